@@ -1,0 +1,68 @@
+/**
+ * One tensor's entry in a header: its rules, each on its own. How the tensors lie beside each other is checked
+ * in `header.ts`.
+ */
+
+import { type Dtype, isDtype } from "../tensor/dtype.ts";
+import { tensorBytes } from "../tensor/shape.ts";
+import { quote, SafetensorsError } from "./error.ts";
+import { isObject } from "./header_json.ts";
+
+/** One tensor's entry in a header. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: Dtype;
+  /** Extents, outermost first; `[]` is a scalar. */
+  readonly shape: readonly number[];
+  /** First byte, counted from the start of the data section. */
+  readonly begin: number;
+  /** One past the last byte, counted likewise; `end - begin` is exactly what dtype and shape need. */
+  readonly end: number;
+}
+
+/**
+ * The checked entry of the tensor `name`.
+ *
+ * @throws {SafetensorsError} malformed, with `tensor` set: a key is missing or unknown, the dtype is not one Pare
+ * reads, a size is not a safe integer, or the span is not what dtype and shape need.
+ */
+export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
+  if (!name.isWellFormed()) throw malformed(name, "has a name that is not valid Unicode");
+  if (!isObject(entry)) throw malformed(name, `must be an object, not ${quote(entry)}`);
+  const { dtype, shape, data_offsets: offsets, ...unknown } = entry;
+  for (const key of Object.keys(unknown)) throw malformed(name, `has the unknown key ${quote(key)}`);
+  if (typeof dtype !== "string" || !isDtype(dtype)) {
+    throw malformed(name, `has the unknown dtype ${quote(dtype)}`);
+  }
+  if (!isSizes(shape)) {
+    throw malformed(name, `needs a shape of integers from 0 below 2^53, not ${quote(shape)}`);
+  }
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
+    throw malformed(name, `needs data_offsets [begin, end] with begin <= end, not ${quote(offsets)}`);
+  }
+  const [begin, end] = offsets;
+  const needed = bytesNeeded(name, dtype, shape);
+  if (end - begin !== needed) {
+    throw malformed(name, `spans bytes ${begin}..${end} but ${dtype} ${quote(shape)} needs ${needed}`);
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+function bytesNeeded(name: string, dtype: Dtype, shape: readonly number[]): number {
+  try {
+    return tensorBytes(dtype, shape);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw malformed(name, `has shape ${quote(shape)}, but ${cause.message}`);
+  }
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function malformed(name: string, rule: string): SafetensorsError {
+  return new SafetensorsError("malformed", `safetensors header: tensor ${quote(name)} ${rule}`, {
+    tensor: name,
+  });
+}

@@ -1,0 +1,122 @@
+/** Conversions against the definition of the formats: every 16-bit pattern, and every place a rounding turns. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { BF16, F16, type Format, nearest, valueOf } from "../reference/float16.ts";
+import { uniform } from "../support/random.ts";
+
+const ALL_PATTERNS = Uint16Array.from({ length: 1 << 16 }, (_, bits) => bits);
+
+const FORMATS: { dtype: FloatDtype; format: Format; infinity: number; quiet: number }[] = [
+  { dtype: "F16", format: F16, infinity: 0x7c00, quiet: 0x200 },
+  { dtype: "BF16", format: BF16, infinity: 0x7f80, quiet: 0x40 },
+];
+
+for (const { dtype, format, infinity, quiet } of FORMATS) {
+  const isNaNPattern = (bits: number) => (bits & 0x7fff) > infinity;
+  const narrow = (values: Float32Array) => new Uint16Array(fromFloat32(values, dtype).buffer);
+  const widen = (bits: Uint16Array) => toFloat32(new Uint8Array(bits.buffer), dtype);
+
+  const assertNearest = (values: Float32Array) => {
+    const actual = narrow(values);
+    for (let i = 0; i < values.length; i++) {
+      const expected = nearest(values[i], format);
+      if (actual[i] !== expected) assert.fail(`${values[i]} gave ${hex(actual[i])}, not ${hex(expected)}`);
+    }
+  };
+
+  describe(`${dtype} conversion`, () => {
+    it("widens every pattern to its value", () => {
+      const values = widen(ALL_PATTERNS);
+      for (const bits of ALL_PATTERNS) {
+        if (!Object.is(values[bits], valueOf(bits, format))) assert.fail(`${hex(bits)} gave ${values[bits]}`);
+      }
+    });
+
+    it("returns every pattern from a round trip, NaNs quiet", () => {
+      const expected = ALL_PATTERNS.map((bits) => isNaNPattern(bits) ? bits | quiet : bits);
+      assert.deepEqual(narrow(widen(ALL_PATTERNS)), expected);
+    });
+
+    it("rounds to nearest even on and beside every pattern and every halfway point", () => {
+      const points: number[] = [];
+      for (let bits = 0; bits < infinity; bits++) {
+        const low = valueOf(bits, format);
+        // The step past the largest finite value ends where infinity would be were it finite.
+        const high = bits + 1 < infinity ? valueOf(bits + 1, format) : 2 * low - valueOf(bits - 1, format);
+        points.push(low, (low + high) / 2);
+      }
+      const words = new Uint32Array(Float32Array.from(points).buffer);
+      const below = words.map((word) => Math.max(0, word - 1));
+      const above = words.map((word) => word + 1);
+      for (const sign of [0, 0x80000000]) {
+        for (const side of [below, words, above]) {
+          assertNearest(new Float32Array(side.map((word) => word | sign).buffer));
+        }
+      }
+    });
+
+    it("rounds random f32 patterns", () => {
+      const next = uniform(7);
+      const words = Uint32Array.from({ length: 200_000 }, () => Math.floor(next() * 2 ** 32));
+      assertNearest(new Float32Array(words.buffer).map((value) => Number.isNaN(value) ? 0 : value));
+    });
+
+    it("takes the extremes of f32 to zero and infinity with their signs", () => {
+      const tiny = 2 ** -149;
+      const values = Float32Array.of(0, -0, tiny, -tiny, 3.4028234663852886e38, -Infinity);
+      assert.deepEqual([...narrow(values)], [0, 0x8000, 0, 0x8000, infinity, infinity | 0x8000]);
+    });
+
+    it("keeps the sign and upper payload of a NaN and quiets it", () => {
+      const words = Uint32Array.of(0x7f800001, 0xff800001, 0x7fa10000, 0xffc10000, 0x7fffffff);
+      const shift = 23 - format.fractionBits;
+      const expected = [...words].map((word) =>
+        (word >>> 31) * 0x8000 + (infinity | quiet | ((word & 0x7fffff) >>> shift))
+      );
+      assert.deepEqual([...narrow(new Float32Array(words.buffer))], expected);
+    });
+
+    it("reads data at an odd byte offset", () => {
+      const data = new Uint8Array([0xff, ...fromFloat32(Float32Array.of(1.5, -2), dtype)]).subarray(1);
+      assert.deepEqual(toFloat32(data, dtype), Float32Array.of(1.5, -2));
+    });
+
+    it("refuses half an element", () => {
+      assert.throws(() => toFloat32(new Uint8Array(3), dtype), RangeError);
+    });
+  });
+}
+
+describe("F32 conversion", () => {
+  it("copies all bits into fresh memory", () => {
+    const words = Uint32Array.of(0x7f800001, 0x80000000, 0x00000001, 0xff7fffff);
+    const values = new Float32Array(words.buffer);
+    const bytes = fromFloat32(values, "F32");
+    const back = toFloat32(bytes, "F32");
+    assert.deepEqual(new Uint32Array(back.buffer), words);
+    assert.notEqual(bytes.buffer, values.buffer);
+    assert.notEqual(back.buffer, bytes.buffer);
+  });
+
+  it("reads unaligned data and a part of a larger buffer", () => {
+    const data = new Uint8Array([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0, 9]);
+    assert.deepEqual(toFloat32(data.subarray(0, 8), "F32"), Float32Array.of(1, -2));
+    assert.deepEqual(fromFloat32(Float32Array.of(9, 1, -2, 9).subarray(1, 3), "F32"), data.slice(0, 8));
+  });
+});
+
+describe("conversion of nothing", () => {
+  it("gives nothing", () => {
+    for (const dtype of ["F32", "F16", "BF16"] as const) {
+      assert.equal(toFloat32(new Uint8Array(0), dtype).length, 0);
+      assert.equal(fromFloat32(new Float32Array(0), dtype).length, 0);
+    }
+  });
+});
+
+function hex(bits: number): string {
+  return `0x${bits.toString(16).padStart(4, "0")}`;
+}

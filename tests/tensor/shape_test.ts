@@ -1,0 +1,37 @@
+/** Sizes from shapes: the scalar, the empty, and what no integer holds. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { elementCount, tensorBytes } from "../../src/tensor/shape.ts";
+
+describe("elementCount", () => {
+  it("multiplies the extents", () => {
+    assert.equal(elementCount([]), 1);
+    assert.equal(elementCount([7]), 7);
+    assert.equal(elementCount([49152, 49152]), 2415919104);
+    assert.equal(elementCount([3, 0, 5]), 0);
+  });
+
+  it("refuses what is not a count", () => {
+    for (const extent of [-1, 0.5, NaN, Infinity, 2 ** 53]) {
+      assert.throws(() => elementCount([2, extent]), RangeError);
+    }
+  });
+
+  it("refuses a product past 2^53", () => {
+    assert.equal(elementCount([2 ** 26, 2 ** 26]), 2 ** 52);
+    assert.throws(() => elementCount([2 ** 27, 2 ** 26]), RangeError);
+  });
+});
+
+describe("tensorBytes", () => {
+  it("counts past 2^32", () => {
+    assert.equal(tensorBytes("F32", [49152, 49152]), 9663676416);
+    assert.equal(tensorBytes("BF16", [3, 5]), 30);
+    assert.equal(tensorBytes("BOOL", []), 1);
+  });
+
+  it("refuses bytes past 2^53 of elements that are not", () => {
+    assert.throws(() => tensorBytes("F64", [2 ** 26, 2 ** 25]), RangeError);
+  });
+});
