@@ -1,0 +1,89 @@
+// Element-wise pieces of a block: bias and activation in place, residual sum.
+
+struct ActivateParams {
+  rows: u32,
+  cols: u32,
+  has_bias: u32,
+  activation: u32,
+}
+
+struct AddParams {
+  count: u32,
+}
+
+@group(0) @binding(0) var<storage, read> bias: array<f32>;
+@group(0) @binding(1) var<storage, read_write> activations: array<f32>;
+@group(0) @binding(2) var<uniform> activate_params: ActivateParams;
+
+@group(0) @binding(0) var<storage, read> addend: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<uniform> add_params: AddParams;
+
+const RELU: u32 = 1;
+const GELU_TANH: u32 = 2;
+const GELU: u32 = 3;
+const SILU: u32 = 4;
+
+// x·σ(z). The exponent is kept where exp does not overflow: WGSL promises nothing for infinity.
+fn times_sigmoid(x: f32, z: f32) -> f32 {
+  return x / (1 + exp(min(-z, 87)));
+}
+
+// x·Φ(x), erf by Abramowitz & Stegun 7.1.26 (1.5e-7 absolute).
+fn gelu(x: f32) -> f32 {
+  let z = min(abs(x) * 0.70710678, 9.0);
+  let t = 1 / (1 + 0.3275911 * z);
+  let polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  let tail = 0.5 * x * polynomial * exp(-z * z);
+  return select(tail, x - tail, x >= 0);
+}
+
+fn activation(x: f32) -> f32 {
+  switch activate_params.activation {
+    case RELU: {
+      return max(x, 0);
+    }
+    case GELU_TANH: {
+      // (1 + tanh u)/2 = σ(2u), without the cancellation.
+      return times_sigmoid(x, 1.5957691216 * (x + 0.044715 * x * x * x));
+    }
+    case GELU: {
+      return gelu(x);
+    }
+    case SILU: {
+      return times_sigmoid(x, x);
+    }
+    default: {
+      return x;
+    }
+  }
+}
+
+@compute @workgroup_size(256)
+fn bias_activate(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  if i >= activate_params.rows * activate_params.cols {
+    return;
+  }
+  var value = activations[i];
+  if activate_params.has_bias == 1 {
+    value += bias[i % activate_params.cols];
+  }
+  activations[i] = activation(value);
+}
+
+@compute @workgroup_size(256)
+fn add_into(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  if i < add_params.count {
+    y[i] += addend[i];
+  }
+}

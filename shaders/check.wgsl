@@ -1,0 +1,75 @@
+// Input checks. An invocation reports only when it found something, so the atomic is idle on good input.
+
+struct FiniteParams {
+  count: u32,
+  offset: u32,
+  slot: u32,
+}
+
+struct SymmetryParams {
+  rows: u32,
+  cols: u32,
+  row0: u32,
+  col0: u32,
+  ldstrip: u32,
+  ldupper: u32,
+  tile_col0: u32,
+  slot: u32,
+  tolerance: f32,
+}
+
+// f32 bits: a float comparison may be compiled as if NaN did not exist.
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> first_non_finite: array<atomic<u32>>;
+@group(0) @binding(2) var<uniform> finite_params: FiniteParams;
+
+@group(0) @binding(0) var<storage, read> strip: array<f32>;
+@group(0) @binding(1) var<storage, read> upper: array<f32>;
+@group(0) @binding(2) var<storage, read> diagonal: array<f32>;
+@group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;
+@group(0) @binding(4) var<uniform> symmetry_params: SymmetryParams;
+
+const PER_INVOCATION: u32 = 8;
+const EXPONENT: u32 = 0x7f800000;
+
+@compute @workgroup_size(256)
+fn check_finite(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let start = linear_index(workgroup, grid, 0, 256 * PER_INVOCATION) + local;
+  for (var k = 0u; k < PER_INVOCATION; k++) {
+    let i = start + k * 256;
+    if i < finite_params.count && (x[finite_params.offset + i] & EXPONENT) == EXPONENT {
+      atomicMin(&first_non_finite[finite_params.slot], i);
+      return;
+    }
+  }
+}
+
+@compute @workgroup_size(256)
+fn check_symmetry(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = linear_index(workgroup, grid, local, 256);
+  if index >= symmetry_params.rows * symmetry_params.cols {
+    return;
+  }
+  let r = index / symmetry_params.cols;
+  let c = index % symmetry_params.cols;
+  let i = symmetry_params.row0 + r;
+  let j = symmetry_params.col0 + c;
+  if i <= j {
+    return;
+  }
+  let at = r * symmetry_params.ldstrip + j;
+  let mirrored = upper[c * symmetry_params.ldupper + (i - symmetry_params.tile_col0)];
+  // Two roots: the product of two diagonals may leave the range of f32.
+  let bound = symmetry_params.tolerance * sqrt(diagonal[i]) * sqrt(diagonal[j]);
+  if abs(strip[at] - mirrored) > bound {
+    atomicMin(&first_asymmetric[symmetry_params.slot], at);
+  }
+}

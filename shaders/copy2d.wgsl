@@ -1,0 +1,31 @@
+// Copies a (rows, cols) block between buffers, one element an invocation. Elements are u32: a copy through f32
+// may flush subnormals and rewrite NaN payloads.
+
+struct Params {
+  rows: u32,
+  cols: u32,
+  source_offset: u32,
+  source_ld: u32,
+  target_offset: u32,
+  target_ld: u32,
+}
+
+@group(0) @binding(0) var<storage, read> source: array<u32>;
+@group(0) @binding(1) var<storage, read_write> destination: array<u32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(256)
+fn copy2d(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = linear_index(workgroup, grid, local, 256);
+  if index >= params.rows * params.cols {
+    return;
+  }
+  let r = index / params.cols;
+  let c = index % params.cols;
+  destination[params.target_offset + r * params.target_ld + c] =
+    source[params.source_offset + r * params.source_ld + c];
+}

@@ -1,0 +1,102 @@
+// C ← α·op(A)·op(B) + β·C for adapters emulated on the CPU, where a load costs far more than arithmetic and workgroup memory is no faster
+// than any other. An invocation computes 8 rows of two column quads in registers; 16 side by side make an 8×128 tile of C. All of them
+// read the same elements of op(A), which the emulation then loads once, and a quad of B is one load where it is aligned. Elements past
+// m and n are read as whatever is there and never stored.
+
+struct Params {
+  m: u32, n: u32, k: u32,
+  a_offset: u32, lda: u32,
+  b_offset: u32, ldb: u32,
+  c_offset: u32, ldc: u32,
+  alpha: f32, beta: f32,
+  upper: u32,
+}
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+const LANES = 16u;
+const ROWS = 8u;
+const COLS = 8u * LANES;
+
+// sums[2·r + h]: row r, column quad h.
+alias Sums = array<vec4f, 16>;
+
+// sums += the outer product of one column of op(A), read at `at` and every `step` from there, and one row of op(B).
+fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
+  for (var r = 0u; r < ROWS; r++) {
+    let element = vec4f(a[at + r * step]);
+    (*sums)[2u * r] = fma(element, b0, (*sums)[2u * r]);
+    (*sums)[2u * r + 1u] = fma(element, b1, (*sums)[2u * r + 1u]);
+  }
+}
+
+fn b_at(index: u32) -> f32 {
+  return b[index / 4u][index % 4u];
+}
+
+// Four elements from `index`, `step` apart.
+fn b_quad(index: u32, step: u32) -> vec4f {
+  return vec4f(b_at(index), b_at(index + step), b_at(index + 2u * step), b_at(index + 3u * step));
+}
+
+fn store(i: u32, j: u32, product: vec4f) {
+  if i >= params.m { return; }
+  for (var e = 0u; e < 4u && j + e < params.n; e++) {
+    let at = params.c_offset + i * params.ldc + j + e;
+    var value = params.alpha * product[e];
+    // With β = 0 C may hold anything, NaN included, and is not read.
+    if params.beta != 0.0 { value += params.beta * c[at]; }
+    c[at] = value;
+  }
+}
+
+fn gemm(workgroup: vec3u, lane: u32, a_transposed: bool, b_transposed: bool) {
+  let i0 = workgroup.y * ROWS;
+  let j0 = workgroup.x * COLS;
+  if params.upper != 0u && i0 >= j0 + COLS { return; } // wholly below the diagonal
+
+  // Distances in A and B as stored: from row to row of op(A), from column to column of op(B), and from one p to the next.
+  let a_row = select(params.lda, 1u, a_transposed);
+  let a_next = select(1u, params.lda, a_transposed);
+  let b_col = select(1u, params.ldb, b_transposed);
+  let b_next = select(params.ldb, 1u, b_transposed);
+  let a_start = params.a_offset + i0 * a_row;
+  let b_start = params.b_offset + (j0 + 4u * lane) * b_col;
+
+  var sums: Sums;
+  if !b_transposed && (params.b_offset | params.ldb) % 4u == 0u {
+    for (var p = 0u; p < params.k; p++) {
+      let quad = (b_start + p * b_next) / 4u;
+      accumulate(&sums, a_start + p * a_next, a_row, b[quad], b[quad + LANES]);
+    }
+  } else {
+    for (var p = 0u; p < params.k; p++) {
+      let at = b_start + p * b_next;
+      accumulate(&sums, a_start + p * a_next, a_row, b_quad(at, b_col), b_quad(at + 4u * LANES * b_col, b_col));
+    }
+  }
+
+  let j = j0 + 4u * lane;
+  for (var r = 0u; r < ROWS; r++) {
+    store(i0 + r, j, sums[2u * r]);
+    store(i0 + r, j + 4u * LANES, sums[2u * r + 1u]);
+  }
+}
+
+@compute @workgroup_size(LANES)
+fn gemm_nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+  gemm(workgroup, lane, false, false);
+}
+
+@compute @workgroup_size(LANES)
+fn gemm_nt(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+  gemm(workgroup, lane, false, true);
+}
+
+@compute @workgroup_size(LANES)
+fn gemm_tn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+  gemm(workgroup, lane, true, false);
+}

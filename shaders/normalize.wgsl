@@ -1,0 +1,65 @@
+// LayerNorm, a workgroup a row. The corrected two-pass algorithm (Chan, Golub & LeVeque 1983): deviations from a
+// first mean, whose own mean then corrects both moments; E[x²] − E[x]² would cancel.
+
+struct Params {
+  rows: u32,
+  cols: u32,
+  eps: f32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+const SIZE: u32 = 256;
+var<workgroup> partials: array<vec2f, SIZE>;
+
+// The sum over the workgroup, of both lanes.
+fn workgroup_sum(local: u32, value: vec2f) -> vec2f {
+  workgroupBarrier(); // the last sum has been read by all
+  partials[local] = value;
+  for (var half = SIZE / 2; half > 0; half /= 2) {
+    workgroupBarrier();
+    if local < half {
+      partials[local] += partials[local + half];
+    }
+  }
+  workgroupBarrier();
+  return partials[0];
+}
+
+@compute @workgroup_size(SIZE)
+fn layer_norm(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let r = workgroup.y * grid.x + workgroup.x;
+  if r >= params.rows {
+    return;
+  }
+  let start = r * params.cols;
+  let count = f32(params.cols);
+
+  var sum = 0.0;
+  for (var c = local; c < params.cols; c += SIZE) {
+    sum += x[start + c];
+  }
+  let estimate = workgroup_sum(local, vec2f(sum, 0)).x / count;
+
+  var moments = vec2f(0);
+  for (var c = local; c < params.cols; c += SIZE) {
+    let deviation = x[start + c] - estimate;
+    moments += vec2f(deviation, deviation * deviation);
+  }
+  moments = workgroup_sum(local, moments) / count;
+
+  let correction = moments.x;
+  let variance = max(moments.y - correction * correction, 0);
+  let scale = 1 / sqrt(variance + params.eps);
+  for (var c = local; c < params.cols; c += SIZE) {
+    y[start + c] = ((x[start + c] - estimate) - correction) * scale * weight[c] + bias[c];
+  }
+}

@@ -1,0 +1,83 @@
+// The exponential of four lanes, inlined where it is used: a call a vector would cost as much as the polynomial. And the logarithm of one
+// f64, of which a row needs one; the standard library's is a table, and tables would be data segments in the shared memory.
+//
+// The constants are globals, set by prepare_exp() at the start of an item: V8 makes a v128.const anew of three instructions at each use,
+// where a global is one load (half the time of the whole function). For the same reason pmin and pmax: min and max are seven.
+
+// Under it the result is 0 (it would be under 2^-125); from the other on it stays where it is, 2.4e38.
+const LOWEST: f32 = -86.9;
+const HIGHEST: f32 = 88.37;
+// Adding it rounds to whole numbers, and leaves 127 more than the number, the exponent field of 2^n, in the low bits.
+const ROUNDING: f32 = 12582912 + 127;
+
+let lowest: v128 = i32x4.splat(0);
+let highest: v128 = i32x4.splat(0);
+let rounding: v128 = i32x4.splat(0);
+let log2E: v128 = i32x4.splat(0);
+let ln2High: v128 = i32x4.splat(0);
+let ln2Low: v128 = i32x4.splat(0);
+let c7: v128 = i32x4.splat(0);
+let c6: v128 = i32x4.splat(0);
+let c5: v128 = i32x4.splat(0);
+let c4: v128 = i32x4.splat(0);
+let c3: v128 = i32x4.splat(0);
+let c2: v128 = i32x4.splat(0);
+let one: v128 = i32x4.splat(0);
+
+// Before the first exp4 of an item.
+export function prepare_exp(): void {
+  lowest = f32x4.splat(LOWEST);
+  highest = f32x4.splat(HIGHEST);
+  rounding = f32x4.splat(ROUNDING);
+  log2E = f32x4.splat(1.44269504);
+  // ln 2 in two parts (Cody & Waite): n times the first is exact for every n that occurs.
+  ln2High = f32x4.splat(0.693359375);
+  ln2Low = f32x4.splat(-2.12194440e-4);
+  // (e^r − 1 − r)/r², from Cephes' expf.
+  c7 = f32x4.splat(1.9875691500e-4);
+  c6 = f32x4.splat(1.3981999507e-3);
+  c5 = f32x4.splat(8.3334519073e-3);
+  c4 = f32x4.splat(4.1665795894e-2);
+  c3 = f32x4.splat(1.6666665459e-1);
+  c2 = f32x4.splat(5.0000001201e-1);
+  one = f32x4.splat(1);
+}
+
+// e^x within 2e-7 of itself, NaN for NaN. x = n·ln 2 + r with |r| ≤ ln 2/2, and a polynomial for e^r.
+// @ts-ignore: decorator
+@inline export function exp4(x: v128): v128 {
+  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // in this order of operands NaN stays
+  const rounded = f32x4.relaxed_madd(clamped, log2E, rounding);
+  const n = f32x4.sub(rounded, rounding);
+  const r = f32x4.relaxed_nmadd(n, ln2Low, f32x4.relaxed_nmadd(n, ln2High, clamped));
+  let p = f32x4.relaxed_madd(r, c7, c6);
+  p = f32x4.relaxed_madd(p, r, c5);
+  p = f32x4.relaxed_madd(p, r, c4);
+  p = f32x4.relaxed_madd(p, r, c3);
+  p = f32x4.relaxed_madd(p, r, c2);
+  p = f32x4.add(f32x4.relaxed_madd(p, f32x4.mul(r, r), r), one);
+  return v128.andnot(f32x4.mul(p, i32x4.shl(rounded, 23)), f32x4.lt(x, lowest));
+}
+
+// x·σ(z) = x/(1 + e^-z).
+// @ts-ignore: decorator
+@inline export function times_sigmoid4(x: v128, z: v128): v128 {
+  return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
+}
+
+// ln x of a normal positive number; infinity and NaN pass. x = 2^e·f with f in [√½, √2); ln f = 2·artanh s, s = (f − 1)/(f + 1), by its series:
+// |s| ≤ 0.172, so eight terms leave 1e-14.
+export function log_f64(x: f64): f64 {
+  if (!(x < Infinity)) return x;
+  let e = <i32>(reinterpret<u64>(x) >> 52) - 1023;
+  let f = reinterpret<f64>((reinterpret<u64>(x) & 0xfffffffffffff) | (<u64>1023 << 52));
+  if (f > 1.4142135623730951) {
+    f *= 0.5;
+    e += 1;
+  }
+  const s = (f - 1) / (f + 1);
+  const s2 = s * s;
+  let sum: f64 = 0;
+  for (let power = 15; power > 0; power -= 2) sum = sum * s2 + 1.0 / <f64>power;
+  return <f64>e * 0.6931471805599453 + 2 * s * sum;
+}

@@ -1,0 +1,208 @@
+// Twin of shaders/select.wgsl; the contract is in src/kernels/select.ts. Scoring and counting fall into many items, the two small
+// scans are one each.
+
+import { pointer, u32At } from "./args";
+import { ceil_divide, row_items, rows_per_item } from "./items";
+import { scratch } from "./scratch";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+const BINS: u32 = 256;
+const BIN_BYTES: usize = 1024;
+
+export function score_keys_items(args: usize): i32 {
+  return row_items(u32At(args, 4), u32At(args, 5), ELEMENTS_PER_ITEM);
+}
+
+export function score_keys(args: usize, item: i32): void {
+  const rows = u32At(args, 4), cols = u32At(args, 5), ld = u32At(args, 6), first = u32At(args, 7);
+  const scale = pointer(args, 1) + (<usize>first << 2);
+  const words = u32At(args, 8), hasForced = u32At(args, 9) == 1;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const start = <u32>item * step;
+  const end = min<u32>(rows, start + step);
+  for (let r = start; r < end; r++) {
+    const keys = pointer(args, 3) + (<usize>(r * cols) << 2);
+    score_row(pointer(args, 0) + (<usize>(r * ld) << 2), scale, keys, cols);
+    if (hasForced) force_row(pointer(args, 2) + (<usize>(r * words) << 2), first, keys, cols);
+  }
+}
+
+function score_row(work: usize, scale: usize, keys: usize, cols: u32): void {
+  const magnitude = i32x4.splat(0x7fffffff), one = i32x4.splat(1);
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    const score = f32x4.mul(v128.load(work), v128.load(scale));
+    v128.store(keys, i32x4.add(v128.and(score, magnitude), one));
+    work += 16;
+    scale += 16;
+    keys += 16;
+  }
+  for (; c < cols; c++) {
+    store<u32>(keys, (reinterpret<u32>(load<f32>(work) * load<f32>(scale)) & 0x7fffffff) + 1);
+    work += 4;
+    scale += 4;
+    keys += 4;
+  }
+}
+
+function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
+  let c: u32 = 0;
+  while (c < cols) {
+    const column = first + c;
+    const bit = column & 31;
+    const end = min<u32>(cols, c + 32 - bit);
+    let bits = load<u32>(forced + (<usize>(column >> 5) << 2)) >> bit;
+    if (end - c < 32) bits &= ((<u32>1) << (end - c)) - 1;
+    for (; bits != 0; bits &= bits - 1) store<u32>(keys + (<usize>(c + ctz(bits)) << 2), 0);
+    c = end;
+  }
+}
+
+export function key_histogram_items(args: usize): i32 {
+  return <i32>ceil_divide(u32At(args, 3), ELEMENTS_PER_ITEM);
+}
+
+export function key_histogram(args: usize, item: i32): void {
+  const count = u32At(args, 3), level = u32At(args, 4);
+  const first = <u32>item * ELEMENTS_PER_ITEM;
+  const keys = pointer(args, 0) + (<usize>first << 2);
+  const length = min<u32>(ELEMENTS_PER_ITEM, count - first);
+  // Eight histograms side by side: scores crowd into a few bins, and an increment must not wait for the one before it.
+  memory.fill(scratch(), 0, 8 * BIN_BYTES);
+  if (level == 0) count_top_bytes(keys, length);
+  else count_under_prefix(keys, length, load<u32>(pointer(args, 1)), 24 - 8 * level);
+
+  const histogram = pointer(args, 2);
+  for (let bin: usize = 0; bin < BIN_BYTES; bin += 4) {
+    let total: u32 = 0;
+    for (let copy: usize = 0; copy < 8; copy++) total += load<u32>(scratch() + copy * BIN_BYTES + bin);
+    if (total) atomic.add<u32>(histogram + bin, total);
+  }
+}
+
+// @ts-ignore: decorator
+@inline function increment(copy: usize, digit: u32, by: u32): void {
+  const bin = scratch() + copy * BIN_BYTES + (<usize>digit << 2);
+  store<u32>(bin, load<u32>(bin) + by);
+}
+
+function count_top_bytes(keys: usize, length: u32): void {
+  let i: u32 = 0;
+  for (; i + 8 <= length; i += 8) {
+    increment(0, load<u8>(keys, 3), 1);
+    increment(1, load<u8>(keys, 7), 1);
+    increment(2, load<u8>(keys, 11), 1);
+    increment(3, load<u8>(keys, 15), 1);
+    increment(4, load<u8>(keys, 19), 1);
+    increment(5, load<u8>(keys, 23), 1);
+    increment(6, load<u8>(keys, 27), 1);
+    increment(7, load<u8>(keys, 31), 1);
+    keys += 32;
+  }
+  for (; i < length; i++) {
+    increment(0, load<u8>(keys, 3), 1);
+    keys += 4;
+  }
+}
+
+// Counts the bytes at `shift` of the keys that agree with `threshold` above it.
+function count_under_prefix(keys: usize, length: u32, threshold: u32, shift: u32): void {
+  const prefix = threshold >> (shift + 8);
+  const prefixes = i32x4.splat(prefix);
+  let i: u32 = 0;
+  for (; i + 8 <= length; i += 8) {
+    const low = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(keys), shift + 8), prefixes));
+    const high = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(keys, 16), shift + 8), prefixes));
+    const agree = low | (high << 4);
+    // Adding 0 for those that do not agree costs less than guessing which do.
+    if (agree) {
+      increment(0, (load<u32>(keys) >> shift) & 0xff, agree & 1);
+      increment(1, (load<u32>(keys, 4) >> shift) & 0xff, (agree >> 1) & 1);
+      increment(2, (load<u32>(keys, 8) >> shift) & 0xff, (agree >> 2) & 1);
+      increment(3, (load<u32>(keys, 12) >> shift) & 0xff, (agree >> 3) & 1);
+      increment(4, (load<u32>(keys, 16) >> shift) & 0xff, (agree >> 4) & 1);
+      increment(5, (load<u32>(keys, 20) >> shift) & 0xff, (agree >> 5) & 1);
+      increment(6, (load<u32>(keys, 24) >> shift) & 0xff, (agree >> 6) & 1);
+      increment(7, (load<u32>(keys, 28) >> shift) & 0xff, (agree >> 7) & 1);
+    }
+    keys += 32;
+  }
+  for (; i < length; i++) {
+    const key = load<u32>(keys);
+    if (key >> (shift + 8) == prefix) increment(0, (key >> shift) & 0xff, 1);
+    keys += 4;
+  }
+}
+
+export function select_digit_items(_args: usize): i32 {
+  return 1;
+}
+
+export function select_digit(args: usize, _item: i32): void {
+  const histogram = pointer(args, 0), selection = pointer(args, 1);
+  const level = u32At(args, 2);
+  const threshold = level == 0 ? 0 : load<u32>(selection);
+  const remaining = level == 0 ? u32At(args, 3) : load<u32>(selection, 4);
+  store<u32>(selection, threshold);
+  store<u32>(selection, remaining, 4);
+  let below: u32 = 0;
+  for (let digit: u32 = 0; digit < BINS; digit++) {
+    const reached = below + load<u32>(histogram + (<usize>digit << 2));
+    if (below < remaining && remaining <= reached) {
+      store<u32>(selection, threshold | (digit << (24 - 8 * level)));
+      store<u32>(selection, remaining - below, 4);
+    }
+    below = reached;
+  }
+  memory.fill(histogram, 0, BIN_BYTES);
+}
+
+export function count_ties_items(args: usize): i32 {
+  return row_items(u32At(args, 2), u32At(args, 3), ELEMENTS_PER_ITEM);
+}
+
+export function count_ties(args: usize, item: i32): void {
+  const selection = pointer(args, 1);
+  const rows = u32At(args, 2), cols = u32At(args, 3), accumulate = u32At(args, 4) == 1;
+  const threshold = load<u32>(selection);
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = <u32>item * step;
+  const end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const ties = selection + (<usize>(2 + r) << 2);
+    const found = count_equal(pointer(args, 0) + (<usize>(r * cols) << 2), cols, threshold);
+    store<u32>(ties, accumulate ? load<u32>(ties) + found : found);
+  }
+}
+
+function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
+  const thresholds = i32x4.splat(threshold);
+  let counts = i32x4.splat(0);
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    counts = i32x4.sub(counts, i32x4.eq(v128.load(keys), thresholds));
+    keys += 16;
+  }
+  let found: u32 = i32x4.extract_lane(counts, 0) + i32x4.extract_lane(counts, 1) +
+    i32x4.extract_lane(counts, 2) + i32x4.extract_lane(counts, 3);
+  for (; c < cols; c++) {
+    found += u32(load<u32>(keys) == threshold);
+    keys += 4;
+  }
+  return found;
+}
+
+export function rank_ties_items(args: usize): i32 {
+  return u32At(args, 1) > 0 ? 1 : 0;
+}
+
+export function rank_ties(args: usize, _item: i32): void {
+  const selection = pointer(args, 0), rows = u32At(args, 1);
+  let left = load<u32>(selection, 4);
+  for (let r: u32 = 0; r < rows; r++) {
+    const ties = selection + (<usize>(2 + r) << 2);
+    const chosen = min<u32>(left, load<u32>(ties));
+    store<u32>(ties, chosen);
+    left -= chosen;
+  }
+}

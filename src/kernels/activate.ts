@@ -1,0 +1,24 @@
+/** Element-wise pieces of a block: bias, activation, residual sum. */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../shaders/activate.wgsl" with { type: "text" };
+
+/** The value of the `activation` parameter. */
+export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
+
+/** x[r·cols + c] ← activation(x[r·cols + c] + bias[c]); with `has_bias` = 0 `bias` is not read. In place. */
+export const biasActivate = defineKernel({
+  name: "bias_activate",
+  bindings: { bias: "read", x: "read_write" },
+  params: { rows: "u32", cols: "u32", has_bias: "u32", activation: "u32" },
+  shader: { code: shared + code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+});
+
+/** y[i] += x[i] for i < count. */
+export const addInto = defineKernel({
+  name: "add_into",
+  bindings: { x: "read", y: "read_write" },
+  params: { count: "u32" },
+  shader: { code: shared + code, entryPoint: "add_into", grid: (p) => linearGrid(p.count, 256) },
+});

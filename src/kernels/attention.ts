@@ -1,0 +1,32 @@
+/** Causal self-attention over a batch of windows, heads laid out side by side in a row. */
+
+import { defineKernel } from "./kernel.ts";
+import code from "../../shaders/attention.wgsl" with { type: "text" };
+
+/**
+ * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q is at columns q_offset + h·head_dim of a row with
+ * leading dimension `ldq`; key/value head h' = ⌊h·kv_heads/heads⌋ likewise in k and v. out[.., h·head_dim + d] ←
+ * Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s over s ≤ t, and s > t − window where window > 0. `slopes` (heads) are the ALiBi
+ * slopes, zeros where there are none. Head dimensions to 256; softmax in f32 with the maximum subtracted.
+ */
+export const attention = defineKernel({
+  name: "attention",
+  bindings: { q: "read", k: "read", v: "read", slopes: "read", out: "read_write" },
+  params: {
+    batch: "u32",
+    tokens: "u32",
+    heads: "u32",
+    kv_heads: "u32",
+    head_dim: "u32",
+    q_offset: "u32",
+    ldq: "u32",
+    k_offset: "u32",
+    ldk: "u32",
+    v_offset: "u32",
+    ldv: "u32",
+    ldo: "u32",
+    scale: "f32",
+    window: "u32",
+  },
+  shader: { code, entryPoint: "attention", grid: (p) => [Math.ceil(p.tokens / 64), p.heads, p.batch] },
+});

@@ -1,0 +1,20 @@
+/** Copies a (rows, cols) block of 32-bit elements between buffers with different leading dimensions. */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../shaders/copy2d.wgsl" with { type: "text" };
+
+/** target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
+export const copy2d = defineKernel({
+  name: "copy2d",
+  bindings: { source: "read", target: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    source_offset: "u32",
+    source_ld: "u32",
+    target_offset: "u32",
+    target_ld: "u32",
+  },
+  shader: { code: shared + code, entryPoint: "copy2d", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+});

@@ -1,0 +1,58 @@
+/**
+ * C ← α·op(A)·op(B) + β·C in f32, the product everything else is blocked down to. Three kernels, by which
+ * operand is transposed; `upper` lets a symmetric product do half the work.
+ */
+
+import { defineKernel, type Kernel, type Scalar } from "./kernel.ts";
+import code from "../../shaders/gemm.wgsl" with { type: "text" };
+import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
+
+/**
+ * C is (m, n), op(A) (m, k), op(B) (k, n). Offsets are in elements; `ld*` is the distance between the rows of
+ * the operand as stored. With β = 0, C is not read. With `upper` = 1 only elements i ≤ j of C need be computed
+ * (counted from `c_offset`); the others may or may not be. C must not overlap A or B.
+ */
+const params = {
+  m: "u32",
+  n: "u32",
+  k: "u32",
+  a_offset: "u32",
+  lda: "u32",
+  b_offset: "u32",
+  ldb: "u32",
+  c_offset: "u32",
+  ldc: "u32",
+  alpha: "f32",
+  beta: "f32",
+  upper: "u32",
+} as const satisfies Record<string, Scalar>;
+
+type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
+
+/** The block of C a workgroup computes: in `gemm.wgsl` its edge, in `gemm_software.wgsl` its rows and columns. */
+const TILE = 128;
+const SOFTWARE_ROWS = 8;
+const SOFTWARE_COLS = 128;
+
+function declareGemm(name: string): GemmKernel {
+  return defineKernel({
+    name,
+    bindings: { a: "read", b: "read", c: "read_write" },
+    params,
+    shader: { code, entryPoint: name, grid: (p) => [Math.ceil(p.n / TILE), Math.ceil(p.m / TILE), 1] },
+    softwareShader: {
+      code: softwareCode,
+      entryPoint: name,
+      grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
+    },
+  });
+}
+
+/** C ← α·A·B + β·C; A stored (m, k), B stored (k, n). */
+export const gemmNN: GemmKernel = declareGemm("gemm_nn");
+
+/** C ← α·A·Bᵀ + β·C; A stored (m, k), B stored (n, k). */
+export const gemmNT: GemmKernel = declareGemm("gemm_nt");
+
+/** C ← α·Aᵀ·B + β·C; A stored (k, m), B stored (k, n). */
+export const gemmTN: GemmKernel = declareGemm("gemm_tn");

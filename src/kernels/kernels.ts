@@ -1,0 +1,49 @@
+/** Every kernel there is, for backends that compile ahead and for tests that go through all of them. */
+
+import { addInto, biasActivate } from "./activate.ts";
+import { attention } from "./attention.ts";
+import { checkFinite, checkSymmetry } from "./check.ts";
+import { fromFloat32, toFloat32 } from "./convert.ts";
+import { copy2d } from "./copy2d.ts";
+import { crossEntropy } from "./cross_entropy.ts";
+import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
+import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
+import type { Kernel } from "./kernel.ts";
+import { layerNorm } from "./normalize.ts";
+import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
+import { reverseCholesky } from "./reverse_cholesky.ts";
+import { rowDot } from "./row_dot.ts";
+import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./select.ts";
+import { unpackUpper } from "./unpack_upper.ts";
+import { zeroColumns } from "./zero_columns.ts";
+
+/** All kernels, the solve's first. */
+export const KERNELS: readonly Kernel[] = [
+  gemmNN,
+  gemmNT,
+  gemmTN,
+  reverseCholesky,
+  copy2d,
+  getDiagonal,
+  setDiagonal,
+  mirrorUpper,
+  zeroColumns,
+  scoreKeys,
+  keyHistogram,
+  selectDigit,
+  countTies,
+  rankTies,
+  pruneBlock,
+  pruneBlockNM,
+  rowDot,
+  toFloat32,
+  fromFloat32,
+  unpackUpper,
+  checkFinite,
+  checkSymmetry,
+  layerNorm,
+  biasActivate,
+  addInto,
+  attention,
+  crossEntropy,
+];

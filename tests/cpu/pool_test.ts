@@ -1,0 +1,171 @@
+/** The thread pool: flow control, failure, shutdown, and what it costs the host thread. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import process from "node:process";
+import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { instantiate, kernelNames, loadModule } from "../../src/cpu/module.ts";
+import { createThreadPool } from "../../src/cpu/pool.ts";
+import { CAPACITY } from "../../src/cpu/ring.ts";
+import { addInto } from "../../src/kernels/activate.ts";
+import { gemmNN } from "../../src/kernels/gemm.ts";
+import { defineKernel } from "../../src/kernels/kernel.ts";
+import { downloadF32, upload } from "../support/device.ts";
+
+/** The internal copy command, declared so that a test can give it a length that runs off the end of the memory. */
+const copyBytes = defineKernel({
+  name: "copy_bytes",
+  bindings: { source: "read", target: "read_write" },
+  params: { bytes: "u32" },
+  shader: { code: "", entryPoint: "", grid: () => [0, 0, 0] },
+});
+
+/** Queues a kernel that traps: its last item copies from and to past the memory's end. */
+function queueTrap(backend: Backend): void {
+  const source = backend.createBuffer("source", 4), target = backend.createBuffer("target", 4);
+  backend.dispatch(copyBytes, { source, target }, { bytes: 0xfffffffc });
+}
+
+/** Queues `count` products of order `size`. */
+function queueProducts(backend: Backend, size: number, count: number): void {
+  const [a, b, c] = ["a", "b", "c"].map((label) => {
+    const buffer = backend.createBuffer(label, size * size * 4);
+    backend.clear(buffer);
+    return buffer;
+  });
+  const params = { m: size, n: size, k: size, a_offset: 0, lda: size, b_offset: 0, ldb: size, c_offset: 0 };
+  for (let i = 0; i < count; i++) {
+    backend.dispatch(gemmNN, { a, b, c }, { ...params, ldc: size, alpha: 1, beta: 0, upper: 0 });
+  }
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+describe("cpu thread pool", () => {
+  for (const threads of [1, 2, 5]) {
+    it(`runs more commands than the ring holds, in order, on ${threads} threads`, async () => {
+      const backend = await createCpuBackend({ threads });
+      const one = upload(backend, Float32Array.of(1)), sum = upload(backend, Float32Array.of(0));
+      const count = 5 * CAPACITY + 17;
+      for (let i = 0; i < count; i++) backend.dispatch(addInto, { x: one, y: sum }, { count: 1 });
+      assert.deepEqual([...await downloadF32(backend, sum)], [count]);
+      for (let i = 0; i < count; i++) {
+        backend.dispatch(addInto, { x: one, y: sum }, { count: 1 });
+        if (i % 500 === 0) await backend.finish();
+      }
+      assert.deepEqual([...await downloadF32(backend, sum)], [2 * count]);
+      await backend.dispose();
+    });
+  }
+
+  it("settles everyone who waits", async () => {
+    const backend = await createCpuBackend({ threads: 2 });
+    await backend.finish();
+    queueProducts(backend, 256, 3);
+    const waiting = Array.from({ length: 20 }, () => backend.finish());
+    queueProducts(backend, 256, 3);
+    waiting.push(backend.finish(), backend.finish());
+    await Promise.all(waiting);
+    await backend.dispose();
+  });
+
+  it("a trap fails every read and finish with the kernel's name, before and after", async () => {
+    const backend = await createCpuBackend({ threads: 2 });
+    const buffer = upload(backend, Float32Array.of(1));
+    queueTrap(backend);
+    const lost = { name: "DeviceLostError", message: /copy_bytes/ };
+    const waiting = [backend.finish(), backend.read(buffer, 0, 4), backend.finish()];
+    for (const { status } of await Promise.allSettled(waiting)) assert.equal(status, "rejected");
+    for (const promise of waiting) await assert.rejects(promise, lost);
+    backend.clear(buffer);
+    await assert.rejects(backend.finish(), lost);
+    await assert.rejects(backend.read(buffer, 0, 4), lost);
+    await assert.rejects(backend.finish(), (error) => error instanceof DeviceLostError);
+    await backend.dispose();
+  });
+
+  it("a trap on the calling thread fails alike", async () => {
+    const backend = await createCpuBackend({ threads: 0 });
+    queueTrap(backend);
+    await assert.rejects(backend.finish(), { name: "DeviceLostError", message: /copy_bytes/ });
+    await backend.dispose();
+  });
+
+  it("a thread that does not start is an error, not a wait", async () => {
+    const module = await loadModule(false), plain = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+    const kernels = instantiate(module, plain);
+    // The module wants a plain memory: a worker given a shared one cannot instantiate it.
+    const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
+    const layout = { module, memory, kernels, names: kernelNames(module), ring: 4096, scratches: [0, 0] };
+    await assert.rejects(createThreadPool(layout), {
+      name: "DeviceLostError",
+      message: /a thread of the cpu backend failed: .*memory/,
+    });
+  });
+
+  it("dispose ends running work and rejects who waits for it", async () => {
+    const backend = await createCpuBackend({ threads: 2 });
+    queueProducts(backend, 1024, 50);
+    const waiting = backend.finish();
+    const outcome = assert.rejects(waiting, { name: "DeviceLostError", message: /disposed/ });
+    await backend.dispose();
+    await outcome;
+    await backend.dispose();
+    await assert.rejects(backend.finish(), DeviceLostError);
+  });
+
+  it("the host's event loop turns while kernels run", async () => {
+    const backend = await createCpuBackend({ threads: 2 });
+    queueProducts(backend, 1024, 12);
+    let done = false;
+    const finished = backend.finish().then(() => done = true);
+    const latencies: number[] = [];
+    while (!done) {
+      const start = performance.now();
+      await pause(5);
+      latencies.push(performance.now() - start);
+    }
+    await finished;
+    latencies.sort((x, y) => x - y);
+    // The 9th decile: another process may take the core from this one once in a while.
+    const typical = latencies[Math.floor(latencies.length * 0.9)];
+    assert.ok(latencies.length >= 5, `${latencies.length} turns of the loop`);
+    assert.ok(typical < 50, `a timer of 5 ms took ${typical} ms`);
+    await backend.dispose();
+  });
+
+  it("idle threads use no processor time", async () => {
+    const backend = await createCpuBackend({ threads: 4 });
+    queueProducts(backend, 64, 4);
+    await backend.finish();
+    await pause(50);
+    const before = process.cpuUsage();
+    await pause(500);
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 50_000, `${user + system} µs in 500 ms`);
+    await backend.dispose();
+  });
+});
+
+// `Deno.test`, because its sanitizers fail a test that leaves a worker or a pending operation behind.
+Deno.test({
+  name: "cpu backend leaves nothing behind",
+  sanitizeOps: true,
+  sanitizeResources: true,
+  fn: async () => {
+    for (const threads of [0, 1, 4]) {
+      const idle = await createCpuBackend({ threads });
+      await idle.dispose();
+      const used = await createCpuBackend({ threads });
+      queueProducts(used, 128, 3);
+      await used.finish();
+      queueProducts(used, 128, 3);
+      await used.dispose();
+      const broken = await createCpuBackend({ threads });
+      queueTrap(broken);
+      await assert.rejects(broken.finish(), DeviceLostError);
+      await broken.dispose();
+    }
+  },
+});

@@ -1,0 +1,102 @@
+/** bias_activate for each activation, over ordinary and extreme arguments; add_into. */
+
+import { deepStrictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { ACTIVATION_CODE, addInto, biasActivate } from "../../src/kernels/activate.ts";
+import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+const ACTIVATIONS = ["none", "relu", "gelu_tanh", "gelu", "silu"] as const;
+type Activation = (typeof ACTIVATIONS)[number];
+
+const SIZES = [[1, 1], [7, 31], [33, 127], [129, 172], [1, 1000], [1000, 1], [3, 40001]];
+
+async function activate(
+  backend: Backend,
+  values: Float32Array<ArrayBuffer>,
+  cols: number,
+  activation: Activation,
+  biases?: Float32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
+  const x = upload(backend, values), bias = upload(backend, biases ?? Float32Array.of(NaN));
+  backend.dispatch(biasActivate, { bias, x }, {
+    rows: values.length / cols,
+    cols,
+    has_bias: biases ? 1 : 0,
+    activation: ACTIVATION_CODE[activation],
+  });
+  const result = await downloadF32(backend, x);
+  x.destroy();
+  bias.destroy();
+  return result;
+}
+
+/** Within 1e-6, absolutely below 1 and relatively above. */
+function assertEachClose(actual: Float32Array, values: Float32Array, reference: (x: number) => number): void {
+  const expected = Float64Array.from(values, reference);
+  const scale = (i: number) => Math.max(1, Math.abs(expected[i]));
+  assertClose(
+    Float64Array.from(actual, (y, i) => y / scale(i)),
+    expected.map((y, i) => y / scale(i)),
+    1e-6,
+    { scale: 1 },
+  );
+}
+
+eachBackend("bias_activate", (backend) => {
+  for (const activation of ACTIVATIONS) {
+    const reference = REFERENCE_ACTIVATIONS[activation];
+
+    for (const [rows, cols] of SIZES) {
+      it(`${activation} with a bias over ${rows}×${cols}`, async () => {
+        const values = normals(rows * cols, rows).map((x) => 3 * x), biases = normals(cols, cols);
+        const expected = Float64Array.from(values, (x, i) => reference(x + biases[i % cols]));
+        assertClose(await activate(backend(), values, cols, activation, biases), expected, 1e-6);
+      });
+    }
+
+    it(`${activation} without a bias, over [−12, 12]`, async () => {
+      const values = Float32Array.from({ length: 24001 }, (_, i) => (i - 12000) / 1000);
+      assertEachClose(await activate(backend(), values, values.length, activation), values, reference);
+    });
+
+    it(`${activation} far out, where an exponential overflows or vanishes`, async () => {
+      const values = Float32Array.of(
+        0,
+        -0,
+        1e-38,
+        20,
+        50,
+        88,
+        100,
+        1000,
+        1e10,
+        -20,
+        -50,
+        -88,
+        -100,
+        -1000,
+        -1e10,
+      );
+      assertEachClose(await activate(backend(), values, values.length, activation), values, reference);
+    });
+  }
+});
+
+eachBackend("add_into", (backend) => {
+  for (const count of [1, 7, 31, 33, 127, 129, 172, 1000, 70001]) {
+    it(`adds ${count}`, async () => {
+      const addends = normals(count, 1), sums = normals(count + 1, 2);
+      const x = upload(backend(), addends), y = upload(backend(), sums);
+      backend().dispatch(addInto, { x, y }, { count });
+      const expected = sums.map((value, i) => i < count ? value + addends[i] : value);
+      deepStrictEqual(await downloadF32(backend(), y), expected);
+      x.destroy();
+      y.destroy();
+    });
+  }
+});

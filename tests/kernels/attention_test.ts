@@ -1,0 +1,173 @@
+/** attention: shapes around the block edges, shared key heads, ALiBi, windows, fused q/k/v rows, and scores whose exponentials overflow. */
+
+import { deepStrictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { attention } from "../../src/kernels/attention.ts";
+import { type AttentionShape, referenceAttention } from "../reference/attention.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+interface Operands {
+  readonly q: Float32Array<ArrayBuffer>;
+  readonly k: Float32Array<ArrayBuffer>;
+  readonly v: Float32Array<ArrayBuffer>;
+  readonly slopes: Float32Array<ArrayBuffer>;
+}
+
+const UNTOUCHED = 77;
+const PADDING = 3;
+
+function shapeOf(shape: Partial<AttentionShape>): AttentionShape {
+  const { heads = 2, headDim = 16 } = shape;
+  return {
+    batch: 1,
+    tokens: 7,
+    heads,
+    kvHeads: heads,
+    headDim,
+    scale: 1 / Math.sqrt(headDim),
+    window: 0,
+    ...shape,
+  };
+}
+
+function operands(shape: AttentionShape, magnitude = 1): Operands {
+  const rows = shape.batch * shape.tokens;
+  return {
+    q: normals(rows * shape.heads * shape.headDim, 1).map((x) => magnitude * x),
+    k: normals(rows * shape.kvHeads * shape.headDim, 2),
+    v: normals(rows * shape.kvHeads * shape.headDim, 3),
+    slopes: new Float32Array(shape.heads),
+  };
+}
+
+/** Each matrix in a buffer of its own, its rows padded and its first column at `offset`. */
+function spread(values: Float32Array, width: number, offset: number): Float32Array<ArrayBuffer> {
+  const rows = values.length / width, ld = offset + width + PADDING;
+  const padded = new Float32Array(rows * ld).fill(1e9);
+  for (let r = 0; r < rows; r++) padded.set(values.subarray(r * width, (r + 1) * width), r * ld + offset);
+  return padded;
+}
+
+async function assertAttends(backend: Backend, shape: AttentionShape, given: Operands): Promise<void> {
+  const { batch, tokens, heads, kvHeads, headDim, scale, window } = shape;
+  const width = heads * headDim, kvWidth = kvHeads * headDim, ldo = width + PADDING;
+  const buffers = {
+    q: upload(backend, spread(given.q, width, 1)),
+    k: upload(backend, spread(given.k, kvWidth, 2)),
+    v: upload(backend, spread(given.v, kvWidth, 5)),
+    slopes: upload(backend, given.slopes),
+    out: upload(backend, new Float32Array(batch * tokens * ldo).fill(UNTOUCHED)),
+  };
+  backend.dispatch(attention, buffers, {
+    batch,
+    tokens,
+    heads,
+    kv_heads: kvHeads,
+    head_dim: headDim,
+    q_offset: 1,
+    ldq: 1 + width + PADDING,
+    k_offset: 2,
+    ldk: 2 + kvWidth + PADDING,
+    v_offset: 5,
+    ldv: 5 + kvWidth + PADDING,
+    ldo,
+    scale,
+    window,
+  });
+  const padded = await downloadF32(backend, buffers.out);
+  for (const buffer of Object.values(buffers)) buffer.destroy();
+  const actual = new Float32Array(batch * tokens * width);
+  for (let r = 0; r < batch * tokens; r++) {
+    actual.set(padded.subarray(r * ldo, r * ldo + width), r * width);
+    deepStrictEqual([...padded.subarray(r * ldo + width, (r + 1) * ldo)], Array(PADDING).fill(UNTOUCHED));
+  }
+  assertClose(actual, referenceAttention(shape, given.q, given.k, given.v, given.slopes), 2e-6);
+}
+
+eachBackend("attention", (backend) => {
+  for (const tokens of [1, 7, 63, 64, 65, 130, 200]) {
+    for (const headDim of [16, 31, 64]) {
+      it(`${tokens} tokens, head dimension ${headDim}`, async () => {
+        const shape = shapeOf({ tokens, headDim, batch: 2 });
+        await assertAttends(backend(), shape, operands(shape));
+      });
+    }
+  }
+
+  for (const headDim of [1, 3, 80, 128, 255, 256]) {
+    it(`head dimension ${headDim}`, async () => {
+      const shape = shapeOf({ tokens: 70, headDim });
+      await assertAttends(backend(), shape, operands(shape));
+    });
+  }
+
+  for (const [heads, kvHeads] of [[1, 1], [4, 2], [6, 2], [4, 1], [5, 5]]) {
+    it(`${heads} heads on ${kvHeads} key heads`, async () => {
+      const shape = shapeOf({ tokens: 67, heads, kvHeads, batch: 3 });
+      await assertAttends(backend(), shape, operands(shape));
+    });
+  }
+
+  for (const window of [1, 2, 17, 64, 65, 129, 1000]) {
+    it(`a window of ${window}`, async () => {
+      const shape = shapeOf({ tokens: 150, window });
+      await assertAttends(backend(), shape, operands(shape));
+    });
+  }
+
+  it("ALiBi slopes, one a head", async () => {
+    const shape = shapeOf({ tokens: 130, heads: 3 });
+    await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0.0625, 2) });
+  });
+
+  it("ALiBi slopes in a window on shared key heads", async () => {
+    const shape = shapeOf({ tokens: 130, heads: 4, kvHeads: 2, window: 40 });
+    await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0, 0.25, 1) });
+  });
+
+  it("one buffer of fused q, k, v rows", async () => {
+    const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
+    const shape = shapeOf({ tokens, heads, headDim });
+    const fused = normals(tokens * 3 * width, 4);
+    const part = (i: number) =>
+      Float32Array.from(
+        { length: tokens * width },
+        (_, e) => fused[Math.floor(e / width) * 3 * width + i * width + e % width],
+      );
+    const qkv = upload(backend(), fused), slopes = upload(backend(), new Float32Array(heads));
+    const out = backend().createBuffer("out", tokens * width * 4);
+    backend().dispatch(attention, { q: qkv, k: qkv, v: qkv, slopes, out }, {
+      batch: 1,
+      tokens,
+      heads,
+      kv_heads: heads,
+      head_dim: headDim,
+      q_offset: 0,
+      ldq: 3 * width,
+      k_offset: width,
+      ldk: 3 * width,
+      v_offset: 2 * width,
+      ldv: 3 * width,
+      ldo: width,
+      scale: shape.scale,
+      window: 0,
+    });
+    const expected = referenceAttention(shape, part(0), part(1), part(2), new Float32Array(heads));
+    assertClose(await downloadF32(backend(), out), expected, 2e-6);
+    for (const buffer of [qkv, slopes, out]) buffer.destroy();
+  });
+
+  it("does not overflow on large scores, of either sign", async () => {
+    // Products of eighths: exact in f32, so that scores of thousands carry no rounding into the exponential.
+    const shape = shapeOf({ tokens: 130, headDim: 8, scale: 1 });
+    const given = operands(shape);
+    const coarse = (x: number, unit: number) => Math.round(x / unit) * unit;
+    const q = given.q.map((x) => coarse(1000 * x, 8)), k = given.k.map((x) => coarse(x, 0.125));
+    await assertAttends(backend(), shape, { ...given, q, k });
+    await assertAttends(backend(), shape, { ...given, q, k: k.map(() => -4) });
+  });
+});

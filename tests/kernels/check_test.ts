@@ -1,0 +1,177 @@
+/** The input checks: the lowest offending index, the edges of the tolerance, and silence on good input. */
+
+import { deepStrictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { checkFinite, checkSymmetry, NOTHING_FOUND } from "../../src/kernels/check.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadU32, upload } from "../support/device.ts";
+import { normals, uniform } from "../support/random.ts";
+
+async function firstNonFinite(
+  backend: Backend,
+  values: Float32Array<ArrayBuffer>,
+  offset = 0,
+  before = NOTHING_FOUND,
+): Promise<number> {
+  const x = upload(backend, values), first = upload(backend, Uint32Array.of(17, before, 18));
+  backend.dispatch(checkFinite, { x, first }, { count: values.length - offset, offset, slot: 1 });
+  const [left, found, right] = await downloadU32(backend, first);
+  deepStrictEqual([left, right], [17, 18]);
+  x.destroy();
+  first.destroy();
+  return found;
+}
+
+eachBackend("check_finite", (backend) => {
+  for (const count of [1, 7, 31, 33, 127, 129, 172, 1000, 131071, 300007]) {
+    it(`finds the first of several among ${count}`, async () => {
+      const values = normals(count + 3, count);
+      deepStrictEqual(await firstNonFinite(backend(), values, 3), NOTHING_FOUND);
+      const offenders = [NaN, Infinity, -Infinity];
+      const next = uniform(count);
+      const places = Array.from({ length: 5 }, () => Math.floor(next() * count));
+      places.forEach((place, i) => values[3 + place] = offenders[i % 3]);
+      deepStrictEqual(await firstNonFinite(backend(), values, 3), Math.min(...places));
+    });
+  }
+
+  it("sees the last element, and not the one before the offset or after the count", async () => {
+    const values = new Float32Array(2051);
+    values[2050] = NaN;
+    deepStrictEqual(await firstNonFinite(backend(), values), 2050);
+    values[2050] = 0;
+    values[2] = NaN;
+    deepStrictEqual(await firstNonFinite(backend(), values, 3), NOTHING_FOUND);
+  });
+
+  it("judges by bits: every NaN, both infinities, no large or subnormal number", async () => {
+    for (const word of [0x7f800000, 0xff800000, 0x7f800001, 0xffffffff, 0x7fc00000]) {
+      const values = new Float32Array(Uint32Array.of(0, word).buffer);
+      deepStrictEqual(await firstNonFinite(backend(), values), 1);
+    }
+    const values = new Float32Array(Uint32Array.of(0x7f7fffff, 0xff7fffff, 1, 0x80000001, 0x80000000).buffer);
+    deepStrictEqual(await firstNonFinite(backend(), values), NOTHING_FOUND);
+  });
+
+  it("keeps what the slot holds when that is lower", async () => {
+    const values = Float32Array.of(0, 0, NaN, NaN);
+    deepStrictEqual(await firstNonFinite(backend(), values, 0, 1), 1);
+    deepStrictEqual(await firstNonFinite(backend(), values, 0, 3), 2);
+  });
+});
+
+/** What is compared: `rows` whole rows from row0 on against the tile of `cols` rows from col0 on. */
+interface Comparison {
+  readonly n: number;
+  readonly row0: number;
+  readonly rows: number;
+  readonly col0: number;
+  readonly cols: number;
+  readonly tileCol0: number;
+  readonly tolerance: number;
+}
+
+async function firstAsymmetric(
+  backend: Backend,
+  matrix: Float32Array<ArrayBuffer>,
+  comparison: Comparison,
+): Promise<number> {
+  const { n, row0, rows, col0, cols, tileCol0, tolerance } = comparison;
+  const ldupper = n - tileCol0 + 1;
+  const tile = new Float32Array(cols * ldupper).fill(1e9);
+  for (let c = 0; c < cols; c++) {
+    tile.set(matrix.subarray((col0 + c) * n + tileCol0, (col0 + c + 1) * n), c * ldupper);
+  }
+  const strip = upload(backend, matrix.slice(row0 * n, (row0 + rows) * n));
+  const upper = upload(backend, tile);
+  const diagonal = upload(backend, Float32Array.from({ length: n }, (_, i) => matrix[i * n + i]));
+  const first = upload(backend, Uint32Array.of(NOTHING_FOUND, NOTHING_FOUND));
+  backend.dispatch(checkSymmetry, { strip, upper, diagonal, first }, {
+    rows,
+    cols,
+    row0,
+    col0,
+    ldstrip: n,
+    ldupper,
+    tile_col0: tileCol0,
+    slot: 1,
+    tolerance,
+  });
+  const [other, found] = await downloadU32(backend, first);
+  deepStrictEqual(other, NOTHING_FOUND);
+  for (const buffer of [strip, upper, diagonal, first]) buffer.destroy();
+  return found;
+}
+
+function symmetric(n: number): Float32Array<ArrayBuffer> {
+  const matrix = normals(n * n, n);
+  for (let i = 0; i < n; i++) {
+    matrix[i * n + i] = 4 + i % 5;
+    for (let j = 0; j < i; j++) matrix[i * n + j] = matrix[j * n + i];
+  }
+  return matrix;
+}
+
+/** The lowest r·n + j compared in float64, the definition again. */
+function referenceFirst(matrix: Float32Array, { n, row0, rows, col0, cols, tolerance }: Comparison): number {
+  for (let i = row0; i < row0 + rows; i++) {
+    for (let j = col0; j < Math.min(i, col0 + cols); j++) {
+      const bound = tolerance * Math.sqrt(matrix[i * n + i] * matrix[j * n + j]);
+      if (Math.abs(matrix[i * n + j] - matrix[j * n + i]) > bound) return (i - row0) * n + j;
+    }
+  }
+  return NOTHING_FOUND;
+}
+
+const COMPARISONS = [
+  { n: 1, row0: 0, rows: 1, col0: 0, cols: 1, tileCol0: 0 },
+  { n: 7, row0: 0, rows: 7, col0: 0, cols: 7, tileCol0: 0 },
+  { n: 33, row0: 5, rows: 28, col0: 0, cols: 31, tileCol0: 0 },
+  { n: 129, row0: 64, rows: 65, col0: 0, cols: 64, tileCol0: 64 },
+  { n: 129, row0: 64, rows: 65, col0: 64, cols: 65, tileCol0: 64 },
+  { n: 172, row0: 100, rows: 31, col0: 37, cols: 127, tileCol0: 98 },
+  { n: 172, row0: 3, rows: 7, col0: 100, cols: 33, tileCol0: 0 },
+];
+
+eachBackend("check_symmetry", (backend) => {
+  for (const shape of COMPARISONS) {
+    const { n, row0, rows, col0, cols } = shape;
+    it(`order ${n}: rows ${row0}+${rows} against columns ${col0}+${cols}`, async () => {
+      const comparison = { ...shape, tolerance: 1e-3 };
+      const matrix = symmetric(n);
+      deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), NOTHING_FOUND);
+      const next = uniform(n);
+      for (let k = 0; k < 8; k++) { // anywhere in the matrix: some are compared, some are not
+        const i = Math.floor(next() * n), j = Math.floor(next() * n);
+        if (i !== j) matrix[i * n + j] += 1;
+        const expected = referenceFirst(matrix, comparison);
+        deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), expected);
+      }
+    });
+  }
+
+  it("accepts a difference at the tolerance and refuses one just over it", async () => {
+    const n = 9, tolerance = 2 ** -10;
+    for (const [i, j] of [[1, 0], [8, 0], [5, 4], [8, 7], [7, 2]]) {
+      const matrix = new Float32Array(n * n);
+      for (let d = 0; d < n; d++) matrix[d * n + d] = d % 2 ? 16 : 4;
+      const bound = tolerance * Math.sqrt(matrix[i * n + i] * matrix[j * n + j]);
+      const comparison = { n, row0: 0, rows: n, col0: 0, cols: n, tileCol0: 0, tolerance };
+      matrix[i * n + j] = bound * (1 - 1e-6);
+      deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), NOTHING_FOUND);
+      matrix[i * n + j] = -bound * (1 + 1e-6);
+      deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), i * n + j);
+    }
+  });
+
+  it("holds where the product of two diagonals leaves the range of f32", async () => {
+    const comparison = { n: 2, row0: 0, rows: 2, col0: 0, cols: 2, tileCol0: 0, tolerance: 1e-3 };
+    for (const d of [1e30, 1e-30]) {
+      const matrix = Float32Array.of(d, 1.5e-3 * d, 0, d);
+      deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), 2);
+      matrix[1] = 0.5e-3 * d;
+      deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), NOTHING_FOUND);
+    }
+  });
+});

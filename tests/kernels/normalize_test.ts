@@ -1,0 +1,51 @@
+/** layer_norm over rows of any length, and where a one-pass variance would cancel. */
+
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { layerNorm } from "../../src/kernels/normalize.ts";
+import { referenceLayerNorm } from "../reference/normalize.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+async function assertNormalizes(
+  backend: Backend,
+  values: Float32Array<ArrayBuffer>,
+  cols: number,
+  eps: number,
+) {
+  const weights = normals(cols, 2), biases = normals(cols, 3);
+  const x = upload(backend, values), weight = upload(backend, weights), bias = upload(backend, biases);
+  const y = backend.createBuffer("y", values.byteLength);
+  backend.dispatch(layerNorm, { x, weight, bias, y }, { rows: values.length / cols, cols, eps });
+  // eps reaches the kernel as an f32.
+  const expected = referenceLayerNorm(values, cols, weights, biases, Math.fround(eps));
+  assertClose(await downloadF32(backend, y), expected, 1e-6);
+  for (const buffer of [x, weight, bias, y]) buffer.destroy();
+}
+
+eachBackend("layer_norm", (backend) => {
+  for (
+    const [rows, cols] of [[1, 1], [7, 7], [3, 31], [33, 33], [5, 127], [2, 129], [129, 172], [7, 1000], [
+      2,
+      12289,
+    ]]
+  ) {
+    it(`normalises ${rows} rows of ${cols}`, async () => {
+      await assertNormalizes(backend(), normals(rows * cols, cols), cols, 1e-5);
+    });
+  }
+
+  it("does not cancel where the mean is large beside the deviation", async () => {
+    await assertNormalizes(backend(), normals(4 * 1000, 5).map((x) => 3000 + x), 1000, 1e-5);
+  });
+
+  it("gives the bias on constant rows", async () => {
+    await assertNormalizes(backend(), new Float32Array(3 * 172).fill(0.1), 172, 1e-5);
+  });
+
+  it("is carried by eps where the variance is small", async () => {
+    await assertNormalizes(backend(), normals(3 * 33, 6).map((x) => 1e-4 * x), 33, 1e-6);
+  });
+});

@@ -1,0 +1,169 @@
+/**
+ * The column loop of one block, unstructured and n:m, against naive float64: Q, Δ, mask and sums, and that nothing
+ * beside them is written. Blocks lie at odd places of their buffers, and rows are cut into two dispatches.
+ */
+
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { referenceColumnLoop, referenceGroupLoop } from "../reference/column_loop.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, downloadU32, upload } from "../support/device.ts";
+import { type BlockCase, BlockLayout, makeCase, TOLERANCE } from "../support/block_layout.ts";
+import { uniform } from "../support/random.ts";
+
+const SHAPES = [[1, 1], [1, 7], [7, 31], [8, 32], [9, 33], [65, 127], [33, 128], [130, 129], [17, 172], [
+  70,
+  256,
+]];
+
+async function checkUnstructured(
+  backend: Backend,
+  block: BlockCase,
+  { keys, selection, left }: {
+    keys: Uint32Array<ArrayBuffer>;
+    selection: Uint32Array<ArrayBuffer>;
+    left: number[];
+  },
+): Promise<void> {
+  const { rows, size } = block;
+  const remaining = [...selection.subarray(2)];
+  const pruned = Uint8Array.from(keys, (key, i) => {
+    if (key < selection[0]) return 1;
+    return key === selection[0] && remaining[Math.floor(i / size)]-- > 0 ? 1 : 0;
+  });
+  const layout = new BlockLayout(backend, block);
+  const extra = { keys: upload(backend, keys), selection: upload(backend, selection) };
+  for (const [row0, count] of layout.dispatches()) {
+    backend.dispatch(pruneBlock, { ...layout.buffers, ...extra }, layout.params(row0, count));
+  }
+  await layout.assertResult(backend, referenceColumnLoop(block, pruned));
+  deepStrictEqual([...await downloadU32(backend, extra.selection)], [selection[0], selection[1], ...left]);
+  strictEqual(keys.length, rows * size);
+  layout.destroy();
+  extra.keys.destroy();
+  extra.selection.destroy();
+}
+
+/** Keys of few values, so that the threshold, `level`, is tied in most rows. */
+function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
+  const next = uniform(seed);
+  return Uint32Array.from({ length: count }, () => [0, 5, 0x80000000, 0xffffffff][Math.floor(next() * 4)]);
+}
+
+eachBackend("prune_block", (backend) => {
+  for (const [rows, size] of SHAPES) {
+    it(`prunes ${rows}×${size} by key, ties by column while a row has some left`, async () => {
+      const keys = tiedKeys(rows * size, size), threshold = 0x80000000;
+      const ties = Array.from({ length: rows }, (_, r) => {
+        return keys.subarray(r * size, (r + 1) * size).filter((key) => key === threshold).length;
+      });
+      // None, some, or all of a row's ties.
+      const wanted = ties.map((count, r) => r % 3 === 0 ? 0 : r % 3 === 1 ? count >> 1 : count);
+      const selection = Uint32Array.of(threshold, 9, ...wanted);
+      await checkUnstructured(backend(), makeCase(rows, size), {
+        keys,
+        selection,
+        left: wanted.map(() => 0),
+      });
+    });
+  }
+
+  for (const first of [0, 1, 31, 32, 96]) {
+    it(`leaves the other bits of the mask when the block starts at column ${first}`, async () => {
+      const rows = 10, size = 70, keys = tiedKeys(rows * size, 3);
+      const selection = new Uint32Array(2 + rows).fill(5, 0, 1);
+      await checkUnstructured(backend(), makeCase(rows, size, { first }), {
+        keys,
+        selection,
+        left: Array(rows).fill(0),
+      });
+    });
+  }
+
+  it("prunes nothing at threshold 0, everything past the largest key", async () => {
+    const rows = 11, size = 45, keys = tiedKeys(rows * size, 4).map((key) => key % 5);
+    const block = makeCase(rows, size);
+    const none = new Uint32Array(2 + rows);
+    await checkUnstructured(backend(), block, { keys, selection: none, left: Array(rows).fill(0) });
+    const all = new Uint32Array(2 + rows).fill(6, 0, 1).fill(4, 2);
+    await checkUnstructured(backend(), block, { keys, selection: all, left: Array(rows).fill(4) });
+  });
+
+  it("spreads nothing with U = I", async () => {
+    const rows = 20, size = 60, block = makeCase(rows, size, { identity: true });
+    const keys = tiedKeys(rows * size, 5);
+    const layout = new BlockLayout(backend(), block);
+    const extra = {
+      keys: upload(backend(), keys),
+      selection: upload(backend(), new Uint32Array(2 + rows).fill(6, 0, 1)),
+    };
+    backend().dispatch(pruneBlock, { ...layout.buffers, ...extra }, layout.params(0, rows));
+    const q = await downloadF32(backend(), layout.buffers.q);
+    keys.forEach((key, i) => {
+      const at = layout.wOffset + Math.floor(i / size) * layout.ldw + i % size;
+      strictEqual(q[at], key < 6 ? 0 : block.work[i]);
+    });
+    layout.destroy();
+    extra.keys.destroy();
+    extra.selection.destroy();
+  });
+});
+
+async function checkGroups(
+  backend: Backend,
+  block: BlockCase,
+  options: { keep: number; group: number; forced?: Uint8Array },
+): Promise<number> {
+  const { rows, size, first, words } = block;
+  const { keep, group, forced } = options;
+  const bits = new Uint32Array(rows * words);
+  forced?.forEach((isForced, i) => {
+    const r = Math.floor(i / size), column = first + i % size;
+    if (isForced) bits[r * words + (column >> 5)] |= 1 << (column & 31);
+  });
+  const layout = new BlockLayout(backend, block);
+  const buffers = { ...layout.buffers, forced: upload(backend, bits) };
+  for (const [row0, count] of layout.dispatches()) {
+    const params = { ...layout.params(row0, count), keep, group, has_forced: forced ? 1 : 0 };
+    backend.dispatch(pruneBlockNM, buffers, params);
+  }
+  const expected = referenceGroupLoop(block, options);
+  await layout.assertResult(backend, expected);
+  layout.destroy();
+  buffers.forced.destroy();
+  return expected.gap;
+}
+
+eachBackend("prune_block_n_m", (backend) => {
+  for (
+    const [keep, group] of [[2, 4], [4, 8], [1, 4], [1, 2], [3, 5], [2, 3], [5, 16], [0, 4], [4, 4], [
+      40,
+      100,
+    ]]
+  ) {
+    it(`keeps ${keep} of every ${group}, and of a shorter last group in proportion`, async () => {
+      for (const [rows, size] of SHAPES) {
+        const gap = await checkGroups(backend(), makeCase(rows, size), { keep, group });
+        ok(gap > TOLERANCE, `the scores of ${rows}×${size} are too close to compare masks: ${gap}`);
+      }
+    });
+  }
+
+  it("prunes ties by column", async () => {
+    const block = makeCase(9, 44, { identity: true });
+    const tied = { ...block, work: Float32Array.from(block.work, (_, i) => i % 3 ? 1 : -1) };
+    await checkGroups(backend(), tied, { keep: 2, group: 4 });
+    await checkGroups(backend(), { ...tied, work: new Float32Array(9 * 44) }, { keep: 3, group: 8 });
+  });
+
+  for (const [name, period] of [["within", 7], ["beyond", 2], ["as the whole of", 1]] as const) {
+    it(`prunes forced entries ${name} a group's quota`, async () => {
+      const block = makeCase(19, 61);
+      const forced = Uint8Array.from({ length: 19 * 61 }, (_, i) => i % period === 0 ? 1 : 0);
+      await checkGroups(backend(), block, { keep: 3, group: 4, forced });
+      await checkGroups(backend(), block, { keep: 6, group: 10, forced });
+    });
+  }
+});

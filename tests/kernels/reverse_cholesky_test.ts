@@ -1,0 +1,145 @@
+/** The factor and inverse of one diagonal block: residuals over odd sizes, what is read and written, and every way to fail. */
+
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
+import { correlatedHessian, gram } from "../reference/hessian.ts";
+import { factorResidual, inverseResidual, referenceReverseCholesky } from "../reference/reverse_cholesky.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, downloadU32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+const SIZES = [1, 2, 7, 8, 9, 31, 32, 33, 127, 128, 129, 172, 255, 256];
+/** Scaled residuals of a backward stable method stay under a few units in the last place, 6e-8, whatever the size. */
+const RESIDUAL = 1e-7;
+/** Where the block lies: offsets and margins that are no multiple of anything. */
+const ROW = 3, COL = 5, MARGIN = 2, FIRST = 11, SENTINEL = 77;
+
+/** XᵀX/2n + I/10: well conditioned. */
+function positiveDefinite(n: number): Float32Array<ArrayBuffer> {
+  const h = gram(Float64Array.from(normals(2 * n * n, n)), 2 * n, n);
+  return Float32Array.from(h, (value, i) => value / (2 * n) + (i % (n + 1) === 0 ? 0.1 : 0));
+}
+
+interface Outcome {
+  /** The tile, U's surroundings included, and the diagonal, as they came back. */
+  readonly tile: Float32Array;
+  readonly inverse: Float32Array;
+  readonly diagonal: Float32Array;
+  readonly status: number;
+  readonly r: Float32Array;
+  readonly u: Float32Array;
+}
+
+/** Runs the kernel on `h` (n, n) set into a larger tile of sentinels, NaN below its diagonal. */
+async function factor(backend: Backend, h: Float32Array, n: number, status = 0): Promise<Outcome> {
+  const ld = n + COL + MARGIN;
+  const block = (from: Float32Array) =>
+    Float32Array.from({ length: n * n }, (_, i) => from[(ROW + Math.floor(i / n)) * ld + COL + i % n]);
+  const tile = new Float32Array((ROW + n + 1) * ld).fill(SENTINEL);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < n; j++) tile[(ROW + i) * ld + COL + j] = i > j ? NaN : h[i * n + j];
+  }
+  const buffers = {
+    h: upload(backend, tile),
+    u: upload(backend, new Float32Array(tile.length).fill(SENTINEL)),
+    diagonal: upload(backend, new Float32Array(FIRST + n + 1).fill(SENTINEL)),
+    status: upload(backend, Uint32Array.of(status)),
+  };
+  const offset = ROW * ld + COL;
+  backend.dispatch(reverseCholesky, buffers, {
+    size: n,
+    offset,
+    ld,
+    u_offset: offset,
+    ldu: ld,
+    first: FIRST,
+  });
+  const outcome = {
+    tile: await downloadF32(backend, buffers.h),
+    inverse: await downloadF32(backend, buffers.u),
+    diagonal: await downloadF32(backend, buffers.diagonal),
+    status: (await downloadU32(backend, buffers.status))[0],
+  };
+  for (const buffer of Object.values(buffers)) buffer.destroy();
+  return { ...outcome, r: block(outcome.tile), u: block(outcome.inverse) };
+}
+
+/** Everything but the (n, n) block is as it was. */
+function assertAround(tile: Float32Array, n: number): void {
+  const ld = n + COL + MARGIN;
+  tile.forEach((value, at) => {
+    const i = Math.floor(at / ld) - ROW, j = at % ld - COL;
+    if (i < 0 || i >= n || j < 0 || j >= n) strictEqual(value, SENTINEL, `element (${i}, ${j}) of the block`);
+  });
+}
+
+eachBackend("reverse_cholesky", (backend) => {
+  for (const n of SIZES) {
+    it(`factors and inverts a block of ${n}`, async () => {
+      const h = positiveDefinite(n);
+      const { tile, inverse, diagonal, status, r, u } = await factor(backend(), h, n);
+      strictEqual(status, 0);
+      const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
+      ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
+      ok(identity < RESIDUAL, `‖U·R − I‖/(n‖U‖‖R‖) = ${identity}`);
+      assertClose(r, referenceReverseCholesky(h, n).r, 1e-5);
+      for (let i = 0; i < n; i++) {
+        strictEqual(diagonal[FIRST + i], r[i * n + i]);
+        for (let j = 0; j < i; j++) ok(r[i * n + j] === 0 && u[i * n + j] === 0, `(${i}, ${j}) is not 0`);
+      }
+      deepStrictEqual([...diagonal.slice(0, FIRST), diagonal[FIRST + n]], Array(FIRST + 1).fill(SENTINEL));
+      assertAround(tile, n);
+      assertAround(inverse, n);
+    });
+  }
+
+  it("holds its residuals on a nearly singular block", async () => {
+    const n = 128, h = correlatedHessian(n, { seed: 4 });
+    let mean = 0;
+    for (let j = 0; j < n; j++) mean += h[j * (n + 1)] / n;
+    for (let j = 0; j < n; j++) h[j * (n + 1)] += 0.001 * mean;
+    const { r, u, status } = await factor(backend(), h, n);
+    strictEqual(status, 0);
+    const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
+    ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
+    ok(identity < RESIDUAL, `‖U·R − I‖/(n‖U‖‖R‖) = ${identity}`);
+  });
+
+  for (const [n, j] of [[1, 0], [7, 3], [33, 32], [128, 0], [128, 65], [129, 128], [256, 7]]) {
+    it(`names column ${j} of ${n} when its pivot is negative`, async () => {
+      const h = positiveDefinite(n);
+      // The pivot is R[j,j]²: twice that less leaves −R[j,j]².
+      h[j * (n + 1)] -= 2 * referenceReverseCholesky(h, n).r[j * (n + 1)] ** 2;
+      strictEqual(referenceReverseCholesky(h, n).failed, j);
+      strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
+    });
+
+    it(`names column ${j} of ${n} when its pivot is NaN`, async () => {
+      const h = positiveDefinite(n);
+      h[j * (n + 1)] = NaN;
+      strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
+    });
+  }
+
+  it("names the row that a NaN above the diagonal reaches first", async () => {
+    const n = 64, h = positiveDefinite(n);
+    h[20 * n + 50] = NaN;
+    strictEqual((await factor(backend(), h, n)).status, FIRST + 20 + 1);
+  });
+
+  it("refuses a zero pivot, at the last column first", async () => {
+    strictEqual((await factor(backend(), new Float32Array(40 * 40), 40)).status, FIRST + 40);
+  });
+
+  it("does nothing once a pivot has failed", async () => {
+    const n = 33, h = positiveDefinite(n);
+    const { tile, inverse, diagonal, status, r } = await factor(backend(), h, n, 123);
+    strictEqual(status, 123);
+    assertAround(tile, n);
+    for (let i = 0; i < n; i++) for (let j = i; j < n; j++) strictEqual(r[i * n + j], h[i * n + j]);
+    ok(inverse.every((value) => value === SENTINEL) && diagonal.every((value) => value === SENTINEL));
+  });
+});

@@ -1,0 +1,35 @@
+/** Dead columns become 0, everything else stays: even what a multiplication by 0 or 1 would change. */
+
+import { deepStrictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import { zeroColumns } from "../../src/kernels/zero_columns.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+const SHAPES = [[1, 1], [7, 31], [33, 127], [129, 172], [2, 4097], [5000, 2]];
+/** Which columns of the matrix are dead. */
+const DEAD: Readonly<Record<string, (column: number) => boolean>> = {
+  "no column": () => false,
+  "every column": () => true,
+  "some columns": (column) => column % 3 === 1,
+};
+
+eachBackend("zero_columns", (backend) => {
+  for (const [name, isDead] of Object.entries(DEAD)) {
+    it(`with ${name} dead`, async () => {
+      for (const [rows, cols] of SHAPES) {
+        const ld = cols + 3, first = 5;
+        const weights = normals(rows * ld, rows);
+        weights[0] = Infinity;
+        const dead = Uint32Array.from({ length: first + cols }, (_, c) => isDead(c) ? 1 + c : 0);
+        const buffers = { dead: upload(backend(), dead), w: upload(backend(), weights) };
+        backend().dispatch(zeroColumns, buffers, { rows, cols, ld, first });
+        const expected = weights.map((value, i) => i % ld < cols && isDead(first + i % ld) ? 0 : value);
+        deepStrictEqual(await downloadF32(backend(), buffers.w), expected, `${rows}×${cols}`);
+        buffers.dead.destroy();
+        buffers.w.destroy();
+      }
+    });
+  }
+});

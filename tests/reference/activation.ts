@@ -1,0 +1,21 @@
+/** Activations in float64, from their definitions. */
+
+/** The error function, by its series 2/√π·e^(−x²)·Σ 2ⁿ x^(2n+1)/(2n+1)!!, whose terms all have one sign. */
+export function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x); // 1 − erf(6) is 2e-17
+  let term = x, sum = x;
+  for (let n = 1; Math.abs(term) > 1e-18; n++) {
+    term *= 2 * x * x / (2 * n + 1);
+    sum += term;
+  }
+  return 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum;
+}
+
+/** By the names of the `activation` parameter. */
+export const REFERENCE_ACTIVATIONS = {
+  none: (x: number) => x,
+  relu: (x: number) => x > 0 ? x : 0,
+  gelu_tanh: (x: number) => x / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  gelu: (x: number) => x / 2 * (1 + erf(x / Math.SQRT2)),
+  silu: (x: number) => x / (1 + Math.exp(-x)),
+} as const;

@@ -1,0 +1,20 @@
+/** LayerNorm in float64, from its definition. */
+
+/** (x − mean)/√(variance + eps)·weight + bias over each row of `cols`, the variance biased. */
+export function referenceLayerNorm(
+  x: ArrayLike<number>,
+  cols: number,
+  weight: ArrayLike<number>,
+  bias: ArrayLike<number>,
+  eps: number,
+): Float64Array {
+  const y = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += cols) {
+    let mean = 0, variance = 0;
+    for (let c = 0; c < cols; c++) mean += x[start + c] / cols;
+    for (let c = 0; c < cols; c++) variance += (x[start + c] - mean) ** 2 / cols;
+    const deviation = Math.sqrt(variance + eps);
+    for (let c = 0; c < cols; c++) y[start + c] = (x[start + c] - mean) / deviation * weight[c] + bias[c];
+  }
+  return y;
+}

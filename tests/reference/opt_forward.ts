@@ -1,0 +1,156 @@
+/**
+ * OPT's forward in float64, as the definition reads, one window at a time: no batching, no blocking, and a reader
+ * of f16 safetensors files of its own. Keeps the input of every linear layer, for checking calibration.
+ */
+
+import { F16, valueOf } from "./float16.ts";
+
+/** An opt-like model with f16 weights, pre-norm, ReLU and a tied head. */
+export interface OptReference {
+  readonly hidden: number;
+  readonly heads: number;
+  readonly blocks: number;
+  readonly vocabulary: number;
+  /** By whole name, row-major; a test may put others in their place. */
+  readonly tensors: Map<string, Float64Array>;
+}
+
+/** What a window gives. */
+export interface ForwardResult {
+  /** (tokens, vocabulary). */
+  readonly logits: Float64Array;
+  /** The input, (tokens, in_features), of each linear layer, by the name of its weight. */
+  readonly inputs: Map<string, Float64Array>;
+}
+
+/** Reads `config.json` and `model.safetensors` in a folder. */
+export function readOptReference(folder: URL): OptReference {
+  const config = JSON.parse(Deno.readTextFileSync(new URL("config.json", folder)));
+  const file = Deno.readFileSync(new URL("model.safetensors", folder));
+  const view = new DataView(file.buffer);
+  const headerEnd = 8 + Number(view.getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(file.subarray(8, headerEnd)));
+  delete header.__metadata__;
+  const tensors = new Map<string, Float64Array>();
+  for (const [name, { data_offsets }] of Object.entries<{ data_offsets: [number, number] }>(header)) {
+    const [begin, end] = data_offsets;
+    const value = (_: unknown, i: number) => valueOf(view.getUint16(headerEnd + begin + 2 * i, true), F16);
+    tensors.set(name, Float64Array.from({ length: (end - begin) / 2 }, value));
+  }
+  return {
+    hidden: config.hidden_size,
+    heads: config.num_attention_heads,
+    blocks: config.num_hidden_layers,
+    vocabulary: config.vocab_size,
+    tensors,
+  };
+}
+
+/** Runs one window. */
+export function forwardOpt(model: OptReference, ids: ArrayLike<number>): ForwardResult {
+  const { hidden, heads, vocabulary } = model;
+  const tokens = ids.length;
+  const inputs = new Map<string, Float64Array>();
+  const tensor = (name: string): Float64Array => {
+    const values = model.tensors.get(`model.decoder.${name}`);
+    if (!values) throw new Error(`reference: no tensor ${name}`);
+    return values;
+  };
+  const linear = (name: string, x: Float64Array): Float64Array => {
+    inputs.set(`model.decoder.${name}.weight`, x);
+    return affine(x, tensor(`${name}.weight`), tensor(`${name}.bias`));
+  };
+  const norm = (name: string, x: Float64Array): Float64Array =>
+    layerNorm(x, tensor(`${name}.weight`), tensor(`${name}.bias`));
+
+  const x = new Float64Array(tokens * hidden);
+  for (let t = 0; t < tokens; t++) {
+    for (let c = 0; c < hidden; c++) {
+      x[t * hidden + c] = tensor("embed_tokens.weight")[ids[t] * hidden + c] +
+        tensor("embed_positions.weight")[(t + 2) * hidden + c];
+    }
+  }
+  for (let block = 0; block < model.blocks; block++) {
+    const layer = `layers.${block}.`;
+    const a = norm(`${layer}self_attn_layer_norm`, x);
+    const q = linear(`${layer}self_attn.q_proj`, a);
+    const k = linear(`${layer}self_attn.k_proj`, a);
+    const v = linear(`${layer}self_attn.v_proj`, a);
+    addTo(x, linear(`${layer}self_attn.out_proj`, attention(q, k, v, tokens, heads)));
+    const inner = linear(`${layer}fc1`, norm(`${layer}final_layer_norm`, x));
+    addTo(x, linear(`${layer}fc2`, inner.map((value) => Math.max(0, value))));
+  }
+  const head = affine(
+    norm("final_layer_norm", x),
+    tensor("embed_tokens.weight"),
+    new Float64Array(vocabulary),
+  );
+  return { logits: head, inputs };
+}
+
+/** Mean of −log p(ids[t + 1]) over a window's positions but the last. */
+export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
+  const vocabulary = logits.length / ids.length;
+  let total = 0;
+  for (let t = 0; t + 1 < ids.length; t++) {
+    const row = logits.subarray(t * vocabulary, (t + 1) * vocabulary);
+    const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
+    total += Math.log(sum) - row[ids[t + 1]];
+  }
+  return total / (ids.length - 1);
+}
+
+/** x·Wᵀ + b, with W (out, in). */
+function affine(x: Float64Array, weight: Float64Array, bias: Float64Array): Float64Array {
+  const out = bias.length, inner = weight.length / out;
+  return Float64Array.from({ length: (x.length / inner) * out }, (_, i) => {
+    const row = Math.floor(i / out) * inner, column = i % out;
+    let sum = bias[column];
+    for (let c = 0; c < inner; c++) sum += x[row + c] * weight[column * inner + c];
+    return sum;
+  });
+}
+
+function layerNorm(x: Float64Array, weight: Float64Array, bias: Float64Array): Float64Array {
+  const size = weight.length;
+  const y = new Float64Array(x.length);
+  for (let r = 0; r < x.length; r += size) {
+    const row = x.subarray(r, r + size);
+    const mean = row.reduce((sum, value) => sum + value, 0) / size;
+    const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / size;
+    for (let c = 0; c < size; c++) {
+      y[r + c] = (row[c] - mean) / Math.sqrt(variance + 1e-5) * weight[c] + bias[c];
+    }
+  }
+  return y;
+}
+
+function attention(
+  q: Float64Array,
+  k: Float64Array,
+  v: Float64Array,
+  tokens: number,
+  heads: number,
+): Float64Array {
+  const width = q.length / tokens, size = width / heads;
+  const out = new Float64Array(q.length);
+  for (let h = 0; h < heads; h++) {
+    for (let t = 0; t < tokens; t++) {
+      const weights: number[] = [];
+      for (let s = 0; s <= t; s++) {
+        let dot = 0;
+        for (let d = h * size; d < (h + 1) * size; d++) dot += q[t * width + d] * k[s * width + d];
+        weights.push(Math.exp(dot / Math.sqrt(size)));
+      }
+      const sum = weights.reduce((partial, weight) => partial + weight, 0);
+      for (let d = h * size; d < (h + 1) * size; d++) {
+        for (let s = 0; s <= t; s++) out[t * width + d] += weights[s] / sum * v[s * width + d];
+      }
+    }
+  }
+  return out;
+}
+
+function addTo(y: Float64Array, x: Float64Array): void {
+  for (let i = 0; i < y.length; i++) y[i] += x[i];
+}

@@ -1,0 +1,50 @@
+/** H = R·Rᵀ with R upper triangular, column by column from the last, in naive float64; and the residuals a factor is judged by. */
+
+/** R, (n, n) row-major, and the first column, counting down, whose pivot is not positive; only the upper triangle of `h` is read. */
+export function referenceReverseCholesky(
+  h: ArrayLike<number>,
+  n: number,
+): { r: Float64Array; failed?: number } {
+  const r = new Float64Array(n * n);
+  for (let j = n - 1; j >= 0; j--) {
+    for (let i = j; i >= 0; i--) {
+      let sum = h[i * n + j];
+      for (let l = j + 1; l < n; l++) sum -= r[i * n + l] * r[j * n + l];
+      if (i === j && !(sum > 0)) return { r, failed: j };
+      r[i * n + j] = i === j ? Math.sqrt(sum) : sum / r[j * n + j];
+    }
+  }
+  return { r };
+}
+
+function norm(a: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * a[i];
+  return Math.sqrt(sum);
+}
+
+/** ‖H − R·Rᵀ‖/(n·‖H‖) in Frobenius norms, H symmetric. */
+export function factorResidual(h: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
+  const difference = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = h[i * n + j];
+      for (let l = 0; l < n; l++) sum -= r[i * n + l] * r[j * n + l];
+      difference[i * n + j] = sum;
+    }
+  }
+  return norm(difference) / (n * norm(h));
+}
+
+/** ‖U·R − I‖/(n·‖U‖·‖R‖) in Frobenius norms. */
+export function inverseResidual(u: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
+  const difference = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = i === j ? -1 : 0;
+      for (let l = 0; l < n; l++) sum += u[i * n + l] * r[l * n + j];
+      difference[i * n + j] = sum;
+    }
+  }
+  return norm(difference) / (n * norm(u) * norm(r));
+}

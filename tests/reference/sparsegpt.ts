@@ -1,0 +1,169 @@
+/**
+ * SparseGPT and magnitude pruning in naive float64, in the published form (arXiv 2301.00774, algorithm 1): Cholesky → inverse → upper Cholesky
+ * factor of the inverse, H⁻¹ = UᵀU, and a loop over columns that updates all columns after. Only the selection rule is Pare's:
+ * an exact count a block, ties to the lower row-major index. Shares no code with `src`.
+ */
+
+import { choleskyInverse, choleskyLower, transpose } from "./cholesky.ts";
+import { quadraticForm } from "./hessian.ts";
+
+/** Keep `keep` of every `group` consecutive columns. */
+export interface Groups {
+  readonly keep: number;
+  readonly group: number;
+}
+
+/** A layer to prune: W (rows, cols) and H (cols, cols), both row-major. */
+export interface ReferenceLayer {
+  readonly rows: number;
+  readonly cols: number;
+  readonly weight: ArrayLike<number>;
+  readonly hessian: ArrayLike<number>;
+  /** (rows, cols): 1 where the entry must be pruned. */
+  readonly forced?: ArrayLike<number>;
+}
+
+/** How to prune it. */
+export interface ReferenceOptions {
+  readonly sparsity: number;
+  readonly groups?: Groups;
+  readonly blocksize: number;
+}
+
+/** What comes out. */
+export interface ReferenceSolution {
+  readonly q: Float64Array;
+  /** (rows, cols): 1 where kept. */
+  readonly mask: Uint8Array;
+  readonly loss: number;
+  readonly relativeError: number;
+}
+
+/** What the published code derives from H, once a layer input. */
+export interface ReferenceFactor {
+  /** U, (n, n) upper triangular, H⁻¹ = UᵀU on the damped H. */
+  readonly u: Float64Array;
+  readonly dead: readonly number[];
+}
+
+/** Dead inputs, damping λ·mean(diag H), and U. */
+export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: number): ReferenceFactor {
+  const h = Float64Array.from(hessian);
+  const dead: number[] = [];
+  for (let j = 0; j < n; j++) {
+    if (h[j * n + j] === 0) {
+      dead.push(j);
+      h[j * n + j] = 1;
+    }
+  }
+  let mean = 0;
+  for (let j = 0; j < n; j++) mean += h[j * n + j] / n;
+  for (let j = 0; j < n; j++) h[j * n + j] += damping * mean;
+  const inverse = choleskyInverse(choleskyLower(h, n), n);
+  return { u: transpose(choleskyLower(inverse, n), n), dead };
+}
+
+/** The published algorithm. */
+export function referenceSparseGpt(
+  layer: ReferenceLayer,
+  { u, dead }: ReferenceFactor,
+  { sparsity, groups, blocksize }: ReferenceOptions,
+): ReferenceSolution {
+  const { rows, cols, forced } = layer;
+  const original = Float64Array.from(layer.weight);
+  for (const j of dead) for (let r = 0; r < rows; r++) original[r * cols + j] = 0;
+  const w = original.slice();
+  const mask = new Uint8Array(rows * cols).fill(1);
+  const score = (i: number) => forced?.[i] ? -1 : (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
+
+  let pruned = 0;
+  for (let i1 = 0; i1 < cols; i1 += blocksize) {
+    const i2 = Math.min(i1 + blocksize, cols);
+    if (!groups) {
+      const block = indices(rows, cols, i1, i2);
+      const mustGo = block.filter((i) => forced?.[i]).length;
+      const count = Math.max(mustGo, Math.round(sparsity * (rows * i2)) - pruned);
+      for (const i of smallest(block, score, count)) mask[i] = 0;
+      pruned += count;
+    }
+    for (let j = i1; j < i2; j++) {
+      if (groups && (j - i1) % groups.group === 0) {
+        pruneGroups(rows, cols, j, Math.min(j + groups.group, i2), groups, score, mask, forced);
+      }
+      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:], which leaves q where it was for a kept entry.
+      for (let r = 0; r < rows; r++) {
+        const i = r * cols + j;
+        if (mask[i]) continue;
+        const error = w[i] / u[j * cols + j];
+        for (let c = j; c < cols; c++) w[r * cols + c] -= error * u[j * cols + c];
+        w[i] = 0;
+      }
+    }
+  }
+  return judged(original, w, mask, layer);
+}
+
+/** The smallest |w| of the whole layer, or of each group. */
+export function referenceMagnitude(
+  layer: ReferenceLayer,
+  { sparsity, groups }: Omit<ReferenceOptions, "blocksize">,
+): ReferenceSolution {
+  const { rows, cols, forced } = layer;
+  const original = Float64Array.from(layer.weight);
+  const mask = new Uint8Array(rows * cols).fill(1);
+  const score = (i: number) => forced?.[i] ? -1 : Math.abs(original[i]);
+  if (groups) {
+    for (let j = 0; j < cols; j += groups.group) {
+      pruneGroups(rows, cols, j, Math.min(j + groups.group, cols), groups, score, mask, forced);
+    }
+  } else {
+    const all = indices(rows, cols, 0, cols);
+    const count = Math.max(all.filter((i) => forced?.[i]).length, Math.round(sparsity * (rows * cols)));
+    for (const i of smallest(all, score, count)) mask[i] = 0;
+  }
+  return judged(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
+}
+
+/** Row-major indices of the columns i1 ≤ c < i2. */
+function indices(rows: number, cols: number, i1: number, i2: number): number[] {
+  return Array.from(
+    { length: rows * (i2 - i1) },
+    (_, i) => Math.floor(i / (i2 - i1)) * cols + i1 + i % (i2 - i1),
+  );
+}
+
+/** The `count` indices with the smallest scores, the lower index first where they are equal. */
+function smallest(candidates: number[], score: (i: number) => number, count: number): number[] {
+  const scores = new Map(candidates.map((i) => [i, score(i)]));
+  return candidates.toSorted((a, b) => scores.get(a)! - scores.get(b)! || a - b).slice(0, count);
+}
+
+/** Prunes the columns j1 ≤ c < j2, one group, of every row: all but ceil(keep·size/group), and whatever is forced. */
+function pruneGroups(
+  rows: number,
+  cols: number,
+  j1: number,
+  j2: number,
+  { keep, group }: Groups,
+  score: (i: number) => number,
+  mask: Uint8Array,
+  forced: ArrayLike<number> | undefined,
+): void {
+  const size = j2 - j1, count = size - Math.ceil(keep * size / group);
+  for (let r = 0; r < rows; r++) {
+    const entries = Array.from({ length: size }, (_, c) => r * cols + j1 + c);
+    const mustGo = entries.filter((i) => forced?.[i]).length;
+    for (const i of smallest(entries, score, Math.max(count, mustGo))) mask[i] = 0;
+  }
+}
+
+function judged(
+  original: Float64Array,
+  q: Float64Array,
+  mask: Uint8Array,
+  { hessian, rows, cols }: ReferenceLayer,
+): ReferenceSolution {
+  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
+  const total = quadraticForm(original, hessian, rows, cols);
+  return { q, mask, loss, relativeError: total === 0 ? 0 : loss / total };
+}

@@ -1,0 +1,153 @@
+/**
+ * A block of weights at odd places of larger buffers, for the tests of the column loop: uploads them, says where the block
+ * lies, and afterwards checks all of them.
+ */
+
+import { deepStrictEqual, ok } from "node:assert/strict";
+import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
+import type { ReferenceBlock, ReferenceColumns } from "../reference/column_loop.ts";
+import { assertClose } from "./assert_close.ts";
+import { downloadF32, downloadU32, upload } from "./device.ts";
+import { normals, uniform } from "./random.ts";
+
+/** f32 against f64 through up to 256 dependent columns, relative to the largest element. */
+export const TOLERANCE = 1e-5;
+/** What fills the space around. */
+const SENTINEL = 77;
+
+/** A block in the middle of larger buffers. */
+export interface BlockCase extends ReferenceBlock {
+  /** The matrix column of the block's first, and the words of a mask row. */
+  readonly first: number;
+  readonly words: number;
+}
+
+/** Random weights and a well-conditioned U, or I. */
+export function makeCase(
+  rows: number,
+  size: number,
+  options: { first?: number; identity?: boolean } = {},
+): BlockCase {
+  const { first = 37, identity = false } = options;
+  const noise = normals(size * size, size);
+  const u = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) {
+    u[i * (size + 1)] = identity ? 1 : 0.5 + Math.min(2, Math.abs(noise[i * (size + 1)]));
+    if (identity) continue;
+    for (let j = i + 1; j < size; j++) u[i * size + j] = 0.4 * noise[i * size + j] / Math.sqrt(size);
+  }
+  const words = Math.ceil((first + size) / 32) + 1;
+  const work = normals(rows * size, rows + size), original = normals(rows * size, rows + size + 1);
+  return { rows, size, work, original, u, first, words };
+}
+
+/** Buffers every dispatch shares, and where in them the block lies. */
+export class BlockLayout {
+  readonly block: BlockCase;
+  readonly ldwork: number;
+  readonly ldu: number;
+  readonly ldw: number;
+  readonly wOffset = 6;
+  readonly uOffset = 9;
+  readonly tile: Float32Array<ArrayBuffer>;
+  readonly maskBefore: Uint32Array<ArrayBuffer>;
+  readonly sumsBefore: Float32Array<ArrayBuffer>;
+  readonly buffers: Record<"work" | "u" | "w" | "q" | "mask" | "sums", DeviceBuffer>;
+
+  constructor(backend: Backend, block: BlockCase) {
+    const { rows, size, work, original, u, words } = block;
+    this.block = block;
+    this.ldwork = size + 2;
+    this.ldu = size + 5;
+    this.ldw = size + this.wOffset + 3;
+    const spread = (
+      source: ArrayLike<number>,
+      length: number,
+      offset: number,
+      ld: number,
+      height: number,
+    ) => {
+      const spacious = new Float32Array(length).fill(SENTINEL);
+      for (let r = 0; r < height; r++) {
+        for (let c = 0; c < size; c++) spacious[offset + r * ld + c] = source[r * size + c];
+      }
+      return spacious;
+    };
+    this.tile = spread(original, rows * this.ldw, this.wOffset, this.ldw, rows);
+    const next = uniform(rows);
+    this.maskBefore = Uint32Array.from({ length: rows * words }, () => next() * 2 ** 32);
+    this.sumsBefore = Float32Array.from({ length: 2 * rows }, (_, i) => i);
+    this.buffers = {
+      work: upload(backend, spread(work, rows * this.ldwork, 0, this.ldwork, rows)),
+      u: upload(backend, spread(u, this.uOffset + size * this.ldu, this.uOffset, this.ldu, size)),
+      w: upload(backend, this.tile),
+      q: upload(backend, this.tile.map(() => SENTINEL)),
+      mask: upload(backend, this.maskBefore),
+      sums: upload(backend, this.sumsBefore),
+    };
+  }
+
+  /** Parameters of a dispatch over `rows` rows from row0; w and q are bound whole, so their offset names the row too. */
+  params(row0: number, rows: number) {
+    return {
+      rows,
+      size: this.block.size,
+      row0,
+      ldwork: this.ldwork,
+      u_offset: this.uOffset,
+      ldu: this.ldu,
+      w_offset: this.wOffset + row0 * this.ldw,
+      ldw: this.ldw,
+      first: this.block.first,
+      words: this.block.words,
+    };
+  }
+
+  /** Two dispatches that share the rows, where there are two rows. */
+  dispatches(): [row0: number, rows: number][] {
+    const { rows } = this.block, half = Math.ceil(rows / 3);
+    return rows > 1 ? [[0, half], [half, rows - half]] : [[0, rows]];
+  }
+
+  /** Compares everything with `expected`, and what lies beside the block with what was there. @throws {AssertionError} */
+  async assertResult(backend: Backend, expected: ReferenceColumns): Promise<void> {
+    const { rows, size, first, words } = this.block;
+    const mask = this.maskBefore.slice();
+    for (let r = 0; r < rows; r++) {
+      for (let j = 0; j < size; j++) {
+        const word = r * words + ((first + j) >> 5), bit = 1 << ((first + j) & 31);
+        if (expected.pruned[r * size + j]) mask[word] &= ~bit;
+        else mask[word] |= bit;
+      }
+    }
+    deepStrictEqual(await downloadU32(backend, this.buffers.mask), mask, "mask");
+
+    const q = await downloadF32(backend, this.buffers.q), delta = await downloadF32(backend, this.buffers.w);
+    const inside = (values: Float32Array) =>
+      Float32Array.from(
+        { length: rows * size },
+        (_, i) => values[this.wOffset + Math.floor(i / size) * this.ldw + i % size],
+      );
+    assertClose(inside(q), expected.q, TOLERANCE, { what: "Q" });
+    assertClose(inside(delta), expected.delta, TOLERANCE, { what: "Δ" });
+    inside(q).forEach((value, i) => {
+      if (expected.pruned[i]) ok(Object.is(value, 0), `element ${i} of Q is pruned but ${value}`);
+    });
+    for (let at = 0; at < q.length; at++) {
+      const c = at % this.ldw - this.wOffset;
+      if (c >= 0 && c < size) continue;
+      ok(q[at] === SENTINEL && delta[at] === this.tile[at], `element ${at} beside the block was written`);
+    }
+
+    const sums = (await downloadF32(backend, this.buffers.sums)).map((sum, i) => sum - this.sumsBefore[i]);
+    const pairs = Array.from({ length: 2 * rows }, (_, i) => {
+      return (i % 2 ? expected.deltaSums : expected.errorSums)[i >> 1];
+    });
+    // The subtraction of what was there costs an ulp of that.
+    assertClose(sums, pairs, TOLERANCE, { what: "sums", scale: Math.max(2 * rows, ...pairs) });
+  }
+
+  destroy(): void {
+    for (const buffer of Object.values(this.buffers)) buffer.destroy();
+  }
+}

@@ -1,0 +1,29 @@
+/** Short hands for moving test data to and from a backend. */
+
+import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
+
+/** A buffer holding `values`. */
+export function upload(
+  backend: Backend,
+  values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+  label = "operand",
+): DeviceBuffer {
+  const buffer = backend.createBuffer(label, Math.max(4, values.byteLength));
+  if (values.byteLength) {
+    backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  }
+  return buffer;
+}
+
+/** The buffer's elements as f32. */
+export async function downloadF32(
+  backend: Backend,
+  buffer: DeviceBuffer,
+): Promise<Float32Array<ArrayBuffer>> {
+  return new Float32Array((await backend.read(buffer, 0, buffer.byteLength)).buffer);
+}
+
+/** The buffer's elements as u32. */
+export async function downloadU32(backend: Backend, buffer: DeviceBuffer): Promise<Uint32Array<ArrayBuffer>> {
+  return new Uint32Array((await backend.read(buffer, 0, buffer.byteLength)).buffer);
+}

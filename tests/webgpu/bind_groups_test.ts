@@ -1,0 +1,37 @@
+/** Bind groups live as long as their buffers: reused while they do, forgotten with the first that goes. */
+
+import { notStrictEqual, strictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import { BindGroupCache } from "../../src/webgpu/bind_groups.ts";
+import { asWebGpuBuffer } from "../../src/webgpu/buffers.ts";
+import { DeviceFaults } from "../../src/webgpu/faults.ts";
+import { PARAMS_BYTES, PipelineCache } from "../../src/webgpu/pipelines.ts";
+import { doubleAndAdd } from "./kernels.ts";
+import { webgpuSuite } from "./suite.ts";
+
+webgpuSuite("bind groups", (backend) => {
+  it("are reused, and evicted with any of their buffers", () => {
+    const { device } = backend();
+    const params = device.createBuffer({ size: PARAMS_BYTES, usage: GPUBufferUsage.UNIFORM });
+    const cache = new BindGroupCache(device, params);
+    const { layout } = new PipelineCache(device, new DeviceFaults(device), "software").get(doubleAndAdd);
+    const [x, y, z] = ["x", "y", "z"].map((label) =>
+      asWebGpuBuffer(backend().createBuffer(label, 16), label)
+    );
+
+    const group = cache.get(layout, [x, y]);
+    strictEqual(cache.get(layout, [x, y]), group);
+    notStrictEqual(cache.get(layout, [y, x]), group);
+    cache.get(layout, [y, z]);
+    strictEqual(cache.size, 3);
+
+    cache.evict(x);
+    strictEqual(cache.size, 1);
+    cache.evict(x);
+    cache.evict(y);
+    strictEqual(cache.size, 0);
+    notStrictEqual(cache.get(layout, [x, y]), group);
+    for (const buffer of [x, y, z]) buffer.destroy();
+    params.destroy();
+  });
+});

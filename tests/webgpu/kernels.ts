@@ -1,0 +1,46 @@
+/** Small kernels for tests of the backend itself. */
+
+import { defineKernel, type Grid } from "../../src/kernels/kernel.ts";
+
+const HEADER = `
+struct Params { count: u32, step: f32 }
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+`;
+
+function declare(name: string, body: string, grid?: (p: Readonly<Record<"count" | "step", number>>) => Grid) {
+  return defineKernel({
+    name,
+    bindings: { x: "read", y: "read_write" },
+    params: { count: "u32", step: "f32" },
+    shader: {
+      code: `${HEADER}\n@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {\n` +
+        `  let i = id.x;\n  if i >= params.count { return; }\n  ${body}\n}\n`,
+      entryPoint: "main",
+      grid: grid ?? ((p) => [Math.ceil(p.count / 64), 1, 1]),
+    },
+  });
+}
+
+/** y[i] ← y[i]·2 + x[i] + step for i < count: applied in another order it gives another result. */
+export const doubleAndAdd = declare("double_and_add", "y[i] = y[i] * 2.0 + x[i] + params.step;");
+
+/** Its shader does not parse. */
+export const malformed = declare("malformed", "y[i] = ;");
+
+/** Its shader writes a binding declared as read. */
+export const overreaching = defineKernel({
+  name: "overreaching",
+  bindings: { y: "read" },
+  params: { count: "u32" },
+  shader: {
+    code: `@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(1) fn main() { y[0] = 1.0; }`,
+    entryPoint: "main",
+    grid: () => [1, 1, 1],
+  },
+});
+
+/** Its grid is over the limit along one axis. */
+export const sprawling = declare("sprawling", "y[i] = 0.0;", () => [65536, 1, 1]);

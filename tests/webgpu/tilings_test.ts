@@ -1,0 +1,71 @@
+/**
+ * Both shaders of a kernel on whatever adapter there is: a software adapter shows that the tiling for discrete GPUs computes the same.
+ * `tests/kernels/` tests only the tiling that the adapter gets.
+ */
+
+import { it } from "@std/testing/bdd";
+import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
+import { KERNELS } from "../../src/kernels/kernels.ts";
+import { gemm } from "../reference/gemm.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+import { webgpuSuite } from "./suite.ts";
+
+/** Around the edges of the 128×128 and 8×128 tiles and of the slices of 8. */
+const SIZES = [[1, 1, 1], [9, 130, 7], [127, 129, 8], [128, 128, 9], [131, 257, 33], [260, 5, 64]] as const;
+
+const PRODUCTS = [
+  { kernel: gemmNN, transA: false, transB: false },
+  { kernel: gemmNT, transA: false, transB: true },
+  { kernel: gemmTN, transA: true, transB: false },
+];
+
+for (const tiling of ["discrete", "software"] as const) {
+  webgpuSuite(`the ${tiling} tiling`, (backend) => {
+    it("compiles, every kernel", () => backend().warm(KERNELS));
+
+    for (const { kernel, transA, transB } of PRODUCTS) {
+      it(`${kernel.name}: odd sizes, offsets and leading dimensions`, async () => {
+        for (const [m, n, k] of SIZES) {
+          for (const odd of [0, 1]) {
+            for (const upper of [0, 1]) {
+              const lda = 4 * Math.ceil((transA ? m : k) / 4) + odd, a_offset = 3 * odd;
+              const ldb = 4 * Math.ceil((transB ? k : n) / 4) + odd, b_offset = 5 * odd;
+              const ldc = n + odd, c_offset = 7 * odd;
+              const a = normals(a_offset + lda * (transA ? k : m), 1);
+              const b = normals(b_offset + ldb * (transB ? n : k), 2);
+              const c = normals(c_offset + ldc * m, 3);
+              const before = c.slice();
+              const alpha = -0.5, beta = odd;
+              if (beta === 0) c.fill(NaN);
+              const buffers = { a: upload(backend(), a), b: upload(backend(), b), c: upload(backend(), c) };
+              const shape = { m, n, k, a_offset, lda, b_offset, ldb, c_offset, ldc };
+              backend().dispatch(kernel, buffers, { ...shape, alpha, beta, upper });
+              const result = await downloadF32(backend(), buffers.c);
+              const { product, magnitude } = gemm(
+                [m, n, k],
+                { values: a, offset: a_offset, ld: lda, transposed: transA },
+                { values: b, offset: b_offset, ld: ldb, transposed: transB },
+                { values: before, offset: c_offset, ld: ldc },
+                alpha,
+                beta,
+              );
+              const errors = product.map((expected, at) => {
+                const i = Math.floor(at / n), j = at % n;
+                if (upper === 1 && i > j) return 0;
+                return Math.abs(result[c_offset + i * ldc + j] - expected) / magnitude[at];
+              });
+              // γ_k = k·u bounds the error of a sum in any order; two more roundings for alpha and beta.
+              assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
+                scale: 1,
+                what: `${kernel.name} ${m}×${n}×${k}`,
+              });
+              for (const buffer of Object.values(buffers)) buffer.destroy();
+            }
+          }
+        }
+      });
+    }
+  }, { tiling });
+}
