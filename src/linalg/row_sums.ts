@@ -1,0 +1,48 @@
+/** Sums over matrix rows on the device, f32 a row, totalled on the host in float64. */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { rowDot } from "../kernels/row_dot.ts";
+import type { Block } from "./gemm.ts";
+
+/** `columns` sums a matrix row: sum c of row r is element `columns`·r + c. All start at 0. */
+export class RowSums {
+  readonly buffer: DeviceBuffer;
+  readonly #backend: Backend;
+  readonly #rows: number;
+  readonly #columns: number;
+
+  constructor(backend: Backend, rows: number, columns: number) {
+    this.#backend = backend;
+    this.#rows = rows;
+    this.#columns = columns;
+    this.buffer = backend.createBuffer("sums of the rows", 4 * rows * columns);
+    backend.clear(this.buffer);
+  }
+
+  /** Queues sum `column` of row row0 + r += x(r, :)·y(r, :), for (rows, cols) blocks x and y. */
+  addDot(column: number, row0: number, x: Block, y: Block, rows: number, cols: number): void {
+    this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
+      rows,
+      cols,
+      x_offset: x.offset,
+      ldx: x.ld,
+      y_offset: y.offset,
+      ldy: y.ld,
+      sums_offset: row0 * this.#columns + column,
+      sums_stride: this.#columns,
+      scale: 1,
+    });
+  }
+
+  /** Each sum over all rows. Waits for the device. */
+  async totals(): Promise<number[]> {
+    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
+    const totals = new Array<number>(this.#columns).fill(0);
+    new Float32Array(bytes.buffer).forEach((value, i) => totals[i % this.#columns] += value);
+    return totals;
+  }
+
+  destroy(): void {
+    this.buffer.destroy();
+  }
+}

@@ -1,0 +1,60 @@
+/** How columns are cut into tiles, panels and blocks. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { checkBlocking, panelWidth, tileEdgeFor } from "../../src/linalg/blocking.ts";
+import { panels, ranges } from "../../src/linalg/ranges.ts";
+
+describe("tileEdgeFor", () => {
+  it("is the largest multiple of the block size up to the edge, and at least a block", () => {
+    assert.deepEqual([1, 96, 100, 128, 256].map((size) => tileEdgeFor(size)), [4096, 4032, 4000, 4096, 4096]);
+    assert.equal(tileEdgeFor(128, 300), 256);
+    assert.equal(tileEdgeFor(128, 64), 128);
+  });
+
+  it("refuses block sizes no kernel takes", () => {
+    for (const size of [0, -4, 1.5, 257, NaN]) assert.throws(() => tileEdgeFor(size), RangeError);
+  });
+});
+
+describe("checkBlocking", () => {
+  it("refuses blocks that straddle tiles, naming both sizes", () => {
+    checkBlocking("h", 4096, 128);
+    assert.throws(() => checkBlocking("h", 4096, 96), {
+      name: "RangeError",
+      message: /h: tile edge 4096.*96/,
+    });
+  });
+});
+
+describe("panelWidth", () => {
+  it("is whole blocks, within the tile and the largest buffer", () => {
+    const unlimited = 2 ** 31;
+    assert.equal(panelWidth(4096, 128, 4096, unlimited), 512);
+    assert.equal(panelWidth(4096, 96, 4032, unlimited), 480);
+    assert.equal(panelWidth(4096, 128, 256, unlimited), 256);
+    assert.equal(panelWidth(49152, 128, 4096, 2 ** 27), 512);
+    assert.equal(panelWidth(100_000, 128, 4096, 2 ** 27), 256);
+    assert.equal(panelWidth(1_000_000, 128, 4096, 2 ** 27), 128);
+  });
+});
+
+describe("panels", () => {
+  it("cover every column once, in order, and never straddle tiles", () => {
+    for (const [cols, edge, width] of [[1, 64, 32], [64, 64, 32], [300, 64, 48], [1100, 4096, 512]]) {
+      let next = 0;
+      for (const { start, end } of panels(cols, edge, width)) {
+        assert.equal(start, next);
+        assert.ok(end > start && end - start <= width);
+        assert.equal(Math.floor(start / edge), Math.floor((end - 1) / edge));
+        next = end;
+      }
+      assert.equal(next, cols);
+    }
+  });
+
+  it("ranges end with a shorter one", () => {
+    assert.deepEqual([...ranges({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
+    assert.deepEqual([...ranges({ start: 4, end: 4 }, 2)], []);
+  });
+});

@@ -1,0 +1,219 @@
+/** The SparseGPT solve on every backend against the published form in float64. */
+
+import assert from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { tileEdgeFor } from "../../src/linalg/blocking.ts";
+import { factor } from "../../src/linalg/factor.ts";
+import type { SolveOptions } from "../../src/solvers/solver.ts";
+import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
+import { referenceFactor, referenceSparseGpt } from "../reference/sparsegpt.ts";
+import { eachBackend } from "../support/backends.ts";
+import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { memoize } from "../support/memoize.ts";
+import { normals, uniform } from "../support/random.ts";
+import { assertSolution, type Request, REQUESTS } from "../support/solution_checks.ts";
+
+/** Layer, block size, and where tiles are forced small, their edge. */
+interface Case {
+  readonly rows: number;
+  readonly cols: number;
+  readonly blocksize: number;
+  readonly edge?: number;
+  readonly dead?: readonly number[];
+}
+
+const CASES: readonly Case[] = [
+  { rows: 1, cols: 1, blocksize: 128 },
+  { rows: 7, cols: 5, blocksize: 128 },
+  { rows: 127, cols: 129, blocksize: 128 },
+  { rows: 172, cols: 172, blocksize: 64, edge: 64 },
+  { rows: 150, cols: 300, blocksize: 32, edge: 64, dead: [0, 3, 77, 299] },
+  { rows: 70, cols: 203, blocksize: 48, edge: 96 },
+  { rows: 300, cols: 172, blocksize: 128, edge: 256 },
+  { rows: 513, cols: 384, blocksize: 128 },
+];
+
+const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true };
+const TWO_OF_FOUR: SolveOptions = { ...HALF, pattern: { kind: "n:m", keep: 2, group: 4 } };
+
+function describeCase({ rows, cols, blocksize, edge }: Case): string {
+  return `${rows}×${cols} by ${blocksize}${edge ? ` in tiles of ${edge}` : ""}`;
+}
+
+/** The layer, and the reference's answer to a request. */
+const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
+  const host = makeLayer(rows, cols, { seed: rows + cols, dead });
+  const reference = referenceFactor(host.hessian, cols, 0.01);
+  const expected = memoize(({ sparsity, groups }: Request) =>
+    referenceSparseGpt(host, reference, { sparsity, groups, blocksize })
+  );
+  return { host, expected };
+});
+
+/** Factors and solves `host`, hands the solution to `use`, and frees everything. */
+async function solve(
+  backend: Backend,
+  host: HostLayer,
+  { blocksize, edge = tileEdgeFor(blocksize) }: Pick<Case, "blocksize" | "edge">,
+  options: SolveOptions,
+  use: (solution: Awaited<ReturnType<typeof solveSparseGpt>>) => void | Promise<void>,
+): Promise<void> {
+  const live = backend.counters.bytesLive;
+  const hessian = uploadHessian(backend, host.hessian, host.cols, edge);
+  const factored = await factor(backend, hessian, { damping: 0.01, blocksize });
+  const layer = uploadLayer(backend, host, edge);
+  const solution = await solveSparseGpt(backend, layer, factored, options);
+  await use(solution);
+  for (const resource of [solution, layer, factored]) resource.destroy();
+  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
+}
+
+eachBackend("solveSparseGpt", (backend) => {
+  for (const layer of CASES) {
+    for (const request of REQUESTS) {
+      it(`solves ${describeCase(layer)} at ${request.name} as the published algorithm does`, async () => {
+        const { host, expected } = prepare(layer), { sparsity, pattern } = request;
+        await solve(backend(), host, layer, { sparsity, pattern, relativeError: true }, async (solution) => {
+          await assertSolution(backend(), solution, expected(request));
+        });
+      });
+    }
+  }
+
+  it("prunes nothing at sparsity 0, and leaves the weights as they came", async () => {
+    const host = makeLayer(40, 70, { seed: 5 });
+    await solve(
+      backend(),
+      host,
+      { blocksize: 32, edge: 64 },
+      { ...HALF, sparsity: 0 },
+      async (solution) => {
+        const { q, mask } = await readSolution(backend(), solution);
+        assert.deepEqual(q, host.weight);
+        assert.ok(mask.every((kept) => kept === 1));
+        assert.deepEqual([solution.zeros, solution.loss, solution.relativeError], [0, 0, 0]);
+      },
+    );
+  });
+
+  it("has a relative error of 0 for weights that are all 0, with the exact number of zeros", async () => {
+    const rows = 33, cols = 50;
+    const host = { ...makeLayer(rows, cols, { seed: 6 }), weight: new Float32Array(rows * cols) };
+    await solve(backend(), host, { blocksize: 32 }, HALF, async (solution) => {
+      const { q, mask } = await readSolution(backend(), solution);
+      assert.deepEqual(q, host.weight);
+      assert.equal(mask.reduce((sum, kept) => sum + 1 - kept, 0), rows * cols / 2);
+      assert.deepEqual([solution.zeros, solution.loss, solution.relativeError], [rows * cols / 2, 0, 0]);
+    });
+  });
+
+  for (const options of [HALF, { ...HALF, sparsity: 0.05 }, TWO_OF_FOUR]) {
+    const { sparsity, pattern } = options;
+    it(`keeps forced entries pruned (${pattern.kind}, ${sparsity})`, async () => {
+      const rows = 60, cols = 150, next = uniform(8);
+      // A fully forced row and column block, groups with more forced than the pattern prunes, and scattered entries.
+      const forced = Uint8Array.from(
+        { length: rows * cols },
+        (_, i) => i < cols || (i % cols < 40 && i % 5 < 4) || next() < 0.03 ? 1 : 0,
+      );
+      const host = { ...makeLayer(rows, cols, { seed: 7 }), forced };
+      const groups = pattern.kind === "n:m" ? pattern : undefined;
+      const expected = referenceSparseGpt(host, referenceFactor(host.hessian, cols, 0.01), {
+        sparsity,
+        groups,
+        blocksize: 32,
+      });
+      await solve(backend(), host, { blocksize: 32, edge: 64 }, options, async (solution) => {
+        await assertSolution(backend(), solution, expected);
+        const { mask } = await readSolution(backend(), solution);
+        forced.forEach((flag, i) => assert.ok(!(flag && mask[i]), `forced entry ${i} is kept`));
+      });
+    });
+  }
+
+  it("breaks ties by row-major index", async () => {
+    const rows = 20, cols = 64;
+    const host = makeLayer(rows, cols, { seed: 9 });
+    host.weight.fill(1);
+    host.hessian.fill(0);
+    for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
+    await solve(backend(), host, { blocksize: 32 }, { ...HALF, sparsity: 0.3 }, async (solution) => {
+      const { mask } = await readSolution(backend(), solution);
+      // 0.3·640 = 192 entries of each block of 32 columns: its first six rows.
+      const expected = Uint8Array.from({ length: rows * cols }, (_, i) => Math.floor(i / cols) < 6 ? 0 : 1);
+      assert.deepEqual(mask, expected);
+    });
+  });
+
+  for (const options of [HALF, TWO_OF_FOUR]) {
+    it(`gives the same bits twice (${options.pattern.kind})`, async () => {
+      const host = makeLayer(100, 172, { seed: 10 });
+      const runs: unknown[] = [];
+      for (let run = 0; run < 2; run++) {
+        await solve(backend(), host, { blocksize: 64, edge: 128 }, options, async (solution) => {
+          const { q, mask } = await readSolution(backend(), solution);
+          runs.push([q, mask, solution.loss, solution.relativeError]);
+        });
+      }
+      assert.deepEqual(runs[0], runs[1]);
+    });
+  }
+
+  it("solves layer after layer with one factor", async () => {
+    const cols = 129, blocksize = 64, host = makeLayer(30, cols, { seed: 11 });
+    const reference = referenceFactor(host.hessian, cols, 0.01);
+    const factored = await factor(backend(), uploadHessian(backend(), host.hessian, cols), {
+      damping: 0.01,
+      blocksize,
+    });
+    for (const rows of [30, 70]) {
+      const next = { ...host, rows, weight: normals(rows * cols, rows) };
+      const layer = uploadLayer(backend(), next);
+      const solution = await solveSparseGpt(backend(), layer, factored, HALF);
+      await assertSolution(
+        backend(),
+        solution,
+        referenceSparseGpt(next, reference, { sparsity: 0.5, blocksize }),
+      );
+      solution.destroy();
+      layer.destroy();
+    }
+    factored.destroy();
+  });
+
+  it("leaves Δ = W − Q in the weight, and no relative error unless asked", async () => {
+    const host = makeLayer(40, 70, { seed: 12 }), blocksize = 32;
+    const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70), {
+      damping: 0.01,
+      blocksize,
+    });
+    const layer = uploadLayer(backend(), host);
+    const solution = await solveSparseGpt(backend(), layer, factored, { ...HALF, relativeError: false });
+    assert.equal(solution.relativeError, null);
+    const { q } = await readSolution(backend(), solution);
+    const { q: delta } = await readSolution(backend(), { ...solution, q: layer.weight });
+    assert.deepEqual(delta, host.weight.map((value, i) => value - q[i]));
+    for (const resource of [solution, layer, factored]) resource.destroy();
+  });
+
+  it("refuses operands that do not fit, leaving nothing allocated", async () => {
+    const host = makeLayer(8, 70, { seed: 13 }), live = backend().counters.bytesLive;
+    const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70, 64), {
+      damping: 0.01,
+      blocksize: 32,
+    });
+    const wrong: [HostLayer, number, SolveOptions][] = [
+      [makeLayer(8, 69, { seed: 13 }), 64, HALF],
+      [host, 128, HALF],
+      [host, 64, { ...HALF, pattern: { kind: "n:m", keep: 2, group: 5 } }],
+    ];
+    for (const [other, edge, options] of wrong) {
+      const layer = uploadLayer(backend(), other, edge);
+      await assert.rejects(solveSparseGpt(backend(), layer, factored, options), RangeError);
+      layer.destroy();
+    }
+    factored.destroy();
+    assert.equal(backend().counters.bytesLive, live);
+  });
+});
