@@ -1,0 +1,56 @@
+/** The host's application: middleware and resources over injected services. It opens nothing and listens nowhere. */
+
+import { OpenAPIHono } from "@hono/zod-openapi";
+import { methodNotAllowed } from "hono/method-not-allowed";
+import { requireKey } from "./auth.ts";
+import { problemResponse } from "./errors.ts";
+import { healthRoutes } from "./health.ts";
+import { hessianRoutes } from "./hessians.ts";
+import { homeRoutes } from "./home.ts";
+import type { HostApp } from "./host_app.ts";
+import type { HostEnv, Services } from "./host_env.ts";
+import { layerRoutes } from "./layers.ts";
+import { logRequests } from "./log.ts";
+import { metricsRoutes } from "./metrics.ts";
+import { openApiRoutes } from "./openapi.ts";
+import { Refusal } from "./refusal.ts";
+import { requestId } from "./request_id.ts";
+import { invalidParameters } from "./validation.ts";
+
+/** Builds the application. */
+export function createApp(services: Services): HostApp {
+  const { keys, metrics } = services;
+  const app = new OpenAPIHono<HostEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw invalidParameters(result.error);
+    },
+  });
+  app.onError((error, c) => problemResponse(c, error));
+  app.notFound((c) => problemResponse(c, new Refusal("not_found", `nothing is at ${c.req.path}`)));
+
+  app.use(requestId);
+  app.use(logRequests(services));
+  app.use(methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) => {
+      const allowed = methods.join(", ");
+      const response = problemResponse(
+        c,
+        new Refusal("method_not_allowed", `${c.req.path} takes ${allowed}`),
+      );
+      response.headers.set("Allow", allowed);
+      return response;
+    },
+  }));
+  app.use("/v1/layers", requireKey(keys, "solve"));
+  app.use("/v1/hessians/*", requireKey(keys, "hessians"));
+  app.use("/metrics", requireKey(keys, "metrics"));
+
+  layerRoutes(app, services);
+  hessianRoutes(app, services);
+  healthRoutes(app, services);
+  metricsRoutes(app, metrics);
+  openApiRoutes(app, services);
+  homeRoutes(app, services);
+  return app;
+}

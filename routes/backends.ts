@@ -1,0 +1,17 @@
+/** Which backend a host runs on. With the entry points this is the only place that names a concrete one. */
+
+import type { Backend } from "../src/backend/backend.ts";
+import { createCpuBackend } from "../src/cpu/backend.ts";
+import { createWebGpuBackend, hasHardwareAdapter } from "../src/webgpu/backend.ts";
+
+/** What may be asked for. */
+export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
+
+/** `auto`: WebGPU where there is a real GPU, else the CPU; an emulated GPU is slower than either. */
+export type BackendChoice = (typeof BACKEND_CHOICES)[number];
+
+/** Opens the backend asked for. @throws {NoAdapterError} there is none */
+export async function selectBackend(choice: BackendChoice): Promise<Backend> {
+  if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) return await createCpuBackend();
+  return await createWebGpuBackend();
+}

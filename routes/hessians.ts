@@ -1,0 +1,110 @@
+/** `/v1/hessians/sha256:HEX`: statistics that several layers share, sent once. */
+
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
+import { digestSchema } from "../src/protocol/digest.ts";
+import { tileEdgeFor } from "../src/linalg/blocking.ts";
+import type { DeviceSession } from "../src/pipeline/device.ts";
+import { HessianNotFoundError } from "../src/pipeline/factor_store.ts";
+import { storeHessian } from "../src/pipeline/store_hessian.ts";
+import { type RequestBody, requestBody } from "./body.ts";
+import type { HostApp } from "./host_app.ts";
+import type { HostEnv, Services } from "./host_env.ts";
+import { BODY_CODES, problemResponses, SAFETENSORS_BODY } from "./responses.ts";
+
+const PATH = "/v1/hessians/{digest}";
+const security = [{ key: [] }];
+const params = z.object({ digest: digestSchema });
+const storedSchema = z.object({
+  digest: digestSchema,
+  order: z.int().meta({ description: "in_features of the layers they are for" }),
+}).meta({ id: "StoredHessian" });
+const json = { "application/json": { schema: storedSchema } };
+const LOOKUP_CODES = [
+  "invalid_parameter",
+  "unauthorized",
+  "forbidden",
+  "hessian_not_found",
+  "no_device",
+] as const;
+
+const get = createRoute({
+  method: "get",
+  path: PATH,
+  summary: "Ask whether statistics are stored (HEAD does)",
+  security,
+  request: { params },
+  responses: { 200: { description: "They are", content: json }, ...problemResponses(LOOKUP_CODES) },
+});
+
+const put = createRoute({
+  method: "put",
+  path: PATH,
+  summary: "Store statistics",
+  description: "The body has `hessian` or `hessian_upper`; the digest is that of the body.",
+  security,
+  request: { params, body: SAFETENSORS_BODY },
+  responses: {
+    200: { description: "They were stored already", content: json },
+    201: { description: "They are stored", content: json },
+    ...problemResponses([...BODY_CODES, "digest_mismatch"]),
+  },
+});
+
+const forget = createRoute({
+  method: "delete",
+  path: PATH,
+  summary: "Forget statistics",
+  security,
+  request: { params },
+  responses: { 204: { description: "They are forgotten" }, ...problemResponses(LOOKUP_CODES) },
+});
+
+/** Mounts the resource. */
+export function hessianRoutes(app: HostApp, services: Services): void {
+  const { device, limits } = services;
+
+  app.openapi(get, (c) => {
+    const { digest } = c.req.valid("param");
+    const order = device.session().store.order(digest);
+    if (order === undefined) throw new HessianNotFoundError(digest);
+    return c.json({ digest, order }, 200);
+  });
+
+  app.openapi(put, async (c) => {
+    const { digest } = c.req.valid("param");
+    const body = requestBody(c, limits);
+    const session = device.session();
+    try {
+      const { order, added } = await receive(
+        c,
+        session,
+        digest,
+        body,
+        tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge),
+      );
+      return c.json({ digest, order }, added ? 201 : 200);
+    } catch (error) {
+      throw device.judge(error, session);
+    }
+  });
+
+  app.openapi(forget, (c) => {
+    device.session().store.delete(c.req.valid("param").digest);
+    return c.body(null, 204);
+  });
+}
+
+async function receive(
+  c: Context<HostEnv>,
+  { backend, store, residence }: DeviceSession,
+  digest: string,
+  { source, totalBytes }: RequestBody,
+  edge: number,
+): Promise<{ order: number; added: boolean }> {
+  return await residence.run(
+    () => storeHessian(backend, store, digest, source, { totalBytes, edge }),
+    c.req.raw.signal,
+  );
+}

@@ -1,0 +1,122 @@
+/** `POST /v1/layers`: one layer in, the same layer pruned out. */
+
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { tileEdgeFor } from "../src/linalg/blocking.ts";
+import type { DeviceSession } from "../src/pipeline/device.ts";
+import type { Loan } from "../src/pipeline/factor_store.ts";
+import { readLayer } from "../src/pipeline/read_layer.ts";
+import { checkLoanFits, solveReceived } from "../src/pipeline/solve_received.ts";
+import { encodeAnswer } from "../src/pipeline/write_layer.ts";
+import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
+import {
+  type BuiltParameters,
+  layerQuerySchema,
+  resolveParameters,
+  unsupportedParameter,
+} from "../src/protocol/parameters.ts";
+import type { Report } from "../src/protocol/report.ts";
+import { answerStream } from "./answer_stream.ts";
+import { type RequestBody, requestBody } from "./body.ts";
+import type { HostApp } from "./host_app.ts";
+import type { HostEnv, Services } from "./host_env.ts";
+import { Refusal } from "./refusal.ts";
+import { reportHeaders } from "./report_headers.ts";
+import { BODY_CODES, problemResponses, SAFETENSORS_BODY } from "./responses.ts";
+
+const route = createRoute({
+  method: "post",
+  path: "/v1/layers",
+  summary: "Prune one layer",
+  description:
+    "Tensors: `weight`; one of `hessian`, `hessian_upper`, `inputs`, or `?hessian=`; optional `mask`. " +
+    "The answer has `weight` and `mask`, and the report in its metadata.",
+  security: [{ key: [] }],
+  request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
+  responses: {
+    200: {
+      description: "The pruned layer, a safetensors file",
+      headers: {
+        "Pare-Report": { description: "The report, as JSON", schema: { type: "string" } },
+        "Server-Timing": { description: "The phases, in milliseconds", schema: { type: "string" } },
+      },
+      content: SAFETENSORS_BODY.content,
+    },
+    ...problemResponses([...BODY_CODES, "hessian_not_found", "not_positive_definite", "unsupported"]),
+  },
+});
+
+/** Mounts the resource. */
+export function layerRoutes(app: HostApp, services: Services): void {
+  const { device, limits } = services;
+  app.openapi(route, async (c) => {
+    const query = c.req.valid("query");
+    const unsupported = unsupportedParameter(query);
+    if (unsupported) {
+      const { parameter, value } = unsupported;
+      throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
+        members: { parameter, value },
+      });
+    }
+    const body = requestBody(c, limits);
+    const session = device.session();
+    try {
+      return await pruneLayer(c, services, session, body, resolveParameters(query));
+    } catch (error) {
+      throw device.judge(error, session);
+    }
+  });
+}
+
+async function pruneLayer(
+  c: Context<HostEnv>,
+  services: Services,
+  session: DeviceSession,
+  body: RequestBody,
+  parameters: BuiltParameters,
+): Promise<Response> {
+  const { backend, store, residence, solves } = session;
+  const { clock, limits, metrics, device } = services;
+  const { signal } = c.req.raw;
+  const start = clock();
+  // Frees in reverse order, now if anything below throws, else when the answer has ended.
+  using held = new DisposableStack();
+  let loan: Loan | undefined;
+  if (parameters.hessian !== undefined) {
+    loan = store.borrow(parameters.hessian);
+    held.defer(loan.return);
+  }
+  held.defer(await residence.enter(signal));
+
+  const readStart = clock();
+  const received = await readLayer(backend, body.source, {
+    totalBytes: body.totalBytes,
+    edge: tileEdgeFor(parameters.blocksize, limits.tileEdge),
+    statistics: loan ? "elsewhere" : parameters.method === "magnitude" ? "optional" : "required",
+  });
+  held.defer(received.destroy);
+  if (loan) checkLoanFits(received, loan);
+  const read = (clock() - readStart) / 1000;
+
+  const solved = await solves.run(() => solveReceived(backend, received, loan, parameters, clock), signal);
+  held.defer(solved.solution.destroy);
+  // Of the operands nothing is needed for the answer, which a slow client may take a while to fetch.
+  received.destroy();
+  loan?.return();
+
+  const seconds = { read, ...solved.report.seconds, total: (clock() - start) / 1000 };
+  const report: Report = { ...solved.report, seconds };
+  metrics.solved(report, loan !== undefined);
+  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
+  const answer = encodeAnswer(backend, solved.solution, dtype, report);
+  const resources = held.move();
+  const stream = answerStream(answer.chunks(), limits.idleMilliseconds, {
+    release: () => resources.dispose(),
+    failed: (error) => void device.judge(error, session),
+  });
+  return c.body(stream, 200, {
+    "Content-Type": SAFETENSORS_TYPE,
+    "Content-Length": String(answer.byteLength),
+    ...reportHeaders(report),
+  });
+}

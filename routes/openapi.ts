@@ -1,0 +1,18 @@
+/** `GET /openapi.json`: the contract, from the schemas that enforce it. */
+
+import type { HostApp } from "./host_app.ts";
+import type { Services } from "./host_env.ts";
+
+/** Mounts the resource; it describes what is mounted on `app` by the time it is asked. */
+export function openApiRoutes(app: HostApp, { version }: Services): void {
+  app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
+  app.get("/openapi.json", (c) =>
+    c.json(app.getOpenAPI31Document({
+      openapi: "3.1.0",
+      info: {
+        title: "Pare",
+        version,
+        description: "One-shot pruning of large language models, a layer at a time.",
+      },
+    })));
+}

@@ -1,0 +1,27 @@
+/** Copies the upper triangle of a matrix into one of another tile edge: stored statistics must outlive a solve, whatever its block size. */
+
+import type { Backend } from "../backend/backend.ts";
+import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
+import { copyBlock } from "../linalg/copy_block.ts";
+import { blockOf } from "../linalg/gemm.ts";
+
+/**
+ * Queues a copy of `source`, (n, n) f32 upper storage, in tiles of `edge`.
+ * @throws {RangeError} when the device has no room
+ */
+export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
+  const { label, rows, cols } = source;
+  const target = new TiledMatrix(backend, { label: `${label} (copy)`, rows, cols, edge, storage: "upper" });
+  for (const to of target.tiles()) {
+    for (const from of source.tiles()) copyOverlap(backend, from, to);
+  }
+  return target;
+}
+
+function copyOverlap(backend: Backend, from: Tile, to: Tile): void {
+  const row = Math.max(from.row0, to.row0), col = Math.max(from.col0, to.col0);
+  const rows = Math.min(from.row0 + from.rows, to.row0 + to.rows) - row;
+  const cols = Math.min(from.col0 + from.cols, to.col0 + to.cols) - col;
+  if (rows <= 0 || cols <= 0) return;
+  copyBlock(backend, blockOf(from, row, col), blockOf(to, row, col), rows, cols);
+}

@@ -1,0 +1,67 @@
+/**
+ * How a failure travels: RFC 9457 problems, with a `code` for programs. The codes and their statuses are the
+ * contract's; which error gets which code is the host's (`routes/errors.ts`) and the edge's to say.
+ */
+
+import { z } from "zod";
+
+/** Every code with its HTTP status and title. */
+export const PROBLEMS = {
+  malformed_safetensors: { status: 400, title: "The body is not a valid safetensors file" },
+  truncated_body: { status: 400, title: "The body ended early" },
+  invalid_parameter: { status: 400, title: "A parameter is invalid" },
+  unauthorized: { status: 401, title: "A valid key is required" },
+  forbidden: { status: 403, title: "The key does not allow this" },
+  hessian_not_found: { status: 404, title: "The statistics are not stored" },
+  not_found: { status: 404, title: "There is nothing here" },
+  method_not_allowed: { status: 405, title: "The method is not allowed here" },
+  digest_mismatch: { status: 409, title: "The body does not have the digest given" },
+  idempotency_conflict: { status: 409, title: "The idempotency key was used for another request" },
+  length_required: { status: 411, title: "Content-Length is required" },
+  too_large: { status: 413, title: "The request is too large" },
+  unsupported_media_type: { status: 415, title: "The body must be a safetensors file" },
+  shape_mismatch: { status: 422, title: "The tensors do not fit together" },
+  non_finite: { status: 422, title: "A tensor holds NaN or infinity" },
+  not_symmetric: { status: 422, title: "The Hessian is not symmetric" },
+  not_positive_definite: { status: 422, title: "The Hessian is not positive definite" },
+  unsupported: { status: 422, title: "The parameter's value is not supported here" },
+  busy: { status: 429, title: "The queue is full" },
+  internal: { status: 500, title: "The host failed" },
+  no_device: { status: 503, title: "No device is available" },
+  device_lost: { status: 503, title: "The device was lost" },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+/** A code a problem may carry. */
+export type ProblemCode = keyof typeof PROBLEMS;
+
+const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
+
+/** A problem's body. Members past the named ones belong to the code: `limit`, `tensor`, `index`, `order` … */
+export const problemSchema = z.looseObject({
+  type: z.string().meta({ example: "urn:pare:problem:busy" }),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  code: z.enum(CODES),
+  request_id: z.string(),
+  errors: z.array(z.object({ parameter: z.string(), detail: z.string() })).optional().meta({
+    description: "One entry an invalid parameter",
+  }),
+}).meta({ id: "Problem", description: "RFC 9457 problem" });
+
+/** A problem's body. */
+export type Problem = z.infer<typeof problemSchema>;
+
+/** Members of a problem that its code does not settle. */
+export type ProblemMembers = Readonly<Record<string, unknown>>;
+
+/** The body for `code`. `members` are added as they are. */
+export function makeProblem(
+  code: ProblemCode,
+  detail: string,
+  requestId: string,
+  members: ProblemMembers = {},
+): Problem {
+  const { status, title } = PROBLEMS[code];
+  return { type: `urn:pare:problem:${code}`, title, status, detail, code, request_id: requestId, ...members };
+}

@@ -1,0 +1,63 @@
+/** The small forms of the contract: digests, media types, problems, and the version. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import manifest from "../../deno.json" with { type: "json" };
+import { digestSchema, formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import { isSafetensorsType } from "../../src/protocol/media_type.ts";
+import { makeProblem, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
+import { VERSION } from "../../src/protocol/version.ts";
+
+describe("digests", () => {
+  it("name bytes by their sha-256", async () => {
+    const bytes = Uint8Array.from({ length: 1000 }, (_, i) => i);
+    const digest = formatDigest(await sha256(bytes));
+    assert.equal(digest, `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
+    assert.ok(digestSchema.safeParse(digest).success);
+  });
+
+  it("have one spelling", () => {
+    for (
+      const text of [
+        "",
+        "sha256:",
+        `sha256:${"A".repeat(64)}`,
+        `sha1:${"a".repeat(64)}`,
+        ` sha256:${"a".repeat(64)}`,
+      ]
+    ) {
+      assert.equal(digestSchema.safeParse(text).success, false, text);
+    }
+  });
+});
+
+describe("media types", () => {
+  it("accept both names of a safetensors file, whatever their parameters", () => {
+    for (const type of ["application/vnd.safetensors", "Application/Octet-Stream ; q=1"]) {
+      assert.ok(isSafetensorsType(type));
+    }
+    for (const type of [undefined, null, "", "application/json", "application/octet-streams"]) {
+      assert.equal(isSafetensorsType(type), false);
+    }
+  });
+});
+
+describe("problems", () => {
+  it("carry their status, title and members", () => {
+    const problem = makeProblem("too_large", "too much", "id-1", { limit: 7 });
+    assert.deepEqual(problemSchema.parse(problem), {
+      type: "urn:pare:problem:too_large",
+      title: PROBLEMS.too_large.title,
+      status: 413,
+      detail: "too much",
+      code: "too_large",
+      request_id: "id-1",
+      limit: 7,
+    });
+  });
+});
+
+describe("the version", () => {
+  it("is the manifest's", () => assert.equal(VERSION, manifest.version));
+});

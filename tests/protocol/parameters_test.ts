@@ -1,0 +1,120 @@
+/** The parameters of a layer: defaults, forms, bounds, and the rules between them. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../../src/protocol/parameters.ts";
+
+const DIGEST = `sha256:${"0f".repeat(32)}`;
+
+function settle(query: Record<string, unknown>) {
+  return resolveParameters(layerQuerySchema.parse(query));
+}
+
+/** The parameters that `query` gets wrong. */
+function wrong(query: Record<string, unknown>): string[] {
+  const { error } = layerQuerySchema.safeParse(query);
+  return (error?.issues ?? []).map((issue) =>
+    issue.code === "unrecognized_keys" ? issue.keys.join() : issue.path.join(".")
+  );
+}
+
+describe("layer parameters", () => {
+  it("have the contract's defaults", () => {
+    assert.deepEqual(settle({}), {
+      method: "sparsegpt",
+      sparsity: 0.5,
+      pattern: { kind: "unstructured" },
+      blocksize: 128,
+      damping: 0.01,
+      relativeError: true,
+      dtype: "same",
+      hessian: undefined,
+    });
+    const { bits, group_size, symmetric, refit } = layerQuerySchema.parse({});
+    assert.deepEqual([bits, group_size, symmetric, refit], [undefined, 0, false, 0]);
+  });
+
+  it("are the same as text and as values", () => {
+    const values = {
+      method: "magnitude",
+      sparsity: 0.25,
+      pattern: "unstructured",
+      blocksize: 64,
+      damping: 1e-3,
+      error: false,
+      dtype: "BF16",
+      hessian: DIGEST,
+    };
+    const text = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]));
+    assert.deepEqual(settle(text), settle(values));
+    assert.equal(settle({ sparsity: "1e-1" }).sparsity, 0.1);
+    assert.equal(settle({ sparsity: ".5" }).sparsity, 0.5);
+  });
+
+  it("take the sparsity and the block size of a pattern", () => {
+    for (
+      const [pattern, sparsity, blocksize] of [["2:4", 0.5, 128], ["1:4", 0.75, 128], [
+        "2:3",
+        1 / 3,
+        126,
+      ]] as const
+    ) {
+      const settled = settle({ pattern });
+      assert.ok(Math.abs(settled.sparsity - sparsity) < 1e-12);
+      assert.equal(settled.blocksize, blocksize);
+    }
+    assert.equal(settle({ pattern: "100:128" }).blocksize, 128);
+    assert.equal(settle({ pattern: "50:100" }).blocksize, 100);
+    assert.equal(settle({ pattern: "2:4", blocksize: 256 }).blocksize, 256);
+    assert.deepEqual(wrong({ pattern: "2:3", sparsity: "0.333333" }), []);
+  });
+
+  it("are refused by name", () => {
+    const cases: [Record<string, unknown>, string[]][] = [
+      [{ method: "oracle" }, ["method"]],
+      [{ sparsity: "1" }, ["sparsity"]],
+      [{ sparsity: "-0.1" }, ["sparsity"]],
+      [{ sparsity: "" }, ["sparsity"]],
+      [{ sparsity: "0x1" }, ["sparsity"]],
+      [{ sparsity: "NaN" }, ["sparsity"]],
+      [{ sparsity: ["0.1", "0.2"] }, ["sparsity"]],
+      [{ pattern: "4:2" }, ["pattern"]],
+      [{ pattern: "2:4", sparsity: 0.3 }, ["sparsity"]],
+      [{ pattern: "2:4", blocksize: 30 }, ["blocksize"]],
+      [{ blocksize: 257 }, ["blocksize"]],
+      [{ blocksize: 0 }, ["blocksize"]],
+      [{ blocksize: 12.5 }, ["blocksize"]],
+      [{ damping: -1 }, ["damping"]],
+      [{ damping: 2 }, ["damping"]],
+      [{ damping: "Infinity" }, ["damping"]],
+      [{ bits: 1 }, ["bits"]],
+      [{ bits: 9 }, ["bits"]],
+      [{ group_size: -1 }, ["group_size"]],
+      [{ symmetric: "1" }, ["symmetric"]],
+      [{ refit: 1001 }, ["refit"]],
+      [{ error: "no" }, ["error"]],
+      [{ dtype: "F64" }, ["dtype"]],
+      [{ hessian: "sha256:0" }, ["hessian"]],
+      [{ hessian: DIGEST.toUpperCase() }, ["hessian"]],
+      [{ block_size: 64 }, ["block_size"]],
+    ];
+    for (const [query, names] of cases) assert.deepEqual(wrong(query), names, JSON.stringify(query));
+  });
+
+  it("may be valid and not built yet", () => {
+    const cases = [
+      ["method", "wanda"],
+      ["method", "alps"],
+      ["bits", 4],
+      ["group_size", 128],
+      ["symmetric", true],
+      ["refit", 1],
+    ] as const;
+    for (const [parameter, value] of cases) {
+      const query = layerQuerySchema.parse({ [parameter]: value });
+      assert.deepEqual(unsupportedParameter(query), { parameter, value });
+      assert.throws(() => resolveParameters(query), TypeError);
+    }
+    assert.equal(unsupportedParameter(layerQuerySchema.parse({ method: "magnitude" })), undefined);
+  });
+});

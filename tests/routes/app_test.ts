@@ -1,0 +1,158 @@
+/** What every answer carries, and the resources that describe the host. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { memoryBackend } from "../pipeline/memory_backend.ts";
+import { bytes, file, floats } from "../pipeline/bodies.ts";
+import { problemOf, startHost, type TestHost } from "./host.ts";
+
+const BODY = file({ weight: floats("F32", [2, 4], new Float32Array(8)) });
+
+describe("the application", () => {
+  let host: TestHost;
+  before(async () => {
+    host = await startHost();
+  });
+  after(() => host.close());
+
+  it("takes over a sane request id and makes one otherwise", async () => {
+    const idOf = async (given?: string) => {
+      const headers: HeadersInit = given === undefined ? {} : { "X-Request-Id": given };
+      return (await host.request("/healthz", { headers })).headers.get("X-Request-Id");
+    };
+    assert.equal(await idOf("run-7.layer_3:q"), "run-7.layer_3:q");
+    for (const bad of [undefined, "two words", "a".repeat(65), "{}"]) {
+      assert.match((await idOf(bad))!, /^[0-9a-f-]{36}$/);
+    }
+  });
+
+  it("logs one record a request", async () => {
+    host.records.length = 0;
+    const response = await host.send("POST", "/v1/layers?method=magnitude&bits=3", BODY, {
+      "X-Request-Id": "abc",
+    });
+    await response.text();
+    await (await host.send("POST", "/v1/layers?method=magnitude", BODY)).arrayBuffer();
+    await host.request("/no/such/place");
+    const [refused, solved, lost] = host.records;
+    assert.deepEqual({ ...refused, milliseconds: 0 }, {
+      event: "request",
+      request_id: "abc",
+      method: "POST",
+      route: "/v1/layers",
+      status: 422,
+      code: "unsupported",
+      milliseconds: 0,
+      bytes_in: undefined,
+      bytes_out: 0,
+      fault: undefined,
+    });
+    assert.deepEqual([solved.status, solved.code, solved.bytes_in], [200, undefined, BODY.length]);
+    assert.ok((solved.bytes_out as number) > 32);
+    assert.deepEqual([lost.route, lost.status], ["none", 404]);
+    assert.equal(host.records.length, 3);
+  });
+
+  it("names the methods a path takes", async () => {
+    const response = await host.request("/v1/layers", { method: "DELETE" });
+    assert.deepEqual([response.status, response.headers.get("Allow")], [405, "POST"]);
+    const stored = await host.request(`/v1/hessians/sha256:${"0".repeat(64)}`, { method: "POST" });
+    assert.deepEqual(stored.headers.get("Allow")!.split(", ").sort(), ["DELETE", "GET", "HEAD", "PUT"]);
+  });
+
+  it("says that it is up, and what it is ready with", async () => {
+    assert.deepEqual(await (await host.request("/healthz")).json(), { status: "up" });
+    const ready = await (await host.request("/readyz")).json();
+    assert.deepEqual([ready.status, ready.backend, ready.queue], ["ready", "cpu", {
+      waiting: 0,
+      resident: 0,
+    }]);
+    assert.match(ready.adapter.name, /WebAssembly/);
+    assert.ok(ready.limits.max_body_bytes > 0 && ready.limits.max_buffer_bytes > 0);
+  });
+
+  it("has a page for people, with and without a browser", async () => {
+    const text = await host.request("/");
+    assert.match(text.headers.get("Content-Type")!, /^text\/plain/);
+    assert.match(await text.text(), /POST \/v1\/layers/);
+    const page = await host.request("/", { headers: { Accept: "text/html,*/*" } });
+    assert.match(page.headers.get("Content-Type")!, /^text\/html/);
+    assert.match(await page.text(), /<code>\/v1\/layers<\/code>/);
+  });
+
+  it("describes itself in OpenAPI 3.1", async () => {
+    const document = await (await host.request("/openapi.json")).json();
+    assert.equal(document.openapi, "3.1.0");
+    assert.deepEqual(Object.keys(document.paths).sort(), [
+      "/healthz",
+      "/metrics",
+      "/readyz",
+      "/v1/hessians/{digest}",
+      "/v1/layers",
+    ]);
+    const { post } = document.paths["/v1/layers"];
+    const names = post.parameters.map(({ name }: { name: string }) => name);
+    assert.deepEqual(names, [
+      "method",
+      "sparsity",
+      "pattern",
+      "blocksize",
+      "damping",
+      "bits",
+      "group_size",
+      "symmetric",
+      "refit",
+      "error",
+      "dtype",
+      "hessian",
+    ]);
+    assert.ok(post.requestBody.content["application/vnd.safetensors"]);
+    assert.deepEqual(Object.keys(post.responses), [
+      "200",
+      "400",
+      "401",
+      "403",
+      "404",
+      "411",
+      "413",
+      "415",
+      "422",
+      "429",
+      "503",
+    ]);
+    assert.ok(document.components.schemas.Problem && document.components.schemas.Ready);
+  });
+
+  it("counts what it does", async () => {
+    await (await host.send("POST", "/v1/layers?method=magnitude", BODY)).arrayBuffer();
+    const response = await host.request("/metrics");
+    assert.match(response.headers.get("Content-Type")!, /^text\/plain; version=0\.0\.4/);
+    const text = await response.text();
+    assert.match(text, /pare_requests_total\{route="\/v1\/layers",method="POST",status="200"\} [1-9]/);
+    assert.match(text, /pare_phase_seconds_count\{method="magnitude",phase="solve"\} [1-9]/);
+    for (
+      const name of ["bytes_total", "queue_waiting", "layers_resident", "device_live_bytes", "store_bytes"]
+    ) {
+      assert.match(text, new RegExp(`^pare_${name}`, "m"), name);
+    }
+    assert.match(text, /^pare_device_usable 1$/m);
+  });
+});
+
+describe("a fault of the host", () => {
+  it("is told as such and no more, and logged with its cause", async () => {
+    const backend = memoryBackend();
+    backend.createBuffer = () => {
+      throw new TypeError("a secret of the host");
+    };
+    const host = await startHost({ open: () => Promise.resolve(backend) });
+    const mask = bytes("U8", [2, 1], new Uint8Array(2));
+    const weight = floats("F32", [2, 4], new Float32Array(8));
+    const response = await host.send("POST", "/v1/layers?method=magnitude", file({ weight, mask }));
+    const problem = await problemOf(response);
+    assert.deepEqual([response.status, problem.code], [500, "internal"]);
+    assert.doesNotMatch(JSON.stringify(problem), /secret/);
+    assert.match(String(host.records[0].fault), /a secret of the host/);
+    await host.close();
+  });
+});

@@ -1,0 +1,121 @@
+/** Statistics sent once and used by several layers. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { normals } from "../support/random.ts";
+import { file, floats, packUpper } from "../pipeline/bodies.ts";
+import { answerOf, problemOf, startHost, type TestHost } from "./host.ts";
+
+const N = 90, ROWS = 16;
+const statistics = correlatedHessian(N, { seed: 5 });
+const hessian = floats("F32", [N, N], statistics);
+const body = file({ hessian_upper: floats("F32", [(N * (N + 1)) / 2], packUpper(statistics, N)) });
+
+function layer(seed: number) {
+  return floats("F32", [ROWS, N], normals(ROWS * N, seed));
+}
+
+describe("/v1/hessians", () => {
+  let host: TestHost, digest: string, path: string;
+  before(async () => {
+    digest = formatDigest(await sha256(body));
+    path = `/v1/hessians/${digest}`;
+    host = await startHost({ limits: { tileEdge: 64 } });
+  });
+  after(() => host.close());
+
+  async function prune(seed: number, query = "") {
+    const response = await host.send(
+      "POST",
+      `/v1/layers?hessian=${digest}&${query}`,
+      file({ weight: layer(seed) }),
+    );
+    return await answerOf(response);
+  }
+
+  it("stores, tells, and forgets", async () => {
+    const live = host.liveBytes();
+    assert.equal((await host.request(path, { method: "HEAD" })).status, 404);
+    const put = await host.send("PUT", path, body);
+    assert.equal(put.status, 201);
+    assert.deepEqual(await put.json(), { digest, order: N });
+    const head = await host.request(path, { method: "HEAD" });
+    assert.deepEqual([head.status, await head.text()], [200, ""]);
+    assert.deepEqual(await (await host.request(path)).json(), { digest, order: N });
+    const held = host.liveBytes();
+    assert.ok(held > live);
+    assert.equal((await host.send("PUT", path, body)).status, 200);
+    assert.equal(host.liveBytes(), held);
+    assert.equal((await host.request(path, { method: "DELETE" })).status, 204);
+    assert.equal((await host.request(path, { method: "DELETE" })).status, 404);
+    assert.equal(host.liveBytes(), live);
+  });
+
+  it("takes the same statistics from two clients at once", async () => {
+    const answers = await Promise.all([host.send("PUT", path, body), host.send("PUT", path, body)]);
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 201]);
+    await host.request(path, { method: "DELETE" });
+  });
+
+  it("gives the answer that statistics sent with the layer give, and factors once", async () => {
+    const live = host.liveBytes();
+    await host.send("PUT", path, body);
+    const reused: boolean[] = [];
+    for (
+      const query of [
+        "",
+        "",
+        "damping=0.1",
+        "blocksize=32",
+        "pattern=2:4",
+        "method=magnitude",
+        "blocksize=32",
+      ]
+    ) {
+      const stored = await prune(7, query);
+      const sent = await answerOf(
+        await host.send("POST", `/v1/layers?${query}`, file({ weight: layer(7), hessian })),
+      );
+      assert.deepEqual(stored.weight.data, sent.weight.data, query);
+      assert.equal(stored.report.loss, sent.report.loss);
+      assert.equal(sent.report.factor_reused, false);
+      reused.push(stored.report.factor_reused);
+    }
+    // A factor is kept for one damping and block size at a time.
+    assert.deepEqual(reused, [false, true, false, false, false, false, false]);
+    await host.request(path, { method: "DELETE" });
+    assert.equal(host.liveBytes(), live);
+  });
+
+  it("factors once for layers that come at the same time", async () => {
+    await host.send("PUT", path, body);
+    const answers = await Promise.all([prune(1), prune(2), prune(3)]);
+    assert.deepEqual(answers.map(({ report }) => report.factor_reused), [false, true, true]);
+    await host.request(path, { method: "DELETE" });
+  });
+
+  it("lets a layer finish whose statistics are deleted", async () => {
+    const live = host.liveBytes();
+    await host.send("PUT", path, body);
+    const solving = prune(1);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    await host.request(path, { method: "DELETE" });
+    await solving;
+    assert.equal(host.liveBytes(), live);
+    const gone = await host.send("POST", `/v1/layers?hessian=${digest}`, file({ weight: layer(1) }));
+    assert.equal((await problemOf(gone)).code, "hessian_not_found");
+  });
+
+  it("refuses statistics in the body beside stored ones", async () => {
+    await host.send("PUT", path, body);
+    const response = await host.send(
+      "POST",
+      `/v1/layers?hessian=${digest}`,
+      file({ weight: layer(1), hessian }),
+    );
+    assert.equal((await problemOf(response)).code, "shape_mismatch");
+    await host.request(path, { method: "DELETE" });
+  });
+});

@@ -1,0 +1,80 @@
+/** A host for tests: the application over a backend of its own, called without a socket, and what it logged. */
+
+import type { Backend } from "../../src/backend/backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { Device, type DeviceOptions } from "../../src/pipeline/device.ts";
+import { SAFETENSORS_TYPE } from "../../src/protocol/media_type.ts";
+import type { Problem } from "../../src/protocol/problem.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { createApp } from "../../routes/app.ts";
+import type { HostLimits } from "../../routes/host_env.ts";
+import type { Key } from "../../routes/keys.ts";
+import type { LogRecord } from "../../routes/log.ts";
+import { Metrics } from "../../routes/metrics.ts";
+
+/** What a test may set. */
+export interface TestHostOptions {
+  readonly open?: () => Promise<Backend>;
+  readonly keys?: readonly Key[];
+  readonly limits?: Partial<HostLimits>;
+  readonly device?: Partial<DeviceOptions>;
+}
+
+/** A host under test. */
+export type TestHost = Awaited<ReturnType<typeof startHost>>;
+
+/** Starts one. `close` it: its backend has threads. */
+export async function startHost(options: TestHostOptions = {}) {
+  const clock = () => performance.now();
+  const device = new Device(options.open ?? (() => createCpuBackend()), {
+    residents: 2,
+    queueDepth: 2,
+    ...options.device,
+    clock,
+  });
+  await device.start();
+  const records: LogRecord[] = [];
+  const app = createApp({
+    device,
+    metrics: new Metrics(device),
+    keys: options.keys ?? [],
+    log: (record) => void records.push(record),
+    clock,
+    limits: { maxBodyBytes: 2 ** 30, idleMilliseconds: 10_000, ...options.limits },
+    version: "0.0.0-test",
+  });
+  const request = async (path: string, init?: RequestInit) => await app.request(path, init);
+
+  return {
+    device,
+    records,
+    request,
+    liveBytes: () => device.current()?.backend.counters.bytesLive ?? 0,
+    /** Sends a safetensors body as a client does. */
+    send: async (method: string, path: string, body: Uint8Array<ArrayBuffer>, headers: HeadersInit = {}) =>
+      await request(path, { method, body, headers: safetensorsHeaders(body.length, headers) }),
+    close: () => device.close(),
+  };
+}
+
+/** The headers of a safetensors body of `length` bytes; `extra` goes over them. */
+export function safetensorsHeaders(length: number, extra: HeadersInit = {}): Headers {
+  const headers = new Headers({ "Content-Type": SAFETENSORS_TYPE, "Content-Length": String(length) });
+  new Headers(extra).forEach((value, name) => headers.set(name, value));
+  return headers;
+}
+
+/** The tensors and the report of a 200. */
+export async function answerOf(response: Response) {
+  const body = new Uint8Array(await response.arrayBuffer());
+  if (response.status !== 200) throw new Error(`${response.status}: ${new TextDecoder().decode(body)}`);
+  const { header, tensors } = decode(body);
+  const named = Object.fromEntries(tensors) as { weight: HostTensor; mask: HostTensor };
+  return { ...named, report: JSON.parse(header.metadata.report), body };
+}
+
+/** The problem of a refusal. */
+export async function problemOf(response: Response): Promise<Problem> {
+  return await response.json();
+}

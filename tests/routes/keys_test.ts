@@ -1,0 +1,75 @@
+/** Keys: how they are written, and what each lets through. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { parseKeys, SCOPES } from "../../routes/keys.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
+import { startHost } from "./host.ts";
+
+const HEX = "ab".repeat(32);
+
+async function digestOf(key: string): Promise<string> {
+  return (await sha256(new TextEncoder().encode(key))).toHex();
+}
+
+describe("parseKeys", () => {
+  it("reads digests with and without scopes", () => {
+    assert.deepEqual(parseKeys(""), []);
+    const [all, some] = parseKeys(`${HEX}, ${HEX.toUpperCase()}:solve+metrics,`);
+    assert.deepEqual(all, { digest: Uint8Array.fromHex(HEX), scopes: new Set(SCOPES) });
+    assert.deepEqual(some.scopes, new Set(["solve", "metrics"]));
+  });
+
+  it("refuses anything else without repeating it", () => {
+    for (const text of ["sesame", HEX.slice(1), `${HEX}:`, `${HEX}:root`, `${HEX} ${HEX}`]) {
+      assert.throws(
+        () => parseKeys(text),
+        (error: Error) => error instanceof RangeError && !error.message.includes(HEX),
+      );
+    }
+  });
+});
+
+describe("a host with keys", () => {
+  it("lets each key do what it may, and anyone ask after its health", async () => {
+    const host = await startHost({
+      keys: parseKeys([
+        await digestOf("all"),
+        `${await digestOf("solver")}:solve+hessians`,
+        `${await digestOf("scraper")}:metrics`,
+      ].join()),
+    });
+    const status = async (path: string, key: string, method = "GET") =>
+      (await host.request(path, { method, headers: { Authorization: `Bearer ${key}` } })).status;
+    const stored = `/v1/hessians/sha256:${"0".repeat(64)}`;
+    // Past the key a bodiless POST is refused for its type, and statistics nobody sent are not found.
+    assert.deepEqual(
+      await Promise.all(["all", "solver", "scraper", "x"].map((key) => status("/v1/layers", key, "POST"))),
+      [
+        415,
+        415,
+        403,
+        401,
+      ],
+    );
+    assert.deepEqual(await Promise.all(["all", "solver", "scraper", "x"].map((key) => status(stored, key))), [
+      404,
+      404,
+      403,
+      401,
+    ]);
+    assert.deepEqual(
+      await Promise.all(["all", "solver", "scraper", "x"].map((key) => status("/metrics", key))),
+      [
+        200,
+        403,
+        200,
+        401,
+      ],
+    );
+    for (const path of ["/", "/healthz", "/readyz", "/openapi.json"]) {
+      assert.equal((await host.request(path)).status, 200, path);
+    }
+    await host.close();
+  });
+});

@@ -1,0 +1,167 @@
+/** `POST /v1/layers` against the published algorithm in float64, in each form a layer may come. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { reportSchema } from "../../src/protocol/report.ts";
+import { toFloat32 } from "../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { correlatedHessian, gram } from "../reference/hessian.ts";
+import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { normals } from "../support/random.ts";
+import { bytes, file, floats, packBits, packUpper } from "../pipeline/bodies.ts";
+import { answerOf, startHost, type TestHost } from "./host.ts";
+
+const ROWS = 24, COLS = 100;
+/** Unit roundoff of each dtype, doubled: the reference rounds nowhere. */
+const ROUNDING: Readonly<Record<FloatDtype, number>> = { F32: 1e-4, F16: 1e-3, BF16: 8e-3 };
+
+const hessian = correlatedHessian(COLS, { seed: 1 });
+const weights = normals(ROWS * COLS, 2);
+const weight = floats("F32", [ROWS, COLS], weights);
+const whole = floats("F32", [COLS, COLS], hessian);
+const packed = floats("F32", [(COLS * (COLS + 1)) / 2], packUpper(hessian, COLS));
+
+describe("POST /v1/layers", () => {
+  let host: TestHost;
+  before(async () => {
+    // Tiles of 32 columns force every path over several tiles.
+    host = await startHost({ limits: { tileEdge: 32 } });
+  });
+  after(() => host.close());
+
+  async function prune(tensors: Record<string, HostTensor>, query = "") {
+    const live = host.liveBytes();
+    const response = await host.send("POST", `/v1/layers?blocksize=16&${query}`, file(tensors));
+    const answer = await answerOf(response);
+    assert.equal(host.liveBytes(), live, "device bytes");
+    return { ...answer, headers: response.headers };
+  }
+
+  function reference(values: ArrayLike<number>, statistics: ArrayLike<number> = hessian, damping = 0.01) {
+    return referenceSparseGpt(
+      { rows: ROWS, cols: COLS, weight: values, hessian: statistics },
+      referenceFactor(statistics, COLS, damping),
+      { sparsity: 0.5, blocksize: 16 },
+    );
+  }
+
+  for (const dtype of ["F32", "F16", "BF16"] as const) {
+    for (const [form, statistics] of Object.entries({ hessian: whole, hessian_upper: packed })) {
+      it(`solves a layer in ${dtype} by ${form}`, async () => {
+        const sent = floats(dtype, [ROWS, COLS], weights);
+        const expected = reference(toFloat32(sent.data, dtype));
+        const answer = await prune({ weight: sent, [form]: statistics });
+        assert.deepEqual([answer.weight.dtype, answer.weight.shape], [dtype, [ROWS, COLS]]);
+        assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+        assertClose(toFloat32(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
+        assertClose([answer.report.relative_error], [expected.relativeError], 1e-3);
+      });
+    }
+
+    it(`solves a layer by inputs in ${dtype}`, async () => {
+      const tokens = 150, inputs = floats(dtype, [tokens, COLS], normals(tokens * COLS, 3));
+      const x = Float64Array.from(toFloat32(inputs.data, dtype));
+      const expected = reference(weights, gram(x, tokens, COLS));
+      const answer = await prune({ inputs, weight });
+      assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+      assertClose(toFloat32(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
+    });
+  }
+
+  it("casts the answer", async () => {
+    const expected = reference(weights);
+    for (const dtype of ["F32", "F16", "BF16"] as const) {
+      const answer = await prune({ weight, hessian: whole }, `dtype=${dtype}`);
+      assert.equal(answer.weight.dtype, dtype);
+      assertClose(toFloat32(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
+    }
+  });
+
+  it("keeps n of every m", async () => {
+    const expected = referenceSparseGpt(
+      { rows: ROWS, cols: COLS, weight: weights, hessian },
+      referenceFactor(hessian, COLS, 0.01),
+      { sparsity: 0.5, groups: { keep: 2, group: 4 }, blocksize: 16 },
+    );
+    const answer = await prune({ weight, hessian: whole }, "pattern=2:4");
+    assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+    assert.equal(answer.report.pattern, "2:4");
+    assert.equal(answer.report.zeros, ROWS * COLS / 2);
+  });
+
+  it("prunes by magnitude, with and without statistics", async () => {
+    const layer = { rows: ROWS, cols: COLS, weight: weights, hessian };
+    const expected = referenceMagnitude(layer, { sparsity: 0.3 });
+    const forms: Record<string, HostTensor>[] = [{ weight }, { weight, hessian: whole }];
+    for (const tensors of forms) {
+      const answer = await prune(tensors, "method=magnitude&sparsity=0.3");
+      assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
+      assert.equal(answer.report.damping, null);
+      if ("hessian" in tensors) assertClose([answer.report.loss], [expected.loss], 1e-4);
+      else assert.equal(answer.report.loss, null);
+    }
+  });
+
+  it("keeps pruned what the request's mask prunes", async () => {
+    const kept = Uint8Array.from({ length: ROWS * COLS }, (_, i) => i % 7 === 0 ? 0 : 1);
+    const masks = [bytes("U8", [ROWS, 13], packBits(kept, ROWS, COLS)), bytes("BOOL", [ROWS, COLS], kept)];
+    const answers = [];
+    for (const mask of masks) {
+      const answer = await prune({ weight, mask, hessian: whole });
+      const values = toFloat32(answer.weight.data, "F32");
+      kept.forEach((keep, i) => keep || assert.equal(values[i], 0));
+      assert.equal(answer.report.zeros, ROWS * COLS / 2);
+      answers.push(answer.weight.data);
+    }
+    assert.deepEqual(answers[0], answers[1]);
+  });
+
+  it("reports what it did, in the file and in the headers", async () => {
+    const { report, headers } = await prune(
+      { weight, hessian: whole },
+      "sparsity=0.25&damping=0.02&error=false",
+    );
+    const parsed = reportSchema.parse(report);
+    assert.deepEqual(JSON.parse(headers.get("Pare-Report")!), report);
+    assert.deepEqual(
+      [parsed.method, parsed.rows, parsed.cols, parsed.pattern, parsed.sparsity, parsed.zeros],
+      ["sparsegpt", ROWS, COLS, "unstructured", 0.25, ROWS * COLS / 4],
+    );
+    assert.deepEqual([parsed.damping, parsed.relative_error, parsed.backend, parsed.factor_reused], [
+      0.02,
+      null,
+      "cpu",
+      false,
+    ]);
+    assert.ok(parsed.loss! > 0);
+    const { read, factor, solve, total } = parsed.seconds;
+    assert.ok(read > 0 && factor > 0 && solve > 0 && total >= read + factor + solve);
+    assert.match(headers.get("Server-Timing")!, /^read;dur=[\d.]+, factor;dur=/);
+    assert.equal(headers.get("Content-Type"), "application/vnd.safetensors");
+  });
+
+  it("announces the length of what it sends", async () => {
+    const { body, headers } = await prune({ weight, hessian: whole });
+    assert.equal(headers.get("Content-Length"), String(body.length));
+  });
+
+  it("answers the same request with the same tensors, to the bit", async () => {
+    for (const query of ["", "pattern=4:8", "method=magnitude", "dtype=BF16"]) {
+      const [first, second] = [
+        await prune({ weight, hessian: whole }, query),
+        await prune({ weight, hessian: whole }, query),
+      ];
+      assert.deepEqual(first.weight.data, second.weight.data);
+      assert.deepEqual(first.mask.data, second.mask.data);
+    }
+  });
+
+  it("takes a body that calls itself octets", async () => {
+    const response = await host.send("POST", "/v1/layers", file({ weight, hessian: whole }), {
+      "Content-Type": "application/octet-stream; charset=binary",
+    });
+    assert.equal((await answerOf(response)).report.zeros, ROWS * COLS / 2);
+  });
+});
