@@ -1,0 +1,105 @@
+/**
+ * The definition of a byte-level BPE tokenizer, as tokenizer.json would have it, from GPT-2's vocab.json and
+ * merges.txt: what OPT checkpoints have. As `GPT2Tokenizer` of transformers, `bos_token` goes before each document
+ * where `add_bos_token` is set.
+ */
+
+import { z } from "zod";
+import { ModelError } from "./error.ts";
+import type { FileSystem } from "./file_system.ts";
+import { readJson, readText } from "./json_file.ts";
+
+const VOCABULARY_FILE = "vocab.json";
+const MERGES_FILE = "merges.txt";
+
+/** A special token is written as its text, or as an object around it. */
+const tokenText = z.union([
+  z.string(),
+  z.object({ content: z.string() }).transform((token) => token.content),
+]);
+
+const settingsSchema = z.object({
+  bos_token: tokenText.optional(),
+  eos_token: tokenText.optional(),
+  pad_token: tokenText.nullable().optional(),
+  unk_token: tokenText.optional(),
+  add_bos_token: z.boolean().default(false),
+  add_prefix_space: z.boolean().default(false),
+});
+
+const vocabularySchema = z.record(z.string(), z.int().nonnegative());
+
+/**
+ * The tokenizer in a folder that holds `files`; undefined where it has no such files.
+ * @param settings the object in tokenizer_config.json
+ * @throws {ModelError} a file is malformed, or a special token is not in the vocabulary
+ */
+export async function readBpeFiles(
+  fs: FileSystem,
+  folder: string,
+  files: readonly string[],
+  settings: Readonly<Record<string, unknown>>,
+): Promise<object | undefined> {
+  if (!files.includes(VOCABULARY_FILE) || !files.includes(MERGES_FILE)) return undefined;
+  const vocabulary = vocabularySchema.safeParse(await readJson(fs, `${folder}/${VOCABULARY_FILE}`));
+  if (!vocabulary.success) {
+    throw new ModelError(`${folder}/${VOCABULARY_FILE}: is not an object of token ids`);
+  }
+  const parsed = settingsSchema.safeParse(settings);
+  if (!parsed.success) {
+    throw new ModelError(`${folder}/tokenizer_config.json: ${z.prettifyError(parsed.error)}`);
+  }
+  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`)).split(/\r?\n/)
+    .filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));
+  return definition(vocabulary.data, merges, parsed.data, folder);
+}
+
+function definition(
+  vocabulary: Readonly<Record<string, number>>,
+  merges: readonly string[],
+  settings: z.infer<typeof settingsSchema>,
+  folder: string,
+): object {
+  const { bos_token, eos_token, pad_token, unk_token, add_bos_token, add_prefix_space } = settings;
+  const special = new Set(
+    [bos_token, eos_token, pad_token, unk_token].filter((token) => typeof token === "string"),
+  );
+  const idOf = (token: string): number => {
+    const id = vocabulary[token];
+    if (id === undefined) {
+      throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
+    }
+    return id;
+  };
+  const bytes = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
+  return {
+    version: "1.0",
+    added_tokens: [...special].map((content) => (
+      {
+        id: idOf(content),
+        content,
+        special: true,
+        normalized: false,
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
+      }
+    )),
+    normalizer: null,
+    pre_tokenizer: bytes,
+    post_processor: add_bos_token && bos_token !== undefined ? startWith(bos_token, idOf(bos_token)) : null,
+    decoder: bytes,
+    model: { type: "BPE", vocab: vocabulary, merges },
+  };
+}
+
+function startWith(token: string, id: number): object {
+  const start = { SpecialToken: { id: token, type_id: 0 } };
+  const sequence = (name: string, type_id: number) => ({ Sequence: { id: name, type_id } });
+  return {
+    type: "TemplateProcessing",
+    single: [start, sequence("A", 0)],
+    pair: [start, sequence("A", 0), start, sequence("B", 1)],
+    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * The weights of one block, or of the head, in f32 on the device. A matrix past the largest buffer lies there
+ * in strips of rows.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import type { LinearSpec, NormSpec } from "./families/family.ts";
+import type { TensorSource } from "./tensor_source.ts";
+import { checkTensor, uploadElements } from "./upload.ts";
+
+/** Rows row0 … row0 + rows − 1 of a matrix, contiguous. */
+export interface RowStrip {
+  readonly buffer: DeviceBuffer;
+  readonly row0: number;
+  readonly rows: number;
+}
+
+/** A linear layer on the device. */
+export interface DeviceLinear {
+  readonly strips: readonly RowStrip[];
+  readonly bias?: DeviceBuffer;
+}
+
+/** A norm on the device, (size) f32 each. */
+export interface DeviceNorm {
+  readonly weight: DeviceBuffer;
+  readonly bias: DeviceBuffer;
+}
+
+/** What to load: names with `prefix` before them. */
+export interface WeightsSpec {
+  readonly prefix: string;
+  readonly linears: readonly LinearSpec[];
+  readonly norms: readonly NormSpec[];
+}
+
+/** Some layers' weights on a device, by their specs. Destroy it when they have been used. */
+export class DeviceWeights {
+  readonly #backend: Backend;
+  readonly #source: TensorSource;
+  readonly #linears = new Map<LinearSpec, DeviceLinear>();
+  readonly #norms = new Map<NormSpec, DeviceNorm>();
+  readonly #buffers: DeviceBuffer[] = [];
+
+  private constructor(backend: Backend, source: TensorSource) {
+    this.#backend = backend;
+    this.#source = source;
+  }
+
+  /**
+   * Reads and uploads what `spec` names.
+   * @throws {ModelError} a tensor is missing or has another shape or dtype than the model's
+   * @throws {RangeError} the device has no room; nothing stays allocated
+   */
+  static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
+    const weights = new DeviceWeights(backend, source);
+    try {
+      for (const linear of spec.linears) {
+        weights.#linears.set(linear, await weights.#loadLinear(spec.prefix + linear.name, linear));
+      }
+      for (const norm of spec.norms) {
+        weights.#norms.set(norm, await weights.#loadNorm(spec.prefix + norm.name, norm));
+      }
+    } catch (error) {
+      weights.destroy();
+      throw error;
+    }
+    return weights;
+  }
+
+  /** @throws {RangeError} it was not loaded */
+  linear(spec: LinearSpec): DeviceLinear {
+    return loaded(this.#linears.get(spec), spec.name);
+  }
+
+  /** @throws {RangeError} it was not loaded */
+  norm(spec: NormSpec): DeviceNorm {
+    return loaded(this.#norms.get(spec), spec.name);
+  }
+
+  /** Frees everything. */
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+  }
+
+  async #loadLinear(name: string, { outFeatures, inFeatures, bias }: LinearSpec): Promise<DeviceLinear> {
+    const dtype = checkTensor(this.#source, `${name}.weight`, [outFeatures, inFeatures]);
+    const stripRows = Math.floor(this.#backend.maxBufferBytes / (inFeatures * 4));
+    const strips: RowStrip[] = [];
+    for (let row0 = 0; row0 < outFeatures; row0 += stripRows) {
+      const rows = Math.min(stripRows, outFeatures - row0);
+      const first = row0 * inFeatures, count = rows * inFeatures;
+      const buffer = this.#own(
+        await uploadElements(this.#backend, this.#source, `${name}.weight`, dtype, first, count),
+      );
+      strips.push({ buffer, row0, rows });
+    }
+    return { strips, bias: bias ? await this.#loadVector(`${name}.bias`, outFeatures) : undefined };
+  }
+
+  async #loadNorm(name: string, { size, affine }: NormSpec): Promise<DeviceNorm> {
+    if (affine) {
+      return {
+        weight: await this.#loadVector(`${name}.weight`, size),
+        bias: await this.#loadVector(`${name}.bias`, size),
+      };
+    }
+    const weight = this.#own(this.#backend.createBuffer(`${name} ones`, size * 4));
+    this.#backend.write(weight, 0, new Uint8Array(new Float32Array(size).fill(1).buffer));
+    const bias = this.#own(this.#backend.createBuffer(`${name} zeros`, size * 4));
+    this.#backend.clear(bias);
+    return { weight, bias };
+  }
+
+  async #loadVector(name: string, size: number): Promise<DeviceBuffer> {
+    const dtype = checkTensor(this.#source, name, [size]);
+    return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
+  }
+
+  #own(buffer: DeviceBuffer): DeviceBuffer {
+    this.#buffers.push(buffer);
+    return buffer;
+  }
+}
+
+function loaded<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new RangeError(`weights of ${name}: were not loaded`);
+  return value;
+}

@@ -1,0 +1,82 @@
+/**
+ * What a model family declares: how its configuration reads, what its tensors are called and shaped, and the
+ * forward of one block in terms of the shared `pieces`. A family runs nothing and reads no weights.
+ *
+ * To add one: a file here with a `Family`, a line in `families.ts`, and a piece for arithmetic that no family had.
+ */
+
+import type { BlockPass } from "../pieces/block_pass.ts";
+import type { DeviceBuffer } from "../../backend/backend.ts";
+
+/** How one family's checkpoints are read. */
+export interface Family {
+  /** The `model_type` of its config.json. */
+  readonly modelType: string;
+  /**
+   * The model a configuration describes.
+   * @param config the object in config.json
+   * @param has whether the checkpoint has a tensor: naming differs between checkpoints of one family
+   * @throws {ModelError} a setting is missing, malformed or not supported: names it
+   */
+  read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
+}
+
+/** A decoder-only model: an embedding, blocks of one shape, a norm and a head. */
+export interface ModelSpec {
+  readonly hiddenSize: number;
+  readonly blockCount: number;
+  readonly vocabSize: number;
+  /** The longest window it has positions for. */
+  readonly maxTokens: number;
+  readonly embedding: EmbeddingSpec;
+  readonly block: BlockSpec;
+  /** After the last block; undefined where the family has none. Its name is whole, as the head's. */
+  readonly finalNorm?: NormSpec;
+  /** hidden → vocabulary. A tied head names the embedding's table. */
+  readonly head: LinearSpec;
+}
+
+/** Tables whose rows are added up for each token. */
+export interface EmbeddingSpec {
+  /** (vocabulary, hidden), indexed by token. */
+  readonly tokens: string;
+  /** (positions, hidden): token t of a window takes row t + `offset`. */
+  readonly positions?: { readonly name: string; readonly offset: number };
+}
+
+/** One block, the same for every index but for the prefix of its names. */
+export interface BlockSpec {
+  /** Goes before the names in `norms` and `groups`: `model.decoder.layers.3.`. */
+  prefix(block: number): string;
+  readonly norms: readonly NormSpec[];
+  /** Every linear layer to be pruned, in the order of the forward; those of a group share one input. */
+  readonly groups: readonly LinearGroup[];
+  /** Queues the block on `x`, (pass.rows, hidden) f32, in place. Each group is projected exactly once. */
+  forward(pass: BlockPass, x: DeviceBuffer): void;
+}
+
+/** Linear layers that are fed the same input. */
+export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
+
+/** y = x·Wᵀ + b. */
+export interface LinearSpec {
+  /** Its tensors are `NAME.weight` (outFeatures, inFeatures) and, with `bias`, `NAME.bias` (outFeatures). */
+  readonly name: string;
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+  readonly bias: boolean;
+}
+
+/** LayerNorm over the last axis. */
+export interface NormSpec {
+  /** With `affine`, its tensors are `NAME.weight` and `NAME.bias`, (size). */
+  readonly name: string;
+  readonly size: number;
+  readonly eps: number;
+  readonly affine: boolean;
+}
+
+/** The number of linear layers to be pruned. */
+export function countLayers(spec: ModelSpec): number {
+  return spec.blockCount * spec.block.groups.flat().length;
+}

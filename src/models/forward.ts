@@ -1,0 +1,136 @@
+/**
+ * The forward of a model over many windows, block by block: the weights of one block are on the device at a
+ * time, and every window passes through it before the next. It keeps no more of a model than that.
+ */
+
+import type { Backend } from "../backend/backend.ts";
+import type { Batch } from "./batches.ts";
+import { planBatches } from "./batches.ts";
+import { DeviceWeights } from "./device_weights.ts";
+import { Embedding } from "./embedding.ts";
+import { HiddenStates } from "./hidden_states.ts";
+import type { Model } from "./model.ts";
+import type { BlockPass, Tap } from "./pieces/block_pass.ts";
+import type { TensorSource } from "./tensor_source.ts";
+import { Workspace } from "./workspace.ts";
+
+/** Device memory a forward may take besides the weights of a block. */
+export interface ForwardMemory {
+  /** For the activations of one batch. Default 256 MiB: past it, products do not get faster. */
+  readonly activationBytes?: number;
+  /** For the hidden states of all windows; what is past it stays in host memory. Default 1 GiB. */
+  readonly stateBytes?: number;
+}
+
+const ACTIVATION_BYTES = 256 << 20;
+const STATE_BYTES = 1 << 30;
+
+/** A forward under way: the hidden states after the blocks run so far. Destroy it when done. */
+export class Forward {
+  readonly workspace: Workspace;
+
+  private constructor(
+    readonly backend: Backend,
+    readonly model: Model,
+    readonly tokens: number,
+    readonly states: HiddenStates,
+  ) {
+    this.workspace = new Workspace(backend);
+  }
+
+  /**
+   * Embeds `windows`.
+   * @param windows token ids, all of one length
+   * @throws {RangeError} no windows, unequal or too long ones, or ids out of the vocabulary
+   * @throws {ModelError} the weights do not fit the configuration
+   */
+  static async begin(
+    backend: Backend,
+    model: Model,
+    windows: readonly Uint32Array[],
+    { activationBytes = ACTIVATION_BYTES, stateBytes = STATE_BYTES }: ForwardMemory = {},
+  ): Promise<Forward> {
+    const { spec } = model;
+    const tokens = commonLength(windows, spec.maxTokens);
+    const { maxBufferBytes } = backend;
+    const batches = planBatches(spec, windows.length, tokens, { maxBufferBytes, activationBytes });
+    const embedding = await Embedding.open(model);
+    const { hiddenSize } = spec;
+    const states = new HiddenStates(backend, { batches, tokens, hiddenSize, deviceBytes: stateBytes });
+    try {
+      for (const { first, count } of batches) {
+        states.append(await embedding.gather(windows.slice(first, first + count)));
+      }
+    } catch (error) {
+      states.destroy();
+      throw error;
+    }
+    return new Forward(backend, model, tokens, states);
+  }
+
+  /** Runs block `index` on every window and shows `tap` its linear layers' inputs; the states stay before the block. */
+  observeBlock(index: number, tap: Tap, done?: (batch: Batch) => void): Promise<void> {
+    return this.#withBlock(index, this.model.weights, (weights) =>
+      this.states.visit((states, batch) => {
+        this.model.spec.block.forward({ ...this.pass(weights, batch), tap }, states);
+      }, done));
+  }
+
+  /** Runs block `index`, with its weights from `source`, on every window: the states are then after it. */
+  runBlock(
+    index: number,
+    done?: (batch: Batch) => void,
+    source: TensorSource = this.model.weights,
+  ): Promise<void> {
+    return this.#withBlock(index, source, (weights) =>
+      this.states.update((states, batch) => {
+        this.model.spec.block.forward(this.pass(weights, batch), states);
+      }, done));
+  }
+
+  /** Runs every block in turn. */
+  async runBlocks(done?: (batch: Batch) => void): Promise<void> {
+    for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, done);
+  }
+
+  /** What the pieces need to run `batch`. */
+  pass(weights: DeviceWeights, { count }: Batch): BlockPass {
+    const { backend, workspace, tokens } = this;
+    return { backend, weights, workspace, windows: count, tokens, rows: count * tokens };
+  }
+
+  async #withBlock(
+    index: number,
+    source: TensorSource,
+    work: (weights: DeviceWeights) => Promise<void>,
+  ): Promise<void> {
+    const { block } = this.model.spec;
+    const weights = await DeviceWeights.load(this.backend, source, {
+      prefix: block.prefix(index),
+      linears: block.groups.flat(),
+      norms: block.norms,
+    });
+    try {
+      await work(weights);
+    } finally {
+      weights.destroy();
+    }
+  }
+
+  /** Frees the states and the activations. */
+  destroy(): void {
+    this.states.destroy();
+    this.workspace.destroy();
+  }
+}
+
+function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
+  const tokens = windows[0]?.length ?? 0;
+  if (tokens === 0) throw new RangeError("windows: needs at least one, of at least one token");
+  const other = windows.find((window) => window.length !== tokens);
+  if (other) throw new RangeError(`windows: must be of one length, got ${tokens} and ${other.length} tokens`);
+  if (tokens > maxTokens) {
+    throw new RangeError(`window of ${tokens} tokens: the model has positions for ${maxTokens}`);
+  }
+  return tokens;
+}

@@ -1,0 +1,33 @@
+/** Small text files of a checkpoint folder, read whole. */
+
+import { ModelError } from "./error.ts";
+import type { FileSystem } from "./file_system.ts";
+
+/** The whole of a file as UTF-8 text. @throws {ModelError} it is not UTF-8 */
+export async function readText(fs: FileSystem, path: string): Promise<string> {
+  const file = await fs.open(path);
+  try {
+    return decodeUtf8(await file.read(0, file.byteLength), path);
+  } finally {
+    await file.close();
+  }
+}
+
+/** A JSON file's value. @throws {ModelError} it is not JSON */
+export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
+  const text = await readText(fs, path);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(`${path}: is not valid JSON: ${reason}`, { cause });
+  }
+}
+
+function decodeUtf8(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ModelError(`${path}: is not valid UTF-8`, { cause });
+  }
+}

@@ -1,0 +1,23 @@
+/** A checkpoint understood: its weights with what the family says of them. */
+
+import type { Checkpoint } from "./checkpoint.ts";
+import { ModelError } from "./error.ts";
+import { readModelSpec } from "./families/families.ts";
+import type { ModelSpec } from "./families/family.ts";
+import type { TensorSource } from "./tensor_source.ts";
+
+/** A model that can be run. */
+export interface Model {
+  readonly spec: ModelSpec;
+  readonly weights: TensorSource;
+}
+
+/** The model in a checkpoint. @throws {ModelError} its family or a setting of it is not supported */
+export function openModel(checkpoint: Checkpoint): Model {
+  try {
+    return { spec: readModelSpec(checkpoint.config, (name) => checkpoint.has(name)), weights: checkpoint };
+  } catch (error) {
+    if (error instanceof ModelError) throw new ModelError(`${checkpoint.folder}: ${error.message}`);
+    throw error;
+  }
+}

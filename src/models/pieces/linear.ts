@@ -1,0 +1,61 @@
+/** Linear layers: y = activation(x·Wᵀ + b). */
+
+import type { DeviceBuffer } from "../../backend/backend.ts";
+import { ACTIVATION_CODE, biasActivate } from "../../kernels/activate.ts";
+import { gemmNT } from "../../kernels/gemm.ts";
+import type { LinearGroup, LinearSpec } from "../families/family.ts";
+import type { Activation, BlockPass } from "./block_pass.ts";
+
+/**
+ * Queues every layer of `group` on `x`, (rows, inFeatures) f32, and shows `x` to the pass's tap.
+ * @returns (rows, outFeatures) f32 a layer, in order; valid until the layer runs again
+ */
+export function project(
+  pass: BlockPass,
+  group: LinearGroup,
+  x: DeviceBuffer,
+  activation: Activation = "none",
+): DeviceBuffer[] {
+  pass.tap?.(group, x, pass.rows);
+  return group.map((spec) => {
+    const y = pass.workspace.take(spec.name, pass.rows * spec.outFeatures);
+    applyLinear(pass, spec, x, 0, pass.rows, y, activation);
+    return y;
+  });
+}
+
+/** Queues one layer on `rows` rows of `x` from `firstRow` on; `y` (rows, outFeatures) receives the result. */
+export function applyLinear(
+  { backend, weights, workspace }: Pick<BlockPass, "backend" | "weights" | "workspace">,
+  spec: LinearSpec,
+  x: DeviceBuffer,
+  firstRow: number,
+  rows: number,
+  y: DeviceBuffer,
+  activation: Activation = "none",
+): void {
+  const { strips, bias } = weights.linear(spec);
+  for (const strip of strips) {
+    backend.dispatch(gemmNT, { a: x, b: strip.buffer, c: y }, {
+      m: rows,
+      n: strip.rows,
+      k: spec.inFeatures,
+      a_offset: firstRow * spec.inFeatures,
+      lda: spec.inFeatures,
+      b_offset: 0,
+      ldb: spec.inFeatures,
+      c_offset: strip.row0,
+      ldc: spec.outFeatures,
+      alpha: 1,
+      beta: 0,
+      upper: 0,
+    });
+  }
+  if (!bias && activation === "none") return;
+  backend.dispatch(biasActivate, { bias: bias ?? workspace.unused, x: y }, {
+    rows,
+    cols: spec.outFeatures,
+    has_bias: bias ? 1 : 0,
+    activation: ACTIVATION_CODE[activation],
+  });
+}

@@ -1,0 +1,77 @@
+/**
+ * Text to token ids by a checkpoint's own tokenizer: tokenizer.json, or the vocab.json and merges.txt of an older one. The
+ * tokenizer's post-processor decides about special tokens; nothing else adds any.
+ */
+
+import { Tokenizer } from "@huggingface/tokenizers";
+import { isObject } from "../safetensors/header_json.ts";
+import { ModelError } from "./error.ts";
+import type { FileSystem } from "./file_system.ts";
+import { readBpeFiles } from "./bpe_files.ts";
+import { readJson, readText } from "./json_file.ts";
+
+const TOKENIZER_FILE = "tokenizer.json";
+const SETTINGS_FILE = "tokenizer_config.json";
+
+/** How a text is divided into documents: `txt` is one; `jsonl` has one a line, `{"text": …}`. */
+export type TextFormat = "txt" | "jsonl";
+
+/** The tokenizer in a checkpoint folder. @throws {ModelError} there is none, or its files are malformed */
+export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tokenizer> {
+  const files = await fs.list(folder) ?? [];
+  const settings = files.includes(SETTINGS_FILE) ? await readObject(fs, `${folder}/${SETTINGS_FILE}`) : {};
+  const definition = files.includes(TOKENIZER_FILE)
+    ? await readObject(fs, `${folder}/${TOKENIZER_FILE}`)
+    : await readBpeFiles(fs, folder, files, settings);
+  if (!definition) {
+    throw new ModelError(`${folder}: has neither ${TOKENIZER_FILE} nor vocab.json with merges.txt`);
+  }
+  try {
+    return new Tokenizer(definition, settings);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(`${folder}: its tokenizer cannot be used: ${reason}`, { cause });
+  }
+}
+
+/**
+ * The ids of the text in a file, a `.jsonl` one by documents. Line ends, however written, are read as "\n", as Python's text mode does,
+ * through which the texts of published figures went.
+ * @throws {ModelError} as {@link encodeText}, naming the file
+ */
+export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
+  const text = (await readText(fs, path)).replaceAll(/\r\n?/g, "\n");
+  try {
+    return encodeText(tokenizer, text, path.endsWith(".jsonl") ? "jsonl" : "txt");
+  } catch (error) {
+    if (error instanceof ModelError) throw new ModelError(`${path}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** The ids of a text's documents, one after another. @throws {ModelError} a line of `jsonl` is not `{"text": …}`: names it */
+export function encodeText(tokenizer: Tokenizer, text: string, format: TextFormat): Uint32Array {
+  if (format === "txt") return Uint32Array.from(tokenizer.encode(text).ids);
+  const documents = text.split("\n").flatMap((line, i) => line.trim() === "" ? [] : [readLine(line, i + 1)]);
+  return Uint32Array.from(documents.flatMap((document) => tokenizer.encode(document).ids));
+}
+
+function readLine(line: string, number: number): string {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(`line ${number}: is not valid JSON: ${reason}`, { cause });
+  }
+  if (!isObject(value) || typeof value.text !== "string") {
+    throw new ModelError(`line ${number}: needs an object with a string "text"`);
+  }
+  return value.text;
+}
+
+async function readObject(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
+  const value = await readJson(fs, path);
+  if (!isObject(value)) throw new ModelError(`${path}: is not a JSON object`);
+  return value;
+}

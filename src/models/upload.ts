@@ -1,0 +1,57 @@
+/** Checkpoint tensors as f32 on a device. 16-bit ones travel as they are and are widened there. */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { DTYPE_CODE, toFloat32 } from "../kernels/convert.ts";
+import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
+import { ModelError } from "./error.ts";
+import { readElements, type TensorSource } from "./tensor_source.ts";
+
+/**
+ * The dtype of a tensor that must be floating point and of `shape`.
+ * @throws {ModelError} no such tensor, or it is another
+ */
+export function checkTensor(source: TensorSource, name: string, shape: readonly number[]): FloatDtype {
+  const { dtype, shape: actual } = source.info(name);
+  if (!isFloatDtype(dtype)) {
+    throw new ModelError(`tensor ${name}: has dtype ${dtype}, needs F32, F16 or BF16`);
+  }
+  if (actual.length !== shape.length || actual.some((extent, i) => extent !== shape[i])) {
+    throw new ModelError(`tensor ${name}: has shape [${actual}], config.json says [${shape}]`);
+  }
+  return dtype;
+}
+
+/** Elements `first` … `first + count − 1` of a tensor of `dtype`, as f32 on the device. The caller frees the buffer. */
+export async function uploadElements(
+  backend: Backend,
+  source: TensorSource,
+  name: string,
+  dtype: FloatDtype,
+  first: number,
+  count: number,
+): Promise<DeviceBuffer> {
+  const bytes = await readElements(source, name, first, count);
+  if (dtype === "F32") {
+    const target = backend.createBuffer(name, count * 4);
+    backend.write(target, 0, bytes);
+    return target;
+  }
+  const raw = backend.createBuffer(`${name} raw`, bytes.byteLength);
+  try {
+    const target = backend.createBuffer(name, count * 4);
+    backend.write(raw, 0, padToWords(bytes));
+    const params = { count, dtype: DTYPE_CODE[dtype], source_offset: 0, target_offset: 0 };
+    backend.dispatch(toFloat32, { source: raw, target }, params);
+    return target;
+  } finally {
+    raw.destroy();
+  }
+}
+
+/** Writes go in whole words; an odd number of 16-bit elements has half a word at the end. */
+function padToWords(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  if (bytes.byteLength % 4 === 0) return bytes;
+  const padded = new Uint8Array(bytes.byteLength + 2);
+  padded.set(bytes);
+  return padded;
+}

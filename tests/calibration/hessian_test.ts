@@ -1,0 +1,45 @@
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { HessianAccumulator } from "../../src/calibration/hessian.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { gram } from "../reference/hessian.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { upload } from "../support/device.ts";
+import { normals } from "../support/random.ts";
+
+/** The upper triangle of H = Σ x xᵀ, row by row. */
+function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
+  const h = gram(Float64Array.from(x), rows, size);
+  const packed: number[] = [];
+  for (let i = 0; i < size; i++) for (let j = i; j < size; j++) packed.push(h[i * size + j]);
+  return Float64Array.from(packed);
+}
+
+eachBackend("HessianAccumulator", (backend) => {
+  for (const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined]] as const) {
+    it(`sums ${size} inputs over batches, in tiles of ${edge ?? "the default edge"}`, async () => {
+      const rows = [5, 1, 64];
+      const total = rows.reduce((sum, count) => sum + count);
+      const x = normals(total * size, size);
+      const hessian = new HessianAccumulator(backend(), "hessian", size, edge);
+      let row = 0;
+      for (const count of rows) {
+        const buffer = upload(backend(), x.slice(row * size, (row + count) * size));
+        hessian.add(buffer, count);
+        buffer.destroy();
+        row += count;
+      }
+      const packed = await hessian.packedUpper();
+      assert.deepEqual([packed.dtype, packed.shape], ["F32", [(size * (size + 1)) / 2]]);
+      assertClose(asFloat32(packed.data), packedGram(x, total, size), 1e-6);
+      hessian.destroy();
+    });
+  }
+
+  it("is 0 before anything is added", async () => {
+    const hessian = new HessianAccumulator(backend(), "hessian", 5, 2);
+    assert.deepEqual(asFloat32((await hessian.packedUpper()).data), new Float32Array(15));
+    hessian.destroy();
+  });
+});

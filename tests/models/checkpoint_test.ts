@@ -1,0 +1,113 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { openModel } from "../../src/models/model.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { patternTensor, shardedCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
+import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+/** Asserts that a folder of `files` is refused with a ModelError that says `pattern`. */
+async function assertRefused(files: Record<string, string | object>, pattern: RegExp): Promise<void> {
+  await withTemporaryFolder(async (folder) => {
+    await writeFiles(folder, files);
+    const open = async () => openModel(await openCheckpoint(folder, denoFileSystem));
+    await assert.rejects(open, { name: "ModelError", message: pattern });
+  });
+}
+
+describe("openCheckpoint", () => {
+  it("reads every tensor as the whole-file decoder does", async () => {
+    const checkpoint = await openOptSotu();
+    const { tensors } = decode(await Deno.readFile(`${OPT_SOTU}/model.safetensors`));
+    assert.deepEqual([...checkpoint.names()], [...tensors.keys()]);
+    await Promise.all([...tensors].map(async ([name, expected]) => {
+      assert.deepEqual(await checkpoint.tensor(name), expected, name);
+    }));
+    await checkpoint.close();
+  });
+
+  it("reads the shards an index names", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, shardedCheckpoint());
+      const checkpoint = await openCheckpoint(folder, denoFileSystem);
+      assert.deepEqual([...checkpoint.names()], ["a", "b", "c", "d", "e"]);
+      assert.deepEqual(await checkpoint.tensor("d"), patternTensor("F16", [7], 4));
+      assert.deepEqual(await checkpoint.read("b", 4, 8), patternTensor("F32", [4], 2).data.slice(4, 12));
+      await checkpoint.close();
+    }));
+
+  it("follows links, as the Hugging Face cache has them", () =>
+    withTemporaryFolder(async (folder) => {
+      for (const name of ["config.json", "model.safetensors"]) {
+        await Deno.symlink(`${OPT_SOTU}/${name}`, `${folder}/${name}`);
+      }
+      const checkpoint = await openCheckpoint(folder, denoFileSystem);
+      assert.ok(checkpoint.has("model.decoder.layers.3.fc2.weight"));
+      await checkpoint.close();
+    }));
+
+  it("names the nearest tensor to one that is missing", async () => {
+    const checkpoint = await openOptSotu();
+    assert.throws(() => checkpoint.info("decoder.layers.2.fc1.weight"), {
+      name: "ModelError",
+      message: /has no tensor decoder.layers.2.fc1.weight; the nearest is model.decoder.layers.2.fc1.weight/,
+    });
+    await checkpoint.close();
+  });
+
+  it("refuses a folder that is not there", async () => {
+    await assert.rejects(openCheckpoint(`${OPT_SOTU}/nowhere`, denoFileSystem), {
+      name: "ModelError",
+      message: /nowhere: there is no such folder/,
+    });
+  });
+
+  it("refuses a folder without config.json, or with a broken one", async () => {
+    await assertRefused({}, /has no config.json/);
+    await assertRefused({ "config.json": "{" }, /config.json: is not valid JSON/);
+    await assertRefused({ "config.json": "[]" }, /config.json: is not a JSON object/);
+  });
+
+  it("refuses a folder without weights, and says how to convert pickled ones", async () => {
+    const config = { "config.json": { model_type: "opt" } };
+    await assertRefused(config, /has neither model.safetensors nor model.safetensors.index.json/);
+    await assertRefused(
+      { ...config, "pytorch_model.bin": "" },
+      /pickle format \(pytorch_model.bin\), which is not supported yet. Convert it with transformers/,
+    );
+  });
+
+  it("refuses a shard that is missing, cut short, or holds a tensor again", async () => {
+    const files = shardedCheckpoint();
+    const { "model-00002-of-00002.safetensors": second, ...rest } = files;
+    await assertRefused(rest, /names the shard model-00002-of-00002.safetensors, which is not there/);
+    await assertRefused(
+      {
+        ...rest,
+        "model-00002-of-00002.safetensors": { ...second as object, a: patternTensor("F16", [1], 6) },
+      },
+      /model-00001-of-00002.safetensors and model-00002-of-00002.safetensors both hold a/,
+    );
+    await withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, files);
+      await Deno.truncate(`${folder}/model-00001-of-00002.safetensors`, 170);
+      await assert.rejects(openCheckpoint(folder, denoFileSystem), {
+        name: "ModelError",
+        message: /model-00001-of-00002.safetensors: safetensors data: file ends at byte 170 but needs/,
+      });
+      await Deno.truncate(`${folder}/model-00001-of-00002.safetensors`, 5);
+      await assert.rejects(openCheckpoint(folder, denoFileSystem), /file ends at byte 5 but needs 8/);
+    });
+  });
+
+  it("refuses a family it does not know", async () => {
+    const weights = { "model.safetensors": {} };
+    await assertRefused(
+      { ...weights, "config.json": { model_type: "t5" } },
+      /model_type "t5" is not supported; these are: opt/,
+    );
+    await assertRefused({ ...weights, "config.json": {} }, /model_type undefined is not supported/);
+  });
+});

@@ -1,0 +1,88 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { planBatches } from "../../src/models/batches.ts";
+import { countLayers, type ModelSpec } from "../../src/models/families/family.ts";
+import { opt } from "../../src/models/families/opt.ts";
+
+const CONFIG = {
+  model_type: "opt",
+  hidden_size: 64,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  ffn_dim: 256,
+  vocab_size: 1000,
+  max_position_embeddings: 128,
+};
+
+function read(settings: object = {}, has: (name: string) => boolean = () => false): ModelSpec {
+  return opt.read({ ...CONFIG, ...settings }, has);
+}
+
+describe("the OPT family", () => {
+  it("names its tensors as OPTForCausalLM does", () => {
+    const spec = read();
+    assert.equal(spec.block.prefix(2), "model.decoder.layers.2.");
+    assert.deepEqual(spec.block.groups.map((group) => group.map(({ name }) => name)), [
+      ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+      ["self_attn.out_proj"],
+      ["fc1"],
+      ["fc2"],
+    ]);
+    assert.equal(spec.head.name, "model.decoder.embed_tokens");
+    assert.equal(spec.finalNorm?.name, "model.decoder.final_layer_norm");
+    assert.equal(countLayers(spec), 18);
+  });
+
+  it("finds the names without the outer prefix", () => {
+    const spec = read({}, (name) => name === "decoder.embed_tokens.weight");
+    assert.equal(spec.block.prefix(0), "decoder.layers.0.");
+    assert.equal(spec.embedding.positions?.name, "decoder.embed_positions.weight");
+  });
+
+  it("reads an untied head, missing biases and a missing final norm", () => {
+    const spec = read({ tie_word_embeddings: false, enable_bias: false, _remove_final_layer_norm: true });
+    assert.equal(spec.head.name, "lm_head");
+    assert.equal(spec.finalNorm, undefined);
+    assert.ok(spec.block.groups.flat().every(({ bias }) => !bias));
+  });
+
+  for (
+    const [settings, pattern] of [
+      [{ do_layer_norm_before: false }, /do_layer_norm_before = false .* not supported yet/],
+      [{ word_embed_proj_dim: 32 }, /word_embed_proj_dim 32 other than hidden_size 64 is not supported yet/],
+      [{ num_attention_heads: 5 }, /hidden_size 64 is no multiple of num_attention_heads 5/],
+      [{ activation_function: "mish" }, /activation_function: mish is not supported; these are: relu, gelu/],
+      [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
+    ] as const
+  ) {
+    it(`refuses ${JSON.stringify(settings)}`, () => {
+      assert.throws(() => read(settings), { name: "ModelError", message: pattern });
+    });
+  }
+});
+
+describe("planBatches", () => {
+  const bounds = { maxBufferBytes: 1 << 20, activationBytes: 1 << 30 };
+
+  it("covers every window once, in batches of nearly one size", () => {
+    for (const windows of [1, 2, 31, 32, 33, 100]) {
+      const batches = planBatches(read(), windows, 32, bounds);
+      assert.deepEqual(
+        batches.flatMap(({ first, count }) => Array.from({ length: count }, (_, i) => first + i)),
+        Array.from({ length: windows }, (_, i) => i),
+      );
+      const counts = batches.map(({ count }) => count);
+      assert.ok(Math.max(...counts) - Math.min(...counts) <= 1);
+      // The widest activation, 256 f32 a token, of 32 windows of 32 tokens is just 1 MiB.
+      assert.equal(batches.length, Math.ceil(windows / 32));
+    }
+  });
+
+  it("takes one window at a time where memory is short, and refuses one that no buffer holds", () => {
+    assert.equal(planBatches(read(), 5, 32, { ...bounds, activationBytes: 1 }).length, 5);
+    assert.throws(() => planBatches(read(), 5, 1025, bounds), {
+      name: "RangeError",
+      message: /window of 1025 tokens: an activation takes 1049600 bytes, .* 1048576; use shorter windows/,
+    });
+  });
+});

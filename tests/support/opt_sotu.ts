@@ -1,0 +1,43 @@
+/** The fixture model opt-sotu, opened, with its reference numbers and its texts. */
+
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import { fileURLToPath } from "node:url";
+import { encodeText, loadTokenizer } from "../../src/models/tokenizer.ts";
+import { type SOTU_PARTS, sotuText } from "../../scripts/sotu_text.ts";
+
+/** Where it lies. */
+export const OPT_SOTU_URL = new URL("../fixtures/models/opt-sotu/", import.meta.url);
+export const OPT_SOTU = fileURLToPath(OPT_SOTU_URL).replace(/\/$/, "");
+
+/** What an independent PyTorch program computed from its weights. */
+export interface OptSotuReference {
+  readonly eval: { readonly tokens: number; readonly first_64_ids: readonly number[] };
+  readonly calibration: {
+    readonly tokens: number;
+    readonly first_8_ids_of_window_0: readonly number[];
+    readonly first_8_ids_of_window_63: readonly number[];
+  };
+  readonly logits_first_32_tokens: {
+    readonly values_0_to_15: readonly (readonly number[])[];
+    readonly argmax: readonly number[];
+    readonly logsumexp: readonly number[];
+  };
+  /** On 128 windows of 256 tokens. */
+  readonly perplexity: { readonly dense: number };
+}
+
+/** Opens its checkpoint. */
+export function openOptSotu(): Promise<Checkpoint> {
+  return openCheckpoint(OPT_SOTU, denoFileSystem);
+}
+
+/** Its reference numbers. */
+export async function readReference(): Promise<OptSotuReference> {
+  return JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/reference.json`));
+}
+
+/** The token ids of a part of the texts. */
+export async function sotuTokens(part: keyof typeof SOTU_PARTS): Promise<Uint32Array> {
+  return encodeText(await loadTokenizer(OPT_SOTU, denoFileSystem), await sotuText(part), "txt");
+}

@@ -1,0 +1,11 @@
+/** Folders for tests that write files. */
+
+/** Runs `body` with an empty folder that is removed afterwards. */
+export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  try {
+    return await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
