@@ -1,0 +1,67 @@
+/** `pare layer FILE.safetensors --out FILE`: prunes one layer. The input is a request body of the contract, the output its answer. */
+
+import { Command } from "commander";
+import type { LayerTensors, PrunedLayer } from "../client/pare.ts";
+import { decode } from "../safetensors/decode.ts";
+import { encode } from "../safetensors/encode.ts";
+import { SafetensorsError } from "../safetensors/error.ts";
+import {
+  addBackendOption,
+  addCommonOptions,
+  addServerOptions,
+  type CommonOptions,
+  type ConnectOptions,
+} from "./common_options.ts";
+import { formatError, formatSeconds } from "./format.ts";
+import { addLayerOptions, type LayerOptions, layerQuery } from "./layer_options.ts";
+import { openLocalHost } from "./local_host.ts";
+import { Output } from "./output.ts";
+import { remoteClient } from "./remote_client.ts";
+import { writeAtomically } from "./write_atomically.ts";
+
+interface Options extends CommonOptions, ConnectOptions, LayerOptions {
+  readonly out: string;
+}
+
+/** The command, stopped by `signal`. */
+export function layerCommand(signal: AbortSignal): Command {
+  const command = new Command("layer")
+    .description("prune one layer: a safetensors file with weight and hessian, hessian_upper or inputs")
+    .argument("<file>", "the layer, as POST /v1/layers takes it")
+    .requiredOption("--out <file>", "where to write weight and mask");
+  addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
+  return command.action((file: string, options: Options) => layer(file, options, signal));
+}
+
+async function layer(file: string, options: Options, signal: AbortSignal): Promise<void> {
+  const query = layerQuery(options);
+  const output = new Output(options.json ?? false);
+  const tensors = await readLayer(file);
+  await using cleanup = new AsyncDisposableStack();
+  const pare = remoteClient(options, output) ?? cleanup.use(await openLocalHost(options.backend)).pare;
+  const pruned = await pare.pruneLayer(tensors, query, { signal });
+  await writeAtomically(options.out, encodeResult(pruned));
+  const { report } = pruned;
+  output.result({ report, out: options.out }, [
+    `${report.rows}×${report.cols} ${report.method} ${report.pattern}: ${report.zeros} zeros, ` +
+    `relative error ${formatError(report.relative_error)}, ` +
+    `${formatSeconds(report.seconds.total)} on ${report.adapter}`,
+    `wrote ${options.out}`,
+  ]);
+}
+
+/** The tensors in a file; which of them a layer needs is for the host to say. */
+async function readLayer(path: string): Promise<LayerTensors> {
+  try {
+    return Object.fromEntries(decode(await Deno.readFile(path)).tensors) as unknown as LayerTensors;
+  } catch (error) {
+    if (error instanceof SafetensorsError) throw new Error(`${path}: ${error.message}`, { cause: error });
+    throw error;
+  }
+}
+
+/** The answer as a file. The report goes without its times, so that the same request makes the same bytes. */
+function encodeResult({ weight, mask, report }: PrunedLayer): Uint8Array {
+  const { seconds: _, ...lasting } = report;
+  return encode({ weight, mask }, { report: JSON.stringify(lasting) });
+}

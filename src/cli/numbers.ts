@@ -1,0 +1,15 @@
+/** Numbers on the command line, read strictly: `12abc`, `1e3` and an empty text are no integers. */
+
+import { InvalidArgumentError } from "commander";
+
+/** A parser for integers from `least` to `most`, in decimal digits. It throws InvalidArgumentError, which commander reports. */
+export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (!(value >= least && value <= most)) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `of ${least} or more` : `from ${least} to ${most}`;
+      throw new InvalidArgumentError(`It must be an integer ${range}.`);
+    }
+    return value;
+  };
+}

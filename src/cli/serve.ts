@@ -1,0 +1,52 @@
+/** `pare serve`: the host, until it is told to stop. The log goes to standard error, one JSON object a line. */
+
+import { Command } from "commander";
+import { type BackendChoice } from "../../routes/backends.ts";
+import { parseKeys } from "../../routes/keys.ts";
+import type { LogRecord } from "../../routes/log.ts";
+import { serve } from "../../routes/serve.ts";
+import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";
+import { integer } from "./numbers.ts";
+import { Output } from "./output.ts";
+
+interface Options extends CommonOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly queue: number;
+  readonly backend: BackendChoice;
+}
+
+/** The command; `signal` shuts the host down. */
+export function serveCommand(signal: AbortSignal): Command {
+  const command = new Command("serve")
+    .description("start the host; the environment's PARE_KEYS holds the keys it accepts")
+    .option("--host <address>", "address to listen on; loopback alone while there are no keys", "127.0.0.1")
+    .option("--port <n>", "port to listen on; 0 is any free one", integer(0, 65535), 8000)
+    .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16);
+  addCommonOptions(addBackendOption(command));
+  return command.action((options: Options) => serveUntil(signal, options));
+}
+
+async function serveUntil(signal: AbortSignal, options: Options): Promise<void> {
+  const output = new Output(options.json ?? false);
+  const host = await serve({
+    backend: options.backend,
+    hostname: options.host,
+    port: options.port,
+    keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    device: { queueDepth: options.queue },
+    log: (record) => {
+      output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));
+      if (record.event === "listening") announce(record, output);
+    },
+  });
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+  await host.shutdown();
+}
+
+function announce({ url, backend, adapter, auth }: LogRecord, output: Output): void {
+  output.result({ url, backend, adapter }, [`listening on ${url} (${backend}: ${adapter}; ${auth})`]);
+}

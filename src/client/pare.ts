@@ -1,0 +1,198 @@
+/**
+ * The SDK: prunes a layer, or a whole model layer by layer, through any Pare host or edge. It moves tensors and
+ * keeps them whole; it never computes on them, so it runs wherever `fetch` does.
+ */
+
+import { formatDigest, sha256 } from "../protocol/digest.ts";
+import { type Report, reportSchema } from "../protocol/report.ts";
+import { decode } from "../safetensors/decode.ts";
+import { encode, encodeHeader } from "../safetensors/encode.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { untilAborted } from "./abort.ts";
+import { PareError } from "./errors.ts";
+import type { PruneEvent } from "./events.ts";
+import type { LayerGroup, ModelSource } from "./model_source.ts";
+import { type LayerQuery, toSearchParams } from "./query.ts";
+import { Transport, type TransportOptions } from "./transport.ts";
+
+/** The tensors of one layer's request, by the contract's names. Exactly one statistics source, unless the method needs none. */
+export interface LayerTensors {
+  /** (out, in) F32, F16 or BF16. */
+  readonly weight: HostTensor;
+  /** (in, in) F32. */
+  readonly hessian?: HostTensor;
+  /** (in·(in+1)/2) F32, the packed upper triangle. */
+  readonly hessian_upper?: HostTensor;
+  /** (tokens, in) calibration activations. */
+  readonly inputs?: HostTensor;
+  /** (out, ⌈in/8⌉) U8 bits or (out, in) BOOL: entries 0 stay pruned. */
+  readonly mask?: HostTensor;
+}
+
+/** A solved layer. */
+export interface PrunedLayer {
+  /** (out, in) in the dtype asked for. */
+  readonly weight: HostTensor;
+  /** (out, ⌈in/8⌉) U8, least significant bit first, 1 where kept. */
+  readonly mask: HostTensor;
+  readonly report: Report;
+}
+
+/** Per-call options. */
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** A client of one Pare host or edge. */
+export class Pare {
+  readonly #transport: Transport;
+
+  constructor(options: TransportOptions) {
+    this.#transport = new Transport(options);
+  }
+
+  /**
+   * Solves one layer.
+   * @throws {PareError} with the host's code and detail when it refuses
+   */
+  async pruneLayer(
+    tensors: LayerTensors,
+    query: LayerQuery = {},
+    options: CallOptions = {},
+  ): Promise<PrunedLayer> {
+    const answer = await this.#transport.send({
+      method: "POST",
+      path: "/v1/layers",
+      query: toSearchParams(query),
+      body: encodeParts(tensors),
+      signal: options.signal,
+    });
+    return decodeAnswer(answer);
+  }
+
+  /**
+   * Stores statistics that several layers share, under the digest of their file; the host factors them once.
+   * @returns the name to give as `hessian` in a layer's query
+   */
+  async putHessian(hessianUpper: HostTensor, options: CallOptions = {}): Promise<string> {
+    const body = encode({ hessian_upper: hessianUpper });
+    const digest = formatDigest(await sha256(body));
+    await this.#transport.send({
+      method: "PUT",
+      path: `/v1/hessians/${digest}`,
+      body: [body],
+      signal: options.signal,
+    });
+    return digest;
+  }
+
+  /** Lets the host forget stored statistics. Forgetting what is not there is no error. */
+  async deleteHessian(digest: string, options: CallOptions = {}): Promise<void> {
+    try {
+      await this.#transport.send({
+        method: "DELETE",
+        path: `/v1/hessians/${digest}`,
+        signal: options.signal,
+      });
+    } catch (error) {
+      if (!(error instanceof PareError && error.status === 404)) throw error;
+    }
+  }
+
+  /**
+   * Streams a model through the host, layer by layer, replacing each weight in `source` as it comes back. Layers that
+   * share one input send its statistics once.
+   * @throws {PareError} as `pruneLayer`; layers already replaced stay replaced
+   * @throws the signal's reason as soon as it is aborted, though the source may still be at its current step
+   */
+  async *pruneModel(
+    source: ModelSource,
+    query: LayerQuery = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<PruneEvent, void, void> {
+    const started = performance.now();
+    let done = 0;
+    yield { type: "start", layers: source.layerCount };
+    for await (const group of untilAborted(source.groups(), options.signal)) {
+      for await (const { name, report } of this.#pruneGroup(group, query, options)) {
+        yield { type: "layer", name, block: group.block, done: ++done, report };
+      }
+    }
+    yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
+  }
+
+  async *#pruneGroup(
+    group: LayerGroup,
+    query: LayerQuery,
+    options: CallOptions,
+  ): AsyncGenerator<{ name: string; report: Report }, void, void> {
+    const shared = group.layers.length > 1 ? await this.#share(group.hessian, options) : undefined;
+    for (const { name, weight } of group.layers) {
+      const pruned = shared === undefined
+        ? await this.pruneLayer({ weight, hessian_upper: group.hessian }, query, options)
+        : await this.#pruneShared(weight, group.hessian, { ...query, hessian: shared }, options);
+      await group.replace(name, pruned.weight);
+      yield { name, report: pruned.report };
+    }
+    if (shared !== undefined) await this.deleteHessian(shared, options);
+  }
+
+  /** Stores statistics; undefined where they are more than the host keeps: they then go with each layer. */
+  async #share(hessian: HostTensor, options: CallOptions): Promise<string | undefined> {
+    try {
+      return await this.putHessian(hessian, options);
+    } catch (error) {
+      if (error instanceof PareError && error.code === "too_large") return undefined;
+      throw error;
+    }
+  }
+
+  /** As the contract asks: statistics the host has evicted meanwhile are sent again, once. */
+  async #pruneShared(
+    weight: HostTensor,
+    hessian: HostTensor,
+    query: LayerQuery,
+    options: CallOptions,
+  ): Promise<PrunedLayer> {
+    try {
+      return await this.pruneLayer({ weight }, query, options);
+    } catch (error) {
+      if (!(error instanceof PareError && error.code === "hessian_not_found")) throw error;
+      await this.putHessian(hessian, options);
+      return await this.pruneLayer({ weight }, query, options);
+    }
+  }
+}
+
+/** A safetensors file in parts: the header, then each tensor's own bytes. */
+function encodeParts(
+  tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
+): Uint8Array<ArrayBuffer>[] {
+  const named = Object.entries(tensors).filter(([, tensor]) => tensor !== undefined);
+  const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
+  return [header.bytes, ...named.map(([, { data }]) => data)];
+}
+
+/** @throws {SafetensorsError} when the answer is no safetensors file, {TypeError} when it lacks what the contract promises */
+function decodeAnswer(body: Uint8Array<ArrayBuffer>): PrunedLayer {
+  const { header, tensors } = decode(body);
+  return {
+    weight: required(tensors, "weight"),
+    mask: required(tensors, "mask"),
+    report: parseReport(header.metadata.report),
+  };
+}
+
+function required(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
+  const tensor = tensors.get(name);
+  if (!tensor) throw new TypeError(`answer of /v1/layers: tensor "${name}" is missing`);
+  return tensor;
+}
+
+function parseReport(json: string | undefined): Report {
+  try {
+    return reportSchema.parse(JSON.parse(json ?? ""));
+  } catch (cause) {
+    throw new TypeError("answer of /v1/layers: __metadata__.report is missing or not a report", { cause });
+  }
+}

@@ -1,0 +1,109 @@
+/** `layer` as a process: a request body in, an answer out, the same bytes wherever it is solved. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { startHost } from "../../scripts/child_host.ts";
+import type { Report } from "../../src/protocol/report.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { normals } from "../support/random.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+const ROWS = 24, COLS = 40;
+
+function f32(shape: readonly number[], values: Float32Array<ArrayBuffer>): HostTensor {
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+}
+
+const WEIGHT = f32([ROWS, COLS], normals(ROWS * COLS, 1));
+const HESSIAN = f32([COLS, COLS], correlatedHessian(COLS, { seed: 2 }));
+
+let folder: string, input: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  input = `${folder}/layer.safetensors`;
+  await Deno.writeFile(input, encode({ weight: WEIGHT, hessian: HESSIAN }));
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function layerArgs(out: string, ...options: readonly string[]): string[] {
+  return ["layer", input, "--out", `${folder}/${out}`, "--backend", "cpu", ...options];
+}
+
+describe("pare layer", () => {
+  it("writes weight and mask, and reports on them", async () => {
+    const args = layerArgs("out", "--pattern", "2:4");
+    const { report, out } = await pareJson<{ report: Report; out: string }>(...args);
+    assert.equal(out, `${folder}/out`);
+    assert.deepEqual([report.rows, report.cols, report.pattern, report.zeros], [
+      ROWS,
+      COLS,
+      "2:4",
+      ROWS * COLS / 2,
+    ]);
+    const { header, tensors } = decode(await Deno.readFile(out));
+    const weight = tensors.get("weight")!;
+    assert.deepEqual(weight.shape, [ROWS, COLS]);
+    assert.equal(asFloat32(weight.data).filter((value) => value === 0).length, report.zeros);
+    assert.deepEqual(tensors.get("mask")!.shape, [ROWS, COLS / 8]);
+    const { seconds: _, ...lasting } = report;
+    assert.deepEqual(JSON.parse(header.metadata.report), lasting);
+  });
+
+  it("says with lines what it says with JSON", async () => {
+    const { code, stdout, stderr } = await runPare(...layerArgs("lines", "--sparsity", "0.25"));
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(
+      stdout,
+      /^24×40 sparsegpt unstructured: 240 zeros, relative error 0\.\d+, .*\nwrote .*\/lines\n$/,
+    );
+  });
+
+  it("writes the same bytes in process and through a server", async () => {
+    await using host = await startHost(["--backend", "cpu"]);
+    await runPare(...layerArgs("here"));
+    await runPare(...layerArgs("there", "--server", host.url));
+    assert.deepEqual(await Deno.readFile(`${folder}/here`), await Deno.readFile(`${folder}/there`));
+  });
+
+  it("passes on what the host says of the layer", async () => {
+    const bad = `${folder}/bad.safetensors`;
+    await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
+    const { code, stdout, stderr } = await runPare(
+      "layer",
+      bad,
+      "--out",
+      `${folder}/none`,
+      "--backend",
+      "cpu",
+    );
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /^error: shape_mismatch \(422\): [^\n]+\n$/);
+    await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
+  });
+
+  it("names a file that is no safetensors file, or not there", async () => {
+    const text = `${folder}/text`;
+    await Deno.writeTextFile(text, "not tensors");
+    for (
+      const [path, message] of [[text, /^error: .*\/text: safetensors/], [
+        `${folder}/absent`,
+        /absent/,
+      ]] as const
+    ) {
+      const { code, stderr } = await runPare("layer", path, "--out", `${folder}/none`);
+      assert.equal(code, 1);
+      assert.match(stderr, message);
+    }
+  });
+
+  it("tells a key that the host refuses", async () => {
+    const key = "0".repeat(64);
+    await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: key });
+    const { code, stderr } = await runPare(...layerArgs("none", "--server", host.url, "--api-key", "wrong"));
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: unauthorized \(401\)/);
+  });
+});

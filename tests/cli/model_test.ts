@@ -1,0 +1,192 @@
+/** `prune` and `eval` on a real model, as processes: what they print, what they write, and what they leave behind on failure. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { pareJson, runPare, startPare } from "./run_pare.ts";
+
+interface PruneResult {
+  readonly layers: readonly {
+    readonly name: string;
+    readonly loss: number;
+    readonly relative_error: number;
+    readonly zeros: number;
+    readonly rows: number;
+    readonly cols: number;
+  }[];
+  readonly seconds: number;
+  readonly out: string;
+}
+
+interface EvalResult {
+  readonly perplexity: number;
+  readonly windows: number;
+  readonly tokens: number;
+}
+
+let folder: string, texts: { calibration: string; evaluation: string };
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  texts = await writeSotuTexts(folder);
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+/** `pare prune` of the fixture on few windows; later options win. */
+function pruneArgs(out: string, ...options: readonly string[]): string[] {
+  const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
+}
+
+function evaluate(model: string, windows: number): Promise<EvalResult> {
+  const options = ["--seqlen", "256", "--windows", String(windows), "--backend", "cpu"];
+  return pareJson("eval", model, "--text", texts.evaluation, ...options);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+describe("pare prune, then eval", () => {
+  it("orders the ways to prune as the paper does: SparseGPT under magnitude, 50 % under 2:4", async () => {
+    const perplexity: Record<string, number> = { dense: (await evaluate(OPT_SOTU, 16)).perplexity };
+    for (const method of ["magnitude", "sparsegpt"]) {
+      for (const pattern of ["unstructured", "2:4"]) {
+        const out = `${folder}/${method}-${pattern.replace(":", "-")}`;
+        const options = ["--samples", "16", "--seqlen", "256", "--method", method, "--pattern", pattern];
+        const result = await pareJson<PruneResult>(...pruneArgs(out, ...options));
+        assert.equal(result.out, out);
+        for (const { name, rows, cols, zeros } of result.layers) assert.equal(zeros, rows * cols / 2, name);
+        perplexity[`${method} ${pattern}`] = (await evaluate(out, 16)).perplexity;
+      }
+    }
+    const patterns = ["dense", "sparsegpt unstructured", "sparsegpt 2:4", "magnitude 2:4"];
+    const ordered = patterns.map((name) => perplexity[name]);
+    assert.deepEqual(ordered, ordered.toSorted((a, b) => a - b), JSON.stringify(perplexity));
+    const gain = perplexity["magnitude unstructured"] / perplexity["sparsegpt unstructured"];
+    assert.ok(gain > 1.05, `at 50 % SparseGPT is only ${gain} times better`);
+  });
+
+  it("reports every layer, in order, with its loss and error", async () => {
+    const { layers, seconds } = await pareJson<PruneResult>(...pruneArgs(`${folder}/reported`));
+    assert.equal(layers.length, 24);
+    assert.equal(layers[0].name, "model.decoder.layers.0.self_attn.q_proj.weight");
+    assert.deepEqual([layers[23].rows, layers[23].cols], [192, 768]);
+    for (const { loss, relative_error } of layers) {
+      assert.ok(loss > 0);
+      assert.ok(relative_error > 0 && relative_error < 1);
+    }
+    assert.ok(seconds > 0);
+  });
+
+  it("says with lines what it says with JSON, and tells progress on standard error", async () => {
+    const { code, stdout, stderr } = await runPare(...pruneArgs(`${folder}/lines`));
+    assert.equal(code, 0);
+    assert.match(stdout, /^pruned 884736 of 1769472 weights in 24 layers, .*\nwrote .*lines\n$/);
+    assert.match(stderr, /^pruning 0\/24\npruning 1\/24 .*q_proj/);
+    assert.ok(!stderr.includes("\x1b"), "escape codes without a terminal");
+  });
+
+  it("counts windows and predictions", async () => {
+    const { windows, tokens } = await evaluate(OPT_SOTU, 2);
+    assert.deepEqual([windows, tokens], [2, 510]);
+  });
+
+  it("draws other windows from a seed, the same ones again", async () => {
+    const losses: number[][] = [];
+    for (const seed of [[], ["--seed", "1"], ["--seed", "1"]]) {
+      const args = pruneArgs(`${folder}/seeded`, "--overwrite", "--method", "magnitude", ...seed);
+      losses.push((await pareJson<PruneResult>(...args)).layers.map(({ loss }) => loss));
+    }
+    assert.notDeepEqual(losses[0], losses[1]);
+    assert.deepEqual(losses[1], losses[2]);
+  });
+});
+
+describe("pare prune --server", () => {
+  let host: ChildHost;
+  before(async () => {
+    host = await startHost(["--backend", "cpu"]);
+  });
+  after(() => host[Symbol.asyncDispose]());
+
+  it("writes byte for byte what it writes in process", async () => {
+    for (const pattern of ["unstructured", "2:4"]) {
+      const files: Uint8Array[] = [];
+      for (const server of [[], ["--server", host.url]]) {
+        const out = `${folder}/served`;
+        await pareJson(...pruneArgs(out, "--overwrite", "--pattern", pattern, ...server));
+        files.push(await Deno.readFile(`${out}/model.safetensors`));
+      }
+      assert.deepEqual(files[0], files[1]);
+    }
+  });
+
+  it("passes on what the host refuses, and leaves nothing behind", async () => {
+    const out = `${folder}/refused`;
+    const { code, stderr } = await runPare(...pruneArgs(out, "--method", "wanda", "--server", host.url));
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: unsupported \(422\): .*wanda/m);
+    assert.equal(await exists(out), false);
+  });
+});
+
+describe("pare prune failures", () => {
+  it("refuses a folder that is not empty, and leaves it as it is", async () => {
+    const out = `${folder}/occupied`;
+    await Deno.mkdir(out);
+    await Deno.writeTextFile(`${out}/notes.txt`, "mine");
+    const { code, stdout, stderr } = await runPare(...pruneArgs(out));
+    assert.deepEqual([code, stdout], [1, ""]);
+    assert.match(stderr, /^error: .*occupied: is not empty/);
+    assert.deepEqual(await Array.fromAsync(Deno.readDir(out), ({ name }) => name), ["notes.txt"]);
+  });
+
+  for (
+    const [what, options, message] of [
+      ["more windows than the text has", ["--samples", "9999"], /9999 windows of 64 need/],
+      ["windows past the model's positions", ["--seqlen", "1024"], /positions for 512/],
+      ["a text that is not there", ["--calibration", "absent.txt"], /absent\.txt/],
+    ] as const
+  ) {
+    it(`refuses ${what}, and leaves nothing behind`, async () => {
+      const out = `${folder}/failed`;
+      const { code, stderr } = await runPare(...pruneArgs(out, ...options));
+      assert.equal(code, 1);
+      assert.match(stderr.trimEnd().split("\n").at(-1)!, /^error: /);
+      assert.match(stderr, message);
+      assert.equal(await exists(out), false);
+    });
+  }
+
+  it("shows where a failure came from with --debug alone", async () => {
+    const args = ["eval", `${folder}/nothing`, "--text", texts.evaluation];
+    assert.equal((await runPare(...args)).stderr, `error: ${folder}/nothing: there is no such folder\n`);
+    assert.match((await runPare(...args, "--debug")).stderr, /checkpoint\.ts:\d+/);
+  });
+
+  it(
+    "interrupted, ends with 130 and removes what it wrote",
+    { skip: Deno.build.os === "windows" },
+    async () => {
+      const out = `${folder}/interrupted`;
+      const child = startPare(...pruneArgs(out, "--samples", "256", "--seqlen", "256"));
+      const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+      let said = "";
+      while (!said.includes("pruning 1/24")) {
+        const { done, value } = await reader.read();
+        if (done) assert.fail(said);
+        said += value;
+      }
+      assert.ok(await exists(out));
+      child.kill("SIGINT");
+      for (let next = await reader.read(); !next.done; next = await reader.read()) said += next.value;
+      const { code } = await child.status;
+      await child.stdout.cancel();
+      assert.equal(code, 130);
+      assert.match(said, /error: stopped by SIGINT\n$/);
+      assert.equal(await exists(out), false);
+    },
+  );
+});

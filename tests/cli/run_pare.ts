@@ -1,0 +1,38 @@
+/** The command line as its user has it: a process, its exit code and what it printed. */
+
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+
+/** What became of a command. */
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Starts `pare ARGS` without a terminal. */
+export function startPare(...args: readonly string[]): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--quiet", MAIN, ...args],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** Runs `pare ARGS` to its end. */
+export async function runPare(...args: readonly string[]): Promise<Finished> {
+  const { code, stdout, stderr } = await startPare(...args).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+/** Runs `pare ARGS --json` and gives the object, which must be all there is on standard output. */
+export async function pareJson<T>(...args: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await runPare(...args, "--json");
+  if (code !== 0) throw new Error(`pare ${args.join(" ")}: exit code ${code}\n${stderr}`);
+  const lines = stdout.split("\n");
+  if (lines.length !== 2 || lines[1] !== "") throw new Error(`not one line: ${stdout}`);
+  return JSON.parse(lines[0]);
+}

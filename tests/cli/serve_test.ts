@@ -1,0 +1,59 @@
+/** `serve` as a process: what it says when it listens, how it stops, and why it may not start. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { runPare, startPare } from "./run_pare.ts";
+
+/** The first line of a stream, and then all the rest of it. */
+async function firstLine(
+  stream: ReadableStream<Uint8Array>,
+): Promise<{ line: string; rest: Promise<string> }> {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  const more = async () => {
+    const { done, value } = await reader.read();
+    text += value ?? "";
+    return !done;
+  };
+  while (!text.includes("\n")) assert.ok(await more(), `ended after: ${text}`);
+  const end = text.indexOf("\n");
+  const line = text.slice(0, end);
+  const readRest = async () => {
+    while (await more());
+    return text.slice(end + 1);
+  };
+  return { line, rest: readRest() };
+}
+
+describe("pare serve", () => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    it(`prints where it listens, answers, and stops in order on ${signal}`, async () => {
+      const child = startPare("serve", "--port", "0", "--backend", "cpu", "--json");
+      const log = new Response(child.stderr).text();
+      const { line, rest } = await firstLine(child.stdout);
+      const { url, backend, adapter } = JSON.parse(line);
+      assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/);
+      assert.equal(backend, "cpu");
+      assert.match(adapter, /WebAssembly/);
+      const health = await fetch(`${url}/healthz`);
+      assert.equal(health.status, 200);
+      await health.body?.cancel();
+      child.kill(signal);
+      assert.equal((await child.status).code, 0);
+      assert.equal(await rest, "");
+      const events = (await log).trimEnd().split("\n").map((record) => JSON.parse(record).event);
+      assert.deepEqual(events, ["listening", "request", "stopped"]);
+    });
+  }
+
+  it("says which port is taken", async () => {
+    const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    try {
+      const { code, stderr } = await runPare("serve", "--port", String(taken.addr.port), "--backend", "cpu");
+      assert.equal(code, 1);
+      assert.match(stderr, /^error: .*in use/m);
+    } finally {
+      taken.close();
+    }
+  });
+});

@@ -1,0 +1,76 @@
+/** Help, the version, and wrong usage: exit code 2 and one line that names the option, its value and the rule. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { VERSION } from "../../src/protocol/version.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { runPare } from "./run_pare.ts";
+
+const PRUNE = ["prune", OPT_SOTU, "--out", "never-made", "--calibration", "text.txt"];
+const LAYER = ["layer", "layer.safetensors", "--out", "never-made"];
+
+/** Each command line with what its error must say. */
+const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = [
+  [["train"], /unknown command 'train'/],
+  [["eval", OPT_SOTU], /required option '--text <file>' not specified/],
+  [["eval", "--text", "t"], /missing required argument 'model'/],
+  [["eval", OPT_SOTU, "--text", "t", "--seqlen", "1"], /--seqlen.*'1'.*integer of 2 or more/],
+  [["eval", OPT_SOTU, "--text", "t", "--windows", "1e3"], /--windows.*'1e3'.*integer of 1 or more/],
+  [["eval", OPT_SOTU, "--text", "t", "--backend", "tpu"], /--backend.*'tpu'.*auto, webgpu, cpu/],
+  [["eval", OPT_SOTU, "--text", "t", "--sparsity", "0.5"], /unknown option '--sparsity'/],
+  [["serve", "--port", "65536"], /--port.*'65536'.*from 0 to 65535/],
+  [["serve", "--queue", "-1"], /--queue.*'-1'.*integer of 0 or more/],
+  [[...PRUNE, "--samples", "0"], /--samples.*'0'.*integer of 1 or more/],
+  [[...PRUNE, "--seed", "4294967296"], /--seed.*'4294967296'.*from 0 to 4294967295/],
+  [[...PRUNE, "--sparsity", "1.5"], /--sparsity 1\.5: .*<1/],
+  [[...PRUNE, "--sparsity", "half"], /--sparsity half: .*number/],
+  [[...PRUNE, "--pattern", "4:2"], /--pattern 4:2: .*1 ≤ n < m/],
+  [[...LAYER, "--pattern", "2:4", "--sparsity", "0.3"], /--sparsity 0\.3: .*contradicts pattern 2:4/],
+  [[...LAYER, "--pattern", "2:4", "--blocksize", "6"], /--blocksize 6: .*multiple of 4/],
+  [[...LAYER, "--method", "prayer"], /--method prayer: .*sparsegpt/],
+  [[...LAYER, "--damping", "-1"], /--damping -1: .*>=0/],
+  [[...LAYER, "--server", "localhost:8000"], /--server.*'localhost:8000'.*http or https URL/],
+];
+
+describe("pare usage", () => {
+  for (const [args, message] of WRONG) {
+    it(`refuses ${args.slice(0, 1)} ${args.slice(-2).join(" ")}`, async () => {
+      const { code, stdout, stderr } = await runPare(...args);
+      assert.equal(code, 2, stderr);
+      assert.equal(stdout, "");
+      assert.match(stderr, /^error: [^\n]+\n$/);
+      assert.match(stderr, message);
+    });
+  }
+
+  it("shows help where no command is given", async () => {
+    const { code, stderr } = await runPare();
+    assert.equal(code, 2);
+    assert.match(stderr, /^Usage: pare /);
+  });
+});
+
+describe("pare --help", () => {
+  for (const command of ["serve", "prune", "eval", "layer"]) {
+    it(`describes ${command}`, async () => {
+      const { code, stdout, stderr } = await runPare(command, "--help");
+      assert.deepEqual([code, stderr], [0, ""]);
+      assert.match(stdout, new RegExp(`^Usage: pare ${command} `));
+      for (const option of ["--json", "--backend <kind>"]) assert.ok(stdout.includes(option), option);
+    });
+  }
+
+  it("lists the commands", async () => {
+    const { code, stdout } = await runPare("--help");
+    assert.equal(code, 0);
+    for (const command of ["serve", "prune", "eval", "layer"]) {
+      assert.match(stdout, new RegExp(`^  ${command} `, "m"));
+    }
+  });
+});
+
+describe("pare --version", () => {
+  it("prints the version alone", async () => {
+    assert.deepEqual(await runPare("--version"), { code: 0, stdout: `${VERSION}\n`, stderr: "" });
+  });
+});

@@ -1,0 +1,153 @@
+/** The SDK against the real application: without a socket and over one, with the same bytes either way. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { ConnectionError, PareError } from "../../src/client/errors.ts";
+import { type LayerTensors, Pare, type PrunedLayer } from "../../src/client/pare.ts";
+import { type Host, serve } from "../../routes/serve.ts";
+import { asFloat32 } from "../../src/tensor/host_tensor.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { normals } from "../support/random.ts";
+import { f32 } from "./fake_host.ts";
+
+const ROWS = 16, COLS = 24;
+const WEIGHT = f32([ROWS, COLS], [...normals(ROWS * COLS, 1)]);
+const SQUARE = correlatedHessian(COLS, { seed: 2 });
+const UPPER = f32(
+  [COLS * (COLS + 1) / 2],
+  [...SQUARE].filter((_, i) => i % COLS >= Math.floor(i / COLS)),
+);
+const LAYER: LayerTensors = { weight: WEIGHT, hessian_upper: UPPER };
+
+function countZeros({ weight }: PrunedLayer): number {
+  return asFloat32(weight.data).filter((value) => value === 0).length;
+}
+
+describe("Pare in process", () => {
+  let host: LocalHost;
+  before(async () => {
+    host = await openLocalHost("cpu");
+  });
+  after(() => host[Symbol.asyncDispose]());
+
+  it("prunes a layer", async () => {
+    const pruned = await host.pare.pruneLayer(LAYER, { sparsity: 0.25 });
+    assert.deepEqual([pruned.report.zeros, countZeros(pruned)], [96, 96]);
+    assert.deepEqual(pruned.mask.shape, [ROWS, COLS / 8]);
+  });
+
+  it("takes the whole Hessian or its triangle", async () => {
+    const whole = await host.pare.pruneLayer({ weight: WEIGHT, hessian: f32([COLS, COLS], [...SQUARE]) });
+    const packed = await host.pare.pruneLayer(LAYER);
+    assert.deepEqual(whole.weight.data, packed.weight.data);
+  });
+
+  it("stores statistics, has their factor used again, and has them forgotten", async () => {
+    const { pare } = host;
+    const hessian = await pare.putHessian(UPPER);
+    const first = await pare.pruneLayer({ weight: WEIGHT }, { hessian });
+    const second = await pare.pruneLayer({ weight: WEIGHT }, { hessian });
+    assert.deepEqual([first.report.factor_reused, second.report.factor_reused], [false, true]);
+    assert.deepEqual(first.weight.data, second.weight.data);
+    assert.deepEqual(first.weight.data, (await pare.pruneLayer(LAYER)).weight.data);
+    await pare.deleteHessian(hessian);
+    await pare.deleteHessian(hessian);
+    await assert.rejects(pare.pruneLayer({ weight: WEIGHT }, { hessian }), { code: "hessian_not_found" });
+  });
+
+  it("throws the application's refusals, each with its request id", async () => {
+    const refused = host.pare.pruneLayer({ weight: WEIGHT, hessian_upper: f32([3], [1, 0, 1]) });
+    await assert.rejects(refused, (error) => {
+      assert.ok(error instanceof PareError && error.requestId);
+      assert.deepEqual([error.status, error.code], [422, "shape_mismatch"]);
+      return true;
+    });
+  });
+
+  it("goes on after an aborted request", async () => {
+    const controller = new AbortController();
+    const aborted = host.pare.pruneLayer(LAYER, {}, { signal: controller.signal });
+    controller.abort(new Error("enough"));
+    await assert.rejects(aborted, /enough/);
+    // The request left behind may hold the one place until it has noticed.
+    for (let tries = 0;; tries++) {
+      try {
+        assert.equal(countZeros(await host.pare.pruneLayer(LAYER)), ROWS * COLS / 2);
+        return;
+      } catch (error) {
+        if (!(error instanceof PareError && error.code === "busy") || tries > 50) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  });
+});
+
+describe("Pare over HTTP", () => {
+  let host: Host;
+  before(async () => {
+    host = await serve({ port: 0, backend: "cpu", log: () => {} });
+  });
+  after(() => host.shutdown());
+
+  it("gives the bytes it gives in process", async () => {
+    await using local = await openLocalHost("cpu");
+    const remote = new Pare({ baseUrl: host.url });
+    for (const query of [{}, { pattern: "2:4" }, { method: "magnitude", sparsity: 0.9 }] as const) {
+      const [here, there] = await Promise.all(
+        [local.pare, remote].map((pare) => pare.pruneLayer(LAYER, query)),
+      );
+      assert.deepEqual(here.weight.data, there.weight.data);
+      assert.deepEqual(here.mask.data, there.mask.data);
+    }
+  });
+});
+
+describe("Pare over a connection that breaks", () => {
+  /** Serves raw bytes to every connection, closing it after them; counts connections. */
+  async function withRawServer(answer: string, body: (pare: Pare, count: () => number) => Promise<void>) {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    let connections = 0;
+    const serving = (async () => {
+      for await (const connection of listener) {
+        connections++;
+        await connection.read(new Uint8Array(65536));
+        await connection.write(new TextEncoder().encode(answer));
+        connection.close();
+      }
+    })();
+    const baseUrl = `http://127.0.0.1:${listener.addr.port}`;
+    try {
+      await body(new Pare({ baseUrl, retries: 1, backoffMs: 1 }), () => connections);
+    } finally {
+      listener.close();
+      await serving;
+    }
+  }
+
+  for (
+    const [what, answer] of [
+      ["before an answer", ""],
+      ["within the headers", "HTTP/1.1 200 OK\r\nContent-"],
+      ["within the body", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun"],
+      ["within a refusal", "HTTP/1.1 422 Unprocessable\r\nContent-Length: 1000\r\n\r\nbegun"],
+    ] as const
+  ) {
+    it(`${what} tries again, then says so`, () =>
+      withRawServer(answer, async (pare, count) => {
+        await assert.rejects(pare.pruneLayer(LAYER), ConnectionError);
+        assert.equal(count(), 2);
+      }));
+  }
+
+  it("says that no one listens", async () => {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const baseUrl = `http://127.0.0.1:${listener.addr.port}`;
+    listener.close();
+    const pare = new Pare({ baseUrl, retries: 0 });
+    await assert.rejects(pare.pruneLayer(LAYER), {
+      name: "ConnectionError",
+      message: /^http:\/\/127\.0\.0\.1/,
+    });
+  });
+});

@@ -1,0 +1,67 @@
+/** What becomes of a failed response: the problem's fields where there is one, the best there is where there is none. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { errorFromResponse } from "../../src/client/errors.ts";
+
+const JSON_TYPE = { "Content-Type": "application/problem+json" };
+
+describe("errorFromResponse", () => {
+  it("takes code, detail and request id from a problem", async () => {
+    const body = { code: "busy", title: "T", detail: "the queue of 4 is full", request_id: "r-7" };
+    const error = await errorFromResponse(
+      Response.json(body, { status: 429, headers: { ...JSON_TYPE, "Retry-After": "2" } }),
+    );
+    assert.deepEqual(
+      [error.status, error.code, error.detail, error.requestId, error.retryAfter, error.passing],
+      [429, "busy", "the queue of 4 is full", "r-7", 2, true],
+    );
+    assert.equal(error.message, "busy (429): the queue of 4 is full");
+  });
+
+  it("keeps a code it does not know", async () => {
+    const error = await errorFromResponse(Response.json({ code: "teapot", title: "T" }, { status: 418 }));
+    assert.deepEqual([error.code, error.detail, error.passing], ["teapot", "T", false]);
+  });
+
+  it("quotes the start of a body that is no problem", async () => {
+    const page = `<html>${"x".repeat(5000)}`;
+    const error = await errorFromResponse(
+      new Response(page, { status: 502, headers: { "Content-Type": "text/html", "X-Request-Id": "r-8" } }),
+    );
+    assert.deepEqual([error.code, error.requestId, error.passing], ["unknown", "r-8", true]);
+    assert.equal(error.detail, page.slice(0, 200));
+  });
+
+  for (const body of ["{", "null", "[]", '"text"', "7"]) {
+    it(`does not trust a JSON type over the body ${body}`, async () => {
+      const error = await errorFromResponse(new Response(body, { status: 500, headers: JSON_TYPE }));
+      assert.deepEqual([error.code, error.detail], ["unknown", body]);
+    });
+  }
+
+  it("does not trust the types of a problem's members", async () => {
+    const body = { code: 7, detail: ["x"], title: null, request_id: {} };
+    const error = await errorFromResponse(Response.json(body, { status: 422 }));
+    assert.deepEqual([error.code, error.detail, error.requestId], [
+      "unknown",
+      "no detail given",
+      undefined,
+    ]);
+  });
+
+  it("names the status where the body is empty", async () => {
+    const error = await errorFromResponse(new Response(null, { status: 503, statusText: "Unavailable" }));
+    assert.equal(error.message, "unknown (503): Unavailable");
+  });
+
+  it("reads Retry-After as a date, and not at all where it is neither", async () => {
+    const retryAfter = async (value: string) =>
+      (await errorFromResponse(new Response(null, { status: 503, headers: { "Retry-After": value } })))
+        .retryAfter;
+    const inAMinute = await retryAfter(new Date(Date.now() + 60_000).toUTCString());
+    assert.ok(inAMinute !== undefined && inAMinute > 57 && inAMinute <= 60, String(inAMinute));
+    assert.equal(await retryAfter(new Date(0).toUTCString()), 0);
+    assert.equal(await retryAfter("soon"), undefined);
+  });
+});

@@ -1,0 +1,271 @@
+/** The SDK over a host of written answers: what it sends for a layer and for a model, and what it makes of the answers. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import type { PruneEvent } from "../../src/client/events.ts";
+import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import { SafetensorsError } from "../../src/safetensors/error.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import {
+  type Answer,
+  f32,
+  FakeHost,
+  noContent,
+  problem,
+  type Received,
+  report,
+  solved,
+} from "./fake_host.ts";
+
+const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]);
+const HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
+
+function pare(host: FakeHost): Pare {
+  return new Pare({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1, retries: 2 });
+}
+
+/** A host that stores and solves, whatever the order of requests. */
+const working: Answer = (received) => received.method === "POST" ? solved(received) : noContent(received);
+
+/** A model whose groups are given; it records what was replaced, and whether it was told to stop. */
+class FakeModel implements ModelSource {
+  readonly replaced: string[] = [];
+  stopped = false;
+  readonly layerCount: number;
+
+  constructor(readonly names: readonly (readonly string[])[]) {
+    this.layerCount = names.flat().length;
+  }
+
+  async *groups(): AsyncGenerator<LayerGroup, void, undefined> {
+    try {
+      for (const [block, names] of this.names.entries()) yield await this.group(block, names);
+    } finally {
+      this.stopped = true;
+    }
+  }
+
+  group(block: number, names: readonly string[]): Promise<LayerGroup> {
+    const replace = (name: string, weight: HostTensor) => {
+      assert.deepEqual(weight.data, WEIGHT.data);
+      this.replaced.push(name);
+      return Promise.resolve();
+    };
+    const layers = names.map((name) => ({ name, weight: WEIGHT }));
+    return Promise.resolve({ block, hessian: HESSIAN, layers, replace });
+  }
+}
+
+async function collect(events: AsyncIterable<PruneEvent>): Promise<PruneEvent[]> {
+  const all: PruneEvent[] = [];
+  for await (const event of events) all.push(event);
+  return all;
+}
+
+function tensorNames({ body }: Received): string[] {
+  return [...decode(body).tensors.keys()];
+}
+
+describe("Pare.pruneLayer", () => {
+  it("sends the tensors given and the parameters defined", async () => {
+    const host = new FakeHost(solved);
+    await pare(host).pruneLayer(
+      { weight: WEIGHT, hessian_upper: HESSIAN, mask: undefined },
+      { pattern: "2:4", error: false, sparsity: undefined },
+    );
+    assert.deepEqual(host.log, ["POST /v1/layers?pattern=2%3A4&error=false"]);
+    assert.deepEqual(decode(host.received[0].body).tensors.get("weight"), WEIGHT);
+    assert.deepEqual(tensorNames(host.received[0]), ["weight", "hessian_upper"]);
+  });
+
+  it("gives the answered weight, mask and report", async () => {
+    const pruned = await pare(new FakeHost(solved)).pruneLayer({ weight: WEIGHT, hessian_upper: HESSIAN });
+    assert.deepEqual(pruned.weight, WEIGHT);
+    assert.deepEqual(pruned.mask.shape, [2, 1]);
+    assert.deepEqual(pruned.report, report(2, 3));
+  });
+
+  it("throws the host's refusal", async () => {
+    const host = new FakeHost(problem(422, "not_positive_definite"));
+    await assert.rejects(pare(host).pruneLayer({ weight: WEIGHT, hessian_upper: HESSIAN }), {
+      name: "PareError",
+      code: "not_positive_definite",
+      requestId: "r-1",
+    });
+  });
+
+  it("says which part of an answer is missing or no report", async () => {
+    const mask: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
+    const whole = { weight: WEIGHT, mask };
+    const good = JSON.stringify(report(2, 3));
+    const cases: [Uint8Array<ArrayBuffer>, RegExp][] = [
+      [encode({ mask }, { report: good }), /"weight" is missing/],
+      [encode({ weight: WEIGHT }, { report: good }), /"mask" is missing/],
+      [encode(whole), /report is missing or not a report/],
+      [encode(whole, { report: "{" }), /report is missing or not a report/],
+      [encode(whole, { report: '{"rows":2}' }), /report is missing or not a report/],
+    ];
+    for (const [body, message] of cases) {
+      await assert.rejects(
+        pare(new FakeHost(() => new Response(body))).pruneLayer({ weight: WEIGHT }),
+        message,
+      );
+    }
+  });
+
+  it("refuses an answer cut short without a Content-Length", async () => {
+    const host = new FakeHost(async (received) => {
+      const whole = new Uint8Array(await solved(received).arrayBuffer());
+      return new Response(new Blob([whole.subarray(0, whole.length - 5)]).stream());
+    });
+    await assert.rejects(pare(host).pruneLayer({ weight: WEIGHT }), SafetensorsError);
+  });
+});
+
+describe("Pare.putHessian", () => {
+  it("names the statistics by the digest of exactly the body it sends", async () => {
+    const host = new FakeHost(noContent);
+    const name = await pare(host).putHessian(HESSIAN);
+    const hex = createHash("sha256").update(host.received[0].body).digest("hex");
+    assert.equal(name, `sha256:${hex}`);
+    assert.deepEqual(host.log, [`PUT /v1/hessians/sha256:${hex}`]);
+    assert.deepEqual(decode(host.received[0].body).tensors.get("hessian_upper"), HESSIAN);
+  });
+});
+
+describe("Pare.deleteHessian", () => {
+  it("takes statistics that are not there for forgotten, and nothing else", async () => {
+    await pare(new FakeHost(problem(404, "hessian_not_found"))).deleteHessian("sha256:0");
+    await assert.rejects(pare(new FakeHost(problem(403, "forbidden"))).deleteHessian("sha256:0"), {
+      code: "forbidden",
+    });
+  });
+});
+
+describe("Pare.pruneModel", () => {
+  it("tells the start, each layer replaced, and the end", async () => {
+    const model = new FakeModel([["q", "k"], ["fc"]]);
+    const events = await collect(pare(new FakeHost(working)).pruneModel(model));
+    assert.deepEqual(
+      events.map((event) => event.type === "layer" ? [event.name, event.block, event.done] : event.type),
+      ["start", ["q", 0, 1], ["k", 0, 2], ["fc", 1, 3], "done"],
+    );
+    assert.deepEqual(model.replaced, ["q", "k", "fc"]);
+  });
+
+  it("sends shared statistics once and lets the host forget them after the group", async () => {
+    const host = new FakeHost(working);
+    await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"], ["out"]]), { sparsity: 0.5 }));
+    assert.deepEqual(host.received.map(({ method }) => method), [
+      "PUT",
+      "POST",
+      "POST",
+      "POST",
+      "DELETE",
+      "POST",
+    ]);
+    const [put, q, k, v, forget, out] = host.received;
+    const digest = put.path.split("/").at(-1)!;
+    for (const solve of [q, k, v]) {
+      assert.deepEqual(tensorNames(solve), ["weight"]);
+      assert.equal(new URL(solve.path, "http://fake").searchParams.get("hessian"), digest);
+    }
+    assert.equal(forget.path, put.path);
+    assert.deepEqual(tensorNames(out), ["weight", "hessian_upper"]);
+    assert.equal(out.path, "/v1/layers?sparsity=0.5");
+  });
+
+  it("sends evicted statistics again and goes on", async () => {
+    const host = new FakeHost(noContent, solved, problem(404, "hessian_not_found"), working);
+    await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"]])));
+    assert.deepEqual(host.received.map(({ method }) => method), [
+      "PUT",
+      "POST",
+      "POST",
+      "PUT",
+      "POST",
+      "POST",
+      "DELETE",
+    ]);
+  });
+
+  it("sends statistics with each layer where they are more than the host keeps", async () => {
+    const host = new FakeHost(problem(413, "too_large"), solved);
+    await collect(pare(host).pruneModel(new FakeModel([["q", "k"]])));
+    assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "POST"]);
+    for (const solve of host.received.slice(1)) {
+      assert.deepEqual(tensorNames(solve), ["weight", "hessian_upper"]);
+    }
+  });
+
+  it("gives up on a host that keeps forgetting statistics", async () => {
+    const host = new FakeHost(({ method }) =>
+      method === "POST" ? problem(404, "hessian_not_found")({} as Received) : new Response(null)
+    );
+    await assert.rejects(collect(pare(host).pruneModel(new FakeModel([["q", "k"]]))), {
+      code: "hessian_not_found",
+    });
+    assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "PUT", "POST"]);
+  });
+
+  it("ends with the host's refusal, stops the model, and keeps what was replaced", async () => {
+    const model = new FakeModel([["a"], ["b"], ["c"]]);
+    const host = new FakeHost(solved, problem(422, "non_finite"));
+    await assert.rejects(collect(pare(host).pruneModel(model)), { code: "non_finite" });
+    assert.deepEqual(model.replaced, ["a"]);
+    assert.ok(model.stopped);
+  });
+
+  it("stops the model when its caller leaves early", async () => {
+    const model = new FakeModel([["a"], ["b"]]);
+    for await (const event of pare(new FakeHost(working)).pruneModel(model)) {
+      if (event.type === "layer") break;
+    }
+    assert.deepEqual(model.replaced, ["a"]);
+    assert.ok(model.stopped);
+  });
+});
+
+describe("Pare.pruneModel abort", () => {
+  const reason = new Error("enough");
+
+  /** Aborts 20 ms into the run and asserts that it ends with the reason within a second. */
+  async function assertAborts(host: FakeHost, model: ModelSource): Promise<void> {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 20);
+    const started = performance.now();
+    const run = collect(pare(host).pruneModel(model, {}, { signal: controller.signal }));
+    await assert.rejects(run, (error) => error === reason);
+    assert.ok(performance.now() - started < 1000);
+  }
+
+  it("ends a run whose host is solving", async () => {
+    const model = new FakeModel([["a"]]);
+    await assertAborts(new FakeHost(() => new Promise(() => {})), model);
+    assert.deepEqual(model.replaced, []);
+  });
+
+  it("ends a run whose model is computing", async () => {
+    const model = new FakeModel([["a"]]);
+    model.group = () => new Promise(() => {});
+    await assertAborts(new FakeHost(working), model);
+  });
+
+  it("beforehand ends a run before the model is asked", async () => {
+    const model = new FakeModel([["a"]]);
+    let asked = false;
+    model.group = () => {
+      asked = true;
+      return assert.fail("asked");
+    };
+    const run = collect(
+      pare(new FakeHost(working)).pruneModel(model, {}, { signal: AbortSignal.abort(reason) }),
+    );
+    await assert.rejects(run, (error) => error === reason);
+    assert.ok(!asked);
+  });
+});

@@ -1,0 +1,159 @@
+/** The SDK's exchanges: what is tried again and after how long, what is not, and how an abort ends them. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { ConnectionError, PareError } from "../../src/client/errors.ts";
+import { Transport, type TransportOptions } from "../../src/client/transport.ts";
+import { type Answer, FakeHost, noContent, problem } from "./fake_host.ts";
+
+const PUT = { method: "PUT", path: "/v1/things/1", body: [Uint8Array.of(1, 2), Uint8Array.of(3)] } as const;
+
+function transport(host: FakeHost, options: Partial<TransportOptions> = {}): Transport {
+  return new Transport({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1, ...options });
+}
+
+const refusedConnection: Answer = () => {
+  throw new TypeError("error sending request from 127.0.0.1:1 for http://fake: connection closed");
+};
+
+describe("Transport request", () => {
+  it("carries the key, the media type and the length of all body parts", async () => {
+    const host = new FakeHost(noContent);
+    await transport(host, { apiKey: "secret" }).send(PUT);
+    const [{ headers, body }] = host.received;
+    assert.equal(headers.get("Authorization"), "Bearer secret");
+    assert.equal(headers.get("Content-Type"), "application/vnd.safetensors");
+    assert.equal(headers.get("Content-Length"), "3");
+    assert.deepEqual(body, Uint8Array.of(1, 2, 3));
+  });
+
+  it("keeps the path of the base URL, with or without its slash", async () => {
+    for (const baseUrl of ["http://fake/edge", "http://fake/edge/"]) {
+      const host = new FakeHost(noContent);
+      const query = new URLSearchParams({ pattern: "2:4" });
+      await transport(host, { baseUrl }).send({ method: "GET", path: "/v1/x", query });
+      assert.deepEqual(host.log, ["GET /edge/v1/x?pattern=2%3A4"]);
+    }
+  });
+
+  it("is refused a base URL that is not http", () => {
+    for (const baseUrl of ["", "localhost:8787", "ftp://host"]) {
+      assert.throws(() => new Transport({ baseUrl }), /must be an http or https URL/);
+    }
+  });
+});
+
+describe("Transport retries", () => {
+  for (const status of [429, 502, 503, 504]) {
+    it(`tries again after ${status}, with the whole body`, async () => {
+      const host = new FakeHost(problem(status, "busy"), problem(status, "busy"), noContent);
+      await transport(host).send(PUT);
+      assert.deepEqual(host.received.map(({ body }) => body.length), [3, 3, 3]);
+    });
+  }
+
+  it("tries again after a broken connection", async () => {
+    const host = new FakeHost(refusedConnection, noContent);
+    await transport(host).send(PUT);
+    assert.equal(host.received.length, 2);
+  });
+
+  it("tries again after a body shorter or longer than announced", async () => {
+    for (const announced of [5, 3]) {
+      const headers = { "Content-Length": String(announced) };
+      const host = new FakeHost(() => new Response("four", { headers }), () => new Response("whole"));
+      const body = await transport(host).send({ method: "GET", path: "/" });
+      assert.equal(new TextDecoder().decode(body), "whole");
+    }
+  });
+
+  it("does not read Content-Length as the length of a compressed body", async () => {
+    const headers = { "Content-Length": "2", "Content-Encoding": "gzip" };
+    const host = new FakeHost(() => new Response("longer", { headers }));
+    assert.equal((await transport(host).send({ method: "GET", path: "/" })).length, 6);
+  });
+
+  it("tells of each retry and its wait, and not of the last failure", async () => {
+    const told: [string, boolean][] = [];
+    const onRetry: TransportOptions["onRetry"] = ({ message }, waitMs) => told.push([message, waitMs > 0]);
+    const host = new FakeHost(refusedConnection, problem(429, "busy"));
+    await assert.rejects(transport(host, { retries: 2, onRetry }).send(PUT), PareError);
+    assert.equal(told.length, 2);
+    assert.match(told[0][0], /connection closed/);
+    assert.deepEqual(told[1], ["busy (429): detail of busy", true]);
+  });
+
+  it("gives up after the retries, with the last refusal", async () => {
+    const host = new FakeHost(problem(429, "busy"));
+    await assert.rejects(transport(host, { retries: 2 }).send(PUT), { name: "PareError", code: "busy" });
+    assert.equal(host.received.length, 3);
+  });
+
+  it("gives up on a host that cannot be reached, naming it and the cause", async () => {
+    const host = new FakeHost(refusedConnection);
+    await assert.rejects(transport(host, { retries: 1 }).send(PUT), (error) => {
+      assert.ok(error instanceof ConnectionError && error.cause instanceof TypeError);
+      assert.match(error.message, /^http:\/\/fake: .*connection closed/);
+      return true;
+    });
+    assert.equal(host.received.length, 2);
+  });
+
+  for (const status of [400, 401, 404, 409, 413, 422, 500]) {
+    it(`does not try again after ${status}`, async () => {
+      const host = new FakeHost(problem(status, "not_found"));
+      await assert.rejects(transport(host).send(PUT), PareError);
+      assert.equal(host.received.length, 1);
+    });
+  }
+});
+
+describe("Transport Retry-After", () => {
+  it("is waited for where it is longer than the backoff", async () => {
+    const host = new FakeHost(problem(429, "busy", { "Retry-After": "1" }), noContent);
+    const started = performance.now();
+    await transport(host).send(PUT);
+    const waited = performance.now() - started;
+    assert.ok(waited >= 995, `waited ${waited} ms`);
+  });
+
+  it("beyond five minutes is told to the caller instead of waited for", async () => {
+    const host = new FakeHost(problem(503, "no_device", { "Retry-After": "301" }));
+    await assert.rejects(transport(host).send(PUT), { code: "no_device", retryAfter: 301 });
+    assert.equal(host.received.length, 1);
+  });
+});
+
+describe("Transport abort", () => {
+  const reason = new Error("enough");
+
+  /** Aborts after 20 ms and asserts that `send` rejected with the reason within a second. */
+  async function assertAborts(host: FakeHost, backoffMs = 60_000): Promise<void> {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 20);
+    const started = performance.now();
+    const sending = transport(host, { backoffMs }).send({ ...PUT, signal: controller.signal });
+    await assert.rejects(sending, (error) => error === reason);
+    assert.ok(performance.now() - started < 1000);
+    assert.equal(host.received.length, 1);
+  }
+
+  it("ends a wait for a host that never answers", async () => {
+    await assertAborts(new FakeHost(() => new Promise(() => {})));
+  });
+
+  it("ends the wait between attempts", async () => {
+    await assertAborts(new FakeHost(problem(429, "busy")));
+  });
+
+  it("ends the wait that a Retry-After asks for", async () => {
+    await assertAborts(new FakeHost(problem(429, "busy", { "Retry-After": "60" })), 1);
+  });
+
+  it("beforehand sends nothing", async () => {
+    const host = new FakeHost(noContent);
+    const sending = transport(host).send({ ...PUT, signal: AbortSignal.abort(reason) });
+    await assert.rejects(sending, (error) => error === reason);
+    assert.equal(host.received.length, 0);
+  });
+});
