@@ -1,4 +1,4 @@
-/** A Pare host as a process of its own, started by the command line, for the demo and for tests. */
+/** A Pare host as a process of its own, started by the command line, for the demo, the benches and the tests. */
 
 import { fileURLToPath } from "node:url";
 
@@ -7,6 +7,8 @@ export interface ChildHost extends AsyncDisposable {
   readonly url: string;
   readonly backend: string;
   readonly adapter: string;
+  /** The process, for those who measure it. */
+  readonly pid: number;
 }
 
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
@@ -39,7 +41,7 @@ export async function startHost(
     await status;
     throw new Error(`the host did not start: ${(await said).trim()}`);
   }
-  return { ...JSON.parse(line), [Symbol.asyncDispose]: stop };
+  return { ...JSON.parse(line), pid: child.pid, [Symbol.asyncDispose]: stop };
 }
 
 /** The first line of a stream; undefined where it ends without one. */

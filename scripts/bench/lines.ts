@@ -18,10 +18,6 @@ export class LineProcess {
     this.#lines = lines(this.#child.stdout);
   }
 
-  get pid(): number {
-    return this.#child.pid;
-  }
-
   /** The next line. @throws {Error} when the process has ended */
   async next(): Promise<string> {
     const { value, done } = await this.#lines.next();

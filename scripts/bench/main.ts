@@ -5,8 +5,8 @@
  */
 
 import { Command } from "commander";
+import { startHost } from "../child_host.ts";
 import { benchLayer, type LayerResult } from "./bench_layer.ts";
-import { Host } from "./host.ts";
 import { machine } from "./machine.ts";
 import { layerTable } from "./table.ts";
 import { findPython } from "./torch.ts";
@@ -25,19 +25,21 @@ const options = program.opts<{ sizes: string; backend: string; repeat: string; n
 const python = await findPython();
 if (!python) console.error("no Python with torch and safetensors was found: timing without the reference");
 
-const host = await Host.start(options.backend);
+await using host = await startHost(["--backend", options.backend]);
 const layers: LayerResult[] = [];
-try {
-  for (const size of options.sizes.split(",")) {
-    const [rows, cols] = size.split("x").map(Number);
-    layers.push(await benchLayer(host, python, rows, cols, Number(options.repeat)));
-    console.error(layerTable(layers.slice(-1)));
-  }
-} finally {
-  await host.stop();
+for (const size of options.sizes.split(",")) {
+  const [rows, cols] = size.split("x").map(Number);
+  layers.push(await benchLayer(host, python, rows, cols, Number(options.repeat)));
+  console.error(layerTable(layers.slice(-1)));
 }
 
-const result = { date: new Date().toISOString(), machine: await machine(), backend: host.backend, layers };
+const result = {
+  date: new Date().toISOString(),
+  machine: await machine(),
+  backend: host.backend,
+  adapter: host.adapter,
+  layers,
+};
 const folder = new URL("./results/", import.meta.url);
 await Deno.mkdir(folder, { recursive: true });
 await Deno.writeTextFile(new URL(`${options.name}.json`, folder), JSON.stringify(result, null, 2) + "\n");

@@ -1,8 +1,8 @@
 """The published SparseGPT algorithm on PyTorch, written afresh from the paper, as the yardstick of the benches.
 
 Reads `weight` and `hessian` (F32) from a safetensors file, the body the benches send to the host. Prints one JSON line a
-run: {"rows", "cols", "seconds": {"factor", "solve", "total"}, "loss", "zeros"}; the loss is on the damped Hessian.
-Sends a run for every line read from standard input when --on-demand is given, so that a bench can alternate.
+run: {"rows", "cols", "seconds": {"factor", "solve", "total"}, "loss", "zeros"}; the loss is tr(ΔHΔᵀ), undamped.
+With --on-demand it solves once for every line read from standard input, so that a bench can alternate.
 
     python3 reference.py LAYER.safetensors [--sparsity 0.5 | --pattern 2:4] [--repeat 3] [--device cpu|cuda]
 """
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 import torch
 from safetensors.torch import load_file
+
+DAMPING = 0.01
 
 
 def synchronize(device: str) -> None:
@@ -93,14 +95,16 @@ def main() -> None:
     rows, cols = source_weight.shape
     for _ in runs(args):
         weight, hessian = source_weight.clone(), source_hessian.clone()
+        added = (DAMPING * torch.diag(hessian).mean()).item()
         synchronize(args.device)
         start = time.perf_counter()
-        factor = inverse_factor(hessian, 0.01)
+        factor = inverse_factor(hessian, DAMPING)
         synchronize(args.device)
         factored = time.perf_counter()
         loss, zeros = solve(weight, factor, args.sparsity, keep, group, args.blocksize)
         synchronize(args.device)
         end = time.perf_counter()
+        loss -= added * ((source_weight - weight) ** 2).sum().item()
         seconds = {"factor": factored - start, "solve": end - factored, "total": end - start}
         print(
             json.dumps({"rows": rows, "cols": cols, "seconds": seconds, "loss": loss, "zeros": zeros}),

@@ -14,7 +14,10 @@ export interface ReferenceRun {
  * One pool of threads, OpenBLAS's: with PyTorch's OpenMP pool beside it the two fight over the cores and the solve
  * takes 2–4 times as long.
  */
-const BEST_THREADING = { OMP_NUM_THREADS: "1" };
+const BEST_THREADING = {
+  OMP_NUM_THREADS: "1",
+  OPENBLAS_NUM_THREADS: String(navigator.hardwareConcurrency),
+};
 
 /** A Python that can import torch and safetensors; PARE_PYTHON names one, else the usual places. Undefined where there is none. */
 export async function findPython(): Promise<string | undefined> {

@@ -1,7 +1,6 @@
 /** The demo's results as tables. */
 
-// deno-lint-ignore no-import-prefix -- the demo alone needs it
-import Table from "npm:cli-table3@0.6.5";
+import Table from "cli-table3";
 import type { LayerEvent } from "../../src/client/events.ts";
 import { type Phase, PHASES } from "./phases.ts";
 

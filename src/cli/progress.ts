@@ -1,6 +1,6 @@
 /** Progress over steps: a bar for a terminal, a line a step for logs and pipes. */
 
-// @ts-types="npm:@types/cli-progress@3.11.6"
+// @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
 
 /** Tells of steps as they are done. */
