@@ -1,8 +1,10 @@
 /** Which backend a host runs on. With the entry points this is the only place that names a concrete one. */
 
 import type { Backend } from "../src/backend/backend.ts";
+import { connectBackend } from "../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../src/cpu/backend.ts";
-import { createWebGpuBackend, hasHardwareAdapter } from "../src/webgpu/backend.ts";
+import { hasHardwareAdapter } from "../src/webgpu/backend.ts";
+import { requestAdapter } from "../src/webgpu/device.ts";
 
 /** What may be asked for. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
@@ -10,8 +12,12 @@ export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 /** `auto`: WebGPU where there is a real GPU, else the CPU; an emulated GPU is slower than either. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-/** Opens the backend asked for. @throws {NoAdapterError} there is none */
+/** Opens the backend asked for, so that waiting for it never stops the event loop. @throws {NoAdapterError} there is none */
 export async function selectBackend(choice: BackendChoice): Promise<Backend> {
   if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) return await createCpuBackend();
-  return await createWebGpuBackend();
+  // Told here, where its class is known, and not by the worker.
+  await requestAdapter();
+  return await connectBackend(
+    new Worker(new URL("../src/webgpu/worker.ts", import.meta.url), { type: "module" }),
+  );
 }

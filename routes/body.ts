@@ -47,7 +47,7 @@ async function* counted(
     // While nobody asks for more it is the device that is slow, not the client.
     stalled = waiting && total === totalBefore;
     totalBefore = total;
-    if (stalled) void reader.cancel();
+    if (stalled) reader.cancel().catch(() => {});
   }, idleMilliseconds);
   try {
     while (true) {

@@ -64,6 +64,10 @@ export function toRefusal(error: unknown): Refusal {
   if (error instanceof DeviceLostError) {
     return new Refusal("device_lost", error.message, { retryAfter: REOPEN_SECONDS });
   }
+  // The request's own signal: nobody is left to read this, but the log tells it from a fault of the host.
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return new Refusal("truncated_body", "the client left before its turn");
+  }
   // `Backend.createBuffer` says this way that the device has no room: all else was validated at the border.
   if (error instanceof RangeError) return new Refusal("too_large", error.message);
   return new Refusal("internal", "an error of the host; its log has the request id", { cause: error });

@@ -1,6 +1,6 @@
 /** What the host counts, as Prometheus text at `GET /metrics`. */
 
-import { Counter, Gauge, Histogram, Registry } from "npm:prom-client@15.1.3";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Device, DeviceSession } from "../src/pipeline/device.ts";
 import type { Report } from "../src/protocol/report.ts";
 import type { HostApp } from "./host_app.ts";

@@ -37,7 +37,7 @@ export interface ServeOptions {
 export interface Host {
   /** `http://HOST:PORT`, no slash at the end. */
   readonly url: string;
-  /** Stops accepting, finishes what is in flight, frees the device. Calling it twice is harmless. */
+  /** Refuses new layers, finishes those in flight, stops listening, frees the device. Calling it twice is harmless. */
   shutdown(): Promise<void>;
 }
 
@@ -70,7 +70,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     version: VERSION,
   });
   const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
-  const server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => app.fetch(request));
+  const inFlight = new Set<Promise<Response>>();
+  const server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => {
+    const response = Promise.resolve(app.fetch(request));
+    inFlight.add(response);
+    return response.finally(() => inFlight.delete(response));
+  });
   const url = `http://${hostname === "0.0.0.0" ? LOOPBACK : hostname}:${server.addr.port}`;
   const used = device.current()?.backend;
   log({
@@ -83,6 +88,9 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   });
   let stopped: Promise<void> | undefined;
   const stop = async () => {
+    device.retire();
+    // Deno's shutdown lets answers go out but breaks off bodies that are still coming in: those come first.
+    await Promise.allSettled(inFlight);
     await server.shutdown();
     await device.close();
     log({ event: "stopped" });

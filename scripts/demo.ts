@@ -22,7 +22,8 @@ import { encodeText, loadTokenizer } from "../src/models/tokenizer.ts";
 import { perplexity } from "../src/pipeline/perplexity.ts";
 import { calibratedModel } from "../src/pipeline/prune_model.ts";
 import { type BackendChoice, selectBackend } from "../routes/backends.ts";
-import { startHost } from "./child_host.ts";
+import { machine } from "./bench/machine.ts";
+import { type ChildHost, startHost } from "./child_host.ts";
 import { PhaseClock } from "./demo/phases.ts";
 import { errorTable, perplexityTable, phaseTable, type Run } from "./demo/tables.ts";
 import { sotuText } from "./sotu_text.ts";
@@ -50,7 +51,7 @@ interface Setting {
   readonly output: Output;
 }
 
-async function demo(choice: BackendChoice): Promise<void> {
+async function demo(choice: BackendChoice, results?: string): Promise<void> {
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
   const host = cleanup.use(await startHost(["--backend", choice]));
@@ -77,9 +78,16 @@ async function demo(choice: BackendChoice): Promise<void> {
   const runs = [await dense(setting)];
   for (const way of WAYS) runs.push(await pruned(way, setting));
   console.log(`\n${perplexityTable(runs)}\n\n${errorTable(runs)}\n\n${phaseTable(runs)}\n`);
+  if (results !== undefined) await save(results, host, runs);
   console.log(
     `pruned checkpoints are in ${OUT}; all of it took ${formatSeconds((performance.now() - started) / 1000)}`,
   );
+}
+
+/** Keeps what was shown, with the machine it was measured on. */
+async function save(path: string, { backend, adapter }: ChildHost, runs: readonly Run[]): Promise<void> {
+  const result = { date: new Date().toISOString(), machine: await machine(), backend, adapter, runs };
+  await Deno.writeTextFile(path, JSON.stringify(result, null, 2) + "\n");
 }
 
 /** The model as it is. */
@@ -139,11 +147,13 @@ async function evaluate(folder: string, { backend, evaluation }: Setting): Promi
 
 if (import.meta.main) {
   const command = addBackendOption(
-    new Command("demo").description("prune a real model through a local host"),
+    new Command("demo").description("prune a real model through a local host")
+      .option("--results <file>", "also write what is shown as JSON"),
   );
-  const { backend } = command.parse(Deno.args, { from: "user" }).opts<{ backend: BackendChoice }>();
+  const { backend, results } = command.parse(Deno.args, { from: "user" })
+    .opts<{ backend: BackendChoice; results?: string }>();
   try {
-    await demo(backend);
+    await demo(backend, results);
   } catch (error) {
     console.error(`demo failed: ${error instanceof Error ? error.message : String(error)}`);
     Deno.exit(1);

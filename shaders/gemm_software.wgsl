@@ -1,7 +1,8 @@
-// C ← α·op(A)·op(B) + β·C for adapters emulated on the CPU, where a load costs far more than arithmetic and workgroup memory is no faster
-// than any other. An invocation computes 8 rows of two column quads in registers; 16 side by side make an 8×128 tile of C. All of them
-// read the same elements of op(A), which the emulation then loads once, and a quad of B is one load where it is aligned. Elements past
-// m and n are read as whatever is there and never stored.
+// C ← α·op(A)·op(B) + β·C for adapters emulated on the CPU, where a load costs far more than arithmetic and
+// workgroup memory is no faster than any other. An invocation computes 8 rows of two column quads in registers;
+// 16 side by side make an 8×128 tile of C. All of them read the same elements of op(A), which the emulation then
+// loads once, and a quad of B is one load where it is aligned. Elements past m and n are read as whatever is there
+// and never stored.
 
 struct Params {
   m: u32, n: u32, k: u32,

@@ -24,19 +24,23 @@ struct GroupParams {
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
+// A word of flags an invocation: 32 keys.
 fn compare_keys(p: Params, at: Place) {
   if !at.live {
     return;
   }
   let threshold = selection[0];
-  for (var c = at.lane; c < p.size; c += LANES) {
-    let key = keys[at.matrix_row * p.size + c];
-    let word = at.local_row * WORDS + c / 32;
-    if key < threshold {
-      atomicOr(&pruned[word], 1u << (c % 32));
-    } else if key == threshold {
-      atomicOr(&tied[word], 1u << (c % 32));
+  let row = at.matrix_row * p.size;
+  for (var i = at.lane; i * 32 < p.size; i += LANES) {
+    var below = 0u;
+    var equal = 0u;
+    for (var j = i * 32; j < min(i * 32 + 32, p.size); j++) {
+      let key = keys[row + j];
+      below |= u32(key < threshold) << (j % 32);
+      equal |= u32(key == threshold) << (j % 32);
     }
+    atomicStore(&pruned[at.local_row * WORDS + i], below);
+    atomicStore(&tied[at.local_row * WORDS + i], equal);
   }
 }
 

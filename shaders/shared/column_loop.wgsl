@@ -1,5 +1,5 @@
 // What the two kernels of prune_block.wgsl have in common: the column loop, and storing the mask and the sums. A
-// workgroup owns 8 rows, 16 invocations a row. Columns go by panels: every invocation of a row works out the panel's
+// workgroup owns 8 rows, LANES invocations a row. Columns go by panels: every invocation of a row works out the panel's
 // errors for itself, from registers, and then takes its share of the columns after the panel; so there is a barrier
 // a panel, not a column. Which entries to prune is settled beforehand, as bits in workgroup memory.
 
@@ -24,12 +24,12 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 
 const ROWS: u32 = 8;
-// Invocations a row; at least the words of a row's mask in a block, 9.
-const LANES: u32 = 16;
-const PANEL: u32 = 8;
+// Invocations a row. Many hide the latency of a GPU; one does no work twice, which is what a software adapter needs.
+override LANES: u32 = 16;
+const PANEL: u32 = 4;
 const MAX_SIZE: u32 = 256;
-// Two rows are LANES banks apart, so that 32 invocations touch 32 banks.
-const STRIDE: u32 = MAX_SIZE + LANES;
+// Two rows are 16 banks apart, so that 32 invocations touch 32 banks.
+const STRIDE: u32 = MAX_SIZE + 16;
 const WORDS: u32 = MAX_SIZE / 32;
 
 // Updated weights, row by row.
@@ -56,9 +56,9 @@ fn place(p: Params, workgroup: u32, local: u32) -> Place {
 }
 
 fn load_row(p: Params, at: Place) {
-  if at.lane < WORDS {
-    atomicStore(&pruned[at.local_row * WORDS + at.lane], 0);
-    atomicStore(&tied[at.local_row * WORDS + at.lane], 0);
+  for (var i = at.lane; i < WORDS; i += LANES) {
+    atomicStore(&pruned[at.local_row * WORDS + i], 0);
+    atomicStore(&tied[at.local_row * WORDS + i], 0);
   }
   if at.live {
     for (var c = at.lane; c < p.size; c += LANES) {
@@ -98,7 +98,7 @@ fn sweep_panel(p: Params, at: Place, start: u32, width: u32) -> vec2f {
           panel[t] -= error * u[u_row + t];
         }
       }
-      if at.lane == s {
+      if at.lane == s % LANES {
         let element = at.row * p.ldw + p.w_offset + j;
         let delta = w[element] - kept;
         q[element] = kept;
@@ -125,7 +125,7 @@ fn low_bits(count: u32) -> u32 {
 
 // Which bits of word i of the block's columns are columns at all.
 fn column_bits(p: Params, i: u32) -> u32 {
-  return low_bits(p.size - min(p.size, i * 32));
+  return select(low_bits(p.size - i * 32), 0, i >= WORDS || i * 32 >= p.size);
 }
 
 // Word i of bits whose bit 0 goes to bit `shift`, from words i and i − 1 of the unshifted ones.
@@ -133,26 +133,26 @@ fn shifted(word: u32, before: u32, shift: u32) -> u32 {
   return select((word << shift) | (before >> (32 - shift)), word, shift == 0);
 }
 
+// The kept bits of word i of a row, as far as they are columns: none for a word before or after the block's.
+fn kept_bits(p: Params, at: Place, i: u32) -> u32 {
+  if i >= WORDS {
+    return 0;
+  }
+  return column_bits(p, i) & ~atomicLoad(&pruned[at.local_row * WORDS + i]);
+}
+
 fn store_mask(p: Params, at: Place) {
-  let shift = p.first % 32;
-  if !at.live || at.lane * 32 >= shift + p.size {
+  if !at.live {
     return;
   }
-  var columns = 0u;
-  var kept = 0u;
-  var columns_before = 0u;
-  var kept_before = 0u;
-  if at.lane < WORDS {
-    columns = column_bits(p, at.lane);
-    kept = columns & ~atomicLoad(&pruned[at.local_row * WORDS + at.lane]);
+  let shift = p.first % 32;
+  let first_word = at.matrix_row * p.words + p.first / 32;
+  for (var i = at.lane; i * 32 < shift + p.size; i += LANES) {
+    // Word i − 1 wraps around for the first, and so is past the end.
+    let columns = shifted(column_bits(p, i), column_bits(p, i - 1), shift);
+    let kept = shifted(kept_bits(p, at, i), kept_bits(p, at, i - 1), shift);
+    mask[first_word + i] = (mask[first_word + i] & ~columns) | kept;
   }
-  if at.lane > 0 {
-    columns_before = column_bits(p, at.lane - 1);
-    kept_before = columns_before & ~atomicLoad(&pruned[at.local_row * WORDS + at.lane - 1]);
-  }
-  let word = at.matrix_row * p.words + p.first / 32 + at.lane;
-  let others = mask[word] & ~shifted(columns, columns_before, shift);
-  mask[word] = others | shifted(kept, kept_before, shift);
 }
 
 // Every lane has the whole Σ err², and its share of Σ Δ².
@@ -163,7 +163,7 @@ fn store_sums(at: Place, totals: vec2f) {
   workgroupBarrier();
   if at.live && at.lane == 0 {
     var delta = 0.0;
-    for (var lane = 0u; lane < PANEL; lane++) {
+    for (var lane = 0u; lane < LANES; lane++) {
       delta += weights[row + lane];
     }
     sums[2 * at.matrix_row] += totals.x;

@@ -16,7 +16,7 @@
  * - `sums`: f32 pairs a matrix row: [2·(row0 + r)] += Σ err², [2·(row0 + r) + 1] += Σ Δ².
  */
 
-import { type Access, defineKernel, type Scalar } from "./kernel.ts";
+import { type Access, defineKernel, type Scalar, type ShaderVariant } from "./kernel.ts";
 import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../shaders/prune_block.wgsl" with { type: "text" };
 
@@ -48,6 +48,16 @@ const params = {
   words: "u32",
 } as const satisfies Record<string, Scalar>;
 
+/** `lanes` invocations a row: one on a software adapter, where invocations that share work only repeat it. */
+function shader<P extends string>(entryPoint: string, lanes: number): ShaderVariant<P | "rows"> {
+  return {
+    code: columnLoop + code,
+    entryPoint,
+    constants: { LANES: lanes },
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+  };
+}
+
 /**
  * Unstructured: an entry is pruned when its key (`keys`, laid out (all rows, `size`) with leading dimension `size`) is below
  * selection[0], or equal to it while selection[2 + row0 + r], decremented in place, is not used up.
@@ -72,9 +82,6 @@ export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: {
-    code: columnLoop + code,
-    entryPoint: "prune_block_n_m",
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-  },
+  shader: shader("prune_block_n_m", 16),
+  softwareShader: shader("prune_block_n_m", 1),
 });

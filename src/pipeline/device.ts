@@ -50,6 +50,7 @@ export class Device {
   readonly #options: DeviceOptions;
   #state: State = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #retired = false;
   #closed = false;
 
   constructor(open: () => Promise<Backend>, options: DeviceOptions) {
@@ -79,6 +80,7 @@ export class Device {
 
   /** The device now. @throws {NoDeviceError} {DeviceLostError} */
   session(): DeviceSession {
+    if (this.#retired) throw new NoDeviceError("the host is shutting down");
     if (this.#state.kind === "unusable") throw this.#state.error;
     return this.#state.session;
   }
@@ -95,6 +97,11 @@ export class Device {
       return new BusyError(session.residence.running - 1, session.residence.retryAfterSeconds);
     }
     return error;
+  }
+
+  /** Gives out no more sessions; who has one may finish. */
+  retire(): void {
+    this.#retired = true;
   }
 
   /** Frees the device for good. */

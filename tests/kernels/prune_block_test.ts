@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { referenceColumnLoop, referenceGroupLoop } from "../reference/column_loop.ts";
-import { eachBackend } from "../support/backends.ts";
+import { eachTiling } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { type BlockCase, BlockLayout, makeCase, TOLERANCE } from "../support/block_layout.ts";
 import { uniform } from "../support/random.ts";
@@ -52,7 +52,7 @@ function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.from({ length: count }, () => [0, 5, 0x80000000, 0xffffffff][Math.floor(next() * 4)]);
 }
 
-eachBackend("prune_block", (backend) => {
+eachTiling("prune_block", (backend) => {
   for (const [rows, size] of SHAPES) {
     it(`prunes ${rows}×${size} by key, ties by column while a row has some left`, async () => {
       const keys = tiedKeys(rows * size, size), threshold = 0x80000000;
@@ -136,7 +136,7 @@ async function checkGroups(
   return expected.gap;
 }
 
-eachBackend("prune_block_n_m", (backend) => {
+eachTiling("prune_block_n_m", (backend) => {
   for (
     const [keep, group] of [[2, 4], [4, 8], [1, 4], [1, 2], [3, 5], [2, 3], [5, 16], [0, 4], [4, 4], [
       40,

@@ -70,6 +70,17 @@ describe("Device", () => {
     await device.close();
   });
 
+  it("gives out no more sessions once retired, and leaves those it gave", async () => {
+    const backend = memoryBackend();
+    const device = new Device(opening(backend), OPTIONS);
+    await device.start();
+    const session = device.session();
+    device.retire();
+    assert.throws(() => device.session(), { name: "NoDeviceError", message: "the host is shutting down" });
+    assert.equal(session.backend, backend);
+    await device.close();
+  });
+
   it("is disposed of when closed", async () => {
     const backend = memoryBackend();
     let disposed = 0;

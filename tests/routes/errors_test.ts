@@ -247,6 +247,27 @@ describe("the error table: the device", () => {
     await host.close();
   });
 
+  it("truncated_body: a client that leaves while it waits frees its place in the queue", async () => {
+    const host = await startHost({ device: { residents: 1, queueDepth: 1 } });
+    const { residence } = host.device.session();
+    const leave = await residence.enter();
+    const leaving = new AbortController();
+    const init = {
+      method: "POST",
+      body: GOOD,
+      headers: safetensorsHeaders(GOOD.length),
+      signal: leaving.signal,
+    };
+    const waiting = host.request(LAYERS, init);
+    while (residence.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    leaving.abort();
+    await assertProblem(await waiting, "truncated_body");
+    assert.equal(residence.waiting, 0);
+    leave();
+    await answerOf(await host.send("POST", LAYERS, GOOD));
+    await host.close();
+  });
+
   it("no_device: the backend cannot be had", async () => {
     const host = await startHost({ open: () => Promise.reject(new Error("no WebGPU adapter")) });
     for (const response of [await host.send("POST", LAYERS, GOOD), await host.request("/readyz")]) {

@@ -142,7 +142,7 @@ describe("serve", () => {
 });
 
 describe("a host's life", () => {
-  it("ends when told, finishing what is in flight", async () => {
+  it("ends when told, finishing a layer that is still coming in and refusing new ones", async () => {
     const backend = await createCpuBackend();
     const events: string[] = [];
     const host = await serve({
@@ -153,15 +153,30 @@ describe("a host's life", () => {
     const n = 256, weight = floats("F32", [n, n], normals(n * n, 4));
     const hessian = floats("F32", [n, n], correlatedHessian(n, { seed: 4 }));
     const body = file({ weight, hessian });
-    const answer = fetch(`${host.url}/v1/layers`, {
+    const { hostname, port } = new URL(host.url);
+    const connection = await Deno.connect({ hostname, port: Number(port) });
+    const writer = connection.writable.getWriter();
+    const head =
+      `POST /v1/layers HTTP/1.1\r\nHost: ${hostname}\r\nContent-Type: application/octet-stream\r\n` +
+      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+    await writer.write(new TextEncoder().encode(head));
+    await writer.write(body.subarray(0, 300_000));
+    while (backend.counters.bytesLive === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+
+    const ended = host.shutdown();
+    const refused = await fetch(`${host.url}/v1/layers`, {
       method: "POST",
       body,
       headers: safetensorsHeaders(body.length),
     });
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const [pruned] = await Promise.all([answer.then(answerOf), host.shutdown()]);
-    assert.equal(pruned.report.zeros, n * n / 2);
-    assert.deepEqual(events, ["listening", "request", "stopped"]);
+    assert.deepEqual([refused.status, (await refused.json()).code], [503, "no_device"]);
+    await writer.write(body.subarray(300_000));
+    const answer = await new Response(connection.readable).bytes();
+    const end = new TextDecoder("latin1").decode(answer).indexOf("\r\n\r\n");
+    assert.match(new TextDecoder().decode(answer.subarray(0, end)), /^HTTP\/1\.1 200/);
+    assert.equal((await answerOf(new Response(answer.subarray(end + 4)))).report.zeros, n * n / 2);
+    await ended;
+    assert.deepEqual(events, ["listening", "request", "request", "stopped"]);
     await assert.rejects(fetch(host.url));
     await host.shutdown();
   });

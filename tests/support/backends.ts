@@ -27,20 +27,33 @@ async function whyMissing(): Promise<string | undefined> {
 
 const webgpuMissing = await whyMissing();
 
-/** Declares `body` once a backend: `backend()` gives it inside a test. The backend lives as long as the suite. */
-export function eachBackend(name: string, body: (backend: () => Backend) => void): void {
-  for (const kind of ["cpu", "webgpu"] as const) {
-    describe(`${name} on ${kind}`, () => {
-      if (kind === "webgpu" && webgpuMissing) {
-        it(`is skipped: ${webgpuMissing}`, { skip: webgpuMissing }, () => {});
-        return;
-      }
-      let backend: Backend;
-      before(async () => {
-        backend = await makers[kind]();
-      });
-      after(() => backend.dispose());
-      body(() => backend);
+type Body = (backend: () => Backend) => void;
+
+function suite(name: string, make: () => Promise<Backend>, missing: string | undefined, body: Body): void {
+  describe(name, () => {
+    if (missing) {
+      it(`is skipped: ${missing}`, { skip: missing }, () => {});
+      return;
+    }
+    let backend: Backend;
+    before(async () => {
+      backend = await make();
     });
+    after(() => backend.dispose());
+    body(() => backend);
+  });
+}
+
+/** Declares `body` once a backend: `backend()` gives it inside a test. The backend lives as long as the suite. */
+export function eachBackend(name: string, body: Body): void {
+  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  suite(`${name} on webgpu`, makers.webgpu, webgpuMissing, body);
+}
+
+/** As {@link eachBackend}, for kernels with a shader a kind of adapter: on webgpu once a shader, whatever the adapter is. */
+export function eachTiling(name: string, body: Body): void {
+  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  for (const tiling of ["software", "discrete"] as const) {
+    suite(`${name} on webgpu, ${tiling}`, () => createWebGpuBackend({ tiling }), webgpuMissing, body);
   }
 }

@@ -1,0 +1,6 @@
+/** The module of the worker in which a server runs the WebGPU backend: see `RemoteBackend` for why. */
+
+import { type Port, serveBackend } from "../backend/backend_server.ts";
+import { createWebGpuBackend } from "./backend.ts";
+
+await serveBackend(self as unknown as Port, () => createWebGpuBackend());

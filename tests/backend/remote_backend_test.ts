@@ -1,0 +1,176 @@
+/** A backend behind a port is the backend itself: the same results, the same errors, and nothing left at the far end. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
+import { serveBackend } from "../../src/backend/backend_server.ts";
+import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { copy2d } from "../../src/kernels/copy2d.ts";
+import { compressLayer } from "../../src/pipeline/compress_layer.ts";
+import { hasWebGpu } from "./has_webgpu.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
+
+/** Both ends in one thread, over a message channel. */
+function linked(open: () => Promise<Backend>): Promise<Backend> {
+  const { port1, port2 } = new MessageChannel();
+  const near: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
+  const connected = connectBackend(near);
+  void serveBackend(port2, open);
+  port1.start();
+  port2.start();
+  return connected;
+}
+
+async function withCpu(body: (remote: Backend, real: Backend) => Promise<void>): Promise<void> {
+  const real = await createCpuBackend({ threads: 0 });
+  const remote = await linked(() => Promise.resolve(real));
+  try {
+    await body(remote, real);
+  } finally {
+    await remote.dispose();
+  }
+}
+
+describe("RemoteBackend", () => {
+  it("has the far end's name and limits", async () => {
+    await withCpu((remote, real) => {
+      assert.deepEqual([remote.kind, remote.adapter, remote.maxBufferBytes], [
+        real.kind,
+        { ...real.adapter },
+        real.maxBufferBytes,
+      ]);
+      return Promise.resolve();
+    });
+  });
+
+  it("writes, copies, clears and reads in order", async () => {
+    await withCpu(async (remote, real) => {
+      const a = upload(remote, Float32Array.of(1, 2, 3, 4)), b = upload(remote, Float32Array.of(5, 6, 7, 8));
+      remote.copy(a, 4, b, 8, 8);
+      remote.clear(a);
+      assert.deepEqual([...await downloadF32(remote, b)], [5, 6, 2, 3]);
+      assert.deepEqual([...await downloadF32(remote, a)], [0, 0, 0, 0]);
+      const { bytesLive, bytesPeak, bytesWritten, bytesRead } = remote.counters;
+      assert.deepEqual([bytesLive, bytesPeak, bytesWritten, bytesRead], [32, 32, 32, 32]);
+      a.destroy();
+      b.destroy();
+      b.destroy();
+      await remote.finish();
+      assert.deepEqual([remote.counters.bytesLive, real.counters.bytesLive], [0, 0]);
+    });
+  });
+
+  it("lets the bytes of a write be reused at once", async () => {
+    await withCpu(async (remote) => {
+      const buffer = remote.createBuffer("b", 4), bytes = Uint8Array.of(1, 2, 3, 4);
+      remote.write(buffer, 0, bytes);
+      bytes.fill(9);
+      assert.deepEqual([...await remote.read(buffer, 0, 4)], [1, 2, 3, 4]);
+    });
+  });
+
+  it("solves a layer to the same bits", async () => {
+    await withCpu(async (remote, real) => {
+      const layer = makeLayer(20, 100, { seed: 1 });
+      const parameters = {
+        method: "sparsegpt",
+        sparsity: 0.5,
+        pattern: { kind: "unstructured" },
+        relativeError: true,
+        blocksize: 16,
+        damping: 0.01,
+      } as const;
+      const solve = async (backend: Backend) => {
+        const operands = uploadLayer(backend, layer, 32);
+        const hessian = uploadHessian(backend, layer.hessian, 100, 32);
+        const { solution, factor } = await compressLayer(
+          backend,
+          { layer: operands, hessian },
+          parameters,
+          () => 0,
+        );
+        const read = { ...await readSolution(backend, solution), loss: solution.loss };
+        for (const owner of [solution, factor!, operands]) owner.destroy();
+        return read;
+      };
+      assert.deepEqual(await solve(remote), await solve(real));
+      await remote.finish();
+      assert.deepEqual([remote.counters.bytesLive, real.counters.bytesLive], [0, 0]);
+    });
+  });
+
+  it("tells a misuse at the next wait, once", async () => {
+    await withCpu(async (remote) => {
+      const a = remote.createBuffer("a", 4);
+      const params = { rows: 1, cols: 1, source_offset: 0, source_ld: 1, target_offset: 0, target_ld: 1 };
+      remote.dispatch(copy2d, { source: a, target: a }, params);
+      await assert.rejects(remote.finish(), TypeError);
+      await remote.finish();
+    });
+  });
+
+  it("refuses what a buffer cannot be, here", async () => {
+    await withCpu(async (remote, real) => {
+      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), RangeError);
+      const gone = remote.createBuffer("gone", 4);
+      gone.destroy();
+      assert.throws(() => remote.clear(gone), /gone was destroyed/);
+      assert.throws(() => remote.clear(real.createBuffer("theirs", 4)), /another backend/);
+      await remote.finish();
+    });
+  });
+
+  it("is lost when the far end says so, and when it is disposed of", async () => {
+    const real = await createCpuBackend({ threads: 0 });
+    const remote = await linked(() => Promise.resolve(real));
+    const buffer = remote.createBuffer("b", 4);
+    real.finish = () => Promise.reject(new DeviceLostError("unplugged"));
+    await assert.rejects(remote.finish(), { name: "DeviceLostError", message: "unplugged" });
+    assert.throws(() => remote.clear(buffer), DeviceLostError);
+    await assert.rejects(remote.read(buffer, 0, 4), DeviceLostError);
+    buffer.destroy();
+    await remote.dispose();
+    await real.dispose();
+  });
+
+  it("does not open what the far end cannot", async () => {
+    const opening = linked(() => Promise.reject(new RangeError("no threads")));
+    await assert.rejects(opening, { name: "RangeError", message: "no threads" });
+  });
+});
+
+const missing = await hasWebGpu() ? undefined : "no WebGPU adapter";
+
+describe("the WebGPU worker", () => {
+  it("works without stopping this thread", { skip: missing }, async () => {
+    const { selectBackend } = await import("../../routes/backends.ts");
+    const remote = await selectBackend("webgpu");
+    assert.equal(remote.kind, "webgpu");
+    const layer = makeLayer(256, 512, { seed: 2 });
+    const start = performance.now();
+    let gap = 0, last = start;
+    const timer = setInterval(() => {
+      const now = performance.now();
+      gap = Math.max(gap, now - last);
+      last = now;
+    }, 1);
+    const operands = uploadLayer(remote, layer), hessian = uploadHessian(remote, layer.hessian, 512);
+    const { solution, factor } = await compressLayer(remote, { layer: operands, hessian }, {
+      method: "sparsegpt",
+      sparsity: 0.5,
+      pattern: { kind: "unstructured" },
+      relativeError: true,
+      blocksize: 128,
+      damping: 0.01,
+    }, () => performance.now());
+    clearInterval(timer);
+    const duration = performance.now() - start;
+    assert.equal(solution.zeros, 256 * 512 / 2);
+    for (const owner of [solution, factor!, operands]) owner.destroy();
+    await remote.dispose();
+    // Waited for on this thread, nearly all of it would be one gap. An emulated GPU also competes for this core.
+    assert.ok(gap < duration / 4, `${gap} of ${duration} ms without a turn of the event loop`);
+  });
+});
