@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../routes/serve.ts";
+import { renderReadme } from "../scripts/bench/readme.ts";
 import { decode } from "../src/safetensors/decode.ts";
 
 const README_ORIGIN = "http://127.0.0.1:8000";
@@ -29,6 +30,14 @@ describe("the README", () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
   });
   after(() => host.shutdown());
+
+  it("has the figures of the results files", async () => {
+    const plain = (text: string) => text.replace(/[ \n-]+/g, " ");
+    assert.equal(
+      plain(await Deno.readTextFile(new URL("README.md", repository))),
+      plain(await renderReadme()),
+    );
+  });
 
   it("prunes a layer with curl", async () => {
     const [script] = await examples("sh", host.url);

@@ -16,9 +16,14 @@ const COLUMNS: readonly [title: string, cell: (row: LayerResult) => string][] = 
 
 /** A row a size. */
 export function layerTable(rows: readonly LayerResult[]): string {
-  return [
+  return markdownTable([
     COLUMNS.map(([title]) => title),
-    COLUMNS.map(() => "--:"),
     ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row))),
-  ].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  ]);
+}
+
+/** A Markdown table, its first row the head; every column but the first is aligned right. */
+export function markdownTable([head, ...rows]: readonly (readonly string[])[]): string {
+  const rule = head.map((_, i) => i === 0 ? "---" : "--:");
+  return [head, rule, ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }

@@ -25,7 +25,8 @@ async function whyMissing(): Promise<string | undefined> {
   }
 }
 
-const webgpuMissing = await whyMissing();
+/** Why there is no WebGPU adapter; undefined where there is one. */
+export const webgpuMissing = await whyMissing();
 
 type Body = (backend: () => Backend) => void;
 
