@@ -1,0 +1,67 @@
+/** The Worker's handler in front of a real host: what it passes on, and what it refuses itself. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type Host, serve } from "../../routes/serve.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import edge, { type EdgeBindings } from "../../src/edge/worker.ts";
+
+const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
+const HEADERS = { "Content-Type": "application/vnd.safetensors" };
+
+/** The tensors alone: the report beside them tells times. */
+async function tensorsOf(response: Response) {
+  return decode(new Uint8Array(await response.arrayBuffer())).tensors;
+}
+
+describe("the edge", () => {
+  let host: Host, body: Uint8Array<ArrayBuffer>;
+  before(async () => {
+    host = await serve({ backend: "cpu", port: 0, log: () => {} });
+    body = await Deno.readFile(LAYER);
+  });
+  after(() => host.shutdown());
+
+  function post(bindings: EdgeBindings, headers: Record<string, string> = {}): Response | Promise<Response> {
+    const init = { method: "POST", headers: { ...HEADERS, ...headers }, body };
+    return edge.request("/v1/layers?sparsity=0.5", init, bindings);
+  }
+
+  const length = () => ({ "Content-Length": String(body.byteLength) });
+
+  it("answers a layer with the host's tensors, under the request's own id", async () => {
+    const response = await post({ PARE_HOST: host.url }, { ...length(), "X-Request-Id": "edge-1" });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("X-Request-Id"), "edge-1");
+    assert.equal(JSON.parse(response.headers.get("Pare-Report")!).zeros, 64 * 96 / 2);
+    const direct = await fetch(`${host.url}/v1/layers?sparsity=0.5`, {
+      method: "POST",
+      headers: HEADERS,
+      body,
+    });
+    assert.deepEqual(await tensorsOf(response), await tensorsOf(direct));
+  });
+
+  it("passes the host's problems on", async () => {
+    const response = await edge.request("/v1/nothing", {}, { PARE_HOST: host.url });
+    assert.deepEqual([response.status, (await response.json()).code], [404, "not_found"]);
+  });
+
+  it("refuses a body over the plan's limit, and one of unknown length", async () => {
+    const tooLarge = await post({ PARE_HOST: host.url, EDGE_BODY_BYTES: "1000" }, length());
+    assert.equal(tooLarge.status, 413);
+    const { code, limit } = await tooLarge.json();
+    assert.deepEqual([code, limit], ["too_large", 1000]);
+    const unknown = await post({ PARE_HOST: host.url });
+    assert.deepEqual([unknown.status, (await unknown.json()).code], [411, "length_required"]);
+  });
+
+  it("names a host that cannot be reached", async () => {
+    const response = await post({ PARE_HOST: "http://127.0.0.1:1" }, length());
+    assert.equal(response.status, 503);
+    assert.ok(response.headers.has("Retry-After"));
+    const { code, detail } = await response.json();
+    assert.equal(code, "no_device");
+    assert.match(detail, /127\.0\.0\.1:1/);
+  });
+});
