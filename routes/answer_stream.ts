@@ -1,5 +1,7 @@
 /** An answer on its way out: pulled as the client takes it, and whatever way it ends, what it was made from is freed once. */
 
+import { Turns } from "./turns.ts";
+
 /** What happens when an answer ends. */
 export interface AnswerEnd {
   /** Frees what the chunks are read from. Called once. */
@@ -14,6 +16,7 @@ export function answerStream(
   idleMilliseconds: number,
   end: AnswerEnd,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const turns = new Turns();
   let ended = false;
   let stalled: ReturnType<typeof setTimeout> | undefined;
   const finish = async () => {
@@ -40,6 +43,7 @@ export function answerStream(
         } else if (!ended) {
           controller.enqueue(value);
           watch(controller);
+          await turns.after(value.byteLength);
         }
       } catch (error) {
         await finish();

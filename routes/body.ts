@@ -2,14 +2,16 @@
 
 import type { Context } from "hono";
 import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
+import { readBody } from "./body_reader.ts";
 import type { HostEnv, HostLimits } from "./host_env.ts";
 import { Refusal } from "./refusal.ts";
+import { Turns } from "./turns.ts";
 
 /** A body about to be read. */
 export interface RequestBody {
   /** Content-Length. */
   readonly totalBytes: number;
-  /** The bytes, once. @throws {Refusal} too_large, truncated_body */
+  /** The bytes, once; each chunk is valid until the next. @throws {Refusal} too_large, truncated_body */
   readonly source: AsyncIterable<Uint8Array>;
 }
 
@@ -37,10 +39,10 @@ export function requestBody(c: Context<HostEnv>, limits: HostLimits): RequestBod
 
 async function* counted(
   c: Context<HostEnv>,
-  body: ReadableStream<Uint8Array>,
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
   { maxBodyBytes, idleMilliseconds }: HostLimits,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = body.getReader();
+  const reader = readBody(body), turns = new Turns();
   let total = 0, waiting = false, stalled = false, totalBefore = -1;
   // One timer a body: one a chunk would cost a tenth of the time that the bytes take.
   const watchdog = setInterval(() => {
@@ -52,7 +54,7 @@ async function* counted(
   try {
     while (true) {
       waiting = true;
-      const { done, value } = await reader.read();
+      const bytes = await reader.read();
       waiting = false;
       if (stalled) {
         throw new Refusal(
@@ -60,11 +62,12 @@ async function* counted(
           `nothing came for ${idleMilliseconds / 1000} s after byte ${total}`,
         );
       }
-      if (done) return;
-      total += value.byteLength;
+      if (!bytes) return;
+      total += bytes.byteLength;
       c.set("bytesIn", total);
       if (total > maxBodyBytes) throw tooLarge(total, maxBodyBytes);
-      yield value;
+      yield bytes;
+      await turns.after(bytes.byteLength);
     }
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;

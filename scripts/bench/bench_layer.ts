@@ -2,6 +2,8 @@
 
 import type { Report } from "../../src/protocol/report.ts";
 import type { ChildHost } from "../child_host.ts";
+import type { Shares } from "./breakdown.ts";
+import { factorFlops, solveFlops } from "./flops.ts";
 import { peakMemory, type Solved, solveOver } from "./host.ts";
 import { writeLayerFile } from "./layer_file.ts";
 import { median } from "./statistics.ts";
@@ -19,10 +21,14 @@ export interface LayerResult {
   readonly wallSeconds: number;
   /** The same with `relative_error`. */
   readonly withError: { readonly solveSeconds: number; readonly wallSeconds: number };
+  /** Of factor and solve together, by the formulas of `flops.ts`. */
   readonly gflops: number;
+  /** Peak resident memory of the host, which solved this size alone. */
   readonly peakMemoryBytes: number;
   readonly loss: number | null;
   readonly relativeError: number | null;
+  /** How the solve divides among its steps. Absent in a run that measured through requests alone. */
+  readonly shares?: Shares;
   /** Absent without a Python that has torch. */
   readonly reference?: {
     readonly seconds: number;
@@ -32,19 +38,24 @@ export interface LayerResult {
   };
 }
 
-/** n³/3 to factor, 3·rows·B·n in the blocks and rows·n² in the lazy updates (multiply and add count as two). */
-function flops(rows: number, cols: number, blocksize = 128): number {
-  return cols ** 3 / 3 + rows * cols ** 2 + 3 * rows * cols * blocksize;
-}
-
 const solveSeconds = ({ report }: Solved) => report.seconds.factor + report.seconds.solve;
 
+/** How to time. */
+export interface BenchOptions {
+  /** The Python that runs the reference. */
+  readonly python?: string;
+  /** Timed pairs, after one that is not. */
+  readonly repeat: number;
+  /** Divides the solve of a request body among its steps, once the timed runs are over. */
+  readonly breakDown?: (body: Uint8Array<ArrayBuffer>) => Promise<Shares>;
+}
+
+/** Times one size on `host`. @throws {Error} host and reference do not agree on the loss, or the host refuses the layer */
 export async function benchLayer(
   host: ChildHost,
-  python: string | undefined,
   rows: number,
   cols: number,
-  repeat: number,
+  { python, repeat, breakDown }: BenchOptions,
 ): Promise<LayerResult> {
   const path = await Deno.makeTempFile({ suffix: ".safetensors" });
   let reference: TorchReference | undefined;
@@ -74,10 +85,11 @@ export async function benchLayer(
         solveSeconds: median(whole.map(solveSeconds)),
         wallSeconds: median(whole.map((run) => run.wallSeconds)),
       },
-      gflops: flops(rows, cols) / ours / 1e9,
+      gflops: (factorFlops(cols) + solveFlops(rows, cols)) / ours / 1e9,
       peakMemoryBytes: await peakMemory(host),
       loss: warm.report.loss,
       relativeError: warm.report.relative_error,
+      ...(breakDown && { shares: await breakDown(body) }),
       ...(expected && {
         reference: {
           seconds: median(referenceSeconds),

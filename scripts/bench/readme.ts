@@ -4,37 +4,55 @@
  */
 
 import type { Run } from "../demo/tables.ts";
-import type { LayerResult } from "./bench_layer.ts";
-import type { Machine } from "./machine.ts";
-import { layerTable, markdownTable } from "./table.ts";
-
-/** What every results file says of where it was measured. */
-interface Measured {
-  readonly date: string;
-  readonly machine: Machine;
-  readonly backend: string;
-  readonly adapter: string;
-}
+import { MODELS } from "./model_shapes.ts";
+import { modelWork, ratesOf } from "./projection.ts";
+import { type LatencyFile, type LayersFile, type Measured, readResults } from "./results_file.ts";
+import { latencyTable, layerTable, markdownTable, phaseTable, projectionTable } from "./table.ts";
 
 const README = new URL("../../README.md", import.meta.url);
 const TABLE = /(<!-- table: (\w+) -->)[\s\S]*?(<!-- end -->)/g;
 
-const TABLES: Readonly<Record<string, (results: never) => string>> = {
-  cpu: ({ layers }: { layers: readonly LayerResult[] }) => layerTable(layers),
-  demo: ({ runs }: { runs: readonly Run[] }) =>
-    markdownTable([["", ...runs.map((run) => run.title)], [
-      "perplexity",
-      ...runs.map((run) => run.perplexity.toFixed(2)),
-    ]]),
+/** A table of the README: the results file it is rendered from, and how. */
+interface ReadmeTable {
+  readonly file: string;
+  readonly render: (results: never) => string;
+}
+
+const TABLES: Readonly<Record<string, ReadmeTable>> = {
+  cpu: { file: "cpu", render: ({ layers, peak }: LayersFile) => layerTable(layers, peak) },
+  phases: { file: "cpu", render: ({ layers }: LayersFile) => `${phaseTable(layers)}\n\n${PHASES_NOTE}` },
+  opt_175b: { file: "cpu", render: projected("opt-175b") },
+  bloom_176b: { file: "cpu", render: projected("bloom-176b") },
+  latency: { file: "latency", render: ({ latency }: LatencyFile) => latencyTable(latency) },
+  demo: {
+    file: "demo",
+    render: ({ runs }: { runs: readonly Run[] }) =>
+      markdownTable([["", ...runs.map((run) => run.title)], [
+        "perplexity",
+        ...runs.map((run) => run.perplexity.toFixed(2)),
+      ]]),
+  },
 };
+
+/** Renders hours a phase of a whole model, at the rates of the layers timed. */
+function projected(model: string): (results: LayersFile) => string {
+  const shapes = MODELS[model];
+  return (results) => projectionTable(shapes.title, modelWork(shapes), ratesOf(results));
+}
+
+const PHASES_NOTE =
+  "“select”, “column loop” and “lazy update” are the timed seconds of the solve by the shares of a run apart, in " +
+  "process, that waits for the device after each of them: from outside they cannot be told apart.";
 
 /** The README with every table as its results file has it. */
 export async function renderReadme(): Promise<string> {
   const readme = await Deno.readTextFile(README);
   const rendered = new Map<string, string>();
   for (const [, , name] of readme.matchAll(TABLE)) {
-    const results = JSON.parse(await Deno.readTextFile(new URL(`results/${name}.json`, import.meta.url)));
-    rendered.set(name, `${TABLES[name](results as never)}\n\n${measuredOn(results)}`);
+    if (!Object.hasOwn(TABLES, name)) throw new Error(`README.md: no table is called ${name}`);
+    const { file, render } = TABLES[name];
+    const results = await readResults(file);
+    rendered.set(name, `${render(results as never)}\n\n${measuredOn(results)}`);
   }
   return readme.replace(TABLE, (_, begin, name, end) => `${begin}\n\n${rendered.get(name)}\n\n${end}`);
 }

@@ -14,7 +14,7 @@ export interface ReferenceRun {
  * One pool of threads, OpenBLAS's: with PyTorch's OpenMP pool beside it the two fight over the cores and the solve
  * takes 2–4 times as long.
  */
-const BEST_THREADING = {
+export const BEST_THREADING = {
   OMP_NUM_THREADS: "1",
   OPENBLAS_NUM_THREADS: String(navigator.hardwareConcurrency),
 };

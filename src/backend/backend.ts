@@ -70,7 +70,8 @@ export interface Backend {
   ): void;
 
   /**
-   * Runs everything queued, then copies `byteLength` bytes from `byteOffset` (multiples of 4) to the host.
+   * Copies `byteLength` bytes from `byteOffset` (multiples of 4) to the host, as everything queued before leaves them. Work that
+   * does not touch the buffer may be waited for or not.
    * @throws {DeviceLostError}
    */
   read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;

@@ -187,10 +187,10 @@ class CpuBackend implements Backend {
     const buffer = this.#own(source);
     checkRange(buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
+    // Nothing queued touches it: there is no reason to wait for the rest of the queue, which may be another layer's solve.
     if (!this.#inUse(buffer)) {
-      const bytes = this.#heap.read(buffer.address + byteOffset, byteLength);
-      await this.finish();
-      return bytes;
+      this.#executor.throwIfLost();
+      return this.#heap.read(buffer.address + byteOffset, byteLength);
     }
     // What is queued after this call must not show in its result: the copy is a command too.
     const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);

@@ -79,7 +79,15 @@ export class CommandQueue {
   /** Queues a signal and publishes everything; the signal is at position {@link queued} − 1 or, before a fence, − 2. */
   signal(): void {
     this.#append(SIGNAL, 1, 0);
-    this.#publish();
+    this.publish();
+  }
+
+  /** Lets the workers see every command written so far. They do by themselves once a batch is full. */
+  publish(): void {
+    if (this.#stopped || this.#published === this.#written) return;
+    this.#published = this.#written;
+    Atomics.store(this.#cells, PUBLISHED, this.#published | 0);
+    Atomics.notify(this.#cells, PUBLISHED);
   }
 
   /** Takes note that every worker has passed `fences` fences in all, and fills the slots that this frees. */
@@ -88,7 +96,7 @@ export class CommandQueue {
     const count = Math.min(this.#spilled.length, this.#freed + CAPACITY - this.#written);
     if (count <= 0) return;
     for (const { kernel, items, args } of this.#spilled.splice(0, count)) this.#write(kernel, items, args);
-    this.#publish();
+    this.publish();
   }
 
   /** Makes every worker leave after the item it is at, whether it runs or sleeps. */
@@ -108,7 +116,7 @@ export class CommandQueue {
     if (this.#stopped) return;
     if (this.#written - this.#freed < CAPACITY) {
       this.#write(kernel, items, this.#spare.subarray(0, words));
-      if (this.#written - this.#published >= BATCH) this.#publish();
+      if (this.#written - this.#published >= BATCH) this.publish();
     } else this.#spilled.push({ kernel, items, args: this.#spare.slice(0, words) });
     this.#queued++;
     if ((this.#queued + 1) % FENCE_INTERVAL === 0) this.#append(FENCE, 1, 0);
@@ -121,12 +129,5 @@ export class CommandQueue {
     cells[slot + NEXT] = 0;
     cells[slot + DONE] = 0;
     cells.set(args, slot + ARGS);
-  }
-
-  #publish(): void {
-    if (this.#stopped || this.#published === this.#written) return;
-    this.#published = this.#written;
-    Atomics.store(this.#cells, PUBLISHED, this.#published | 0);
-    Atomics.notify(this.#cells, PUBLISHED);
   }
 }

@@ -15,6 +15,9 @@ export interface Executor {
   /** Queues kernel `kernel` with the first `words` of `args`, which may be reused at once. */
   push(kernel: number, args: Uint32Array, words: number): void;
 
+  /** @throws {DeviceLostError} when a command failed or the threads were ended */
+  throwIfLost(): void;
+
   /** Resolves when everything queued so far is done. @throws {DeviceLostError} when a command failed, now or before */
   finish(): Promise<void>;
 

@@ -53,6 +53,10 @@ class InlineExecutor implements Executor {
     }
   }
 
+  throwIfLost(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
   finish(): Promise<void> {
     return this.#failure ? Promise.reject(this.#failure) : Promise.resolve();
   }

@@ -57,6 +57,8 @@ class ThreadPool implements Executor {
   readonly #threads: readonly Thread[];
   #waiters: Waiter[] = [];
   #failure: DeviceLostError | undefined;
+  /** A microtask that publishes is due. */
+  #publishing = false;
 
   constructor(layout: PoolLayout) {
     const { module, memory, kernels, ring, scratches } = layout;
@@ -103,10 +105,21 @@ class ThreadPool implements Executor {
 
   push(kernel: number, args: Uint32Array, words: number): void {
     this.#queue.push(kernel, args, words);
+    if (this.#publishing) return;
+    this.#publishing = true;
+    // Whoever awaits something else after this, such as more of a body, must not keep the workers from what is queued.
+    queueMicrotask(() => {
+      this.#publishing = false;
+      this.#queue.publish();
+    });
+  }
+
+  throwIfLost(): void {
+    if (this.#failure) throw this.#failure;
   }
 
   async finish(): Promise<void> {
-    if (this.#failure) throw this.#failure;
+    this.throwIfLost();
     const position = this.queued;
     if (this.completed === position) return;
     this.#queue.signal();

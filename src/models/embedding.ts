@@ -1,10 +1,10 @@
 /**
  * The first hidden states: rows of the embedding tables, gathered on the host. A table is read whole only where
- * it is small; otherwise just the rows that occur.
+ * it is small; otherwise just the rows that occur. Either way only those are widened to f32: a vocabulary is mostly unused.
  */
 
 import { toFloat32 } from "../tensor/convert.ts";
-import type { FloatDtype } from "../tensor/dtype.ts";
+import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import type { EmbeddingSpec } from "./families/family.ts";
 import type { Model } from "./model.ts";
 import { readElements, type TensorSource } from "./tensor_source.ts";
@@ -26,7 +26,7 @@ export class Embedding {
   }
 
   /**
-   * @param wholeTableBytes the most a table may take, in f32, to be read whole
+   * @param wholeTableBytes the most a table may take to be read whole
    * @throws {ModelError} a table is missing or has another shape than the model's
    */
   static async open({ spec, weights }: Model, wholeTableBytes = WHOLE_TABLE_BYTES): Promise<Embedding> {
@@ -71,8 +71,8 @@ class EmbeddingTable {
     readonly dtype: FloatDtype,
     readonly rowCount: number,
     readonly hiddenSize: number,
-    /** The whole table in f32 where it is small. */
-    readonly whole?: Float32Array<ArrayBuffer>,
+    /** The whole table as it is stored, where it is small. */
+    readonly whole?: Uint8Array<ArrayBuffer>,
   ) {}
 
   static async open(
@@ -84,8 +84,8 @@ class EmbeddingTable {
   ): Promise<EmbeddingTable> {
     const dtype = checkTensor(source, name, [rowCount, hiddenSize]);
     const count = rowCount * hiddenSize;
-    const whole = count * 4 <= wholeTableBytes
-      ? toFloat32(await readElements(source, name, 0, count), dtype)
+    const whole = count * BYTES_PER_ELEMENT[dtype] <= wholeTableBytes
+      ? await readElements(source, name, 0, count)
       : undefined;
     return new EmbeddingTable(source, name, dtype, rowCount, hiddenSize, whole);
   }
@@ -106,7 +106,9 @@ class EmbeddingTable {
   async #row(index: number): Promise<Float32Array> {
     if (index >= this.rowCount) throw new RangeError(`${this.name}: no row ${index} of ${this.rowCount}`);
     const first = index * this.hiddenSize;
-    if (this.whole) return this.whole.subarray(first, first + this.hiddenSize);
-    return toFloat32(await readElements(this.source, this.name, first, this.hiddenSize), this.dtype);
+    const elementBytes = BYTES_PER_ELEMENT[this.dtype];
+    const row = this.whole?.subarray(first * elementBytes, (first + this.hiddenSize) * elementBytes) ??
+      await readElements(this.source, this.name, first, this.hiddenSize);
+    return toFloat32(row, this.dtype);
   }
 }

@@ -9,6 +9,7 @@ import { planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
 import { HiddenStates } from "./hidden_states.ts";
+import type { LinearGroup } from "./families/family.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, Tap } from "./pieces/block_pass.ts";
 import type { TensorSource } from "./tensor_source.ts";
@@ -68,12 +69,22 @@ export class Forward {
     return new Forward(backend, model, tokens, states);
   }
 
-  /** Runs block `index` on every window and shows `tap` its linear layers' inputs; the states stay before the block. */
+  /**
+   * Runs block `index` on every window and shows `tap` its linear layers' inputs; the states stay before the block. The last
+   * layers' products are left out, and so are their weights.
+   */
   observeBlock(index: number, tap: Tap, done?: (batch: Batch) => void): Promise<void> {
-    return this.#withBlock(index, this.model.weights, (weights) =>
-      this.states.visit((states, batch) => {
-        this.model.spec.block.forward({ ...this.pass(weights, batch), tap }, states);
-      }, done));
+    const { groups } = this.model.spec.block;
+    const unused = groups.at(-1);
+    return this.#withBlock(
+      index,
+      this.model.weights,
+      groups.slice(0, -1),
+      (weights) =>
+        this.states.visit((states, batch) => {
+          this.model.spec.block.forward({ ...this.pass(weights, batch), tap, unused }, states);
+        }, done),
+    );
   }
 
   /** Runs block `index`, with its weights from `source`, on every window: the states are then after it. */
@@ -82,10 +93,15 @@ export class Forward {
     done?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
-    return this.#withBlock(index, source, (weights) =>
-      this.states.update((states, batch) => {
-        this.model.spec.block.forward(this.pass(weights, batch), states);
-      }, done));
+    return this.#withBlock(
+      index,
+      source,
+      this.model.spec.block.groups,
+      (weights) =>
+        this.states.update((states, batch) => {
+          this.model.spec.block.forward(this.pass(weights, batch), states);
+        }, done),
+    );
   }
 
   /** Runs every block in turn. */
@@ -102,12 +118,13 @@ export class Forward {
   async #withBlock(
     index: number,
     source: TensorSource,
+    groups: readonly LinearGroup[],
     work: (weights: DeviceWeights) => Promise<void>,
   ): Promise<void> {
     const { block } = this.model.spec;
     const weights = await DeviceWeights.load(this.backend, source, {
       prefix: block.prefix(index),
-      linears: block.groups.flat(),
+      linears: groups.flat(),
       norms: block.norms,
     });
     try {

@@ -54,8 +54,10 @@ export class HessianSink implements TensorSink {
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
-      const source = { buffer, offset: tile.col0, ld: order };
-      copyBlock(this.#backend, source, blockOf(tile, row0, tile.col0), rows, tile.cols);
+      // What lies left of the strip's diagonal is only compared, never kept. Rows start on 16 bytes, and so does the copy.
+      const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
+      const source = { buffer, offset: col, ld: order };
+      copyBlock(this.#backend, source, blockOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
     }
     this.#backend.dispatch(getDiagonal, { tile: buffer, diagonal: this.#diagonal }, {
       count: rows,

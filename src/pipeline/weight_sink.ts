@@ -6,6 +6,7 @@ import { copyBlock } from "../linalg/copy_block.ts";
 import { blockOf } from "../linalg/gemm.ts";
 import { BYTES_PER_ELEMENT } from "../tensor/dtype.ts";
 import type { FloatTensor } from "./body_tensors.ts";
+import { hasPackedRows } from "./packed_rows.ts";
 import { cutStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
@@ -30,13 +31,15 @@ export class WeightSink implements TensorSink {
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
     const { cols } = this.#tensor, { row0, rows } = strip, matrix = this.#matrix;
-    const buffer = uploader.stage(
-      this.#tensor,
-      bytes,
-      rows * cols,
-      (index) => [row0 + Math.floor(index / cols), index % cols],
-    );
+    const count = rows * cols;
+    const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
     const i = Math.floor(row0 / matrix.edge);
+    if (hasPackedRows(matrix)) {
+      const { buffer, row0: first } = matrix.tile(i, 0);
+      uploader.into(buffer, (row0 - first) * cols, this.#tensor, bytes, count, locate);
+      return;
+    }
+    const buffer = uploader.stage(this.#tensor, bytes, count, locate);
     for (let j = 0; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
       const source = { buffer, offset: tile.col0, ld: cols };

@@ -74,6 +74,7 @@ describe("cpu thread pool", () => {
     const backend = await createCpuBackend({ threads: 2 });
     const buffer = upload(backend, Float32Array.of(1));
     queueTrap(backend);
+    backend.clear(buffer);
     const lost = { name: "DeviceLostError", message: /copy_bytes/ };
     const waiting = [backend.finish(), backend.read(buffer, 0, 4), backend.finish()];
     for (const { status } of await Promise.allSettled(waiting)) assert.equal(status, "rejected");
@@ -82,6 +83,20 @@ describe("cpu thread pool", () => {
     await assert.rejects(backend.finish(), lost);
     await assert.rejects(backend.read(buffer, 0, 4), lost);
     await assert.rejects(backend.finish(), (error) => error instanceof DeviceLostError);
+    await backend.dispose();
+  });
+
+  it("a read does not wait for work that leaves its buffer alone", async () => {
+    const backend = await createCpuBackend({ threads: 2 });
+    const buffer = upload(backend, Float32Array.of(7));
+    await backend.finish();
+    queueProducts(backend, 1024, 12);
+    let finished = false;
+    const all = backend.finish().then(() => finished = true);
+    const bytes = await backend.read(buffer, 0, 4);
+    assert.equal(finished, false);
+    assert.deepEqual(new Float32Array(bytes.buffer), Float32Array.of(7));
+    await all;
     await backend.dispose();
   });
 

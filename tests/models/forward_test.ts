@@ -78,6 +78,39 @@ describe("the forward", () => {
     );
   });
 
+  it("shows a tap the input of every group and leaves out the last product, and the states as they were", async () => {
+    const forward = await Forward.begin(backend, model, [window]);
+    try {
+      const read = async () => {
+        const states: Uint8Array[] = [];
+        await forward.states.visit(async (x) =>
+          void states.push(await backend.read(x, 0, window.length * 192 * 4))
+        );
+        return states;
+      };
+      const before = await read();
+      const seen: [string, number][] = [];
+      const counted = async (work: Promise<void>) => {
+        const { dispatches } = backend.counters;
+        await work;
+        return backend.counters.dispatches - dispatches;
+      };
+      const observing = await counted(
+        forward.observeBlock(0, ([{ name }], _, rows) => seen.push([name, rows])),
+      );
+      assert.deepEqual(seen, [["self_attn.q_proj", 13], ["self_attn.out_proj", 13], ["fc1", 13], [
+        "fc2",
+        13,
+      ]]);
+      assert.deepEqual(await read(), before);
+      // Without widening the last weight and its bias, the product, and adding the bias.
+      assert.equal(await counted(forward.runBlock(0)) - observing, 4);
+      assert.notDeepEqual(await read(), before);
+    } finally {
+      forward.destroy();
+    }
+  });
+
   it("names a tensor that does not fit the configuration, and frees what it loaded before", async () => {
     const live = backend.counters.bytesLive;
     const spec = opt.read({ ...checkpoint.config, ffn_dim: 700 }, (name) => checkpoint.has(name));

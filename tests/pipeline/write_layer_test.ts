@@ -66,7 +66,7 @@ async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array<Ar
 
 eachBackend("encodeAnswer", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
-    for (const [rows, cols] of [[1, 1], [3, 31], [33, 32], [70, 41], [5, 129]]) {
+    for (const [rows, cols] of [[1, 1], [3, 31], [33, 32], [70, 28], [70, 41], [5, 129]]) {
       it(`writes ${rows}×${cols} in ${dtype}`, async () => {
         const before = backend().counters.bytesLive;
         const { values, kept, solution } = makeSolution(backend(), rows, cols, 32);
@@ -106,7 +106,7 @@ describe("an answer larger than a read", () => {
     for await (const chunk of encodeAnswer(backend, solution, "F32", REPORT).chunks()) {
       sizes.push(chunk.length);
     }
-    assert.equal(Math.max(...sizes), 16 * 2 ** 20);
+    assert.equal(Math.max(...sizes), 2 ** 20);
     assert.equal(sizes.slice(1).reduce((a, b) => a + b), rows * cols * 4 + rows * cols / 8);
   });
 });

@@ -51,7 +51,7 @@ export interface BlockSpec {
   readonly norms: readonly NormSpec[];
   /** Every linear layer to be pruned, in the order of the forward; those of a group share one input. */
   readonly groups: readonly LinearGroup[];
-  /** Queues the block on `x`, (pass.rows, hidden) f32, in place. Each group is projected exactly once. */
+  /** Queues the block on `x`, (pass.rows, hidden) f32, in place. Each group is projected exactly once, the last one onto `x`. */
   forward(pass: BlockPass, x: DeviceBuffer): void;
 }
 

@@ -6,10 +6,9 @@
 
 import { z } from "zod";
 import { ModelError } from "../error.ts";
-import { addResidual } from "../pieces/residual.ts";
 import { attend } from "../pieces/attention.ts";
 import { normalize } from "../pieces/norm.ts";
-import { project } from "../pieces/linear.ts";
+import { project, projectOnto } from "../pieces/linear.ts";
 import { activationName, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
 
@@ -103,9 +102,9 @@ function blockSpec(config: Config, root: string): BlockSpec {
     forward(pass, x) {
       const [q, k, v] = project(pass, qkv, normalize(pass, attentionNorm, x));
       const attended = attend(pass, { q, k, v, heads, headDim: hidden / heads });
-      addResidual(pass, x, project(pass, out, attended)[0], hidden);
+      projectOnto(pass, out, attended, x);
       const [inner] = project(pass, fc1, normalize(pass, feedForwardNorm, x), config.activation_function);
-      addResidual(pass, x, project(pass, fc2, inner)[0], hidden);
+      projectOnto(pass, fc2, inner, x);
     },
   };
 }

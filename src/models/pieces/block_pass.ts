@@ -25,4 +25,6 @@ export interface BlockPass {
   /** windows · tokens. */
   readonly rows: number;
   readonly tap?: Tap;
+  /** A group whose outputs nobody will use: its input is shown to the tap, its product is left out. */
+  readonly unused?: LinearGroup;
 }

@@ -1,4 +1,4 @@
-/** Linear layers: y = activation(x·Wᵀ + b). */
+/** Linear layers: y = activation(x·Wᵀ + b), into memory of their own or onto the residual stream. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/activate.ts";
@@ -19,9 +19,32 @@ export function project(
   pass.tap?.(group, x, pass.rows);
   return group.map((spec) => {
     const y = pass.workspace.take(spec.name, pass.rows * spec.outFeatures);
-    applyLinear(pass, spec, x, 0, pass.rows, y, activation);
+    applyLinear(pass, spec, x, 0, pass.rows, y, { activation });
     return y;
   });
+}
+
+/**
+ * Queues stream += x·Wᵀ + b for the only layer of `group`, with x (rows, inFeatures) and stream (rows, outFeatures) f32, and shows
+ * `x` to the pass's tap. Where the pass says that the outcome is unused, showing it is all.
+ */
+export function projectOnto(
+  pass: BlockPass,
+  group: LinearGroup,
+  x: DeviceBuffer,
+  stream: DeviceBuffer,
+): void {
+  pass.tap?.(group, x, pass.rows);
+  if (group === pass.unused) return;
+  applyLinear(pass, group[0], x, 0, pass.rows, stream, { accumulate: true });
+}
+
+/** What becomes of a layer's outputs. */
+export interface Outputs {
+  /** Default none. */
+  readonly activation?: Activation;
+  /** Add them to what is there; without an activation only. */
+  readonly accumulate?: boolean;
 }
 
 /** Queues one layer on `rows` rows of `x` from `firstRow` on; `y` (rows, outFeatures) receives the result. */
@@ -32,7 +55,7 @@ export function applyLinear(
   firstRow: number,
   rows: number,
   y: DeviceBuffer,
-  activation: Activation = "none",
+  { activation = "none", accumulate = false }: Outputs = {},
 ): void {
   const { strips, bias } = weights.linear(spec);
   for (const strip of strips) {
@@ -47,7 +70,7 @@ export function applyLinear(
       c_offset: strip.row0,
       ldc: spec.outFeatures,
       alpha: 1,
-      beta: 0,
+      beta: accumulate ? 1 : 0,
       upper: 0,
     });
   }

@@ -1,0 +1,167 @@
+"""`pare prune` of an OPT checkpoint on PyTorch, written afresh, as the yardstick of the whole-model bench.
+
+Block by block, as published: a forward of all windows through the dense block sums the Hessian of each linear layer's input, each
+layer is pruned (`reference.py`), and a forward through the pruned block makes the inputs of the next. Better than published, as
+Pare is: q, k and v share one Hessian and one factor. Activations are f32; weights are read and written in the checkpoint's dtype.
+
+For every line OUT read from standard input it writes OUT/model.safetensors and prints one JSON line:
+{"seconds": {"read", "calibrate", "factor", "solve", "forward", "write", "total"}, "layers": [{"name", "loss", "zeros"}]}
+
+    python3 reference_model.py MODEL WINDOWS.json [--sparsity 0.5] [--batch 4]
+
+WINDOWS.json is a list of windows of token ids, all of one length.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from reference import DAMPING, inverse_factor, solve  # noqa: E402
+
+BLOCKSIZE = 128
+POSITION_OFFSET = 2
+QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+GROUPS = (QKV, ("self_attn.out_proj",), ("fc1",), ("fc2",))
+
+Weights = dict[str, torch.Tensor]
+# Sees the input of a group, named by its first layer.
+Tap = Callable[[str, torch.Tensor], None]
+
+
+class Phases:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("read", "calibrate", "factor", "solve", "forward", "write"), 0.0)
+
+    @contextmanager
+    def time(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] += time.perf_counter() - start
+
+
+def forward_block(weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None = None) -> torch.Tensor | None:
+    """One block on x, (windows, tokens, hidden). With a tap it stops when the last input has been seen."""
+    windows, tokens, hidden = x.shape
+
+    def norm(name: str, y: torch.Tensor) -> torch.Tensor:
+        return functional.layer_norm(y, (hidden,), weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def linear(name: str, y: torch.Tensor) -> torch.Tensor:
+        return functional.linear(y, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def see(name: str, y: torch.Tensor) -> None:
+        if tap:
+            tap(name, y)
+
+    normed = norm("self_attn_layer_norm", x)
+    see(QKV[0], normed)
+    q, k, v = (linear(name, normed).view(windows, tokens, heads, -1).transpose(1, 2) for name in QKV)
+    attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    attended = attended.transpose(1, 2).reshape(windows, tokens, hidden)
+    see("self_attn.out_proj", attended)
+    x = x + linear("self_attn.out_proj", attended)
+    normed = norm("final_layer_norm", x)
+    see("fc1", normed)
+    inner = functional.relu_(linear("fc1", normed))
+    see("fc2", inner)
+    return None if tap else x + linear("fc2", inner)
+
+
+def calibrate(weights: Weights, heads: int, states: list[torch.Tensor]) -> Weights:
+    """The Hessian of each group's input, by the group's first layer."""
+    hessians: Weights = {}
+
+    def add(name: str, x: torch.Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1])
+        if name not in hessians:
+            hessians[name] = torch.zeros(rows.shape[1], rows.shape[1])
+        hessians[name].addmm_(rows.t(), rows)
+
+    for x in states:
+        forward_block(weights, heads, x, add)
+    return hessians
+
+
+def prune_group(weights: Weights, group: tuple[str, ...], hessian: torch.Tensor, sparsity: float, phases: Phases):
+    """Prunes the group's layers in place, rounded to f16; yields name, loss and zeros of each."""
+    with phases.time("factor"):
+        diagonal = hessian.diagonal()
+        dead = diagonal == 0
+        diagonal[dead] = 1
+        added = (DAMPING * diagonal.mean()).item()
+        factor = inverse_factor(hessian, DAMPING)
+    for name in group:
+        with phases.time("solve"):
+            weight = weights[f"{name}.weight"]
+            weight[:, dead] = 0
+            before = weight.clone()
+            loss, zeros = solve(weight, factor, sparsity, 0, 0, BLOCKSIZE)
+            loss -= added * ((before - weight) ** 2).sum().item()
+            weight.copy_(weight.half())
+        yield {"name": name, "loss": loss, "zeros": zeros}
+
+
+def embed(tensors: Weights, windows: torch.Tensor, batch: int) -> list[torch.Tensor]:
+    positions = torch.arange(windows.shape[1]) + POSITION_OFFSET
+    offset = tensors["model.decoder.embed_positions.weight"][positions].float()
+    tokens = tensors["model.decoder.embed_tokens.weight"]
+    return [tokens[part].float() + offset for part in windows.split(batch)]
+
+
+@torch.inference_mode()
+def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsity: float, batch: int) -> object:
+    phases, layers = Phases(), []
+    start = time.perf_counter()
+    config = json.loads((model / "config.json").read_text())
+    heads, blocks = config["num_attention_heads"], config["num_hidden_layers"]
+    with phases.time("read"):
+        tensors = load_file(model / "model.safetensors")
+        states = embed(tensors, windows, batch)
+    for block in range(blocks):
+        prefix = f"model.decoder.layers.{block}."
+        with phases.time("read"):
+            own = [name for name in tensors if name.startswith(prefix)]
+            weights = {name.removeprefix(prefix): tensors[name].float() for name in own}
+        with phases.time("calibrate"):
+            hessians = calibrate(weights, heads, states)
+        for group in GROUPS:
+            for layer in prune_group(weights, group, hessians.pop(group[0]), sparsity, phases):
+                name = f"{prefix}{layer['name']}.weight"
+                layers.append({**layer, "name": name})
+                tensors[name] = weights[f"{layer['name']}.weight"].half()
+        if block < blocks - 1:
+            with phases.time("forward"):
+                states = [forward_block(weights, heads, x) for x in states]
+    with phases.time("write"):
+        out.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+        (out / "config.json").write_text(json.dumps(config))
+    return {"seconds": {**phases.seconds, "total": time.perf_counter() - start}, "layers": layers}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("windows", type=pathlib.Path)
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--batch", type=int, default=4, help="windows that go through a block at a time")
+    args = parser.parse_args()
+    windows = torch.tensor(json.loads(args.windows.read_text()))
+    for line in sys.stdin:
+        result = prune(args.model, windows, pathlib.Path(line.strip()), args.sparsity, args.batch)
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+/** The projection to whole models, against figures worked out by hand. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { factorFlops, solveFlops } from "../../scripts/bench/flops.ts";
+import { MODELS, type ModelShapes, weightCount } from "../../scripts/bench/model_shapes.ts";
+import { hours, modelWork, ratesOf } from "../../scripts/bench/projection.ts";
+import { LAYER } from "./bench_result.ts";
+
+/** Two blocks of a (6, 12) and a (3, 12) layer on one input, and a (12, 6) layer on another. */
+const TINY: ModelShapes = {
+  title: "tiny",
+  blocks: 2,
+  inputs: [{ cols: 12, rows: [6, 3] }, { cols: 6, rows: [12] }],
+};
+
+describe("flops", () => {
+  it("count a factorisation as n³/3", () => assert.equal(factorFlops(12), 576));
+
+  it("count a solve as rows·n² and 3·rows·n·B", () => {
+    assert.equal(solveFlops(6, 12, 4), 6 * 144 + 3 * 6 * 12 * 4);
+    assert.equal(solveFlops(4096, 4096), 68_719_476_736 + 6_442_450_944);
+  });
+});
+
+describe("model shapes", () => {
+  // 12·h² a block: the published sizes less embeddings and biases.
+  it("have the weights of OPT-175B", () => assert.equal(weightCount(MODELS["opt-175b"]), 173_946_175_488));
+  it("have the weights of BLOOM-176B", () =>
+    assert.equal(weightCount(MODELS["bloom-176b"]), 172_637_552_640));
+});
+
+describe("modelWork", () => {
+  it("adds up every layer, and each shared input once", () => {
+    assert.deepEqual(modelWork(TINY, 10), {
+      forward: 4 * 360 * 10, // weights: 2·(108 + 72)
+      statistics: 2 * 10 * (144 + 36),
+      read: 2 * 360 + 2 * 4 * (78 + 21), // packed triangles of 12 and 6
+      factor: 2 * (576 + 72),
+      solve: 2 * (9 * 144 + 3 * 9 * 12 * 128 + 12 * 36 + 3 * 12 * 6 * 128),
+      write: 2 * 360 + 2 * (9 * 2 + 12 * 1), // masks: 2 and 1 bytes a row
+    });
+  });
+
+  it("has the factorisations of OPT-175B at 2144·12288³", () => {
+    // A block: three of order 12288 and one of 4·12288, so (3 + 64)/3·12288³; 96 blocks.
+    assert.equal(modelWork(MODELS["opt-175b"]).factor, 2144 * 12288 ** 3);
+  });
+});
+
+describe("ratesOf", () => {
+  const peak = { order: 1024, gflops: 50 };
+
+  it("are those of the largest layer", () => {
+    const small = { ...LAYER, rows: 10, cols: 10 };
+    assert.deepEqual(ratesOf({ layers: [LAYER, small], peak }), {
+      forward: 50e9,
+      statistics: 50e9,
+      read: 4 * (800_000 + 640_000), // in 1 s
+      factor: 800 ** 3 / 3 / 2,
+      solve: (1000 * 800 ** 2 + 3 * 1000 * 800 * 128) / 4,
+      write: 1000 * (3200 + 100), // in 8 − 7 s
+    });
+  });
+
+  it("refuse a file without the GEMM rate, or without a layer", () => {
+    assert.throws(() => ratesOf({ layers: [LAYER] }), /needs a results file with a layer and the GEMM rate/);
+    assert.throws(() => ratesOf({ layers: [], peak }), /needs a results file/);
+  });
+});
+
+describe("hours", () => {
+  it("are work over rate", () => {
+    const all = (value: number) => ({
+      forward: value,
+      statistics: value,
+      read: value,
+      factor: value,
+      solve: value,
+      write: value,
+    });
+    assert.deepEqual(hours(all(7200), all(2)), all(1));
+  });
+});
