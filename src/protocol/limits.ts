@@ -1,8 +1,8 @@
 /** Limits of the contract, one constant each with its reason. Host and edge enforce them; clients may read them. */
 
 /**
- * Columns a block may have: the column loop holds a block's rows in workgroup memory (32 KiB on the smallest
- * adapters).
+ * Columns a block may have: the column loop holds some rows of a block in workgroup memory (16 KiB on the smallest
+ * adapters), and its work grows with the square of the block.
  */
 export const MAX_BLOCKSIZE = 256;
 
