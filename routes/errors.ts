@@ -4,7 +4,7 @@
  */
 
 import type { Context } from "hono";
-import { DeviceLostError } from "../src/backend/backend.ts";
+import { DeviceLostError, OutOfRoomError } from "../src/backend/backend.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "../src/linalg/errors.ts";
 import { NoDeviceError, REOPEN_SECONDS } from "../src/pipeline/device.ts";
 import { HessianNotFoundError, StoreBudgetError } from "../src/pipeline/factor_store.ts";
@@ -68,8 +68,7 @@ export function toRefusal(error: unknown): Refusal {
   if (error instanceof DOMException && error.name === "AbortError") {
     return new Refusal("truncated_body", "the client left before its turn");
   }
-  // `Backend.createBuffer` says this way that the device has no room: all else was validated at the border.
-  if (error instanceof RangeError) return new Refusal("too_large", error.message);
+  if (error instanceof OutOfRoomError) return new Refusal("too_large", error.message);
   return new Refusal("internal", "an error of the host; its log has the request id", { cause: error });
 }
 

@@ -43,7 +43,8 @@ export interface Backend {
 
   /**
    * Allocates `byteLength` bytes (rounded up to 4).
-   * @throws {RangeError} over `maxBufferBytes`, or when the device has no room: names the label, size and limit.
+   * @throws {OutOfRoomError} over `maxBufferBytes`, or when the device has no room: names the label, size and limit. A backend that
+   *   hears of the latter only afterwards throws it from the next wait.
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
@@ -81,6 +82,11 @@ export interface Backend {
 
   /** Frees the device, its buffers and its threads. */
   dispose(): Promise<void>;
+}
+
+/** The device has no room for a buffer, now or ever. A RangeError, as what the system throws for the same reason is. */
+export class OutOfRoomError extends RangeError {
+  override name = "OutOfRoomError";
 }
 
 /** The device went away (driver reset, removed, out of memory in a kernel). Nothing on it can be used again. */

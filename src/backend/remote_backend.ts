@@ -11,6 +11,7 @@ import {
   type BackendCounters,
   type DeviceBuffer,
   DeviceLostError,
+  OutOfRoomError,
 } from "./backend.ts";
 import type { Port } from "./backend_server.ts";
 import {
@@ -111,7 +112,7 @@ class RemoteBackend implements Backend {
 
   createBuffer(label: string, byteLength: number): DeviceBuffer {
     if (byteLength > this.maxBufferBytes) {
-      throw new RangeError(
+      throw new OutOfRoomError(
         `buffer ${label}: ${byteLength} bytes are over the ${this.maxBufferBytes} a buffer can have on ${this.adapter.name}`,
       );
     }

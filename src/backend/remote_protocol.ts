@@ -5,7 +5,7 @@
 
 import type { Kernel } from "../kernels/kernel.ts";
 import { KERNELS } from "../kernels/kernels.ts";
-import { type Adapter, type Backend, DeviceLostError } from "./backend.ts";
+import { type Adapter, type Backend, DeviceLostError, OutOfRoomError } from "./backend.ts";
 
 /** One call that waits for nothing. */
 export type Command =
@@ -65,6 +65,7 @@ export function toErrorData(error: unknown): ErrorData {
 /** The error again, of its class where a caller tells it apart. */
 export function fromErrorData({ name, message }: ErrorData): Error {
   if (name === "DeviceLostError") return new DeviceLostError(message);
+  if (name === "OutOfRoomError") return new OutOfRoomError(message);
   if (name === "RangeError") return new RangeError(message);
   if (name === "TypeError") return new TypeError(message);
   return Object.assign(new Error(message), { name });

@@ -3,7 +3,7 @@
  * the retries when that is not positive definite. One factor serves all layers that share an input.
  */
 
-import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { type Backend, type DeviceBuffer, OutOfRoomError } from "../backend/backend.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
 import { damped, type LiveDiagonal, liveDiagonal, nextDamping } from "./damping.ts";
@@ -138,7 +138,7 @@ function keepCopy(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefine
     copy = new TiledMatrix(backend, { label: "statistics as they came", rows, cols, edge, storage });
   } catch (error) {
     // A device too full for the copy can still factor once.
-    if (error instanceof RangeError) return undefined;
+    if (error instanceof OutOfRoomError) return undefined;
     throw error;
   }
   copyMatrix(backend, matrix, copy);

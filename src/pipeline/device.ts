@@ -3,7 +3,7 @@
  * opened anew in the background; until then every use is refused. Which backend is opened is the entry point's business.
  */
 
-import { type Backend, DeviceLostError } from "../backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfRoomError } from "../backend/backend.ts";
 import { FactorStore } from "./factor_store.ts";
 import { BusyError, Lane } from "./lane.ts";
 
@@ -92,8 +92,7 @@ export class Device {
    */
   judge(error: unknown, session: DeviceSession): unknown {
     if (error instanceof DeviceLostError) this.#lose(error, session);
-    // RangeError is `Backend.createBuffer`'s: what a request can get wrong was refused before.
-    if (error instanceof RangeError && session.residence.running > 1) {
+    if (error instanceof OutOfRoomError && session.residence.running > 1) {
       return new BusyError(session.residence.running - 1, session.residence.retryAfterSeconds);
     }
     return error;

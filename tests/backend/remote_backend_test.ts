@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
 import { serveBackend } from "../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
@@ -113,11 +113,25 @@ describe("RemoteBackend", () => {
 
   it("refuses what a buffer cannot be, here", async () => {
     await withCpu(async (remote, real) => {
-      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), RangeError);
+      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfRoomError);
       const gone = remote.createBuffer("gone", 4);
       gone.destroy();
       assert.throws(() => remote.clear(gone), /gone was destroyed/);
       assert.throws(() => remote.clear(real.createBuffer("theirs", 4)), /another backend/);
+      await remote.finish();
+    });
+  });
+
+  it("tells at the next wait that the far end had no room", async () => {
+    await withCpu(async (remote, real) => {
+      real.createBuffer = () => {
+        throw new OutOfRoomError("full");
+      };
+      remote.createBuffer("b", 4);
+      await assert.rejects(
+        remote.finish(),
+        (error) => error instanceof OutOfRoomError && error.message === "full",
+      );
       await remote.finish();
     });
   });

@@ -127,14 +127,14 @@ for (const threads of [0, 1, 3]) {
       withBackend(threads, (backend) => {
         const over = backend.maxBufferBytes + 4;
         assert.throws(() => backend.createBuffer("weight", over), {
-          name: "RangeError",
+          name: "OutOfRoomError",
           message:
             `buffer weight: ${over} bytes are over the cpu backend's limit of ${backend.maxBufferBytes}`,
         });
         backend.createBuffer("first", backend.maxBufferBytes - 2 ** 20).destroy();
         const held = backend.createBuffer("held", backend.maxBufferBytes - 2 ** 20);
         assert.throws(() => backend.createBuffer("second", backend.maxBufferBytes), {
-          name: "RangeError",
+          name: "OutOfRoomError",
           message: /buffer second: no room for 2147483648 bytes beside the \d+ in use/,
         });
         held.destroy();

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
 import { Device, NoDeviceError } from "../../src/pipeline/device.ts";
 import { BusyError } from "../../src/pipeline/lane.ts";
 import { memoryBackend } from "./memory_backend.ts";
@@ -60,7 +60,7 @@ describe("Device", () => {
   it("is busy rather than too small where other layers hold its memory", async () => {
     const device = new Device(opening(memoryBackend()), OPTIONS);
     await device.start();
-    const session = device.session(), full = new RangeError("no room");
+    const session = device.session(), full = new OutOfRoomError("no room");
     const leave = await session.residence.enter();
     assert.equal(device.judge(full, session), full);
     const leaveToo = await session.residence.enter();

@@ -2,13 +2,14 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type Problem, type ProblemCode, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { bytes, file, floats } from "../pipeline/bodies.ts";
+import { toRefusal } from "../../routes/errors.ts";
 import { answerOf, problemOf, safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 
 const N = 48, ROWS = 8;
@@ -41,6 +42,13 @@ async function assertProblem(response: Response, code: ProblemCode, members: obj
   provoked.add(code);
   return problem;
 }
+
+describe("toRefusal", () => {
+  it("blames the size of a request for a full device, and the host for any other range", () => {
+    assert.equal(toRefusal(new OutOfRoomError("no room")).code, "too_large");
+    assert.equal(toRefusal(new RangeError("out of range")).code, "internal");
+  });
+});
 
 describe("the error table", () => {
   let host: TestHost;
