@@ -1,6 +1,6 @@
 /** An answer on its way out: pulled as the client takes it, and whatever way it ends, what it was made from is freed once. */
 
-import { Turns } from "./turns.ts";
+import { longPause, Turns } from "./turns.ts";
 
 /** What happens when an answer ends. */
 export interface AnswerEnd {
@@ -16,7 +16,7 @@ export function answerStream(
   idleMilliseconds: number,
   end: AnswerEnd,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const turns = new Turns();
+  const turns = new Turns(longPause);
   let ended = false;
   let stalled: ReturnType<typeof setTimeout> | undefined;
   const finish = async () => {

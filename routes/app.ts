@@ -15,6 +15,7 @@ import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { Refusal } from "./refusal.ts";
 import { requestId } from "./request_id.ts";
+import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "./validation.ts";
 
 /** Builds the application. */
@@ -48,6 +49,11 @@ export function createApp(services: Services): HostApp {
 
   layerRoutes(app, services);
   hessianRoutes(app, services);
+  if (services.edge) {
+    // What a ticket admits needs no key besides.
+    const inner = createApp({ ...services, keys: [], edge: undefined });
+    taskRoutes(app, services.edge, (request) => inner.fetch(request));
+  }
   healthRoutes(app, services);
   metricsRoutes(app, metrics);
   openApiRoutes(app, services);

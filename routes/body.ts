@@ -5,7 +5,7 @@ import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/p
 import { readBody } from "./body_reader.ts";
 import type { HostEnv, HostLimits } from "./host_env.ts";
 import { Refusal } from "./refusal.ts";
-import { Turns } from "./turns.ts";
+import { shortPause, Turns } from "./turns.ts";
 
 /** A body about to be read. */
 export interface RequestBody {
@@ -42,7 +42,7 @@ async function* counted(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   { maxBodyBytes, idleMilliseconds }: HostLimits,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = readBody(body), turns = new Turns();
+  const reader = readBody(body), turns = new Turns(shortPause);
   let total = 0, waiting = false, stalled = false, totalBefore = -1;
   // One timer a body: one a chunk would cost a tenth of the time that the bytes take.
   const watchdog = setInterval(() => {

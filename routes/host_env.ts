@@ -18,6 +18,18 @@ export interface Services {
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
+  /** The edge that may give this host tasks; without one there are none. */
+  readonly edge?: EdgeLink;
+}
+
+/** What a host and its edge agree on. */
+export interface EdgeLink {
+  /** `EDGE_HOST_SECRET`, at least 32 bytes: signs the tickets between them. */
+  readonly secret: string;
+  /** This process's name, new with every start. */
+  readonly hostId: string;
+  /** Origins that operands may be fetched from and answers written to. */
+  readonly blobOrigins: readonly string[];
 }
 
 /** What the host keeps within, for one request. */

@@ -1,24 +1,3 @@
-/** A request that the HTTP layer itself refuses. What the pipeline refuses has errors of its own, which `errors.ts` translates. */
+/** The refusal of the HTTP layer, which the edge shares: `src/protocol/refusal.ts`. */
 
-import type { ProblemCode, ProblemMembers } from "../src/protocol/problem.ts";
-
-/** Extras of a refusal. */
-export interface RefusalOptions extends ErrorOptions {
-  /** Members of the problem past the standard ones. */
-  readonly members?: ProblemMembers;
-  /** Seconds to wait, sent as Retry-After. */
-  readonly retryAfter?: number;
-}
-
-/** Becomes the problem of `code`; the message is its detail. */
-export class Refusal extends Error {
-  override name = "Refusal";
-  readonly members: ProblemMembers;
-  readonly retryAfter: number | undefined;
-
-  constructor(readonly code: ProblemCode, detail: string, options: RefusalOptions = {}) {
-    super(detail, options);
-    this.members = options.members ?? {};
-    this.retryAfter = options.retryAfter;
-  }
-}
+export { Refusal, type RefusalOptions } from "../src/protocol/refusal.ts";

@@ -4,6 +4,7 @@
  *
  *     PARE_BACKEND  auto | webgpu | cpu     PARE_HOST, PARE_PORT (0: any free one)
  *     PARE_KEYS     HEX[:SCOPE+SCOPE],…     with none, it listens on loopback alone
+ *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS    take tasks of an edge (`edge_options.ts`)
  */
 
 import type { Backend } from "../src/backend/backend.ts";
@@ -13,10 +14,12 @@ import { VERSION } from "../src/protocol/version.ts";
 
 import { createApp } from "./app.ts";
 import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "./backends.ts";
+import { type EdgeOptions, parseEdgeOptions } from "./edge_options.ts";
 import type { HostLimits } from "./host_env.ts";
 import { type Key, parseKeys } from "./keys.ts";
 import type { LogRecord } from "./log.ts";
 import { Metrics } from "./metrics.ts";
+import { register } from "./registration.ts";
 
 /** How to serve. Everything has a default. */
 export interface ServeOptions {
@@ -31,6 +34,8 @@ export interface ServeOptions {
   readonly log?: (record: LogRecord) => void;
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<Omit<DeviceOptions, "clock">>;
+  /** The edge to take tasks of, and to register with. */
+  readonly edge?: EdgeOptions;
 }
 
 /** A host that listens. */
@@ -53,6 +58,8 @@ const DEFAULT_IDLE_MILLISECONDS = 60_000;
 export async function serve(options: ServeOptions = {}): Promise<Host> {
   const { keys = [], log = writeJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
   const clock = () => performance.now();
+  const capacity = options.device?.residents ?? DEFAULT_RESIDENTS;
+  const link = options.edge && { ...options.edge, hostId: crypto.randomUUID() };
   const device = new Device(options.open ?? (() => selectBackend(backend)), {
     residents: DEFAULT_RESIDENTS,
     queueDepth: DEFAULT_QUEUE_DEPTH,
@@ -68,6 +75,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     clock,
     limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...options.limits },
     version: VERSION,
+    edge: link,
   });
   const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
   const inFlight = new Set<Promise<Response>>();
@@ -86,8 +94,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     adapter: used?.adapter.name ?? device.fault()?.message,
     auth: keys.length > 0 ? `${keys.length} keys` : "no keys are set: listening on loopback alone",
   });
+  const registration = link?.url === undefined
+    ? undefined
+    : register({ ...link, edge: link.url, publicUrl: link.publicUrl ?? url, device, capacity, log });
   let stopped: Promise<void> | undefined;
   const stop = async () => {
+    await registration?.stop();
     device.retire();
     // Deno's shutdown lets answers go out but breaks off bodies that are still coming in: those come first.
     await Promise.allSettled(inFlight);
@@ -120,6 +132,7 @@ if (import.meta.main) {
     hostname: Deno.env.get("PARE_HOST"),
     port: portNumber(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    edge: parseEdgeOptions((name) => Deno.env.get(name)),
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => void host.shutdown().then(() => Deno.exit(0)));

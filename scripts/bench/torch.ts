@@ -19,6 +19,12 @@ export const BEST_THREADING = {
   OPENBLAS_NUM_THREADS: String(navigator.hardwareConcurrency),
 };
 
+/**
+ * OpenBLAS's helper threads go on spinning for about 90 ms after the last product of a solve, each on a core that whatever is
+ * timed next would have to do without.
+ */
+export const SPIN_DOWN_MILLISECONDS = 150;
+
 /** A Python that can import torch and safetensors; PARE_PYTHON names one, else the usual places. Undefined where there is none. */
 export async function findPython(): Promise<string | undefined> {
   for (const python of [Deno.env.get("PARE_PYTHON"), "/usr/bin/python3", "python3"]) {
@@ -41,8 +47,11 @@ export class TorchReference {
     this.#process = new LineProcess(python, [script, layerFile, "--on-demand"], BEST_THREADING);
   }
 
+  /** Solves the layer once. Takes a moment longer than that: until the machine is quiet again. */
   async solve(): Promise<ReferenceRun> {
-    return JSON.parse(await this.#process.ask("solve"));
+    const answer = await this.#process.ask("solve");
+    await new Promise((resolve) => setTimeout(resolve, SPIN_DOWN_MILLISECONDS));
+    return JSON.parse(answer);
   }
 
   stop(): Promise<void> {

@@ -9,6 +9,9 @@ const EXPONENT: i32 = 0x7f800000;
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 // Rows of the strip an item compares, at least: whole cache lines of the mirrored columns.
 const LINE: u32 = 16;
+// Rows compared together, a cache line of columns at a time. At leading dimensions that are powers of two, rows share a set of the
+// first-level cache, which holds twelve lines at most: a line must not be left before all of it is compared.
+const BLOCK_ROWS: u32 = 8;
 
 // first ← min(first, value), threads notwithstanding.
 function atomic_min(first: usize, value: u32): void {
@@ -54,22 +57,34 @@ export function check_symmetry_items(args: usize): i32 {
 }
 
 export function check_symmetry(args: usize, item: i32): void {
-  const rows = u32At(args, 4), cols = u32At(args, 5), row0 = u32At(args, 6), col0 = u32At(args, 7);
-  const ldstrip = u32At(args, 8), ldupper = u32At(args, 9), tileCol0 = u32At(args, 10);
-  const diagonal = pointer(args, 2);
-  const tolerance = f32At(args, 12);
+  const rows = u32At(args, 4), cols = u32At(args, 5);
   const step = max<u32>(LINE, rows_per_item(cols, ELEMENTS_PER_ITEM));
   const firstRow = <u32>item * step;
   const endRow = min<u32>(rows, firstRow + step);
   let lowest: u32 = 0xffffffff;
-  for (let c: u32 = 0; c < cols; c += 4) {
-    const j = col0 + c;
+  for (let left: u32 = 0; left < cols; left += LINE) {
+    const right = min<u32>(cols, left + LINE);
+    for (let top = firstRow; top < endRow; top += BLOCK_ROWS) {
+      lowest = min<u32>(lowest, lowest_offender(args, top, min<u32>(endRow, top + BLOCK_ROWS), left, right));
+    }
+  }
+  if (lowest != 0xffffffff) atomic_min(pointer(args, 3) + (<usize>u32At(args, 11) << 2), lowest);
+}
+
+// The index of the first element that offends in rows top … bottom−1 of the strip and columns left … right−1 of those compared.
+function lowest_offender(args: usize, top: u32, bottom: u32, left: u32, right: u32): u32 {
+  const row0 = u32At(args, 6), col0 = u32At(args, 7);
+  const ldstrip = u32At(args, 8), ldupper = u32At(args, 9), tileCol0 = u32At(args, 10);
+  const diagonal = pointer(args, 2);
+  const tolerance = f32At(args, 12);
+  let lowest: u32 = 0xffffffff;
+  for (let c = left; c < right; c += 4) {
+    const j = col0 + c, width = min<u32>(4, right - c);
     // Column j of the strip and what mirrors it, for row r: strip + r·ldstrip, upper + r.
     const strip = pointer(args, 0) + (<usize>j << 2);
     const upper = pointer(args, 1) + (<usize>(c * ldupper + row0 - tileCol0) << 2);
-    for (let r = firstRow; r < endRow; r += 4) {
-      const height = min<u32>(4, endRow - r), width = min<u32>(4, cols - c);
-      const i = row0 + r;
+    for (let r = top; r < bottom; r += 4) {
+      const i = row0 + r, height = min<u32>(4, bottom - r);
       if (i + height <= j + 1) continue; // on or above the diagonal
       const whole = height == 4 && width == 4 && i > j + 3;
       const mirror = upper + (<usize>r << 2);
@@ -88,7 +103,7 @@ export function check_symmetry(args: usize, item: i32): void {
       }
     }
   }
-  if (lowest != 0xffffffff) atomic_min(pointer(args, 3) + (<usize>u32At(args, 11) << 2), lowest);
+  return lowest;
 }
 
 // @ts-ignore: decorator

@@ -1,0 +1,82 @@
+/**
+ * `/v1/tasks`: layers that an edge gives to this host, with the operands and the answer at signed URLs. The answer comes when
+ * the task is done, or after the time that `Prefer: wait=` allows; the same request again then asks after it.
+ */
+
+import { createRoute, z } from "@hono/zod-openapi";
+import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/jobs.ts";
+import type { HostApp } from "./host_app.ts";
+import type { EdgeLink } from "./host_env.ts";
+import { BODY_CODES, problemResponses } from "./responses.ts";
+import { BlobStore } from "./tasks/blob_store.ts";
+import { runTask, type TaskTools } from "./tasks/run_task.ts";
+import { TaskBook } from "./tasks/task_book.ts";
+import { requireTicket } from "./tasks/ticket_auth.ts";
+
+const security = [{ ticket: [] }];
+const answer = { content: { "application/json": { schema: taskAnswerSchema } } };
+
+const ask = createRoute({
+  method: "post",
+  path: "/v1/tasks",
+  summary: "Solve a layer whose tensors are blobs, for an edge",
+  security,
+  request: {
+    headers: z.object({
+      prefer: z.string().optional().meta({ description: `wait=SECONDS, up to ${MAX_TASK_WAIT_SECONDS}` }),
+    }),
+    body: { required: true, content: { "application/json": { schema: taskRequestSchema } } },
+  },
+  responses: {
+    200: { description: "It is done", ...answer },
+    202: { description: "It is not done yet: ask again", ...answer },
+    ...problemResponses([
+      ...BODY_CODES,
+      "digest_mismatch",
+      "not_positive_definite",
+      "unsupported",
+      "blob_unavailable",
+    ]),
+  },
+});
+
+const cancel = createRoute({
+  method: "delete",
+  path: "/v1/tasks/{id}",
+  summary: "End a task",
+  security,
+  request: { params: z.object({ id: z.string() }) },
+  responses: {
+    204: { description: "It is ended, or was never there" },
+    ...problemResponses(["unauthorized"]),
+  },
+});
+
+/** Mounts the resource. `host` is the application that solves, without keys. */
+export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]): void {
+  const book = new TaskBook(), tools: TaskTools = { blobs: new BlobStore(link.blobOrigins), host };
+  app.openAPIRegistry.registerComponent("securitySchemes", "ticket", {
+    type: "apiKey",
+    in: "header",
+    name: "Authorization",
+  });
+  app.use("/v1/tasks/*", requireTicket(link.secret, link.hostId, Date.now));
+
+  app.openapi(ask, async (c) => {
+    const task = c.req.valid("json");
+    const wait = waitSeconds(c.req.valid("header").prefer);
+    const done = await book.ask(task.id, (signal) => runTask(task, tools, signal), wait * 1000);
+    return done ? c.json(done, 200) : c.json({ state: "running" as const }, 202);
+  });
+
+  app.openapi(cancel, (c) => {
+    book.cancel(c.req.valid("param").id);
+    return c.body(null, 204);
+  });
+}
+
+/** `wait=N` of RFC 7240; what is no such preference is ignored, as it says. */
+function waitSeconds(prefer: string | undefined): number {
+  const [, seconds] = /(?:^|[,;\s])wait=(\d{1,4})\b/.exec(prefer ?? "") ?? [];
+  return Math.min(Number(seconds ?? 0), MAX_TASK_WAIT_SECONDS);
+}
