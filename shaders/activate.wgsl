@@ -1,4 +1,4 @@
-// Element-wise pieces of a block: bias and activation in place, residual sum.
+// Element-wise pieces of a block: bias and activation in place, a gate, residual sum.
 
 struct ActivateParams {
   rows: u32,
@@ -11,6 +11,16 @@ struct AddParams {
   count: u32,
 }
 
+struct GateParams {
+  rows: u32,
+  cols: u32,
+  gate_offset: u32,
+  ld_gate: u32,
+  up_offset: u32,
+  ld_up: u32,
+  activation: u32,
+}
+
 @group(0) @binding(0) var<storage, read> bias: array<f32>;
 @group(0) @binding(1) var<storage, read_write> activations: array<f32>;
 @group(0) @binding(2) var<uniform> activate_params: ActivateParams;
@@ -18,6 +28,11 @@ struct AddParams {
 @group(0) @binding(0) var<storage, read> addend: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> add_params: AddParams;
+
+@group(0) @binding(0) var<storage, read> gate: array<f32>;
+@group(0) @binding(1) var<storage, read> up: array<f32>;
+@group(0) @binding(2) var<storage, read_write> gated: array<f32>;
+@group(0) @binding(3) var<uniform> gate_params: GateParams;
 
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
@@ -38,8 +53,8 @@ fn gelu(x: f32) -> f32 {
   return select(tail, x - tail, x >= 0);
 }
 
-fn activation(x: f32) -> f32 {
-  switch activate_params.activation {
+fn activation(x: f32, code: u32) -> f32 {
+  switch code {
     case RELU: {
       return max(x, 0);
     }
@@ -73,7 +88,7 @@ fn bias_activate(
   if activate_params.has_bias == 1 {
     value += bias[i % activate_params.cols];
   }
-  activations[i] = activation(value);
+  activations[i] = activation(value, activate_params.activation);
 }
 
 @compute @workgroup_size(256)
@@ -86,4 +101,20 @@ fn add_into(
   if i < add_params.count {
     y[i] += addend[i];
   }
+}
+
+@compute @workgroup_size(256)
+fn gated_multiply(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  if i >= gate_params.rows * gate_params.cols {
+    return;
+  }
+  let r = i / gate_params.cols;
+  let c = i % gate_params.cols;
+  let factor = activation(gate[gate_params.gate_offset + r * gate_params.ld_gate + c], gate_params.activation);
+  gated[i] = factor * up[gate_params.up_offset + r * gate_params.ld_up + c];
 }

@@ -9,6 +9,7 @@ struct Params {
   heads: u32,
   kv_heads: u32,
   head_dim: u32,
+  head_stride: u32,
   q_offset: u32,
   ldq: u32,
   k_offset: u32,
@@ -73,7 +74,7 @@ fn attention(
   let first_row = workgroup.z * params.tokens;
   let in_range = t < params.tokens;
   let quads = (params.head_dim + 3) / 4;
-  let kv_column = (h * params.kv_heads / params.heads) * params.head_dim;
+  let kv_column = (h * params.kv_heads / params.heads) * params.head_stride;
   let k_start = params.k_offset + kv_column;
   let v_start = params.v_offset + kv_column;
   let slope = slopes[h];
@@ -83,7 +84,7 @@ fn attention(
   var weight = 0.0;
   var largest = LOWEST;
   if in_range {
-    let q_start = params.q_offset + (first_row + t) * params.ldq + h * params.head_dim;
+    let q_start = params.q_offset + (first_row + t) * params.ldq + h * params.head_stride;
     for (var d = 0u; d < params.head_dim; d++) {
       query[d / 4][d % 4] = params.scale * q[q_start + d];
     }

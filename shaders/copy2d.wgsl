@@ -1,4 +1,4 @@
-// Copies a (rows, cols) block between buffers, one element an invocation. Elements are u32: a copy through f32
+// Copies a (rows, cols) block between buffers, as it is or transposed, one element an invocation. Elements are u32: a copy through f32
 // may flush subnormals and rewrite NaN payloads.
 
 struct Params {
@@ -27,5 +27,22 @@ fn copy2d(
   let r = index / params.cols;
   let c = index % params.cols;
   destination[params.target_offset + r * params.target_ld + c] =
+    source[params.source_offset + r * params.source_ld + c];
+}
+
+@compute @workgroup_size(256)
+fn copy_transposed(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = linear_index(workgroup, grid, local, 256);
+  if index >= params.rows * params.cols {
+    return;
+  }
+  // Neighbours write side by side: reads that jump cost less than writes that do.
+  let c = index / params.rows;
+  let r = index % params.rows;
+  destination[params.target_offset + c * params.target_ld + r] =
     source[params.source_offset + r * params.source_ld + c];
 }

@@ -1,6 +1,7 @@
-// C ← α·op(A)·op(B) + β·C for discrete GPUs: 16×16 invocations compute a 128×128 tile of C, 8×8 elements each in registers.
+// C ← α·op(A)·op(B) + β·C for discrete GPUs: a workgroup computes a ROWS × COLS tile of C, an invocation 8×8 elements of it in registers.
 // Slices of op(A) and op(B), 8 deep, pass through workgroup memory, double-buffered: the next slice is fetched into registers while the
-// present one is multiplied, and one barrier a slice suffices. Elements past m, n and k count as zero.
+// present one is multiplied, and one barrier a slice suffices. Four rows of op(A), or columns of op(B), that lie side by side in
+// memory are one load. Elements past m, n and k count as zero.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -11,45 +12,58 @@ struct Params {
   upper: u32,
 }
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<vec4f>;
+@group(0) @binding(1) var<storage, read> b: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-const TILE = 128u;
+// The tile, each extent 64 or 128, and its invocations: ROWS · COLS / 64.
+override ROWS: u32 = 128u;
+override COLS: u32 = 128u;
+override INVOCATIONS: u32 = 256u;
 const DEPTH = 8u;
-const QUADS = TILE / 4u; // of consecutive rows of op(A), or columns of op(B)
-const SLICE = DEPTH * QUADS;
+// Of an invocation. Its rows are quads `row_quad` and `row_quad` + half of the tile's, likewise its columns.
+const EDGE = 8u;
 
-// (2, DEPTH, QUADS): two slices each, 16 KiB in all.
-var<workgroup> a_slices: array<vec4f, 2 * SLICE>;
-var<workgroup> b_slices: array<vec4f, 2 * SLICE>;
+// (2, DEPTH, quads of rows or columns): two slices each, 16 KiB in all at the most.
+var<workgroup> a_slices: array<vec4f, 2 * DEPTH * ROWS / 4>;
+var<workgroup> b_slices: array<vec4f, 2 * DEPTH * COLS / 4>;
 
-// Where quad `quad` of depth `depth` is kept. The exclusive or spreads the quads that a warp stores at once over the memory banks.
-fn slot(depth: u32, quad: u32) -> u32 {
-  return depth * QUADS + (quad ^ depth);
+// Where quad `quad` of `quads` of depth `depth` is kept. The exclusive or spreads the quads that a warp stores at once over the banks.
+fn slot(depth: u32, quad: u32, quads: u32) -> u32 {
+  return depth * quads + (quad ^ depth);
 }
 
-// The (depth, quad) that an invocation fetches: neighbours take neighbouring addresses of the operand as stored.
-fn assignment(local: u32, depth_contiguous: bool) -> vec2u {
-  return select(vec2u(local / QUADS, local % QUADS), vec2u(local % DEPTH, local / DEPTH), depth_contiguous);
+// The (depth, quad) of the slice's item `item`: neighbours take neighbouring addresses of the operand as stored.
+fn assignment(item: u32, quads: u32, depth_contiguous: bool) -> vec2u {
+  return select(vec2u(item / quads, item % quads), vec2u(item % DEPTH, item / DEPTH), depth_contiguous);
 }
 
 fn a_at(i: u32, p: u32, transposed: bool) -> f32 {
   if i >= params.m || p >= params.k { return 0.0; }
-  return a[params.a_offset + select(i * params.lda + p, p * params.lda + i, transposed)];
+  let at = params.a_offset + select(i * params.lda + p, p * params.lda + i, transposed);
+  return a[at / 4u][at % 4u];
 }
 
 fn b_at(p: u32, j: u32, transposed: bool) -> f32 {
   if j >= params.n || p >= params.k { return 0.0; }
-  return b[params.b_offset + select(p * params.ldb + j, j * params.ldb + p, transposed)];
+  let at = params.b_offset + select(p * params.ldb + j, j * params.ldb + p, transposed);
+  return b[at / 4u][at % 4u];
 }
 
+// op(A)[i … i+3, p]
 fn fetch_a(i: u32, p: u32, transposed: bool) -> vec4f {
+  if transposed && (params.a_offset | params.lda) % 4u == 0u && i + 4u <= params.m && p < params.k {
+    return a[(params.a_offset + p * params.lda + i) / 4u];
+  }
   return vec4f(a_at(i, p, transposed), a_at(i + 1u, p, transposed), a_at(i + 2u, p, transposed), a_at(i + 3u, p, transposed));
 }
 
+// op(B)[p, j … j+3]
 fn fetch_b(p: u32, j: u32, transposed: bool) -> vec4f {
+  if !transposed && (params.b_offset | params.ldb) % 4u == 0u && j + 4u <= params.n && p < params.k {
+    return b[(params.b_offset + p * params.ldb + j) / 4u];
+  }
   return vec4f(b_at(p, j, transposed), b_at(p, j + 1u, transposed), b_at(p, j + 2u, transposed), b_at(p, j + 3u, transposed));
 }
 
@@ -64,37 +78,66 @@ fn store(i: u32, j: u32, product: vec4f) {
   }
 }
 
+// What an invocation fetches of a slice: two quads at the most.
+alias Fetched = array<vec4f, 2>;
+
+fn fetch_a_slice(i0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
+  var fetched: Fetched;
+  for (var f = 0u; f < 128u / COLS; f++) {
+    let part = assignment(local + f * INVOCATIONS, ROWS / 4u, !transposed);
+    fetched[f] = fetch_a(i0 + 4u * part.y, p0 + part.x, transposed);
+  }
+  return fetched;
+}
+
+fn fetch_b_slice(j0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
+  var fetched: Fetched;
+  for (var f = 0u; f < 128u / ROWS; f++) {
+    let part = assignment(local + f * INVOCATIONS, COLS / 4u, transposed);
+    fetched[f] = fetch_b(p0 + part.x, j0 + 4u * part.y, transposed);
+  }
+  return fetched;
+}
+
+fn keep_slices(present: u32, local: u32, next_a: Fetched, next_b: Fetched, a_transposed: bool, b_transposed: bool) {
+  for (var f = 0u; f < 128u / COLS; f++) {
+    let part = assignment(local + f * INVOCATIONS, ROWS / 4u, !a_transposed);
+    a_slices[present * DEPTH * ROWS / 4u + slot(part.x, part.y, ROWS / 4u)] = next_a[f];
+  }
+  for (var f = 0u; f < 128u / ROWS; f++) {
+    let part = assignment(local + f * INVOCATIONS, COLS / 4u, b_transposed);
+    b_slices[present * DEPTH * COLS / 4u + slot(part.x, part.y, COLS / 4u)] = next_b[f];
+  }
+}
+
 fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
-  let i0 = workgroup.y * TILE;
-  let j0 = workgroup.x * TILE;
-  if params.upper != 0u && i0 >= j0 + TILE { return; } // wholly below the diagonal
+  let i0 = workgroup.y * ROWS;
+  let j0 = workgroup.x * COLS;
+  if params.upper != 0u && i0 >= j0 + COLS { return; } // wholly below the diagonal
 
-  let a_part = assignment(local, !a_transposed);
-  let b_part = assignment(local, b_transposed);
-  let a_slot = slot(a_part.x, a_part.y);
-  let b_slot = slot(b_part.x, b_part.y);
-  let a_row = i0 + 4u * a_part.y;
-  let b_col = j0 + 4u * b_part.y;
-
-  // An invocation's rows are quads `row_quad` and `row_quad` + 16 of the tile, likewise its columns.
-  let row_quad = local / 16u;
-  let col_quad = local % 16u;
+  let across = COLS / EDGE;
+  let row_quad = local / across;
+  let col_quad = local % across;
   // sums[2·r + h]: row r of the eight, column quad h.
   var sums: array<vec4f, 16>;
 
-  a_slices[a_slot] = fetch_a(a_row, a_part.x, a_transposed);
-  b_slices[b_slot] = fetch_b(b_part.x, b_col, b_transposed);
+  keep_slices(
+    0u, local, fetch_a_slice(i0, 0u, local, a_transposed), fetch_b_slice(j0, 0u, local, b_transposed),
+    a_transposed, b_transposed,
+  );
   workgroupBarrier();
 
   var present = 0u;
   for (var p = 0u; p < params.k; p += DEPTH) {
-    let next_a = fetch_a(a_row, p + DEPTH + a_part.x, a_transposed);
-    let next_b = fetch_b(p + DEPTH + b_part.x, b_col, b_transposed);
+    let next_a = fetch_a_slice(i0, p + DEPTH, local, a_transposed);
+    let next_b = fetch_b_slice(j0, p + DEPTH, local, b_transposed);
+    let a_base = present * DEPTH * ROWS / 4u;
+    let b_base = present * DEPTH * COLS / 4u;
     for (var depth = 0u; depth < DEPTH; depth++) {
-      let a0 = a_slices[present + slot(depth, row_quad)];
-      let a1 = a_slices[present + slot(depth, row_quad + 16u)];
-      let b0 = b_slices[present + slot(depth, col_quad)];
-      let b1 = b_slices[present + slot(depth, col_quad + 16u)];
+      let a0 = a_slices[a_base + slot(depth, row_quad, ROWS / 4u)];
+      let a1 = a_slices[a_base + slot(depth, row_quad + ROWS / EDGE, ROWS / 4u)];
+      let b0 = b_slices[b_base + slot(depth, col_quad, COLS / 4u)];
+      let b1 = b_slices[b_base + slot(depth, col_quad + across, COLS / 4u)];
       // Written out: constant indices keep `sums` in registers whatever the driver's unrolling.
       sums[0] = fma(vec4f(a0.x), b0, sums[0]);
       sums[1] = fma(vec4f(a0.x), b1, sums[1]);
@@ -113,30 +156,29 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
       sums[14] = fma(vec4f(a1.w), b0, sums[14]);
       sums[15] = fma(vec4f(a1.w), b1, sums[15]);
     }
-    present = SLICE - present;
-    a_slices[present + a_slot] = next_a;
-    b_slices[present + b_slot] = next_b;
+    present = 1u - present;
+    keep_slices(present, local, next_a, next_b, a_transposed, b_transposed);
     workgroupBarrier();
   }
 
   for (var r = 0u; r < 8u; r++) {
-    let i = i0 + 4u * row_quad + select(r, r + 60u, r >= 4u);
+    let i = i0 + 4u * row_quad + select(r, r - 4u + ROWS / 2u, r >= 4u);
     store(i, j0 + 4u * col_quad, sums[2u * r]);
-    store(i, j0 + 4u * col_quad + 64u, sums[2u * r + 1u]);
+    store(i, j0 + 4u * col_quad + COLS / 2u, sums[2u * r + 1u]);
   }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn gemm_nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   gemm(workgroup, local, false, false);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn gemm_nt(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   gemm(workgroup, local, false, true);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn gemm_tn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   gemm(workgroup, local, true, false);
 }

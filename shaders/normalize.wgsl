@@ -1,4 +1,4 @@
-// LayerNorm, a workgroup a row. The corrected two-pass algorithm (Chan, Golub & LeVeque 1983): deviations from a
+// LayerNorm and RMSNorm, a workgroup a row. LayerNorm by the corrected two-pass algorithm (Chan, Golub & LeVeque 1983): deviations from a
 // first mean, whose own mean then corrects both moments; E[x²] − E[x]² would cancel.
 
 struct Params {
@@ -12,6 +12,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
+
+// rms_norm has no bias.
+@group(0) @binding(2) var<storage, read_write> rms_y: array<f32>;
+@group(0) @binding(3) var<uniform> rms_params: Params;
 
 const SIZE: u32 = 256;
 var<workgroup> partials: array<vec2f, SIZE>;
@@ -61,5 +65,28 @@ fn layer_norm(
   let scale = 1 / sqrt(variance + params.eps);
   for (var c = local; c < params.cols; c += SIZE) {
     y[start + c] = ((x[start + c] - estimate) - correction) * scale * weight[c] + bias[c];
+  }
+}
+
+@compute @workgroup_size(SIZE)
+fn rms_norm(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let r = workgroup.y * grid.x + workgroup.x;
+  if r >= rms_params.rows {
+    return;
+  }
+  let start = r * rms_params.cols;
+
+  var squares = 0.0;
+  for (var c = local; c < rms_params.cols; c += SIZE) {
+    squares += x[start + c] * x[start + c];
+  }
+  let mean = workgroup_sum(local, vec2f(squares, 0)).x / f32(rms_params.cols);
+  let scale = 1 / sqrt(mean + rms_params.eps);
+  for (var c = local; c < rms_params.cols; c += SIZE) {
+    rms_y[start + c] = x[start + c] * scale * weight[c];
   }
 }

@@ -72,7 +72,7 @@ fn group_key(p: Params, has_forced: bool, at: Place, j: u32) -> u32 {
       return 0;
     }
   }
-  let score = weights[at.local_row * STRIDE + j] / u[p.u_offset + j * p.ldu + j];
+  let score = weights[at.local_row * STRIDE + j] / u_at(p.u_offset + j * p.ldu + j);
   return (bitcast<u32>(score) & 0x7fffffff) + 1;
 }
 
@@ -105,9 +105,13 @@ fn prune_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   choose_ties(at);
   workgroupBarrier();
   var totals = vec2f();
-  for (var start = 0u; start < p.size; start += PANEL) {
-    totals += sweep_panel(p, at, start, min(PANEL, p.size - start));
-    workgroupBarrier();
+  for (var unit = 0u; unit < p.size; unit += UNIT) {
+    let end = min(unit + UNIT, p.size);
+    bring_up(p, at, unit, end);
+    for (var start = unit; start < end; start += PANEL) {
+      totals += sweep_panel(p, at, start, min(PANEL, end - start), end);
+      workgroupBarrier();
+    }
   }
   store_mask(p, at);
   store_sums(at, totals);
@@ -123,14 +127,20 @@ fn prune_block_n_m(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoc
   load_row(p, at);
   workgroupBarrier();
   var totals = vec2f();
-  for (var start = 0u; start < p.size; start += g.group) {
-    let end = min(start + g.group, p.size);
-    let kept = (g.keep * (end - start) + g.group - 1) / g.group;
-    choose_in_group(p, g.has_forced == 1, at, start, end, end - start - kept);
-    workgroupBarrier();
-    for (var panel = start; panel < end; panel += PANEL) {
-      totals += sweep_panel(p, at, panel, min(PANEL, end - panel));
+  // Whole groups, unless one unit holds every block.
+  let unit_size = select(max(UNIT / g.group, 1) * g.group, UNIT, UNIT == MAX_SIZE);
+  for (var unit = 0u; unit < p.size; unit += unit_size) {
+    let unit_end = min(unit + unit_size, p.size);
+    bring_up(p, at, unit, unit_end);
+    for (var start = unit; start < unit_end; start += g.group) {
+      let end = min(start + g.group, unit_end);
+      let kept = (g.keep * (end - start) + g.group - 1) / g.group;
+      choose_in_group(p, g.has_forced == 1, at, start, end, end - start - kept);
       workgroupBarrier();
+      for (var panel = start; panel < end; panel += PANEL) {
+        totals += sweep_panel(p, at, panel, min(PANEL, end - panel), unit_end);
+        workgroupBarrier();
+      }
     }
   }
   store_mask(p, at);

@@ -2,8 +2,8 @@
 // halves go by strips of 8, left-looking: what lies behind a strip is a product, summed in registers from
 // coefficients staged in workgroup memory; only inside the strip is there a barrier a column.
 //
-// Invocation i owns row i of R while factoring, then column i of U while inverting. Until U overwrites it, `u`
-// holds Rᵀ, so that the invocations read a column of R from consecutive addresses.
+// Invocation i owns row i of R while factoring, then column i of U while inverting; with fewer invocations than rows, also
+// those LANES after it. Until U overwrites it, `u` holds Rᵀ, so that the invocations read a column of R from consecutive addresses.
 
 struct Params {
   size: u32,
@@ -20,13 +20,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> status: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-// Invocations, and the largest block.
+// The largest block.
 const SIZE: u32 = 256;
+// Invocations. One a row hides the latency of a GPU; a software adapter wants one vector of them, which works on no row that is done.
+override LANES: u32 = SIZE;
 const STRIP: u32 = 8;
 // Coefficient columns staged at once.
 const CHUNK: u32 = 32;
 
-// Element s of the strip for invocation i is at s · SIZE + i.
+// Element s of the strip for row (or column of U) i is at s · SIZE + i.
 var<workgroup> strip: array<f32, STRIP * SIZE>;
 // The 8 coefficients of chunk column t are at 2t and 2t + 1.
 var<workgroup> staged: array<vec4f, CHUNK * 2>;
@@ -45,35 +47,45 @@ fn is_positive(x: f32) -> bool {
   return bitcast<u32>(x) - 1 < 0x7f800000;
 }
 
-// strip[s] ← −Σ_{l ≥ end} R[start + s, l] · u[l, local] for every s. R is read from Rᵀ in `u` while `factoring`, from `h` after.
+// strip[s] of i ← −Σ_{l ≥ end} R[start + s, l] · u[l, i] for every s and i. R is read from Rᵀ in `u` while `factoring`, from `h` after.
 fn sum_behind(local: u32, start: u32, end: u32, factoring: bool) {
-  var low = vec4f();
-  var high = vec4f();
+  // While factoring, rows from `end` on are done; while inverting, columns before `start` are zero there.
+  let first = select(start / LANES * LANES, 0, factoring) + local;
+  let past = select(params.size, end, factoring);
+  for (var i = local; i < params.size; i += LANES) {
+    for (var s = 0u; s < STRIP; s++) {
+      strip[s * SIZE + i] = 0;
+    }
+  }
   for (var chunk = end; chunk < params.size; chunk += CHUNK) {
-    let column = chunk + local / 2;
-    if local < CHUNK * 2 && column < params.size {
-      let row = start + local % 2 * 4;
-      if factoring {
-        let at = u_at(column, row);
-        staged[local] = vec4f(u[at], u[at + 1], u[at + 2], u[at + 3]);
-      } else {
-        staged[local] =
-          vec4f(h[h_at(row, column)], h[h_at(row + 1, column)], h[h_at(row + 2, column)], h[h_at(row + 3, column)]);
+    for (var part = local; part < CHUNK * 2; part += LANES) {
+      let column = chunk + part / 2;
+      if column < params.size {
+        let row = start + part % 2 * 4;
+        if factoring {
+          let at = u_at(column, row);
+          staged[part] = vec4f(u[at], u[at + 1], u[at + 2], u[at + 3]);
+        } else {
+          staged[part] =
+            vec4f(h[h_at(row, column)], h[h_at(row + 1, column)], h[h_at(row + 2, column)], h[h_at(row + 3, column)]);
+        }
       }
     }
     workgroupBarrier();
-    if local < params.size {
+    for (var i = first; i < past; i += LANES) {
+      var low = vec4f();
+      var high = vec4f();
       for (var t = 0u; t < min(CHUNK, params.size - chunk); t++) {
-        let x = u[u_at(chunk + t, local)];
+        let x = u[u_at(chunk + t, i)];
         low -= x * staged[2 * t];
         high -= x * staged[2 * t + 1];
       }
+      for (var s = 0u; s < 4; s++) {
+        strip[s * SIZE + i] += low[s];
+        strip[(s + 4) * SIZE + i] += high[s];
+      }
     }
     workgroupBarrier();
-  }
-  for (var s = 0u; s < 4; s++) {
-    strip[s * SIZE + local] = low[s];
-    strip[(s + 4) * SIZE + local] = high[s];
   }
 }
 
@@ -81,9 +93,9 @@ fn sum_behind(local: u32, start: u32, end: u32, factoring: bool) {
 fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
   // R[i, J] ← H[i, J] − Σ_l R[i, l]·R[J, l]
   sum_behind(local, start, end, true);
-  if local < end {
-    for (var j = max(start, local); j < end; j++) {
-      strip[(j - start) * SIZE + local] += h[h_at(local, j)];
+  for (var i = local; i < end; i += LANES) {
+    for (var j = max(start, i); j < end; j++) {
+      strip[(j - start) * SIZE + i] += h[h_at(i, j)];
     }
   }
   var failure = 0u;
@@ -94,19 +106,22 @@ fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
     let pivot = strip[column + j];
     failure = select(failure, j + 1, failure == 0 && !is_positive(pivot));
     let root = sqrt(pivot);
-    if local <= j {
-      let r = select(strip[column + local] / root, root, local == j);
-      h[h_at(local, j)] = r;
-      u[u_at(j, local)] = r;
+    for (var i = local; i <= j; i += LANES) {
+      let r = select(strip[column + i] / root, root, i == j);
+      h[h_at(i, j)] = r;
+      u[u_at(j, i)] = r;
       // Column j itself stays as it is, unscaled, for the others to read: one barrier a column is enough.
       for (var s = 0u; s < j - start; s++) {
-        strip[s * SIZE + local] -= r * (strip[column + start + s] / root);
+        strip[s * SIZE + i] -= r * (strip[column + start + s] / root);
       }
-    } else if local < params.size {
-      h[h_at(local, j)] = 0;
+      if i == j {
+        diagonal[params.first + j] = root;
+      }
     }
-    if local == j {
-      diagonal[params.first + j] = root;
+    for (var i = local; i < params.size; i += LANES) {
+      if i > j {
+        h[h_at(i, j)] = 0;
+      }
     }
   }
   return failure;
@@ -115,22 +130,21 @@ fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
 // R·U = I for the rows start … end−1, the ones after them being done.
 fn invert_strip(local: u32, start: u32, end: u32) {
   sum_behind(local, start, end, false);
-  if local >= params.size {
-    return;
-  }
-  for (var i = end; i > start; ) {
-    i--;
-    var sum = strip[(i - start) * SIZE + local] + select(0.0, 1.0, i == local);
-    for (var k = i + 1; k < end; k++) {
-      sum -= h[h_at(i, k)] * strip[(k - start) * SIZE + local];
+  for (var column = local; column < params.size; column += LANES) {
+    for (var i = end; i > start; ) {
+      i--;
+      var sum = strip[(i - start) * SIZE + column] + select(0.0, 1.0, i == column);
+      for (var k = i + 1; k < end; k++) {
+        sum -= h[h_at(i, k)] * strip[(k - start) * SIZE + column];
+      }
+      let x = select(0.0, sum / h[h_at(i, i)], i <= column);
+      strip[(i - start) * SIZE + column] = x;
+      u[u_at(i, column)] = x;
     }
-    let x = select(0.0, sum / h[h_at(i, i)], i <= local);
-    strip[(i - start) * SIZE + local] = x;
-    u[u_at(i, local)] = x;
   }
 }
 
-@compute @workgroup_size(SIZE)
+@compute @workgroup_size(LANES)
 fn reverse_cholesky(@builtin(local_invocation_index) local: u32) {
   if local == 0 {
     failed = status[0];

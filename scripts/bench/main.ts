@@ -75,6 +75,9 @@ async function drawChart(name: string): Promise<void> {
 const options = parseOptions(Deno.args);
 if (options.project) {
   await project(options.project, options.name);
+} else if (options.gpu) {
+  const { benchGpu } = await import("./gpu/main.ts");
+  await benchGpu(options);
 } else {
   await benchLayers(options);
   if (options.http) await benchLatency(options);

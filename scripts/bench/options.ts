@@ -21,6 +21,8 @@ export interface BenchCommand {
   readonly http: boolean;
   readonly chart: boolean;
   readonly inProcess: boolean;
+  readonly gpu: boolean;
+  readonly save: boolean;
   readonly project?: string;
 }
 
@@ -38,6 +40,12 @@ export function parseOptions(args: readonly string[]): BenchCommand {
     .option("--http", "also time requests of 8 clients at once, into results/latency.json", false)
     .option("--chart", "also draw the ratios of results/NAME.json into results/NAME.svg", false)
     .option("--no-in-process", "measure through requests alone: no GEMM rate, no steps of the solve")
+    .option("--gpu", "instead time the shaders of the WebGPU adapter, into results/gemm_webgpu.json", false)
+    .option(
+      "--save",
+      "with --gpu: keep the fastest variants for this adapter in src/webgpu/tunings.json",
+      false,
+    )
     .addOption(
       new Option("--project <model>", "time nothing: project results/NAME.json to a whole model").choices(
         Object.keys(MODELS),

@@ -1,6 +1,8 @@
 /** What the benches leave behind: `scripts/bench/results/NAME.json`, from which every published figure is rendered. */
 
 import type { LayerResult } from "./bench_layer.ts";
+import type { MatmulRate } from "./gpu/gemm_race.ts";
+import type { KernelRate } from "./gpu/kernel_rates.ts";
 import type { LatencyResult } from "./latency.ts";
 import type { Machine } from "./machine.ts";
 import type { GemmRate } from "./peak.ts";
@@ -24,6 +26,13 @@ export interface LayersFile extends Measured {
 /** Requests of concurrent clients. */
 export interface LatencyFile extends Measured {
   readonly latency: LatencyResult;
+}
+
+/** The shaders of a WebGPU adapter: `gemm` beside the public designs, and every heavy kernel. */
+export interface GemmFile extends Measured {
+  readonly order: number;
+  readonly matmuls: readonly MatmulRate[];
+  readonly kernels: readonly KernelRate[];
 }
 
 const FOLDER = new URL("./results/", import.meta.url);

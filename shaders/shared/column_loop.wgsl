@@ -17,7 +17,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> work: array<f32>;
-@group(0) @binding(1) var<storage, read> u: array<f32>;
+@group(0) @binding(1) var<storage, read> u: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> w: array<f32>;
 @group(0) @binding(3) var<storage, read_write> q: array<f32>;
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
@@ -27,6 +27,10 @@ const ROWS: u32 = 8;
 // Invocations a row. Many hide the latency of a GPU; one does no work twice, which is what a software adapter needs.
 override LANES: u32 = 16;
 const PANEL: u32 = 4;
+// Columns a panel's errors are spread over at once; those further on gather theirs when it is their turn (`bring_up`). All of them
+// on a GPU, whose lanes share that work. Few on a software adapter, where storing a weight costs far more than an update of it.
+// One smaller than MAX_SIZE needs LANES = 1: a row's errors take the place of its weights, which other lanes would still read.
+override UNIT: u32 = MAX_SIZE;
 const MAX_SIZE: u32 = 256;
 // Two rows are 16 banks apart, so that 32 invocations touch 32 banks.
 const STRIDE: u32 = MAX_SIZE + 16;
@@ -71,8 +75,50 @@ fn is_pruned(at: Place, j: u32) -> bool {
   return ((atomicLoad(&pruned[at.local_row * WORDS + j / 32]) >> (j % 32)) & 1) == 1;
 }
 
-// Columns start … start+width−1, width ≤ PANEL. Returns Σ err² and this invocation's share of Σ Δ².
-fn sweep_panel(p: Params, at: Place, start: u32, width: u32) -> vec2f {
+fn u_at(at: u32) -> f32 {
+  return u[at / 4][at % 4];
+}
+
+// Spreads the errors of all columns before `start` over columns start … end−1, the unit about to be swept.
+fn bring_up(p: Params, at: Place, start: u32, end: u32) {
+  if start == 0 || !at.live {
+    return;
+  }
+  let row = at.local_row * STRIDE;
+  if (p.u_offset | p.ldu | start) % 4 > 0 {
+    for (var c = start; c < end; c++) {
+      for (var s = 0u; s < start; s++) {
+        weights[row + c] -= weights[row + s] * u_at(p.u_offset + s * p.ldu + c);
+      }
+    }
+    return;
+  }
+  for (var c = start; c < end; c += 16) {
+    // Past `end` the sums are of whatever is there, and are dropped.
+    var sums0 = vec4f();
+    var sums1 = vec4f();
+    var sums2 = vec4f();
+    var sums3 = vec4f();
+    for (var s = 0u; s < start; s++) {
+      let error = weights[row + s];
+      let quad = (p.u_offset + s * p.ldu + c) / 4;
+      sums0 += error * u[quad];
+      sums1 += error * u[quad + 1];
+      sums2 += error * u[quad + 2];
+      sums3 += error * u[quad + 3];
+    }
+    let width = end - c;
+    for (var t = 0u; t < 4; t++) {
+      if t < width { weights[row + c + t] -= sums0[t]; }
+      if t + 4 < width { weights[row + c + t + 4] -= sums1[t]; }
+      if t + 8 < width { weights[row + c + t + 8] -= sums2[t]; }
+      if t + 12 < width { weights[row + c + t + 12] -= sums3[t]; }
+    }
+  }
+}
+
+// Columns start … start+width−1, width ≤ PANEL, of a unit that ends at `end`. Returns Σ err² and this invocation's share of Σ Δ².
+fn sweep_panel(p: Params, at: Place, start: u32, width: u32, end: u32) -> vec2f {
   var totals = vec2f();
   if !at.live {
     return totals;
@@ -90,12 +136,12 @@ fn sweep_panel(p: Params, at: Place, start: u32, width: u32) -> vec2f {
       let u_row = p.u_offset + j * p.ldu + start;
       let drop = is_pruned(at, j);
       let kept = select(panel[s], 0, drop);
-      let error = select(0, panel[s] / u[u_row + s], drop);
+      let error = select(0, panel[s] / u_at(u_row + s), drop);
       errors[s] = error;
       totals.x += error * error;
       for (var t = s + 1; t < PANEL; t++) {
         if t < width {
-          panel[t] -= error * u[u_row + t];
+          panel[t] -= error * u_at(u_row + t);
         }
       }
       if at.lane == s % LANES {
@@ -105,13 +151,16 @@ fn sweep_panel(p: Params, at: Place, start: u32, width: u32) -> vec2f {
         w[element] = delta;
         totals.y += delta * delta;
       }
+      if UNIT < MAX_SIZE {
+        weights[row + j] = error; // for `bring_up`
+      }
     }
   }
-  for (var c = start + width + at.lane; c < p.size; c += LANES) {
+  for (var c = start + width + at.lane; c < end; c += LANES) {
     var updated = weights[row + c];
     for (var s = 0u; s < PANEL; s++) {
       // Past the panel's width the error is 0, and the row of U read is clamped to one that exists.
-      updated -= errors[s] * u[p.u_offset + (start + min(s, width - 1)) * p.ldu + c];
+      updated -= errors[s] * u_at(p.u_offset + (start + min(s, width - 1)) * p.ldu + c);
     }
     weights[row + c] = updated;
   }

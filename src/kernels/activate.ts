@@ -1,4 +1,4 @@
-/** Element-wise pieces of a block: bias, activation, residual sum. */
+/** Element-wise pieces of a block: bias, activation, gate, residual sum. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -21,4 +21,27 @@ export const addInto = defineKernel({
   bindings: { x: "read", y: "read_write" },
   params: { count: "u32" },
   shader: { code: shared + code, entryPoint: "add_into", grid: (p) => linearGrid(p.count, 256) },
+});
+
+/**
+ * y[r·cols + c] ← activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be columns of
+ * one buffer.
+ */
+export const gatedMultiply = defineKernel({
+  name: "gated_multiply",
+  bindings: { gate: "read", up: "read", y: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    gate_offset: "u32",
+    ld_gate: "u32",
+    up_offset: "u32",
+    ld_up: "u32",
+    activation: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "gated_multiply",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
 });

@@ -4,7 +4,7 @@ import { defineKernel } from "./kernel.ts";
 import code from "../../shaders/attention.wgsl" with { type: "text" };
 
 /**
- * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q is at columns q_offset + h·head_dim of a row with
+ * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q is at columns q_offset + h·head_stride of a row with
  * leading dimension `ldq`; key/value head h' = ⌊h·kv_heads/heads⌋ likewise in k and v. out[.., h·head_dim + d] ←
  * Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s over s ≤ t, and s > t − window where window > 0. `slopes` (heads) are the ALiBi
  * slopes, zeros where there are none. Head dimensions to 256; softmax in f32 with the maximum subtracted.
@@ -18,6 +18,7 @@ export const attention = defineKernel({
     heads: "u32",
     kv_heads: "u32",
     head_dim: "u32",
+    head_stride: "u32",
     q_offset: "u32",
     ldq: "u32",
     k_offset: "u32",

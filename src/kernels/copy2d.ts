@@ -1,20 +1,36 @@
-/** Copies a (rows, cols) block of 32-bit elements between buffers with different leading dimensions. */
+/** Copies a (rows, cols) block of 32-bit elements between buffers with different leading dimensions, as it is or transposed. */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
+import { type Access, defineKernel, linearGrid, type Scalar } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/copy2d.wgsl" with { type: "text" };
+
+const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, Access>;
+
+const params = {
+  rows: "u32",
+  cols: "u32",
+  source_offset: "u32",
+  source_ld: "u32",
+  target_offset: "u32",
+  target_ld: "u32",
+} as const satisfies Record<string, Scalar>;
 
 /** target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
 export const copy2d = defineKernel({
   name: "copy2d",
-  bindings: { source: "read", target: "read_write" },
-  params: {
-    rows: "u32",
-    cols: "u32",
-    source_offset: "u32",
-    source_ld: "u32",
-    target_offset: "u32",
-    target_ld: "u32",
-  },
+  bindings,
+  params,
   shader: { code: shared + code, entryPoint: "copy2d", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+});
+
+/** target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c], bit for bit. */
+export const copyTransposed = defineKernel({
+  name: "copy_transposed",
+  bindings,
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "copy_transposed",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
 });

@@ -3,14 +3,15 @@
  * operand is transposed; `upper` lets a symmetric product do half the work.
  */
 
-import { defineKernel, type Kernel, type Scalar } from "./kernel.ts";
+import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
 import code from "../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
 
 /**
  * C is (m, n), op(A) (m, k), op(B) (k, n). Offsets are in elements; `ld*` is the distance between the rows of
  * the operand as stored. With β = 0, C is not read. With `upper` = 1 only elements i ≤ j of C need be computed
- * (counted from `c_offset`); the others may or may not be. C must not overlap A or B.
+ * (counted from `c_offset`); the others may or may not be. C must not overlap A or B. An implementation may leave zeros of A or B
+ * out, so that 0·NaN and 0·∞ may count as 0.
  */
 const params = {
   m: "u32",
@@ -29,17 +30,31 @@ const params = {
 
 type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 
-/** The block of C a workgroup computes: in `gemm.wgsl` its edge, in `gemm_software.wgsl` its rows and columns. */
-const TILE = 128;
+/** The block of C a workgroup of `gemm_software.wgsl` computes. */
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
+
+/** `gemm.wgsl` with tiles of (rows, cols), each 64 or 128: large ones read memory less often, small ones fill a GPU with small products. */
+function tiled(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
+  return {
+    code,
+    entryPoint,
+    constants: { ROWS: rows, COLS: cols, INVOCATIONS: rows * cols / 64 },
+    grid: (p) => [Math.ceil(p.n / cols), Math.ceil(p.m / rows), 1],
+  };
+}
 
 function declareGemm(name: string): GemmKernel {
   return defineKernel({
     name,
     bindings: { a: "read", b: "read", c: "read_write" },
     params,
-    shader: { code, entryPoint: name, grid: (p) => [Math.ceil(p.n / TILE), Math.ceil(p.m / TILE), 1] },
+    shader: tiled(name, 128, 128),
+    variants: {
+      "64x64": tiled(name, 64, 64),
+      "64x128": tiled(name, 64, 128),
+      "128x64": tiled(name, 128, 64),
+    },
     softwareShader: {
       code: softwareCode,
       entryPoint: name,

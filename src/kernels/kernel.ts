@@ -37,6 +37,8 @@ export interface Kernel<B extends string = string, P extends string = string> {
   readonly shader: ShaderVariant<P>;
   /** For software adapters, where another tiling is faster. Absent: `shader` serves both. */
   readonly softwareShader?: ShaderVariant<P>;
+  /** Other ways to compute the same, by name. Which is fastest on an adapter is measured, not known (`webgpu/tuning.ts`). */
+  readonly variants?: Readonly<Record<string, ShaderVariant<P>>>;
 }
 
 /** Checks and types a declaration. */

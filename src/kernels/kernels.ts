@@ -1,17 +1,18 @@
 /** Every kernel there is, for backends that compile ahead and for tests that go through all of them. */
 
-import { addInto, biasActivate } from "./activate.ts";
+import { addInto, biasActivate, gatedMultiply } from "./activate.ts";
 import { attention } from "./attention.ts";
 import { checkFinite, checkSymmetry } from "./check.ts";
 import { fromFloat32, toFloat32 } from "./convert.ts";
-import { copy2d } from "./copy2d.ts";
+import { copy2d, copyTransposed } from "./copy2d.ts";
 import { crossEntropy } from "./cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
-import { layerNorm } from "./normalize.ts";
+import { layerNorm, rmsNorm } from "./normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
+import { rotary } from "./rotary.ts";
 import { rowDot } from "./row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./select.ts";
 import { unpackUpper } from "./unpack_upper.ts";
@@ -24,6 +25,7 @@ export const KERNELS: readonly Kernel[] = [
   gemmTN,
   reverseCholesky,
   copy2d,
+  copyTransposed,
   getDiagonal,
   setDiagonal,
   mirrorUpper,
@@ -42,8 +44,11 @@ export const KERNELS: readonly Kernel[] = [
   checkFinite,
   checkSymmetry,
   layerNorm,
+  rmsNorm,
   biasActivate,
   addInto,
+  gatedMultiply,
+  rotary,
   attention,
   crossEntropy,
 ];

@@ -1,6 +1,6 @@
 /** Row normalisation of activations. */
 
-import { defineKernel } from "./kernel.ts";
+import { defineKernel, type Grid, MAX_GRID_EXTENT } from "./kernel.ts";
 import code from "../../shaders/normalize.wgsl" with { type: "text" };
 
 /** y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias over each contiguous row of `cols`; biased variance, as torch.nn.LayerNorm. */
@@ -8,9 +8,18 @@ export const layerNorm = defineKernel({
   name: "layer_norm",
   bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
-  shader: {
-    code,
-    entryPoint: "layer_norm",
-    grid: (p) => [Math.min(p.rows, 65535), Math.ceil(p.rows / 65535), 1],
-  },
+  shader: { code, entryPoint: "layer_norm", grid: rowGrid },
 });
+
+/** y[r] ← x[r]/√(mean of squares + eps)·weight over each contiguous row of `cols` (Zhang & Sennrich, arXiv 1910.07467). */
+export const rmsNorm = defineKernel({
+  name: "rms_norm",
+  bindings: { x: "read", weight: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", eps: "f32" },
+  shader: { code, entryPoint: "rms_norm", grid: rowGrid },
+});
+
+/** A workgroup a row. */
+function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
+  return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
+}

@@ -48,14 +48,14 @@ const params = {
   words: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** `lanes` invocations a row: one on a software adapter, where invocations that share work only repeat it. */
-function shader<P extends string>(entryPoint: string, lanes: number): ShaderVariant<P | "rows"> {
-  return {
-    code: columnLoop + code,
-    entryPoint,
-    constants: { LANES: lanes },
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-  };
+/** On a software adapter invocations that share work only repeat it, and a weight stored costs more than its updates. */
+const SOFTWARE = { LANES: 1, UNIT: 16 };
+
+function shader<P extends string>(
+  entryPoint: string,
+  constants?: ShaderVariant["constants"],
+): ShaderVariant<P | "rows"> {
+  return { code: columnLoop + code, entryPoint, constants, grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1] };
 }
 
 /**
@@ -66,11 +66,8 @@ export const pruneBlock = defineKernel({
   name: "prune_block",
   bindings: { ...bindings, keys: "read", selection: "read_write" },
   params,
-  shader: {
-    code: columnLoop + code,
-    entryPoint: "prune_block",
-    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
-  },
+  shader: shader("prune_block"),
+  softwareShader: shader("prune_block", SOFTWARE),
 });
 
 /**
@@ -82,6 +79,6 @@ export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: shader("prune_block_n_m", 16),
-  softwareShader: shader("prune_block_n_m", 1),
+  shader: shader("prune_block_n_m"),
+  softwareShader: shader("prune_block_n_m", SOFTWARE),
 });

@@ -20,4 +20,5 @@ export const reverseCholesky = defineKernel({
   bindings: { h: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
   params: { size: "u32", offset: "u32", ld: "u32", u_offset: "u32", ldu: "u32", first: "u32" },
   shader: { code, entryPoint: "reverse_cholesky", grid: () => [1, 1, 1] },
+  softwareShader: { code, entryPoint: "reverse_cholesky", constants: { LANES: 8 }, grid: () => [1, 1, 1] },
 });

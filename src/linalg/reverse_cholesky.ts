@@ -7,7 +7,8 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { gemmNT } from "../kernels/gemm.ts";
+import { copyTransposed } from "../kernels/copy2d.ts";
+import { gemmNN, gemmNT } from "../kernels/gemm.ts";
 import { reverseCholesky } from "../kernels/reverse_cholesky.ts";
 import { panelWidth } from "./blocking.ts";
 import { copyBlock } from "./copy_block.ts";
@@ -33,8 +34,11 @@ export function reverseCholeskyTiled(
 ): void {
   const width = panelWidth(h.rows, blocksize, h.edge, backend.maxBufferBytes);
   const buffer = backend.createBuffer("panel of the factorisation", 4 * h.rows * width);
+  const transposed = backend.adapter.software
+    ? backend.createBuffer("transposed rows of a panel", 4 * Math.min(h.edge, h.cols) * width)
+    : undefined;
   for (const panel of [...panels(h.cols, h.edge, width)].reverse()) {
-    const s: WorkingPanel = { buffer, ld: width, columns: panel };
+    const s: WorkingPanel = { buffer, ld: width, columns: panel, transposed };
     gatherPanel(backend, h, s);
     for (const k of [...ranges(panel, blocksize)].reverse()) {
       factorBlock(backend, h, s, k, outputs, blocksize);
@@ -44,6 +48,7 @@ export function reverseCholeskyTiled(
     }
   }
   buffer.destroy();
+  transposed?.destroy();
 }
 
 /** S, (n, ld) f32: row i is row i of H, column 0 is column `columns.start`. */
@@ -51,6 +56,11 @@ interface WorkingPanel {
   readonly buffer: DeviceBuffer;
   readonly ld: number;
   readonly columns: Range;
+  /**
+   * (edge, ld) f32 on adapters emulated on the CPU, where a product reads a transposed right operand at half the rate: each lane
+   * loads from a row of its own, and rows a power of two apart share cache sets.
+   */
+  readonly transposed: DeviceBuffer | undefined;
 }
 
 function panelBlock(s: WorkingPanel, row: number, col: number): Block {
@@ -66,49 +76,50 @@ function gatherPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
   const column = tileColumn(h, s.columns);
   for (let i = 0; i <= column; i++) {
-    const tile = h.tile(i, column);
-    const rows = { start: tile.row0, end: Math.min(tile.row0 + tile.rows, end) };
-    copyBlock(
-      backend,
-      blockOf(tile, rows.start, start),
-      panelBlock(s, rows.start, start),
-      rows.end - rows.start,
-      end - start,
-    );
-    for (let j = column; j < h.tileCols; j++) {
-      const right = h.tile(i, j), ours = h.tile(column, j);
-      const q = Math.max(end, right.col0);
-      const product = { n: end - start, k: right.col0 + right.cols - q, alpha: -1, beta: 1 };
-      if (product.k <= 0) continue;
+    const tile = h.tile(i, column), last = Math.min(tile.row0 + tile.rows, end);
+    const from = blockOf(tile, tile.row0, start), to = panelBlock(s, tile.row0, start);
+    copyBlock(backend, from, to, last - tile.row0, end - start);
+  }
+  for (let j = column; j < h.tileCols; j++) {
+    const ours = h.tile(column, j);
+    const q = { start: Math.max(end, ours.col0), end: ours.col0 + ours.cols };
+    if (q.start >= q.end) continue;
+    const { kernel, block } = rightOperand(backend, ours, s, q);
+    const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
+    for (let i = 0; i <= column; i++) {
+      const tile = h.tile(i, j), at = tile.row0, last = tile.row0 + tile.rows;
       // Rows above the panel's own, then those: of S(p, p) only the upper triangle is needed.
-      const above = Math.min(rows.end, start) - rows.start;
-      gemm(
-        backend,
-        gemmNT,
-        blockOf(right, rows.start, q),
-        blockOf(ours, start, q),
-        panelBlock(s, rows.start, start),
-        {
-          ...product,
-          m: above,
-        },
-      );
-      if (i === column) {
-        gemm(
-          backend,
-          gemmNT,
-          blockOf(right, start, q),
-          blockOf(ours, start, q),
-          panelBlock(s, start, start),
-          {
-            ...product,
-            m: end - start,
-            upper: true,
-          },
-        );
-      }
+      const m = Math.min(last, start) - at;
+      gemm(backend, kernel, blockOf(tile, at, q.start), block, panelBlock(s, at, start), { ...product, m });
+      if (i < column) continue;
+      const own = blockOf(tile, start, q.start), square = { ...product, m: end - start, upper: true };
+      gemm(backend, kernel, own, block, panelBlock(s, start, start), square);
     }
   }
+}
+
+/**
+ * R(p, q)ᵀ as the right operand of a product: where it lies, or transposed into `s.transposed` once for the products of all
+ * tile rows.
+ */
+function rightOperand(
+  backend: Backend,
+  tile: Tile,
+  { columns: { start, end }, transposed }: WorkingPanel,
+  q: Range,
+): { kernel: typeof gemmNN; block: Block } {
+  const block = blockOf(tile, start, q.start);
+  if (!transposed) return { kernel: gemmNT, block };
+  const rows = end - start, cols = q.end - q.start;
+  backend.dispatch(copyTransposed, { source: block.buffer, target: transposed }, {
+    rows,
+    cols,
+    source_offset: block.offset,
+    source_ld: block.ld,
+    target_offset: 0,
+    target_ld: rows,
+  });
+  return { kernel: gemmNN, block: { buffer: transposed, offset: 0, ld: rows } };
 }
 
 /** S(k, k) = R(k, k)·R(k, k)ᵀ and U_kk = R(k, k)⁻¹. */

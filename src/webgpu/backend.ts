@@ -6,19 +6,28 @@
  * done. A server runs this backend in a worker.
  */
 
-import type { Adapter, Backend, BackendCounters, DeviceBuffer } from "../backend/backend.ts";
+import {
+  type Adapter,
+  type Backend,
+  type BackendCounters,
+  type DeviceBuffer,
+  OutOfRoomError,
+} from "../backend/backend.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_groups.ts";
 import { asWebGpuBuffer, checkRange, WebGpuBuffer } from "./buffers.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./faults.ts";
 import { ParamsEncoder, refuseUnknown } from "./params.ts";
-import { PipelineCache, type Tiling } from "./pipelines.ts";
+import { timePass } from "./pass_timer.ts";
+import { PipelineCache } from "./pipelines.ts";
 import { CommandQueue } from "./queue.ts";
 import { ReadBack } from "./read_back.ts";
+import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
+import { dispatchNothing } from "./warm_up.ts";
 
 export { hasHardwareAdapter, NoAdapterError } from "./device.ts";
-export type { Tiling } from "./pipelines.ts";
+export type { Tiling, Tuning } from "./tuning.ts";
 
 /** What {@link createWebGpuBackend} runs on. */
 export interface WebGpuOptions {
@@ -28,19 +37,25 @@ export interface WebGpuOptions {
   readonly forceSoftware?: boolean;
   /** Which of a kernel's two shaders; by default the one meant for the adapter. For tests and benches. */
   readonly tiling?: Tiling;
+  /** The variants to use on an adapter in place of those meant for its kind; `tuningFor` gives what was measured. */
+  readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
+  /** Kernels to compile before the backend is handed out, so that the first work it is given pays for none. */
+  readonly warm?: readonly Kernel[];
   /** Bytes read back at a time, a multiple of 4; 64 MiB by default. For tests. */
   readonly readChunkBytes?: number;
 }
 
 /**
  * Opens a device.
- * @throws {NoAdapterError}
+ * @throws {NoAdapterError} there is none; {Error} a kernel of `warm` does not compile
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
   const { device, adapter } = await openDevice(
     options.adapter ?? await requestAdapter(options.forceSoftware),
   );
-  return new WebGpuBackend(device, adapter, options);
+  const backend = new WebGpuBackend(device, adapter, options);
+  if (options.warm) await backend.warm(options.warm);
+  return backend;
 }
 
 /** A {@link Backend} over one WebGPU device. Made by {@link createWebGpuBackend}. */
@@ -74,7 +89,7 @@ export class WebGpuBackend implements Backend {
     this.#maxGrid = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
-    this.#pipelines = new PipelineCache(device, this.#faults, tiling);
+    this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
     this.#queue = new CommandQueue(device);
     this.#bindGroups = new BindGroupCache(device, this.#queue.params);
     this.#readBack = new ReadBack(device, this.#queue, this.#faults, options.readChunkBytes);
@@ -86,7 +101,7 @@ export class WebGpuBackend implements Backend {
       throw new RangeError(`buffer ${label}: byte length must be a whole number, got ${byteLength}`);
     }
     if (byteLength > this.maxBufferBytes) {
-      throw new RangeError(
+      throw new OutOfRoomError(
         `buffer ${label}: ${byteLength} bytes are over the ${this.maxBufferBytes} a buffer can have on ` +
           this.adapter.name,
       );
@@ -97,7 +112,7 @@ export class WebGpuBackend implements Backend {
     const live = this.counters.bytesLive += size;
     this.counters.bytesPeak = Math.max(this.counters.bytesPeak, live);
     this.#faults.closeScope(this.device, () =>
-      new RangeError(
+      new OutOfRoomError(
         `buffer ${label}: no room for ${size} bytes on ${this.adapter.name}, with ${live - size} in use ` +
           `(a buffer can have ${this.maxBufferBytes})`,
       ));
@@ -192,17 +207,27 @@ export class WebGpuBackend implements Backend {
 
   async finish(): Promise<void> {
     this.#faults.assertAlive();
-    this.#queue.submit();
-    await this.#faults.settle(this.device.queue.onSubmittedWorkDone());
+    await this.#readBack.wait();
   }
 
   /**
-   * Compiles kernels before they are needed.
+   * Compiles kernels before they are needed, and readies what the first wait for the device needs.
    * @throws {Error} the first that does not compile: its name and the compiler's message with the source line
    */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     this.#faults.assertAlive();
     await this.#pipelines.warm(kernels);
+    dispatchNothing(this.device, kernels.map((kernel) => this.#pipelines.get(kernel)), this.#queue.params);
+    await this.finish();
+  }
+
+  /**
+   * Runs what `work` dispatches, at most a batch, in one pass and tells how long the device took for it, in seconds.
+   * @throws {TypeError} the device has no timestamps
+   */
+  async timePass(work: () => void): Promise<number> {
+    this.#faults.assertAlive();
+    return await this.#faults.settle(timePass(this.device, this.#queue, work));
   }
 
   async dispose(): Promise<void> {

@@ -5,17 +5,16 @@
 
 import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import type { DeviceFaults } from "./faults.ts";
+import { chooseShader, type Tiling, type Tuning } from "./tuning.ts";
 
 /** Bytes of the uniform block each dispatch sees: room for 64 parameters, and WebGPU's alignment of dynamic offsets. */
 export const PARAMS_BYTES = 256;
-
-/** Which of a kernel's two shaders to use. */
-export type Tiling = "discrete" | "software";
 
 /** The layout of one sequence of accesses, shared by every kernel that has it. */
 export interface BindingLayout {
   /** The accesses, spelled: `read read_write`. */
   readonly key: string;
+  readonly accesses: readonly Access[];
   readonly group: GPUBindGroupLayout;
   readonly pipeline: GPUPipelineLayout;
 }
@@ -36,14 +35,18 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #faults: DeviceFaults;
   readonly #tiling: Tiling;
+  readonly #tuning: Tuning | undefined;
   readonly #compiled = new Map<Kernel, CompiledKernel>();
+  /** What {@link warm} began. */
+  readonly #ahead = new Map<Kernel, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
 
-  constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling) {
+  constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling, tuning?: Tuning) {
     this.#device = device;
     this.#faults = faults;
     this.#tiling = tiling;
+    this.#tuning = tuning;
   }
 
   /**
@@ -61,27 +64,21 @@ export class PipelineCache {
     return compiled;
   }
 
-  /** Compiles ahead. @throws {Error} as {@link get}, for the first that does not compile */
+  /** Compiles ahead, side by side where the implementation can. @throws {Error} as {@link get}, for the first that does not compile */
   async warm(kernels: readonly Kernel[]): Promise<void> {
-    for (const kernel of kernels) {
-      await this.#faults.settle(this.get(kernel).verdict);
-    }
+    await Promise.all(kernels.map((kernel) => {
+      let ahead = this.#ahead.get(kernel);
+      if (!ahead) this.#ahead.set(kernel, ahead = this.#compileAhead(kernel));
+      return ahead;
+    }));
+    for (const kernel of kernels) await this.#faults.settle(this.get(kernel).verdict);
   }
 
   #compile(kernel: Kernel): CompiledKernel {
-    const shader = this.#tiling === "software" ? kernel.softwareShader ?? kernel.shader : kernel.shader;
-    const layout = this.#layout(Object.values(kernel.bindings));
     this.#device.pushErrorScope("validation");
-    const module = this.#module(kernel, shader);
-    const pipeline = this.#device.createComputePipeline({
-      label: kernel.name,
-      layout: layout.pipeline,
-      compute: { module, entryPoint: shader.entryPoint, constants: shader.constants },
-    });
-    const scope = this.#faults.closeScope(
-      this.#device,
-      (error) => new Error(`kernel ${kernel.name} does not compile: ${error.message.trim()}`),
-    );
+    const { shader, layout, descriptor } = this.#describe(kernel);
+    const pipeline = this.#device.createComputePipeline(descriptor);
+    const scope = this.#faults.closeScope(this.#device, (error) => refusal(kernel, error));
     const compiled: CompiledKernel = {
       shader,
       layout,
@@ -91,6 +88,34 @@ export class PipelineCache {
       }, () => {}), // a rejected scope means a lost device, which `settle` reports
     };
     return compiled;
+  }
+
+  /** A kernel that does not compile is left to {@link get}, which says why. */
+  async #compileAhead(kernel: Kernel): Promise<void> {
+    if (this.#compiled.has(kernel)) return;
+    this.#device.pushErrorScope("validation");
+    const { shader, layout, descriptor } = this.#describe(kernel);
+    const module = this.#device.popErrorScope().catch(() => null);
+    const pipeline = this.#device.createComputePipelineAsync(descriptor).catch(() => undefined);
+    if (await module || !await pipeline) this.#modules.delete(shader.code);
+    else if (!this.#compiled.has(kernel)) {
+      this.#compiled.set(kernel, { shader, layout, pipeline: (await pipeline)!, verdict: Promise.resolve() });
+    }
+  }
+
+  #describe(kernel: Kernel) {
+    const shader = chooseShader(kernel, this.#tiling, this.#tuning);
+    const layout = this.#layout(Object.values(kernel.bindings));
+    const descriptor: GPUComputePipelineDescriptor = {
+      label: kernel.name,
+      layout: layout.pipeline,
+      compute: {
+        module: this.#module(kernel, shader),
+        entryPoint: shader.entryPoint,
+        constants: shader.constants,
+      },
+    };
+    return { shader, layout, descriptor };
   }
 
   #refuse(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {
@@ -124,9 +149,13 @@ export class PipelineCache {
       });
       const group = this.#device.createBindGroupLayout({ label: key, entries });
       const pipeline = this.#device.createPipelineLayout({ label: key, bindGroupLayouts: [group] });
-      layout = { key, group, pipeline };
+      layout = { key, accesses, group, pipeline };
       this.#layouts.set(key, layout);
     }
     return layout;
   }
+}
+
+function refusal(kernel: Kernel, { message }: GPUError): Error {
+  return new Error(`kernel ${kernel.name} does not compile: ${message.trim()}`);
 }

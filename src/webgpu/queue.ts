@@ -8,7 +8,7 @@ import type { WebGpuBuffer } from "./buffers.ts";
 import { PARAMS_BYTES } from "./pipelines.ts";
 
 /** Dispatches a batch: the device starts while later ones are encoded, and the cost of a submission is spread. */
-const DISPATCHES_PER_BATCH = 64;
+export const DISPATCHES_PER_BATCH = 64;
 
 /** Written bytes wait in staging memory for a submission: no more than this many at a time. */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
@@ -26,6 +26,8 @@ export class CommandQueue {
   readonly #device: GPUDevice;
   /** A slot of parameters a dispatch of the open batch; written at submission, which is ordered after earlier batches' reads. */
   readonly params: GPUBuffer;
+  /** Where passes that begin from now on note when they begin and end. For benches. */
+  timestamps: GPUComputePassTimestampWrites | undefined;
   readonly #slots = new Uint8Array(DISPATCHES_PER_BATCH * PARAMS_BYTES);
   readonly #retired: GPUBuffer[] = [];
   #encoder: GPUCommandEncoder | undefined;
@@ -41,7 +43,7 @@ export class CommandQueue {
     this.params = device.createBuffer({
       label: "params",
       size: this.#slots.byteLength,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
     });
   }
 
@@ -49,7 +51,7 @@ export class CommandQueue {
   dispatch({ pipeline, bindGroup, buffers, grid }: Dispatch, params: Uint8Array): void {
     const offset = this.#dispatches++ * PARAMS_BYTES;
     this.#slots.set(params, offset);
-    this.#pass ??= this.#open().beginComputePass();
+    this.#pass ??= this.#open().beginComputePass({ timestampWrites: this.timestamps });
     if (this.#pipeline !== pipeline) this.#pass.setPipeline(pipeline);
     this.#pipeline = pipeline;
     this.#pass.setBindGroup(0, bindGroup, [offset]);
@@ -89,8 +91,8 @@ export class CommandQueue {
   }
 
   /** Queues a copy into a mappable buffer, which the caller maps after {@link submit}. */
-  copyOut(source: WebGpuBuffer, sourceOffset: number, staging: GPUBuffer, byteLength: number): void {
-    this.#openOutsidePass().copyBufferToBuffer(source.gpu, sourceOffset, staging, 0, byteLength);
+  copyOut(source: GPUBuffer, sourceOffset: number, staging: GPUBuffer, byteLength: number): void {
+    this.#openOutsidePass().copyBufferToBuffer(source, sourceOffset, staging, 0, byteLength);
   }
 
   /** Queues zeroing a buffer. */

@@ -1,9 +1,9 @@
-/** bias_activate for each activation, over ordinary and extreme arguments; add_into. */
+/** bias_activate for each activation, over ordinary and extreme arguments; gated_multiply; add_into. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { ACTIVATION_CODE, addInto, biasActivate } from "../../src/kernels/activate.ts";
+import { ACTIVATION_CODE, addInto, biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
 import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -85,6 +85,49 @@ eachBackend("bias_activate", (backend) => {
       assertEachClose(await activate(backend(), values, values.length, activation), values, reference);
     });
   }
+});
+
+eachBackend("gated_multiply", (backend) => {
+  for (const activation of ["silu", "gelu_tanh", "relu"] as const) {
+    for (const [rows, cols] of SIZES) {
+      it(`${activation} over the columns ${rows}×${cols} of wider rows`, async () => {
+        const ldGate = cols + 3, ldUp = cols + 5;
+        const gates = normals(rows * ldGate, 1).map((x) => 3 * x), ups = normals(rows * ldUp + 2, 2);
+        const gate = upload(backend(), gates), up = upload(backend(), ups);
+        const y = backend().createBuffer("y", rows * cols * 4);
+        backend().dispatch(gatedMultiply, { gate, up, y }, {
+          rows,
+          cols,
+          gate_offset: 1,
+          ld_gate: ldGate,
+          up_offset: 4,
+          ld_up: ldUp,
+          activation: ACTIVATION_CODE[activation],
+        });
+        const expected = Float64Array.from({ length: rows * cols }, (_, i) => {
+          const r = Math.floor(i / cols), c = i % cols;
+          return REFERENCE_ACTIVATIONS[activation](gates[1 + r * ldGate + c]) * ups[4 + r * ldUp + c];
+        });
+        assertClose(await downloadF32(backend(), y), expected, 1e-6);
+        for (const buffer of [gate, up, y]) buffer.destroy();
+      });
+    }
+  }
+
+  it("takes both from one buffer", async () => {
+    const rows = 9, cols = 21, values = normals(rows * 2 * cols, 3);
+    const fused = upload(backend(), values), y = backend().createBuffer("y", rows * cols * 4);
+    const params = { rows, cols, gate_offset: 0, ld_gate: 2 * cols, up_offset: cols, ld_up: 2 * cols };
+    const activation = ACTIVATION_CODE.silu;
+    backend().dispatch(gatedMultiply, { gate: fused, up: fused, y }, { ...params, activation });
+    const expected = Float64Array.from({ length: rows * cols }, (_, i) => {
+      const at = Math.floor(i / cols) * 2 * cols + i % cols;
+      return REFERENCE_ACTIVATIONS.silu(values[at]) * values[at + cols];
+    });
+    assertClose(await downloadF32(backend(), y), expected, 1e-6);
+    fused.destroy();
+    y.destroy();
+  });
 });
 
 eachBackend("add_into", (backend) => {

@@ -68,6 +68,7 @@ async function assertAttends(backend: Backend, shape: AttentionShape, given: Ope
     heads,
     kv_heads: kvHeads,
     head_dim: headDim,
+    head_stride: headDim,
     q_offset: 1,
     ldq: 1 + width + PADDING,
     k_offset: 2,
@@ -146,6 +147,7 @@ eachBackend("attention", (backend) => {
       heads,
       kv_heads: heads,
       head_dim: headDim,
+      head_stride: headDim,
       q_offset: 0,
       ldq: 3 * width,
       k_offset: width,
@@ -157,6 +159,39 @@ eachBackend("attention", (backend) => {
       window: 0,
     });
     const expected = referenceAttention(shape, part(0), part(1), part(2), new Float32Array(heads));
+    assertClose(await downloadF32(backend(), out), expected, 2e-6);
+    for (const buffer of [qkv, slopes, out]) buffer.destroy();
+  });
+
+  it("one buffer in which the q, k and v of a head lie side by side", async () => {
+    const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
+    const shape = shapeOf({ tokens, heads, headDim });
+    const fused = normals(tokens * 3 * width, 5);
+    const part = (i: number) =>
+      Float32Array.from({ length: tokens * width }, (_, e) => {
+        const row = Math.floor(e / width), head = Math.floor((e % width) / headDim);
+        return fused[row * 3 * width + (3 * head + i) * headDim + e % headDim];
+      });
+    const qkv = upload(backend(), fused), slopes = upload(backend(), Float32Array.of(0.5, 0.25, 0.125));
+    const out = backend().createBuffer("out", tokens * width * 4);
+    backend().dispatch(attention, { q: qkv, k: qkv, v: qkv, slopes, out }, {
+      batch: 1,
+      tokens,
+      heads,
+      kv_heads: heads,
+      head_dim: headDim,
+      head_stride: 3 * headDim,
+      q_offset: 0,
+      ldq: 3 * width,
+      k_offset: headDim,
+      ldk: 3 * width,
+      v_offset: 2 * headDim,
+      ldv: 3 * width,
+      ldo: width,
+      scale: shape.scale,
+      window: 0,
+    });
+    const expected = referenceAttention(shape, part(0), part(1), part(2), [0.5, 0.25, 0.125]);
     assertClose(await downloadF32(backend(), out), expected, 2e-6);
     for (const buffer of [qkv, slopes, out]) buffer.destroy();
   });

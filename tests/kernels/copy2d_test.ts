@@ -1,8 +1,8 @@
-/** copy2d: blocks of odd sizes at odd offsets, bit for bit, and nothing outside them touched. */
+/** copy2d and copy_transposed: blocks of odd sizes at odd offsets, bit for bit, and nothing outside them touched. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { copy2d } from "../../src/kernels/copy2d.ts";
+import { copy2d, copyTransposed } from "../../src/kernels/copy2d.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { uniform } from "../support/random.ts";
@@ -26,6 +26,25 @@ eachBackend("copy2d", (backend) => {
       for (let r = 0; r < rows; r++) {
         const start = source_offset + r * source_ld;
         expected.set(from.subarray(start, start + cols), target_offset + r * target_ld);
+      }
+      deepStrictEqual(await downloadU32(backend(), target), expected);
+      source.destroy();
+      target.destroy();
+    });
+  }
+
+  for (const [rows, cols] of SIZES) {
+    it(`transposes ${rows}×${cols}`, async () => {
+      const source_ld = cols + 5, target_ld = rows + 2, source_offset = 11, target_offset = 3;
+      const from = randomWords(source_offset + rows * source_ld, 1);
+      const expected = randomWords(target_offset + cols * target_ld + 9, 2);
+      const source = upload(backend(), from), target = upload(backend(), expected);
+      const params = { rows, cols, source_offset, source_ld, target_offset, target_ld };
+      backend().dispatch(copyTransposed, { source, target }, params);
+      for (let r = 0; r < rows; r++) {
+        for (let c = 0; c < cols; c++) {
+          expected[target_offset + c * target_ld + r] = from[source_offset + r * source_ld + c];
+        }
       }
       deepStrictEqual(await downloadU32(backend(), target), expected);
       source.destroy();

@@ -1,9 +1,9 @@
-/** layer_norm over rows of any length, and where a one-pass variance would cancel. */
+/** layer_norm and rms_norm over rows of any length, and where a one-pass variance would cancel. */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { layerNorm } from "../../src/kernels/normalize.ts";
-import { referenceLayerNorm } from "../reference/normalize.ts";
+import { layerNorm, rmsNorm } from "../../src/kernels/normalize.ts";
+import { referenceLayerNorm, referenceRmsNorm } from "../reference/normalize.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
@@ -25,13 +25,20 @@ async function assertNormalizes(
   for (const buffer of [x, weight, bias, y]) buffer.destroy();
 }
 
+const SIZES = [
+  [1, 1],
+  [7, 7],
+  [3, 31],
+  [33, 33],
+  [5, 127],
+  [2, 129],
+  [129, 172],
+  [7, 1000],
+  [2, 12289],
+] as const;
+
 eachBackend("layer_norm", (backend) => {
-  for (
-    const [rows, cols] of [[1, 1], [7, 7], [3, 31], [33, 33], [5, 127], [2, 129], [129, 172], [7, 1000], [
-      2,
-      12289,
-    ]]
-  ) {
+  for (const [rows, cols] of SIZES) {
     it(`normalises ${rows} rows of ${cols}`, async () => {
       await assertNormalizes(backend(), normals(rows * cols, cols), cols, 1e-5);
     });
@@ -47,5 +54,32 @@ eachBackend("layer_norm", (backend) => {
 
   it("is carried by eps where the variance is small", async () => {
     await assertNormalizes(backend(), normals(3 * 33, 6).map((x) => 1e-4 * x), 33, 1e-6);
+  });
+});
+
+eachBackend("rms_norm", (backend) => {
+  async function assertRms(values: Float32Array<ArrayBuffer>, cols: number, eps: number) {
+    const weights = normals(cols, 2);
+    const x = upload(backend(), values), weight = upload(backend(), weights);
+    const y = backend().createBuffer("y", values.byteLength);
+    backend().dispatch(rmsNorm, { x, weight, y }, { rows: values.length / cols, cols, eps });
+    assertClose(
+      await downloadF32(backend(), y),
+      referenceRmsNorm(values, cols, weights, Math.fround(eps)),
+      1e-6,
+    );
+    for (const buffer of [x, weight, y]) buffer.destroy();
+  }
+
+  for (const [rows, cols] of SIZES) {
+    it(`normalises ${rows} rows of ${cols}`, () => assertRms(normals(rows * cols, cols), cols, 1e-5));
+  }
+
+  it("takes more rows than a grid has workgroups along one axis", () =>
+    assertRms(normals(65537 * 2, 4), 2, 1e-6));
+
+  it("is carried by eps where the row is small, or zero", async () => {
+    await assertRms(normals(3 * 33, 6).map((x) => 1e-4 * x), 33, 1e-6);
+    await assertRms(new Float32Array(2 * 33), 33, 1e-6);
   });
 });

@@ -7,7 +7,7 @@ import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
 import { factorResidual, inverseResidual, referenceReverseCholesky } from "../reference/reverse_cholesky.ts";
 import { assertClose } from "../support/assert_close.ts";
-import { eachBackend } from "../support/backends.ts";
+import { eachTiling } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
@@ -76,7 +76,7 @@ function assertAround(tile: Float32Array, n: number): void {
   });
 }
 
-eachBackend("reverse_cholesky", (backend) => {
+eachTiling("reverse_cholesky", (backend) => {
   for (const n of SIZES) {
     it(`factors and inverts a block of ${n}`, async () => {
       const h = positiveDefinite(n);

@@ -16,6 +16,13 @@ describe("parseOptions", () => {
     assert.deepEqual(parseOptions(["--all"]).sizes.slice(4), [[4096, 11008], [8192, 8192]]);
   });
 
+  it("times the GPU's shaders, and keeps what it finds, only when told", () => {
+    const { gpu, save } = parseOptions([]);
+    assert.deepEqual([gpu, save], [false, false]);
+    const told = parseOptions(["--gpu", "--save"]);
+    assert.deepEqual([told.gpu, told.save], [true, true]);
+  });
+
   it("leaves out what is measured in process when told", () => {
     assert.equal(parseOptions(["--no-in-process"]).inProcess, false);
   });

@@ -1,19 +1,25 @@
 /**
- * Both shaders of a kernel on whatever adapter there is: a software adapter shows that the tiling for discrete GPUs computes the same.
- * `tests/kernels/` tests only the tiling that the adapter gets.
+ * Every shader of a kernel on whatever adapter there is: a software adapter shows that those for discrete GPUs compute the same.
+ * `tests/kernels/` tests only the ones that the adapter gets.
  */
 
+import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
+import { shadersOf } from "../../src/webgpu/tuning.ts";
 import { gemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** Around the edges of the 128×128 and 8×128 tiles and of the slices of 8. */
-const SIZES = [[1, 1, 1], [9, 130, 7], [127, 129, 8], [128, 128, 9], [131, 257, 33], [260, 5, 64]] as const;
+/** Around the edges of the tiles of 128 and 64 and of 8×128 and of the slices of 8. */
+const SIZES = [[1, 1, 1], [9, 130, 7], [63, 65, 17], [127, 129, 8], [128, 128, 9], [131, 257, 33], [
+  260,
+  5,
+  64,
+]] as const;
 
 const PRODUCTS = [
   { kernel: gemmNN, transA: false, transB: false },
@@ -21,9 +27,17 @@ const PRODUCTS = [
   { kernel: gemmTN, transA: true, transB: false },
 ];
 
-for (const tiling of ["discrete", "software"] as const) {
-  webgpuSuite(`the ${tiling} tiling`, (backend) => {
-    it("compiles, every kernel", () => backend().warm(KERNELS));
+const VARIANTS = [...shadersOf(gemmNN).keys()];
+
+it("there is a shader for either kind of adapter, and smaller tiles", () => {
+  deepStrictEqual(VARIANTS, ["discrete", "software", "64x64", "64x128", "128x64"]);
+});
+
+for (const variant of VARIANTS) {
+  const forced = variant === "discrete" || variant === "software" ? variant : undefined;
+  const tuning = Object.fromEntries(PRODUCTS.map(({ kernel }) => [kernel.name, variant]));
+  webgpuSuite(`the ${variant} tiling`, (backend) => {
+    if (forced) it("compiles, every kernel", () => backend().warm(KERNELS));
 
     for (const { kernel, transA, transB } of PRODUCTS) {
       it(`${kernel.name}: odd sizes, offsets and leading dimensions`, async () => {
@@ -67,5 +81,5 @@ for (const tiling of ["discrete", "software"] as const) {
         }
       });
     }
-  }, { tiling });
+  }, forced ? { tiling: forced } : { tuning: () => tuning });
 }

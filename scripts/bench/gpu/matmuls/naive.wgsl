@@ -1,0 +1,18 @@
+// The first WGSL product anyone writes: an invocation an element of C, 16×16 a workgroup, every operand element from memory each time.
+
+struct Params { n: u32 }
+
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(16, 16)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  let n = params.n;
+  var sum = 0.0;
+  for (var p = 0u; p < n; p++) {
+    sum += a[id.y * n + p] * b[p * n + id.x];
+  }
+  c[id.y * n + id.x] = sum;
+}

@@ -1,0 +1,82 @@
+/** Tunings: found by the whole of what tells adapters apart, obeyed by the backend, and refused where they name what is not there. */
+
+import { ok, strictEqual, throws } from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { gemmNN } from "../../src/kernels/gemm.ts";
+import { KERNELS } from "../../src/kernels/kernels.ts";
+import { zeroColumns } from "../../src/kernels/zero_columns.ts";
+import {
+  adapterKey,
+  chooseShader,
+  shadersOf,
+  type TunedAdapter,
+  tuningFor,
+} from "../../src/webgpu/tuning.ts";
+import tunings from "../../src/webgpu/tunings.json" with { type: "json" };
+import { upload } from "../support/device.ts";
+import { webgpuSuite } from "./suite.ts";
+
+const ONE = { vendor: "a", architecture: "b", device: "c", description: "d" };
+const KNOWN: readonly TunedAdapter[] = [
+  { adapter: { ...ONE, device: "other" }, date: "", tuning: { gemm_nn: "128x64" } },
+  { adapter: ONE, date: "", tuning: { gemm_nn: "64x64" } },
+];
+
+describe("tunings", () => {
+  it("are found by vendor, architecture, device and description together", () => {
+    strictEqual(tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, KNOWN)?.gemm_nn, "64x64");
+    for (const name of ["vendor", "architecture", "device", "description"] as const) {
+      strictEqual(tuningFor({ ...ONE, [name]: "?" }, KNOWN), undefined, name);
+    }
+  });
+
+  it("choose a shader; what they do not name stays with the adapter's kind", () => {
+    strictEqual(chooseShader(gemmNN, "software"), gemmNN.softwareShader);
+    strictEqual(chooseShader(gemmNN, "discrete"), gemmNN.shader);
+    strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }), gemmNN.shader);
+    strictEqual(chooseShader(gemmNN, "discrete", { gemm_nn: "64x64" }), gemmNN.variants!["64x64"]);
+    strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }), zeroColumns.shader);
+    throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }), {
+      name: "RangeError",
+      message: /gemm_nn: it has no variant 7x9/,
+    });
+  });
+
+  it("in the file name kernels and variants there are, an adapter once", () => {
+    const kernels = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
+    const keys = tunings.map(({ adapter }) => JSON.stringify(adapterKey(adapter)));
+    strictEqual(new Set(keys).size, keys.length);
+    for (const { tuning } of tunings as readonly TunedAdapter[]) {
+      for (const [name, variant] of Object.entries(tuning)) {
+        ok(shadersOf(kernels.get(name)!).has(variant), `${name}: ${variant}`);
+      }
+    }
+  });
+});
+
+webgpuSuite("a tuned backend", (backend) => {
+  it("times a pass on the device's clock, where it has one", async () => {
+    const [a, b, c] = [1, 2, 3].map((value) => upload(backend(), new Float32Array(128 * 128).fill(value)));
+    const shape = {
+      m: 128,
+      n: 128,
+      k: 128,
+      a_offset: 0,
+      lda: 128,
+      b_offset: 0,
+      ldb: 128,
+      c_offset: 0,
+      ldc: 128,
+    };
+    const dispatch = () => backend().dispatch(gemmNN, { a, b, c }, { ...shape, alpha: 1, beta: 0, upper: 0 });
+    if (backend().device.features.has("timestamp-query")) {
+      const seconds = await backend().timePass(dispatch);
+      ok(seconds > 0 && seconds < 60, `${seconds}`);
+    } else {
+      dispatch();
+    }
+    const product = new Float32Array((await backend().read(c, 0, 4)).buffer);
+    strictEqual(product[0], 128 * 2);
+    for (const buffer of [a, b, c]) buffer.destroy();
+  });
+}, { tuning: () => ({ gemm_nn: "64x128" }) });

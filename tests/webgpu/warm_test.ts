@@ -1,0 +1,91 @@
+/** Compiling ahead: a device that was warmed compiles nothing for its first layer, and readies what reading back needs. */
+
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { it } from "@std/testing/bdd";
+import { KERNELS } from "../../src/kernels/kernels.ts";
+import { factor } from "../../src/linalg/factor.ts";
+import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
+import { createWebGpuBackend, type WebGpuBackend } from "../../src/webgpu/backend.ts";
+import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
+import { doubleAndAdd, malformed } from "./kernels.ts";
+import { webgpuSuite } from "./suite.ts";
+
+const COMPILING = ["createShaderModule", "createComputePipeline", "createComputePipelineAsync"] as const;
+
+/** Counts the calls that compile on `device` from here on. */
+function countCompilations(device: GPUDevice): Record<(typeof COMPILING)[number], number> {
+  const counts = { createShaderModule: 0, createComputePipeline: 0, createComputePipelineAsync: 0 };
+  for (const name of COMPILING) {
+    const compile = device[name].bind(device) as (descriptor: never) => unknown;
+    Object.defineProperty(device, name, {
+      value: (descriptor: never) => {
+        counts[name]++;
+        return compile(descriptor);
+      },
+    });
+  }
+  return counts;
+}
+
+async function solveOne(backend: WebGpuBackend): Promise<void> {
+  const layer = makeLayer(40, 96, { seed: 1 });
+  const factored = await factor(backend, uploadHessian(backend, layer.hessian, 96), {
+    damping: 0.01,
+    blocksize: 32,
+  });
+  const operands = uploadLayer(backend, layer);
+  const solution = await solveSparseGpt(backend, operands, factored, {
+    sparsity: 0.5,
+    pattern: { kind: "unstructured" },
+    relativeError: true,
+  });
+  for (const resource of [solution, operands, factored]) resource.destroy();
+}
+
+webgpuSuite("compiling ahead on webgpu", (cold) => {
+  it("leaves nothing to compile for the first layer, where a cold device compiles for it", async () => {
+    const warm = await createWebGpuBackend({ warm: KERNELS });
+    try {
+      const counts = countCompilations(warm.device);
+      await solveOne(warm);
+      deepStrictEqual(counts, {
+        createShaderModule: 0,
+        createComputePipeline: 0,
+        createComputePipelineAsync: 0,
+      });
+    } finally {
+      await warm.dispose();
+    }
+    const counts = countCompilations(cold().device);
+    await solveOne(cold());
+    ok(counts.createComputePipeline > 5 && counts.createShaderModule > 3, JSON.stringify(counts));
+  });
+
+  it("compiles a kernel once, however often it is asked to, and a source once for all its kernels", async () => {
+    const fresh = await createWebGpuBackend();
+    try {
+      const counts = countCompilations(fresh.device);
+      await Promise.all([fresh.warm(KERNELS), fresh.warm(KERNELS)]);
+      await fresh.warm(KERNELS);
+      strictEqual(counts.createComputePipelineAsync, KERNELS.length);
+      strictEqual(counts.createComputePipeline, 0);
+      const sources = new Set(
+        KERNELS.map(({ shader, softwareShader }) =>
+          fresh.adapter.software ? (softwareShader ?? shader).code : shader.code
+        ),
+      );
+      strictEqual(counts.createShaderModule, sources.size);
+    } finally {
+      await fresh.dispose();
+    }
+  });
+
+  it("fails on the first kernel that does not compile, and goes on after", async () => {
+    const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
+    await rejects(createWebGpuBackend({ warm: [doubleAndAdd, malformed] }), refusal);
+    await rejects(cold().warm([malformed]), refusal);
+    await cold().warm([doubleAndAdd]);
+    await cold().warm([]);
+    await cold().finish();
+  });
+});
