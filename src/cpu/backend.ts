@@ -4,7 +4,13 @@
  * thread only encodes: it never waits for a kernel, unless it has to run them itself (`threads: 0`).
  */
 
-import { type Adapter, type Backend, type BackendCounters, type DeviceBuffer } from "../backend/backend.ts";
+import {
+  type Adapter,
+  type Backend,
+  type BackendCounters,
+  type DeviceBuffer,
+  OutOfRoomError,
+} from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import type { Executor } from "./executor.ts";
 import { Heap, MAX_PAGES } from "./heap.ts";
@@ -13,6 +19,7 @@ import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import { createThreadPool } from "./pool.ts";
 import { MAX_ARGS, RING_WORDS } from "./ring.ts";
+import { pairsLanes } from "./wide.ts";
 
 /** Half of what wasm32 addresses: an operand this large still leaves room for the others. */
 const MAX_BUFFER_BYTES = 2 ** 31;
@@ -43,7 +50,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   const reserve = (bytes: number) => {
     const address = heap.allocate(bytes);
     if (address === undefined) {
-      throw new RangeError(`the cpu backend's ${threads} threads need more memory than there is`);
+      throw new OutOfRoomError(`the cpu backend's ${threads} threads need more memory than there is`);
     }
     return address;
   };
@@ -101,7 +108,7 @@ class CpuBackend implements Backend {
   constructor(executor: Executor, heap: Heap, table: KernelTable) {
     const { threads } = executor;
     this.adapter = {
-      name: `WebAssembly SIMD, ${
+      name: `WebAssembly SIMD${pairsLanes() ? " in pairs" : ""}, ${
         threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`
       }`,
       software: false,
@@ -117,7 +124,7 @@ class CpuBackend implements Backend {
     const bytes = Math.ceil(byteLength / 4) * 4;
     const limit = this.maxBufferBytes;
     if (!(bytes >= 0 && bytes <= limit)) {
-      throw new RangeError(
+      throw new OutOfRoomError(
         `buffer ${label}: ${byteLength} bytes are over the cpu backend's limit of ${limit}`,
       );
     }
@@ -222,7 +229,7 @@ class CpuBackend implements Backend {
     this.#heap.sweep(this.#executor.completed);
     const address = this.#heap.allocate(bytes);
     if (address !== undefined) return address;
-    throw new RangeError(
+    throw new OutOfRoomError(
       `buffer ${label}: no room for ${bytes} bytes beside the ${this.counters.bytesLive} in use; ` +
         `WebAssembly's 32-bit memory ends at 4 GiB`,
     );

@@ -3,6 +3,8 @@
  * Host and workers number the kernels alike, by the sorted names of the exports.
  */
 
+import { pairsLanes } from "./wide.ts";
+
 /** Runs one item of a kernel. */
 export type RunItem = (args: number, item: number) => void;
 /** How many items a kernel falls into. Pure: it looks at the argument block only. */
@@ -33,6 +35,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
+  find<(on: boolean) => void>("set_wide")(pairsLanes());
   return {
     run: names.map((name) => find<RunItem>(name)),
     // AssemblyScript's u32 arrives as a signed number.

@@ -46,9 +46,11 @@ export function planBatches(
 }
 
 /** f32 elements a token: of the widest activation in a block, and of all that the workspace keeps. */
-function activationWidths({ hiddenSize, block }: ModelSpec): { largest: number; all: number } {
+function activationWidths(
+  { hiddenSize, headProjection, block }: ModelSpec,
+): { largest: number; all: number } {
   const inputs = block.groups.map(([first]) => first.inFeatures);
   const outputs = block.groups.flat().map((linear) => linear.outFeatures);
-  const widths = [hiddenSize, ...inputs, ...outputs];
+  const widths = [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs];
   return { largest: Math.max(...widths), all: widths.reduce((sum, width) => sum + width) };
 }

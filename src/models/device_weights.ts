@@ -24,7 +24,8 @@ export interface DeviceLinear {
 /** A norm on the device, (size) f32 each. */
 export interface DeviceNorm {
   readonly weight: DeviceBuffer;
-  readonly bias: DeviceBuffer;
+  /** Of a LayerNorm; an RMSNorm has none. */
+  readonly bias?: DeviceBuffer;
 }
 
 /** What to load: names with `prefix` before them. */
@@ -98,18 +99,19 @@ export class DeviceWeights {
     return { strips, bias: bias ? await this.#loadVector(`${name}.bias`, outFeatures) : undefined };
   }
 
-  async #loadNorm(name: string, { size, affine }: NormSpec): Promise<DeviceNorm> {
-    if (affine) {
-      return {
-        weight: await this.#loadVector(`${name}.weight`, size),
-        bias: await this.#loadVector(`${name}.bias`, size),
-      };
-    }
-    const weight = this.#own(this.#backend.createBuffer(`${name} ones`, size * 4));
-    this.#backend.write(weight, 0, new Uint8Array(new Float32Array(size).fill(1).buffer));
-    const bias = this.#own(this.#backend.createBuffer(`${name} zeros`, size * 4));
-    this.#backend.clear(bias);
+  async #loadNorm(name: string, { kind, size, affine }: NormSpec): Promise<DeviceNorm> {
+    const weight = affine
+      ? await this.#loadVector(`${name}.weight`, size)
+      : this.#fill(`${name} ones`, size, 1);
+    if (kind === "rms") return { weight };
+    const bias = affine ? await this.#loadVector(`${name}.bias`, size) : this.#fill(`${name} zeros`, size, 0);
     return { weight, bias };
+  }
+
+  #fill(label: string, size: number, value: number): DeviceBuffer {
+    const buffer = this.#own(this.#backend.createBuffer(label, size * 4));
+    this.#backend.write(buffer, 0, new Uint8Array(new Float32Array(size).fill(value).buffer));
+    return buffer;
   }
 
   async #loadVector(name: string, size: number): Promise<DeviceBuffer> {

@@ -1,12 +1,14 @@
 /**
- * From hidden states to logits: the final norm and the head, a chunk of rows at a time, because a row of logits is
- * as wide as the vocabulary.
+ * From hidden states to logits: the final norm, the projection of some models, and the head, a chunk of rows at a time,
+ * because a row of logits is as wide as the vocabulary.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
+import type { LinearSpec } from "./families/family.ts";
 import type { Forward } from "./forward.ts";
+import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
@@ -17,33 +19,46 @@ const LOGITS_BYTES = 64 << 20;
 export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk. */
   readonly logits: DeviceBuffer;
-  /** The first row, counted over all windows: window · tokens + token. */
+  /** The first row, counted over all rows asked for; where that is every row, window · tokens + token. */
   readonly firstRow: number;
   readonly rows: number;
 }
 
+/** Consecutive rows of a batch, the first one counted from the batch's own. */
+export interface RowRange {
+  readonly first: number;
+  readonly count: number;
+}
+
 /**
- * Hands `use` the logits of every row, in order, chunk by chunk, each used before the next is queued. Tells `done` when a batch
- * is finished.
+ * Hands `use` the logits of every row, or of those that `pick` names of each batch, in order, chunk by chunk, each used before the
+ * next is queued. Tells `done` when a batch is finished.
  * @throws {ModelError} the weights do not fit the configuration
  */
 export async function forEachLogits(
   forward: Forward,
   use: (chunk: LogitsChunk) => void | Promise<void>,
   done?: (batch: Batch) => void,
+  pick?: (batch: Batch) => readonly RowRange[],
 ): Promise<void> {
-  const { backend, tokens, workspace, states, model: { spec } } = forward;
+  const { backend, workspace, model: { spec } } = forward;
   const most = Math.max(1, Math.floor(Math.min(LOGITS_BYTES, backend.maxBufferBytes) / (spec.vocabSize * 4)));
   const head = await loadHead(forward);
+  let firstRow = 0;
   try {
-    await states.visit(async (x, batch) => {
-      const pass = forward.pass(head, batch);
+    await forward.states.visit(async (states, batch) => {
+      const { x, rows: wanted } = pick
+        ? gather(forward, states, pick(batch))
+        : allRows(forward, states, batch);
+      const pass = { ...forward.pass(head, batch), rows: wanted };
       const normed = spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x;
-      for (let row = 0; row < pass.rows; row += most) {
-        const rows = Math.min(most, pass.rows - row);
+      const inputs = projected(pass, spec.headProjection, normed);
+      for (let row = 0; row < wanted; row += most) {
+        const rows = Math.min(most, wanted - row);
         const logits = workspace.take("logits", rows * spec.vocabSize);
-        applyLinear(pass, spec.head, normed, row, rows, logits);
-        await use({ logits, firstRow: batch.first * tokens + row, rows });
+        applyLinear(pass, spec.head, inputs, row, rows, logits);
+        await use({ logits, firstRow, rows });
+        firstRow += rows;
       }
     }, done);
   } finally {
@@ -51,11 +66,45 @@ export async function forEachLogits(
   }
 }
 
+/** Hidden states to be scored, (rows, hidden) f32. */
+interface Rows {
+  readonly x: DeviceBuffer;
+  readonly rows: number;
+}
+
+function allRows({ tokens }: Forward, x: DeviceBuffer, { count }: Batch): Rows {
+  return { x, rows: count * tokens };
+}
+
+/** Copies `ranges` of the states together: the head costs as much as many a block, and few rows may be wanted. */
+function gather(
+  { backend, workspace, model: { spec } }: Forward,
+  states: DeviceBuffer,
+  ranges: readonly RowRange[],
+): Rows {
+  const rowBytes = spec.hiddenSize * 4;
+  const rows = ranges.reduce((sum, { count }) => sum + count, 0);
+  const x = workspace.take("picked states", rows * spec.hiddenSize);
+  let row = 0;
+  for (const { first, count } of ranges) {
+    backend.copy(states, first * rowBytes, x, row * rowBytes, count * rowBytes);
+    row += count;
+  }
+  return { x, rows };
+}
+
+function projected(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
+  if (!projection) return x;
+  const y = pass.workspace.take(projection.name, pass.rows * projection.outFeatures);
+  applyLinear(pass, projection, x, 0, pass.rows, y);
+  return y;
+}
+
 function loadHead({ backend, model }: Forward): Promise<DeviceWeights> {
-  const { head, finalNorm } = model.spec;
+  const { head, headProjection, finalNorm } = model.spec;
   return DeviceWeights.load(backend, model.weights, {
     prefix: "",
-    linears: [head],
+    linears: headProjection ? [headProjection, head] : [head],
     norms: finalNorm ? [finalNorm] : [],
   });
 }

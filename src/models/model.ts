@@ -12,8 +12,14 @@ export interface Model {
   readonly weights: TensorSource;
 }
 
-/** The model in a checkpoint. @throws {ModelError} its family or a setting of it is not supported */
+/** The model in a checkpoint. @throws {ModelError} its weights are packed, or its family or a setting is not supported */
 export function openModel(checkpoint: Checkpoint): Model {
+  if (checkpoint.config.quantization_config) {
+    throw new ModelError(
+      `${checkpoint.folder}: config.json has a quantization_config, so its weights are packed or quantised, and must ` +
+        "be dense. `pare unpack` writes a dense copy of packed sparse weights; quantised ones are not supported",
+    );
+  }
   try {
     return { spec: readModelSpec(checkpoint.config, (name) => checkpoint.has(name)), weights: checkpoint };
   } catch (error) {

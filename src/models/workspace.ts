@@ -27,9 +27,14 @@ export class Workspace {
 
   /** `count` zeros, to be read only. */
   zeros(count: number): DeviceBuffer {
-    const kept = this.#buffers.get(ZEROS);
-    const buffer = this.take(ZEROS, count);
-    if (buffer !== kept) this.#backend.clear(buffer);
+    return this.constant("zeros", count, () => new Float32Array(count));
+  }
+
+  /** `count` f32 to be read only, made when `name` is first asked for: what is made must depend on nothing else. */
+  constant(name: string, count: number, make: () => Float32Array<ArrayBuffer>): DeviceBuffer {
+    const kept = this.#buffers.get(name);
+    const buffer = this.take(name, count);
+    if (buffer !== kept) this.#backend.write(buffer, 0, new Uint8Array(make().buffer));
     return buffer;
   }
 
@@ -44,5 +49,3 @@ export class Workspace {
     this.#buffers.clear();
   }
 }
-
-const ZEROS = "zeros";

@@ -1,4 +1,4 @@
-/** LayerNorm in float64, from its definition. */
+/** LayerNorm and RMSNorm in float64, from their definitions. */
 
 /** (x − mean)/√(variance + eps)·weight + bias over each row of `cols`, the variance biased. */
 export function referenceLayerNorm(
@@ -15,6 +15,22 @@ export function referenceLayerNorm(
     for (let c = 0; c < cols; c++) variance += (x[start + c] - mean) ** 2 / cols;
     const deviation = Math.sqrt(variance + eps);
     for (let c = 0; c < cols; c++) y[start + c] = (x[start + c] - mean) / deviation * weight[c] + bias[c];
+  }
+  return y;
+}
+
+/** x/√(mean of squares + eps)·weight over each row of `cols`. */
+export function referenceRmsNorm(
+  x: ArrayLike<number>,
+  cols: number,
+  weight: ArrayLike<number>,
+  eps: number,
+): Float64Array {
+  const y = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += cols) {
+    let mean = 0;
+    for (let c = 0; c < cols; c++) mean += x[start + c] ** 2 / cols;
+    for (let c = 0; c < cols; c++) y[start + c] = x[start + c] / Math.sqrt(mean + eps) * weight[c];
   }
   return y;
 }

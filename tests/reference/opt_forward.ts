@@ -5,12 +5,14 @@
 
 import { F16, valueOf } from "./float16.ts";
 
-/** An opt-like model with f16 weights, pre-norm, ReLU and a tied head. */
+/** An opt-like model with ReLU and a tied head; with `project_in` and `project_out` where there are such tensors. */
 export interface OptReference {
   readonly hidden: number;
   readonly heads: number;
   readonly blocks: number;
   readonly vocabulary: number;
+  /** LayerNorm after each half of a block, and none at the end (opt-350m); otherwise before. */
+  readonly normAfter?: boolean;
   /** By whole name, row-major; a test may put others in their place. */
   readonly tensors: Map<string, Float64Array>;
 }
@@ -63,25 +65,37 @@ export function forwardOpt(model: OptReference, ids: ArrayLike<number>): Forward
   const norm = (name: string, x: Float64Array): Float64Array =>
     layerNorm(x, tensor(`${name}.weight`), tensor(`${name}.bias`));
 
-  const x = new Float64Array(tokens * hidden);
+  const project = (name: string, x: Float64Array, width: number): Float64Array => {
+    const weight = model.tensors.get(`model.decoder.${name}.weight`);
+    return weight ? affine(x, weight, new Float64Array(width)) : x;
+  };
+
+  const width = tensor("embed_tokens.weight").length / vocabulary;
+  const embedded = Float64Array.from({ length: tokens * width }, (_, i) => {
+    return tensor("embed_tokens.weight")[ids[Math.floor(i / width)] * width + i % width];
+  });
+  let x: Float64Array = project("project_in", embedded, hidden).slice();
   for (let t = 0; t < tokens; t++) {
     for (let c = 0; c < hidden; c++) {
-      x[t * hidden + c] = tensor("embed_tokens.weight")[ids[t] * hidden + c] +
-        tensor("embed_positions.weight")[(t + 2) * hidden + c];
+      x[t * hidden + c] += tensor("embed_positions.weight")[(t + 2) * hidden + c];
     }
   }
   for (let block = 0; block < model.blocks; block++) {
     const layer = `layers.${block}.`;
-    const a = norm(`${layer}self_attn_layer_norm`, x);
+    const before = (name: string) => model.normAfter ? x.slice() : norm(layer + name, x);
+    const after = (name: string) => model.normAfter ? norm(layer + name, x) : x;
+    const a = before("self_attn_layer_norm");
     const q = linear(`${layer}self_attn.q_proj`, a);
     const k = linear(`${layer}self_attn.k_proj`, a);
     const v = linear(`${layer}self_attn.v_proj`, a);
     addTo(x, linear(`${layer}self_attn.out_proj`, attention(q, k, v, tokens, heads)));
-    const inner = linear(`${layer}fc1`, norm(`${layer}final_layer_norm`, x));
+    x = after("self_attn_layer_norm");
+    const inner = linear(`${layer}fc1`, before("final_layer_norm"));
     addTo(x, linear(`${layer}fc2`, inner.map((value) => Math.max(0, value))));
+    x = after("final_layer_norm");
   }
   const head = affine(
-    norm("final_layer_norm", x),
+    project("project_out", model.normAfter ? x : norm("final_layer_norm", x), width),
     tensor("embed_tokens.weight"),
     new Float64Array(vocabulary),
   );

@@ -1,8 +1,9 @@
-// Twin of shaders/activate.wgsl. Both kernels see x as one run of elements, cut into items regardless of rows.
+// Twin of shaders/activate.wgsl. bias_activate and add_into see x as one run of elements, cut into items regardless of rows; an item of
+// gated_multiply is some whole rows.
 
 import { pointer, u32At } from "./args";
 import { exp4, prepare_exp, times_sigmoid4 } from "./exp";
-import { ceil_divide } from "./items";
+import { ceil_divide, row_items, rows_per_item } from "./items";
 
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
@@ -91,5 +92,40 @@ export function add_into(args: usize, item: i32): void {
   for (; i < count; i++) {
     const at = <usize>i << 2;
     store<f32>(y + at, load<f32>(y + at) + load<f32>(x + at));
+  }
+}
+
+export function gated_multiply_items(args: usize): i32 {
+  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+}
+
+export function gated_multiply(args: usize, item: i32): void {
+  prepare_exp();
+  const rows = u32At(args, 3), cols = u32At(args, 4), activation = u32At(args, 9);
+  const gateStride = <usize>u32At(args, 6) << 2, upStride = <usize>u32At(args, 8) << 2, stride = <usize>cols << 2;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = <u32>item * step;
+  const end = min<u32>(rows, first + step);
+  let gate = pointer(args, 0) + (<usize>u32At(args, 5) << 2) + <usize>first * gateStride;
+  let up = pointer(args, 1) + (<usize>u32At(args, 7) << 2) + <usize>first * upStride;
+  let y = pointer(args, 2) + <usize>first * stride;
+  for (let r = first; r < end; r++) {
+    gate_row(gate, up, y, cols, activation);
+    gate += gateStride;
+    up += upStride;
+    y += stride;
+  }
+}
+
+function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    const at = <usize>c << 2;
+    v128.store(y + at, f32x4.mul(activate4(v128.load(gate + at), activation), v128.load(up + at)));
+  }
+  for (; c < cols; c++) {
+    const at = <usize>c << 2;
+    const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + at)), activation), 0);
+    store<f32>(y + at, factor * load<f32>(up + at));
   }
 }

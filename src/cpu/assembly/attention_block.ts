@@ -3,12 +3,19 @@
 
 import { exp4 } from "./exp";
 import { max_lane, sum_lanes } from "./lanes";
+import { transpose_4x4 } from "./transpose";
+import { is_wide } from "./wide";
 
 // Keys of a block.
 export const KEYS: u32 = 64;
-// Columns of a panel, and of the product the micro-kernel computes; and the rows of the latter.
-export const PANEL: u32 = 8;
+// Rows of the product the micro-kernel computes.
 export const ROWS: u32 = 4;
+
+// Columns of it, and of a panel: what the registers hold, in pairs of them or not (`wide.ts`).
+// @ts-ignore: decorator
+@inline export function panel_cols(): u32 {
+  return is_wide() ? 16 : 8;
+}
 
 // `multiple` is a power of two.
 // @ts-ignore: decorator
@@ -31,37 +38,47 @@ export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f3
   memory.fill(target + (count * dim << 2), 0, (round_up(count, ROWS) - count) * dim << 2);
 }
 
-// Panels of eight keys, transposed: target[p][d][i] ← k[8p + i][d], zeros past `count`.
-export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, target: usize): void {
-  for (let s: u32 = 0; s < round_up(count, PANEL); s++) {
-    const from = k + (<usize>(s * ldk) << 2);
-    let to = target + ((s & ~(PANEL - 1)) * dim + (s & (PANEL - 1)) << 2);
-    for (let d: u32 = 0; d < dim; d++) {
-      store<f32>(to, s < count ? load<f32>(from + (d << 2)) : 0);
-      to += PANEL << 2;
+// Panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d], zeros past `count`.
+export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, target: usize): void {
+  const stride = <usize>ldk << 2, step = <usize>width << 2;
+  for (let s: u32 = 0; s < round_up(count, width); s += 4) {
+    const from = k + <usize>s * stride;
+    const to = target + ((s & ~(width - 1)) * dim + (s & (width - 1)) << 2);
+    let d: u32 = 0;
+    if (s + 4 <= count) {
+      for (; d + 4 <= dim; d += 4) transpose_4x4(from + (d << 2), stride, to + <usize>d * step, step);
+    }
+    for (; d < dim; d++) {
+      for (let i: u32 = 0; i < 4; i++) {
+        store<f32>(to + <usize>d * step + (i << 2), s + i < count ? load<f32>(from + <usize>i * stride + (d << 2)) : 0);
+      }
     }
   }
 }
 
-// Panels of eight columns: target[p][s][i] ← v[s][8p + i], zeros past `dim`.
-export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, target: usize): void {
+// Panels of `width` columns: target[p][s][i] ← v[s][width·p + i], zeros past `dim`.
+export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32, target: usize): void {
   for (let s: u32 = 0; s < count; s++) {
     const from = v + (<usize>(s * ldv) << 2);
     let d: u32 = 0;
-    for (; d + PANEL <= dim; d += PANEL) {
-      const to = target + (d * KEYS + s * PANEL << 2);
-      v128.store(to, v128.load(from + (d << 2)));
-      v128.store(to, v128.load(from + (d << 2), 16), 16);
+    for (; d + width <= dim; d += width) {
+      const to = target + (d * KEYS + s * width << 2);
+      for (let i: u32 = 0; i < width; i += 4) v128.store(to + (i << 2), v128.load(from + (d + i << 2)));
     }
-    const to = target + (d * KEYS + s * PANEL << 2);
-    for (let i: u32 = 0; d < dim && i < PANEL; i++) {
+    const to = target + (d * KEYS + s * width << 2);
+    for (let i: u32 = 0; d < dim && i < width; i++) {
       store<f32>(to + (i << 2), d + i < dim ? load<f32>(from + (d + i << 2)) : 0);
     }
   }
 }
 
-// C (4, 8) ← A (4, depth)·B (depth, 8), or with `accumulate` C += it. B is a panel, contiguous.
+// C (4, `panel_cols`) ← A (4, depth)·B (depth, `panel_cols`), or with `accumulate` C += it. B is a panel, contiguous.
 export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
+  if (is_wide()) multiply_wide(a, lda, b, depth, c, ldc, accumulate);
+  else multiply_narrow(a, lda, b, depth, c, ldc, accumulate);
+}
+
+function multiply_narrow(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   const a1 = a + (lda << 2), a2 = a1 + (lda << 2), a3 = a2 + (lda << 2);
   const c1 = c + (ldc << 2), c2 = c1 + (ldc << 2), c3 = c2 + (ldc << 2);
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
@@ -85,6 +102,35 @@ export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc
   v128.store(c2, c20), v128.store(c2, c21, 16), v128.store(c3, c30), v128.store(c3, c31, 16);
 }
 
+// The statements of a row stand side by side, for the engine to pair them.
+function multiply_wide(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
+  const a1 = a + (lda << 2), a2 = a1 + (lda << 2), a3 = a2 + (lda << 2);
+  const c1 = c + (ldc << 2), c2 = c1 + (ldc << 2), c3 = c2 + (ldc << 2);
+  let c00 = f32x4.splat(0), c01 = c00, c02 = c00, c03 = c00, c10 = c00, c11 = c00, c12 = c00, c13 = c00;
+  let c20 = c00, c21 = c00, c22 = c00, c23 = c00, c30 = c00, c31 = c00, c32 = c00, c33 = c00;
+  if (accumulate) {
+    c00 = v128.load(c), c01 = v128.load(c, 16), c02 = v128.load(c, 32), c03 = v128.load(c, 48);
+    c10 = v128.load(c1), c11 = v128.load(c1, 16), c12 = v128.load(c1, 32), c13 = v128.load(c1, 48);
+    c20 = v128.load(c2), c21 = v128.load(c2, 16), c22 = v128.load(c2, 32), c23 = v128.load(c2, 48);
+    c30 = v128.load(c3), c31 = v128.load(c3, 16), c32 = v128.load(c3, 32), c33 = v128.load(c3, 48);
+  }
+  for (let d: usize = 0, end: usize = depth << 2; d < end; d += 4) {
+    const b0 = v128.load(b), b1 = v128.load(b, 16), b2 = v128.load(b, 32), b3 = v128.load(b, 48);
+    b += 64;
+    const x0 = v128.load32_splat(a + d);
+    c00 = f32x4.relaxed_madd(x0, b0, c00), c01 = f32x4.relaxed_madd(x0, b1, c01), c02 = f32x4.relaxed_madd(x0, b2, c02), c03 = f32x4.relaxed_madd(x0, b3, c03);
+    const x1 = v128.load32_splat(a1 + d);
+    c10 = f32x4.relaxed_madd(x1, b0, c10), c11 = f32x4.relaxed_madd(x1, b1, c11), c12 = f32x4.relaxed_madd(x1, b2, c12), c13 = f32x4.relaxed_madd(x1, b3, c13);
+    const x2 = v128.load32_splat(a2 + d);
+    c20 = f32x4.relaxed_madd(x2, b0, c20), c21 = f32x4.relaxed_madd(x2, b1, c21), c22 = f32x4.relaxed_madd(x2, b2, c22), c23 = f32x4.relaxed_madd(x2, b3, c23);
+    const x3 = v128.load32_splat(a3 + d);
+    c30 = f32x4.relaxed_madd(x3, b0, c30), c31 = f32x4.relaxed_madd(x3, b1, c31), c32 = f32x4.relaxed_madd(x3, b2, c32), c33 = f32x4.relaxed_madd(x3, b3, c33);
+  }
+  v128.store(c, c00), v128.store(c, c01, 16), v128.store(c, c02, 32), v128.store(c, c03, 48);
+  v128.store(c1, c10), v128.store(c1, c11, 16), v128.store(c1, c12, 32), v128.store(c1, c13, 48);
+  v128.store(c2, c20), v128.store(c2, c21, 16), v128.store(c2, c22, 32), v128.store(c2, c23, 48);
+  v128.store(c3, c30), v128.store(c3, c31, 16), v128.store(c3, c32, 32), v128.store(c3, c33, 48);
+}
 // One row of one block. The scores at [from, to) gain slope·(s − t), s − t being `distance` at 0; then scores ← exp(score − maximum), 0 outside
 // [from, to), and the row's running maximum, denominator and sum are brought to the new maximum.
 export function soften(

@@ -4,8 +4,11 @@
 
 import { f32At, pointer, u32At } from "./args";
 import { packAcross, packAlong } from "./gemm_pack";
+import { looksSparse, sparseCols, sparseProduct } from "./gemm_sparse";
 import { MR, multiplyTile, NR } from "./gemm_tile";
+import { multiplyWideTile, WIDE_NR } from "./gemm_tile_wide";
 import { scratch } from "./scratch";
+import { is_wide } from "./wide";
 
 // KC·NR floats of B stay in a 32 KiB first-level cache beside the passing KC·MR of A; MC·KC floats of A stay in a 512 KiB second-level cache.
 const KC: u32 = 384;
@@ -25,6 +28,18 @@ const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
+// Columns of a tile.
+// @ts-ignore: decorator
+@inline function tileCols(): u32 {
+  return is_wide() ? WIDE_NR : NR;
+}
+
+// @ts-ignore: decorator
+@inline function multiply(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  if (is_wide()) multiplyWideTile(k, a, b, c, ldc, alpha, beta);
+  else multiplyTile(k, a, b, c, ldc, alpha, beta);
+}
+
 // @ts-ignore: decorator
 @inline function parts(count: u32, size: u32): u32 {
   return (count + size - 1) / size;
@@ -43,7 +58,7 @@ function divide(m: u32, n: u32): void {
     else cols = parts(cols, 2);
   }
   blockRows = evenPart(m, rows, MR);
-  blockCols = evenPart(n, cols, NR);
+  blockCols = evenPart(n, cols, tileCols());
 }
 
 function items(args: usize): u32 {
@@ -55,12 +70,12 @@ function items(args: usize): u32 {
 
 // C ← alpha·A·B + beta·C for one tile at the edge: computed whole beside C, then only its rows × cols go in.
 function multiplyEdge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32): void {
-  const tile = scratch() + EDGE_TILE;
-  multiplyTile(k, a, b, tile, NR << 2, alpha, 0);
+  const tile = scratch() + EDGE_TILE, width = tileCols();
+  multiply(k, a, b, tile, width << 2, alpha, 0);
   for (let i: u32 = 0; i < rows; i++) {
     for (let j: u32 = 0; j < cols; j++) {
       const place = c + i * ldc + (j << 2);
-      let value = load<f32>(tile + ((i * NR + j) << 2));
+      let value = load<f32>(tile + ((i * width + j) << 2));
       if (beta != 0) value += beta * load<f32>(place);
       store<f32>(place, value);
     }
@@ -72,14 +87,14 @@ function multiplyEdge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u3
 function multiplyBlock(
   k: u32, c: usize, ldc: usize, row0: u32, rows: u32, col0: u32, cols: u32, alpha: f32, beta: f32, upper: bool,
 ): void {
-  const packedA = scratch(), packedB = packedA + PACKED_B;
-  for (let j: u32 = 0; j < cols; j += NR) {
-    const width = min(NR, cols - j), b = packedB + (<usize>j * k << 2);
+  const packedA = scratch(), packedB = packedA + PACKED_B, whole = tileCols();
+  for (let j: u32 = 0; j < cols; j += whole) {
+    const width = min(whole, cols - j), b = packedB + (<usize>j * k << 2);
     for (let i: u32 = 0; i < rows; i += MR) {
       if (upper && row0 + i > col0 + j + width - 1) break;
       const height = min(MR, rows - i), a = packedA + (<usize>i * k << 2);
       const tile = c + (row0 + i) * ldc + ((<usize>col0 + j) << 2);
-      if (height == MR && width == NR) multiplyTile(k, a, b, tile, ldc, alpha, beta);
+      if (height == MR && width == whole) multiply(k, a, b, tile, ldc, alpha, beta);
       else multiplyEdge(k, a, b, tile, ldc, height, width, alpha, beta);
     }
   }
@@ -97,12 +112,26 @@ function gemm(args: usize, item: u32, transA: bool, transB: bool): void {
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
   if (upper && row0 > col0 + cols - 1) return;
 
+  const aAcross = transA ? 1 : <usize>lda, aAlong = transA ? <usize>lda : 1, rows0 = rowEnd - row0;
+  const sparseA = a + (<usize>row0 * aAcross << 2), denseA = sparseA;
+  const bBlock = transB ? b + (<usize>col0 * ldb << 2) : b + (<usize>col0 << 2);
+  if (looksSparse(sparseA, aAcross, aAlong, rows0, k)) {
+    const z = sparseProduct(sparseA, aAcross, aAlong, rows0, bBlock, ldb, transB, cols, k, upper, <i32>row0 - <i32>col0);
+    storeSums(z, rows0, cols, c + row0 * ldc + (<usize>col0 << 2), ldc, 4, alpha, beta);
+    return;
+  }
+  if (transB && !upper && looksSparse(bBlock, ldb, 1, cols, k)) {
+    const z = sparseProduct(bBlock, ldb, 1, cols, denseA, lda, !transA, rows0, k, false, 0);
+    storeSums(z, cols, rows0, c + row0 * ldc + (<usize>col0 << 2), 4, ldc, alpha, beta);
+    return;
+  }
+
   // At least once: with k = 0, C is still to be scaled by beta.
   let k0: u32 = 0;
   do {
     const depth = min(KC, k - k0);
-    if (transB) packAcross(b + ((<usize>col0 * ldb + k0) << 2), ldb, cols, depth, NR, scratch() + PACKED_B);
-    else packAlong(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, depth, NR, scratch() + PACKED_B);
+    if (transB) packAcross(b + ((<usize>col0 * ldb + k0) << 2), ldb, cols, depth, tileCols(), scratch() + PACKED_B);
+    else packAlong(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, depth, tileCols(), scratch() + PACKED_B);
     for (let i = row0; i < rowEnd; i += MC) {
       const rows = min(MC, rowEnd - i);
       if (upper && i > col0 + cols - 1) break;
@@ -112,6 +141,19 @@ function gemm(args: usize, item: u32, transA: bool, transB: bool): void {
     }
     k0 += KC;
   } while (k0 < k);
+}
+
+// C ← alpha·Z + beta·C for the sums of `sparseProduct`, (rows, cols) in panels; element (i, j) of C is at c + i·down + j·right, in bytes.
+function storeSums(z: usize, rows: u32, cols: u32, c: usize, down: usize, right: usize, alpha: f32, beta: f32): void {
+  const width = sparseCols();
+  for (let j: u32 = 0; j < cols; j++) {
+    let from = z + ((<usize>(j / width * rows) * width + j % width) << 2), to = c + <usize>j * right;
+    for (let i: u32 = 0; i < rows; i++, from += <usize>width << 2, to += down) {
+      let value = alpha * load<f32>(from);
+      if (beta != 0) value += beta * load<f32>(to);
+      store<f32>(to, value);
+    }
+  }
 }
 
 export function gemm_nn_items(args: usize): u32 {

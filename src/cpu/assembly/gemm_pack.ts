@@ -11,6 +11,8 @@ export function packAlong(source: usize, ld: u32, count: u32, k: u32, width: u32
   for (let first: u32 = 0; first < count; first += width) {
     const cols = min(width, count - first), panel = at(source, 0, first, ld);
     if (cols < width) packRagged(panel, 1, ld, cols, k, width, target);
+    else if (width >= 32) copyRows(panel, ld, k, width, target);
+    else if (width == 16) copySixteens(panel, ld, k, target);
     else if (width == 8) copyEights(panel, ld, k, target);
     else copyFours(panel, ld, k, target);
     target += <usize>k * width << 2;
@@ -28,6 +30,21 @@ export function packAcross(source: usize, ld: u32, count: u32, k: u32, width: u3
     }
     packRagged(at(source, first, quads, ld), ld, 1, rows, k - quads, width, target + (<usize>quads * width << 2));
     target += <usize>k * width << 2;
+  }
+}
+
+function copyRows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
+  const bytes = <usize>width << 2;
+  for (; k != 0; k--, source += <usize>ld << 2, target += bytes) memory.copy(target, source, bytes);
+}
+
+function copySixteens(source: usize, ld: u32, k: u32, target: usize): void {
+  const stride = <usize>ld << 2;
+  for (; k != 0; k--, source += stride, target += 64) {
+    v128.store(target, v128.load(source));
+    v128.store(target, v128.load(source, 16), 16);
+    v128.store(target, v128.load(source, 32), 32);
+    v128.store(target, v128.load(source, 48), 48);
   }
 }
 

@@ -2,6 +2,7 @@
 // NAME_items(args) is how many independent items the kernel falls into; NAME(args, item) runs one. Threads take items in any order.
 
 export * from "./scratch";
+export * from "./wide";
 export * from "./transfer";
 export * from "./gemm";
 export * from "./activate";
@@ -15,6 +16,7 @@ export * from "./unpack_upper";
 export * from "./diagonal";
 export * from "./prune_block";
 export * from "./reverse_cholesky";
+export * from "./rotary";
 export * from "./row_dot";
 export * from "./select";
 export * from "./zero_columns";

@@ -1,4 +1,5 @@
-// Twin of shaders/normalize.wgsl: mean, then squared deviations from it, both summed in f64. An item is some whole rows.
+// Twin of shaders/normalize.wgsl: mean, then squared deviations from it, both summed in f64, as is the mean square of rms_norm. An item is
+// some whole rows.
 
 import { f32At, pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
@@ -64,5 +65,34 @@ function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32
   for (; c < cols; c++) {
     const at = <usize>c << 2;
     store<f32>(y + at, (load<f32>(x + at) - center - rest) * scale * load<f32>(weight + at) + load<f32>(bias + at));
+  }
+}
+
+export function rms_norm_items(args: usize): i32 {
+  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+}
+
+export function rms_norm(args: usize, item: i32): void {
+  const rows = u32At(args, 3), cols = u32At(args, 4);
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = <u32>item * step;
+  const end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const start = <usize>(r * cols) << 2;
+    rms_normalize_row(pointer(args, 0) + start, pointer(args, 1), pointer(args, 2) + start, cols, f32At(args, 5));
+  }
+}
+
+function rms_normalize_row(x: usize, weight: usize, y: usize, cols: u32, eps: f32): void {
+  // Deviations from 0: the mean of squares.
+  const scale = <f32>(1 / sqrt<f64>(row_variance(x, cols, 0) + <f64>eps));
+  let c: u32 = 0;
+  for (; c + 4 <= cols; c += 4) {
+    const at = <usize>c << 2;
+    v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), f32x4.splat(scale)), v128.load(weight + at)));
+  }
+  for (; c < cols; c++) {
+    const at = <usize>c << 2;
+    store<f32>(y + at, load<f32>(x + at) * scale * load<f32>(weight + at));
   }
 }

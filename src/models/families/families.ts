@@ -1,23 +1,31 @@
 /** Every model family there is, and the choice among them. */
 
 import { ModelError } from "../error.ts";
+import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
+import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
 import { opt } from "./opt.ts";
+import { phi3 } from "./phi3.ts";
+import { qwen2, qwen3 } from "./qwen.ts";
+import { whyUnsupported } from "./unsupported.ts";
 
-const FAMILIES: readonly Family[] = [opt];
+const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, phi3];
 
 /**
  * The model that a checkpoint's configuration describes.
- * @throws {ModelError} its `model_type` is not supported: names it and those that are; or as `Family.read`
+ * @throws {ModelError} its `model_type`, or something in it, is not supported: names it and the types that are; or as `Family.read`
  */
 export function readModelSpec(
   config: Readonly<Record<string, unknown>>,
   has: (name: string) => boolean,
 ): ModelSpec {
   const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
-  if (family) return family.read(config, has);
+  const reason = whyUnsupported(config);
+  if (family && !reason) return family.read(config, has);
   const supported = FAMILIES.map(({ modelType }) => modelType).join(", ");
   throw new ModelError(
-    `config.json: model_type ${JSON.stringify(config.model_type)} is not supported; these are: ${supported}`,
+    `config.json: model_type ${JSON.stringify(config.model_type)} ` +
+      `${reason ? `${reason}, which is not supported` : "is not supported"}; these are: ${supported}`,
   );
 }

@@ -26,22 +26,28 @@ export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
   readonly vocabSize: number;
-  /** The longest window it has positions for. */
+  /** The longest window it has positions for; Infinity where it needs none. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
   readonly block: BlockSpec;
-  /** After the last block; undefined where the family has none. Its name is whole, as the head's. */
+  /** After the last block; undefined where the family has none. Its name is whole, as those of the embedding and the head. */
   readonly finalNorm?: NormSpec;
-  /** hidden → vocabulary. A tied head names the embedding's table. */
+  /** hidden → the head's inputs, where their widths differ. */
+  readonly headProjection?: LinearSpec;
+  /** → vocabulary. A tied head names the embedding's table. */
   readonly head: LinearSpec;
 }
 
 /** Tables whose rows are added up for each token. */
 export interface EmbeddingSpec {
-  /** (vocabulary, hidden), indexed by token. */
+  /** (vocabulary, hidden), indexed by token; with a projection, (vocabulary, its inFeatures). */
   readonly tokens: string;
+  /** From the table's width to that of the hidden states, before positions are added. */
+  readonly projection?: LinearSpec;
   /** (positions, hidden): token t of a window takes row t + `offset`. */
   readonly positions?: { readonly name: string; readonly offset: number };
+  /** Over the sum. */
+  readonly norm?: NormSpec;
 }
 
 /** One block, the same for every index but for the prefix of its names. */
@@ -51,8 +57,11 @@ export interface BlockSpec {
   readonly norms: readonly NormSpec[];
   /** Every linear layer to be pruned, in the order of the forward; those of a group share one input. */
   readonly groups: readonly LinearGroup[];
-  /** Queues the block on `x`, (pass.rows, hidden) f32, in place. Each group is projected exactly once, the last one onto `x`. */
-  forward(pass: BlockPass, x: DeviceBuffer): void;
+  /**
+   * Queues block `index` on `x`, (pass.rows, hidden) f32, in place. Each group is projected exactly once, the last one onto `x`;
+   * only a norm may follow it.
+   */
+  forward(pass: BlockPass, x: DeviceBuffer, index: number): void;
 }
 
 /** Linear layers that are fed the same input. */
@@ -67,9 +76,10 @@ export interface LinearSpec {
   readonly bias: boolean;
 }
 
-/** LayerNorm over the last axis. */
+/** LayerNorm or RMSNorm over the last axis. */
 export interface NormSpec {
-  /** With `affine`, its tensors are `NAME.weight` and `NAME.bias`, (size). */
+  readonly kind: "layer" | "rms";
+  /** With `affine`, its tensors are `NAME.weight` and, of a LayerNorm, `NAME.bias`, (size). */
   readonly name: string;
   readonly size: number;
   readonly eps: number;

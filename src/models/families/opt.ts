@@ -1,14 +1,14 @@
 /**
- * OPT (Zhang et al., arXiv 2205.01068): learned positions, LayerNorm before each half of a block, biases. Names and
- * arithmetic as `OPTForCausalLM` of transformers. Not yet: LayerNorm after (opt-350m) and an embedding
- * narrower than the hidden states (opt-350m).
+ * OPT (Zhang et al., arXiv 2205.01068): learned positions, LayerNorm before each half of a block, biases. opt-350m has its
+ * LayerNorms after, and an embedding narrower than the hidden states. Names and arithmetic as `OPTForCausalLM` of transformers.
  */
 
 import { z } from "zod";
 import { ModelError } from "../error.ts";
 import { attend } from "../pieces/attention.ts";
-import { normalize } from "../pieces/norm.ts";
+import { whole } from "../pieces/columns.ts";
 import { project, projectOnto } from "../pieces/linear.ts";
+import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { activationName, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
 
@@ -40,45 +40,41 @@ export const opt: Family = {
   modelType: "opt",
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
-    refuseUnsupported(config);
+    const { hidden_size: hidden, num_attention_heads: heads } = config;
+    if (hidden % heads !== 0) {
+      throw new ModelError(
+        `config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`,
+      );
+    }
+    const width = config.word_embed_proj_dim ?? hidden;
     // Checkpoints saved from the bare OPTModel lack the outer `model.`.
     const root = has("decoder.embed_tokens.weight") ? "decoder." : "model.decoder.";
     const embedding = `${root}embed_tokens`;
+    const projection = (name: string, inFeatures: number, outFeatures: number): LinearSpec | undefined =>
+      width === hidden ? undefined : { name: root + name, inFeatures, outFeatures, bias: false };
+    const hasFinalNorm = config.do_layer_norm_before && !config._remove_final_layer_norm;
     return {
-      hiddenSize: config.hidden_size,
+      hiddenSize: hidden,
       blockCount: config.num_hidden_layers,
       vocabSize: config.vocab_size,
       maxTokens: config.max_position_embeddings,
       embedding: {
         tokens: `${embedding}.weight`,
+        projection: projection("project_in", width, hidden),
         positions: { name: `${root}embed_positions.weight`, offset: POSITION_OFFSET },
       },
       block: blockSpec(config, root),
-      finalNorm: config._remove_final_layer_norm ? undefined : norm(config, `${root}final_layer_norm`),
+      finalNorm: hasFinalNorm ? norm(config, `${root}final_layer_norm`) : undefined,
+      headProjection: projection("project_out", hidden, width),
       head: {
         name: config.tie_word_embeddings ? embedding : "lm_head",
         outFeatures: config.vocab_size,
-        inFeatures: config.hidden_size,
+        inFeatures: width,
         bias: false,
       },
     };
   },
 };
-
-function refuseUnsupported(config: Config): void {
-  const { hidden_size: hidden, num_attention_heads: heads, word_embed_proj_dim: width = hidden } = config;
-  if (!config.do_layer_norm_before) {
-    throw new ModelError("config.json: do_layer_norm_before = false (as in opt-350m) is not supported yet");
-  }
-  if (width !== hidden) {
-    throw new ModelError(
-      `config.json: word_embed_proj_dim ${width} other than hidden_size ${hidden} is not supported yet`,
-    );
-  }
-  if (hidden % heads !== 0) {
-    throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`);
-  }
-}
 
 function blockSpec(config: Config, root: string): BlockSpec {
   const { hidden_size: hidden, ffn_dim: wide, num_attention_heads: heads } = config;
@@ -100,17 +96,22 @@ function blockSpec(config: Config, root: string): BlockSpec {
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, out, fc1, fc2],
     forward(pass, x) {
-      const [q, k, v] = project(pass, qkv, normalize(pass, attentionNorm, x));
-      const attended = attend(pass, { q, k, v, heads, headDim: hidden / heads });
-      projectOnto(pass, out, attended, x);
-      const [inner] = project(pass, fc1, normalize(pass, feedForwardNorm, x), config.activation_function);
+      const before = config.do_layer_norm_before;
+      const [q, k, v] = project(pass, qkv, before ? normalize(pass, attentionNorm, x) : x)
+        .map((y) => whole(y, hidden));
+      projectOnto(pass, out, attend(pass, { q, k, v, heads, headDim: hidden / heads }), x);
+      if (!before) normalizeInPlace(pass, attentionNorm, x);
+      const fed = before ? normalize(pass, feedForwardNorm, x) : x;
+      const [inner] = project(pass, fc1, fed, config.activation_function);
       projectOnto(pass, fc2, inner, x);
+      if (!before) normalizeInPlace(pass, feedForwardNorm, x);
     },
   };
 }
 
 function norm(config: Config, name: string): NormSpec {
   return {
+    kind: "layer",
     name,
     size: config.hidden_size,
     eps: LAYER_NORM_EPS,

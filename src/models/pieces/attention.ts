@@ -3,42 +3,54 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { attention } from "../../kernels/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
+import type { Columns } from "./columns.ts";
 
-/** Queries, keys and values, heads side by side in a row, and how to read them. */
-export interface AttentionInput {
-  /** (rows, heads · headDim) f32. */
-  readonly q: DeviceBuffer;
-  /** (rows, heads · headDim) f32. */
-  readonly k: DeviceBuffer;
-  /** (rows, heads · headDim) f32. */
-  readonly v: DeviceBuffer;
+/** The extents of heads, shared by queries, keys and values. */
+export interface Heads {
   readonly heads: number;
+  /** Key and value heads, each shared by a run of heads/kvHeads query heads. Default `heads`. */
+  readonly kvHeads?: number;
   readonly headDim: number;
+  /** Columns from one head to the next, in q, k and v alike. Default `headDim`. */
+  readonly headStride?: number;
+}
+
+/** Queries, keys and values, and which keys a query sees. */
+export interface AttentionInput extends Heads {
+  readonly q: Columns;
+  readonly k: Columns;
+  readonly v: Columns;
+  /** Tokens a query sees, itself included; 0, the default, for all before it. */
+  readonly window?: number;
+  /** ALiBi slopes, (heads) f32; none by default. */
+  readonly slopes?: DeviceBuffer;
 }
 
 /**
- * Queues softmax(q·kᵀ/√headDim)·v over each token and those before it.
+ * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v of each token t over the tokens s it sees.
  * @returns (rows, heads · headDim) f32, valid until attention runs again
  */
-export function attend(pass: BlockPass, { q, k, v, heads, headDim }: AttentionInput): DeviceBuffer {
+export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
+  const { q, k, v, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
   const width = heads * headDim;
   const out = pass.workspace.take("attention", pass.rows * width);
-  const slopes = pass.workspace.zeros(heads);
-  pass.backend.dispatch(attention, { q, k, v, slopes, out }, {
+  const slopes = input.slopes ?? pass.workspace.zeros(heads);
+  pass.backend.dispatch(attention, { q: q.buffer, k: k.buffer, v: v.buffer, slopes, out }, {
     batch: pass.windows,
     tokens: pass.tokens,
     heads,
-    kv_heads: heads,
+    kv_heads: kvHeads,
     head_dim: headDim,
-    q_offset: 0,
-    ldq: width,
-    k_offset: 0,
-    ldk: width,
-    v_offset: 0,
-    ldv: width,
+    head_stride: headStride,
+    q_offset: q.offset,
+    ldq: q.ld,
+    k_offset: k.offset,
+    ldk: k.ld,
+    v_offset: v.offset,
+    ldv: v.ld,
     ldo: width,
     scale: 1 / Math.sqrt(headDim),
-    window: 0,
+    window,
   });
   return out;
 }

@@ -1,21 +1,27 @@
 /** Row normalisation. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { layerNorm } from "../../kernels/normalize.ts";
+import { layerNorm, rmsNorm } from "../../kernels/normalize.ts";
 import type { NormSpec } from "../families/family.ts";
 import type { BlockPass } from "./block_pass.ts";
 
+type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;
+
 /**
- * Queues the norm `spec` on `x`, (rows, size) f32.
+ * Queues the norm `spec` on `x`, (rows, size) f32; a norm a head sees rows · heads of them.
  * @returns (rows, size) f32, valid until the norm runs again
  */
-export function normalize(
-  { backend, weights, workspace, rows }: Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">,
-  spec: NormSpec,
-  x: DeviceBuffer,
-): DeviceBuffer {
+export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pass.rows): DeviceBuffer {
+  const { backend, workspace, weights } = pass;
   const y = workspace.take(spec.name, rows * spec.size);
   const { weight, bias } = weights.norm(spec);
-  backend.dispatch(layerNorm, { x, weight, bias, y }, { rows, cols: spec.size, eps: spec.eps });
+  const params = { rows, cols: spec.size, eps: spec.eps };
+  if (bias) backend.dispatch(layerNorm, { x, weight, bias, y }, params);
+  else backend.dispatch(rmsNorm, { x, weight, y }, params);
   return y;
+}
+
+/** Queues x ← norm(x), (rows, size) f32. */
+export function normalizeInPlace(pass: Pass, spec: NormSpec, x: DeviceBuffer): void {
+  pass.backend.copy(normalize(pass, spec, x), 0, x, 0, pass.rows * spec.size * 4);
 }

@@ -1,0 +1,89 @@
+/** One trained model under every sparsity: its dense perplexity, and that after pruning by SparseGPT and by magnitude. */
+
+import { calibrationWindows } from "../../../src/calibration/windows.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
+import { denoFileSystem } from "../../../src/cli/file_system.ts";
+import { openCheckpoint } from "../../../src/models/checkpoint.ts";
+import { type Model, openModel } from "../../../src/models/model.ts";
+import type { LayerParameters } from "../../../src/pipeline/compress_layer.ts";
+import { perplexity } from "../../../src/pipeline/perplexity.ts";
+import { parsePattern } from "../../../src/sparsity/pattern.ts";
+import type { BenchedModel } from "./models.ts";
+import { pruneInMemory } from "./prune.ts";
+
+/** How sparse: entries pruned anywhere, or `n:m`. */
+export const TARGETS = ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "2:4", "4:8"] as const;
+export const METHODS = ["sparsegpt", "magnitude"] as const;
+
+/** A way to prune, and what came of it. */
+export interface PrunedRun {
+  readonly method: (typeof METHODS)[number];
+  readonly target: (typeof TARGETS)[number];
+  readonly perplexity: number;
+}
+
+/** All that was measured of a model. */
+export interface FamilyResult {
+  readonly name: string;
+  /** `model_type`. */
+  readonly family: string;
+  readonly seqlen: number;
+  readonly calibrationWindows: number;
+  readonly evaluationWindows: number;
+  readonly dense: number;
+  readonly runs: readonly PrunedRun[];
+}
+
+/** Measures `benched`; `note` hears of each figure. */
+export async function benchFamily(
+  backend: Backend,
+  benched: BenchedModel,
+  note: (text: string) => void,
+): Promise<FamilyResult> {
+  const { name, folder, seqlen, evaluationWindows } = benched;
+  const texts = await benched.tokens();
+  const windows = calibrationWindows(texts.calibration, { windows: benched.calibrationWindows, seqlen });
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  try {
+    const model = openModel(checkpoint);
+    const measure = async (title: string, measured: Model) => {
+      const options = { seqlen, windows: evaluationWindows };
+      const { perplexity: value } = await perplexity(measured, backend, texts.evaluation, options);
+      note(`${name} ${title}: ${value.toFixed(3)}`);
+      return value;
+    };
+    const dense = await measure("dense", model);
+    const runs: PrunedRun[] = [];
+    for (const method of METHODS) {
+      for (const target of TARGETS) {
+        const pruned = await pruneInMemory(backend, model, windows, parametersOf(method, target));
+        runs.push({ method, target, perplexity: await measure(`${method} ${target}`, pruned) });
+      }
+    }
+    const family = String(checkpoint.config.model_type);
+    return {
+      name,
+      family,
+      seqlen,
+      calibrationWindows: benched.calibrationWindows,
+      evaluationWindows,
+      dense,
+      runs,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The published defaults. */
+function parametersOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerParameters {
+  const percent = /^(\d+) %$/.exec(target)?.[1];
+  return {
+    method,
+    blocksize: 128,
+    damping: 0.01,
+    relativeError: false,
+    sparsity: percent ? Number(percent) / 100 : 0,
+    pattern: parsePattern(percent ? "unstructured" : target),
+  };
+}

@@ -1,0 +1,115 @@
+// The micro-kernel of the product where the engine pairs neighbouring 128-bit instructions (`wide.ts`): a 4×16 tile of C, which in pairs is
+// eight accumulators of 256 bits. The order of its statements is what lets them be paired: loads, multiply-adds and stores of one row
+// stand side by side, and a lane of A is loaded for both halves at once. Unpaired it spills half its accumulators.
+
+// Columns of a tile. Its rows are those of `gemm_tile.ts`.
+export const WIDE_NR: u32 = 16;
+
+// One row of C ← alpha·(w0, w1, w2, w3) + beta·C.
+// @ts-ignore: decorator
+@inline function blend(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
+  let x0 = f32x4.mul(alpha, w0), x1 = f32x4.mul(alpha, w1), x2 = f32x4.mul(alpha, w2), x3 = f32x4.mul(alpha, w3);
+  if (readsC) {
+    x0 = f32x4.relaxed_madd(beta, v128.load(c), x0);
+    x1 = f32x4.relaxed_madd(beta, v128.load(c, 16), x1);
+    x2 = f32x4.relaxed_madd(beta, v128.load(c, 32), x2);
+    x3 = f32x4.relaxed_madd(beta, v128.load(c, 48), x3);
+  }
+  v128.store(c, x0);
+  v128.store(c, x1, 16);
+  v128.store(c, x2, 32);
+  v128.store(c, x3, 48);
+}
+
+// C ← alpha·A·B + beta·C for one tile. a: k columns of 4; b: k rows of 16; c: 4 rows of 16, ldc bytes apart. With beta = 0, C is not read.
+export function multiplyWideTile(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
+  let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);
+  let c30 = f32x4.splat(0), c31 = f32x4.splat(0), c32 = f32x4.splat(0), c33 = f32x4.splat(0);
+  let b0: v128, b1: v128, b2: v128, b3: v128, ai: v128;
+  for (let p: u32 = k >> 1; p != 0; p--) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
+    b3 = v128.load(b, 48);
+    ai = v128.load32_splat(a, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 4);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 8);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 12);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+
+    b0 = v128.load(b, 64);
+    b1 = v128.load(b, 80);
+    b2 = v128.load(b, 96);
+    b3 = v128.load(b, 112);
+    ai = v128.load32_splat(a, 16);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 20);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 24);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 28);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+    a += 2 * 16;
+    b += 2 * 64;
+  }
+  if (k & 1) {
+    b0 = v128.load(b, 0);
+    b1 = v128.load(b, 16);
+    b2 = v128.load(b, 32);
+    b3 = v128.load(b, 48);
+    ai = v128.load32_splat(a, 0);
+    c00 = f32x4.relaxed_madd(ai, b0, c00);
+    c01 = f32x4.relaxed_madd(ai, b1, c01);
+    c02 = f32x4.relaxed_madd(ai, b2, c02);
+    c03 = f32x4.relaxed_madd(ai, b3, c03);
+    ai = v128.load32_splat(a, 4);
+    c10 = f32x4.relaxed_madd(ai, b0, c10);
+    c11 = f32x4.relaxed_madd(ai, b1, c11);
+    c12 = f32x4.relaxed_madd(ai, b2, c12);
+    c13 = f32x4.relaxed_madd(ai, b3, c13);
+    ai = v128.load32_splat(a, 8);
+    c20 = f32x4.relaxed_madd(ai, b0, c20);
+    c21 = f32x4.relaxed_madd(ai, b1, c21);
+    c22 = f32x4.relaxed_madd(ai, b2, c22);
+    c23 = f32x4.relaxed_madd(ai, b3, c23);
+    ai = v128.load32_splat(a, 12);
+    c30 = f32x4.relaxed_madd(ai, b0, c30);
+    c31 = f32x4.relaxed_madd(ai, b1, c31);
+    c32 = f32x4.relaxed_madd(ai, b2, c32);
+    c33 = f32x4.relaxed_madd(ai, b3, c33);
+  }
+  const alphas = f32x4.splat(alpha), betas = f32x4.splat(beta), readsC = beta != 0;
+  blend(c + 0 * ldc, c00, c01, c02, c03, alphas, betas, readsC);
+  blend(c + 1 * ldc, c10, c11, c12, c13, alphas, betas, readsC);
+  blend(c + 2 * ldc, c20, c21, c22, c23, alphas, betas, readsC);
+  blend(c + 3 * ldc, c30, c31, c32, c33, alphas, betas, readsC);
+}

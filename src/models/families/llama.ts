@@ -1,0 +1,21 @@
+/** LLaMA (Touvron et al., arXiv 2302.13971), 1 to 3.x: as `LlamaForCausalLM` of transformers. */
+
+import { z } from "zod";
+import { readConfig } from "./config.ts";
+import type { Family } from "./family.ts";
+import { llamaModel, llamaShape } from "./llama_model.ts";
+
+const schema = z.object({
+  ...llamaShape,
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+});
+
+export const llama: Family = {
+  modelType: "llama",
+  read(object, has) {
+    const config = readConfig(schema, object);
+    const { attention_bias: attention, mlp_bias: feedForward } = config;
+    return llamaModel(config, has, { biases: { qkv: attention, out: attention, feedForward } });
+  },
+};

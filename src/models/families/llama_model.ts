@@ -1,0 +1,151 @@
+/**
+ * The model that LLaMA and its relatives share: RMSNorm before each half of a block, rotary positions, grouped-query attention
+ * and a gated feed-forward. What sets a relative apart is in `Traits`; names as `LlamaForCausalLM` of transformers.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../error.ts";
+import { attend } from "../pieces/attention.ts";
+import type { Activation } from "../pieces/block_pass.ts";
+import { gated } from "../pieces/gate.ts";
+import { projectOnto } from "../pieces/linear.ts";
+import { normalize } from "../pieces/norm.ts";
+import { type RotarySpec, rotate } from "../pieces/rotary.ts";
+import { activationName, positive } from "./config.ts";
+import type { BlockSpec, ModelSpec, NormSpec } from "./family.ts";
+import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
+import { readRotary, rotaryShape } from "./rotary_config.ts";
+
+/** The largest head the attention kernel takes. */
+const MAX_HEAD_DIM = 256;
+
+/** The settings of every relative, to be spread into its schema. */
+export const llamaShape = {
+  hidden_size: positive,
+  intermediate_size: positive,
+  num_hidden_layers: positive,
+  num_attention_heads: positive,
+  num_key_value_heads: positive.nullish(),
+  head_dim: positive.nullish(),
+  hidden_act: activationName.default("silu"),
+  rms_norm_eps: z.number().positive().default(1e-6),
+  vocab_size: positive,
+  tie_word_embeddings: z.boolean().default(false),
+  ...rotaryShape,
+};
+
+type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
+
+/** What sets a relative apart. */
+export interface Traits {
+  /** Which linear layers have biases; none by default. */
+  readonly biases?: { readonly qkv?: boolean; readonly out?: boolean; readonly feedForward?: boolean };
+  /** Tokens that a query of block `index` sees, itself included, 0 for all before it. All by default. */
+  window?(index: number): number;
+  /** An RMSNorm over each head of the queries, and of the keys, before they are turned. */
+  readonly headNorms?: boolean;
+  /** q, k and v in one layer, gate and up in another. */
+  readonly fused?: boolean;
+}
+
+/** The sizes that a block is made of. */
+export interface LlamaSizes {
+  readonly hidden: number;
+  readonly wide: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** The model. @throws {ModelError} sizes do not go together, or the rotary settings are not supported */
+export function llamaModel(
+  config: LlamaConfig,
+  has: (name: string) => boolean,
+  traits: Traits = {},
+): ModelSpec {
+  const sizes = readSizes(config);
+  // Checkpoints saved without the head lack the outer `model.`.
+  const root = has("embed_tokens.weight") ? "" : "model.";
+  const embedding = `${root}embed_tokens`;
+  const norm = (name: string, size: number): NormSpec => {
+    return { kind: "rms", name, size, eps: config.rms_norm_eps, affine: true };
+  };
+  const parts: Parts = {
+    sizes,
+    layers: traits.fused ? fusedLayers(sizes) : separateLayers(sizes, traits.biases),
+    attentionNorm: norm("input_layernorm", sizes.hidden),
+    feedForwardNorm: norm("post_attention_layernorm", sizes.hidden),
+    headNorms: traits.headNorms
+      ? [norm("self_attn.q_norm", sizes.headDim), norm("self_attn.k_norm", sizes.headDim)]
+      : undefined,
+    rotary: readRotary(config, sizes.headDim),
+    window: traits.window ?? (() => 0),
+    activation: config.hidden_act,
+  };
+  return {
+    hiddenSize: sizes.hidden,
+    blockCount: config.num_hidden_layers,
+    vocabSize: config.vocab_size,
+    maxTokens: config.max_position_embeddings,
+    embedding: { tokens: `${embedding}.weight` },
+    block: blockSpec(parts, root),
+    finalNorm: norm(`${root}norm`, sizes.hidden),
+    head: {
+      name: config.tie_word_embeddings ? embedding : "lm_head",
+      outFeatures: config.vocab_size,
+      inFeatures: sizes.hidden,
+      bias: false,
+    },
+  };
+}
+
+function readSizes(config: LlamaConfig): LlamaSizes {
+  const { hidden_size: hidden, intermediate_size: wide, num_attention_heads: heads } = config;
+  const kvHeads = config.num_key_value_heads ?? heads;
+  if (heads % kvHeads !== 0) {
+    throw new ModelError(
+      `config.json: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`,
+    );
+  }
+  const headDim = config.head_dim ?? hidden / heads;
+  if (!Number.isInteger(headDim)) {
+    throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`);
+  }
+  if (headDim > MAX_HEAD_DIM) {
+    throw new ModelError(`config.json: heads of ${headDim} are not supported; at most ${MAX_HEAD_DIM}`);
+  }
+  return { hidden, wide, heads, kvHeads, headDim };
+}
+
+/** All that a block is made of. */
+interface Parts {
+  readonly sizes: LlamaSizes;
+  readonly layers: LlamaLayers;
+  readonly attentionNorm: NormSpec;
+  readonly feedForwardNorm: NormSpec;
+  readonly headNorms?: readonly [q: NormSpec, k: NormSpec];
+  readonly rotary: RotarySpec;
+  readonly window: (index: number) => number;
+  readonly activation: Activation;
+}
+
+function blockSpec(parts: Parts, root: string): BlockSpec {
+  const { sizes: { wide, heads, kvHeads, headDim }, layers, headNorms = [] } = parts;
+  const [qNorm, kNorm] = headNorms;
+  return {
+    prefix: (block) => `${root}layers.${block}.`,
+    norms: [parts.attentionNorm, parts.feedForwardNorm, ...headNorms],
+    groups: [layers.qkv, layers.out, layers.gateUp, layers.down],
+    forward(pass, x, index) {
+      let { q, k, v } = layers.projectQkv(pass, normalize(pass, parts.attentionNorm, x));
+      if (qNorm) q = { ...q, buffer: normalize(pass, qNorm, q.buffer, pass.rows * heads) };
+      if (kNorm) k = { ...k, buffer: normalize(pass, kNorm, k.buffer, pass.rows * kvHeads) };
+      rotate(pass, parts.rotary, q, heads, headDim);
+      rotate(pass, parts.rotary, k, kvHeads, headDim);
+      const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index) });
+      projectOnto(pass, layers.out, attended, x);
+      const { gate, up } = layers.projectGateUp(pass, normalize(pass, parts.feedForwardNorm, x));
+      projectOnto(pass, layers.down, gated(pass, gate, up, wide, parts.activation), x);
+    },
+  };
+}

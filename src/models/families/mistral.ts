@@ -1,0 +1,21 @@
+/** Mistral (Jiang et al., arXiv 2310.06825): LLaMA's block with a sliding window, as `MistralForCausalLM` of transformers. */
+
+import { z } from "zod";
+import { positive, readConfig } from "./config.ts";
+import type { Family } from "./family.ts";
+import { llamaModel, llamaShape } from "./llama_model.ts";
+
+/** Defaults are those of transformers' MistralConfig. */
+const schema = z.object({
+  ...llamaShape,
+  num_key_value_heads: positive.nullable().default(8),
+  sliding_window: positive.nullable().default(4096),
+});
+
+export const mistral: Family = {
+  modelType: "mistral",
+  read(object, has) {
+    const config = readConfig(schema, object);
+    return llamaModel(config, has, { window: () => config.sliding_window ?? 0 });
+  },
+};

@@ -1,0 +1,22 @@
+/** Phi-3 (Abdin et al., arXiv 2404.14219): LLaMA's block with fused layers, as `Phi3ForCausalLM` of transformers. */
+
+import { z } from "zod";
+import { positive, readConfig } from "./config.ts";
+import type { Family } from "./family.ts";
+import { llamaModel, llamaShape } from "./llama_model.ts";
+
+/** Defaults are those of transformers' Phi3Config. */
+const schema = z.object({
+  ...llamaShape,
+  rms_norm_eps: z.number().positive().default(1e-5),
+  original_max_position_embeddings: positive.default(4096),
+  sliding_window: positive.nullish(),
+});
+
+export const phi3: Family = {
+  modelType: "phi3",
+  read(object, has) {
+    const config = readConfig(schema, object);
+    return llamaModel(config, has, { fused: true, window: () => config.sliding_window ?? 0 });
+  },
+};

@@ -1,0 +1,53 @@
+/**
+ * Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases on q, k and v, or with norms over their heads; as
+ * `Qwen2ForCausalLM` and `Qwen3ForCausalLM` of transformers. Upper blocks may have a sliding window.
+ */
+
+import { z } from "zod";
+import { positive, readConfig } from "./config.ts";
+import type { Family } from "./family.ts";
+import { llamaModel, llamaShape } from "./llama_model.ts";
+
+/** Defaults are those of transformers' configuration classes. */
+const qwenShape = {
+  ...llamaShape,
+  num_key_value_heads: positive.nullable().default(32),
+  use_sliding_window: z.boolean().default(false),
+  sliding_window: positive.nullable().default(4096),
+  /** Blocks before the first with a window; `layer_types` says it block by block. */
+  max_window_layers: z.int().nonnegative().default(28),
+  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
+};
+const qwen2Schema = z.object(qwenShape);
+const qwen3Schema = z.object({
+  ...qwenShape,
+  head_dim: positive.nullable().default(128),
+  attention_bias: z.boolean().default(false),
+});
+
+export const qwen2: Family = {
+  modelType: "qwen2",
+  read(object, has) {
+    const config = readConfig(qwen2Schema, object);
+    return llamaModel(config, has, { biases: { qkv: true }, window: windowOf(config) });
+  },
+};
+
+export const qwen3: Family = {
+  modelType: "qwen3",
+  read(object, has) {
+    const config = readConfig(qwen3Schema, object);
+    const bias = config.attention_bias;
+    const biases = { qkv: bias, out: bias };
+    return llamaModel(config, has, { biases, headNorms: true, window: windowOf(config) });
+  },
+};
+
+function windowOf(config: z.infer<typeof qwen2Schema>): (index: number) => number {
+  const { use_sliding_window, sliding_window, max_window_layers, layer_types } = config;
+  const window = use_sliding_window ? sliding_window ?? 0 : 0;
+  return (index) => {
+    const slides = layer_types ? layer_types[index] === "sliding_attention" : index >= max_window_layers;
+    return slides ? window : 0;
+  };
+}

@@ -1,0 +1,115 @@
+/**
+ * The two tiles of the product and its form for operands with many zeros. Tiles must give the same bits, whether or not the engine
+ * was started to make the wide one worth its while; zeros left out must leave the result what float64 says.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
+import { gemm } from "../reference/gemm.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { downloadF32, upload } from "../support/device.ts";
+import { normals, uniform } from "../support/random.ts";
+
+const FLAGS = "DENO_V8_FLAGS";
+const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
+
+/** Which kernels a backend takes is decided when it is made; the engine itself is not changed by this. */
+async function withFlags(flags: string, threads?: number): Promise<Backend> {
+  const before = Deno.env.get(FLAGS);
+  Deno.env.set(FLAGS, flags);
+  try {
+    return await createCpuBackend({ threads });
+  } finally {
+    if (before === undefined) Deno.env.delete(FLAGS);
+    else Deno.env.set(FLAGS, before);
+  }
+}
+
+/** Normal numbers of which a fraction `zeros` is 0. */
+function withZeros(count: number, zeros: number, seed: number): Float32Array<ArrayBuffer> {
+  const next = uniform(seed + 100);
+  return normals(count, seed).map((value) => next() < zeros ? 0 : value);
+}
+
+interface Case {
+  readonly kernel: keyof typeof KERNELS;
+  readonly size: readonly [m: number, n: number, k: number];
+  /** Fractions of zeros of A and B. */
+  readonly zeros: readonly [a: number, b: number];
+  readonly alpha?: number;
+  readonly beta?: number;
+  readonly upper?: boolean;
+}
+
+const SPARSE: readonly Case[] = [
+  { kernel: "gemm_tn", size: [70, 70, 513], zeros: [0.9, 0.9], beta: 1, upper: true },
+  { kernel: "gemm_tn", size: [130, 201, 300], zeros: [0.5, 0], alpha: -0.5 },
+  { kernel: "gemm_nt", size: [67, 131, 385], zeros: [0, 0.5] },
+  { kernel: "gemm_nt", size: [131, 67, 256], zeros: [0.6, 0], beta: 0.5 },
+  { kernel: "gemm_nn", size: [65, 66, 300], zeros: [1, 0], beta: 1 },
+  { kernel: "gemm_nt", size: [16, 16, 256], zeros: [0.97, 0.97] },
+];
+const DENSE: readonly Case[] = [
+  { kernel: "gemm_nn", size: [1, 1, 1], zeros: [0, 0] },
+  { kernel: "gemm_nt", size: [33, 47, 129], zeros: [0, 0], beta: 1 },
+  { kernel: "gemm_tn", size: [129, 131, 401], zeros: [0, 0], upper: true },
+];
+
+describe("products on the cpu backend", () => {
+  let narrow: Backend, wide: Backend;
+  before(async () => {
+    narrow = await withFlags("", 1);
+    wide = await withFlags("--experimental-wasm-revectorize,--no-wasm-bounds-checks", 2);
+  });
+  after(async () => {
+    await narrow.dispose();
+    await wide.dispose();
+  });
+
+  it("say in the adapter's name whether lanes are paired", () => {
+    assert.equal(narrow.adapter.name, "WebAssembly SIMD, 1 thread");
+    const paired = Deno.build.arch === "x86_64" ? " in pairs" : "";
+    assert.equal(wide.adapter.name, `WebAssembly SIMD${paired}, 2 threads`);
+  });
+
+  it("need both flags to count on pairs", async () => {
+    const backend = await withFlags("--experimental-wasm-revectorize", 1);
+    assert.equal(backend.adapter.name, "WebAssembly SIMD, 1 thread");
+    await backend.dispose();
+  });
+
+  for (const options of [...DENSE, ...SPARSE]) {
+    const { kernel, size: [m, n, k], zeros, alpha = 1, beta = 0, upper = false } = options;
+    it(`${kernel} ${m}×${n}×${k}, ${zeros.join(" and ")} zeros, are right and the same bits in both tiles`, async () => {
+      const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
+      const a = withZeros(m * k, zeros[0], 1), b = withZeros(k * n, zeros[1], 2), c = normals(m * n, 3);
+      const lda = transA ? m : k, ldb = transB ? k : n;
+      const run = async (backend: Backend) => {
+        const buffers = { a: upload(backend, a), b: upload(backend, b), c: upload(backend, c) };
+        const offsets = { a_offset: 0, b_offset: 0, c_offset: 0 };
+        const params = { m, n, k, lda, ldb, ldc: n, ...offsets, alpha, beta, upper: upper ? 1 : 0 };
+        backend.dispatch(KERNELS[kernel], buffers, params);
+        const result = await downloadF32(backend, buffers.c);
+        for (const buffer of Object.values(buffers)) buffer.destroy();
+        return result;
+      };
+      const expected = gemm(
+        [m, n, k],
+        { values: a, offset: 0, ld: lda, transposed: transA },
+        { values: b, offset: 0, ld: ldb, transposed: transB },
+        { values: c, offset: 0, ld: n },
+        alpha,
+        beta,
+      );
+      const [ours, theirs] = [await run(narrow), await run(wide)];
+      const wanted = [...ours.keys()].filter((i) => !upper || i % n >= Math.floor(i / n));
+      // A row of all zeros has no scale of its own: its error must be 0 whatever it is divided by.
+      const errors = wanted.map((i) => (ours[i] - expected.product[i]) / (expected.magnitude[i] || 1));
+      assertClose(errors, errors.map(() => 0), 1e-6, { scale: 1 });
+      assert.deepEqual(wanted.map((i) => theirs[i]), wanted.map((i) => ours[i]));
+    });
+  }
+});

@@ -1,0 +1,192 @@
+/** LLaMA and its relatives on random weights, each against the float64 forward of its definition; and what is refused. */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { llama } from "../../../src/models/families/llama.ts";
+import { readModelSpec } from "../../../src/models/families/families.ts";
+import { windowLogits } from "../../../src/pipeline/logits.ts";
+import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { randomWeights, type Shapes } from "../../support/random_weights.ts";
+
+const BASE = {
+  model_type: "llama",
+  vocab_size: 23,
+  hidden_size: 24,
+  intermediate_size: 37,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  hidden_act: "silu",
+  rms_norm_eps: 1e-5,
+  max_position_embeddings: 64,
+  tie_word_embeddings: false,
+} as const satisfies LlamaConfig;
+
+const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % 23);
+
+/** The tensors that transformers saves of such a model. */
+function shapes(config: LlamaConfig): Shapes {
+  const { model_type: type, hidden_size: hidden, intermediate_size: wide } = config;
+  const dim = config.head_dim ?? hidden / config.num_attention_heads;
+  const q = dim * config.num_attention_heads, kv = dim * config.num_key_value_heads;
+  const all: Record<string, readonly number[]> = { "model.embed_tokens.weight": [config.vocab_size, hidden] };
+  const linear = (name: string, out: number, inner: number, bias = false) => {
+    all[`${name}.weight`] = [out, inner];
+    if (bias) all[`${name}.bias`] = [out];
+  };
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const attention = `model.layers.${layer}.self_attn.`, mlp = `model.layers.${layer}.mlp.`;
+    if (type === "phi3") {
+      linear(`${attention}qkv_proj`, q + 2 * kv, hidden);
+      linear(`${mlp}gate_up_proj`, 2 * wide, hidden);
+    } else {
+      const bias = type === "qwen2" || config.attention_bias;
+      linear(`${attention}q_proj`, q, hidden, bias);
+      linear(`${attention}k_proj`, kv, hidden, bias);
+      linear(`${attention}v_proj`, kv, hidden, bias);
+      linear(`${mlp}gate_proj`, wide, hidden, config.mlp_bias);
+      linear(`${mlp}up_proj`, wide, hidden, config.mlp_bias);
+    }
+    linear(`${attention}o_proj`, hidden, q, config.attention_bias);
+    linear(`${mlp}down_proj`, hidden, wide, config.mlp_bias);
+    if (type === "qwen3") {
+      all[`${attention}q_norm.weight`] = [dim];
+      all[`${attention}k_norm.weight`] = [dim];
+    }
+    all[`model.layers.${layer}.input_layernorm.weight`] = [hidden];
+    all[`model.layers.${layer}.post_attention_layernorm.weight`] = [hidden];
+  }
+  all["model.norm.weight"] = [hidden];
+  if (!config.tie_word_embeddings) all["lm_head.weight"] = [config.vocab_size, hidden];
+  return all;
+}
+
+const LLAMA3 = {
+  rope_type: "llama3",
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 32,
+};
+const LONGROPE = { type: "longrope", short_factor: [1, 1.1, 1.5], long_factor: [1.2, 2, 7] };
+const LONG = { model_type: "phi3", rope_scaling: LONGROPE, original_max_position_embeddings: 32 };
+
+/** Each differs from `BASE` in what it names. */
+const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
+  "LLaMA": {},
+  "LLaMA with a key head a query head, and a tied head": {
+    num_key_value_heads: 4,
+    tie_word_embeddings: true,
+  },
+  "LLaMA with one key head, heads of its own size and biases": {
+    num_key_value_heads: 1,
+    head_dim: 10,
+    attention_bias: true,
+    mlp_bias: true,
+  },
+  "LLaMA with another theta, and ReLU": { rope_theta: 500, hidden_act: "relu" },
+  "LLaMA scaled linearly": { rope_scaling: { type: "linear", factor: 4 } },
+  "LLaMA 3.1": { head_dim: 16, rope_theta: 500000, rope_scaling: LLAMA3 },
+  "LLaMA 3.1 as transformers 5 writes it": {
+    head_dim: 16,
+    rope_parameters: { ...LLAMA3, rope_theta: 500000 },
+  },
+  "Mistral, its window shorter than the text": { model_type: "mistral", sliding_window: 5 },
+  "Mistral, its window as long as the text": { model_type: "mistral", sliding_window: 19 },
+  "Mistral without a window": { model_type: "mistral", sliding_window: null },
+  "Qwen2": { model_type: "qwen2", use_sliding_window: false, sliding_window: 5, max_window_layers: 0 },
+  "Qwen2 with a window in its upper block": {
+    model_type: "qwen2",
+    use_sliding_window: true,
+    sliding_window: 4,
+    max_window_layers: 1,
+  },
+  "Qwen3": { model_type: "qwen3", head_dim: 8, max_window_layers: 2 },
+  "Qwen3 with a window in its lower block": {
+    model_type: "qwen3",
+    head_dim: 8,
+    use_sliding_window: true,
+    sliding_window: 4,
+    layer_types: ["sliding_attention", "full_attention"],
+  },
+  "Qwen3 with biases": { model_type: "qwen3", head_dim: 8, attention_bias: true, max_window_layers: 2 },
+  "Phi-3": { model_type: "phi3", sliding_window: 7 },
+  "Phi-3 that turns a part of each head": { model_type: "phi3", head_dim: 8, partial_rotary_factor: 0.75 },
+  "Phi-3 with LongRoPE, within the trained length": LONG,
+  "Phi-3 with LongRoPE, past the trained length": { ...LONG, original_max_position_embeddings: 16 },
+  "Phi-3 with both, as transformers 5 writes it": {
+    model_type: "phi3",
+    head_dim: 8,
+    rope_parameters: {
+      ...LONGROPE,
+      rope_theta: 500,
+      partial_rotary_factor: 0.75,
+      original_max_position_embeddings: 16,
+    },
+  },
+};
+
+eachBackend("the LLaMA family", (backend) => {
+  for (const [name, settings] of Object.entries(MODELS)) {
+    it(`runs ${name}`, async () => {
+      const config: LlamaConfig = { ...BASE, ...settings };
+      const { source, values } = randomWeights(shapes(config));
+      const spec = readModelSpec({ ...config }, source.has);
+      const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
+      assertClose(actual, forwardLlama(config, values, IDS), 1e-5);
+    });
+  }
+});
+
+it("the models of the test above differ, so that each setting is seen to act", () => {
+  const seen = new Map<string, string>();
+  const same: string[] = [];
+  for (const [name, settings] of Object.entries(MODELS)) {
+    const config: LlamaConfig = { ...BASE, ...settings };
+    const logits = forwardLlama(config, randomWeights(shapes(config)).values, IDS);
+    const key = logits.map((logit) => logit.toFixed(3)).join();
+    const other = seen.get(key);
+    if (other) same.push(`${name} = ${other}`);
+    seen.set(key, name);
+  }
+  assert.deepEqual(same, [
+    "LLaMA 3.1 as transformers 5 writes it = LLaMA 3.1",
+    "Mistral, its window as long as the text = LLaMA",
+    "Mistral without a window = Mistral, its window as long as the text",
+  ]);
+});
+
+it("LLaMA finds the names of a checkpoint without the head", () => {
+  const spec = llama.read({ ...BASE }, (name) => name === "embed_tokens.weight");
+  assert.deepEqual([spec.block.prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
+    "layers.1.",
+    "norm",
+    "embed_tokens.weight",
+  ]);
+});
+
+for (
+  const [settings, pattern] of [
+    [{ num_key_value_heads: 3 }, /num_attention_heads 4 is no multiple of num_key_value_heads 3/],
+    [{ hidden_size: 25 }, /hidden_size 25 is no multiple of num_attention_heads 4/],
+    [{ head_dim: 257 }, /heads of 257 are not supported; at most 256/],
+    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, which are no pairs/],
+    [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
+    [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
+    [
+      { rope_scaling: { type: "dynamic", factor: 2 } },
+      /rope_type dynamic is not supported; these are: default, linear, llama3, longrope/,
+    ],
+    [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
+    [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
+    [{ rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, /llama3 needs high_freq_factor/],
+    [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, needs 3/],
+  ] as const
+) {
+  it(`LLaMA refuses ${JSON.stringify(settings)}`, () => {
+    const config = { ...BASE, ...settings };
+    assert.throws(() => llama.read(config, () => false), { name: "ModelError", message: pattern });
+  });
+}

@@ -1,0 +1,70 @@
+/** OPT in the shape of opt-350m: LayerNorms after, and an embedding of another width than the hidden states. */
+
+import { it } from "@std/testing/bdd";
+import { readModelSpec } from "../../../src/models/families/families.ts";
+import { windowLogits } from "../../../src/pipeline/logits.ts";
+import { forwardOpt } from "../../reference/opt_forward.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { eachBackend } from "../../support/backends.ts";
+import { randomWeights, type Shapes } from "../../support/random_weights.ts";
+
+const VOCABULARY = 23, HIDDEN = 24, HEADS = 3, WIDE = 40, BLOCKS = 2, POSITIONS = 32;
+const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % VOCABULARY);
+
+const CONFIG = {
+  model_type: "opt",
+  hidden_size: HIDDEN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  ffn_dim: WIDE,
+  vocab_size: VOCABULARY,
+  max_position_embeddings: POSITIONS,
+};
+
+/** The tensors that transformers saves of it. */
+function shapes(width: number, normAfter: boolean): Shapes {
+  const all: Record<string, readonly number[]> = {
+    "model.decoder.embed_tokens.weight": [VOCABULARY, width],
+    "model.decoder.embed_positions.weight": [POSITIONS + 2, HIDDEN],
+  };
+  const add = (name: string, out: number, ...inner: number[]) => {
+    all[`model.decoder.${name}.weight`] = [out, ...inner];
+    all[`model.decoder.${name}.bias`] = [out];
+  };
+  if (width !== HIDDEN) {
+    all["model.decoder.project_in.weight"] = [HIDDEN, width];
+    all["model.decoder.project_out.weight"] = [width, HIDDEN];
+  }
+  if (!normAfter) add("final_layer_norm", HIDDEN);
+  for (let block = 0; block < BLOCKS; block++) {
+    const attention = `layers.${block}.self_attn`;
+    for (const name of ["q_proj", "k_proj", "v_proj", "out_proj"]) {
+      add(`${attention}.${name}`, HIDDEN, HIDDEN);
+    }
+    add(`${attention}_layer_norm`, HIDDEN);
+    add(`layers.${block}.fc1`, WIDE, HIDDEN);
+    add(`layers.${block}.fc2`, HIDDEN, WIDE);
+    add(`layers.${block}.final_layer_norm`, HIDDEN);
+  }
+  return all;
+}
+
+eachBackend("OPT as opt-350m", (backend) => {
+  for (
+    const [name, width, normAfter] of [
+      ["norms after and a narrow embedding", 10, true],
+      ["norms after", HIDDEN, true],
+      ["a narrow embedding", 10, false],
+      ["a wide embedding", 50, false],
+    ] as const
+  ) {
+    it(`runs with ${name}`, async () => {
+      const { source, values } = randomWeights(shapes(width, normAfter));
+      const settings = { word_embed_proj_dim: width, do_layer_norm_before: !normAfter };
+      const spec = readModelSpec({ ...CONFIG, ...settings }, source.has);
+      const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
+      const reference = { hidden: HIDDEN, heads: HEADS, blocks: BLOCKS, vocabulary: VOCABULARY, normAfter };
+      assertClose(actual, forwardOpt({ ...reference, tensors: new Map(values) }, IDS).logits, 1e-5);
+    });
+  }
+});

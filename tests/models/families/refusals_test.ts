@@ -1,0 +1,39 @@
+/** Checkpoints that no family covers are refused by what they are, before any weight is read. */
+
+import { it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { readModelSpec } from "../../../src/models/families/families.ts";
+
+for (
+  const [config, pattern] of [
+    [
+      { model_type: "gpt2" },
+      /model_type "gpt2" stores its linear layers transposed \(Conv1D\), which is not/,
+    ],
+    [{ model_type: "mixtral", num_local_experts: 8 }, /model_type "mixtral" is a mixture of experts/],
+    [{ model_type: "qwen3_moe", num_experts: 128 }, /model_type "qwen3_moe" is a mixture of experts/],
+    [{ model_type: "llava", vision_config: {} }, /model_type "llava" is multimodal/],
+    [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
+    [{ model_type: "llama", quantization_config: { quant_method: "gptq" } }, /has quantized weights/],
+    [
+      { model_type: "mamba" },
+      /model_type "mamba" is not supported; these are: opt, bloom, llama, mistral, qwen2, qwen3, phi3/,
+    ],
+    [{}, /model_type undefined is not supported/],
+    [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],
+  ] as const
+) {
+  it(`refuses ${JSON.stringify(config)}`, () => {
+    assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
+  });
+}
+
+it("does not mistake an absent part for one", () => {
+  const config = {
+    model_type: "llama",
+    vision_config: null,
+    num_local_experts: 0,
+    quantization_config: null,
+  };
+  assert.throws(() => readModelSpec(config, () => true), /hidden_size: /);
+});

@@ -1,0 +1,89 @@
+/** Trained models of the other families: their logits and perplexities are those that others measured. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { openModel } from "../../src/models/model.ts";
+import { loadTokenizer, readTokens } from "../../src/models/tokenizer.ts";
+import { windowLogits } from "../../src/pipeline/logits.ts";
+import { perplexity } from "../../src/pipeline/perplexity.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { openFixture, SHARED, whySharedMissing } from "../support/fixture_models.ts";
+import { type OptSotuReference, sotuTokens } from "../support/opt_sotu.ts";
+
+/** What an independent PyTorch program computed from llama-sotu's weights. */
+const published: OptSotuReference = JSON.parse(
+  await Deno.readTextFile(new URL("../fixtures/models/llama-sotu/reference.json", import.meta.url)),
+);
+const tokens = await sotuTokens("evaluation");
+const storiesMissing = await whySharedMissing("models/stories260K");
+
+eachBackend("the forward of llama-sotu", (backend) => {
+  it("gives the logits PyTorch gave", async () => {
+    const checkpoint = await openFixture("llama-sotu");
+    const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
+    const logits = await windowLogits(openModel(checkpoint), backend(), tokens.subarray(0, 32));
+    for (const [t, expected] of values_0_to_15.entries()) {
+      const row = logits.subarray(t * 2048, (t + 1) * 2048);
+      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, what: `logits of token ${t}` });
+      assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
+      const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
+      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, what: `logsumexp of token ${t}` });
+    }
+    await checkpoint.close();
+  });
+});
+
+describe("dense perplexity", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  it("of llama-sotu is PyTorch's on 128 windows of 256", async () => {
+    const checkpoint = await openFixture("llama-sotu");
+    const options = { seqlen: 256, windows: 128 };
+    const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
+    assertClose([dense], [published.perplexity.dense], 1e-5);
+    await checkpoint.close();
+  });
+
+  it("of bloom-sotu, trained on the same text by the same recipe, is within a fiftieth of llama-sotu's", async () => {
+    const checkpoint = await openFixture("bloom-sotu");
+    const options = { seqlen: 256, windows: 128 };
+    const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
+    const near = published.perplexity.dense;
+    assert.ok(Math.abs(dense / near - 1) < 0.02, `${dense} is not near ${near}`);
+    await checkpoint.close();
+  });
+
+  it("of bloom-sotu does not break down past the 256 tokens it was trained on", async () => {
+    const checkpoint = await openFixture("bloom-sotu");
+    const of = (seqlen: number) =>
+      perplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });
+    const [trained, longer] = [await of(256), await of(1024)];
+    assert.ok(longer.perplexity < 1.02 * trained.perplexity, JSON.stringify({ trained, longer }));
+    await checkpoint.close();
+  });
+
+  it("of stories260K is the one in its README", { skip: storiesMissing }, async () => {
+    const folder = `${SHARED}/models/stories260K`;
+    const checkpoint = await openCheckpoint(folder, denoFileSystem);
+    const stories = await readTokens(
+      await loadTokenizer(folder, denoFileSystem),
+      `${SHARED}/text/tinystories-eval.jsonl`,
+      denoFileSystem,
+    );
+    const { perplexity: dense, windows } = await perplexity(openModel(checkpoint), backend, stories, {
+      seqlen: 512,
+    });
+    assert.equal(windows, 106);
+    assertClose([dense], [3.452], 2e-4);
+    await checkpoint.close();
+  });
+});

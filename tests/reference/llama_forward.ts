@@ -1,0 +1,200 @@
+/**
+ * The forward of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, one window at a time, as the modules of transformers'
+ * `modeling_*.py` and `modeling_rope_utils.py` define it, from the raw object of config.json.
+ */
+
+/** What config.json may say, by transformers' names; defaults are for the tests' models, which say all that matters. */
+export interface LlamaConfig {
+  readonly model_type: string;
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_hidden_layers: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim?: number;
+  readonly hidden_act: string;
+  readonly rms_norm_eps: number;
+  readonly max_position_embeddings: number;
+  readonly tie_word_embeddings: boolean;
+  readonly attention_bias?: boolean;
+  readonly mlp_bias?: boolean;
+  readonly sliding_window?: number | null;
+  readonly use_sliding_window?: boolean;
+  readonly max_window_layers?: number;
+  readonly layer_types?: readonly string[];
+  readonly rope_theta?: number;
+  readonly rope_scaling?: RopeScaling | null;
+  readonly rope_parameters?: RopeScaling;
+  readonly partial_rotary_factor?: number;
+  readonly original_max_position_embeddings?: number;
+}
+
+/** The object in `rope_scaling`, or version 5's `rope_parameters`. */
+export interface RopeScaling {
+  readonly rope_type?: string;
+  readonly type?: string;
+  readonly rope_theta?: number;
+  readonly partial_rotary_factor?: number;
+  readonly factor?: number;
+  readonly low_freq_factor?: number;
+  readonly high_freq_factor?: number;
+  readonly original_max_position_embeddings?: number;
+  readonly short_factor?: readonly number[];
+  readonly long_factor?: readonly number[];
+}
+
+type Row = number[];
+
+/** Runs one window: (tokens, vocabulary) logits. Tensors by whole name, row-major. */
+export function forwardLlama(
+  config: LlamaConfig,
+  tensors: ReadonlyMap<string, ArrayLike<number>>,
+  ids: ArrayLike<number>,
+): number[] {
+  const { hidden_size: hidden, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+  const dim = config.head_dim ?? hidden / heads;
+  const fused = config.model_type === "phi3";
+  const tensor = (name: string) => {
+    const values = tensors.get(name);
+    if (!values) throw new Error(`reference: no tensor ${name}`);
+    return values;
+  };
+  const linear = (name: string, x: Row): Row => {
+    const weight = tensor(`${name}.weight`), bias = tensors.get(`${name}.bias`);
+    return Array.from({ length: weight.length / x.length }, (_, o) => {
+      let sum = bias ? bias[o] : 0;
+      for (let i = 0; i < x.length; i++) sum += x[i] * weight[o * x.length + i];
+      return sum;
+    });
+  };
+  const norm = (name: string, x: Row): Row => {
+    const weight = tensor(`${name}.weight`);
+    const mean = x.reduce((sum, value) => sum + value * value, 0) / x.length;
+    return x.map((value, i) => weight[i] * (value / Math.sqrt(mean + config.rms_norm_eps)));
+  };
+  const embedding = tensor("model.embed_tokens.weight");
+  let states: Row[] = Array.from(
+    ids,
+    (id) => Array.from({ length: hidden }, (_, c) => embedding[id * hidden + c]),
+  );
+  const turn = rotation(config, dim, ids.length);
+
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const name = (part: string) => `model.layers.${layer}.${part}`;
+    const split = (x: Row, count: number) =>
+      Array.from({ length: count }, (_, h) => x.slice(h * dim, (h + 1) * dim));
+    const projected = states.map((state, t) => {
+      const x = norm(name("input_layernorm"), state);
+      const parts = fused ? fusedParts(linear(name("self_attn.qkv_proj"), x), heads * dim, kvHeads * dim) : [
+        linear(name("self_attn.q_proj"), x),
+        linear(name("self_attn.k_proj"), x),
+        linear(name("self_attn.v_proj"), x),
+      ];
+      let q = split(parts[0], heads), k = split(parts[1], kvHeads);
+      if (config.model_type === "qwen3") {
+        q = q.map((head) => norm(name("self_attn.q_norm"), head));
+        k = k.map((head) => norm(name("self_attn.k_norm"), head));
+      }
+      return {
+        q: q.map((head) => turn(head, t)),
+        k: k.map((head) => turn(head, t)),
+        v: split(parts[2], kvHeads),
+      };
+    });
+    const window = slidingWindow(config, layer);
+    states = states.map((state, t) => {
+      const attended: Row = [];
+      for (let h = 0; h < heads; h++) {
+        const shared = Math.floor(h / (heads / kvHeads));
+        const weights = projected.map(({ k }, s) => {
+          const seen = s <= t && (window === null || s > t - window);
+          return seen ? Math.exp(dot(projected[t].q[h], k[shared]) / Math.sqrt(dim)) : 0;
+        });
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        for (let d = 0; d < dim; d++) {
+          attended.push(
+            weights.reduce((sum, weight, s) => sum + weight / total * projected[s].v[shared][d], 0),
+          );
+        }
+      }
+      return add(state, linear(name("self_attn.o_proj"), attended));
+    });
+    states = states.map((state) => {
+      const x = norm(name("post_attention_layernorm"), state);
+      const wide = config.intermediate_size;
+      const both = fused ? linear(name("mlp.gate_up_proj"), x) : [];
+      const gate = fused ? both.slice(0, wide) : linear(name("mlp.gate_proj"), x);
+      const up = fused ? both.slice(wide) : linear(name("mlp.up_proj"), x);
+      const inner = gate.map((value, i) => activation(config.hidden_act, value) * up[i]);
+      return add(state, linear(name("mlp.down_proj"), inner));
+    });
+  }
+  const head = config.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
+  return states.flatMap((state) => linear(head, norm("model.norm", state)));
+}
+
+function fusedParts(row: Row, qWidth: number, kvWidth: number): Row[] {
+  return [row.slice(0, qWidth), row.slice(qWidth, qWidth + kvWidth), row.slice(qWidth + kvWidth)];
+}
+
+function slidingWindow(config: LlamaConfig, layer: number): number | null {
+  if (!config.model_type.startsWith("qwen")) return config.sliding_window ?? null;
+  const types = config.layer_types;
+  const slides = types ? types[layer] === "sliding_attention" : layer >= config.max_window_layers!;
+  if (!config.use_sliding_window || !slides) return null;
+  return config.sliding_window ?? null;
+}
+
+/** `apply_rotary_pos_emb` on one head: x·cos + rotate_half(x)·sin over the rotating part, the rest passed on. */
+function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row, position: number) => Row {
+  const rope = config.rope_parameters ?? config.rope_scaling ?? {};
+  const kind = rope.rope_type ?? rope.type ?? "default";
+  const theta = rope.rope_theta ?? config.rope_theta ?? 10000;
+  const rotating = Math.trunc(dim * (rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1));
+  let inverse = Array.from({ length: rotating / 2 }, (_, i) => 1 / theta ** (2 * i / rotating));
+  let scaling = 1;
+  if (kind === "linear") inverse = inverse.map((frequency) => frequency / rope.factor!);
+  if (kind === "llama3") inverse = inverse.map((frequency) => llama3Frequency(frequency, rope));
+  if (kind === "longrope") {
+    const original = rope.original_max_position_embeddings ?? config.original_max_position_embeddings!;
+    const extension = config.max_position_embeddings / original;
+    if (extension > 1) scaling = Math.sqrt(1 + Math.log(extension) / Math.log(original));
+    const factors = tokens > original ? rope.long_factor! : rope.short_factor!;
+    inverse = inverse.map((frequency, i) => frequency / factors[i]);
+  }
+  const angles = [...inverse, ...inverse];
+  return (head, position) => {
+    const part = head.slice(0, rotating), half = rotating / 2;
+    const rotated = [...part.slice(half).map((value) => -value), ...part.slice(0, half)];
+    const turned = part.map((value, i) => {
+      return value * Math.cos(position * angles[i]) * scaling +
+        rotated[i] * Math.sin(position * angles[i]) * scaling;
+    });
+    return [...turned, ...head.slice(rotating)];
+  };
+}
+
+function llama3Frequency(frequency: number, rope: RopeScaling): number {
+  const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: old } =
+    rope;
+  const wavelength = 2 * Math.PI / frequency;
+  if (wavelength < old! / high!) return frequency;
+  if (wavelength > old! / low!) return frequency / factor!;
+  const smooth = (old! / wavelength - low!) / (high! - low!);
+  return (1 - smooth) * frequency / factor! + smooth * frequency;
+}
+
+function activation(name: string, x: number): number {
+  if (name === "silu") return x / (1 + Math.exp(-x));
+  if (name === "relu") return Math.max(0, x);
+  throw new Error(`reference: no activation ${name}`);
+}
+
+function dot(a: Row, b: Row): number {
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+}
+
+function add(a: Row, b: Row): Row {
+  return a.map((value, i) => value + b[i]);
+}
