@@ -10,7 +10,7 @@ import { ModelError } from "./error.ts";
 import type { FileSystem } from "./file_system.ts";
 import { readJson } from "./json_file.ts";
 import { nearestName } from "./nearest_name.ts";
-import { openShards, type Shard } from "./shards.ts";
+import { openWeights, type Shard, type Weights } from "./shards.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
 /** Holds what makes a model of the weights. */
@@ -20,7 +20,7 @@ export const CONFIG_FILE = "config.json";
 export interface TensorPlace {
   readonly shard: Shard;
   readonly info: TensorInfo;
-  /** Offset in the shard of its first byte. */
+  /** Offset of its first byte in the shard's copy. */
   readonly byteOffset: number;
 }
 
@@ -35,9 +35,9 @@ export class Checkpoint implements TensorSource {
     readonly files: readonly string[],
     /** The object in config.json, not yet validated. */
     readonly config: Readonly<Record<string, unknown>>,
-    readonly shards: readonly Shard[],
+    readonly weights: Weights,
   ) {
-    for (const shard of shards) {
+    for (const shard of this.shards) {
       for (const info of shard.header.tensors) this.#place(shard, info);
     }
   }
@@ -48,6 +48,15 @@ export class Checkpoint implements TensorSource {
       throw new ModelError(`${this.folder}: ${earlier.shard.name} and ${shard.name} both hold ${info.name}`);
     }
     this.#places.set(info.name, { shard, info, byteOffset: shard.header.headerBytes + info.begin });
+  }
+
+  get shards(): readonly Shard[] {
+    return this.weights.shards;
+  }
+
+  /** The file `model.safetensors.index.json` of a copy; undefined where the weights are one file. */
+  indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return this.weights.indexFile();
   }
 
   /** The names of its tensors, shard by shard, in file order. */
@@ -64,8 +73,8 @@ export class Checkpoint implements TensorSource {
   }
 
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
-    const place = this.locate(name);
-    return place.shard.file.read(place.byteOffset + byteOffset, byteLength);
+    const { shard, info } = this.locate(name);
+    return shard.file.read(shard.position(info) + byteOffset, byteLength);
   }
 
   /** The whole of a tensor. @throws {ModelError} no such tensor: names the nearest */
@@ -78,7 +87,7 @@ export class Checkpoint implements TensorSource {
     const place = this.#places.get(name);
     if (place) return place;
     const nearest = nearestName(name, this.names());
-    const hint = nearest === undefined ? "it has no tensors" : `the nearest is ${nearest}`;
+    const hint = nearest === undefined ? "none of its names is near" : `the nearest is ${nearest}`;
     throw new ModelError(`${this.folder}: has no tensor ${name}; ${hint}`);
   }
 
@@ -90,7 +99,7 @@ export class Checkpoint implements TensorSource {
 
 /**
  * Opens the checkpoint in `folder`.
- * @throws {ModelError} a file is missing or malformed, or the weights are in another format
+ * @throws {ModelError} a file is missing, malformed or in a format that is not read
  */
 export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Checkpoint> {
   const files = await fs.list(folder);
@@ -98,11 +107,11 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
   const config = await readJson(fs, `${folder}/${CONFIG_FILE}`);
   if (!isObject(config)) throw new ModelError(`${folder}/${CONFIG_FILE}: is not a JSON object`);
-  const shards = await openShards(fs, folder, files);
+  const weights = await openWeights(fs, folder, files);
   try {
-    return new Checkpoint(folder, files, config, shards);
+    return new Checkpoint(folder, files, config, weights);
   } catch (error) {
-    for (const shard of shards) await shard.file.close();
+    for (const shard of weights.shards) await shard.file.close();
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The file system as checkpoints need it, passed in by entry points. Paths are joined with "/" alone. It is no
- * general file API: files are read and written at offsets, which is how tensors lie in them.
+ * The file system as checkpoints and runs need it, passed in by entry points. Paths are joined with "/" alone. It is
+ * no general file API: files are read and written at offsets, which is how tensors lie in them.
  */
 
 /** A file open for reading. */
@@ -36,4 +36,27 @@ export interface FileSystem {
   remove(path: string): Promise<void>;
   /** The one name of an existing path, links resolved. */
   realPath(path: string): Promise<string>;
+}
+
+/** A file open for both. `byteLength` is what it had when it was opened. */
+export interface EditableFile extends ReadableFile, WritableFile {
+  /** Harmless twice. */
+  close(): Promise<void>;
+}
+
+/** What a run that can be killed at any moment needs besides. */
+export interface WorkFileSystem extends FileSystem {
+  /** Opens a file as it is; makes it where there is none. */
+  edit(path: string): Promise<EditableFile>;
+  /** When the file was last written, in milliseconds since 1970. */
+  modified(path: string): Promise<number>;
+  /** Resolves once the names made, changed and removed in `folder` are on the disk. */
+  syncFolder(folder: string): Promise<void>;
+  /** Removes a folder and all that is in it; harmless where there is none. */
+  removeFolder(path: string): Promise<void>;
+  /**
+   * Holds the file `path`, made if need be, until it is disposed of (harmless twice) or the process ends, however it
+   * ends. Undefined where it is held already.
+   */
+  lock(path: string): Promise<AsyncDisposable | undefined>;
 }

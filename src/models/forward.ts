@@ -8,7 +8,7 @@ import type { Batch } from "./batches.ts";
 import { planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
-import { HiddenStates } from "./hidden_states.ts";
+import { HiddenStates, type StatesKeeping } from "./hidden_states.ts";
 import type { LinearGroup } from "./families/family.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, Tap } from "./pieces/block_pass.ts";
@@ -21,6 +21,12 @@ export interface ForwardMemory {
   readonly activationBytes?: number;
   /** For the hidden states of all windows; what is past it stays in host memory. Default 1 GiB. */
   readonly stateBytes?: number;
+}
+
+/** How a forward is begun. */
+export interface ForwardOptions extends ForwardMemory {
+  /** Where states are kept after every block; with those of a forward that was killed, it goes on from them. */
+  readonly keeping?: StatesKeeping;
 }
 
 const ACTIVATION_BYTES = 256 << 20;
@@ -40,7 +46,7 @@ export class Forward {
   }
 
   /**
-   * Embeds `windows`.
+   * Embeds `windows`, or takes up the states kept of them: `states.block` is the block to go on with.
    * @param windows token ids, all of one length
    * @throws {RangeError} no windows, unequal or too long ones, or ids out of the vocabulary
    * @throws {ModelError} the weights do not fit the configuration
@@ -49,19 +55,26 @@ export class Forward {
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { activationBytes = ACTIVATION_BYTES, stateBytes = STATE_BYTES }: ForwardMemory = {},
+    { activationBytes = ACTIVATION_BYTES, stateBytes = STATE_BYTES, keeping }: ForwardOptions = {},
   ): Promise<Forward> {
     const { spec } = model;
     const tokens = commonLength(windows, spec.maxTokens);
     const { maxBufferBytes } = backend;
     const batches = planBatches(spec, windows.length, tokens, { maxBufferBytes, activationBytes });
-    const embedding = await Embedding.open(model);
     const { hiddenSize } = spec;
-    const states = new HiddenStates(backend, { batches, tokens, hiddenSize, deviceBytes: stateBytes });
+    const states = new HiddenStates(backend, {
+      batches,
+      tokens,
+      hiddenSize,
+      deviceBytes: stateBytes,
+      keeping,
+    });
     try {
-      for (const { first, count } of batches) {
-        states.append(await embedding.gather(windows.slice(first, first + count)));
-      }
+      const kept = await keeping?.folder.lastBlock();
+      if (kept === undefined) {
+        const embedding = await Embedding.open(backend, model);
+        await states.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
+      } else await states.load(kept);
     } catch (error) {
       states.destroy();
       throw error;
@@ -70,19 +83,24 @@ export class Forward {
   }
 
   /**
-   * Runs block `index` on every window and shows `tap` its linear layers' inputs; the states stay before the block. The last
-   * layers' products are left out, and so are their weights.
+   * Runs block `index`, with its weights from `source`, on every window and shows `tap` its linear layers' inputs; the states
+   * stay before the block. The last layers' products are left out, and so are their weights.
    */
-  observeBlock(index: number, tap: Tap, done?: (batch: Batch) => void): Promise<void> {
+  observeBlock(
+    index: number,
+    tap: Tap,
+    done?: (batch: Batch) => void,
+    source: TensorSource = this.model.weights,
+  ): Promise<void> {
     const { groups } = this.model.spec.block;
     const unused = groups.at(-1);
     return this.#withBlock(
       index,
-      this.model.weights,
+      source,
       groups.slice(0, -1),
       (weights) =>
         this.states.visit((states, batch) => {
-          this.model.spec.block.forward({ ...this.pass(weights, batch), tap, unused }, states);
+          this.model.spec.block.forward({ ...this.pass(weights, batch), tap, unused }, states, index);
         }, done),
     );
   }
@@ -99,7 +117,7 @@ export class Forward {
       this.model.spec.block.groups,
       (weights) =>
         this.states.update((states, batch) => {
-          this.model.spec.block.forward(this.pass(weights, batch), states);
+          this.model.spec.block.forward(this.pass(weights, batch), states, index);
         }, done),
     );
   }

@@ -1,16 +1,21 @@
-/** Small text files of a checkpoint folder, read whole. */
+/** Small files of a checkpoint folder, read whole. */
 
 import { ModelError } from "./error.ts";
 import type { FileSystem } from "./file_system.ts";
 
-/** The whole of a file as UTF-8 text. @throws {ModelError} it is not UTF-8 */
-export async function readText(fs: FileSystem, path: string): Promise<string> {
+/** The whole of a file. */
+export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
   const file = await fs.open(path);
   try {
-    return decodeUtf8(await file.read(0, file.byteLength), path);
+    return await file.read(0, file.byteLength);
   } finally {
     await file.close();
   }
+}
+
+/** The whole of a file as UTF-8 text. @throws {ModelError} it is not UTF-8 */
+export async function readText(fs: FileSystem, path: string): Promise<string> {
+  return decodeUtf8(await readBytes(fs, path), path);
 }
 
 /** A JSON file's value. @throws {ModelError} it is not JSON */

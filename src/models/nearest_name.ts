@@ -1,10 +1,14 @@
 /** Finds what a mistyped name was probably meant to be, for error messages. */
 
-/** The candidate with the least edit distance to `name`; undefined where there are none. */
+/** Longer names come from hostile files: the table would take seconds, the message megabytes. */
+const MAX_LENGTH = 512;
+
+/** The candidate with the least edit distance to `name`; undefined where there are none of ordinary length. */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
   let least = Infinity;
   for (const candidate of candidates) {
+    if (candidate.length > MAX_LENGTH) continue;
     const distance = editDistance(name, candidate);
     if (distance < least) [nearest, least] = [candidate, distance];
   }

@@ -1,45 +1,89 @@
 /**
- * The safetensors files of a checkpoint folder: which there are, and their headers. `model.safetensors` is
- * preferred over an index with shards, as transformers does. No tensor data is read.
+ * The weight files of a checkpoint folder, opened, with the headers that a safetensors copy of them has, whatever format they are
+ * in. Which files they are is for `weight_files.ts`. No tensor data is read.
  */
 
 import { SafetensorsError } from "../safetensors/error.ts";
-import {
-  LENGTH_BYTES,
-  MAX_CHECKPOINT_HEADER_BYTES,
-  parseHeader,
-  parseHeaderLength,
-  type SafetensorsHeader,
-} from "../safetensors/header.ts";
-import { z } from "zod";
+import type { SafetensorsHeader } from "../safetensors/header.ts";
+import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import { ModelError } from "./error.ts";
 import type { FileSystem, ReadableFile } from "./file_system.ts";
-import { readJson } from "./json_file.ts";
+import { readBytes } from "./json_file.ts";
+import { safetensorsShard } from "./safetensors_shard.ts";
+import { torchShard } from "./torch/torch_shard.ts";
+import { findWeights, INDEX_FILE, shardNames, WEIGHT_FORMATS, WEIGHTS_FILE } from "./weight_files.ts";
 
-/** The one weight file of an unsharded checkpoint. */
-export const WEIGHTS_FILE = "model.safetensors";
-/** Says which shard holds each tensor. */
-export const INDEX_FILE = "model.safetensors.index.json";
+export { INDEX_FILE, WEIGHTS_FILE };
 
 /** One open weight file. */
 export interface Shard {
-  /** Its name in the folder. */
+  /** Its name in a copy, which is always a safetensors file. */
   readonly name: string;
+  /** The source. */
   readonly file: ReadableFile;
+  /** The copy's: the same tensors, without gaps. */
   readonly header: SafetensorsHeader;
+  /** The first `header.headerBytes` bytes of the copy: those of a safetensors source, or made for another. */
+  headerBlock(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Offset in `file` of the first byte of a tensor of `header`. */
+  position(tensor: TensorInfo): number;
 }
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+/** The weights of a checkpoint. */
+export interface Weights {
+  readonly shards: readonly Shard[];
+  /** The file {@link INDEX_FILE} of a copy; undefined where there is none, since the weights are one file. */
+  indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined>;
+}
 
 /**
- * Opens the weight files of `folder`, which holds `files`.
- * @throws {ModelError} there are none, one is missing, or one is not a safetensors file
+ * Opens the weights in `folder`, which holds `files`.
+ * @throws {ModelError} there are none, a file is missing, or one cannot be read
  */
-export async function openShards(fs: FileSystem, folder: string, files: readonly string[]): Promise<Shard[]> {
-  const names = await shardNames(fs, folder, files);
+export async function openWeights(
+  fs: FileSystem,
+  folder: string,
+  files: readonly string[],
+): Promise<Weights> {
+  const found = findWeights(files);
+  if (!found) {
+    const names = WEIGHT_FORMATS.flatMap(({ weights, index }) => [weights, index]);
+    throw new ModelError(`${folder}: has none of ${names.join(", ")}`);
+  }
+  const { format, isSharded } = found;
+  const names = isSharded ? await shardNames(fs, folder, files, format.index) : [format.weights];
+  const shards = await openShards(
+    fs,
+    folder,
+    names,
+    format.weights === WEIGHTS_FILE ? safetensorsShard : torchShard,
+  );
+  const indexFile = async () => {
+    if (!isSharded) return undefined;
+    return format.index === INDEX_FILE ? await readBytes(fs, `${folder}/${INDEX_FILE}`) : makeIndex(shards);
+  };
+  return { shards, indexFile };
+}
+
+/** Reads where the tensors of one file lie. */
+type ShardReader = (name: string, file: ReadableFile) => Promise<Shard>;
+
+async function openShards(
+  fs: FileSystem,
+  folder: string,
+  names: readonly string[],
+  read: ShardReader,
+): Promise<Shard[]> {
   const shards: Shard[] = [];
   try {
-    for (const name of names) shards.push(await openShard(fs, folder, name));
+    for (const name of names) {
+      const shard = await openShard(fs, folder, name, read);
+      const isTaken = shards.some((earlier) => earlier.name === shard.name);
+      shards.push(shard);
+      if (isTaken) {
+        throw new ModelError(`${folder}: two weight files would be called ${shard.name} in a copy`);
+      }
+    }
   } catch (error) {
     for (const shard of shards) await shard.file.close();
     throw error;
@@ -47,54 +91,20 @@ export async function openShards(fs: FileSystem, folder: string, files: readonly
   return shards;
 }
 
-async function shardNames(fs: FileSystem, folder: string, files: readonly string[]): Promise<string[]> {
-  if (files.includes(WEIGHTS_FILE)) return [WEIGHTS_FILE];
-  if (!files.includes(INDEX_FILE)) throw noWeights(folder, files);
-  const index = indexSchema.safeParse(await readJson(fs, `${folder}/${INDEX_FILE}`));
-  if (!index.success) throw new ModelError(`${folder}/${INDEX_FILE}: ${z.prettifyError(index.error)}`);
-  const names = [...new Set(Object.values(index.data.weight_map))].sort();
-  for (const name of names) {
-    if (!files.includes(name)) {
-      throw new ModelError(`${folder}: ${INDEX_FILE} names the shard ${name}, which is not there`);
-    }
-  }
-  return names;
-}
-
-function noWeights(folder: string, files: readonly string[]): ModelError {
-  const pickled = files.find((name) => /^pytorch_model.*\.bin/.test(name));
-  if (!pickled) return new ModelError(`${folder}: has neither ${WEIGHTS_FILE} nor ${INDEX_FILE}`);
-  return new ModelError(
-    `${folder}: has its weights only in PyTorch's pickle format (${pickled}), which is not supported yet. Convert it with ` +
-      `transformers: AutoModelForCausalLM.from_pretrained(folder, torch_dtype="auto").save_pretrained(new_folder), ` +
-      `which writes ${WEIGHTS_FILE}`,
-  );
-}
-
-async function openShard(fs: FileSystem, folder: string, name: string): Promise<Shard> {
+async function openShard(fs: FileSystem, folder: string, name: string, read: ShardReader): Promise<Shard> {
   const file = await fs.open(`${folder}/${name}`);
   try {
-    return { name, file, header: await readHeader(file) };
+    return await read(name, file);
   } catch (cause) {
     await file.close();
-    if (!(cause instanceof SafetensorsError)) throw cause;
+    if (!(cause instanceof SafetensorsError || cause instanceof ModelError)) throw cause;
     throw new ModelError(`${folder}/${name}: ${cause.message}`, { cause });
   }
 }
 
-async function readHeader(file: ReadableFile): Promise<SafetensorsHeader> {
-  checkReached(file, LENGTH_BYTES);
-  const jsonBytes = parseHeaderLength(await file.read(0, LENGTH_BYTES), MAX_CHECKPOINT_HEADER_BYTES);
-  const headerBytes = LENGTH_BYTES + jsonBytes;
-  checkReached(file, headerBytes);
-  return parseHeader(await file.read(LENGTH_BYTES, jsonBytes), file.byteLength - headerBytes);
-}
-
-function checkReached({ byteLength }: ReadableFile, needed: number): void {
-  if (byteLength >= needed) return;
-  throw new SafetensorsError(
-    "truncated",
-    `safetensors header: file ends at byte ${byteLength} but needs ${needed}`,
-    { byte: byteLength },
-  );
+function makeIndex(shards: readonly Shard[]): Uint8Array<ArrayBuffer> {
+  const places = shards.flatMap(({ name, header }) => header.tensors.map((tensor) => [tensor.name, name]));
+  const total_size = shards.reduce((sum, { header }) => sum + header.dataBytes, 0);
+  const index = { metadata: { total_size }, weight_map: Object.fromEntries(places.sort()) };
+  return new TextEncoder().encode(JSON.stringify(index, undefined, 2) + "\n");
 }

@@ -12,6 +12,10 @@ import { readJson, readText } from "./json_file.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";
+/** Where older checkpoints name their special tokens. */
+const SPECIAL_FILE = "special_tokens_map.json";
+/** Of SentencePiece; transformers makes TOKENIZER_FILE of it. */
+const SENTENCEPIECE_FILE = "tokenizer.model";
 
 /** How a text is divided into documents: `txt` is one; `jsonl` has one a line, `{"text": …}`. */
 export type TextFormat = "txt" | "jsonl";
@@ -19,19 +23,29 @@ export type TextFormat = "txt" | "jsonl";
 /** The tokenizer in a checkpoint folder. @throws {ModelError} there is none, or its files are malformed */
 export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tokenizer> {
   const files = await fs.list(folder) ?? [];
-  const settings = files.includes(SETTINGS_FILE) ? await readObject(fs, `${folder}/${SETTINGS_FILE}`) : {};
+  const settings: Record<string, unknown> = {};
+  for (const name of [SPECIAL_FILE, SETTINGS_FILE]) {
+    if (files.includes(name)) Object.assign(settings, await readObject(fs, `${folder}/${name}`));
+  }
   const definition = files.includes(TOKENIZER_FILE)
     ? await readObject(fs, `${folder}/${TOKENIZER_FILE}`)
     : await readBpeFiles(fs, folder, files, settings);
-  if (!definition) {
-    throw new ModelError(`${folder}: has neither ${TOKENIZER_FILE} nor vocab.json with merges.txt`);
-  }
+  if (!definition) throw noTokenizer(folder, files);
   try {
     return new Tokenizer(definition, settings);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ModelError(`${folder}: its tokenizer cannot be used: ${reason}`, { cause });
   }
+}
+
+function noTokenizer(folder: string, files: readonly string[]): ModelError {
+  const none = `${folder}: has no tokenizer: neither ${TOKENIZER_FILE} nor vocab.json with merges.txt`;
+  if (!files.includes(SENTENCEPIECE_FILE)) return new ModelError(none);
+  return new ModelError(
+    `${none}. Make ${TOKENIZER_FILE} of its ${SENTENCEPIECE_FILE} with transformers: ` +
+      "AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)",
+  );
 }
 
 /**

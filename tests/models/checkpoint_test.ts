@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../src/cli/file_system.ts";
 import { openCheckpoint } from "../../src/models/checkpoint.ts";
 import { openModel } from "../../src/models/model.ts";
@@ -7,6 +8,7 @@ import { decode } from "../../src/safetensors/decode.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
 import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
+import { pickle, torchFile } from "../support/torch_archive.ts";
 
 /** Asserts that a folder of `files` is refused with a ModelError that says `pattern`. */
 async function assertRefused(files: Record<string, string | object>, pattern: RegExp): Promise<void> {
@@ -16,6 +18,94 @@ async function assertRefused(files: Record<string, string | object>, pattern: Re
     await assert.rejects(open, { name: "ModelError", message: pattern });
   });
 }
+
+const TORCH = fileURLToPath(new URL("../fixtures/torch", import.meta.url));
+
+/** What torch.save wrote, read through a checkpoint, is what safetensors wrote. */
+async function assertAsExpected(folder: string): Promise<void> {
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  const { tensors } = decode(await Deno.readFile(`${folder}/expected.safetensors`));
+  assert.deepEqual([...checkpoint.names()].sort(), [...tensors.keys()].sort());
+  for (const [name, expected] of tensors) assert.deepEqual(await checkpoint.tensor(name), expected, name);
+  openModel(checkpoint);
+  await checkpoint.close();
+}
+
+describe("openCheckpoint of pytorch_model.bin", () => {
+  it("reads the tensors that safetensors has, tied ones twice", () => assertAsExpected(`${TORCH}/opt`));
+
+  it("reads the shards an index names", () => assertAsExpected(`${TORCH}/opt-sharded`));
+
+  it("gives shards the names and the index of a safetensors copy", async () => {
+    const checkpoint = await openCheckpoint(`${TORCH}/opt-sharded`, denoFileSystem);
+    const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    assert.deepEqual(checkpoint.shards.map((shard) => shard.name), names);
+    const index = JSON.parse(new TextDecoder().decode(await checkpoint.indexFile()));
+    assert.equal(
+      index.metadata.total_size,
+      checkpoint.shards.reduce((sum, { header }) => sum + header.dataBytes, 0),
+    );
+    const places = checkpoint.shards.flatMap((shard) =>
+      shard.header.tensors.map(({ name }) => [name, shard.name])
+    );
+    assert.deepEqual(index.weight_map, Object.fromEntries(places));
+    await checkpoint.close();
+    const whole = await openCheckpoint(`${TORCH}/opt`, denoFileSystem);
+    assert.deepEqual(whole.shards.map((shard) => shard.name), ["model.safetensors"]);
+    assert.equal(await whole.indexFile(), undefined);
+    await whole.close();
+  });
+
+  it("prefers safetensors where there are both", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { ...shardedCheckpoint(), "pytorch_model.bin": "not read" });
+      const checkpoint = await openCheckpoint(folder, denoFileSystem);
+      assert.equal(checkpoint.shards.length, 2);
+      await checkpoint.close();
+    }));
+
+  it("names the file it refuses, and leaves none open", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { "config.json": { model_type: "opt" } });
+      await Deno.copyFile(`${TORCH}/old_format.bin`, `${folder}/pytorch_model.bin`);
+      let open = 0;
+      const counting = {
+        ...denoFileSystem,
+        open: async (path: string) => {
+          const file = await denoFileSystem.open(path);
+          open++;
+          return {
+            byteLength: file.byteLength,
+            read: file.read.bind(file),
+            close: () => (open--, file.close()),
+          };
+        },
+      };
+      await assert.rejects(openCheckpoint(folder, counting), {
+        name: "ModelError",
+        message: /pytorch_model.bin: is in the format of torch.save before 1.6/,
+      });
+      assert.equal(open, 0);
+    }));
+
+  it("refuses shards that would be called alike in a copy", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, {
+        "config.json": { model_type: "opt" },
+        "pytorch_model.bin.index.json": { weight_map: { w: "pytorch_model-1.bin", x: "model-1.bin" } },
+      });
+      for (const name of ["pytorch_model-1.bin", "model-1.bin"]) {
+        await Deno.writeFile(
+          `${folder}/${name}`,
+          torchFile(pickle.file(pickle.dict([name, pickle.tensor()]))),
+        );
+      }
+      await assert.rejects(
+        openCheckpoint(folder, denoFileSystem),
+        /two weight files would be called model-1.safetensors in a copy/,
+      );
+    }));
+});
 
 describe("openCheckpoint", () => {
   it("reads every tensor as the whole-file decoder does", async () => {
@@ -70,13 +160,22 @@ describe("openCheckpoint", () => {
     await assertRefused({ "config.json": "[]" }, /config.json: is not a JSON object/);
   });
 
-  it("refuses a folder without weights, and says how to convert pickled ones", async () => {
-    const config = { "config.json": { model_type: "opt" } };
-    await assertRefused(config, /has neither model.safetensors nor model.safetensors.index.json/);
+  it("refuses a folder without weights, and says what they may be called", async () => {
     await assertRefused(
-      { ...config, "pytorch_model.bin": "" },
-      /pickle format \(pytorch_model.bin\), which is not supported yet. Convert it with transformers/,
+      { "config.json": { model_type: "opt" } },
+      /has none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json/,
     );
+  });
+
+  it("refuses an index that is none, or that names a file elsewhere", async () => {
+    const config = { "config.json": { model_type: "opt" } };
+    for (const name of ["model.safetensors.index.json", "pytorch_model.bin.index.json"]) {
+      await assertRefused({ ...config, [name]: {} }, new RegExp(`${name}: .*weight_map`, "s"));
+      await assertRefused(
+        { ...config, [name]: { weight_map: { a: "../config.json" } } },
+        /names the shard ..\/config.json, which is not there/,
+      );
+    }
   });
 
   it("refuses a shard that is missing, cut short, or holds a tensor again", async () => {

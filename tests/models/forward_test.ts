@@ -132,11 +132,13 @@ describe("the forward", () => {
 
 describe("the embedding", () => {
   it("is the same by rows as from whole tables, and the sum of token and position", async () => {
-    const checkpoint = await openOptSotu();
+    await using cleanup = new AsyncDisposableStack();
+    const backend = cleanup.adopt(await createCpuBackend(), (opened) => opened.dispose());
+    const checkpoint = cleanup.adopt(await openOptSotu(), (opened) => opened.close());
     const model = openModel(checkpoint);
     const windows = [Uint32Array.of(5, 2047, 5), Uint32Array.of(0, 1, 5)];
-    const whole = await (await Embedding.open(model)).gather(windows);
-    const byRows = await (await Embedding.open(model, 0)).gather(windows);
+    const whole = await (await Embedding.open(backend, model)).gather(windows);
+    const byRows = await (await Embedding.open(backend, model, 0)).gather(windows);
     assert.deepEqual(byRows, whole);
     const { tensors } = readOptReference(OPT_SOTU_URL);
     const token = tensors.get("model.decoder.embed_tokens.weight") ?? new Float64Array();
@@ -145,6 +147,5 @@ describe("the embedding", () => {
       Array.from({ length: 192 }, (_, c) => token[id * 192 + c] + position[(i % 3 + 2) * 192 + c])
     );
     assertClose(whole, expected, 1e-7);
-    await checkpoint.close();
   });
 });

@@ -46,10 +46,21 @@ describe("the OPT family", () => {
     assert.ok(spec.block.groups.flat().every(({ bias }) => !bias));
   });
 
+  it("projects an embedding of another width, and has no final norm where norms come after", () => {
+    const spec = read({ word_embed_proj_dim: 32, do_layer_norm_before: false });
+    assert.deepEqual(spec.embedding.projection, {
+      name: "model.decoder.project_in",
+      inFeatures: 32,
+      outFeatures: 64,
+      bias: false,
+    });
+    assert.equal(spec.headProjection?.name, "model.decoder.project_out");
+    assert.equal(spec.head.inFeatures, 32);
+    assert.equal(spec.finalNorm, undefined);
+  });
+
   for (
     const [settings, pattern] of [
-      [{ do_layer_norm_before: false }, /do_layer_norm_before = false .* not supported yet/],
-      [{ word_embed_proj_dim: 32 }, /word_embed_proj_dim 32 other than hidden_size 64 is not supported yet/],
       [{ num_attention_heads: 5 }, /hidden_size 64 is no multiple of num_attention_heads 5/],
       [{ activation_function: "mish" }, /activation_function: mish is not supported; these are: relu, gelu/],
       [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],

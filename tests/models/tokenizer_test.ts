@@ -39,6 +39,18 @@ describe("a tokenizer of vocab.json and merges.txt", () => {
       assert.deepEqual([...encodeText(tokenizer, "ab", "txt")], [3]);
     }));
 
+  it("takes special tokens from special_tokens_map.json, and later ones from added_tokens.json", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, {
+        ...BPE_FILES,
+        "tokenizer_config.json": { add_bos_token: true, unk_token: null },
+        "special_tokens_map.json": { bos_token: "<new>", pad_token: { content: "</s>" } },
+        "added_tokens.json": { "<new>": 6 },
+      });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...encodeText(tokenizer, "a<new>b</s>", "txt")], [6, 1, 6, 2, 0]);
+    }));
+
   it("refuses a special token that is not in the vocabulary", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": { bos_token: "<s>" } });
@@ -101,7 +113,12 @@ describe("loadTokenizer", () => {
     withTemporaryFolder(async (folder) => {
       await assert.rejects(
         loadTokenizer(folder, denoFileSystem),
-        /has neither tokenizer.json nor vocab.json/,
+        /has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt$/,
+      );
+      await writeFiles(folder, { "tokenizer.model": "of SentencePiece" });
+      await assert.rejects(
+        loadTokenizer(folder, denoFileSystem),
+        /Make tokenizer.json of its tokenizer.model with transformers: AutoTokenizer/,
       );
       await writeFiles(folder, { "tokenizer.json": { model: { type: "Magic" } } });
       await assert.rejects(loadTokenizer(folder, denoFileSystem), { name: "ModelError" });

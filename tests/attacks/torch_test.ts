@@ -1,0 +1,28 @@
+/** Every hostile weight file in torch's format meets its error, quickly, and never makes the reader ask for much at once. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { ModelError } from "../../src/models/error.ts";
+import { torchShard } from "../../src/models/torch/torch_shard.ts";
+import { memoryFile } from "../support/memory_file.ts";
+import { TORCH_ATTACKS } from "./torch_files.ts";
+
+const MAX_MILLISECONDS = 4000; // the largest takes about 300; shared machines stutter
+const MAX_READ_BYTES = 32 << 20;
+
+describe("hostile torch files", () => {
+  for (const { name, message, file } of TORCH_ATTACKS) {
+    it(`refuses ${name}`, async () => {
+      const source = memoryFile(file());
+      const started = performance.now();
+      await assert.rejects(torchShard("pytorch_model.bin", source), (error: unknown) => {
+        assert.ok(error instanceof ModelError, String(error));
+        assert.match(error.message, message);
+        assert.ok(error.message.length <= 500, "the message must not grow with the file");
+        return true;
+      });
+      assert.ok(performance.now() - started < MAX_MILLISECONDS);
+      assert.ok(source.longestRead <= MAX_READ_BYTES, `read ${source.longestRead} bytes at once`);
+    });
+  }
+});

@@ -1,0 +1,53 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { cacheFolder } from "../../src/hub/cache.ts";
+import { isHubReference, parseReference } from "../../src/hub/reference.ts";
+
+describe("parseReference", () => {
+  it("reads a name and a revision", () => {
+    assert.deepEqual(parseReference("hf:some/Model-1.3b_x"), { repo: "some/Model-1.3b_x", revision: "main" });
+    assert.deepEqual(parseReference("hf:some/model@refs/pr/1"), {
+      repo: "some/model",
+      revision: "refs/pr/1",
+    });
+    assert.ok(
+      isHubReference("hf:some/model") && !isHubReference("./hf:some/model") && !isHubReference("model"),
+    );
+  });
+
+  for (
+    const text of [
+      "hf:",
+      "hf:model",
+      "hf:/model",
+      "hf:some/",
+      "hf:some/model/more",
+      "hf:some/../model",
+      "hf:../model",
+      "hf:some/mo--del",
+      "hf:some/model@",
+      "hf:some/model@../../x",
+      "hf:some/model@/x",
+      "hf:some/model@a@b",
+      "hf:some/model?x=1",
+      "hf:some/model\n",
+      "some/model",
+    ]
+  ) {
+    it(`refuses ${JSON.stringify(text)}`, () => {
+      assert.throws(() => parseReference(text), { name: "ModelError", message: /is named hf:OWNER\/NAME/ });
+    });
+  }
+});
+
+describe("cacheFolder", () => {
+  it("follows the variables of Hugging Face's tools, the most specific first", () => {
+    const home = { HOME: "/home/me" };
+    assert.equal(cacheFolder(home), "/home/me/.cache/huggingface/hub");
+    assert.equal(cacheFolder({ USERPROFILE: "/me" }), "/me/.cache/huggingface/hub");
+    assert.equal(cacheFolder({ ...home, XDG_CACHE_HOME: "/x" }), "/x/huggingface/hub");
+    assert.equal(cacheFolder({ ...home, XDG_CACHE_HOME: "/x", HF_HOME: "/hf" }), "/hf/hub");
+    assert.equal(cacheFolder({ ...home, HF_HOME: "/hf", HF_HUB_CACHE: "/c" }), "/c");
+    assert.throws(() => cacheFolder({}), { name: "ModelError", message: /set HF_HOME/ });
+  });
+});

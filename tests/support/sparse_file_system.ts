@@ -1,0 +1,85 @@
+/**
+ * Files in memory that may be larger than it: a piece of a MiB or more that is written counts as zeros, and every byte
+ * never written reads as zero. For what is done at offsets past 2³².
+ */
+
+import type { EditableFile, WorkFileSystem } from "../../src/models/file_system.ts";
+
+const LARGE = 1 << 20;
+const ZEROS = new Uint8Array(16 << 20);
+
+interface SparseFile {
+  byteLength: number;
+  /** By offset. */
+  readonly pieces: Map<number, Uint8Array>;
+}
+
+/** The files, by path; folders need not be made. */
+export class SparseFileSystem implements WorkFileSystem {
+  readonly files = new Map<string, SparseFile>();
+
+  /** Adds a file of `byteLength` bytes that begins with `bytes`. */
+  put(path: string, bytes: Uint8Array, byteLength: number = bytes.byteLength): void {
+    this.files.set(path, { byteLength, pieces: new Map([[0, bytes]]) });
+  }
+
+  list(folder: string): Promise<string[]> {
+    const names = [...this.files.keys()].filter((path) => path.startsWith(`${folder}/`));
+    return Promise.resolve(
+      names.map((path) => path.slice(folder.length + 1)).filter((name) => !name.includes("/")).sort(),
+    );
+  }
+
+  open(path: string): Promise<EditableFile> {
+    const file = this.files.get(path);
+    if (!file) return Promise.reject(new Error(`${path}: is not there`));
+    return Promise.resolve({
+      byteLength: file.byteLength,
+      read: (offset, byteLength) => Promise.resolve(read(path, file, offset, byteLength)),
+      write: (offset, bytes) => {
+        file.byteLength = Math.max(file.byteLength, offset + bytes.byteLength);
+        if (bytes.byteLength < LARGE) file.pieces.set(offset, bytes.slice());
+        return Promise.resolve();
+      },
+      sync: () => Promise.resolve(),
+      close: () => Promise.resolve(),
+    });
+  }
+
+  create(path: string): Promise<EditableFile> {
+    this.put(path, new Uint8Array());
+    return this.open(path);
+  }
+
+  edit(path: string): Promise<EditableFile> {
+    return this.files.has(path) ? this.open(path) : this.create(path);
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    this.files.set(to, this.files.get(from)!);
+    return this.remove(from);
+  }
+
+  remove(path: string): Promise<void> {
+    this.files.delete(path);
+    return Promise.resolve();
+  }
+
+  makeFolder = () => Promise.resolve();
+  realPath = (path: string) => Promise.resolve(path);
+  modified = () => Promise.resolve(0);
+  syncFolder = () => Promise.resolve();
+  removeFolder = () => Promise.resolve();
+  lock = () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() });
+}
+
+function read(path: string, file: SparseFile, offset: number, byteLength: number): Uint8Array<ArrayBuffer> {
+  if (offset + byteLength > file.byteLength) throw new RangeError(`${path}: ends at byte ${file.byteLength}`);
+  if (byteLength >= LARGE) return ZEROS.subarray(0, byteLength);
+  const bytes = new Uint8Array(byteLength);
+  for (const [start, piece] of file.pieces) {
+    const from = Math.max(start, offset), to = Math.min(start + piece.byteLength, offset + byteLength);
+    if (from < to) bytes.set(piece.subarray(from - start, to - start), from - offset);
+  }
+  return bytes;
+}

@@ -1,0 +1,163 @@
+/**
+ * Weight files as torch.save writes them, sound or broken, put together from the formats' definitions and sharing no
+ * code with src: pickle opcodes one by one, and a zip archive whose every field can be made to lie.
+ */
+
+const text = new TextEncoder();
+
+/** Little-endian bytes of an unsigned integer. */
+function le(value: number | bigint, byteLength: number): number[] {
+  return Array.from({ length: byteLength }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 255n));
+}
+
+/** Pieces of a pickle, each the bytes of some opcodes. */
+export const pickle = {
+  file: (...body: number[][]): Uint8Array<ArrayBuffer> => Uint8Array.from([0x80, 2, ...body.flat(), 0x2e]),
+  none: [0x4e],
+  mark: [0x28],
+  emptyList: [0x5d],
+  emptyDict: [0x7d],
+  reduce: [0x52],
+  build: [0x62],
+  put: (index: number): number[] => [0x72, ...le(index, 4)],
+  get: (index: number): number[] => [0x6a, ...le(index, 4)],
+  text: (value: string): number[] => {
+    const bytes = text.encode(value);
+    return [0x58, ...le(bytes.length, 4), ...bytes];
+  },
+  int: (value: number | bigint): number[] =>
+    BigInt.asIntN(32, BigInt(value)) === BigInt(value) ? [0x4a, ...le(value, 4)] : [0x8a, 8, ...le(value, 8)],
+  global: (module: string, name: string): number[] => [0x63, ...text.encode(`${module}\n${name}\n`)],
+  tuple: (...items: number[][]): number[] => [0x28, ...items.flat(), 0x74],
+  dict: (...pairs: [string, number[]][]): number[] => [
+    0x7d,
+    0x28,
+    ...pairs.flatMap(([key, value]) => [...pickle.text(key), ...value]),
+    0x75,
+  ],
+  call: (callee: number[], ...args: number[][]): number[] => [...callee, ...pickle.tuple(...args), 0x52],
+  orderedDict: (): number[] => pickle.call(pickle.global("collections", "OrderedDict")),
+  storage: (type = "FloatStorage", key = "0", elements: number | bigint = 6): number[] => [
+    ...pickle.tuple(
+      pickle.text("storage"),
+      pickle.global("torch", type),
+      pickle.text(key),
+      pickle.text("cpu"),
+      pickle.int(elements),
+    ),
+    0x51,
+  ],
+  ints: (values: readonly (number | bigint)[]): number[] =>
+    pickle.tuple(...values.map((value) => pickle.int(value))),
+  tensor: (
+    size: readonly (number | bigint)[] = [2, 3],
+    stride: readonly (number | bigint)[] = [3, 1],
+    offset: number | bigint = 0,
+    storage: number[] = pickle.storage(),
+  ): number[] =>
+    pickle.call(
+      pickle.global("torch._utils", "_rebuild_tensor_v2"),
+      storage,
+      pickle.int(offset),
+      pickle.ints(size),
+      pickle.ints(stride),
+      [0x89],
+      pickle.orderedDict(),
+    ),
+};
+
+/** An entry of an archive and the lies told about it. */
+export interface ZipEntry {
+  readonly name: string;
+  readonly data: Uint8Array;
+  /** In both headers; 0 is stored. */
+  readonly method?: number;
+  /** General purpose bits. */
+  readonly flags?: number;
+  /** The name in the entry's own header. */
+  readonly localName?: string;
+  /** The size in the directory, where it is not that of the data. */
+  readonly size?: number;
+  readonly compressedSize?: number;
+  /** Where the directory says that the entry begins. */
+  readonly begin?: number;
+  /** Zeros before the entry: they take no memory in {@link sparseFile}. */
+  readonly gap?: number;
+}
+
+/** Some bytes of a file and where they begin. */
+export interface Segment {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+const MAX_32 = 0xffffffff;
+
+/** The archive's bytes and where they lie: with zip64 records throughout, as torch writes them. */
+export function zipSegments(entries: readonly ZipEntry[]): { segments: Segment[]; byteLength: number } {
+  const segments: Segment[] = [];
+  const directory: number[] = [];
+  let at = 0;
+  for (const entry of entries) {
+    at += entry.gap ?? 0;
+    const { name, data, method = 0, flags = 0x0800 } = entry;
+    const begin = entry.begin ?? at;
+    const size = entry.size ?? data.byteLength;
+    const compressed = entry.compressedSize ?? size;
+    const local = text.encode(entry.localName ?? name);
+    const header = Uint8Array.from([
+      ...[0x50, 0x4b, 3, 4, 0, 0, ...le(flags, 2), ...le(method, 2), 0, 0, 0, 0, ...le(0, 12)],
+      ...[...le(local.length, 2), ...le(4, 2), ...local, 0x46, 0x42, 0, 0],
+    ]);
+    segments.push({ at, bytes: header }, { at: at + header.byteLength, bytes: data });
+    at += header.byteLength + data.byteLength;
+    const raw = text.encode(name);
+    const wide = [size, compressed, begin].filter((value) => value >= MAX_32);
+    const extra = wide.length > 0
+      ? [1, 0, ...le(8 * wide.length, 2), ...wide.flatMap((value) => le(value, 8))]
+      : [];
+    const narrow = (value: number) => le(Math.min(value, MAX_32), 4);
+    directory.push(
+      ...[0x50, 0x4b, 1, 2, 0, 0, 0, 0, ...le(flags, 2), ...le(method, 2), 0, 0, 0, 0, ...le(0, 4)],
+      ...[...narrow(compressed), ...narrow(size), ...le(raw.length, 2), ...le(extra.length, 2), ...le(0, 10)],
+      ...[...narrow(begin), ...raw, ...extra],
+    );
+  }
+  const count = entries.length, bytes = directory.length, end = at + bytes;
+  const narrowCount = le(Math.min(count, 0xffff), 2);
+  directory.push(
+    ...[0x50, 0x4b, 6, 6, ...le(44, 8), 45, 0, 45, 0, ...le(0, 8), ...le(count, 8), ...le(count, 8)],
+    ...[...le(bytes, 8), ...le(at, 8), 0x50, 0x4b, 6, 7, ...le(0, 4), ...le(end, 8), ...le(1, 4)],
+    ...[0x50, 0x4b, 5, 6, ...le(0, 4), ...narrowCount, ...narrowCount, ...le(bytes, 4)],
+    ...[...le(Math.min(at, MAX_32), 4), 0, 0],
+  );
+  segments.push({ at, bytes: Uint8Array.from(directory) });
+  return { segments, byteLength: at + directory.length };
+}
+
+/** The archive in memory. */
+export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
+  const { segments, byteLength } = zipSegments(entries);
+  const file = new Uint8Array(byteLength);
+  for (const { at, bytes } of segments) file.set(bytes, at);
+  return file;
+}
+
+/** A sound file of one F32 tensor `w`, (2, 3), of 0…5, in the manner of a torch without `byteorder`; `more` entries go last. */
+export function torchFile(
+  data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
+  ...more: ZipEntry[]
+): Uint8Array<ArrayBuffer> {
+  return zip([...torchEntries(data), ...more]);
+}
+
+/** The entries of {@link torchFile}. */
+export function torchEntries(
+  data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
+): ZipEntry[] {
+  return [
+    { name: "any/data.pkl", data },
+    { name: "any/data/0", data: new Uint8Array(Float32Array.of(0, 1, 2, 3, 4, 5).buffer) },
+    { name: "any/version", data: text.encode("3\n") },
+  ];
+}
