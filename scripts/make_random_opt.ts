@@ -59,8 +59,27 @@ export async function makeRandomOpt(folder: string, shape: OptShape = OPT_125M, 
   const specs = tensorSpecs(shape);
   const { bytes } = encodeHeader(specs, { format: "pt" });
   await Deno.writeFile(`${folder}/model.safetensors`, ReadableStream.from(pieces(bytes, specs, seed)));
+  await writeRest(folder, shape);
+}
+
+/** config.json and the tokenizer. */
+async function writeRest(folder: string, shape: OptShape): Promise<void> {
   await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config(shape), null, 2) + "\n");
   for (const name of TOKENIZER_FILES) await Deno.copyFile(new URL(name, TOKENIZER), `${folder}/${name}`);
+}
+
+/**
+ * As `makeRandomOpt`, but every weight is 0 and takes no room on a file system with sparse files: a checkpoint as large as is wanted.
+ */
+export async function makeEmptyOpt(folder: string, shape: OptShape): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true });
+  const specs = tensorSpecs(shape);
+  const { bytes } = encodeHeader(specs, { format: "pt" });
+  const path = `${folder}/model.safetensors`;
+  await Deno.writeFile(path, bytes);
+  const dataBytes = specs.reduce((sum, spec) => sum + elementCount(spec.shape) * 2, 0);
+  await Deno.truncate(path, bytes.byteLength + dataBytes);
+  await writeRest(folder, shape);
 }
 
 function* pieces(header: Uint8Array, specs: readonly TensorSpec[], seed: number): Generator<Uint8Array> {

@@ -1,52 +1,95 @@
-/** `pare eval MODEL --text FILE`: the perplexity of a model on a text, computed in this process. */
+/**
+ * `pare eval MODEL`: the perplexity of a model on texts, and its zero-shot accuracy on tasks, computed in this process. With
+ * `--compare` the same of other models, side by side.
+ */
 
-import { Command } from "commander";
-import { openCheckpoint } from "../models/checkpoint.ts";
-import { openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer.ts";
-import { perplexity } from "../pipeline/perplexity.ts";
+import { Command, InvalidArgumentError } from "commander";
+import { readExamples } from "../evaluation/read_examples.ts";
+import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
+import type { Task } from "../evaluation/task.ts";
 import { type BackendChoice, selectBackend } from "../../routes/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";
+import { evalTable } from "./eval_table.ts";
+import { evaluateModel, type ModelResult, type Work } from "./evaluate_model.ts";
+import { UsageError } from "./exit.ts";
 import { denoFileSystem } from "./file_system.ts";
+import { MODEL_ARGUMENT } from "./model_folder.ts";
 import { integer } from "./numbers.ts";
 import { Output } from "./output.ts";
-import { addSeqlenOption, windowTokens } from "./windows.ts";
+import { addSeqlenOption } from "./windows.ts";
+
+/** A task with its file. */
+interface TaskFile {
+  readonly task: Task;
+  readonly file: string;
+}
 
 interface Options extends CommonOptions {
-  readonly text: string;
+  readonly text: readonly string[];
+  readonly task: readonly TaskFile[];
+  readonly compare: readonly string[];
   readonly seqlen?: number;
   readonly windows?: number;
+  readonly limit?: number;
   readonly backend: BackendChoice;
 }
 
 /** The command, stopped by `signal`. */
 export function evalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
-    .description("measure the perplexity of a model on a text")
-    .argument("<model>", "a Hugging Face checkpoint folder")
-    .requiredOption("--text <file>", "a .txt file, or a .jsonl file with a document a line")
-    .option("--windows <n>", "only the first n windows (default: all that are whole)", integer(1));
+    .description("measure perplexity on texts and accuracy on zero-shot tasks")
+    .argument("<model>", MODEL_ARGUMENT)
+    .option("--text <file>", "a .txt file, or a .jsonl file with a document a line; repeatable", append, [])
+    .option(
+      "--task <name=file>",
+      `a zero-shot task with its .jsonl or .csv file (${
+        TASKS.map(({ name }) => name).join(", ")
+      }); repeatable`,
+      appendTask,
+      [],
+    )
+    .option("--compare <model>", "another model to measure beside it; repeatable", append, [])
+    .option("--windows <n>", "only the first n windows of a text (default: all that are whole)", integer(1))
+    .option("--limit <n>", "only the first n examples of a task (default: all)", integer(1));
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
   return command.action((model: string, options: Options) => evaluate(model, options, signal));
 }
 
-async function evaluate(folder: string, options: Options, signal: AbortSignal): Promise<void> {
-  await using cleanup = new AsyncDisposableStack();
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
-  const seqlen = windowTokens(model, options.seqlen);
-  const tokens = await readTokens(await loadTokenizer(folder, denoFileSystem), options.text, denoFileSystem);
-  const backend = cleanup.adopt(await selectBackend(options.backend), (opened) => opened.dispose());
+function append(value: string, earlier: readonly string[]): string[] {
+  return [...earlier, value];
+}
+
+function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
+  const equals = value.indexOf("=");
+  if (equals < 0 || equals === value.length - 1) {
+    throw new InvalidArgumentError("It must be NAME=FILE, such as lambada=lambada.jsonl.");
+  }
+  try {
+    return [...earlier, { task: findTask(value.slice(0, equals)), file: value.slice(equals + 1) }];
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
+  }
+}
+
+async function evaluate(model: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { text: texts, task: tasks, compare } = options;
+  if (texts.length + tasks.length === 0) throw new UsageError("eval: needs a --text or a --task");
   const output = new Output(options.json ?? false);
-  const progress = cleanup.adopt(output.progress("evaluating"), (bar) => bar.stop());
-  const measured = await perplexity(model, backend, tokens, {
-    seqlen,
+  const work: Work = {
+    texts,
+    tasks: await Promise.all(tasks.map(async ({ task, file }) => (
+      { task, file, examples: await readExamples(task, file, denoFileSystem, options.limit) }
+    ))),
     windows: options.windows,
-    signal,
-    progress: (done, total) => progress.step(done, total),
-  });
-  progress.stop();
-  output.result(measured, [
-    `perplexity ${measured.perplexity.toFixed(3)} over ${measured.windows} windows of ${seqlen} tokens`,
-  ]);
+    seqlen: options.seqlen,
+  };
+  await using cleanup = new AsyncDisposableStack();
+  const backend = cleanup.adopt(await selectBackend(options.backend), (opened) => opened.dispose());
+  const results: ModelResult[] = [];
+  for (const name of [model, ...compare]) {
+    // Perplexities are comparable on the same windows only: the first model's length goes for all.
+    const seqlen = work.seqlen ?? results[0]?.seqlen;
+    results.push(await evaluateModel(name, { ...work, seqlen }, { backend, output, signal }));
+  }
+  output.result({ models: results }, [evalTable(results)]);
 }

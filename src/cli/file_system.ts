@@ -1,9 +1,9 @@
 /** Deno's file system as `models` wants it. Errors of the system pass through as they are. */
 
-import type { FileSystem, ReadableFile, WritableFile } from "../models/file_system.ts";
+import type { EditableFile, WorkFileSystem } from "../models/file_system.ts";
 
 /** The files of this machine. */
-export const denoFileSystem: FileSystem = {
+export const denoFileSystem: WorkFileSystem = {
   async list(folder) {
     const names: string[] = [];
     try {
@@ -25,10 +25,33 @@ export const denoFileSystem: FileSystem = {
   async create(path) {
     return new OpenFile(path, await Deno.open(path, { write: true, create: true, truncate: true }), 0);
   },
+  async edit(path) {
+    const file = await Deno.open(path, { read: true, write: true, create: true });
+    return new OpenFile(path, file, (await file.stat()).size);
+  },
   makeFolder: (path) => Deno.mkdir(path, { recursive: true }),
   rename: Deno.rename,
   remove: (path) => Deno.remove(path),
   realPath: Deno.realPath,
+  modified: async (path) => (await Deno.stat(path)).mtime?.getTime() ?? 0,
+  async syncFolder(folder) {
+    if (Deno.build.os === "windows") return; // it opens no folders, and writes names through
+    using opened = await Deno.open(folder);
+    await opened.sync();
+  },
+  async removeFolder(path) {
+    try {
+      await Deno.remove(path, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  },
+  async lock(path) {
+    const file = await Deno.open(path, { write: true, create: true });
+    const held = new OpenFile(path, file, 0);
+    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => held.close() };
+    await held.close();
+  },
 };
 
 async function isFile(path: string): Promise<boolean> {
@@ -41,7 +64,7 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 /** A file and its one cursor. Deno reads and writes at the cursor only, so calls that overlap wait for each other. */
-class OpenFile implements ReadableFile, WritableFile {
+class OpenFile implements EditableFile {
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 

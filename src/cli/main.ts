@@ -8,15 +8,28 @@ import { VERSION } from "../protocol/version.ts";
 import { evalCommand } from "./eval.ts";
 import { exitCode, failureLine, Interrupted } from "./exit.ts";
 import { layerCommand } from "./layer.ts";
+import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
 import { serveCommand } from "./serve.ts";
+import { sweepCommand } from "./sweep.ts";
+import { unpackCommand } from "./unpack.ts";
 
 /** Runs the command line `args` and gives the exit code. Failures are told on standard error. */
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
-  for (const command of [serveCommand, pruneCommand, evalCommand, layerCommand]) {
+  for (
+    const command of [
+      serveCommand,
+      pruneCommand,
+      evalCommand,
+      sweepCommand,
+      layerCommand,
+      packCommand,
+      unpackCommand,
+    ]
+  ) {
     program.addCommand(command(signal));
   }
   for (const command of [program, ...program.commands]) {

@@ -1,112 +1,172 @@
-/** `pare prune MODEL --out DIR`: calibrates a model here, has each layer solved, and writes the pruned checkpoint. */
+/**
+ * `pare prune MODEL --out DIR`: calibrates a model here, has each layer solved, and writes the pruned checkpoint with a report of the
+ * run. Given again after it was stopped or killed, the same command continues.
+ */
 
-import { Command } from "commander";
+import type { Tokenizer } from "@huggingface/tokenizers";
+import { basename } from "node:path";
+import type { Command } from "commander";
 import { calibrationWindows } from "../calibration/windows.ts";
-import type { LayerEvent, PruneEvent } from "../client/events.ts";
-import { openCheckpoint } from "../models/checkpoint.ts";
+import type { LayerQuery } from "../client/query.ts";
+import { packCheckpoint } from "../compressed/pack_checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../models/checkpoint.ts";
 import { type Model, openModel } from "../models/model.ts";
 import { loadTokenizer, readTokens } from "../models/tokenizer.ts";
-import { calibratedModel } from "../pipeline/prune_model.ts";
-import {
-  addBackendOption,
-  addCommonOptions,
-  addServerOptions,
-  type CommonOptions,
-  type ConnectOptions,
-} from "./common_options.ts";
+import type { LayerEntry } from "../pipeline/run/journal.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
+import { formatPattern } from "../sparsity/pattern.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
+import { readChoice } from "./choice_options.ts";
+import { comparePerplexity, type TokenizedText } from "./compare_perplexity.ts";
 import { denoFileSystem } from "./file_system.ts";
 import { formatError, formatSeconds } from "./format.ts";
-import { addLayerOptions, type LayerOptions, layerQuery } from "./layer_options.ts";
+import { layerQuery } from "./layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
-import { integer } from "./numbers.ts";
+import { modelFolder } from "./model_folder.ts";
 import { Output } from "./output.ts";
-import type { Progress } from "./progress.ts";
+import { checkFormat, declarePrune, type PruneOptions } from "./prune_options.ts";
 import { remoteClient } from "./remote_client.ts";
-import { addSeqlenOption, windowTokens } from "./windows.ts";
-import { writePruned } from "./write_pruned.ts";
-
-/** The published code's number of calibration windows. */
-const DEFAULT_SAMPLES = 128;
-
-interface Options extends CommonOptions, ConnectOptions, LayerOptions {
-  readonly out: string;
-  readonly calibration: string;
-  readonly samples: number;
-  readonly seqlen?: number;
-  readonly seed?: number;
-  readonly overwrite?: boolean;
-}
+import { runFingerprint } from "./run_fingerprint.ts";
+import { type PruneJob, runPrune } from "./run_prune.ts";
+import { runReport } from "./run_report.ts";
+import { readRunReport, runReportFiles } from "./run_report_files.ts";
+import { windowTokens } from "./windows.ts";
 
 /** The command, stopped by `signal`. */
 export function pruneCommand(signal: AbortSignal): Command {
-  const command = new Command("prune")
-    .description("prune every linear layer of a model's blocks and write the pruned checkpoint")
-    .argument("<model>", "a Hugging Face checkpoint folder")
-    .requiredOption("--out <folder>", "where to write the pruned checkpoint")
-    .requiredOption("--calibration <file>", "text to calibrate on: .txt, or .jsonl with a document a line")
-    .option("--samples <n>", "calibration windows", integer(1), DEFAULT_SAMPLES)
-    .option(
-      "--seed <n>",
-      "draw the windows at random from this seed (default: evenly spaced)",
-      integer(0, 2 ** 32 - 1),
-    )
-    .option("--overwrite", "replace a checkpoint already there");
-  addSeqlenOption(command, 1);
-  addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
-  return command.action((model: string, options: Options) => prune(model, options, signal));
+  return declarePrune().action((model: string, options: PruneOptions) => prune(model, options, signal));
 }
 
-async function prune(folder: string, options: Options, signal: AbortSignal): Promise<void> {
+async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
+  const output = new Output(options.json ?? false);
+  const folder = await modelFolder(name, output, signal);
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
   const model = openModel(checkpoint);
-  const windows = await readWindows(folder, model, options);
-  const output = new Output(options.json ?? false);
-  const layers = await writePruned(checkpoint, options.out, options.overwrite ?? false, async (writer) => {
-    const local = cleanup.use(await openLocalHost(options.backend));
-    const pare = remoteClient(options, output) ?? local.pare;
-    const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
-    const source = calibratedModel(model, local.backend, {
-      windows,
-      signal,
-      onReplace: (name, weight) => writer.replace(name, weight),
-      progress: (done, total) => progress.note(`calibrating ${done}/${total}`),
-    });
-    return await pruneLayers(pare.pruneModel(source, query, { signal }), progress);
+  const choice = await readChoice(model.spec, options, query, denoFileSystem);
+  checkFormat(options.format, choice.chosen.keys(), choice.queryOf);
+  const seqlen = windowTokens(model, options.seqlen);
+  const tokenizer = await loadTokenizer(folder, denoFileSystem);
+  const windows = await readWindows(tokenizer, seqlen, options);
+  const texts = await readTexts(tokenizer, options.text);
+  const local = cleanup.use(await openLocalHost(options.backend));
+  const { backend } = local, fs = denoFileSystem;
+  const shownName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const fingerprint = await runFingerprint({ checkpoint, query, options, seqlen, backend, fs });
+  const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
+  const job: PruneJob = {
+    ...options,
+    checkpoint,
+    model,
+    windows,
+    layers: choice.chosen,
+    queryOf: choice.queryOf,
+    fingerprint,
+    pack: packing(options, signal),
+    told: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
+    tell: async ({ layers, resumed }, pruned) => {
+      const { skipped } = choice;
+      const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
+        seqlen,
+        windows: options.windows,
+        backend,
+        signal,
+        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+      });
+      const known = describe(shownName, checkpoint, model, query, options, seqlen);
+      const run = runReport({ ...known, skipped, resumed, perplexity }, layers);
+      return runReportFiles(run, run.format, run.bytes.written);
+    },
+  };
+  const layers = await runPrune(job, {
+    fs,
+    backend,
+    pare: remoteClient(options, output) ?? local.pare,
+    signal,
+    layerDone: (done, total, event) => {
+      const error = event && formatError(event.report.relative_error);
+      progress.step(done, total, event && `${event.name} relative error ${error}`);
+    },
+    calibrating: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    kept: (kept) =>
+      output.remark(`what is done is in ${kept}: the same command continues, --restart starts over`),
   });
+  progress.stop();
   report(layers, (performance.now() - started) / 1000, output, options.out);
 }
 
-async function pruneLayers(events: AsyncIterable<PruneEvent>, progress: Progress): Promise<LayerEvent[]> {
-  const layers: LayerEvent[] = [];
-  let total = 0;
-  for await (const event of events) {
-    if (event.type === "start") {
-      total = event.layers;
-      progress.step(0, total);
-    } else if (event.type === "layer") {
-      layers.push(event);
-      const { name, done, report } = event;
-      progress.step(done, total, `${name} relative error ${formatError(report.relative_error)}`);
-    }
+async function readWindows(
+  tokenizer: Tokenizer,
+  seqlen: number,
+  { calibration, samples, seed }: PruneOptions,
+): Promise<Uint32Array[]> {
+  const tokens = await readTokens(tokenizer, calibration, denoFileSystem);
+  return calibrationWindows(tokens, { windows: samples, seqlen, seed });
+}
+
+async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promise<TokenizedText[]> {
+  const texts: TokenizedText[] = [];
+  for (const file of files) {
+    texts.push({ text: basename(file), tokens: await readTokens(tokenizer, file, denoFileSystem) });
   }
-  progress.stop();
-  return layers;
+  return texts;
 }
 
-async function readWindows(folder: string, model: Model, options: Options): Promise<Uint32Array[]> {
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
-  const tokens = await readTokens(tokenizer, options.calibration, denoFileSystem);
-  return calibrationWindows(tokens, {
-    windows: options.samples,
-    seqlen: windowTokens(model, options.seqlen),
-    seed: options.seed,
-  });
+/** What of the report is known beforehand. */
+function describe(
+  name: string,
+  checkpoint: Checkpoint,
+  { spec }: Model,
+  query: LayerQuery,
+  options: PruneOptions,
+  seqlen: number,
+) {
+  const { calibration, samples, seed, layers, skip, minLayer, maxLayer, profile, trueSequential } = options;
+  const choice = {
+    layers,
+    skip,
+    min_layer: minLayer,
+    max_layer: maxLayer,
+    profile: profile && basename(profile),
+    true_sequential: trueSequential,
+  };
+  const { method, sparsity, blocksize, damping, pattern } = resolveParameters(layerQuerySchema.parse(query));
+  const asked = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
+  const given = Object.entries({ ...asked, ...choice }).filter(([, value]) => value !== undefined);
+  return {
+    name,
+    checkpoint,
+    blocks: spec.blockCount,
+    hiddenSize: spec.hiddenSize,
+    parameters: Object.fromEntries(given),
+    calibration: { text: basename(calibration), samples, seqlen, seed: seed ?? null },
+    finished: new Date(),
+  };
 }
 
-function report(layers: readonly LayerEvent[], seconds: number, output: Output, out: string): void {
+/** Packs the dense copy into the output, where a sparse format was asked for. */
+function packing({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["pack"] {
+  if (format === "dense") return undefined;
+  return async (folder) => {
+    const dense = await openCheckpoint(folder, denoFileSystem);
+    try {
+      const run = await readRunReport(dense);
+      await packCheckpoint(dense, out, denoFileSystem, {
+        format,
+        weights: run?.layers.map(({ name }) => name),
+        overwrite: true, // whether it may be was settled at the start
+        signal,
+        rewriteFiles: ({ bytes }) => runReportFiles(run, format, bytes.written),
+      });
+    } finally {
+      await dense.close();
+    }
+  };
+}
+
+function report(layers: readonly LayerEntry[], seconds: number, output: Output, out: string): void {
   const rows = layers.map(({ name, report: { loss, relative_error, zeros, rows, cols } }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));

@@ -2,6 +2,7 @@
 
 import { Command } from "commander";
 import { type BackendChoice } from "../../routes/backends.ts";
+import { parseEdgeOptions } from "../../routes/edge_options.ts";
 import { parseKeys } from "../../routes/keys.ts";
 import type { LogRecord } from "../../routes/log.ts";
 import { serve } from "../../routes/serve.ts";
@@ -13,6 +14,8 @@ interface Options extends CommonOptions {
   readonly host: string;
   readonly port: number;
   readonly queue: number;
+  readonly edge?: string;
+  readonly publicUrl?: string;
   readonly backend: BackendChoice;
 }
 
@@ -22,7 +25,12 @@ export function serveCommand(signal: AbortSignal): Command {
     .description("start the host; the environment's PARE_KEYS holds the keys it accepts")
     .option("--host <address>", "address to listen on; loopback alone while there are no keys", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 is any free one", integer(0, 65535), 8000)
-    .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16);
+    .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16)
+    .option(
+      "--edge <url>",
+      "take tasks of this edge; the environment's EDGE_HOST_SECRET is the secret it shares, and PARE_BLOB_ORIGINS says whence tensors come",
+    )
+    .option("--public-url <url>", "where the edge reaches this host; by default where it listens");
   addCommonOptions(addBackendOption(command));
   return command.action((options: Options) => serveUntil(signal, options));
 }
@@ -34,6 +42,13 @@ async function serveUntil(signal: AbortSignal, options: Options): Promise<void> 
     hostname: options.host,
     port: options.port,
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    edge: parseEdgeOptions((name) =>
+      name === "PARE_EDGE"
+        ? options.edge
+        : name === "PARE_PUBLIC_URL"
+        ? options.publicUrl
+        : Deno.env.get(name)
+    ),
     device: { queueDepth: options.queue },
     log: (record) => {
       output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));

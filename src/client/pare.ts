@@ -102,19 +102,21 @@ export class Pare {
   /**
    * Streams a model through the host, layer by layer, replacing each weight in `source` as it comes back. Layers that
    * share one input send its statistics once.
+   * @param query the parameters of every layer, or those of a layer by its name
    * @throws {PareError} as `pruneLayer`; layers already replaced stay replaced
    * @throws the signal's reason as soon as it is aborted, though the source may still be at its current step
    */
   async *pruneModel(
     source: ModelSource,
-    query: LayerQuery = {},
+    query: LayerQuery | ((name: string) => LayerQuery) = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
+    const queryOf = typeof query === "function" ? query : () => query;
     const started = performance.now();
     let done = 0;
     yield { type: "start", layers: source.layerCount };
     for await (const group of untilAborted(source.groups(), options.signal)) {
-      for await (const { name, report } of this.#pruneGroup(group, query, options)) {
+      for await (const { name, report } of this.#pruneGroup(group, queryOf, options)) {
         yield { type: "layer", name, block: group.block, done: ++done, report };
       }
     }
@@ -123,11 +125,12 @@ export class Pare {
 
   async *#pruneGroup(
     group: LayerGroup,
-    query: LayerQuery,
+    queryOf: (name: string) => LayerQuery,
     options: CallOptions,
   ): AsyncGenerator<{ name: string; report: Report }, void, void> {
     const shared = group.layers.length > 1 ? await this.#share(group.hessian, options) : undefined;
     for (const { name, weight } of group.layers) {
+      const query = queryOf(name);
       const pruned = shared === undefined
         ? await this.pruneLayer({ weight, hessian_upper: group.hessian }, query, options)
         : await this.#pruneShared(weight, group.hessian, { ...query, hessian: shared }, options);

@@ -69,6 +69,11 @@ export class FactorStore {
     return this.#kept.size;
   }
 
+  /** What is stored, the least recently used first. */
+  get digests(): Digest[] {
+    return [...this.#kept.keys()];
+  }
+
   /** The order of the statistics stored as `digest`; undefined when there are none. It does not count as a use. */
   order(digest: Digest): number | undefined {
     return this.#kept.get(digest)?.hessian.cols;

@@ -1,26 +1,36 @@
 /**
  * A checkpoint as a source of layers to prune, calibrated as the SparseGPT paper does it, block by block: one forward of all
  * calibration windows through the dense block accumulates the Hessian of each linear layer's input; its layers are
- * handed out and replaced; a second forward, through the pruned block, makes the inputs of the next. Pruning
- * itself is the consumer's, here or over HTTP.
+ * handed out and replaced; a second forward, through the pruned block, makes the inputs of the next. What was chosen,
+ * and what a killed run has done, decides which of it is left out. Pruning itself is the consumer's, here or over HTTP.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import { HessianAccumulator } from "../calibration/hessian.ts";
 import type { LayerGroup, ModelSource, SourceLayer } from "../client/model_source.ts";
-import { countLayers, type LinearGroup } from "../models/families/family.ts";
+import type { LinearGroup } from "../models/families/family.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
+import type { StatesKeeping } from "../models/hidden_states.ts";
 import type { Model } from "../models/model.ts";
-import { asReplacement } from "../models/replacement.ts";
-import { overlay, readTensor } from "../models/tensor_source.ts";
+import { overlay, readTensor, type TensorSource } from "../models/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { BlockPlan, type NameSet, type PendingGroup } from "./block_plan.ts";
+import { type GroupContext, HandedGroup } from "./handed_group.ts";
 
 /** What a model is calibrated on, and who hears of it. */
 export interface CalibrationOptions {
   /** Token ids, all windows of one length. */
   readonly windows: readonly Uint32Array[];
+  /** The names of the weights to prune; every linear layer's unless given. */
+  readonly layers?: NameSet;
+  /** Calibrate each group of a block behind the pruned ones before it: a forward a group. */
+  readonly trueSequential?: boolean;
   /** Is handed each replacement, in the dtype of the original: writes the pruned checkpoint. */
   readonly onReplace?: (name: string, weight: HostTensor) => Promise<void>;
+  /** What an earlier run with the same options has replaced. Its states, if it kept any, must be those in `keeping`. */
+  readonly finished?: FinishedLayers;
+  /** Where hidden states are kept, so that a run that is killed goes on from its block. */
+  readonly keeping?: StatesKeeping;
   /** Told how much of the forwards is done: `total` steps are a batch of windows through a block. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
@@ -28,65 +38,86 @@ export interface CalibrationOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Layers replaced by an earlier run. */
+export interface FinishedLayers extends NameSet {
+  /** The replacement, as `onReplace` was handed it. */
+  read(name: string): Promise<HostTensor>;
+}
+
 /**
  * The layers of `model` with their statistics.
  * Its `groups` throws RangeError for windows the model cannot take, Error where a layer was not replaced.
  */
 export function calibratedModel(model: Model, backend: Backend, options: CalibrationOptions): ModelSource {
-  return { layerCount: countLayers(model.spec), groups: () => groups(model, backend, options) };
+  const plan = new BlockPlan(model.spec, options);
+  return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
 }
 
 async function* groups(
   model: Model,
   backend: Backend,
+  plan: BlockPlan,
   options: CalibrationOptions,
 ): AsyncGenerator<LayerGroup, void, undefined> {
-  const { blockCount } = model.spec;
-  const forward = await Forward.begin(backend, model, options.windows, options.memory);
-  const step = stepCounter((2 * blockCount - 1) * forward.states.batches.length, options);
+  if (plan.layerCount === 0) return;
+  const { memory, keeping, trueSequential } = options;
+  const forward = await Forward.begin(backend, model, options.windows, { ...memory, keeping });
   try {
-    for (let block = 0; block < blockCount; block++) {
-      const hessians = await accumulate(forward, block, step);
-      const replaced = new Map<string, HostTensor>();
-      try {
-        for (const [group, hessian] of hessians) {
-          const layers = await readLayers(model, block, group);
-          const handed = new HandedGroup(
-            block,
-            await hessian.packedUpper(),
-            layers,
-            model,
-            replaced,
-            options,
-          );
-          hessian.destroy();
-          yield handed;
-          handed.close();
-        }
-      } finally {
-        for (const hessian of hessians.values()) hessian.destroy();
+    const firstBlock = forward.states.block;
+    const step = stepCounter(plan.passes(firstBlock) * forward.states.batches.length, options);
+    for (let block = firstBlock; block <= plan.lastBlock; block++) {
+      const replaced = await readFinished(plan.finished(block), options);
+      const weights = overlay(model.weights, replaced);
+      const context = { block, weights: model.weights, replaced, onReplace: options.onReplace };
+      for (const round of plan.rounds(block)) {
+        yield* handOut(forward, round, context, trueSequential ? weights : model.weights, step);
       }
       // Nothing comes after the last block's outputs.
-      if (block < blockCount - 1) await forward.runBlock(block, step, overlay(model.weights, replaced));
+      if (block < plan.lastBlock) await forward.runBlock(block, step, weights);
     }
   } finally {
     forward.destroy();
   }
 }
 
-/** The Hessians of a block's groups, in order, from a forward with its dense weights. */
+/** Calibrates the groups of a round by one forward through the block with `weights`, then hands them out in order. */
+async function* handOut(
+  forward: Forward,
+  round: readonly PendingGroup[],
+  context: GroupContext,
+  weights: TensorSource,
+  step: () => void,
+): AsyncGenerator<HandedGroup, void, undefined> {
+  const hessians = await accumulate(forward, round, context.block, weights, step);
+  try {
+    for (const { group, names } of round) {
+      const hessian = hessians.get(group)!; // `accumulate` made one for each
+      const layers = await readLayers(context.weights, names);
+      const handed = new HandedGroup(await hessian.packedUpper(), layers, context);
+      hessian.destroy();
+      yield handed;
+      handed.close();
+    }
+  } finally {
+    for (const hessian of hessians.values()) hessian.destroy();
+  }
+}
+
+/** The Hessians of the groups of a round. */
 async function accumulate(
   forward: Forward,
+  round: readonly PendingGroup[],
   block: number,
+  weights: TensorSource,
   step: () => void,
 ): Promise<Map<LinearGroup, HessianAccumulator>> {
   const hessians = new Map<LinearGroup, HessianAccumulator>();
   try {
-    for (const group of forward.model.spec.block.groups) {
+    for (const { group } of round) {
       const [{ name, inFeatures }] = group;
       hessians.set(group, new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures));
     }
-    await forward.observeBlock(block, (group, x, rows) => hessians.get(group)?.add(x, rows), step);
+    await forward.observeBlock(block, (group, x, rows) => hessians.get(group)?.add(x, rows), step, weights);
   } catch (error) {
     for (const hessian of hessians.values()) hessian.destroy();
     throw error;
@@ -94,45 +125,17 @@ async function accumulate(
   return hessians;
 }
 
-function readLayers({ spec, weights }: Model, block: number, group: LinearGroup): Promise<SourceLayer[]> {
-  return Promise.all(group.map(async (linear) => {
-    const name = `${spec.block.prefix(block)}${linear.name}.weight`;
-    return { name, weight: await readTensor(weights, name) };
-  }));
+function readLayers(weights: TensorSource, names: readonly string[]): Promise<SourceLayer[]> {
+  return Promise.all(names.map(async (name) => ({ name, weight: await readTensor(weights, name) })));
 }
 
-/** A group in the consumer's hands. */
-class HandedGroup implements LayerGroup {
-  #open = true;
-
-  constructor(
-    readonly block: number,
-    readonly hessian: HostTensor,
-    readonly layers: readonly SourceLayer[],
-    readonly model: Model,
-    /** Receives the replacements. */
-    readonly replaced: Map<string, HostTensor>,
-    readonly options: CalibrationOptions,
-  ) {}
-
-  async replace(name: string, weight: HostTensor): Promise<void> {
-    if (!this.#open) throw new RangeError(`replace ${name}: the next group has been asked for`);
-    if (!this.layers.some((layer) => layer.name === name)) {
-      const names = this.layers.map((layer) => layer.name).join(", ");
-      throw new RangeError(`replace ${name}: not a layer of this group, which are ${names}`);
-    }
-    // What the next block is calibrated on is what will be in the checkpoint.
-    const replacement = asReplacement(this.model.weights, name, weight);
-    await this.options.onReplace?.(name, replacement);
-    this.replaced.set(name, replacement);
-  }
-
-  /** @throws {Error} a layer was not replaced */
-  close(): void {
-    this.#open = false;
-    const missing = this.layers.find(({ name }) => !this.replaced.has(name));
-    if (missing) throw new Error(`${missing.name}: was not replaced before the next group was asked for`);
-  }
+async function readFinished(
+  names: readonly string[],
+  { finished }: CalibrationOptions,
+): Promise<Map<string, HostTensor>> {
+  const replaced = new Map<string, HostTensor>();
+  if (finished) { for (const name of names) replaced.set(name, await finished.read(name)); }
+  return replaced;
 }
 
 function stepCounter(total: number, { progress, signal }: CalibrationOptions): () => void {

@@ -5,6 +5,8 @@ import { reportSchema } from "../protocol/report.ts";
 
 /** The file's name in the pruned folder. */
 export const RUN_REPORT_FILE = "pare.json";
+/** The name of the page drawn from it. */
+export const REPORT_PAGE_FILE = "report.html";
 
 const perplexitySchema = z.object({
   /** The text's file name. */
@@ -21,6 +23,8 @@ export const layerRunSchema = reportSchema.extend({
   name: z.string(),
   /** The transformer block, from 0. */
   block: z.int().min(0),
+  /** Seconds of calibration between the layer before it and this one. */
+  calibration_seconds: z.number().min(0).optional(),
 });
 
 /** A run, whole. Times in seconds, sizes in bytes. */

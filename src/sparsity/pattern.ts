@@ -28,6 +28,11 @@ export function formatPattern(pattern: Pattern): string {
   return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
 }
 
+/** Whether a layer pruned to `pattern` has at most two entries left in every four, as 2:4 hardware and files want them. */
+export function fitsTwoOfFour(pattern: Pattern): boolean {
+  return pattern.kind === "n:m" && 4 % pattern.group === 0 && pattern.keep * (4 / pattern.group) <= 2;
+}
+
 /** How many of a row's `cols` entries an n:m pattern prunes; a last partial group of g keeps ceil(n·g/m). */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;

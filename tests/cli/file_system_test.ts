@@ -57,4 +57,40 @@ describe("denoFileSystem", () => {
       assert.deepEqual(await denoFileSystem.list(folder), ["a", "b"]);
       assert.equal(await denoFileSystem.list(`${folder}/none`), undefined);
     }));
+
+  it("edits a file as it is, and makes one that is not there", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/file`;
+      for (const [before, offset] of [[0, 0], [3, 1], [3, 5]]) {
+        const file = await denoFileSystem.edit(path);
+        assert.equal(file.byteLength, before);
+        await file.write(offset, Uint8Array.of(7, 8, 9));
+        assert.deepEqual(await file.read(offset, 3), Uint8Array.of(7, 8, 9));
+        await file.close();
+        if (offset === 1) await Deno.truncate(path, 3);
+      }
+      assert.deepEqual(await Deno.readFile(path), Uint8Array.of(7, 7, 8, 0, 0, 7, 8, 9));
+    }));
+
+  it("lets one hold a lock until it lets go", () =>
+    withTemporaryFolder(async (folder) => {
+      const held = await denoFileSystem.lock(`${folder}/lock`);
+      assert.ok(held);
+      assert.equal(await denoFileSystem.lock(`${folder}/lock`), undefined);
+      await held[Symbol.asyncDispose]();
+      await held[Symbol.asyncDispose]();
+      await using again = await denoFileSystem.lock(`${folder}/lock`);
+      assert.ok(again);
+    }));
+
+  it("syncs and removes folders, and tells when a file was written", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.mkdir(`${folder}/a/b`, { recursive: true });
+      await Deno.writeTextFile(`${folder}/a/file`, "");
+      await Deno.utime(`${folder}/a/file`, 5, 1_000_000_000);
+      assert.equal(await denoFileSystem.modified(`${folder}/a/file`), 1e12);
+      await denoFileSystem.syncFolder(`${folder}/a`);
+      for (let i = 0; i < 2; i++) await denoFileSystem.removeFolder(`${folder}/a`);
+      assert.equal(await denoFileSystem.list(`${folder}/a`), undefined);
+    }));
 });

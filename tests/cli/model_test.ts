@@ -2,10 +2,12 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { basename } from "node:path";
 import { type ChildHost, startHost } from "../../scripts/child_host.ts";
 import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { runReportSchema } from "../../src/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { pareJson, runPare, startPare } from "./run_pare.ts";
+import { pareJson, runPare } from "./run_pare.ts";
 
 interface PruneResult {
   readonly layers: readonly {
@@ -39,9 +41,16 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
 }
 
-function evaluate(model: string, windows: number): Promise<EvalResult> {
+async function evaluate(model: string, windows: number): Promise<EvalResult> {
   const options = ["--seqlen", "256", "--windows", String(windows), "--backend", "cpu"];
-  return pareJson("eval", model, "--text", texts.evaluation, ...options);
+  const { models: [{ texts: [measured] }] } = await pareJson<{ models: { texts: EvalResult[] }[] }>(
+    "eval",
+    model,
+    "--text",
+    texts.evaluation,
+    ...options,
+  );
+  return measured;
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -91,6 +100,19 @@ describe("pare prune, then eval", () => {
   it("counts windows and predictions", async () => {
     const { windows, tokens } = await evaluate(OPT_SOTU, 2);
     assert.deepEqual([windows, tokens], [2, 510]);
+  });
+
+  it("reports the perplexity before and after, as eval measures it", async () => {
+    const out = `${folder}/measured`;
+    await pareJson(...pruneArgs(out, "--seqlen", "256", "--text", texts.evaluation, "--windows", "2"));
+    const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
+    assert.deepEqual(run.perplexity, [{
+      text: basename(texts.evaluation),
+      seqlen: 256,
+      windows: 2,
+      dense: (await evaluate(OPT_SOTU, 2)).perplexity,
+      pruned: (await evaluate(out, 2)).perplexity,
+    }]);
   });
 
   it("draws other windows from a seed, the same ones again", async () => {
@@ -165,28 +187,4 @@ describe("pare prune failures", () => {
     assert.equal((await runPare(...args)).stderr, `error: ${folder}/nothing: there is no such folder\n`);
     assert.match((await runPare(...args, "--debug")).stderr, /checkpoint\.ts:\d+/);
   });
-
-  it(
-    "interrupted, ends with 130 and removes what it wrote",
-    { skip: Deno.build.os === "windows" },
-    async () => {
-      const out = `${folder}/interrupted`;
-      const child = startPare(...pruneArgs(out, "--samples", "256", "--seqlen", "256"));
-      const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-      let said = "";
-      while (!said.includes("pruning 1/24")) {
-        const { done, value } = await reader.read();
-        if (done) assert.fail(said);
-        said += value;
-      }
-      assert.ok(await exists(out));
-      child.kill("SIGINT");
-      for (let next = await reader.read(); !next.done; next = await reader.read()) said += next.value;
-      const { code } = await child.status;
-      await child.stdout.cancel();
-      assert.equal(code, 130);
-      assert.match(said, /error: stopped by SIGINT\n$/);
-      assert.equal(await exists(out), false);
-    },
-  );
 });

@@ -12,7 +12,7 @@ const LAYER = ["layer", "layer.safetensors", "--out", "never-made"];
 /** Each command line with what its error must say. */
 const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["train"], /unknown command 'train'/],
-  [["eval", OPT_SOTU], /required option '--text <file>' not specified/],
+  [["eval", OPT_SOTU], /eval: needs a --text or a --task/],
   [["eval", "--text", "t"], /missing required argument 'model'/],
   [["eval", OPT_SOTU, "--text", "t", "--seqlen", "1"], /--seqlen.*'1'.*integer of 2 or more/],
   [["eval", OPT_SOTU, "--text", "t", "--windows", "1e3"], /--windows.*'1e3'.*integer of 1 or more/],
@@ -51,7 +51,7 @@ describe("pare usage", () => {
 });
 
 describe("pare --help", () => {
-  for (const command of ["serve", "prune", "eval", "layer"]) {
+  for (const command of ["serve", "prune", "eval", "sweep", "layer"]) {
     it(`describes ${command}`, async () => {
       const { code, stdout, stderr } = await runPare(command, "--help");
       assert.deepEqual([code, stderr], [0, ""]);
@@ -63,7 +63,7 @@ describe("pare --help", () => {
   it("lists the commands", async () => {
     const { code, stdout } = await runPare("--help");
     assert.equal(code, 0);
-    for (const command of ["serve", "prune", "eval", "layer"]) {
+    for (const command of ["serve", "prune", "eval", "sweep", "layer"]) {
       assert.match(stdout, new RegExp(`^  ${command} `, "m"));
     }
   });

@@ -179,6 +179,15 @@ describe("Pare.pruneModel", () => {
     assert.equal(out.path, "/v1/layers?sparsity=0.5");
   });
 
+  it("asks for each layer what is asked of it by its name", async () => {
+    const host = new FakeHost(working);
+    const queryOf = (name: string) => ({ sparsity: name === "k" ? 0.25 : 0.5 });
+    await collect(pare(host).pruneModel(new FakeModel([["q", "k"], ["out"]]), queryOf));
+    const asked = host.received.filter(({ method }) => method === "POST")
+      .map(({ path }) => new URL(path, "http://fake").searchParams.get("sparsity"));
+    assert.deepEqual(asked, ["0.5", "0.25", "0.5"]);
+  });
+
   it("sends evicted statistics again and goes on", async () => {
     const host = new FakeHost(noContent, solved, problem(404, "hessian_not_found"), working);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"]])));

@@ -6,7 +6,7 @@ import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import type { Checkpoint } from "../../src/models/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { calibratedModel } from "../../src/pipeline/prune_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/pipeline/prune_model.ts";
 import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
@@ -62,7 +62,7 @@ describe("calibratedModel", () => {
   async function replaceAll(
     weightOf: (layer: { weight: HostTensor }) => HostTensor,
     visit: (group: LayerGroup) => void = () => {},
-    options: { onReplace?: (name: string, weight: HostTensor) => Promise<void> } = {},
+    options: Partial<CalibrationOptions> = {},
   ): Promise<void> {
     for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
       visit(group);
@@ -102,6 +102,25 @@ describe("calibratedModel", () => {
       assertClose(asFloat32(group.hessian.data), expectedHessian(reference, name), 1e-5, { what: name });
     }, { onReplace });
     assert.equal(written.size, 24);
+  });
+
+  it("with trueSequential, gives the Hessians behind the pruned groups of the block too", async () => {
+    const reference = readOptReference(OPT_SOTU_URL);
+    const onReplace = (name: string, { data }: HostTensor) => {
+      return Promise.resolve(void reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16"))));
+    };
+    const hessians: Float32Array[] = [];
+    await replaceAll(({ weight }) => halved(weight), (group) => {
+      const [{ name }] = group.layers;
+      const hessian = asFloat32(group.hessian.data);
+      assertClose(hessian, expectedHessian(reference, name), 1e-5, { what: name });
+      hessians.push(hessian);
+    }, { onReplace, trueSequential: true });
+    assert.equal(hessians.length, 16);
+    const dense: Float32Array[] = [];
+    await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian.data)));
+    assert.deepEqual(hessians[0], dense[0]); // nothing is pruned before the first group
+    assert.notDeepEqual(hessians[1], dense[1]);
   });
 
   it("hands on replacements in the dtype of the checkpoint", async () => {

@@ -1,0 +1,55 @@
+/** `pare pack MODEL --out FOLDER`: a pruned checkpoint in one of the sparse layouts of compressed-tensors. */
+
+import { Command, Option } from "commander";
+import { PACK_FORMATS, type PackFormat } from "../compressed/format.ts";
+import { packCheckpoint } from "../compressed/pack_checkpoint.ts";
+import { openCheckpoint } from "../models/checkpoint.ts";
+import { formatBytes, formatShare } from "../report/format.ts";
+import { addCommonOptions, type CommonOptions } from "./common_options.ts";
+import { denoFileSystem } from "./file_system.ts";
+import { Output } from "./output.ts";
+import { readRunReport, runReportFiles } from "./run_report_files.ts";
+
+interface Options extends CommonOptions {
+  readonly out: string;
+  readonly format: PackFormat;
+  readonly overwrite?: boolean;
+}
+
+/** The command, stopped by `signal`. */
+export function packCommand(signal: AbortSignal): Command {
+  const command = new Command("pack")
+    .description("write a smaller copy of a pruned model: only the kept weights, and bits that say which")
+    .argument("<model>", "a pruned Hugging Face checkpoint folder")
+    .requiredOption("--out <folder>", "where to write the packed checkpoint")
+    .addOption(
+      new Option("--format <format>", "bitmask for any zeros, sparse-24 for weights pruned 2:4")
+        .choices(PACK_FORMATS)
+        .default("bitmask"),
+    )
+    .option("--overwrite", "replace a checkpoint already there");
+  return addCommonOptions(command).action((model: string, options: Options) => pack(model, options, signal));
+}
+
+async function pack(folder: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { out, format, overwrite } = options;
+  await using cleanup = new AsyncDisposableStack();
+  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
+  const run = await readRunReport(checkpoint);
+  const output = new Output(options.json ?? false);
+  const progress = cleanup.adopt(output.progress("packing"), (bar) => bar.stop());
+  const { packed, bytes } = await packCheckpoint(checkpoint, out, denoFileSystem, {
+    format,
+    weights: run?.layers.map(({ name }) => name),
+    overwrite,
+    signal,
+    progress: (done, total, name) => progress.step(done, total, name),
+    rewriteFiles: ({ bytes }) => runReportFiles(run, format, bytes.written),
+  });
+  progress.stop();
+  output.result({ packed, bytes, out }, [
+    `packed ${packed.length} weights: ${formatBytes(bytes.dense)} became ${formatBytes(bytes.written)}, ` +
+    `${formatShare(1 - bytes.written / bytes.dense)} smaller`,
+    `wrote ${out}`,
+  ]);
+}

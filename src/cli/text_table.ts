@@ -1,0 +1,15 @@
+/** Results as a table for a terminal. */
+
+import Table from "cli-table3";
+
+/** A table; the first `labels` columns are aligned left, the others right. */
+export function textTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  labels = 1,
+): string {
+  const colAligns = head.map((_, i) => i < labels ? "left" as const : "right" as const);
+  const table = new Table({ head: [...head], colAligns, style: { head: [], border: [], compact: true } });
+  table.push(...rows.map((row) => [...row]));
+  return table.toString();
+}

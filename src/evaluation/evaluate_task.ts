@@ -1,0 +1,44 @@
+/** A model on a zero-shot task: every choice of every example scored, then judged. Examples come read; nothing is printed. */
+
+import type { Tokenizer } from "@huggingface/tokenizers";
+import type { Backend } from "../backend/backend.ts";
+import { ModelError } from "../models/error.ts";
+import type { Model } from "../models/model.ts";
+import { encodeRequest, type Request } from "./encode_request.ts";
+import { type LikelihoodOptions, logLikelihoods } from "./log_likelihoods.ts";
+import { judge, type Metrics } from "./metrics.ts";
+import type { PlacedExample } from "./read_examples.ts";
+import type { Task } from "./task.ts";
+
+/**
+ * The figures of `model` on `examples`, of which there must be one at least.
+ * @throws {ModelError} a choice does not fit the model's window, or has no tokens: names its file and line
+ */
+export async function evaluateTask(
+  task: Task,
+  examples: readonly PlacedExample[],
+  model: Model,
+  tokenizer: Tokenizer,
+  backend: Backend,
+  options: Omit<LikelihoodOptions, "greedy"> = {},
+): Promise<Metrics> {
+  const requests = examples.flatMap((example) => encodeExample(example, tokenizer, model.spec.maxTokens));
+  const greedy = task.scoring === "last word";
+  const scored = await logLikelihoods(model, backend, requests, { ...options, greedy });
+  let next = 0;
+  const likelihoods = examples.map(({ choices }) => scored.slice(next, next += choices.length));
+  return judge(task.scoring, examples, likelihoods);
+}
+
+function encodeExample(
+  { context, choices, place }: PlacedExample,
+  tokenizer: Tokenizer,
+  maxTokens: number,
+): Request[] {
+  try {
+    return choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, maxTokens));
+  } catch (error) {
+    if (error instanceof RangeError) throw new ModelError(`${place}: ${error.message}`);
+    throw error;
+  }
+}

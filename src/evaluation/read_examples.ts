@@ -1,0 +1,125 @@
+/**
+ * A task's examples from its file: `.csv` with a head, else JSON Lines. Blank lines are passed over. Every example remembers
+ * its line, so that whatever goes wrong with it later can be told where it lies.
+ */
+
+import { parse as parseCsv } from "csv-parse/sync";
+import { z } from "zod";
+import { ModelError } from "../models/error.ts";
+import type { FileSystem } from "../models/file_system.ts";
+import { readText } from "../models/json_file.ts";
+import type { Example, Task } from "./task.ts";
+
+/** An example with the place it was read from. */
+export interface PlacedExample extends Example {
+  /** `FILE: line N`. */
+  readonly place: string;
+}
+
+interface Line {
+  readonly number: number;
+  readonly record: Readonly<Record<string, unknown>>;
+}
+
+const recordSchema = z.record(z.string(), z.unknown());
+
+/**
+ * The examples in `path`, in order.
+ * @param limit only the first so many
+ * @throws {ModelError} a line is malformed: names the file, the line and the field; or there is no example
+ */
+export async function readExamples(
+  task: Task,
+  path: string,
+  fs: FileSystem,
+  limit = Infinity,
+): Promise<PlacedExample[]> {
+  const text = await readText(fs, path);
+  const lines = path.endsWith(".csv") ? csvLines(path, text) : jsonLines(path, text);
+  if (lines.length === 0) throw new ModelError(`${path}: has no examples`);
+  const answered = await withAnswers(task, path, lines, fs);
+  return answered.slice(0, limit).map(({ number, record }) => {
+    const place = `${path}: line ${number}`;
+    try {
+      return { ...task.example(record), place };
+    } catch (error) {
+      if (!(error instanceof z.ZodError)) throw error;
+      throw new ModelError(`${place}: ${error.issues.map(describe).join("; ")}`);
+    }
+  });
+}
+
+function describe({ path, message }: z.core.$ZodIssue): string {
+  return path.length === 0 ? message : `field ${path.join(".")}: ${message}`;
+}
+
+function jsonLines(path: string, text: string): Line[] {
+  return text.split("\n").flatMap((line, i) => {
+    return line.trim() === "" ? [] : [{ number: i + 1, record: parseLine(line, `${path}: line ${i + 1}`) }];
+  });
+}
+
+function parseLine(line: string, place: string): Line["record"] {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(`${place}: is not valid JSON: ${reason}`, { cause });
+  }
+  const record = recordSchema.safeParse(value);
+  if (record.success) return record.data;
+  throw new ModelError(`${place}: must be a JSON object`);
+}
+
+function csvLines(path: string, text: string): Line[] {
+  try {
+    const parsed = parseCsv<{ record: Record<string, string>; info: { lines: number } }>(text, {
+      columns: true,
+      info: true,
+      skip_empty_lines: true,
+    });
+    return parsed.map(({ record, info }) => ({ number: info.lines, record }));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(`${path}: is not valid CSV: ${reason}`, { cause });
+  }
+}
+
+/** `lines` with the answers that lie in a file of their own, where the records have none. */
+async function withAnswers(
+  { answers }: Task,
+  path: string,
+  lines: readonly Line[],
+  fs: FileSystem,
+): Promise<readonly Line[]> {
+  if (!answers || lines.some(({ record }) => answers.field in record)) return lines;
+  const answersPath = answers.path(path);
+  const values = (await readAnswers(answersPath, path, answers.field, fs)).trim().split(/\s+/);
+  if (values.length !== lines.length) {
+    throw new ModelError(
+      `${answersPath}: has ${values.length} answers, ${path} has ${lines.length} examples`,
+    );
+  }
+  return lines.map(({ number, record }, i) => ({
+    number,
+    record: { ...record, [answers.field]: values[i] },
+  }));
+}
+
+async function readAnswers(
+  answersPath: string,
+  path: string,
+  field: string,
+  fs: FileSystem,
+): Promise<string> {
+  try {
+    return await readText(fs, answersPath);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelError(
+      `${path}: its lines have no field ${field}, and ${answersPath} cannot be read: ${reason}`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * StoryCloze (Mostafazadeh et al., 2016): which of two sentences ends a story of four. The columns are those of the CSV
+ * files it is distributed in; the hub's names of the same fields are taken too. The harness reports `acc` alone.
+ */
+
+import { z } from "zod";
+import type { Task } from "../task.ts";
+import { oneOf, text } from "./fields.ts";
+
+const original = z.object({
+  InputSentence1: text,
+  InputSentence2: text,
+  InputSentence3: text,
+  InputSentence4: text,
+  RandomFifthSentenceQuiz1: text,
+  RandomFifthSentenceQuiz2: text,
+  AnswerRightEnding: oneOf(1, 2),
+}).transform((story) => ({
+  sentences: [story.InputSentence1, story.InputSentence2, story.InputSentence3, story.InputSentence4],
+  choices: [story.RandomFifthSentenceQuiz1, story.RandomFifthSentenceQuiz2],
+  ending: story.AnswerRightEnding,
+}));
+
+const hub = z.object({
+  input_sentence_1: text,
+  input_sentence_2: text,
+  input_sentence_3: text,
+  input_sentence_4: text,
+  sentence_quiz1: text,
+  sentence_quiz2: text,
+  answer_right_ending: oneOf(1, 2),
+}).transform((story) => ({
+  sentences: [
+    story.input_sentence_1,
+    story.input_sentence_2,
+    story.input_sentence_3,
+    story.input_sentence_4,
+  ],
+  choices: [story.sentence_quiz1, story.sentence_quiz2],
+  ending: story.answer_right_ending,
+}));
+
+export const storycloze: Task = {
+  name: "storycloze",
+  scoring: "choices",
+  example(line) {
+    const { sentences, choices, ending } = ("input_sentence_1" in line ? hub : original).parse(line);
+    return { context: sentences.join(" "), choices, answer: ending - 1 };
+  },
+};

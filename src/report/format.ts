@@ -1,0 +1,36 @@
+/** Figures as people read them: sizes, shares, times. */
+
+const UNITS = ["KB", "MB", "GB", "TB"];
+
+/** Bytes in decimal units: `512 B`, `11.2 MB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  let value = bytes / 1000, unit = 0;
+  for (; value >= 999.95 && unit < UNITS.length - 1; unit++) value /= 1000;
+  return `${value.toFixed(1)} ${UNITS[unit]}`;
+}
+
+/** A share from 0 to 1: `37.4 %`. */
+export function formatShare(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+/** Seconds: `8 ms`, `0.42 s`, `83 s`, `1 h 5 min`. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 0.1) return `${(1000 * seconds).toFixed(0)} ms`;
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** A count: `1,769,472`. */
+export function formatCount(count: number): string {
+  return count.toLocaleString("en");
+}
+
+/** A number of a few digits; a dash where there is none. */
+export function formatNumber(value: number | null): string {
+  return value === null ? "–" : value.toPrecision(4);
+}

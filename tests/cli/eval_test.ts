@@ -1,0 +1,131 @@
+/** `pare eval` on texts, tasks and several models: what it prints, and what it refuses before it runs anything. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { ModelResult } from "../../src/cli/evaluate_model.ts";
+import { columnNames } from "../../src/cli/eval_table.ts";
+import { perplexity } from "../../src/pipeline/perplexity.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { openModel } from "../../src/models/model.ts";
+import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
+import { sotuText } from "../../scripts/sotu_text.ts";
+import { taskFile } from "../support/tasks.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+const PIQA = `piqa=${taskFile("piqa.jsonl")}`, LAMBADA = `lambada=${taskFile("lambada.jsonl")}`;
+const ON_CPU = ["--backend", "cpu"];
+
+let folder: string, text: string, documents: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const whole = (await sotuText("evaluation")).slice(0, 6000);
+  text = `${folder}/speech.txt`;
+  await Deno.writeTextFile(text, whole);
+  documents = `${folder}/speech.jsonl`;
+  await Deno.writeTextFile(
+    documents,
+    whole.split(". ").map((one) => JSON.stringify({ text: one })).join("\n"),
+  );
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+describe("pare eval", () => {
+  it("measures several texts and tasks at once", async () => {
+    const { models } = await pareJson<{ models: ModelResult[] }>(
+      "eval",
+      OPT_SOTU,
+      ...["--text", text, "--text", documents, "--seqlen", "64", "--windows", "3"],
+      ...["--task", PIQA, "--task", LAMBADA, "--limit", "2", ...ON_CPU],
+    );
+    assert.equal(models.length, 1);
+    const [{ model, seqlen, texts, tasks }] = models;
+    assert.deepEqual([model, seqlen], [OPT_SOTU, 64]);
+    assert.deepEqual(texts.map((one) => [one.text, one.windows, one.tokens]), [
+      [text, 3, 189],
+      [documents, 3, 189],
+    ]);
+    assert.notEqual(
+      texts[0].perplexity,
+      texts[1].perplexity,
+      "the documents are sentences, nothing between them",
+    );
+    assert.deepEqual(tasks.map(({ task, examples, metrics }) => [task, examples, Object.keys(metrics)]), [
+      ["piqa", 2, ["acc", "acc_norm"]],
+      ["lambada", 2, ["perplexity", "acc"]],
+    ]);
+
+    const checkpoint = await openOptSotu(), backend = await createCpuBackend();
+    const tokens = await sotuTokens("evaluation"), options = { seqlen: 64, windows: 3 };
+    const expected = await perplexity(openModel(checkpoint), backend, tokens, options);
+    await checkpoint.close();
+    await backend.dispose();
+    assert.equal(texts[0].perplexity, expected.perplexity);
+  });
+
+  it("compares models in the columns of a table, and tells progress on standard error", async () => {
+    const other = `${folder}/opt-other`;
+    await Deno.symlink(OPT_SOTU, other);
+    const args = ["--text", text, "--task", PIQA, "--windows", "1", "--seqlen", "32", ...ON_CPU];
+    const { code, stdout, stderr } = await runPare("eval", OPT_SOTU, "--compare", other, ...args);
+    assert.equal(code, 0, stderr);
+    const cells = stdout.split("\n").filter((line) => line.startsWith("│"))
+      .map((line) => line.split("│").slice(1, -1).map((cell) => cell.trim()));
+    assert.deepEqual(cells[0], ["", "", "opt-sotu", "opt-other"]);
+    assert.deepEqual(cells.map((row) => row.slice(0, 2)), [
+      ["", ""],
+      ["speech.txt, 1 windows of 32", "perplexity"],
+      ["piqa, 3 examples", "acc"],
+      ["", "acc_norm"],
+    ]);
+    for (const [, , one, two] of cells.slice(1)) assert.equal(one, two);
+    assert.match(cells[2][2], /^0\.3333 ± 0\.3333$/);
+    assert.match(stderr, /^opt-sotu on speech\.txt 1\/5\n/);
+    assert.match(stderr, /\nopt-other on piqa 30\/30\n$/);
+  });
+
+  it("takes the first model's window length for all", async () => {
+    const short = `${folder}/opt-short`;
+    await Deno.mkdir(short);
+    for await (const { name } of Deno.readDir(OPT_SOTU)) {
+      await Deno.copyFile(`${OPT_SOTU}/${name}`, `${short}/${name}`);
+    }
+    const { models } = await pareJson<{ models: ModelResult[] }>(
+      ...["eval", OPT_SOTU, "--compare", short, "--text", text, "--windows", "1", ...ON_CPU],
+    );
+    assert.deepEqual(models.map(({ seqlen }) => seqlen), [512, 512]);
+  });
+
+  for (
+    const [what, args, code, message] of [
+      ["nothing to measure", [], 2, /eval: needs a --text or a --task/],
+      ["a task without a file", ["--task", "piqa"], 2, /--task.*'piqa'.*NAME=FILE/],
+      [
+        "a task that there is not",
+        ["--task", "mmlu=f"],
+        2,
+        /task mmlu: is unknown; these are known: lambada/,
+      ],
+      ["a file that is not there", ["--task", "piqa=absent.jsonl"], 1, /absent\.jsonl/],
+      [
+        "a file of another task",
+        ["--task", `arc_easy=${taskFile("piqa.jsonl")}`],
+        1,
+        /line 1: field question: /,
+      ],
+      ["no example at all", ["--task", PIQA, "--limit", "0"], 2, /--limit.*'0'.*integer of 1 or more/],
+    ] as const
+  ) {
+    it(`refuses ${what}`, async () => {
+      const finished = await runPare("eval", OPT_SOTU, ...args, ...ON_CPU);
+      assert.deepEqual([finished.code, finished.stdout], [code, ""], finished.stderr);
+      assert.match(finished.stderr, /^error: [^\n]+\n$/);
+      assert.match(finished.stderr, message);
+    });
+  }
+});
+
+describe("columnNames", () => {
+  it("are the folders' own, whole where two are alike", () => {
+    assert.deepEqual(columnNames(["a/opt", "b/opt", "b/opt-2-4/"]), ["a/opt", "b/opt", "opt-2-4"]);
+  });
+});

@@ -1,0 +1,46 @@
+/** The memory of `pare prune` does not grow with the number of blocks: `deno task memory` shows it at size. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { makeEmptyOpt } from "../../scripts/make_random_opt.ts";
+import { measurePare } from "../../scripts/peak_memory.ts";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const MIB = 1 << 20;
+const HIDDEN = 512;
+const BLOCK_BYTES = 12 * HIDDEN * HIDDEN * 2;
+
+describe(
+  "pare prune of many blocks",
+  { skip: Deno.build.os !== "linux" && "Linux alone tells the peak" },
+  () => {
+    it("takes no more memory than of few, activations on disk", () =>
+      withTemporaryFolder(async (folder) => {
+        const { calibration } = await writeSotuTexts(folder);
+        const peaks: number[] = [];
+        for (const blocks of [4, 64]) {
+          const model = `${folder}/${blocks}`;
+          const shape = {
+            layers: blocks,
+            hidden: HIDDEN,
+            heads: 8,
+            ffn: 4 * HIDDEN,
+            vocabulary: 2048,
+            positions: 64,
+          };
+          await makeEmptyOpt(model, shape);
+          const { code, stderr, peakBytes } = await measurePare(
+            ...["prune", model, "--out", `${folder}/out`, "--overwrite", "--calibration", calibration],
+            ...["--samples", "4", "--seqlen", "32", "--layers", "0.fc1", "--layers", `${blocks - 1}.fc1`],
+            ...["--activations", "disk", "--method", "magnitude", "--backend", "cpu"],
+          );
+          assert.equal(code, 0, stderr);
+          peaks.push(peakBytes);
+        }
+        const [few, many] = peaks, added = 60 * BLOCK_BYTES;
+        const told = `${few / MIB} MiB of 4 blocks, ${many / MIB} MiB of 64`;
+        assert.ok(many - few < added / 4, told);
+      }));
+  },
+);

@@ -1,0 +1,184 @@
+/** `pare prune` of a part of a model, and the report that it leaves. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import { VERSION } from "../../src/protocol/version.ts";
+import { runReportSchema } from "../../src/report/run_report.ts";
+import { toFloat32 } from "../../src/tensor/convert.ts";
+import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
+import { runPare } from "./run_pare.ts";
+
+const PREFIX = "model.decoder.layers.";
+
+let folder: string, text: string, dense: Checkpoint;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  text = (await writeSotuTexts(folder)).calibration;
+  dense = await openOptSotu();
+});
+after(async () => {
+  await dense.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+function prune(out: string, ...options: readonly string[]) {
+  const windows = ["--samples", "2", "--seqlen", "32", "--backend", "cpu"];
+  return runPare("prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options);
+}
+
+async function profile(rules: unknown): Promise<string> {
+  const path = `${folder}/profile.json`;
+  await Deno.writeTextFile(path, JSON.stringify(rules));
+  return path;
+}
+
+/** The share of zeros in each tensor that is not as it was, by the end of its name. */
+async function changed(out: string): Promise<Record<string, number>> {
+  const pruned = await openCheckpoint(out, denoFileSystem);
+  const shares: Record<string, number> = {};
+  try {
+    for (const name of dense.names()) {
+      const { data, dtype } = await pruned.tensor(name), original = await dense.tensor(name);
+      if (data.every((byte, i) => byte === original.data[i])) continue;
+      assert.ok(dtype === "F16");
+      const values = toFloat32(data, dtype);
+      shares[name.slice(PREFIX.length, -".weight".length)] = values.filter((x) => x === 0).length /
+        values.length;
+    }
+  } finally {
+    await pruned.close();
+  }
+  return shares;
+}
+
+describe("pare prune of some layers", () => {
+  it("changes those alone, each as its profile says, and reports the run", async () => {
+    const out = `${folder}/part`;
+    const rules = await profile([
+      { match: "fc2", sparsity: 0.25 },
+      { match: "2.fc2", pattern: "2:4" },
+      { match: "*.1.fc1", skip: true },
+    ]);
+    const options = ["--layers", "fc1,fc2", "--min-layer", "1", "--max-layer", "3", "--profile", rules];
+    const { code, stderr } = await prune(out, "--sparsity", "0.75", "--method", "magnitude", ...options);
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(await changed(out), { "1.fc2": 0.25, "2.fc1": 0.75, "2.fc2": 0.5 });
+
+    const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
+    assert.deepEqual(
+      run.layers.map(({ name, block, pattern }) => [name.slice(PREFIX.length, -7), block, pattern]),
+      [
+        ["1.fc2", 1, "unstructured"],
+        ["2.fc1", 2, "unstructured"],
+        ["2.fc2", 2, "2:4"],
+      ],
+    );
+    assert.equal(run.skipped.length, 21);
+    assert.deepEqual(run.model, { name: "opt-sotu", model_type: "opt", blocks: 4, hidden_size: 192 });
+    assert.deepEqual(run.calibration, { text: "calibration.txt", samples: 2, seqlen: 32, seed: null });
+    assert.deepEqual(run.parameters, {
+      method: "magnitude",
+      sparsity: 0.75,
+      layers: ["fc1", "fc2"],
+      pattern: "unstructured",
+      blocksize: 128,
+      damping: 0.01,
+      min_layer: 1,
+      max_layer: 3,
+      profile: "profile.json",
+    });
+    assert.deepEqual([run.version, run.resumed, run.format, run.backend], [VERSION, 0, "dense", "cpu"]);
+    const { size } = await Deno.stat(`${out}/model.safetensors`);
+    assert.deepEqual(run.bytes, { dense: size, written: size });
+    const { calibration, layers, total } = run.seconds;
+    assert.ok(calibration > 0 && layers > 0 && Math.abs(total - calibration - layers) < 1e-9);
+    assert.match(await Deno.readTextFile(`${out}/report.html`), /<title>opt-sotu, pruned<\/title>/);
+  });
+
+  it("calibrates group after group, and then differs from there on", async () => {
+    const outs: string[] = [];
+    for (const options of [[], ["--true-sequential"]]) {
+      outs.push(`${folder}/sequential${options.length}`);
+      assert.equal((await prune(outs.at(-1)!, "--max-layer", "1", ...options)).code, 0);
+    }
+    const [plain, sequential] = await Promise.all(outs.map((out) => openCheckpoint(out, denoFileSystem)));
+    for (
+      const [name, same] of [["self_attn.v_proj", true], ["self_attn.out_proj", false], [
+        "fc2",
+        false,
+      ]] as const
+    ) {
+      const both = await Promise.all([plain, sequential].map((c) => c.tensor(`${PREFIX}0.${name}.weight`)));
+      assert.equal(both[0].data.every((byte, i) => byte === both[1].data[i]), same, name);
+    }
+    await Promise.all([plain.close(), sequential.close()]);
+  });
+
+  it("writes the same with hidden states on disk as in memory", async () => {
+    const [memory, disk] = await Promise.all(["memory", "disk"].map(async (place) => {
+      const out = `${folder}/${place}`;
+      const { code, stderr } = await prune(out, "--max-layer", "2", "--activations", place);
+      assert.equal(code, 0, stderr);
+      return await Deno.readFile(`${out}/model.safetensors`);
+    }));
+    assert.deepEqual(memory, disk);
+  });
+
+  it("refuses a format that cannot hold what it would write, before any work", async () => {
+    const out = `${folder}/refused`;
+    const { code, stderr } = await prune(out, "--format", "sparse-24");
+    assert.equal(code, 2);
+    assert.match(stderr, /--format sparse-24.*q_proj\.weight is to be unstructured.*--pattern 2:4/);
+    await assert.rejects(Deno.stat(out), Deno.errors.NotFound);
+  });
+
+  it("packs the result, which unpacks to the dense one", async () => {
+    const packed = `${folder}/packed`, unpacked = `${folder}/unpacked`, plain = `${folder}/plain`;
+    const options = ["--layers", "fc1", "--pattern", "2:4"];
+    assert.equal((await prune(plain, ...options)).code, 0);
+    const { code, stderr } = await prune(packed, ...options, "--format", "sparse-24");
+    assert.equal(code, 0, stderr);
+    const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${packed}/pare.json`)));
+    assert.equal(run.format, "sparse-24");
+    assert.equal(run.bytes.written, (await Deno.stat(`${packed}/model.safetensors`)).size);
+    assert.ok(run.bytes.written < run.bytes.dense);
+    assert.equal((await runPare("unpack", packed, "--out", unpacked)).code, 0);
+    assert.deepEqual(
+      await Deno.readFile(`${unpacked}/model.safetensors`),
+      await Deno.readFile(`${plain}/model.safetensors`),
+    );
+    assert.ok(!(await Array.fromAsync(Deno.readDir(packed), ({ name }) => name)).includes(".pare"));
+  });
+
+  for (
+    const [what, options, message] of [
+      ["a pattern that matches nothing", ["--layers", "fc3"], /layers "fc3": matches no layer/],
+      ["blocks that are not there", ["--min-layer", "4"], /leaves none of the 24/],
+      ["an unknown key of a profile", [{ match: "fc1", sparcity: 1 }], /rule 0: .*sparcity/],
+      [
+        "a rule that matches nothing",
+        [{ match: "fc3", skip: true }],
+        /profile rule 0 "fc3": matches no layer/,
+      ],
+      ["a value out of range", [{ match: "fc1", sparsity: 2 }], /profile for .*0\.fc1\.weight: sparsity: /],
+      [
+        "parameters that contradict each other",
+        [{ match: "fc1", pattern: "2:4", sparsity: 0.3 }],
+        /contradicts/,
+      ],
+    ] as const
+  ) {
+    it(`refuses ${what} as wrong usage, and leaves nothing behind`, async () => {
+      const out = `${folder}/refused`;
+      const isProfile = typeof options[0] !== "string";
+      const args = isProfile ? ["--profile", await profile(options)] : options as readonly string[];
+      const { code, stderr } = await prune(out, ...args);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+      await assert.rejects(Deno.stat(out));
+    });
+  }
+});

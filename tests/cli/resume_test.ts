@@ -1,0 +1,123 @@
+/** `pare prune` as a process that is killed, stopped and given again. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { uniform } from "../support/random.ts";
+import { runPare, startPare } from "./run_pare.ts";
+
+let folder: string, text: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  text = (await writeSotuTexts(folder)).calibration;
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function pruneArgs(out: string, ...options: readonly string[]): string[] {
+  const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
+}
+
+/** Starts it, sends `signal` once `layers` more are told of and `delay` milliseconds have passed, and gives what it said. */
+async function stopAfter(
+  args: readonly string[],
+  signal: Deno.Signal,
+  layers: number,
+  delay: number,
+): Promise<{ code: number; killed: boolean; said: string }> {
+  const child = startPare(...args);
+  const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "", sent = false;
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    said += next.value;
+    if (sent || said.split("\n").length - 2 < layers) continue;
+    sent = true;
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    try {
+      child.kill(signal);
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // it has ended by itself
+    }
+  }
+  await child.stdout.cancel();
+  const { code, signal: died } = await child.status;
+  return { code, killed: died !== null, said };
+}
+
+/** Every file of a folder, that of the report without its times. */
+function contents(path: string): Record<string, unknown> {
+  const files = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
+  return Object.fromEntries(files.map((name) => {
+    if (name === "report.html") return [name, undefined]; // drawn from pare.json, times and all
+    if (name !== "pare.json") return [name, Deno.readFileSync(`${path}/${name}`)];
+    const { finished: _f, seconds: _s, resumed: _r, ...report } = JSON.parse(
+      Deno.readTextFileSync(`${path}/${name}`),
+    );
+    const layers = report.layers.map((
+      { seconds: _, calibration_seconds: _c, factor_reused: __, ...layer }: Record<string, unknown>,
+    ) => layer);
+    return [name, { ...report, layers }];
+  }));
+}
+
+describe("pare prune, killed", { skip: Deno.build.os === "windows" && "it has no SIGKILL" }, () => {
+  for (
+    const [what, seed, options] of [
+      ["as it is by default", 1, []],
+      ["group after group, states on disk, 2:4, packed", 2, [
+        "--true-sequential",
+        "--activations",
+        "disk",
+        "--pattern",
+        "2:4",
+        "--format",
+        "sparse-24",
+      ]],
+    ] as const
+  ) {
+    it(`again and again, ends in the bytes of a run that was not: ${what}`, async () => {
+      const whole = `${folder}/whole-${seed}`, out = `${folder}/killed-${seed}`;
+      const uninterrupted = await runPare(...pruneArgs(whole, ...options));
+      assert.equal(uninterrupted.code, 0, uninterrupted.stderr);
+      const random = uniform(seed);
+      let kills = 0, seen = 0;
+      for (;;) {
+        const layers = 3 + Math.floor(random() * 6), delay = random() * 30;
+        const { code, killed, said } = await stopAfter(pruneArgs(out, ...options), "SIGKILL", layers, delay);
+        const done = [...said.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count));
+        assert.ok(done[0] >= seen, `had done ${seen} layers, began again after ${done[0]}`);
+        seen = done.at(-1) ?? seen;
+        if (!killed) {
+          assert.equal(code, 0, said);
+          break;
+        }
+        kills++;
+      }
+      assert.ok(kills >= 2, `was killed ${kills} times`);
+      assert.deepEqual(contents(out), contents(whole));
+      assert.equal(JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).resumed, kills);
+    });
+  }
+});
+
+describe("pare prune, interrupted", { skip: Deno.build.os === "windows" && "signals end it" }, () => {
+  it("ends with 130, says that the same command continues, and it does", async () => {
+    const out = `${folder}/interrupted`;
+    const { code, said } = await stopAfter(pruneArgs(out, "--samples", "64"), "SIGINT", 1, 0);
+    assert.equal(code, 130);
+    assert.match(
+      said,
+      /what is done is in .*interrupted\/\.pare: the same command continues.*\nerror: stopped by SIGINT\n$/,
+    );
+    assert.ok(
+      !("config.json" in Object.fromEntries([...Deno.readDirSync(out)].map(({ name }) => [name, true]))),
+    );
+    const other = await runPare(...pruneArgs(out, "--samples", "32"));
+    assert.equal(other.code, 1);
+    assert.match(other.stderr, /^error: .*it is another one: --samples was 64 and is 32\. .*--restart/m);
+    const same = await runPare(...pruneArgs(out, "--samples", "64"));
+    assert.equal(same.code, 0, same.stderr);
+    assert.match(same.stderr, /^pruning [1-9]\d*\/24\n/);
+  });
+});

@@ -1,0 +1,213 @@
+/** A run stopped at every moment there is, then taken up: the same bytes. In this process, on a small random model. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { makeRandomOpt } from "../../scripts/make_random_opt.ts";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { type PruneJob, runPrune } from "../../src/cli/run_prune.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import type { WorkFileSystem } from "../../src/models/file_system.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
+
+const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
+const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
+const PREFIX = "model.decoder.layers";
+
+let folder: string, host: LocalHost, checkpoint: Checkpoint, model: Model;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  await makeRandomOpt(`${folder}/model`, SHAPE);
+  checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
+  model = openModel(checkpoint);
+  host = await openLocalHost("cpu");
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  await checkpoint.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+/** A job in which two layers of a block, and one of another, are pruned. */
+function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
+  const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
+  return {
+    checkpoint,
+    model,
+    windows: WINDOWS,
+    layers: new Set(names),
+    queryOf: () => ({ sparsity: 0.5 }),
+    activations: "memory",
+    out,
+    fingerprint: { "--sparsity": "0.5" },
+    told: ["pare.json"],
+    tell: ({ layers }) =>
+      Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map((l) => l.name))]])),
+    ...changes,
+  };
+}
+
+function run(what: PruneJob, fs?: WorkFileSystem, kept?: (folder: string) => void) {
+  return runPrune(what, { fs: fs ?? denoFileSystem, backend: host.backend, pare: host.pare, kept });
+}
+
+/** Every file below a folder, by its path there. */
+async function contents(root: string, below = ""): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>();
+  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
+    const path = `${below}/${name}`;
+    if (!isDirectory) files.set(path, await Deno.readFile(root + path));
+    else for (const [inner, bytes] of await contents(root, path)) files.set(inner, bytes);
+  }
+  return new Map([...files].sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.stat(path).then(() => true, () => false);
+}
+
+describe("runPrune", () => {
+  for (
+    const [what, stride, changes] of [
+      ["in memory", 2, {}],
+      ["on disk, group after group", 5, { activations: "disk", trueSequential: true }],
+    ] as const
+  ) {
+    it(`ends in the same bytes wherever among its changes of files it is stopped: ${what}`, async () => {
+      const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
+      await run(job(expected, changes));
+      let stops = 0;
+      for (let done = false; !done; stops += stride) {
+        let killed = false;
+        await run(job(out, changes), killedAfter(denoFileSystem, stops)).catch((error) => {
+          assert.ok(firstCause(error) instanceof Killed, String(error));
+          killed = true;
+        });
+        if (killed) await run(job(out, changes));
+        assert.deepEqual(await contents(out), await contents(expected), `stopped after ${stops} changes`);
+        await Deno.remove(out, { recursive: true });
+        done = !killed;
+      }
+      assert.ok(stops > 50, `only ${stops} places to stop at`);
+    });
+  }
+
+  it("ends in the same bytes when it is stopped again and again, and over an older checkpoint", async () => {
+    const expected = `${folder}/expected`, out = `${folder}/overwritten`;
+    await run(job(expected));
+    await run(job(out, { queryOf: () => ({ sparsity: 0.2 }), overwrite: true }));
+    let stops = 0;
+    for (let steps = 12; steps > 0; stops++) {
+      steps = await run(job(out, { overwrite: true }), killedAfter(denoFileSystem, steps)).then(
+        () => 0,
+        () => steps + 2,
+      );
+    }
+    assert.ok(stops > 3, String(stops));
+    assert.deepEqual(await contents(out), await contents(expected));
+  });
+
+  it("keeps what is done when the disk is full, and goes on when there is room", async () => {
+    const expected = `${folder}/roomy`, out = `${folder}/full`;
+    await run(job(expected));
+    let kept = 0;
+    for (let bytes = 500; bytes < 40_000; bytes += 3_500) {
+      await assert.rejects(
+        run(job(out), fullAfter(denoFileSystem, bytes), () => kept++),
+        { message: "no space left on device" },
+      );
+      assert.ok(!(await exists(`${out}/config.json`)));
+    }
+    assert.ok(kept > 3, `kept work ${kept} times`);
+    await run(job(out));
+    assert.deepEqual(await contents(out), await contents(expected));
+  });
+
+  it("leaves nothing when nothing was done", async () => {
+    const out = `${folder}/nothing`;
+    await assert.rejects(run(job(out, { windows: [] })), /needs at least one/);
+    assert.equal(await exists(out), false);
+  });
+
+  it("is taken up by the same run alone, says what differs, and starts over when told to", async () => {
+    const out = `${folder}/changed`, expected = `${folder}/sparser`;
+    const stop = Error("stopped");
+    let layers = 0;
+    const tired = job(out, { queryOf: () => (layers++ === 2 ? fail(stop) : { sparsity: 0.5 }) });
+    await assert.rejects(run(tired), stop);
+    const other = { fingerprint: { "--sparsity": "0.7", "--seed": "3" }, queryOf: () => ({ sparsity: 0.7 }) };
+    await assert.rejects(run(job(out, other)), ({ message }: Error) => {
+      assert.match(
+        message,
+        /it is another one: --sparsity was 0\.5 and is 0\.7; --seed was absent and is 3\. /,
+      );
+      assert.match(message, /--restart/);
+      return true;
+    });
+    await run(job(expected, other));
+    await run(job(out, { ...other, restart: true }));
+    assert.deepEqual(await contents(out), await contents(expected));
+  });
+
+  it("says where a run file is damaged, and starts over when told to", async () => {
+    const out = `${folder}/damaged`, expected = `${folder}/undamaged`;
+    await Deno.mkdir(`${out}/.pare`, { recursive: true });
+    await Deno.writeTextFile(`${out}/.pare/run.json`, '{"fingerprint": 3}');
+    await assert.rejects(run(job(out)), /run\.json: is not a run's; start over with --restart/);
+    await run(job(out, { restart: true }));
+    await run(job(expected));
+    assert.deepEqual(await contents(out), await contents(expected));
+  });
+
+  it("refuses to go on on another adapter", async () => {
+    const out = `${folder}/moved`;
+    let layers = 0;
+    const stopped = job(out, { queryOf: () => (layers++ === 1 ? fail(Error("stopped")) : {}) });
+    await assert.rejects(run(stopped), /stopped/);
+    const journal = `${out}/.pare/journal.jsonl`;
+    const moved = (await Deno.readTextFile(journal)).replace(/"adapter":"[^"]*"/, '"adapter":"another"');
+    await Deno.writeTextFile(journal, moved);
+    await assert.rejects(
+      run(job(out)),
+      /fc1\.weight: was solved on cpu \(Web.*the run's first layer on cpu \(another\)/,
+    );
+  });
+
+  it("lets one process at a time work on an output", async () => {
+    const out = `${folder}/shared`;
+    const second = () => run(job(out)).then(() => "ran", ({ message }) => message);
+    let told: Promise<string> | undefined;
+    await run(job(out, {
+      tell: async () => {
+        told = second();
+        assert.match(await told, /another process is at work/);
+        return new Map([["pare.json", ""]]);
+      },
+    }));
+    assert.ok(told && await exists(`${out}/config.json`));
+  });
+
+  it("packs the dense copy at the end, and needs it no more", async () => {
+    const out = `${folder}/packed`;
+    let failed = false;
+    const pack = async (dense: string) => {
+      if (!failed) {
+        failed = true;
+        throw new Error("stopped while packing");
+      }
+      await Deno.copyFile(`${dense}/config.json`, `${out}/config.json`);
+    };
+    await assert.rejects(run(job(out, { pack })), /stopped while packing/);
+    await run(job(out, { pack }));
+    assert.deepEqual([...(await contents(out)).keys()], ["/config.json"]);
+  });
+});
+
+function fail(error: Error): never {
+  throw error;
+}
+
+function firstCause(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
+}

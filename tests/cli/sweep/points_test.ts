@@ -1,0 +1,63 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { parseSparsities, sweepPoints } from "../../../src/cli/sweep/points.ts";
+
+describe("parseSparsities", () => {
+  for (
+    const [list, expected] of [
+      ["0.5", [0.5]],
+      [".25,0", [0.25, 0]],
+      ["0.1..0.8", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]],
+      ["0.5..0.56:0.02, 0.9", [0.5, 0.52, 0.54, 0.56, 0.9]],
+      ["0.1..0.25", [0.1, 0.2]],
+      ["0.3..0.3,0.3", [0.3]],
+    ] as const
+  ) {
+    it(`reads ${list}`, () => assert.deepEqual(parseSparsities(list), expected));
+  }
+
+  for (
+    const list of [
+      "",
+      "1",
+      "0.5,",
+      "-0.1",
+      "50%",
+      "0.8..0.1",
+      "0.1..1",
+      "0.1..0.5:0",
+      "0.1..0.5..0.9",
+      "1e-1",
+    ]
+  ) {
+    it(`refuses ${JSON.stringify(list)}`, () => {
+      assert.throws(() => parseSparsities(list), { name: "UsageError", message: /--sparsities .*must be a/ });
+    });
+  }
+});
+
+describe("sweepPoints", () => {
+  it("goes through methods, sparsities, then patterns", () => {
+    const points = sweepPoints({ methods: "magnitude,sparsegpt", sparsities: "0.5", patterns: "2:4,1:4" });
+    assert.deepEqual(points.map(({ method, pattern, sparsity }) => [method, pattern, sparsity]), [
+      ["magnitude", "unstructured", 0.5],
+      ["magnitude", "2:4", 0.5],
+      ["magnitude", "1:4", 0.75],
+      ["sparsegpt", "unstructured", 0.5],
+      ["sparsegpt", "2:4", 0.5],
+      ["sparsegpt", "1:4", 0.75],
+    ]);
+  });
+
+  for (
+    const [what, lists, message] of [
+      ["neither sparsities nor patterns", { methods: "magnitude" }, /needs --sparsities or --patterns/],
+      ["an unknown method", { methods: "prayer", patterns: "2:4" }, /method prayer: .*sparsegpt/],
+      ["no method", { methods: "", patterns: "2:4" }, /--methods .*no entry empty/],
+      ["a pattern against the rule", { methods: "magnitude", patterns: "4:2" }, /pattern 4:2: .*1 ≤ n < m/],
+      ["no pattern as one", { methods: "magnitude", patterns: "unstructured" }, /must be n:m/],
+    ] as const
+  ) {
+    it(`refuses ${what}`, () => assert.throws(() => sweepPoints(lists), { name: "UsageError", message }));
+  }
+});

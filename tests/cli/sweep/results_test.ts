@@ -1,0 +1,61 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { DOMParser } from "linkedom";
+import { sweepChart } from "../../../src/cli/sweep/chart.ts";
+import { settingName, type Sweep, sweepTable } from "../../../src/cli/sweep/results.ts";
+
+const SWEEP: Sweep = {
+  model: "m",
+  calibration: "c.txt",
+  samples: 1,
+  text: "t.txt",
+  seqlen: 8,
+  windows: 1,
+  dense: 10,
+  points: [
+    { method: "sparsegpt", pattern: "unstructured", sparsity: 0.3, perplexity: 11, seconds: 1 },
+    { method: "sparsegpt", pattern: "unstructured", sparsity: 0.125, perplexity: 10.5, seconds: 1 },
+    { method: "magnitude", pattern: "unstructured", sparsity: 0.3, perplexity: Infinity, seconds: 1 },
+    { method: "magnitude", pattern: "2:4", sparsity: 0.5, perplexity: 33, seconds: 1 },
+  ],
+};
+
+describe("sweepTable", () => {
+  it("has a row a setting and a column a method, a dash where nothing was measured", () => {
+    const cells = sweepTable(SWEEP).split("\n").filter((line) => line.startsWith("│"))
+      .map((line) => line.split("│").slice(1, -1).map((cell) => cell.trim()));
+    assert.deepEqual(cells, [
+      ["perplexity", "sparsegpt", "magnitude"],
+      ["dense", "10.00", "10.00"],
+      ["30 %", "11.00", "Infinity"],
+      ["12.5 %", "10.50", "–"],
+      ["2:4", "–", "33.00"],
+    ]);
+  });
+});
+
+describe("settingName", () => {
+  it("is free of binary fractions", () => {
+    assert.equal(settingName({ method: "magnitude", pattern: "unstructured", sparsity: 0.07 }), "7 %");
+  });
+});
+
+describe("sweepChart", () => {
+  const texts = (svg: string) =>
+    [...new DOMParser().parseFromString(svg, "image/svg+xml").querySelectorAll("text")].map((one) =>
+      one.textContent
+    );
+
+  it("draws a line a method and a square a pattern, and leaves out what is no number", () => {
+    const svg = sweepChart(SWEEP);
+    assert.ok(svg.startsWith("<svg") && svg.includes('xmlns="http://www.w3.org/2000/svg"'));
+    for (const label of ["dense", "sparsegpt", "2:4"]) assert.ok(texts(svg).includes(label), label);
+    assert.ok(!svg.includes("NaN") && !svg.includes("Infinity"));
+  });
+
+  it("draws a sweep of patterns alone", () => {
+    const svg = sweepChart({ ...SWEEP, points: SWEEP.points.slice(-1) });
+    assert.ok(texts(svg).includes("2:4"));
+    assert.ok(!svg.includes("NaN"));
+  });
+});

@@ -1,0 +1,129 @@
+/** `pare sweep`: its figures are those of `prune` and `eval`, its files are written as it goes. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import type { ModelResult } from "../../src/cli/evaluate_model.ts";
+import type { Sweep } from "../../src/cli/sweep/results.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { pareJson, runPare, startPare } from "./run_pare.ts";
+
+let folder: string, texts: { calibration: string; evaluation: string };
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  texts = await writeSotuTexts(folder);
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function sweepArgs(...options: readonly string[]): string[] {
+  const files = ["--calibration", texts.calibration, "--text", texts.evaluation];
+  return [
+    "sweep",
+    OPT_SOTU,
+    ...files,
+    "--seqlen",
+    "64",
+    "--samples",
+    "4",
+    "--windows",
+    "4",
+    "--backend",
+    "cpu",
+    ...options,
+  ];
+}
+
+describe("pare sweep", () => {
+  it("measures what prune writes and eval reads, without a checkpoint", async () => {
+    const csv = `${folder}/sweep.csv`, svg = `${folder}/sweep.svg`;
+    const sweep = await pareJson<Sweep>(
+      ...sweepArgs("--sparsities", "0.5", "--patterns", "2:4", "--csv", csv, "--svg", svg),
+    );
+    assert.deepEqual([sweep.model, sweep.samples, sweep.seqlen, sweep.windows], ["opt-sotu", 4, 64, 4]);
+    assert.deepEqual(sweep.points.map(({ method, pattern, sparsity }) => [method, pattern, sparsity]), [
+      ["sparsegpt", "unstructured", 0.5],
+      ["sparsegpt", "2:4", 0.5],
+      ["magnitude", "unstructured", 0.5],
+      ["magnitude", "2:4", 0.5],
+    ]);
+
+    const calibrate = [
+      "--calibration",
+      texts.calibration,
+      "--samples",
+      "4",
+      "--seqlen",
+      "64",
+      "--backend",
+      "cpu",
+    ];
+    const folders = [OPT_SOTU];
+    for (const { method, pattern } of sweep.points) {
+      const out = `${folder}/${method}-${pattern.replace(":", "-")}`;
+      await pareJson("prune", OPT_SOTU, "--out", out, "--method", method, "--pattern", pattern, ...calibrate);
+      folders.push(out);
+    }
+    const measure = ["--text", texts.evaluation, "--seqlen", "64", "--windows", "4", "--backend", "cpu"];
+    const compare = folders.slice(1).flatMap((out) => ["--compare", out]);
+    const { models } = await pareJson<{ models: ModelResult[] }>("eval", OPT_SOTU, ...compare, ...measure);
+    const perplexities = models.map((model) => model.texts[0].perplexity);
+    assert.deepEqual([sweep.dense, ...sweep.points.map(({ perplexity }) => perplexity)], perplexities);
+
+    const lines = (await Deno.readTextFile(csv)).trimEnd().split("\n").map((line) => line.split(","));
+    assert.deepEqual(lines[0], ["method", "pattern", "sparsity", "perplexity", "seconds"]);
+    assert.deepEqual(lines.slice(1).map((line) => Number(line[3])), perplexities);
+    assert.match(await Deno.readTextFile(svg), /^<svg.*sparsegpt.*<\/svg>\n$/s);
+  });
+
+  it("tells each point at once, and a table at the end", async () => {
+    const { code, stdout, stderr } = await runPare(
+      ...sweepArgs("--methods", "magnitude", "--sparsities", "0,0.5"),
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /^dense [\d.]+ over 4 windows of 64\n/);
+    assert.match(stderr, /\nsweeping 1\/2 magnitude 50 %\nmagnitude 50 % [\d.]+, [\d.]+ s\n$/);
+    assert.match(stdout, /perplexity.*magnitude.*\n.*\n.*dense.*\n.*0 %.*\n.*50 %/);
+    const [dense, none] = [...stdout.matchAll(/(?:dense|\b0 %) +│ +([\d.]+)/g)].map((match) => match[1]);
+    assert.equal(none, dense);
+  });
+
+  it(
+    "interrupted, ends with 130 and leaves the points it has",
+    { skip: Deno.build.os === "windows" },
+    async () => {
+      const csv = `${folder}/interrupted.csv`;
+      const child = startPare(...sweepArgs("--sparsities", "0.1..0.9", "--samples", "32", "--csv", csv));
+      const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+      let said = "";
+      while (!said.includes("sweeping 1/")) {
+        const { done, value } = await reader.read();
+        if (done) assert.fail(said);
+        said += value;
+      }
+      child.kill("SIGINT");
+      for (let next = await reader.read(); !next.done; next = await reader.read()) said += next.value;
+      const { code } = await child.status;
+      await child.stdout.cancel();
+      assert.equal(code, 130, said);
+      assert.match(said, /error: stopped by SIGINT\n$/);
+      assert.match(
+        await Deno.readTextFile(csv),
+        /^method.*\ndense,.*\nsparsegpt,unstructured,0\.1,[\d.]+,[\d.]+\n/,
+      );
+    },
+  );
+
+  for (
+    const [what, args, code, message] of [
+      ["nothing to sweep over", [], 2, /needs --sparsities or --patterns/],
+      ["a sparsity out of range", ["--sparsities", "0.5..1"], 2, /--sparsities 0\.5\.\.1: must be/],
+      ["too long a calibration", ["--patterns", "2:4", "--samples", "9999"], 1, /9999 windows of 64 need/],
+    ] as const
+  ) {
+    it(`refuses ${what}`, async () => {
+      const finished = await runPare(...sweepArgs(...args));
+      assert.deepEqual([finished.code, finished.stdout], [code, ""], finished.stderr);
+      assert.match(finished.stderr, message);
+    });
+  }
+});

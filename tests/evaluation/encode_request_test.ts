@@ -1,0 +1,82 @@
+import { before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { Tokenizer } from "@huggingface/tokenizers";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { encodeRequest } from "../../src/evaluation/encode_request.ts";
+import { loadTokenizer } from "../../src/models/tokenizer.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+
+let tokenizer: Tokenizer;
+before(async () => {
+  tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
+});
+
+const text = (ids: Uint32Array) => tokenizer.decode([...ids]);
+
+describe("encodeRequest", () => {
+  it("feeds all but the last token, and wants the continuation's", () => {
+    const { tokens, targets } = encodeRequest(tokenizer, "The State of the", " Union is naïve", 512);
+    assert.equal(text(targets), " Union is naïve");
+    const whole = tokenizer.encode("The State of the Union is naïve").ids;
+    assert.deepEqual([...tokens], whole.slice(0, -1));
+    assert.ok(targets.length > 3);
+  });
+
+  it("gives white space at the end of the context to the continuation", () => {
+    const moved = encodeRequest(tokenizer, "The State of the \n", "Union", 512);
+    assert.equal(text(moved.targets), " \nUnion");
+    const space = encodeRequest(tokenizer, "The State of the ", "Union", 512);
+    assert.deepEqual(space, encodeRequest(tokenizer, "The State of the", " Union", 512));
+  });
+
+  it("cuts a long context from the left", () => {
+    const whole = encodeRequest(tokenizer, "The State of the", " Union", 512);
+    for (const most of [1, 2, whole.tokens.length]) {
+      const { tokens, targets } = encodeRequest(tokenizer, "The State of the", " Union", most);
+      assert.deepEqual([...tokens], [...whole.tokens].slice(-most));
+      assert.deepEqual(targets, whole.targets);
+    }
+  });
+
+  it("adds no special tokens, though the tokenizer would", () => {
+    const { model } = JSON.parse(Deno.readTextFileSync(`${OPT_SOTU}/tokenizer.json`));
+    const start = { SpecialToken: { id: "<s>", type_id: 0 } }, rest = { Sequence: { id: "A", type_id: 0 } };
+    const definition = {
+      ...JSON.parse(Deno.readTextFileSync(`${OPT_SOTU}/tokenizer.json`)),
+      post_processor: {
+        type: "TemplateProcessing",
+        single: [start, rest],
+        pair: [start, rest],
+        special_tokens: { "<s>": { id: "<s>", ids: [0], tokens: [Object.keys(model.vocab)[0]] } },
+      },
+    };
+    const adding = new Tokenizer(definition, {});
+    assert.equal(adding.encode("Union").ids.length, tokenizer.encode("Union").ids.length + 1);
+    assert.deepEqual(
+      encodeRequest(adding, "The", " Union", 512),
+      encodeRequest(tokenizer, "The", " Union", 512),
+    );
+  });
+
+  for (
+    const [what, context, continuation, most, message] of [
+      ["an empty context", "", " Union", 512, /context "": has no tokens/],
+      ["a context of white space", " \n", " Union", 512, /has no tokens/],
+      ["an empty continuation", "The", "", 512, /choice "": has no tokens/],
+      [
+        "a continuation past the window",
+        "The",
+        " State of the Union is",
+        2,
+        /choice of \d tokens.*positions for 2/,
+      ],
+    ] as const
+  ) {
+    it(`refuses ${what}`, () => {
+      assert.throws(() => encodeRequest(tokenizer, context, continuation, most), {
+        name: "RangeError",
+        message,
+      });
+    });
+  }
+});

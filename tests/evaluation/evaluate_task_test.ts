@@ -1,0 +1,167 @@
+/** Whole tasks against an independent scorer in float64: the same choices, the same log-likelihoods, however requests are batched. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Tokenizer } from "@huggingface/tokenizers";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { encodeRequest, type Request } from "../../src/evaluation/encode_request.ts";
+import { evaluateTask } from "../../src/evaluation/evaluate_task.ts";
+import { logLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
+import { type PlacedExample, readExamples } from "../../src/evaluation/read_examples.ts";
+import { findTask } from "../../src/evaluation/tasks/tasks.ts";
+import type { Checkpoint } from "../../src/models/checkpoint.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { loadTokenizer } from "../../src/models/tokenizer.ts";
+import { readOptReference } from "../reference/opt_forward.ts";
+import { accuracy, PROMPTS, type ReferenceExample, scoreContinuation } from "../reference/zero_shot.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { memoize } from "../support/memoize.ts";
+import { openOptSotu, OPT_SOTU, OPT_SOTU_URL } from "../support/opt_sotu.ts";
+import { taskFile } from "../support/tasks.ts";
+
+const POSITIONS = 512;
+const reference = readOptReference(OPT_SOTU_URL);
+
+/** Each task with the file the product reads and the one the reference does. */
+const CASES = [
+  ["lambada", "lambada.jsonl", "lambada", "lambada.jsonl"],
+  ["piqa", "piqa.jsonl", "piqa", "piqa.jsonl"],
+  ["piqa", "piqa_valid.jsonl", "piqa", "piqa.jsonl"],
+  ["arc_easy", "arc.jsonl", "arc", "arc_hub.jsonl"],
+  ["arc_challenge", "arc_hub.jsonl", "arc", "arc_hub.jsonl"],
+  ["storycloze", "storycloze.csv", "storycloze", "storycloze.jsonl"],
+  ["storycloze", "storycloze.jsonl", "storycloze", "storycloze.jsonl"],
+] as const;
+
+let checkpoint: Checkpoint, model: Model, tokenizer: Tokenizer;
+before(async () => {
+  checkpoint = await openOptSotu();
+  model = openModel(checkpoint);
+  tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
+});
+after(() => checkpoint.close());
+
+function referenceExamples(prompts: keyof typeof PROMPTS, file: string): ReferenceExample[] {
+  const make = PROMPTS[prompts] as (line: unknown) => ReferenceExample;
+  const lines = Deno.readTextFileSync(taskFile(file)).split("\n").filter((line) => line !== "");
+  return lines.map((line) => make(JSON.parse(line)));
+}
+
+const referenceScores = memoize((file: string) => {
+  const prompts = CASES.find((one) => one[3] === file)![2];
+  return referenceExamples(prompts, file).map(({ prompt, continuations }) =>
+    continuations.map((continuation) =>
+      scoreContinuation(reference, tokenizer, prompt, continuation, POSITIONS)
+    )
+  );
+});
+
+function encodeAll(examples: readonly PlacedExample[]): Request[] {
+  return examples.flatMap(({ context, choices }) =>
+    choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, POSITIONS))
+  );
+}
+
+eachBackend("zero-shot tasks on opt-sotu", (backend) => {
+  for (const [name, file, prompts, referenceFile] of CASES) {
+    it(`${name} from ${file}`, async () => {
+      const task = findTask(name);
+      const examples = await readExamples(task, taskFile(file), denoFileSystem);
+      const expected = referenceScores(referenceFile), likelihoods = expected.flat();
+      const scored = await logLikelihoods(model, backend(), encodeAll(examples), { greedy: true });
+      assertClose(
+        scored.map(({ logLikelihood }) => logLikelihood),
+        likelihoods.map(({ logLikelihood }) => logLikelihood),
+        1e-5,
+      );
+      assert.deepEqual(scored.map(({ greedy }) => greedy), likelihoods.map(({ greedy }) => greedy));
+
+      const metrics = await evaluateTask(task, examples, model, tokenizer, backend());
+      if (name === "lambada") {
+        const words = expected.map(([score]) => score);
+        const loss = words.reduce((sum, { logLikelihood }) => sum - logLikelihood, 0) / words.length;
+        assertClose([Math.log(metrics.perplexity.value)], [loss], 1e-5);
+        assert.equal(metrics.acc.value, words.filter(({ greedy }) => greedy).length / words.length);
+      } else {
+        const all = referenceExamples(prompts, referenceFile);
+        assert.equal(metrics.acc.value, accuracy(all, expected, false));
+        assert.equal(metrics.acc_norm.value, accuracy(all, expected, true));
+      }
+    });
+  }
+
+  it("keeps the end of a context longer than the window", async () => {
+    const context = "We the people of the United States have met here tonight to ask what";
+    const request = encodeRequest(tokenizer, context, " this Congress will do", 12);
+    assert.equal(request.tokens.length, 12);
+    const expected = scoreContinuation(reference, tokenizer, context, " this Congress will do", 12);
+    const [{ logLikelihood, greedy }] = await logLikelihoods(model, backend(), [request]);
+    assertClose([logLikelihood], [expected.logLikelihood], 1e-5);
+    assert.equal(greedy, undefined, "was not asked for");
+  });
+
+  it("frees the device's memory", async () => {
+    const live = backend().counters.bytesLive;
+    await logLikelihoods(model, backend(), [encodeRequest(tokenizer, "God bless", " America", POSITIONS)]);
+    assert.equal(backend().counters.bytesLive, live);
+  });
+});
+
+eachBackend("logLikelihoods", (backend) => {
+  const requests = (count: number): Request[] =>
+    Array.from({ length: count }, (_, i) => {
+      const ids = Uint32Array.from({ length: 3 + (i * 7) % 40 }, (_, t) => (i * 131 + t * 17) % 2048);
+      return { tokens: ids.subarray(0, ids.length - 1), targets: ids.subarray(ids.length - 1 - i % 2) };
+    });
+
+  it("does not depend on how requests are batched, and keeps their order", async () => {
+    const all = requests(23);
+    const together = await logLikelihoods(model, backend(), all, { greedy: true });
+    const memory = { activationBytes: 1 << 19, stateBytes: 0 };
+    const divided = await logLikelihoods(model, backend(), all, { greedy: true, memory });
+    const alone = [];
+    for (const request of all) {
+      alone.push(...await logLikelihoods(model, backend(), [request], { greedy: true }));
+    }
+    for (const other of [divided, alone]) {
+      assertClose(other.map((one) => one.logLikelihood), together.map((one) => one.logLikelihood), 1e-5);
+      assert.deepEqual(other.map((one) => one.greedy), together.map((one) => one.greedy));
+    }
+  });
+
+  it("of nothing is nothing", async () => {
+    assert.deepEqual(await logLikelihoods(model, backend(), []), []);
+  });
+
+  it("tells its progress to the end, and ends when aborted", async () => {
+    const steps: number[] = [];
+    await logLikelihoods(model, backend(), requests(5), {
+      progress: (done, total) => void steps.push(done / total),
+    });
+    assert.equal(steps.at(-1), 1);
+    assert.deepEqual(steps, steps.toSorted((a, b) => a - b));
+    const live = backend().counters.bytesLive;
+    const signal = AbortSignal.abort(new Error("enough"));
+    await assert.rejects(logLikelihoods(model, backend(), requests(5), { signal }), /enough/);
+    assert.equal(backend().counters.bytesLive, live);
+  });
+});
+
+describe("an example that does not fit", () => {
+  it("is refused with its file and line before anything is run", async () => {
+    const task = findTask("piqa");
+    const choice = "the people ".repeat(600);
+    const example = {
+      context: "Question: what?\nAnswer:",
+      choices: ["a", choice],
+      answer: 0,
+      place: "p.jsonl: line 7",
+    };
+    const nothing = undefined as unknown as Parameters<typeof evaluateTask>[4];
+    await assert.rejects(evaluateTask(task, [example], model, tokenizer, nothing), {
+      name: "ModelError",
+      message: /^p\.jsonl: line 7: choice of \d+ tokens: the model has positions for 512$/,
+    });
+  });
+});

@@ -1,0 +1,154 @@
+/** Task files as they are distributed, and what is said of malformed ones. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { readExamples } from "../../src/evaluation/read_examples.ts";
+import { findTask } from "../../src/evaluation/tasks/tasks.ts";
+import { taskFile } from "../support/tasks.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const read = (task: string, file: string, limit?: number) =>
+  readExamples(findTask(task), taskFile(file), denoFileSystem, limit);
+
+describe("readExamples", () => {
+  it("reads both forms of a data set alike", async () => {
+    const withoutPlace = async (task: string, file: string) =>
+      (await read(task, file)).map(({ context, choices, answer }) => ({ context, choices, answer }));
+    for (
+      const [task, one, other] of [
+        ["arc_easy", "arc.jsonl", "arc_hub.jsonl"],
+        ["storycloze", "storycloze.csv", "storycloze.jsonl"],
+        ["piqa", "piqa.jsonl", "piqa_valid.jsonl"],
+      ] as const
+    ) assert.deepEqual(await withoutPlace(task, one), await withoutPlace(task, other), task);
+  });
+
+  it("remembers lines, past blank ones", async () => {
+    const places = (await read("lambada", "lambada.jsonl")).map(({ place }) => place);
+    assert.deepEqual(
+      places.map((place) => place.slice(-7)),
+      ["line 1", "line 2", "line 4", "line 5", "line 6"].map((
+        line,
+      ) => ` ${line}`),
+    );
+    assert.ok(places.every((place) => place.startsWith(taskFile("lambada.jsonl"))));
+    assert.match((await read("storycloze", "storycloze.csv"))[1].place, /: line 3$/);
+  });
+
+  it("takes the first so many", async () => {
+    assert.equal((await read("lambada", "lambada.jsonl", 2)).length, 2);
+    assert.equal((await read("lambada", "lambada.jsonl", 99)).length, 5);
+  });
+
+  it("takes the word after the last space of a passage", async () => {
+    const [, , , , last] = await read("lambada", "lambada.jsonl");
+    assert.deepEqual(last.choices, ["naïveté"]);
+    assert.ok(last.context.endsWith("café—then she whispered:"));
+  });
+});
+
+/** Each task with the text of a file and what its error must say after the file's name. */
+const MALFORMED:
+  readonly (readonly [what: string, task: string, file: string, text: string, message: RegExp])[] = [
+    ["an empty file", "lambada", "t.jsonl", "", /t\.jsonl: has no examples$/],
+    ["blank lines alone", "lambada", "t.jsonl", "\n \n", /t\.jsonl: has no examples$/],
+    [
+      "a CSV head alone",
+      "storycloze",
+      "t.csv",
+      "InputSentence1,InputSentence2\n",
+      /t\.csv: has no examples$/,
+    ],
+    [
+      "a line that is no JSON",
+      "lambada",
+      "t.jsonl",
+      '{"text": "a b"}\n{"text"',
+      /t\.jsonl: line 2: is not valid JSON/,
+    ],
+    ["a line that is no object", "lambada", "t.jsonl", "[1]", /line 1: .*object/],
+    ["a field missing", "lambada", "t.jsonl", '\n{"txt": "a b"}', /line 2: field text: /],
+    [
+      "one word",
+      "lambada",
+      "t.jsonl",
+      '{"text": "alone"}',
+      /line 1: field text: must have two words or more/,
+    ],
+    [
+      "a passage that ends in a space",
+      "lambada",
+      "t.jsonl",
+      '{"text": "a b "}',
+      /line 1: field text: must not end/,
+    ],
+    [
+      "a label out of range",
+      "piqa",
+      "t.jsonl",
+      '{"goal": "g", "sol1": "a", "sol2": "b", "label": 2}',
+      /line 1: field label: must be 0 or 1/,
+    ],
+    [
+      "an empty choice",
+      "piqa",
+      "t.jsonl",
+      '{"goal": "g", "sol1": "", "sol2": "b", "label": 0}',
+      /line 1: field sol1: must not be empty/,
+    ],
+    [
+      "no labels anywhere",
+      "piqa",
+      "t.jsonl",
+      '{"goal": "g", "sol1": "a", "sol2": "b"}',
+      /lines have no field label, and .*t-labels\.lst cannot be read/,
+    ],
+    [
+      "an answer that is no label",
+      "arc_easy",
+      "t.jsonl",
+      '{"question": "q", "choices": {"text": ["a"], "label": ["A"]}, "answerKey": "B"}',
+      /line 1: field answerKey: must be a choice's label, one of A, got B/,
+    ],
+    [
+      "labels that are not as many as choices",
+      "arc_easy",
+      "t.jsonl",
+      '{"question": "q", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}',
+      /line 1: field choices: must have a label a text/,
+    ],
+    [
+      "a choice without text",
+      "arc_easy",
+      "t.jsonl",
+      '{"question": {"stem": "q", "choices": [{"label": "A"}]}, "answerKey": "A"}',
+      /line 1: field question\.choices\.0\.text: /,
+    ],
+    ["a CSV row cut short", "storycloze", "t.csv", "a,b\n1,2\n3\n", /t\.csv: is not valid CSV: .*line 3/],
+    ["a CSV file of other columns", "storycloze", "t.csv", "a,b\n1,2\n", /line 2: field InputSentence1: /],
+  ];
+
+describe("readExamples refuses", () => {
+  for (const [what, task, file, text, message] of MALFORMED) {
+    it(what, () =>
+      withTemporaryFolder(async (folder) => {
+        await Deno.writeTextFile(`${folder}/${file}`, text);
+        const reading = readExamples(findTask(task), `${folder}/${file}`, denoFileSystem);
+        await assert.rejects(reading, { name: "ModelError", message });
+      }));
+  }
+
+  it("a label file of another length", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/t.jsonl`, '{"goal": "g", "sol1": "a", "sol2": "b"}\n');
+      await Deno.writeTextFile(`${folder}/t-labels.lst`, "0\n1\n");
+      await assert.rejects(readExamples(findTask("piqa"), `${folder}/t.jsonl`, denoFileSystem), {
+        message: /t-labels\.lst: has 2 answers, .*t\.jsonl has 1 examples/,
+      });
+    }));
+
+  it("a task that there is not", () => {
+    assert.throws(() => findTask("mmlu"), /task mmlu: is unknown; these are known: lambada, piqa/);
+  });
+});

@@ -1,0 +1,27 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { groupByLength, padRight } from "../../src/evaluation/window_groups.ts";
+
+describe("groupByLength", () => {
+  it("takes each index once, longest first, and pads a quarter at most", () => {
+    const lengths = Array.from({ length: 200 }, (_, i) => 1 + (i * 37) % 113);
+    const groups = groupByLength(lengths);
+    assert.deepEqual(groups.flat().toSorted((a, b) => a - b), [...lengths.keys()]);
+    for (const group of groups) {
+      assert.equal(lengths[group[0]], Math.max(...group.map((i) => lengths[i])));
+      assert.ok(group.every((i) => lengths[i] >= 0.75 * lengths[group[0]]));
+    }
+    assert.ok(groups.length < 20, `${groups.length} groups`);
+  });
+
+  it("of nothing is no group", () => assert.deepEqual(groupByLength([]), []));
+
+  it("keeps equals in order", () => assert.deepEqual(groupByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));
+});
+
+describe("padRight", () => {
+  it("lengthens with zeros, or copies", () => {
+    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 4)], [7, 8, 0, 0]);
+    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 2)], [7, 8]);
+  });
+});

@@ -1,0 +1,135 @@
+/** The report page as text: whole, escaped, and saying what the run says. How it looks is in `page_test.ts`. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { DOMParser } from "linkedom";
+import { renderReport } from "../../src/report/render.ts";
+import type { RunReport } from "../../src/report/run_report.ts";
+import { deepRun, sampleRun } from "./sample_run.ts";
+
+function page(run: RunReport) {
+  return new DOMParser().parseFromString(renderReport(run), "text/html");
+}
+
+type Labelled = { readonly localName: string } | null;
+
+/** The texts of all elements that match. */
+function texts(run: RunReport, selector: string): string[] {
+  return [...page(run).querySelectorAll(selector)].map((found) => found.textContent);
+}
+
+describe("renderReport", () => {
+  it("makes one whole page that asks for nothing and runs nothing", () => {
+    const html = renderReport(sampleRun());
+    assert.match(html, /^<!DOCTYPE html><html lang="en">/i);
+    const document = page(sampleRun());
+    assert.equal(
+      document.querySelector('meta[name="viewport"]')?.content,
+      "width=device-width, initial-scale=1",
+    );
+    const policy = document.querySelector('meta[http-equiv="Content-Security-Policy"]')?.content;
+    assert.equal(policy, "default-src 'none'; style-src 'unsafe-inline'");
+    assert.doesNotMatch(html, /<script|<link|<img|<iframe|@import|\bsrc=|\bhref=|url\(/);
+    for (const url of html.match(/https?:[^"'\s]+/g) ?? []) assert.match(url, /^http:\/\/www\.w3\.org\//); // namespaces
+  });
+
+  it("is the same text for the same run", () => {
+    assert.equal(renderReport(sampleRun()), renderReport(sampleRun()));
+  });
+
+  it("shows the figures of the run", () => {
+    const run = sampleRun();
+    const zeros = run.layers.reduce((sum, layer) => sum + layer.zeros, 0);
+    const values = texts(run, ".figures .value");
+    const [{ dense, pruned }] = run.perplexity;
+    assert.equal(values[0], "50.0 %");
+    assert.equal(values[1], `${dense!.toFixed(2)} → ${pruned.toFixed(2)}`);
+    assert.match(
+      texts(run, ".figures .note")[0],
+      new RegExp(`^${zeros.toLocaleString("en")} of 1,769,472 weights`),
+    );
+    assert.match(texts(run, ".details")[0], /32 windows of 256 tokens of calibration\.txt, evenly spaced/);
+    assert.match(texts(run, ".details")[0], /Left densenothing that could be pruned/);
+    const skipped = { ...run, skipped: ["model.decoder.layers.0.fc1.weight"] };
+    assert.match(texts(skipped, ".details")[0], /Left densemodel\.decoder\.layers\.0\.fc1\.weight/);
+    assert.equal(
+      texts(run, "header p")[0].split(",")[0],
+      "sparsegpt unstructured: 50.0 % of the weights in 24 layers of 4 blocks are zero",
+    );
+  });
+
+  it("has a row for every layer, with headers for rows and columns", () => {
+    const document = page(sampleRun());
+    assert.equal(document.querySelectorAll("tbody tr").length, 24);
+    assert.equal(document.querySelectorAll('thead th[scope="col"]').length, 7);
+    const name = document.querySelector('tbody tr:last-child th[scope="row"]');
+    assert.equal(name?.textContent, "fc2");
+    assert.equal(name?.getAttribute("title"), "model.decoder.layers.3.fc2.weight");
+  });
+
+  it("draws a bar for every layer's error, one a block for sparsity, and a phase's seconds by block", () => {
+    const document = page(sampleRun());
+    const bars = [...document.querySelectorAll("figure svg")].map((svg) =>
+      svg.querySelectorAll('[aria-label="bar"] rect').length
+    );
+    assert.deepEqual(bars, [24, 4, 4 * 4]);
+  });
+
+  it("draws sparsity by kind where the layers differ", () => {
+    const sparsity = page(deepRun(5)).querySelectorAll("figure svg")[1];
+    assert.equal(sparsity.querySelectorAll('[aria-label="bar"] rect').length, 6 * 5);
+    assert.match(sparsity.textContent, /From 40\.0 % to 60\.0 %/);
+  });
+
+  it("gives every chart a name and a description, with ids of its own", () => {
+    const document = page(sampleRun());
+    const ids = [...document.querySelectorAll("[id]")].map((found) => found.id);
+    assert.equal(new Set(ids).size, ids.length);
+    for (const svg of document.querySelectorAll("figure svg")) {
+      assert.equal(svg.getAttribute("role"), "img");
+      const labels = svg.getAttribute("aria-labelledby")!.split(" ").map((id: string) =>
+        document.getElementById(id)
+      );
+      assert.deepEqual(labels.map((label: Labelled) => label?.localName), ["title", "desc"]);
+      for (const label of labels) assert.ok(label!.textContent!.length > 10);
+    }
+  });
+
+  it("keeps every text of a run text", () => {
+    const evil = `</title></style><script>alert("1")</script>&amp;<img src=x onerror='a'>`;
+    const run = sampleRun();
+    const hostile: RunReport = {
+      ...run,
+      model: { ...run.model, name: evil, model_type: evil },
+      parameters: { [evil]: evil, nested: { [evil]: [evil] } },
+      calibration: { ...run.calibration, text: evil },
+      adapter: evil,
+      skipped: [evil],
+      perplexity: [{ ...run.perplexity[0], text: evil }],
+      layers: [{ ...run.layers[0], name: evil }],
+    };
+    const document = page(hostile);
+    assert.deepEqual([...document.querySelectorAll("script, img")], []);
+    assert.equal(document.querySelectorAll("title").length, 1 + 3); // the page's and the charts'
+    assert.equal(document.querySelector("h1")?.textContent, `${evil}, pruned`);
+    assert.equal(document.querySelector("tbody th")?.getAttribute("title"), evil);
+    assert.doesNotMatch(renderReport(hostile), /<script|<img/);
+  });
+
+  it("says what was not measured", () => {
+    const run = sampleRun();
+    const layers = run.layers.map((layer) => ({ ...layer, relative_error: null, loss: null, damping: null }));
+    const unmeasured = { ...run, layers, perplexity: [] };
+    assert.equal(page(unmeasured).querySelectorAll("figure svg").length, 2);
+    assert.match(texts(unmeasured, "figure")[0], /Not measured in this run/);
+    assert.doesNotMatch(renderReport(unmeasured), /NaN|undefined|null|Infinity/);
+  });
+
+  it("renders a run of no layers and one of a single block", () => {
+    const run = sampleRun();
+    const none = renderReport({ ...run, layers: [] });
+    assert.doesNotMatch(none, /NaN|undefined|Infinity/);
+    const single = { ...run, model: { ...run.model, blocks: 1 }, layers: run.layers.slice(0, 1) };
+    assert.doesNotMatch(renderReport(single), /NaN|undefined|Infinity/);
+  });
+});
