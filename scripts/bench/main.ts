@@ -13,7 +13,7 @@ import { machine } from "./machine.ts";
 import { MODELS } from "./model_shapes.ts";
 import { type BenchCommand, parseOptions } from "./options.ts";
 import { measureGemm } from "./peak.ts";
-import { modelWork, ratesOf } from "./projection.ts";
+import { modelMemory, modelWork, ratesOf } from "./projection.ts";
 import {
   type LatencyFile,
   type LayersFile,
@@ -62,7 +62,7 @@ async function measured({ backend, adapter }: Pick<Measured, "backend" | "adapte
 async function project(model: string, name: string): Promise<void> {
   const shapes = MODELS[model];
   const rates = ratesOf(await readResults<LayersFile>(name));
-  console.log(projectionTable(shapes.title, modelWork(shapes), rates));
+  console.log(projectionTable(shapes.title, modelWork(shapes), modelMemory(shapes), rates));
 }
 
 async function drawChart(name: string): Promise<void> {

@@ -14,7 +14,7 @@ const CALIBRATION_TOKENS = 128 * 2048;
 /** What is done to a model, in order. */
 export type ModelPhase = "forward" | "statistics" | "read" | "factor" | "solve" | "write";
 
-/** Amounts of work a phase: flops, and bytes for `read` and `write`. */
+/** Amounts a phase: of work, flops, and bytes for `read` and `write`; of memory, bytes. */
 export type Work = Readonly<Record<ModelPhase, number>>;
 
 /** Work a second: flop/s, and bytes a second for `read` and `write`. */
@@ -38,6 +38,31 @@ export function modelWork(model: ModelShapes, tokens = CALIBRATION_TOKENS): Work
     factor: perBlock((cols) => factorFlops(cols)),
     solve: perBlock((cols, rows) => sum(rows.map((r) => solveFlops(r, cols)))),
     write: 2 * weights + perBlock((cols, rows) => sum(rows) * Math.ceil(cols / 8)),
+  };
+}
+
+/** What the activations of one batch of windows may take: `Forward`'s default. */
+const ACTIVATION_BYTES = 256 * 2 ** 20;
+
+/**
+ * Bytes on the device at most, a phase.
+ * - forward: one block's weights as F32, and a batch's activations; hidden states of all windows are on disk.
+ * - statistics: besides those, one triangle a shared input of the block.
+ * - read to write: of the input where they are largest, the triangle that is factored in place, and a layer as F32.
+ */
+export function modelMemory(model: ModelShapes): Work {
+  const triangle = (cols: number) => 4 * cols * (cols + 1) / 2;
+  const forward = 4 * weightCount({ ...model, blocks: 1 }) + ACTIVATION_BYTES;
+  const layer = Math.max(
+    ...model.inputs.map(({ cols, rows }) => triangle(cols) + 4 * cols * Math.max(...rows)),
+  );
+  return {
+    forward,
+    statistics: forward + sum(model.inputs.map(({ cols }) => triangle(cols))),
+    read: layer,
+    factor: layer,
+    solve: layer,
+    write: layer,
   };
 }
 

@@ -4,9 +4,20 @@
  */
 
 import type { Run } from "../demo/tables.ts";
+import { gemmTable } from "./gpu/table.ts";
+import type { LargeFile } from "./large/results.ts";
+import { largeTable } from "./large/table.ts";
+import type { ModelsFile } from "./model/bench_model.ts";
+import { modelTable } from "./model/table.ts";
 import { MODELS } from "./model_shapes.ts";
-import { modelWork, ratesOf } from "./projection.ts";
-import { type LatencyFile, type LayersFile, type Measured, readResults } from "./results_file.ts";
+import { modelMemory, modelWork, ratesOf } from "./projection.ts";
+import {
+  type GemmFile,
+  type LatencyFile,
+  type LayersFile,
+  type Measured,
+  readResults,
+} from "./results_file.ts";
 import { latencyTable, layerTable, markdownTable, phaseTable, projectionTable } from "./table.ts";
 
 const README = new URL("../../README.md", import.meta.url);
@@ -23,6 +34,9 @@ const TABLES: Readonly<Record<string, ReadmeTable>> = {
   phases: { file: "cpu", render: ({ layers }: LayersFile) => `${phaseTable(layers)}\n\n${PHASES_NOTE}` },
   opt_175b: { file: "cpu", render: projected("opt-175b") },
   bloom_176b: { file: "cpu", render: projected("bloom-176b") },
+  gemm: { file: "gemm_webgpu", render: ({ order, matmuls }: GemmFile) => gemmTable(order, matmuls) },
+  large: { file: "large", render: ({ layers }: LargeFile) => `${largeTable(layers)}\n\n${LARGE_NOTE}` },
+  model: { file: "model", render: ({ models }: ModelsFile) => `${modelTable(models)}\n\n${MODEL_NOTE}` },
   latency: { file: "latency", render: ({ latency }: LatencyFile) => latencyTable(latency) },
   demo: {
     file: "demo",
@@ -37,12 +51,21 @@ const TABLES: Readonly<Record<string, ReadmeTable>> = {
 /** Renders hours a phase of a whole model, at the rates of the layers timed. */
 function projected(model: string): (results: LayersFile) => string {
   const shapes = MODELS[model];
-  return (results) => projectionTable(shapes.title, modelWork(shapes), ratesOf(results));
+  return (results) => projectionTable(shapes.title, modelWork(shapes), modelMemory(shapes), ratesOf(results));
 }
 
 const PHASES_NOTE =
   "“select”, “column loop” and “lazy update” are the timed seconds of the solve by the shares of a run apart, in " +
   "process, that waits for the device after each of them: from outside they cannot be told apart.";
+
+const LARGE_NOTE =
+  "Seconds on the clock, and in brackets processor seconds, which do not count what else the machine did: the largest layer shared it. " +
+  "“R·Rᵀ off by” is the largest |R·Rᵀ − H| of an element over the square root of its diagonal elements, “weights off by” the " +
+  "largest ‖Q − Q̂‖/‖Q̂‖ of a row, both against float64 on eight rows.";
+
+const MODEL_NOTE =
+  "“published” is PyTorch doing what the published script does, “shared” the same without the products that can be spared: one " +
+  "Hessian for q, k and v, no outputs that no one reads. “rest” is starting, moving tensors and writing the checkpoint.";
 
 /** The README with every table as its results file has it. */
 export async function renderReadme(): Promise<string> {

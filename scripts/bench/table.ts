@@ -59,19 +59,20 @@ export function latencyTable(latency: LatencyResult): string {
 }
 
 /** A row a phase of pruning a whole model, and their sum. */
-export function projectionTable(title: string, work: Work, rates: Rates): string {
+export function projectionTable(title: string, work: Work, memory: Work, rates: Rates): string {
   const inHours = hours(work, rates), phases = Object.keys(inHours) as ModelPhase[];
   const total = phases.reduce((sum, phase) => sum + inHours[phase], 0);
   const moves = (phase: ModelPhase) => phase === "read" || phase === "write";
   return markdownTable([
-    [title, "work", "rate", "hours"],
+    [title, "work", "on the device", "rate", "hours"],
     ...phases.map((phase) => [
       phase,
       moves(phase) ? `${(work[phase] / 1e12).toFixed(2)} TB` : `${(work[phase] / 1e15).toFixed(2)} PFLOP`,
+      `${(memory[phase] / 1e9).toFixed(1)} GB`,
       moves(phase) ? `${(rates[phase] / 1e9).toFixed(2)} GB/s` : `${(rates[phase] / 1e9).toFixed(1)} GFLOP/s`,
       inHours[phase].toFixed(1),
     ]),
-    ["total", "", "", total.toFixed(1)],
+    ["total", "", "", "", total.toFixed(1)],
   ]);
 }
 

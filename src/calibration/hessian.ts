@@ -14,6 +14,7 @@ export class HessianAccumulator {
   readonly size: number;
   readonly #backend: Backend;
   readonly #upper: TiledMatrix;
+  #taken = false;
 
   /** Starts at 0. @throws {RangeError} the device has no room */
   constructor(backend: Backend, label: string, size: number, edge?: number) {
@@ -53,9 +54,15 @@ export class HessianAccumulator {
     return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
   }
 
-  /** Frees the device's memory. */
+  /** H itself, (size, size) f32 upper storage: the caller's from here on. Below the diagonal its diagonal tiles hold anything. */
+  take(): TiledMatrix {
+    this.#taken = true;
+    return this.#upper;
+  }
+
+  /** Frees the device's memory, unless it was taken. */
   destroy(): void {
-    this.#upper.destroy();
+    if (!this.#taken) this.#upper.destroy();
   }
 }
 

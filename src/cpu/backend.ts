@@ -13,7 +13,7 @@ import {
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import type { Executor } from "./executor.ts";
-import { Heap, MAX_PAGES } from "./heap.ts";
+import { DECLARED_PAGES, Heap } from "./heap.ts";
 import { createInlineExecutor } from "./inline.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
@@ -43,7 +43,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
     throw new RangeError(`threads of the cpu backend: needs a whole number, got ${threads}`);
   }
   const module = options.module ?? await loadModule(threads > 0);
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared: threads > 0 });
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
   const kernels = instantiate(module, memory);
   const names = kernelNames(module);
   const heap = new Heap(memory, kernels.heapBase);

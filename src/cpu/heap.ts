@@ -13,6 +13,12 @@ const PAGE_BYTES = 65536;
  */
 export const MAX_PAGES = 65535;
 
+/**
+ * What the memory is declared to grow to: all that wasm32 addresses, of which the heap never uses the last page. An engine reserves
+ * a shared memory whole, so that a stray address meets unmapped memory of its own even where accesses are not checked.
+ */
+export const DECLARED_PAGES = 65536;
+
 /** A block given up while commands before `position` may still use it. */
 interface Retired {
   readonly address: number;

@@ -1,5 +1,5 @@
 /**
- * The two tiles of the product and its form for operands with many zeros. Tiles must give the same bits, whether or not the engine
+ * The two tiles of the product, attention's among them, and its form for operands with many zeros. Tiles must give the same bits, whether or not the engine
  * was started to make the wide one worth its while; zeros left out must leave the result what float64 says.
  */
 
@@ -7,6 +7,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { attention } from "../../src/kernels/attention.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { gemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -112,4 +113,22 @@ describe("products on the cpu backend", () => {
       assert.deepEqual(wanted.map((i) => theirs[i]), wanted.map((i) => ours[i]));
     });
   }
+
+  it("attention gives the same bits in both tiles", async () => {
+    const tokens = 77, heads = 2, headDim = 20, width = heads * headDim;
+    const run = async (backend: Backend) => {
+      const [q, k, v] = [1, 2, 3].map((seed) => upload(backend, normals(tokens * width, seed)));
+      const slopes = upload(backend, Float32Array.of(0, 0.1)),
+        out = upload(backend, normals(tokens * width, 4));
+      backend.dispatch(attention, { q, k, v, slopes, out }, {
+        ...{ batch: 1, tokens, heads, kv_heads: heads, head_dim: headDim, head_stride: headDim },
+        ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: width, v_offset: 0, ldv: width, ldo: width },
+        ...{ scale: 0.2, window: 0 },
+      });
+      const result = await downloadF32(backend, out);
+      for (const buffer of [q, k, v, slopes, out]) buffer.destroy();
+      return result;
+    };
+    assert.deepEqual(await run(wide), await run(narrow));
+  });
 });

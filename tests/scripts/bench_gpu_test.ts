@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { raceGemm } from "../../scripts/bench/gpu/gemm_race.ts";
-import history from "../../scripts/bench/gpu/history.json" with { type: "json" };
+import history from "../../scripts/bench/history.json" with { type: "json" };
 import { type KernelRate, measureKernels } from "../../scripts/bench/gpu/kernel_rates.ts";
 import { ORDER_MULTIPLE, PUBLIC_MATMULS } from "../../scripts/bench/gpu/public_matmuls.ts";
 import { fastest, withEntry } from "../../scripts/bench/gpu/save_tuning.ts";

@@ -19,6 +19,22 @@ describe("checkSameProblem", () => {
     assert.throws(() => checkSameProblem(run(1, 2), run(1, 1.97)), /layer 1/);
   });
 
+  it("compares single layers in the first block and sums of blocks past it", () => {
+    const blocks = (...losses: number[][]): ModelRun => ({
+      seconds: { total: 1 },
+      layers: losses.flatMap((block, i) => block.map((loss, j) => ({ name: `h.${i}.fc${j}.weight`, loss }))),
+    });
+    checkSameProblem(blocks([100, 1], [100, 1]), blocks([100, 1], [100, 1.06]));
+    assert.throws(
+      () => checkSameProblem(blocks([100, 1]), blocks([100, 1.06])),
+      /h\.0\.fc1\.weight: the loss/,
+    );
+    assert.throws(
+      () => checkSameProblem(blocks([1], [100, 1]), blocks([1], [98, 1])),
+      /h\.1: the loss is 101/,
+    );
+  });
+
   it("refuses other layers", () => {
     assert.throws(() => checkSameProblem(run(1), run(1, 2)), /pruned 1 layers, the reference 2/);
     assert.throws(
@@ -42,7 +58,13 @@ describe("modelTable", () => {
       seconds: { calibrate: 1, factor: 0.25, solve: 0.5, total: 2 },
     };
     const reference = { seconds: { total: 8 }, speedup: 4.03, fastestSeconds: 7.6, fastestSpeedup: 4 };
-    assert.match(modelTable([result]), /\| 0\.25 \| *2\.00 \| *– \| *– \| *– \|/);
-    assert.match(modelTable([{ ...result, reference }]), /\| *2\.00 \| *8\.00 \| *4\.03 \| *4\.00 \|/);
+    assert.match(
+      modelTable([{ ...result, references: {} }]),
+      /\| 0\.25 \| *2\.00 \| *– \| *– \| *– \| *– \|/,
+    );
+    assert.match(
+      modelTable([{ ...result, references: { published: reference } }]),
+      /\| *2\.00 \| *8\.00 \| *4\.03 \| *– \| *– \|/,
+    );
   });
 });

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { factorFlops, solveFlops } from "../../scripts/bench/flops.ts";
 import { MODELS, type ModelShapes, weightCount } from "../../scripts/bench/model_shapes.ts";
-import { hours, modelWork, ratesOf } from "../../scripts/bench/projection.ts";
+import { hours, modelMemory, modelWork, ratesOf } from "../../scripts/bench/projection.ts";
 import { LAYER } from "./bench_result.ts";
 
 /** Two blocks of a (6, 12) and a (3, 12) layer on one input, and a (12, 6) layer on another. */
@@ -45,6 +45,21 @@ describe("modelWork", () => {
   it("has the factorisations of OPT-175B at 2144·12288³", () => {
     // A block: three of order 12288 and one of 4·12288, so (3 + 64)/3·12288³; 96 blocks.
     assert.equal(modelWork(MODELS["opt-175b"]).factor, 2144 * 12288 ** 3);
+  });
+});
+
+describe("modelMemory", () => {
+  it("holds one block's weights beside its statistics, then one triangle beside one layer", () => {
+    const forward = 4 * 180 + 256 * 2 ** 20; // weights of a block: 108 + 72
+    const layer = 4 * 78 + 4 * 12 * 6; // of the two on the wider input, the larger
+    assert.deepEqual(modelMemory(TINY), {
+      forward,
+      statistics: forward + 4 * 78 + 4 * 21,
+      read: layer,
+      factor: layer,
+      solve: layer,
+      write: layer,
+    });
   });
 });
 

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { modelWork, ratesOf } from "../../scripts/bench/projection.ts";
+import { modelMemory, modelWork, ratesOf } from "../../scripts/bench/projection.ts";
 import { latencyTable, layerTable, phaseTable, projectionTable } from "../../scripts/bench/table.ts";
 import { LAYER } from "./bench_result.ts";
 
@@ -63,8 +63,8 @@ describe("projectionTable", () => {
   it("has a row a phase and their sum", () => {
     const model = { title: "toy", blocks: 1000, inputs: [{ cols: 8000, rows: [8000] }] };
     const rates = ratesOf({ layers: [LAYER], peak: { order: 1024, gflops: 50 } });
-    const [head, ...rows] = cells(projectionTable(model.title, modelWork(model), rates));
-    assert.deepEqual(head, ["toy", "work", "rate", "hours"]);
+    const [head, ...rows] = cells(projectionTable(model.title, modelWork(model), modelMemory(model), rates));
+    assert.deepEqual(head, ["toy", "work", "on the device", "rate", "hours"]);
     assert.deepEqual(rows.map(([phase]) => phase), [
       "forward",
       "statistics",
@@ -75,8 +75,8 @@ describe("projectionTable", () => {
       "total",
     ]);
     // 1000·8000³/3 flops at 800³/3 in 2 s: 1000·10³·2 s.
-    assert.deepEqual(rows[3], ["factor", "0.17 PFLOP", "0.1 GFLOP/s", "555.6"]);
-    const sum = rows.slice(0, 6).reduce((total, row) => total + Number(row[3]), 0);
-    assert.ok(Math.abs(sum - Number(rows[6][3])) < 0.4, `${sum}`);
+    assert.deepEqual(rows[3], ["factor", "0.17 PFLOP", "0.4 GB", "0.1 GFLOP/s", "555.6"]);
+    const sum = rows.slice(0, 6).reduce((total, row) => total + Number(row[4]), 0);
+    assert.ok(Math.abs(sum - Number(rows[6][4])) < 0.4, `${sum}`);
   });
 });

@@ -1,5 +1,5 @@
 /**
- * `pare prune` end to end beside PyTorch doing the same (`reference_model.py`), in turn: the trained fixture opt-sotu, and a random
+ * `pare prune` end to end beside PyTorch doing the same in its two forms (`reference_model.py`), in turn: the trained fixture opt-sotu, and a random
  * checkpoint of opt-125m's shape made for the run. Before a model is timed, the loss of every layer is checked against the
  * reference's. Both get the same windows of token ids; tokenizing, and starting Deno and Python, is not timed.
  * Writes `scripts/bench/results/NAME.json` and prints the table.
@@ -15,15 +15,10 @@ import { makeRandomOpt } from "../../make_random_opt.ts";
 import { sotuText } from "../../sotu_text.ts";
 import { withBackend } from "../in_process.ts";
 import { machine } from "../machine.ts";
-import { type Measured, writeResults } from "../results_file.ts";
+import { writeResults } from "../results_file.ts";
 import { findPython } from "../torch.ts";
-import { benchModel, type ModelCase, type ModelResult } from "./bench_model.ts";
+import { benchModel, type ModelCase, type ModelResult, type ModelsFile } from "./bench_model.ts";
 import { modelTable } from "./table.ts";
-
-/** What the results file holds. */
-interface ModelsFile extends Measured {
-  readonly models: readonly ModelResult[];
-}
 
 const SOTU = fileURLToPath(new URL("../../../tests/fixtures/models/opt-sotu", import.meta.url));
 
@@ -38,7 +33,7 @@ const program = new Command("bench model")
     "opt-sotu,opt-125m",
   )
   .option("--backend <kind>", "auto, cpu or webgpu", "auto")
-  .option("--repeat <n>", "timed pairs a model, after one that is not", "3")
+  .option("--repeat <n>", "timed rounds a model, after one that is not", "3")
   .option("--name <name>", "name of the results file", "model")
   .parse(["deno", "bench", ...Deno.args]);
 const options = program.opts<{ models: string; backend: BackendChoice; repeat: string; name: string }>();

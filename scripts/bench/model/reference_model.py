@@ -1,19 +1,28 @@
 """`pare prune` of an OPT checkpoint on PyTorch, written afresh, as the yardstick of the whole-model bench.
 
-Block by block, as published: a forward of all windows through the dense block sums the Hessian of each linear layer's input, each
-layer is pruned (`reference.py`), and a forward through the pruned block makes the inputs of the next. Better than published, as
-Pare is: q, k and v share one Hessian and one factor. Activations are f32; weights are read and written in the checkpoint's dtype.
+Block by block: a forward of all windows through the dense block sums the Hessian of each linear layer's input, each layer is pruned
+(`reference.py`), and a forward through the pruned block makes the inputs of the next. Two forms:
+
+- published: what opt.py and sparsegpt.py of github.com/IST-DASLab/sparsegpt do (opt_sequential, SparseGPT.add_batch, fasterprune). One window
+  at a time; every linear layer has a Hessian and a factor of its own, q, k and v too, each a whole product of the input rescaled by
+  the number of windows so far; both forwards go through the whole of every block.
+- shared: the best this program knows to do in PyTorch. q, k and v share one Hessian and one factor, several windows go at a time, and
+  products whose outcome no one reads are left out.
+
+Kinder than published in both: attention is PyTorch's fused one. Activations are f32; weights are read and written in the
+checkpoint's dtype.
 
 For every line OUT read from standard input it writes OUT/model.safetensors and prints one JSON line:
 {"seconds": {"read", "calibrate", "factor", "solve", "forward", "write", "total"}, "layers": [{"name", "loss", "zeros"}]}
 
-    python3 reference_model.py MODEL WINDOWS.json [--sparsity 0.5] [--batch 4]
+    python3 reference_model.py MODEL WINDOWS.json [--form published|shared] [--sparsity 0.5]
 
 WINDOWS.json is a list of windows of token ids, all of one length.
 """
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 import time
@@ -31,6 +40,8 @@ BLOCKSIZE = 128
 POSITION_OFFSET = 2
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 GROUPS = (QKV, ("self_attn.out_proj",), ("fc1",), ("fc2",))
+# Windows that go through a block at a time.
+BATCH = {"published": 1, "shared": 4}
 
 Weights = dict[str, torch.Tensor]
 # Sees the input of a group, named by its first layer.
@@ -50,8 +61,10 @@ class Phases:
         self.seconds[phase] += time.perf_counter() - start
 
 
-def forward_block(weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None = None) -> torch.Tensor | None:
-    """One block on x, (windows, tokens, hidden). With a tap it stops when the last input has been seen."""
+def forward_block(
+    weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None = None, stop: bool = False
+) -> torch.Tensor | None:
+    """One block on x, (windows, tokens, hidden). With `stop` it ends when the last input has been seen."""
     windows, tokens, hidden = x.shape
 
     def norm(name: str, y: torch.Tensor) -> torch.Tensor:
@@ -75,26 +88,51 @@ def forward_block(weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None
     see("fc1", normed)
     inner = functional.relu_(linear("fc1", normed))
     see("fc2", inner)
-    return None if tap else x + linear("fc2", inner)
+    return None if stop else x + linear("fc2", inner)
 
 
-def calibrate(weights: Weights, heads: int, states: list[torch.Tensor]) -> Weights:
-    """The Hessian of each group's input, by the group's first layer."""
-    hessians: Weights = {}
+class Hessian:
+    """Σ x·xᵀ of one input; in the published form 2/n times it, n the windows so far, brought up to date with each."""
 
-    def add(name: str, x: torch.Tensor) -> None:
-        rows = x.reshape(-1, x.shape[-1])
-        if name not in hessians:
-            hessians[name] = torch.zeros(rows.shape[1], rows.shape[1])
-        hessians[name].addmm_(rows.t(), rows)
+    def __init__(self, published: bool) -> None:
+        self.published, self.windows = published, 0
+        self.sum: torch.Tensor | None = None
+
+    def add(self, x: torch.Tensor) -> None:
+        windows, _, cols = x.shape
+        rows = x.reshape(-1, cols)
+        if self.sum is None:
+            self.sum = torch.zeros(cols, cols)
+        if not self.published:
+            self.sum.addmm_(rows.t(), rows)
+            return
+        self.sum *= self.windows / (self.windows + windows)
+        self.windows += windows
+        rows = math.sqrt(2 / self.windows) * rows
+        self.sum += rows.t().matmul(rows)
+
+    @property
+    def scale(self) -> float:
+        """What the sum is of Σ x·xᵀ."""
+        return 2 / self.windows if self.published else 1
+
+
+def calibrate(weights: Weights, heads: int, states: list[torch.Tensor], published: bool) -> dict[str, Hessian]:
+    """The Hessian of each layer's input by the layer, or shared by a group under its first layer."""
+    hessians: dict[str, Hessian] = {}
+
+    def see(name: str, x: torch.Tensor) -> None:
+        for owner in QKV if published and name == QKV[0] else (name,):
+            hessians.setdefault(owner, Hessian(published)).add(x)
 
     for x in states:
-        forward_block(weights, heads, x, add)
+        forward_block(weights, heads, x, see, stop=not published)
     return hessians
 
 
-def prune_group(weights: Weights, group: tuple[str, ...], hessian: torch.Tensor, sparsity: float, phases: Phases):
-    """Prunes the group's layers in place, rounded to f16; yields name, loss and zeros of each."""
+def prune_group(weights: Weights, group: tuple[str, ...], statistics: Hessian, sparsity: float, phases: Phases):
+    """Prunes the layers of one Hessian in place, rounded to f16; yields name, loss on Σ x·xᵀ and zeros of each."""
+    hessian = statistics.sum
     with phases.time("factor"):
         diagonal = hessian.diagonal()
         dead = diagonal == 0
@@ -109,7 +147,7 @@ def prune_group(weights: Weights, group: tuple[str, ...], hessian: torch.Tensor,
             loss, zeros = solve(weight, factor, sparsity, 0, 0, BLOCKSIZE)
             loss -= added * ((before - weight) ** 2).sum().item()
             weight.copy_(weight.half())
-        yield {"name": name, "loss": loss, "zeros": zeros}
+        yield {"name": name, "loss": loss / statistics.scale, "zeros": zeros}
 
 
 def embed(tensors: Weights, windows: torch.Tensor, batch: int) -> list[torch.Tensor]:
@@ -120,27 +158,28 @@ def embed(tensors: Weights, windows: torch.Tensor, batch: int) -> list[torch.Ten
 
 
 @torch.inference_mode()
-def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsity: float, batch: int) -> object:
-    phases, layers = Phases(), []
+def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsity: float, form: str) -> object:
+    phases, layers, published = Phases(), [], form == "published"
     start = time.perf_counter()
     config = json.loads((model / "config.json").read_text())
     heads, blocks = config["num_attention_heads"], config["num_hidden_layers"]
     with phases.time("read"):
         tensors = load_file(model / "model.safetensors")
-        states = embed(tensors, windows, batch)
+        states = embed(tensors, windows, BATCH[form])
     for block in range(blocks):
         prefix = f"model.decoder.layers.{block}."
         with phases.time("read"):
             own = [name for name in tensors if name.startswith(prefix)]
             weights = {name.removeprefix(prefix): tensors[name].float() for name in own}
         with phases.time("calibrate"):
-            hessians = calibrate(weights, heads, states)
-        for group in GROUPS:
+            hessians = calibrate(weights, heads, states, published)
+        groups = tuple((name,) for group in GROUPS for name in group) if published else GROUPS
+        for group in groups:
             for layer in prune_group(weights, group, hessians.pop(group[0]), sparsity, phases):
                 name = f"{prefix}{layer['name']}.weight"
                 layers.append({**layer, "name": name})
                 tensors[name] = weights[f"{layer['name']}.weight"].half()
-        if block < blocks - 1:
+        if published or block < blocks - 1:
             with phases.time("forward"):
                 states = [forward_block(weights, heads, x) for x in states]
     with phases.time("write"):
@@ -155,11 +194,11 @@ def main() -> None:
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("windows", type=pathlib.Path)
     parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--batch", type=int, default=4, help="windows that go through a block at a time")
+    parser.add_argument("--form", choices=BATCH, default="published")
     args = parser.parse_args()
     windows = torch.tensor(json.loads(args.windows.read_text()))
     for line in sys.stdin:
-        result = prune(args.model, windows, pathlib.Path(line.strip()), args.sparsity, args.batch)
+        result = prune(args.model, windows, pathlib.Path(line.strip()), args.sparsity, args.form)
         print(json.dumps(result), flush=True)
 
 

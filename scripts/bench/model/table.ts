@@ -12,9 +12,10 @@ const COLUMNS: readonly [title: string, cell: (row: ModelResult) => string][] = 
   ["solve s", (r) => r.seconds.solve.toFixed(2)],
   ["rest s", (r) => rest(r).toFixed(2)],
   ["total s", (r) => r.seconds.total.toFixed(2)],
-  ["PyTorch s", (r) => r.reference?.seconds.total.toFixed(2) ?? "–"],
-  ["× PyTorch", (r) => r.reference?.speedup.toFixed(2) ?? "–"],
-  ["× PyTorch, fastest runs", (r) => r.reference?.fastestSpeedup.toFixed(2) ?? "–"],
+  ["published s", (r) => r.references.published?.seconds.total.toFixed(2) ?? "–"],
+  ["× published", (r) => r.references.published?.speedup.toFixed(2) ?? "–"],
+  ["shared s", (r) => r.references.shared?.seconds.total.toFixed(2) ?? "–"],
+  ["× shared", (r) => r.references.shared?.speedup.toFixed(2) ?? "–"],
 ];
 
 /** A row a model. */

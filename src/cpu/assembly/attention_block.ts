@@ -63,7 +63,11 @@ export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32
     let d: u32 = 0;
     for (; d + width <= dim; d += width) {
       const to = target + (d * KEYS + s * width << 2);
-      for (let i: u32 = 0; i < width; i += 4) v128.store(to + (i << 2), v128.load(from + (d + i << 2)));
+      v128.store(to, v128.load(from + (d << 2)));
+      v128.store(to, v128.load(from + (d << 2), 16), 16);
+      if (width == 8) continue;
+      v128.store(to, v128.load(from + (d << 2), 32), 32);
+      v128.store(to, v128.load(from + (d << 2), 48), 48);
     }
     const to = target + (d * KEYS + s * width << 2);
     for (let i: u32 = 0; d < dim && i < width; i++) {
@@ -73,7 +77,8 @@ export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32
 }
 
 // C (4, `panel_cols`) ← A (4, depth)·B (depth, `panel_cols`), or with `accumulate` C += it. B is a panel, contiguous.
-export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
+// @ts-ignore: decorator
+@inline export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   if (is_wide()) multiply_wide(a, lda, b, depth, c, ldc, accumulate);
   else multiply_narrow(a, lda, b, depth, c, ldc, accumulate);
 }

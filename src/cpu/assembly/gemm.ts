@@ -107,22 +107,23 @@ function gemm(args: usize, item: u32, transA: bool, transB: bool): void {
   const c = pointer(args, 2) + (<usize>u32At(args, 10) << 2), ldc = <usize>u32At(args, 11) << 2;
   const alpha = f32At(args, 12), beta = f32At(args, 13), upper = u32At(args, 14) != 0;
   divide(m, n);
-  const across = parts(n, blockCols);
-  const row0 = item / across * blockRows, col0 = item % across * blockCols;
+  const perRow = parts(n, blockCols);
+  const row0 = item / perRow * blockRows, col0 = item % perRow * blockCols;
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
   if (upper && row0 > col0 + cols - 1) return;
 
-  const aAcross = transA ? 1 : <usize>lda, aAlong = transA ? <usize>lda : 1, rows0 = rowEnd - row0;
-  const sparseA = a + (<usize>row0 * aAcross << 2), denseA = sparseA;
-  const bBlock = transB ? b + (<usize>col0 * ldb << 2) : b + (<usize>col0 << 2);
-  if (looksSparse(sparseA, aAcross, aAlong, rows0, k)) {
-    const z = sparseProduct(sparseA, aAcross, aAlong, rows0, bBlock, ldb, transB, cols, k, upper, <i32>row0 - <i32>col0);
-    storeSums(z, rows0, cols, c + row0 * ldc + (<usize>col0 << 2), ldc, 4, alpha, beta);
+  // Where either operand is largely zeros, what follows is not for it: A's rows become lists, or B's columns, and then C is made transposed.
+  const rows = rowEnd - row0, block = c + row0 * ldc + (<usize>col0 << 2);
+  const across: usize = transA ? 1 : lda, along: usize = transA ? lda : 1;
+  const left = a + (<usize>row0 * across << 2), right = b + (<usize>col0 * (transB ? ldb : 1) << 2);
+  if (looksSparse(left, across, along, rows, k)) {
+    const sums = sparseProduct(left, across, along, rows, right, ldb, transB, cols, k, upper, <i32>row0 - <i32>col0);
+    storeSums(sums, rows, cols, block, ldc, 4, alpha, beta);
     return;
   }
-  if (transB && !upper && looksSparse(bBlock, ldb, 1, cols, k)) {
-    const z = sparseProduct(bBlock, ldb, 1, cols, denseA, lda, !transA, rows0, k, false, 0);
-    storeSums(z, cols, rows0, c + row0 * ldc + (<usize>col0 << 2), 4, ldc, alpha, beta);
+  if (transB && !upper && looksSparse(right, ldb, 1, cols, k)) {
+    const sums = sparseProduct(right, ldb, 1, cols, left, lda, !transA, rows, k, false, 0);
+    storeSums(sums, cols, rows, block, 4, ldc, alpha, beta);
     return;
   }
 
@@ -133,11 +134,11 @@ function gemm(args: usize, item: u32, transA: bool, transB: bool): void {
     if (transB) packAcross(b + ((<usize>col0 * ldb + k0) << 2), ldb, cols, depth, tileCols(), scratch() + PACKED_B);
     else packAlong(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, depth, tileCols(), scratch() + PACKED_B);
     for (let i = row0; i < rowEnd; i += MC) {
-      const rows = min(MC, rowEnd - i);
+      const height = min(MC, rowEnd - i);
       if (upper && i > col0 + cols - 1) break;
-      if (transA) packAlong(a + ((<usize>k0 * lda + i) << 2), lda, rows, depth, MR, scratch());
-      else packAcross(a + ((<usize>i * lda + k0) << 2), lda, rows, depth, MR, scratch());
-      multiplyBlock(depth, c, ldc, i, rows, col0, cols, alpha, k0 == 0 ? beta : 1, upper);
+      if (transA) packAlong(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, MR, scratch());
+      else packAcross(a + ((<usize>i * lda + k0) << 2), lda, height, depth, MR, scratch());
+      multiplyBlock(depth, c, ldc, i, height, col0, cols, alpha, k0 == 0 ? beta : 1, upper);
     }
     k0 += KC;
   } while (k0 < k);

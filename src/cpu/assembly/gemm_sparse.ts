@@ -11,13 +11,13 @@ const KC: u32 = 128;
 // Columns of a panel: eight accumulators of 256 bits, or of 128.
 const WIDE_COLS: u32 = 64;
 const NARROW_COLS: u32 = 32;
-// The sample: so many rows and columns of it, and the zeros among them that make the lists worth their while.
+// The sample: so many rows and as many elements of each, and the zeros among them that make the lists worth their while.
 const SAMPLES: u32 = 16;
 const ENOUGH_ZEROS: u32 = 96;
 
 // Whether the operand, element (i, p) at source + i·across + p·along in elements, has at least three eighths of zeros.
 export function looksSparse(source: usize, across: usize, along: usize, count: u32, k: u32): bool {
-  if (count < SAMPLES || k < 2 * KC) return false;
+  if (count < SAMPLES || k <= KC) return false;
   let zeros: u32 = 0;
   for (let r: u32 = 0; r < SAMPLES; r++) {
     const row = source + (<usize>(r * count / SAMPLES) * across << 2);
@@ -30,8 +30,9 @@ export function looksSparse(source: usize, across: usize, along: usize, count: u
   return zeros >= ENOUGH_ZEROS;
 }
 
-// A product's sums Z(i, j) = Σ_p S(i, p)·D(p, j) with S sparse, (rows, k), and D dense, (k, cols). `upper`: those with first + i > j + W − 1 in a whole
-// panel of W columns may be left out. They come in panels, (panel, rows, W), from the start of the scratch.
+// Z(i, j) = Σ_p S(i, p)·D(p, j) with S sparse, (rows, k), element (i, p) at s + i·sAcross + p·sAlong in elements, and D dense, (k, cols),
+// stored transposed where `dAcross`. Z comes in panels of W columns, (panel, rows, W), at the start of the scratch, whose address this
+// gives. With `upper` only elements first + i ≤ j need be computed.
 export function sparseProduct(
   s: usize, sAcross: usize, sAlong: usize, rows: u32,
   d: usize, ldd: u32, dAcross: bool, cols: u32,
