@@ -6,7 +6,8 @@
  * see them.
  */
 
-const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
+/** What V8 must be started with. */
+export const PAIRING_FLAGS = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"];
 
 /** Whether the kernels should count on it. Where there is no Deno, or its environment may not be read, they do not. */
 export function pairsLanes(): boolean {

@@ -6,6 +6,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
+import { pairsLanes } from "../../src/cpu/wide.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { copy2d } from "../../src/kernels/copy2d.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
@@ -188,13 +189,14 @@ for (const threads of [0, 1, 3]) {
 
 describe("createCpuBackend", () => {
   it("names the adapter", async () => {
+    const paired = pairsLanes() ? " in pairs" : ""; // as this suite was started
     for (
       const [threads, name] of [[0, "on the calling thread"], [1, "1 thread"], [2, "2 threads"]] as const
     ) {
       await withBackend(threads, ({ adapter, kind }) => {
         assert.deepEqual({ kind, ...adapter }, {
           kind: "cpu",
-          name: `WebAssembly SIMD, ${name}`,
+          name: `WebAssembly SIMD${paired}, ${name}`,
           software: false,
         });
       });
