@@ -10,19 +10,29 @@
 import type { EdgeLink } from "./host_env.ts";
 
 /** How to work with an edge. */
-export interface EdgeOptions extends Omit<EdgeLink, "hostId"> {
+export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
   /** The edge's base URL, to register with. */
   readonly url?: string;
   /** This host's base URL as the edge sees it. */
   readonly publicUrl?: string;
+  /** Between two heartbeats; the contract's ten seconds unless given. */
+  readonly heartbeatMilliseconds?: number;
+}
+
+/** The variables' text. */
+export interface EdgeVariables {
+  readonly secret: string | undefined;
+  readonly blobOrigins: string | undefined;
+  readonly edge: string | undefined;
+  readonly publicUrl: string | undefined;
 }
 
 /**
  * Reads them; undefined where no edge is meant. What is missing is refused now rather than by the first task.
  * @throws {RangeError} naming the variable and the rule
  */
-export function parseEdgeOptions(variable: (name: string) => string | undefined): EdgeOptions | undefined {
-  const secret = variable("EDGE_HOST_SECRET"), edge = variable("PARE_EDGE");
+export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefined {
+  const { secret, edge, publicUrl } = variables;
   if (secret === undefined) {
     if (edge !== undefined) throw new RangeError(`EDGE_HOST_SECRET: must be set to take tasks of ${edge}`);
     return undefined;
@@ -30,13 +40,12 @@ export function parseEdgeOptions(variable: (name: string) => string | undefined)
   if (new TextEncoder().encode(secret).length < 32) {
     throw new RangeError("EDGE_HOST_SECRET: must have 32 bytes or more");
   }
-  const publicUrl = variable("PARE_PUBLIC_URL");
   for (const [name, url] of Object.entries({ PARE_EDGE: edge, PARE_PUBLIC_URL: publicUrl })) {
     if (url !== undefined && !/^https?:$/.test(URL.parse(url)?.protocol ?? "")) {
       throw new RangeError(`${name} ${url}: must be an http or https URL`);
     }
   }
-  const texts = (variable("PARE_BLOB_ORIGINS") ?? "").split(",").map((text) => text.trim()).filter(Boolean);
+  const texts = (variables.blobOrigins ?? "").split(",").map((text) => text.trim()).filter(Boolean);
   const blobOrigins = texts.map((text) => {
     const origin = URL.parse(text)?.origin;
     if (origin !== text.replace(/\/$/, "")) {

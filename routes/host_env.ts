@@ -3,6 +3,7 @@
 import type { Device } from "../src/pipeline/device.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 import type { Key } from "./keys.ts";
+import type { TaskBook } from "./tasks/task_book.ts";
 import type { LogRecord } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -30,6 +31,8 @@ export interface EdgeLink {
   readonly hostId: string;
   /** Origins that operands may be fetched from and answers written to. */
   readonly blobOrigins: readonly string[];
+  /** Where the tasks under way are kept, for who waits for them. */
+  readonly tasks?: TaskBook;
 }
 
 /** What the host keeps within, for one request. */

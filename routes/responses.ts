@@ -1,8 +1,9 @@
 /** Pieces that the OpenAPI description of several resources shares. */
 
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
-import { type ProblemCode, PROBLEMS, problemSchema } from "../src/protocol/problem.ts";
-import { PROBLEM_TYPE } from "../src/protocol/media_type.ts";
+import type { ProblemCode } from "../src/protocol/problem.ts";
+
+export { problemResponses } from "../src/protocol/problem_responses.ts";
 
 /** A body of raw bytes. OpenAPI 3.1 says no more of one than its media type. */
 export const SAFETENSORS_BODY = {
@@ -28,12 +29,3 @@ export const BODY_CODES = [
   "no_device",
   "device_lost",
 ] as const satisfies ProblemCode[];
-
-/** The `responses` entries for problems of these codes, by status. */
-export function problemResponses(codes: readonly ProblemCode[]) {
-  const byStatus = Map.groupBy(codes, (code) => PROBLEMS[code].status);
-  return Object.fromEntries([...byStatus].map(([status, group]) => [status, {
-    description: group.join(", "),
-    content: { [PROBLEM_TYPE]: { schema: problemSchema } },
-  }]));
-}

@@ -20,6 +20,7 @@ import { type Key, parseKeys } from "./keys.ts";
 import type { LogRecord } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { register } from "./registration.ts";
+import { TaskBook } from "./tasks/task_book.ts";
 
 /** How to serve. Everything has a default. */
 export interface ServeOptions {
@@ -59,7 +60,11 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const { keys = [], log = writeJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
   const clock = () => performance.now();
   const capacity = options.device?.residents ?? DEFAULT_RESIDENTS;
-  const link = options.edge && { ...options.edge, hostId: crypto.randomUUID() };
+  const link = options.edge && {
+    ...options.edge,
+    hostId: crypto.randomUUID(),
+    tasks: new TaskBook(),
+  };
   const device = new Device(options.open ?? (() => selectBackend(backend)), {
     residents: DEFAULT_RESIDENTS,
     queueDepth: DEFAULT_QUEUE_DEPTH,
@@ -100,6 +105,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   let stopped: Promise<void> | undefined;
   const stop = async () => {
     await registration?.stop();
+    await link?.tasks.close();
     device.retire();
     // Deno's shutdown lets answers go out but breaks off bodies that are still coming in: those come first.
     await Promise.allSettled(inFlight);
@@ -132,7 +138,12 @@ if (import.meta.main) {
     hostname: Deno.env.get("PARE_HOST"),
     port: portNumber(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
-    edge: parseEdgeOptions((name) => Deno.env.get(name)),
+    edge: parseEdgeOptions({
+      secret: Deno.env.get("EDGE_HOST_SECRET"),
+      blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
+      edge: Deno.env.get("PARE_EDGE"),
+      publicUrl: Deno.env.get("PARE_PUBLIC_URL"),
+    }),
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => void host.shutdown().then(() => Deno.exit(0)));

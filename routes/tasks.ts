@@ -4,7 +4,9 @@
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
+import { bodyLimit } from "hono/body-limit";
 import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/jobs.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { EdgeLink } from "./host_env.ts";
 import { BODY_CODES, problemResponses } from "./responses.ts";
@@ -12,6 +14,9 @@ import { BlobStore } from "./tasks/blob_store.ts";
 import { runTask, type TaskTools } from "./tasks/run_task.ts";
 import { TaskBook } from "./tasks/task_book.ts";
 import { requireTicket } from "./tasks/ticket_auth.ts";
+
+/** Three signed URLs are below 2 KiB each. */
+const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const security = [{ ticket: [] }];
 const answer = { content: { "application/json": { schema: taskAnswerSchema } } };
@@ -54,12 +59,24 @@ const cancel = createRoute({
 
 /** Mounts the resource. `host` is the application that solves, without keys. */
 export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]): void {
-  const book = new TaskBook(), tools: TaskTools = { blobs: new BlobStore(link.blobOrigins), host };
+  const book = link.tasks ?? new TaskBook(),
+    tools: TaskTools = { blobs: new BlobStore(link.blobOrigins), host };
   app.openAPIRegistry.registerComponent("securitySchemes", "ticket", {
     type: "apiKey",
     in: "header",
     name: "Authorization",
   });
+  app.use(
+    "/v1/tasks/*",
+    bodyLimit({
+      maxSize: MAX_TASK_BYTES,
+      onError: () => {
+        throw new Refusal("too_large", `a task is over the limit of ${MAX_TASK_BYTES} bytes`, {
+          members: { limit: MAX_TASK_BYTES },
+        });
+      },
+    }),
+  );
   app.use("/v1/tasks/*", requireTicket(link.secret, link.hostId, Date.now));
 
   app.openapi(ask, async (c) => {

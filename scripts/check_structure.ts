@@ -36,6 +36,18 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   "src/hub": ["src/models"],
   "src/edge": ["src/protocol"],
+  "src/edge/worker.ts": ["src/protocol", "build/kernels_single.wasm"],
+  // The Worker as a host of small layers: the cpu backend, the solve, and the host's one table of errors.
+  "src/edge/small_layers.ts": [
+    "routes/errors.ts",
+    "routes/report_headers.ts",
+    "src/backend",
+    "src/cpu",
+    "src/linalg",
+    "src/pipeline",
+    "src/protocol",
+    "src/safetensors",
+  ],
   "src/pipeline": [
     "src/backend",
     "src/calibration",

@@ -21,10 +21,11 @@ const MAX_RUNNING = 64;
 /** The tasks of one host. */
 export class TaskBook {
   readonly #entries = new Map<string, Entry>();
+  #closed = false;
 
   /**
    * What becomes of task `id` within `waitMilliseconds`; undefined while it runs. `run` starts it where it is not known.
-   * @throws {Refusal} busy; what the task threw
+   * @throws {Refusal} busy, no_device; what the task threw
    */
   async ask(
     id: string,
@@ -46,12 +47,19 @@ export class TaskBook {
     }
   }
 
+  /** Takes no more tasks, and waits until those under way have ended. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled([...this.#entries.values()].map(({ outcome }) => outcome));
+  }
+
   /** Ends task `id`, whether or not it is there. */
   cancel(id: string): void {
     this.#entries.get(id)?.abort.abort(new Refusal("not_found", `task ${id} was cancelled`));
   }
 
   #start(id: string, run: (signal: AbortSignal) => Promise<TaskDone>): Entry {
+    if (this.#closed) throw new Refusal("no_device", "the host is shutting down");
     const all = [...this.#entries];
     if (all.filter(([, { settled }]) => !settled).length >= MAX_RUNNING) {
       throw new Refusal("busy", `${MAX_RUNNING} tasks are under way already`, { retryAfter: 1 });

@@ -1,6 +1,6 @@
 /** `pare serve`: the host, until it is told to stop. The log goes to standard error, one JSON object a line. */
 
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { type BackendChoice } from "../../routes/backends.ts";
 import { parseEdgeOptions } from "../../routes/edge_options.ts";
 import { parseKeys } from "../../routes/keys.ts";
@@ -26,11 +26,17 @@ export function serveCommand(signal: AbortSignal): Command {
     .option("--host <address>", "address to listen on; loopback alone while there are no keys", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 is any free one", integer(0, 65535), 8000)
     .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16)
-    .option(
-      "--edge <url>",
-      "take tasks of this edge; the environment's EDGE_HOST_SECRET is the secret it shares, and PARE_BLOB_ORIGINS says whence tensors come",
+    .addOption(
+      new Option(
+        "--edge <url>",
+        "take tasks of this edge (EDGE_HOST_SECRET, PARE_BLOB_ORIGINS: see routes/edge_options.ts)",
+      )
+        .env("PARE_EDGE"),
     )
-    .option("--public-url <url>", "where the edge reaches this host; by default where it listens");
+    .addOption(
+      new Option("--public-url <url>", "where the edge reaches this host; by default where it listens")
+        .env("PARE_PUBLIC_URL"),
+    );
   addCommonOptions(addBackendOption(command));
   return command.action((options: Options) => serveUntil(signal, options));
 }
@@ -42,13 +48,12 @@ async function serveUntil(signal: AbortSignal, options: Options): Promise<void> 
     hostname: options.host,
     port: options.port,
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
-    edge: parseEdgeOptions((name) =>
-      name === "PARE_EDGE"
-        ? options.edge
-        : name === "PARE_PUBLIC_URL"
-        ? options.publicUrl
-        : Deno.env.get(name)
-    ),
+    edge: parseEdgeOptions({
+      secret: Deno.env.get("EDGE_HOST_SECRET"),
+      blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
+      edge: options.edge,
+      publicUrl: options.publicUrl,
+    }),
     device: { queueDepth: options.queue },
     log: (record) => {
       output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));

@@ -13,6 +13,8 @@ export class PareError extends Error {
   readonly requestId: string | undefined;
   /** Seconds the host asked to wait, where it did. */
   readonly retryAfter: number | undefined;
+  /** Where larger bodies are taken, with `too_large` of an edge. */
+  readonly uploads: string | undefined;
 
   constructor(status: number, problem: Partial<Problem>, retryAfter?: number) {
     const code = problem.code ?? "unknown";
@@ -23,6 +25,7 @@ export class PareError extends Error {
     this.detail = detail;
     this.requestId = problem.request_id;
     this.retryAfter = retryAfter;
+    this.uploads = typeof problem.uploads === "string" ? problem.uploads : undefined;
   }
 
   /** Whether the same request may succeed later. */
@@ -71,6 +74,7 @@ function parseProblem(contentType: string | null, text: string): Partial<Problem
     title: field("title"),
     detail: field("detail"),
     request_id: field("request_id"),
+    uploads: field("uploads"),
   };
 }
 

@@ -4,55 +4,34 @@
  */
 
 import { formatDigest, sha256 } from "../protocol/digest.ts";
-import { type Report, reportSchema } from "../protocol/report.ts";
-import { decode } from "../safetensors/decode.ts";
-import { encode, encodeHeader } from "../safetensors/encode.ts";
+import type { Report } from "../protocol/report.ts";
+import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { untilAborted } from "./abort.ts";
+import type { CallOptions } from "./call_options.ts";
 import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
+import { isOverBodyLimit, pruneLargeLayer } from "./large_layers.ts";
+import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
 import { type LayerQuery, toSearchParams } from "./query.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
-/** The tensors of one layer's request, by the contract's names. Exactly one statistics source, unless the method needs none. */
-export interface LayerTensors {
-  /** (out, in) F32, F16 or BF16. */
-  readonly weight: HostTensor;
-  /** (in, in) F32. */
-  readonly hessian?: HostTensor;
-  /** (in·(in+1)/2) F32, the packed upper triangle. */
-  readonly hessian_upper?: HostTensor;
-  /** (tokens, in) calibration activations. */
-  readonly inputs?: HostTensor;
-  /** (out, ⌈in/8⌉) U8 bits or (out, in) BOOL: entries 0 stay pruned. */
-  readonly mask?: HostTensor;
-}
-
-/** A solved layer. */
-export interface PrunedLayer {
-  /** (out, in) in the dtype asked for. */
-  readonly weight: HostTensor;
-  /** (out, ⌈in/8⌉) U8, least significant bit first, 1 where kept. */
-  readonly mask: HostTensor;
-  readonly report: Report;
-}
-
-/** Per-call options. */
-export interface CallOptions {
-  readonly signal?: AbortSignal;
-}
+export type { CallOptions } from "./call_options.ts";
+export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 
 /** A client of one Pare host or edge. */
 export class Pare {
+  readonly #options: TransportOptions;
   readonly #transport: Transport;
 
   constructor(options: TransportOptions) {
+    this.#options = options;
     this.#transport = new Transport(options);
   }
 
   /**
-   * Solves one layer.
+   * Solves one layer. One that is over the body limit of an edge goes there as blobs, and is solved by a job.
    * @throws {PareError} with the host's code and detail when it refuses
    */
   async pruneLayer(
@@ -60,14 +39,20 @@ export class Pare {
     query: LayerQuery = {},
     options: CallOptions = {},
   ): Promise<PrunedLayer> {
-    const answer = await this.#transport.send({
-      method: "POST",
-      path: "/v1/layers",
-      query: toSearchParams(query),
-      body: encodeParts(tensors),
-      signal: options.signal,
-    });
-    return decodeAnswer(answer);
+    try {
+      const answer = await this.#transport.send({
+        method: "POST",
+        path: "/v1/layers",
+        query: toSearchParams(query),
+        body: encodeParts(tensors),
+        signal: options.signal,
+      });
+      return decodeAnswer(answer);
+    } catch (error) {
+      // A job knows no statistics that a host keeps: who named them has them, and asks again with them.
+      if (!isOverBodyLimit(error) || query.hessian !== undefined) throw error;
+      return await pruneLargeLayer(this.#options, tensors, query, options);
+    }
   }
 
   /**
@@ -160,42 +145,13 @@ export class Pare {
     try {
       return await this.pruneLayer({ weight }, query, options);
     } catch (error) {
+      if (isOverBodyLimit(error)) {
+        const tensors = { weight, hessian_upper: hessian };
+        return await pruneLargeLayer(this.#options, tensors, query, options);
+      }
       if (!(error instanceof PareError && error.code === "hessian_not_found")) throw error;
       await this.putHessian(hessian, options);
       return await this.pruneLayer({ weight }, query, options);
     }
-  }
-}
-
-/** A safetensors file in parts: the header, then each tensor's own bytes. */
-function encodeParts(
-  tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
-): Uint8Array<ArrayBuffer>[] {
-  const named = Object.entries(tensors).filter(([, tensor]) => tensor !== undefined);
-  const header = encodeHeader(named.map(([name, { dtype, shape }]) => ({ name, dtype, shape })));
-  return [header.bytes, ...named.map(([, { data }]) => data)];
-}
-
-/** @throws {SafetensorsError} when the answer is no safetensors file, {TypeError} when it lacks what the contract promises */
-function decodeAnswer(body: Uint8Array<ArrayBuffer>): PrunedLayer {
-  const { header, tensors } = decode(body);
-  return {
-    weight: required(tensors, "weight"),
-    mask: required(tensors, "mask"),
-    report: parseReport(header.metadata.report),
-  };
-}
-
-function required(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
-  const tensor = tensors.get(name);
-  if (!tensor) throw new TypeError(`answer of /v1/layers: tensor "${name}" is missing`);
-  return tensor;
-}
-
-function parseReport(json: string | undefined): Report {
-  try {
-    return reportSchema.parse(JSON.parse(json ?? ""));
-  } catch (cause) {
-    throw new TypeError("answer of /v1/layers: __metadata__.report is missing or not a report", { cause });
   }
 }

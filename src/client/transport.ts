@@ -29,8 +29,9 @@ export interface Exchange {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: URLSearchParams;
-  /** Parts of the body, in order. */
+  /** Parts of the body, in order; a safetensors file unless `headers` says otherwise. */
   readonly body?: readonly Uint8Array<ArrayBuffer>[];
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
@@ -104,7 +105,7 @@ export class Transport {
     return await readBody(response);
   }
 
-  #request({ method, path, query, body, signal }: Exchange): Request {
+  #request({ method, path, query, body, headers: extra = {}, signal }: Exchange): Request {
     const url = new URL(path.replace(/^\//, ""), this.#baseUrl);
     if (query) url.search = query.toString();
     const headers = new Headers();
@@ -115,6 +116,7 @@ export class Transport {
       headers.set("Content-Type", "application/vnd.safetensors");
       headers.set("Content-Length", String(blob.size));
     }
+    for (const [name, value] of Object.entries(extra)) headers.set(name, value);
     return new Request(url, { method, headers, body: blob, signal });
   }
 }

@@ -19,7 +19,7 @@ export const PROBLEMS = {
   idempotency_conflict: { status: 409, title: "The idempotency key was used for another request" },
   length_required: { status: 411, title: "Content-Length is required" },
   too_large: { status: 413, title: "The request is too large" },
-  unsupported_media_type: { status: 415, title: "The body must be a safetensors file" },
+  unsupported_media_type: { status: 415, title: "The body is of a type that is not taken here" },
   shape_mismatch: { status: 422, title: "The tensors do not fit together" },
   non_finite: { status: 422, title: "A tensor holds NaN or infinity" },
   not_symmetric: { status: 422, title: "The Hessian is not symmetric" },
@@ -27,6 +27,7 @@ export const PROBLEMS = {
   unsupported: { status: 422, title: "The parameter's value is not supported here" },
   busy: { status: 429, title: "The queue is full" },
   internal: { status: 500, title: "The host failed" },
+  blob_unavailable: { status: 502, title: "The blob store did not give or take a blob" },
   no_device: { status: 503, title: "No device is available" },
   device_lost: { status: 503, title: "The device was lost" },
 } as const satisfies Record<string, { status: number; title: string }>;

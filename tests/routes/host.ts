@@ -8,7 +8,7 @@ import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { createApp } from "../../routes/app.ts";
-import type { HostLimits } from "../../routes/host_env.ts";
+import type { EdgeLink, HostLimits } from "../../routes/host_env.ts";
 import type { Key } from "../../routes/keys.ts";
 import type { LogRecord } from "../../routes/log.ts";
 import { Metrics } from "../../routes/metrics.ts";
@@ -19,6 +19,7 @@ export interface TestHostOptions {
   readonly keys?: readonly Key[];
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<DeviceOptions>;
+  readonly edge?: EdgeLink;
 }
 
 /** A host under test. */
@@ -43,6 +44,7 @@ export async function startHost(options: TestHostOptions = {}) {
     clock,
     limits: { maxBodyBytes: 2 ** 30, idleMilliseconds: 10_000, ...options.limits },
     version: "0.0.0-test",
+    edge: options.edge,
   });
   const request = async (path: string, init?: RequestInit) => await app.request(path, init);
 

@@ -20,6 +20,10 @@ describe("parseKeys", () => {
     assert.deepEqual(some.scopes, new Set(["solve", "metrics"]));
   });
 
+  it("knows solving by the name of its resource too", () => {
+    assert.deepEqual(parseKeys(`${HEX}:layers+read`)[0].scopes, new Set(["solve", "read"]));
+  });
+
   it("refuses anything else without repeating it", () => {
     for (const text of ["sesame", HEX.slice(1), `${HEX}:`, `${HEX}:root`, `${HEX} ${HEX}`]) {
       assert.throws(

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../../routes/serve.ts";
 import { decode } from "../../src/safetensors/decode.ts";
-import edge, { type EdgeBindings } from "../../src/edge/worker.ts";
+import { createEdge } from "../../src/edge/app.ts";
+import type { EdgeBindings } from "../../src/edge/bindings.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
@@ -13,6 +14,8 @@ const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 async function tensorsOf(response: Response) {
   return decode(new Uint8Array(await response.arrayBuffer())).tensors;
 }
+
+const edge = createEdge();
 
 describe("the edge", () => {
   let host: Host, body: Uint8Array<ArrayBuffer>;
@@ -48,12 +51,25 @@ describe("the edge", () => {
   });
 
   it("refuses a body over the plan's limit, and one of unknown length", async () => {
-    const tooLarge = await post({ PARE_HOST: host.url, EDGE_BODY_BYTES: "1000" }, length());
+    const tooLarge = await post({ PARE_HOST: host.url, EDGE_BODY_LIMIT: "1000" }, length());
     assert.equal(tooLarge.status, 413);
     const { code, limit } = await tooLarge.json();
     assert.deepEqual([code, limit], ["too_large", 1000]);
     const unknown = await post({ PARE_HOST: host.url });
     assert.deepEqual([unknown.status, (await unknown.json()).code], [411, "length_required"]);
+  });
+
+  it("sends no host what none would take", async () => {
+    const init = { method: "POST", headers: { ...HEADERS, ...length() }, body };
+    const answer = await edge.request("/v1/layers?sparsity=2&wings=1", init, {
+      PARE_HOST: "http://127.0.0.1:1",
+    });
+    assert.equal(answer.status, 400);
+    const { code, errors } = await answer.json();
+    assert.deepEqual([code, errors.map(({ parameter }: { parameter: string }) => parameter).sort()], [
+      "invalid_parameter",
+      ["sparsity", "wings"],
+    ]);
   });
 
   it("names a host that cannot be reached", async () => {
@@ -63,5 +79,20 @@ describe("the edge", () => {
     const { code, detail } = await response.json();
     assert.equal(code, "no_device");
     assert.match(detail, /127\.0\.0\.1:1/);
+  });
+});
+
+describe("a limit that is not a number", () => {
+  it("refuses bodies instead of letting all pass, and tells the log which it is", async () => {
+    const logged: string[] = [], { error } = console;
+    console.error = (line: string) => logged.push(line);
+    try {
+      const init = { method: "POST", headers: { "Content-Length": "3" }, body: "abc" };
+      const answer = await edge.request("/v1/layers", init, { PARE_HOST: "", EDGE_BODY_LIMIT: "100 MB" });
+      assert.deepEqual([answer.status, (await answer.json()).code], [500, "internal"]);
+    } finally {
+      console.error = error;
+    }
+    assert.match(logged.join(), /EDGE_BODY_LIMIT: must be a whole number from 1, got 100 MB/);
   });
 });

@@ -1,0 +1,6 @@
+/** What every call of the SDK takes. */
+
+/** Per-call options. */
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}

@@ -1,0 +1,64 @@
+/** A job's record as the methods of its Durable Object, one a job: changes are waited for here, and old jobs end here. */
+
+import type { JobLayer } from "../../protocol/jobs.ts";
+import { Refusal } from "../../protocol/refusal.ts";
+import type { EdgeBindings } from "../bindings.ts";
+import type { DurableObjectState, Remote } from "../hosts/durable_object.ts";
+import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./record.ts";
+
+/** What may be asked of a job's record; `JobRecord` says what it does. */
+export interface JobMethods {
+  create(id: string, digest: string, layers: readonly JobLayer[]): Promise<"created" | "same" | "conflict">;
+  read(): VersionedJob | undefined;
+  /** The job with the layers that changed after `version`, as soon as there are any, or after `milliseconds`. */
+  changesAfter(version: number, milliseconds: number): Promise<VersionedJob | undefined>;
+  size(): number;
+  begin(position: number): Attempt | undefined;
+  wanted(position: number): boolean;
+  settle(position: number, outcome: LayerOutcome): void;
+  cancel(): void;
+}
+
+const DAY_MILLISECONDS = 86_400_000;
+const DEFAULT_JOB_DAYS = 7;
+
+/** The methods over an object's storage. */
+export function jobMethods({ storage }: DurableObjectState, env: EdgeBindings): JobMethods {
+  const record = new JobRecord(storage.sql);
+  const waiting = new Set<() => void>();
+  const told = <T>(value: T): T => {
+    for (const wake of waiting) wake();
+    return value;
+  };
+  return {
+    async create(id, digest, layers) {
+      const outcome = record.create(id, digest, layers);
+      const days = Number(env.EDGE_JOB_DAYS ?? DEFAULT_JOB_DAYS);
+      if (outcome === "created") await storage.setAlarm(Date.now() + days * DAY_MILLISECONDS);
+      return outcome;
+    },
+    read: () => record.read(),
+    async changesAfter(version, milliseconds) {
+      const now = record.changes(version);
+      if (!now || now.version > version) return now;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, milliseconds);
+      waiting.add(resolve);
+      await promise;
+      clearTimeout(timer);
+      waiting.delete(resolve);
+      return record.changes(version);
+    },
+    size: () => record.size(),
+    begin: (position) => told(record.begin(position)),
+    wanted: (position) => record.wanted(position),
+    settle: (position, outcome) => told(record.settle(position, outcome)),
+    cancel: () => told(record.cancel()),
+  };
+}
+
+/** The record of job `id`. @throws {Refusal} unsupported where the deployment runs no jobs */
+export function recordOf(env: EdgeBindings, id: string): Remote<JobMethods> {
+  if (!env.JOB_RECORDS) throw new Refusal("unsupported", "this edge runs no jobs: JOB_RECORDS is not bound");
+  return env.JOB_RECORDS.getByName(id);
+}

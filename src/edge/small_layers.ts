@@ -1,0 +1,134 @@
+/**
+ * Small layers solved in the Worker itself, by the `cpu` backend on the Worker's one thread: a deployment without a GPU host
+ * serves them as a host would. It is the one place of the edge that sees tensors. The body is whole in memory before the
+ * solve begins and the answer after it ends, and between the two nothing waits for the world: so layers of several requests
+ * never lie in the isolate's 128 MB at once, and no request that is cut off leaves the memory in use.
+ *
+ * Deployed Workers stop the clock while they compute, so that the report's `seconds` are 0 there.
+ */
+
+import type { Context } from "hono";
+import { reportHeaders } from "../../routes/report_headers.ts";
+import { toRefusal } from "../../routes/errors.ts";
+import { type Backend, DeviceLostError } from "../backend/backend.ts";
+import { createCpuBackend } from "../cpu/backend.ts";
+import { tileEdgeFor } from "../linalg/blocking.ts";
+import { readLayer } from "../pipeline/read_layer.ts";
+import { solveReceived } from "../pipeline/solve_received.ts";
+import { encodeAnswer } from "../pipeline/write_layer.ts";
+import { isSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
+import {
+  type BuiltParameters,
+  type LayerQuery,
+  resolveParameters,
+  unsupportedParameter,
+} from "../protocol/parameters.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { openSafetensors } from "../safetensors/decode.ts";
+import type { EdgeEnv } from "./edge_app.ts";
+import { bodyLength, passOn } from "./pass_on.ts";
+import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
+
+const LIMITS =
+  `it solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes itself`;
+
+/** Answers `POST /v1/layers`, by a solve of its own or by passing on. */
+export type LayerHandler = (c: Context<EdgeEnv>, query: LayerQuery) => Promise<Response>;
+
+/** Solves by `kernels`, the module built for a plain memory. What is too large goes to the host. */
+export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
+  let opened: Promise<Backend> | undefined;
+  return async (c, query) => {
+    const length = bodyLength(c);
+    if (length > MAX_SMALL_BYTES) return await elsewhere(c, `the body has ${length} bytes`);
+    const type = c.req.header("Content-Type");
+    if (!isSafetensorsType(type)) {
+      throw new Refusal(
+        "unsupported_media_type",
+        `Content-Type ${type ?? "(none)"}: must be ${SAFETENSORS_TYPE}`,
+      );
+    }
+    const parameters = builtParameters(query);
+    if (parameters.hessian !== undefined) return await withStoredStatistics(c);
+    const body = new Uint8Array(await c.req.arrayBuffer());
+    try {
+      const large = await largeSide(body);
+      if (large !== undefined) return await elsewhere(c, `the layer has a side of ${large}`, body);
+      opened ??= createCpuBackend({ threads: 0, module: kernels });
+      return await solve(await opened, body, parameters);
+    } catch (error) {
+      // A kernel that trapped leaves its memory in no known state.
+      if (error instanceof DeviceLostError) opened = undefined;
+      throw toRefusal(error);
+    }
+  };
+}
+
+async function elsewhere(
+  c: Context<EdgeEnv>,
+  reason: string,
+  body?: Uint8Array<ArrayBuffer>,
+): Promise<Response> {
+  if (c.env.PARE_HOST) return await passOn(c, body);
+  throw new Refusal("no_device", `${reason}, and this edge has no GPU host; ${LIMITS}`, {
+    members: { limit: MAX_SMALL_FEATURES },
+  });
+}
+
+async function withStoredStatistics(c: Context<EdgeEnv>): Promise<Response> {
+  if (c.env.PARE_HOST) return await passOn(c);
+  throw new Refusal("hessian_not_found", "this edge keeps no statistics: send them with the layer");
+}
+
+/** The layer's longest side where that is more than is solved here. @throws {SafetensorsError} */
+async function largeSide(body: Uint8Array<ArrayBuffer>): Promise<number | undefined> {
+  const stream = await openSafetensors(once(body), { totalBytes: body.byteLength });
+  await stream.close();
+  const { header } = stream;
+  const side = Math.max(0, ...header.tensors.find(({ name }) => name === "weight")?.shape ?? []);
+  return side > MAX_SMALL_FEATURES ? side : undefined;
+}
+
+async function solve(
+  backend: Backend,
+  body: Uint8Array<ArrayBuffer>,
+  parameters: BuiltParameters,
+): Promise<Response> {
+  const clock = () => performance.now();
+  const start = clock();
+  using held = new DisposableStack();
+  const received = await readLayer(backend, once(body), {
+    totalBytes: body.byteLength,
+    edge: tileEdgeFor(parameters.blocksize),
+    statistics: parameters.method === "magnitude" ? "optional" : "required",
+  });
+  held.defer(received.destroy);
+  const read = (clock() - start) / 1000;
+  const { solution, report: solved } = await solveReceived(backend, received, undefined, parameters, clock);
+  held.defer(solution.destroy);
+  const report = { ...solved, seconds: { read, ...solved.seconds, total: (clock() - start) / 1000 } };
+  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
+  const answer = encodeAnswer(backend, solution, dtype, report);
+  const bytes = new Uint8Array(answer.byteLength);
+  let filled = 0;
+  for await (const chunk of answer.chunks()) {
+    bytes.set(chunk, filled);
+    filled += chunk.byteLength;
+  }
+  return new Response(bytes, { headers: { "Content-Type": SAFETENSORS_TYPE, ...reportHeaders(report) } });
+}
+
+function builtParameters(query: LayerQuery): BuiltParameters {
+  const unsupported = unsupportedParameter(query);
+  if (!unsupported) return resolveParameters(query);
+  const { parameter, value } = unsupported;
+  throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
+    members: { parameter, value },
+  });
+}
+
+async function* once(
+  bytes: Uint8Array<ArrayBuffer>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  yield await Promise.resolve(bytes);
+}

@@ -1,0 +1,15 @@
+/** How failed validation is told: one entry a parameter. */
+
+import type { z } from "zod";
+import { Refusal } from "./refusal.ts";
+
+/** The refusal for `error`. */
+export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
+  const errors = error.issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((parameter) => ({ parameter, detail: "is not a parameter" }))
+      : [{ parameter: issue.path.join("."), detail: issue.message }]
+  );
+  const detail = errors.map(({ parameter, detail }) => `${parameter}: ${detail}`).join("; ");
+  return new Refusal("invalid_parameter", detail, { members: { errors } });
+}

@@ -1,0 +1,104 @@
+/** `/v1/jobs` without the runtime: keys, limits, and a Workflow that could not be started. `jobs_test.ts` has the real one. */
+
+import assert from "node:assert/strict";
+import { beforeEach, describe, it } from "@std/testing/bdd";
+import { createEdge } from "../../src/edge/app.ts";
+import type { EdgeBindings } from "../../src/edge/bindings.ts";
+import type { DurableObjectState, Remote } from "../../src/edge/hosts/durable_object.ts";
+import { type JobMethods, jobMethods } from "../../src/edge/jobs/job_object.ts";
+import { memorySql } from "./memory_sql.ts";
+
+const edge = createEdge();
+const LAYERS = [{ name: "a", weight: "sha256:" + "a".repeat(64) }];
+
+async function hexOf(key: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
+}
+
+describe("/v1/jobs", () => {
+  let env: EdgeBindings, started: Set<string>, refuse: boolean;
+  beforeEach(async () => {
+    const records = new Map<string, JobMethods>();
+    started = new Set();
+    refuse = false;
+    const state = (): DurableObjectState => ({
+      storage: { sql: memorySql(), setAlarm: () => Promise.resolve(), deleteAll: () => Promise.resolve() },
+    });
+    env = {
+      PARE_KEYS: `${await hexOf("one")}:jobs,${await hexOf("two")}:jobs,${await hexOf("other")}:uploads`,
+      JOB_RECORDS: {
+        getByName(name) {
+          if (!records.has(name)) records.set(name, jobMethods(state(), env));
+          return records.get(name) as unknown as Remote<JobMethods>;
+        },
+      },
+      JOBS: {
+        create({ id }) {
+          if (refuse) return Promise.reject(new Error("not now"));
+          started.add(id);
+          return Promise.resolve({ id });
+        },
+        get: (id) => started.has(id) ? Promise.resolve({ id }) : Promise.reject(new Error("no instance")),
+      },
+    };
+  });
+
+  async function send(method: string, path: string, key: string, body?: unknown, idempotency?: string) {
+    const headers: Record<string, string> = { Authorization: `Bearer ${key}` };
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    if (text !== undefined) {
+      Object.assign(headers, { "Content-Type": "application/json", "Content-Length": String(text.length) });
+    }
+    if (idempotency !== undefined) headers["Idempotency-Key"] = idempotency;
+    const response = await edge.request(path, { method, headers, body: text }, env);
+    return { status: response.status, answer: response.body ? await response.json() : undefined };
+  }
+
+  it("wants a key with the scope jobs", async () => {
+    for (
+      const [method, path] of [["POST", "/v1/jobs"], ["GET", `/v1/jobs/${"0".repeat(32)}`], [
+        "DELETE",
+        `/v1/jobs/${"0".repeat(32)}`,
+      ]]
+    ) {
+      const body = method === "POST" ? { layers: LAYERS } : undefined;
+      assert.equal((await send(method, path, "nobody", body)).status, 401);
+      assert.equal((await send(method, path, "other", body)).status, 403);
+    }
+  });
+
+  it("keeps the idempotency keys of clients apart", async () => {
+    const first = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    const same = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    const others = await send("POST", "/v1/jobs", "two", { layers: [{ ...LAYERS[0], name: "b" }] }, "k");
+    assert.deepEqual([first.status, same.status, others.status], [202, 202, 202]);
+    assert.equal(same.answer.id, first.answer.id);
+    assert.notEqual(others.answer.id, first.answer.id);
+    assert.deepEqual([...started], [first.answer.id, others.answer.id]);
+  });
+
+  it("starts the Workflow with the next request, when it could not with the first", async () => {
+    refuse = true;
+    const failed = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    assert.equal(failed.status, 500);
+    refuse = false;
+    const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    assert.deepEqual([status, [...started]], [202, [answer.id]]);
+  });
+
+  it("refuses a job over the limits, by name", async () => {
+    const many = Array.from({ length: 4097 }, (_, index) => ({ ...LAYERS[0], name: String(index) }));
+    assert.equal((await send("POST", "/v1/jobs", "one", { layers: many })).answer.code, "invalid_parameter");
+    const large = [{ ...LAYERS[0], name: "x".repeat(9 * 2 ** 20) }];
+    const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: large });
+    assert.deepEqual([status, answer.code, answer.limit], [413, "too_large", 8 * 2 ** 20]);
+  });
+
+  it("tells what the deployment has not", async () => {
+    env = { EDGE_OPEN: "true" };
+    const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
+    assert.deepEqual([status, answer.code], [422, "unsupported"]);
+    const hosts = await send("PUT", "/v1/hosts/h", "one", {});
+    assert.deepEqual([hosts.status, hosts.answer.code], [422, "unsupported"]);
+  });
+});

@@ -1,0 +1,324 @@
+/** Jobs in the real runtime, over GPU hosts that are processes of their own: done, failed, cancelled, and one host killed. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { PareError } from "../../src/client/errors.ts";
+import { type DoneLayer, JobFailedError, pruneByJob } from "../../src/client/job_layers.ts";
+import { type JobLayerRequest, Jobs } from "../../src/client/jobs.ts";
+import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import type { HostState, LayerState } from "../../src/protocol/jobs.ts";
+import { signTicket } from "../../src/protocol/tickets.ts";
+import { file, floats, packUpper } from "../pipeline/bodies.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { safetensorsHeaders } from "../routes/host.ts";
+import { normals } from "../support/random.ts";
+import { type LocalEdge, startEdge } from "./local_edge.ts";
+
+const SECRET = "a secret of thirty-two bytes: 123";
+const HOSTS = 3;
+
+/** Longest that anything here is waited for, in milliseconds. */
+const PATIENCE = 30_000;
+
+/** What takes longer than a suite may is run when it is asked for. */
+const SLOW = Deno.env.get("PARE_SLOW") === "1";
+
+/** A layer's body with its own statistics, as raw activations. */
+function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBuffer> {
+  return file({
+    weight: floats("F32", [rows, cols], normals(rows * cols, seed)),
+    inputs: floats("F32", [cols, cols], normals(cols * cols, seed + 1)),
+  });
+}
+
+async function until<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
+  for (const end = Date.now() + PATIENCE; Date.now() < end;) {
+    const found = await ask();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`waited for ${PATIENCE / 1000} s in vain: ${what}`);
+}
+
+describe("jobs in the Workers runtime", () => {
+  let edge: LocalEdge, hosts: ChildHost[], jobs: Jobs;
+  before(async () => {
+    edge = await startEdge({ EDGE_HOST_WAIT: "1" }, { EDGE_HOST_SECRET: SECRET });
+    jobs = new Jobs({ baseUrl: edge.url });
+    hosts = await Promise.all(
+      Array.from({ length: HOSTS }, () =>
+        startHost(["--backend", "cpu", "--edge", edge.url], {
+          EDGE_HOST_SECRET: SECRET,
+          PARE_BLOB_ORIGINS: edge.url,
+        })),
+    );
+    await until("all hosts registered", async () => (await alive()).length === HOSTS || undefined);
+  });
+  after(async () => {
+    await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+    await edge.close();
+  });
+
+  async function alive(): Promise<HostState[]> {
+    return (await (await edge.request("/v1/hosts")).json()).hosts;
+  }
+
+  /** Stores a body as a client does, in one part. */
+  async function store(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+    const digest = formatDigest(await sha256(bytes));
+    const begun = await edge.post("/v1/uploads", {
+      size: bytes.length,
+      sha256: digest.slice("sha256:".length),
+    });
+    const { upload, parts: [{ url }] } = await begun.json();
+    const put = await fetch(url, { method: "PUT", body: bytes });
+    await put.body?.cancel();
+    const parts = [{ number: 1, etag: put.headers.get("ETag")! }];
+    const done = await edge.post(`/v1/uploads/${upload}/complete`, { parts });
+    assert.deepEqual(await done.json(), { blob: digest });
+    return digest;
+  }
+
+  async function settled(id: string, patience = PATIENCE): Promise<LayerState[]> {
+    const layers: LayerState[] = [];
+    const signal = AbortSignal.timeout(patience);
+    for await (const layer of jobs.follow(id, { pollMs: 50, signal })) layers.push(layer);
+    return layers.toSorted((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** What a host answers to the same layer, sent to it. */
+  async function direct(body: Uint8Array<ArrayBuffer>, query: string, hessian?: Uint8Array<ArrayBuffer>) {
+    const { url } = hosts.at(-1)!, headers = safetensorsHeaders(body.length);
+    if (hessian) {
+      const digest = formatDigest(await sha256(hessian));
+      const put = { method: "PUT", body: hessian, headers: safetensorsHeaders(hessian.length) };
+      await (await fetch(`${url}/v1/hessians/${digest}`, put)).body?.cancel();
+      query += `&hessian=${digest}`;
+    }
+    const response = await fetch(`${url}/v1/layers?${query}`, { method: "POST", body, headers });
+    return decodeAnswer(await response.bytes());
+  }
+
+  it("survive a host that is killed while it has a layer, at the cost of one retry of what it had", async () => {
+    // Large ones first, one a host: whichever host has a layer then has it for a good while.
+    const bodies = [[1100, 1100], [1000, 1100], [1100, 1000], [33, 47]].map(([rows, cols], index) =>
+      layerBody(rows, cols, 10 * index + 1)
+    );
+    const layers: JobLayerRequest[] = await Promise.all(bodies.map(async (body, index) => ({
+      name: `layer ${index}`,
+      weight: await store(body),
+      parameters: { pattern: index % 2 ? "2:4" : "unstructured" },
+    })));
+    const { id } = await jobs.submit(layers);
+    const victim = await until("a host has a layer", async () => {
+      for (const host of hosts) {
+        const { queue } = await (await fetch(`${host.url}/readyz`)).json();
+        if (queue.resident > 0) return host;
+      }
+    });
+    Deno.kill(victim.pid, "SIGKILL");
+    hosts.splice(hosts.indexOf(victim), 1);
+    const states = await settled(id);
+    assert.deepEqual(states.map(({ state, error }) => [state, error]), layers.map(() => ["done", null]));
+    const attempts = states.map(({ attempts }) => attempts);
+    assert.equal(Math.max(...attempts), 2, `attempts ${attempts}`);
+    for (const [index, layer] of states.entries()) {
+      const pruned = await jobs.result(layer), pattern = layers[index].parameters!.pattern;
+      assert.deepEqual(pruned.report, layer.report);
+      const { weight, mask } = await direct(bodies[index], `pattern=${pattern}`);
+      assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
+    }
+  });
+
+  it("share statistics, and fail layer by layer", async () => {
+    const n = 40,
+      hessian = file({
+        hessian_upper: floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 5 }), n)),
+      });
+    const shared = await store(hessian), missing = "sha256:" + "0".repeat(64);
+    const bodies = [3, 4].map((seed) => file({ weight: floats("F32", [16, n], normals(16 * n, seed)) }));
+    const wide = file({ weight: floats("F32", [16, n + 1], normals(16 * (n + 1), 6)) });
+    const { id } = await jobs.submit([
+      { name: "a", weight: await store(bodies[0]), hessian: shared },
+      { name: "b", weight: await store(bodies[1]), hessian: shared },
+      { name: "c", weight: missing, hessian: shared },
+      { name: "d", weight: await store(wide), hessian: shared },
+    ]);
+    const states = await settled(id);
+    assert.deepEqual(states.map(({ state, attempts, error }) => [state, attempts, error?.code]), [
+      ["done", 1, undefined],
+      ["done", 1, undefined],
+      ["failed", 1, "not_found"],
+      ["failed", 1, "shape_mismatch"],
+    ]);
+    assert.equal((await jobs.get(id)).state, "failed");
+    for (const [index, body] of bodies.entries()) {
+      const pruned = await jobs.result(states[index]),
+        { weight, mask } = await direct(body, "sparsity=0.5", hessian);
+      assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask });
+    }
+  });
+
+  it("prune a client's own tensors, sending statistics that are shared once", async () => {
+    const n = 24,
+      hessian_upper = floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 8 }), n));
+    const weights = [1, 2].map((seed) => floats("F16", [12, n], normals(12 * n, seed)));
+    const wrong = floats("F32", [12, n + 1], normals(12 * (n + 1), 3));
+    const uploads: string[] = [];
+    const send = (request: Request) => {
+      if (request.method === "POST" && request.url.endsWith("/v1/uploads")) uploads.push(request.url);
+      return fetch(request);
+    };
+    const layers = [weights[0], weights[1], wrong].map((weight, index) => ({
+      name: `layer ${index}`,
+      tensors: { weight, hessian_upper },
+    }));
+    const done: DoneLayer[] = [];
+    await assert.rejects(
+      (async () => {
+        const pruned = pruneByJob({ baseUrl: edge.url, fetch: send }, layers, { pollMs: 50 });
+        for await (const layer of pruned) done.push(layer);
+      })(),
+      (error) => error instanceof JobFailedError && /^job \w+: layer 2: shape_mismatch: /.test(error.message),
+    );
+    assert.equal(uploads.length, 4);
+    assert.deepEqual(done.map(({ name }) => name).toSorted(), ["layer 0", "layer 1"]);
+    for (const { name, weight, mask } of done) {
+      const tensors = layers.find((layer) => layer.name === name)!.tensors;
+      const answer = await direct(file(tensors), "sparsity=0.5");
+      assert.deepEqual({ weight, mask }, { weight: answer.weight, mask: answer.mask });
+    }
+  });
+
+  it(
+    "hold as many layers as OPT-175B has in one Workflow",
+    { skip: !SLOW && "set PARE_SLOW=1" },
+    async () => {
+      const count = 576, seeds = Array.from({ length: 12 }, (_, index) => 100 + 2 * index);
+      const weights: string[] = [];
+      for (const seed of seeds) weights.push(await store(layerBody(16, 24, seed)));
+      const { id } = await jobs.submit(Array.from({ length: count }, (_, index) => ({
+        name: `layer ${index}`,
+        weight: weights[index % weights.length],
+        parameters: { sparsity: (1 + index % 8) / 10 },
+      })));
+      const states = await settled(id, 8 * PATIENCE);
+      assert.equal(states.length, count);
+      for (const { name, state, attempts, report } of states) {
+        const sparsity = (1 + Number(name.slice("layer ".length)) % 8) / 10;
+        assert.deepEqual([state, attempts, report?.zeros], ["done", 1, Math.round(sparsity * 16 * 24)], name);
+      }
+    },
+  );
+
+  it("are found again by their key, which is good for no other job", async () => {
+    const weight = await store(layerBody(8, 16, 70));
+    const layers = [{ name: "a", weight, parameters: { sparsity: 0.25 } }];
+    const first = await jobs.submit(layers, { idempotencyKey: "key" });
+    await settled(first.id);
+    const again = await jobs.submit(layers, { idempotencyKey: "key" });
+    assert.deepEqual([again.id, again.state], [first.id, "done"]);
+    await assert.rejects(
+      jobs.submit([{ ...layers[0], name: "b" }], { idempotencyKey: "key" }),
+      (error) => error instanceof PareError && error.code === "idempotency_conflict" && error.status === 409,
+    );
+    assert.notEqual((await jobs.submit(layers)).id, first.id);
+  });
+
+  it("are told with an ETag, and as events", async () => {
+    const weight = await store(layerBody(8, 16, 80));
+    const created = await edge.post("/v1/jobs", { layers: [{ name: "a", weight }] });
+    assert.deepEqual([created.status, created.headers.get("Retry-After")], [202, "2"]);
+    const path = created.headers.get("Location")!;
+    assert.equal(path, `/v1/jobs/${(await created.json()).id}`);
+    const text = await (await edge.request(path, { headers: { Accept: "text/event-stream" } })).text();
+    const events = text.trim().split("\n\n").map((event) =>
+      /^event: (\w+)\ndata: (.*)$/m.exec(event)!.slice(1)
+    );
+    assert.deepEqual([events[0][0], events.at(-1)![0]], ["job", "job"]);
+    const last = JSON.parse(events.at(-1)![1]);
+    assert.deepEqual([last.state, last.layers[0].state], ["done", "done"]);
+    const now = await edge.request(path);
+    assert.deepEqual([await now.json(), now.headers.get("Retry-After")], [last, null]);
+    const same = await edge.request(path, { headers: { "If-None-Match": now.headers.get("ETag")! } });
+    assert.deepEqual([same.status, await same.text()], [304, ""]);
+  });
+
+  it("can be cancelled", async () => {
+    const weight = await store(layerBody(1100, 1100, 90));
+    const { id } = await jobs.submit([{ name: "a", weight }]);
+    await until("the layer runs", async () => (await jobs.get(id)).state === "running" || undefined);
+    await jobs.cancel(id);
+    const [layer] = await settled(id);
+    assert.deepEqual([layer.state, layer.error?.code, layer.result], ["failed", "cancelled", null]);
+    await jobs.cancel(id);
+    await assert.rejects(
+      jobs.get("0".repeat(32)),
+      (error) => error instanceof PareError && error.status === 404,
+    );
+  });
+
+  it("are refused when they are no jobs", async () => {
+    const weight = "sha256:" + "0".repeat(64);
+    const bodies = [
+      {},
+      { layers: [] },
+      { layers: [{ name: "a", weight }, { name: "a", weight }] },
+      { layers: [{ name: "a", weight: "abc" }] },
+      { layers: [{ name: "a", weight, parameters: { sparsity: 1 } }] },
+      { layers: [{ name: "a", weight, parameters: { hessian: weight } }] },
+    ];
+    for (const body of bodies) {
+      const response = await edge.post("/v1/jobs", body);
+      assert.deepEqual(
+        [response.status, (await response.json()).code],
+        [400, "invalid_parameter"],
+        JSON.stringify(body),
+      );
+    }
+  });
+
+  it("take no host without a ticket, nor a ticket twice", async () => {
+    const state = JSON.stringify(
+      (await alive()).map(({ url, backend, adapter, capacity, queue, factors }) => ({
+        url,
+        backend,
+        adapter,
+        capacity,
+        queue,
+        factors,
+      }))[0],
+    );
+    const path = "/v1/hosts/intruder";
+    const subject = { audience: "edge", method: "PUT", path, body: new TextEncoder().encode(state) };
+    const put = async (ticket: string, body = state) => {
+      const headers = { "Content-Type": "application/json", Authorization: ticket };
+      const response = await edge.request(path, { method: "PUT", headers, body });
+      await response.body?.cancel();
+      return response.status;
+    };
+    const forged = await signTicket(SECRET.toUpperCase(), subject, Date.now());
+    const ticket = await signTicket(SECRET, subject, Date.now());
+    assert.equal(await put("Bearer key"), 401);
+    assert.equal(await put(forged), 401);
+    assert.equal(await put(ticket, state.replace("cpu", "gpu")), 401);
+    assert.equal(await put(ticket), 204);
+    assert.equal(await put(ticket), 401);
+    const leave = await signTicket(
+      SECRET,
+      { ...subject, method: "DELETE", body: new Uint8Array(0) },
+      Date.now(),
+    );
+    await edge.request(path, { method: "DELETE", headers: { Authorization: leave } });
+  });
+
+  it("fail, naming it, when no host is alive", async () => {
+    await Promise.all(hosts.splice(0).map((host) => host[Symbol.asyncDispose]()));
+    assert.deepEqual(await alive(), []);
+    const { id } = await jobs.submit([{ name: "a", weight: "sha256:" + "0".repeat(64) }]);
+    const [{ error }] = await settled(id);
+    assert.deepEqual(error, { code: "no_device", detail: "no GPU host was alive for 1 s" });
+  });
+});

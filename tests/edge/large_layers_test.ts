@@ -1,0 +1,50 @@
+/** A layer over the edge's body limit, through the SDK, the real runtime and a real host: the same answer as from the host alone. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { sleep } from "../../src/client/abort.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { type LocalEdge, startEdge } from "./local_edge.ts";
+
+const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
+const SECRET = "a secret of thirty-two bytes: 123";
+
+describe("a layer over the edge's body limit", () => {
+  let edge: LocalEdge, host: ChildHost;
+  before(async () => {
+    edge = await startEdge({ EDGE_BODY_LIMIT: "10000" }, { EDGE_HOST_SECRET: SECRET });
+    host = await startHost(["--backend", "cpu", "--edge", edge.url], {
+      EDGE_HOST_SECRET: SECRET,
+      PARE_BLOB_ORIGINS: edge.url,
+    });
+  });
+  after(async () => {
+    await host[Symbol.asyncDispose]();
+    await edge.close();
+  });
+
+  it("is answered as by the host alone", async () => {
+    for (let tries = 0; (await (await edge.request("/v1/hosts")).json()).hosts.length === 0; tries++) {
+      assert.ok(tries < 500, "the host has not registered");
+      await sleep(20);
+    }
+    const { weight, ...rest } = Object.fromEntries(decode(await Deno.readFile(LAYER)).tensors);
+    const paths: string[] = [];
+    const watch = (request: Request) => {
+      paths.push(new URL(request.url).pathname);
+      return fetch(request);
+    };
+    const query = { pattern: "2:4", dtype: "BF16" } as const;
+    const through = await new Pare({ baseUrl: edge.url, fetch: watch }).pruneLayer(
+      { weight, ...rest },
+      query,
+    );
+    const alone = await new Pare({ baseUrl: host.url }).pruneLayer({ weight, ...rest }, query);
+    assert.deepEqual([through.weight, through.mask], [alone.weight, alone.mask]);
+    assert.equal(through.report.relative_error, alone.report.relative_error);
+    assert.equal(paths[0], "/v1/layers");
+    assert.ok(paths.includes("/v1/jobs"));
+  });
+});

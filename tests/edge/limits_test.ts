@@ -1,0 +1,85 @@
+/** What the edge keeps within in the real runtime, in front of a real host: body sizes and rates; and what it passes on untouched. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type Host, serve } from "../../routes/serve.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { startDevEdge } from "./local_edge.ts";
+
+const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
+const HEADERS = { "Content-Type": "application/vnd.safetensors" };
+
+describe("the edge in the Workers runtime, before a host", () => {
+  let edge: Awaited<ReturnType<typeof startDevEdge>>, host: Host, body: Uint8Array<ArrayBuffer>;
+  before(async () => {
+    host = await serve({ backend: "cpu", port: 0, log: () => {} });
+    body = await Deno.readFile(LAYER);
+    edge = await startDevEdge({ PARE_HOST: host.url, EDGE_BODY_LIMIT: String(body.length) });
+  });
+  after(async () => {
+    await edge.close();
+    await host.shutdown();
+  });
+
+  it("passes a layer on, and the answer back, under the request's own id", async () => {
+    const answer = await fetch(edge.url + "/v1/layers?sparsity=0.5", {
+      method: "POST",
+      headers: { ...HEADERS, "X-Request-Id": "edge.1:a" },
+      body,
+    });
+    assert.deepEqual([answer.status, answer.headers.get("X-Request-Id")], [200, "edge.1:a"]);
+    const direct = await fetch(`${host.url}/v1/layers?sparsity=0.5`, {
+      method: "POST",
+      headers: HEADERS,
+      body,
+    });
+    const tensors = async (response: Response) =>
+      decode(new Uint8Array(await response.arrayBuffer())).tensors;
+    assert.deepEqual(await tensors(answer), await tensors(direct));
+  });
+
+  it("refuses a body over its limit, naming the way of uploads", async () => {
+    const answer = await fetch(edge.url + "/v1/layers", {
+      method: "POST",
+      headers: HEADERS,
+      body: new Uint8Array(body.length + 1),
+    });
+    assert.equal(answer.status, 413);
+    const { code, limit, uploads } = await answer.json();
+    assert.deepEqual([code, limit, uploads], ["too_large", body.length, `${edge.url}/v1/uploads`]);
+  });
+
+  it("describes its own resources and the host's", async () => {
+    const { paths, components } = await (await fetch(edge.url + "/openapi.json")).json();
+    for (
+      const path of ["/v1/layers", "/v1/hessians/{digest}", "/readyz", "/v1/uploads", "/v1/blobs/{digest}"]
+    ) {
+      assert.ok(path in paths, path);
+    }
+    assert.ok("Problem" in components.schemas && "Report" in components.schemas);
+  });
+});
+
+describe("a rate limit", () => {
+  it("is each key's own: over it the key is told to wait, and the others go on", async () => {
+    const digest = async (key: string) =>
+      new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
+    const edge = await startDevEdge({ PARE_KEYS: `${await digest("busy")},${await digest("calm")}` }, {
+      RATE: { type: "ratelimit", namespace_id: "1", simple: { limit: 3, period: 60 } },
+    });
+    try {
+      const ask = (key: string) =>
+        fetch(`${edge.url}/v1/blobs/sha256:${"0".repeat(64)}`, {
+          headers: { Authorization: `Bearer ${key}` },
+        });
+      const statuses = [];
+      for (let i = 0; i < 4; i++) statuses.push((await ask("busy")).status);
+      assert.deepEqual(statuses, [404, 404, 404, 429]);
+      const refused = await ask("busy");
+      assert.deepEqual([refused.headers.get("Retry-After"), (await refused.json()).code], ["60", "busy"]);
+      assert.equal((await ask("calm")).status, 404);
+    } finally {
+      await edge.close();
+    }
+  });
+});

@@ -1,0 +1,140 @@
+/** Layers solved in the Workers runtime itself, without a host, against the answers of a real host's cpu backend. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type Host, serve } from "../../routes/serve.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { makeLayer } from "../support/layers.ts";
+import { type LocalEdge, startDevEdge, startEdge } from "./local_edge.ts";
+
+const HEADERS = { "Content-Type": "application/vnd.safetensors" };
+
+function f32(shape: number[], values: Float32Array<ArrayBuffer>): HostTensor {
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+}
+
+function layerTensors(rows: number, cols: number): { weight: HostTensor; hessian: HostTensor } {
+  const { weight, hessian } = makeLayer(rows, cols, { seed: rows + cols });
+  return { weight: f32([rows, cols], weight), hessian: f32([cols, cols], hessian) };
+}
+
+async function codeOf(answer: Response): Promise<[number, string]> {
+  const { code } = await answer.json();
+  return [answer.status, code];
+}
+
+describe("layers solved in the Worker", () => {
+  let edge: LocalEdge, host: Host;
+  before(async () => {
+    [edge, host] = await Promise.all([
+      startEdge({ EDGE_SOLVE: "true" }),
+      serve({ backend: "cpu", port: 0, log: () => {} }),
+    ]);
+  });
+  after(() => Promise.all([edge.close(), host.shutdown()]));
+
+  const post = (url: string, query: string, body: Uint8Array<ArrayBuffer>) =>
+    fetch(`${url}/v1/layers?${query}`, { method: "POST", headers: HEADERS, body });
+
+  for (
+    const [rows, cols, query] of [
+      [1, 1, "sparsity=0"],
+      [33, 129, "sparsity=0.5"],
+      [64, 96, "pattern=2:4&dtype=BF16"],
+      [256, 512, "method=magnitude"],
+      [1024, 1024, "sparsity=0.6"],
+    ] as const
+  ) {
+    it(`answers a ${rows}×${cols} layer with ${query} as a host does, bit for bit`, async () => {
+      const body = encode(layerTensors(rows, cols));
+      const [here, there] = await Promise.all([edge.url, host.url].map((url) => post(url, query, body)));
+      assert.deepEqual([here.status, there.status], [200, 200]);
+      const [ours, theirs] = [
+        decode(new Uint8Array(await here.arrayBuffer())),
+        decode(new Uint8Array(await there.arrayBuffer())),
+      ];
+      assert.deepEqual(ours.tensors, theirs.tensors);
+      const { seconds: _, adapter, ...report } = JSON.parse(here.headers.get("Pare-Report")!);
+      const { seconds: __, adapter: ___, ...expected } = JSON.parse(there.headers.get("Pare-Report")!);
+      assert.deepEqual(report, expected);
+      assert.match(adapter, /on the calling thread/);
+    });
+  }
+
+  it("is up and ready without a host, and describes what it serves", async () => {
+    assert.deepEqual(await (await edge.request("/healthz")).json(), { status: "up" });
+    const { backend, limits } = await (await edge.request("/readyz")).json();
+    assert.deepEqual([backend, limits.max_features], ["cpu", 1024]);
+    const { paths } = await (await edge.request("/openapi.json")).json();
+    assert.ok("/v1/layers" in paths && "/v1/uploads" in paths);
+    assert.deepEqual(await codeOf(await edge.request("/v1/uploads")), [404, "not_found"]);
+    assert.deepEqual(await codeOf(await edge.request("/metrics")), [503, "no_device"]);
+  });
+
+  it("refuses what it cannot solve, naming its limits", async () => {
+    const wide = await post(
+      edge.url,
+      "method=magnitude",
+      encode({ weight: f32([1, 1025], new Float32Array(1025)) }),
+    );
+    assert.equal(wide.status, 503);
+    const { code, detail } = await wide.json();
+    assert.equal(code, "no_device");
+    assert.match(detail, /side of 1025.*1024 rows and columns/);
+    const long = encode({
+      ...layerTensors(4, 4),
+      inputs: f32([2 ** 20 + 1, 4], new Float32Array(4 * (2 ** 20 + 1))),
+    });
+    assert.deepEqual(await codeOf(await post(edge.url, "", long)), [503, "no_device"]);
+  });
+
+  it("passes on what is too large for it where there is a host", async () => {
+    const both = await startDevEdge({ EDGE_SOLVE: "true", PARE_HOST: host.url });
+    try {
+      const wide = encode({ weight: f32([1, 1025], new Float32Array(1025).fill(1)) });
+      // A body past what is taken into memory goes on as the stream it is.
+      const long = encode({ weight: f32([4200, 1025], new Float32Array(4200 * 1025).fill(1)) });
+      for (const body of [wide, long]) {
+        const answer = await post(both.url, "method=magnitude", body);
+        await answer.body?.cancel();
+        const { adapter, cols } = JSON.parse(answer.headers.get("Pare-Report")!);
+        assert.equal(cols, 1025);
+        assert.match(adapter, /threads?$/);
+      }
+      const small = await post(both.url, "method=magnitude", encode(layerTensors(4, 4)));
+      assert.match(small.headers.get("Pare-Report")!, /on the calling thread/);
+      await small.body?.cancel();
+    } finally {
+      await both.close();
+    }
+  });
+
+  it("tells the faults of a body by the host's names", async () => {
+    const { weight, hessian } = layerTensors(8, 8);
+    const refused = async (query: string, body: Uint8Array<ArrayBuffer>) =>
+      await codeOf(await post(edge.url, query, body));
+    assert.deepEqual(await refused("sparsity=2", encode({ weight, hessian })), [400, "invalid_parameter"]);
+    assert.deepEqual(await refused("bits=4", encode({ weight, hessian })), [422, "unsupported"]);
+    assert.deepEqual(await refused("", new Uint8Array(7)), [400, "truncated_body"]);
+    assert.deepEqual(await refused("", encode({ weight })), [422, "shape_mismatch"]);
+    assert.deepEqual(await refused("", encode({ weight, hessian }).slice(0, -1)), [400, "truncated_body"]);
+    const nan = f32([8, 8], new Float32Array(64).fill(NaN));
+    assert.deepEqual(await refused("", encode({ weight: nan, hessian })), [422, "non_finite"]);
+    const stored = `hessian=sha256:${"0".repeat(64)}`;
+    assert.deepEqual(await refused(stored, encode({ weight })), [404, "hessian_not_found"]);
+    const typed = await edge.request("/v1/layers", { method: "POST", body: "text" });
+    assert.deepEqual(await codeOf(typed), [415, "unsupported_media_type"]);
+    assert.equal((await post(edge.url, "", encode({ weight, hessian }))).status, 200, "and goes on");
+  });
+
+  it("serves the SDK, which is told to keep its statistics", async () => {
+    const pare = new Pare({ baseUrl: edge.url });
+    const { weight, hessian } = layerTensors(16, 24);
+    const { report } = await pare.pruneLayer({ weight, hessian }, { sparsity: 0.25 });
+    assert.equal(report.zeros, 16 * 24 / 4);
+    await assert.rejects(pare.putHessian(f32([1], new Float32Array([1]))), { code: "too_large" });
+  });
+});

@@ -1,0 +1,232 @@
+/** Uploads and blobs in the real runtime: parts by signed URLs, digests, ranges, repetition, keys, and age. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../src/protocol/uploads.ts";
+import { type LocalEdge, startEdge } from "./local_edge.ts";
+
+/** The least that R2 takes for a part that is not the last. */
+const PART_BYTES = 5 * 2 ** 20;
+
+/** Bytes that differ by seed. */
+function bytesOf(length: number, seed: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = (i * 31 + (i >> 8) * 7 + seed) & 255;
+  return bytes;
+}
+
+async function hexOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+describe("uploads in the Workers runtime", () => {
+  let edge: LocalEdge;
+  before(async () => {
+    edge = await startEdge({ EDGE_PART_BYTES: String(PART_BYTES) });
+  });
+  after(() => edge.close());
+
+  async function begin(body: Uint8Array<ArrayBuffer>, sha256?: string): Promise<Upload> {
+    const answer = await edge.post("/v1/uploads", { size: body.length, sha256: sha256 ?? await hexOf(body) });
+    assert.equal(answer.status, 201);
+    return uploadSchema.parse(await answer.json());
+  }
+
+  async function putParts(body: Uint8Array<ArrayBuffer>, upload: Upload): Promise<UploadedPart[]> {
+    return await Promise.all(upload.parts.map(async ({ number, url }) => {
+      const start = (number - 1) * upload.part_size;
+      const answer = await fetch(url, { method: "PUT", body: body.slice(start, start + upload.part_size) });
+      await answer.body?.cancel();
+      assert.equal(answer.status, 200);
+      return { number, etag: answer.headers.get("ETag")! };
+    }));
+  }
+
+  const complete = (upload: Upload, parts: UploadedPart[]) =>
+    edge.post(`/v1/uploads/${upload.upload}/complete`, { parts });
+
+  async function codeOf(answer: Response): Promise<[number, string]> {
+    const { code } = await answer.json();
+    return [answer.status, code];
+  }
+
+  it("makes a blob of parts, readable by digest whole and by range", async () => {
+    const body = bytesOf(2 * PART_BYTES + 17, 1), digest = `sha256:${await hexOf(body)}`;
+    assert.equal((await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" })).status, 404);
+    const upload = await begin(body);
+    assert.deepEqual(upload.parts.map(({ number }) => number), [1, 2, 3]);
+    const parts = await putParts(body, upload);
+    assert.equal(
+      (await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" })).status,
+      404,
+      "not yet complete",
+    );
+    for (let time = 1; time <= 2; time++) {
+      // A client whose answer was lost completes again.
+      const answer = await complete(upload, parts.toReversed());
+      assert.deepEqual(completedSchema.parse(await answer.json()), { blob: digest });
+    }
+    const head = await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" });
+    assert.deepEqual([head.status, head.headers.get("Content-Length")], [200, String(body.length)]);
+    const whole = await edge.request(`/v1/blobs/${digest}`);
+    assert.equal(await hexOf(new Uint8Array(await whole.arrayBuffer())), digest.slice(7));
+    const across = await edge.request(`/v1/blobs/${digest}`, {
+      headers: { Range: `bytes=${PART_BYTES - 2}-${PART_BYTES + 1}` },
+    });
+    assert.deepEqual([across.status, across.headers.get("Content-Range")], [
+      206,
+      `bytes ${PART_BYTES - 2}-${PART_BYTES + 1}/${body.length}`,
+    ]);
+    assert.deepEqual(new Uint8Array(await across.arrayBuffer()), body.slice(PART_BYTES - 2, PART_BYTES + 2));
+    const outside = await edge.request(`/v1/blobs/${digest}`, {
+      headers: { Range: `bytes=${body.length}-` },
+    });
+    assert.deepEqual([outside.status, outside.headers.get("Content-Range")], [416, `bytes */${body.length}`]);
+  });
+
+  it("takes a body of one byte", async () => {
+    const body = bytesOf(1, 7), upload = await begin(body);
+    assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
+    const answer = await edge.request(`/v1/blobs/sha256:${await hexOf(body)}`);
+    assert.deepEqual(new Uint8Array(await answer.arrayBuffer()), body);
+  });
+
+  it("never makes a blob of other bytes, nor lets them replace the right ones", async () => {
+    const right = bytesOf(1000, 2), wrong = bytesOf(1000, 3), hex = await hexOf(right);
+    const first = await begin(wrong, hex);
+    const answer = await complete(first, await putParts(wrong, first));
+    assert.equal(answer.status, 409);
+    const problem = await answer.json();
+    assert.deepEqual([problem.code, problem.expected, problem.got], [
+      "digest_mismatch",
+      `sha256:${hex}`,
+      `sha256:${await hexOf(wrong)}`,
+    ]);
+    assert.deepEqual(await codeOf(await edge.request(`/v1/blobs/sha256:${hex}`)), [404, "not_found"]);
+    assert.deepEqual(await codeOf(await complete(first, [{ number: 1, etag: "x" }])), [404, "not_found"]);
+
+    const second = await begin(right), third = await begin(wrong, hex);
+    assert.equal((await complete(second, await putParts(right, second))).status, 200);
+    assert.equal(
+      (await complete(third, await putParts(wrong, third))).status,
+      200,
+      "the blob is there already",
+    );
+    const kept = await edge.request(`/v1/blobs/sha256:${hex}`);
+    assert.deepEqual(new Uint8Array(await kept.arrayBuffer()), right);
+  });
+
+  it("refuses parts that are not the upload's", async () => {
+    const body = bytesOf(PART_BYTES + 1, 4), upload = await begin(body);
+    const parts = await putParts(body, upload);
+    const refused = [400, "invalid_parameter"];
+    assert.deepEqual(await codeOf(await complete(upload, parts.slice(1))), refused);
+    assert.deepEqual(await codeOf(await complete(upload, [parts[0], parts[0]])), refused);
+    assert.deepEqual(await codeOf(await complete(upload, [])), refused);
+    assert.deepEqual(
+      await codeOf(await complete(upload, [parts[0], { number: 2, etag: "nonsense" }])),
+      refused,
+    );
+    assert.equal((await complete(upload, parts)).status, 200, "a mistake costs nothing");
+  });
+
+  it("renews URLs, and forgets an upload that is given up", async () => {
+    const upload = await begin(bytesOf(10, 5)), path = `/v1/uploads/${upload.upload}`;
+    const renewed = uploadSchema.parse(await (await edge.request(path)).json());
+    assert.deepEqual([renewed.upload, renewed.parts.length], [upload.upload, 1]);
+    assert.equal((await edge.request(path, { method: "DELETE" })).status, 204);
+    assert.deepEqual(await codeOf(await edge.request(path)), [404, "not_found"]);
+  });
+
+  it("refuses by name what is malformed", async () => {
+    const sha256 = "0".repeat(64), refused = [400, "invalid_parameter"];
+    const whole = { size: 1, sha256 };
+    const bodies = [{}, { size: 1 }, { ...whole, size: 0 }, { ...whole, size: 1.5 }, {
+      ...whole,
+      size: 2 ** 40,
+    }, {
+      ...whole,
+      sha256: "0",
+    }, { ...whole, more: 1 }];
+    for (const body of bodies) {
+      assert.deepEqual(await codeOf(await edge.post("/v1/uploads", body)), refused, JSON.stringify(body));
+    }
+    for (const text of ["{", "", "[]"]) {
+      const headers = { "Content-Type": "application/json" };
+      const answer = await edge.request("/v1/uploads", { method: "POST", headers, body: text });
+      assert.deepEqual(await codeOf(answer), refused, text);
+    }
+    const asText = await edge.request("/v1/uploads", { method: "POST", body: "{}" });
+    assert.deepEqual(await codeOf(asText), [415, "unsupported_media_type"]);
+    assert.deepEqual(await codeOf(await edge.request("/v1/blobs/sha256:zz")), refused);
+    assert.deepEqual(await codeOf(await edge.request(`/v1/uploads/${crypto.randomUUID()}`)), [
+      404,
+      "not_found",
+    ]);
+  });
+
+  it("collects what is past its age, and nothing else", async () => {
+    const body = bytesOf(100, 6), digest = `sha256:${await hexOf(body)}`;
+    const upload = await begin(body);
+    assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
+    const abandoned = await begin(bytesOf(100, 8));
+    const day = 86_400_000, now = Date.now();
+    const worker = edge.harness.getWorker();
+    const status = async (path: string) => {
+      const answer = await edge.request(path);
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    const collectAt = (time: number) =>
+      worker.scheduled({ cron: "17 3 * * *", scheduledTime: new Date(time) });
+    await collectAt(now + day - 60_000);
+    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 200, "within its day");
+    await collectAt(now + day + 60_000);
+    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 404, "past its day");
+    await collectAt(now + 7 * day - 60_000);
+    assert.equal(await status(`/v1/blobs/${digest}`), 200, "within its days");
+    await collectAt(now + 7 * day + 60_000);
+    assert.equal(await status(`/v1/blobs/${digest}`), 404, "past its days");
+    const { BLOBS } = await worker.getEnv();
+    assert.deepEqual((await BLOBS.list({})).objects.map(({ key }: { key: string }) => key), []);
+  });
+});
+
+describe("an edge with keys", () => {
+  const read = "reads", bring = "brings";
+  let edge: LocalEdge;
+  before(async () => {
+    const digest = async (key: string) => await hexOf(new TextEncoder().encode(key));
+    edge = await startEdge({ EDGE_OPEN: "false" }, {
+      PARE_KEYS: `${await digest(read)}:read,${await digest(bring)}:uploads+layers`,
+    });
+  });
+  after(() => edge.close());
+
+  it("lets each key do what it may", async () => {
+    const status = async (key: string | undefined, method: string, path: string) => {
+      const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {};
+      const answer = await edge.request(path, { method, headers });
+      await answer.body?.cancel();
+      return answer.status;
+    };
+    const blob = `/v1/blobs/sha256:${"0".repeat(64)}`;
+    const statuses = async (method: string, path: string) =>
+      await Promise.all([read, bring, "neither", undefined].map((key) => status(key, method, path)));
+    assert.deepEqual(await statuses("GET", blob), [404, 403, 401, 401]);
+    assert.deepEqual(await statuses("POST", "/v1/uploads"), [403, 400, 401, 401]);
+    assert.deepEqual(await statuses("POST", "/v1/layers"), [403, 503, 401, 401]);
+  });
+});
+
+describe("an edge without keys", () => {
+  it("serves nobody what is its own", async () => {
+    const edge = await startEdge({ EDGE_OPEN: "false" });
+    try {
+      const answer = await edge.post("/v1/uploads", { size: 1, sha256: "0".repeat(64) });
+      assert.deepEqual([answer.status, (await answer.json()).code], [401, "unauthorized"]);
+    } finally {
+      await edge.close();
+    }
+  });
+});

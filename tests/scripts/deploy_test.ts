@@ -1,0 +1,149 @@
+/** The manifests of `scripts/deploy` against each other and against what the host really has: paths, variables, metrics, options. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { parseAllDocuments } from "yaml";
+import { runPare } from "../cli/run_pare.ts";
+import { startHost, type TestHost } from "../routes/host.ts";
+
+const DEPLOY = new URL("../../scripts/deploy/", import.meta.url);
+const ROUTES = new URL("../../routes/", import.meta.url);
+
+/** Untyped, as it was parsed: its shape is what is tested. */
+type Manifest = ReturnType<typeof JSON.parse>;
+
+async function manifests(name: string): Promise<Manifest[]> {
+  const documents = parseAllDocuments(await Deno.readTextFile(new URL(`kubernetes/${name}`, DEPLOY)));
+  for (const { errors } of documents) assert.deepEqual(errors, [], name);
+  return documents.map((document) => document.toJS());
+}
+
+describe("the manifests", () => {
+  let all: Manifest[], pod: Manifest, container: Manifest, host: TestHost;
+  const ofKind = (kind: string): Manifest[] => all.filter((manifest) => manifest.kind === kind);
+
+  before(async () => {
+    const [{ resources }] = await manifests("kustomization.yaml");
+    all = (await Promise.all(resources.map(manifests))).flat();
+    pod = ofKind("StatefulSet")[0].spec.template;
+    [container] = pod.spec.containers;
+    host = await startHost();
+  });
+  after(() => host.close());
+
+  it("are all listed, and named by kind once", async () => {
+    const files = (await Array.fromAsync(Deno.readDir(new URL("kubernetes/", DEPLOY)))).map(({ name }) =>
+      name
+    );
+    const [{ resources }] = await manifests("kustomization.yaml");
+    assert.deepEqual(files.toSorted(), [...resources, "kustomization.yaml"].toSorted());
+    const names = all.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+    assert.equal(new Set(names).size, names.length);
+    assert.ok(all.every(({ apiVersion }) => typeof apiVersion === "string"));
+  });
+
+  it("give a pod one GPU, and probe paths that the host answers", async () => {
+    assert.equal(container.resources.limits["nvidia.com/gpu"], "1");
+    const { livenessProbe, readinessProbe, startupProbe } = container;
+    assert.deepEqual([livenessProbe, readinessProbe, startupProbe].map(({ httpGet }) => httpGet.path), [
+      "/healthz",
+      "/readyz",
+      "/readyz",
+    ]);
+    for (const { httpGet } of [livenessProbe, readinessProbe, startupProbe]) {
+      assert.ok(container.ports.some(({ name }: Manifest) => name === httpGet.port));
+      const response = await host.request(httpGet.path);
+      await response.body?.cancel();
+      assert.equal(response.status, 200);
+    }
+  });
+
+  it("set variables that the host reads, from a secret where they are secret", async () => {
+    const read = await Deno.readTextFile(new URL("serve.ts", ROUTES));
+    for (const { name, valueFrom } of container.env) {
+      if (name === "POD_NAME") continue;
+      assert.ok(read.includes(`Deno.env.get("${name}")`), name);
+      const secret = name === "PARE_KEYS" || name === "EDGE_HOST_SECRET";
+      assert.equal(valueFrom?.secretKeyRef?.key, secret ? name : undefined);
+    }
+    const named = container.env.map(({ name }: Manifest) => name);
+    for (
+      const name of ["PARE_KEYS", "EDGE_HOST_SECRET", "PARE_EDGE", "PARE_PUBLIC_URL", "PARE_BLOB_ORIGINS"]
+    ) {
+      assert.ok(named.includes(name), name);
+    }
+    assert.ok(named.indexOf("POD_NAME") < named.indexOf("PARE_PUBLIC_URL"), "expanded in order");
+  });
+
+  it("have an address for each pod that the autoscaler may make", () => {
+    const [autoscaler] = ofKind("HorizontalPodAutoscaler"), [set] = ofKind("StatefulSet");
+    const { minReplicas, maxReplicas, scaleTargetRef } = autoscaler.spec;
+    assert.deepEqual([scaleTargetRef.kind, scaleTargetRef.name], [set.kind, set.metadata.name]);
+    assert.ok(minReplicas >= 1 && maxReplicas > minReplicas);
+    assert.equal(set.spec.replicas, undefined, "would undo the autoscaler at each apply");
+    const pods = Array.from({ length: maxReplicas }, (_, index) => `${set.metadata.name}-${index}`);
+    const services = ofKind("Service"), [ingress] = ofKind("Ingress");
+    for (const pod of pods) {
+      const service = services.find(({ metadata }) => metadata.name === pod);
+      assert.equal(service?.spec.selector["statefulset.kubernetes.io/pod-name"], pod);
+    }
+    const domain = container.env.find(({ name }: Manifest) => name === "PARE_PUBLIC_URL").value;
+    assert.deepEqual(
+      ingress.spec.rules.map((
+        { host, http }: Manifest,
+      ) => [`https://${host}`, http.paths[0].backend.service.name]),
+      pods.map((pod) => [domain.replace("$(POD_NAME)", pod), pod]),
+    );
+    assert.ok(
+      services.some(({ metadata, spec }) =>
+        metadata.name === set.spec.serviceName && spec.clusterIP === "None"
+      ),
+    );
+  });
+
+  it("select the pods they are for, at the port they have", () => {
+    const labels = Object.entries(pod.metadata.labels);
+    const selectors = [
+      ofKind("StatefulSet")[0].spec.selector.matchLabels,
+      ofKind("PodDisruptionBudget")[0].spec.selector.matchLabels,
+      ofKind("PodMonitor")[0].spec.selector.matchLabels,
+      ofKind("Service").find(({ metadata }) => metadata.name === "pare-host")!.spec.selector,
+    ];
+    for (const selector of selectors) {
+      for (const pair of Object.entries(selector)) {
+        assert.ok(labels.some((label) => label[0] === pair[0] && label[1] === pair[1]));
+      }
+    }
+    const [port] = container.ports;
+    for (const { spec } of ofKind("Service")) assert.deepEqual(spec.ports[0].targetPort, port.name);
+    assert.equal(container.args[container.args.indexOf("--port") + 1], String(port.containerPort));
+  });
+
+  it("scale and scrape by what the host tells", async () => {
+    const text = await (await host.request("/metrics")).text();
+    const [{ spec }] = ofKind("HorizontalPodAutoscaler"), [monitor] = ofKind("PodMonitor");
+    for (const { pods } of spec.metrics) assert.match(text, new RegExp(`^${pods.metric.name} \\d`, "m"));
+    assert.equal(monitor.spec.podMetricsEndpoints[0].path, "/metrics");
+  });
+
+  it("start the host with options that it has, as the unit and the image do", async () => {
+    const { stdout: help } = await runPare("serve", "--help");
+    const unit = await Deno.readTextFile(new URL("systemd/pare@.service", DEPLOY));
+    const image = await Deno.readTextFile(new URL("Dockerfile", DEPLOY));
+    const start = /^ExecStart=\S+ (.*)$/m.exec(unit)![1].split(" ");
+    const command: string[] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(image)![1]);
+    assert.deepEqual(start.slice(0, 5).filter((word) => word !== "--quiet"), command.slice(1));
+    const options = [...start.slice(5), ...container.args, ...JSON.parse(/^CMD (.*)$/m.exec(image)![1])];
+    for (const option of options.filter((word) => word.startsWith("--"))) {
+      assert.ok(help.includes(`${option} `), option);
+    }
+    for (const [, path] of image.matchAll(/^COPY (\S+) /gm)) {
+      assert.ok(await Deno.stat(new URL(`../../${path}`, DEPLOY)), path);
+    }
+    const sections = [...unit.matchAll(/^\[(\w+)\]$/gm)].map(([, name]) => name);
+    assert.deepEqual(sections, ["Unit", "Service", "Install"]);
+    for (const line of unit.split("\n").filter((line) => line !== "")) {
+      assert.match(line, /^(#.*|\[\w+\]|[A-Z]\w+=\S.*)$/);
+    }
+  });
+});
