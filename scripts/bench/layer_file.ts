@@ -3,8 +3,11 @@
 import { encodeHeader } from "../../src/safetensors/encode.ts";
 import { normals } from "../../tests/support/random.ts";
 
-/** Correlation of neighbouring inputs; the Hessian of a first-order autoregressive process, positive definite. */
-const CORRELATION = 0.9;
+/**
+ * Distance over which the correlation of two inputs halves. It falls as its reciprocal, the generalised Cauchy covariance with α = β = 1
+ * (Gneiting & Schlather 2004), which is positive definite and, unlike an exponential, never underflows: there are no zeros to skip.
+ */
+const CORRELATION_LENGTH = 10;
 
 /** Writes `weight` (rows, cols) and `hessian` (cols, cols), both F32, to `path` and returns its bytes. */
 export async function writeLayerFile(path: string, rows: number, cols: number): Promise<number> {
@@ -21,8 +24,12 @@ export async function writeLayerFile(path: string, rows: number, cols: number): 
   return header.bytes.byteLength + header.dataBytes;
 }
 
-/** Row i of H: s_i·s_j·ρ^|i−j|, with input scales s that fall from 1 to 0.05. */
+/** Row i of H: s_i·s_j/(1 + |i−j|/l), with input scales s that fall from 1 to 0.05. */
 function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
   const scale = (k: number) => 1 - (0.95 * k) / cols;
-  return Float32Array.from({ length: cols }, (_, j) => scale(i) * scale(j) * CORRELATION ** Math.abs(i - j));
+  const correlation = (distance: number) => 1 / (1 + distance / CORRELATION_LENGTH);
+  return Float32Array.from(
+    { length: cols },
+    (_, j) => scale(i) * scale(j) * correlation(Math.abs(i - j)),
+  );
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Run } from "../demo/tables.ts";
+import { familiesTable } from "./families/table.ts";
 import { gemmTable } from "./gpu/table.ts";
 import type { LargeFile } from "./large/results.ts";
 import { largeTable } from "./large/table.ts";
@@ -34,6 +35,8 @@ const TABLES: Readonly<Record<string, ReadmeTable>> = {
   phases: { file: "cpu", render: ({ layers }: LayersFile) => `${phaseTable(layers)}\n\n${PHASES_NOTE}` },
   opt_175b: { file: "cpu", render: projected("opt-175b") },
   bloom_176b: { file: "cpu", render: projected("bloom-176b") },
+  webgpu: { file: "webgpu", render: ({ layers, peak }: LayersFile) => layerTable(layers, peak) },
+  families: { file: "families", render: familiesTable },
   gemm: { file: "gemm_webgpu", render: ({ order, matmuls }: GemmFile) => gemmTable(order, matmuls) },
   large: { file: "large", render: ({ layers }: LargeFile) => `${largeTable(layers)}\n\n${LARGE_NOTE}` },
   model: { file: "model", render: ({ models }: ModelsFile) => `${modelTable(models)}\n\n${MODEL_NOTE}` },
