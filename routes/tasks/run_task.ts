@@ -27,6 +27,16 @@ const STORE_ATTEMPTS = 3;
 
 /** Runs `task`. @throws {Refusal} what the host refused, forbidden, blob_unavailable, digest_mismatch; the signal's reason */
 export async function runTask(task: TaskRequest, tools: TaskTools, signal: AbortSignal): Promise<TaskDone> {
+  const over = new AbortController();
+  try {
+    return await attemptTask(task, tools, AbortSignal.any([signal, over.signal]));
+  } finally {
+    // Lets go of operands that nobody read to their end: who refuses a body leaves it as it is.
+    over.abort();
+  }
+}
+
+async function attemptTask(task: TaskRequest, tools: TaskTools, signal: AbortSignal): Promise<TaskDone> {
   for (let attempt = 1;; attempt++) {
     const stored = task.hessian !== undefined && await storeHessian(task.hessian, task, tools, signal);
     const response = await solve(task, stored, tools, signal);

@@ -38,9 +38,11 @@ export async function checkKey(
     if (!key) throw new Refusal("unauthorized", "send Authorization: Bearer with a key of this edge");
     if (!key.scopes.has(scope)) throw new Refusal("forbidden", `the key does not have the scope ${scope}`);
     await limitRate(c, key);
+    c.set("admitted", true);
     return;
   }
-  if (withoutKeys === "refuse" && c.env.EDGE_OPEN !== "true") {
+  if (c.env.EDGE_OPEN === "true") c.set("admitted", true);
+  else if (withoutKeys === "refuse") {
     throw new Refusal("unauthorized", "this edge has no keys, so it serves nobody: set PARE_KEYS");
   }
   await limitRate(c, undefined);

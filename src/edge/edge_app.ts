@@ -6,7 +6,11 @@ import type { EdgeBindings } from "./bindings.ts";
 /** Hono's types for the edge. */
 export interface EdgeEnv {
   Bindings: EdgeBindings;
-  Variables: { requestId: string };
+  Variables: {
+    requestId: string;
+    /** The edge itself has let the request in: by a key that has the scope, or because it is open to everyone. */
+    admitted?: true;
+  };
 }
 
 /** Hono with an OpenAPI registry. */

@@ -42,9 +42,13 @@ export async function passOn(c: Context<EdgeEnv>, body?: Uint8Array<ArrayBuffer>
   const { PARE_HOST: host, PARE_HOST_KEY: key } = c.env;
   if (!host) throw new Refusal("no_device", "this edge has no GPU host: PARE_HOST is not set");
   const url = new URL(c.req.url);
-  const target = new URL(url.pathname + url.search, host);
+  // Resolved against the host, a path that begins with two slashes would name another.
+  const target = new URL(host);
+  target.pathname = url.pathname;
+  target.search = url.search;
   const headers: Record<string, string> = { ...c.req.header(), "X-Request-Id": c.get("requestId") };
-  if (key) headers.authorization = `Bearer ${key}`;
+  // Lent to those alone whom the edge has judged itself: others come with what they have.
+  if (key && c.get("admitted")) headers.authorization = `Bearer ${key}`;
   try {
     return await proxy(target, { raw: c.req.raw, headers, ...body && { body } });
   } catch (cause) {

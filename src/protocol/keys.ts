@@ -7,7 +7,8 @@ import { sha256 } from "./digest.ts";
 
 /**
  * What a key may be allowed. At the host: to solve layers, to manage stored statistics, to read metrics. At the edge: to
- * solve layers, to bring bytes (`uploads`), to start and cancel jobs (`jobs`), to read blobs and jobs (`read`).
+ * solve layers, to bring bytes (`uploads`), to start, follow and cancel jobs (`jobs`), to read blobs (`read`), to see
+ * the hosts that are alive (`metrics`).
  */
 export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"] as const;
 

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/registry.ts";
 import type { HostState } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
@@ -71,5 +72,18 @@ describe("the registry of hosts", () => {
     hosts.beat("a", stateOf({ capacity: 1 }));
     hosts.beat("b", stateOf({ capacity: 1, queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("3", undefined)!.id, "a");
+  });
+});
+
+describe("PUT /v1/hosts/:id", () => {
+  it("reads no body of unknown length, nor one longer than a host has, to judge its ticket", async () => {
+    const put = async (length: Record<string, string>) => {
+      const headers = { "Content-Type": "application/json", ...length };
+      const init = { method: "PUT", headers, body: "{}" };
+      const answer = await createEdge().request("/v1/hosts/h", init, { EDGE_HOST_SECRET: "x".repeat(32) });
+      return [answer.status, (await answer.json()).code];
+    };
+    assert.deepEqual(await put({}), [411, "length_required"]);
+    assert.deepEqual(await put({ "Content-Length": "65537" }), [413, "too_large"]);
   });
 });

@@ -1,11 +1,12 @@
 /** The Worker's handler in front of a real host: what it passes on, and what it refuses itself. */
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "@std/testing/bdd";
+import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../../routes/serve.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
@@ -79,6 +80,59 @@ describe("the edge", () => {
     const { code, detail } = await response.json();
     assert.equal(code, "no_device");
     assert.match(detail, /127\.0\.0\.1:1/);
+  });
+});
+
+describe("the key of the host", () => {
+  const hash = async (key: string) => (await sha256(new TextEncoder().encode(key))).toHex();
+  let server: Deno.HttpServer<Deno.NetAddr>, seen: (string | null)[], env: EdgeBindings;
+  before(() => {
+    server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+      seen.push(request.headers.get("Authorization"));
+      return new Response();
+    });
+    env = { PARE_HOST: `http://127.0.0.1:${server.addr.port}`, PARE_HOST_KEY: "lent" };
+  });
+  after(() => server.shutdown());
+  beforeEach(() => {
+    seen = [];
+  });
+
+  async function ask(path: string, bindings: EdgeBindings, key?: string): Promise<number> {
+    const headers: Record<string, string> = key === undefined ? {} : { Authorization: `Bearer ${key}` };
+    return (await edge.request(path, { headers }, { ...env, ...bindings })).status;
+  }
+
+  it("is lent to whom the edge has let in", async () => {
+    const keys = { PARE_KEYS: await hash("mine") };
+    assert.equal(await ask("/metrics", keys, "mine"), 200);
+    assert.equal(await ask("/metrics", { EDGE_OPEN: "true" }), 200);
+    assert.deepEqual(seen, ["Bearer lent", "Bearer lent"]);
+    assert.equal(await ask("/metrics", keys, "other"), 401);
+    assert.equal(seen.length, 2);
+  });
+
+  it("is lent to nobody else: without keys of the edge the host judges the client's", async () => {
+    assert.equal(await ask("/metrics", {}), 200);
+    assert.equal(await ask("/metrics", {}, "mine"), 200);
+    assert.equal(await ask("//metrics", { PARE_KEYS: await hash("mine") }), 200);
+    assert.deepEqual(seen, [null, "Bearer mine", null]);
+  });
+
+  it("and the request go to no host that a path names", async () => {
+    const elsewhere: string[] = [];
+    const other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+      elsewhere.push(request.url);
+      return new Response();
+    });
+    const name = `127.0.0.1:${other.addr.port}`;
+    for (const path of [`//${name}/x`, `/\\${name}/x`, `///${name}/x`, `/http://${name}/x`]) {
+      const request = new Request(`http://edge${path}`);
+      assert.equal((await edge.request(request, {}, { ...env, EDGE_OPEN: "true" })).status, 200, path);
+    }
+    await other.shutdown();
+    assert.deepEqual(elsewhere, []);
+    assert.equal(seen.length, 4);
   });
 });
 

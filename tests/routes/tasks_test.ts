@@ -216,6 +216,27 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(await send(await taskOf({ hessian: missing }))), [502, "blob_unavailable"]);
   });
 
+  it("let go of the operands that they do not read", async () => {
+    const open = new Set<string>();
+    /** An operand that comes for as long as somebody is there to take it. */
+    const endless = (name: string) => () => {
+      open.add(name);
+      const body = new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(64 * 2 ** 10)),
+        cancel: () => void open.delete(name),
+      });
+      return new Response(body, { headers: { "Content-Length": String(2 ** 30) } });
+    };
+    store.faults.push(endless("statistics"));
+    assert.deepEqual(await codeOf(await send(await taskOf())), [400, "malformed_safetensors"]);
+    // More than this host stores, so needed again beside the weight, and not there by then.
+    const stored = () => new Response(HESSIAN), gone = () => new Response("NoSuchKey", { status: 404 });
+    store.faults.push(stored, endless("weight"), gone);
+    assert.deepEqual(await codeOf(await send(await taskOf(), { to: small })), [502, "blob_unavailable"]);
+    for (let tries = 0; open.size > 0 && tries < 100; tries++) await new Promise((r) => setTimeout(r, 20));
+    assert.deepEqual([...open], []);
+  });
+
   it("fail when a blob breaks off", async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const origin = `http://127.0.0.1:${listener.addr.port}`;

@@ -7,6 +7,7 @@ import { Refusal } from "../../protocol/refusal.ts";
 import { EDGE_AUDIENCE, TicketError, verifyTicket } from "../../protocol/tickets.ts";
 import { requireKey } from "../auth.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_app.ts";
+import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { hostsOf } from "./hosts_object.ts";
 import { secretOf } from "./secret.ts";
@@ -26,7 +27,7 @@ const put = createRoute({
   request: { params, body: { required: true, content: { "application/json": { schema: hostStateSchema } } } },
   responses: {
     204: { description: "It is known" },
-    ...problemResponses(["invalid_parameter", "unauthorized", "too_large", "unsupported"]),
+    ...problemResponses(["invalid_parameter", "unauthorized", "length_required", "too_large", "unsupported"]),
   },
 });
 
@@ -76,10 +77,10 @@ export function hostRoutes(app: EdgeApp): void {
   app.openapi(list, async (c) => c.json({ hosts: await hostsOf(c.env).alive() }, 200));
 }
 
-/** @throws {Refusal} unauthorized, too_large, unsupported */
+/** @throws {Refusal} unauthorized, length_required, too_large, unsupported */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
-  const secret = secretOf(c.env), length = Number(c.req.header("Content-Length") ?? 0);
-  if (!(length <= MAX_STATE_BYTES)) {
+  const secret = secretOf(c.env), length = bodyLength(c);
+  if (length > MAX_STATE_BYTES) {
     throw new Refusal(
       "too_large",
       `a host's state of ${length} bytes is over the limit of ${MAX_STATE_BYTES}`,
