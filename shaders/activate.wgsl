@@ -1,14 +1,10 @@
-// Element-wise pieces of a block: bias and activation in place, a gate, residual sum.
+// Element-wise pieces of a block: bias and activation in place, a gate.
 
 struct ActivateParams {
   rows: u32,
   cols: u32,
   has_bias: u32,
   activation: u32,
-}
-
-struct AddParams {
-  count: u32,
 }
 
 struct GateParams {
@@ -24,10 +20,6 @@ struct GateParams {
 @group(0) @binding(0) var<storage, read> bias: array<f32>;
 @group(0) @binding(1) var<storage, read_write> activations: array<f32>;
 @group(0) @binding(2) var<uniform> activate_params: ActivateParams;
-
-@group(0) @binding(0) var<storage, read> addend: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<uniform> add_params: AddParams;
 
 @group(0) @binding(0) var<storage, read> gate: array<f32>;
 @group(0) @binding(1) var<storage, read> up: array<f32>;
@@ -89,18 +81,6 @@ fn bias_activate(
     value += bias[i % activate_params.cols];
   }
   activations[i] = activation(value, activate_params.activation);
-}
-
-@compute @workgroup_size(256)
-fn add_into(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(workgroup, grid, local, 256);
-  if i < add_params.count {
-    y[i] += addend[i];
-  }
 }
 
 @compute @workgroup_size(256)

@@ -1,4 +1,4 @@
-/** Element-wise pieces of a block: bias, activation, gate, residual sum. */
+/** Element-wise pieces of a block: bias, activation, gate. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -13,14 +13,6 @@ export const biasActivate = defineKernel({
   bindings: { bias: "read", x: "read_write" },
   params: { rows: "u32", cols: "u32", has_bias: "u32", activation: "u32" },
   shader: { code: shared + code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
-});
-
-/** y[i] += x[i] for i < count. */
-export const addInto = defineKernel({
-  name: "add_into",
-  bindings: { x: "read", y: "read_write" },
-  params: { count: "u32" },
-  shader: { code: shared + code, entryPoint: "add_into", grid: (p) => linearGrid(p.count, 256) },
 });
 
 /**

@@ -1,6 +1,6 @@
 /** Every kernel there is, for backends that compile ahead and for tests that go through all of them. */
 
-import { addInto, biasActivate, gatedMultiply } from "./activate.ts";
+import { biasActivate, gatedMultiply } from "./activate.ts";
 import { attention } from "./attention.ts";
 import { checkFinite, checkSymmetry } from "./check.ts";
 import { fromFloat32, toFloat32 } from "./convert.ts";
@@ -46,7 +46,6 @@ export const KERNELS: readonly Kernel[] = [
   layerNorm,
   rmsNorm,
   biasActivate,
-  addInto,
   gatedMultiply,
   rotary,
   attention,

@@ -8,7 +8,6 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { instantiate, kernelNames, loadModule } from "../../src/cpu/module.ts";
 import { createThreadPool } from "../../src/cpu/pool.ts";
 import { CAPACITY } from "../../src/cpu/ring.ts";
-import { addInto } from "../../src/kernels/activate.ts";
 import { gemmNN } from "../../src/kernels/gemm.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { downloadF32, upload } from "../support/device.ts";
@@ -48,10 +47,15 @@ describe("cpu thread pool", () => {
       const backend = await createCpuBackend({ threads });
       const one = upload(backend, Float32Array.of(1)), sum = upload(backend, Float32Array.of(0));
       const count = 5 * CAPACITY + 17;
-      for (let i = 0; i < count; i++) backend.dispatch(addInto, { x: one, y: sum }, { count: 1 });
+      const add = () =>
+        backend.dispatch(gemmNN, { a: one, b: one, c: sum }, {
+          ...{ m: 1, n: 1, k: 1, a_offset: 0, lda: 1, b_offset: 0, ldb: 1, c_offset: 0, ldc: 1 },
+          ...{ alpha: 1, beta: 1, upper: 0 },
+        });
+      for (let i = 0; i < count; i++) add();
       assert.deepEqual([...await downloadF32(backend, sum)], [count]);
       for (let i = 0; i < count; i++) {
-        backend.dispatch(addInto, { x: one, y: sum }, { count: 1 });
+        add();
         if (i % 500 === 0) await backend.finish();
       }
       assert.deepEqual([...await downloadF32(backend, sum)], [2 * count]);

@@ -114,6 +114,27 @@ describe("products on the cpu backend", () => {
     });
   }
 
+  it("judge the same columns in both tiles whether they are largely zeros", async () => {
+    // Zeros begin where the second block of narrow tiles would, if its width were in units of those.
+    const m = 16, n = 131, k = 900, dense = 72;
+    const values = normals(n * k, 5), next = uniform(6);
+    const b = values.map((value, i) => i < dense * k || next() > 0.6 ? value : 0);
+    const run = async (backend: Backend) => {
+      const buffers = {
+        a: upload(backend, normals(m * k, 7)),
+        b: upload(backend, b),
+        c: upload(backend, normals(m * n, 8)),
+      };
+      const offsets = { a_offset: 0, b_offset: 0, c_offset: 0 };
+      const params = { m, n, k, lda: k, ldb: k, ldc: n, ...offsets, alpha: 1, beta: 0, upper: 0 };
+      backend.dispatch(gemmNT, buffers, params);
+      const result = await downloadF32(backend, buffers.c);
+      for (const buffer of Object.values(buffers)) buffer.destroy();
+      return result;
+    };
+    assert.deepEqual(await run(wide), await run(narrow));
+  });
+
   it("attention gives the same bits in both tiles", async () => {
     const tokens = 77, heads = 2, headDim = 20, width = heads * headDim;
     const run = async (backend: Backend) => {

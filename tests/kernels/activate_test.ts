@@ -1,9 +1,8 @@
-/** bias_activate for each activation, over ordinary and extreme arguments; gated_multiply; add_into. */
+/** bias_activate for each activation, over ordinary and extreme arguments; gated_multiply. */
 
-import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { ACTIVATION_CODE, addInto, biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
+import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
 import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -128,18 +127,4 @@ eachBackend("gated_multiply", (backend) => {
     fused.destroy();
     y.destroy();
   });
-});
-
-eachBackend("add_into", (backend) => {
-  for (const count of [1, 7, 31, 33, 127, 129, 172, 1000, 70001]) {
-    it(`adds ${count}`, async () => {
-      const addends = normals(count, 1), sums = normals(count + 1, 2);
-      const x = upload(backend(), addends), y = upload(backend(), sums);
-      backend().dispatch(addInto, { x, y }, { count });
-      const expected = sums.map((value, i) => i < count ? value + addends[i] : value);
-      deepStrictEqual(await downloadF32(backend(), y), expected);
-      x.destroy();
-      y.destroy();
-    });
-  }
 });

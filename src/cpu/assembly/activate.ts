@@ -1,4 +1,4 @@
-// Twin of shaders/activate.wgsl. bias_activate and add_into see x as one run of elements, cut into items regardless of rows; an item of
+// Twin of shaders/activate.wgsl. bias_activate sees x as one run of elements, cut into items regardless of rows; an item of
 // gated_multiply is some whole rows.
 
 import { pointer, u32At } from "./args";
@@ -73,25 +73,6 @@ export function bias_activate(args: usize, item: i32): void {
     activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, u32At(args, 4) == 1, u32At(args, 5));
     i += count;
     c = 0;
-  }
-}
-
-export function add_into_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 2), ELEMENTS_PER_ITEM);
-}
-
-export function add_into(args: usize, item: i32): void {
-  const first = <u32>item * ELEMENTS_PER_ITEM;
-  const count = min<u32>(ELEMENTS_PER_ITEM, u32At(args, 2) - first);
-  const x = pointer(args, 0) + (<usize>first << 2), y = pointer(args, 1) + (<usize>first << 2);
-  let i: u32 = 0;
-  for (; i + 4 <= count; i += 4) {
-    const at = <usize>i << 2;
-    v128.store(y + at, f32x4.add(v128.load(y + at), v128.load(x + at)));
-  }
-  for (; i < count; i++) {
-    const at = <usize>i << 2;
-    store<f32>(y + at, load<f32>(y + at) + load<f32>(x + at));
   }
 }
 

@@ -58,7 +58,8 @@ function divide(m: u32, n: u32): void {
     else cols = parts(cols, 2);
   }
   blockRows = evenPart(m, rows, MR);
-  blockCols = evenPart(n, cols, tileCols());
+  // In units of the wider tile whichever is used: what a block is judged by (`looksSparse`), and so the order of its sums, is then the same.
+  blockCols = evenPart(n, cols, WIDE_NR);
 }
 
 function items(args: usize): u32 {

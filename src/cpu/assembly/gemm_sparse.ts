@@ -1,6 +1,9 @@
 // The product where one operand is largely zeros: a pruned weight, or activations after a ReLU. Its rows become lists of their non-zeros,
 // and every non-zero adds a multiple of one row of a packed panel of the other operand to a row of sums, so that work falls with the
 // zeros. Sums go over k in ascending order. Whether an operand is sparse enough is judged by a sample of it, never by chance.
+//
+// Scratch at the largest block, 512 × 1024 either way round: 2 MiB of sums, 512 KiB of panels, 1 MiB of lists and 4 KiB of their ends at the
+// most, which is below SCRATCH_BYTES.
 
 import { packAcross, packAlong } from "./gemm_pack";
 import { scratch } from "./scratch";
