@@ -5,7 +5,7 @@
 
 import { type Checkpoint, CONFIG_FILE } from "../models/checkpoint.ts";
 import { ModelError } from "../models/error.ts";
-import type { FileSystem } from "../models/file_system.ts";
+import type { WorkFileSystem } from "../models/file_system.ts";
 import { elementCount } from "../tensor/shape.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
 import { describePacked, packedFormat, type PackFormat } from "./format.ts";
@@ -41,7 +41,7 @@ export interface PackOptions extends RewriteOptions {
 export async function packCheckpoint(
   source: Checkpoint,
   folder: string,
-  fs: FileSystem,
+  fs: WorkFileSystem,
   options: PackOptions,
 ): Promise<PackResult> {
   const { format, overwrite = false } = options;

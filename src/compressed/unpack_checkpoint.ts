@@ -5,7 +5,7 @@
 
 import { type Checkpoint, CONFIG_FILE } from "../models/checkpoint.ts";
 import { ModelError } from "../models/error.ts";
-import type { FileSystem } from "../models/file_system.ts";
+import type { WorkFileSystem } from "../models/file_system.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
 import { describeDense, packedFormat, type PackFormat, PART_SUFFIXES, partNames } from "./format.ts";
 import { packedParts, stemOfPart } from "./packed_parts.ts";
@@ -44,7 +44,7 @@ export interface UnpackOptions extends RewriteOptions {
 export async function unpackCheckpoint(
   source: Checkpoint,
   folder: string,
-  fs: FileSystem,
+  fs: WorkFileSystem,
   options: UnpackOptions = {},
 ): Promise<UnpackResult> {
   const format = packedFormat(source.config);

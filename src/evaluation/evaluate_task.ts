@@ -38,7 +38,7 @@ function encodeExample(
   try {
     return choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, maxTokens));
   } catch (error) {
-    if (error instanceof RangeError) throw new ModelError(`${place}: ${error.message}`);
+    if (error instanceof RangeError) throw new ModelError(`${place}: ${error.message}`, { cause: error });
     throw error;
   }
 }

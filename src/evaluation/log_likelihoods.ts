@@ -1,6 +1,7 @@
 /**
  * How likely a model holds continuations to be: Σ log p over their tokens, in nats. Requests of similar length run together as
- * windows padded on the right; only the rows that predict a token of a continuation reach the head.
+ * windows padded on the right, no more at a time than host memory holds; only the rows that predict a token of a continuation
+ * reach the head.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -8,6 +9,7 @@ import { crossEntropy } from "../kernels/cross_entropy.ts";
 import type { Batch } from "../models/batches.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
 import { forEachLogits, type LogitsChunk } from "../models/head.ts";
+import { AUTO_MEMORY_BYTES } from "../models/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 import type { Request } from "./encode_request.ts";
@@ -50,7 +52,8 @@ export async function logLikelihoods(
     signal?.throwIfAborted();
     options.progress?.(done += count, total);
   };
-  for (const indices of groupByLength(requests.map(({ tokens }) => tokens.length))) {
+  const mostTokens = Math.floor(AUTO_MEMORY_BYTES / (model.spec.hiddenSize * 4));
+  for (const indices of groupByLength(requests.map(({ tokens }) => tokens.length), mostTokens)) {
     const group = indices.map((index) => requests[index]);
     const scored = await scoreGroup(model, backend, group, step, options);
     for (const [i, index] of indices.entries()) likelihoods[index] = scored[i];

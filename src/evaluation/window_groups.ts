@@ -6,13 +6,18 @@
 /** A group ends where a request is shorter than this part of its longest: at most so much of a window is padding. */
 const SHORTEST_OF_LONGEST = 0.75;
 
-/** The indices of `lengths`, longest first, in groups. */
-export function groupByLength(lengths: readonly number[]): number[][] {
+/**
+ * The indices of `lengths`, longest first, in groups.
+ * @param mostTokens of a group, padding counted; a request longer than that is a group of its own
+ */
+export function groupByLength(lengths: readonly number[], mostTokens = Infinity): number[][] {
   const groups: number[][] = [];
   const longestFirst = [...lengths.keys()].sort((a, b) => lengths[b] - lengths[a] || a - b);
   for (const index of longestFirst) {
     const group = groups.at(-1);
-    if (group && lengths[index] >= SHORTEST_OF_LONGEST * lengths[group[0]]) group.push(index);
+    const longest = group ? lengths[group[0]] : 0;
+    const fits = group && (group.length + 1) * longest <= mostTokens;
+    if (fits && lengths[index] >= SHORTEST_OF_LONGEST * longest) group.push(index);
     else groups.push([index]);
   }
   return groups;

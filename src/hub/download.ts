@@ -56,12 +56,16 @@ async function download(
     const blob = await access.ask(() => downloadFile({ ...access.client, repo, path, revision: commit }));
     if (!blob) throw new ModelError(`${path}: is listed, but not there`);
     const reader = blob.slice(at, size).stream().getReader();
-    for (;;) {
-      const { value } = await access.ask(() => reader.read());
-      if (!value) break;
-      await target.write(at, value);
-      at += value.byteLength;
-      received(at);
+    try {
+      for (;;) {
+        const { value } = await access.ask(() => reader.read());
+        if (!value) break;
+        await target.write(at, value);
+        at += value.byteLength;
+        received(at);
+      }
+    } finally {
+      reader.cancel().catch(() => {}); // a disk that is full would leave the connection open
     }
     if (at < size) await access.ask(() => Promise.reject(new Error(`${path} ends at byte ${at} of ${size}`)));
   };

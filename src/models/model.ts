@@ -23,7 +23,7 @@ export function openModel(checkpoint: Checkpoint): Model {
   try {
     return { spec: readModelSpec(checkpoint.config, (name) => checkpoint.has(name)), weights: checkpoint };
   } catch (error) {
-    if (error instanceof ModelError) throw new ModelError(`${checkpoint.folder}: ${error.message}`);
-    throw error;
+    if (!(error instanceof ModelError)) throw error;
+    throw new ModelError(`${checkpoint.folder}: ${error.message}`, { cause: error });
   }
 }

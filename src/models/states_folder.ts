@@ -7,9 +7,9 @@
 
 import { ModelError } from "./error.ts";
 import type { ReadableFile, WorkFileSystem, WritableFile } from "./file_system.ts";
+import { TEMPORARY_SUFFIX } from "./partial_folder.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
-const TEMPORARY_SUFFIX = ".partial";
 
 /** The files of one run's states. */
 export class StatesFolder {

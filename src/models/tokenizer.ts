@@ -58,7 +58,7 @@ export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSys
   try {
     return encodeText(tokenizer, text, path.endsWith(".jsonl") ? "jsonl" : "txt");
   } catch (error) {
-    if (error instanceof ModelError) throw new ModelError(`${path}: ${error.message}`);
+    if (error instanceof ModelError) throw new ModelError(`${path}: ${error.message}`, { cause: error });
     throw error;
   }
 }

@@ -4,28 +4,18 @@
  * straight to its place in the new shard when it arrives; what was not replaced is copied at the end. Nothing is
  * held in memory but one tensor or one piece.
  *
- * Every file is written under a temporary name and renamed when all are on the disk, config.json last, so that
- * an interrupted copy never looks like a checkpoint. Another writer may take the temporary files up where one was killed. Weights
- * in formats Pare does not read are left behind: dense weights beside pruned ones would be a trap.
+ * Until the end every file has a temporary name (`partial_folder.ts`), under which another writer may take it up where one was
+ * killed. Weights in formats Pare does not read are left behind: dense weights beside pruned ones would be a trap.
  */
 
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
-import { ModelError } from "./error.ts";
-import type { EditableFile, FileSystem, WorkFileSystem, WritableFile } from "./file_system.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { EditableFile, WorkFileSystem, WritableFile } from "./file_system.ts";
+import { isCompanion, PartialFolder, PIECE_BYTES, prepareFolder } from "./partial_folder.ts";
 import { asReplacement } from "./replacement.ts";
 import { INDEX_FILE, type Shard } from "./shards.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
-
-/** Added to a file's name while it is not complete. */
-export const TEMPORARY_SUFFIX = ".partial";
-
-/** Bytes copied at a time. */
-const PIECE_BYTES = 16 << 20;
-
-/** Weight files and their indexes, in the formats of every framework transformers writes. */
-export const WEIGHT_FILE = /\.(safetensors|bin|pt|pth|h5|msgpack|ot|onnx|gguf)(\.index\.json)?$/;
 
 /** How a copy is made. */
 export interface WriteOptions {
@@ -58,34 +48,10 @@ export async function writeCheckpoint(
   return writer;
 }
 
-/**
- * Makes `folder` if need be, for a copy of `checkpoint`.
- * @returns whether there are no files in it
- * @throws {ModelError} as {@link writeCheckpoint}
- */
-export async function prepareFolder(
-  checkpoint: Checkpoint,
-  folder: string,
-  fs: FileSystem,
-  mayHaveFiles: boolean,
-): Promise<boolean> {
-  const files = await fs.list(folder);
-  if (!files) await fs.makeFolder(folder);
-  if (await fs.realPath(folder) === await fs.realPath(checkpoint.folder)) {
-    throw new ModelError(`${folder}: is the checkpoint itself; write to another folder`);
-  }
-  const isEmpty = !files || files.length === 0;
-  if (!isEmpty && !mayHaveFiles) {
-    throw new ModelError(`${folder}: is not empty; choose another folder, or say that it may be overwritten`);
-  }
-  return isEmpty;
-}
-
 /** A copy being written. End it with `finish`, or with `abort` or `close` if anything failed. */
 export class CheckpointWriter {
   readonly #checkpoint: Checkpoint;
-  readonly #folder: string;
-  readonly #fs: WorkFileSystem;
+  readonly #folder: PartialFolder;
   readonly #extras: readonly string[];
   readonly #isTakenUp: boolean;
   readonly #replaced: Set<string>;
@@ -101,8 +67,7 @@ export class CheckpointWriter {
     { replaced, extras = [] }: WriteOptions,
   ) {
     this.#checkpoint = checkpoint;
-    this.#folder = folder;
-    this.#fs = fs;
+    this.#folder = new PartialFolder(fs, folder);
     this.#extras = extras;
     this.#isTakenUp = replaced !== undefined;
     this.#replaced = new Set(replaced);
@@ -124,7 +89,7 @@ export class CheckpointWriter {
   /** Resolves once the replacement of `name` is on the disk: another writer may then be told of it. */
   async sync(name: string): Promise<void> {
     await (await this.#shardFile(this.#checkpoint.locate(name).shard.name)).sync();
-    await this.#fs.syncFolder(this.#folder);
+    await this.#folder.sync();
   }
 
   /** What `name` was replaced by, here or by the writer before. @throws {RangeError} it was not */
@@ -162,23 +127,19 @@ export class CheckpointWriter {
     const index = await this.#checkpoint.indexFile();
     if (index) await this.#write(INDEX_FILE, index);
     for (const name of this.#checkpoint.files) {
-      if (this.#isCopied(name)) await this.#copyFile(name, signal);
+      if (this.#isCopied(name)) {
+        await this.#folder.copy(this.#checkpoint, name, (copied) => this.#create(copied), signal);
+      }
     }
     for (const [name, bytes] of Object.entries(extras)) await this.#write(name, bytes);
     for (const file of [...await Promise.all(this.#shards.values()), ...this.#others]) await file.sync();
     await this.close();
-    await this.#fs.syncFolder(this.#folder);
+    await this.#folder.sync();
   }
 
   /** Gives every file its name. After `complete`, of this writer or the one before; may be done again. */
   async publish(): Promise<void> {
-    const temporary = new Set(await this.#temporaryNames());
-    if (!temporary.has(CONFIG_FILE)) return; // the last of them has its name
-    await this.#removeOld(await this.#names());
-    for (const name of temporary) if (name !== CONFIG_FILE) await this.#rename(name);
-    await this.#fs.syncFolder(this.#folder);
-    await this.#rename(CONFIG_FILE);
-    await this.#fs.syncFolder(this.#folder);
+    await this.#folder.publish(await this.#names());
   }
 
   /** Removes what was written so far; the folder stays. */
@@ -200,7 +161,7 @@ export class CheckpointWriter {
 
   /** Removes every temporary file of this copy, whoever wrote it. */
   async removeTemporary(): Promise<void> {
-    for (const name of await this.#temporaryNames()) await this.#fs.remove(this.#temporary(name));
+    await this.#folder.removeTemporary(await this.#names());
   }
 
   async #completeShard({ name, header, headerBlock }: Shard, signal?: AbortSignal): Promise<void> {
@@ -226,22 +187,9 @@ export class CheckpointWriter {
     }
   }
 
-  async #copyFile(name: string, signal?: AbortSignal): Promise<void> {
-    const source = await this.#fs.open(`${this.#checkpoint.folder}/${name}`);
-    try {
-      const target = await this.#create(name);
-      for (let at = 0; at < source.byteLength; at += PIECE_BYTES) {
-        signal?.throwIfAborted();
-        await target.write(at, await source.read(at, Math.min(PIECE_BYTES, source.byteLength - at)));
-      }
-    } finally {
-      await source.close();
-    }
-  }
-
   /** Whether a file beside the shards belongs to the copy. */
   #isCopied(name: string): boolean {
-    return !WEIGHT_FILE.test(name) && !name.endsWith(TEMPORARY_SUFFIX) && !this.#extras.includes(name);
+    return isCompanion(name) && !this.#extras.includes(name);
   }
 
   /** Every file of the copy. */
@@ -254,48 +202,26 @@ export class CheckpointWriter {
     ]);
   }
 
-  /** The final names of the files of the copy that are there under their temporary ones. */
-  async #temporaryNames(): Promise<string[]> {
-    const there = new Set(await this.#fs.list(this.#folder));
-    return [...await this.#names()].filter((name) => there.has(name + TEMPORARY_SUFFIX));
-  }
-
-  /** Of a checkpoint being overwritten: what makes it one, and weights that a loader might prefer to the new ones. */
-  async #removeOld(names: ReadonlySet<string>): Promise<void> {
-    for (const name of await this.#fs.list(this.#folder) ?? []) {
-      const isStale = WEIGHT_FILE.test(name) && !names.has(name);
-      if (name === CONFIG_FILE || isStale) await this.#fs.remove(`${this.#folder}/${name}`);
-    }
-  }
-
-  #rename(name: string): Promise<void> {
-    return this.#fs.rename(this.#temporary(name), `${this.#folder}/${name}`);
-  }
-
   /** A shard's file: one that another writer left is taken up. */
   #shardFile(name: string): Promise<EditableFile> {
     let file = this.#shards.get(name);
-    if (!file) this.#shards.set(name, file = this.#openShard(this.#temporary(name)));
+    if (!file) this.#shards.set(name, file = this.#openShard(this.#folder.temporary(name)));
     return file;
   }
 
   async #openShard(path: string): Promise<EditableFile> {
-    if (!this.#isTakenUp) await (await this.#fs.create(path)).close();
-    return await this.#fs.edit(path);
+    if (!this.#isTakenUp) await (await this.#folder.fs.create(path)).close();
+    return await this.#folder.fs.edit(path);
   }
 
   /** Another file: always written anew. */
   async #create(name: string): Promise<WritableFile> {
-    const file = await this.#fs.create(this.#temporary(name));
+    const file = await this.#folder.fs.create(this.#folder.temporary(name));
     this.#others.push(file);
     return file;
   }
 
   async #write(name: string, bytes: Uint8Array): Promise<void> {
     await (await this.#create(name)).write(0, bytes);
-  }
-
-  #temporary(name: string): string {
-    return `${this.#folder}/${name}${TEMPORARY_SUFFIX}`;
   }
 }

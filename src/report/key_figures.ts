@@ -39,9 +39,10 @@ function sparsity({ layers }: RunReport): Figure {
 }
 
 function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplexity"][number]): Figure {
+  const after = pruned === null ? "not finite" : pruned.toFixed(2);
   return {
     name: "Perplexity",
-    value: dense === null ? pruned.toFixed(2) : `${dense.toFixed(2)} → ${pruned.toFixed(2)}`,
+    value: dense === null ? after : `${dense.toFixed(2)} → ${after}`,
     note: `${
       dense === null ? "pruned" : "dense, then pruned"
     }, on ${text}: ${windows} windows of ${seqlen} tokens`,

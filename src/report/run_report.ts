@@ -13,8 +13,10 @@ const perplexitySchema = z.object({
   text: z.string(),
   seqlen: z.int(),
   windows: z.int(),
+  /** Null where it was not measured, or is not finite. */
   dense: z.number().nullable(),
-  pruned: z.number(),
+  /** Null where it is not finite: JSON has no such numbers. */
+  pruned: z.number().nullable(),
 });
 
 /** One pruned layer. */

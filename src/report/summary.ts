@@ -1,6 +1,6 @@
 /** What a run amounts to, added up from its layers. */
 
-import type { LayerRun, RunReport } from "./run_report.ts";
+import type { LayerRun } from "./run_report.ts";
 
 /** The pruned layers together. */
 export interface Totals {
@@ -20,9 +20,4 @@ export function totals(layers: readonly LayerRun[]): Totals {
 export function layerKind({ name, block }: LayerRun): string {
   const afterBlock = name.split(`.${block}.`).slice(1).join(`.${block}.`) || name;
   return afterBlock.replace(/\.weight$/, "");
-}
-
-/** The kinds of layers, in the order of the run. */
-export function layerKinds({ layers }: RunReport): string[] {
-  return [...new Set(layers.map(layerKind))];
 }

@@ -14,6 +14,11 @@ describe("groupByLength", () => {
     assert.ok(groups.length < 20, `${groups.length} groups`);
   });
 
+  it("keeps a group, its padding counted, to the tokens it may have", () => {
+    assert.deepEqual(groupByLength([5, 4, 4, 4, 9], 10), [[4], [0, 1], [2, 3]]);
+    assert.deepEqual(groupByLength([5, 5, 3], 4), [[0], [1], [2]]);
+  });
+
   it("of nothing is no group", () => assert.deepEqual(groupByLength([]), []));
 
   it("keeps equals in order", () => assert.deepEqual(groupByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));

@@ -191,6 +191,22 @@ describe("resolveModel", () => {
       );
     }));
 
+  it("closes the connection when the disk fails amid a file", () =>
+    withHub(FILES, async ({ hub, resolve }) => {
+      Object.assign(hub, { breakAfter: 5000, isStalling: true });
+      const edit: typeof hubFiles.edit = async (path) => {
+        const file = await hubFiles.edit(path);
+        const write = file.write.bind(file);
+        file.write = async (offset, bytes) => {
+          if (bytes.byteLength > 1000) throw new Error("the disk is full");
+          await write(offset, bytes);
+        };
+        return file;
+      };
+      await assert.rejects(resolve("hf:some/model", { fs: { ...hubFiles, edit } }), /the disk is full/);
+      // The hub's shutdown at the end of the scene waits for connections that are open.
+    }));
+
   it("trusts no name, digest or commit that a hub gives", () =>
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       const entry = { type: "file", path: "config.json", size: 2, oid: gitDigest("{}") };

@@ -4,7 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { DOMParser } from "linkedom";
 import { renderReport } from "../../src/report/render.ts";
-import type { RunReport } from "../../src/report/run_report.ts";
+import { type RunReport, runReportSchema } from "../../src/report/run_report.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
 
 function page(run: RunReport) {
@@ -43,7 +43,7 @@ describe("renderReport", () => {
     const values = texts(run, ".figures .value");
     const [{ dense, pruned }] = run.perplexity;
     assert.equal(values[0], "50.0 %");
-    assert.equal(values[1], `${dense!.toFixed(2)} → ${pruned.toFixed(2)}`);
+    assert.equal(values[1], `${dense!.toFixed(2)} → ${pruned!.toFixed(2)}`);
     assert.match(
       texts(run, ".figures .note")[0],
       new RegExp(`^${zeros.toLocaleString("en")} of 1,769,472 weights`),
@@ -123,6 +123,13 @@ describe("renderReport", () => {
     assert.equal(page(unmeasured).querySelectorAll("figure svg").length, 2);
     assert.match(texts(unmeasured, "figure")[0], /Not measured in this run/);
     assert.doesNotMatch(renderReport(unmeasured), /NaN|undefined|null|Infinity/);
+  });
+
+  it("says of a perplexity that it is not finite", () => {
+    const run = sampleRun();
+    const broken = { ...run, perplexity: [{ ...run.perplexity[0], dense: 12, pruned: null }] };
+    assert.equal(texts(broken, ".figures .value")[1], "12.00 → not finite");
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(broken))), broken);
   });
 
   it("renders a run of no layers and one of a single block", () => {

@@ -9,7 +9,7 @@ import { alibiSlopes } from "../pieces/alibi.ts";
 import { attend } from "../pieces/attention.ts";
 import { project, projectOnto } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { positive, readConfig } from "./config.ts";
+import { headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
 
 /** Sizes have two names each: BLOOM's own, and transformers'. */
@@ -30,6 +30,7 @@ const schema = z.object({
 interface Shape {
   readonly hidden: number;
   readonly heads: number;
+  readonly headDim: number;
   readonly eps: number;
   readonly normedResidual: boolean;
 }
@@ -38,16 +39,15 @@ export const bloom: Family = {
   modelType: "bloom",
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
+    const hidden = given(config.n_embed ?? config.hidden_size, "hidden_size");
+    const heads = given(config.n_head ?? config.num_attention_heads, "n_head");
     const shape: Shape = {
-      hidden: given(config.n_embed ?? config.hidden_size, "hidden_size"),
-      heads: given(config.n_head ?? config.num_attention_heads, "n_head"),
+      hidden,
+      heads,
+      headDim: headDimension(hidden, heads, "n_head"),
       eps: config.layer_norm_epsilon,
       normedResidual: config.apply_residual_connection_post_layernorm,
     };
-    const { hidden, heads } = shape;
-    if (hidden % heads !== 0) {
-      throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of n_head ${heads}`);
-    }
     // The published checkpoints were saved from the bare BloomModel.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
@@ -79,8 +79,7 @@ function given(size: number | undefined, name: string): number {
 }
 
 function blockSpec(shape: Shape, root: string): BlockSpec {
-  const { hidden, heads, normedResidual } = shape;
-  const headDim = hidden / heads;
+  const { hidden, heads, headDim, normedResidual } = shape;
   const linear = (name: string, inFeatures: number, outFeatures: number): LinearSpec => {
     return { name, inFeatures, outFeatures, bias: true };
   };

@@ -15,6 +15,27 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 /** A size or a count. */
 export const positive = z.int().positive();
 
+/** The largest head the attention kernel takes. */
+const MAX_HEAD_DIM = 256;
+
+/**
+ * The dimensions of each of `heads` heads.
+ * @param name what the configuration calls the number of heads
+ * @throws {ModelError} they do not divide `hidden`, or are larger than attention takes
+ */
+export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
+  if (hidden % heads !== 0) {
+    throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of ${name} ${heads}`);
+  }
+  return checkHeadDimension(hidden / heads);
+}
+
+/** `dimensions` of a head. @throws {ModelError} more than attention takes */
+export function checkHeadDimension(dimensions: number): number {
+  if (dimensions <= MAX_HEAD_DIM) return dimensions;
+  throw new ModelError(`config.json: heads of ${dimensions} are not supported; at most ${MAX_HEAD_DIM}`);
+}
+
 /** Names transformers has for the activations there are. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",

@@ -85,8 +85,3 @@ export interface NormSpec {
   readonly eps: number;
   readonly affine: boolean;
 }
-
-/** The number of linear layers to be pruned. */
-export function countLayers(spec: ModelSpec): number {
-  return spec.blockCount * spec.block.groups.flat().length;
-}

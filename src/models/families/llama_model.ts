@@ -11,13 +11,10 @@ import { gated } from "../pieces/gate.ts";
 import { projectOnto } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { type RotarySpec, rotate } from "../pieces/rotary.ts";
-import { activationName, positive } from "./config.ts";
+import { activationName, checkHeadDimension, headDimension, positive } from "./config.ts";
 import type { BlockSpec, ModelSpec, NormSpec } from "./family.ts";
 import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
 import { readRotary, rotaryShape } from "./rotary_config.ts";
-
-/** The largest head the attention kernel takes. */
-const MAX_HEAD_DIM = 256;
 
 /** The settings of every relative, to be spread into its schema. */
 export const llamaShape = {
@@ -107,13 +104,7 @@ function readSizes(config: LlamaConfig): LlamaSizes {
       `config.json: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`,
     );
   }
-  const headDim = config.head_dim ?? hidden / heads;
-  if (!Number.isInteger(headDim)) {
-    throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`);
-  }
-  if (headDim > MAX_HEAD_DIM) {
-    throw new ModelError(`config.json: heads of ${headDim} are not supported; at most ${MAX_HEAD_DIM}`);
-  }
+  const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(hidden, heads);
   return { hidden, wide, heads, kvHeads, headDim };
 }
 

@@ -4,12 +4,11 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
 import { attend } from "../pieces/attention.ts";
 import { whole } from "../pieces/columns.ts";
 import { project, projectOnto } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { activationName, positive, readConfig } from "./config.ts";
+import { activationName, headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
 
 /** Rows of the position table before that of the first token: it was made for padded batches. */
@@ -26,7 +25,7 @@ const schema = z.object({
   vocab_size: positive,
   max_position_embeddings: positive,
   activation_function: activationName.default("relu"),
-  word_embed_proj_dim: positive.optional(),
+  word_embed_proj_dim: positive.nullish(),
   do_layer_norm_before: z.boolean().default(true),
   enable_bias: z.boolean().default(true),
   layer_norm_elementwise_affine: z.boolean().default(true),
@@ -40,12 +39,7 @@ export const opt: Family = {
   modelType: "opt",
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
-    const { hidden_size: hidden, num_attention_heads: heads } = config;
-    if (hidden % heads !== 0) {
-      throw new ModelError(
-        `config.json: hidden_size ${hidden} is no multiple of num_attention_heads ${heads}`,
-      );
-    }
+    const { hidden_size: hidden } = config;
     const width = config.word_embed_proj_dim ?? hidden;
     // Checkpoints saved from the bare OPTModel lack the outer `model.`.
     const root = has("decoder.embed_tokens.weight") ? "decoder." : "model.decoder.";
@@ -78,6 +72,7 @@ export const opt: Family = {
 
 function blockSpec(config: Config, root: string): BlockSpec {
   const { hidden_size: hidden, ffn_dim: wide, num_attention_heads: heads } = config;
+  const headDim = headDimension(hidden, heads);
   const linear = (name: string, inFeatures: number, outFeatures: number): LinearSpec => {
     return { name, inFeatures, outFeatures, bias: config.enable_bias };
   };
@@ -99,7 +94,7 @@ function blockSpec(config: Config, root: string): BlockSpec {
       const before = config.do_layer_norm_before;
       const [q, k, v] = project(pass, qkv, before ? normalize(pass, attentionNorm, x) : x)
         .map((y) => whole(y, hidden));
-      projectOnto(pass, out, attend(pass, { q, k, v, heads, headDim: hidden / heads }), x);
+      projectOnto(pass, out, attend(pass, { q, k, v, heads, headDim }), x);
       if (!before) normalizeInPlace(pass, attentionNorm, x);
       const fed = before ? normalize(pass, feedForwardNorm, x) : x;
       const [inner] = project(pass, fc1, fed, config.activation_function);

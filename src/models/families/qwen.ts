@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { ModelError } from "../error.ts";
 import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";
@@ -44,7 +45,12 @@ export const qwen3: Family = {
 };
 
 function windowOf(config: z.infer<typeof qwen2Schema>): (index: number) => number {
-  const { use_sliding_window, sliding_window, max_window_layers, layer_types } = config;
+  const { use_sliding_window, sliding_window, max_window_layers, layer_types, num_hidden_layers } = config;
+  if (layer_types && layer_types.length !== num_hidden_layers) {
+    throw new ModelError(
+      `config.json: layer_types has ${layer_types.length} entries, num_hidden_layers is ${num_hidden_layers}`,
+    );
+  }
   const window = use_sliding_window ? sliding_window ?? 0 : 0;
   return (index) => {
     const slides = layer_types ? layer_types[index] === "sliding_attention" : index >= max_window_layers;

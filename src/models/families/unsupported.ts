@@ -2,7 +2,6 @@
 
 /** Keys of a configuration, and what any of them means where it is set. */
 const TELLING_KEYS: readonly (readonly [keys: readonly string[], reason: string])[] = [
-  [["quantization_config"], "with a quantization_config has quantized weights"],
   [["vision_config", "audio_config", "text_config"], "is multimodal"],
   [
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"],

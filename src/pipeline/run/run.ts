@@ -14,8 +14,8 @@
 import { z } from "zod";
 import type { WorkFileSystem } from "../../models/file_system.ts";
 import { readJson } from "../../models/json_file.ts";
+import { TEMPORARY_SUFFIX } from "../../models/partial_folder.ts";
 import { StatesFolder } from "../../models/states_folder.ts";
-import { TEMPORARY_SUFFIX } from "../../models/write_checkpoint.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { Journal, type LayerEntry } from "./journal.ts";
 

@@ -3,6 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { llama } from "../../../src/models/families/llama.ts";
+import { qwen2 } from "../../../src/models/families/qwen.ts";
 import { readModelSpec } from "../../../src/models/families/families.ts";
 import { windowLogits } from "../../../src/pipeline/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
@@ -190,3 +191,11 @@ for (
     assert.throws(() => llama.read(config, () => false), { name: "ModelError", message: pattern });
   });
 }
+
+it("Qwen2 refuses layer types for another number of blocks", () => {
+  const config = { ...BASE, num_hidden_layers: 2, layer_types: ["sliding_attention"] };
+  assert.throws(() => qwen2.read(config, () => false), {
+    name: "ModelError",
+    message: /layer_types has 1 entries, num_hidden_layers is 2/,
+  });
+});
