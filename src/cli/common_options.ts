@@ -36,7 +36,25 @@ export function addBackendOption(command: Command): Command {
 export function addServerOptions(command: Command): Command {
   return command
     .option("--server <url>", "solve at this host (default: in this process)", httpUrl)
-    .addOption(new Option("--api-key <key>", "the host's key").env("PARE_API_KEY"));
+    .addOption(apiKeyOption());
+}
+
+/** Declares `--server`, given any number of times, `--jobs` and `--api-key`. */
+export function addServersOptions(command: Command): Command {
+  return command
+    .option(
+      "--server <url>",
+      "solve at this host or edge; repeatable: at all of them (default: in this process)",
+      (url: string, earlier: readonly string[]) => [...earlier, httpUrl(url)],
+      [],
+    )
+    .option("--jobs", "solve in durable jobs of the edge (default: where the server lists hosts)")
+    .option("--no-jobs", "solve in requests, whatever the server is")
+    .addOption(apiKeyOption());
+}
+
+function apiKeyOption(): Option {
+  return new Option("--api-key <key>", "the host's key").env("PARE_API_KEY");
 }
 
 function httpUrl(text: string): string {

@@ -40,7 +40,17 @@ export async function comparePerplexity(
       });
     const before = await measure(dense, "dense model");
     const after = await measure(pruned, "pruned model");
-    rows.push({ text, seqlen, windows: after.windows, dense: before.perplexity, pruned: after.perplexity });
+    rows.push({
+      text,
+      seqlen,
+      windows: after.windows,
+      dense: finite(before.perplexity),
+      pruned: finite(after.perplexity),
+    });
   }
   return rows;
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
 }

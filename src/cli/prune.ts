@@ -24,8 +24,8 @@ import { layerQuery } from "./layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./model_folder.ts";
 import { Output } from "./output.ts";
-import { checkFormat, declarePrune, type PruneOptions } from "./prune_options.ts";
-import { remoteClient } from "./remote_client.ts";
+import { checkFormat, checkServers, declarePrune, type PruneOptions } from "./prune_options.ts";
+import { remotePruner } from "./remote_pruner.ts";
 import { runFingerprint } from "./run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./run_prune.ts";
 import { runReport } from "./run_report.ts";
@@ -39,6 +39,7 @@ export function pruneCommand(signal: AbortSignal): Command {
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
+  checkServers(options);
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
@@ -51,6 +52,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const tokenizer = await loadTokenizer(folder, denoFileSystem);
   const windows = await readWindows(tokenizer, seqlen, options);
   const texts = await readTexts(tokenizer, options.text);
+  const remote = await remotePruner(options, output, signal);
   const local = cleanup.use(await openLocalHost(options.backend));
   const { backend } = local, fs = denoFileSystem;
   const shownName = folder === name ? basename(await fs.realPath(folder)) : name;
@@ -76,14 +78,17 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
       const known = describe(shownName, checkpoint, model, query, options, seqlen);
-      const run = runReport({ ...known, skipped, resumed, perplexity }, layers);
+      const run = runReport(
+        { ...known, skipped, resumed, perplexity },
+        inOrder(layers, choice.chosen.keys()),
+      );
       return runReportFiles(run, run.format, run.bytes.written);
     },
   };
   const layers = await runPrune(job, {
     fs,
     backend,
-    pare: remoteClient(options, output) ?? local.pare,
+    pare: remote ?? local.pare,
     signal,
     layerDone: (done, total, event) => {
       const error = event && formatError(event.report.relative_error);
@@ -112,6 +117,12 @@ async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promis
     texts.push({ text: basename(file), tokens: await readTokens(tokenizer, file, denoFileSystem) });
   }
   return texts;
+}
+
+/** Layers in the order of the model: they are done in that of the hosts. */
+function inOrder(layers: readonly LayerEntry[], names: Iterable<string>): LayerEntry[] {
+  const places = new Map([...names].map((name, place) => [name, place]));
+  return layers.toSorted((a, b) => places.get(a.name)! - places.get(b.name)!);
 }
 
 /** What of the report is known beforehand. */

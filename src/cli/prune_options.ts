@@ -7,7 +7,7 @@ import { addChoiceOptions, type ChoiceOptions } from "./choice_options.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addServerOptions,
+  addServersOptions,
   type CommonOptions,
   type ConnectOptions,
 } from "./common_options.ts";
@@ -17,6 +17,7 @@ import { fitsTwoOfFour, parsePattern } from "../sparsity/pattern.ts";
 import { UsageError } from "./exit.ts";
 import { MODEL_ARGUMENT } from "./model_folder.ts";
 import { integer } from "./numbers.ts";
+import type { ServersOptions } from "./remote_pruner.ts";
 import { addSeqlenOption } from "./windows.ts";
 
 /** The published code's number of calibration windows. */
@@ -25,7 +26,8 @@ const DEFAULT_SAMPLES = 128;
 const STATES_PLACES: readonly StatesPlace[] = ["auto", "memory", "disk"];
 
 /** The options as commander leaves them. */
-export interface PruneOptions extends CommonOptions, ConnectOptions, LayerOptions, ChoiceOptions {
+export interface PruneOptions
+  extends CommonOptions, Pick<ConnectOptions, "backend">, ServersOptions, LayerOptions, ChoiceOptions {
   readonly out: string;
   readonly calibration: string;
   readonly samples: number;
@@ -58,6 +60,12 @@ export function checkFormat(
         "prune with --pattern 2:4, or write --format bitmask",
     );
   }
+}
+
+/** @throws {UsageError} `--jobs` without exactly one server */
+export function checkServers({ server, jobs }: ServersOptions): void {
+  if (!jobs || server.length === 1) return;
+  throw new UsageError(`option --jobs: needs one --server, an edge; got ${server.length}`);
 }
 
 /** The command, without what it does. */
@@ -99,5 +107,5 @@ export function declarePrune(): Command {
     .option("--restart", "forget what an unfinished run has left there");
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
-  return addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
+  return addCommonOptions(addBackendOption(addServersOptions(addLayerOptions(command))));
 }

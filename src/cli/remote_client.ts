@@ -1,17 +1,26 @@
-/** The client of the host that `--server` names. */
+/** The client of the host that `--server` names. Several, and an edge's jobs, are `remote_pruner.ts`'s. */
 
 import { Pare } from "../client/pare.ts";
+import type { TransportOptions } from "../client/transport.ts";
 import type { ConnectOptions } from "./common_options.ts";
 import { formatSeconds } from "./format.ts";
 import type { Output } from "./output.ts";
 
 /** A client of the host named, which remarks on what it tries again; undefined where none is named. */
 export function remoteClient({ server, apiKey }: ConnectOptions, output: Output): Pare | undefined {
-  if (server === undefined) return undefined;
-  return new Pare({
-    baseUrl: server,
+  return server === undefined ? undefined : new Pare(remoteTransport(server, apiKey, output));
+}
+
+/** How a host is reached. What is tried again is remarked on. */
+export function remoteTransport(
+  baseUrl: string,
+  apiKey: string | undefined,
+  output: Output,
+): TransportOptions {
+  return {
+    baseUrl,
     apiKey,
     onRetry: ({ message }, waitMs) =>
       output.remark(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),
-  });
+  };
 }

@@ -5,13 +5,14 @@
 
 import type { Backend } from "../backend/backend.ts";
 import type { LayerEvent } from "../client/events.ts";
-import type { Pare } from "../client/pare.ts";
 import type { LayerQuery } from "../client/query.ts";
+import type { ModelPruner } from "../client/rounds.ts";
 import type { Checkpoint } from "../models/checkpoint.ts";
 import type { WorkFileSystem } from "../models/file_system.ts";
 import type { StatesPlace } from "../models/hidden_states.ts";
 import type { Model } from "../models/model.ts";
-import { type CheckpointWriter, prepareFolder, writeCheckpoint } from "../models/write_checkpoint.ts";
+import { prepareFolder } from "../models/partial_folder.ts";
+import { type CheckpointWriter, writeCheckpoint } from "../models/write_checkpoint.ts";
 import { calibratedModel } from "../pipeline/prune_model.ts";
 import type { Fingerprint } from "../pipeline/run/fingerprint.ts";
 import type { LayerEntry } from "../pipeline/run/journal.ts";
@@ -47,7 +48,7 @@ export interface PruneSetting {
   /** Runs the forwards. */
   readonly backend: Backend;
   /** Solves the layers. */
-  readonly pare: Pare;
+  readonly pare: ModelPruner;
   readonly signal?: AbortSignal;
   /** Told of layers done before, and of each that is done now. */
   layerDone?(done: number, total: number, event?: LayerEvent): void;

@@ -43,7 +43,7 @@ export async function* pruneByJob(
   options: SubmitOptions & FollowOptions = {},
 ): AsyncGenerator<DoneLayer, void, void> {
   const jobs = new Jobs(edge), { signal } = options;
-  const { id } = await jobs.submit(await bring(new Uploads(edge), layers, signal), options);
+  const { id } = await jobs.submit(await bringLayers(new Uploads(edge), layers, signal), options);
   const failures: JobFailedError["failures"][number][] = [];
   for await (const layer of jobs.follow(id, options)) {
     if (layer.error) failures.push({ name: layer.name, ...layer.error });
@@ -52,11 +52,14 @@ export async function* pruneByJob(
   if (failures.length > 0) throw new JobFailedError(id, failures);
 }
 
-/** One after the other: the parts of each go at the same time. */
-async function bring(
+/**
+ * Brings the tensors of layers to an edge as blobs, and says what a job is to be told of them. One after the other: the parts of each go at
+ * the same time.
+ */
+export async function bringLayers(
   uploads: Uploads,
   layers: readonly JobLayer[],
-  signal: AbortSignal | undefined,
+  signal?: AbortSignal,
 ): Promise<JobLayerRequest[]> {
   const shared = new Map<HostTensor, string>(), requests: JobLayerRequest[] = [];
   for (const { name, tensors: { hessian_upper, ...rest }, parameters } of layers) {

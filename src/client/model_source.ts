@@ -12,7 +12,8 @@ export interface ModelSource {
   readonly layerCount: number;
   /**
    * The groups, once, in order. Every layer of a group must be replaced before the next group is asked for: later
-   * statistics depend on the pruned weights. Leaving the loop early frees what the source holds.
+   * statistics depend on the pruned weights. A group that says `roundGoesOn` is the exception. Leaving the loop early
+   * frees what the source holds.
    */
   groups(): AsyncGenerator<LayerGroup, void, undefined>;
 }
@@ -25,8 +26,14 @@ export interface LayerGroup {
   readonly hessian: HostTensor;
   readonly layers: readonly SourceLayer[];
   /**
+   * True: the next group is of the same calibration round, so that it may be asked for, and pruned, before these layers are
+   * replaced. Those of the round's groups must all be when a group without it is left behind. Who asks early holds the
+   * statistics of several groups.
+   */
+  readonly roundGoesOn?: boolean;
+  /**
    * Puts a pruned weight in the place of the layer `name` of this group, once or again.
-   * @throws {RangeError} no such layer here, or not its shape, or the next group has been asked for
+   * @throws {RangeError} no such layer here, or not its shape, or a group of the next round has been asked for
    */
   replace(name: string, weight: HostTensor): Promise<void>;
 }

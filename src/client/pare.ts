@@ -3,27 +3,36 @@
  * keeps them whole; it never computes on them, so it runs wherever `fetch` does.
  */
 
+import { z } from "zod";
 import { formatDigest, sha256 } from "../protocol/digest.ts";
-import type { Report } from "../protocol/report.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { untilAborted } from "./abort.ts";
 import type { CallOptions } from "./call_options.ts";
 import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
 import { isOverBodyLimit, pruneLargeLayer } from "./large_layers.ts";
 import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
-import type { LayerGroup, ModelSource } from "./model_source.ts";
+import { HostPool } from "./host_pool.ts";
+import type { ModelSource } from "./model_source.ts";
 import { type LayerQuery, toSearchParams } from "./query.ts";
+import { type ModelPruner, type ModelQuery, pruneRounds } from "./rounds.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
 export type { CallOptions } from "./call_options.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 
+/** What a host solves on, in the words of its reports. */
+export interface HostDescription {
+  readonly backend: string;
+  readonly adapter: string;
+}
+
 /** A client of one Pare host or edge. */
-export class Pare {
+export class Pare implements ModelPruner {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
+  /** Length of the shortest body that was over a limit with another way past it. */
+  #overLimitBytes = Infinity;
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -39,18 +48,25 @@ export class Pare {
     query: LayerQuery = {},
     options: CallOptions = {},
   ): Promise<PrunedLayer> {
+    const body = encodeParts(tensors), bytes = body.reduce((sum, part) => sum + part.length, 0);
+    // A job knows no statistics that a host keeps: who named them has them, and asks again with them.
+    const mayBeJob = query.hessian === undefined;
+    if (mayBeJob && bytes >= this.#overLimitBytes) {
+      return await pruneLargeLayer(this.#options, tensors, query, options);
+    }
     try {
       const answer = await this.#transport.send({
         method: "POST",
         path: "/v1/layers",
         query: toSearchParams(query),
-        body: encodeParts(tensors),
+        body,
         signal: options.signal,
       });
       return decodeAnswer(answer);
     } catch (error) {
-      // A job knows no statistics that a host keeps: who named them has them, and asks again with them.
-      if (!isOverBodyLimit(error) || query.hessian !== undefined) throw error;
+      if (!isOverBodyLimit(error)) throw error;
+      this.#overLimitBytes = Math.min(bytes, this.#overLimitBytes);
+      if (!mayBeJob) throw error;
       return await pruneLargeLayer(this.#options, tensors, query, options);
     }
   }
@@ -91,67 +107,30 @@ export class Pare {
    * @throws {PareError} as `pruneLayer`; layers already replaced stay replaced
    * @throws the signal's reason as soon as it is aborted, though the source may still be at its current step
    */
-  async *pruneModel(
+  pruneModel(
     source: ModelSource,
-    query: LayerQuery | ((name: string) => LayerQuery) = {},
+    query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const queryOf = typeof query === "function" ? query : () => query;
-    const started = performance.now();
-    let done = 0;
-    yield { type: "start", layers: source.layerCount };
-    for await (const group of untilAborted(source.groups(), options.signal)) {
-      for await (const { name, report } of this.#pruneGroup(group, queryOf, options)) {
-        yield { type: "layer", name, block: group.block, done: ++done, report };
-      }
-    }
-    yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
+    const pool = new HostPool([this]), queryOf = typeof query === "function" ? query : () => query;
+    return pruneRounds(source, (groups) => pool.solveRound(groups, queryOf, options), options);
   }
 
-  async *#pruneGroup(
-    group: LayerGroup,
-    queryOf: (name: string) => LayerQuery,
-    options: CallOptions,
-  ): AsyncGenerator<{ name: string; report: Report }, void, void> {
-    const shared = group.layers.length > 1 ? await this.#share(group.hessian, options) : undefined;
-    for (const { name, weight } of group.layers) {
-      const query = queryOf(name);
-      const pruned = shared === undefined
-        ? await this.pruneLayer({ weight, hessian_upper: group.hessian }, query, options)
-        : await this.#pruneShared(weight, group.hessian, { ...query, hessian: shared }, options);
-      await group.replace(name, pruned.weight);
-      yield { name, report: pruned.report };
-    }
-    if (shared !== undefined) await this.deleteHessian(shared, options);
+  /** What the host solves on, once it can. @throws {PareError} `no_device`, `device_lost`, `unauthorized` */
+  async describeHost(options: CallOptions = {}): Promise<HostDescription> {
+    const answer = await this.#transport.send({ method: "GET", path: "/readyz", signal: options.signal });
+    return parseDescription(answer);
   }
+}
 
-  /** Stores statistics; undefined where they are more than the host keeps: they then go with each layer. */
-  async #share(hessian: HostTensor, options: CallOptions): Promise<string | undefined> {
-    try {
-      return await this.putHessian(hessian, options);
-    } catch (error) {
-      if (error instanceof PareError && error.code === "too_large") return undefined;
-      throw error;
-    }
-  }
+const descriptionSchema = z.object({ backend: z.string(), adapter: z.object({ name: z.string() }) });
 
-  /** As the contract asks: statistics the host has evicted meanwhile are sent again, once. */
-  async #pruneShared(
-    weight: HostTensor,
-    hessian: HostTensor,
-    query: LayerQuery,
-    options: CallOptions,
-  ): Promise<PrunedLayer> {
-    try {
-      return await this.pruneLayer({ weight }, query, options);
-    } catch (error) {
-      if (isOverBodyLimit(error)) {
-        const tensors = { weight, hessian_upper: hessian };
-        return await pruneLargeLayer(this.#options, tensors, query, options);
-      }
-      if (!(error instanceof PareError && error.code === "hessian_not_found")) throw error;
-      await this.putHessian(hessian, options);
-      return await this.pruneLayer({ weight }, query, options);
-    }
+/** @throws {TypeError} */
+function parseDescription(body: Uint8Array<ArrayBuffer>): HostDescription {
+  try {
+    const { backend, adapter } = descriptionSchema.parse(JSON.parse(new TextDecoder().decode(body)));
+    return { backend, adapter: adapter.name };
+  } catch (cause) {
+    throw new TypeError("answer of /readyz: tells of no backend and adapter", { cause });
   }
 }

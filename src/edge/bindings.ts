@@ -15,7 +15,7 @@ export interface EdgeBindings {
   readonly PARE_HOST?: string;
   /** Secret: keys by digest with scopes, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;
-  /** Secret: the key that the edge shows to `PARE_HOST` in place of its client's. */
+  /** Secret: the key that the edge shows to `PARE_HOST` in place of the key of a client that it has let in itself. */
   readonly PARE_HOST_KEY?: string;
   /** Secret: signs tickets between the edge and its hosts. */
   readonly EDGE_HOST_SECRET?: string;
@@ -50,6 +50,8 @@ export interface EdgeBindings {
   readonly HOSTS?: DurableObjectNamespace<Remote<HostsMethods>>;
   /** Seconds that a layer waits for a host to be alive before it fails. */
   readonly EDGE_HOST_WAIT?: string;
+  /** Seconds without a sign of what runs a job, after which a client that submits it again has it run anew. */
+  readonly EDGE_JOB_SILENCE?: string;
   /** Days that a job's record is kept. */
   readonly EDGE_JOB_DAYS?: string;
 }

@@ -76,6 +76,9 @@ export class JobObject extends DurableObject implements JobMethods {
   cancel() {
     return this.#methods.cancel();
   }
+  silence() {
+    return this.#methods.silence();
+  }
   /** The runtime calls it when the job's days are over. */
   async alarm(): Promise<void> {
     await this.#storage.deleteAll();

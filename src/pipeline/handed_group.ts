@@ -1,4 +1,4 @@
-/** A group of layers in the consumer's hands: takes the replacements while the group is current, and says what is missing. */
+/** A group of layers in the consumer's hands: takes the replacements while the group's round is current. At its end it is said what is missing. */
 
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
 import { asReplacement } from "../models/replacement.ts";
@@ -16,36 +16,47 @@ export interface GroupContext {
   readonly onReplace?: (name: string, weight: HostTensor) => Promise<void>;
 }
 
-/** A group in the consumer's hands until it is closed. */
+/** Whether the groups of a round take replacements. */
+export interface RoundGate {
+  open: boolean;
+}
+
+/** A group in the consumer's hands while its round's gate is open. */
 export class HandedGroup implements LayerGroup {
   readonly block: number;
-  #open = true;
+  readonly #context: GroupContext;
+  readonly #gate: RoundGate;
 
   constructor(
     readonly hessian: HostTensor,
     readonly layers: readonly SourceLayer[],
-    readonly context: GroupContext,
+    readonly roundGoesOn: boolean,
+    context: GroupContext,
+    gate: RoundGate,
   ) {
     this.block = context.block;
+    this.#context = context;
+    this.#gate = gate;
   }
 
   async replace(name: string, weight: HostTensor): Promise<void> {
-    if (!this.#open) throw new RangeError(`replace ${name}: the next group has been asked for`);
+    if (!this.#gate.open) throw new RangeError(`replace ${name}: the next round has been asked for`);
     if (!this.layers.some((layer) => layer.name === name)) {
       const names = this.layers.map((layer) => layer.name).join(", ");
       throw new RangeError(`replace ${name}: not a layer of this group, which are ${names}`);
     }
-    const { weights, replaced, onReplace } = this.context;
+    const { weights, replaced, onReplace } = this.#context;
     // What the next block is calibrated on is what will be in the checkpoint.
     const replacement = asReplacement(weights, name, weight);
     await onReplace?.(name, replacement);
     replaced.set(name, replacement);
   }
+}
 
-  /** @throws {Error} a layer was not replaced */
-  close(): void {
-    this.#open = false;
-    const missing = this.layers.find(({ name }) => !this.context.replaced.has(name));
-    if (missing) throw new Error(`${missing.name}: was not replaced before the next group was asked for`);
+/** @throws {Error} one of `names` was not replaced */
+export function requireReplaced(names: readonly string[], { replaced }: GroupContext): void {
+  const missing = names.find((name) => !replaced.has(name));
+  if (missing !== undefined) {
+    throw new Error(`${missing}: was not replaced before the next round was asked for`);
   }
 }

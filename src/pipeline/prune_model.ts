@@ -15,7 +15,7 @@ import type { Model } from "../models/model.ts";
 import { overlay, readTensor, type TensorSource } from "../models/tensor_source.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type PendingGroup } from "./block_plan.ts";
-import { type GroupContext, HandedGroup } from "./handed_group.ts";
+import { type GroupContext, HandedGroup, requireReplaced } from "./handed_group.ts";
 
 /** What a model is calibrated on, and who hears of it. */
 export interface CalibrationOptions {
@@ -80,7 +80,10 @@ async function* groups(
   }
 }
 
-/** Calibrates the groups of a round by one forward through the block with `weights`, then hands them out in order. */
+/**
+ * Calibrates the groups of a round by one forward through the block with `weights`, then hands them out in order. A group that is
+ * handed out is the consumer's: nothing of it is kept here.
+ */
 async function* handOut(
   forward: Forward,
   round: readonly PendingGroup[],
@@ -89,16 +92,18 @@ async function* handOut(
   step: () => void,
 ): AsyncGenerator<HandedGroup, void, undefined> {
   const hessians = await accumulate(forward, round, context.block, weights, step);
+  const gate = { open: true };
   try {
-    for (const { group, names } of round) {
+    for (const [index, { group, names }] of round.entries()) {
       const hessian = hessians.get(group)!; // `accumulate` made one for each
       const layers = await readLayers(context.weights, names);
-      const handed = new HandedGroup(await hessian.packedUpper(), layers, context);
+      const upper = await hessian.packedUpper();
       hessian.destroy();
-      yield handed;
-      handed.close();
+      yield new HandedGroup(upper, layers, index < round.length - 1, context, gate);
     }
+    requireReplaced(round.flatMap(({ names }) => names), context);
   } finally {
+    gate.open = false;
     for (const hessian of hessians.values()) hessian.destroy();
   }
 }

@@ -20,6 +20,8 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [["eval", OPT_SOTU, "--text", "t", "--sparsity", "0.5"], /unknown option '--sparsity'/],
   [["serve", "--port", "65536"], /--port.*'65536'.*from 0 to 65535/],
   [["serve", "--queue", "-1"], /--queue.*'-1'.*integer of 0 or more/],
+  [[...PRUNE, "--server", "here"], /--server.*'here'.*http or https URL/],
+  [[...PRUNE, "--jobs"], /--jobs: needs one --server, an edge; got 0/],
   [[...PRUNE, "--samples", "0"], /--samples.*'0'.*integer of 1 or more/],
   [[...PRUNE, "--seed", "4294967296"], /--seed.*'4294967296'.*from 0 to 4294967295/],
   [[...PRUNE, "--sparsity", "1.5"], /--sparsity 1\.5: .*<1/],

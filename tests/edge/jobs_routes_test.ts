@@ -16,11 +16,13 @@ async function hexOf(key: string): Promise<string> {
 }
 
 describe("/v1/jobs", () => {
-  let env: EdgeBindings, started: Set<string>, refuse: boolean;
+  let env: EdgeBindings, started: Set<string>, refuse: boolean, status: string, restarted: string[];
   beforeEach(async () => {
     const records = new Map<string, JobMethods>();
     started = new Set();
     refuse = false;
+    status = "running";
+    restarted = [];
     const state = (): DurableObjectState => ({
       storage: { sql: memorySql(), setAlarm: () => Promise.resolve(), deleteAll: () => Promise.resolve() },
     });
@@ -38,7 +40,14 @@ describe("/v1/jobs", () => {
           started.add(id);
           return Promise.resolve({ id });
         },
-        get: (id) => started.has(id) ? Promise.resolve({ id }) : Promise.reject(new Error("no instance")),
+        get: (id) =>
+          started.has(id)
+            ? Promise.resolve({
+              id,
+              status: () => Promise.resolve({ status }),
+              restart: () => Promise.resolve(void restarted.push(id)),
+            })
+            : Promise.reject(new Error("no instance")),
       },
     };
   });
@@ -84,6 +93,26 @@ describe("/v1/jobs", () => {
     refuse = false;
     const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     assert.deepEqual([status, [...started]], [202, [answer.id]]);
+  });
+
+  it("runs a job anew when it is submitted again and nothing was heard of it", async () => {
+    const submit = () => send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    const { answer: { id } } = await submit();
+    await submit();
+    assert.deepEqual(restarted, []);
+    env = { ...env, EDGE_JOB_SILENCE: "0" };
+    const silence = () => new Promise((resolve) => setTimeout(resolve, 5));
+    await silence();
+    status = "queued";
+    await submit();
+    assert.deepEqual(restarted, []);
+    status = "running";
+    await submit();
+    assert.deepEqual(restarted, [id]);
+    await send("DELETE", `/v1/jobs/${id}`, "one");
+    await silence();
+    assert.equal((await submit()).answer.state, "failed");
+    assert.deepEqual(restarted, [id]);
   });
 
   it("refuses a job over the limits, by name", async () => {

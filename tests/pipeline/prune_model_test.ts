@@ -134,22 +134,52 @@ describe("calibratedModel", () => {
     });
   });
 
-  it("needs every layer replaced, by its name and shape, while its group is current", async () => {
+  it("needs every layer replaced, by its name and shape, while its round is current", async () => {
     const groups = calibratedModel(model, backend, { windows }).groups();
     const { value: first } = await groups.next();
     assert.ok(first);
-    const [q, k, v] = first.layers;
+    const [q, ...rest] = first.layers;
     await assert.rejects(first.replace("fc1", q.weight), {
       name: "RangeError",
       message: /not a layer of this group/,
     });
     const misshapen = { ...q.weight, shape: [...q.weight.shape].concat(1) };
     await assert.rejects(first.replace(q.name, misshapen), { name: "RangeError", message: /needs shape/ });
-    for (const layer of [q, k, v]) await first.replace(layer.name, layer.weight);
-    await groups.next();
-    await assert.rejects(first.replace(q.name, q.weight), /the next group has been asked for/);
-    await assert.rejects(groups.next(), { message: /layers.0.self_attn.out_proj.weight: was not replaced/ });
+    const { value: second } = await groups.next();
+    assert.ok(second && second.block === first.block);
+    for (const { name, weight } of [q, ...rest]) await first.replace(name, weight);
+    await assert.rejects(async () => {
+      for (let next = await groups.next(); next.value; next = await groups.next()) {
+        for (const { name, weight } of next.value.layers) await next.value.replace(name, weight);
+      }
+    }, { message: /layers.0.self_attn.out_proj.weight: was not replaced/ });
+    await assert.rejects(first.replace(q.name, q.weight), /the next round has been asked for/);
   });
+
+  for (
+    const [what, options, expected] of [
+      ["a block", {}, [true, true, true, false]],
+      ["a group", { trueSequential: true }, [false, false, false, false]],
+    ] as const
+  ) {
+    it(`gives the statistics of ${what} at once when asked for all before any is replaced`, async () => {
+      const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], goesOn: boolean[] = [];
+      await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian.data), options);
+      let inHand: LayerGroup[] = [];
+      for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
+        inHand.push(group);
+        atOnce.push(group.hessian.data);
+        goesOn.push(group.roundGoesOn ?? false);
+        if (group.roundGoesOn) continue;
+        for (const held of inHand) {
+          for (const { name, weight } of held.layers) await held.replace(name, weight);
+        }
+        inHand = [];
+      }
+      assert.deepEqual(atOnce, oneByOne);
+      assert.deepEqual(goesOn.slice(0, 4), expected);
+    });
+  }
 
   it("frees the device's memory at the end, when left early, and when aborted", async () => {
     const live = backend.counters.bytesLive;

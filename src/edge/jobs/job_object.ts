@@ -17,6 +17,8 @@ export interface JobMethods {
   wanted(position: number): boolean;
   settle(position: number, outcome: LayerOutcome): void;
   cancel(): void;
+  /** Milliseconds since what runs the job was last heard of, or since this object was loaded. */
+  silence(): number;
 }
 
 const DAY_MILLISECONDS = 86_400_000;
@@ -26,6 +28,8 @@ const DEFAULT_JOB_DAYS = 7;
 export function jobMethods({ storage }: DurableObjectState, env: EdgeBindings): JobMethods {
   const record = new JobRecord(storage.sql);
   const waiting = new Set<() => void>();
+  let heard = Date.now();
+  const hear = () => void (heard = Date.now());
   const told = <T>(value: T): T => {
     for (const wake of waiting) wake();
     return value;
@@ -49,11 +53,12 @@ export function jobMethods({ storage }: DurableObjectState, env: EdgeBindings): 
       waiting.delete(resolve);
       return record.changes(version);
     },
-    size: () => record.size(),
-    begin: (position) => told(record.begin(position)),
-    wanted: (position) => record.wanted(position),
-    settle: (position, outcome) => told(record.settle(position, outcome)),
+    size: () => (hear(), record.size()),
+    begin: (position) => (hear(), told(record.begin(position))),
+    wanted: (position) => (hear(), record.wanted(position)),
+    settle: (position, outcome) => (hear(), told(record.settle(position, outcome))),
     cancel: () => told(record.cancel()),
+    silence: () => Date.now() - heard,
   };
 }
 

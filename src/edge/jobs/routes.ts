@@ -16,12 +16,16 @@ import { problemResponses } from "../../protocol/problem_responses.ts";
 import { jobEvents } from "./events.ts";
 import { recordOf } from "./job_object.ts";
 import type { VersionedJob } from "./record.ts";
+import type { WorkflowInstance } from "./workflow_types.ts";
 
 const security = [{ key: [] }];
 const params = z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) });
 
 /** Seconds after which it is worth asking again. */
 const POLL_SECONDS = 2;
+
+/** An attempt asks the record at least this often: between two questions it waits for a host's answer, for half a minute at most. */
+const DEFAULT_SILENCE_SECONDS = 60;
 
 /** `MAX_JOB_LAYERS` of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
@@ -133,7 +137,10 @@ export function jobRoutes(app: EdgeApp): void {
   });
 }
 
-/** Makes the record, then what runs the job; a request that failed between the two is made good by the next. */
+/**
+ * Makes the record, then what runs the job; a request that failed between the two is made good by the next. A job that has been silent is
+ * run anew: what is settled stays, and an attempt that went on unheard costs its work alone.
+ */
 async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layers"]): Promise<void> {
   const { JOBS } = env;
   if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs: JOBS is not bound");
@@ -141,8 +148,23 @@ async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layer
   if (outcome === "conflict") {
     throw new Refusal("idempotency_conflict", "the idempotency key was used for a job with other layers");
   }
-  if (outcome === "same" && await JOBS.get(id).then(() => true, () => false)) return;
+  const instance = outcome === "same" ? await JOBS.get(id).catch(() => undefined) : undefined;
+  if (instance) {
+    if (await isAbandoned(env, id, instance)) await instance.restart();
+    return;
+  }
   await JOBS.create({ id, params: { job: id } });
+}
+
+/** Whether nothing runs a job that has not ended. One that is queued has yet to say its first. */
+async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
+  if (hasEnded((await jobOf(env, id)).job.state)) return false;
+  const limit = 1000 * Number(env.EDGE_JOB_SILENCE ?? DEFAULT_SILENCE_SECONDS);
+  return await recordOf(env, id).silence() > limit && (await instance.status()).status !== "queued";
+}
+
+function hasEnded(state: JobState): boolean {
+  return state === "done" || state === "failed";
 }
 
 /** @throws {Refusal} not_found */
@@ -153,11 +175,10 @@ async function jobOf(env: EdgeBindings, id: string): Promise<VersionedJob> {
 }
 
 function headersOf({ job: { state }, version }: VersionedJob): Record<string, string> {
-  const ended: readonly JobState[] = ["done", "failed"];
   return {
     ETag: `"${version}"`,
     "Cache-Control": "private, no-cache",
-    ...(ended.includes(state) ? {} : { "Retry-After": String(POLL_SECONDS) }),
+    ...(hasEnded(state) ? {} : { "Retry-After": String(POLL_SECONDS) }),
   };
 }
 

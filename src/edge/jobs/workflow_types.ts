@@ -6,12 +6,21 @@ export interface JobParams {
   readonly job: string;
 }
 
+/** One run of a Workflow. */
+export interface WorkflowInstance {
+  readonly id: string;
+  /** `status` is "queued" where it has not begun, for others before it. */
+  status(): Promise<{ readonly status: string }>;
+  /** Runs it from the beginning, whatever it did. */
+  restart(): Promise<void>;
+}
+
 /** The instances of one Workflow. */
 export interface Workflow {
   /** @throws where the id is taken */
   create(options: { id: string; params: JobParams }): Promise<{ readonly id: string }>;
   /** @throws where there is none */
-  get(id: string): Promise<{ readonly id: string }>;
+  get(id: string): Promise<WorkflowInstance>;
 }
 
 /** How often, and how long, a step is tried. */

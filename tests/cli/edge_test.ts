@@ -1,0 +1,154 @@
+/** `pare prune --server`: several hosts, and an edge both by requests and by jobs, each to the bytes of a run in one process. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type ChildEdge, freePort, startEdge } from "../../scripts/child_edge.ts";
+import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { type Finished, runPare, startPare } from "./run_pare.ts";
+
+const SECRET = "a secret of thirty-two bytes: 123";
+/** Over an attention layer of 192 by 192 with its statistics, under the others of a block. */
+const BODY_LIMIT = 160_000;
+
+let folder: string, args: string[], expected: Uint8Array;
+let hosts: ChildHost[], edge: ChildEdge;
+
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const { calibration } = await writeSotuTexts(folder);
+  args = ["prune", OPT_SOTU, "--calibration", calibration, "--samples", "2", "--seqlen", "64"];
+  args.push("--backend", "cpu", "--max-layer", "1");
+  const alone = await runPare(...args, "--out", `${folder}/alone`);
+  assert.equal(alone.code, 0, alone.stderr);
+  expected = await weights("alone");
+  const port = freePort();
+  edge = await startEdge({
+    folder: `${folder}/edge`,
+    vars: {
+      EDGE_HOST_SECRET: SECRET,
+      EDGE_BODY_LIMIT: String(BODY_LIMIT),
+      PARE_HOST: `http://127.0.0.1:${port}`,
+    },
+  });
+  const env = { EDGE_HOST_SECRET: SECRET, PARE_BLOB_ORIGINS: edge.url };
+  hosts = await Promise.all([
+    startHost(["--backend", "cpu", "--port", String(port), "--edge", edge.url], env),
+    startHost(["--backend", "cpu"]),
+  ]);
+});
+after(async () => {
+  await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+  await edge[Symbol.asyncDispose]();
+  await Deno.remove(folder, { recursive: true });
+});
+
+function weights(out: string): Promise<Uint8Array> {
+  return Deno.readFile(`${folder}/${out}/model.safetensors`);
+}
+
+async function assertSame(out: string, { code, stderr }: Finished): Promise<void> {
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(await weights(out), expected);
+}
+
+/** Requests that a host has answered well. */
+async function served(host: ChildHost, method: string, route: string): Promise<number> {
+  const text = await (await fetch(`${host.url}/metrics`)).text();
+  const lines = text.split("\n").filter((line) =>
+    line.startsWith("pare_requests_total{") && line.includes(`route="${route}`) &&
+    line.includes(`method="${method}"`) && /status="20\d"/.test(line)
+  );
+  return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+}
+
+describe("pare prune --server", () => {
+  it("at several hosts has them all at work", async () => {
+    const servers = hosts.flatMap(({ url }) => ["--server", url]);
+    const run = await runPare(...args, "--out", `${folder}/several`, ...servers);
+    await assertSame("several", run);
+    assert.match(run.stderr, /^solving at 2 hosts: cpu \(/m);
+    const counts = await Promise.all(hosts.map((host) => served(host, "POST", "/v1/layers")));
+    assert.ok(Math.min(...counts) > 0, `layers at each: ${counts}`);
+    const reports = await Promise.all(["several", "alone"].map(async (out) => {
+      const { layers } = JSON.parse(await Deno.readTextFile(`${folder}/${out}/pare.json`));
+      return layers.map(({ name }: { name: string }) => name);
+    }));
+    assert.deepEqual(reports[0], reports[1]);
+  });
+
+  it("gives the layers of a host that is killed to the others", {
+    skip: Deno.build.os === "windows" && "it has no SIGKILL",
+  }, async () => {
+    const victim = await startHost(["--backend", "cpu"]);
+    const child = startPare(
+      ...args,
+      "--out",
+      `${folder}/lost`,
+      "--server",
+      hosts[1].url,
+      "--server",
+      victim.url,
+    );
+    let killed = false, stderr = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      stderr += text;
+      if (killed || !stderr.includes("pruning 2/")) continue;
+      killed = true;
+      Deno.kill(victim.pid, "SIGKILL");
+    }
+    await child.stdout.cancel();
+    await victim[Symbol.asyncDispose]();
+    await assertSame("lost", { code: (await child.status).code, stdout: "", stderr });
+    assert.match(stderr, new RegExp(`^${victim.url} is lost \\(.*\\); its layers go to the others$`, "m"));
+  });
+
+  it("refuses hosts that would not give the same bytes, before any work", async () => {
+    const other = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json({ backend: "webgpu", adapter: { name: "another" } }),
+    );
+    const url = `http://127.0.0.1:${other.addr.port}`;
+    const run = await runPare(...args, "--out", `${folder}/none`, "--server", hosts[1].url, "--server", url);
+    await other.shutdown();
+    assert.equal(run.code, 1);
+    assert.match(run.stderr, /^error: .* solves on cpu \(.*\), http.* on webgpu \(another\): /m);
+    await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
+  });
+});
+
+describe("pare prune --server EDGE", () => {
+  it("--no-jobs sends what fits the edge's body limit in requests, and brings it the rest as blobs", async () => {
+    const requests = async () => [
+      await served(hosts[0], "PUT", "/v1/hessians"),
+      await served(hosts[0], "POST", "/v1/tasks"),
+    ];
+    const [hessians, tasks] = await requests();
+    const run = await runPare(...args, "--out", `${folder}/by-size`, "--no-jobs", "--server", edge.url);
+    await assertSame("by-size", run);
+    assert.match(run.stderr, /^solving at 1 host: cpu \(/m);
+    // Those of q, k and v come in a request, out's with its layer; fc1's and fc2's are stored by the tasks of their jobs.
+    const [hessiansNow, tasksNow] = await requests();
+    assert.equal(hessiansNow - hessians, 3);
+    assert.ok(tasksNow - tasks >= 2, `tasks ${tasksNow - tasks}`);
+  });
+
+  it("goes on in its jobs after it was killed itself", {
+    skip: Deno.build.os === "windows" && "it has no SIGKILL",
+  }, async () => {
+    const command = [...args, "--out", `${folder}/resumed`, "--server", edge.url];
+    const child = startPare(...command);
+    let stderr = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      stderr += text;
+      if (stderr.includes("pruning 2/")) child.kill("SIGKILL");
+    }
+    await child.stdout.cancel();
+    assert.equal((await child.status).signal, "SIGKILL", stderr);
+    const again = await runPare(...command);
+    await assertSame("resumed", again);
+    assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
+    assert.match(again.stderr, /^pruning [2-5]\/6$/m);
+  });
+});
