@@ -9,6 +9,8 @@ export interface ChildHost extends AsyncDisposable {
   readonly adapter: string;
   /** The process, for those who measure it. */
   readonly pid: number;
+  /** Resolves when it has ended, for whatever reason. */
+  readonly ended: Promise<unknown>;
 }
 
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
@@ -41,7 +43,7 @@ export async function startHost(
     await status;
     throw new Error(`the host did not start: ${(await said).trim()}`);
   }
-  return { ...JSON.parse(line), pid: child.pid, [Symbol.asyncDispose]: stop };
+  return { ...JSON.parse(line), pid: child.pid, ended: status, [Symbol.asyncDispose]: stop };
 }
 
 /** The first line of a stream; undefined where it ends without one. */

@@ -4,6 +4,7 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { memoryBytes } from "./processes.ts";
 
 const MAIN = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 
@@ -27,21 +28,14 @@ export async function measurePare(...args: readonly string[]): Promise<Measured>
     stderr: "piped",
   }).spawn();
   let peakBytes = 0;
-  const timer = setInterval(() => peakBytes = Math.max(peakBytes, highWaterMark(child.pid)), INTERVAL);
+  const timer = setInterval(
+    () => peakBytes = Math.max(peakBytes, memoryBytes(child.pid, "VmHWM") || 0),
+    INTERVAL,
+  );
   try {
     const { code, stderr } = await child.output();
     return { code, stderr: new TextDecoder().decode(stderr), peakBytes };
   } finally {
     clearInterval(timer);
-  }
-}
-
-function highWaterMark(pid: number): number {
-  try {
-    const match = /^VmHWM:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`));
-    return match ? Number(match[1]) * 1024 : 0;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0; // it has ended
-    throw error;
   }
 }

@@ -18,7 +18,7 @@ export interface Solved {
  * @throws {Error} the host refused it
  */
 export async function solveOver(
-  host: ChildHost,
+  host: Pick<ChildHost, "url">,
   body: Uint8Array<ArrayBuffer>,
   query: string,
 ): Promise<Solved> {

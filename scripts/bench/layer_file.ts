@@ -25,7 +25,7 @@ export async function writeLayerFile(path: string, rows: number, cols: number): 
 }
 
 /** Row i of H: s_i·s_j/(1 + |i−j|/l), with input scales s that fall from 1 to 0.05. */
-function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
+export function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
   const scale = (k: number) => 1 - (0.95 * k) / cols;
   const correlation = (distance: number) => 1 / (1 + distance / CORRELATION_LENGTH);
   return Float32Array.from(

@@ -4,6 +4,8 @@
  */
 
 import type { Run } from "../demo/tables.ts";
+import type { EdgeResult } from "./edge/bench_edge.ts";
+import { edgeTable } from "./edge/table.ts";
 import { familiesTable } from "./families/table.ts";
 import { gemmTable } from "./gpu/table.ts";
 import type { LargeFile } from "./large/results.ts";
@@ -40,6 +42,10 @@ const TABLES: Readonly<Record<string, ReadmeTable>> = {
   gemm: { file: "gemm_webgpu", render: ({ order, matmuls }: GemmFile) => gemmTable(order, matmuls) },
   large: { file: "large", render: ({ layers }: LargeFile) => `${largeTable(layers)}\n\n${LARGE_NOTE}` },
   model: { file: "model", render: ({ models }: ModelsFile) => `${modelTable(models)}\n\n${MODEL_NOTE}` },
+  edge: {
+    file: "edge",
+    render: ({ layers }: { layers: readonly EdgeResult[] }) => `${edgeTable(layers)}\n\n${EDGE_NOTE}`,
+  },
   latency: { file: "latency", render: ({ latency }: LatencyFile) => latencyTable(latency) },
   demo: {
     file: "demo",
@@ -60,6 +66,9 @@ function projected(model: string): (results: LayersFile) => string {
 const PHASES_NOTE =
   "“select”, “column loop” and “lazy update” are the timed seconds of the solve by the shares of a run apart, in " +
   "process, that waits for the device after each of them: from outside they cannot be told apart.";
+
+const EDGE_NOTE =
+  "MB/s is the body over the seconds before it; all of it on one machine, in wrangler's local runtime.";
 
 const LARGE_NOTE =
   "Seconds on the clock, and in brackets processor seconds, which do not count what else the machine did: the largest layer shared it. " +

@@ -1,0 +1,72 @@
+/** `deno task edge:dev` as a process: starts, serves, stops, and leaves no process behind. */
+
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { describe, it } from "@std/testing/bdd";
+import { descendants, memoryBytes } from "../../scripts/processes.ts";
+import { sleep } from "../../src/client/abort.ts";
+import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { safetensorsHeaders } from "../routes/host.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const SCRIPT = fileURLToPath(new URL("../../scripts/edge_dev.ts", import.meta.url));
+const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
+
+/** What it prints, up to the last line of its welcome. */
+async function welcomeOf(stdout: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  for await (const chunk of stream(stdout)) {
+    text += chunk;
+    if (text.includes("Ctrl-C stops both.")) return text;
+  }
+  throw new Error(`it ended without a welcome: ${text}`);
+}
+
+function stream(bytes: ReadableStream<Uint8Array>) {
+  return bytes.pipeThrough(new TextDecoderStream()).values({ preventCancel: true });
+}
+
+describe("deno task edge:dev", () => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it(`serves the contract, and leaves nothing after ${signal}`, async () => {
+      await withTemporaryFolder(async (folder) => {
+        const child = new Deno.Command(Deno.execPath(), {
+          args: ["run", "-A", "--quiet", "--no-check", SCRIPT, "--port", "0", "--backend", "cpu"]
+            .concat("--state", folder),
+          stdin: "null",
+          stdout: "piped",
+          stderr: "piped",
+        }).spawn();
+        const said = new Response(child.stderr).text();
+        try {
+          const [, edge] = /^edge {2}(http:\S+),/m.exec(await welcomeOf(child.stdout)) ?? [];
+          const health = await fetch(`${edge}/healthz`);
+          assert.deepEqual([health.status, (await health.json()).status], [200, "up"]);
+          const { paths } = await (await fetch(`${edge}/openapi.json`)).json();
+          for (const path of ["/v1/layers", "/v1/jobs", "/v1/uploads"]) assert.ok(path in paths, path);
+          const { hosts } = await (await fetch(`${edge}/v1/hosts`)).json();
+          assert.deepEqual(hosts.map((host: { backend: string }) => host.backend), ["cpu"]);
+          const body = await Deno.readFile(LAYER);
+          const answer = await fetch(`${edge}/v1/layers?sparsity=0.5`, {
+            method: "POST",
+            headers: safetensorsHeaders(body.length),
+            body,
+          });
+          assert.equal(decodeAnswer(await answer.bytes()).report.zeros, 64 * 96 / 2);
+        } finally {
+          const started = descendants(child.pid);
+          child.kill(signal);
+          assert.equal((await child.status).code, 0, await said);
+          if (Deno.build.os === "linux") {
+            const names = started.map(({ name }) => name);
+            assert.ok(names.includes("workerd") && names.includes("deno"), names.join());
+          }
+          // Helpers end by themselves when those who started them have.
+          const alive = () => started.filter(({ pid }) => memoryBytes(pid, "VmRSS") > 0);
+          for (let tries = 0; alive().length > 0 && tries < 100; tries++) await sleep(20);
+          assert.deepEqual(alive(), []);
+        }
+      });
+    });
+  }
+});
