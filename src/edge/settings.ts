@@ -2,10 +2,18 @@
 
 import type { EdgeBindings } from "./bindings.ts";
 
+type NumericVar =
+  | "EDGE_BODY_LIMIT"
+  | "EDGE_PART_BYTES"
+  | "EDGE_BLOB_DAYS"
+  | "EDGE_JOB_DAYS"
+  | "EDGE_JOB_SILENCE"
+  | "EDGE_HOST_WAIT";
+
 /** The var `name` as a whole number, `fallback` where it is not set. @throws {RangeError} naming it, when it is none or below `least` */
 export function wholeNumber(
   env: EdgeBindings,
-  name: "EDGE_BODY_LIMIT" | "EDGE_PART_BYTES" | "EDGE_BLOB_DAYS",
+  name: NumericVar,
   fallback: number,
   least: number,
 ): number {

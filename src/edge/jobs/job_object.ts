@@ -4,6 +4,7 @@ import type { JobLayer } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import type { DurableObjectState, Remote } from "../hosts/durable_object.ts";
+import { wholeNumber } from "../settings.ts";
 import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./record.ts";
 
 /** What may be asked of a job's record; `JobRecord` says what it does. */
@@ -37,7 +38,7 @@ export function jobMethods({ storage }: DurableObjectState, env: EdgeBindings): 
   return {
     async create(id, digest, layers) {
       const outcome = record.create(id, digest, layers);
-      const days = Number(env.EDGE_JOB_DAYS ?? DEFAULT_JOB_DAYS);
+      const days = wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1);
       if (outcome === "created") await storage.setAlarm(Date.now() + days * DAY_MILLISECONDS);
       return outcome;
     },

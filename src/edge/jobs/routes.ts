@@ -13,6 +13,7 @@ import type { EdgeBindings } from "../bindings.ts";
 import type { EdgeApp } from "../edge_app.ts";
 import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
+import { wholeNumber } from "../settings.ts";
 import { jobEvents } from "./events.ts";
 import { recordOf } from "./job_object.ts";
 import type { VersionedJob } from "./record.ts";
@@ -159,7 +160,7 @@ async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layer
 /** Whether nothing runs a job that has not ended. One that is queued has yet to say its first. */
 async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
   if (hasEnded((await jobOf(env, id)).job.state)) return false;
-  const limit = 1000 * Number(env.EDGE_JOB_SILENCE ?? DEFAULT_SILENCE_SECONDS);
+  const limit = 1000 * wholeNumber(env, "EDGE_JOB_SILENCE", DEFAULT_SILENCE_SECONDS, 0);
   return await recordOf(env, id).silence() > limit && (await instance.status()).status !== "queued";
 }
 

@@ -5,6 +5,7 @@ import { signedUrl } from "../blobs/signed_urls.ts";
 import { bucketOf, findBlob, keepBlob, newObjectKey } from "../blobs/store.ts";
 import { hostsOf } from "../hosts/hosts_object.ts";
 import { secretOf } from "../hosts/secret.ts";
+import { wholeNumber } from "../settings.ts";
 import type { AttemptTools, JobBlobs } from "./attempt.ts";
 import { recordOf } from "./job_object.ts";
 
@@ -23,7 +24,7 @@ export function jobTools(env: EdgeBindings, id: string): AttemptTools {
     calls: { secret: secretOf(env), fetch: (url, init) => fetch(url, init) },
     sleep: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
     now: Date.now,
-    hostWaitMilliseconds: 1000 * Number(env.EDGE_HOST_WAIT ?? DEFAULT_HOST_WAIT_SECONDS),
+    hostWaitMilliseconds: 1000 * wholeNumber(env, "EDGE_HOST_WAIT", DEFAULT_HOST_WAIT_SECONDS, 0),
   };
 }
 
