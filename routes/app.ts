@@ -13,10 +13,10 @@ import { layerRoutes } from "./layers.ts";
 import { logRequests } from "./log.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 import { requestId } from "./request_id.ts";
 import { taskRoutes } from "./tasks.ts";
-import { invalidParameters } from "./validation.ts";
+import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
 /** Builds the application. */
 export function createApp(services: Services): HostApp {

@@ -2,8 +2,8 @@
 
 import type { MiddlewareHandler } from "hono";
 import type { HostEnv } from "./host_env.ts";
-import { findKey, type Key, type Scope } from "./keys.ts";
-import { Refusal } from "./refusal.ts";
+import { findKey, type Key, type Scope } from "../src/protocol/keys.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 
 /** Requires `Authorization: Bearer KEY` of a key that has `scope`. 401: no such key. 403: it has other scopes. */
 export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {

@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
 import { readBody } from "./body_reader.ts";
 import type { HostEnv, HostLimits } from "./host_env.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 import { shortPause, Turns } from "./turns.ts";
 
 /** A body about to be read. */

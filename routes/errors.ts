@@ -15,7 +15,7 @@ import { PROBLEM_TYPE } from "../src/protocol/media_type.ts";
 import { makeProblem, PROBLEMS } from "../src/protocol/problem.ts";
 import { SafetensorsError } from "../src/safetensors/error.ts";
 import type { HostEnv } from "./host_env.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 
 /** The refusal an error stands for. */
 export function toRefusal(error: unknown): Refusal {

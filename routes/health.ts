@@ -4,7 +4,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { MAX_BLOCKSIZE, MAX_FEATURES } from "../src/protocol/limits.ts";
 import type { HostApp } from "./host_app.ts";
 import type { Services } from "./host_env.ts";
-import { problemResponses } from "./responses.ts";
+import { problemResponses } from "../src/protocol/problem_responses.ts";
 
 const healthz = createRoute({
   method: "get",

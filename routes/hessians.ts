@@ -11,7 +11,8 @@ import { storeHessian } from "../src/pipeline/store_hessian.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostEnv, Services } from "./host_env.ts";
-import { BODY_CODES, problemResponses, SAFETENSORS_BODY } from "./responses.ts";
+import { problemResponses } from "../src/protocol/problem_responses.ts";
+import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
 const PATH = "/v1/hessians/{digest}";
 const security = [{ key: [] }];

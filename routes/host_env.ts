@@ -2,7 +2,7 @@
 
 import type { Device } from "../src/pipeline/device.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
-import type { Key } from "./keys.ts";
+import type { Key } from "../src/protocol/keys.ts";
 import type { TaskBook } from "./tasks/task_book.ts";
 import type { LogRecord } from "./log.ts";
 import type { Metrics } from "./metrics.ts";

@@ -20,9 +20,10 @@ import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostEnv, Services } from "./host_env.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
 import { reportHeaders } from "./report_headers.ts";
-import { BODY_CODES, problemResponses, SAFETENSORS_BODY } from "./responses.ts";
+import { problemResponses } from "../src/protocol/problem_responses.ts";
+import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
 const route = createRoute({
   method: "post",

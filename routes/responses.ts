@@ -3,8 +3,6 @@
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-export { problemResponses } from "../src/protocol/problem_responses.ts";
-
 /** A body of raw bytes. OpenAPI 3.1 says no more of one than its media type. */
 export const SAFETENSORS_BODY = {
   required: true,

@@ -16,7 +16,7 @@ import { createApp } from "./app.ts";
 import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "./backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "./edge_options.ts";
 import type { HostLimits } from "./host_env.ts";
-import { type Key, parseKeys } from "./keys.ts";
+import { type Key, parseKeys } from "../src/protocol/keys.ts";
 import type { LogRecord } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { register } from "./registration.ts";

@@ -9,7 +9,8 @@ import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../s
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { EdgeLink } from "./host_env.ts";
-import { BODY_CODES, problemResponses } from "./responses.ts";
+import { problemResponses } from "../src/protocol/problem_responses.ts";
+import { BODY_CODES } from "./responses.ts";
 import { BlobStore } from "./tasks/blob_store.ts";
 import { runTask, type TaskTools } from "./tasks/run_task.ts";
 import { TaskBook } from "./tasks/task_book.ts";

@@ -4,7 +4,7 @@
  */
 
 import { Command } from "commander";
-import { formatSeconds } from "../src/cli/format.ts";
+import { formatSeconds } from "../src/report/format.ts";
 import { integer } from "../src/cli/numbers.ts";
 import { makeEmptyOpt } from "./make_random_opt.ts";
 import { measurePare } from "./peak_memory.ts";

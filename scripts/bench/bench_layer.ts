@@ -4,7 +4,8 @@ import type { Report } from "../../src/protocol/report.ts";
 import type { ChildHost } from "../child_host.ts";
 import type { Shares } from "./breakdown.ts";
 import { factorFlops, solveFlops } from "./flops.ts";
-import { peakMemory, type Solved, solveOver } from "./host.ts";
+import { memoryBytes } from "../processes.ts";
+import { type Solved, solveOver } from "./host.ts";
 import { writeLayerFile } from "./layer_file.ts";
 import { median } from "./statistics.ts";
 import { TorchReference } from "./torch.ts";
@@ -86,7 +87,7 @@ export async function benchLayer(
         wallSeconds: median(whole.map((run) => run.wallSeconds)),
       },
       gflops: (factorFlops(cols) + solveFlops(rows, cols)) / ours / 1e9,
-      peakMemoryBytes: await peakMemory(host),
+      peakMemoryBytes: memoryBytes(host.pid, "VmHWM"),
       loss: warm.report.loss,
       relativeError: warm.report.relative_error,
       ...(breakDown && { shares: await breakDown(body) }),

@@ -42,9 +42,3 @@ export async function solveOver(
     wallSeconds,
   };
 }
-
-/** Peak resident memory of the host so far, in bytes. NaN where the system does not tell. */
-export async function peakMemory(host: ChildHost): Promise<number> {
-  const status = await Deno.readTextFile(`/proc/${host.pid}/status`).catch(() => "");
-  return 1024 * Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? NaN);
-}

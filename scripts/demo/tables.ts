@@ -1,6 +1,6 @@
 /** The demo's results as tables. */
 
-import Table from "cli-table3";
+import { textTable } from "../../src/cli/text_table.ts";
 import type { LayerEvent } from "../../src/client/events.ts";
 import { type Phase, PHASES } from "./phases.ts";
 
@@ -12,16 +12,9 @@ export interface Run {
   readonly seconds: Readonly<Record<Phase, number>>;
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const colAligns = head.map((_, i) => i === 0 ? "left" as const : "right" as const);
-  const made = new Table({ head: [...head], colAligns, style: { head: [], border: [], compact: true } });
-  made.push(...rows.map((row) => [...row]));
-  return made.toString();
-}
-
 /** The perplexity of each run. */
 export function perplexityTable(runs: readonly Run[]): string {
-  return table(["", ...runs.map(({ title }) => title)], [
+  return textTable(["", ...runs.map(({ title }) => title)], [
     ["perplexity", ...runs.map(({ perplexity }) => perplexity.toFixed(2))],
   ]);
 }
@@ -29,7 +22,7 @@ export function perplexityTable(runs: readonly Run[]): string {
 /** The relative error of each layer under each run. */
 export function errorTable(runs: readonly Run[]): string {
   const pruned = runs.filter(({ layers }) => layers.length > 0);
-  return table(
+  return textTable(
     ["relative error", ...pruned.map(({ title }) => title)],
     pruned[0].layers.map(({ name }, i) => [
       name.replace(/^model\.decoder\.|\.weight$/g, ""),
@@ -40,7 +33,7 @@ export function errorTable(runs: readonly Run[]): string {
 
 /** The time of each phase under each run. */
 export function phaseTable(runs: readonly Run[]): string {
-  return table(
+  return textTable(
     ["seconds", ...runs.map(({ title }) => title)],
     PHASES.map((phase) => [
       phase,

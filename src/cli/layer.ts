@@ -12,7 +12,7 @@ import {
   type CommonOptions,
   type ConnectOptions,
 } from "./common_options.ts";
-import { formatError, formatSeconds } from "./format.ts";
+import { formatNumber, formatSeconds } from "../report/format.ts";
 import { addLayerOptions, type LayerOptions, layerQuery } from "./layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { Output } from "./output.ts";
@@ -44,7 +44,7 @@ async function layer(file: string, options: Options, signal: AbortSignal): Promi
   const { report } = pruned;
   output.result({ report, out: options.out }, [
     `${report.rows}×${report.cols} ${report.method} ${report.pattern}: ${report.zeros} zeros, ` +
-    `relative error ${formatError(report.relative_error)}, ` +
+    `relative error ${formatNumber(report.relative_error)}, ` +
     `${formatSeconds(report.seconds.total)} on ${report.adapter}`,
     `wrote ${options.out}`,
   ]);

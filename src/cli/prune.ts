@@ -12,23 +12,23 @@ import { packCheckpoint } from "../compressed/pack_checkpoint.ts";
 import { type Checkpoint, openCheckpoint } from "../models/checkpoint.ts";
 import { type Model, openModel } from "../models/model.ts";
 import { loadTokenizer, readTokens } from "../models/tokenizer.ts";
-import type { LayerEntry } from "../pipeline/run/journal.ts";
+import type { LayerEntry } from "../pipeline/model/run/journal.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
-import { readChoice } from "./choice_options.ts";
-import { comparePerplexity, type TokenizedText } from "./compare_perplexity.ts";
+import { readChoice } from "./prune/choice_options.ts";
+import { comparePerplexity, type TokenizedText } from "./prune/compare_perplexity.ts";
 import { denoFileSystem } from "./file_system.ts";
-import { formatError, formatSeconds } from "./format.ts";
+import { formatNumber, formatSeconds } from "../report/format.ts";
 import { layerQuery } from "./layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./model_folder.ts";
 import { Output } from "./output.ts";
-import { checkFormat, checkServers, declarePrune, type PruneOptions } from "./prune_options.ts";
-import { remotePruner } from "./remote_pruner.ts";
-import { runFingerprint } from "./run_fingerprint.ts";
-import { type PruneJob, runPrune } from "./run_prune.ts";
-import { runReport } from "./run_report.ts";
+import { checkFormat, checkServers, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import { remotePruner } from "./prune/remote_pruner.ts";
+import { runFingerprint } from "./prune/run_fingerprint.ts";
+import { type PruneJob, runPrune } from "./prune/run_prune.ts";
+import { runReport } from "./prune/run_report.ts";
 import { readRunReport, runReportFiles } from "./run_report_files.ts";
 import { windowTokens } from "./windows.ts";
 
@@ -91,7 +91,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     pare: remote ?? local.pare,
     signal,
     layerDone: (done, total, event) => {
-      const error = event && formatError(event.report.relative_error);
+      const error = event && formatNumber(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`);
     },
     calibrating: (done, total) => progress.note(`calibrating ${done}/${total}`),

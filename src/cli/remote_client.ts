@@ -3,7 +3,7 @@
 import { Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
 import type { ConnectOptions } from "./common_options.ts";
-import { formatSeconds } from "./format.ts";
+import { formatSeconds } from "../report/format.ts";
 import type { Output } from "./output.ts";
 
 /** A client of the host named, which remarks on what it tries again; undefined where none is named. */

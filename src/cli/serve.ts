@@ -3,7 +3,7 @@
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../../routes/backends.ts";
 import { parseEdgeOptions } from "../../routes/edge_options.ts";
-import { parseKeys } from "../../routes/keys.ts";
+import { parseKeys } from "../protocol/keys.ts";
 import type { LogRecord } from "../../routes/log.ts";
 import { serve } from "../../routes/serve.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";

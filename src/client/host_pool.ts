@@ -7,8 +7,7 @@ import type { CallOptions } from "./call_options.ts";
 import { ConnectionError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup, SourceLayer } from "./model_source.ts";
-import type { LayerQuery } from "./query.ts";
-import type { SolvedLayer } from "./rounds.ts";
+import type { QueryOf, SolvedLayer } from "./rounds.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 /** Hears of hosts, and asks after them. */
@@ -50,7 +49,7 @@ export class HostPool<Host extends LayerHost> {
   /** @throws {PareError} a layer is refused; {PareError} {ConnectionError} of the host that was lost last, when all are */
   async *solveRound(
     groups: AsyncGenerator<LayerGroup, void, undefined>,
-    queryOf: (name: string) => LayerQuery,
+    queryOf: QueryOf,
     options: CallOptions,
   ): AsyncGenerator<SolvedLayer, void, void> {
     await this.#askAfterLost(options);
@@ -139,7 +138,7 @@ function takeFor<Host>(host: Host, waiting: Task<Host>[]): Task<Host> | undefine
 async function attempt<Host extends LayerHost>(
   host: Host,
   task: Task<Host>,
-  queryOf: (name: string) => LayerQuery,
+  queryOf: QueryOf,
   options: CallOptions,
 ): Promise<Outcome<Host>> {
   const { group, layer, statistics } = task;

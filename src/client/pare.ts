@@ -112,8 +112,8 @@ export class Pare implements ModelPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const pool = new HostPool([this]), queryOf = typeof query === "function" ? query : () => query;
-    return pruneRounds(source, (groups) => pool.solveRound(groups, queryOf, options), options);
+    const pool = new HostPool([this]);
+    return pruneRounds(source, query, (...round) => pool.solveRound(...round), options);
   }
 
   /** What the host solves on, once it can. @throws {PareError} `no_device`, `device_lost`, `unauthorized` */

@@ -40,8 +40,7 @@ export class PareHosts implements ModelPruner {
       onLost: (pare, error) => this.#options.onLost?.(transports.get(pare)!.baseUrl, error),
       isBack: (pare, options) => isUp(transports.get(pare)!, options),
     });
-    const queryOf = typeof query === "function" ? query : () => query;
-    return pruneRounds(source, (groups) => pool.solveRound(groups, queryOf, options), options);
+    return pruneRounds(source, query, (...round) => pool.solveRound(...round), options);
   }
 
   /** What each host solves on, in their order. @throws as `Pare.describeHost`, of the first that does not tell */

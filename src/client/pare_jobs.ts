@@ -13,8 +13,7 @@ import { bringLayers, JobFailedError } from "./job_layers.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
-import type { LayerQuery } from "./query.ts";
-import { type ModelPruner, type ModelQuery, pruneRounds, type SolvedLayer } from "./rounds.ts";
+import { type ModelPruner, type ModelQuery, pruneRounds, type QueryOf, type SolvedLayer } from "./rounds.ts";
 import type { TransportOptions } from "./transport.ts";
 import { Uploads } from "./uploads.ts";
 
@@ -58,13 +57,12 @@ export class PareJobs implements ModelPruner {
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    const queryOf = typeof query === "function" ? query : () => query;
-    return pruneRounds(source, (groups) => this.#solveRound(groups, queryOf, options), options);
+    return pruneRounds(source, query, (...round) => this.#solveRound(...round), options);
   }
 
   async *#solveRound(
     groups: AsyncGenerator<LayerGroup, void, undefined>,
-    queryOf: (name: string) => LayerQuery,
+    queryOf: QueryOf,
     { signal }: CallOptions,
   ): AsyncGenerator<SolvedLayer, void, void> {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();

@@ -12,7 +12,7 @@ import type { LayerGroup, ModelSource } from "./model_source.ts";
 import type { LayerQuery } from "./query.ts";
 
 /** The parameters of every layer, or those of a layer by its name. */
-export type ModelQuery = LayerQuery | ((name: string) => LayerQuery);
+export type ModelQuery = LayerQuery | QueryOf;
 
 /** What prunes whole models: `Pare`, `PareHosts`, `PareJobs`. */
 export interface ModelPruner {
@@ -36,23 +36,30 @@ export interface SolvedLayer {
   readonly report: Report;
 }
 
+/** The parameters of a layer by its name. */
+export type QueryOf = (name: string) => LayerQuery;
+
 /** Solves the groups of one round, each layer once, in any order. It asks for no more groups than it works on. */
 export type SolveRound = (
   groups: AsyncGenerator<LayerGroup, void, undefined>,
+  queryOf: QueryOf,
+  options: CallOptions,
 ) => AsyncGenerator<SolvedLayer, void, void>;
 
 /** Has `solve` do each round of `source`, as `ModelPruner.pruneModel`. */
 export async function* pruneRounds(
   source: ModelSource,
+  query: ModelQuery,
   solve: SolveRound,
-  { signal }: CallOptions,
+  options: CallOptions,
 ): AsyncGenerator<PruneEvent, void, void> {
+  const queryOf = typeof query === "function" ? query : () => query;
   const started = performance.now();
   let done = 0;
   yield { type: "start", layers: source.layerCount };
-  const groups = untilAborted(source.groups(), signal);
+  const groups = untilAborted(source.groups(), options.signal);
   for await (const first of groups) {
-    for await (const { group, name, weight, report } of solve(roundFrom(first, groups))) {
+    for await (const { group, name, weight, report } of solve(roundFrom(first, groups), queryOf, options)) {
       await group.replace(name, weight);
       yield { type: "layer", name, block: group.block, done: ++done, report };
     }

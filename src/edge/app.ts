@@ -9,7 +9,7 @@ import { Refusal } from "../protocol/refusal.ts";
 import { requestIdOf } from "../protocol/request_id.ts";
 import { requireKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
-import type { EdgeApp, EdgeEnv } from "./edge_app.ts";
+import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
 import { healthRoutes } from "./health.ts";
 import { hostRoutes } from "./hosts/routes.ts";
 import { jobRoutes } from "./jobs/routes.ts";

@@ -7,7 +7,7 @@
 import type { Context, MiddlewareHandler } from "hono";
 import { findKey, type Key, parseKeys, type Scope } from "../protocol/keys.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_app.ts";
+import type { EdgeEnv } from "./edge_env.ts";
 
 /** The rate limit of `wrangler.toml` counts over this many seconds. */
 const RATE_PERIOD_SECONDS = 60;

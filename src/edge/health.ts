@@ -5,7 +5,7 @@
 
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
-import type { EdgeApp } from "./edge_app.ts";
+import type { EdgeApp } from "./edge_env.ts";
 import { passOn } from "./pass_on.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 

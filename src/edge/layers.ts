@@ -8,7 +8,7 @@ import { layerQuerySchema } from "../protocol/parameters.ts";
 import { SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requireKey } from "./auth.ts";
-import type { EdgeApp } from "./edge_app.ts";
+import type { EdgeApp } from "./edge_env.ts";
 import { passOn } from "./pass_on.ts";
 import { problemResponses } from "../protocol/problem_responses.ts";
 import type { LayerHandler } from "./small_layers.ts";

@@ -4,7 +4,7 @@
  */
 
 import { VERSION } from "../protocol/version.ts";
-import type { EdgeApp } from "./edge_app.ts";
+import type { EdgeApp } from "./edge_env.ts";
 
 /** An OpenAPI document, as far as it is merged. */
 interface Document {

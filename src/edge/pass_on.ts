@@ -7,7 +7,7 @@ import type { Context } from "hono";
 import { proxy } from "hono/proxy";
 import { DEFAULT_EDGE_BODY_BYTES } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_app.ts";
+import type { EdgeEnv } from "./edge_env.ts";
 import { wholeNumber } from "./settings.ts";
 
 /** Seconds after which a host that cannot be reached may be back. */

@@ -8,7 +8,7 @@ import { HTTPException } from "hono/http-exception";
 import { PROBLEM_TYPE } from "../protocol/media_type.ts";
 import { makeProblem, PROBLEMS } from "../protocol/problem.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_app.ts";
+import type { EdgeEnv } from "./edge_env.ts";
 
 /** The answer for `error`. */
 export function problemResponse(c: Context<EdgeEnv>, error: unknown): Response {

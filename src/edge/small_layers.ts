@@ -25,7 +25,7 @@ import {
 } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
-import type { EdgeEnv } from "./edge_app.ts";
+import type { EdgeEnv } from "./edge_env.ts";
 import { bodyLength, passOn } from "./pass_on.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 

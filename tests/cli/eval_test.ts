@@ -2,9 +2,9 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { ModelResult } from "../../src/cli/evaluate_model.ts";
-import { columnNames } from "../../src/cli/eval_table.ts";
-import { perplexity } from "../../src/pipeline/perplexity.ts";
+import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
+import { columnNames } from "../../src/cli/eval/eval_table.ts";
+import { perplexity } from "../../src/pipeline/model/perplexity.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openModel } from "../../src/models/model.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/file_system.ts";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
-import { type PruneJob, runPrune } from "../../src/cli/run_prune.ts";
+import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/models/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";

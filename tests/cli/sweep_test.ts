@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/sotu_text.ts";
-import type { ModelResult } from "../../src/cli/evaluate_model.ts";
+import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare, startPare } from "./run_pare.ts";
@@ -81,7 +81,7 @@ describe("pare sweep", () => {
     );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /^dense [\d.]+ over 4 windows of 64\n/);
-    assert.match(stderr, /\nsweeping 1\/2 magnitude 50 %\nmagnitude 50 % [\d.]+, [\d.]+ s\n$/);
+    assert.match(stderr, /\nsweeping 1\/2 magnitude 50 %\nmagnitude 50 % [\d.]+, [\d.]+ m?s\n$/);
     assert.match(stdout, /perplexity.*magnitude.*\n.*\n.*dense.*\n.*0 %.*\n.*50 %/);
     const [dense, none] = [...stdout.matchAll(/(?:dense|\b0 %) +│ +([\d.]+)/g)].map((match) => match[1]);
     assert.equal(none, dense);

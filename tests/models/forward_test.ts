@@ -10,7 +10,7 @@ import { opt } from "../../src/models/families/opt.ts";
 import { Forward } from "../../src/models/forward.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { overlay } from "../../src/models/tensor_source.ts";
-import { windowLogits } from "../../src/pipeline/logits.ts";
+import { windowLogits } from "../support/logits.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { limitBuffers } from "../support/limited_backend.ts";

@@ -9,7 +9,7 @@ import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { createApp } from "../../routes/app.ts";
 import type { EdgeLink, HostLimits } from "../../routes/host_env.ts";
-import type { Key } from "../../routes/keys.ts";
+import type { Key } from "../../src/protocol/keys.ts";
 import type { LogRecord } from "../../routes/log.ts";
 import { Metrics } from "../../routes/metrics.ts";
 

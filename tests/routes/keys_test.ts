@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { parseKeys, SCOPES } from "../../routes/keys.ts";
+import { parseKeys, SCOPES } from "../../src/protocol/keys.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { startHost } from "./host.ts";
 

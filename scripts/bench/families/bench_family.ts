@@ -6,7 +6,7 @@ import { denoFileSystem } from "../../../src/cli/file_system.ts";
 import { openCheckpoint } from "../../../src/models/checkpoint.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import type { LayerParameters } from "../../../src/pipeline/compress_layer.ts";
-import { perplexity } from "../../../src/pipeline/perplexity.ts";
+import { perplexity } from "../../../src/pipeline/model/perplexity.ts";
 import { parsePattern } from "../../../src/sparsity/pattern.ts";
 import type { BenchedModel } from "./models.ts";
 import { pruneInMemory } from "./prune.ts";

@@ -14,7 +14,7 @@ import { benchLarge } from "./bench_large.ts";
 import type { LargeShape } from "./layer.ts";
 import { addRun } from "./results.ts";
 import { largeTable } from "./table.ts";
-import { peakMemoryBytes } from "./usage.ts";
+import { memoryBytes } from "../../processes.ts";
 
 interface Options extends LargeShape {
   readonly backend: BackendChoice;
@@ -33,7 +33,11 @@ const { backend, results, ...shape } = new Command("bench large")
   .opts<Options>();
 
 const result = await withBackend(backend, (opened) => benchLarge(opened, shape, console.error));
-const run = { ...result, date: new Date().toISOString(), peakMemoryBytes: await peakMemoryBytes() };
+const run = {
+  ...result,
+  date: new Date().toISOString(),
+  peakMemoryBytes: memoryBytes(Deno.pid, "VmHWM") || undefined,
+};
 const path = String(results).startsWith("file:") ? new URL(results) : results;
 const { layers } = await addRun(path, run, { machine: await machine() });
 console.log(largeTable(layers));

@@ -17,10 +17,3 @@ export async function measureUsage<T>(work: () => Promise<T>): Promise<[result: 
   const { user, system } = process.cpuUsage(before);
   return [result, { seconds: (performance.now() - started) / 1e3, cpuSeconds: (user + system) / 1e6 }];
 }
-
-/** Peak resident memory of this process so far, in bytes; undefined where the system does not tell. */
-export async function peakMemoryBytes(): Promise<number | undefined> {
-  const status = await Deno.readTextFile("/proc/self/status").catch(() => "");
-  const [, kilobytes] = /VmHWM:\s*(\d+)/.exec(status) ?? [];
-  return kilobytes === undefined ? undefined : 1024 * Number(kilobytes);
-}

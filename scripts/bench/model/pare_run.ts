@@ -2,10 +2,10 @@
 
 import { denoFileSystem } from "../../../src/cli/file_system.ts";
 import { openLocalHost } from "../../../src/cli/local_host.ts";
-import { writePruned } from "../../../src/cli/write_pruned.ts";
+import { writePruned } from "../../write_pruned.ts";
 import { openCheckpoint } from "../../../src/models/checkpoint.ts";
 import { openModel } from "../../../src/models/model.ts";
-import { calibratedModel } from "../../../src/pipeline/prune_model.ts";
+import { calibratedModel } from "../../../src/pipeline/model/prune_model.ts";
 import type { BackendChoice } from "../../../routes/backends.ts";
 import { PhaseClock } from "../../demo/phases.ts";
 import type { LayerLoss, ModelRun } from "./run.ts";

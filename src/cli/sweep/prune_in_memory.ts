@@ -3,8 +3,8 @@
 import type { Model } from "../../models/model.ts";
 import { asReplacement } from "../../models/replacement.ts";
 import { overlay, readTensor } from "../../models/tensor_source.ts";
-import { linearLayers } from "../../pipeline/block_plan.ts";
-import { calibratedModel } from "../../pipeline/prune_model.ts";
+import { linearLayers } from "../../pipeline/model/block_plan.ts";
+import { calibratedModel } from "../../pipeline/model/prune_model.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { LocalHost } from "../local_host.ts";
 import type { SweepPoint } from "./points.ts";

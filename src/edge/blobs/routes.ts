@@ -5,7 +5,7 @@ import { digestSchema } from "../../protocol/digest.ts";
 import { OCTET_STREAM_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireKey } from "../auth.ts";
-import type { EdgeApp } from "../edge_app.ts";
+import type { EdgeApp } from "../edge_env.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { parseRange } from "./range.ts";
 import { bucketOf, findBlob, findLastingBlob } from "./store.ts";

@@ -6,7 +6,7 @@ import { hostIdSchema, hostStateSchema } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { EDGE_AUDIENCE, TicketError, verifyTicket } from "../../protocol/tickets.ts";
 import { requireKey } from "../auth.ts";
-import type { EdgeApp, EdgeEnv } from "../edge_app.ts";
+import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { hostsOf } from "./hosts_object.ts";

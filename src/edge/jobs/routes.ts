@@ -10,7 +10,7 @@ import { type JobRequest, jobRequestSchema, jobSchema, type JobState } from "../
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import type { EdgeApp } from "../edge_app.ts";
+import type { EdgeApp } from "../edge_env.ts";
 import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { wholeNumber } from "../settings.ts";

@@ -8,7 +8,7 @@ import {
   uploadSchema,
 } from "../../protocol/uploads.ts";
 import { requireKey } from "../auth.ts";
-import type { EdgeApp } from "../edge_app.ts";
+import type { EdgeApp } from "../edge_env.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 

@@ -4,7 +4,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readModelSpec } from "../../../src/models/families/families.ts";
 import { alibiSlopes } from "../../../src/models/pieces/alibi.ts";
-import { windowLogits } from "../../../src/pipeline/logits.ts";
+import { windowLogits } from "../../support/logits.ts";
 import { alibi, type BloomConfig, forwardBloom } from "../../reference/bloom_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { llama } from "../../../src/models/families/llama.ts";
 import { qwen2 } from "../../../src/models/families/qwen.ts";
 import { readModelSpec } from "../../../src/models/families/families.ts";
-import { windowLogits } from "../../../src/pipeline/logits.ts";
+import { windowLogits } from "../../support/logits.ts";
 import { forwardLlama, type LlamaConfig } from "../../reference/llama_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";

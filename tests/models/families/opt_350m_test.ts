@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import { readModelSpec } from "../../../src/models/families/families.ts";
-import { windowLogits } from "../../../src/pipeline/logits.ts";
+import { windowLogits } from "../../support/logits.ts";
 import { forwardOpt } from "../../reference/opt_forward.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";

@@ -1,0 +1,172 @@
+/**
+ * One run of `pare prune`, from whatever an earlier one left of it to the whole result: has each layer solved, writes it down,
+ * and gives the result its names at the end. A failure leaves what is done, for the same run to go on from.
+ */
+
+import type { Backend } from "../../backend/backend.ts";
+import type { LayerEvent } from "../../client/events.ts";
+import type { LayerQuery } from "../../client/query.ts";
+import type { ModelPruner } from "../../client/rounds.ts";
+import type { Checkpoint } from "../../models/checkpoint.ts";
+import type { WorkFileSystem } from "../../models/file_system.ts";
+import type { StatesPlace } from "../../models/hidden_states.ts";
+import type { Model } from "../../models/model.ts";
+import { prepareFolder } from "../../models/partial_folder.ts";
+import { type CheckpointWriter, writeCheckpoint } from "../../models/write_checkpoint.ts";
+import { calibratedModel } from "../../pipeline/model/prune_model.ts";
+import type { Fingerprint } from "../../pipeline/model/run/fingerprint.ts";
+import type { LayerEntry } from "../../pipeline/model/run/journal.ts";
+import { Run } from "../../pipeline/model/run/run.ts";
+import type { NameSet } from "../../pipeline/model/block_plan.ts";
+import { LapClock } from "./lap_clock.ts";
+
+/** What is to be done. */
+export interface PruneJob {
+  readonly checkpoint: Checkpoint;
+  readonly model: Model;
+  readonly windows: readonly Uint32Array[];
+  readonly layers: NameSet;
+  queryOf(name: string): LayerQuery;
+  readonly trueSequential?: boolean;
+  readonly activations: StatesPlace;
+  readonly out: string;
+  readonly overwrite?: boolean;
+  readonly restart?: boolean;
+  /** Everything that the bytes of the result depend on. */
+  readonly fingerprint: Fingerprint;
+  /** Turns the dense copy in a folder into the result in `out`; without it the copy is the result. */
+  readonly pack?: (folder: string) => Promise<void>;
+  /** Texts, by name, of the files that tell of the run, which has `pruned` all that was chosen. */
+  tell(run: Run, pruned: Model): Promise<ReadonlyMap<string, string>>;
+  /** The names of those. */
+  readonly told: readonly string[];
+}
+
+/** With what it is done. */
+export interface PruneSetting {
+  readonly fs: WorkFileSystem;
+  /** Runs the forwards. */
+  readonly backend: Backend;
+  /** Solves the layers. */
+  readonly pare: ModelPruner;
+  readonly signal?: AbortSignal;
+  /** Told of layers done before, and of each that is done now. */
+  layerDone?(done: number, total: number, event?: LayerEvent): void;
+  calibrating?(done: number, total: number): void;
+  /** Told when work is left in `folder` after a failure. */
+  kept?(folder: string): void;
+}
+
+/**
+ * Does it.
+ * @returns what was done to each layer, by this process or an earlier one
+ * @throws whatever stopped it; what is done is kept unless there was nothing
+ */
+export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<LayerEntry[]> {
+  const { fs } = setting;
+  const isNew = await fs.list(job.out) === undefined;
+  await using run = await Run.open(fs, job.out, job);
+  let writer: CheckpointWriter | undefined;
+  try {
+    await prepareFolder(job.checkpoint, job.out, fs, run.isTakenUp || (job.overwrite ?? false));
+    writer = await openWriter(job, run, fs);
+    if (!run.isComplete) await work(job, setting, run, writer);
+    await writer.publish();
+    await job.pack?.(run.denseFolder);
+  } catch (error) {
+    try {
+      await leave(job, setting, run, writer, isNew);
+    } catch (leaving) {
+      throw new SuppressedError(leaving, error, "what failed first is what matters");
+    }
+    throw error;
+  }
+  await run.remove();
+  return run.layers;
+}
+
+/** After a failure: keeps what is done, or removes every trace where nothing is. */
+async function leave(
+  { out }: PruneJob,
+  { fs, kept }: PruneSetting,
+  run: Run,
+  writer: CheckpointWriter | undefined,
+  isNew: boolean,
+): Promise<void> {
+  if (await run.isWorthKeeping()) {
+    await writer?.close();
+    kept?.(run.folder);
+    return;
+  }
+  await writer?.abort();
+  await run.remove();
+  if (isNew && (await fs.list(out))?.length === 0) await fs.removeFolder(out);
+}
+
+function openWriter(job: PruneJob, run: Run, fs: WorkFileSystem): Promise<CheckpointWriter> {
+  return writeCheckpoint(job.checkpoint, job.pack ? run.denseFolder : job.out, fs, {
+    overwrite: job.overwrite,
+    replaced: run.isTakenUp ? run.layers.map(({ name }) => name) : undefined,
+    extras: job.told,
+  });
+}
+
+/** Everything up to the whole copy under temporary names. */
+async function work(
+  job: PruneJob,
+  setting: PruneSetting,
+  run: Run,
+  writer: CheckpointWriter,
+): Promise<void> {
+  await run.journal.append({ type: "start", time: new Date().toISOString() });
+  await pruneLayers(job, setting, run, writer);
+  const pruned = { spec: job.model.spec, weights: writer.tensors };
+  const texts = [...await job.tell(run, pruned)].map((
+    [name, text],
+  ) => [name, new TextEncoder().encode(text)]);
+  await writer.complete(Object.fromEntries(texts), setting.signal);
+  await run.journal.append({ type: "complete" });
+}
+
+async function pruneLayers(
+  job: PruneJob,
+  setting: PruneSetting,
+  run: Run,
+  writer: CheckpointWriter,
+): Promise<void> {
+  const { signal } = setting;
+  const finished = new Set(run.layers.map(({ name }) => name));
+  const source = calibratedModel(job.model, setting.backend, {
+    windows: job.windows,
+    layers: job.layers,
+    trueSequential: job.trueSequential,
+    finished: { has: (name) => finished.has(name), read: (name) => writer.replacement(name) },
+    keeping: { folder: run.states, place: job.activations },
+    onReplace: async (name, weight) => {
+      await writer.replace(name, weight);
+      await writer.sync(name);
+    },
+    progress: setting.calibrating,
+    signal,
+  });
+  const total = finished.size + source.layerCount;
+  setting.layerDone?.(finished.size, total);
+  const clock = new LapClock();
+  for await (const event of setting.pare.pruneModel(clock.calibrating(source), job.queryOf, { signal })) {
+    if (event.type !== "layer") continue;
+    refuseOtherAdapter(run, event);
+    const { name, block, report } = event;
+    await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), report });
+    setting.layerDone?.(finished.size + event.done, total, event);
+  }
+}
+
+/** Layers of one run come from one adapter: others round otherwise, and the run would not end in the same bytes. */
+function refuseOtherAdapter(run: Run, { name, report }: LayerEvent): void {
+  const first = run.layers[0]?.report ?? report;
+  if (first.backend === report.backend && first.adapter === report.adapter) return;
+  throw new Error(
+    `${name}: was solved on ${report.backend} (${report.adapter}), the run's first layer on ${first.backend} ` +
+      `(${first.adapter}). Continue with the first, start over with --restart, or write to another folder`,
+  );
+}
