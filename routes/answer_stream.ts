@@ -1,6 +1,6 @@
 /** An answer on its way out: pulled as the client takes it, and whatever way it ends, what it was made from is freed once. */
 
-import { longPause, Turns } from "./turns.ts";
+import { longPause, Turns } from "./yield_to_event_loop.ts";
 
 /** What happens when an answer ends. */
 export interface AnswerEnd {

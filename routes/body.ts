@@ -5,7 +5,7 @@ import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/p
 import { readBody } from "./body_reader.ts";
 import type { HostEnv, HostLimits } from "./host_env.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
-import { shortPause, Turns } from "./turns.ts";
+import { shortPause, Turns } from "./yield_to_event_loop.ts";
 
 /** A body about to be read. */
 export interface RequestBody {

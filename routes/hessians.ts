@@ -5,9 +5,9 @@ import type { Context } from "hono";
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
 import { digestSchema } from "../src/protocol/digest.ts";
 import { tileEdgeFor } from "../src/linalg/blocking.ts";
-import type { DeviceSession } from "../src/pipeline/device.ts";
-import { HessianNotFoundError } from "../src/pipeline/factor_store.ts";
-import { storeHessian } from "../src/pipeline/store_hessian.ts";
+import type { DeviceSession } from "../src/host/device.ts";
+import { HessianNotFoundError } from "../src/host/factor_store.ts";
+import { storeHessian } from "../src/host/store_hessian.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostEnv, Services } from "./host_env.ts";
@@ -87,7 +87,7 @@ export function hessianRoutes(app: HostApp, services: Services): void {
       );
       return c.json({ digest, order }, added ? 201 : 200);
     } catch (error) {
-      throw device.judge(error, session);
+      throw device.handleFailure(error, session);
     }
   });
 

@@ -1,11 +1,11 @@
 /** What the host is made of, and what a request carries through it. Everything that touches the world is injected here. */
 
-import type { Device } from "../src/pipeline/device.ts";
+import type { Device } from "../src/host/device.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 import type { Key } from "../src/protocol/keys.ts";
-import type { TaskBook } from "./tasks/task_book.ts";
-import type { LogRecord } from "./log.ts";
-import type { Metrics } from "./metrics.ts";
+import type { EdgeLink } from "../src/host/edge_link.ts";
+import type { LogRecord } from "../src/host/log_record.ts";
+import type { Metrics } from "../src/host/metrics.ts";
 
 /** The parts of a host. */
 export interface Services {
@@ -21,18 +21,6 @@ export interface Services {
   readonly version: string;
   /** The edge that may give this host tasks; without one there are none. */
   readonly edge?: EdgeLink;
-}
-
-/** What a host and its edge agree on. */
-export interface EdgeLink {
-  /** `EDGE_HOST_SECRET`, at least 32 bytes: signs the tickets between them. */
-  readonly secret: string;
-  /** This process's name, new with every start. */
-  readonly hostId: string;
-  /** Origins that operands may be fetched from and answers written to. */
-  readonly blobOrigins: readonly string[];
-  /** Where the tasks under way are kept, for who waits for them. */
-  readonly tasks?: TaskBook;
 }
 
 /** What the host keeps within, for one request. */

@@ -2,12 +2,9 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { tileEdgeFor } from "../src/linalg/blocking.ts";
-import type { DeviceSession } from "../src/pipeline/device.ts";
-import type { Loan } from "../src/pipeline/factor_store.ts";
-import { readLayer } from "../src/pipeline/read_layer.ts";
-import { checkLoanFits, solveReceived } from "../src/pipeline/solve_received.ts";
-import { encodeAnswer } from "../src/pipeline/write_layer.ts";
+import type { DeviceSession } from "../src/host/device.ts";
+import type { Loan } from "../src/layer/loan.ts";
+import { handleLayer } from "../src/layer/handle_layer.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
 import {
   type BuiltParameters,
@@ -15,13 +12,12 @@ import {
   resolveParameters,
   unsupportedParameter,
 } from "../src/protocol/parameters.ts";
-import type { Report } from "../src/protocol/report.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostEnv, Services } from "./host_env.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
-import { reportHeaders } from "./report_headers.ts";
+import { reportHeaders } from "../src/protocol/report_headers.ts";
 import { problemResponses } from "../src/protocol/problem_responses.ts";
 import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
@@ -64,7 +60,7 @@ export function layerRoutes(app: HostApp, services: Services): void {
     try {
       return await pruneLayer(c, services, session, body, resolveParameters(query));
     } catch (error) {
-      throw device.judge(error, session);
+      throw device.handleFailure(error, session);
     }
   });
 }
@@ -88,32 +84,22 @@ async function pruneLayer(
     held.defer(loan.return);
   }
   held.defer(await residence.enter(signal));
-
-  const readStart = clock();
-  const received = await readLayer(backend, body.source, {
-    totalBytes: body.totalBytes,
-    edge: tileEdgeFor(parameters.blocksize, limits.tileEdge),
-    statistics: loan ? "elsewhere" : parameters.method === "magnitude" ? "optional" : "required",
+  const answer = await handleLayer({ ...body, parameters, loan }, {
+    backend,
+    clock,
+    start,
+    tileEdge: limits.tileEdge,
+    inTurn: (solve) => solves.run(solve, signal),
   });
-  held.defer(received.destroy);
-  if (loan) checkLoanFits(received, loan);
-  const read = (clock() - readStart) / 1000;
-
-  const solved = await solves.run(() => solveReceived(backend, received, loan, parameters, clock), signal);
-  held.defer(solved.solution.destroy);
-  // Of the operands nothing is needed for the answer, which a slow client may take a while to fetch.
-  received.destroy();
+  held.defer(answer.destroy);
+  // The answer needs no statistics, and a slow client may take a while to fetch it.
   loan?.return();
-
-  const seconds = { read, ...solved.report.seconds, total: (clock() - start) / 1000 };
-  const report: Report = { ...solved.report, seconds };
+  const { report } = answer;
   metrics.solved(report, loan !== undefined);
-  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
-  const answer = encodeAnswer(backend, solved.solution, dtype, report);
   const resources = held.move();
   const stream = answerStream(answer.chunks(), limits.idleMilliseconds, {
     release: () => resources.dispose(),
-    failed: (error) => void device.judge(error, session),
+    failed: (error) => void device.handleFailure(error, session),
   });
   return c.body(stream, 200, {
     "Content-Type": SAFETENSORS_TYPE,

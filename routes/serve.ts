@@ -8,19 +8,19 @@
  */
 
 import type { Backend } from "../src/backend/backend.ts";
-import { Device, type DeviceOptions } from "../src/pipeline/device.ts";
+import { Device, type DeviceOptions } from "../src/host/device.ts";
 import { MAX_BODY_BYTES } from "../src/protocol/limits.ts";
 import { VERSION } from "../src/protocol/version.ts";
 
 import { createApp } from "./app.ts";
-import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "./backends.ts";
-import { type EdgeOptions, parseEdgeOptions } from "./edge_options.ts";
+import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "../src/host/backends.ts";
+import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import type { HostLimits } from "./host_env.ts";
 import { type Key, parseKeys } from "../src/protocol/keys.ts";
-import type { LogRecord } from "./log.ts";
-import { Metrics } from "./metrics.ts";
-import { register } from "./registration.ts";
-import { TaskBook } from "./tasks/task_book.ts";
+import type { LogRecord } from "../src/host/log_record.ts";
+import { Metrics } from "../src/host/metrics.ts";
+import { register } from "../src/host/registration.ts";
+import { TaskBook } from "../src/host/tasks/task_book.ts";
 
 /** How to serve. Everything has a default. */
 export interface ServeOptions {

@@ -8,13 +8,13 @@ import { bodyLimit } from "hono/body-limit";
 import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/jobs.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
-import type { EdgeLink } from "./host_env.ts";
+import type { EdgeLink } from "../src/host/edge_link.ts";
 import { problemResponses } from "../src/protocol/problem_responses.ts";
 import { BODY_CODES } from "./responses.ts";
-import { BlobStore } from "./tasks/blob_store.ts";
-import { runTask, type TaskTools } from "./tasks/run_task.ts";
-import { TaskBook } from "./tasks/task_book.ts";
-import { requireTicket } from "./tasks/ticket_auth.ts";
+import { BlobStore } from "../src/host/tasks/blob_store.ts";
+import { runTask, type TaskTools } from "../src/host/tasks/run_task.ts";
+import { TaskBook } from "../src/host/tasks/task_book.ts";
+import { requireTicket } from "./middleware/ticket_auth.ts";
 
 /** Three signed URLs are below 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;

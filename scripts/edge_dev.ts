@@ -4,9 +4,9 @@
  */
 
 import { Command, InvalidArgumentError } from "commander";
-import type { BackendChoice } from "../routes/backends.ts";
-import { addBackendOption } from "../src/cli/common_options.ts";
-import { integer } from "../src/cli/numbers.ts";
+import type { BackendChoice } from "../src/host/backends.ts";
+import { addBackendOption } from "../src/cli/options/common_options.ts";
+import { integer } from "../src/cli/options/numbers.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "./edge_with_host.ts";
 
 interface Options {

@@ -3,7 +3,7 @@
  * host takes tasks of the edge's jobs. Both serve without keys, on loopback alone.
  */
 
-import type { BackendChoice } from "../routes/backends.ts";
+import type { BackendChoice } from "../src/host/backends.ts";
 import { sleep } from "../src/client/abort.ts";
 import { type ChildEdge, type EdgeOptions, freePort, startEdge } from "./child_edge.ts";
 import { type ChildHost, startHost } from "./child_host.ts";

@@ -5,7 +5,7 @@
 
 import { Command } from "commander";
 import { formatSeconds } from "../src/report/format.ts";
-import { integer } from "../src/cli/numbers.ts";
+import { integer } from "../src/cli/options/numbers.ts";
 import { makeEmptyOpt } from "./make_random_opt.ts";
 import { measurePare } from "./peak_memory.ts";
 import { writeSotuTexts } from "./sotu_text.ts";

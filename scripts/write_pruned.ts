@@ -1,8 +1,8 @@
 /** The pruned checkpoint on disk: whole, or not there at all. */
 
-import type { Checkpoint } from "../src/models/checkpoint.ts";
-import { type CheckpointWriter, writeCheckpoint } from "../src/models/write_checkpoint.ts";
-import { denoFileSystem } from "../src/cli/file_system.ts";
+import type { Checkpoint } from "../src/checkpoint/checkpoint.ts";
+import { type CheckpointWriter, writeCheckpoint } from "../src/checkpoint/write_checkpoint.ts";
+import { denoFileSystem } from "../src/cli/files/deno_file_system.ts";
 
 /**
  * Writes a copy of `checkpoint` in `folder` with what `replaceLayers` replaces. When that fails, what was written is

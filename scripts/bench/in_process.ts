@@ -1,6 +1,6 @@
 /** A backend in the benches' own process, for what requests cannot tell: the GEMM rate and the steps of a solve. */
 
-import { type BackendChoice, selectBackend } from "../../routes/backends.ts";
+import { type BackendChoice, selectBackend } from "../../src/host/backends.ts";
 import type { Backend } from "../../src/backend/backend.ts";
 
 /** Opens a backend for as long as `use` takes, so that its threads and memory are gone before a host is timed. */

@@ -1,7 +1,7 @@
 /** The command line of `deno task bench`. */
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { BACKEND_CHOICES, type BackendChoice } from "../../routes/backends.ts";
+import { BACKEND_CHOICES, type BackendChoice } from "../../src/host/backends.ts";
 import { MODELS } from "./model_shapes.ts";
 
 /** A layer as (rows, cols). */

@@ -1,6 +1,6 @@
 /** The demo's results as tables. */
 
-import { textTable } from "../../src/cli/text_table.ts";
+import { textTable } from "../../src/cli/terminal/text_table.ts";
 import type { LayerEvent } from "../../src/client/events.ts";
 import { type Phase, PHASES } from "./phases.ts";
 

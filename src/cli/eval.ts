@@ -7,16 +7,16 @@ import { Command, InvalidArgumentError } from "commander";
 import { readExamples } from "../evaluation/read_examples.ts";
 import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
 import type { Task } from "../evaluation/task.ts";
-import { type BackendChoice, selectBackend } from "../../routes/backends.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";
+import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
 import { evaluateModel, type ModelResult, type Work } from "./eval/evaluate_model.ts";
 import { UsageError } from "./exit.ts";
-import { denoFileSystem } from "./file_system.ts";
-import { MODEL_ARGUMENT } from "./model_folder.ts";
-import { integer } from "./numbers.ts";
-import { Output } from "./output.ts";
-import { addSeqlenOption } from "./windows.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
+import { MODEL_ARGUMENT } from "./files/model_folder.ts";
+import { integer } from "./options/numbers.ts";
+import { Output } from "./terminal/output.ts";
+import { addSeqlenOption } from "./options/seqlen_option.ts";
 
 /** A task with its file. */
 interface TaskFile {

@@ -11,13 +11,14 @@ import {
   addServerOptions,
   type CommonOptions,
   type ConnectOptions,
-} from "./common_options.ts";
+} from "./options/common_options.ts";
 import { formatNumber, formatSeconds } from "../report/format.ts";
-import { addLayerOptions, type LayerOptions, layerQuery } from "./layer_options.ts";
+import { addLayerOptions, type LayerOptions, layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
-import { Output } from "./output.ts";
+import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
-import { writeAtomically } from "./write_atomically.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
+import { writeAtomically } from "../files/write_atomically.ts";
 
 interface Options extends CommonOptions, ConnectOptions, LayerOptions {
   readonly out: string;
@@ -40,7 +41,7 @@ async function layer(file: string, options: Options, signal: AbortSignal): Promi
   await using cleanup = new AsyncDisposableStack();
   const pare = remoteClient(options, output) ?? cleanup.use(await openLocalHost(options.backend)).pare;
   const pruned = await pare.pruneLayer(tensors, query, { signal });
-  await writeAtomically(options.out, encodeResult(pruned));
+  await writeAtomically(denoFileSystem, options.out, encodeResult(pruned));
   const { report } = pruned;
   output.result({ report, out: options.out }, [
     `${report.rows}×${report.cols} ${report.method} ${report.pattern}: ${report.zeros} zeros, ` +

@@ -5,12 +5,12 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
-import { Device } from "../pipeline/device.ts";
+import { Device } from "../host/device.ts";
 import { MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import { createApp } from "../../routes/app.ts";
-import { type BackendChoice, selectBackend } from "../../routes/backends.ts";
-import { Metrics } from "../../routes/metrics.ts";
+import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import { Metrics } from "../host/metrics.ts";
 
 /** The longest a timer can wait, in milliseconds: bodies from this process do not stall. */
 const NEVER_IDLE = 2 ** 31 - 1;

@@ -1,14 +1,14 @@
 /** `pare pack MODEL --out FOLDER`: a pruned checkpoint in one of the sparse layouts of compressed-tensors. */
 
 import { Command, Option } from "commander";
-import { PACK_FORMATS, type PackFormat } from "../compressed/format.ts";
-import { packCheckpoint } from "../compressed/pack_checkpoint.ts";
-import { openCheckpoint } from "../models/checkpoint.ts";
+import { PACK_FORMATS, type PackFormat } from "../checkpoint/packed/format.ts";
+import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
+import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { formatBytes, formatShare } from "../report/format.ts";
-import { addCommonOptions, type CommonOptions } from "./common_options.ts";
-import { denoFileSystem } from "./file_system.ts";
-import { Output } from "./output.ts";
-import { readRunReport, runReportFiles } from "./run_report_files.ts";
+import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
+import { Output } from "./terminal/output.ts";
+import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
 interface Options extends CommonOptions {
   readonly out: string;

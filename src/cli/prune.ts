@@ -8,29 +8,29 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { calibrationWindows } from "../calibration/windows.ts";
 import type { LayerQuery } from "../client/query.ts";
-import { packCheckpoint } from "../compressed/pack_checkpoint.ts";
-import { type Checkpoint, openCheckpoint } from "../models/checkpoint.ts";
+import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer.ts";
-import type { LayerEntry } from "../pipeline/model/run/journal.ts";
+import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { LayerEntry } from "../prune/run/journal.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { comparePerplexity, type TokenizedText } from "./prune/compare_perplexity.ts";
-import { denoFileSystem } from "./file_system.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
 import { formatNumber, formatSeconds } from "../report/format.ts";
-import { layerQuery } from "./layer_options.ts";
+import { layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
-import { modelFolder } from "./model_folder.ts";
-import { Output } from "./output.ts";
+import { modelFolder } from "./files/model_folder.ts";
+import { Output } from "./terminal/output.ts";
 import { checkFormat, checkServers, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { runFingerprint } from "./prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./prune/run_prune.ts";
 import { runReport } from "./prune/run_report.ts";
-import { readRunReport, runReportFiles } from "./run_report_files.ts";
-import { windowTokens } from "./windows.ts";
+import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
+import { windowTokens } from "./options/seqlen_option.ts";
 
 /** The command, stopped by `signal`. */
 export function pruneCommand(signal: AbortSignal): Command {
@@ -67,8 +67,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     queryOf: choice.queryOf,
     fingerprint,
     pack: packing(options, signal),
-    told: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
-    tell: async ({ layers, resumed }, pruned) => {
+    reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
+    reportFiles: async ({ layers, resumed }, pruned) => {
       const { skipped } = choice;
       const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
         seqlen,

@@ -2,9 +2,9 @@
 
 import { Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
-import type { ConnectOptions } from "./common_options.ts";
+import type { ConnectOptions } from "./options/common_options.ts";
 import { formatSeconds } from "../report/format.ts";
-import type { Output } from "./output.ts";
+import type { Output } from "./terminal/output.ts";
 
 /** A client of the host named, which remarks on what it tries again; undefined where none is named. */
 export function remoteClient({ server, apiKey }: ConnectOptions, output: Output): Pare | undefined {

@@ -1,14 +1,14 @@
 /** `pare serve`: the host, until it is told to stop. The log goes to standard error, one JSON object a line. */
 
 import { Command, Option } from "commander";
-import { type BackendChoice } from "../../routes/backends.ts";
-import { parseEdgeOptions } from "../../routes/edge_options.ts";
+import { type BackendChoice } from "../host/backends.ts";
+import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseKeys } from "../protocol/keys.ts";
-import type { LogRecord } from "../../routes/log.ts";
+import type { LogRecord } from "../host/log_record.ts";
 import { serve } from "../../routes/serve.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";
-import { integer } from "./numbers.ts";
-import { Output } from "./output.ts";
+import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { integer } from "./options/numbers.ts";
+import { Output } from "./terminal/output.ts";
 
 interface Options extends CommonOptions {
   readonly host: string;
@@ -29,7 +29,7 @@ export function serveCommand(signal: AbortSignal): Command {
     .addOption(
       new Option(
         "--edge <url>",
-        "take tasks of this edge (EDGE_HOST_SECRET, PARE_BLOB_ORIGINS: see routes/edge_options.ts)",
+        "take tasks of this edge (EDGE_HOST_SECRET, PARE_BLOB_ORIGINS: see src/host/edge_options.ts)",
       )
         .env("PARE_EDGE"),
     )

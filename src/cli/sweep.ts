@@ -6,23 +6,23 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { calibrationWindows } from "../calibration/windows.ts";
-import { openCheckpoint } from "../models/checkpoint.ts";
+import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer.ts";
-import { type Perplexity, perplexity } from "../pipeline/model/perplexity.ts";
-import type { BackendChoice } from "../../routes/backends.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./common_options.ts";
-import { denoFileSystem } from "./file_system.ts";
+import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import { type Perplexity, perplexity } from "../evaluation/perplexity.ts";
+import type { BackendChoice } from "../host/backends.ts";
+import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
 import { formatSeconds } from "../report/format.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
-import { MODEL_ARGUMENT, modelFolder } from "./model_folder.ts";
-import { integer } from "./numbers.ts";
-import { Output } from "./output.ts";
-import { type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
-import { pruneInMemory } from "./sweep/prune_in_memory.ts";
+import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
+import { integer } from "./options/numbers.ts";
+import { Output } from "./terminal/output.ts";
+import { layerQueryOf, type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
+import { pruneInMemory } from "../prune/prune_in_memory.ts";
 import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable } from "./sweep/results.ts";
-import { addSeqlenOption, windowTokens } from "./windows.ts";
-import { writeAtomically } from "./write_atomically.ts";
+import { addSeqlenOption, windowTokens } from "./options/seqlen_option.ts";
+import { writeAtomically } from "../files/write_atomically.ts";
 
 /** The published code's number of calibration windows. */
 const DEFAULT_SAMPLES = 128;
@@ -118,7 +118,7 @@ async function sweep(name: string, options: Options, signal: AbortSignal): Promi
   };
   if (svg !== undefined) {
     const { sweepChart } = await import("./sweep/chart.ts"); // drawing is slow to load, and seldom asked for
-    await writeAtomically(svg, new TextEncoder().encode(sweepChart(whole)));
+    await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(whole)));
   }
   output.result(whole, [sweepTable(whole)]);
 }
@@ -134,7 +134,9 @@ async function measurePoint(
   bar.step(index, count, name);
   const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
-    const pruned = await pruneInMemory(point, { model, local, windows: calibration, signal, progress });
+    const { backend, pare } = local;
+    const setting = { model, backend, pare, windows: calibration, signal, progress };
+    const pruned = await pruneInMemory(layerQueryOf(point), setting);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;
     bar.stop();

@@ -1,13 +1,13 @@
 /** `pare unpack MODEL --out FOLDER`: a packed checkpoint dense again, bit for bit what was packed. */
 
 import { Command } from "commander";
-import { unpackCheckpoint } from "../compressed/unpack_checkpoint.ts";
-import { openCheckpoint } from "../models/checkpoint.ts";
+import { unpackCheckpoint } from "../checkpoint/packed/unpack_checkpoint.ts";
+import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { formatBytes } from "../report/format.ts";
-import { addCommonOptions, type CommonOptions } from "./common_options.ts";
-import { denoFileSystem } from "./file_system.ts";
-import { Output } from "./output.ts";
-import { readRunReport, runReportFiles } from "./run_report_files.ts";
+import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { denoFileSystem } from "./files/deno_file_system.ts";
+import { Output } from "./terminal/output.ts";
+import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
 interface Options extends CommonOptions {
   readonly out: string;

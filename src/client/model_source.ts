@@ -12,7 +12,7 @@ export interface ModelSource {
   readonly layerCount: number;
   /**
    * The groups, once, in order. Every layer of a group must be replaced before the next group is asked for: later
-   * statistics depend on the pruned weights. A group that says `roundGoesOn` is the exception. Leaving the loop early
+   * statistics depend on the pruned weights. A group that says `hasMoreInRound` is the exception. Leaving the loop early
    * frees what the source holds.
    */
   groups(): AsyncGenerator<LayerGroup, void, undefined>;
@@ -30,7 +30,7 @@ export interface LayerGroup {
    * replaced. Those of the round's groups must all be when a group without it is left behind. Who asks early holds the
    * statistics of several groups.
    */
-  readonly roundGoesOn?: boolean;
+  readonly hasMoreInRound?: boolean;
   /**
    * Puts a pruned weight in the place of the layer `name` of this group, once or again.
    * @throws {RangeError} no such layer here, or not its shape, or a group of the next round has been asked for

@@ -10,7 +10,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./call_options.ts";
 import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
-import { isOverBodyLimit, pruneLargeLayer } from "./large_layers.ts";
+import { isOverBodyLimit, pruneLargeLayer } from "./jobs/large_layers.ts";
 import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import { HostPool } from "./host_pool.ts";
 import type { ModelSource } from "./model_source.ts";

@@ -74,7 +74,7 @@ async function* roundFrom(
 ): AsyncGenerator<LayerGroup, void, undefined> {
   for (let group: LayerGroup | undefined = first; group;) {
     yield group;
-    if (!group.roundGoesOn) return;
+    if (!group.hasMoreInRound) return;
     const next: IteratorResult<LayerGroup, void> = await rest.next();
     group = next.done ? undefined : next.value;
   }

@@ -6,7 +6,7 @@
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./call_options.ts";
 import { PareError } from "./errors.ts";
-import { isOverBodyLimit } from "./large_layers.ts";
+import { isOverBodyLimit } from "./jobs/large_layers.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
 import type { LayerQuery } from "./query.ts";

@@ -74,14 +74,14 @@ export class Transport {
       maxTimeout: MAX_BACKOFF_MS,
       randomize: true,
       signal,
-      shouldRetry: ({ error }) => mayPass(error),
+      shouldRetry: ({ error }) => isTransient(error),
       onFailedAttempt: (context) => this.#beforeRetry(context, signal),
     });
   }
 
   /** Tells of the retry, and waits for what a Retry-After asks beyond the backoff that follows. */
   async #beforeRetry({ error, retriesLeft, retryDelay }: RetryContext, signal?: AbortSignal): Promise<void> {
-    if (retriesLeft === 0 || !mayPass(error)) return;
+    if (retriesLeft === 0 || !isTransient(error)) return;
     const waitMs = Math.max(retryDelay, 1000 * retryAfter(error));
     this.#onRetry?.(error, waitMs);
     await sleep(waitMs - retryDelay, signal);
@@ -130,7 +130,7 @@ function parseBaseUrl(text: string): URL {
 }
 
 /** Whether the same request may succeed later. What `#sendOnce` throws is of one of the two classes. */
-function mayPass(error: Error): error is PareError | ConnectionError {
+function isTransient(error: Error): error is PareError | ConnectionError {
   if (error instanceof ConnectionError) return true;
   return error instanceof PareError && error.passing && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;
 }

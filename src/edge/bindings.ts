@@ -4,8 +4,8 @@
  */
 
 import type { DurableObjectNamespace, Remote } from "./hosts/durable_object.ts";
-import type { HostsMethods } from "./hosts/hosts_object.ts";
-import type { JobMethods } from "./jobs/job_object.ts";
+import type { HostsMethods } from "./hosts/hosts_methods.ts";
+import type { JobMethods } from "./jobs/job_methods.ts";
 import type { Workflow } from "./jobs/workflow_types.ts";
 import type { R2Bucket, RateLimit } from "./runtime.ts";
 

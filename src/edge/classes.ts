@@ -6,8 +6,10 @@
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 import type { EdgeBindings } from "./bindings.ts";
 import type { DurableObjectState } from "./hosts/durable_object.ts";
-import { type HostsMethods, hostsMethods } from "./hosts/hosts_object.ts";
-import { type JobMethods, jobMethods } from "./jobs/job_object.ts";
+import { hostsMethods } from "./hosts/hosts_object.ts";
+import type { HostsMethods } from "./hosts/hosts_methods.ts";
+import { jobMethods } from "./jobs/job_object.ts";
+import type { JobMethods } from "./jobs/job_methods.ts";
 import { runJob } from "./jobs/run_job.ts";
 import { jobTools } from "./jobs/tools.ts";
 import type { JobParams, WorkflowStep } from "./jobs/workflow_types.ts";

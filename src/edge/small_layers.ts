@@ -8,14 +8,10 @@
  */
 
 import type { Context } from "hono";
-import { reportHeaders } from "../../routes/report_headers.ts";
-import { toRefusal } from "../../routes/errors.ts";
 import { type Backend, DeviceLostError } from "../backend/backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
-import { tileEdgeFor } from "../linalg/blocking.ts";
-import { readLayer } from "../pipeline/read_layer.ts";
-import { solveReceived } from "../pipeline/solve_received.ts";
-import { encodeAnswer } from "../pipeline/write_layer.ts";
+import { handleLayer } from "../layer/handle_layer.ts";
+import { layerRefusal } from "../layer/refusals.ts";
 import { isSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import {
   type BuiltParameters,
@@ -24,6 +20,7 @@ import {
   unsupportedParameter,
 } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import { reportHeaders } from "../protocol/report_headers.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { bodyLength, passOn } from "./pass_on.ts";
@@ -59,7 +56,7 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
     } catch (error) {
       // A kernel that trapped leaves its memory in no known state.
       if (error instanceof DeviceLostError) opened = undefined;
-      throw toRefusal(error);
+      throw layerRefusal(error) ?? error;
     }
   };
 }
@@ -94,28 +91,19 @@ async function solve(
   body: Uint8Array<ArrayBuffer>,
   parameters: BuiltParameters,
 ): Promise<Response> {
-  const clock = () => performance.now();
-  const start = clock();
-  using held = new DisposableStack();
-  const received = await readLayer(backend, once(body), {
-    totalBytes: body.byteLength,
-    edge: tileEdgeFor(parameters.blocksize),
-    statistics: parameters.method === "magnitude" ? "optional" : "required",
-  });
-  held.defer(received.destroy);
-  const read = (clock() - start) / 1000;
-  const { solution, report: solved } = await solveReceived(backend, received, undefined, parameters, clock);
-  held.defer(solution.destroy);
-  const report = { ...solved, seconds: { read, ...solved.seconds, total: (clock() - start) / 1000 } };
-  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
-  const answer = encodeAnswer(backend, solution, dtype, report);
+  const request = { source: once(body), totalBytes: body.byteLength, parameters };
+  const answer = await handleLayer(request, { backend, clock: () => performance.now() });
+  using _solution = new DisposableStack();
+  _solution.defer(answer.destroy);
   const bytes = new Uint8Array(answer.byteLength);
   let filled = 0;
   for await (const chunk of answer.chunks()) {
     bytes.set(chunk, filled);
     filled += chunk.byteLength;
   }
-  return new Response(bytes, { headers: { "Content-Type": SAFETENSORS_TYPE, ...reportHeaders(report) } });
+  return new Response(bytes, {
+    headers: { "Content-Type": SAFETENSORS_TYPE, ...reportHeaders(answer.report) },
+  });
 }
 
 function builtParameters(query: LayerQuery): BuiltParameters {

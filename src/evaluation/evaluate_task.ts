@@ -2,11 +2,11 @@
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../backend/backend.ts";
-import { ModelError } from "../models/error.ts";
+import { ModelError } from "../files/model_error.ts";
 import type { Model } from "../models/model.ts";
 import { encodeRequest, type Request } from "./encode_request.ts";
 import { type LikelihoodOptions, logLikelihoods } from "./log_likelihoods.ts";
-import { judge, type Metrics } from "./metrics.ts";
+import { type Metrics, score } from "./metrics.ts";
 import type { PlacedExample } from "./read_examples.ts";
 import type { Task } from "./task.ts";
 
@@ -27,7 +27,7 @@ export async function evaluateTask(
   const scored = await logLikelihoods(model, backend, requests, { ...options, greedy });
   let next = 0;
   const likelihoods = examples.map(({ choices }) => scored.slice(next, next += choices.length));
-  return judge(task.scoring, examples, likelihoods);
+  return score(task.scoring, examples, likelihoods);
 }
 
 function encodeExample(

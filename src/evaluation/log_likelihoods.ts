@@ -9,7 +9,7 @@ import { crossEntropy } from "../kernels/cross_entropy.ts";
 import type { Batch } from "../models/batches.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
 import { forEachLogits, type LogitsChunk } from "../models/head.ts";
-import { AUTO_MEMORY_BYTES } from "../models/hidden_states.ts";
+import { AUTO_MEMORY_BYTES } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 import type { Request } from "./encode_request.ts";

@@ -17,7 +17,7 @@ export type Metrics = Readonly<Record<string, Metric>>;
  * The figures of a task.
  * @param likelihoods of each example, one a choice
  */
-export function judge(
+export function score(
   scoring: Scoring,
   examples: readonly Example[],
   likelihoods: readonly (readonly Likelihood[])[],

@@ -5,9 +5,9 @@
 
 import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
-import { ModelError } from "../models/error.ts";
-import type { FileSystem } from "../models/file_system.ts";
-import { readText } from "../models/json_file.ts";
+import { ModelError } from "../files/model_error.ts";
+import type { FileSystem } from "../files/file_system.ts";
+import { readText } from "../files/json_file.ts";
 import type { Example, Task } from "./task.ts";
 
 /** An example with the place it was read from. */

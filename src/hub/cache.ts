@@ -3,9 +3,9 @@
  * `snapshots/COMMIT/` of links to them, and `refs/`, the commit that a branch or a tag was last seen at. It downloads nothing.
  */
 
-import { ModelError } from "../models/error.ts";
-import type { WorkFileSystem } from "../models/file_system.ts";
-import { readText } from "../models/json_file.ts";
+import { ModelError } from "../files/model_error.ts";
+import type { WorkFileSystem } from "../files/file_system.ts";
+import { readText } from "../files/json_file.ts";
 import type { HubReference } from "./reference.ts";
 
 /** What the cache needs of a file system besides. */

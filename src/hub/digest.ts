@@ -5,8 +5,8 @@
 
 import { createHash } from "node:crypto";
 import type { ListFileEntry } from "@huggingface/hub";
-import { ModelError } from "../models/error.ts";
-import type { ReadableFile } from "../models/file_system.ts";
+import { ModelError } from "../files/model_error.ts";
+import type { ReadableFile } from "../files/file_system.ts";
 
 /** Bytes hashed at a time. */
 const PIECE_BYTES = 8 << 20;

@@ -4,8 +4,8 @@
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
-import { ModelError } from "../models/error.ts";
-import type { EditableFile } from "../models/file_system.ts";
+import { ModelError } from "../files/model_error.ts";
+import type { EditableFile } from "../files/file_system.ts";
 import type { ModelCache } from "./cache.ts";
 import { digestOf, promisedDigest } from "./digest.ts";
 import type { HubAccess } from "./hub_access.ts";

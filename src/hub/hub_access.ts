@@ -5,7 +5,7 @@
 
 import { HubApiError } from "@huggingface/hub";
 import pRetry from "p-retry";
-import { ModelError } from "../models/error.ts";
+import { ModelError } from "../files/model_error.ts";
 
 /** Attempts after the first. */
 const RETRIES = 4;

@@ -1,6 +1,6 @@
 /** `hf:OWNER/NAME[@REVISION]`: how a model of the Hugging Face hub is named where a folder may be. */
 
-import { ModelError } from "../models/error.ts";
+import { ModelError } from "../files/model_error.ts";
 
 /** A model of the hub, at one revision. */
 export interface HubReference {

@@ -5,9 +5,9 @@
  */
 
 import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
-import { CONFIG_FILE } from "../models/checkpoint.ts";
-import { ModelError } from "../models/error.ts";
-import { findWeights, shardNames } from "../models/weight_files.ts";
+import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
+import { ModelError } from "../files/model_error.ts";
+import { findWeights, shardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, ModelCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";

@@ -4,8 +4,8 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { LinearSpec, NormSpec } from "./families/family.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { LinearSpec, NormSpec } from "./families/layer_specs.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
 /** Rows row0 … row0 + rows − 1 of a matrix, contiguous. */

@@ -9,7 +9,7 @@ import { toFloat32 } from "../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
-import { readElements, type TensorSource } from "./tensor_source.ts";
+import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 
 /** Tables up to this size are read whole: a read a row costs more than the memory. */

@@ -6,11 +6,11 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import type { LinearSpec, NormSpec } from "./families/family.ts";
+import type { LinearSpec, NormSpec } from "./families/layer_specs.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { Workspace } from "./workspace.ts";
 
 /** @param states (rows, inFeatures) f32 @returns (rows, outFeatures) f32 */

@@ -8,11 +8,11 @@ import type { Batch } from "./batches.ts";
 import { planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
-import { HiddenStates, type StatesKeeping } from "./hidden_states.ts";
-import type { LinearGroup } from "./families/family.ts";
+import { HiddenStates, type StatesKeeping } from "./hidden_states/hidden_states.ts";
+import type { LinearGroup } from "./families/layer_specs.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, Tap } from "./pieces/block_pass.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { Workspace } from "./workspace.ts";
 
 /** Device memory a forward may take besides the weights of a block. */

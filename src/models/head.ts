@@ -6,7 +6,7 @@
 import type { DeviceBuffer } from "../backend/backend.ts";
 import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import type { LinearSpec } from "./families/family.ts";
+import type { LinearSpec } from "./families/layer_specs.ts";
 import type { Forward } from "./forward.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";

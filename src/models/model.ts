@@ -1,10 +1,10 @@
 /** A checkpoint understood: its weights with what the family says of them. */
 
-import type { Checkpoint } from "./checkpoint.ts";
-import { ModelError } from "./error.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { ModelError } from "../files/model_error.ts";
 import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";
-import type { TensorSource } from "./tensor_source.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
 /** A model that can be run. */
 export interface Model {

@@ -3,8 +3,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { DTYPE_CODE, toFloat32 } from "../kernels/convert.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
-import { ModelError } from "./error.ts";
-import { readElements, type TensorSource } from "./tensor_source.ts";
+import { ModelError } from "../files/model_error.ts";
+import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 
 /**
  * The dtype of a tensor that must be floating point and of `shape`.

@@ -32,3 +32,6 @@ export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
 /** Largest body of an edge that is not told its plan's limit: Cloudflare's Free and Pro plans refuse more. */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
+
+/** Seconds between two attempts to reopen a lost device. Clients are told to wait that long, in Retry-After. */
+export const DEVICE_REOPEN_SECONDS = 5;

@@ -3,9 +3,9 @@
  * few MiB.
  */
 
-import { MAX_ENTRIES } from "../../src/models/torch/zip_archive.ts";
-import { MAX_PICKLE_BYTES } from "../../src/models/torch/torch_file.ts";
-import { MAX_STACK, MAX_STEPS } from "../../src/models/torch/unpickler.ts";
+import { MAX_ENTRIES } from "../../src/checkpoint/torch/zip_archive.ts";
+import { MAX_PICKLE_BYTES } from "../../src/checkpoint/torch/torch_file.ts";
+import { MAX_STACK, MAX_STEPS } from "../../src/checkpoint/torch/unpickler.ts";
 import { pickle, torchEntries, torchFile, zip, type ZipEntry } from "../support/torch_archive.ts";
 
 /** A file no reader may accept. */

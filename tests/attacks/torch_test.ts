@@ -2,8 +2,8 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { ModelError } from "../../src/models/error.ts";
-import { torchShard } from "../../src/models/torch/torch_shard.ts";
+import { ModelError } from "../../src/files/model_error.ts";
+import { torchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { TORCH_ATTACKS } from "./torch_files.ts";
 

@@ -7,7 +7,7 @@ import { serveBackend } from "../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { copy2d } from "../../src/kernels/copy2d.ts";
-import { compressLayer } from "../../src/pipeline/compress_layer.ts";
+import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { hasWebGpu } from "./has_webgpu.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
@@ -159,7 +159,7 @@ const missing = await hasWebGpu() ? undefined : "no WebGPU adapter";
 
 describe("the WebGPU worker", () => {
   it("works without stopping this thread", { skip: missing }, async () => {
-    const { selectBackend } = await import("../../routes/backends.ts");
+    const { selectBackend } = await import("../../src/host/backends.ts");
     const remote = await selectBackend("webgpu");
     assert.equal(remote.kind, "webgpu");
     const layer = makeLayer(256, 512, { seed: 2 });

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
 import { columnNames } from "../../src/cli/eval/eval_table.ts";
-import { perplexity } from "../../src/pipeline/model/perplexity.ts";
+import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openModel } from "../../src/models/model.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";

@@ -3,8 +3,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/sotu_text.ts";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 import { runReportSchema } from "../../src/report/run_report.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";

@@ -3,11 +3,11 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/make_random_opt.ts";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
-import type { WorkFileSystem } from "../../src/models/file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
 
@@ -41,8 +41,8 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
     activations: "memory",
     out,
     fingerprint: { "--sparsity": "0.5" },
-    told: ["pare.json"],
-    tell: ({ layers }) =>
+    reportFileNames: ["pare.json"],
+    reportFiles: ({ layers }) =>
       Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map((l) => l.name))]])),
     ...changes,
   };
@@ -179,7 +179,7 @@ describe("runPrune", () => {
     const second = () => run(job(out)).then(() => "ran", ({ message }) => message);
     let told: Promise<string> | undefined;
     await run(job(out, {
-      tell: async () => {
+      reportFiles: async () => {
         told = second();
         assert.match(await told, /another process is at work/);
         return new Map([["pare.json", ""]]);

@@ -40,7 +40,7 @@ class RoundModel implements ModelSource {
           block,
           hessian: HESSIAN,
           layers,
-          roundGoesOn: index < groups.length - 1,
+          hasMoreInRound: index < groups.length - 1,
           replace: this.replace,
         };
       }

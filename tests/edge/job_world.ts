@@ -1,10 +1,10 @@
 /** A world for jobs without the runtime: one host whose answers are given beforehand, records in memory, and a clock that goes on while someone sleeps. */
 
 import type { Remote } from "../../src/edge/hosts/durable_object.ts";
-import type { HostsMethods } from "../../src/edge/hosts/hosts_object.ts";
+import type { HostsMethods } from "../../src/edge/hosts/hosts_methods.ts";
 import { HostRegistry } from "../../src/edge/hosts/registry.ts";
 import type { AttemptTools } from "../../src/edge/jobs/attempt.ts";
-import type { JobMethods } from "../../src/edge/jobs/job_object.ts";
+import type { JobMethods } from "../../src/edge/jobs/job_methods.ts";
 import { JobRecord } from "../../src/edge/jobs/record.ts";
 import { jobRequestSchema } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";

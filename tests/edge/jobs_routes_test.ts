@@ -5,7 +5,8 @@ import { beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import type { DurableObjectState, Remote } from "../../src/edge/hosts/durable_object.ts";
-import { type JobMethods, jobMethods } from "../../src/edge/jobs/job_object.ts";
+import { jobMethods } from "../../src/edge/jobs/job_object.ts";
+import type { JobMethods } from "../../src/edge/jobs/job_methods.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();

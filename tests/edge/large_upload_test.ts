@@ -5,10 +5,10 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/edge_with_host.ts";
-import { Jobs } from "../../src/client/jobs.ts";
+import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Pare } from "../../src/client/pare.ts";
-import { Uploads } from "../../src/client/uploads.ts";
-import { file, floats } from "../pipeline/bodies.ts";
+import { Uploads } from "../../src/client/jobs/uploads.ts";
+import { file, floats } from "../layer/bodies.ts";
 import { normals } from "../support/random.ts";
 
 const ROWS = 7500, COLS = 10_000;

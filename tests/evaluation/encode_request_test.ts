@@ -1,9 +1,9 @@
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Tokenizer } from "@huggingface/tokenizers";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeRequest } from "../../src/evaluation/encode_request.ts";
-import { loadTokenizer } from "../../src/models/tokenizer.ts";
+import { loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 
 let tokenizer: Tokenizer;

@@ -3,15 +3,15 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Tokenizer } from "@huggingface/tokenizers";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeRequest, type Request } from "../../src/evaluation/encode_request.ts";
 import { evaluateTask } from "../../src/evaluation/evaluate_task.ts";
 import { logLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
 import { type PlacedExample, readExamples } from "../../src/evaluation/read_examples.ts";
 import { findTask } from "../../src/evaluation/tasks/tasks.ts";
-import type { Checkpoint } from "../../src/models/checkpoint.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { loadTokenizer } from "../../src/models/tokenizer.ts";
+import { loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { readOptReference } from "../reference/opt_forward.ts";
 import { accuracy, PROMPTS, type ReferenceExample, scoreContinuation } from "../reference/zero_shot.ts";
 import { assertClose } from "../support/assert_close.ts";

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { judge } from "../../src/evaluation/metrics.ts";
+import { score } from "../../src/evaluation/metrics.ts";
 import { assertClose } from "../support/assert_close.ts";
 
 const likelihood = (logLikelihood: number, greedy?: boolean) => ({ logLikelihood, greedy });
@@ -14,7 +14,7 @@ describe("judge", () => {
       { context: "c", choices: ["yes", "not"], answer: 0 },
     ];
     const scores = [[-4, -9], [-1, -2], [-2, -1], [-1, -2]].map((row) => row.map((one) => likelihood(one)));
-    const { acc, acc_norm } = judge("choices", examples, scores);
+    const { acc, acc_norm } = score("choices", examples, scores);
     assert.equal(acc.value, 0.5);
     assert.equal(acc_norm.value, 0.75);
     assertClose([acc.stderr!, acc_norm.stderr!], [Math.sqrt(1 / 3 / 4), Math.sqrt(0.75 / 3 / 4)], 1e-12);
@@ -22,15 +22,15 @@ describe("judge", () => {
 
   it("takes the first of equals, and counts characters, not UTF-16 units", () => {
     const tie = [{ context: "c", choices: ["aa", "bb"], answer: 1 }];
-    assert.equal(judge("choices", tie, [[likelihood(-1), likelihood(-1)]]).acc.value, 0);
+    assert.equal(score("choices", tie, [[likelihood(-1), likelihood(-1)]]).acc.value, 0);
     // −6 over 2 characters loses to −7 over 3; by UTF-16 units −6 over 4 would win.
     const unicode = [{ context: "c", choices: ["🐝🐝", "bee"], answer: 1 }];
-    assert.equal(judge("choices", unicode, [[likelihood(-6), likelihood(-7)]]).acc_norm.value, 1);
+    assert.equal(score("choices", unicode, [[likelihood(-6), likelihood(-7)]]).acc_norm.value, 1);
   });
 
   it("gives the perplexity of words and how many the model would write", () => {
     const examples = [1, 2].map(() => ({ context: "c", choices: ["w"], answer: 0 }));
-    const { perplexity, acc } = judge("last word", examples, [[likelihood(-1, true)], [
+    const { perplexity, acc } = score("last word", examples, [[likelihood(-1, true)], [
       likelihood(-3, false),
     ]]);
     assertClose([perplexity.value, perplexity.stderr!], [Math.exp(2), Math.exp(2)], 1e-12);
@@ -39,6 +39,6 @@ describe("judge", () => {
 
   it("has no standard error of one example", () => {
     const one = [{ context: "c", choices: ["w"], answer: 0 }];
-    assert.deepEqual(judge("choices", one, [[likelihood(-1)]]).acc, { value: 1, stderr: null });
+    assert.deepEqual(score("choices", one, [[likelihood(-1)]]).acc, { value: 1, stderr: null });
   });
 });

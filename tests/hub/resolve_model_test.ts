@@ -3,9 +3,9 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { hubFiles } from "../../src/cli/hub_files.ts";
+import { hubFiles } from "../../src/cli/files/hub_files.ts";
 import { type HubProgress, resolveModel, type ResolveOptions } from "../../src/hub/resolve_model.ts";
-import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { patternTensor } from "../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";

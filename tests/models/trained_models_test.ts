@@ -3,13 +3,13 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { openModel } from "../../src/models/model.ts";
-import { loadTokenizer, readTokens } from "../../src/models/tokenizer.ts";
+import { loadTokenizer, readTokens } from "../../src/models/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
-import { perplexity } from "../../src/pipeline/model/perplexity.ts";
+import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openFixture, SHARED, whySharedMissing } from "../support/fixture_models.ts";

@@ -1,7 +1,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { TensorSource } from "../../src/models/tensor_source.ts";
-import { overlay } from "../../src/models/tensor_source.ts";
+import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
+import { overlay } from "../../src/checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "../../src/models/upload.ts";
 import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -2,8 +2,8 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { memoryBackend } from "../pipeline/memory_backend.ts";
-import { bytes, file, floats } from "../pipeline/bodies.ts";
+import { memoryBackend } from "../host/memory_backend.ts";
+import { bytes, file, floats } from "../layer/bodies.ts";
 import { problemOf, startHost, type TestHost } from "./host.ts";
 
 const BODY = file({ weight: floats("F32", [2, 4], new Float32Array(8)) });

@@ -8,7 +8,7 @@ import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type Problem, type ProblemCode, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { bytes, file, floats } from "../pipeline/bodies.ts";
+import { bytes, file, floats } from "../layer/bodies.ts";
 import { toRefusal } from "../../routes/errors.ts";
 import { answerOf, problemOf, safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 

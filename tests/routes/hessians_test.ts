@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { file, floats, packUpper } from "../pipeline/bodies.ts";
+import { file, floats, packUpper } from "../layer/bodies.ts";
 import { answerOf, problemOf, startHost, type TestHost } from "./host.ts";
 
 const N = 90, ROWS = 16;

@@ -2,16 +2,17 @@
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { Device, type DeviceOptions } from "../../src/pipeline/device.ts";
+import { Device, type DeviceOptions } from "../../src/host/device.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/media_type.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { createApp } from "../../routes/app.ts";
-import type { EdgeLink, HostLimits } from "../../routes/host_env.ts";
+import type { HostLimits } from "../../routes/host_env.ts";
+import type { EdgeLink } from "../../src/host/edge_link.ts";
 import type { Key } from "../../src/protocol/keys.ts";
-import type { LogRecord } from "../../routes/log.ts";
-import { Metrics } from "../../routes/metrics.ts";
+import type { LogRecord } from "../../src/host/log_record.ts";
+import { Metrics } from "../../src/host/metrics.ts";
 
 /** What a test may set. */
 export interface TestHostOptions {

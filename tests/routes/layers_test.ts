@@ -10,7 +10,7 @@ import { correlatedHessian, gram } from "../reference/hessian.ts";
 import { referenceFactor, referenceMagnitude, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { normals } from "../support/random.ts";
-import { bytes, file, floats, packBits, packUpper } from "../pipeline/bodies.ts";
+import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
 import { answerOf, startHost, type TestHost } from "./host.ts";
 
 const ROWS = 24, COLS = 100;

@@ -8,8 +8,8 @@ import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
-import { file, floats } from "../pipeline/bodies.ts";
-import { memoryBackend } from "../pipeline/memory_backend.ts";
+import { file, floats } from "../layer/bodies.ts";
+import { memoryBackend } from "../host/memory_backend.ts";
 import { answerOf, safetensorsHeaders } from "./host.ts";
 
 /** DESIGN §1: the page must answer this fast whatever the device does. */

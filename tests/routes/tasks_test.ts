@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { signTicket } from "../../src/protocol/tickets.ts";
-import { file, floats, packUpper } from "../pipeline/bodies.ts";
+import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { type BlobServer, startBlobServer } from "../support/blob_server.ts";
 import { normals } from "../support/random.ts";

@@ -3,10 +3,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { makeRandomOpt } from "../../scripts/make_random_opt.ts";
-import { denoFileSystem } from "../../src/cli/file_system.ts";
-import { openCheckpoint } from "../../src/models/checkpoint.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { openModel } from "../../src/models/model.ts";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer.ts";
+import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 

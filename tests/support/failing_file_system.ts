@@ -1,6 +1,6 @@
 /** A file system that fails: at a given moment and from then on, as a killed process would, or for want of room. */
 
-import type { WorkFileSystem, WritableFile } from "../../src/models/file_system.ts";
+import type { WorkFileSystem, WritableFile } from "../../src/files/file_system.ts";
 
 /** What it throws when its moment has come. */
 export class Killed extends Error {

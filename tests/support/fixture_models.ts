@@ -1,8 +1,8 @@
 /** The trained models beside opt-sotu: our own in fixtures, and third-party ones outside the repository. */
 
-import { denoFileSystem } from "../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { fileURLToPath } from "node:url";
-import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 
 /** Of the shared data's folder, beside the repository. */
 export const SHARED = fileURLToPath(new URL("../../../shared", import.meta.url));

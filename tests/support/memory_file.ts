@@ -1,6 +1,6 @@
 /** Files that are not on the disk. */
 
-import type { ReadableFile } from "../../src/models/file_system.ts";
+import type { ReadableFile } from "../../src/files/file_system.ts";
 import type { Segment } from "./torch_archive.ts";
 
 /** A file of `byteLength` zeros but for `segments`: it may be far larger than memory. Tells the longest read asked of it. */

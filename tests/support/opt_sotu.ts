@@ -1,9 +1,9 @@
 /** The fixture model opt-sotu, opened, with its reference numbers and its texts. */
 
-import { denoFileSystem } from "../../src/cli/file_system.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/models/checkpoint.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer.ts";
+import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { type SOTU_PARTS, sotuText } from "../../scripts/sotu_text.ts";
 
 /** Where it lies. */

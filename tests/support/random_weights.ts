@@ -1,7 +1,7 @@
 /** Random weights for models of any shape, as a source of tensors and, the same values, as numbers for a reference. */
 
-import { ModelError } from "../../src/models/error.ts";
-import type { TensorSource } from "../../src/models/tensor_source.ts";
+import { ModelError } from "../../src/files/model_error.ts";
+import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { normals } from "./random.ts";
 

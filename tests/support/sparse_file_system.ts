@@ -3,7 +3,7 @@
  * never written reads as zero. For what is done at offsets past 2³².
  */
 
-import type { EditableFile, WorkFileSystem } from "../../src/models/file_system.ts";
+import type { EditableFile, WorkFileSystem } from "../../src/files/file_system.ts";
 
 const LARGE = 1 << 20;
 const ZEROS = new Uint8Array(16 << 20);

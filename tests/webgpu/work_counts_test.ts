@@ -7,14 +7,14 @@
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { factor } from "../../src/linalg/factor.ts";
-import { readLayer } from "../../src/pipeline/read_layer.ts";
-import { encodeAnswer } from "../../src/pipeline/write_layer.ts";
+import { readLayer } from "../../src/layer/read_layer.ts";
+import { encodeAnswer } from "../../src/layer/write_layer.ts";
 import type { Report } from "../../src/protocol/report.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import type { Pattern } from "../../src/sparsity/pattern.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { WebGpuBackend } from "../../src/webgpu/backend.ts";
-import { file, floats, packUpper, source } from "../pipeline/bodies.ts";
+import { file, floats, packUpper, source } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { normals } from "../support/random.ts";

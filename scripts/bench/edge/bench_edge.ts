@@ -3,8 +3,8 @@
  * what else the machine does falls on all of them; the answers must be the same before any time counts.
  */
 
-import { Jobs } from "../../../src/client/jobs.ts";
-import { Uploads } from "../../../src/client/uploads.ts";
+import { Jobs } from "../../../src/client/jobs/jobs.ts";
+import { Uploads } from "../../../src/client/jobs/uploads.ts";
 import type { Report } from "../../../src/protocol/report.ts";
 import type { EdgeWithHost } from "../../edge_with_host.ts";
 import { solveOver } from "../host.ts";

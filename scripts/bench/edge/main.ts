@@ -5,9 +5,9 @@
  */
 
 import { Command } from "commander";
-import type { BackendChoice } from "../../../routes/backends.ts";
-import { addBackendOption } from "../../../src/cli/common_options.ts";
-import { integer } from "../../../src/cli/numbers.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
+import { addBackendOption } from "../../../src/cli/options/common_options.ts";
+import { integer } from "../../../src/cli/options/numbers.ts";
 import { startEdgeWithHost } from "../../edge_with_host.ts";
 import { machine } from "../machine.ts";
 import { parseSizes, type Size } from "../options.ts";

@@ -2,11 +2,11 @@
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { Backend } from "../../../src/backend/backend.ts";
-import { denoFileSystem } from "../../../src/cli/file_system.ts";
-import { openCheckpoint } from "../../../src/models/checkpoint.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
-import type { LayerParameters } from "../../../src/pipeline/compress_layer.ts";
-import { perplexity } from "../../../src/pipeline/model/perplexity.ts";
+import type { LayerParameters } from "../../../src/layer/compress_layer.ts";
+import { perplexity } from "../../../src/evaluation/perplexity.ts";
 import { parsePattern } from "../../../src/sparsity/pattern.ts";
 import type { BenchedModel } from "./models.ts";
 import { pruneInMemory } from "./prune.ts";

@@ -5,8 +5,8 @@
  */
 
 import { Command } from "commander";
-import { addBackendOption } from "../../../src/cli/common_options.ts";
-import type { BackendChoice } from "../../../routes/backends.ts";
+import { addBackendOption } from "../../../src/cli/options/common_options.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import { withBackend } from "../in_process.ts";
 import { machine } from "../machine.ts";
 import { readResults, writeResults } from "../results_file.ts";

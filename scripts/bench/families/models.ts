@@ -1,8 +1,8 @@
 /** The trained models that the bench of families prunes, each with the texts it can be judged on. */
 
 import { fileURLToPath } from "node:url";
-import { denoFileSystem } from "../../../src/cli/file_system.ts";
-import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer/tokenizer.ts";
 import { sotuText } from "../../sotu_text.ts";
 
 /** A model and how it is measured. */

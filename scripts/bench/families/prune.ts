@@ -5,9 +5,9 @@ import { readMatrix, TiledMatrix, writeMatrix } from "../../../src/backend/tiled
 import type { LayerGroup } from "../../../src/client/model_source.ts";
 import type { Factor } from "../../../src/linalg/factor.ts";
 import type { Model } from "../../../src/models/model.ts";
-import { overlay } from "../../../src/models/tensor_source.ts";
-import { compressLayer, type LayerParameters } from "../../../src/pipeline/compress_layer.ts";
-import { calibratedModel } from "../../../src/pipeline/model/prune_model.ts";
+import { overlay } from "../../../src/checkpoint/tensor_source.ts";
+import { compressLayer, type LayerParameters } from "../../../src/layer/compress_layer.ts";
+import { calibratedModel } from "../../../src/prune/prune_model.ts";
 import { toFloat32 } from "../../../src/tensor/convert.ts";
 import { isFloatDtype } from "../../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../../src/tensor/host_tensor.ts";

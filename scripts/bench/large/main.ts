@@ -5,7 +5,7 @@
  */
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { BACKEND_CHOICES, type BackendChoice } from "../../../routes/backends.ts";
+import { BACKEND_CHOICES, type BackendChoice } from "../../../src/host/backends.ts";
 import { DEFAULT_TILE_EDGE } from "../../../src/backend/tiled_matrix.ts";
 import { withBackend } from "../in_process.ts";
 import { machine } from "../machine.ts";

@@ -4,7 +4,7 @@
  * wait for each other, it adds several times as much, so that a ratio of medians taken on a busy machine flatters Pare.
  */
 
-import type { BackendChoice } from "../../../routes/backends.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import type { Measured } from "../results_file.ts";
 import { median } from "../statistics.ts";
 import { runPare } from "./pare_run.ts";

@@ -7,10 +7,10 @@
 
 import { Command } from "commander";
 import { fileURLToPath } from "node:url";
-import type { BackendChoice } from "../../../routes/backends.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
-import { denoFileSystem } from "../../../src/cli/file_system.ts";
-import { encodeText, loadTokenizer } from "../../../src/models/tokenizer.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { encodeText, loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
 import { makeRandomOpt } from "../../make_random_opt.ts";
 import { sotuText } from "../../sotu_text.ts";
 import { withBackend } from "../in_process.ts";

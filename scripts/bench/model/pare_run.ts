@@ -1,12 +1,12 @@
 /** One run of what `pare prune` does once it has its windows, timed by phase: same modules, same in-process host. */
 
-import { denoFileSystem } from "../../../src/cli/file_system.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openLocalHost } from "../../../src/cli/local_host.ts";
 import { writePruned } from "../../write_pruned.ts";
-import { openCheckpoint } from "../../../src/models/checkpoint.ts";
+import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { openModel } from "../../../src/models/model.ts";
-import { calibratedModel } from "../../../src/pipeline/model/prune_model.ts";
-import type { BackendChoice } from "../../../routes/backends.ts";
+import { calibratedModel } from "../../../src/prune/prune_model.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import { PhaseClock } from "../../demo/phases.ts";
 import type { LayerLoss, ModelRun } from "./run.ts";
 

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import type { Metric } from "../../evaluation/metrics.ts";
 import type { ModelResult } from "./evaluate_model.ts";
-import { textTable } from "../text_table.ts";
+import { textTable } from "../terminal/text_table.ts";
 
 /** The table of one model or more, all measured on the same texts and tasks. */
 export function evalTable(models: readonly ModelResult[]): string {

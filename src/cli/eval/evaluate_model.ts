@@ -6,14 +6,14 @@ import { evaluateTask } from "../../evaluation/evaluate_task.ts";
 import type { Metrics } from "../../evaluation/metrics.ts";
 import type { PlacedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
-import { openCheckpoint } from "../../models/checkpoint.ts";
+import { openCheckpoint } from "../../checkpoint/checkpoint.ts";
 import { openModel } from "../../models/model.ts";
-import { loadTokenizer, readTokens } from "../../models/tokenizer.ts";
-import { type Perplexity, perplexity } from "../../pipeline/model/perplexity.ts";
-import { denoFileSystem } from "../file_system.ts";
-import { modelFolder } from "../model_folder.ts";
-import type { Output } from "../output.ts";
-import { windowTokens } from "../windows.ts";
+import { loadTokenizer, readTokens } from "../../models/tokenizer/tokenizer.ts";
+import { type Perplexity, perplexity } from "../../evaluation/perplexity.ts";
+import { denoFileSystem } from "../files/deno_file_system.ts";
+import { modelFolder } from "../files/model_folder.ts";
+import type { Output } from "../terminal/output.ts";
+import { windowTokens } from "../options/seqlen_option.ts";
 
 /** What is measured of every model. */
 export interface Work {

@@ -2,15 +2,15 @@
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../client/query.ts";
-import type { WorkFileSystem } from "../../models/file_system.ts";
-import { readText } from "../../models/json_file.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import { readText } from "../../files/json_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
-import { linearLayers } from "../../pipeline/model/block_plan.ts";
-import { type Choice, chooseLayers, mergeParameters } from "../../pipeline/model/choice.ts";
-import { parseProfile } from "../../pipeline/model/profile.ts";
+import { linearLayers } from "../../prune/block_plan.ts";
+import { type Choice, chooseLayers, mergeParameters } from "../../prune/choice.ts";
+import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
-import { integer } from "../numbers.ts";
+import { integer } from "../options/numbers.ts";
 
 /** The options as commander leaves them. */
 export interface ChoiceOptions {

@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { Model } from "../../models/model.ts";
-import { perplexity } from "../../pipeline/model/perplexity.ts";
+import { perplexity } from "../../evaluation/perplexity.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
 /** A text to measure on. */

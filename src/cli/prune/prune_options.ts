@@ -1,24 +1,24 @@
 /** The options of `pare prune`. */
 
 import { Command, Option } from "commander";
-import { PACK_FORMATS, type PackFormat } from "../../compressed/format.ts";
-import type { StatesPlace } from "../../models/hidden_states.ts";
+import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
+import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
 import { addChoiceOptions, type ChoiceOptions } from "./choice_options.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addServersOptions,
+  addHostPoolOptions,
   type CommonOptions,
   type ConnectOptions,
-} from "../common_options.ts";
-import { addLayerOptions, type LayerOptions } from "../layer_options.ts";
+} from "../options/common_options.ts";
+import { addLayerOptions, type LayerOptions } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../client/query.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
-import { MODEL_ARGUMENT } from "../model_folder.ts";
-import { integer } from "../numbers.ts";
+import { MODEL_ARGUMENT } from "../files/model_folder.ts";
+import { integer } from "../options/numbers.ts";
 import type { ServersOptions } from "./remote_pruner.ts";
-import { addSeqlenOption } from "../windows.ts";
+import { addSeqlenOption } from "../options/seqlen_option.ts";
 
 /** The published code's number of calibration windows. */
 const DEFAULT_SAMPLES = 128;
@@ -107,5 +107,5 @@ export function declarePrune(): Command {
     .option("--restart", "forget what an unfinished run has left there");
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
-  return addCommonOptions(addBackendOption(addServersOptions(addLayerOptions(command))));
+  return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command))));
 }

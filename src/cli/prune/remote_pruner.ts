@@ -3,12 +3,12 @@
  * runs jobs when it lists hosts that are alive (`GET /v1/hosts`); a host knows no such path.
  */
 
-import { edgeHosts } from "../../client/edge_hosts.ts";
+import { edgeHosts } from "../../client/jobs/edge_hosts.ts";
 import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
-import { PareJobs } from "../../client/pare_jobs.ts";
+import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/rounds.ts";
-import type { Output } from "../output.ts";
+import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
 /** Where layers are solved. */

@@ -2,9 +2,9 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerQuery } from "../../client/query.ts";
-import type { Checkpoint } from "../../models/checkpoint.ts";
-import type { WorkFileSystem } from "../../models/file_system.ts";
-import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../pipeline/model/run/fingerprint.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune/run/fingerprint.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { PruneOptions } from "./prune_options.ts";
 

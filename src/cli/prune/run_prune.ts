@@ -7,17 +7,17 @@ import type { Backend } from "../../backend/backend.ts";
 import type { LayerEvent } from "../../client/events.ts";
 import type { LayerQuery } from "../../client/query.ts";
 import type { ModelPruner } from "../../client/rounds.ts";
-import type { Checkpoint } from "../../models/checkpoint.ts";
-import type { WorkFileSystem } from "../../models/file_system.ts";
-import type { StatesPlace } from "../../models/hidden_states.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
-import { prepareFolder } from "../../models/partial_folder.ts";
-import { type CheckpointWriter, writeCheckpoint } from "../../models/write_checkpoint.ts";
-import { calibratedModel } from "../../pipeline/model/prune_model.ts";
-import type { Fingerprint } from "../../pipeline/model/run/fingerprint.ts";
-import type { LayerEntry } from "../../pipeline/model/run/journal.ts";
-import { Run } from "../../pipeline/model/run/run.ts";
-import type { NameSet } from "../../pipeline/model/block_plan.ts";
+import { prepareFolder } from "../../checkpoint/partial_folder.ts";
+import { type CheckpointWriter, writeCheckpoint } from "../../checkpoint/write_checkpoint.ts";
+import { calibratedModel } from "../../prune/prune_model.ts";
+import type { Fingerprint } from "../../prune/run/fingerprint.ts";
+import type { LayerEntry } from "../../prune/run/journal.ts";
+import { Run } from "../../prune/run/run.ts";
+import type { NameSet } from "../../prune/block_plan.ts";
 import { LapClock } from "./lap_clock.ts";
 
 /** What is to be done. */
@@ -37,9 +37,9 @@ export interface PruneJob {
   /** Turns the dense copy in a folder into the result in `out`; without it the copy is the result. */
   readonly pack?: (folder: string) => Promise<void>;
   /** Texts, by name, of the files that tell of the run, which has `pruned` all that was chosen. */
-  tell(run: Run, pruned: Model): Promise<ReadonlyMap<string, string>>;
+  reportFiles(run: Run, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of those. */
-  readonly told: readonly string[];
+  readonly reportFileNames: readonly string[];
 }
 
 /** With what it is done. */
@@ -107,7 +107,7 @@ function openWriter(job: PruneJob, run: Run, fs: WorkFileSystem): Promise<Checkp
   return writeCheckpoint(job.checkpoint, job.pack ? run.denseFolder : job.out, fs, {
     overwrite: job.overwrite,
     replaced: run.isTakenUp ? run.layers.map(({ name }) => name) : undefined,
-    extras: job.told,
+    extras: job.reportFileNames,
   });
 }
 
@@ -121,7 +121,7 @@ async function work(
   await run.journal.append({ type: "start", time: new Date().toISOString() });
   await pruneLayers(job, setting, run, writer);
   const pruned = { spec: job.model.spec, weights: writer.tensors };
-  const texts = [...await job.tell(run, pruned)].map((
+  const texts = [...await job.reportFiles(run, pruned)].map((
     [name, text],
   ) => [name, new TextEncoder().encode(text)]);
   await writer.complete(Object.fromEntries(texts), setting.signal);

@@ -1,8 +1,8 @@
 /** The report of a run, as `pare.json` has it, from its journal and what it was asked for. */
 
-import { weightFileBytes } from "../../compressed/weight_file_bytes.ts";
-import type { Checkpoint } from "../../models/checkpoint.ts";
-import type { LayerEntry } from "../../pipeline/model/run/journal.ts";
+import { weightFileBytes } from "../../checkpoint/packed/weight_file_bytes.ts";
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import type { LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../../report/run_report.ts";
 

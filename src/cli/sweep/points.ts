@@ -13,6 +13,11 @@ export interface SweepPoint {
   readonly sparsity: number;
 }
 
+/** The parameters of every layer at `point`. A sweep compares perplexities, so no layer's error is computed. */
+export function layerQueryOf({ method, pattern, sparsity }: SweepPoint): LayerQuery {
+  return { method, ...pattern === "unstructured" ? { sparsity } : { pattern }, error: false };
+}
+
 /** The lists as they were given. */
 export interface PointLists {
   readonly methods: string;

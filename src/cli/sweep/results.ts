@@ -1,6 +1,6 @@
 /** What a sweep found, as CSV lines and as a table. */
 
-import { textTable } from "../text_table.ts";
+import { textTable } from "../terminal/text_table.ts";
 import type { SweepPoint } from "./points.ts";
 
 /** A point that was measured. */

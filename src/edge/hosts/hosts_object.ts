@@ -1,23 +1,11 @@
 /** The registry of hosts as the methods of its Durable Object, which is one for the whole deployment. */
 
-import type { Digest } from "../../protocol/digest.ts";
-import type { HostState } from "../../protocol/jobs.ts";
 import { NonceMemory } from "../../protocol/tickets.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import type { DurableObjectState, Remote } from "./durable_object.ts";
-import { type ChosenHost, HostRegistry, type KnownHost } from "./registry.ts";
-
-/** What may be asked of the registry. */
-export interface HostsMethods {
-  beat(id: string, state: HostState): void;
-  leave(id: string): void;
-  alive(): KnownHost[];
-  choose(task: string, hessian: Digest | undefined): ChosenHost | undefined;
-  release(task: string): void;
-  /** Remembers the nonce of a ticket; false where it is known. Isolates of the Worker share no memory, so that it is here. */
-  take(nonce: string, expires: number, now: number): boolean;
-}
+import type { HostsMethods } from "./hosts_methods.ts";
+import { HostRegistry } from "./registry.ts";
 
 /** The methods over an object's storage. */
 export function hostsMethods({ storage }: DurableObjectState): HostsMethods {

@@ -6,7 +6,7 @@
 import type { JobLayer, TaskAnswer, TaskRequest } from "../../protocol/jobs.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import type { Remote } from "../hosts/durable_object.ts";
-import type { HostsMethods } from "../hosts/hosts_object.ts";
+import type { HostsMethods } from "../hosts/hosts_methods.ts";
 import type { ChosenHost } from "../hosts/registry.ts";
 import {
   askHost,
@@ -16,7 +16,7 @@ import {
   HostFailedError,
   TaskRefusedError,
 } from "./host_client.ts";
-import type { JobMethods } from "./job_object.ts";
+import type { JobMethods } from "./job_methods.ts";
 
 /** The blobs, as an attempt needs them: no tensor passes through it. */
 export interface JobBlobs {

@@ -2,7 +2,7 @@
 
 import type { SSEStreamingApi } from "hono/streaming";
 import type { Remote } from "../hosts/durable_object.ts";
-import type { JobMethods } from "./job_object.ts";
+import type { JobMethods } from "./job_methods.ts";
 import type { VersionedJob } from "./record.ts";
 
 /** Longest silence: proxies give up connections on which nothing moves. */

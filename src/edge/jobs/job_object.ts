@@ -1,26 +1,11 @@
 /** A job's record as the methods of its Durable Object, one a job: changes are waited for here, and old jobs end here. */
 
-import type { JobLayer } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import type { DurableObjectState, Remote } from "../hosts/durable_object.ts";
 import { wholeNumber } from "../settings.ts";
-import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./record.ts";
-
-/** What may be asked of a job's record; `JobRecord` says what it does. */
-export interface JobMethods {
-  create(id: string, digest: string, layers: readonly JobLayer[]): Promise<"created" | "same" | "conflict">;
-  read(): VersionedJob | undefined;
-  /** The job with the layers that changed after `version`, as soon as there are any, or after `milliseconds`. */
-  changesAfter(version: number, milliseconds: number): Promise<VersionedJob | undefined>;
-  size(): number;
-  begin(position: number): Attempt | undefined;
-  wanted(position: number): boolean;
-  settle(position: number, outcome: LayerOutcome): void;
-  cancel(): void;
-  /** Milliseconds since what runs the job was last heard of, or since this object was loaded. */
-  silence(): number;
-}
+import type { JobMethods } from "./job_methods.ts";
+import { JobRecord } from "./record.ts";
 
 const DAY_MILLISECONDS = 86_400_000;
 const DEFAULT_JOB_DAYS = 7;

@@ -4,13 +4,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import { alibiSlopes } from "../pieces/alibi.ts";
 import { attend } from "../pieces/attention.ts";
 import { project, projectOnto } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { headDimension, positive, readConfig } from "./config.ts";
-import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
+import type { BlockSpec, Family, ModelSpec } from "./family.ts";
+import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
 
 /** Sizes have two names each: BLOOM's own, and transformers'. */
 const schema = z.object({

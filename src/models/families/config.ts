@@ -1,7 +1,7 @@
 /** Reads config.json by a family's schema, and the settings families share. */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 
 /** The settings `schema` names; others are ignored. @throws {ModelError} naming each that is missing or malformed */

@@ -1,6 +1,6 @@
 /** Every model family there is, and the choice among them. */
 
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { llama } from "./llama.ts";

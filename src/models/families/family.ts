@@ -7,6 +7,7 @@
 
 import type { BlockPass } from "../pieces/block_pass.ts";
 import type { DeviceBuffer } from "../../backend/backend.ts";
+import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
 
 /** How one family's checkpoints are read. */
 export interface Family {
@@ -62,26 +63,4 @@ export interface BlockSpec {
    * only a norm may follow it.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void;
-}
-
-/** Linear layers that are fed the same input. */
-export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
-
-/** y = x·Wᵀ + b. */
-export interface LinearSpec {
-  /** Its tensors are `NAME.weight` (outFeatures, inFeatures) and, with `bias`, `NAME.bias` (outFeatures). */
-  readonly name: string;
-  readonly outFeatures: number;
-  readonly inFeatures: number;
-  readonly bias: boolean;
-}
-
-/** LayerNorm or RMSNorm over the last axis. */
-export interface NormSpec {
-  readonly kind: "layer" | "rms";
-  /** With `affine`, its tensors are `NAME.weight` and, of a LayerNorm, `NAME.bias`, (size). */
-  readonly name: string;
-  readonly size: number;
-  readonly eps: number;
-  readonly affine: boolean;
 }

@@ -4,8 +4,8 @@ import type { DeviceBuffer } from "../../backend/backend.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
 import { type Columns, whole } from "../pieces/columns.ts";
 import { project } from "../pieces/linear.ts";
-import type { LinearGroup, LinearSpec } from "./family.ts";
-import type { LlamaSizes, Traits } from "./llama_model.ts";
+import type { LinearGroup, LinearSpec } from "./layer_specs.ts";
+import type { LlamaSizes, Traits } from "./llama_traits.ts";
 
 /** The four groups of layers, and the two products whose outputs have parts. */
 export interface LlamaLayers {

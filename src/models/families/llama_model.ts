@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import { attend } from "../pieces/attention.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 import { gated } from "../pieces/gate.ts";
@@ -12,8 +12,10 @@ import { projectOnto } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { type RotarySpec, rotate } from "../pieces/rotary.ts";
 import { activationName, checkHeadDimension, headDimension, positive } from "./config.ts";
-import type { BlockSpec, ModelSpec, NormSpec } from "./family.ts";
+import type { BlockSpec, ModelSpec } from "./family.ts";
+import type { NormSpec } from "./layer_specs.ts";
 import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
+import type { LlamaSizes, Traits } from "./llama_traits.ts";
 import { readRotary, rotaryShape } from "./rotary_config.ts";
 
 /** The settings of every relative, to be spread into its schema. */
@@ -32,27 +34,6 @@ export const llamaShape = {
 };
 
 type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
-
-/** What sets a relative apart. */
-export interface Traits {
-  /** Which linear layers have biases; none by default. */
-  readonly biases?: { readonly qkv?: boolean; readonly out?: boolean; readonly feedForward?: boolean };
-  /** Tokens that a query of block `index` sees, itself included, 0 for all before it. All by default. */
-  window?(index: number): number;
-  /** An RMSNorm over each head of the queries, and of the keys, before they are turned. */
-  readonly headNorms?: boolean;
-  /** q, k and v in one layer, gate and up in another. */
-  readonly fused?: boolean;
-}
-
-/** The sizes that a block is made of. */
-export interface LlamaSizes {
-  readonly hidden: number;
-  readonly wide: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-}
 
 /** The model. @throws {ModelError} sizes do not go together, or the rotary settings are not supported */
 export function llamaModel(

@@ -9,7 +9,8 @@ import { whole } from "../pieces/columns.ts";
 import { project, projectOnto } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { activationName, headDimension, positive, readConfig } from "./config.ts";
-import type { BlockSpec, Family, LinearGroup, LinearSpec, ModelSpec, NormSpec } from "./family.ts";
+import type { BlockSpec, Family, ModelSpec } from "./family.ts";
+import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
 
 /** Rows of the position table before that of the first token: it was made for padded batches. */
 const POSITION_OFFSET = 2;

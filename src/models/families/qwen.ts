@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";

@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../error.ts";
+import { ModelError } from "../../files/model_error.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 import { positive } from "./config.ts";
 

@@ -6,7 +6,7 @@
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { ACTIVATION_CODE } from "../../kernels/activate.ts";
 import type { DeviceWeights } from "../device_weights.ts";
-import type { LinearGroup } from "../families/family.ts";
+import type { LinearGroup } from "../families/layer_specs.ts";
 import type { Workspace } from "../workspace.ts";
 
 /** An element-wise function after a linear layer. */

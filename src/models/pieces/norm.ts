@@ -2,7 +2,7 @@
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { layerNorm, rmsNorm } from "../../kernels/normalize.ts";
-import type { NormSpec } from "../families/family.ts";
+import type { NormSpec } from "../families/layer_specs.ts";
 import type { BlockPass } from "./block_pass.ts";
 
 type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;

@@ -1,0 +1,33 @@
+/** Middleware: one log record and one count in the metrics for every request, once its answer is decided. */
+
+import type { MiddlewareHandler } from "hono";
+import { routePath } from "hono/route";
+import type { HostEnv, Services } from "../host_env.ts";
+
+export function logRequests({ log, clock, metrics }: Services): MiddlewareHandler<HostEnv> {
+  return async (c, next) => {
+    const start = clock();
+    await next();
+    const route = c.res.status === 404 && c.get("problem") === "not_found" ? "none" : routePath(c, -1);
+    const bytesOut = Number(c.res.headers.get("Content-Length") ?? 0);
+    const { status } = c.res;
+    metrics.answered({ route, method: c.req.method, status, bytesIn: c.get("bytesIn") ?? 0, bytesOut });
+    log({
+      event: "request",
+      request_id: c.get("requestId"),
+      method: c.req.method,
+      route,
+      status,
+      code: c.get("problem"),
+      milliseconds: Math.round(clock() - start),
+      bytes_in: c.get("bytesIn"),
+      bytes_out: bytesOut,
+      fault: describe(c.get("fault")),
+    });
+  };
+}
+
+function describe(fault: unknown): string | undefined {
+  if (fault === undefined) return undefined;
+  return fault instanceof Error ? fault.stack ?? String(fault) : String(fault);
+}

@@ -1,0 +1,24 @@
+/** Finds files that import each other in a circle, type-only imports included. */
+
+import type { SourceFile } from "./imports.ts";
+
+/** One line per cycle, which names its files in order of import. */
+export function cycleProblems(files: ReadonlyMap<string, SourceFile>): string[] {
+  const done = new Set<string>();
+  const trail: string[] = [];
+  const problems: string[] = [];
+  const visit = (path: string) => {
+    const start = trail.indexOf(path);
+    if (start >= 0) {
+      problems.push(`import cycle: ${[...trail.slice(start), path].join(" → ")}`);
+      return;
+    }
+    if (done.has(path)) return;
+    trail.push(path);
+    for (const target of files.get(path)?.imports ?? []) visit(target);
+    trail.pop();
+    done.add(path);
+  };
+  for (const path of files.keys()) visit(path);
+  return problems;
+}

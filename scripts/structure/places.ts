@@ -1,0 +1,36 @@
+/** Libraries and globals that belong in a few folders. */
+
+import { isWithin, type SourceFile } from "./imports.ts";
+
+interface Place {
+  readonly name: string;
+  readonly folders: readonly string[];
+  readonly isUsed: (file: SourceFile) => boolean;
+}
+
+const PLACES: readonly Place[] = [
+  {
+    name: "hono",
+    folders: ["routes", "src/edge"],
+    isUsed: ({ libraries }) => libraries.some((library) => /^(npm:)?(hono|@hono\/)/.test(library)),
+  },
+  {
+    name: "the Deno global",
+    folders: ["routes/serve.ts", "src/host/backends.ts", "src/cli", "src/cpu", "src/webgpu"],
+    isUsed: ({ code }) => /\bDeno\./.test(code),
+  },
+];
+
+/** Folders in which everything may be used. */
+const FREE = ["scripts", "tests"];
+
+/** One line per file that uses something outside its place. */
+export function placeProblems(files: ReadonlyMap<string, SourceFile>): string[] {
+  return [...files.values()].filter(({ path }) => !FREE.some((folder) => isWithin(path, folder))).flatMap(
+    (file) =>
+      PLACES.filter(({ folders, isUsed }) => !folders.some((f) => isWithin(file.path, f)) && isUsed(file))
+        .map(
+          ({ name, folders }) => `${file.path}: ${name} belongs in ${folders.join(", ")}`,
+        ),
+  );
+}

@@ -1,0 +1,101 @@
+/**
+ * A packed weight to be written dense, a few rows at a time. Its bits are held to its offsets, to the number of
+ * entries stored, and to the layout: a file that lies is refused by name, never guessed at.
+ */
+
+import { ModelError } from "../../files/model_error.ts";
+import type { TensorSource } from "../tensor_source.ts";
+import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+import { asBytes, asWords, bitmaskRowBytes, countRows, scatter } from "./bitmask.ts";
+import type { PackedParts } from "./packed_parts.ts";
+import type { Entry, WritePart } from "./rewrite_shards.ts";
+import { type RowRange, rowRanges } from "./strips.ts";
+
+/** The dense weight of checked `parts` in `source`. Producing it throws {ModelError} where the bits are wrong. */
+export function unpackedWeight(source: TensorSource, parts: PackedParts): Entry {
+  const { weight, dtype, rows, cols, kept, names } = parts;
+  return {
+    name: weight,
+    specs: [{ name: weight, dtype, shape: [rows, cols] }],
+    async produce(write) {
+      let position = 0; // entries in the rows before
+      for (const range of rowRanges(rows, cols, BYTES_PER_ELEMENT[dtype])) {
+        position = await writeRows(source, parts, range, position, write);
+      }
+      if (position !== kept) {
+        throw new ModelError(
+          `${names.compressed}: holds ${kept} entries, but ${names.bitmask} has ${position} bits set`,
+        );
+      }
+    },
+  };
+}
+
+/** Writes the rows of `range`. The entries in them and in those before. */
+async function writeRows(
+  source: TensorSource,
+  parts: PackedParts,
+  { firstRow, rows }: RowRange,
+  position: number,
+  write: WritePart,
+): Promise<number> {
+  const { weight, dtype, cols, kept, names: { compressed, bitmask } } = parts;
+  const size = BYTES_PER_ELEMENT[dtype], rowBytes = bitmaskRowBytes(cols);
+  const bits = await source.read(bitmask, firstRow * rowBytes, rows * rowBytes);
+  checkPadding(bits, parts, firstRow);
+  const counts = countRows(bits, rowBytes);
+  if (parts.format === "bitmask") await checkOffsets(source, parts, firstRow, counts, position);
+  else checkTwoFour(bits, parts, firstRow);
+  const count = counts.reduce((sum, inRow) => sum + inRow, 0);
+  if (position + count > kept) {
+    throw new ModelError(`${compressed}: holds ${kept} entries, fewer than ${bitmask} has bits set`);
+  }
+  const values = asWords(await source.read(compressed, position * size, count * size), size);
+  await write(weight, firstRow * cols * size, asBytes(scatter(values, cols, bits)));
+  return position + count;
+}
+
+function checkPadding(bits: Uint8Array, { names: { bitmask }, cols }: PackedParts, firstRow: number): void {
+  const rowBytes = bitmaskRowBytes(cols);
+  if (cols % 8 === 0) return;
+  for (let at = rowBytes - 1; at < bits.length; at += rowBytes) {
+    if (bits[at] >>> cols % 8 === 0) continue;
+    const row = firstRow + Math.floor(at / rowBytes);
+    throw new ModelError(`${bitmask}: row ${row} has a bit set past its ${cols} columns`);
+  }
+}
+
+async function checkOffsets(
+  source: TensorSource,
+  { names: { rowOffsets } }: PackedParts,
+  firstRow: number,
+  counts: readonly number[],
+  position: number,
+): Promise<void> {
+  const size = BYTES_PER_ELEMENT.I64;
+  const bytes = await source.read(rowOffsets, firstRow * size, counts.length * size);
+  const offsets = new BigInt64Array(bytes.slice().buffer);
+  for (const [row, count] of counts.entries()) {
+    if (offsets[row] !== BigInt(position)) {
+      throw new ModelError(
+        `${rowOffsets}: row ${firstRow + row} must begin at entry ${position} by the bitmask, not ${
+          offsets[row]
+        }`,
+      );
+    }
+    position += count;
+  }
+}
+
+function checkTwoFour(bits: Uint8Array, { names: { bitmask }, cols }: PackedParts, firstRow: number): void {
+  const rowBytes = bitmaskRowBytes(cols);
+  for (const [at, byte] of bits.entries()) {
+    const groups = cols % 8 !== 0 && at % rowBytes === rowBytes - 1 ? [byte & 15] : [byte & 15, byte >>> 4];
+    const wrong = groups.findIndex((group) => !TWO_OF_FOUR.has(group));
+    if (wrong === -1) continue;
+    const row = firstRow + Math.floor(at / rowBytes), col = at % rowBytes * 8 + wrong * 4;
+    throw new ModelError(`${bitmask}: row ${row} must keep two of columns ${col} to ${col + 3}`);
+  }
+}
+
+const TWO_OF_FOUR = new Set([0b0011, 0b0101, 0b0110, 0b1001, 0b1010, 0b1100]);

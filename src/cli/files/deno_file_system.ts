@@ -1,0 +1,116 @@
+/** Deno's file system as `models` wants it. Errors of the system pass through as they are. */
+
+import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
+
+/** The files of this machine. */
+export const denoFileSystem: WorkFileSystem = {
+  async list(folder) {
+    const names: string[] = [];
+    try {
+      for await (const entry of Deno.readDir(folder)) {
+        if (entry.isFile || entry.isSymlink && await isFile(`${folder}/${entry.name}`)) {
+          names.push(entry.name);
+        }
+      }
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+    return names.sort();
+  },
+  async open(path) {
+    const file = await Deno.open(path);
+    return new OpenFile(path, file, (await file.stat()).size);
+  },
+  async create(path) {
+    return new OpenFile(path, await Deno.open(path, { write: true, create: true, truncate: true }), 0);
+  },
+  async edit(path) {
+    const file = await Deno.open(path, { read: true, write: true, create: true });
+    return new OpenFile(path, file, (await file.stat()).size);
+  },
+  makeFolder: (path) => Deno.mkdir(path, { recursive: true }),
+  rename: Deno.rename,
+  remove: (path) => Deno.remove(path),
+  realPath: Deno.realPath,
+  modified: async (path) => (await Deno.stat(path)).mtime?.getTime() ?? 0,
+  async syncFolder(folder) {
+    if (Deno.build.os === "windows") return; // it opens no folders, and writes names through
+    using opened = await Deno.open(folder);
+    await opened.sync();
+  },
+  async removeFolder(path) {
+    try {
+      await Deno.remove(path, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  },
+  async lock(path) {
+    const file = await Deno.open(path, { write: true, create: true });
+    const held = new OpenFile(path, file, 0);
+    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => held.close() };
+    await held.close();
+  },
+};
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false; // a link to nothing
+    throw error;
+  }
+}
+
+/** A file and its one cursor. Deno reads and writes at the cursor only, so calls that overlap wait for each other. */
+class OpenFile implements EditableFile {
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(
+    readonly path: string,
+    readonly file: Deno.FsFile,
+    readonly byteLength: number,
+  ) {}
+
+  read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#inTurn(async () => {
+      const bytes = new Uint8Array(byteLength);
+      await this.file.seek(offset, Deno.SeekMode.Start);
+      for (let filled = 0; filled < byteLength;) {
+        const count = await this.file.read(bytes.subarray(filled));
+        if (count === null) {
+          throw new RangeError(`${this.path}: ends at byte ${offset + filled}, needs ${offset + byteLength}`);
+        }
+        filled += count;
+      }
+      return bytes;
+    });
+  }
+
+  write(offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.file.seek(offset, Deno.SeekMode.Start);
+      for (let done = 0; done < bytes.byteLength;) done += await this.file.write(bytes.subarray(done));
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.#inTurn(() => this.file.sync());
+  }
+
+  close(): Promise<void> {
+    return this.#inTurn(() => {
+      if (!this.#closed) this.file.close();
+      this.#closed = true;
+      return Promise.resolve();
+    });
+  }
+
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(task);
+    this.#last = result.catch(() => {}); // the caller hears of it; the next in turn goes on
+    return result;
+  }
+}

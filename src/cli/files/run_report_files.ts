@@ -1,0 +1,37 @@
+/** The run report beside a checkpoint: read where there is one, and written anew when the weights change their layout. */
+
+import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { readJson } from "../../files/json_file.ts";
+import { ModelError } from "../../files/model_error.ts";
+import {
+  REPORT_PAGE_FILE,
+  RUN_REPORT_FILE,
+  type RunReport,
+  runReportSchema,
+} from "../../report/run_report.ts";
+import { z } from "zod";
+import { denoFileSystem } from "./deno_file_system.ts";
+
+/** What a run left in the checkpoint's folder; undefined where there is nothing. @throws {ModelError} it is malformed */
+export async function readRunReport({ folder, files }: Checkpoint): Promise<RunReport | undefined> {
+  if (!files.includes(RUN_REPORT_FILE)) return undefined;
+  const path = `${folder}/${RUN_REPORT_FILE}`;
+  const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path));
+  if (parsed.success) return parsed.data;
+  throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
+}
+
+/** The report and its page, as they are once the weights are in `format` and take `written` bytes. */
+export async function runReportFiles(
+  run: RunReport | undefined,
+  format: RunReport["format"],
+  written: number,
+): Promise<Map<string, string>> {
+  if (!run) return new Map();
+  const { renderReport } = await import("../../report/render.ts"); // drawing takes long to load
+  const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
+  return new Map([
+    [RUN_REPORT_FILE, JSON.stringify(changed, null, 2) + "\n"],
+    [REPORT_PAGE_FILE, renderReport(changed)],
+  ]);
+}

@@ -1,0 +1,65 @@
+/** Options that several commands share. */
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
+
+/** What every command takes. */
+export interface CommonOptions {
+  readonly json?: boolean;
+  readonly debug?: boolean;
+}
+
+/** Where the work is done. */
+export interface ConnectOptions {
+  readonly server?: string;
+  readonly apiKey?: string;
+  readonly backend: BackendChoice;
+}
+
+/** Declares `--json` and `--debug`. */
+export function addCommonOptions(command: Command): Command {
+  return command
+    .option("--json", "print the result as one JSON object on the last line of standard output")
+    .option("--debug", "print where a failure came from");
+}
+
+/** Declares `--backend`. */
+export function addBackendOption(command: Command): Command {
+  return command.addOption(
+    new Option("--backend <kind>", "where to compute; auto is a GPU where there is one, else cpu")
+      .choices(BACKEND_CHOICES)
+      .default("auto"),
+  );
+}
+
+/** Declares `--server` and `--api-key`. */
+export function addServerOptions(command: Command): Command {
+  return command
+    .option("--server <url>", "solve at this host (default: in this process)", httpUrl)
+    .addOption(apiKeyOption());
+}
+
+/** Declares `--server`, given any number of times, `--jobs` and `--api-key`. */
+export function addHostPoolOptions(command: Command): Command {
+  return command
+    .option(
+      "--server <url>",
+      "solve at this host or edge; repeatable: at all of them (default: in this process)",
+      (url: string, earlier: readonly string[]) => [...earlier, httpUrl(url)],
+      [],
+    )
+    .option("--jobs", "solve in durable jobs of the edge (default: where the server lists hosts)")
+    .option("--no-jobs", "solve in requests, whatever the server is")
+    .addOption(apiKeyOption());
+}
+
+function apiKeyOption(): Option {
+  return new Option("--api-key <key>", "the host's key").env("PARE_API_KEY");
+}
+
+function httpUrl(text: string): string {
+  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) {
+    throw new InvalidArgumentError("It must be an http or https URL, such as http://127.0.0.1:8000.");
+  }
+  return text;
+}

@@ -1,0 +1,106 @@
+/** The counters and gauges of a host, written out as Prometheus text. */
+
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Device, DeviceSession } from "./device.ts";
+import type { Report } from "../protocol/report.ts";
+
+/** One answered request. */
+export interface Answered {
+  readonly route: string;
+  readonly method: string;
+  readonly status: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+/** Seconds: a small layer on a GPU to the largest on a CPU. */
+const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
+
+/** The counters of one host. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests = new Counter({
+    name: "pare_requests_total",
+    help: "Requests answered",
+    labelNames: ["route", "method", "status"],
+    registers: [this.#registry],
+  });
+  readonly #bytes = new Counter({
+    name: "pare_bytes_total",
+    help: "Body bytes received and sent",
+    labelNames: ["direction"],
+    registers: [this.#registry],
+  });
+  readonly #phases = new Histogram({
+    name: "pare_phase_seconds",
+    help: "Duration of the phases of solved layers",
+    labelNames: ["method", "phase"],
+    buckets: PHASE_BUCKETS,
+    registers: [this.#registry],
+  });
+  readonly #factors = new Counter({
+    name: "pare_factors_total",
+    help: "Factors used for layers with stored statistics, by whether one was kept",
+    labelNames: ["outcome"],
+    registers: [this.#registry],
+  });
+
+  /** Gauges read `device` when they are asked. */
+  constructor(device: Device) {
+    this.#gauge(
+      "pare_queue_waiting",
+      "Requests waiting for a place",
+      device,
+      ({ residence }) => residence.waiting,
+    );
+    this.#gauge("pare_layers_resident", "Layers on the device", device, ({ residence }) => residence.running);
+    this.#gauge(
+      "pare_device_live_bytes",
+      "Device memory in use",
+      device,
+      ({ backend }) => backend.counters.bytesLive,
+    );
+    this.#gauge(
+      "pare_store_bytes",
+      "Device memory of stored statistics",
+      device,
+      ({ store }) => store.byteLength,
+    );
+    this.#gauge("pare_device_usable", "1 while there is a device", device, () => 1);
+  }
+
+  answered({ route, method, status, bytesIn, bytesOut }: Answered): void {
+    this.#requests.inc({ route, method, status });
+    this.#bytes.inc({ direction: "in" }, bytesIn);
+    this.#bytes.inc({ direction: "out" }, bytesOut);
+  }
+
+  solved({ method, seconds, factor_reused }: Report, storedStatistics: boolean): void {
+    for (const [phase, duration] of Object.entries(seconds)) {
+      this.#phases.observe({ method, phase }, duration);
+    }
+    if (storedStatistics) this.#factors.inc({ outcome: factor_reused ? "hit" : "miss" });
+  }
+
+  /** The text, and its content type. */
+  async render(): Promise<{ text: string; contentType: string }> {
+    return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
+  }
+
+  #gauge(name: string, help: string, device: Device, value: (session: DeviceSession) => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.set(whileUsable(device, value));
+      },
+    });
+  }
+}
+
+/** 0 while there is no device to ask. */
+function whileUsable(device: Device, value: (session: DeviceSession) => number): number {
+  const session = device.current();
+  return session ? value(session) : 0;
+}

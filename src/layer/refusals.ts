@@ -1,0 +1,47 @@
+/**
+ * Words the errors of one layer as refusals of the HTTP contract: a malformed body, tensors that do not fit, statistics that cannot be
+ * factored, and a device that is lost or full. The host and the edge's small layers both use it; each adds the errors that only it has.
+ */
+
+import { DeviceLostError, OutOfRoomError } from "../backend/backend.ts";
+import { InvalidStatisticsError, NotPositiveDefiniteError } from "../linalg/errors.ts";
+import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { SafetensorsError } from "../safetensors/error.ts";
+import { NonFiniteError, NotSymmetricError, TensorMismatchError } from "./errors.ts";
+
+/** The refusal that stands for `error`, or undefined if `error` is not an error of a layer. */
+export function layerRefusal(error: unknown): Refusal | undefined {
+  if (error instanceof SafetensorsError) {
+    const { tensor, byte, message } = error;
+    const code = error.kind === "malformed" ? "malformed_safetensors" : "truncated_body";
+    return new Refusal(code, message, { members: { tensor, byte } });
+  }
+  if (error instanceof TensorMismatchError) {
+    const { tensor, expected, got, message } = error;
+    return new Refusal("shape_mismatch", message, { members: { tensor, expected, got } });
+  }
+  if (error instanceof NonFiniteError) {
+    const { tensor, index, message } = error;
+    return new Refusal("non_finite", message, { members: { tensor, index } });
+  }
+  if (error instanceof NotSymmetricError) {
+    const { tensor, index, message } = error;
+    return new Refusal("not_symmetric", message, { members: { tensor, index } });
+  }
+  if (error instanceof InvalidStatisticsError) {
+    const { index, value, message } = error;
+    // What is finite and still wrong is negative: no positive definite matrix has that on its diagonal.
+    const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
+    return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
+  }
+  if (error instanceof NotPositiveDefiniteError) {
+    const { order, damping, message } = error;
+    return new Refusal("not_positive_definite", message, { members: { order, damping } });
+  }
+  if (error instanceof DeviceLostError) {
+    return new Refusal("device_lost", error.message, { retryAfter: DEVICE_REOPEN_SECONDS });
+  }
+  if (error instanceof OutOfRoomError) return new Refusal("too_large", error.message);
+  return undefined;
+}

@@ -1,0 +1,59 @@
+/** The weight of a layer: rows of F32, F16 or BF16 become f32 tiles. */
+
+import type { Backend } from "../../backend/backend.ts";
+import { TiledMatrix } from "../../backend/tiled_matrix.ts";
+import { copyBlock } from "../../linalg/copy_block.ts";
+import { blockOf } from "../../linalg/gemm.ts";
+import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
+import type { FloatTensor } from "../body_tensors.ts";
+import { hasPackedRows } from "../packed_rows.ts";
+import { cutStrips, type Strip } from "./strips.ts";
+import type { TensorSink } from "./tensor_sink.ts";
+import type { Uploader } from "./upload.ts";
+
+/** Fills a (rows, cols) matrix. */
+export class WeightSink implements TensorSink {
+  readonly strips: readonly Strip[];
+  readonly slotsPerStrip = 1;
+  readonly #backend: Backend;
+  readonly #tensor: FloatTensor;
+  readonly #matrix: TiledMatrix;
+  #taken = false;
+
+  /** @throws {RangeError} when the device has no room */
+  constructor(backend: Backend, tensor: FloatTensor, edge: number) {
+    const { name: label, dtype, rows, cols } = tensor;
+    this.#backend = backend;
+    this.#tensor = tensor;
+    this.strips = cutStrips({ rows, rowBytes: cols * BYTES_PER_ELEMENT[dtype], boundary: edge });
+    this.#matrix = new TiledMatrix(backend, { label, rows, cols, edge });
+  }
+
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
+    const { cols } = this.#tensor, { row0, rows } = strip, matrix = this.#matrix;
+    const count = rows * cols;
+    const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
+    const i = Math.floor(row0 / matrix.edge);
+    if (hasPackedRows(matrix)) {
+      const { buffer, row0: first } = matrix.tile(i, 0);
+      uploader.into(buffer, (row0 - first) * cols, this.#tensor, bytes, count, locate);
+      return;
+    }
+    const buffer = uploader.stage(this.#tensor, bytes, count, locate);
+    for (let j = 0; j < matrix.tileCols; j++) {
+      const tile = matrix.tile(i, j);
+      const source = { buffer, offset: tile.col0, ld: cols };
+      copyBlock(this.#backend, source, blockOf(tile, row0, tile.col0), rows, tile.cols);
+    }
+  }
+
+  /** The matrix, the caller's from here on. */
+  take(): TiledMatrix {
+    this.#taken = true;
+    return this.#matrix;
+  }
+
+  destroy(): void {
+    if (!this.#taken) this.#matrix.destroy();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The definition of a byte-level BPE tokenizer, as tokenizer.json would have it, from GPT-2's vocab.json and
+ * merges.txt: what OPT checkpoints have. As `GPT2Tokenizer` of transformers, `bos_token` goes before each document
+ * where `add_bos_token` is set.
+ */
+
+import { z } from "zod";
+import { ModelError } from "../../files/model_error.ts";
+import type { FileSystem } from "../../files/file_system.ts";
+import { readJson, readText } from "../../files/json_file.ts";
+
+const VOCABULARY_FILE = "vocab.json";
+const MERGES_FILE = "merges.txt";
+
+/** Tokens that came to the vocabulary later, as far as there are any. */
+const ADDED_FILE = "added_tokens.json";
+
+/** A special token is written as its text, or as an object around it. */
+const tokenText = z.union([
+  z.string(),
+  z.object({ content: z.string() }).transform((token) => token.content),
+]).nullish();
+
+const settingsSchema = z.object({
+  bos_token: tokenText,
+  eos_token: tokenText,
+  pad_token: tokenText,
+  unk_token: tokenText,
+  add_bos_token: z.boolean().default(false),
+  add_prefix_space: z.boolean().default(false),
+});
+
+const vocabularySchema = z.record(z.string(), z.int().nonnegative());
+
+/**
+ * The tokenizer in a folder that holds `files`; undefined where it has no such files.
+ * @param settings the object in tokenizer_config.json, with the special tokens of special_tokens_map.json
+ * @throws {ModelError} a file is malformed, or a special token is not in the vocabulary
+ */
+export async function readBpeFiles(
+  fs: FileSystem,
+  folder: string,
+  files: readonly string[],
+  settings: Readonly<Record<string, unknown>>,
+): Promise<object | undefined> {
+  if (!files.includes(VOCABULARY_FILE) || !files.includes(MERGES_FILE)) return undefined;
+  const vocabulary = await readVocabulary(fs, `${folder}/${VOCABULARY_FILE}`);
+  const added = files.includes(ADDED_FILE) ? await readVocabulary(fs, `${folder}/${ADDED_FILE}`) : {};
+  const parsed = settingsSchema.safeParse(settings);
+  if (!parsed.success) {
+    throw new ModelError(`${folder}/tokenizer_config.json: ${z.prettifyError(parsed.error)}`);
+  }
+  const merges = (await readText(fs, `${folder}/${MERGES_FILE}`)).split(/\r?\n/)
+    .filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));
+  return definition(vocabulary, added, merges, parsed.data, folder);
+}
+
+async function readVocabulary(fs: FileSystem, path: string): Promise<Readonly<Record<string, number>>> {
+  const vocabulary = vocabularySchema.safeParse(await readJson(fs, path));
+  if (!vocabulary.success) throw new ModelError(`${path}: is not an object of token ids`);
+  return vocabulary.data;
+}
+
+function definition(
+  vocabulary: Readonly<Record<string, number>>,
+  added: Readonly<Record<string, number>>,
+  merges: readonly string[],
+  settings: z.infer<typeof settingsSchema>,
+  folder: string,
+): object {
+  const { bos_token, eos_token, pad_token, unk_token, add_bos_token, add_prefix_space } = settings;
+  const special = new Set(
+    [bos_token, eos_token, pad_token, unk_token, ...Object.keys(added)]
+      .filter((token) => typeof token === "string"),
+  );
+  const idOf = (token: string): number => {
+    const id = vocabulary[token] ?? added[token];
+    if (id === undefined) {
+      throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
+    }
+    return id;
+  };
+  const bytes = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
+  return {
+    version: "1.0",
+    added_tokens: [...special].map((content) => (
+      {
+        id: idOf(content),
+        content,
+        special: true,
+        normalized: false,
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
+      }
+    )),
+    normalizer: null,
+    pre_tokenizer: bytes,
+    post_processor: add_bos_token && typeof bos_token === "string"
+      ? startWith(bos_token, idOf(bos_token))
+      : null,
+    decoder: bytes,
+    model: { type: "BPE", vocab: vocabulary, merges },
+  };
+}
+
+function startWith(token: string, id: number): object {
+  const start = { SpecialToken: { id: token, type_id: 0 } };
+  const sequence = (name: string, type_id: number) => ({ Sequence: { id: name, type_id } });
+  return {
+    type: "TemplateProcessing",
+    single: [start, sequence("A", 0)],
+    pair: [start, sequence("A", 0), start, sequence("B", 1)],
+    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+  };
+}

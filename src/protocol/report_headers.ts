@@ -1,0 +1,20 @@
+/** The report of an answer as headers. */
+
+import type { Report } from "./report.ts";
+
+/** `Pare-Report` and `Server-Timing`. */
+export function reportHeaders(report: Report): Record<string, string> {
+  const phases = Object.entries(report.seconds);
+  return {
+    "Pare-Report": asciiJson(report),
+    "Server-Timing": phases.map(([name, seconds]) => `${name};dur=${(seconds * 1000).toFixed(1)}`).join(", "),
+  };
+}
+
+/** JSON that a header may carry: adapters' names are free text. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

@@ -1,0 +1,96 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+describe("denoFileSystem", () => {
+  it("reads at overlapping times what it wrote at overlapping times", () =>
+    withTemporaryFolder(async (folder) => {
+      const pieces = Array.from({ length: 20 }, (_, i) => new Uint8Array(1000 + i).fill(i));
+      const starts = pieces.map((_, i) =>
+        pieces.slice(0, i).reduce((sum, piece) => sum + piece.byteLength, 0)
+      );
+      const target = await denoFileSystem.create(`${folder}/file`);
+      await Promise.all(pieces.map((piece, i) => target.write(starts[i], piece)));
+      await target.sync();
+      await target.close();
+      const source = await denoFileSystem.open(`${folder}/file`);
+      assert.equal(source.byteLength, starts[19] + 1019);
+      const read = await Promise.all(pieces.map((piece, i) => source.read(starts[i], piece.byteLength)));
+      assert.deepEqual(read, pieces);
+      await source.close();
+      await source.close();
+    }));
+
+  it("addresses bytes past 2³²", () =>
+    withTemporaryFolder(async (folder) => {
+      const target = await denoFileSystem.create(`${folder}/sparse`);
+      await target.write(2 ** 32 + 5, Uint8Array.of(1, 2, 3));
+      await target.write(5, Uint8Array.of(9));
+      await target.close();
+      const source = await denoFileSystem.open(`${folder}/sparse`);
+      assert.equal(source.byteLength, 2 ** 32 + 8);
+      assert.deepEqual(await source.read(2 ** 32 + 4, 4), Uint8Array.of(0, 1, 2, 3));
+      assert.deepEqual(await source.read(4, 2), Uint8Array.of(0, 9));
+      await source.close();
+    }));
+
+  it("refuses to read past the end, and goes on", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeFile(`${folder}/file`, Uint8Array.of(1, 2, 3));
+      const source = await denoFileSystem.open(`${folder}/file`);
+      await assert.rejects(source.read(1, 3), {
+        name: "RangeError",
+        message: /file: ends at byte 3, needs 4/,
+      });
+      assert.deepEqual(await source.read(1, 2), Uint8Array.of(2, 3));
+      await source.close();
+    }));
+
+  it("lists files and links to files, not folders or links to nothing; undefined without a folder", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/b`, "");
+      await Deno.mkdir(`${folder}/c`);
+      await Deno.symlink(`${folder}/b`, `${folder}/a`);
+      await Deno.symlink(`${folder}/c`, `${folder}/d`);
+      await Deno.symlink(`${folder}/nothing`, `${folder}/e`);
+      assert.deepEqual(await denoFileSystem.list(folder), ["a", "b"]);
+      assert.equal(await denoFileSystem.list(`${folder}/none`), undefined);
+    }));
+
+  it("edits a file as it is, and makes one that is not there", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/file`;
+      for (const [before, offset] of [[0, 0], [3, 1], [3, 5]]) {
+        const file = await denoFileSystem.edit(path);
+        assert.equal(file.byteLength, before);
+        await file.write(offset, Uint8Array.of(7, 8, 9));
+        assert.deepEqual(await file.read(offset, 3), Uint8Array.of(7, 8, 9));
+        await file.close();
+        if (offset === 1) await Deno.truncate(path, 3);
+      }
+      assert.deepEqual(await Deno.readFile(path), Uint8Array.of(7, 7, 8, 0, 0, 7, 8, 9));
+    }));
+
+  it("lets one hold a lock until it lets go", () =>
+    withTemporaryFolder(async (folder) => {
+      const held = await denoFileSystem.lock(`${folder}/lock`);
+      assert.ok(held);
+      assert.equal(await denoFileSystem.lock(`${folder}/lock`), undefined);
+      await held[Symbol.asyncDispose]();
+      await held[Symbol.asyncDispose]();
+      await using again = await denoFileSystem.lock(`${folder}/lock`);
+      assert.ok(again);
+    }));
+
+  it("syncs and removes folders, and tells when a file was written", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.mkdir(`${folder}/a/b`, { recursive: true });
+      await Deno.writeTextFile(`${folder}/a/file`, "");
+      await Deno.utime(`${folder}/a/file`, 5, 1_000_000_000);
+      assert.equal(await denoFileSystem.modified(`${folder}/a/file`), 1e12);
+      await denoFileSystem.syncFolder(`${folder}/a`);
+      for (let i = 0; i < 2; i++) await denoFileSystem.removeFolder(`${folder}/a`);
+      assert.equal(await denoFileSystem.list(`${folder}/a`), undefined);
+    }));
+});

@@ -1,0 +1,43 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { modelFolder } from "../../../src/cli/files/model_folder.ts";
+import { Output } from "../../../src/cli/terminal/output.ts";
+import { encode } from "../../../src/safetensors/encode.ts";
+import { serveHub } from "../../hub/fake_hub.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+class Quiet extends Output {
+  readonly lines: string[] = [];
+  override remark(line: string): void {
+    this.lines.push(line);
+  }
+}
+
+const { signal } = new AbortController();
+
+describe("modelFolder", () => {
+  it("leaves a folder as it is", async () => {
+    for (const folder of ["models/opt", "./hf:odd", "/"]) {
+      assert.equal(await modelFolder(folder, new Quiet(false), signal, {}), folder);
+    }
+  });
+
+  it("fetches a model of the hub as the environment says, and tells of each file", () =>
+    withTemporaryFolder(async (HF_HOME) => {
+      const commit = "3".repeat(40);
+      const files = { "config.json": "{}", "model.safetensors": encode({}) };
+      await using hub = serveHub({ repo: "some/model", revisions: { main: commit }, files });
+      const output = new Quiet(false);
+      const env = { HF_HOME, HF_ENDPOINT: hub.url, HF_TOKEN: "hf_x" };
+      const folder = await modelFolder("hf:some/model", output, signal, env);
+      assert.equal(folder, `${HF_HOME}/hub/models--some--model/snapshots/${commit}`);
+      assert.equal(hub.token, "Bearer hf_x");
+      assert.deepEqual(output.lines, ["fetching 0/2 config.json", "fetching 1/2 model.safetensors"]);
+      const asked = hub.requests.length;
+      assert.equal(
+        await modelFolder("hf:some/model", output, signal, { ...env, HF_HUB_OFFLINE: "1" }),
+        folder,
+      );
+      assert.equal(hub.requests.length, asked);
+    }));
+});

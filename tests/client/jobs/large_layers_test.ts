@@ -1,0 +1,118 @@
+/** The SDK at an edge's body limit: what it refuses goes by uploads and a job, what the job tells comes back as from a host. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { PareError } from "../../../src/client/errors.ts";
+import { Pare } from "../../../src/client/pare.ts";
+import { decode } from "../../../src/safetensors/decode.ts";
+import { encode } from "../../../src/safetensors/encode.ts";
+import { type Answer, f32, problem, type Received, report } from "../fake_host.ts";
+
+const EDGE = "http://edge.test";
+const TENSORS = {
+  weight: f32([2, 2], [1, 2, 3, 4]),
+  hessian_upper: f32([3], [1, 0, 1]),
+};
+
+/** An edge that refuses layers as `refusal` does, keeps blobs, and ends each job as `job` says. */
+function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) => object) {
+  const log: string[] = [], blobs = new Map<string, Uint8Array<ArrayBuffer>>();
+  const begun = new Map<string, string>(), jobs: unknown[] = [];
+  const answer = async (request: Request): Promise<Response> => {
+    const url = new URL(request.url), body = new Uint8Array(await request.arrayBuffer());
+    const path = url.pathname, json = () => JSON.parse(new TextDecoder().decode(body));
+    log.push(`${request.method} ${path.replace(/sha256:.*/, "DIGEST")}`);
+    if (path === "/v1/layers" || path.startsWith("/v1/hessians/")) {
+      const received: Received = { method: request.method, path, headers: request.headers, body };
+      return await refusal(received);
+    }
+    if (path.startsWith("/v1/blobs/")) {
+      const blob = blobs.get(path.slice("/v1/blobs/".length));
+      if (request.method === "HEAD") return new Response(null, { status: blob ? 200 : 404 });
+      return new Response(blob);
+    }
+    if (path === "/v1/uploads") {
+      const upload = `u${begun.size}`;
+      begun.set(upload, json().sha256);
+      const parts = [{ number: 1, url: `${EDGE}/bucket/${upload}` }];
+      return Response.json({ upload, part_size: 2 ** 26, parts, expires: "2030-01-01T00:00:00Z" }, {
+        status: 201,
+      });
+    }
+    if (path.startsWith("/bucket/")) {
+      blobs.set(begun.get(path.slice("/bucket/".length))!, body);
+      return new Response(null, { headers: { ETag: '"1"' } });
+    }
+    if (path.endsWith("/complete")) return Response.json({ blob: begun.get(path.split("/")[3]) });
+    const [layer] = request.method === "POST" ? json().layers : [jobs.at(-1)];
+    if (request.method === "POST") jobs.push(layer);
+    const told = jobLayer(blobs.get(layer.weight)!) as {
+      result: string | null;
+      bytes?: Uint8Array<ArrayBuffer>;
+    };
+    if (told.bytes) blobs.set(told.result!, told.bytes);
+    const state = told.result === null ? "failed" : "done";
+    const { bytes: _, ...rest } = told;
+    return Response.json({
+      id: "j1",
+      state,
+      layers: [{ name: layer.name, state, attempts: 1, report: null, error: null, ...rest }],
+    });
+  };
+  return { log, jobs, answer };
+}
+
+const tooLarge: Answer = () =>
+  Response.json({ code: "too_large", detail: "too large", limit: 10, uploads: `${EDGE}/v1/uploads` }, {
+    status: 413,
+    headers: { "Content-Type": "application/problem+json" },
+  });
+
+/** The weight as it came, with everything kept. */
+function solvedFile(body: Uint8Array<ArrayBuffer>): object {
+  const weight = decode(body).tensors.get("weight")!;
+  const mask = { dtype: "U8", shape: [2, 1], data: new Uint8Array([3, 3]) } as const;
+  return {
+    result: `sha256:${"a".repeat(64)}`,
+    bytes: encode({ weight, mask }, { report: JSON.stringify(report(2, 2)) }),
+  };
+}
+
+describe("a layer over the body limit of an edge", () => {
+  it("goes by uploads and a job", async () => {
+    const edge = fakeEdge(tooLarge, solvedFile);
+    const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer });
+    const { weight, report } = await pare.pruneLayer(TENSORS, { sparsity: 0.25 });
+    assert.deepEqual(weight, TENSORS.weight);
+    assert.equal(report.rows, 2);
+    const [layer] = edge.jobs as { weight: string; hessian: string; parameters: object }[];
+    assert.deepEqual(layer.parameters, { sparsity: 0.25 });
+    assert.ok(layer.hessian !== layer.weight);
+    assert.equal(edge.log[0], "POST /v1/layers");
+    assert.equal(edge.log.at(-1), "GET /v1/blobs/DIGEST");
+  });
+
+  it("does so too where a proxy refuses it before the edge", async () => {
+    const edge = fakeEdge(() => new Response("<html>", { status: 413 }), solvedFile);
+    const { weight } = await new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS);
+    assert.deepEqual(weight, TENSORS.weight);
+  });
+
+  it("fails with what the job tells of it", async () => {
+    const error = { code: "not_positive_definite", detail: "order 2" };
+    const edge = fakeEdge(tooLarge, () => ({ result: null, error }));
+    await assert.rejects(
+      new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS),
+      (e: Error) =>
+        e instanceof PareError && e.code === error.code && e.status === 422 && e.detail === "order 2",
+    );
+  });
+
+  it("stays refused at a host, which has no other way", async () => {
+    const edge = fakeEdge(problem(413, "too_large"), solvedFile);
+    await assert.rejects(new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS), {
+      code: "too_large",
+    });
+    assert.deepEqual(edge.log, ["POST /v1/layers"]);
+  });
+});

@@ -1,0 +1,95 @@
+/** The device's life: absent, ready, lost, back, closed. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
+import { Device, NoDeviceError } from "../../src/host/device.ts";
+import { BusyError } from "../../src/host/bounded_queue.ts";
+import { memoryBackend } from "./memory_backend.ts";
+
+const OPTIONS = { residents: 2, queueDepth: 2, clock: () => 0 };
+const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+function opening(...outcomes: (Backend | Error)[]) {
+  return () => {
+    const next = outcomes.shift() ?? new Error("nothing more to open");
+    return next instanceof Error ? Promise.reject(next) : Promise.resolve(next);
+  };
+}
+
+describe("Device", () => {
+  it("is not there before it is opened", () => {
+    const device = new Device(opening(), OPTIONS);
+    assert.equal(device.current(), undefined);
+    assert.throws(() => device.session(), NoDeviceError);
+  });
+
+  it("says why it cannot be had", async () => {
+    const device = new Device(opening(new Error("no adapter")), OPTIONS);
+    await device.start();
+    assert.throws(() => device.session(), { name: "NoDeviceError", message: "no adapter" });
+    assert.match(device.fault()!.message, /no adapter/);
+    await device.close();
+  });
+
+  it("comes back after it was lost, with an empty store", async () => {
+    const first = memoryBackend(), second = memoryBackend();
+    const device = new Device(opening(first, second), OPTIONS);
+    await device.start();
+    const session = device.session();
+    const lost = new DeviceLostError("driver reset");
+    assert.equal(device.handleFailure(lost, session), lost);
+    assert.throws(() => device.session(), DeviceLostError);
+    await turn();
+    assert.equal(device.session().backend, second);
+    // A late failure of the old device is no loss of the new one.
+    device.handleFailure(lost, session);
+    assert.equal(device.session().backend, second);
+    await device.close();
+  });
+
+  it("stays lost while it cannot be opened again", async () => {
+    const device = new Device(opening(memoryBackend(), new Error("still gone")), OPTIONS);
+    await device.start();
+    device.handleFailure(new DeviceLostError("unplugged"), device.session());
+    await turn();
+    assert.throws(() => device.session(), { name: "DeviceLostError", message: "unplugged" });
+    await device.close();
+  });
+
+  it("is busy rather than too small where other layers hold its memory", async () => {
+    const device = new Device(opening(memoryBackend()), OPTIONS);
+    await device.start();
+    const session = device.session(), full = new OutOfRoomError("no room");
+    const leave = await session.residence.enter();
+    assert.equal(device.handleFailure(full, session), full);
+    const leaveToo = await session.residence.enter();
+    assert.ok(device.handleFailure(full, session) instanceof BusyError);
+    leave();
+    leaveToo();
+    await device.close();
+  });
+
+  it("gives out no more sessions once retired, and leaves those it gave", async () => {
+    const backend = memoryBackend();
+    const device = new Device(opening(backend), OPTIONS);
+    await device.start();
+    const session = device.session();
+    device.retire();
+    assert.throws(() => device.session(), { name: "NoDeviceError", message: "the host is shutting down" });
+    assert.equal(session.backend, backend);
+    await device.close();
+  });
+
+  it("is disposed of when closed", async () => {
+    const backend = memoryBackend();
+    let disposed = 0;
+    backend.dispose = () => Promise.resolve(void disposed++);
+    const device = new Device(opening(backend), OPTIONS);
+    await device.start();
+    await device.close();
+    await device.close();
+    assert.equal(disposed, 1);
+    assert.throws(() => device.session(), NoDeviceError);
+  });
+});

@@ -1,0 +1,43 @@
+/** What a host is told of its edge: how the variables read, and which are refused. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { parseEdgeOptions } from "../../src/host/edge_options.ts";
+
+const SECRET = "a secret of thirty-two bytes: 123";
+
+describe("the options of a host with an edge", () => {
+  const settings = {
+    secret: SECRET,
+    blobOrigins: "https://a.example",
+    edge: undefined,
+    publicUrl: undefined,
+  };
+
+  it("are read from text", () => {
+    assert.equal(parseEdgeOptions({ ...settings, secret: undefined }), undefined);
+    assert.deepEqual(
+      parseEdgeOptions({ ...settings, blobOrigins: "https://a.example/, http://b:9", edge: "http://e" }),
+      {
+        secret: SECRET,
+        url: "http://e",
+        publicUrl: undefined,
+        blobOrigins: ["https://a.example", "http://b:9"],
+      },
+    );
+  });
+
+  it("are refused by name", () => {
+    const cases: [Partial<Parameters<typeof parseEdgeOptions>[0]>, RegExp][] = [
+      [{ secret: undefined, edge: "http://e" }, /EDGE_HOST_SECRET: must be set/],
+      [{ secret: "short" }, /EDGE_HOST_SECRET: must have 32 bytes/],
+      [{ edge: "ftp://e" }, /PARE_EDGE ftp:\/\/e: must be/],
+      [{ publicUrl: "here" }, /PARE_PUBLIC_URL here: must be/],
+      [{ blobOrigins: "" }, /PARE_BLOB_ORIGINS: must name an origin/],
+      [{ blobOrigins: "https://a.example/bucket" }, /PARE_BLOB_ORIGINS .*bucket: must be an origin/],
+    ];
+    for (const [changes, message] of cases) {
+      assert.throws(() => parseEdgeOptions({ ...settings, ...changes }), { name: "RangeError", message });
+    }
+  });
+});

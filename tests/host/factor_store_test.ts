@@ -1,0 +1,167 @@
+/** The store: what it keeps, what it lets go first, and that nothing in use is freed. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { TiledMatrix } from "../../src/backend/tiled_matrix.ts";
+import type { Factor } from "../../src/linalg/factor.ts";
+import { FactorStore, HessianNotFoundError, StoreBudgetError } from "../../src/host/factor_store.ts";
+import { memoryBackend } from "./memory_backend.ts";
+
+/** Bytes of a Hessian of order 8, and of each factor here. */
+const ONE = 8 * 8 * 4;
+const KEY = { damping: 0.01, blocksize: 128 };
+
+function hessian(backend: Backend): TiledMatrix {
+  return new TiledMatrix(backend, { label: "hessian", rows: 8, cols: 8, storage: "upper" });
+}
+
+function factor(backend: Backend): Factor {
+  const r = hessian(backend);
+  const buffer = r.tile(0, 0).buffer;
+  return {
+    r,
+    u: buffer,
+    diagonal: buffer,
+    dead: undefined,
+    blocksize: 128,
+    damping: 0.1,
+    dampingAdded: 1,
+    byteLength: r.byteLength,
+    destroy: () => r.destroy(),
+  };
+}
+
+/** A store with room for `count` matrices, and `names` in it. */
+function storeOf(count: number, names: string) {
+  const backend = memoryBackend();
+  const store = new FactorStore(count * ONE);
+  for (const name of names) store.add(name, hessian(backend));
+  const keepFactor = (name: string) => {
+    const loan = store.borrow(name);
+    loan.keep(factor(backend), KEY);
+    loan.return();
+  };
+  const listed = () => [..."abcdef"].filter((name) => store.order(name) !== undefined).join("");
+  return { backend, store, keepFactor, listed, live: () => backend.counters.bytesLive / ONE };
+}
+
+describe("FactorStore", () => {
+  it("keeps statistics and finds them by digest", () => {
+    const { store, listed } = storeOf(3, "ab");
+    assert.equal(listed(), "ab");
+    assert.deepEqual([store.size, store.byteLength, store.order("a")], [2, 2 * ONE, 8]);
+    const loan = store.borrow("a");
+    assert.equal(loan.hessian.cols, 8);
+    loan.return();
+    assert.throws(() => store.borrow("c"), HessianNotFoundError);
+    assert.throws(() => store.delete("c"), HessianNotFoundError);
+  });
+
+  it("lets the least recently used go", () => {
+    const { backend, store, listed, live } = storeOf(2, "ab");
+    store.borrow("a").return();
+    store.add("c", hessian(backend));
+    assert.equal(listed(), "ac");
+    assert.equal(live(), 2);
+  });
+
+  it("lets factors go before statistics", () => {
+    const { backend, store, keepFactor, listed, live } = storeOf(4, "ab");
+    keepFactor("a");
+    keepFactor("b");
+    assert.equal(live(), 4);
+    store.add("c", hessian(backend));
+    assert.deepEqual([listed(), live()], ["abc", 4]);
+    const loans = ["a", "b"].map((name) => store.borrow(name));
+    assert.deepEqual(loans.map((loan) => loan.factor(KEY) !== undefined), [false, true]);
+    loans.forEach((loan) => loan.return());
+  });
+
+  it("gives a factor for the same damping and block size only", () => {
+    const { store, keepFactor } = storeOf(4, "a");
+    keepFactor("a");
+    const loan = store.borrow("a");
+    assert.ok(loan.factor({ ...KEY }));
+    assert.equal(loan.factor({ ...KEY, damping: 0.1 }), undefined);
+    assert.equal(loan.factor({ ...KEY, blocksize: 64 }), undefined);
+    loan.return();
+  });
+
+  it("keeps the latest factor", () => {
+    const { backend, store, keepFactor, live } = storeOf(4, "a");
+    keepFactor("a");
+    const loan = store.borrow("a");
+    loan.keep(factor(backend), { ...KEY, damping: 0.5 });
+    assert.equal(loan.factor(KEY), undefined);
+    assert.ok(loan.factor({ ...KEY, damping: 0.5 }));
+    loan.return();
+    assert.equal(live(), 2);
+  });
+
+  it("frees a new factor rather than one that another request is using", () => {
+    const { backend, store, keepFactor, live } = storeOf(4, "a");
+    keepFactor("a");
+    const using = store.borrow("a"), making = store.borrow("a");
+    const used = using.factor(KEY);
+    making.keep(factor(backend), { ...KEY, damping: 0.5 });
+    assert.equal(using.factor(KEY), used);
+    assert.equal(live(), 2);
+    using.return();
+    making.return();
+  });
+
+  it("never frees what is in use, and comes back within its budget after", () => {
+    const { backend, store, listed, live } = storeOf(2, "ab");
+    const a = store.borrow("a"), b = store.borrow("b");
+    store.add("c", hessian(backend));
+    assert.deepEqual([listed(), live()], ["ab", 2]);
+    b.return();
+    b.return();
+    store.add("c", hessian(backend));
+    assert.deepEqual([listed(), live()], ["ac", 2]);
+    a.return();
+  });
+
+  it("frees what is deleted while in use when the last loan ends, its factor too", () => {
+    const { backend, store, live } = storeOf(4, "a");
+    const one = store.borrow("a"), two = store.borrow("a");
+    store.delete("a");
+    assert.throws(() => store.borrow("a"), HessianNotFoundError);
+    two.keep(factor(backend), KEY);
+    one.return();
+    assert.equal(live(), 1);
+    two.return();
+    assert.equal(live(), 0);
+  });
+
+  it("takes the same statistics twice as one", () => {
+    const { backend, store, live } = storeOf(4, "a");
+    assert.equal(store.add("a", hessian(backend)), false);
+    assert.equal(store.add("b", hessian(backend)), true);
+    assert.equal(live(), 2);
+  });
+
+  it("refuses what is larger than the budget and keeps the rest", () => {
+    const { backend, store, listed, live } = storeOf(1, "a");
+    const large = new TiledMatrix(backend, { label: "hessian", rows: 9, cols: 9, storage: "upper" });
+    assert.throws(
+      () => store.add("b", large),
+      (error) => error instanceof StoreBudgetError && error.limit === ONE,
+    );
+    assert.deepEqual([listed(), live()], ["a", 1]);
+  });
+
+  it("frees a factor there is no room for beside its statistics", () => {
+    const { keepFactor, listed, live } = storeOf(1, "a");
+    keepFactor("a");
+    assert.deepEqual([listed(), live()], ["a", 1]);
+  });
+
+  it("forgets everything", () => {
+    const { store, keepFactor, live } = storeOf(4, "ab");
+    keepFactor("a");
+    store.clear();
+    assert.deepEqual([store.size, live()], [0, 0]);
+  });
+});

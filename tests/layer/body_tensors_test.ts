@@ -1,0 +1,102 @@
+/** Which sets of tensors are a layer, and what is said of those that are not. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { checkHessianTensors, checkLayerTensors, type StatisticsRule } from "../../src/layer/body_tensors.ts";
+import { MAX_FEATURES } from "../../src/protocol/limits.ts";
+import type { Dtype } from "../../src/tensor/dtype.ts";
+import { encodeHeader } from "../../src/safetensors/encode.ts";
+
+type Spec = Record<string, readonly [Dtype, ...number[]]>;
+
+function infos(spec: Spec) {
+  return encodeHeader(Object.entries(spec).map(([name, [dtype, ...shape]]) => ({ name, dtype, shape })))
+    .tensors;
+}
+
+function check(spec: Spec, rule: StatisticsRule = "required") {
+  return checkLayerTensors(infos(spec), rule);
+}
+
+const WEIGHT = { weight: ["F16", 6, 10] } as const satisfies Spec;
+
+describe("checkLayerTensors", () => {
+  it("takes each form of statistics and of masks", () => {
+    assert.deepEqual(check({ ...WEIGHT, hessian: ["F32", 10, 10] }).statistics, {
+      name: "hessian",
+      order: 10,
+    });
+    assert.deepEqual(check({ hessian_upper: ["F32", 55], ...WEIGHT }).statistics, {
+      name: "hessian_upper",
+      order: 10,
+    });
+    assert.equal(check({ ...WEIGHT, inputs: ["BF16", 3, 10] }).statistics?.name, "inputs");
+    // Tokens are no features: there may be more of them.
+    assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_FEATURES + 1, 10] }));
+    assert.equal(check(WEIGHT, "optional").statistics, undefined);
+    assert.equal(check(WEIGHT, "elsewhere").statistics, undefined);
+    assert.deepEqual(check({ ...WEIGHT, mask: ["U8", 6, 2] }, "optional").mask, { packed: true });
+    assert.deepEqual(check({ ...WEIGHT, mask: ["BOOL", 6, 10] }, "optional").mask, { packed: false });
+    const { rows, cols, weight } = check(WEIGHT, "optional");
+    assert.deepEqual([rows, cols, weight.dtype], [6, 10, "F16"]);
+  });
+
+  const refused: [string, Spec, StatisticsRule, string][] = [
+    ["no weight", { hessian: ["F32", 10, 10] }, "required", "weight"],
+    ["a weight of whole numbers", { weight: ["I32", 6, 10] }, "optional", "weight"],
+    ["a weight of one axis", { weight: ["F32", 6] }, "optional", "weight"],
+    ["a weight without rows", { weight: ["F32", 0, 10] }, "optional", "weight"],
+    ["a weight too wide", { weight: ["F32", 1, MAX_FEATURES + 1] }, "optional", "weight"],
+    ["no statistics", WEIGHT, "required", "hessian"],
+    ["statistics sent and stored", { ...WEIGHT, hessian: ["F32", 10, 10] }, "elsewhere", "hessian"],
+    [
+      "two kinds of statistics",
+      { ...WEIGHT, hessian: ["F32", 10, 10], inputs: ["F32", 2, 10] },
+      "required",
+      "inputs",
+    ],
+    ["a hessian of another order", { ...WEIGHT, hessian: ["F32", 9, 9] }, "required", "hessian"],
+    ["a hessian in half precision", { ...WEIGHT, hessian: ["F16", 10, 10] }, "required", "hessian"],
+    ["a triangle of another order", { ...WEIGHT, hessian_upper: ["F32", 54] }, "required", "hessian_upper"],
+    ["inputs of another width", { ...WEIGHT, inputs: ["F32", 2, 9] }, "required", "inputs"],
+    ["no tokens", { ...WEIGHT, inputs: ["F32", 0, 10] }, "required", "inputs"],
+    ["a mask of another shape", { ...WEIGHT, mask: ["U8", 6, 10] }, "optional", "mask"],
+    ["a tensor nobody knows", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],
+  ];
+  for (const [what, spec, rule, tensor] of refused) {
+    it(`refuses ${what}`, () => {
+      assert.throws(() => check(spec, rule), { name: "TensorMismatchError", tensor });
+    });
+  }
+});
+
+describe("checkHessianTensors", () => {
+  it("takes either form, alone", () => {
+    assert.deepEqual(checkHessianTensors(infos({ hessian: ["F32", 7, 7] })), { name: "hessian", order: 7 });
+    for (const order of [1, 2, 3, 100, 49152]) {
+      const spec: Spec = { hessian_upper: ["F32", (order * (order + 1)) / 2] };
+      assert.deepEqual(checkHessianTensors(infos(spec)), { name: "hessian_upper", order });
+    }
+  });
+
+  it("refuses everything else", () => {
+    const refused: Spec[] = [
+      {},
+      { hessian: ["F32", 7, 8] },
+      { hessian: ["F32", 0, 0] },
+      { hessian: ["F32"] },
+      { hessian_upper: ["F32", 7] },
+      { hessian_upper: ["F32", 0] },
+      { hessian: ["F64", 7, 7] },
+      { inputs: ["F32", 7, 7] },
+      { hessian: ["F32", 7, 7], weight: ["F32", 7, 7] },
+    ];
+    for (const spec of refused) {
+      assert.throws(
+        () => checkHessianTensors(infos(spec)),
+        { name: "TensorMismatchError" },
+        JSON.stringify(spec),
+      );
+    }
+  });
+});

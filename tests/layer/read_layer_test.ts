@@ -1,0 +1,218 @@
+/** A body becomes the matrices it describes, on every backend, over several tiles and strips, and leaves nothing behind when refused. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type Backend, OutOfRoomError } from "../../src/backend/backend.ts";
+import { readMatrix } from "../../src/backend/tiled_matrix.ts";
+import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
+import { toFloat32 } from "../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { correlatedHessian } from "../reference/hessian.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { eachBackend } from "../support/backends.ts";
+import { downloadU32 } from "../support/device.ts";
+import { normals, uniform } from "../support/random.ts";
+import { memoryBackend } from "../host/memory_backend.ts";
+import { bytes, file, floats, packBits, packUpper, source } from "./bodies.ts";
+
+const EDGE = 32;
+
+/** The upper triangle of an (n, n) matrix, zeros below it. */
+function upper(matrix: ArrayLike<number>, n: number): Float64Array {
+  return Float64Array.from({ length: n * n }, (_, i) => i % n >= Math.floor(i / n) ? matrix[i] : 0);
+}
+
+eachBackend("readLayer", (backend) => {
+  async function withLayer(
+    tensors: Record<string, HostTensor>,
+    check: (received: ReceivedLayer, backend: Backend) => Promise<void>,
+  ) {
+    const body = file(tensors), before = backend().counters.bytesLive;
+    const bodySource = source(body);
+    const received = await readLayer(backend(), bodySource, {
+      totalBytes: body.length,
+      edge: EDGE,
+      statistics: "optional",
+    });
+    try {
+      await check(received, backend());
+    } finally {
+      received.destroy();
+    }
+    assert.equal(backend().counters.bytesLive, before);
+    assert.ok(bodySource.closed);
+  }
+
+  for (const dtype of ["F32", "F16", "BF16"] as const) {
+    for (const [rows, cols] of [[1, 1], [3, 31], [32, 32], [33, 65], [70, 7]]) {
+      it(`reads a ${rows}×${cols} weight in ${dtype}`, async () => {
+        const weight = floats(dtype, [rows, cols], normals(rows * cols, 1));
+        await withLayer({ weight }, async (received, backend) => {
+          assert.deepEqual([received.rows, received.cols, received.dtype], [rows, cols, dtype]);
+          assert.deepEqual(await readMatrix(backend, received.layer.weight), toFloat32(weight.data, dtype));
+          assert.equal(received.hessian, undefined);
+        });
+      });
+    }
+  }
+
+  for (const n of [1, 31, 32, 33, 100]) {
+    const matrix = correlatedHessian(n, { seed: n });
+    const weight = floats("F32", [2, n], normals(2 * n, 2));
+
+    it(`reads a whole hessian of order ${n}, before the weight`, async () => {
+      await withLayer({ hessian: floats("F32", [n, n], matrix), weight }, async ({ hessian }, backend) => {
+        assert.deepEqual(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
+      });
+    });
+
+    it(`reads a packed hessian of order ${n}`, async () => {
+      const packed = floats("F32", [(n * (n + 1)) / 2], packUpper(matrix, n));
+      await withLayer({ weight, hessian_upper: packed }, async ({ hessian }, backend) => {
+        assert.deepEqual(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
+      });
+    });
+
+    for (const [tokens, dtype] of [[1, "F32"], [5, "BF16"], [1025, "F16"]] as [number, FloatDtype][]) {
+      it(`accumulates ${tokens} tokens of ${n} inputs in ${dtype}`, async () => {
+        const inputs = floats(dtype, [tokens, n], normals(tokens * n, 3));
+        const x = toFloat32(inputs.data, dtype), expected = new Float64Array(n * n);
+        for (let t = 0; t < tokens; t++) {
+          for (let i = 0; i < n; i++) {
+            for (let j = i; j < n; j++) expected[i * n + j] += x[t * n + i] * x[t * n + j];
+          }
+        }
+        await withLayer({ inputs, weight }, async ({ hessian }, backend) => {
+          assertClose(upper(await readMatrix(backend, hessian!), n), expected, 2e-6);
+        });
+      });
+    }
+  }
+
+  for (const [rows, cols] of [[1, 1], [5, 31], [3, 32], [300, 45]]) {
+    it(`reads a ${rows}×${cols} mask, as bits and as bytes`, async () => {
+      const next = uniform(rows), kept = Uint8Array.from({ length: rows * cols }, () => next() < 0.4 ? 0 : 1);
+      const weight = floats("F32", [rows, cols], normals(rows * cols, 4));
+      // Padding bits are the client's to set as it likes.
+      const bits = packBits(kept, rows, cols), rowBytes = Math.ceil(cols / 8);
+      if (cols % 8) { for (let r = 0; r < rows; r++) bits[r * rowBytes + rowBytes - 1] |= 0xff << cols % 8; }
+      const words = Math.ceil(cols / 32);
+      const expected = new Uint32Array(rows * words), perColumn = new Uint32Array(cols);
+      kept.forEach((keep, i) => {
+        const r = Math.floor(i / cols), c = i % cols;
+        if (keep) return;
+        expected[r * words + (c >>> 5)] |= 1 << (c & 31);
+        perColumn[c]++;
+      });
+      for (const mask of [bytes("U8", [rows, rowBytes], bits), bytes("BOOL", [rows, cols], kept)]) {
+        await withLayer({ mask, weight }, async ({ layer }, backend) => {
+          assert.deepEqual(await downloadU32(backend, layer.forced!.bits), expected);
+          assert.deepEqual(layer.forced!.perColumn, perColumn);
+        });
+      }
+    });
+  }
+
+  describe("refuses, and frees everything", () => {
+    const n = 40, weight = normals(3 * n, 5), hessian = correlatedHessian(n, { seed: 6 });
+
+    async function refuses(tensors: Record<string, HostTensor>, expected: object, cut = 0) {
+      const whole = file(tensors), before = backend().counters.bytesLive;
+      const body = source(whole.subarray(0, whole.length - cut));
+      const options = { totalBytes: whole.length, edge: EDGE, statistics: "optional" } as const;
+      await assert.rejects(readLayer(backend(), body, options), expected);
+      assert.equal(backend().counters.bytesLive, before);
+      assert.ok(body.closed);
+    }
+
+    function at(values: Float32Array, index: number, value: number): Float32Array {
+      return values.with(index, value);
+    }
+
+    for (const dtype of ["F32", "F16", "BF16"] as const) {
+      it(`a weight in ${dtype} that is not finite, at its first such element`, async () => {
+        const bad = at(at(weight, 2 * n + 7, NaN), n + 39, Infinity);
+        await refuses({ weight: floats(dtype, [3, n], bad) }, {
+          name: "NonFiniteError",
+          tensor: "weight",
+          index: [1, 39],
+        });
+      });
+    }
+
+    it("statistics that are not finite", async () => {
+      const good = floats("F32", [3, n], weight);
+      const bad = at(hessian, 33 * n + 34, NaN);
+      await refuses({ weight: good, hessian: floats("F32", [n, n], bad) }, {
+        tensor: "hessian",
+        index: [33, 34],
+      });
+      const packed = at(packUpper(hessian, n), 500, -Infinity);
+      await refuses({ hessian_upper: floats("F32", [packed.length], packed), weight: good }, {
+        tensor: "hessian_upper",
+        index: [500],
+      });
+      const inputs = at(normals(50 * n, 7), 45 * n + 2, NaN);
+      await refuses({ weight: good, inputs: floats("BF16", [50, n], inputs) }, {
+        tensor: "inputs",
+        index: [45, 2],
+      });
+    });
+
+    for (const [i, j] of [[1, 0], [39, 3], [39, 38], [35, 33], [33, 10]]) {
+      it(`a hessian whose element [${i}, ${j}] is not its mirror`, async () => {
+        const bad = at(
+          hessian,
+          i * n + j,
+          hessian[i * n + j] + 0.01 * Math.sqrt(hessian[i * n + i] * hessian[j * n + j]),
+        );
+        const tensors = { weight: floats("F32", [3, n], weight), hessian: floats("F32", [n, n], bad) };
+        await refuses(tensors, { name: "NotSymmetricError", index: [i, j] });
+      });
+    }
+
+    it("a body that ends early", async () => {
+      const tensors = { weight: floats("F32", [3, n], weight), hessian: floats("F32", [n, n], hessian) };
+      await refuses(tensors, { name: "SafetensorsError", kind: "truncated" }, 100);
+    });
+
+    it("tensors that do not fit", async () => {
+      await refuses({ weight: floats("F32", [n], weight.subarray(0, n)) }, { name: "TensorMismatchError" });
+    });
+  });
+
+  it("reads statistics on their own", async () => {
+    const n = 50, matrix = correlatedHessian(n, { seed: 8 });
+    const body = file({ hessian: floats("F32", [n, n], matrix) });
+    const hessian = await readHessian(backend(), source(body), { totalBytes: body.length, edge: EDGE });
+    assert.deepEqual(upper(await readMatrix(backend(), hessian), n), upper(matrix, n));
+    hessian.destroy();
+  });
+});
+
+describe("readLayer without room", () => {
+  it("frees what it got, wherever the device is full", async () => {
+    const n = 100, shape = [n, n];
+    const values = normals(n * n, 9);
+    const mask = bytes("U8", [n, 13], new Uint8Array(13 * n));
+    const statistics: Record<string, HostTensor> = {
+      hessian: floats("F32", shape, values),
+      hessian_upper: floats("F32", [5050], values.subarray(0, 5050)),
+      inputs: floats("F16", shape, values),
+    };
+    for (const [name, tensor] of Object.entries(statistics)) {
+      const body = file({ weight: floats("BF16", shape, values), [name]: tensor, mask });
+      const options = { totalBytes: body.length, edge: EDGE, statistics: "required" } as const;
+      // Less and less room, so that every allocation is at some point the one that fails.
+      for (let capacity = 200_000; capacity >= 0; capacity -= 500) {
+        const backend = memoryBackend(capacity), bodySource = source(body);
+        const received = await readLayer(backend, bodySource, options).catch((error) => error);
+        if (!(received instanceof Error)) received.destroy();
+        else if (!(received instanceof OutOfRoomError || received.name === "NonFiniteError")) throw received;
+        assert.equal(backend.counters.bytesLive, 0);
+        assert.ok(bodySource.closed);
+      }
+    }
+  });
+});

@@ -1,0 +1,26 @@
+/** Column counts against counting one bit at a time, past the rows at which the planes are flushed. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { ColumnCounts } from "../../../src/layer/sinks/column_counts.ts";
+import { uniform } from "../../support/random.ts";
+
+describe("ColumnCounts", () => {
+  it("counts set bits by column", () => {
+    for (const [rows, cols] of [[1, 1], [3, 31], [254, 32], [255, 33], [256, 64], [1000, 70]]) {
+      const next = uniform(rows + cols), words = Math.ceil(cols / 32);
+      const counts = new ColumnCounts(cols), expected = new Uint32Array(cols);
+      for (let r = 0; r < rows; r++) {
+        const row = new Uint32Array(words);
+        for (let c = 0; c < cols; c++) {
+          // The last column is always set, so that its planes fill up.
+          if (c < cols - 1 && next() < 0.5) continue;
+          row[c >>> 5] |= 1 << (c & 31);
+          expected[c]++;
+        }
+        counts.add(row);
+      }
+      assert.deepEqual(counts.counts(), expected);
+    }
+  });
+});

@@ -1,0 +1,66 @@
+/** Strips hold whole rows, all of them, and come out the same however the bytes arrive. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { cutStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/strips.ts";
+import { uniform } from "../../support/random.ts";
+
+describe("cutStrips", () => {
+  it("covers every row once and keeps within the size", () => {
+    for (const rows of [1, 2, 7, 8, 9, 100]) {
+      for (const rowBytes of [1, 3, 64, 1000]) {
+        for (const boundary of [undefined, 1, 4, 64]) {
+          const strips = cutStrips({ rows, rowBytes, boundary, stripBytes: 256 });
+          let next = 0;
+          for (const strip of strips) {
+            assert.equal(strip.row0, next);
+            assert.equal(strip.byteLength, strip.rows * rowBytes);
+            assert.ok(strip.byteLength <= 256 || strip.rows === 1);
+            const last = strip.row0 + strip.rows - 1;
+            if (boundary) assert.equal(Math.floor(strip.row0 / boundary), Math.floor(last / boundary));
+            next += strip.rows;
+          }
+          assert.equal(next, rows);
+        }
+      }
+    }
+  });
+
+  it("cuts rows of different lengths", () => {
+    const strips = cutStrips({ rows: 4, rowBytes: (row) => 4 * (4 - row), stripBytes: 28 });
+    assert.deepEqual(strips.map(({ row0, rows, byteLength }) => [row0, rows, byteLength]), [
+      [0, 2, 28],
+      [2, 2, 12],
+    ]);
+  });
+
+  it("needs a buffer for the largest strip and its padding", () => {
+    assert.equal(stripBufferBytes(cutStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
+    assert.equal(stripBufferBytes([]), 0);
+  });
+});
+
+describe("StripAssembler", () => {
+  it("gives the same strips whatever the chunks", () => {
+    const next = uniform(3);
+    const data = Uint8Array.from({ length: 37 * 5 }, (_, i) => i + 1);
+    const strips = cutStrips({ rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 });
+    for (let round = 0; round < 50; round++) {
+      const assembler = new StripAssembler(strips, new Uint8Array(stripBufferBytes(strips)));
+      const seen: number[] = [];
+      for (let at = 0; at < data.length;) {
+        const end = at + 1 + Math.floor(next() * (round + 1));
+        for (const { strip, bytes } of assembler.push(data.subarray(at, end))) {
+          assert.equal(bytes.byteLength % 4, 0);
+          assert.deepEqual(
+            [...bytes.subarray(strip.byteLength)],
+            Array(bytes.byteLength - strip.byteLength).fill(0),
+          );
+          seen.push(...bytes.subarray(0, strip.byteLength));
+        }
+        at = end;
+      }
+      assert.deepEqual(seen, [...data]);
+    }
+  });
+});

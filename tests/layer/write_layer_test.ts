@@ -1,0 +1,112 @@
+/** A solution on the device comes out as the file that describes it, in every dtype, over several tiles and strips. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
+import { encodeAnswer } from "../../src/layer/write_layer.ts";
+import { type Report, reportSchema } from "../../src/protocol/report.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import type { Solution } from "../../src/solvers/solver.ts";
+import { fromFloat32 } from "../../src/tensor/convert.ts";
+import { eachBackend } from "../support/backends.ts";
+import { upload } from "../support/device.ts";
+import { normals, uniform } from "../support/random.ts";
+import { packBits } from "./bodies.ts";
+import { memoryBackend } from "../host/memory_backend.ts";
+
+const REPORT: Report = {
+  method: "sparsegpt",
+  rows: 1,
+  cols: 1,
+  pattern: "2:4",
+  sparsity: 0.5,
+  zeros: 1,
+  loss: 0.25,
+  relative_error: null,
+  damping: 0.01,
+  backend: "cpu",
+  adapter: "θ",
+  seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
+  factor_reused: false,
+};
+
+function makeSolution(backend: Backend, rows: number, cols: number, edge: number) {
+  const next = uniform(rows * cols), words = Math.ceil(cols / 32);
+  const values = normals(rows * cols, cols);
+  const kept = Uint8Array.from(values, () => next() < 0.5 ? 1 : 0);
+  const bits = new Uint32Array(rows * words);
+  kept.forEach((keep, i) => {
+    const r = Math.floor(i / cols), c = i % cols;
+    bits[r * words + (c >>> 5)] |= keep << (c & 31);
+    if (!keep) values[i] = 0;
+  });
+  const q = new TiledMatrix(backend, { label: "q", rows, cols, edge });
+  writeMatrix(backend, q, values);
+  const mask = upload(backend, bits);
+  const solution: Solution = {
+    q,
+    mask,
+    zeros: 0,
+    loss: null,
+    relativeError: null,
+    destroy() {
+      q.destroy();
+      mask.destroy();
+    },
+  };
+  return { values, kept, solution };
+}
+
+async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of chunks) parts.push(chunk);
+  return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
+}
+
+eachBackend("encodeAnswer", (backend) => {
+  for (const dtype of ["F32", "F16", "BF16"] as const) {
+    for (const [rows, cols] of [[1, 1], [3, 31], [33, 32], [70, 28], [70, 41], [5, 129]]) {
+      it(`writes ${rows}×${cols} in ${dtype}`, async () => {
+        const before = backend().counters.bytesLive;
+        const { values, kept, solution } = makeSolution(backend(), rows, cols, 32);
+        const answer = encodeAnswer(backend(), solution, dtype, REPORT);
+        const file = await collect(answer.chunks());
+        solution.destroy();
+        assert.equal(backend().counters.bytesLive, before);
+        assert.equal(file.length, answer.byteLength);
+        const { header, tensors } = decode(file);
+        const { weight, mask } = Object.fromEntries(tensors);
+        assert.deepEqual([weight.dtype, weight.shape], [dtype, [rows, cols]]);
+        assert.deepEqual(weight.data, fromFloat32(values, dtype));
+        assert.deepEqual([mask.dtype, mask.shape], ["U8", [rows, Math.ceil(cols / 8)]]);
+        assert.deepEqual(mask.data, packBits(kept, rows, cols));
+        assert.deepEqual(reportSchema.parse(JSON.parse(header.metadata.report)), REPORT);
+      });
+    }
+  }
+
+  it("frees its buffers when it is left early", async () => {
+    const before = backend().counters.bytesLive;
+    const { solution } = makeSolution(backend(), 40, 40, 32);
+    let taken = 0;
+    for await (const _ of encodeAnswer(backend(), solution, "F16", REPORT).chunks()) if (++taken === 2) break;
+    solution.destroy();
+    assert.equal(backend().counters.bytesLive, before);
+  });
+});
+
+describe("an answer larger than a read", () => {
+  it("is read in several", async () => {
+    const backend = memoryBackend(), rows = 600, cols = 16384;
+    const q = new TiledMatrix(backend, { label: "q", rows, cols });
+    const mask = backend.createBuffer("mask", rows * cols / 8);
+    const solution = { q, mask, zeros: 0, loss: null, relativeError: null, destroy: () => {} };
+    const sizes: number[] = [];
+    for await (const chunk of encodeAnswer(backend, solution, "F32", REPORT).chunks()) {
+      sizes.push(chunk.length);
+    }
+    assert.equal(Math.max(...sizes), 2 ** 20);
+    assert.equal(sizes.slice(1).reduce((a, b) => a + b), rows * cols * 4 + rows * cols / 8);
+  });
+});

@@ -1,0 +1,145 @@
+/** Hidden states wherever they are kept: the same after every block, and again from what was kept. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend, DeviceBuffer } from "../../../src/backend/backend.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { createCpuBackend } from "../../../src/cpu/backend.ts";
+import type { Batch } from "../../../src/models/batches.ts";
+import {
+  AUTO_MEMORY_BYTES,
+  HiddenStates,
+  type StatesPlace,
+} from "../../../src/models/hidden_states/hidden_states.ts";
+import { StatesFolder } from "../../../src/models/hidden_states/states_folder.ts";
+import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+const TOKENS = 3, HIDDEN = 4, WINDOW = TOKENS * HIDDEN;
+const BATCHES: readonly Batch[] = [{ first: 0, count: 2 }, { first: 2, count: 2 }, { first: 4, count: 1 }];
+
+const PLACES: readonly [name: string, place: StatesPlace | undefined, deviceBytes: number][] = [
+  ["on the device", undefined, 1 << 20],
+  ["in host memory", undefined, 0],
+  ["on the device, kept", "memory", 1 << 20],
+  ["in host memory, kept", "auto", 0],
+  ["on disk", "disk", 1 << 20],
+];
+
+/** The numbers of a window before block 0. */
+function initial({ first, count }: Batch): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: count * WINDOW }, (_, i) => first * WINDOW + i);
+}
+
+describe("HiddenStates", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  /** Adds `amount` to every state of a batch, by way of the host. */
+  async function add(buffer: DeviceBuffer, count: number, amount: number): Promise<void> {
+    const values = asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)).map((x) => x + amount);
+    backend.write(buffer, 0, new Uint8Array(values.buffer));
+  }
+
+  async function valuesOf(states: HiddenStates): Promise<number[]> {
+    const values: number[] = [];
+    await states.visit(async (buffer, { count }) => {
+      values.push(...asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)));
+      await add(buffer, count, 1000); // must be forgotten
+    });
+    return values;
+  }
+
+  function make(folder: string, place: StatesPlace | undefined, deviceBytes: number): HiddenStates {
+    const keeping = place && { folder: new StatesFolder(denoFileSystem, folder), place };
+    const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, keeping };
+    return new HiddenStates(backend, options);
+  }
+
+  for (const [name, place, deviceBytes] of PLACES) {
+    it(`${name}: stay as work leaves them, block after block`, () =>
+      withTemporaryFolder(async (folder) => {
+        const live = backend.counters.bytesLive;
+        const states = make(folder, place, deviceBytes);
+        await states.fill((batch) => Promise.resolve(initial(batch)));
+        const expected = Array.from({ length: 5 * WINDOW }, (_, i) => i);
+        assert.deepEqual(await valuesOf(states), expected);
+        for (let block = 0; block < 3; block++) {
+          assert.equal(states.block, block);
+          const done: number[] = [];
+          await states.update((buffer, { count }) => add(buffer, count, 10), ({ first }) => done.push(first));
+          assert.deepEqual(done, [0, 2, 4]);
+        }
+        assert.deepEqual(await valuesOf(states), expected.map((x) => x + 30));
+        states.destroy();
+        assert.equal(backend.counters.bytesLive, live);
+        const files = [...Deno.readDirSync(folder)].map((entry) => entry.name);
+        assert.deepEqual(files, place === undefined ? [] : ["states-3.f32"]);
+      }));
+  }
+
+  it("go on from what was kept, wherever it goes", () =>
+    withTemporaryFolder(async (folder) => {
+      const first = make(folder, "memory", 0);
+      await first.fill((batch) => Promise.resolve(initial(batch)));
+      await first.update((buffer, { count }) => add(buffer, count, 0.5));
+      const expected = await valuesOf(first);
+      for (const place of ["memory", "disk"] as const) {
+        for (const deviceBytes of [0, 1 << 20]) {
+          const again = make(folder, place, deviceBytes);
+          await again.load(1);
+          assert.equal(again.block, 1);
+          assert.deepEqual(await valuesOf(again), expected);
+          again.destroy();
+        }
+      }
+      first.destroy();
+    }));
+
+  it("are those before the block when the block fails, and leave no handle open", () =>
+    withTemporaryFolder(async (folder) => {
+      for (const place of ["memory", "disk"] as const) {
+        const states = make(folder, place, 0);
+        await states.fill((batch) => Promise.resolve(initial(batch)));
+        await states.update(() => {});
+        const failing = states.update((_, { first }) => {
+          if (first === 4) throw new Error("stop");
+        });
+        await assert.rejects(failing, /stop/);
+        assert.equal(await new StatesFolder(denoFileSystem, folder).lastBlock(), 1);
+        await states.load(1);
+        assert.equal((await valuesOf(states)).length, 5 * WINDOW);
+        states.destroy();
+      }
+    }));
+
+  it("refuse a file of another size, and one that is not there", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeFile(`${folder}/states-2.f32`, new Uint8Array(5 * WINDOW * 4 - 1));
+      const states = make(folder, "memory", 0);
+      await assert.rejects(states.load(2), /states-2\.f32: has 239 bytes, the run's hidden states take 240/);
+      await assert.rejects(states.load(3));
+      states.destroy();
+    }));
+
+  it("go to disk by themselves only past the limit", () =>
+    withTemporaryFolder(async (folder) => {
+      const keeping = { folder: new StatesFolder(denoFileSystem, folder), place: "auto" } as const;
+      const count = AUTO_MEMORY_BYTES / (WINDOW * 4);
+      for (const [windows, files] of [[Math.floor(count), 0], [Math.floor(count) + 1, 1]]) {
+        const states = new HiddenStates(backend, {
+          batches: [{ first: windows - 1, count: 1 }],
+          tokens: TOKENS,
+          hiddenSize: HIDDEN,
+          deviceBytes: 0,
+          keeping,
+        });
+        await states.fill((batch) => Promise.resolve(initial(batch)));
+        assert.equal([...Deno.readDirSync(folder)].length, files);
+        states.destroy();
+      }
+    }));
+});

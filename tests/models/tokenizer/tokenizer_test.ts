@@ -1,0 +1,126 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer/tokenizer.ts";
+import { writeFiles } from "../../support/checkpoint_files.ts";
+import { OPT_SOTU, readReference, sotuTokens } from "../../support/opt_sotu.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+/** The files of a tokenizer with the letters a and b, their pair, and `</s>` before every document. */
+const BPE_FILES = {
+  "vocab.json": { "</s>": 0, a: 1, b: 2, ab: 3, "Ġ": 4, "Ċ": 5 },
+  "merges.txt": "#version: 0.2\na b\n",
+  "tokenizer_config.json": { bos_token: { content: "</s>" }, add_bos_token: true },
+};
+
+describe("the tokenizer of opt-sotu", () => {
+  it("gives the reference ids", async () => {
+    const reference = await readReference();
+    const evaluation = await sotuTokens("evaluation");
+    assert.equal(evaluation.length, reference.eval.tokens);
+    assert.deepEqual([...evaluation.subarray(0, 64)], reference.eval.first_64_ids);
+  });
+});
+
+describe("a tokenizer of vocab.json and merges.txt", () => {
+  it("merges, and starts each document as it is told", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, BPE_FILES);
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...encodeText(tokenizer, "abb a", "txt")], [0, 3, 2, 4, 1]);
+      const lines = '{"text": "ab"}\n\n{"text": "b\\na", "more": 1}\r\n';
+      assert.deepEqual([...encodeText(tokenizer, lines, "jsonl")], [0, 3, 0, 2, 5, 1]);
+    }));
+
+  it("adds nothing where it is not told", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": {} });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...encodeText(tokenizer, "ab", "txt")], [3]);
+    }));
+
+  it("takes special tokens from special_tokens_map.json, and later ones from added_tokens.json", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, {
+        ...BPE_FILES,
+        "tokenizer_config.json": { add_bos_token: true, unk_token: null },
+        "special_tokens_map.json": { bos_token: "<new>", pad_token: { content: "</s>" } },
+        "added_tokens.json": { "<new>": 6 },
+      });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...encodeText(tokenizer, "a<new>b</s>", "txt")], [6, 1, 6, 2, 0]);
+    }));
+
+  it("refuses a special token that is not in the vocabulary", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": { bos_token: "<s>" } });
+      await assert.rejects(loadTokenizer(folder, denoFileSystem), {
+        name: "ModelError",
+        message: /vocab.json: lacks the special token <s>/,
+      });
+    }));
+});
+
+describe("readTokens", () => {
+  it("reads .jsonl by documents and anything else as one", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, {
+        ...BPE_FILES,
+        "text.jsonl": '{"text": "a"}\n{"text": "b"}',
+        "text.txt": "ab\n",
+      });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...await readTokens(tokenizer, `${folder}/text.jsonl`, denoFileSystem)], [
+        0,
+        1,
+        0,
+        2,
+      ]);
+      assert.deepEqual([...await readTokens(tokenizer, `${folder}/text.txt`, denoFileSystem)], [0, 3, 5]);
+    }));
+
+  it("reads every way of ending a line as one", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { ...BPE_FILES, "text.txt": "a\r\nb\ra\n" });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual(
+        [...await readTokens(tokenizer, `${folder}/text.txt`, denoFileSystem)],
+        [0, 1, 5, 2, 5, 1, 5],
+      );
+    }));
+
+  for (
+    const [line, pattern] of [
+      ['{"text": "b"', /text.jsonl: line 3: is not valid JSON/],
+      ['{"text": 5}', /text.jsonl: line 3: needs an object with a string "text"/],
+      ['["b"]', /text.jsonl: line 3: needs an object with a string "text"/],
+    ] as const
+  ) {
+    it(`names the line that is ${line}`, () =>
+      withTemporaryFolder(async (folder) => {
+        await writeFiles(folder, { "text.jsonl": `{"text": "a"}\n\n${line}\n` });
+        const tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
+        await assert.rejects(readTokens(tokenizer, `${folder}/text.jsonl`, denoFileSystem), {
+          name: "ModelError",
+          message: pattern,
+        });
+      }));
+  }
+});
+
+describe("loadTokenizer", () => {
+  it("refuses a folder without one, and a broken one", () =>
+    withTemporaryFolder(async (folder) => {
+      await assert.rejects(
+        loadTokenizer(folder, denoFileSystem),
+        /has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt$/,
+      );
+      await writeFiles(folder, { "tokenizer.model": "of SentencePiece" });
+      await assert.rejects(
+        loadTokenizer(folder, denoFileSystem),
+        /Make tokenizer.json of its tokenizer.model with transformers: AutoTokenizer/,
+      );
+      await writeFiles(folder, { "tokenizer.json": { model: { type: "Magic" } } });
+      await assert.rejects(loadTokenizer(folder, denoFileSystem), { name: "ModelError" });
+    }));
+});

@@ -1,0 +1,145 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { type ChoiceOptions, chooseLayers, mergeParameters } from "../../src/prune/choice.ts";
+import { matcher } from "../../src/prune/name_pattern.ts";
+import { parseProfile } from "../../src/prune/profile.ts";
+
+const LAYERS = [0, 1, 2].flatMap((block) =>
+  ["attn.q_proj", "attn.out_proj", "fc1", "fc2"].map((name) => {
+    return { name: `model.layers.${block}.${name}.weight`, block };
+  })
+);
+
+/** The chosen names without what they share. */
+function chosen(options: ChoiceOptions): string[] {
+  return [...chooseLayers(LAYERS, options).chosen.keys()].map((name) => name.slice(13, -7));
+}
+
+describe("matcher", () => {
+  const name = "model.layers.10.self_attn.q_proj.weight";
+  for (
+    const [pattern, expected] of [
+      ["q_proj", true],
+      ["self_attn.q_proj", true],
+      [name, true],
+      [name.replace(".weight", ""), true],
+      ["proj", false],
+      ["0.self_attn.q_proj", false],
+      ["10.self_attn.q_proj", true],
+      ["*q_proj", true],
+      ["*.q_proj", true],
+      ["q_*", false],
+      ["model.layers.1?.*", true],
+      ["model.layers.?.*", false],
+      ["/[qk]_proj/", true],
+      ["/^q_proj/", false],
+      ["/\\.1\\d\\./", true],
+      ["self+attn.q_proj", false],
+      ["self_attnXq_proj", false],
+    ] as const
+  ) {
+    it(`${expected ? "takes" : "leaves"} ${name} by ${pattern}`, () => {
+      assert.equal(matcher(pattern)(name), expected);
+    });
+  }
+
+  it("refuses an empty pattern and a malformed expression", () => {
+    assert.throws(() => matcher(""), { name: "RangeError", message: /is empty/ });
+    assert.throws(() => matcher("/(/"), { name: "RangeError", message: /layer pattern \/\(\/: .*/ });
+  });
+});
+
+describe("chooseLayers", () => {
+  it("takes every layer unless told otherwise", () => {
+    const { chosen, skipped } = chooseLayers(LAYERS, {});
+    assert.deepEqual([...chosen.keys()], LAYERS.map(({ name }) => name));
+    assert.deepEqual(skipped, []);
+  });
+
+  it("takes blocks from the least to before the most", () => {
+    assert.deepEqual(chosen({ minBlock: 1, maxBlock: 2, layers: ["fc1", "fc2"] }), ["1.fc1", "1.fc2"]);
+    assert.deepEqual(chosen({ minBlock: 2, layers: ["fc1"] }), ["2.fc1"]);
+    assert.deepEqual(chosen({ maxBlock: 1, skip: ["*_proj"] }), ["0.fc1", "0.fc2"]);
+  });
+
+  it("keeps the model's order, and lists what it leaves", () => {
+    const { skipped } = chooseLayers(LAYERS, { layers: ["fc2", "q_proj"], skip: ["/layers\\.[12]/"] });
+    assert.deepEqual(chosen({ layers: ["fc2", "q_proj"], maxBlock: 1 }), ["0.attn.q_proj", "0.fc2"]);
+    assert.equal(skipped.length, 10);
+    assert.equal(skipped[0], "model.layers.0.attn.out_proj.weight");
+  });
+
+  it("refuses a pattern that matches nothing, and a choice of nothing", () => {
+    assert.throws(() => chosen({ layers: ["fc1", "fc3"] }), {
+      name: "RangeError",
+      message: /layers "fc3": matches no/,
+    });
+    assert.throws(
+      () => chosen({ skip: ["k_proj"] }),
+      /skip "k_proj": matches no layer.*model\.layers\.0\.attn/,
+    );
+    assert.throws(() => chosen({ minBlock: 3 }), /leaves none of the 12/);
+    assert.throws(
+      () => chosen({ profile: parseProfile('[{"match":"fc1"},{"match":"v_proj"}]') }),
+      /profile rule 1 "v_proj": matches no layer/,
+    );
+  });
+
+  it("lets later rules of a profile win, parameter by parameter", () => {
+    const profile = parseProfile(`[
+      { "match": "fc2", "sparsity": 0.3, "damping": 0.1 },
+      { "match": "*.1.*", "sparsity": 0.7 },
+      { "match": "*.2.*", "skip": true },
+      { "match": "2.fc2", "skip": false }
+    ]`);
+    const choice = chooseLayers(LAYERS, { profile, skip: ["out_proj"] });
+    const own = Object.fromEntries([...choice.chosen].map(([name, own]) => [name.slice(13, -7), own]));
+    assert.deepEqual(own, {
+      "0.attn.q_proj": {},
+      "0.fc1": {},
+      "0.fc2": { sparsity: 0.3, damping: 0.1 },
+      "1.attn.q_proj": { sparsity: 0.7 },
+      "1.fc1": { sparsity: 0.7 },
+      "1.fc2": { sparsity: 0.7, damping: 0.1 },
+      "2.fc2": { sparsity: 0.3, damping: 0.1 },
+    });
+  });
+
+  it("does not reach past the blocks by a rule", () => {
+    const profile = parseProfile('[{ "match": "fc2", "skip": false }]');
+    assert.deepEqual(chosen({ profile, maxBlock: 1, layers: ["fc1"] }), ["0.fc1", "0.fc2"]);
+  });
+});
+
+describe("mergeParameters", () => {
+  it("drops the sparsity that a new pattern would contradict, and no other", () => {
+    assert.deepEqual(mergeParameters({ sparsity: 0.6, damping: 1 }, { pattern: "2:4" }), {
+      damping: 1,
+      pattern: "2:4",
+    });
+    assert.deepEqual(mergeParameters({ sparsity: 0.6 }, { pattern: "2:4", sparsity: 0.5 }), {
+      pattern: "2:4",
+      sparsity: 0.5,
+    });
+    assert.deepEqual(mergeParameters({ sparsity: 0.6 }, { damping: 0.1 }), { sparsity: 0.6, damping: 0.1 });
+  });
+});
+
+describe("parseProfile", () => {
+  for (
+    const [what, text, message] of [
+      ["what is not JSON", "[", /^profile: is not valid JSON/],
+      ["what is no list", "{}", /^profile: rule : .*array/],
+      ["a rule without a match", '[{"sparsity":0.5}]', /rule 0\.match/],
+      ["an unknown key, by its name", '[{"match":"fc1","sparcity":0.5}]', /rule 0: .*sparcity/],
+      ["statistics of a layer's own", '[{"match":"fc1","hessian":"x"}]', /hessian/],
+      ["a value that is no parameter's", '[{"match":"fc1","sparsity":[1]}]', /rule 0\.sparsity/],
+    ] as const
+  ) {
+    it(`refuses ${what}`, () => {
+      assert.throws(() => parseProfile(text), { name: "RangeError", message });
+    });
+  }
+
+  it("reads an empty list", () => assert.deepEqual(parseProfile("[]"), []));
+});

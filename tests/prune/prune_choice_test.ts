@@ -1,0 +1,139 @@
+/** What a model's source leaves out: layers not chosen, layers done before, and the forwards that neither needs. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { StatesFolder } from "../../src/models/hidden_states/states_folder.ts";
+import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/prune_model.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { openOptSotu } from "../support/opt_sotu.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const windows = [Uint32Array.of(48, 365, 436, 1160, 72), Uint32Array.of(467, 268, 15, 488, 85)];
+
+/** The names of layers by their ends. */
+function names(...ends: readonly string[]): Set<string> {
+  return new Set(ends.map((end) => `model.decoder.layers.${end}.weight`));
+}
+
+/** A weight with all but every third entry 0. */
+function thinned({ dtype, shape, data }: HostTensor): HostTensor {
+  return { dtype, shape, data: data.map((byte, i) => (i >> 1) % 3 === 0 ? byte : 0) };
+}
+
+describe("calibratedModel, in part", () => {
+  let backend: Backend;
+  let checkpoint: Checkpoint;
+  let model: Model;
+  /** Labels of the Hessians made. */
+  let accumulated: string[];
+  before(async () => {
+    const cpu = await createCpuBackend();
+    backend = new Proxy(cpu, {
+      get(target, key) {
+        const value = Reflect.get(target, key, target);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]) => {
+          if (key === "createBuffer" && String(args[0]).startsWith("hessian")) {
+            accumulated.push(String(args[0]));
+          }
+          return Reflect.apply(value, target, args);
+        };
+      },
+    });
+    checkpoint = await openOptSotu();
+    model = openModel(checkpoint);
+  });
+  after(async () => {
+    await checkpoint.close();
+    await backend.dispose();
+  });
+
+  /** What is handed out, with the Hessians, and how many steps the forwards took. */
+  async function visit(options: Partial<CalibrationOptions>) {
+    accumulated = [];
+    const handed: string[][] = [], hessians: HostTensor[] = [];
+    let steps = "0/0";
+    const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
+    const source = calibratedModel(model, backend, { windows, progress, ...options });
+    for await (const group of source.groups()) {
+      handed.push(
+        group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),
+      );
+      hessians.push(group.hessian);
+      for (const { name, weight } of group.layers) await group.replace(name, thinned(weight));
+    }
+    assert.equal(handed.flat().length, source.layerCount);
+    return { handed, hessians, steps, accumulated: accumulated.length };
+  }
+
+  it("runs no block past the last chosen one, and accumulates for chosen groups alone", async () => {
+    const visited = await visit({ layers: names("1.fc1", "1.self_attn.k_proj") });
+    assert.deepEqual(visited.handed, [["1.self_attn.k_proj"], ["1.fc1"]]);
+    assert.equal(visited.steps, "2/2"); // through block 0, and once to observe block 1
+    assert.equal(visited.accumulated, 2);
+  });
+
+  it("passes a block without chosen layers once", async () => {
+    const { handed, steps } = await visit({ layers: names("0.fc2", "3.fc1") });
+    assert.deepEqual(handed, [["0.fc2"], ["3.fc1"]]);
+    assert.equal(steps, "5/5"); // block 0 twice, 1 and 2 once, 3 to observe
+  });
+
+  it("with trueSequential observes once a group", async () => {
+    const layers = names("0.self_attn.q_proj", "0.fc1", "0.fc2", "1.fc1");
+    assert.equal((await visit({ layers, trueSequential: true })).steps, "5/5");
+  });
+
+  it("takes what is done from the earlier run, and ends as that would have", async () => {
+    const layers = names("0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1", "1.fc2");
+    for (const trueSequential of [false, true]) {
+      const replaced = new Map<string, HostTensor>();
+      const onReplace = (name: string, weight: HostTensor) =>
+        Promise.resolve(void replaced.set(name, weight));
+      const whole = await visit({ layers, trueSequential, onReplace });
+      const read = (name: string) => Promise.resolve(replaced.get(name)!);
+      for (const done of [["0.self_attn.q_proj"], ["0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1"]]) {
+        const has = (name: string) => names(...done).has(name);
+        const rest = await visit({ layers, trueSequential, finished: { has, read } });
+        assert.deepEqual(rest.handed.flat(), whole.handed.flat().filter((name) => !done.includes(name)));
+        assert.deepEqual(rest.hessians.at(-1), whole.hessians.at(-1));
+      }
+      const all = await visit({ layers, trueSequential, finished: { has: () => true, read } });
+      assert.deepEqual([all.handed, all.steps], [[], "0/0"]);
+    }
+  });
+
+  it("goes on from kept states without a forward over the blocks before", () =>
+    withTemporaryFolder(async (folder) => {
+      const keeping = { folder: new StatesFolder(denoFileSystem, folder), place: "memory" } as const;
+      const whole = await visit({ layers: names("0.fc1", "2.fc1") });
+      await visit({ layers: names("0.fc1", "2.fc1"), keeping });
+      assert.equal(await keeping.folder.lastBlock(), 2);
+      const finished = {
+        has: (name: string) => names("0.fc1").has(name),
+        read: () => Promise.reject(new Error("not needed")),
+      };
+      const rest = await visit({ layers: names("0.fc1", "2.fc1"), keeping, finished });
+      assert.deepEqual([rest.handed, rest.steps], [[["2.fc1"]], "1/1"]);
+      assert.deepEqual(rest.hessians, whole.hessians.slice(1));
+    }));
+});
+
+describe("BlockPlan", () => {
+  it("counts the passes of a whole model as two a block but one for the last", async () => {
+    const checkpoint = await openOptSotu();
+    const { spec } = openModel(checkpoint);
+    await checkpoint.close();
+    const plan = new BlockPlan(spec, {});
+    assert.deepEqual([plan.passes(0), plan.passes(3), plan.lastBlock, plan.layerCount], [7, 1, 3, 24]);
+    assert.equal(linearLayers(spec).length, 24);
+    const nothing = new BlockPlan(spec, { layers: new Set() });
+    assert.deepEqual([nothing.passes(0), nothing.lastBlock, nothing.layerCount], [0, -1, 0]);
+  });
+});

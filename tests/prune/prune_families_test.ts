@@ -1,0 +1,69 @@
+/** Pruning the trained models of the other families to 2:4, calibration and all: what SparseGPT leaves is better than magnitude's. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { readTensor } from "../../src/checkpoint/tensor_source.ts";
+import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { pruneInMemory } from "../../scripts/bench/families/prune.ts";
+import { parsePattern } from "../../src/sparsity/pattern.ts";
+import { toFloat32 } from "../../src/tensor/convert.ts";
+import { openFixture } from "../support/fixture_models.ts";
+import { sotuTokens } from "../support/opt_sotu.ts";
+
+const calibration = calibrationWindows(await sotuTokens("calibration"), { windows: 8, seqlen: 256 });
+const evaluation = await sotuTokens("evaluation");
+
+const PARAMETERS = {
+  sparsity: 0.5,
+  pattern: parsePattern("2:4"),
+  blocksize: 128,
+  damping: 0.01,
+  relativeError: false,
+};
+
+/** Every four weights of every linear layer hold two zeros or more. */
+async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
+  for (let block = 0; block < spec.blockCount; block++) {
+    for (const { name } of spec.block.groups.flat()) {
+      const { dtype, data } = await readTensor(weights, `${spec.block.prefix(block)}${name}.weight`);
+      assert.ok(dtype === "F16" || dtype === "BF16");
+      const values = toFloat32(data, dtype);
+      for (let i = 0; i < values.length; i += 4) {
+        const zeros = values.subarray(i, i + 4).filter((value) => value === 0).length;
+        assert.ok(zeros >= 2, `${name} of block ${block}: ${zeros} zeros at ${i}`);
+      }
+    }
+  }
+}
+
+describe("pruning to 2:4", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  for (const name of ["llama-sotu", "bloom-sotu"] as const) {
+    it(`leaves ${name} better by SparseGPT than by magnitude`, async () => {
+      const checkpoint = await openFixture(name);
+      const dense = openModel(checkpoint);
+      const measure = async (model: Model) =>
+        (await perplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
+      const measured: Record<string, number> = { dense: await measure(dense) };
+      for (const method of ["sparsegpt", "magnitude"] as const) {
+        const pruned = await pruneInMemory(backend, dense, calibration, { ...PARAMETERS, method });
+        await assertTwoOfFour(pruned);
+        measured[method] = await measure(pruned);
+      }
+      const report = JSON.stringify(measured);
+      assert.ok(measured.dense < measured.sparsegpt && measured.sparsegpt < measured.magnitude, report);
+      assert.ok(measured.sparsegpt < 1.6 * measured.dense, report);
+      await checkpoint.close();
+      assert.equal(backend.counters.bytesLive, 0);
+    });
+  }
+});

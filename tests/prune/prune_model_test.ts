@@ -1,0 +1,206 @@
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { calibrationWindows } from "../../src/calibration/windows.ts";
+import type { LayerGroup } from "../../src/client/model_source.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/prune_model.ts";
+import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { gram } from "../reference/hessian.ts";
+import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
+import { assertClose } from "../support/assert_close.ts";
+import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../support/opt_sotu.ts";
+
+const LAYERS = [
+  "self_attn.q_proj",
+  "self_attn.k_proj",
+  "self_attn.v_proj",
+  "self_attn.out_proj",
+  "fc1",
+  "fc2",
+];
+
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
+const untouched = (layer: { weight: HostTensor }) => layer.weight;
+
+/** The weight with every other entry 0: a stand-in for pruning that changes what follows a good deal. */
+function halved({ dtype, shape, data }: HostTensor): HostTensor {
+  assert.equal(dtype, "F16");
+  const values = toFloat32(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+  return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
+}
+
+/** Σ x xᵀ of a layer's input over all windows, the packed upper triangle. */
+function expectedHessian(model: OptReference, name: string): Float64Array {
+  const inputs = windows.map((window) => forwardOpt(model, window).inputs.get(name) ?? new Float64Array());
+  const x = Float64Array.from(inputs.flatMap((input) => [...input]));
+  const tokens = windows.length * windows[0].length, size = x.length / tokens;
+  const h = gram(x, tokens, size);
+  const packed: number[] = [];
+  for (let i = 0; i < size; i++) packed.push(...h.subarray(i * size + i, (i + 1) * size));
+  return Float64Array.from(packed);
+}
+
+describe("calibratedModel", () => {
+  let backend: Backend;
+  let checkpoint: Checkpoint;
+  let model: Model;
+  before(async () => {
+    backend = await createCpuBackend();
+    checkpoint = await openOptSotu();
+    model = openModel(checkpoint);
+  });
+  after(async () => {
+    await checkpoint.close();
+    await backend.dispose();
+  });
+
+  /** Goes through every group, replacing each layer's weight by `weightOf` it. */
+  async function replaceAll(
+    weightOf: (layer: { weight: HostTensor }) => HostTensor,
+    visit: (group: LayerGroup) => void = () => {},
+    options: Partial<CalibrationOptions> = {},
+  ): Promise<void> {
+    for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
+      visit(group);
+      for (const layer of group.layers) await group.replace(layer.name, weightOf(layer));
+    }
+  }
+
+  it("hands out every layer once, in order, with its weight", async () => {
+    const groups: string[][] = [];
+    const weights = new Map<string, HostTensor>();
+    await replaceAll(untouched, ({ block, layers }) => {
+      groups.push(layers.map(({ name }) => name.replace(`model.decoder.layers.${block}.`, `${block}.`)));
+      for (const { name, weight } of layers) weights.set(name, weight);
+    });
+    const expected = [0, 1, 2, 3].flatMap((block) => {
+      const names = LAYERS.map((layer) => `${block}.${layer}.weight`);
+      return [names.slice(0, 3), ...names.slice(3).map((name) => [name])];
+    });
+    assert.deepEqual(groups, expected);
+    assert.equal(calibratedModel(model, backend, { windows }).layerCount, groups.flat().length);
+    for (const [name, weight] of weights) assert.deepEqual(weight, await checkpoint.tensor(name));
+  });
+
+  it("gives the Hessians of the dense block behind the pruned ones before it", async () => {
+    const reference = readOptReference(OPT_SOTU_URL);
+    let block = 0;
+    const written = new Map<string, HostTensor>();
+    const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void written.set(name, weight));
+    await replaceAll(({ weight }) => halved(weight), (group) => {
+      if (group.block !== block) {
+        for (const [name, { data }] of written) {
+          reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16")));
+        }
+        block = group.block;
+      }
+      const [{ name }] = group.layers;
+      assertClose(asFloat32(group.hessian.data), expectedHessian(reference, name), 1e-5, { what: name });
+    }, { onReplace });
+    assert.equal(written.size, 24);
+  });
+
+  it("with trueSequential, gives the Hessians behind the pruned groups of the block too", async () => {
+    const reference = readOptReference(OPT_SOTU_URL);
+    const onReplace = (name: string, { data }: HostTensor) => {
+      return Promise.resolve(void reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16"))));
+    };
+    const hessians: Float32Array[] = [];
+    await replaceAll(({ weight }) => halved(weight), (group) => {
+      const [{ name }] = group.layers;
+      const hessian = asFloat32(group.hessian.data);
+      assertClose(hessian, expectedHessian(reference, name), 1e-5, { what: name });
+      hessians.push(hessian);
+    }, { onReplace, trueSequential: true });
+    assert.equal(hessians.length, 16);
+    const dense: Float32Array[] = [];
+    await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian.data)));
+    assert.deepEqual(hessians[0], dense[0]); // nothing is pruned before the first group
+    assert.notDeepEqual(hessians[1], dense[1]);
+  });
+
+  it("hands on replacements in the dtype of the checkpoint", async () => {
+    await replaceAll(({ weight }) => halved(weight), undefined, {
+      onReplace: async (name, { dtype, data }) => {
+        assert.equal(dtype, "F16");
+        const { data: dense } = await checkpoint.tensor(name);
+        const values = toFloat32(dense, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+        assert.deepEqual(data, fromFloat32(values, "F16"));
+      },
+    });
+  });
+
+  it("needs every layer replaced, by its name and shape, while its round is current", async () => {
+    const groups = calibratedModel(model, backend, { windows }).groups();
+    const { value: first } = await groups.next();
+    assert.ok(first);
+    const [q, ...rest] = first.layers;
+    await assert.rejects(first.replace("fc1", q.weight), {
+      name: "RangeError",
+      message: /not a layer of this group/,
+    });
+    const misshapen = { ...q.weight, shape: [...q.weight.shape].concat(1) };
+    await assert.rejects(first.replace(q.name, misshapen), { name: "RangeError", message: /needs shape/ });
+    const { value: second } = await groups.next();
+    assert.ok(second && second.block === first.block);
+    for (const { name, weight } of [q, ...rest]) await first.replace(name, weight);
+    await assert.rejects(async () => {
+      for (let next = await groups.next(); next.value; next = await groups.next()) {
+        for (const { name, weight } of next.value.layers) await next.value.replace(name, weight);
+      }
+    }, { message: /layers.0.self_attn.out_proj.weight: was not replaced/ });
+    await assert.rejects(first.replace(q.name, q.weight), /the next round has been asked for/);
+  });
+
+  for (
+    const [what, options, expected] of [
+      ["a block", {}, [true, true, true, false]],
+      ["a group", { trueSequential: true }, [false, false, false, false]],
+    ] as const
+  ) {
+    it(`gives the statistics of ${what} at once when asked for all before any is replaced`, async () => {
+      const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], goesOn: boolean[] = [];
+      await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian.data), options);
+      let inHand: LayerGroup[] = [];
+      for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
+        inHand.push(group);
+        atOnce.push(group.hessian.data);
+        goesOn.push(group.hasMoreInRound ?? false);
+        if (group.hasMoreInRound) continue;
+        for (const held of inHand) {
+          for (const { name, weight } of held.layers) await held.replace(name, weight);
+        }
+        inHand = [];
+      }
+      assert.deepEqual(atOnce, oneByOne);
+      assert.deepEqual(goesOn.slice(0, 4), expected);
+    });
+  }
+
+  it("frees the device's memory at the end, when left early, and when aborted", async () => {
+    const live = backend.counters.bytesLive;
+    await replaceAll(untouched);
+    assert.equal(backend.counters.bytesLive, live);
+    for await (const group of calibratedModel(model, backend, { windows }).groups()) {
+      assert.ok(group.hessian.data.byteLength > 0 && backend.counters.bytesLive > live);
+      break;
+    }
+    assert.equal(backend.counters.bytesLive, live);
+    const signal = AbortSignal.abort(new Error("enough"));
+    await assert.rejects(calibratedModel(model, backend, { windows, signal }).groups().next(), /enough/);
+    assert.equal(backend.counters.bytesLive, live);
+  });
+
+  it("tells its progress: two forwards a block but one for the last", async () => {
+    const steps: string[] = [];
+    const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
+    for await (const group of calibratedModel(model, backend, { windows, progress }).groups()) {
+      for (const { name, weight } of group.layers) await group.replace(name, weight);
+    }
+    assert.deepEqual(steps, ["1/7", "2/7", "3/7", "4/7", "5/7", "6/7", "7/7"]);
+  });
+});

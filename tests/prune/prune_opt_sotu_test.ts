@@ -1,0 +1,145 @@
+/** The whole way but HTTP: calibrate, solve every layer, write the checkpoint, read it back, measure. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
+import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { openModel } from "../../src/models/model.ts";
+import { writeCheckpoint } from "../../src/checkpoint/write_checkpoint.ts";
+import { compressLayer, type LayerParameters } from "../../src/layer/compress_layer.ts";
+import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { calibratedModel } from "../../src/prune/prune_model.ts";
+import { parsePattern } from "../../src/sparsity/pattern.ts";
+import { toFloat32 } from "../../src/tensor/convert.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
+import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const calibration = calibrationWindows(await sotuTokens("calibration"), { windows: 16, seqlen: 256 });
+const evaluation = await sotuTokens("evaluation");
+
+/** Half of the entries, by the published defaults. */
+const HALF = { sparsity: 0.5, blocksize: 128, damping: 0.01, relativeError: false };
+
+/** A layer's weight, solved on the backend itself rather than through a host. */
+async function prune(
+  backend: Backend,
+  weight: HostTensor,
+  packed: HostTensor,
+  parameters: LayerParameters,
+): Promise<HostTensor> {
+  assert.equal(weight.dtype, "F16");
+  const [rows, cols] = weight.shape;
+  const w = new TiledMatrix(backend, { label: "weight", rows, cols });
+  writeMatrix(backend, w, toFloat32(weight.data, "F16"));
+  const h = new TiledMatrix(backend, { label: "hessian", rows: cols, cols, storage: "upper" });
+  writeMatrix(backend, h, unpacked(asFloat32(packed.data), cols));
+  const { solution, factor } = await compressLayer(
+    backend,
+    { layer: { weight: w }, hessian: h },
+    parameters,
+    () => 0,
+  );
+  const q = await readMatrix(backend, solution.q);
+  solution.destroy();
+  factor?.destroy();
+  w.destroy();
+  if (!factor) h.destroy();
+  return { dtype: "F32", shape: weight.shape, data: new Uint8Array(q.buffer) };
+}
+
+/** (n, n), zeros below the diagonal, from the packed upper triangle. */
+function unpacked(packed: Float32Array, n: number): Float32Array {
+  const h = new Float32Array(n * n);
+  for (let i = 0, at = 0; i < n; at += n - i, i++) h.set(packed.subarray(at, at + n - i), i * n + i);
+  return h;
+}
+
+describe("pruning opt-sotu to half", () => {
+  let backend: Backend;
+  let dense: Checkpoint;
+  before(async () => {
+    backend = await createCpuBackend();
+    dense = await openOptSotu();
+  });
+  after(async () => {
+    await dense.close();
+    await backend.dispose();
+  });
+
+  async function measure(checkpoint: Checkpoint): Promise<number> {
+    const options = { seqlen: 256, windows: 8 };
+    return (await perplexity(openModel(checkpoint), backend, evaluation, options)).perplexity;
+  }
+
+  /** Prunes into `folder`; returns the perplexity of what is read back from there. */
+  async function pruneInto(
+    folder: string,
+    method: LayerParameters["method"],
+    pattern: string,
+  ): Promise<number> {
+    const writer = await writeCheckpoint(dense, folder, denoFileSystem);
+    const source = calibratedModel(openModel(dense), backend, {
+      windows: calibration,
+      onReplace: (name, weight) => writer.replace(name, weight),
+    });
+    const parameters = { ...HALF, method, pattern: parsePattern(pattern) };
+    for await (const group of source.groups()) {
+      for (const { name, weight } of group.layers) {
+        await group.replace(name, await prune(backend, weight, group.hessian, parameters));
+      }
+    }
+    await writer.finish();
+    const pruned = await openCheckpoint(folder, denoFileSystem);
+    try {
+      await assertPruned(pruned, pattern);
+      return await measure(pruned);
+    } finally {
+      await pruned.close();
+    }
+  }
+
+  /** Half of each block's linear layers is 0, two of every four with 2:4; nothing else differs from the dense checkpoint. */
+  async function assertPruned(pruned: Checkpoint, pattern: string): Promise<void> {
+    for (const name of dense.names()) {
+      const tensor = await pruned.tensor(name), original = await dense.tensor(name);
+      if (!/layers\.\d+\.(self_attn\.\w+|fc\d)\.weight$/.test(name)) {
+        assert.deepEqual(tensor, original, name);
+        continue;
+      }
+      const values = toFloat32(tensor.data, "F16");
+      const zeros = values.filter((value) => value === 0).length;
+      assert.ok(zeros >= values.length / 2 && zeros < values.length * 0.65, `${name}: ${zeros} zeros`);
+      if (pattern === "unstructured") continue;
+      for (let i = 0; i < values.length; i += 4) {
+        assert.ok(
+          values.subarray(i, i + 4).filter((value) => value !== 0).length <= 2,
+          `${name}: group at ${i}`,
+        );
+      }
+    }
+  }
+
+  it("loses less by SparseGPT than by magnitude, and less unstructured than 2:4", () =>
+    withTemporaryFolder(async (folder) => {
+      const before = await measure(dense);
+      const sparsegpt = await pruneInto(`${folder}/sparsegpt`, "sparsegpt", "unstructured");
+      const structured = await pruneInto(`${folder}/sparsegpt-2-4`, "sparsegpt", "2:4");
+      const magnitude = await pruneInto(`${folder}/magnitude`, "magnitude", "unstructured");
+      const report = JSON.stringify({ before, sparsegpt, structured, magnitude });
+      assert.ok(before < sparsegpt && sparsegpt < structured && structured < magnitude, report);
+      assert.ok(sparsegpt < before * 1.25, report);
+      for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
+        assert.deepEqual(
+          await Deno.readFile(`${folder}/sparsegpt/${name}`),
+          await Deno.readFile(`${OPT_SOTU}/${name}`),
+        );
+      }
+    }));
+
+  it("frees the device's memory", () => assert.equal(backend.counters.bytesLive, 0));
+});

@@ -1,0 +1,62 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { checkpointFingerprint, differences, type Fingerprint } from "../../../src/prune/run/fingerprint.ts";
+import { patternTensor, shardedCheckpoint, writeFiles } from "../../support/checkpoint_files.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+const SHARD = "model-00002-of-00002.safetensors";
+
+async function fingerprint(folder: string): Promise<Fingerprint> {
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  try {
+    return await checkpointFingerprint(checkpoint, denoFileSystem);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+describe("checkpointFingerprint", () => {
+  for (
+    const [what, change, named] of [
+      [
+        "its configuration",
+        { "config.json": { model_type: "opt", x: 1 } },
+        /^model configuration was sha256/,
+      ],
+      ["its tokenizer", { "tokenizer.json": "{}" }, /^tokenizer.json was sha256:.* and is sha256:/],
+      ["a new tokenizer file", { "merges.txt": "" }, /^merges.txt was absent and is sha256:/],
+      [
+        "a tensor's name",
+        { [SHARD]: { c: patternTensor("F16", [10], 1) } },
+        new RegExp(`^header of ${SHARD} was`),
+      ],
+      ["a file it does not read", { "notes.txt": "" }, undefined],
+    ] as const
+  ) {
+    it(`${named ? "tells" : "does not tell"} of ${what}`, () =>
+      withTemporaryFolder(async (folder) => {
+        await writeFiles(folder, shardedCheckpoint());
+        const before = await fingerprint(folder);
+        await writeFiles(folder, change);
+        const changed = differences(before, await fingerprint(folder));
+        if (named) assert.match(changed[0], named);
+        else assert.deepEqual(changed, []);
+      }));
+  }
+
+  it("tells of weights written again, by their time", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, shardedCheckpoint());
+      const before = await fingerprint(folder);
+      assert.deepEqual(differences(before, await fingerprint(folder)), []);
+      await Deno.utime(`${folder}/${SHARD}`, 1_000_000_000, 1_000_000_000);
+      const [changed, ...others] = differences(before, await fingerprint(folder));
+      assert.match(
+        changed,
+        new RegExp(`^${SHARD} was \\d+ bytes of 20.*and is \\d+ bytes of 2001-09-09T01:46:40`),
+      );
+      assert.deepEqual(others, []);
+    }));
+});

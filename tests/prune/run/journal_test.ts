@@ -1,0 +1,65 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { Journal, type JournalEntry } from "../../../src/prune/run/journal.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z" };
+const COMPLETE: JournalEntry = { type: "complete" };
+
+/** Opens the journal at `path`, adds `entries`, and gives all of them. */
+async function open(path: string, ...entries: JournalEntry[]): Promise<readonly JournalEntry[]> {
+  const journal = await Journal.open(path, denoFileSystem);
+  try {
+    for (const entry of entries) await journal.append(entry);
+    return journal.entries;
+  } finally {
+    await journal.close();
+  }
+}
+
+describe("Journal", () => {
+  it("gives back what was written, again and again", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/journal`;
+      assert.deepEqual(await open(path), []);
+      await open(path, START);
+      assert.deepEqual(await open(path, START, COMPLETE), [START, START, COMPLETE]);
+      assert.deepEqual(await open(path), [START, START, COMPLETE]);
+    }));
+
+  it("forgets a last line that is cut short, wherever it is, and goes on behind the one before", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/journal`;
+      await open(path, COMPLETE, START);
+      const whole = await Deno.readFile(path);
+      const first = whole.indexOf(10) + 1;
+      for (let length = first; length < whole.byteLength; length++) {
+        await Deno.writeFile(path, whole.subarray(0, length));
+        assert.deepEqual(await open(path, COMPLETE), [COMPLETE, COMPLETE], `${length} bytes`);
+        assert.deepEqual(await open(path), [COMPLETE, COMPLETE], `${length} bytes, opened again`);
+        assert.deepEqual(await open(path, START), [COMPLETE, COMPLETE, START]);
+      }
+    }));
+
+  it("takes a last line that the disk never wrote for one that is cut short", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/journal`;
+      await open(path, START);
+      const zeros = new Uint8Array(40);
+      zeros[39] = 10;
+      await Deno.writeFile(path, zeros, { append: true });
+      assert.deepEqual(await open(path, COMPLETE), [START, COMPLETE]);
+    }));
+
+  it("refuses damage before the last line, naming where", () =>
+    withTemporaryFolder(async (folder) => {
+      const path = `${folder}/journal`;
+      await open(path, START, COMPLETE, COMPLETE);
+      const text = await Deno.readTextFile(path);
+      for (const damaged of [text.replace('"complete"', '"complet"'), text.replace("}\n{", "\n{")]) {
+        await Deno.writeTextFile(path, damaged);
+        await assert.rejects(open(path), { name: "ModelError", message: /journal: line [12] is damaged/ });
+      }
+    }));
+});
