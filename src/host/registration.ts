@@ -37,7 +37,7 @@ export function register(options: RegistrationOptions): Registration {
     const path = `/v1/hosts/${hostId}`;
     const body = new TextEncoder().encode(state ? JSON.stringify(state) : "");
     const subject = { audience: EDGE_AUDIENCE, method, path, body };
-    const response = await fetch(new URL(`../../routes${path}`, edge.endsWith("/") ? edge : `${edge}/`), {
+    const response = await fetch(new URL(`.${path}`, edge.endsWith("/") ? edge : `${edge}/`), {
       method,
       headers: {
         Authorization: await signTicket(options.secret, subject, Date.now()),
