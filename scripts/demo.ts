@@ -27,6 +27,7 @@ import { type ChildHost, startHost } from "./child_host.ts";
 import { PhaseClock } from "./demo/phases.ts";
 import { errorTable, perplexityTable, phaseTable, type Run } from "./demo/tables.ts";
 import { sotuText } from "./sotu_text.ts";
+import { messageOf } from "../src/text/message_of.ts";
 
 const MODEL = fileURLToPath(new URL("../tests/fixtures/models/opt-sotu", import.meta.url));
 const OUT = "out/demo";
@@ -155,7 +156,7 @@ if (import.meta.main) {
   try {
     await demo(backend, results);
   } catch (error) {
-    console.error(`demo failed: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(`demo failed: ${messageOf(error)}`);
     Deno.exit(1);
   }
 }

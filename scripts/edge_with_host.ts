@@ -4,7 +4,7 @@
  */
 
 import type { BackendChoice } from "../src/host/backends.ts";
-import { sleep } from "../src/client/abort.ts";
+import { sleep } from "../src/async/abort.ts";
 import { type ChildEdge, type EdgeOptions, freePort, startEdge } from "./child_edge.ts";
 import { type ChildHost, startHost } from "./child_host.ts";
 

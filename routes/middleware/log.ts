@@ -2,6 +2,7 @@
 
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
+import { stackOf } from "../../src/text/message_of.ts";
 import type { HostEnv, Services } from "../host_env.ts";
 
 export function logRequests({ log, clock, metrics }: Services): MiddlewareHandler<HostEnv> {
@@ -10,7 +11,7 @@ export function logRequests({ log, clock, metrics }: Services): MiddlewareHandle
     await next();
     const route = c.res.status === 404 && c.get("problem") === "not_found" ? "none" : routePath(c, -1);
     const bytesOut = Number(c.res.headers.get("Content-Length") ?? 0);
-    const { status } = c.res;
+    const { status } = c.res, fault = c.get("fault");
     metrics.answered({ route, method: c.req.method, status, bytesIn: c.get("bytesIn") ?? 0, bytesOut });
     log({
       event: "request",
@@ -22,12 +23,7 @@ export function logRequests({ log, clock, metrics }: Services): MiddlewareHandle
       milliseconds: Math.round(clock() - start),
       bytes_in: c.get("bytesIn"),
       bytes_out: bytesOut,
-      fault: describe(c.get("fault")),
+      fault: fault === undefined ? undefined : stackOf(fault),
     });
   };
-}
-
-function describe(fault: unknown): string | undefined {
-  if (fault === undefined) return undefined;
-  return fault instanceof Error ? fault.stack ?? String(fault) : String(fault);
 }

@@ -17,6 +17,7 @@ import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { integer } from "./options/numbers.ts";
 import { Output } from "./terminal/output.ts";
 import { addSeqlenOption } from "./options/seqlen_option.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** A task with its file. */
 interface TaskFile {
@@ -67,7 +68,7 @@ function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
   try {
     return [...earlier, { task: findTask(value.slice(0, equals)), file: value.slice(equals + 1) }];
   } catch (error) {
-    throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
+    throw new InvalidArgumentError(`${messageOf(error)}.`);
   }
 }
 

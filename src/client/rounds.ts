@@ -5,7 +5,7 @@
 
 import type { Report } from "../protocol/report.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { untilAborted } from "./abort.ts";
+import { untilAborted } from "../async/abort.ts";
 import type { CallOptions } from "./call_options.ts";
 import type { PruneEvent } from "./events.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";

@@ -4,9 +4,10 @@
  */
 
 import pRetry, { type RetryContext } from "p-retry";
-import { abortable, sleep } from "./abort.ts";
+import { abortable, sleep } from "../async/abort.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { readBody } from "./read_body.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** How to reach a host. */
 export interface TransportOptions {
@@ -95,7 +96,7 @@ export class Transport {
     } catch (error) {
       exchange.signal?.throwIfAborted();
       if (error instanceof PareError) throw error;
-      throw new ConnectionError(`${this.#baseUrl.origin}: ${errorText(error)}`, { cause: error });
+      throw new ConnectionError(`${this.#baseUrl.origin}: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -138,8 +139,4 @@ function isTransient(error: Error): error is PareError | ConnectionError {
 /** Seconds the host asked to wait. */
 function retryAfter(error: Error): number {
   return error instanceof PareError ? error.retryAfter ?? 0 : 0;
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

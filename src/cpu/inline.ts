@@ -4,6 +4,7 @@ import { DeviceLostError } from "../backend/backend.ts";
 import type { Executor } from "./executor.ts";
 import type { KernelInstance } from "./module.ts";
 import { MAX_ARGS } from "./ring.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** Where the parts of an inline executor lie in the module's memory. */
 export interface InlineLayout {
@@ -48,7 +49,7 @@ class InlineExecutor implements Executor {
       for (let item = 0; item < items; item++) run(address, item);
       this.#queued++;
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       this.#failure = new DeviceLostError(`kernel ${names[kernel]}: ${reason}`);
     }
   }

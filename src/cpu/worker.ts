@@ -21,6 +21,7 @@ import {
   type WorkerMessage,
   type WorkerStart,
 } from "./ring.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** Polls before sleeping: 10–20 µs, about what a sleep and a wake-up cost. */
 const SPINS = 4000;
@@ -54,7 +55,7 @@ class Thread {
       try {
         this.#takeItems(slot, kernel);
       } catch (error) {
-        host.postMessage({ kind: "failed", kernel, reason: reasonOf(error) });
+        host.postMessage({ kind: "failed", kernel, reason: messageOf(error) });
         return;
       }
       if (!this.#waitPast(COMPLETED)) return;
@@ -100,14 +101,10 @@ host.onmessage = ({ data }) => {
   try {
     thread = new Thread(data);
   } catch (error) {
-    return host.postMessage({ kind: "unstarted", reason: reasonOf(error) });
+    return host.postMessage({ kind: "unstarted", reason: messageOf(error) });
   }
   host.postMessage({ kind: "ready" });
   thread.run();
   host.postMessage({ kind: "stopped" });
   host.close();
 };
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -9,6 +9,7 @@ import { DEFAULT_EDGE_BODY_BYTES } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { wholeNumber } from "./settings.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** Seconds after which a host that cannot be reached may be back. */
 const HOST_RETRY_SECONDS = 5;
@@ -52,7 +53,7 @@ export async function passOn(c: Context<EdgeEnv>, body?: Uint8Array<ArrayBuffer>
   try {
     return await proxy(target, { raw: c.req.raw, headers, ...body && { body } });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     const detail = `the GPU host ${target.origin} cannot be reached: ${reason}`;
     throw new Refusal("no_device", detail, { retryAfter: HOST_RETRY_SECONDS, cause });
   }

@@ -8,6 +8,7 @@ import { HTTPException } from "hono/http-exception";
 import { PROBLEM_TYPE } from "../protocol/media_type.ts";
 import { makeProblem, PROBLEMS } from "../protocol/problem.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 
 /** The answer for `error`. */
@@ -34,10 +35,6 @@ function toRefusal(error: unknown, requestId: string): Refusal {
 }
 
 function fault(error: unknown, requestId: string): Refusal {
-  console.error(JSON.stringify({ request_id: requestId, error: describe(error) }));
+  console.error(JSON.stringify({ request_id: requestId, error: stackOf(error) }));
   return new Refusal("internal", "an error of the edge; its log has the request id", { cause: error });
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.stack ?? error.message : String(error);
 }

@@ -93,8 +93,8 @@ async function solve(
 ): Promise<Response> {
   const request = { source: once(body), totalBytes: body.byteLength, parameters };
   const answer = await handleLayer(request, { backend, clock: () => performance.now() });
-  using _solution = new DisposableStack();
-  _solution.defer(answer.destroy);
+  using held = new DisposableStack();
+  held.defer(answer.destroy);
   const bytes = new Uint8Array(answer.byteLength);
   let filled = 0;
   for await (const chunk of answer.chunks()) {

@@ -9,6 +9,7 @@ import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { readText } from "../files/json_file.ts";
 import type { Example, Task } from "./task.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** An example with the place it was read from. */
 export interface PlacedExample extends Example {
@@ -64,7 +65,7 @@ function parseLine(line: string, place: string): Line["record"] {
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(`${place}: is not valid JSON: ${reason}`, { cause });
   }
   const record = recordSchema.safeParse(value);
@@ -81,7 +82,7 @@ function csvLines(path: string, text: string): Line[] {
     });
     return parsed.map(({ record, info }) => ({ number: info.lines, record }));
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(`${path}: is not valid CSV: ${reason}`, { cause });
   }
 }
@@ -116,7 +117,7 @@ async function readAnswers(
   try {
     return await readText(fs, answersPath);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(
       `${path}: its lines have no field ${field}, and ${answersPath} cannot be read: ${reason}`,
       { cause },

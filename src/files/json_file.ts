@@ -2,6 +2,7 @@
 
 import { ModelError } from "./model_error.ts";
 import type { FileSystem } from "./file_system.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** The whole of a file. */
 export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -24,7 +25,7 @@ export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(`${path}: is not valid JSON: ${reason}`, { cause });
   }
 }

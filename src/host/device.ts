@@ -7,6 +7,7 @@ import { type Backend, DeviceLostError, OutOfRoomError } from "../backend/backen
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { FactorStore } from "./factor_store.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** There is no device of the kind asked for. Trying again will not help. */
 export class NoDeviceError extends Error {
@@ -61,7 +62,7 @@ export class Device {
     try {
       this.#begin(await this.#open());
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = messageOf(cause);
       this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
     }
   }

@@ -8,6 +8,7 @@ import type { Device } from "./device.ts";
 import { EDGE_AUDIENCE, signTicket } from "../protocol/tickets.ts";
 import type { EdgeLink } from "./edge_link.ts";
 import type { LogRecord } from "./log_record.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** Whom to tell, and what. */
 export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId"> {
@@ -58,7 +59,7 @@ export function register(options: RegistrationOptions): Registration {
       await tell("PUT", state);
     } catch (error) {
       if (leaving.signal.aborted) return;
-      fault = error instanceof Error ? error.message : String(error);
+      fault = messageOf(error);
     }
     if (known !== (fault === undefined)) {
       log({ event: fault === undefined ? "registered" : "not registered", edge, fault });

@@ -6,6 +6,7 @@
 import { HubApiError } from "@huggingface/hub";
 import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** Attempts after the first. */
 const RETRIES = 4;
@@ -107,7 +108,7 @@ export class HubAccess {
   }
 
   #asFailure(cause: unknown): Error {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     const status = cause instanceof HubApiError ? cause.statusCode : undefined;
     const says = `${this.#reference}: the hub answers ${status}: ${reason}`;
     if (status === 404) return new ModelError(`${says}. There is no such model or revision`, { cause });

@@ -65,10 +65,14 @@ export async function handleLayer(request: LayerRequest, setting: LayerSetting):
   const { solution, report: solved } = await inTurn(() =>
     solveReceived(backend, received, loan, parameters, clock)
   );
+  using unsent = new DisposableStack();
+  unsent.defer(solution.destroy);
   const report: Report = {
     ...solved,
     seconds: { read, ...solved.seconds, total: (clock() - start) / 1000 },
   };
   const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
-  return { ...encodeAnswer(backend, solution, dtype, report), report, destroy: solution.destroy };
+  const answer = encodeAnswer(backend, solution, dtype, report);
+  const resources = unsent.move();
+  return { ...answer, report, destroy: () => resources.dispose() };
 }

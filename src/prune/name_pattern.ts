@@ -1,3 +1,4 @@
+import { messageOf } from "../text/message_of.ts";
 /**
  * Patterns for the names of layers, as people write them: `fc2` and `self_attn.q_proj` are the ends of names, `*` and `?`
  * stand for any characters and for one, `/…/` is a regular expression.
@@ -27,7 +28,7 @@ function regularExpression(pattern: string): RegExp {
   try {
     return new RegExp(pattern.slice(1, -1));
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new RangeError(`layer pattern ${pattern}: ${reason}`, { cause });
   }
 }

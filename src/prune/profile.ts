@@ -5,6 +5,7 @@
 
 import { z } from "zod";
 import { layerQuerySchema } from "../protocol/parameters.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** What a layer cannot have of its own: its statistics are the run's, and its place in the checkpoint has a dtype. */
 const NOT_IN_PROFILES = ["hessian", "dtype"];
@@ -41,7 +42,7 @@ export function parseProfile(text: string): ProfileRule[] {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new RangeError(`profile: is not valid JSON: ${reason}`, { cause });
   }
   const parsed = z.array(ruleSchema).safeParse(json);

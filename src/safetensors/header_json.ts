@@ -7,6 +7,7 @@
  */
 
 import { quote, SafetensorsError } from "./error.ts";
+import { messageOf } from "../text/message_of.ts";
 
 /** The deepest nesting of the format: the header, an entry, its shape. */
 const MAX_DEPTH = 3;
@@ -41,7 +42,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw malformed(`is not valid JSON: ${reason}`, undefined, cause);
   }
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildHost, startHost } from "../../scripts/child_host.ts";
-import { sleep } from "../../src/client/abort.ts";
+import { sleep } from "../../src/async/abort.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";

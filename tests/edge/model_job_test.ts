@@ -8,7 +8,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildEdge, startEdge } from "../../scripts/child_edge.ts";
 import { type ChildHost, startHost } from "../../scripts/child_host.ts";
 import { writeSotuTexts } from "../../scripts/sotu_text.ts";
-import { sleep } from "../../src/client/abort.ts";
+import { sleep } from "../../src/async/abort.ts";
 import { runPare, startPare } from "../cli/run_pare.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 

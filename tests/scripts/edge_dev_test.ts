@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
 import { descendants, memoryBytes } from "../../scripts/processes.ts";
-import { sleep } from "../../src/client/abort.ts";
+import { sleep } from "../../src/async/abort.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Job, LayerState } from "../../protocol/jobs.ts";
-import { sleep } from "../abort.ts";
+import { sleep } from "../../async/abort.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import type { JobLayerRequest, Jobs } from "./jobs.ts";

@@ -9,6 +9,7 @@ import { type Digest, formatDigest } from "../../protocol/digest.ts";
 import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../protocol/uploads.ts";
 import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 /** Bytes that can be read from anywhere, any number of times: a `Blob` is one, and a file is soon made one. */
 export interface BlobSource {
@@ -161,7 +162,7 @@ export class Uploads {
       response = await send(new Request(url, { method: "PUT", body: bytes, signal }));
     } catch (cause) {
       signal.throwIfAborted();
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = messageOf(cause);
       throw new ConnectionError(`part ${number} of the upload: ${reason}`, { cause });
     }
     if (!response.ok) throw await errorFromResponse(response);

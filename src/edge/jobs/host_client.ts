@@ -3,6 +3,7 @@
 import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/jobs.ts";
 import { signTicket } from "../../protocol/tickets.ts";
 import type { ChosenHost } from "../hosts/registry.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 /** What host calls need of the world. */
 export interface HostCalls {
@@ -95,7 +96,7 @@ async function call(
       signal: AbortSignal.timeout(ANSWER_MILLISECONDS),
     });
   } catch (cause) {
-    throw new HostFailedError(`host ${url}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    throw new HostFailedError(`host ${url}: ${messageOf(cause)}`, {
       cause,
     });
   }

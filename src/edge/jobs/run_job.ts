@@ -5,6 +5,7 @@
 
 import { attemptLayer, type AttemptTools } from "./attempt.ts";
 import type { StepConfig, WorkflowStep } from "./workflow_types.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 /** Layers under way at once. Hosts queue what is more than they hold; each layer here costs some polling. */
 const LAYERS_AT_ONCE = 32;
@@ -29,7 +30,7 @@ async function runLayer(position: number, step: WorkflowStep, tools: AttemptTool
   try {
     await step.do(`layer ${position}`, LAYER_STEP, () => attemptLayer(position, tools));
   } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = messageOf(error);
     await tools.record.settle(position, { error: { code: "no_device", detail } });
   }
 }

@@ -11,6 +11,7 @@ import { pipeline } from "node:stream/promises";
 import { formatDigest } from "../../protocol/digest.ts";
 import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 /** A blob about to be read. */
 export interface BlobBody {
@@ -140,8 +141,4 @@ async function* verified(
 
 function unavailable(detail: string, cause?: unknown): Refusal {
   return new Refusal("blob_unavailable", detail, { cause });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -9,6 +9,7 @@ import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { readBpeFiles } from "./bpe_files.ts";
 import { readJson, readText } from "../../files/json_file.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";
@@ -34,7 +35,7 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
   try {
     return new Tokenizer(definition, settings);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(`${folder}: its tokenizer cannot be used: ${reason}`, { cause });
   }
 }
@@ -75,7 +76,7 @@ function readLine(line: string, number: number): string {
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new ModelError(`line ${number}: is not valid JSON: ${reason}`, { cause });
   }
   if (!isObject(value) || typeof value.text !== "string") {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { sleep } from "../../../src/client/abort.ts";
+import { sleep } from "../../../src/async/abort.ts";
 import { ConnectionError } from "../../../src/client/errors.ts";
 import { type BlobSource, Uploads, type UploadState } from "../../../src/client/jobs/uploads.ts";
 import { type LocalEdge, startEdge } from "../../edge/local_edge.ts";
