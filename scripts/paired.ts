@@ -1,10 +1,10 @@
 /**
  * `deno run -A scripts/paired.ts ARG…`: runs `deno ARG…` with the V8 flags under which the `cpu` backend
- * uses 256-bit instructions (`src/cpu/wide.ts`), where this engine knows them, and plainly elsewhere. They count from a process's
+ * uses 256-bit instructions (`src/cpu/instruction_pairing.ts`), where this engine knows them, and plainly elsewhere. They count from a process's
  * start, so that it takes a process of its own; flags already in DENO_V8_FLAGS stay and win.
  */
 
-import { PAIRING_FLAGS } from "../src/cpu/wide.ts";
+import { PAIRING_FLAGS } from "../src/cpu/instruction_pairing.ts";
 
 /** The environment for the program: nothing where its flags are set already or V8 does not know them. */
 async function pairingEnvironment(): Promise<Record<string, string>> {

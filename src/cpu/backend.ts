@@ -1,7 +1,7 @@
 /**
- * The `cpu` backend: kernels in WebAssembly SIMD over one linear memory, run by a pool of threads. Buffers, checks and the
- * order between host copies and queued commands are here; how commands are run is an `Executor`'s business. The calling
- * thread only encodes: it never waits for a kernel, unless it has to run them itself (`threads: 0`).
+ * The `cpu` backend: implements `Backend` with kernels in WebAssembly SIMD. All buffers lie in one WebAssembly memory, and an
+ * `Executor` runs the commands on worker threads. The calling thread only queues commands and never waits for a kernel, unless the
+ * backend has no threads (`threads: 0`) and runs the kernels on the calling thread itself.
  */
 
 import {
@@ -12,80 +12,72 @@ import {
   OutOfRoomError,
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
+import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
+import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import type { Executor } from "./executor.ts";
 import { DECLARED_PAGES, Heap } from "./heap.ts";
-import { createInlineExecutor } from "./inline.ts";
+import { createInlineExecutor } from "./inline_executor.ts";
+import { pairsInstructions } from "./instruction_pairing.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
-import { createThreadPool } from "./pool.ts";
-import { MAX_ARGS, RING_WORDS } from "./ring.ts";
-import { pairsLanes } from "./wide.ts";
+import { createThreadPool } from "./thread_pool.ts";
 
-/** Half of what wasm32 addresses: an operand this large still leaves room for the others. */
+/** Half of the memory that wasm32 can address, so that the largest operand leaves room for others. */
 const MAX_BUFFER_BYTES = 2 ** 31;
 
-/** What {@link createCpuBackend} can be told. */
+/** Options of {@link createCpuBackend}. */
 export interface CpuBackendOptions {
-  /** Worker threads. Default: one a core. 0: kernels run on the calling thread, which then blocks while they do. */
+  /**
+   * The number of worker threads. With 0, kernels run on the calling thread and block it.
+   * @default navigator.hardwareConcurrency
+   */
   readonly threads?: number;
-  /** The compiled module, for hosts that may not compile one: built for a plain memory where `threads` is 0. */
+  /**
+   * The compiled module, for programs that may not compile WebAssembly themselves. It must import a plain memory if `threads` is 0,
+   * and a shared memory otherwise.
+   * @default the module in `build/`
+   */
   readonly module?: WebAssembly.Module;
 }
 
 /**
- * Makes a backend with threads and a memory of its own. Dispose of it: its threads keep the process alive.
- * @throws {RangeError} on a thread count that is not a whole number ≥ 0
- * @throws {Error} when the module was not built or a thread does not start
+ * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the process
+ * alive.
+ * @throws {RangeError} if `threads` is not an integer of at least 0
+ * @throws {OutOfRoomError} if there is no memory for the threads
+ * @throws {DeviceLostError} if a thread does not start
+ * @throws {Error} if the module has not been built
  */
 export async function createCpuBackend(options: CpuBackendOptions = {}): Promise<Backend> {
   const { threads = navigator.hardwareConcurrency } = options;
   if (!Number.isInteger(threads) || threads < 0) {
-    throw new RangeError(`threads of the cpu backend: needs a whole number, got ${threads}`);
+    throw new RangeError(`threads of the cpu backend must be an integer of at least 0, got ${threads}`);
   }
   const module = options.module ?? await loadModule(threads > 0);
   const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
   const kernels = instantiate(module, memory);
   const names = kernelNames(module);
   const heap = new Heap(memory, kernels.heapBase);
-  const reserve = (bytes: number) => {
+  const allocate = (bytes: number) => {
     const address = heap.allocate(bytes);
     if (address === undefined) {
-      throw new OutOfRoomError(`the cpu backend's ${threads} threads need more memory than there is`);
+      throw new OutOfRoomError(`there is not enough memory for the ${threads} threads of the cpu backend`);
     }
     return address;
   };
   const parts = { module, memory, kernels, names };
   const executor = threads === 0
-    ? createInlineExecutor({ ...parts, args: reserve(4 * MAX_ARGS), scratch: reserve(kernels.scratchBytes) })
+    ? createInlineExecutor({
+      ...parts,
+      args: allocate(4 * MAX_ARGS),
+      scratch: allocate(kernels.scratchBytes),
+    })
     : await createThreadPool({
       ...parts,
-      ring: reserve(4 * RING_WORDS),
-      scratches: Array.from({ length: threads }, () => reserve(kernels.scratchBytes)),
+      ring: allocate(4 * RING_CELLS),
+      scratches: Array.from({ length: threads }, () => allocate(kernels.scratchBytes)),
     });
   return new CpuBackend(executor, heap, new KernelTable(names));
-}
-
-/** A block of the heap. */
-class CpuBuffer implements DeviceBuffer {
-  readonly label: string;
-  readonly byteLength: number;
-  readonly owner: CpuBackend;
-  readonly address: number;
-  /** Commands from this position on do not use the buffer. */
-  usedUntil = 0;
-  destroyed = false;
-
-  constructor(owner: CpuBackend, label: string, address: number, byteLength: number) {
-    this.owner = owner;
-    this.label = label;
-    this.address = address;
-    this.byteLength = byteLength;
-  }
-
-  destroy(): void {
-    if (!this.destroyed) this.owner.release(this);
-    this.destroyed = true;
-  }
 }
 
 class CpuBackend implements Backend {
@@ -108,7 +100,7 @@ class CpuBackend implements Backend {
   constructor(executor: Executor, heap: Heap, table: KernelTable) {
     const { threads } = executor;
     this.adapter = {
-      name: `WebAssembly SIMD${pairsLanes() ? " in pairs" : ""}, ${
+      name: `WebAssembly SIMD${pairsInstructions() ? " in pairs" : ""}, ${
         threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`
       }`,
       software: false,
@@ -125,7 +117,7 @@ class CpuBackend implements Backend {
     const limit = this.maxBufferBytes;
     if (!(bytes >= 0 && bytes <= limit)) {
       throw new OutOfRoomError(
-        `buffer ${label}: ${byteLength} bytes are over the cpu backend's limit of ${limit}`,
+        `buffer ${label}: ${byteLength} bytes exceed the cpu backend's limit of ${limit} bytes`,
       );
     }
     const buffer = new CpuBuffer(this, label, this.#allocate(label, bytes), bytes);
@@ -140,6 +132,7 @@ class CpuBackend implements Backend {
     checkRange(buffer, byteOffset, bytes.byteLength);
     this.counters.bytesWritten += bytes.byteLength;
     if (!this.#inUse(buffer)) return this.#heap.write(buffer.address + byteOffset, bytes);
+    // Queued commands must still see the old contents, so the bytes are staged and a queued command copies them.
     const staging = this.#allocate(`staging of ${buffer.label}`, bytes.byteLength);
     this.#heap.write(staging, bytes);
     this.#push(this.#copyBytes, staging, buffer.address + byteOffset, bytes.byteLength);
@@ -158,7 +151,7 @@ class CpuBackend implements Backend {
     checkRange(from, sourceOffset, byteLength);
     checkRange(to, targetOffset, byteLength);
     if (from === to && Math.abs(sourceOffset - targetOffset) < byteLength) {
-      throw new RangeError(`copy within buffer ${from.label}: the ranges overlap`);
+      throw new RangeError(`copy within buffer ${from.label}: the two ranges must not overlap`);
     }
     this.#push(this.#copyBytes, from.address + sourceOffset, to.address + targetOffset, byteLength);
     from.usedUntil = to.usedUntil = this.#executor.queued;
@@ -175,16 +168,16 @@ class CpuBackend implements Backend {
     buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const table = this.#table, bound = table.bind(kernel), { bindings } = bound;
+    const table = this.#table, resolved = table.resolve(kernel), { bindings } = resolved;
     const given: Readonly<Record<string, DeviceBuffer>> = buffers;
-    checkNames(bound.name, "binding", bindings, given);
+    checkNames(resolved.name, "binding", bindings, given);
     bindings.forEach(([name, writes], i) => {
       const buffer = this.#own(given[name]);
-      if (writes) checkAlone(bound.name, name, given);
+      if (writes) checkBoundOnce(resolved.name, name, given);
       table.args[i] = buffer.address;
     });
-    table.setParams(bound, params);
-    this.#executor.push(bound.index, table.args, bindings.length + bound.params.length);
+    table.setParams(resolved, params);
+    this.#executor.push(resolved.index, table.args, bindings.length + resolved.params.length);
     this.counters.dispatches++;
     const { queued } = this.#executor;
     for (const [name] of bindings) this.#own(given[name]).usedUntil = queued;
@@ -194,12 +187,12 @@ class CpuBackend implements Backend {
     const buffer = this.#own(source);
     checkRange(buffer, byteOffset, byteLength);
     this.counters.bytesRead += byteLength;
-    // Nothing queued touches it: there is no reason to wait for the rest of the queue, which may be another layer's solve.
+    // If no queued command uses the buffer, there is no need to wait for the queue, which may hold the solve of another layer.
     if (!this.#inUse(buffer)) {
       this.#executor.throwIfLost();
       return this.#heap.read(buffer.address + byteOffset, byteLength);
     }
-    // What is queued after this call must not show in its result: the copy is a command too.
+    // A queued command copies the bytes, so that commands queued after this call cannot change the result.
     const staging = this.#allocate(`staging of ${buffer.label}`, byteLength);
     try {
       this.#push(this.#copyBytes, buffer.address + byteOffset, staging, byteLength);
@@ -219,7 +212,7 @@ class CpuBackend implements Backend {
     return this.#executor.dispose();
   }
 
-  /** Takes a buffer's memory back when the commands queued so far no longer use it. */
+  /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void {
     this.counters.bytesLive -= buffer.byteLength;
     this.#heap.retire(buffer.address, buffer.usedUntil);
@@ -230,14 +223,15 @@ class CpuBackend implements Backend {
     const address = this.#heap.allocate(bytes);
     if (address !== undefined) return address;
     throw new OutOfRoomError(
-      `buffer ${label}: no room for ${bytes} bytes beside the ${this.counters.bytesLive} in use; ` +
+      `buffer ${label}: no room for ${bytes} bytes with ${this.counters.bytesLive} bytes in use; ` +
         `WebAssembly's 32-bit memory ends at 4 GiB`,
     );
   }
 
+  /** Checks that a buffer belongs to this backend and is not destroyed. */
   #own(buffer: DeviceBuffer): CpuBuffer {
     if (!(buffer instanceof CpuBuffer) || buffer.owner !== this) {
-      throw new TypeError(`buffer ${buffer?.label} is not of this backend`);
+      throw new TypeError(`buffer ${buffer?.label} belongs to another backend`);
     }
     if (buffer.destroyed) throw new Error(`buffer ${buffer.label} is destroyed`);
     return buffer;
@@ -250,28 +244,5 @@ class CpuBackend implements Backend {
   #push(command: number, ...args: number[]): void {
     this.#table.args.set(args);
     this.#executor.push(command, this.#table.args, args.length);
-  }
-}
-
-/** @throws {RangeError} on a range past the buffer's end, or not in whole words */
-function checkRange(buffer: CpuBuffer, offset: number, length: number): void {
-  if (offset % 4 !== 0 || length % 4 !== 0) {
-    throw new RangeError(
-      `buffer ${buffer.label}: offset ${offset} and length ${length} must be multiples of 4`,
-    );
-  }
-  if (!(offset >= 0 && length >= 0 && offset + length <= buffer.byteLength)) {
-    throw new RangeError(
-      `buffer ${buffer.label}: ${length} bytes at ${offset} are outside its ${buffer.byteLength} bytes`,
-    );
-  }
-}
-
-/** WebGPU's rule, kept here too: a buffer that a kernel writes is bound once. @throws {TypeError} */
-function checkAlone(kernel: string, written: string, buffers: Readonly<Record<string, DeviceBuffer>>): void {
-  for (const name in buffers) {
-    if (name !== written && buffers[name] === buffers[written]) {
-      throw new TypeError(`kernel ${kernel}: ${written} is written, but ${name} is the same buffer`);
-    }
   }
 }

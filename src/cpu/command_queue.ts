@@ -1,88 +1,89 @@
 /**
- * The host's end of the command ring: writes commands into free slots and publishes them to the workers. When the ring is
- * full they spill into a list and move over as fences show slots to be free. It never waits.
+ * The calling thread's side of the command ring (`command_ring.ts`): writes commands into free slots and publishes them to the
+ * workers. Every 256th command is a fence. When all workers have passed a fence, the slots before it are free for new commands. If
+ * the ring is full, commands wait in an overflow list until slots become free. The queue never blocks the calling thread.
  */
 
-import type { KernelInstance } from "./module.ts";
 import {
   ARGS,
   CAPACITY,
   COMPLETED,
-  DONE,
   FENCE,
-  ITEMS,
+  ITEM_COUNT,
+  ITEMS_DONE,
   KERNEL,
   MAX_ARGS,
-  NEXT,
+  NEXT_ITEM,
+  PENDING_ARGS,
   PUBLISHED,
-  RING_WORDS,
+  RING_CELLS,
   SIGNAL,
   slotOf,
-  SPARE_ARGS,
   STOP,
-} from "./ring.ts";
+} from "./command_ring.ts";
+import type { KernelInstance } from "./module.ts";
 
-/** Commands from fence to fence. A full ring holds several, so one is always still to be passed and to free its slots. */
+/** The distance between two fences. A full ring holds several fences, so slots will always become free. */
 const FENCE_INTERVAL = CAPACITY / 4;
-/** Commands that are published together: waking the workers costs more than writing one. */
+/** The commands that are published together, because waking the workers costs more than writing a command. */
 const BATCH = 8;
-/** Moves both cells that workers wait on past any position they can be at. */
+/** Added to the cells that workers wait on, to move them past every position that a worker can be at. */
 const STOP_JUMP = 0x40000000;
 
-interface Spilled {
+interface Command {
   readonly kernel: number;
   readonly items: number;
   readonly args: Int32Array;
 }
 
-/** Commands on their way to the workers. Positions count them from 0, signals and fences included. */
+/** Queues commands for the workers. Signals and fences are commands too and have positions. */
 export class CommandQueue {
   readonly #kernels: KernelInstance;
   readonly #ring: number;
   readonly #cells: Int32Array;
-  readonly #spare: Int32Array;
-  readonly #spilled: Spilled[] = [];
+  readonly #pendingArgs: Int32Array;
+  readonly #overflow: Command[] = [];
   #queued = 0;
   #written = 0;
   #published = 0;
   #completed = 0;
-  /** Slots of commands before this position can be written again. */
+  /** The slots of the commands before this position are free. */
   #freed = 0;
   #stopped = false;
 
-  /** @param ring the address of `RING_WORDS` words in `memory` */
+  /** @param ring the address of {@link RING_CELLS} cells in `memory` */
   constructor(memory: WebAssembly.Memory, ring: number, kernels: KernelInstance) {
     this.#kernels = kernels;
     this.#ring = ring;
-    this.#cells = new Int32Array(memory.buffer, ring, RING_WORDS).fill(0);
-    this.#spare = this.#cells.subarray(SPARE_ARGS, SPARE_ARGS + MAX_ARGS);
+    this.#cells = new Int32Array(memory.buffer, ring, RING_CELLS).fill(0);
+    this.#pendingArgs = this.#cells.subarray(PENDING_ARGS, PENDING_ARGS + MAX_ARGS);
   }
 
-  /** Commands queued so far. */
+  /** The number of commands queued so far. */
   get queued(): number {
     return this.#queued;
   }
 
-  /** Commands before this position are done. Stands still after {@link stop}. */
+  /** The commands before this position are done. Does not change after {@link stop}. */
   get completed(): number {
     if (!this.#stopped) this.#completed += (Atomics.load(this.#cells, COMPLETED) - this.#completed) | 0;
     return this.#completed;
   }
 
-  /** Queues a kernel with the first `words` of `args`; one that falls into no items is left out. */
+  /** Queues a kernel with the first `words` words of `args`. A kernel without work items is skipped. */
   push(kernel: number, args: Uint32Array, words: number): void {
-    for (let i = 0; i < words; i++) this.#spare[i] = args[i];
-    const items = this.#kernels.items[kernel](this.#ring + 4 * SPARE_ARGS);
+    for (let i = 0; i < words; i++) this.#pendingArgs[i] = args[i];
+    const items = this.#kernels.items[kernel](this.#ring + 4 * PENDING_ARGS);
     if (items > 0) this.#append(kernel, items, words);
   }
 
-  /** Queues a signal and publishes everything; the signal is at position {@link queued} − 1 or, before a fence, − 2. */
+  /** Queues a signal, which makes a worker send a message when everything before it is done, and publishes all commands. */
   signal(): void {
     this.#append(SIGNAL, 1, 0);
     this.publish();
   }
 
-  /** Lets the workers see every command written so far. They do by themselves once a batch is full. */
+  /** Makes all commands in the ring visible to the workers. {@link push} does so by itself once per {@link BATCH} commands. */
   publish(): void {
     if (this.#stopped || this.#published === this.#written) return;
     this.#published = this.#written;
@@ -90,16 +91,16 @@ export class CommandQueue {
     Atomics.notify(this.#cells, PUBLISHED);
   }
 
-  /** Takes note that every worker has passed `fences` fences in all, and fills the slots that this frees. */
+  /** Frees the slots before a fence, given the number of fences that all workers have passed, and refills them. */
   release(fences: number): void {
     this.#freed = fences * FENCE_INTERVAL;
-    const count = Math.min(this.#spilled.length, this.#freed + CAPACITY - this.#written);
+    const count = Math.min(this.#overflow.length, this.#freed + CAPACITY - this.#written);
     if (count <= 0) return;
-    for (const { kernel, items, args } of this.#spilled.splice(0, count)) this.#write(kernel, items, args);
+    for (const { kernel, items, args } of this.#overflow.splice(0, count)) this.#write(kernel, items, args);
     this.publish();
   }
 
-  /** Makes every worker leave after the item it is at, whether it runs or sleeps. */
+  /** Makes every worker exit after its current item, whether the worker is running or sleeping. */
   stop(): void {
     if (this.#stopped) return;
     this.#completed = this.completed;
@@ -111,13 +112,13 @@ export class CommandQueue {
     }
   }
 
-  /** Queues the command whose arguments are in the spare block, and a fence where one is due. */
+  /** Queues the command whose arguments are in the pending cells, followed by a fence if one is due. */
   #append(kernel: number, items: number, words: number): void {
     if (this.#stopped) return;
     if (this.#written - this.#freed < CAPACITY) {
-      this.#write(kernel, items, this.#spare.subarray(0, words));
+      this.#write(kernel, items, this.#pendingArgs.subarray(0, words));
       if (this.#written - this.#published >= BATCH) this.publish();
-    } else this.#spilled.push({ kernel, items, args: this.#spare.slice(0, words) });
+    } else this.#overflow.push({ kernel, items, args: this.#pendingArgs.slice(0, words) });
     this.#queued++;
     if ((this.#queued + 1) % FENCE_INTERVAL === 0) this.#append(FENCE, 1, 0);
   }
@@ -125,9 +126,9 @@ export class CommandQueue {
   #write(kernel: number, items: number, args: Int32Array): void {
     const cells = this.#cells, slot = slotOf(this.#written++);
     cells[slot + KERNEL] = kernel;
-    cells[slot + ITEMS] = items;
-    cells[slot + NEXT] = 0;
-    cells[slot + DONE] = 0;
+    cells[slot + ITEM_COUNT] = items;
+    cells[slot + NEXT_ITEM] = 0;
+    cells[slot + ITEMS_DONE] = 0;
     cells.set(args, slot + ARGS);
   }
 }

@@ -1,26 +1,30 @@
 /**
- * What runs the commands of the `cpu` backend, in order: a pool of threads (`pool.ts`) or the calling thread itself
- * (`inline.ts`). A command is a kernel index and its argument block; buffers, names and checks are the backend's.
+ * The interface between the `cpu` backend and the code that runs its commands. A command is the index of a kernel and its
+ * arguments; commands run one after the other. There are two executors: a pool of worker threads (`thread_pool.ts`) and the
+ * calling thread itself (`inline_executor.ts`).
  */
 
-/** A queue of commands. Positions count them from 0. */
+/** A queue of commands. The position of a command is the number of commands that were queued before it. */
 export interface Executor {
-  /** Threads beside the caller's; 0 when commands run on the caller's. */
+  /** The number of worker threads; 0 if commands run on the calling thread. */
   readonly threads: number;
-  /** Commands queued so far. What a command at this position or later touches is not in use by an earlier one. */
+  /** The number of commands queued so far, which is also the position of the next command. */
   readonly queued: number;
-  /** Commands before this position are done, and their results visible to the caller. */
+  /** The commands before this position are done, and the calling thread can read their results. */
   readonly completed: number;
 
-  /** Queues kernel `kernel` with the first `words` of `args`, which may be reused at once. */
+  /** Queues kernel `kernel` with the first `words` words of `args`. The caller may reuse `args` immediately. */
   push(kernel: number, args: Uint32Array, words: number): void;
 
-  /** @throws {DeviceLostError} when a command failed or the threads were ended */
+  /** @throws {DeviceLostError} if a command failed or the executor was disposed of */
   throwIfLost(): void;
 
-  /** Resolves when everything queued so far is done. @throws {DeviceLostError} when a command failed, now or before */
+  /**
+   * Resolves when all commands queued so far are done.
+   * @throws {DeviceLostError} if a command failed, now or earlier, or the executor was disposed of
+   */
   finish(): Promise<void>;
 
-  /** Ends the threads, after the items they are at. Unfinished calls of {@link finish} reject. */
+  /** Ends each thread after its current work item. Pending calls of {@link finish} reject. */
   dispose(): Promise<void>;
 }

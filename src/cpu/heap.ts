@@ -1,25 +1,26 @@
 /**
- * The module's linear memory with its arena: allocates blocks, copies bytes in and out, and takes freed blocks back once
- * the commands that use them are done.
+ * The heap of a backend: the part of the WebAssembly memory after the module's own data, which holds the buffers. The heap
+ * allocates memory, copies bytes in and out, and delays freeing until no queued command can use the memory any more.
  */
 
-import { Arena } from "./arena.ts";
+import { Allocator } from "./allocator.ts";
 
 const PAGE_BYTES = 65536;
 
 /**
- * One page short of the 4 GiB that wasm32 addresses, so that the end of the last block is an address too and a loop up to
- * it does not wrap around.
+ * The pages that the heap uses at most: one less than the 4 GiB that wasm32 can address. The end of the last allocation is then
+ * still a 32-bit address, and a loop up to that address terminates.
  */
 export const MAX_PAGES = 65535;
 
 /**
- * What the memory is declared to grow to: all that wasm32 addresses, of which the heap never uses the last page. An engine reserves
- * a shared memory whole, so that a stray address meets unmapped memory of its own even where accesses are not checked.
+ * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range of a
+ * shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range, even if the engine does not
+ * check the bounds of accesses.
  */
 export const DECLARED_PAGES = 65536;
 
-/** A block given up while commands before `position` may still use it. */
+/** An allocation that commands before `position` may still use. */
 interface Retired {
   readonly address: number;
   readonly position: number;
@@ -28,37 +29,37 @@ interface Retired {
 /** The heap of one backend. */
 export class Heap {
   readonly memory: WebAssembly.Memory;
-  readonly #arena: Arena;
+  readonly #allocator: Allocator;
   #retired: Retired[] = [];
-  /** Over all of the memory; made anew when it has grown. */
+  /** A view of the whole memory. Replaced when the memory has grown. */
   #bytes: Uint8Array<ArrayBufferLike>;
 
-  /** @param heapBase where the module's own data ends */
+  /** @param heapBase the address at which the module's own data ends */
   constructor(memory: WebAssembly.Memory, heapBase: number) {
     this.memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
-    this.#arena = new Arena(heapBase, MAX_PAGES * PAGE_BYTES, (end) => this.#reach(end));
+    this.#allocator = new Allocator(heapBase, MAX_PAGES * PAGE_BYTES, (end) => this.#growTo(end));
   }
 
-  /** The address of `bytes` new bytes; undefined when there is no room. */
+  /** Returns the address of `bytes` free bytes, or undefined if there is no room. */
   allocate(bytes: number): number | undefined {
-    return this.#arena.allocate(bytes);
+    return this.#allocator.allocate(bytes);
   }
 
-  /** Gives a block back once the commands before `position` are done. */
+  /** Marks an allocation to be freed once the commands before `position` are done. */
   retire(address: number, position: number): void {
     this.#retired.push({ address, position });
   }
 
-  /** Frees the retired blocks that commands from `completed` on cannot use. */
+  /** Frees the retired allocations, given that the commands before `completed` are done. */
   sweep(completed: number): void {
     if (this.#retired.length === 0) return;
-    const waiting: Retired[] = [];
-    for (const block of this.#retired) {
-      if (block.position <= completed) this.#arena.free(block.address);
-      else waiting.push(block);
+    const inUse: Retired[] = [];
+    for (const allocation of this.#retired) {
+      if (allocation.position <= completed) this.#allocator.free(allocation.address);
+      else inUse.push(allocation);
     }
-    this.#retired = waiting;
+    this.#retired = inUse;
   }
 
   /** Copies `bytes` to `address`. */
@@ -66,9 +67,9 @@ export class Heap {
     this.#view().set(bytes, address);
   }
 
-  /** A copy of `length` bytes at `address`. */
+  /** Returns a copy of the `length` bytes at `address`. */
   read(address: number, length: number): Uint8Array<ArrayBuffer> {
-    // `slice` spares the zeros that a new array is filled with first: four times as fast.
+    // `slice` is four times as fast as copying into a new array, because a new array is first filled with zeros.
     return this.#view().slice(address, address + length);
   }
 
@@ -79,14 +80,14 @@ export class Heap {
     return this.#bytes;
   }
 
-  #reach(end: number): boolean {
+  #growTo(end: number): boolean {
     const missing = end - this.memory.buffer.byteLength;
     if (missing <= 0) return true;
     try {
       this.memory.grow(Math.ceil(missing / PAGE_BYTES));
       return true;
     } catch (error) {
-      // What `grow` throws when the system has no more memory to give.
+      // `grow` throws a RangeError when the system has no more memory.
       if (error instanceof RangeError) return false;
       throw error;
     }

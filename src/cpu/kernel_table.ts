@@ -1,13 +1,13 @@
 /**
- * Turns a dispatch into a kernel index and an argument block: one pointer a binding, then the parameters, in declaration
- * order. This is where a dispatch is checked against its declaration.
+ * Looks up kernels by name in the WebAssembly module and fills in their arguments: one pointer per binding, then the parameters, in
+ * the order of the declaration. Rejects a dispatch that does not match its declaration.
  */
 
 import type { Kernel, Scalar } from "../kernels/kernel.ts";
-import { MAX_ARGS } from "./ring.ts";
+import { MAX_ARGS } from "./command_ring.ts";
 
-/** A kernel's declaration, resolved against the module. */
-export interface BoundKernel {
+/** A kernel's declaration together with its index in the module. */
+export interface ResolvedKernel {
   readonly index: number;
   readonly name: string;
   readonly bindings: readonly (readonly [name: string, writes: boolean])[];
@@ -17,32 +17,35 @@ export interface BoundKernel {
 /** The kernels of one module. */
 export class KernelTable {
   readonly #indices: ReadonlyMap<string, number>;
-  readonly #bound = new WeakMap<object, BoundKernel>();
-  /** The argument block being built, and the same words as f32. */
+  readonly #resolved = new WeakMap<object, ResolvedKernel>();
+  /** The arguments of the dispatch that is being built. Both arrays view the same words. */
   readonly args = new Uint32Array(MAX_ARGS);
-  readonly #floats = new Float32Array(this.args.buffer);
+  readonly #floatArgs = new Float32Array(this.args.buffer);
 
   /** @param names the module's kernels by index */
   constructor(names: readonly string[]) {
     this.#indices = new Map(names.map((name, index) => [name, index]));
   }
 
-  /** The index of a kernel by its export's name. @throws {Error} when the module has no such export */
+  /** The index of a kernel. @throws {Error} if the module has no kernel of this name */
   index(name: string): number {
     const index = this.#indices.get(name);
     if (index === undefined) {
       throw new Error(
-        `the cpu backend has no kernel ${name}: its module exports no ${name} and ${name}_items`,
+        `the cpu backend has no kernel ${name}: its module does not export both ${name} and ${name}_items`,
       );
     }
     return index;
   }
 
-  /** Looks a declaration up, once. @throws {Error} when it has no twin in the module */
-  bind(kernel: Kernel): BoundKernel {
-    let bound = this.#bound.get(kernel);
-    if (!bound) {
-      bound = {
+  /**
+   * Finds the kernel of a declaration. Each declaration is resolved once.
+   * @throws {Error} if the module has no kernel of this name, or the kernel has more than {@link MAX_ARGS} arguments
+   */
+  resolve(kernel: Kernel): ResolvedKernel {
+    let resolved = this.#resolved.get(kernel);
+    if (!resolved) {
+      resolved = {
         index: this.index(kernel.name),
         name: kernel.name,
         bindings: Object.entries(kernel.bindings).map(([name, access]) =>
@@ -50,42 +53,42 @@ export class KernelTable {
         ),
         params: Object.entries(kernel.params),
       };
-      if (bound.bindings.length + bound.params.length > MAX_ARGS) {
-        throw new Error(`kernel ${kernel.name} takes more than ${MAX_ARGS} arguments`);
+      if (resolved.bindings.length + resolved.params.length > MAX_ARGS) {
+        throw new Error(`kernel ${kernel.name} has more than ${MAX_ARGS} arguments`);
       }
-      this.#bound.set(kernel, bound);
+      this.#resolved.set(kernel, resolved);
     }
-    return bound;
+    return resolved;
   }
 
   /**
-   * Fills the argument block behind the pointers with `params`.
-   * @throws {TypeError} on a parameter that is missing, not declared, or not a u32 where one is declared
+   * Writes `params` to {@link args}, after the pointers of the bindings.
+   * @throws {TypeError} if a parameter is missing, is not declared, or is declared as u32 and has another value
    */
-  setParams(bound: BoundKernel, params: Readonly<Record<string, number>>): void {
-    checkNames(bound.name, "parameter", bound.params, params);
-    let word = bound.bindings.length;
-    for (const [name, type] of bound.params) {
+  setParams(kernel: ResolvedKernel, params: Readonly<Record<string, number>>): void {
+    checkNames(kernel.name, "parameter", kernel.params, params);
+    let word = kernel.bindings.length;
+    for (const [name, type] of kernel.params) {
       const value = params[name];
-      if (type === "f32") this.#floats[word++] = value;
+      if (type === "f32") this.#floatArgs[word++] = value;
       else if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) this.args[word++] = value;
-      else throw new TypeError(`kernel ${bound.name}: parameter ${name} is a u32, got ${value}`);
+      else throw new TypeError(`kernel ${kernel.name}: parameter ${name} must be a u32, got ${value}`);
     }
   }
 }
 
-/** @throws {TypeError} when `given` has not exactly the names in `declared` */
+/** Checks that `given` has exactly the declared names. @throws {TypeError} */
 export function checkNames(
   kernel: string,
-  what: "binding" | "parameter",
+  kind: "binding" | "parameter",
   declared: readonly (readonly [name: string, rest: unknown])[],
   given: Readonly<Record<string, unknown>>,
 ): void {
   for (const [name] of declared) {
-    if (given[name] === undefined) throw new TypeError(`kernel ${kernel}: ${what} ${name} is missing`);
+    if (given[name] === undefined) throw new TypeError(`kernel ${kernel}: ${kind} ${name} is missing`);
   }
   const names = Object.keys(given);
   if (names.length === declared.length) return;
-  const extra = names.find((name) => !declared.some(([known]) => known === name));
-  throw new TypeError(`kernel ${kernel}: it has no ${what} ${extra}`);
+  const extra = names.find((name) => !declared.some(([declaredName]) => declaredName === name));
+  throw new TypeError(`kernel ${kernel}: no ${kind} is named ${extra}`);
 }

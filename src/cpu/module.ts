@@ -1,44 +1,46 @@
 /**
- * The compiled kernels: finding, compiling and instantiating the WebAssembly module, and the table of what it exports.
- * Host and workers number the kernels alike, by the sorted names of the exports.
+ * Loads the WebAssembly module of the kernels, which `deno task build:wasm` compiles from `assembly/`, and instantiates it. A kernel
+ * is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
  */
 
-import { pairsLanes } from "./wide.ts";
+import { pairsInstructions } from "./instruction_pairing.ts";
 
-/** Runs one item of a kernel. */
+/** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 export type RunItem = (args: number, item: number) => void;
-/** How many items a kernel falls into. Pure: it looks at the argument block only. */
+/** Returns the number of work items that a dispatch splits into. Depends only on the arguments at address `args`. */
 export type CountItems = (args: number) => number;
 
-/** One instance of the module: a thread's own globals over the common memory. */
+/** One instance of the module. Each thread has its own instance with its own globals; all instances share one memory. */
 export interface KernelInstance {
   /** By kernel index. */
   readonly run: readonly RunItem[];
+  /** By kernel index. */
   readonly items: readonly CountItems[];
-  /** Where the module's own data ends. */
+  /** The address at which the module's own data ends. */
   readonly heapBase: number;
-  /** What {@link KernelInstance.setScratch} wants behind its address, in bytes. */
+  /** The size in bytes of the scratch memory that a thread needs. */
   readonly scratchBytes: number;
+  /** Sets the address of this instance's scratch memory. */
   readonly setScratch: (address: number) => void;
 }
 
 const ITEMS_SUFFIX = "_items";
 
-/** The kernels of a module; a kernel's index is its place in this list. */
+/** The names of a module's kernels. The index of a kernel is its index in this list. */
 export function kernelNames(module: WebAssembly.Module): string[] {
   const exported = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
   return [...exported].filter((name) => exported.has(name + ITEMS_SUFFIX)).sort();
 }
 
-/** Instantiates the module over `memory`. */
+/** Instantiates the module with `memory`. */
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelInstance {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
-  find<(on: boolean) => void>("set_wide")(pairsLanes());
+  find<(on: boolean) => void>("set_wide")(pairsInstructions());
   return {
     run: names.map((name) => find<RunItem>(name)),
-    // AssemblyScript's u32 arrives as a signed number.
+    // WebAssembly returns a u32 as a signed number.
     items: names.map((name) => {
       const items = find<CountItems>(name + ITEMS_SUFFIX);
       return (args) => items(args) >>> 0;
@@ -50,8 +52,8 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
 }
 
 /**
- * Compiles the module built for a shared (`threaded`) or a plain memory.
- * @throws {Error} when it was not built
+ * Compiles the module. `threaded` chooses the variant that imports a shared memory.
+ * @throws {Error} if the module has not been built
  */
 export async function loadModule(threaded: boolean): Promise<WebAssembly.Module> {
   const name = threaded ? "kernels.wasm" : "kernels_single.wasm";

@@ -1,39 +1,39 @@
 /**
- * One thread of the pool. It goes through the command ring in step with the others: takes items of the command at its
- * position until none are left, waits until the last of them is done, goes on. It never returns to its event loop
- * between commands; waiting is a short spin, then `Atomics.wait`, which costs no CPU.
+ * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command to the last. For each
+ * command, a worker takes work items until none is left, and then waits until the other workers have finished their items too.
+ * It does not return to its event loop between commands. A worker waits by polling for a few microseconds and then by
+ * `Atomics.wait`, which uses no processor time.
  */
 
-import { instantiate, type KernelInstance } from "./module.ts";
 import {
   ARGS,
   COMPLETED,
-  DONE,
   FENCE,
-  ITEMS,
+  ITEM_COUNT,
+  ITEMS_DONE,
   KERNEL,
-  NEXT,
+  NEXT_ITEM,
   PUBLISHED,
-  RING_WORDS,
+  RING_CELLS,
   SIGNAL,
   slotOf,
   STOP,
-  type WorkerMessage,
-  type WorkerStart,
-} from "./ring.ts";
+} from "./command_ring.ts";
+import { instantiate, type KernelInstance } from "./module.ts";
 import { messageOf } from "../text/message_of.ts";
+import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
-/** Polls before sleeping: 10–20 µs, about what a sleep and a wake-up cost. */
-const SPINS = 4000;
+/** The polls before a worker sleeps. They take 10–20 µs, which is about the cost of going to sleep and waking up. */
+const POLLS = 4000;
 
-/** The worker's global scope, of which the standard library declares the window's side only. */
-const host = globalThis as unknown as {
+/** The worker's global scope. The standard library declares only the global scope of a window. */
+const scope = globalThis as unknown as {
   postMessage(message: WorkerMessage): void;
   onmessage: ((event: MessageEvent<WorkerStart>) => void) | null;
   close(): void;
 };
 
-class Thread {
+class RingReader {
   readonly #kernels: KernelInstance;
   readonly #cells: Int32Array;
   readonly #ring: number;
@@ -43,68 +43,69 @@ class Thread {
   constructor(start: WorkerStart) {
     this.#kernels = instantiate(start.module, start.memory);
     this.#kernels.setScratch(start.scratch);
-    this.#cells = new Int32Array(start.memory.buffer, start.ring, RING_WORDS);
+    this.#cells = new Int32Array(start.memory.buffer, start.ring, RING_CELLS);
     this.#ring = start.ring;
   }
 
-  /** Runs commands until told to stop, or until one fails. */
+  /** Runs commands until {@link STOP} is set or a kernel fails. */
   run(): void {
     while (this.#waitPast(PUBLISHED)) {
       const slot = slotOf(this.#position);
       const kernel = this.#cells[slot + KERNEL];
       try {
-        this.#takeItems(slot, kernel);
+        this.#runItems(slot, kernel);
       } catch (error) {
-        host.postMessage({ kind: "failed", kernel, reason: messageOf(error) });
+        scope.postMessage({ kind: "failed", kernel, reason: messageOf(error) });
         return;
       }
       if (!this.#waitPast(COMPLETED)) return;
-      if (kernel === FENCE) host.postMessage({ kind: "passed", fences: ++this.#fences });
+      if (kernel === FENCE) scope.postMessage({ kind: "fence", fences: ++this.#fences });
       this.#position = (this.#position + 1) | 0;
     }
   }
 
-  #takeItems(slot: number, kernel: number): void {
-    const cells = this.#cells, items = cells[slot + ITEMS];
+  /** Takes and runs items of a command until none is left. The worker that finishes the last item completes the command. */
+  #runItems(slot: number, kernel: number): void {
+    const cells = this.#cells, items = cells[slot + ITEM_COUNT];
     const run = this.#kernels.run[kernel], args = this.#ring + 4 * (slot + ARGS);
-    let taken = 0;
+    let finished = 0;
     for (
-      let item = Atomics.add(cells, slot + NEXT, 1);
+      let item = Atomics.add(cells, slot + NEXT_ITEM, 1);
       item < items;
-      item = Atomics.add(cells, slot + NEXT, 1)
+      item = Atomics.add(cells, slot + NEXT_ITEM, 1)
     ) {
       if (kernel >= 0) run(args, item);
-      taken++;
+      finished++;
       if (cells[STOP] !== 0) return;
     }
-    if (taken === 0 || Atomics.add(cells, slot + DONE, taken) + taken < items) return;
+    if (finished === 0 || Atomics.add(cells, slot + ITEMS_DONE, finished) + finished < items) return;
     Atomics.store(cells, COMPLETED, (this.#position + 1) | 0);
     Atomics.notify(cells, COMPLETED);
-    if (kernel === SIGNAL) host.postMessage({ kind: "signal" });
+    if (kernel === SIGNAL) scope.postMessage({ kind: "signal" });
   }
 
-  /** Waits until `cell` has gone past this thread's position; false when told to stop. */
+  /** Waits until `cell` is past this worker's position. Returns false if {@link STOP} is set. */
   #waitPast(cell: number): boolean {
     const cells = this.#cells;
-    for (let spins = 0;; spins++) {
-      // STOP moves both cells, so a stop between this load and the wait below is not slept through.
-      const seen = Atomics.load(cells, cell);
+    for (let polls = 0;; polls++) {
+      // `CommandQueue.stop` changes both cells, so a stop between this load and the wait below makes the wait return immediately.
+      const value = Atomics.load(cells, cell);
       if (Atomics.load(cells, STOP) !== 0) return false;
-      if (((seen - this.#position) | 0) > 0) return true;
-      if (spins >= SPINS) Atomics.wait(cells, cell, seen);
+      if (((value - this.#position) | 0) > 0) return true;
+      if (polls >= POLLS) Atomics.wait(cells, cell, value);
     }
   }
 }
 
-host.onmessage = ({ data }) => {
-  let thread: Thread;
+scope.onmessage = ({ data }) => {
+  let reader: RingReader;
   try {
-    thread = new Thread(data);
+    reader = new RingReader(data);
   } catch (error) {
-    return host.postMessage({ kind: "unstarted", reason: messageOf(error) });
+    return scope.postMessage({ kind: "not started", reason: messageOf(error) });
   }
-  host.postMessage({ kind: "ready" });
-  thread.run();
-  host.postMessage({ kind: "stopped" });
-  host.close();
+  scope.postMessage({ kind: "ready" });
+  reader.run();
+  scope.postMessage({ kind: "stopped" });
+  scope.close();
 };

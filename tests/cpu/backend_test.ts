@@ -1,18 +1,18 @@
 /**
- * The `cpu` backend's contract: order between host copies and queued commands, lifetimes, and what it refuses. The same body
- * runs on the calling thread, on one worker and on more workers than there may be cores.
+ * Tests the contract of the `cpu` backend: the order of writes, reads and queued commands, the lifetime of buffers, and the calls that it
+ * rejects. The same tests run on the calling thread, on one worker thread and on three.
  */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
-import { pairsLanes } from "../../src/cpu/wide.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { pairsInstructions } from "../../src/cpu/instruction_pairing.ts";
 import { copy2d } from "../../src/kernels/copy2d.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { downloadU32, upload } from "../support/device.ts";
 
-/** Runs `body` with a backend of its own. */
+/** Runs `body` with a new backend and disposes of the backend afterwards. */
 async function withBackend(threads: number, body: (backend: Backend) => Promise<void> | void): Promise<void> {
   const backend = await createCpuBackend({ threads });
   try {
@@ -30,12 +30,12 @@ function copyRow(backend: Backend, source: DeviceBuffer, target: DeviceBuffer, c
 const bytesOf = (values: Uint32Array<ArrayBuffer>) => new Uint8Array(values.buffer);
 const filled = (count: number, value: number) => new Uint32Array(count).fill(value);
 
-/** Enough words that commands are still running while the host goes on. */
+/** So many words that commands are still running when the next call is made. */
 const MANY = 1 << 20;
 
 for (const threads of [0, 1, 3]) {
-  describe(`cpu backend with ${threads} threads`, () => {
-    it("reads back what was written, at offsets", () =>
+  describe(`cpu backend with threads: ${threads}`, () => {
+    it("reads back written bytes, also at an offset", () =>
       withBackend(threads, async (backend) => {
         const buffer = upload(backend, Uint32Array.of(1, 2, 3, 4, 5));
         backend.write(buffer, 8, bytesOf(Uint32Array.of(30, 40)));
@@ -44,7 +44,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual([...part], [2, 30]);
       }));
 
-    it("a write after a dispatch does not reach it", () =>
+    it("does not let a dispatch see bytes that are written after it", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));
         const last = upload(backend, filled(MANY, 0));
@@ -57,7 +57,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual(await downloadU32(backend, source), filled(MANY, 3));
       }));
 
-    it("a read sees what was queued before it and nothing after", () =>
+    it("reads the results of earlier commands and not those of later ones", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));
         copyRow(backend, source, target, MANY);
@@ -69,7 +69,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual(await after, filled(MANY, 0));
       }));
 
-    it("a buffer destroyed after a dispatch keeps its memory until it is done", () =>
+    it("keeps the memory of a destroyed buffer until the dispatches that use it are done", () =>
       withBackend(threads, async (backend) => {
         const target = upload(backend, filled(MANY, 0));
         for (let round = 1; round <= 6; round++) {
@@ -82,7 +82,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual(await downloadU32(backend, target), filled(MANY, 6));
       }));
 
-    it("copies and clears, in order and in part", () =>
+    it("runs copies and clears in order, and copies parts of buffers", () =>
       withBackend(threads, async (backend) => {
         const a = upload(backend, Uint32Array.from({ length: MANY + 3 }, (_, i) => i));
         const b = backend.createBuffer("b", 4 * (MANY + 3));
@@ -95,7 +95,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual(await downloadU32(backend, a), filled(MANY + 3, 0));
       }));
 
-    it("counts work, traffic and memory", () =>
+    it("counts dispatches, transferred bytes and allocated bytes", () =>
       withBackend(threads, async (backend) => {
         const a = upload(backend, filled(100, 7)), b = backend.createBuffer("b", 399);
         copyRow(backend, a, b, 100);
@@ -113,7 +113,7 @@ for (const threads of [0, 1, 3]) {
       }));
 
     it(
-      "works past the first 2 GiB",
+      "computes with buffers above the first 2 GiB of memory",
       { ignore: threads === 0 },
       () =>
         withBackend(threads, async (backend) => {
@@ -124,24 +124,24 @@ for (const threads of [0, 1, 3]) {
         }),
     );
 
-    it("refuses what does not fit", () =>
+    it("rejects buffers over its limit and buffers that do not fit in memory", () =>
       withBackend(threads, (backend) => {
         const over = backend.maxBufferBytes + 4;
         assert.throws(() => backend.createBuffer("weight", over), {
           name: "OutOfRoomError",
           message:
-            `buffer weight: ${over} bytes are over the cpu backend's limit of ${backend.maxBufferBytes}`,
+            `buffer weight: ${over} bytes exceed the cpu backend's limit of ${backend.maxBufferBytes} bytes`,
         });
         backend.createBuffer("first", backend.maxBufferBytes - 2 ** 20).destroy();
         const held = backend.createBuffer("held", backend.maxBufferBytes - 2 ** 20);
         assert.throws(() => backend.createBuffer("second", backend.maxBufferBytes), {
           name: "OutOfRoomError",
-          message: /buffer second: no room for 2147483648 bytes beside the \d+ in use/,
+          message: /buffer second: no room for 2147483648 bytes with \d+ bytes in use/,
         });
         held.destroy();
       }));
 
-    it("refuses ranges outside a buffer or not in whole words", () =>
+    it("rejects ranges that exceed a buffer or do not consist of whole words", () =>
       withBackend(threads, async (backend) => {
         const a = upload(backend, filled(4, 0)), b = upload(backend, filled(4, 0));
         assert.throws(() => backend.write(a, 8, new Uint8Array(12)), RangeError);
@@ -152,7 +152,7 @@ for (const threads of [0, 1, 3]) {
         await assert.rejects(backend.read(a, -4, 4), RangeError);
       }));
 
-    it("refuses a dispatch that does not match the declaration", () =>
+    it("rejects a dispatch that does not match the declaration", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(4, 0)), target = upload(backend, filled(4, 0));
         const params = { rows: 1, cols: 4, source_offset: 0, source_ld: 4, target_offset: 0, target_ld: 4 };
@@ -161,12 +161,16 @@ for (const threads of [0, 1, 3]) {
         const throws = (buffers: object, p: object, message: RegExp) =>
           assert.throws(() => given(buffers, p), { name: "TypeError", message });
         throws({ source }, params, /copy2d: binding target is missing/);
-        throws({ source, target, more: target }, params, /copy2d: it has no binding more/);
-        throws({ source, target: source }, params, /target is written, but source is the same buffer/);
+        throws({ source, target, more: target }, params, /copy2d: no binding is named more/);
+        throws(
+          { source, target: source },
+          params,
+          /the buffer of target, which the kernel writes, is also bound to source/,
+        );
         throws({ source, target }, { ...params, rows: undefined }, /parameter rows is missing/);
-        throws({ source, target }, { ...params, depth: 1 }, /it has no parameter depth/);
-        throws({ source, target }, { ...params, rows: 1.5 }, /parameter rows is a u32, got 1.5/);
-        throws({ source, target }, { ...params, rows: -1 }, /parameter rows is a u32, got -1/);
+        throws({ source, target }, { ...params, depth: 1 }, /no parameter is named depth/);
+        throws({ source, target }, { ...params, rows: 1.5 }, /parameter rows must be a u32, got 1.5/);
+        throws({ source, target }, { ...params, rows: -1 }, /parameter rows must be a u32, got -1/);
         const unknown = defineKernel({ ...copy2d, name: "no_such_kernel" });
         assert.throws(
           () => backend.dispatch(unknown, { source, target }, params),
@@ -178,18 +182,18 @@ for (const threads of [0, 1, 3]) {
         await backend.finish();
       }));
 
-    it("refuses another backend's buffer", () =>
+    it("rejects a buffer of another backend", () =>
       withBackend(threads, (backend) =>
         withBackend(0, (other) => {
           const foreign = upload(other, filled(4, 0), "foreign");
-          assert.throws(() => backend.clear(foreign), /buffer foreign is not of this backend/);
+          assert.throws(() => backend.clear(foreign), /buffer foreign belongs to another backend/);
         })));
   });
 }
 
 describe("createCpuBackend", () => {
-  it("names the adapter", async () => {
-    const paired = pairsLanes() ? " in pairs" : ""; // as this suite was started
+  it("names the instruction set and the number of threads in the adapter's name", async () => {
+    const paired = pairsInstructions() ? " in pairs" : ""; // depends on how the tests were started
     for (
       const [threads, name] of [[0, "on the calling thread"], [1, "1 thread"], [2, "2 threads"]] as const
     ) {
@@ -203,7 +207,7 @@ describe("createCpuBackend", () => {
     }
   });
 
-  it("refuses a thread count that is none", async () => {
+  it("rejects a thread count that is negative or not an integer", async () => {
     await assert.rejects(createCpuBackend({ threads: -1 }), RangeError);
     await assert.rejects(createCpuBackend({ threads: 1.5 }), RangeError);
   });

@@ -1,6 +1,7 @@
 /**
- * The two tiles of the product, attention's among them, and its form for operands with many zeros. Tiles must give the same bits, whether or not the engine
- * was started to make the wide one worth its while; zeros left out must leave the result what float64 says.
+ * Tests the matrix products of the `cpu` backend: gemm with dense and sparse operands, and attention. Each has a variant for engines
+ * that pair instructions and a variant for engines that do not (`src/cpu/instruction_pairing.ts`). Both variants must give the same
+ * bits, and agree with a product in float64.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -17,7 +18,10 @@ import { normals, uniform } from "../support/random.ts";
 const FLAGS = "DENO_V8_FLAGS";
 const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
 
-/** Which kernels a backend takes is decided when it is made; the engine itself is not changed by this. */
+/**
+ * Creates a backend while DENO_V8_FLAGS is `flags`. A backend reads the flags when it is created and chooses the variants of its kernels
+ * accordingly. The flags of the running engine do not change, and both variants run on any engine.
+ */
 async function withFlags(flags: string, threads?: number): Promise<Backend> {
   const before = Deno.env.get(FLAGS);
   Deno.env.set(FLAGS, flags);
@@ -29,7 +33,7 @@ async function withFlags(flags: string, threads?: number): Promise<Backend> {
   }
 }
 
-/** Normal numbers of which a fraction `zeros` is 0. */
+/** Normally distributed numbers; a fraction `zeros` of them is replaced by 0. */
 function withZeros(count: number, zeros: number, seed: number): Float32Array<ArrayBuffer> {
   const next = uniform(seed + 100);
   return normals(count, seed).map((value) => next() < zeros ? 0 : value);
@@ -38,7 +42,7 @@ function withZeros(count: number, zeros: number, seed: number): Float32Array<Arr
 interface Case {
   readonly kernel: keyof typeof KERNELS;
   readonly size: readonly [m: number, n: number, k: number];
-  /** Fractions of zeros of A and B. */
+  /** The fractions of zeros in A and B. */
   readonly zeros: readonly [a: number, b: number];
   readonly alpha?: number;
   readonly beta?: number;
@@ -60,23 +64,23 @@ const DENSE: readonly Case[] = [
 ];
 
 describe("products on the cpu backend", () => {
-  let narrow: Backend, wide: Backend;
+  let unpaired: Backend, paired: Backend;
   before(async () => {
-    narrow = await withFlags("", 1);
-    wide = await withFlags("--experimental-wasm-revectorize,--no-wasm-bounds-checks", 2);
+    unpaired = await withFlags("", 1);
+    paired = await withFlags("--experimental-wasm-revectorize,--no-wasm-bounds-checks", 2);
   });
   after(async () => {
-    await narrow.dispose();
-    await wide.dispose();
+    await unpaired.dispose();
+    await paired.dispose();
   });
 
-  it("say in the adapter's name whether lanes are paired", () => {
-    assert.equal(narrow.adapter.name, "WebAssembly SIMD, 1 thread");
-    const paired = Deno.build.arch === "x86_64" ? " in pairs" : "";
-    assert.equal(wide.adapter.name, `WebAssembly SIMD${paired}, 2 threads`);
+  it("show in the adapter's name whether instructions are paired", () => {
+    assert.equal(unpaired.adapter.name, "WebAssembly SIMD, 1 thread");
+    const suffix = Deno.build.arch === "x86_64" ? " in pairs" : "";
+    assert.equal(paired.adapter.name, `WebAssembly SIMD${suffix}, 2 threads`);
   });
 
-  it("need both flags to count on pairs", async () => {
+  it("use the paired variants only if both flags are set", async () => {
     const backend = await withFlags("--experimental-wasm-revectorize", 1);
     assert.equal(backend.adapter.name, "WebAssembly SIMD, 1 thread");
     await backend.dispose();
@@ -84,7 +88,7 @@ describe("products on the cpu backend", () => {
 
   for (const options of [...DENSE, ...SPARSE]) {
     const { kernel, size: [m, n, k], zeros, alpha = 1, beta = 0, upper = false } = options;
-    it(`${kernel} ${m}×${n}×${k}, ${zeros.join(" and ")} zeros, are right and the same bits in both tiles`, async () => {
+    it(`${kernel} ${m}×${n}×${k} with ${zeros.join(" and ")} zeros matches float64 and gives the same bits in both variants`, async () => {
       const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
       const a = withZeros(m * k, zeros[0], 1), b = withZeros(k * n, zeros[1], 2), c = normals(m * n, 3);
       const lda = transA ? m : k, ldb = transB ? k : n;
@@ -105,17 +109,17 @@ describe("products on the cpu backend", () => {
         alpha,
         beta,
       );
-      const [ours, theirs] = [await run(narrow), await run(wide)];
+      const [ours, theirs] = [await run(unpaired), await run(paired)];
       const wanted = [...ours.keys()].filter((i) => !upper || i % n >= Math.floor(i / n));
-      // A row of all zeros has no scale of its own: its error must be 0 whatever it is divided by.
+      // If a row of A is all zeros, the magnitude is 0 and the error must be exactly 0, so dividing by 1 is right.
       const errors = wanted.map((i) => (ours[i] - expected.product[i]) / (expected.magnitude[i] || 1));
       assertClose(errors, errors.map(() => 0), 1e-6, { scale: 1 });
       assert.deepEqual(wanted.map((i) => theirs[i]), wanted.map((i) => ours[i]));
     });
   }
 
-  it("judge the same columns in both tiles whether they are largely zeros", async () => {
-    // Zeros begin where the second block of narrow tiles would, if its width were in units of those.
+  it("choose the sparse method for the same columns in both variants", async () => {
+    // The zeros begin at the column where a second block would begin if blocks were multiples of the unpaired micro-tile's width.
     const m = 16, n = 131, k = 900, dense = 72;
     const values = normals(n * k, 5), next = uniform(6);
     const b = values.map((value, i) => i < dense * k || next() > 0.6 ? value : 0);
@@ -132,10 +136,10 @@ describe("products on the cpu backend", () => {
       for (const buffer of Object.values(buffers)) buffer.destroy();
       return result;
     };
-    assert.deepEqual(await run(wide), await run(narrow));
+    assert.deepEqual(await run(paired), await run(unpaired));
   });
 
-  it("attention gives the same bits in both tiles", async () => {
+  it("give the same bits in both variants of attention", async () => {
     const tokens = 77, heads = 2, headDim = 20, width = heads * headDim;
     const run = async (backend: Backend) => {
       const [q, k, v] = [1, 2, 3].map((seed) => upload(backend, normals(tokens * width, seed)));
@@ -150,6 +154,6 @@ describe("products on the cpu backend", () => {
       for (const buffer of [q, k, v, slopes, out]) buffer.destroy();
       return result;
     };
-    assert.deepEqual(await run(wide), await run(narrow));
+    assert.deepEqual(await run(paired), await run(unpaired));
   });
 });

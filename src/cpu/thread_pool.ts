@@ -1,29 +1,33 @@
 /**
- * The executor with threads: starts the workers, hears their messages and settles the promises of those who wait. The
- * host never waits in place; how commands reach the workers is `command_queue.ts`, what they do with them `worker.ts`.
+ * The executor with worker threads: starts the workers, receives their messages, and settles the promises of
+ * {@link Executor.finish}. `command_queue.ts` passes commands to the workers and `worker.ts` runs them. The calling thread never
+ * blocks.
  */
 
 import { DeviceLostError } from "../backend/backend.ts";
 import { CommandQueue } from "./command_queue.ts";
 import type { Executor } from "./executor.ts";
 import type { KernelInstance } from "./module.ts";
-import type { WorkerMessage, WorkerStart } from "./ring.ts";
+import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
-/** Where the parts of a pool lie in the module's memory. */
+/** The kernels and the addresses of the memory that a thread pool uses. */
 export interface PoolLayout {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
-  /** The host's own instance, which counts items. */
+  /** The calling thread's instance of the module, which counts the work items of each command. */
   readonly kernels: KernelInstance;
   /** Kernel names by index, for error messages. */
   readonly names: readonly string[];
-  /** Address of `RING_WORDS` words. */
+  /** The address of `RING_CELLS` words. */
   readonly ring: number;
-  /** Address of each thread's scratch; as many as there are threads. */
+  /** The address of each thread's scratch memory; one per thread. */
   readonly scratches: readonly number[];
 }
 
-/** Starts the workers. @throws {Error} when one does not start */
+/**
+ * Starts one worker per scratch memory and waits until all are ready.
+ * @throws {DeviceLostError} if a worker does not start
+ */
 export async function createThreadPool(layout: PoolLayout): Promise<Executor> {
   const pool = new ThreadPool(layout);
   try {
@@ -35,19 +39,19 @@ export async function createThreadPool(layout: PoolLayout): Promise<Executor> {
   return pool;
 }
 
-/** Someone who waits until the commands before `position` are done. */
+/** A pending call of `finish`: resolves when the commands before `position` are done. */
 interface Waiter {
   readonly position: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
-/** A worker as the host sees it. */
+/** The state of one worker. */
 interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;
   readonly stopped: PromiseWithResolvers<void>;
-  /** Fences it has passed. */
+  /** The number of fences that the worker has passed. */
   fences: number;
 }
 
@@ -57,8 +61,8 @@ class ThreadPool implements Executor {
   readonly #threads: readonly Thread[];
   #waiters: Waiter[] = [];
   #failure: DeviceLostError | undefined;
-  /** A microtask that publishes is due. */
-  #publishing = false;
+  /** Whether a microtask will publish the queued commands. */
+  #publishScheduled = false;
 
   constructor(layout: PoolLayout) {
     const { module, memory, kernels, ring, scratches } = layout;
@@ -77,10 +81,10 @@ class ThreadPool implements Executor {
       stopped: Promise.withResolvers(),
       fences: 0,
     };
-    thread.worker.onmessage = ({ data }: MessageEvent<WorkerMessage>) => this.#hear(thread, data);
+    thread.worker.onmessage = ({ data }: MessageEvent<WorkerMessage>) => this.#receive(thread, data);
     thread.worker.onerror = (event) => {
       event.preventDefault();
-      this.#end(thread, event.message);
+      this.#failThread(thread, event.message);
     };
     thread.worker.postMessage(start);
     return thread;
@@ -105,11 +109,11 @@ class ThreadPool implements Executor {
 
   push(kernel: number, args: Uint32Array, words: number): void {
     this.#queue.push(kernel, args, words);
-    if (this.#publishing) return;
-    this.#publishing = true;
-    // Whoever awaits something else after this, such as more of a body, must not keep the workers from what is queued.
+    if (this.#publishScheduled) return;
+    this.#publishScheduled = true;
+    // Publishes an incomplete batch as soon as the caller awaits anything, so that the workers do not sit idle meanwhile.
     queueMicrotask(() => {
-      this.#publishing = false;
+      this.#publishScheduled = false;
       this.#queue.publish();
     });
   }
@@ -127,46 +131,46 @@ class ThreadPool implements Executor {
   }
 
   async dispose(): Promise<void> {
-    this.#lose(new DeviceLostError("the cpu backend was disposed of before its work was done"));
+    this.#fail(new DeviceLostError("the cpu backend was disposed of before its queued commands were done"));
     await Promise.all(this.#threads.map(({ stopped }) => stopped.promise));
     for (const { worker } of this.#threads) worker.terminate();
   }
 
-  #hear(thread: Thread, message: WorkerMessage): void {
+  #receive(thread: Thread, message: WorkerMessage): void {
     switch (message.kind) {
       case "ready":
         return thread.ready.resolve();
-      case "unstarted":
-        return this.#end(thread, message.reason);
+      case "not started":
+        return this.#failThread(thread, message.reason);
       case "stopped":
         return thread.stopped.resolve();
       case "signal":
-        return this.#settle();
-      case "passed":
+        return this.#resolveWaiters();
+      case "fence":
         thread.fences = message.fences;
         return this.#queue.release(Math.min(...this.#threads.map(({ fences }) => fences)));
       case "failed":
-        return this.#lose(new DeviceLostError(`kernel ${this.#names[message.kernel]}: ${message.reason}`));
+        return this.#fail(new DeviceLostError(`kernel ${this.#names[message.kernel]}: ${message.reason}`));
     }
   }
 
-  /** A worker that ended by itself takes the backend with it. */
-  #end(thread: Thread, reason: string): void {
+  /** Fails the pool because a worker did not start or ended by itself. */
+  #failThread(thread: Thread, reason: string): void {
     const error = new DeviceLostError(`a thread of the cpu backend failed: ${reason}`);
     thread.ready.reject(error);
     thread.stopped.resolve();
-    this.#lose(error);
+    this.#fail(error);
   }
 
-  #settle(): void {
+  #resolveWaiters(): void {
     const completed = this.completed;
-    const waiting = this.#waiters;
-    this.#waiters = waiting.filter(({ position }) => position > completed);
-    for (const { position, resolve } of waiting) if (position <= completed) resolve();
+    const waiters = this.#waiters;
+    this.#waiters = waiters.filter(({ position }) => position > completed);
+    for (const { position, resolve } of waiters) if (position <= completed) resolve();
   }
 
-  /** Nothing more runs: fails those who wait, now and from now on. The first cause is kept. */
-  #lose(error: DeviceLostError): void {
+  /** Stops the workers and rejects all waiters and all later calls, with the first error that {@link #fail} was called with. */
+  #fail(error: DeviceLostError): void {
     this.#failure ??= error;
     this.#queue.stop();
     for (const { reject } of this.#waiters.splice(0)) reject(this.#failure);

@@ -1,18 +1,18 @@
-/** The thread pool: flow control, failure, shutdown, and what it costs the host thread. */
+/** Tests the thread pool: flow control, failures, shutdown, and its effect on the calling thread. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import process from "node:process";
 import { type Backend, DeviceLostError } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { CAPACITY } from "../../src/cpu/command_ring.ts";
 import { instantiate, kernelNames, loadModule } from "../../src/cpu/module.ts";
-import { createThreadPool } from "../../src/cpu/pool.ts";
-import { CAPACITY } from "../../src/cpu/ring.ts";
+import { createThreadPool } from "../../src/cpu/thread_pool.ts";
 import { gemmNN } from "../../src/kernels/gemm.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { downloadF32, upload } from "../support/device.ts";
 
-/** The internal copy command, declared so that a test can give it a length that runs off the end of the memory. */
+/** A declaration of the internal copy command, with which a test can queue a copy that exceeds the memory. */
 const copyBytes = defineKernel({
   name: "copy_bytes",
   bindings: { source: "read", target: "read_write" },
@@ -20,13 +20,13 @@ const copyBytes = defineKernel({
   shader: { code: "", entryPoint: "", grid: () => [0, 0, 0] },
 });
 
-/** Queues a kernel that traps: its last item copies from and to past the memory's end. */
+/** Queues a kernel that traps, because its last work item copies bytes past the end of the memory. */
 function queueTrap(backend: Backend): void {
   const source = backend.createBuffer("source", 4), target = backend.createBuffer("target", 4);
   backend.dispatch(copyBytes, { source, target }, { bytes: 0xfffffffc });
 }
 
-/** Queues `count` products of order `size`. */
+/** Queues `count` products of square matrices of order `size`. */
 function queueProducts(backend: Backend, size: number, count: number): void {
   const [a, b, c] = ["a", "b", "c"].map((label) => {
     const buffer = backend.createBuffer(label, size * size * 4);
@@ -43,7 +43,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 describe("cpu thread pool", () => {
   for (const threads of [1, 2, 5]) {
-    it(`runs more commands than the ring holds, in order, on ${threads} threads`, async () => {
+    it(`runs more commands than fit in the ring, in order, with threads: ${threads}`, async () => {
       const backend = await createCpuBackend({ threads });
       const one = upload(backend, Float32Array.of(1)), sum = upload(backend, Float32Array.of(0));
       const count = 5 * CAPACITY + 17;
@@ -63,7 +63,7 @@ describe("cpu thread pool", () => {
     });
   }
 
-  it("settles everyone who waits", async () => {
+  it("resolves every pending call of finish()", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     await backend.finish();
     queueProducts(backend, 256, 3);
@@ -74,7 +74,7 @@ describe("cpu thread pool", () => {
     await backend.dispose();
   });
 
-  it("a trap fails every read and finish with the kernel's name, before and after", async () => {
+  it("rejects pending and later calls with the kernel's name after a trap", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     const buffer = upload(backend, Float32Array.of(1));
     queueTrap(backend);
@@ -90,7 +90,7 @@ describe("cpu thread pool", () => {
     await backend.dispose();
   });
 
-  it("a read does not wait for work that leaves its buffer alone", async () => {
+  it("does not make a read wait for commands that do not use its buffer", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     const buffer = upload(backend, Float32Array.of(7));
     await backend.finish();
@@ -104,17 +104,17 @@ describe("cpu thread pool", () => {
     await backend.dispose();
   });
 
-  it("a trap on the calling thread fails alike", async () => {
+  it("rejects with the kernel's name after a trap on the calling thread", async () => {
     const backend = await createCpuBackend({ threads: 0 });
     queueTrap(backend);
     await assert.rejects(backend.finish(), { name: "DeviceLostError", message: /copy_bytes/ });
     await backend.dispose();
   });
 
-  it("a thread that does not start is an error, not a wait", async () => {
+  it("rejects if a thread does not start", async () => {
     const module = await loadModule(false), plain = new WebAssembly.Memory({ initial: 1, maximum: 1 });
     const kernels = instantiate(module, plain);
-    // The module wants a plain memory: a worker given a shared one cannot instantiate it.
+    // A worker cannot instantiate the module, which imports a plain memory, with this shared memory.
     const memory = new WebAssembly.Memory({ initial: 8, maximum: 8, shared: true });
     const layout = { module, memory, kernels, names: kernelNames(module), ring: 4096, scratches: [0, 0] };
     await assert.rejects(createThreadPool(layout), {
@@ -123,7 +123,7 @@ describe("cpu thread pool", () => {
     });
   });
 
-  it("dispose ends running work and rejects who waits for it", async () => {
+  it("stops running work when it is disposed of, and rejects pending calls", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     queueProducts(backend, 1024, 50);
     const waiting = backend.finish();
@@ -134,7 +134,7 @@ describe("cpu thread pool", () => {
     await assert.rejects(backend.finish(), DeviceLostError);
   });
 
-  it("the host's event loop turns while kernels run", async () => {
+  it("leaves the event loop of the calling thread responsive while kernels run", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     queueProducts(backend, 1024, 12);
     let done = false;
@@ -147,14 +147,14 @@ describe("cpu thread pool", () => {
     }
     await finished;
     latencies.sort((x, y) => x - y);
-    // The 9th decile: another process may take the core from this one once in a while.
+    // The 90th percentile, because another process may occasionally take the processor core.
     const typical = latencies[Math.floor(latencies.length * 0.9)];
-    assert.ok(latencies.length >= 5, `${latencies.length} turns of the loop`);
+    assert.ok(latencies.length >= 5, `${latencies.length} iterations of the event loop`);
     assert.ok(typical < 50, `a timer of 5 ms took ${typical} ms`);
     await backend.dispose();
   });
 
-  it("idle threads use no processor time", async () => {
+  it("uses no processor time while its threads are idle", async () => {
     const backend = await createCpuBackend({ threads: 4 });
     queueProducts(backend, 64, 4);
     await backend.finish();
@@ -167,9 +167,9 @@ describe("cpu thread pool", () => {
   });
 });
 
-// `Deno.test`, because its sanitizers fail a test that leaves a worker or a pending operation behind.
+// Uses `Deno.test` for its sanitizers, which fail a test that leaves a worker or a pending operation behind.
 Deno.test({
-  name: "cpu backend leaves nothing behind",
+  name: "cpu backend leaves no workers and no pending operations behind",
   sanitizeOps: true,
   sanitizeResources: true,
   fn: async () => {

@@ -1,22 +1,24 @@
-/** The executor without threads: a command runs on the calling thread as it is queued. For hosts that have no workers. */
+/** The executor without worker threads: {@link Executor.push} runs the command on the calling thread before it returns. */
 
 import { DeviceLostError } from "../backend/backend.ts";
+import { MAX_ARGS } from "./command_ring.ts";
 import type { Executor } from "./executor.ts";
 import type { KernelInstance } from "./module.ts";
-import { MAX_ARGS } from "./ring.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** Where the parts of an inline executor lie in the module's memory. */
+/** The kernels and the addresses of the memory that an inline executor uses. */
 export interface InlineLayout {
   readonly memory: WebAssembly.Memory;
   readonly kernels: KernelInstance;
+  /** Kernel names by index, for error messages. */
   readonly names: readonly string[];
-  /** Address of `MAX_ARGS` words. */
+  /** The address of `MAX_ARGS` words. */
   readonly args: number;
+  /** The address of `kernels.scratchBytes` bytes. */
   readonly scratch: number;
 }
 
-/** Makes an executor that runs everything on the calling thread. */
+/** Creates an executor that runs every command on the calling thread. */
 export function createInlineExecutor(layout: InlineLayout): Executor {
   layout.kernels.setScratch(layout.scratch);
   return new InlineExecutor(layout);

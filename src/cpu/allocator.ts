@@ -1,31 +1,32 @@
 /**
- * The allocator of the module's linear memory: best fit over a list of free blocks, merged with their neighbours when
- * freed, so that the buffers of one layer land on the warm pages of the last. Its bookkeeping is here, not in the memory.
- * It knows addresses only: whether a block is still in use is for the caller to know.
+ * A best-fit allocator of address ranges. Free ranges are merged with their neighbours, so that the buffers of a layer reuse the
+ * memory of the layer before, whose pages the operating system has already mapped. The allocator's own data lies outside the
+ * memory that it allocates from.
  */
 
-/** A cache line, so that no two buffers share one and every row of 16 floats can be aligned. */
+/** The alignment of every allocation: a cache line, so that two buffers never share one. */
 export const ALIGNMENT = 64;
 
-interface Block {
+interface FreeRange {
   address: number;
   bytes: number;
 }
 
-/** Allocates from [`start`, `limit`) of a memory that grows. */
-export class Arena {
-  /** Ascending by address; no two touch. */
-  readonly #free: Block[] = [];
+/** Allocates addresses from `start` to `limit` in a memory that can grow. */
+export class Allocator {
+  /** In ascending order of address. No two free ranges are adjacent. */
+  readonly #free: FreeRange[] = [];
+  /** The size of each allocation, by address. */
   readonly #sizes = new Map<number, number>();
   readonly #limit: number;
   readonly #grow: (end: number) => boolean;
-  /** Where the memory handed to the arena so far ends. */
+  /** The end of the addresses used so far; everything from here to the limit has never been allocated. */
   #end: number;
 
   /**
    * @param start the first usable address
-   * @param limit the first address that must never be used
-   * @param grow makes the memory reach to at least `end`; false when it cannot
+   * @param limit the first address past the usable ones
+   * @param grow grows the memory to at least `end` bytes; returns false if it cannot
    */
   constructor(start: number, limit: number, grow: (end: number) => boolean) {
     this.#end = Math.ceil(start / ALIGNMENT) * ALIGNMENT;
@@ -33,27 +34,27 @@ export class Arena {
     this.#grow = grow;
   }
 
-  /** An address with `bytes` behind it, a multiple of {@link ALIGNMENT}; undefined when there is no room. */
+  /** Returns the address of `bytes` free bytes, a multiple of {@link ALIGNMENT}; undefined if there is no room. */
   allocate(bytes: number): number | undefined {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     const i = this.#bestFit(size) ?? this.#extend(size);
     if (i === undefined) return undefined;
-    const block = this.#free[i], address = block.address;
-    if (block.bytes === size) this.#free.splice(i, 1);
-    else [block.address, block.bytes] = [address + size, block.bytes - size];
+    const range = this.#free[i], address = range.address;
+    if (range.bytes === size) this.#free.splice(i, 1);
+    else [range.address, range.bytes] = [address + size, range.bytes - size];
     this.#sizes.set(address, size);
     return address;
   }
 
-  /** Takes back what {@link allocate} gave. @throws {Error} on an address that is not allocated */
+  /** Frees an allocation. @throws {Error} if nothing is allocated at `address` */
   free(address: number): void {
     const bytes = this.#sizes.get(address);
-    if (bytes === undefined) throw new Error(`free of ${address}: nothing is allocated there`);
+    if (bytes === undefined) throw new Error(`cannot free address ${address}: nothing is allocated there`);
     this.#sizes.delete(address);
-    this.#release(address, bytes);
+    this.#addFree(address, bytes);
   }
 
-  /** The index of the smallest free block that holds `size`, the lowest address among equals. */
+  /** The index of the smallest free range of at least `size` bytes; of the lowest address among equals. */
   #bestFit(size: number): number | undefined {
     let best: number | undefined;
     for (let i = 0; i < this.#free.length; i++) {
@@ -63,7 +64,7 @@ export class Arena {
     return best;
   }
 
-  /** Grows the memory until the last free block holds `size`; its index. */
+  /** Grows the memory until the last free range has `size` bytes. Returns that range's index, or undefined if there is no room. */
   #extend(size: number): number | undefined {
     const last = this.#free.at(-1);
     const start = last && last.address + last.bytes === this.#end ? last.address : this.#end;
@@ -71,11 +72,11 @@ export class Arena {
     if (end > this.#limit || !this.#grow(end)) return undefined;
     const added = end - this.#end;
     this.#end = end;
-    return this.#release(end - added, added);
+    return this.#addFree(end - added, added);
   }
 
-  /** Adds a block to the free list, merging it with the ones it touches; the index it ends in. */
-  #release(address: number, bytes: number): number {
+  /** Adds a free range and merges it with adjacent free ranges. Returns the index of the result. */
+  #addFree(address: number, bytes: number): number {
     const free = this.#free;
     let low = 0, high = free.length;
     while (low < high) {

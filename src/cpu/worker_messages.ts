@@ -1,0 +1,26 @@
+/** The messages between the calling thread (`thread_pool.ts`) and its workers (`worker.ts`). */
+
+/** The first and only message to a worker. */
+export interface WorkerStart {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  /** The address of the command ring. */
+  readonly ring: number;
+  /** The address of the worker's scratch memory. */
+  readonly scratch: number;
+}
+
+/** A message from a worker. */
+export type WorkerMessage =
+  /** The worker has instantiated the kernels and reads the ring. */
+  | { readonly kind: "ready" }
+  /** The worker could not start. Its last message. */
+  | { readonly kind: "not started"; readonly reason: string }
+  /** A signal, and therefore every command before it, is done. */
+  | { readonly kind: "signal" }
+  /** The worker has passed another fence. `fences` counts all fences it has passed. */
+  | { readonly kind: "fence"; readonly fences: number }
+  /** The kernel with this index trapped. The worker stops. */
+  | { readonly kind: "failed"; readonly kernel: number; readonly reason: string }
+  /** The worker has stopped reading the ring. Its last message. */
+  | { readonly kind: "stopped" };
