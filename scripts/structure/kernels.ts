@@ -4,22 +4,22 @@
 const NOT_DECLARATIONS = ["kernel", "kernels"];
 /** AssemblyScript that several twins share, and the modules' entry. */
 const SHARED_ASSEMBLY = [
-  "args",
   "attention_block",
   "exp",
   "float16",
   "gemm_pack",
   "gemm_sparse",
-  "gemm_tile",
-  "gemm_tile_wide",
   "index",
   "items",
   "lanes",
-  "prune_strip",
+  "micro_kernel_4x16",
+  "micro_kernel_4x8",
+  "pairing",
+  "prune_bundle",
+  "rounding",
   "scratch",
   "transfer",
   "transpose",
-  "wide",
 ];
 /** A further tiling of a kernel's shader ends in one of these. */
 const VARIANT = /_software$/;

@@ -37,7 +37,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   const instance = new WebAssembly.Instance(module, { env: { memory } });
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
-  find<(on: boolean) => void>("set_wide")(pairsInstructions());
+  find<(on: boolean) => void>("set_paired")(pairsInstructions());
   return {
     run: names.map((name) => find<RunItem>(name)),
     // WebAssembly returns a u32 as a signed number.

@@ -1,10 +1,11 @@
-// Twin of shaders/activate.wgsl. bias_activate sees x as one run of elements, cut into items regardless of rows; an item of
-// gated_multiply is some whole rows.
+// Twins of shaders/activate.wgsl. bias_activate adds a bias and applies the activation in place; its items are runs of elements, which
+// may begin and end inside a row. gated_multiply multiplies `up` by the activated gate; its items are whole rows.
 
-import { pointer, u32At } from "./args";
 import { exp4, prepare_exp, times_sigmoid4 } from "./exp";
-import { ceil_divide, row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./items";
+import { ceil_divide } from "./rounding";
 
+// The values of `activation`: ACTIVATION_CODE in src/kernels/activate.ts.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
@@ -12,7 +13,29 @@ const SILU: u32 = 4;
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-// x·Φ(x), erf by Abramowitz & Stegun 7.1.26 (1.5e-7 absolute).
+@unmanaged class BiasActivateArgs {
+  bias: usize;
+  x: usize;
+  rows: u32;
+  cols: u32;
+  has_bias: u32;
+  activation: u32;
+}
+
+@unmanaged class GatedMultiplyArgs {
+  gate: usize;
+  up: usize;
+  y: usize;
+  rows: u32;
+  cols: u32;
+  gate_offset: u32;
+  ld_gate: u32;
+  up_offset: u32;
+  ld_up: u32;
+  activation: u32;
+}
+
+// x·Φ(x), with erf by Abramowitz & Stegun 7.1.26 (absolute error 1.5e-7).
 // @ts-ignore: decorator
 @inline function gelu4(x: v128): v128 {
   const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
@@ -30,7 +53,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 @inline function activate4(x: v128, activation: u32): v128 {
   if (activation == RELU) return f32x4.pmax(x, f32x4.splat(0));
   if (activation == GELU_TANH) {
-    // (1 + tanh u)/2 = σ(2u), without the cancellation; 2u = 2√(2/π)·(x + 0.044715 x³).
+    // GELU's factor is (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). It is computed as σ(2u), which avoids the cancellation.
     const cubic = f32x4.mul(f32x4.mul(x, x), f32x4.mul(x, f32x4.splat(0.044715)));
     return times_sigmoid4(x, f32x4.mul(f32x4.add(x, cubic), f32x4.splat(1.5957691216)));
   }
@@ -39,57 +62,56 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   return x;
 }
 
-// Part of one row: x and bias at the same column.
+// Activates `count` elements of one row in place; `x` and `bias` point to the same column.
 function activate_run(x: usize, bias: usize, count: u32, hasBias: bool, activation: u32): void {
   let c: u32 = 0;
   for (; c + 4 <= count; c += 4) {
-    const at = <usize>c << 2;
-    let four = v128.load(x + at);
-    if (hasBias) four = f32x4.add(four, v128.load(bias + at));
-    v128.store(x + at, activate4(four, activation));
+    const offset = <usize>c << 2;
+    let four = v128.load(x + offset);
+    if (hasBias) four = f32x4.add(four, v128.load(bias + offset));
+    v128.store(x + offset, activate4(four, activation));
   }
   for (; c < count; c++) {
-    const at = <usize>c << 2;
-    let one = load<f32>(x + at);
-    if (hasBias) one += load<f32>(bias + at);
-    store<f32>(x + at, f32x4.extract_lane(activate4(f32x4.splat(one), activation), 0));
+    const offset = <usize>c << 2;
+    let one = load<f32>(x + offset);
+    if (hasBias) one += load<f32>(bias + offset);
+    store<f32>(x + offset, f32x4.extract_lane(activate4(f32x4.splat(one), activation), 0));
   }
 }
 
-export function bias_activate_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 2) * u32At(args, 3), ELEMENTS_PER_ITEM);
+export function bias_activate_items(args: BiasActivateArgs): u32 {
+  return ceil_divide(args.rows * args.cols, ELEMENTS_PER_ITEM);
 }
 
-export function bias_activate(args: usize, item: i32): void {
-  const bias = pointer(args, 0), x = pointer(args, 1);
+export function bias_activate(args: BiasActivateArgs, item: u32): void {
+  const bias = args.bias, x = args.x;
   prepare_exp();
-  const cols = u32At(args, 3);
-  const total = u32At(args, 2) * cols;
-  let i = <u32>item * ELEMENTS_PER_ITEM;
+  const cols = args.cols;
+  const total = args.rows * cols;
+  let i = item * ELEMENTS_PER_ITEM;
   const end = i + min<u32>(ELEMENTS_PER_ITEM, total - i);
   let c = i % cols;
   while (i < end) {
     const count = min<u32>(cols - c, end - i);
-    activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, u32At(args, 4) == 1, u32At(args, 5));
+    activate_run(x + (<usize>i << 2), bias + (<usize>c << 2), count, args.has_bias == 1, args.activation);
     i += count;
     c = 0;
   }
 }
 
-export function gated_multiply_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+export function gated_multiply_items(args: GatedMultiplyArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
 }
 
-export function gated_multiply(args: usize, item: i32): void {
+export function gated_multiply(args: GatedMultiplyArgs, item: u32): void {
   prepare_exp();
-  const rows = u32At(args, 3), cols = u32At(args, 4), activation = u32At(args, 9);
-  const gateStride = <usize>u32At(args, 6) << 2, upStride = <usize>u32At(args, 8) << 2, stride = <usize>cols << 2;
+  const rows = args.rows, cols = args.cols, activation = args.activation;
+  const gateStride = <usize>args.ld_gate << 2, upStride = <usize>args.ld_up << 2, stride = <usize>cols << 2;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
-  let gate = pointer(args, 0) + (<usize>u32At(args, 5) << 2) + <usize>first * gateStride;
-  let up = pointer(args, 1) + (<usize>u32At(args, 7) << 2) + <usize>first * upStride;
-  let y = pointer(args, 2) + <usize>first * stride;
+  const first = item * step, end = min<u32>(rows, first + step);
+  let gate = args.gate + (<usize>args.gate_offset << 2) + <usize>first * gateStride;
+  let up = args.up + (<usize>args.up_offset << 2) + <usize>first * upStride;
+  let y = args.y + <usize>first * stride;
   for (let r = first; r < end; r++) {
     gate_row(gate, up, y, cols, activation);
     gate += gateStride;
@@ -98,15 +120,16 @@ export function gated_multiply(args: usize, item: i32): void {
   }
 }
 
+// y ← activation(gate)·up over one row.
 function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32): void {
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {
-    const at = <usize>c << 2;
-    v128.store(y + at, f32x4.mul(activate4(v128.load(gate + at), activation), v128.load(up + at)));
+    const offset = <usize>c << 2;
+    v128.store(y + offset, f32x4.mul(activate4(v128.load(gate + offset), activation), v128.load(up + offset)));
   }
   for (; c < cols; c++) {
-    const at = <usize>c << 2;
-    const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + at)), activation), 0);
-    store<f32>(y + at, factor * load<f32>(up + at));
+    const offset = <usize>c << 2;
+    const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + offset)), activation), 0);
+    store<f32>(y + offset, factor * load<f32>(up + offset));
   }
 }

@@ -1,26 +1,22 @@
-// One block of attention: packing, the micro-kernel that both products are made of, and the softmax step between them. What the blocks
-// are and in which order they go by is in attention.ts.
+// The steps of attention over one block of keys: packing queries, keys and values, the micro-kernel of both products, and the update of
+// the softmax between them. attention.ts chooses the blocks and their order.
 
 import { exp4 } from "./exp";
 import { max_lane, sum_lanes } from "./lanes";
+import { is_paired } from "./pairing";
+import { round_up } from "./rounding";
 import { transpose_4x4 } from "./transpose";
-import { is_wide } from "./wide";
 
-// Keys of a block.
+// The keys of a block.
 export const KEYS: u32 = 64;
-// Rows of the product the micro-kernel computes.
-export const ROWS: u32 = 4;
+// The rows of the product that the micro-kernel computes.
+export const MICRO_ROWS: u32 = 4;
 
-// Columns of it, and of a panel: what the registers hold, in pairs of them or not (`wide.ts`).
+// The columns of the product that the micro-kernel computes, which is also the width of a panel. The registers hold 4 × 16 results if the
+// engine pairs instructions (pairing.ts), and 4 × 8 if it does not.
 // @ts-ignore: decorator
-@inline export function panel_cols(): u32 {
-  return is_wide() ? 16 : 8;
-}
-
-// `multiple` is a power of two.
-// @ts-ignore: decorator
-@inline export function round_up(x: u32, multiple: u32): u32 {
-  return (x + multiple - 1) & ~(multiple - 1);
+@inline export function micro_cols(): u32 {
+  return is_paired() ? 16 : 8;
 }
 
 // target ← factor·source.
@@ -32,13 +28,13 @@ export function scale_into(source: usize, count: u32, factor: f32, target: usize
   for (; i < count; i++) store<f32>(target + (i << 2), load<f32>(source + (i << 2)) * factor);
 }
 
-// Scaled rows side by side, zeros up to a whole number of ROWS.
+// Copies the query rows without gaps, times `scale`, and appends rows of zeros up to a multiple of MICRO_ROWS.
 export function pack_queries(q: usize, ldq: u32, count: u32, dim: u32, scale: f32, target: usize): void {
   for (let r: u32 = 0; r < count; r++) scale_into(q + (<usize>(r * ldq) << 2), dim, scale, target + (r * dim << 2));
-  memory.fill(target + (count * dim << 2), 0, (round_up(count, ROWS) - count) * dim << 2);
+  memory.fill(target + (count * dim << 2), 0, (round_up(count, MICRO_ROWS) - count) * dim << 2);
 }
 
-// Panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d], zeros past `count`.
+// Packs keys into panels of `width` keys, transposed: target[p][d][i] ← k[width·p + i][d]. Keys past `count` become zeros.
 export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, target: usize): void {
   const stride = <usize>ldk << 2, step = <usize>width << 2;
   for (let s: u32 = 0; s < round_up(count, width); s += 4) {
@@ -56,7 +52,7 @@ export function pack_keys(k: usize, ldk: u32, count: u32, dim: u32, width: u32, 
   }
 }
 
-// Panels of `width` columns: target[p][s][i] ← v[s][width·p + i], zeros past `dim`.
+// Packs values into panels of `width` columns: target[p][s][i] ← v[s][width·p + i]. Columns past `dim` become zeros. `width` is 8 or 16.
 export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32, target: usize): void {
   for (let s: u32 = 0; s < count; s++) {
     const from = v + (<usize>(s * ldv) << 2);
@@ -76,14 +72,15 @@ export function pack_values(v: usize, ldv: u32, count: u32, dim: u32, width: u32
   }
 }
 
-// C (4, `panel_cols`) ← A (4, depth)·B (depth, `panel_cols`), or with `accumulate` C += it. B is a panel, contiguous.
+// C ← A·B, or C ← C + A·B with `accumulate`. A is (4, depth), C is (4, micro_cols()), and B is one panel, (depth, micro_cols()) without gaps.
+// Leading dimensions are in elements.
 // @ts-ignore: decorator
 @inline export function multiply(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
-  if (is_wide()) multiply_wide(a, lda, b, depth, c, ldc, accumulate);
-  else multiply_narrow(a, lda, b, depth, c, ldc, accumulate);
+  if (is_paired()) multiply_4x16(a, lda, b, depth, c, ldc, accumulate);
+  else multiply_4x8(a, lda, b, depth, c, ldc, accumulate);
 }
 
-function multiply_narrow(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
+function multiply_4x8(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   const a1 = a + (lda << 2), a2 = a1 + (lda << 2), a3 = a2 + (lda << 2);
   const c1 = c + (ldc << 2), c2 = c1 + (ldc << 2), c3 = c2 + (ldc << 2);
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
@@ -107,8 +104,8 @@ function multiply_narrow(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc
   v128.store(c2, c20), v128.store(c2, c21, 16), v128.store(c3, c30), v128.store(c3, c31, 16);
 }
 
-// The statements of a row stand side by side, for the engine to pair them.
-function multiply_wide(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
+// The statements of one row are adjacent, so that the engine can pair their instructions.
+function multiply_4x16(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: u32, accumulate: bool): void {
   const a1 = a + (lda << 2), a2 = a1 + (lda << 2), a3 = a2 + (lda << 2);
   const c1 = c + (ldc << 2), c2 = c1 + (ldc << 2), c3 = c2 + (ldc << 2);
   let c00 = f32x4.splat(0), c01 = c00, c02 = c00, c03 = c00, c10 = c00, c11 = c00, c12 = c00, c13 = c00;
@@ -136,18 +133,26 @@ function multiply_wide(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: 
   v128.store(c2, c20), v128.store(c2, c21, 16), v128.store(c2, c22, 32), v128.store(c2, c23, 48);
   v128.store(c3, c30), v128.store(c3, c31, 16), v128.store(c3, c32, 32), v128.store(c3, c33, 48);
 }
-// One row of one block. The scores at [from, to) gain slope·(s − t), s − t being `distance` at 0; then scores ← exp(score − maximum), 0 outside
-// [from, to), and the row's running maximum, denominator and sum are brought to the new maximum.
-export function soften(
+
+// Updates the online softmax of one query row with the scores of one block of keys.
+//
+//   score ← score + slope·(s − t) for the keys at [from, to), −∞ for the others
+//   row ← exp(score − maximum), where maximum is the largest score of this block and all blocks before
+//   denominator and sums are rescaled to the new maximum, and then the denominator gains Σ row
+//
+// If `from` ≥ `to`, the row sees none of the keys: `row` becomes zeros and nothing else changes.
+//
+// `row` holds `count` scores. `distance` is s − t for the first of them. `sums` is the row's Σ p·v, of `sumLength` elements.
+export function update_softmax(
   row: usize,
   count: u32,
   from: u32,
   to: u32,
   slope: f32,
   distance: f32,
-  largest: usize,
-  weight: usize,
-  sum: usize,
+  maximum: usize,
+  denominator: usize,
+  sums: usize,
   sumLength: u32,
 ): void {
   if (to <= from) {
@@ -155,7 +160,7 @@ export function soften(
     return;
   }
   let index = f32x4(0, 1, 2, 3);
-  let largest4 = f32x4.splat(load<f32>(largest));
+  let maximum4 = f32x4.splat(load<f32>(maximum));
   for (let j: u32 = 0; j < count; j += 4) {
     const inside = v128.and(f32x4.ge(index, f32x4.splat(<f32>from)), f32x4.lt(index, f32x4.splat(<f32>to)));
     const score = f32x4.relaxed_madd(
@@ -165,23 +170,23 @@ export function soften(
     );
     const masked = v128.bitselect(score, f32x4.splat(-Infinity), inside);
     v128.store(row + (j << 2), masked);
-    largest4 = f32x4.pmax(largest4, masked);
+    maximum4 = f32x4.pmax(maximum4, masked);
     index = f32x4.add(index, f32x4.splat(4));
   }
-  const maximum = max_lane(largest4);
-  let weight4 = f32x4.splat(0);
+  const after = max_lane(maximum4);
+  let sum4 = f32x4.splat(0);
   for (let j: u32 = 0; j < count; j += 4) {
-    const numerator = exp4(f32x4.sub(v128.load(row + (j << 2)), f32x4.splat(maximum)));
+    const numerator = exp4(f32x4.sub(v128.load(row + (j << 2)), f32x4.splat(after)));
     v128.store(row + (j << 2), numerator);
-    weight4 = f32x4.add(weight4, numerator);
+    sum4 = f32x4.add(sum4, numerator);
   }
-  const before = load<f32>(largest);
-  store<f32>(largest, maximum);
-  if (maximum == before) {
-    store<f32>(weight, load<f32>(weight) + sum_lanes(weight4));
+  const before = load<f32>(maximum);
+  store<f32>(maximum, after);
+  if (after == before) {
+    store<f32>(denominator, load<f32>(denominator) + sum_lanes(sum4));
     return;
   }
-  const rescale = f32x4.extract_lane(exp4(f32x4.splat(before - maximum)), 0);
-  store<f32>(weight, load<f32>(weight) * rescale + sum_lanes(weight4));
-  scale_into(sum, sumLength, rescale, sum);
+  const rescale = f32x4.extract_lane(exp4(f32x4.splat(before - after)), 0);
+  store<f32>(denominator, load<f32>(denominator) * rescale + sum_lanes(sum4));
+  scale_into(sums, sumLength, rescale, sums);
 }

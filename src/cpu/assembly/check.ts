@@ -1,103 +1,133 @@
-// Twin of shaders/check.wgsl. Both scan with SIMD and look for the exact place only where a vector offends.
+// Twins of shaders/check.wgsl. Both kernels scan whole vectors first, and search for the exact index only where a vector fails the check.
+// An item of check_finite is a run of elements; an item of check_symmetry is some whole rows of the strip.
 
-import { f32At, pointer, u32At } from "./args";
-import { ceil_divide, rows_per_item } from "./items";
+import { rows_per_item } from "./items";
+import { ceil_divide } from "./rounding";
 import { scratch } from "./scratch";
 import { transpose_4x4 } from "./transpose";
 
 const EXPONENT: i32 = 0x7f800000;
+const NOTHING_FOUND: u32 = 0xffffffff;
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
-// Rows of the strip an item compares, at least: whole cache lines of the mirrored columns.
+// The f32 elements of a cache line. An item has at least as many rows of the strip, so that it reads whole cache
+// lines of the mirrored columns.
 const LINE: u32 = 16;
-// Rows compared together, a cache line of columns at a time. At leading dimensions that are powers of two, rows share a set of the
-// first-level cache, which holds twelve lines at most: a line must not be left before all of it is compared.
+// The rows that are compared together over one cache line of columns. If the leading dimension is a power of two, all rows fall into one
+// set of the first-level cache, and a set holds at most twelve lines. Each line must be compared completely before it is evicted.
 const BLOCK_ROWS: u32 = 8;
 
-// first ← min(first, value), threads notwithstanding.
-function atomic_min(first: usize, value: u32): void {
-  let seen = atomic.load<u32>(first);
-  while (value < seen) {
-    const before = atomic.cmpxchg<u32>(first, seen, value);
-    if (before == seen) return;
-    seen = before;
+@unmanaged class CheckFiniteArgs {
+  x: usize;
+  first: usize;
+  count: u32;
+  offset: u32;
+  slot: u32;
+}
+
+@unmanaged class CheckSymmetryArgs {
+  strip: usize;
+  upper: usize;
+  diagonal: usize;
+  first: usize;
+  rows: u32;
+  cols: u32;
+  row0: u32;
+  col0: u32;
+  ldstrip: u32;
+  ldupper: u32;
+  tile_col0: u32;
+  slot: u32;
+  tolerance: f32;
+}
+
+// Stores the minimum of the word at `address` and `value` there, in one atomic step.
+function atomic_min(address: usize, value: u32): void {
+  let current = atomic.load<u32>(address);
+  while (value < current) {
+    const before = atomic.cmpxchg<u32>(address, current, value);
+    if (before == current) return;
+    current = before;
   }
 }
 
-// Lanes all ones where NaN or infinite.
+// Sets all bits of each lane that is NaN or infinite.
 // @ts-ignore: decorator
 @inline function non_finite4(words: v128): v128 {
   return i32x4.eq(v128.and(words, i32x4.splat(EXPONENT)), i32x4.splat(EXPONENT));
 }
 
-export function check_finite_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 2), ELEMENTS_PER_ITEM);
+export function check_finite_items(args: CheckFiniteArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
 }
 
-export function check_finite(args: usize, item: i32): void {
-  const first = <u32>item * ELEMENTS_PER_ITEM;
-  const end = first + min<u32>(ELEMENTS_PER_ITEM, u32At(args, 2) - first);
-  const x = pointer(args, 0) + (<usize>u32At(args, 3) << 2);
+export function check_finite(args: CheckFiniteArgs, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM;
+  const end = first + min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  const x = args.x + (<usize>args.offset << 2);
   let i = first;
   for (; i + 16 <= end; i += 16) {
-    const at = x + (<usize>i << 2);
-    const a = v128.or(non_finite4(v128.load(at)), non_finite4(v128.load(at, 16)));
-    const b = v128.or(non_finite4(v128.load(at, 32)), non_finite4(v128.load(at, 48)));
+    const run = x + (<usize>i << 2);
+    const a = v128.or(non_finite4(v128.load(run)), non_finite4(v128.load(run, 16)));
+    const b = v128.or(non_finite4(v128.load(run, 32)), non_finite4(v128.load(run, 48)));
     if (v128.any_true(v128.or(a, b))) break;
   }
   for (; i < end; i++) {
     if ((load<i32>(x + (<usize>i << 2)) & EXPONENT) == EXPONENT) {
-      atomic_min(pointer(args, 1) + (<usize>u32At(args, 4) << 2), i);
+      atomic_min(args.first + (<usize>args.slot << 2), i);
       return;
     }
   }
 }
 
-export function check_symmetry_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 4), max<u32>(LINE, rows_per_item(u32At(args, 5), ELEMENTS_PER_ITEM)));
+// @ts-ignore: decorator
+@inline function strip_rows_per_item(cols: u32): u32 {
+  return max<u32>(LINE, rows_per_item(cols, ELEMENTS_PER_ITEM));
 }
 
-export function check_symmetry(args: usize, item: i32): void {
-  const rows = u32At(args, 4), cols = u32At(args, 5);
-  const step = max<u32>(LINE, rows_per_item(cols, ELEMENTS_PER_ITEM));
-  const firstRow = <u32>item * step;
-  const endRow = min<u32>(rows, firstRow + step);
-  let lowest: u32 = 0xffffffff;
+export function check_symmetry_items(args: CheckSymmetryArgs): u32 {
+  return ceil_divide(args.rows, strip_rows_per_item(args.cols));
+}
+
+export function check_symmetry(args: CheckSymmetryArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
+  const step = strip_rows_per_item(cols);
+  const firstRow = item * step, endRow = min<u32>(rows, firstRow + step);
+  let lowest = NOTHING_FOUND;
   for (let left: u32 = 0; left < cols; left += LINE) {
     const right = min<u32>(cols, left + LINE);
     for (let top = firstRow; top < endRow; top += BLOCK_ROWS) {
-      lowest = min<u32>(lowest, lowest_offender(args, top, min<u32>(endRow, top + BLOCK_ROWS), left, right));
+      lowest = min<u32>(lowest, lowest_asymmetric(args, top, min<u32>(endRow, top + BLOCK_ROWS), left, right));
     }
   }
-  if (lowest != 0xffffffff) atomic_min(pointer(args, 3) + (<usize>u32At(args, 11) << 2), lowest);
+  if (lowest != NOTHING_FOUND) atomic_min(args.first + (<usize>args.slot << 2), lowest);
 }
 
-// The index of the first element that offends in rows top … bottom−1 of the strip and columns left … right−1 of those compared.
-function lowest_offender(args: usize, top: u32, bottom: u32, left: u32, right: u32): u32 {
-  const row0 = u32At(args, 6), col0 = u32At(args, 7);
-  const ldstrip = u32At(args, 8), ldupper = u32At(args, 9), tileCol0 = u32At(args, 10);
-  const diagonal = pointer(args, 2);
-  const tolerance = f32At(args, 12);
-  let lowest: u32 = 0xffffffff;
+// The index of the first asymmetric element in rows top … bottom−1 of the strip and columns left … right−1 of the compared ones;
+// NOTHING_FOUND if all are symmetric.
+function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left: u32, right: u32): u32 {
+  const row0 = args.row0, col0 = args.col0, ldstrip = args.ldstrip, ldupper = args.ldupper;
+  const diagonal = args.diagonal, tolerance = args.tolerance;
+  let lowest = NOTHING_FOUND;
   for (let c = left; c < right; c += 4) {
     const j = col0 + c, width = min<u32>(4, right - c);
-    // Column j of the strip and what mirrors it, for row r: strip + r·ldstrip, upper + r.
-    const strip = pointer(args, 0) + (<usize>j << 2);
-    const upper = pointer(args, 1) + (<usize>(c * ldupper + row0 - tileCol0) << 2);
+    // Element (r, j) of the strip is at strip + r·ldstrip, and its mirror is at upper + r.
+    const strip = args.strip + (<usize>j << 2);
+    const upper = args.upper + (<usize>(c * ldupper + row0 - args.tile_col0) << 2);
     for (let r = top; r < bottom; r += 4) {
       const i = row0 + r, height = min<u32>(4, bottom - r);
       if (i + height <= j + 1) continue; // on or above the diagonal
-      const whole = height == 4 && width == 4 && i > j + 3;
+      const wholeBlock = height == 4 && width == 4 && i > j + 3;
       const mirror = upper + (<usize>r << 2);
       if (
-        whole &&
-        !block_offends(strip + (<usize>(r * ldstrip) << 2), ldstrip, mirror, ldupper, diagonal, i, j, tolerance)
+        wholeBlock &&
+        !is_asymmetric_block(strip + (<usize>(r * ldstrip) << 2), ldstrip, mirror, ldupper, diagonal, i, j, tolerance)
       ) continue;
       for (let a: u32 = 0; a < height; a++) {
         for (let b: u32 = 0; b < width && i + a > j + b; b++) {
           const below = load<f32>(strip + (<usize>((r + a) * ldstrip + b) << 2));
           const above = load<f32>(mirror + (<usize>(b * ldupper + a) << 2));
-          // Two roots: the product of two diagonals may leave the range of f32.
-          const bound = tolerance * sqrt<f32>(at(diagonal, j + b)) * sqrt<f32>(at(diagonal, i + a));
+          // Two roots, because the product of two diagonal elements may be out of range for f32.
+          const bound = tolerance * sqrt<f32>(element(diagonal, j + b)) * sqrt<f32>(element(diagonal, i + a));
           if (abs<f32>(below - above) > bound) lowest = min<u32>(lowest, (r + a) * ldstrip + j + b);
         }
       }
@@ -107,13 +137,14 @@ function lowest_offender(args: usize, top: u32, bottom: u32, left: u32, right: u
 }
 
 // @ts-ignore: decorator
-@inline function at(x: usize, i: u32): f32 {
+@inline function element(x: usize, i: u32): f32 {
   return load<f32>(x + (<usize>i << 2));
 }
 
-// Whether some element of a 4×4 block wholly below the diagonal offends: `strip` its first element, `mirror` its mirror's.
+// Whether any element of a 4×4 block strictly below the diagonal is asymmetric. The block's first element is matrix element (i, j), at
+// `strip`; `mirror` is the address of element (j, i).
 // @ts-ignore: decorator
-@inline function block_offends(
+@inline function is_asymmetric_block(
   strip: usize,
   ldstrip: u32,
   mirror: usize,
@@ -126,12 +157,12 @@ function lowest_offender(args: usize, top: u32, bottom: u32, left: u32, right: u
   const mirrored = scratch();
   transpose_4x4(mirror, <usize>ldupper << 2, mirrored, 16);
   const bounds = f32x4.mul(f32x4.splat(tolerance), f32x4.sqrt(v128.load(diagonal + (<usize>j << 2))));
-  let offends = i32x4.splat(0);
+  let asymmetric = i32x4.splat(0);
   for (let a: u32 = 0; a < 4; a++) {
     const row = v128.load(strip + (<usize>(a * ldstrip) << 2));
     const difference = f32x4.abs(f32x4.sub(row, v128.load(mirrored + (a << 4))));
-    const bound = f32x4.mul(bounds, f32x4.splat(sqrt<f32>(at(diagonal, i + a))));
-    offends = v128.or(offends, f32x4.gt(difference, bound));
+    const bound = f32x4.mul(bounds, f32x4.splat(sqrt<f32>(element(diagonal, i + a))));
+    asymmetric = v128.or(asymmetric, f32x4.gt(difference, bound));
   }
-  return v128.any_true(offends);
+  return v128.any_true(asymmetric);
 }

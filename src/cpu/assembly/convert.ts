@@ -1,15 +1,32 @@
-// Twin of shaders/convert.wgsl, eight elements at a time; what is left over goes one at a time through the same functions. The formats
-// themselves are in float16.ts. An item is a run of elements.
+// Twins of shaders/convert.wgsl: conversion between packed f32, f16 or bf16 elements and f32. Eight elements are converted at a time,
+// and the last few one at a time by the same functions. The bit formats are in float16.ts. An item is a run of elements.
 
-import { pointer, u32At } from "./args";
 import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./float16";
-import { ceil_divide } from "./items";
+import { ceil_divide } from "./rounding";
 
+// The values of `dtype`: DTYPE_CODE in src/kernels/convert.ts. The third, 2, is bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
-// Even, so that no word of two halves is shared by two items.
+// Even, so that two items never write to the same word of two 16-bit elements.
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+
+@unmanaged class ToFloat32Args {
+  source: usize;
+  target: usize;
+  count: u32;
+  dtype: u32;
+  source_offset: u32;
+  target_offset: u32;
+}
+
+@unmanaged class FromFloat32Args {
+  source: usize;
+  target: usize;
+  count: u32;
+  dtype: u32;
+  source_offset: u32;
+}
 
 // @ts-ignore: decorator
 @inline function widen(halves: v128, f16: bool): v128 {
@@ -35,6 +52,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
   }
 }
 
+// After an odd number of elements, the other half of the last word becomes 0.
 // @ts-ignore: decorator
 @inline function narrow_run(source: usize, target: usize, count: u32, f16: bool): void {
   let i: u32 = 0;
@@ -50,34 +68,34 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
   if (count & 1) store<u16>(target + (<usize>count << 1), 0);
 }
 
-export function to_float32_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 2), ELEMENTS_PER_ITEM);
+export function to_float32_items(args: ToFloat32Args): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
 }
 
-export function to_float32(args: usize, item: i32): void {
-  const first = <u32>item * ELEMENTS_PER_ITEM;
-  const count = min<u32>(ELEMENTS_PER_ITEM, u32At(args, 2) - first);
+export function to_float32(args: ToFloat32Args, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM;
+  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   prepare_float16();
-  const dtype = u32At(args, 3);
-  const element = <usize>(u32At(args, 4) + first);
-  const source = pointer(args, 0);
-  const target = pointer(args, 1) + (<usize>(u32At(args, 5) + first) << 2);
+  const dtype = args.dtype;
+  const element = <usize>(args.source_offset + first);
+  const source = args.source;
+  const target = args.target + (<usize>(args.target_offset + first) << 2);
   if (dtype == F32) memory.copy(target, source + (element << 2), <usize>count << 2);
   else if (dtype == F16) widen_run(source + (element << 1), target, count, true);
   else widen_run(source + (element << 1), target, count, false);
 }
 
-export function from_float32_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 2), ELEMENTS_PER_ITEM);
+export function from_float32_items(args: FromFloat32Args): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
 }
 
-export function from_float32(args: usize, item: i32): void {
-  const first = <u32>item * ELEMENTS_PER_ITEM;
-  const count = min<u32>(ELEMENTS_PER_ITEM, u32At(args, 2) - first);
+export function from_float32(args: FromFloat32Args, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM;
+  const count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   prepare_float16();
-  const dtype = u32At(args, 3);
-  const source = pointer(args, 0) + (<usize>(u32At(args, 4) + first) << 2);
-  const target = pointer(args, 1);
+  const dtype = args.dtype;
+  const source = args.source + (<usize>(args.source_offset + first) << 2);
+  const target = args.target;
   if (dtype == F32) memory.copy(target + (<usize>first << 2), source, <usize>count << 2);
   else if (dtype == F16) narrow_run(source, target + (<usize>first << 1), count, true);
   else narrow_run(source, target + (<usize>first << 1), count, false);

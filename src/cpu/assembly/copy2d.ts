@@ -1,24 +1,33 @@
-// Twin of shaders/copy2d.wgsl. An item is some whole rows of the target.
+// Twins of shaders/copy2d.wgsl. An item is some whole rows of the target.
 
-import { pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
 import { transpose_4x4 } from "./transpose";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 
-export function copy2d_items(args: usize): i32 {
-  return row_items(u32At(args, 2), u32At(args, 3), ELEMENTS_PER_ITEM);
+// The arguments of both kernels.
+@unmanaged class Copy2dArgs {
+  source: usize;
+  target: usize;
+  rows: u32;
+  cols: u32;
+  source_offset: u32;
+  source_ld: u32;
+  target_offset: u32;
+  target_ld: u32;
 }
 
-export function copy2d(args: usize, item: i32): void {
-  const rows = u32At(args, 2), cols = u32At(args, 3);
-  const sourceStride = <usize>u32At(args, 5) << 2;
-  const targetStride = <usize>u32At(args, 7) << 2;
+export function copy2d_items(args: Copy2dArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function copy2d(args: Copy2dArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
+  const sourceStride = <usize>args.source_ld << 2, targetStride = <usize>args.target_ld << 2;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
-  let source = pointer(args, 0) + (<usize>u32At(args, 4) << 2) + <usize>first * sourceStride;
-  let target = pointer(args, 1) + (<usize>u32At(args, 6) << 2) + <usize>first * targetStride;
+  const first = item * step, end = min<u32>(rows, first + step);
+  let source = args.source + (<usize>args.source_offset << 2) + <usize>first * sourceStride;
+  let target = args.target + (<usize>args.target_offset << 2) + <usize>first * targetStride;
   for (let r = first; r < end; r++) {
     memory.copy(target, source, <usize>cols << 2);
     source += sourceStride;
@@ -26,17 +35,17 @@ export function copy2d(args: usize, item: i32): void {
   }
 }
 
-export function copy_transposed_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 2), ELEMENTS_PER_ITEM);
+export function copy_transposed_items(args: Copy2dArgs): u32 {
+  return row_items(args.cols, args.rows, ELEMENTS_PER_ITEM);
 }
 
-export function copy_transposed(args: usize, item: i32): void {
-  const rows = u32At(args, 2), cols = u32At(args, 3);
-  const sourceStride = <usize>u32At(args, 5) << 2, targetStride = <usize>u32At(args, 7) << 2;
+export function copy_transposed(args: Copy2dArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
+  const sourceStride = <usize>args.source_ld << 2, targetStride = <usize>args.target_ld << 2;
   const step = rows_per_item(rows, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step, end = min<u32>(cols, first + step);
-  const source = pointer(args, 0) + (<usize>u32At(args, 4) << 2);
-  const target = pointer(args, 1) + (<usize>u32At(args, 6) << 2);
+  const first = item * step, end = min<u32>(cols, first + step);
+  const source = args.source + (<usize>args.source_offset << 2);
+  const target = args.target + (<usize>args.target_offset << 2);
   for (let c = first; c < end; c += 4) {
     const from = source + (<usize>c << 2), to = target + <usize>c * targetStride;
     let r: u32 = 0;

@@ -1,31 +1,38 @@
-// Twin of shaders/cross_entropy.wgsl. A vocabulary is too long for an f32 sum: each short run is added up in f32, the runs in f64.
-// An item is some rows.
+// Twin of shaders/cross_entropy.wgsl. A vocabulary is too long to be summed in f32, so runs of 128 elements are summed in f32 and their
+// sums in f64. An item is some rows.
 
-import { pointer, u32At } from "./args";
 import { exp4, log_f64, prepare_exp } from "./exp";
 import { row_items, rows_per_item } from "./items";
-import { max_lane, sum_lanes_f64, widen_sum } from "./lanes";
+import { fold_to_f64, max_lane, sum_lanes_f64 } from "./lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-// Elements added up in f32 before the sum goes to f64.
+// The elements that are summed in f32 before the sum is added in f64.
 const RUN: u32 = 128;
 
-export function cross_entropy_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+@unmanaged class CrossEntropyArgs {
+  logits: usize;
+  targets: usize;
+  loss: usize;
+  rows: u32;
+  cols: u32;
+  ld: u32;
 }
 
-export function cross_entropy(args: usize, item: i32): void {
-  const rows = u32At(args, 3), cols = u32At(args, 4), ld = u32At(args, 5);
+export function cross_entropy_items(args: CrossEntropyArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function cross_entropy(args: CrossEntropyArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols, ld = args.ld;
   prepare_exp();
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
-    const row = pointer(args, 0) + (<usize>(r * ld) << 2);
-    const target = load<f32>(row + (<usize>load<u32>(pointer(args, 1) + (<usize>r << 2)) << 2));
+    const row = args.logits + (<usize>(r * ld) << 2);
+    const target = load<f32>(row + (<usize>load<u32>(args.targets + (<usize>r << 2)) << 2));
     const largest = row_max(row, cols);
     const loss = log_f64(row_exp_sum(row, cols, largest)) + (<f64>largest - <f64>target);
-    store<f32>(pointer(args, 2) + (<usize>r << 2), <f32>loss);
+    store<f32>(args.loss + (<usize>r << 2), <f32>loss);
   }
 }
 
@@ -45,9 +52,9 @@ function row_exp_sum(row: usize, cols: u32, largest: f32): f64 {
   let c: u32 = 0;
   while (c + 4 <= cols) {
     const end = min<u32>(cols & ~3, c + RUN);
-    let run = f32x4.splat(0);
-    for (; c < end; c += 4) run = f32x4.add(run, exp4(f32x4.sub(v128.load(row + (<usize>c << 2)), subtract)));
-    sums = f64x2.add(sums, widen_sum(run));
+    let runSums = f32x4.splat(0);
+    for (; c < end; c += 4) runSums = f32x4.add(runSums, exp4(f32x4.sub(v128.load(row + (<usize>c << 2)), subtract)));
+    sums = f64x2.add(sums, fold_to_f64(runSums));
   }
   let sum = sum_lanes_f64(sums);
   for (; c < cols; c++) {

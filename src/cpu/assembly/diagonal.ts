@@ -1,68 +1,92 @@
-// Twin of shaders/diagonal.wgsl. The diagonals are one item each; an item of mirror_upper is some whole rows of the lower triangle.
+// Twins of shaders/diagonal.wgsl. get_diagonal and set_diagonal are one item each. An item of mirror_upper is some whole rows of the lower
+// triangle.
 
-import { pointer, u32At } from "./args";
-import { ceil_divide } from "./items";
+import { ceil_divide } from "./rounding";
 import { transpose_4x4 } from "./transpose";
 
-// Rows of the lower triangle to an item, and the edge of the blocks it is transposed by: one cache line of f32.
+// The rows of the lower triangle in an item, and the edge of the blocks in which it is transposed: one cache line of f32.
 const EDGE: u32 = 16;
 
-export function get_diagonal_items(args: usize): i32 {
-  return u32At(args, 2) > 0 ? 1 : 0;
+@unmanaged class GetDiagonalArgs {
+  tile: usize;
+  diagonal: usize;
+  count: u32;
+  row: u32;
+  col: u32;
+  ld: u32;
+  first: u32;
 }
 
-export function get_diagonal(args: usize, _item: i32): void {
-  const count = u32At(args, 2), ld = u32At(args, 5);
-  let source = pointer(args, 0) + (<usize>(u32At(args, 3) * ld + u32At(args, 4)) << 2);
-  const target = pointer(args, 1) + (<usize>u32At(args, 6) << 2);
+@unmanaged class SetDiagonalArgs {
+  diagonal: usize;
+  tile: usize;
+  count: u32;
+  ld: u32;
+  first: u32;
+}
+
+@unmanaged class MirrorUpperArgs {
+  tile: usize;
+  size: u32;
+  ld: u32;
+}
+
+export function get_diagonal_items(args: GetDiagonalArgs): u32 {
+  return args.count > 0 ? 1 : 0;
+}
+
+export function get_diagonal(args: GetDiagonalArgs, _item: u32): void {
+  const count = args.count, ld = args.ld;
+  let source = args.tile + (<usize>(args.row * ld + args.col) << 2);
+  const target = args.diagonal + (<usize>args.first << 2);
   for (let i: u32 = 0; i < count; i++) {
     store<f32>(target + (<usize>i << 2), load<f32>(source));
     source += (<usize>ld + 1) << 2;
   }
 }
 
-export function set_diagonal_items(args: usize): i32 {
-  return u32At(args, 2) > 0 ? 1 : 0;
+export function set_diagonal_items(args: SetDiagonalArgs): u32 {
+  return args.count > 0 ? 1 : 0;
 }
 
-export function set_diagonal(args: usize, _item: i32): void {
-  const count = u32At(args, 2), ld = u32At(args, 3);
-  const source = pointer(args, 0) + (<usize>u32At(args, 4) << 2);
-  let target = pointer(args, 1);
+export function set_diagonal(args: SetDiagonalArgs, _item: u32): void {
+  const count = args.count, ld = args.ld;
+  const source = args.diagonal + (<usize>args.first << 2);
+  let target = args.tile;
   for (let i: u32 = 0; i < count; i++) {
     store<f32>(target, load<f32>(source + (<usize>i << 2)));
     target += (<usize>ld + 1) << 2;
   }
 }
 
-export function mirror_upper_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 1), EDGE);
+export function mirror_upper_items(args: MirrorUpperArgs): u32 {
+  return ceil_divide(args.size, EDGE);
 }
 
-export function mirror_upper(args: usize, item: i32): void {
-  const tile = pointer(args, 0), size = u32At(args, 1);
-  const stride = <usize>u32At(args, 2) << 2;
-  const first = <u32>item * EDGE;
+export function mirror_upper(args: MirrorUpperArgs, item: u32): void {
+  const tile = args.tile, size = args.size;
+  const stride = <usize>args.ld << 2;
+  const first = item * EDGE;
   const end = min<u32>(size, first + EDGE);
   for (let left: u32 = 0; left < first; left += EDGE) mirror_block(tile, stride, left, left + EDGE, first, end);
-  // On the diagonal itself source and target are one block.
+  // The block on the diagonal is source and target at once, so it is mirrored element by element.
   for (let j = first; j < end; j++) mirror_elements(tile, stride, first, j, j);
 }
 
-// Rows bottom … bottomEnd−1, columns left … leftEnd−1 of the lower triangle; the columns come in fours.
-function mirror_block(tile: usize, stride: usize, left: u32, leftEnd: u32, bottom: u32, bottomEnd: u32): void {
-  let j = bottom;
-  for (; j + 4 <= bottomEnd; j += 4) {
-    for (let i = left; i < leftEnd; i += 4) {
+// Mirrors into rows top … bottom−1 and columns left … right−1 of the lower triangle. The number of columns must be a multiple of 4.
+function mirror_block(tile: usize, stride: usize, left: u32, right: u32, top: u32, bottom: u32): void {
+  let j = top;
+  for (; j + 4 <= bottom; j += 4) {
+    for (let i = left; i < right; i += 4) {
       transpose_4x4(tile + i * stride + (<usize>j << 2), stride, tile + j * stride + (<usize>i << 2), stride);
     }
   }
-  for (; j < bottomEnd; j++) mirror_elements(tile, stride, left, leftEnd, j);
+  for (; j < bottom; j++) mirror_elements(tile, stride, left, right, j);
 }
 
-// Row j, columns left … leftEnd−1.
-function mirror_elements(tile: usize, stride: usize, left: u32, leftEnd: u32, j: u32): void {
-  for (let i = left; i < leftEnd; i++) {
+// Mirrors into row j, columns left … right−1.
+function mirror_elements(tile: usize, stride: usize, left: u32, right: u32, j: u32): void {
+  for (let i = left; i < right; i++) {
     store<u32>(tile + j * stride + (<usize>i << 2), load<u32>(tile + i * stride + (<usize>j << 2)));
   }
 }

@@ -1,13 +1,15 @@
-// The exponential of four lanes, inlined where it is used: a call a vector would cost as much as the polynomial. And the logarithm of one
-// f64, of which a row needs one; the standard library's is a table, and tables would be data segments in the shared memory.
+// The exponential of four lanes, and the logarithm of one f64 number. exp4 is inlined, because a call per vector would cost as much as the
+// polynomial. The logarithm is computed here because the standard library's version uses a table, and a table would be a data segment
+// in the shared memory.
 //
-// The constants are globals, set by prepare_exp() at the start of an item: V8 makes a v128.const anew of three instructions at each use,
-// where a global is one load (half the time of the whole function). For the same reason pmin and pmax: min and max are seven.
+// The constants are globals, which prepare_exp() sets at the start of an item: V8 builds a v128.const from three instructions at every use,
+// but reads a global with one load, which halves the time of the whole function. pmin and pmax are used because min and max take seven
+// instructions each.
 
-// Under it the result is 0 (it would be under 2^-125); from the other on it stays where it is, 2.4e38.
+// Below LOWEST the result is 0; the exact result would be less than 2^-125. Above HIGHEST the result stays at e^HIGHEST = 2.4e38.
 const LOWEST: f32 = -86.9;
 const HIGHEST: f32 = 88.37;
-// Adding it rounds to whole numbers, and leaves 127 more than the number, the exponent field of 2^n, in the low bits.
+// Adding this number to n rounds n to an integer, and leaves n + 127, the exponent field of 2^n, in the low bits.
 const ROUNDING: f32 = 12582912 + 127;
 
 let lowest: v128 = i32x4.splat(0);
@@ -24,16 +26,16 @@ let c3: v128 = i32x4.splat(0);
 let c2: v128 = i32x4.splat(0);
 let one: v128 = i32x4.splat(0);
 
-// Before the first exp4 of an item.
+// Must be called in every item before the first exp4.
 export function prepare_exp(): void {
   lowest = f32x4.splat(LOWEST);
   highest = f32x4.splat(HIGHEST);
   rounding = f32x4.splat(ROUNDING);
   log2E = f32x4.splat(1.44269504);
-  // ln 2 in two parts (Cody & Waite): n times the first is exact for every n that occurs.
+  // ln 2 in two parts (Cody & Waite): n times the high part is exact for every n that occurs.
   ln2High = f32x4.splat(0.693359375);
   ln2Low = f32x4.splat(-2.12194440e-4);
-  // (e^r − 1 − r)/r², from Cephes' expf.
+  // The coefficients of (e^r − 1 − r)/r², from the expf of Cephes.
   c7 = f32x4.splat(1.9875691500e-4);
   c6 = f32x4.splat(1.3981999507e-3);
   c5 = f32x4.splat(8.3334519073e-3);
@@ -43,10 +45,10 @@ export function prepare_exp(): void {
   one = f32x4.splat(1);
 }
 
-// e^x within 2e-7 of itself, NaN for NaN. x = n·ln 2 + r with |r| ≤ ln 2/2, and a polynomial for e^r.
+// e^x with a relative error of 2e-7; NaN for NaN. Splits x = n·ln 2 + r with |r| ≤ ln 2/2 and evaluates a polynomial for e^r.
 // @ts-ignore: decorator
 @inline export function exp4(x: v128): v128 {
-  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // in this order of operands NaN stays
+  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // this order of operands preserves NaN
   const rounded = f32x4.relaxed_madd(clamped, log2E, rounding);
   const n = f32x4.sub(rounded, rounding);
   const r = f32x4.relaxed_nmadd(n, ln2Low, f32x4.relaxed_nmadd(n, ln2High, clamped));
@@ -65,8 +67,8 @@ export function prepare_exp(): void {
   return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
 }
 
-// ln x of a normal positive number; infinity and NaN pass. x = 2^e·f with f in [√½, √2); ln f = 2·artanh s, s = (f − 1)/(f + 1), by its series:
-// |s| ≤ 0.172, so eight terms leave 1e-14.
+// ln x of a positive normal number; infinity and NaN are returned unchanged. Splits x = 2^e·f with f in [√½, √2) and sums the series of
+// ln f = 2·artanh s with s = (f − 1)/(f + 1). Since |s| ≤ 0.172, eight terms have an error of 1e-14.
 export function log_f64(x: f64): f64 {
   if (!(x < Infinity)) return x;
   let e = <i32>(reinterpret<u64>(x) >> 52) - 1023;

@@ -1,44 +1,51 @@
-// Packs operands of the product into the order in which the micro-kernel reads them: panels of `width` rows (of A) or columns (of B), in a
-// panel one step of k after the other, `width` values each. A panel at the edge is filled up with zeros.
+// Packs an operand of the product into panels, the order in which the micro-kernel reads it. A panel holds `width` neighbouring rows of A or
+// columns of B: for each step p of k in turn, its `width` elements. If fewer than `width` rows or columns are left, zeros fill the panel.
+// In this file, i counts the rows of A or the columns of B.
 
+import { transpose_4x4 } from "./transpose";
+
+// The address of element (row, col) of a stored matrix.
 // @ts-ignore: decorator
-@inline function at(base: usize, row: u32, col: u32, ld: u32): usize {
+@inline function element_address(base: usize, row: u32, col: u32, ld: u32): usize {
   return base + ((<usize>row * ld + col) << 2);
 }
 
-// The operand's rows run along k: every step of k is `width` consecutive elements of one stored row. `count` across, `k` deep.
-export function packAlong(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
+// target[panel][p][i] ← source[p][panel·width + i], for `count` rows or columns and k steps. `width` must be 4, 8, 16 or a multiple of 32.
+export function pack_panels(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
   for (let first: u32 = 0; first < count; first += width) {
-    const cols = min(width, count - first), panel = at(source, 0, first, ld);
-    if (cols < width) packRagged(panel, 1, ld, cols, k, width, target);
-    else if (width >= 32) copyRows(panel, ld, k, width, target);
-    else if (width == 16) copySixteens(panel, ld, k, target);
-    else if (width == 8) copyEights(panel, ld, k, target);
-    else copyFours(panel, ld, k, target);
+    const cols = min(width, count - first), panel = element_address(source, 0, first, ld);
+    if (cols < width) pack_ragged(panel, 1, ld, cols, k, width, target);
+    else if (width >= 32) copy_rows(panel, ld, k, width, target);
+    else if (width == 16) copy_rows_of_16(panel, ld, k, target);
+    else if (width == 8) copy_rows_of_8(panel, ld, k, target);
+    else copy_rows_of_4(panel, ld, k, target);
     target += <usize>k * width << 2;
   }
 }
 
-// The operand's rows run across k: a panel is `width` stored rows, transposed.
-export function packAcross(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
-  const whole = k & ~3;
+// target[panel][p][i] ← source[panel·width + i][p], for `count` rows or columns and k steps. `width` must be a multiple of 4.
+export function pack_panels_transposed(source: usize, ld: u32, count: u32, k: u32, width: u32, target: usize): void {
+  const multipleOf4 = k & ~3;
   for (let first: u32 = 0; first < count; first += width) {
     const rows = min(width, count - first);
-    const quads = rows == width ? whole : 0;
-    if (quads != 0) {
-      for (let r: u32 = 0; r < width; r += 4) transposeFours(at(source, first + r, 0, ld), ld, quads, width, target + (r << 2));
+    const transposed = rows == width ? multipleOf4 : 0;
+    if (transposed != 0) {
+      for (let r: u32 = 0; r < width; r += 4) {
+        transpose_4_rows(element_address(source, first + r, 0, ld), ld, transposed, width, target + (r << 2));
+      }
     }
-    packRagged(at(source, first, quads, ld), ld, 1, rows, k - quads, width, target + (<usize>quads * width << 2));
+    const rest = target + (<usize>transposed * width << 2);
+    pack_ragged(element_address(source, first, transposed, ld), ld, 1, rows, k - transposed, width, rest);
     target += <usize>k * width << 2;
   }
 }
 
-function copyRows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
+function copy_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
   const bytes = <usize>width << 2;
   for (; k != 0; k--, source += <usize>ld << 2, target += bytes) memory.copy(target, source, bytes);
 }
 
-function copySixteens(source: usize, ld: u32, k: u32, target: usize): void {
+function copy_rows_of_16(source: usize, ld: u32, k: u32, target: usize): void {
   const stride = <usize>ld << 2;
   for (; k != 0; k--, source += stride, target += 64) {
     v128.store(target, v128.load(source));
@@ -48,7 +55,7 @@ function copySixteens(source: usize, ld: u32, k: u32, target: usize): void {
   }
 }
 
-function copyEights(source: usize, ld: u32, k: u32, target: usize): void {
+function copy_rows_of_8(source: usize, ld: u32, k: u32, target: usize): void {
   const stride = <usize>ld << 2;
   for (; k != 0; k--, source += stride, target += 32) {
     v128.store(target, v128.load(source));
@@ -56,30 +63,24 @@ function copyEights(source: usize, ld: u32, k: u32, target: usize): void {
   }
 }
 
-function copyFours(source: usize, ld: u32, k: u32, target: usize): void {
+function copy_rows_of_4(source: usize, ld: u32, k: u32, target: usize): void {
   const stride = <usize>ld << 2;
   for (; k != 0; k--, source += stride, target += 16) v128.store(target, v128.load(source));
 }
 
-// Element (i, p) is at source + i·across + p·along, in elements.
-function packRagged(source: usize, across: u32, along: u32, count: u32, k: u32, width: u32, target: usize): void {
+// Packs `count` ≤ width rows or columns one element at a time and fills the panel with zeros. Element (i, p) is at
+// source + i·rowStep + p·kStep, in elements.
+function pack_ragged(source: usize, rowStep: u32, kStep: u32, count: u32, k: u32, width: u32, target: usize): void {
   for (let p: u32 = 0; p < k; p++, target += <usize>width << 2) {
-    for (let i: u32 = 0; i < count; i++) store<f32>(target + (i << 2), load<f32>(source + ((<usize>i * across + <usize>p * along) << 2)));
+    for (let i: u32 = 0; i < count; i++) {
+      store<f32>(target + (i << 2), load<f32>(source + ((<usize>i * rowStep + <usize>p * kStep) << 2)));
+    }
     for (let i = count; i < width; i++) store<f32>(target + (i << 2), 0);
   }
 }
 
-// Four stored rows into four neighbouring columns of a panel, four steps of k at a time.
-function transposeFours(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
+// Packs four stored rows as four neighbouring elements of each step. k must be a multiple of 4.
+function transpose_4_rows(source: usize, ld: u32, k: u32, width: u32, target: usize): void {
   const stride = <usize>ld << 2, step = <usize>width << 2;
-  for (; k != 0; k -= 4, source += 16, target += step << 2) {
-    const r0 = v128.load(source), r1 = v128.load(source + stride);
-    const r2 = v128.load(source + 2 * stride), r3 = v128.load(source + 3 * stride);
-    const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);
-    const t2 = v128.shuffle<f32>(r0, r1, 2, 6, 3, 7), t3 = v128.shuffle<f32>(r2, r3, 2, 6, 3, 7);
-    v128.store(target, v128.shuffle<u64>(t0, t1, 0, 2));
-    v128.store(target + step, v128.shuffle<u64>(t0, t1, 1, 3));
-    v128.store(target + 2 * step, v128.shuffle<u64>(t2, t3, 0, 2));
-    v128.store(target + 3 * step, v128.shuffle<u64>(t2, t3, 1, 3));
-  }
+  for (; k != 0; k -= 4, source += 16, target += step << 2) transpose_4x4(source, stride, target, step);
 }

@@ -1,112 +1,115 @@
-// The product where one operand is largely zeros: a pruned weight, or activations after a ReLU. Its rows become lists of their non-zeros,
-// and every non-zero adds a multiple of one row of a packed panel of the other operand to a row of sums, so that work falls with the
-// zeros. Sums go over k in ascending order. Whether an operand is sparse enough is judged by a sample of it, never by chance.
+// The product C = S·D where S is largely zeros: a pruned weight, or activations after a ReLU. The rows of S become lists of their non-zeros.
+// Each non-zero adds a multiple of one row of a packed panel of D to a row of sums, so the work shrinks with the number of zeros. Sums run
+// over k in ascending order. `looks_sparse` decides by a fixed sample of elements, so the same operands always take the same path.
 //
-// Scratch at the largest block, 512 × 1024 either way round: 2 MiB of sums, 512 KiB of panels, 1 MiB of lists and 4 KiB of their ends at the
-// most, which is below SCRATCH_BYTES.
+// The scratch holds the sums, the packed panels of D, the lists, and the end of each list. For the largest block, 512 × 1024 or 1024 × 512,
+// these need at most 2 MiB, 512 KiB, 1 MiB and 4 KiB, which is less than SCRATCH_BYTES.
 
-import { packAcross, packAlong } from "./gemm_pack";
+import { pack_panels, pack_panels_transposed } from "./gemm_pack";
+import { is_paired } from "./pairing";
 import { scratch } from "./scratch";
-import { is_wide } from "./wide";
 
-// Steps of k whose panel stays in a 32 KiB first-level cache: 64 columns of 128 are 32 KiB.
+// The steps of k that are packed at a time: a panel of 64 columns and 128 steps fills a 32 KiB first-level cache.
 const KC: u32 = 128;
-// Columns of a panel: eight accumulators of 256 bits, or of 128.
-const WIDE_COLS: u32 = 64;
-const NARROW_COLS: u32 = 32;
-// The sample: so many rows and as many elements of each, and the zeros among them that make the lists worth their while.
+// The columns of a panel: eight accumulators of 256 bits where the engine pairs instructions, of 128 bits where it does not.
+const PAIRED_COLS: u32 = 64;
+const UNPAIRED_COLS: u32 = 32;
+// The sample: SAMPLES rows and SAMPLES elements of each, of which ENOUGH_ZEROS must be zero for the lists to be worthwhile.
 const SAMPLES: u32 = 16;
 const ENOUGH_ZEROS: u32 = 96;
 
-// Whether the operand, element (i, p) at source + i·across + p·along in elements, has at least three eighths of zeros.
-export function looksSparse(source: usize, across: usize, along: usize, count: u32, k: u32): bool {
+// Whether at least three eighths of a sample of the operand are zeros. Element (i, p) is at source + i·rowStep + p·kStep, in elements, for
+// i < count and p < k.
+export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count: u32, k: u32): bool {
   if (count < SAMPLES || k <= KC) return false;
   let zeros: u32 = 0;
   for (let r: u32 = 0; r < SAMPLES; r++) {
-    const row = source + (<usize>(r * count / SAMPLES) * across << 2);
+    const row = source + (<usize>(r * count / SAMPLES) * rowStep << 2);
     for (let s: u32 = 0; s < SAMPLES; s++) {
-      // A step that shares no factor with the sample's, so that no regular pattern of zeros is met every time.
+      // Multiplying by a large odd number spreads the sample over k, so that it does not fall into step with a regular pattern of zeros.
       const p = <u32>((<u64>(s * SAMPLES + r) * 0x9e3779b1 >> 8) % k);
-      if (load<f32>(row + (<usize>p * along << 2)) == 0) zeros++;
+      if (load<f32>(row + (<usize>p * kStep << 2)) == 0) zeros++;
     }
   }
   return zeros >= ENOUGH_ZEROS;
 }
 
-// Z(i, j) = Σ_p S(i, p)·D(p, j) with S sparse, (rows, k), element (i, p) at s + i·sAcross + p·sAlong in elements, and D dense, (k, cols),
-// stored transposed where `dAcross`. Z comes in panels of W columns, (panel, rows, W), at the start of the scratch, whose address this
-// gives. With `upper` only elements first + i ≤ j need be computed.
-export function sparseProduct(
-  s: usize, sAcross: usize, sAlong: usize, rows: u32,
-  d: usize, ldd: u32, dAcross: bool, cols: u32,
+// Z(i, j) = Σ_p S(i, p)·D(p, j). S is (rows, k) and sparse; element (i, p) is at s + i·sRowStep + p·sKStep, in elements. D is (k, cols) and
+// dense, stored as (cols, k) with `dTransposed`; its leading dimension is ldd. Returns the address of Z at the start of the scratch, laid
+// out as (panels, rows, panel columns). With `upper`, only the elements with first + i ≤ j need be computed.
+export function sparse_product(
+  s: usize, sRowStep: usize, sKStep: usize, rows: u32,
+  d: usize, ldd: u32, dTransposed: bool, cols: u32,
   k: u32, upper: bool, first: i32,
 ): usize {
-  const width = sparseCols(), panels = (cols + width - 1) / width;
+  const width = sums_panel_cols(), panels = (cols + width - 1) / width;
   const sums = scratch(), panelBytes = <usize>rows * width << 2;
   const packed = sums + <usize>panels * panelBytes, lists = packed + (<usize>panels * width * KC << 2);
   const ends = lists + (<usize>rows * KC << 3);
   memory.fill(sums, 0, <usize>panels * panelBytes);
   for (let k0: u32 = 0; k0 < k; k0 += KC) {
     const depth = min(KC, k - k0);
-    if (dAcross) packAcross(d + (<usize>k0 << 2), ldd, cols, depth, width, packed);
-    else packAlong(d + (<usize>k0 * ldd << 2), ldd, cols, depth, width, packed);
-    listNonZeros(s + (<usize>k0 * sAlong << 2), sAcross, sAlong, rows, depth, width, lists, ends);
+    if (dTransposed) pack_panels_transposed(d + (<usize>k0 << 2), ldd, cols, depth, width, packed);
+    else pack_panels(d + (<usize>k0 * ldd << 2), ldd, cols, depth, width, packed);
+    list_non_zeros(s + (<usize>k0 * sKStep << 2), sRowStep, sKStep, rows, depth, width, lists, ends);
     for (let panel: u32 = 0; panel < panels; panel++) {
       const b = packed + (<usize>panel * width * depth << 2);
-      // Rows below the diagonal of a symmetric product come last.
-      const last = upper ? <u32>max<i32>(0, min<i32>(<i32>rows, <i32>((panel + 1) * width) - first)) : rows;
+      // With `upper`, the rows from `endRow` on lie below the diagonal in every column of the panel.
+      const endRow = upper ? <u32>max<i32>(0, min<i32>(<i32>rows, <i32>((panel + 1) * width) - first)) : rows;
       let z = sums + <usize>panel * panelBytes, list = lists;
-      for (let i: u32 = 0; i < last; i++, z += <usize>width << 2, list += <usize>KC << 3) {
+      for (let i: u32 = 0; i < endRow; i++, z += <usize>width << 2, list += <usize>KC << 3) {
         const end = <usize>load<u32>(ends + (i << 2));
-        if (is_wide()) addWide(list, end, b, z);
-        else addNarrow(list, end, b, z);
+        if (is_paired()) add_64_columns(list, end, b, z);
+        else add_32_columns(list, end, b, z);
       }
     }
   }
   return sums;
 }
 
-// Columns of a panel of the sums.
-export function sparseCols(): u32 {
-  return is_wide() ? WIDE_COLS : NARROW_COLS;
+// The columns of a panel of Z.
+export function sums_panel_cols(): u32 {
+  return is_paired() ? PAIRED_COLS : UNPAIRED_COLS;
 }
 
-// A row's list: for each non-zero the byte offset of its row in a panel, and its value. `ends` says where each list ends.
-function listNonZeros(s: usize, across: usize, along: usize, rows: u32, k: u32, width: u32, lists: usize, ends: usize): void {
-  const step = width << 2;
-  // Down the operand's own rows, whichever they are, so that reads stay close.
+// Writes one list per row of S. An entry has two words: the byte offset within a panel of D of the row that the non-zero multiplies, and the
+// non-zero. `ends` receives the end address of each list.
+function list_non_zeros(s: usize, rowStep: usize, kStep: usize, rows: u32, k: u32, width: u32, lists: usize, ends: usize): void {
+  const panelRowBytes = width << 2;
+  // Either branch reads along the stored rows. If S is stored transposed, sixteen of its rows are one cache line.
   for (let i0: u32 = 0; i0 < rows; i0 += 16) {
     const iEnd = min(rows, i0 + 16);
     for (let i = i0; i < iEnd; i++) store<u32>(ends + (i << 2), <u32>(lists + (<usize>i * KC << 3)));
-    if (along == 1) {
+    if (kStep == 1) {
       for (let i = i0; i < iEnd; i++) {
         let end = lists + (<usize>i * KC << 3);
-        let from = s + (<usize>i * across << 2);
-        for (let p: u32 = 0; p < k; p++, from += 4) end = append(end, p * step, load<f32>(from));
+        let from = s + (<usize>i * rowStep << 2);
+        for (let p: u32 = 0; p < k; p++, from += 4) end = append_non_zero(end, p * panelRowBytes, load<f32>(from));
         store<u32>(ends + (i << 2), <u32>end);
       }
     } else {
       for (let p: u32 = 0; p < k; p++) {
-        let from = s + ((<usize>p * along + <usize>i0 * across) << 2);
-        for (let i = i0; i < iEnd; i++, from += across << 2) {
+        let from = s + ((<usize>p * kStep + <usize>i0 * rowStep) << 2);
+        for (let i = i0; i < iEnd; i++, from += rowStep << 2) {
           const end = <usize>load<u32>(ends + (i << 2));
-          store<u32>(ends + (i << 2), <u32>append(end, p * step, load<f32>(from)));
+          store<u32>(ends + (i << 2), <u32>append_non_zero(end, p * panelRowBytes, load<f32>(from)));
         }
       }
     }
   }
 }
 
-// Writes the entry always and keeps it if it is not 0: a branch would be guessed wrong half of the time.
+// Writes the entry in any case, and moves the end past it only if the value is not 0. A branch would be mispredicted half of the time.
+// Returns the new end.
 // @ts-ignore: decorator
-@inline function append(end: usize, offset: u32, value: f32): usize {
+@inline function append_non_zero(end: usize, offset: u32, value: f32): usize {
   store<u32>(end, offset);
   store<f32>(end, value, 4);
   return end + (<usize>(value != 0) << 3);
 }
 
-// z (64) += Σ value·panel row over the list.
-function addWide(list: usize, end: usize, panel: usize, z: usize): void {
+// Adds Σ value·(row of the panel) over the list to the 64 elements at z.
+function add_64_columns(list: usize, end: usize, panel: usize, z: usize): void {
   let z0 = v128.load(z, 0);
   let z1 = v128.load(z, 16);
   let z2 = v128.load(z, 32);
@@ -160,8 +163,8 @@ function addWide(list: usize, end: usize, panel: usize, z: usize): void {
   v128.store(z, z15, 240);
 }
 
-// z (32) += Σ value·panel row over the list.
-function addNarrow(list: usize, end: usize, panel: usize, z: usize): void {
+// Adds Σ value·(row of the panel) over the list to the 32 elements at z.
+function add_32_columns(list: usize, end: usize, panel: usize, z: usize): void {
   let z0 = v128.load(z, 0);
   let z1 = v128.load(z, 16);
   let z2 = v128.load(z, 32);

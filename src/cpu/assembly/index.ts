@@ -1,8 +1,26 @@
-// The module's exports: every kernel's twin (NAME and NAME_items) and the scratch set-up.
-// NAME_items(args) is how many independent items the kernel falls into; NAME(args, item) runs one. Threads take items in any order.
+// The WebAssembly module of the cpu backend: the twin of every kernel declared in src/kernels, and two memory commands
+// (transfer.ts). A twin computes what the kernel's shader computes, and exports two functions:
+//
+//   NAME_items(args)   the number of independent work items that this dispatch splits into
+//   NAME(args, item)   runs one work item
+//
+// Threads take the items of a dispatch in any order and run them at the same time. `args` is the address of the kernel's argument
+// struct, which the backend fills in: one pointer per binding, then the parameters. The fields have the names and the order of the
+// declaration in src/kernels, which tests/cpu/argument_structs_test.ts checks. The struct is an @unmanaged class, so reading a
+// field is a single load.
+//
+// Words that the files share:
+//
+//   lane     one of the four 32-bit elements of a v128
+//   block    a rectangular part of a matrix
+//   strip    some whole, consecutive rows of a matrix
+//   panel    a few neighbouring rows or columns that are packed or computed together
+//   stride   the bytes between two rows; leading dimensions (ld…) count elements instead
+//   scratch  a thread's private memory (scratch.ts)
+//   paired   compiled by an engine that merges two 128-bit instructions into one 256-bit instruction (pairing.ts)
 
 export * from "./scratch";
-export * from "./wide";
+export * from "./pairing";
 export * from "./transfer";
 export * from "./gemm";
 export * from "./activate";

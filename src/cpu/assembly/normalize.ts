@@ -1,49 +1,67 @@
-// Twin of shaders/normalize.wgsl: mean, then squared deviations from it, both summed in f64, as is the mean square of rms_norm. An item is
-// some whole rows.
+// Twins of shaders/normalize.wgsl. layer_norm computes the mean and then the mean of the squared deviations from it, and rms_norm the mean
+// of the squares. All these sums are in f64. An item is some whole rows.
 
-import { f32At, pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
-import { sum_lanes_f64, widen_sum } from "./lanes";
+import { fold_to_f64, sum_lanes_f64 } from "./lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 
-export function layer_norm_items(args: usize): i32 {
-  return row_items(u32At(args, 4), u32At(args, 5), ELEMENTS_PER_ITEM);
+@unmanaged class LayerNormArgs {
+  x: usize;
+  weight: usize;
+  bias: usize;
+  y: usize;
+  rows: u32;
+  cols: u32;
+  eps: f32;
 }
 
-export function layer_norm(args: usize, item: i32): void {
-  const rows = u32At(args, 4), cols = u32At(args, 5);
+@unmanaged class RmsNormArgs {
+  x: usize;
+  weight: usize;
+  y: usize;
+  rows: u32;
+  cols: u32;
+  eps: f32;
+}
+
+export function layer_norm_items(args: LayerNormArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function layer_norm(args: LayerNormArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
-    normalize_row(pointer(args, 0) + start, pointer(args, 1), pointer(args, 2), pointer(args, 3) + start, cols, f32At(args, 6));
+    normalize_row(args.x + start, args.weight, args.bias, args.y + start, cols, args.eps);
   }
 }
 
 function row_mean(x: usize, cols: u32): f64 {
   let sums = f64x2.splat(0);
   let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) sums = f64x2.add(sums, widen_sum(v128.load(x + (<usize>c << 2))));
+  for (; c + 4 <= cols; c += 4) sums = f64x2.add(sums, fold_to_f64(v128.load(x + (<usize>c << 2))));
   let sum = sum_lanes_f64(sums);
   for (; c < cols; c++) sum += load<f32>(x + (<usize>c << 2));
   return sum / <f64>cols;
 }
 
-function row_variance(x: usize, cols: u32, mean: f64): f64 {
-  const center = f64x2.splat(mean);
+// The mean of (x − center)².
+function mean_square_deviation(x: usize, cols: u32, center: f64): f64 {
+  const centers = f64x2.splat(center);
   let sums = f64x2.splat(0);
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {
     const four = v128.load(x + (<usize>c << 2));
-    const low = f64x2.sub(f64x2.promote_low_f32x4(four), center);
-    const high = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<f32>(four, four, 2, 3, 0, 1)), center);
+    const low = f64x2.sub(f64x2.promote_low_f32x4(four), centers);
+    const high = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<f32>(four, four, 2, 3, 0, 1)), centers);
     sums = f64x2.add(sums, f64x2.add(f64x2.mul(low, low), f64x2.mul(high, high)));
   }
   let sum = sum_lanes_f64(sums);
   for (; c < cols; c++) {
-    const deviation = <f64>load<f32>(x + (<usize>c << 2)) - mean;
+    const deviation = <f64>load<f32>(x + (<usize>c << 2)) - center;
     sum += deviation * deviation;
   }
   return sum / <f64>cols;
@@ -51,48 +69,47 @@ function row_variance(x: usize, cols: u32, mean: f64): f64 {
 
 function normalize_row(x: usize, weight: usize, bias: usize, y: usize, cols: u32, eps: f32): void {
   const mean = row_mean(x, cols);
-  const scale = <f32>(1 / sqrt<f64>(row_variance(x, cols, mean) + <f64>eps));
-  // The mean in two f32: where it is large beside the deviations, its rounding would show in every element.
+  const scale = <f32>(1 / sqrt<f64>(mean_square_deviation(x, cols, mean) + <f64>eps));
+  // The mean is subtracted as the sum of two f32 numbers. If the mean is much larger than the deviations, rounding it to one f32 number
+  // would change every element.
   const center = <f32>mean;
   const rest = <f32>(mean - <f64>center);
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {
-    const at = <usize>c << 2;
-    const deviation = f32x4.sub(f32x4.sub(v128.load(x + at), f32x4.splat(center)), f32x4.splat(rest));
-    const scaled = f32x4.mul(f32x4.mul(deviation, f32x4.splat(scale)), v128.load(weight + at));
-    v128.store(y + at, f32x4.add(scaled, v128.load(bias + at)));
+    const offset = <usize>c << 2;
+    const deviation = f32x4.sub(f32x4.sub(v128.load(x + offset), f32x4.splat(center)), f32x4.splat(rest));
+    const scaled = f32x4.mul(f32x4.mul(deviation, f32x4.splat(scale)), v128.load(weight + offset));
+    v128.store(y + offset, f32x4.add(scaled, v128.load(bias + offset)));
   }
   for (; c < cols; c++) {
-    const at = <usize>c << 2;
-    store<f32>(y + at, (load<f32>(x + at) - center - rest) * scale * load<f32>(weight + at) + load<f32>(bias + at));
+    const offset = <usize>c << 2;
+    store<f32>(y + offset, (load<f32>(x + offset) - center - rest) * scale * load<f32>(weight + offset) + load<f32>(bias + offset));
   }
 }
 
-export function rms_norm_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+export function rms_norm_items(args: RmsNormArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
 }
 
-export function rms_norm(args: usize, item: i32): void {
-  const rows = u32At(args, 3), cols = u32At(args, 4);
+export function rms_norm(args: RmsNormArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const start = <usize>(r * cols) << 2;
-    rms_normalize_row(pointer(args, 0) + start, pointer(args, 1), pointer(args, 2) + start, cols, f32At(args, 5));
+    rms_normalize_row(args.x + start, args.weight, args.y + start, cols, args.eps);
   }
 }
 
 function rms_normalize_row(x: usize, weight: usize, y: usize, cols: u32, eps: f32): void {
-  // Deviations from 0: the mean of squares.
-  const scale = <f32>(1 / sqrt<f64>(row_variance(x, cols, 0) + <f64>eps));
+  const scale = <f32>(1 / sqrt<f64>(mean_square_deviation(x, cols, 0) + <f64>eps));
   let c: u32 = 0;
   for (; c + 4 <= cols; c += 4) {
-    const at = <usize>c << 2;
-    v128.store(y + at, f32x4.mul(f32x4.mul(v128.load(x + at), f32x4.splat(scale)), v128.load(weight + at)));
+    const offset = <usize>c << 2;
+    v128.store(y + offset, f32x4.mul(f32x4.mul(v128.load(x + offset), f32x4.splat(scale)), v128.load(weight + offset)));
   }
   for (; c < cols; c++) {
-    const at = <usize>c << 2;
-    store<f32>(y + at, load<f32>(x + at) * scale * load<f32>(weight + at));
+    const offset = <usize>c << 2;
+    store<f32>(y + offset, load<f32>(x + offset) * scale * load<f32>(weight + offset));
   }
 }

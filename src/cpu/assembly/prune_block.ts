@@ -1,105 +1,144 @@
-// Twin of shaders/prune_block.wgsl; the contract is in src/kernels/prune_block.ts. An item is some rows, taken by strips of 8 with a
-// lane a row (prune_strip.ts). Left-looking by panels of columns: what the errors before a panel take from it is a product summed in
-// registers; only inside a panel do columns go one by one.
+// Twins of shaders/prune_block.wgsl; src/kernels/prune_block.ts describes the method and the buffers. An item is some rows, computed in
+// bundles of eight rows with one SIMD lane per row (prune_bundle.ts). Columns are computed left-looking, one panel at a time: first, one
+// matrix product subtracts everything that the errors of the columns before the panel contribute to it; then the columns inside the panel
+// are swept one by one.
 
-import { pointer, u32At } from "./args";
-import { ceil_divide } from "./items";
 import { sum_lanes } from "./lanes";
 import {
-  COLUMN_BYTES, errors, load_strip, pack_u, padded, panel_of_u, pruned, reciprocal, spare, store_mask, store_strip, STRIP_ROWS, weights,
-} from "./prune_strip";
+  BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, store_bundle, store_mask, temporary, weights,
+} from "./prune_bundle";
+import { ceil_divide, round_up } from "./rounding";
 
-// A multiple of STRIP_ROWS; enough that packing U is a twentieth of an item.
+// A multiple of BUNDLE_ROWS, and so many rows that packing U takes a twentieth of an item's time.
 const ROWS_PER_ITEM: u32 = 96;
-// Columns of an unstructured panel: what the eight accumulators of `subtract_before` hold.
+// The columns of a panel in the unstructured kernel: as many as the eight accumulators of `subtract_before` hold.
 const PANEL: u32 = 4;
-// Where both kernels' parameters begin: after eight bindings in one, seven in the other.
-const PARAMS: usize = 8;
-const PARAMS_N_M: usize = 7;
 
-export function prune_block_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, PARAMS), ROWS_PER_ITEM);
+@unmanaged class PruneBlockArgs {
+  work: usize;
+  u: usize;
+  w: usize;
+  q: usize;
+  mask: usize;
+  sums: usize;
+  keys: usize;
+  selection: usize;
+  rows: u32;
+  size: u32;
+  row0: u32;
+  ldwork: u32;
+  u_offset: u32;
+  ldu: u32;
+  w_offset: u32;
+  ldw: u32;
+  first: u32;
+  words: u32;
 }
 
-export function prune_block(args: usize, item: i32): void {
-  const rows = u32At(args, PARAMS), size = u32At(args, PARAMS + 1), row0 = u32At(args, PARAMS + 2);
-  const keys = pointer(args, 6), selection = pointer(args, 7);
-  const end = min<u32>(rows, (<u32>item + 1) * ROWS_PER_ITEM);
-  pack_block(args, PARAMS, PANEL);
-  for (let r = <u32>item * ROWS_PER_ITEM; r < end; r += STRIP_ROWS) {
-    const count = min<u32>(STRIP_ROWS, end - r);
-    load_weights(args, PARAMS, r, count);
-    load_strip(keys + (<usize>((row0 + r) * size) << 2), <usize>size << 2, count, size, pruned(0));
+@unmanaged class PruneBlockNMArgs {
+  work: usize;
+  u: usize;
+  w: usize;
+  q: usize;
+  mask: usize;
+  sums: usize;
+  forced: usize;
+  rows: u32;
+  size: u32;
+  row0: u32;
+  ldwork: u32;
+  u_offset: u32;
+  ldu: u32;
+  w_offset: u32;
+  ldw: u32;
+  first: u32;
+  words: u32;
+  keep: u32;
+  group: u32;
+  has_forced: u32;
+}
+
+export function prune_block_items(args: PruneBlockArgs): u32 {
+  return ceil_divide(args.rows, ROWS_PER_ITEM);
+}
+
+export function prune_block(args: PruneBlockArgs, item: u32): void {
+  const rows = args.rows, size = args.size, row0 = args.row0;
+  const keys = args.keys, selection = args.selection;
+  const end = min<u32>(rows, (item + 1) * ROWS_PER_ITEM);
+  pack_block(args, PANEL);
+  for (let r = item * ROWS_PER_ITEM; r < end; r += BUNDLE_ROWS) {
+    const count = min<u32>(BUNDLE_ROWS, end - r);
+    load_weights(args, r, count);
+    load_bundle(keys + (<usize>((row0 + r) * size) << 2), <usize>size << 2, count, size, pruned(0));
     choose_by_key(selection, row0 + r, count, size);
     for (let start: u32 = 0; start < size; start += PANEL) {
       subtract_before(size, PANEL, start);
       sweep_columns(size, PANEL, start);
     }
-    store_rows(args, PARAMS, r, count);
+    store_rows(args, r, count);
   }
 }
 
-export function prune_block_n_m_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, PARAMS_N_M), ROWS_PER_ITEM);
+export function prune_block_n_m_items(args: PruneBlockNMArgs): u32 {
+  return ceil_divide(args.rows, ROWS_PER_ITEM);
 }
 
-export function prune_block_n_m(args: usize, item: i32): void {
-  const rows = u32At(args, PARAMS_N_M), size = u32At(args, PARAMS_N_M + 1), row0 = u32At(args, PARAMS_N_M + 2);
-  const first = u32At(args, PARAMS_N_M + 8), words = u32At(args, PARAMS_N_M + 9);
-  const keep = u32At(args, PARAMS_N_M + 10), group = u32At(args, PARAMS_N_M + 11);
-  const hasForced = u32At(args, PARAMS_N_M + 12) == 1;
+export function prune_block_n_m(args: PruneBlockNMArgs, item: u32): void {
+  const rows = args.rows, size = args.size, row0 = args.row0, first = args.first, words = args.words;
+  const keep = args.keep, group = args.group, hasForced = args.has_forced == 1;
   const panel = min<u32>(group, size);
-  const end = min<u32>(rows, (<u32>item + 1) * ROWS_PER_ITEM);
-  pack_block(args, PARAMS_N_M, panel);
-  for (let r = <u32>item * ROWS_PER_ITEM; r < end; r += STRIP_ROWS) {
-    const count = min<u32>(STRIP_ROWS, end - r);
-    load_weights(args, PARAMS_N_M, r, count);
+  const end = min<u32>(rows, (item + 1) * ROWS_PER_ITEM);
+  pack_block(args, panel);
+  for (let r = item * ROWS_PER_ITEM; r < end; r += BUNDLE_ROWS) {
+    const count = min<u32>(BUNDLE_ROWS, end - r);
+    load_weights(args, r, count);
     memory.fill(pruned(0), 0, size * COLUMN_BYTES);
-    if (hasForced) load_forced(pointer(args, 6) + (<usize>((row0 + r) * words) << 2), <usize>words << 2, count, first, size);
+    if (hasForced) load_forced(args.forced + (<usize>((row0 + r) * words) << 2), <usize>words << 2, count, first, size);
     for (let start: u32 = 0; start < size; start += group) {
       const width = min<u32>(group, size - start);
       subtract_before(size, panel, start);
       choose_in_group(start, width, width - ceil_divide(keep * width, group));
       sweep_columns(size, panel, start);
     }
-    store_rows(args, PARAMS_N_M, r, count);
+    store_rows(args, r, count);
   }
 }
 
-function pack_block(args: usize, params: usize, width: u32): void {
-  const u = pointer(args, 1) + (<usize>u32At(args, params + 4) << 2);
-  pack_u(u, <usize>u32At(args, params + 5) << 2, u32At(args, params + 1), width);
+// The type parameter `A` is PruneBlockArgs or PruneBlockNMArgs.
+function pack_block<A>(args: A, width: u32): void {
+  pack_u(args.u + (<usize>args.u_offset << 2), <usize>args.ldu << 2, args.size, width);
 }
 
-function load_weights(args: usize, params: usize, row: u32, count: u32): void {
-  const ldwork = u32At(args, params + 3);
-  const work = pointer(args, 0) + (<usize>((u32At(args, params + 2) + row) * ldwork) << 2);
-  load_strip(work, <usize>ldwork << 2, count, u32At(args, params + 1), weights(0));
+function load_weights<A>(args: A, row: u32, count: u32): void {
+  const work = args.work + (<usize>((args.row0 + row) * args.ldwork) << 2);
+  load_bundle(work, <usize>args.ldwork << 2, count, args.size, weights(0));
 }
 
-// Flags of all columns at once, since the keys do not change. Ties go by column within a row, as many as the row has left.
+// Replaces the keys in `pruned` by flags, for all columns at once, because the keys do not change during the sweep. Within a row, ties are
+// pruned from left to right until the row's number of ties in `selection` is used up.
 function choose_by_key(selection: usize, row: u32, count: u32, size: u32): void {
   const threshold = i32x4.splat(load<u32>(selection));
-  const left = selection + (<usize>(2 + row) << 2);
-  memory.fill(spare(0), 0, COLUMN_BYTES);
-  memory.copy(spare(0), left, <usize>count << 2);
-  let low = v128.load(spare(0)), high = v128.load(spare(0), 16);
+  const ties = selection + (<usize>(2 + row) << 2);
+  memory.fill(temporary(0), 0, COLUMN_BYTES);
+  memory.copy(temporary(0), ties, <usize>count << 2);
+  let remaining = v128.load(temporary(0)), remainingHigh = v128.load(temporary(0), 16);
   const zero = i32x4.splat(0);
   for (let j: u32 = 0; j < size; j++) {
     const key = v128.load(pruned(j)), keyHigh = v128.load(pruned(j), 16);
-    const tie = v128.and(i32x4.eq(key, threshold), i32x4.gt_s(low, zero));
-    const tieHigh = v128.and(i32x4.eq(keyHigh, threshold), i32x4.gt_s(high, zero));
-    low = i32x4.add(low, tie); // a flag is −1
-    high = i32x4.add(high, tieHigh);
+    const tie = v128.and(i32x4.eq(key, threshold), i32x4.gt_s(remaining, zero));
+    const tieHigh = v128.and(i32x4.eq(keyHigh, threshold), i32x4.gt_s(remainingHigh, zero));
+    remaining = i32x4.add(remaining, tie); // a flag counts as −1
+    remainingHigh = i32x4.add(remainingHigh, tieHigh);
     v128.store(pruned(j), v128.or(i32x4.lt_u(key, threshold), tie));
     v128.store(pruned(j), v128.or(i32x4.lt_u(keyHigh, threshold), tieHigh), 16);
   }
-  v128.store(spare(0), low);
-  v128.store(spare(0), high, 16);
-  memory.copy(left, spare(0), <usize>count << 2);
+  v128.store(temporary(0), remaining);
+  v128.store(temporary(0), remainingHigh, 16);
+  memory.copy(ties, temporary(0), <usize>count << 2);
 }
 
-// Flags the forced entries; `forced` is the first of their words in the strip's first row.
+// Flags the forced entries. `forced` points to the first mask word of the bundle's first row.
 function load_forced(forced: usize, stride: usize, count: u32, first: u32, size: u32): void {
   for (let r: u32 = 0; r < count; r++) {
     for (let j: u32 = 0; j < size; j++) {
@@ -110,29 +149,30 @@ function load_forced(forced: usize, stride: usize, count: u32, first: u32, size:
   }
 }
 
-// Adds to the flags those entries of the group that have fewer than `quota` others before them: a rank by comparing all pairs.
+// Flags the entries of the group whose rank is below `quota`. The rank of an entry is found by comparing it with every other entry.
 function choose_in_group(start: u32, width: u32, quota: u32): void {
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
     for (let j = start; j < start + width; j++) {
       const score = f32x4.mul(v128.load(weights(j) + half), v128.load32_splat(reciprocal(j)));
       const key = i32x4.add(v128.and(score, i32x4.splat(0x7fffffff)), i32x4.splat(1));
-      v128.store(spare(j) + half, v128.andnot(key, v128.load(pruned(j) + half))); // forced: 0
+      v128.store(temporary(j) + half, v128.andnot(key, v128.load(pruned(j) + half))); // forced entries have key 0
     }
     for (let j = start; j < start + width; j++) {
-      const key = v128.load(spare(j) + half);
+      const key = v128.load(temporary(j) + half);
       let rank = i32x4.splat(0);
       let other = start;
-      for (; other < j; other++) rank = i32x4.sub(rank, i32x4.le_s(v128.load(spare(other) + half), key));
-      for (other++; other < start + width; other++) rank = i32x4.sub(rank, i32x4.lt_s(v128.load(spare(other) + half), key));
+      for (; other < j; other++) rank = i32x4.sub(rank, i32x4.le_s(v128.load(temporary(other) + half), key));
+      for (other++; other < start + width; other++) rank = i32x4.sub(rank, i32x4.lt_s(v128.load(temporary(other) + half), key));
       const chosen = i32x4.lt_s(rank, i32x4.splat(quota));
       v128.store(pruned(j) + half, v128.or(v128.load(pruned(j) + half), chosen));
     }
   }
 }
 
-// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns of a panel, four at a time. Those it is padded by meet zeros.
+// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of a panel, four at a time. In the columns that pad the panel to a
+// multiple of four, the packed U holds zeros.
 function subtract_before(size: u32, width: u32, start: u32): void {
-  const run = <usize>padded(width) << 2;
+  const rowBytes = <usize>round_up(width, 4) << 2;
   let panel = panel_of_u(size, width, start);
   const end = min<u32>(start + width, size);
   for (let c = start; c < end; c += 4) {
@@ -156,7 +196,7 @@ function subtract_before(size: u32, width: u32, start: u32): void {
       factor = v128.load32_splat(u, 12);
       d0 = f32x4.relaxed_nmadd(low, factor, d0);
       d1 = f32x4.relaxed_nmadd(high, factor, d1);
-      u += run;
+      u += rowBytes;
     }
     v128.store(weights(c), a0);
     v128.store(weights(c), a1, 16);
@@ -170,10 +210,11 @@ function subtract_before(size: u32, width: u32, start: u32): void {
   }
 }
 
-// q = 0 where pruned, else w;  err = (w − q)/U[j,j];  w[c] -= err·U[j,c] for the panel's columns c > j
+// For each column j of the panel: q = 0 where pruned, else w; err = (w − q)/U[j,j]; w[c] −= err·U[j,c] for the columns c > j of the panel.
 function sweep_columns(size: u32, width: u32, start: u32): void {
   const end = min<u32>(start + width, size);
-  let u = panel_of_u(size, width, start) + (<usize>(start * padded(width)) << 2);
+  const rowBytes = <usize>round_up(width, 4) << 2;
+  let u = panel_of_u(size, width, start) + <usize>start * rowBytes;
   for (let j = start; j < end; j++) {
     const scale = v128.load32_splat(reciprocal(j));
     const w0 = v128.load(weights(j)), w1 = v128.load(weights(j), 16);
@@ -188,18 +229,17 @@ function sweep_columns(size: u32, width: u32, start: u32): void {
       v128.store(weights(c), f32x4.relaxed_nmadd(error0, factor, v128.load(weights(c))));
       v128.store(weights(c), f32x4.relaxed_nmadd(error1, factor, v128.load(weights(c), 16)), 16);
     }
-    u += <usize>padded(width) << 2;
+    u += rowBytes;
   }
 }
 
-// Q, Δ, the mask and the sums of a strip that has been swept.
-function store_rows(args: usize, params: usize, row: u32, count: u32): void {
-  const size = u32At(args, params + 1), matrixRow = u32At(args, params + 2) + row;
-  const ldw = u32At(args, params + 7), words = u32At(args, params + 9);
-  const element = <usize>(row * ldw + u32At(args, params + 6)) << 2;
-  const w = pointer(args, 2) + element, q = pointer(args, 3) + element;
-  store_strip(weights(0), count, size, q, <usize>ldw << 2);
-  store_mask(pointer(args, 4) + (<usize>(matrixRow * words) << 2), <usize>words << 2, count, u32At(args, params + 8), size);
+// Stores Q, Δ, the mask and the sums of a bundle that has been swept.
+function store_rows<A>(args: A, row: u32, count: u32): void {
+  const size = args.size, ldw = args.ldw, words = args.words, matrixRow = args.row0 + row;
+  const offset = <usize>(row * ldw + args.w_offset) << 2;
+  const w = args.w + offset, q = args.q + offset;
+  store_bundle(weights(0), count, size, q, <usize>ldw << 2);
+  store_mask(args.mask + (<usize>(matrixRow * words) << 2), <usize>words << 2, count, args.first, size);
 
   let errorLow = f32x4.splat(0), errorHigh = errorLow;
   for (let j: u32 = 0; j < size; j++) {
@@ -207,18 +247,18 @@ function store_rows(args: usize, params: usize, row: u32, count: u32): void {
     errorLow = f32x4.relaxed_madd(low, low, errorLow);
     errorHigh = f32x4.relaxed_madd(high, high, errorHigh);
   }
-  v128.store(spare(0), errorLow);
-  v128.store(spare(0), errorHigh, 16);
-  const sums = pointer(args, 5) + (<usize>matrixRow << 3);
+  v128.store(temporary(0), errorLow);
+  v128.store(temporary(0), errorHigh, 16);
+  const sums = args.sums + (<usize>matrixRow << 3);
   for (let r: u32 = 0; r < count; r++) {
-    const at = <usize>(r * ldw) << 2;
-    const pair = sums + (<usize>r << 3);
-    store<f32>(pair, load<f32>(pair) + load<f32>(spare(0) + (<usize>r << 2)));
-    store<f32>(pair, load<f32>(pair, 4) + store_delta(w + at, q + at, size), 4);
+    const rowOffset = <usize>(r * ldw) << 2;
+    const rowSums = sums + (<usize>r << 3); // Σ err² and Σ Δ²
+    store<f32>(rowSums, load<f32>(rowSums) + load<f32>(temporary(0) + (<usize>r << 2)));
+    store<f32>(rowSums, load<f32>(rowSums, 4) + store_delta(w + rowOffset, q + rowOffset, size), 4);
   }
 }
 
-// w ← w − q. Returns Σ (w − q)².
+// w ← w − q over one row. Returns Σ (w − q)².
 function store_delta(w: usize, q: usize, size: u32): f32 {
   let sums = f32x4.splat(0);
   let j: u32 = 0;

@@ -1,28 +1,38 @@
 // Twin of shaders/rotary.wgsl. An item is some whole rows.
 
-import { pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
 
 const PAIRS_PER_ITEM: u32 = 1 << 14;
 
-export function rotary_items(args: usize): i32 {
-  return row_items(u32At(args, 2), u32At(args, 4) * u32At(args, 6), PAIRS_PER_ITEM);
+@unmanaged class RotaryArgs {
+  table: usize;
+  x: usize;
+  rows: u32;
+  tokens: u32;
+  heads: u32;
+  head_dim: u32;
+  pairs: u32;
+  offset: u32;
+  ld: u32;
 }
 
-export function rotary(args: usize, item: i32): void {
-  const rows = u32At(args, 2), tokens = u32At(args, 3), heads = u32At(args, 4), headDim = u32At(args, 5), pairs = u32At(args, 6);
+export function rotary_items(args: RotaryArgs): u32 {
+  return row_items(args.rows, args.heads * args.pairs, PAIRS_PER_ITEM);
+}
+
+export function rotary(args: RotaryArgs, item: u32): void {
+  const rows = args.rows, tokens = args.tokens, heads = args.heads, headDim = args.head_dim, pairs = args.pairs;
   const step = rows_per_item(heads * pairs, PAIRS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
-    const cosines = pointer(args, 0) + (<usize>(r % tokens * 2 * pairs) << 2);
-    const row = pointer(args, 1) + (<usize>u32At(args, 7) + <usize>r * <usize>u32At(args, 8) << 2);
-    for (let h: u32 = 0; h < heads; h++) turn(row + (<usize>(h * headDim) << 2), cosines, pairs);
+    const cosines = args.table + (<usize>(r % tokens * 2 * pairs) << 2);
+    const row = args.x + (<usize>args.offset + <usize>r * <usize>args.ld << 2);
+    for (let h: u32 = 0; h < heads; h++) rotate_head(row + (<usize>(h * headDim) << 2), cosines, pairs);
   }
 }
 
-// One head of one row. `cosines` are followed by the sines.
-function turn(x: usize, cosines: usize, pairs: u32): void {
+// Rotates the pairs of one head of one row: element i and the element `pairs` after it. The sines follow the cosines in memory.
+function rotate_head(x: usize, cosines: usize, pairs: u32): void {
   const second = x + (<usize>pairs << 2), sines = cosines + (<usize>pairs << 2);
   let i: usize = 0;
   const end = <usize>pairs << 2;

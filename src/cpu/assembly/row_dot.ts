@@ -1,26 +1,39 @@
-// Twin of shaders/row_dot.wgsl. Sixteen partial sums a row, added as pairs. An item is some whole rows.
+// Twin of shaders/row_dot.wgsl. A row has sixteen partial sums, which are added pairwise. An item is some whole rows.
 
-import { f32At, pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
 import { sum_lanes } from "./lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
-export function row_dot_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+@unmanaged class RowDotArgs {
+  x: usize;
+  y: usize;
+  sums: usize;
+  rows: u32;
+  cols: u32;
+  x_offset: u32;
+  ldx: u32;
+  y_offset: u32;
+  ldy: u32;
+  sums_offset: u32;
+  sums_stride: u32;
+  scale: f32;
 }
 
-export function row_dot(args: usize, item: i32): void {
-  const rows = u32At(args, 3), cols = u32At(args, 4);
-  const x = pointer(args, 0) + (<usize>u32At(args, 5) << 2), ldx = u32At(args, 6);
-  const y = pointer(args, 1) + (<usize>u32At(args, 7) << 2), ldy = u32At(args, 8);
-  const sums = pointer(args, 2) + (<usize>u32At(args, 9) << 2), stride = u32At(args, 10);
-  const scale = f32At(args, 11);
+export function row_dot_items(args: RowDotArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function row_dot(args: RowDotArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols;
+  const x = args.x + (<usize>args.x_offset << 2), ldx = args.ldx;
+  const y = args.y + (<usize>args.y_offset << 2), ldy = args.ldy;
+  const sums = args.sums + (<usize>args.sums_offset << 2), sumsStride = args.sums_stride;
+  const scale = args.scale;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
-    const sum = sums + (<usize>(r * stride) << 2);
+    const sum = sums + (<usize>(r * sumsStride) << 2);
     const product = dot(x + (<usize>(r * ldx) << 2), y + (<usize>(r * ldy) << 2), cols);
     store<f32>(sum, load<f32>(sum) + scale * product);
   }

@@ -1,5 +1,6 @@
-// Memory a thread has to itself while it runs one item: packed panels, histograms, rows. Each instance (thread) is given its own region once,
-// 64-byte aligned and SCRATCH_BYTES long; nothing survives from one item to the next.
+// A thread's private memory, where a kernel puts packed panels, histograms and other temporary data while it runs one item. Every
+// thread has its own instance of the module, and the backend gives each instance one region: 64-byte aligned and SCRATCH_BYTES long.
+// The contents are undefined at the start of each item.
 
 export const SCRATCH_BYTES: u32 = 4 << 20;
 
@@ -13,11 +14,12 @@ export function scratch_bytes(): u32 {
   return SCRATCH_BYTES;
 }
 
+// The address of this thread's scratch.
 @inline export function scratch(): usize {
   return base;
 }
 
-// Where the module's own data ends: the host allocates from here on.
+// The end of the module's own data. The backend allocates from this address on.
 export function heap_base(): usize {
   return __heap_base;
 }

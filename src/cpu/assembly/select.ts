@@ -1,29 +1,69 @@
-// Twin of shaders/select.wgsl; the contract is in src/kernels/select.ts. Scoring and counting fall into many items, the two small
-// scans are one each.
+// Twins of shaders/select.wgsl; src/kernels/select.ts describes the method and the buffers. score_keys, key_histogram and count_ties are
+// split into many items. select_digit and rank_ties are short scans and have one item each.
 
-import { pointer, u32At } from "./args";
-import { ceil_divide, row_items, rows_per_item } from "./items";
+import { row_items, rows_per_item } from "./items";
+import { ceil_divide } from "./rounding";
 import { scratch } from "./scratch";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const BINS: u32 = 256;
-const BIN_BYTES: usize = 1024;
+const HISTOGRAM_BYTES: usize = 1024;
 
-export function score_keys_items(args: usize): i32 {
-  return row_items(u32At(args, 4), u32At(args, 5), ELEMENTS_PER_ITEM);
+@unmanaged class ScoreKeysArgs {
+  work: usize;
+  scale: usize;
+  forced: usize;
+  keys: usize;
+  rows: u32;
+  cols: u32;
+  ld: u32;
+  first: u32;
+  words: u32;
+  has_forced: u32;
 }
 
-export function score_keys(args: usize, item: i32): void {
-  const rows = u32At(args, 4), cols = u32At(args, 5), ld = u32At(args, 6), first = u32At(args, 7);
-  const scale = pointer(args, 1) + (<usize>first << 2);
-  const words = u32At(args, 8), hasForced = u32At(args, 9) == 1;
+@unmanaged class KeyHistogramArgs {
+  keys: usize;
+  selection: usize;
+  histogram: usize;
+  count: u32;
+  level: u32;
+}
+
+@unmanaged class SelectDigitArgs {
+  histogram: usize;
+  selection: usize;
+  level: u32;
+  k: u32;
+}
+
+@unmanaged class CountTiesArgs {
+  keys: usize;
+  selection: usize;
+  rows: u32;
+  cols: u32;
+  accumulate: u32;
+}
+
+@unmanaged class RankTiesArgs {
+  selection: usize;
+  rows: u32;
+}
+
+export function score_keys_items(args: ScoreKeysArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function score_keys(args: ScoreKeysArgs, item: u32): void {
+  const rows = args.rows, cols = args.cols, ld = args.ld, firstColumn = args.first;
+  const scale = args.scale + (<usize>firstColumn << 2);
+  const words = args.words, hasForced = args.has_forced == 1;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const start = <u32>item * step;
-  const end = min<u32>(rows, start + step);
-  for (let r = start; r < end; r++) {
-    const keys = pointer(args, 3) + (<usize>(r * cols) << 2);
-    score_row(pointer(args, 0) + (<usize>(r * ld) << 2), scale, keys, cols);
-    if (hasForced) force_row(pointer(args, 2) + (<usize>(r * words) << 2), first, keys, cols);
+  const first = item * step, end = min<u32>(rows, first + step);
+  for (let r = first; r < end; r++) {
+    const keys = args.keys + (<usize>(r * cols) << 2);
+    score_row(args.work + (<usize>(r * ld) << 2), scale, keys, cols);
+    if (hasForced) force_row(args.forced + (<usize>(r * words) << 2), firstColumn, keys, cols);
   }
 }
 
@@ -45,6 +85,7 @@ function score_row(work: usize, scale: usize, keys: usize, cols: u32): void {
   }
 }
 
+// Sets the keys of the forced entries to 0. `forced` points to the first mask word of the matrix row.
 function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
   let c: u32 = 0;
   while (c < cols) {
@@ -58,34 +99,36 @@ function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
   }
 }
 
-export function key_histogram_items(args: usize): i32 {
-  return <i32>ceil_divide(u32At(args, 3), ELEMENTS_PER_ITEM);
+export function key_histogram_items(args: KeyHistogramArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
 }
 
-export function key_histogram(args: usize, item: i32): void {
-  const count = u32At(args, 3), level = u32At(args, 4);
-  const first = <u32>item * ELEMENTS_PER_ITEM;
-  const keys = pointer(args, 0) + (<usize>first << 2);
+export function key_histogram(args: KeyHistogramArgs, item: u32): void {
+  const count = args.count, level = args.level;
+  const first = item * ELEMENTS_PER_ITEM;
+  const keys = args.keys + (<usize>first << 2);
   const length = min<u32>(ELEMENTS_PER_ITEM, count - first);
-  // Eight histograms side by side: scores crowd into a few bins, and an increment must not wait for the one before it.
-  memory.fill(scratch(), 0, 8 * BIN_BYTES);
+  // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, and an increment of a bin would
+  // have to wait for the previous increment of the same bin.
+  memory.fill(scratch(), 0, 8 * HISTOGRAM_BYTES);
   if (level == 0) count_top_bytes(keys, length);
-  else count_under_prefix(keys, length, load<u32>(pointer(args, 1)), 24 - 8 * level);
+  else count_under_prefix(keys, length, load<u32>(args.selection), 24 - 8 * level);
 
-  const histogram = pointer(args, 2);
-  for (let bin: usize = 0; bin < BIN_BYTES; bin += 4) {
+  const histogram = args.histogram;
+  for (let bin: usize = 0; bin < HISTOGRAM_BYTES; bin += 4) {
     let total: u32 = 0;
-    for (let copy: usize = 0; copy < 8; copy++) total += load<u32>(scratch() + copy * BIN_BYTES + bin);
+    for (let copy: usize = 0; copy < 8; copy++) total += load<u32>(scratch() + copy * HISTOGRAM_BYTES + bin);
     if (total) atomic.add<u32>(histogram + bin, total);
   }
 }
 
 // @ts-ignore: decorator
 @inline function increment(copy: usize, digit: u32, by: u32): void {
-  const bin = scratch() + copy * BIN_BYTES + (<usize>digit << 2);
+  const bin = scratch() + copy * HISTOGRAM_BYTES + (<usize>digit << 2);
   store<u32>(bin, load<u32>(bin) + by);
 }
 
+// Counts the most significant byte of every key.
 function count_top_bytes(keys: usize, length: u32): void {
   let i: u32 = 0;
   for (; i + 8 <= length; i += 8) {
@@ -105,7 +148,7 @@ function count_top_bytes(keys: usize, length: u32): void {
   }
 }
 
-// Counts the bytes at `shift` of the keys that agree with `threshold` above it.
+// Counts the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
 function count_under_prefix(keys: usize, length: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8);
   const prefixes = i32x4.splat(prefix);
@@ -114,7 +157,7 @@ function count_under_prefix(keys: usize, length: u32, threshold: u32, shift: u32
     const low = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(keys), shift + 8), prefixes));
     const high = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(keys, 16), shift + 8), prefixes));
     const agree = low | (high << 4);
-    // Adding 0 for those that do not agree costs less than guessing which do.
+    // Keys that do not agree add 0, which costs less than mispredicted branches.
     if (agree) {
       increment(0, (load<u32>(keys) >> shift) & 0xff, agree & 1);
       increment(1, (load<u32>(keys, 4) >> shift) & 0xff, (agree >> 1) & 1);
@@ -134,18 +177,17 @@ function count_under_prefix(keys: usize, length: u32, threshold: u32, shift: u32
   }
 }
 
-export function select_digit_items(_args: usize): i32 {
+export function select_digit_items(_args: SelectDigitArgs): u32 {
   return 1;
 }
 
-export function select_digit(args: usize, _item: i32): void {
-  const histogram = pointer(args, 0), selection = pointer(args, 1);
-  const level = u32At(args, 2);
+export function select_digit(args: SelectDigitArgs, _item: u32): void {
+  const histogram = args.histogram, selection = args.selection, level = args.level;
   const threshold = level == 0 ? 0 : load<u32>(selection);
-  const remaining = level == 0 ? u32At(args, 3) : load<u32>(selection, 4);
+  const remaining = level == 0 ? args.k : load<u32>(selection, 4);
   store<u32>(selection, threshold);
   store<u32>(selection, remaining, 4);
-  let below: u32 = 0;
+  let below: u32 = 0; // the keys with a smaller digit
   for (let digit: u32 = 0; digit < BINS; digit++) {
     const reached = below + load<u32>(histogram + (<usize>digit << 2));
     if (below < remaining && remaining <= reached) {
@@ -154,23 +196,22 @@ export function select_digit(args: usize, _item: i32): void {
     }
     below = reached;
   }
-  memory.fill(histogram, 0, BIN_BYTES);
+  memory.fill(histogram, 0, HISTOGRAM_BYTES);
 }
 
-export function count_ties_items(args: usize): i32 {
-  return row_items(u32At(args, 2), u32At(args, 3), ELEMENTS_PER_ITEM);
+export function count_ties_items(args: CountTiesArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
 }
 
-export function count_ties(args: usize, item: i32): void {
-  const selection = pointer(args, 1);
-  const rows = u32At(args, 2), cols = u32At(args, 3), accumulate = u32At(args, 4) == 1;
+export function count_ties(args: CountTiesArgs, item: u32): void {
+  const selection = args.selection;
+  const rows = args.rows, cols = args.cols, accumulate = args.accumulate == 1;
   const threshold = load<u32>(selection);
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const ties = selection + (<usize>(2 + r) << 2);
-    const found = count_equal(pointer(args, 0) + (<usize>(r * cols) << 2), cols, threshold);
+    const found = count_equal(args.keys + (<usize>(r * cols) << 2), cols, threshold);
     store<u32>(ties, accumulate ? load<u32>(ties) + found : found);
   }
 }
@@ -192,17 +233,17 @@ function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
   return found;
 }
 
-export function rank_ties_items(args: usize): i32 {
-  return u32At(args, 1) > 0 ? 1 : 0;
+export function rank_ties_items(args: RankTiesArgs): u32 {
+  return args.rows > 0 ? 1 : 0;
 }
 
-export function rank_ties(args: usize, _item: i32): void {
-  const selection = pointer(args, 0), rows = u32At(args, 1);
-  let left = load<u32>(selection, 4);
+export function rank_ties(args: RankTiesArgs, _item: u32): void {
+  const selection = args.selection, rows = args.rows;
+  let remaining = load<u32>(selection, 4);
   for (let r: u32 = 0; r < rows; r++) {
     const ties = selection + (<usize>(2 + r) << 2);
-    const chosen = min<u32>(left, load<u32>(ties));
+    const chosen = min<u32>(remaining, load<u32>(ties));
     store<u32>(ties, chosen);
-    left -= chosen;
+    remaining -= chosen;
   }
 }

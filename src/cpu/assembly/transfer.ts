@@ -1,33 +1,40 @@
-// The two queue commands that are not kernels, cut into chunks so that all threads share a large one.
+// The two commands of the queue that have no declaration in src/kernels: copying and zeroing bytes. They are split into chunks, so that
+// all threads share a large copy.
 
-import { pointer, u32At } from "./args";
+import { ceil_divide } from "./rounding";
 
-// Large enough to hide the cost of taking an item, small enough to balance.
-const CHUNK: u32 = 256 << 10;
+// Large enough to hide the cost of taking an item, small enough to balance the threads.
+const CHUNK_BYTES: u32 = 256 << 10;
 
-@inline function chunks(bytes: u32): u32 {
-  return bytes / CHUNK + u32(bytes % CHUNK != 0);
+// @ts-ignore: decorator
+@inline function chunk_length(bytes: u32, item: u32): u32 {
+  return min(CHUNK_BYTES, bytes - item * CHUNK_BYTES);
 }
 
-@inline function chunkLength(bytes: u32, item: u32): u32 {
-  return min(CHUNK, bytes - item * CHUNK);
+@unmanaged class CopyBytesArgs {
+  source: usize;
+  target: usize;
+  bytes: u32;
 }
 
-// Arguments: source, target, bytes.
-export function copy_bytes_items(args: usize): u32 {
-  return chunks(u32At(args, 2));
+export function copy_bytes_items(args: CopyBytesArgs): u32 {
+  return ceil_divide(args.bytes, CHUNK_BYTES);
 }
 
-export function copy_bytes(args: usize, item: u32): void {
-  const start = <usize>item * CHUNK;
-  memory.copy(pointer(args, 1) + start, pointer(args, 0) + start, chunkLength(u32At(args, 2), item));
+export function copy_bytes(args: CopyBytesArgs, item: u32): void {
+  const start = <usize>item * CHUNK_BYTES;
+  memory.copy(args.target + start, args.source + start, chunk_length(args.bytes, item));
 }
 
-// Arguments: target, bytes.
-export function zero_bytes_items(args: usize): u32 {
-  return chunks(u32At(args, 1));
+@unmanaged class ZeroBytesArgs {
+  target: usize;
+  bytes: u32;
 }
 
-export function zero_bytes(args: usize, item: u32): void {
-  memory.fill(pointer(args, 0) + <usize>item * CHUNK, 0, chunkLength(u32At(args, 1), item));
+export function zero_bytes_items(args: ZeroBytesArgs): u32 {
+  return ceil_divide(args.bytes, CHUNK_BYTES);
+}
+
+export function zero_bytes(args: ZeroBytesArgs, item: u32): void {
+  memory.fill(args.target + <usize>item * CHUNK_BYTES, 0, chunk_length(args.bytes, item));
 }

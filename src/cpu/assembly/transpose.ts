@@ -1,6 +1,6 @@
-// Transposition of 4 × 4 blocks of 32-bit elements in registers.
+// Transposes 4 × 4 blocks of 32-bit elements in registers.
 
-// target ← sourceᵀ; strides are bytes between rows. They may be the same block.
+// target ← sourceᵀ. Source and target may be the same block, because everything is loaded before anything is stored.
 // @ts-ignore: decorator
 @inline export function transpose_4x4(source: usize, sourceStride: usize, target: usize, targetStride: usize): void {
   const row0 = v128.load(source);

@@ -1,29 +1,39 @@
-// Twin of shaders/unpack_upper.wgsl. What a row has of a tile is contiguous on both sides. An item is some rows of the strip.
+// Twin of shaders/unpack_upper.wgsl. Within one row, the elements of a tile are contiguous both in the packed triangle and in the tile. An
+// item is some rows of the strip.
 
-import { pointer, u32At } from "./args";
 import { row_items, rows_per_item } from "./items";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 
-export function unpack_upper_items(args: usize): i32 {
-  return row_items(u32At(args, 3), u32At(args, 4), ELEMENTS_PER_ITEM);
+@unmanaged class UnpackUpperArgs {
+  source: usize;
+  target: usize;
+  n: u32;
+  rows: u32;
+  cols: u32;
+  first_row: u32;
+  first_col: u32;
+  target_offset: u32;
+  ld: u32;
 }
 
-export function unpack_upper(args: usize, item: i32): void {
-  const source = pointer(args, 0), target = pointer(args, 1);
-  const n = u32At(args, 2), rows = u32At(args, 3), cols = u32At(args, 4);
-  const firstRow = u32At(args, 5), firstCol = u32At(args, 6);
-  const targetOffset = u32At(args, 7), ld = u32At(args, 8);
+export function unpack_upper_items(args: UnpackUpperArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function unpack_upper(args: UnpackUpperArgs, item: u32): void {
+  const source = args.source, target = args.target;
+  const rows = args.rows, cols = args.cols, firstRow = args.first_row, firstCol = args.first_col;
+  const targetOffset = args.target_offset, ld = args.ld;
   const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const length = <u64>(n - firstRow); // of the strip's first row
-  const first = <u32>item * step;
-  const end = min<u32>(rows, first + step);
+  const firstLength = <u64>(args.n - firstRow); // the elements of the strip's first row
+  const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const i = firstRow + r;
     const c = i > firstCol ? i - firstCol : 0;
-    if (c >= cols) return; // and so are the rows below
-    // In u64: r(r − 1) passes 2^32 long before the strip does.
-    const rowStart = <u64>r * length - ((<u64>r * (<u64>r - 1)) >> 1);
+    if (c >= cols) return; // neither this row nor the rows below it have elements in the tile's columns
+    // In u64, because r(r − 1) exceeds 2^32 long before the number of elements in the strip does.
+    const rowStart = <u64>r * firstLength - ((<u64>r * (<u64>r - 1)) >> 1);
     const from = source + <usize>((rowStart + <u64>(firstCol + c - i)) << 2);
     const to = target + (<usize>(targetOffset + r * ld + c) << 2);
     memory.copy(to, from, <usize>(cols - c) << 2);

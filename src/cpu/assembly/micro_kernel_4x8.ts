@@ -1,13 +1,15 @@
-// The micro-kernel of the product: a 4×8 tile of C in registers, over packed panels. Nothing is checked here: packing pads the edges.
+// The micro-kernel of gemm where the engine does not pair instructions (pairing.ts): it keeps 4 × 8 elements of C, a micro-tile, in
+// registers. Packing pads the operands at the edges, so the micro-kernel checks nothing.
 //
-// Not the 6×8 that x86 manuals advise: where the engine checks every access against the memory's size, a load costs three instructions, so it
-// pays to load a column of A as one vector and spread its lanes. Eight accumulators cover the latency of two multiply-adds a cycle.
+// Manuals for x86 recommend 6 × 8, but an engine that checks each access against the memory's size needs three instructions per load. It is
+// therefore cheaper to load a column of A as one vector and copy its lanes with shuffles. Eight accumulators cover the latency of two
+// multiply-adds per cycle.
 
-// Rows and columns of a tile.
+// The rows of a micro-tile, in both micro-kernels, and the columns of this one.
 export const MR: u32 = 4;
-export const NR: u32 = 8;
+export const NR_UNPAIRED: u32 = 8;
 
-// One row of C ← alpha·(left, right) + beta·C.
+// One row of C ← alpha·(left, right) + beta·C. C is not read unless `readsC`.
 // @ts-ignore: decorator
 @inline function blend(c: usize, left: v128, right: v128, alpha: v128, beta: v128, readsC: bool): void {
   let x = f32x4.mul(alpha, left), y = f32x4.mul(alpha, right);
@@ -19,8 +21,9 @@ export const NR: u32 = 8;
   v128.store(c, y, 16);
 }
 
-// C ← alpha·A·B + beta·C for one tile. a: k columns of 4; b: k rows of 8; c: 4 rows of 8, ldc bytes apart. With beta = 0, C is not read.
-export function multiplyTile(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+// C ← alpha·A·B + beta·C for one micro-tile. a: k steps of 4 elements; b: k steps of 8 elements; c: 4 rows of 8 elements, ldc bytes apart.
+// With beta = 0, C is not read.
+export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0);

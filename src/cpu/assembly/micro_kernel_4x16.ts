@@ -1,11 +1,12 @@
-// The micro-kernel of the product where the engine pairs neighbouring 128-bit instructions (`wide.ts`): a 4×16 tile of C, which in pairs is
-// eight accumulators of 256 bits. The order of its statements is what lets them be paired: loads, multiply-adds and stores of one row
-// stand side by side, and a lane of A is loaded for both halves at once. Unpaired it spills half its accumulators.
+// The micro-kernel of gemm where the engine pairs instructions (pairing.ts): it keeps 4 × 16 elements of C, a micro-tile, in eight
+// accumulators of 256 bits. The engine can pair the instructions only because of the order of the statements: the loads, multiply-adds and
+// stores of one row are adjacent, and an element of A is loaded once for both halves. Without pairing, half of the sixteen 128-bit
+// accumulators would spill to memory.
 
-// Columns of a tile. Its rows are those of `gemm_tile.ts`.
-export const WIDE_NR: u32 = 16;
+// The columns of a micro-tile. Its rows are MR of micro_kernel_4x8.ts.
+export const NR_PAIRED: u32 = 16;
 
-// One row of C ← alpha·(w0, w1, w2, w3) + beta·C.
+// One row of C ← alpha·(w0, w1, w2, w3) + beta·C. C is not read unless `readsC`.
 // @ts-ignore: decorator
 @inline function blend(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
   let x0 = f32x4.mul(alpha, w0), x1 = f32x4.mul(alpha, w1), x2 = f32x4.mul(alpha, w2), x3 = f32x4.mul(alpha, w3);
@@ -21,8 +22,9 @@ export const WIDE_NR: u32 = 16;
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one tile. a: k columns of 4; b: k rows of 16; c: 4 rows of 16, ldc bytes apart. With beta = 0, C is not read.
-export function multiplyWideTile(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+// C ← alpha·A·B + beta·C for one micro-tile. a: k steps of 4 elements; b: k steps of 16 elements; c: 4 rows of 16 elements, ldc bytes apart.
+// With beta = 0, C is not read.
+export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);
   let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c22 = f32x4.splat(0), c23 = f32x4.splat(0);

@@ -1,57 +1,57 @@
-// A strip: 8 rows of a block turned to columns, so that a lane is a row and the column loop needs no branches. Column j of a strip is
-// 32 bytes: the 8 rows' weights, errors or flags (all ones where pruned). U is repacked by panels, the columns swept together,
-// each 4-aligned group of columns contiguous. All of it is scratch; what is kept here is how it is laid out, loaded and stored.
+// A bundle is eight rows of a block, stored column by column in the scratch. A column of a bundle is 32 bytes: one 32-bit element of each of
+// the eight rows, so that a lane holds one row and the column loop needs no branches. There is one bundle each for weights, errors and
+// flags, and a temporary one. The scratch also holds a packed copy of U, in panels of the columns that are swept together.
+//
+// This file defines the layout of the scratch and moves rows to bundles and back. prune_block.ts computes.
 
+import { round_up } from "./rounding";
 import { scratch } from "./scratch";
 import { transpose_4x4 } from "./transpose";
 
-export const STRIP_ROWS: u32 = 8;
+export const BUNDLE_ROWS: u32 = 8;
 export const COLUMN_BYTES: usize = 32;
-// MAX_BLOCK_SIZE of src/kernels/prune_block.ts, and the columns a last panel may be padded by.
+// MAX_BLOCK_SIZE of src/kernels/prune_block.ts, plus the columns by which the last panel may be padded.
 const MAX_COLUMNS: usize = 256 + 4;
-const STRIP_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
+const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 
-// Updated weights, then Q.
+// The address of column j of the weights. Sweeping a column replaces its updated weights by Q.
 // @ts-ignore: decorator
 @inline export function weights(j: u32): usize {
   return scratch() + j * COLUMN_BYTES;
 }
 
-// err = (w − q)/U[j,j]
+// The address of column j of the errors, (w − q)/U[j,j].
 // @ts-ignore: decorator
 @inline export function errors(j: u32): usize {
-  return scratch() + STRIP_BYTES + j * COLUMN_BYTES;
+  return scratch() + BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
+// The address of column j of the flags: all bits set where the entry is pruned.
 // @ts-ignore: decorator
 @inline export function pruned(j: u32): usize {
-  return scratch() + 2 * STRIP_BYTES + j * COLUMN_BYTES;
+  return scratch() + 2 * BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
-// A strip of 32-bit elements for whoever needs one for a moment.
+// The address of column j of the temporary bundle.
 // @ts-ignore: decorator
-@inline export function spare(j: u32): usize {
-  return scratch() + 3 * STRIP_BYTES + j * COLUMN_BYTES;
+@inline export function temporary(j: u32): usize {
+  return scratch() + 3 * BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
-// 1/U[j,j]
+// The address of 1/U[j,j].
 // @ts-ignore: decorator
 @inline export function reciprocal(j: u32): usize {
-  return scratch() + 4 * STRIP_BYTES + (<usize>j << 2);
+  return scratch() + 4 * BUNDLE_BYTES + (<usize>j << 2);
 }
 
-// The strictly upper part of U's columns start … start+width−1 (a panel of `width`, `size` columns in all): row j is a run of `width`
-// rounded up to 4.
+// The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of `width`. A row of a
+// panel is `width` elements, padded to a multiple of 4. Only the strictly upper part of U is packed.
 // @ts-ignore: decorator
 @inline export function panel_of_u(size: u32, width: u32, start: u32): usize {
-  return scratch() + 5 * STRIP_BYTES + (<usize>(start / width * size * padded(width)) << 2);
+  return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
 }
 
-// @ts-ignore: decorator
-@inline export function padded(width: u32): u32 {
-  return (width + 3) & ~3;
-}
-
+// Packs the rows of U that each panel needs, with zeros on and below the diagonal and in the padding, and the reciprocals of the diagonal.
 export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
   for (let j: u32 = 0; j < size; j++) store<f32>(reciprocal(j), 1 / load<f32>(u + j * (stride + 4)));
   for (let start: u32 = 0; start < size; start += width) {
@@ -59,7 +59,7 @@ export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
     let target = panel_of_u(size, width, start);
     for (let j: u32 = 0; j < end; j++) {
       const row = u + j * stride;
-      for (let c = start; c < start + padded(width); c += 4) {
+      for (let c = start; c < start + round_up(width, 4); c += 4) {
         if (j < start && c + 4 <= end) {
           v128.store(target, v128.load(row + (<usize>c << 2)));
         } else {
@@ -73,9 +73,9 @@ export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
   }
 }
 
-// Columns of `target` ← `rows` ≤ 8 rows of `cols` 32-bit elements; missing rows read as 0.
-export function load_strip(source: usize, stride: usize, rows: u32, cols: u32, target: usize): void {
-  for (let r: u32 = 0; r < STRIP_ROWS; r += 4) {
+// Loads `rows` ≤ 8 rows of `cols` 32-bit elements into the bundle at `target`. Rows past `rows` become zeros. `stride` is in bytes.
+export function load_bundle(source: usize, stride: usize, rows: u32, cols: u32, target: usize): void {
+  for (let r: u32 = 0; r < BUNDLE_ROWS; r += 4) {
     let c: u32 = 0;
     if (r + 4 <= rows) {
       for (; c + 4 <= cols; c += 4) {
@@ -93,8 +93,8 @@ export function load_strip(source: usize, stride: usize, rows: u32, cols: u32, t
   }
 }
 
-// The inverse of `load_strip`.
-export function store_strip(source: usize, rows: u32, cols: u32, target: usize, stride: usize): void {
+// Stores the first `rows` rows of the bundle at `source`. The inverse of `load_bundle`.
+export function store_bundle(source: usize, rows: u32, cols: u32, target: usize, stride: usize): void {
   for (let r: u32 = 0; r < rows; r += 4) {
     let c: u32 = 0;
     if (r + 4 <= rows) {
@@ -112,8 +112,8 @@ export function store_strip(source: usize, rows: u32, cols: u32, target: usize, 
   }
 }
 
-// Writes the strip's bits: `mask` is the mask's first word of the strip's first row, `stride` the bytes of a row, `first` the matrix
-// column of the block's first.
+// Writes the mask bits of the bundle: 1 where an entry is kept and 0 where it is pruned. `mask` points to the first mask word of the bundle's
+// first row, `stride` is the bytes between mask rows, and `first` is the matrix column of the block's first column.
 export function store_mask(mask: usize, stride: usize, rows: u32, first: u32, size: u32): void {
   let j: u32 = 0;
   while (j < size) {
@@ -125,12 +125,12 @@ export function store_mask(mask: usize, stride: usize, rows: u32, first: u32, si
       low = v128.or(low, v128.andnot(flag, v128.load(pruned(j + k))));
       high = v128.or(high, v128.andnot(flag, v128.load(pruned(j + k), 16)));
     }
-    v128.store(spare(0), low);
-    v128.store(spare(0), high, 16);
+    v128.store(temporary(0), low);
+    v128.store(temporary(0), high, 16);
     const covered: u32 = (count == 32 ? ~0 : ((<u32>1) << count) - 1) << bit;
     for (let r: u32 = 0; r < rows; r++) {
       const word = mask + r * stride + (<usize>(column >> 5) << 2);
-      store<u32>(word, (load<u32>(word) & ~covered) | load<u32>(spare(0) + (<usize>r << 2)));
+      store<u32>(word, (load<u32>(word) & ~covered) | load<u32>(temporary(0) + (<usize>r << 2)));
     }
     j += count;
   }
