@@ -1,11 +1,13 @@
 /**
- * Compiles the AssemblyScript kernels (src/cpu/assembly) into the two modules the `cpu` backend loads:
+ * `deno task build:wasm`: compiles the AssemblyScript kernels in src/cpu/assembly into the two WebAssembly modules that the
+ * `cpu` backend loads:
  *
- *   build/kernels.wasm         imports a shared memory, for a pool of worker threads
- *   build/kernels_single.wasm  imports a plain memory, for hosts without threads
+ * build/kernels.wasm         imports a shared memory, for a pool of worker threads build/kernels_single.wasm  imports an
+ * unshared memory, for environments without threads
  *
- * A module as new as its newest source is left alone. Two builds may run at once: each writes a file of its own
- * and renames it. Compile errors are printed as file:line and end the process with status 1.
+ * A module that is at least as new as its newest source is not compiled again. Several builds may run at the same time,
+ * because each writes its own temporary file and renames it. If compilation fails, the errors are printed as file:line:column
+ * and the exit status is 1.
  */
 
 import asc from "assemblyscript/asc";
@@ -14,14 +16,15 @@ const ROOT = new URL("../", import.meta.url);
 const SOURCES = new URL("src/cpu/assembly/", ROOT);
 const BUILD = new URL("build/", ROOT);
 
-/** 65536 pages are 4 GiB, all that wasm32 addresses. */
+/** 65536 pages are 4 GiB, which is all the memory that wasm32 can address. */
 const MAXIMUM_PAGES = "65536";
 
 /**
- * -O2: -O3 interleaves the steps of an unrolled loop, and the product's micro-kernel then spills its accumulators (a third
- * slower). One initial page, because an engine that checks accesses checks constant offsets below it for nothing.
+ * The options of both modules. -O2 is used because -O3 interleaves the steps of unrolled loops. The micro-kernel of the
+ * matrix product then spills its accumulators from registers and is a third slower. The initial memory is one page, because
+ * an engine with bounds checks can omit the check of a constant offset below the initial size.
  */
-const COMMON = [
+const COMMON_OPTIONS = [
   "src/cpu/assembly/index.ts",
   ...["--runtime", "stub"],
   ...["--enable", "simd", "--enable", "relaxed-simd", "--enable", "threads"],
@@ -34,8 +37,8 @@ const MODULES: readonly { file: string; flags: readonly string[] }[] = [
   { file: "kernels_single.wasm", flags: [] },
 ];
 
-/** When `path` was last written, in ms since 1970; 0 for a file that is not there. */
-async function modified(path: URL): Promise<number> {
+/** Returns the time at which `path` was last modified, in ms since 1970, or 0 if it does not exist. */
+async function modifiedAt(path: URL): Promise<number> {
   try {
     return (await Deno.stat(path)).mtime?.getTime() ?? 0;
   } catch (error) {
@@ -44,45 +47,49 @@ async function modified(path: URL): Promise<number> {
   }
 }
 
-/** When the newest input of the build was written. The folder's own time counts: it changes when a file goes away. */
-async function newestSource(): Promise<number> {
-  let newest = Math.max(await modified(new URL(import.meta.url)), await modified(SOURCES));
+/**
+ * Returns the modification time of the newest source, in ms since 1970. The folder counts as a source, because its time
+ * changes when a file is deleted.
+ */
+async function newestSourceTime(): Promise<number> {
+  let newest = Math.max(await modifiedAt(new URL(import.meta.url)), await modifiedAt(SOURCES));
   for await (const entry of Deno.readDir(SOURCES)) {
-    if (entry.name.endsWith(".ts")) newest = Math.max(newest, await modified(new URL(entry.name, SOURCES)));
+    if (entry.name.endsWith(".ts")) newest = Math.max(newest, await modifiedAt(new URL(entry.name, SOURCES)));
   }
   return newest;
 }
 
-/** The compiler's messages with `ERROR … in file(line,column)` turned into `file:line:column`, which editors open. */
-function withPlaces(messages: string): string {
+/** Rewrites `in file(line,column)` in the compiler's messages as `at file:line:column`, which editors recognise as a link. */
+function withLinks(messages: string): string {
   return messages.replace(/ in (\S+\.ts)\((\d+),(\d+)\)/g, " at $1:$2:$3");
 }
 
 /**
- * Compiles one module to `target` and dates it `time`, so that a source edited while the compiler runs is seen as newer.
- * @returns the compiler's messages when it failed
+ * Compiles one module and writes it to `target` with the modification time `time` (ms since 1970). With the time of the
+ * newest source, a source that is edited during compilation is newer than the module, so the next build compiles again.
+ * @returns undefined, or the compiler's messages if compilation failed
  */
 async function compile(target: URL, flags: readonly string[], time: number): Promise<string | undefined> {
   let module: Uint8Array | undefined;
-  const { error, stderr } = await asc.main([...COMMON, ...flags, "--outFile", "module.wasm"], {
+  const { error, stderr } = await asc.main([...COMMON_OPTIONS, ...flags, "--outFile", "module.wasm"], {
     writeFile: (name: string, contents: string | Uint8Array) => {
       if (name.endsWith(".wasm") && typeof contents !== "string") module = contents;
     },
     readFile: (name: string) => Deno.readTextFile(new URL(name, ROOT)).catch(() => null),
     listFiles: () => null,
   });
-  if (error || !module) return withPlaces(stderr.toString()) || String(error);
-  const own = new URL(`${target.href}.${crypto.randomUUID()}`);
-  await Deno.writeFile(own, module);
-  await Deno.utime(own, new Date(time), new Date(time));
-  await Deno.rename(own, target);
+  if (error || !module) return withLinks(stderr.toString()) || String(error);
+  const temporary = new URL(`${target.href}.${crypto.randomUUID()}`);
+  await Deno.writeFile(temporary, module);
+  await Deno.utime(temporary, new Date(time), new Date(time));
+  await Deno.rename(temporary, target);
 }
 
-const newest = await newestSource();
+const newest = await newestSourceTime();
 await Deno.mkdir(BUILD, { recursive: true });
 for (const { file, flags } of MODULES) {
   const target = new URL(file, BUILD);
-  if (await modified(target) >= newest) continue;
+  if (await modifiedAt(target) >= newest) continue;
   const failure = await compile(target, flags, newest);
   if (failure) {
     console.error(failure);

@@ -1,9 +1,9 @@
-/** The README's examples are run as they stand, against a host of their own. */
+/** Tests the README: its examples run unchanged against a host, and its tables have the figures of the results files. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../routes/serve.ts";
-import { renderReadme } from "../scripts/bench/readme.ts";
+import { PAGES, renderPage } from "../scripts/write_readme_tables.ts";
 import { decode } from "../src/safetensors/decode.ts";
 
 const README_ORIGIN = "http://127.0.0.1:8000";
@@ -33,10 +33,9 @@ describe("the README", () => {
 
   it("has the figures of the results files", async () => {
     const plain = (text: string) => text.replace(/[ \n-]+/g, " ");
-    assert.equal(
-      plain(await Deno.readTextFile(new URL("README.md", repository))),
-      plain(await renderReadme()),
-    );
+    for (const page of PAGES) {
+      assert.equal(plain(await Deno.readTextFile(page)), plain(await renderPage(page)), page.pathname);
+    }
   });
 
   it("prunes a layer with curl", async () => {

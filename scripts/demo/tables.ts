@@ -1,38 +1,51 @@
-/** The demo's results as tables. */
+/** The results of the demo as tables: for a terminal, and the perplexities also in Markdown. */
 
+import { type Phase, PHASES } from "../../src/prune/phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/text_table.ts";
 import type { LayerEvent } from "../../src/client/events.ts";
-import { type Phase, PHASES } from "./phases.ts";
+import { type Column, markdownTable, NOT_MEASURED } from "../bench/report/markdown_table.ts";
 
-/** One column of the results: a way to prune, or the dense model. */
-export interface Run {
+/** The results of the dense model, or of one way to prune it. Each run is a column of the tables. */
+export interface DemoRun {
   readonly title: string;
   readonly perplexity: number;
+  /** The pruned layers in order. Empty for the dense model. */
   readonly layers: readonly LayerEvent[];
   readonly seconds: Readonly<Record<Phase, number>>;
 }
 
-/** The perplexity of each run. */
-export function perplexityTable(runs: readonly Run[]): string {
+/** The results of all runs, as they are stored in `bench/results/demo.json`. */
+export interface DemoResults {
+  readonly runs: readonly DemoRun[];
+}
+
+/** Shows the perplexity of each run. */
+export function perplexityTable(runs: readonly DemoRun[]): string {
   return textTable(["", ...runs.map(({ title }) => title)], [
     ["perplexity", ...runs.map(({ perplexity }) => perplexity.toFixed(2))],
   ]);
 }
 
-/** The relative error of each layer under each run. */
-export function errorTable(runs: readonly Run[]): string {
+/** Renders the perplexity of each run as a Markdown table. */
+export function perplexityMarkdown({ runs }: DemoResults): string {
+  const columns = runs.map(({ title, perplexity }): Column<string> => [title, () => perplexity.toFixed(2)]);
+  return markdownTable([["", (label) => label], ...columns], ["perplexity"]);
+}
+
+/** Shows the relative error of each layer in each run that pruned the model. */
+export function errorTable(runs: readonly DemoRun[]): string {
   const pruned = runs.filter(({ layers }) => layers.length > 0);
   return textTable(
     ["relative error", ...pruned.map(({ title }) => title)],
     pruned[0].layers.map(({ name }, i) => [
       name.replace(/^model\.decoder\.|\.weight$/g, ""),
-      ...pruned.map(({ layers }) => layers[i].report.relative_error?.toExponential(2) ?? "–"),
+      ...pruned.map(({ layers }) => layers[i].report.relative_error?.toExponential(2) ?? NOT_MEASURED),
     ]),
   );
 }
 
-/** The time of each phase under each run. */
-export function phaseTable(runs: readonly Run[]): string {
+/** Shows the seconds of each phase in each run. */
+export function secondsTable(runs: readonly DemoRun[]): string {
   return textTable(
     ["seconds", ...runs.map(({ title }) => title)],
     PHASES.map((phase) => [

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type ChildEdge, freePort, startEdge } from "../../scripts/child_edge.ts";
-import { type ChildHost, startHost } from "../../scripts/child_host.ts";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { type ChildEdge, freePort, startEdge } from "../../scripts/processes/child_edge.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, startPare } from "./run_pare.ts";
 

@@ -8,7 +8,7 @@ import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openModel } from "../../src/models/model.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
-import { sotuText } from "../../scripts/sotu_text.ts";
+import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
 import { taskFile } from "../support/tasks.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 

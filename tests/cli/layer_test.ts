@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { startHost } from "../../scripts/child_host.ts";
+import { startHost } from "../../scripts/processes/child_host.ts";
 import type { Report } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";

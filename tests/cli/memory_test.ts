@@ -2,9 +2,9 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { makeEmptyOpt } from "../../scripts/make_random_opt.ts";
-import { measurePare } from "../../scripts/peak_memory.ts";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { makeEmptyOpt } from "../../scripts/fixtures/make_random_opt.ts";
+import { measurePare } from "../../scripts/processes/measure_pare.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const MIB = 1 << 20;

@@ -3,8 +3,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { basename } from "node:path";
-import { type ChildHost, startHost } from "../../scripts/child_host.ts";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { runReportSchema } from "../../src/report/run_report.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";

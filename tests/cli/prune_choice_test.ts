@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { VERSION } from "../../src/protocol/version.ts";

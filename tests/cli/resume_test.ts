@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
 import { runPare, startPare } from "./run_pare.ts";

@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { makeRandomOpt } from "../../scripts/make_random_opt.ts";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";

@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { writeSotuTexts } from "../../scripts/sotu_text.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { PareError } from "../../src/client/errors.ts";
 import { type DoneLayer, JobFailedError, pruneByJob } from "../../src/client/jobs/job_layers.ts";
 import { type JobLayerRequest, Jobs } from "../../src/client/jobs/jobs.ts";

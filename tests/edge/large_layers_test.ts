@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type ChildHost, startHost } from "../../scripts/child_host.ts";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { sleep } from "../../src/async/abort.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { decode } from "../../src/safetensors/decode.ts";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/edge_with_host.ts";
+import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { Jobs } from "../../src/client/jobs/jobs.ts";
 import { Pare } from "../../src/client/pare.ts";
 import { Uploads } from "../../src/client/jobs/uploads.ts";

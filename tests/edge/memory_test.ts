@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/edge_with_host.ts";
-import { descendants, memoryBytes } from "../../scripts/processes.ts";
+import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
+import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { streamLayer } from "./streamed_layer.ts";
 
 /** A quarter of the smaller layer: a runtime that gathered either would take several times as much. */

@@ -8,7 +8,7 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { readTensor } from "../../src/checkpoint/tensor_source.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
-import { pruneInMemory } from "../../scripts/bench/families/prune.ts";
+import { pruneOnBackend } from "../../scripts/prune/prune_on_backend.ts";
 import { parsePattern } from "../../src/sparsity/pattern.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";
 import { openFixture } from "../support/fixture_models.ts";
@@ -55,7 +55,7 @@ describe("pruning to 2:4", () => {
         (await perplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
       const measured: Record<string, number> = { dense: await measure(dense) };
       for (const method of ["sparsegpt", "magnitude"] as const) {
-        const pruned = await pruneInMemory(backend, dense, calibration, { ...PARAMETERS, method });
+        const pruned = await pruneOnBackend(backend, dense, calibration, { ...PARAMETERS, method });
         await assertTwoOfFour(pruned);
         measured[method] = await measure(pruned);
       }

@@ -1,18 +1,20 @@
-/** The demo's parts: the host process it starts, the clock it divides time with, and its tables. */
+/**
+ * Tests the parts of the demo: the host process that it starts, the clock that divides its time into phases, and its tables.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { startHost } from "../../scripts/child_host.ts";
-import { PhaseClock } from "../../scripts/demo/phases.ts";
-import { errorTable, perplexityTable, phaseTable, type Run } from "../../scripts/demo/tables.ts";
+import { startHost } from "../../scripts/processes/child_host.ts";
+import { PhaseClock } from "../../src/prune/phase_clock.ts";
+import { type DemoRun, errorTable, perplexityTable, secondsTable } from "../../scripts/demo/tables.ts";
 import { report } from "../client/fake_host.ts";
 
 describe("startHost", () => {
-  it("says why a host did not start", async () => {
+  it("throws with the reason if the host does not start", async () => {
     await assert.rejects(startHost(["--backend", "tpu"]), /did not start: error: .*'tpu'/);
   });
 
-  it("stops a host that has ended already", async () => {
+  it("can be disposed of twice", async () => {
     const host = await startHost(["--backend", "cpu"]);
     await host[Symbol.asyncDispose]();
     await host[Symbol.asyncDispose]();
@@ -21,7 +23,7 @@ describe("startHost", () => {
 });
 
 describe("PhaseClock", () => {
-  it("adds up a phase, failed attempts included", async () => {
+  it("adds up the time of a phase, including failed attempts", async () => {
     const clock = new PhaseClock();
     const wait = () => new Promise<void>((resolve) => setTimeout(resolve, 15));
     await clock.time("write", wait);
@@ -32,7 +34,7 @@ describe("PhaseClock", () => {
     assert.ok(clock.seconds.write >= 0.028, String(clock.seconds.write));
   });
 
-  it("moves the host's phases out of the sending", () => {
+  it("moves the host's phases out of the time for sending", () => {
     const clock = new PhaseClock();
     clock.seconds.send = 1;
     const seconds = { read: 0.125, factor: 0.25, solve: 0.5, refit: 0, total: 0.875 };
@@ -47,7 +49,7 @@ describe("PhaseClock", () => {
 describe("tables", () => {
   const name = "model.decoder.layers.0.fc1.weight";
   const seconds = new PhaseClock().seconds;
-  const runs: Run[] = [
+  const runs: DemoRun[] = [
     { title: "dense", perplexity: 46.713, layers: [], seconds: { ...seconds, evaluate: 4.5 } },
     {
       title: "SparseGPT",
@@ -61,14 +63,14 @@ describe("tables", () => {
     assert.match(perplexityTable(runs), /dense │ SparseGPT[^]*perplexity │ 46\.71 │ +48\.98/);
   });
 
-  it("show the error of each layer under each pruned run", () => {
+  it("show the error of each layer in each pruned run", () => {
     const table = errorTable(runs);
     assert.match(table, /layers\.0\.fc1 +│ +2\.50e-1/);
     assert.ok(!table.includes("dense"));
   });
 
-  it("show the time of each phase, and nothing where there was none", () => {
-    const table = phaseTable(runs);
+  it("show the time of each phase, and an empty cell for a phase without time", () => {
+    const table = secondsTable(runs);
     assert.match(table, /solve +│ +│ +0\.25/);
     assert.match(table, /evaluate +│ +4\.50 +│ +│/);
   });

@@ -1,4 +1,7 @@
-/** The manifests of `scripts/deploy` against each other and against what the host really has: paths, variables, metrics, options. */
+/**
+ * Tests that the files of `scripts/deploy` agree with each other, and with the paths, variables, metrics and options of the
+ * host.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -9,7 +12,7 @@ import { startHost, type TestHost } from "../routes/host.ts";
 const DEPLOY = new URL("../../scripts/deploy/", import.meta.url);
 const ROUTES = new URL("../../routes/", import.meta.url);
 
-/** Untyped, as it was parsed: its shape is what is tested. */
+/** A parsed manifest. It has no type, because the tests check its shape. */
 type Manifest = ReturnType<typeof JSON.parse>;
 
 async function manifests(name: string): Promise<Manifest[]> {
@@ -31,7 +34,7 @@ describe("the manifests", () => {
   });
   after(() => host.close());
 
-  it("are all listed, and named by kind once", async () => {
+  it("are all listed in the kustomization, and have unique names within each kind", async () => {
     const files = (await Array.fromAsync(Deno.readDir(new URL("kubernetes/", DEPLOY)))).map(({ name }) =>
       name
     );
@@ -42,7 +45,7 @@ describe("the manifests", () => {
     assert.ok(all.every(({ apiVersion }) => typeof apiVersion === "string"));
   });
 
-  it("give a pod one GPU, and probe paths that the host answers", async () => {
+  it("give each pod one GPU, and probe paths that the host answers", async () => {
     assert.equal(container.resources.limits["nvidia.com/gpu"], "1");
     const { livenessProbe, readinessProbe, startupProbe } = container;
     assert.deepEqual([livenessProbe, readinessProbe, startupProbe].map(({ httpGet }) => httpGet.path), [
@@ -58,7 +61,7 @@ describe("the manifests", () => {
     }
   });
 
-  it("set variables that the host reads, from a secret where they are secret", async () => {
+  it("set only variables that the host reads, and take the secret ones from a secret", async () => {
     const read = await Deno.readTextFile(new URL("serve.ts", ROUTES));
     for (const { name, valueFrom } of container.env) {
       if (name === "POD_NAME") continue;
@@ -72,15 +75,22 @@ describe("the manifests", () => {
     ) {
       assert.ok(named.includes(name), name);
     }
-    assert.ok(named.indexOf("POD_NAME") < named.indexOf("PARE_PUBLIC_URL"), "expanded in order");
+    assert.ok(
+      named.indexOf("POD_NAME") < named.indexOf("PARE_PUBLIC_URL"),
+      "variables are expanded in order",
+    );
   });
 
-  it("have an address for each pod that the autoscaler may make", () => {
+  it("have an address for each pod that the autoscaler may create", () => {
     const [autoscaler] = ofKind("HorizontalPodAutoscaler"), [set] = ofKind("StatefulSet");
     const { minReplicas, maxReplicas, scaleTargetRef } = autoscaler.spec;
     assert.deepEqual([scaleTargetRef.kind, scaleTargetRef.name], [set.kind, set.metadata.name]);
     assert.ok(minReplicas >= 1 && maxReplicas > minReplicas);
-    assert.equal(set.spec.replicas, undefined, "would undo the autoscaler at each apply");
+    assert.equal(
+      set.spec.replicas,
+      undefined,
+      "a fixed number of replicas would undo the autoscaler at each apply",
+    );
     const pods = Array.from({ length: maxReplicas }, (_, index) => `${set.metadata.name}-${index}`);
     const services = ofKind("Service"), [ingress] = ofKind("Ingress");
     for (const pod of pods) {
@@ -101,7 +111,7 @@ describe("the manifests", () => {
     );
   });
 
-  it("select the pods they are for, at the port they have", () => {
+  it("select the right pods and ports", () => {
     const labels = Object.entries(pod.metadata.labels);
     const selectors = [
       ofKind("StatefulSet")[0].spec.selector.matchLabels,
@@ -119,14 +129,14 @@ describe("the manifests", () => {
     assert.equal(container.args[container.args.indexOf("--port") + 1], String(port.containerPort));
   });
 
-  it("scale and scrape by what the host tells", async () => {
+  it("scale by and scrape metrics that the host serves", async () => {
     const text = await (await host.request("/metrics")).text();
     const [{ spec }] = ofKind("HorizontalPodAutoscaler"), [monitor] = ofKind("PodMonitor");
     for (const { pods } of spec.metrics) assert.match(text, new RegExp(`^${pods.metric.name} \\d`, "m"));
     assert.equal(monitor.spec.podMetricsEndpoints[0].path, "/metrics");
   });
 
-  it("start the host with options that it has, as the unit and the image do", async () => {
+  it("start the host with options that it has, as do the systemd unit and the image", async () => {
     const { stdout: help } = await runPare("serve", "--help");
     const unit = await Deno.readTextFile(new URL("systemd/pare@.service", DEPLOY));
     const image = await Deno.readTextFile(new URL("Dockerfile", DEPLOY));

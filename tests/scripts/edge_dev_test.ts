@@ -1,9 +1,9 @@
-/** `deno task edge:dev` as a process: starts, serves, stops, and leaves no process behind. */
+/** Tests `deno task edge:dev` as a process: it starts, serves and stops, and no child process remains. */
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
-import { descendants, memoryBytes } from "../../scripts/processes.ts";
+import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { sleep } from "../../src/async/abort.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
@@ -12,23 +12,23 @@ import { withTemporaryFolder } from "../support/temporary_folder.ts";
 const SCRIPT = fileURLToPath(new URL("../../scripts/edge_dev.ts", import.meta.url));
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 
-/** What it prints, up to the last line of its welcome. */
-async function welcomeOf(stdout: ReadableStream<Uint8Array>): Promise<string> {
+/** Reads the output up to the last line of the welcome text. */
+async function readWelcome(stdout: ReadableStream<Uint8Array>): Promise<string> {
   let text = "";
-  for await (const chunk of stream(stdout)) {
+  for await (const chunk of decode(stdout)) {
     text += chunk;
     if (text.includes("Ctrl-C stops both.")) return text;
   }
-  throw new Error(`it ended without a welcome: ${text}`);
+  throw new Error(`the process ended without a welcome text: ${text}`);
 }
 
-function stream(bytes: ReadableStream<Uint8Array>) {
+function decode(bytes: ReadableStream<Uint8Array>) {
   return bytes.pipeThrough(new TextDecoderStream()).values({ preventCancel: true });
 }
 
 describe("deno task edge:dev", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    it(`serves the contract, and leaves nothing after ${signal}`, async () => {
+    it(`serves the HTTP API, and leaves no process behind after ${signal}`, async () => {
       await withTemporaryFolder(async (folder) => {
         const child = new Deno.Command(Deno.execPath(), {
           args: ["run", "-A", "--quiet", "--no-check", SCRIPT, "--port", "0", "--backend", "cpu"]
@@ -37,9 +37,9 @@ describe("deno task edge:dev", () => {
           stdout: "piped",
           stderr: "piped",
         }).spawn();
-        const said = new Response(child.stderr).text();
+        const errorText = new Response(child.stderr).text();
         try {
-          const [, edge] = /^edge {2}(http:\S+),/m.exec(await welcomeOf(child.stdout)) ?? [];
+          const [, edge] = /^edge {2}(http:\S+),/m.exec(await readWelcome(child.stdout)) ?? [];
           const health = await fetch(`${edge}/healthz`);
           assert.deepEqual([health.status, (await health.json()).status], [200, "up"]);
           const { paths } = await (await fetch(`${edge}/openapi.json`)).json();
@@ -56,12 +56,12 @@ describe("deno task edge:dev", () => {
         } finally {
           const started = descendants(child.pid);
           child.kill(signal);
-          assert.equal((await child.status).code, 0, await said);
+          assert.equal((await child.status).code, 0, await errorText);
           if (Deno.build.os === "linux") {
             const names = started.map(({ name }) => name);
             assert.ok(names.includes("workerd") && names.includes("deno"), names.join());
           }
-          // Helpers end by themselves when those who started them have.
+          // Helper processes end a moment after the processes that started them.
           const alive = () => started.filter(({ pid }) => memoryBytes(pid, "VmRSS") > 0);
           for (let tries = 0; alive().length > 0 && tries < 100; tries++) await sleep(20);
           assert.deepEqual(alive(), []);

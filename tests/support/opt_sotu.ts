@@ -4,7 +4,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { fileURLToPath } from "node:url";
 import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
-import { type SOTU_PARTS, sotuText } from "../../scripts/sotu_text.ts";
+import { type SOTU_PARTS, sotuText } from "../../scripts/fixtures/sotu_text.ts";
 
 /** Where it lies. */
 export const OPT_SOTU_URL = new URL("../fixtures/models/opt-sotu/", import.meta.url);

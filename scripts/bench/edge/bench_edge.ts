@@ -1,43 +1,45 @@
 /**
- * One layer three ways: to the host, to the host through the edge, and as an upload and a job of the edge. The ways take turns, so that
- * what else the machine does falls on all of them; the answers must be the same before any time counts.
+ * Measures what the edge adds to the time of solving a layer. One layer is solved in three ways: by a request to the host, by
+ * a request to the edge that passes it on to the host, and by an upload and a durable job of the edge. In each round the ways
+ * take turns, so that other load on the machine affects all three. The three reports must agree, or the round fails.
  */
 
 import { Jobs } from "../../../src/client/jobs/jobs.ts";
 import { Uploads } from "../../../src/client/jobs/uploads.ts";
 import type { Report } from "../../../src/protocol/report.ts";
-import type { EdgeWithHost } from "../../edge_with_host.ts";
-import { solveOver } from "../host.ts";
-import { median } from "../statistics.ts";
-import { edgeLayer, vary } from "./layer.ts";
+import type { EdgeWithHost } from "../../processes/edge_with_host.ts";
+import { postLayer } from "../measure/post_layer.ts";
+import { median } from "../measure/statistics.ts";
+import { changeLastWeight, edgeLayer } from "./edge_layer.ts";
 
-/** Medians, in seconds. */
+/** The medians of one layer size. Times are in seconds. */
 export interface EdgeResult {
   readonly rows: number;
   readonly cols: number;
-  /** Of the request. */
+  /** The size of the request's body. */
   readonly bodyBytes: number;
   readonly rounds: number;
-  /** What the host takes to factor and solve, by its report. */
+  /** Factorisation and solve, as the host reports them for the direct request. */
   readonly solve: number;
-  /** `POST /v1/layers`, from the first byte sent to the last received. */
+  /** `POST /v1/layers` at the host, from the first byte sent to the last byte received. */
   readonly direct: number;
+  /** The same request at the edge. */
   readonly through: number;
   readonly job: JobSeconds;
 }
 
-/** The steps of an upload and a job, and their sum. */
+/** The seconds of each step of an upload and a job. */
 export interface JobSeconds {
-  /** The digest, the parts, and the edge's check of the digest. */
+  /** Computing the digest, sending the parts, and the edge's check of the digest. */
   readonly upload: number;
-  /** From its submission until it is known to be done, by asking every `POLL_MS`. */
+  /** From the submission of the job until the client sees that it is done. The client asks every `POLL_MS`. */
   readonly job: number;
-  /** The answer's bytes. */
+  /** Downloading the solved layer. */
   readonly fetch: number;
   readonly total: number;
 }
 
-/** What a round measures. */
+/** The measurements of one round. */
 interface Round extends Pick<EdgeResult, "direct" | "through" | "solve"> {
   readonly job: JobSeconds;
 }
@@ -46,7 +48,7 @@ const POLL_MS = 50;
 const QUERY = { sparsity: 0.5, error: false } as const;
 const QUERY_STRING = "sparsity=0.5&error=false";
 
-/** Measures one size, after a round that does not count. @throws {Error} the three answers differ */
+/** Measures one size in `rounds` rounds, after one round that is not counted. @throws {Error} if the three reports differ */
 export async function benchEdge(
   pair: EdgeWithHost,
   rows: number,
@@ -55,33 +57,33 @@ export async function benchEdge(
 ): Promise<EdgeResult> {
   const body = edgeLayer(rows, cols), measured: Round[] = [];
   for (let round = 0; round <= rounds; round++) {
-    vary(body, round);
+    changeLastWeight(body, round);
     const result = await measureRound(pair, body);
     if (round > 0) measured.push(result);
   }
-  const middle = (of: (round: Round) => number) => median(measured.map(of));
+  const medianOf = (value: (round: Round) => number) => median(measured.map(value));
   return {
     rows,
     cols,
     bodyBytes: body.length,
     rounds,
-    solve: middle((round) => round.solve),
-    direct: middle((round) => round.direct),
-    through: middle((round) => round.through),
+    solve: medianOf((round) => round.solve),
+    direct: medianOf((round) => round.direct),
+    through: medianOf((round) => round.through),
     job: {
-      upload: middle((round) => round.job.upload),
-      job: middle((round) => round.job.job),
-      fetch: middle((round) => round.job.fetch),
-      total: middle((round) => round.job.total),
+      upload: medianOf((round) => round.job.upload),
+      job: medianOf((round) => round.job.job),
+      fetch: medianOf((round) => round.job.fetch),
+      total: medianOf((round) => round.job.total),
     },
   };
 }
 
 async function measureRound({ edge, host }: EdgeWithHost, body: Uint8Array<ArrayBuffer>): Promise<Round> {
-  const direct = await solveOver(host, body, QUERY_STRING);
-  const through = await solveOver(edge, body, QUERY_STRING);
+  const direct = await postLayer(host, body, QUERY_STRING);
+  const through = await postLayer(edge, body, QUERY_STRING);
   const job = await measureJob(edge.url, body);
-  checkSame([direct.report, through.report, job.report]);
+  requireSameReports([direct.report, through.report, job.report]);
   const { factor, solve } = direct.report.seconds;
   return {
     direct: direct.wallSeconds,
@@ -113,10 +115,10 @@ async function measureJob(
       },
     };
   }
-  throw new Error(`job ${id}: it ended without telling of its layer`);
+  throw new Error(`job ${id}: it ended without a result for its layer`);
 }
 
-function checkSame(reports: readonly Report[]): void {
-  const answers = reports.map(({ zeros, loss }) => `${zeros} zeros, loss ${loss}`);
-  if (new Set(answers).size > 1) throw new Error(`the answers differ: ${answers.join("; ")}`);
+function requireSameReports(reports: readonly Report[]): void {
+  const summaries = reports.map(({ zeros, loss }) => `${zeros} zeros, loss ${loss}`);
+  if (new Set(summaries).size > 1) throw new Error(`the answers differ: ${summaries.join("; ")}`);
 }

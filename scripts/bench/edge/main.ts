@@ -1,19 +1,22 @@
 /**
- * What the edge costs, everything on this machine: `deno run -A scripts/paired.ts run -A scripts/bench/edge/main.ts`. The edge is
- * `wrangler dev --local`, so that the times are those of its local runtime, bucket and jobs, not of Cloudflare's. Prints the
- * table and writes results/edge.json.
+ * The edge bench: measures what the edge adds to the time of solving a layer, with the edge and its host on this machine. It
+ * prints the table and writes results/edge.json.
+ *
+ *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/edge/main.ts
+ *
+ * The edge is `wrangler dev --local`, so the times are those of wrangler's local runtime, bucket and jobs. They are not the
+ * times of an edge on Cloudflare.
  */
 
 import { Command } from "commander";
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { addBackendOption } from "../../../src/cli/options/common_options.ts";
 import { integer } from "../../../src/cli/options/numbers.ts";
-import { startEdgeWithHost } from "../../edge_with_host.ts";
-import { machine } from "../machine.ts";
-import { parseSizes, type Size } from "../options.ts";
-import { type Measured, writeResults } from "../results_file.ts";
+import { startEdgeWithHost } from "../../processes/edge_with_host.ts";
+import { parseSizes, type Size } from "../measure/layer_sizes.ts";
+import { resultsUrl, writeResults } from "../report/results_file.ts";
 import { benchEdge, type EdgeResult } from "./bench_edge.ts";
-import { edgeTable } from "./table.ts";
+import { type EdgeResults, edgeTable } from "./table.ts";
 
 interface Options {
   readonly sizes: readonly Size[];
@@ -22,34 +25,24 @@ interface Options {
   readonly backend: BackendChoice;
 }
 
-/** What is written. */
-export interface EdgeFile extends Measured {
-  readonly layers: readonly EdgeResult[];
-}
-
 const command = new Command("bench edge")
-  .description("Times one layer to a host, through the edge, and as an upload and a job.")
+  .description("Times one layer at a host, through the edge, and as an upload and a job.")
   .option("--sizes <list>", "comma-separated ROWSxCOLS", parseSizes, parseSizes("2048x2048,4096x4096"))
-  .option("--repeat <n>", "timed rounds a size, after one that is not", integer(1), 5)
+  .option("--repeat <n>", "timed rounds for each size, after one round that is not timed", integer(1), 5)
   .option("--name <name>", "name of the results file", "edge");
 const { sizes, repeat, name, backend } = addBackendOption(command).parse(Deno.args, { from: "user" })
   .opts<Options>();
 
 const folder = await Deno.makeTempDir({ prefix: "pare-bench-" });
 try {
-  // No layer of a bench is too large for what it passes through.
+  // The body limit is lifted, so that no layer of the bench is refused for its size.
   const vars = { EDGE_BODY_LIMIT: String(Number.MAX_SAFE_INTEGER) };
   await using pair = await startEdgeWithHost({ backend, folder, vars });
   const layers: EdgeResult[] = [];
   for (const [rows, cols] of sizes) layers.push(await benchEdge(pair, rows, cols, repeat));
-  console.log(edgeTable(layers));
-  await writeResults<EdgeFile>(name, {
-    date: new Date().toISOString(),
-    machine: await machine(),
-    backend: pair.host.backend,
-    adapter: pair.host.adapter,
-    layers,
-  });
+  const results: EdgeResults = { layers };
+  console.log(edgeTable(results));
+  await writeResults(resultsUrl(name, "json"), pair.host, results);
 } finally {
   await Deno.remove(folder, { recursive: true });
 }

@@ -1,36 +1,38 @@
-/** The ways to a host as a Markdown table. */
+/** The table of the edge bench. */
 
-import { markdownTable } from "../table.ts";
+import { type Column, formatPercent, formatSize, markdownTable } from "../report/markdown_table.ts";
 import type { EdgeResult } from "./bench_edge.ts";
 
-const COLUMNS: readonly [title: string, cell: (result: EdgeResult) => string][] = [
-  ["rows × cols", (r) => `${r.rows} × ${r.cols}`],
+/** The results of one run, as they are stored in `results/edge.json`. */
+export interface EdgeResults {
+  readonly layers: readonly EdgeResult[];
+}
+
+const COLUMNS: readonly Column<EdgeResult>[] = [
+  ["rows × cols", formatSize],
   ["body MB", (r) => (r.bodyBytes / 1e6).toFixed(1)],
-  ["factor + solve s", (r) => seconds(r.solve)],
-  ["to the host s", (r) => seconds(r.direct)],
-  ["MB/s", (r) => rate(r, r.direct)],
-  ["through the edge s", (r) => seconds(r.through)],
-  ["MB/s", (r) => rate(r, r.through)],
-  ["the edge adds", (r) => `${(100 * (r.through / r.direct - 1)).toFixed(0)} %`],
-  ["upload s", (r) => seconds(r.job.upload)],
-  ["MB/s", (r) => rate(r, r.job.upload)],
-  ["job s", (r) => seconds(r.job.job)],
-  ["answer s", (r) => seconds(r.job.fetch)],
-  ["upload + job + answer s", (r) => seconds(r.job.total)],
+  ["factor + solve s", (r) => formatSeconds(r.solve)],
+  ["to the host s", (r) => formatSeconds(r.direct)],
+  ["MB/s", (r) => bodyRate(r, r.direct)],
+  ["through the edge s", (r) => formatSeconds(r.through)],
+  ["MB/s", (r) => bodyRate(r, r.through)],
+  ["the edge adds", (r) => formatPercent(r.through / r.direct - 1)],
+  ["upload s", (r) => formatSeconds(r.job.upload)],
+  ["MB/s", (r) => bodyRate(r, r.job.upload)],
+  ["job s", (r) => formatSeconds(r.job.job)],
+  ["answer s", (r) => formatSeconds(r.job.fetch)],
+  ["upload + job + answer s", (r) => formatSeconds(r.job.total)],
 ];
 
-/** A row a size. MB/s is the body over the seconds before it. */
-export function edgeTable(results: readonly EdgeResult[]): string {
-  return markdownTable([
-    COLUMNS.map(([title]) => title),
-    ...results.map((result) => COLUMNS.map(([, cell]) => cell(result))),
-  ]);
+/** Renders one row per layer size. Each MB/s is the size of the body divided by the seconds in the column before it. */
+export function edgeTable({ layers }: EdgeResults): string {
+  return markdownTable(COLUMNS, layers);
 }
 
-function seconds(value: number): string {
-  return value.toFixed(3);
+function formatSeconds(seconds: number): string {
+  return seconds.toFixed(3);
 }
 
-function rate({ bodyBytes }: EdgeResult, taken: number): string {
-  return (bodyBytes / 1e6 / taken).toFixed(0);
+function bodyRate({ bodyBytes }: EdgeResult, seconds: number): string {
+  return (bodyBytes / 1e6 / seconds).toFixed(0);
 }

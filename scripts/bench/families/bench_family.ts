@@ -1,4 +1,7 @@
-/** One trained model under every sparsity: its dense perplexity, and that after pruning by SparseGPT and by magnitude. */
+/**
+ * Measures one trained model: its perplexity before pruning, and after pruning it to each sparsity target by SparseGPT and by
+ * magnitude.
+ */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -7,38 +10,40 @@ import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import type { LayerParameters } from "../../../src/layer/compress_layer.ts";
 import { perplexity } from "../../../src/evaluation/perplexity.ts";
+import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
 import { parsePattern } from "../../../src/sparsity/pattern.ts";
 import type { BenchedModel } from "./models.ts";
-import { pruneInMemory } from "./prune.ts";
+import { pruneOnBackend } from "../../prune/prune_on_backend.ts";
 
-/** How sparse: entries pruned anywhere, or `n:m`. */
+/** The sparsity targets: a share of entries pruned anywhere in a block, or a pattern n:m. */
 export const TARGETS = ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "2:4", "4:8"] as const;
 export const METHODS = ["sparsegpt", "magnitude"] as const;
 
-/** A way to prune, and what came of it. */
+/** The perplexity of the model after pruning it in one way. */
 export interface PrunedRun {
   readonly method: (typeof METHODS)[number];
   readonly target: (typeof TARGETS)[number];
   readonly perplexity: number;
 }
 
-/** All that was measured of a model. */
+/** The measurements of one model. */
 export interface FamilyResult {
   readonly name: string;
-  /** `model_type`. */
+  /** The `model_type` of the checkpoint. */
   readonly family: string;
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
+  /** The perplexity before pruning. */
   readonly dense: number;
   readonly runs: readonly PrunedRun[];
 }
 
-/** Measures `benched`; `note` hears of each figure. */
+/** Measures one model. Each perplexity is also passed to `log` as a line of text. */
 export async function benchFamily(
   backend: Backend,
   benched: BenchedModel,
-  note: (text: string) => void,
+  log: (text: string) => void,
 ): Promise<FamilyResult> {
   const { name, folder, seqlen, evaluationWindows } = benched;
   const texts = await benched.tokens();
@@ -49,14 +54,14 @@ export async function benchFamily(
     const measure = async (title: string, measured: Model) => {
       const options = { seqlen, windows: evaluationWindows };
       const { perplexity: value } = await perplexity(measured, backend, texts.evaluation, options);
-      note(`${name} ${title}: ${value.toFixed(3)}`);
+      log(`${name} ${title}: ${value.toFixed(3)}`);
       return value;
     };
     const dense = await measure("dense", model);
     const runs: PrunedRun[] = [];
     for (const method of METHODS) {
       for (const target of TARGETS) {
-        const pruned = await pruneInMemory(backend, model, windows, parametersOf(method, target));
+        const pruned = await pruneOnBackend(backend, model, windows, parametersOf(method, target));
         runs.push({ method, target, perplexity: await measure(`${method} ${target}`, pruned) });
       }
     }
@@ -75,13 +80,13 @@ export async function benchFamily(
   }
 }
 
-/** The published defaults. */
+/** The parameters of a layer: the defaults of the published code, and the given method and target. */
 function parametersOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerParameters {
   const percent = /^(\d+) %$/.exec(target)?.[1];
   return {
     method,
-    blocksize: 128,
-    damping: 0.01,
+    blocksize: DEFAULT_BLOCKSIZE,
+    damping: DEFAULT_DAMPING,
     relativeError: false,
     sparsity: percent ? Number(percent) / 100 : 0,
     pattern: parsePattern(percent ? "unstructured" : target),

@@ -1,58 +1,49 @@
 /**
- * `deno run -A scripts/bench/families/main.ts`: prunes every trained model at hand to every sparsity and writes the
- * perplexities into results/families.json. A model measured before is kept, so that a run cut short goes on with the next;
- * `--again` measures all anew.
+ * The families bench: prunes every trained model that exists on this machine to every sparsity target, by SparseGPT and by
+ * magnitude, and writes the perplexities into results/families.json. The models come from different model families such as
+ * OPT and LLaMA.
+ *
+ *     deno run -A scripts/bench/families/main.ts
+ *
+ * The file is written after each model. Models that it already holds are skipped, so an interrupted run can be continued.
+ * `--again` measures all models anew.
  */
 
 import { Command } from "commander";
-import { addBackendOption } from "../../../src/cli/options/common_options.ts";
 import type { BackendChoice } from "../../../src/host/backends.ts";
-import { withBackend } from "../in_process.ts";
-import { machine } from "../machine.ts";
-import { readResults, writeResults } from "../results_file.ts";
-import { benchFamily, type FamilyResult } from "./bench_family.ts";
-import { benchedModels } from "./models.ts";
-import { type FamiliesFile, familiesTable } from "./table.ts";
+import { addBackendOption } from "../../../src/cli/options/common_options.ts";
+import { withBackend } from "../measure/with_backend.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../report/results_file.ts";
+import { benchFamily } from "./bench_family.ts";
+import { listModels } from "./models.ts";
+import { type FamiliesResults, familiesTable } from "./table.ts";
 
-const NAME = "families";
+const FILE = resultsUrl("families", "json");
 
-async function main(choice: BackendChoice, again: boolean): Promise<void> {
-  const models = await benchedModels(console.log);
-  let measured = again ? [] : await readMeasured();
+async function benchFamilies(choice: BackendChoice, again: boolean): Promise<void> {
+  const models = await listModels(console.log);
+  const earlier = again ? undefined : await readResultsIfPresent<FamiliesResults>(FILE);
+  let results: FamiliesResults = { models: earlier?.models ?? [] };
   await withBackend(choice, async (backend) => {
+    const device = { backend: backend.kind, adapter: backend.adapter.name };
     for (const model of models) {
-      if (measured.some(({ name }) => name === model.name)) {
-        console.log(`${model.name}: is kept from an earlier run`);
+      if (results.models.some(({ name }) => name === model.name)) {
+        console.log(`${model.name}: skipped, because an earlier run has measured it`);
         continue;
       }
-      measured = [...measured, await benchFamily(backend, model, console.log)];
-      await writeResults<FamiliesFile>(NAME, {
-        date: new Date().toISOString(),
-        machine: await machine(),
-        backend: backend.kind,
-        adapter: backend.adapter.name,
-        models: measured,
-      });
+      results = { models: [...results.models, await benchFamily(backend, model, console.log)] };
+      await writeResults(FILE, device, results);
     }
   });
-  console.log(`\n${familiesTable({ models: measured })}`);
-}
-
-async function readMeasured(): Promise<readonly FamilyResult[]> {
-  try {
-    return (await readResults<FamiliesFile>(NAME)).models;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  console.log(`\n${familiesTable(results)}`);
 }
 
 if (import.meta.main) {
   const command = addBackendOption(
-    new Command("families").description("prune the trained models at hand to every sparsity")
-      .option("--again", "measure again what has been measured", false),
+    new Command("families").description("prune the trained models on this machine to every sparsity")
+      .option("--again", "measure all models anew", false),
   );
   const { backend, again } = command.parse(Deno.args, { from: "user" })
     .opts<{ backend: BackendChoice; again: boolean }>();
-  await main(backend, again);
+  await benchFamilies(backend, again);
 }

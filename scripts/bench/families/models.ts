@@ -1,37 +1,38 @@
-/** The trained models that the bench of families prunes, each with the texts it can be judged on. */
+/** The trained models that the families bench prunes, and the texts that each is calibrated and measured on. */
 
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer/tokenizer.ts";
-import { sotuText } from "../../sotu_text.ts";
+import { sotuText } from "../../fixtures/sotu_text.ts";
 
-/** A model and how it is measured. */
+/** A trained model and the settings of its measurement. */
 export interface BenchedModel {
   readonly name: string;
+  /** The folder of its checkpoint. */
   readonly folder: string;
-  /** Tokens a window, of either text: what the model was trained on. */
+  /** Tokens per window of both texts, which is the window that the model was trained on. */
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
-  /** The texts, tokenized. */
+  /** Reads both texts and converts them to token ids. */
   tokens(): Promise<{ readonly calibration: Uint32Array; readonly evaluation: Uint32Array }>;
 }
 
-/** Our own models, on State of the Union addresses they were not trained on. */
+/** The fixture models. They were trained on older State of the Union addresses than the ones they are measured on. */
 const FIXTURES = ["opt-sotu", "bloom-sotu", "llama-sotu"];
-/** Third-party data beside the repository, where there is any. */
+/** An optional folder with third-party models and texts, next to the repository. */
 const SHARED = fileURLToPath(new URL("../../../../shared", import.meta.url));
 
-/** Those that are here. A missing one is told to `note`. */
-export async function benchedModels(note: (text: string) => void): Promise<BenchedModel[]> {
-  const models = FIXTURES.map(fixture);
+/** Lists the models that exist on this machine. A missing third-party model is reported to `log`. */
+export async function listModels(log: (text: string) => void): Promise<BenchedModel[]> {
+  const models = FIXTURES.map(fixtureModel);
   const stories = storiesModel();
   if (await denoFileSystem.list(stories.folder)) models.push(stories);
-  else note(`${stories.name}: is left out, there is no ${stories.folder}`);
+  else log(`${stories.name}: skipped, because there is no ${stories.folder}`);
   return models;
 }
 
-function fixture(name: string): BenchedModel {
+function fixtureModel(name: string): BenchedModel {
   const folder = fileURLToPath(new URL(`../../../tests/fixtures/models/${name}`, import.meta.url));
   return {
     name,
@@ -41,14 +42,16 @@ function fixture(name: string): BenchedModel {
     evaluationWindows: 128,
     async tokens() {
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
-      const part = async (part: "calibration" | "evaluation") =>
+      const encodePart = async (part: "calibration" | "evaluation") =>
         encodeText(tokenizer, await sotuText(part), "txt");
-      return { calibration: await part("calibration"), evaluation: await part("evaluation") };
+      return { calibration: await encodePart("calibration"), evaluation: await encodePart("evaluation") };
     },
   };
 }
 
-/** A LLaMA of 260 thousand parameters by Andrej Karpathy, on the stories of its own kind; its README gives this measure. */
+/**
+ * stories260K, a LLaMA of 260 thousand parameters by Andrej Karpathy, measured on the kind of stories that it was trained on.
+ */
 function storiesModel(): BenchedModel {
   const folder = `${SHARED}/models/stories260K`;
   return {
@@ -59,9 +62,9 @@ function storiesModel(): BenchedModel {
     evaluationWindows: 106,
     async tokens() {
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
-      const part = (part: string) =>
+      const readPart = (part: string) =>
         readTokens(tokenizer, `${SHARED}/text/tinystories-${part}.jsonl`, denoFileSystem);
-      return { calibration: await part("calib"), evaluation: await part("eval") };
+      return { calibration: await readPart("calib"), evaluation: await readPart("eval") };
     },
   };
 }

@@ -1,12 +1,19 @@
-/** The families' perplexities as a Markdown table. */
+/** The table of the families bench. */
 
-import type { Measured } from "../results_file.ts";
-import { markdownTable } from "../table.ts";
+import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { type FamilyResult, METHODS, type PrunedRun, TARGETS } from "./bench_family.ts";
 
-/** `families.json`. */
-export interface FamiliesFile extends Measured {
+/** The results of all models, as they are stored in `results/families.json`. */
+export interface FamiliesResults {
   readonly models: readonly FamilyResult[];
+}
+
+/** One row: a model pruned by one method. */
+interface FamilyRow {
+  readonly model: FamilyResult;
+  readonly method: PrunedRun["method"];
+  /** Whether this is the model's first row. Only the first row names the model. */
+  readonly isFirst: boolean;
 }
 
 const METHOD_TITLES: Readonly<Record<PrunedRun["method"], string>> = {
@@ -14,25 +21,26 @@ const METHOD_TITLES: Readonly<Record<PrunedRun["method"], string>> = {
   magnitude: "magnitude",
 };
 
-/** A row a model and method, a column a sparsity. */
-export function familiesTable({ models }: Pick<FamiliesFile, "models">): string {
-  return markdownTable([
-    ["model", "family", "dense", "pruned by", ...TARGETS],
-    ...models.flatMap((model) => METHODS.map((method, i) => row(model, method, i === 0))),
-  ]);
-}
-
-/** The model's own cells are in its first row only. */
-function row(model: FamilyResult, method: PrunedRun["method"], isFirst: boolean): string[] {
-  const cells = TARGETS.map((target) => {
+const COLUMNS: readonly Column<FamilyRow>[] = [
+  ["model", ({ model, isFirst }) => isFirst ? model.name : ""],
+  ["family", ({ model, isFirst }) => isFirst ? model.family : ""],
+  ["dense", ({ model, isFirst }) => isFirst ? formatPerplexity(model.dense) : ""],
+  ["pruned by", ({ method }) => METHOD_TITLES[method]],
+  ...TARGETS.map((target): Column<FamilyRow> => [target, ({ model, method }) => {
     const run = model.runs.find((run) => run.method === method && run.target === target);
-    return run ? format(run.perplexity) : "–";
-  });
-  const own = isFirst ? [model.name, model.family, format(model.dense)] : ["", "", ""];
-  return [...own, METHOD_TITLES[method], ...cells];
+    return run ? formatPerplexity(run.perplexity) : NOT_MEASURED;
+  }]),
+];
+
+/** Renders one row per model and method. Each sparsity target has a column. */
+export function familiesTable({ models }: FamiliesResults): string {
+  const rows = models.flatMap((model) =>
+    METHODS.map((method, i): FamilyRow => ({ model, method, isFirst: i === 0 }))
+  );
+  return markdownTable(COLUMNS, rows);
 }
 
-/** Four figures; a broken model's thousands need no more. */
-function format(perplexity: number): string {
+/** Four digits, or two for the very large perplexity of a ruined model. */
+function formatPerplexity(perplexity: number): string {
   return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

@@ -1,6 +1,6 @@
 /**
- * What each shader of the solve's heavy kernels reaches on the adapter: seconds on the device's clock, FLOP/s by formula, and the bytes
- * a second that its operands amount to if each is moved once.
+ * Measures the rate of every shader of the heavy kernels of a solve on the WebGPU adapter. Times are taken by the device's
+ * clock. Flops are counted by formula, and bytes as if each operand were moved once.
  */
 
 import type { DeviceBuffer } from "../../../src/backend/backend.ts";
@@ -8,12 +8,13 @@ import { gemmNN, gemmNT, gemmTN } from "../../../src/kernels/gemm.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
 import { pruneBlock, pruneBlockNM } from "../../../src/kernels/prune_block.ts";
 import { reverseCholesky } from "../../../src/kernels/reverse_cholesky.ts";
+import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/backend.ts";
 import { shadersOf } from "../../../src/webgpu/tuning.ts";
 import { normals } from "../../../tests/support/random.ts";
-import { median } from "../statistics.ts";
+import { median } from "../measure/statistics.ts";
 
-/** One shader of one kernel. */
+/** The rate of one shader. A kernel may have several shaders, which are called variants. */
 export interface KernelRate {
   readonly kernel: string;
   readonly variant: string;
@@ -22,20 +23,22 @@ export interface KernelRate {
   readonly gigabytesPerSecond: number;
 }
 
-/** A dispatch to time: elements of each buffer (4 bytes each), and what it works by formula. */
-interface Case {
+/** A dispatch to time. */
+interface TimedDispatch {
   readonly kernel: Kernel;
+  /** The number of elements of each buffer, which have 4 bytes each. */
   readonly elements: Readonly<Record<string, number>>;
   readonly params: Readonly<Record<string, number>>;
+  /** The work of the dispatch by formula. */
   readonly flops: number;
 }
 
-/** Columns a block, the default of requests. */
-const SIZE = 128;
+/** The block size B: blocks of W are (order, B), and the diagonal blocks of the factor are (B, B). */
+const SIZE = DEFAULT_BLOCKSIZE;
 
-function cases(order: number): Case[] {
+function timedDispatches(order: number): TimedDispatch[] {
   const square = order * order, block = order * SIZE;
-  const gemm = [gemmNN, gemmNT, gemmTN].map((kernel): Case => ({
+  const gemm = [gemmNN, gemmNT, gemmTN].map((kernel): TimedDispatch => ({
     kernel,
     elements: { a: square, b: square, c: square },
     params: {
@@ -70,10 +73,13 @@ function cases(order: number): Case[] {
   ];
 }
 
-/** Times every shader of every case, `rounds` each, the variants of a kernel by turns. */
+/**
+ * Times every variant of each heavy kernel `rounds` times. The variants of a kernel take turns.
+ * @param order the order of the square matrices
+ */
 export async function measureKernels(order: number, rounds: number): Promise<KernelRate[]> {
   const rates: KernelRate[] = [];
-  for (const work of cases(order)) {
+  for (const work of timedDispatches(order)) {
     const variants = [...shadersOf(work.kernel).keys()];
     const backends: WebGpuBackend[] = [];
     try {
@@ -91,13 +97,13 @@ export async function measureKernels(order: number, rounds: number): Promise<Ker
       }
       const bytes = 4 * Object.values(work.elements).reduce((sum, count) => sum + count, 0);
       for (const [i, variant] of variants.entries()) {
-        const took = median(seconds[i]);
+        const medianSeconds = median(seconds[i]);
         rates.push({
           kernel: work.kernel.name,
           variant,
-          seconds: took,
-          gflops: work.flops / took / 1e9,
-          gigabytesPerSecond: bytes / took / 1e9,
+          seconds: medianSeconds,
+          gflops: work.flops / medianSeconds / 1e9,
+          gigabytesPerSecond: bytes / medianSeconds / 1e9,
         });
       }
     } finally {
@@ -107,13 +113,16 @@ export async function measureKernels(order: number, rounds: number): Promise<Ker
   return rates;
 }
 
-/** Fills the operands anew, so that no run goes on from what another left; then the dispatch itself. */
-function prepare(backend: WebGpuBackend, { kernel, elements, params }: Case) {
+/**
+ * Creates the buffers of a dispatch. `reset` fills them with the same values before each run, because a kernel overwrites its
+ * operands.
+ */
+function prepare(backend: WebGpuBackend, { kernel, elements, params }: TimedDispatch) {
   const buffers = Object.fromEntries(
     Object.entries(elements).map(([name, count]) => [name, backend.createBuffer(name, 4 * count)]),
   );
   const values = Object.fromEntries(
-    Object.entries(elements).map(([name, count], i) => [name, operand(name, count, i)]),
+    Object.entries(elements).map(([name, count], i) => [name, initialValues(name, count, i)]),
   );
   return {
     reset() {
@@ -125,8 +134,11 @@ function prepare(backend: WebGpuBackend, { kernel, elements, params }: Case) {
   };
 }
 
-/** What a kernel may meet: identities for the factor's blocks, words of no meaning as zeros, normals elsewhere. */
-function operand(name: string, count: number, seed: number): Float32Array<ArrayBuffer> {
+/**
+ * The initial values of a buffer. Blocks of the factor are nearly identity matrices, so that they can be factored and divided
+ * by. Buffers of integers and of sums are zeros, and all others are random numbers.
+ */
+function initialValues(name: string, count: number, seed: number): Float32Array<ArrayBuffer> {
   const identity = name === "u" || name === "h";
   if (identity) return Float32Array.from({ length: count }, (_, i) => i % (SIZE + 1) === 0 ? 1 : 1e-3);
   if (["status", "selection", "mask", "sums", "forced"].includes(name)) return new Float32Array(count);

@@ -1,6 +1,7 @@
 /**
- * The well-known designs of a WGSL matrix product, written afresh, for `gemm` to be measured beside: square f32 matrices whose order
- * is a multiple of {@link ORDER_MULTIPLE}, nothing transposed, scaled or added. Only the bench runs them.
+ * Well-known designs of a matrix product in WGSL, written anew so that Pare's `gemm` can be compared with them. They multiply
+ * square f32 matrices whose order is a multiple of {@link ORDER_MULTIPLE}. They do not transpose, scale or accumulate. Only
+ * the GPU bench runs them.
  */
 
 import { defineKernel, type Kernel } from "../../../src/kernels/kernel.ts";
@@ -10,10 +11,10 @@ import shared32 from "./matmuls/shared_32.wgsl" with { type: "text" };
 import shared64 from "./matmuls/shared_64_4x4.wgsl" with { type: "text" };
 import vec8 from "./matmuls/vec4_8x8.wgsl" with { type: "text" };
 
-/** C ← A·B, (n, n) each. */
+/** A kernel that computes C ← A·B, where each matrix is (n, n). */
 export type Matmul = Kernel<"a" | "b" | "c", "n">;
 
-/** Every tile divides it. */
+/** The order of the matrices must be a multiple of this number, which every tile size divides. */
 export const ORDER_MULTIPLE = 64;
 
 function declare(name: string, code: string, tile: number): Matmul {
@@ -25,7 +26,7 @@ function declare(name: string, code: string, tile: number): Matmul {
   });
 }
 
-/** By what a reader would call them. */
+/** The designs. Each has the name that is shown in the results. */
 export const PUBLIC_MATMULS: readonly Matmul[] = [
   declare("naive, 16×16", naive, 16),
   declare("workgroup memory, 32×32", shared32, 32),

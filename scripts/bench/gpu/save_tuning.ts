@@ -1,4 +1,7 @@
-/** Keeps what a sweep found: the fastest variant of each kernel, for the adapter it was found on, in `src/webgpu/tunings.json`. */
+/**
+ * Stores the fastest variant of each kernel on an adapter in `src/webgpu/tunings.json`, where the WebGPU backend looks them
+ * up.
+ */
 
 import {
   type AdapterKey,
@@ -11,24 +14,24 @@ import type { KernelRate } from "./kernel_rates.ts";
 
 const FILE = new URL("../../../src/webgpu/tunings.json", import.meta.url);
 
-/** The fastest variant of every kernel that was measured. */
-export function fastest(rates: readonly KernelRate[]): Tuning {
+/** Picks the fastest variant of each kernel in `rates`. */
+export function fastestVariants(rates: readonly KernelRate[]): Tuning {
   const best = new Map<string, KernelRate>();
   for (const rate of rates) {
-    const known = best.get(rate.kernel);
-    if (!known || rate.seconds < known.seconds) best.set(rate.kernel, rate);
+    const fastest = best.get(rate.kernel);
+    if (!fastest || rate.seconds < fastest.seconds) best.set(rate.kernel, rate);
   }
   return Object.fromEntries([...best].map(([kernel, { variant }]) => [kernel, variant]));
 }
 
-/** `known` with `entry` in place of what it says of that adapter. */
-export function withEntry(known: readonly TunedAdapter[], entry: TunedAdapter): TunedAdapter[] {
-  return [...known.filter(({ adapter }) => !sameAdapter(adapter, entry.adapter)), entry];
+/** Returns `entries` with `entry` added. An earlier entry for the same adapter is removed. */
+export function withEntry(entries: readonly TunedAdapter[], entry: TunedAdapter): TunedAdapter[] {
+  return [...entries.filter(({ adapter }) => !sameAdapter(adapter, entry.adapter)), entry];
 }
 
-/** Writes the adapter's entry. */
+/** Writes `tuning` as the entry of `adapter`. @param date ISO 8601 */
 export async function saveTuning(adapter: AdapterKey, tuning: Tuning, date: string): Promise<void> {
-  const known: TunedAdapter[] = JSON.parse(await Deno.readTextFile(FILE));
-  const entries = withEntry(known, { adapter: adapterKey(adapter), date, tuning });
+  const stored: TunedAdapter[] = JSON.parse(await Deno.readTextFile(FILE));
+  const entries = withEntry(stored, { adapter: adapterKey(adapter), date, tuning });
   await Deno.writeTextFile(FILE, JSON.stringify(entries, null, 2) + "\n");
 }

@@ -1,47 +1,46 @@
 /**
- * Solves one layer too large for a request on this machine, in this process, and checks the answer in float64 on sampled rows. It
- * times phases by the clock and by processor seconds. It writes no file, and compares with no other program.
+ * Solves one layer that is too large for an HTTP request on this machine, and checks the result in float64 on sampled rows.
+ * The solve runs in this process. Each phase is timed on the clock and in processor seconds.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
 import { type Factor, factor } from "../../../src/linalg/factor.ts";
+import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
 import { solveSparseGpt } from "../../../src/solvers/sparsegpt.ts";
 import type { Solution } from "../../../src/solvers/solver.ts";
 import { countBits, wordsPerRow } from "../../../src/sparsity/mask_bits.ts";
-import { factorFlops, solveFlops } from "../flops.ts";
+import { factorFlops, solveFlops } from "../measure/flops.ts";
 import { type FactorCheck, FactorChecker } from "./check_factor.ts";
 import { type SolutionCheck, SolutionChecker } from "./check_solution.ts";
-import { type LargeShape, makeHessian, makeInputs, makeWeight } from "./layer.ts";
-import { readRow, readTiles, spread } from "./read_rows.ts";
+import { type LargeShape, makeHessian, makeInputs, makeWeight } from "./large_layer.ts";
+import { evenlySpaced, readRow, readTiles } from "./read_rows.ts";
 import { measureUsage, type Usage } from "./usage.ts";
 
-/** Columns a block, the default of a request. */
-export const BLOCK_SIZE = 128;
-
 const SPARSITY = 0.5;
-const DAMPING = 0.01;
-/** Rows of R·Rᵀ and of W that are checked. */
+/** How many rows of R·Rᵀ, and how many of the weights, are checked. */
 const SAMPLED_ROWS = 8;
 
-/** One layer, solved and checked. */
+/** The measurements and checks of one layer. */
 export interface LargeResult extends LargeShape {
   readonly backend: Backend["kind"];
   readonly adapter: string;
   readonly phases: Readonly<Record<"statistics" | "factor" | "solve" | "check", Usage>>;
-  /** By the formulas of `flops.ts`. */
+  /** Counted by the formulas of `flops.ts`. */
   readonly factorFlops: number;
   readonly solveFlops: number;
   readonly zeros: number;
   readonly loss: number | null;
   readonly factorCheck: FactorCheck;
   readonly solutionCheck: SolutionCheck;
-  /** Device memory at most. */
+  /** The most device memory that was allocated at one time. */
   readonly deviceBytes: number;
 }
 
 /**
- * Makes, factors, solves to a half and checks the layer of `shape`. `log` hears of every phase when it is done.
- * @throws {Error} a check failed; {RangeError} the device has no room
+ * Creates the layer of `shape`, factors its Hessian, solves it to 50 % and checks the result. `log` is called when a phase
+ * has finished.
+ * @throws {Error} if a check fails
+ * @throws {RangeError} if the device has too little memory
  */
 export async function benchLarge(
   backend: Backend,
@@ -56,7 +55,7 @@ export async function benchLarge(
   const { rows, cols } = shape;
   const inputs = makeInputs(shape);
   const [hessian, statisticsUsage] = await timed("statistics", () => makeHessian(backend, inputs, shape));
-  const options = { damping: DAMPING, blocksize: BLOCK_SIZE };
+  const options = { damping: DEFAULT_DAMPING, blocksize: DEFAULT_BLOCKSIZE };
   const [factored, factorUsage] = await timed("factor", () => factor(backend, hessian, options));
   const weight = makeWeight(backend, shape);
   await backend.finish();
@@ -67,7 +66,10 @@ export async function benchLarge(
       relativeError: false,
     }));
   weight.destroy();
-  const [checks, checkUsage] = await timed("check", () => check(backend, shape, inputs, factored, solution));
+  const [checks, checkUsage] = await timed(
+    "check",
+    () => checkResult(backend, shape, inputs, factored, solution),
+  );
   const { zeros, loss } = solution;
   solution.destroy();
   factored.destroy();
@@ -85,7 +87,7 @@ export async function benchLarge(
   };
 }
 
-async function check(
+async function checkResult(
   backend: Backend,
   shape: LargeShape,
   inputs: Float32Array,
@@ -94,23 +96,25 @@ async function check(
 ): Promise<Pick<LargeResult, "factorCheck" | "solutionCheck">> {
   const { rows, cols } = shape, words = wordsPerRow(cols);
   const mask = new Uint32Array((await backend.read(solution.mask, 0, 4 * rows * words)).buffer);
-  checkZeros(shape, solution.zeros, rows * cols - countBits(mask));
-  const solutionRows = new SolutionChecker(spread(rows, SAMPLED_ROWS), shape, mask, words);
-  const factorRows = await FactorChecker.begin(backend, factored.r, spread(cols, SAMPLED_ROWS));
+  requireExactZeros(shape, solution.zeros, rows * cols - countBits(mask));
+  const solutionChecker = new SolutionChecker(evenlySpaced(rows, SAMPLED_ROWS), shape, mask, words);
+  const factorChecker = await FactorChecker.start(backend, factored.r, evenlySpaced(cols, SAMPLED_ROWS));
   for await (const tile of readTiles(backend, factored.r)) {
-    factorRows.take(tile);
-    solutionRows.take(tile);
+    factorChecker.add(tile);
+    solutionChecker.add(tile);
   }
   return {
-    factorCheck: factorRows.finish(inputs, shape, factored.damping),
-    solutionCheck: await solutionRows.finish((row) => readRow(backend, solution.q, row)),
+    factorCheck: factorChecker.compare(inputs, shape, factored.damping),
+    solutionCheck: await solutionChecker.compare((row) => readRow(backend, solution.q, row)),
   };
 }
 
-/** @throws {Error} the mask prunes, or the solver says it pruned, another number than asked for */
-function checkZeros({ rows, cols }: LargeShape, said: number, inMask: number): void {
-  const asked = Math.round(SPARSITY * rows * cols);
-  if (said !== asked || inMask !== asked) {
-    throw new Error(`zeros: ${asked} were asked for, the mask has ${inMask}, the solver says ${said}`);
+/** @throws {Error} if the number of zeros that the solver reports, or the number in the mask, is not the requested one */
+function requireExactZeros({ rows, cols }: LargeShape, reported: number, inMask: number): void {
+  const requested = Math.round(SPARSITY * rows * cols);
+  if (reported !== requested || inMask !== requested) {
+    throw new Error(
+      `zeros: ${requested} were requested, the mask has ${inMask}, the solver reports ${reported}`,
+    );
   }
 }

@@ -1,35 +1,37 @@
 /**
- * Whether R·Rᵀ is the damped H, in float64, on some rows and all their columns. H is recomputed from the calibration inputs, so the
- * accumulation is checked with it. R passes by a tile at a time.
+ * Checks that R·Rᵀ equals the damped Hessian H. The check computes all columns of some sampled rows in float64. It recomputes
+ * H from the calibration inputs, so it also checks the accumulation of H on the device. R is read one tile at a time, because
+ * it is too large to be held in this process.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { TiledMatrix } from "../../../src/backend/tiled_matrix.ts";
-import { isDead, type LargeShape } from "./layer.ts";
+import { isDead, type LargeShape } from "./large_layer.ts";
 import { readRow, type TileValues } from "./read_rows.ts";
 
-/** Unit roundoff of f32. */
+/** The unit roundoff u of f32. */
 const ROUNDOFF = 2 ** -24;
 /**
- * Allowed |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)), as a multiple of √n·u: rounding errors of n-term sums add up like a random walk. The
- * worst case that is proved (Higham, Accuracy and Stability, theorem 10.5) is n·u, hundreds of times as much at these sizes.
+ * The largest allowed |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)), as a multiple of √n·u. Rounding errors of n-term sums grow like
+ * a random walk, hence √n. The proven bound is n·u (Higham, Accuracy and Stability, theorem 10.5). It is hundreds of times as
+ * large at these sizes, and a check against it would miss real errors.
  */
 const ALLOWED = 1;
 
-/** The check of one factor. */
+/** The result of a check that has passed. */
 export interface FactorCheck {
   readonly rowsChecked: number;
-  /** The largest |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)). */
+  /** The largest |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)) that was found. */
   readonly residual: number;
   readonly allowed: number;
 }
 
-/** Gathers the sampled rows of R·Rᵀ while the tiles of R pass by. */
+/** Computes the sampled rows of R·Rᵀ from the tiles of R, which are added one by one, and compares them with H. */
 export class FactorChecker {
   readonly #indices: readonly number[];
-  /** A sampled row of R each, 0 left of its diagonal. */
+  /** The sampled rows of R, with zeros to the left of the diagonal. */
   readonly #rows: readonly Float64Array[];
-  /** A sampled row of R·Rᵀ each. */
+  /** The sampled rows of R·Rᵀ, summed over the tiles added so far. */
   readonly #products: readonly Float64Array[];
 
   private constructor(indices: readonly number[], rows: readonly Float64Array[]) {
@@ -38,15 +40,17 @@ export class FactorChecker {
     this.#products = rows.map(({ length }) => new Float64Array(length));
   }
 
-  /** Reads the sampled rows of `r`, (n, n) upper storage. */
-  static async begin(backend: Backend, r: TiledMatrix, indices: readonly number[]): Promise<FactorChecker> {
+  /** Reads the rows `indices` of `r`, which is (n, n) in upper storage. */
+  static async start(backend: Backend, r: TiledMatrix, indices: readonly number[]): Promise<FactorChecker> {
     const rows: Float64Array[] = [];
     for (const i of indices) rows.push(Float64Array.from(await readRow(backend, r, i)).fill(0, 0, i));
     return new FactorChecker(indices, rows);
   }
 
-  /** Adds what a tile of R contributes: (R·Rᵀ)(i, j) += Σ_k R(i, k)·R(j, k) over the tile's columns k ≥ j. */
-  take([tile, values]: TileValues): void {
+  /**
+   * Adds the contribution of one tile of R: (R·Rᵀ)(i, j) += Σ_k R(i, k)·R(j, k), where k are the tile's columns with k ≥ j.
+   */
+  add([tile, values]: TileValues): void {
     for (let r = 0; r < tile.rows; r++) {
       const j = tile.row0 + r, first = Math.max(j, tile.col0);
       const start = r * tile.ld - tile.col0, end = tile.col0 + tile.cols;
@@ -59,10 +63,11 @@ export class FactorChecker {
   }
 
   /**
-   * Compares with H of `inputs`, (tokens, cols), damped by `damping`·mean(diag H).
-   * @throws {Error} an element is further off than rounding explains
+   * Compares the products with H = Σ x·xᵀ of `inputs` (tokens, cols), to whose diagonal `damping`·mean(diag H) is added. Call
+   * this after all tiles have been added.
+   * @throws {Error} if an element differs by more than rounding explains
    */
-  finish(inputs: Float32Array, { tokens, cols }: LargeShape, damping: number): FactorCheck {
+  compare(inputs: Float32Array, { tokens, cols }: LargeShape, damping: number): FactorCheck {
     const diagonal = new Float64Array(cols);
     for (let i = 0; i < tokens * cols; i++) diagonal[i % cols] += inputs[i] * inputs[i];
     for (let j = 0; j < cols; j++) if (isDead(j)) diagonal[j] = 1;
@@ -79,13 +84,11 @@ export class FactorChecker {
       for (let j = 0; j < cols; j++) {
         const scale = Math.sqrt((diagonal[i] + added) * (diagonal[j] + added));
         const error = Math.abs(this.#products[s][j] - expected[j]) / scale;
-        // The negation, so that NaN is refused too.
+        // Written as a negation, so that NaN is an error too.
         if (!(error <= allowed)) {
           throw new Error(
-            `R·Rᵀ: element (${i}, ${j}) is ${this.#products[s][j]}, H has ${
-              expected[j]
-            }: ${error} of the diagonal, ` +
-              `allowed are ${allowed}`,
+            `R·Rᵀ: element (${i}, ${j}) is ${this.#products[s][j]}, but H has ${expected[j]}. ` +
+              `The difference is ${error} of the diagonal, and ${allowed} is allowed`,
           );
         }
         residual = Math.max(residual, error);

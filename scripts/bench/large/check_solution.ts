@@ -1,83 +1,89 @@
 /**
- * Whether the answered weights are what the column recursion gives, in float64, on some rows: from the same R and the answered mask,
- * column by column, Δ_j = W_j where pruned, else −(Σ_{i<j} Δ_i·R(i, j))/R(j, j), and Q = W − Δ. That is DESIGN §3.4 without its blocks.
- * R passes by a tile at a time, its tile rows from the first on.
+ * Checks the solved weights Q against the column recursion of SparseGPT, computed in float64 on some sampled rows. The
+ * recursion takes the factor R and the mask from the solver. For the columns j in order, Δ_j = W_j where the entry is pruned,
+ * and Δ_j = −(Σ_{i<j} Δ_i·R(i, j))/R(j, j) elsewhere. Then Q = W − Δ. The solver computes the same in blocks of columns.
+ *
+ * R is read one tile at a time, tile row by tile row from the first, because it is too large to be held in this process.
  */
 
-import { isDead, type LargeShape, weightRow } from "./layer.ts";
+import { isDead, type LargeShape, weightRow } from "./large_layer.ts";
 import type { TileValues } from "./read_rows.ts";
 
-/** Allowed ‖Q − Q̂‖/‖Q̂‖ of a row. */
+/** The largest allowed ‖Q − Q̂‖/‖Q̂‖ of a row, where Q̂ is computed in float64. */
 const ALLOWED = 1e-5;
 
-/** The check of one solution. */
+/** The result of a check that has passed. */
 export interface SolutionCheck {
   readonly rowsChecked: number;
-  /** The largest ‖Q − Q̂‖/‖Q̂‖ of a row, Q̂ from float64. */
+  /** The largest ‖Q − Q̂‖/‖Q̂‖ of a row that was found. */
   readonly residual: number;
   readonly allowed: number;
 }
 
-/** A row under way. */
-interface Row {
+/** One sampled row while it is computed. */
+interface SampledRow {
   readonly index: number;
-  /** W as it came, 0 at dead inputs; becomes Q̂. */
+  /** Starts as the row of W, with zeros at dead inputs. Each column becomes Q̂ when it is solved. */
   readonly weight: Float64Array;
-  /** Σ_{i<j} Δ_i·R(i, j) over the columns i gone by. */
-  readonly gathered: Float64Array;
+  /** Σ_i Δ_i·R(i, j) for each column j, summed over the columns i solved so far. */
+  readonly errors: Float64Array;
   readonly delta: Float64Array;
-  readonly kept: (j: number) => boolean;
+  /** Whether the mask keeps the entry in column j. */
+  readonly isKept: (j: number) => boolean;
 }
 
-/** Solves the sampled rows again while the tiles of R pass by. */
+/** Solves the sampled rows in float64 from the tiles of R, which are added one by one, and compares them with Q. */
 export class SolutionChecker {
-  readonly #rows: readonly Row[];
+  readonly #rows: readonly SampledRow[];
 
-  /** @param mask u32 bits of the kept entries, `words` a row */
+  /** @param mask one bit per entry, 1 for a kept entry, with `words` u32 words per row */
   constructor(indices: readonly number[], shape: LargeShape, mask: Uint32Array, words: number) {
     this.#rows = indices.map((index) => ({
       index,
       weight: Float64Array.from(weightRow(index, shape), (value, j) => isDead(j) ? 0 : value),
-      gathered: new Float64Array(shape.cols),
+      errors: new Float64Array(shape.cols),
       delta: new Float64Array(shape.cols),
-      kept: (j) => ((mask[index * words + (j >>> 5)] >>> (j & 31)) & 1) === 1,
+      isKept: (j) => ((mask[index * words + (j >>> 5)] >>> (j & 31)) & 1) === 1,
     }));
   }
 
-  /** Solves the columns of a diagonal tile, and brings the tiles right of it up to date. */
-  take([tile, values]: TileValues): void {
-    const diagonal = tile.row0 === tile.col0, end = tile.col0 + tile.cols;
+  /**
+   * Adds one tile of R. A diagonal tile solves its columns. The other tiles carry the errors of solved columns to later
+   * columns.
+   */
+  add([tile, values]: TileValues): void {
+    const isDiagonal = tile.row0 === tile.col0, end = tile.col0 + tile.cols;
     for (let r = 0; r < tile.rows; r++) {
       const j = tile.row0 + r, start = r * tile.ld - tile.col0;
-      for (const { weight, gathered, delta, kept } of this.#rows) {
-        if (diagonal) {
-          delta[j] = kept(j) ? -gathered[j] / values[start + j] : weight[j];
+      for (const { weight, errors, delta, isKept } of this.#rows) {
+        if (isDiagonal) {
+          delta[j] = isKept(j) ? -errors[j] / values[start + j] : weight[j];
           weight[j] -= delta[j];
         }
         const change = delta[j];
-        for (let k = diagonal ? j + 1 : tile.col0; k < end; k++) gathered[k] += change * values[start + k];
+        for (let k = isDiagonal ? j + 1 : tile.col0; k < end; k++) errors[k] += change * values[start + k];
       }
     }
   }
 
   /**
-   * Compares with the answered rows, read by `readQ`.
-   * @throws {Error} a pruned entry is not 0, or a row is further off than rounding explains
+   * Compares the computed rows with the rows of Q, which `readQ` reads. Call this after all tiles have been added.
+   * @throws {Error} if a pruned entry is not 0, or if a row differs by more than rounding explains
    */
-  async finish(readQ: (row: number) => Promise<Float32Array>): Promise<SolutionCheck> {
+  async compare(readQ: (row: number) => Promise<Float32Array>): Promise<SolutionCheck> {
     let residual = 0;
-    for (const { index, weight, kept } of this.#rows) {
+    for (const { index, weight, isKept } of this.#rows) {
       const q = await readQ(index);
       let error = 0, norm = 0;
       for (let j = 0; j < q.length; j++) {
-        if (!kept(j) && q[j] !== 0) throw new Error(`Q: entry (${index}, ${j}) is pruned but ${q[j]}`);
+        if (!isKept(j) && q[j] !== 0) throw new Error(`Q: entry (${index}, ${j}) is pruned but is ${q[j]}`);
         error += (q[j] - weight[j]) ** 2;
         norm += weight[j] ** 2;
       }
       const relative = Math.sqrt(error / norm);
-      // The negation, so that NaN is refused too.
+      // Written as a negation, so that NaN is an error too.
       if (!(relative <= ALLOWED)) {
-        throw new Error(`Q: row ${index} is ${relative} of its norm off, allowed are ${ALLOWED}`);
+        throw new Error(`Q: row ${index} differs by ${relative} of its norm, and ${ALLOWED} is allowed`);
       }
       residual = Math.max(residual, relative);
     }

@@ -1,35 +1,38 @@
 /**
- * Layers up to OPT-175B's fc2 (49152 inputs, H of 4.8 GB as a triangle) on whatever backend there is, checked in float64:
- * `deno run -A scripts/bench/large/main.ts --backend webgpu --rows 64 --cols 49152`. Adds the run to results/large.json and prints the
- * table. At 49152 inputs a software adapter takes an hour and more, and progress is told by phase only.
+ * The large bench: solves one layer of up to the size of OPT-175B's fc2 and checks it in float64. A layer with 49152 inputs
+ * has a Hessian whose triangle takes 4.8 GB. The run is added to results/large.json, and the table of all runs is printed.
+ *
+ *     deno run -A scripts/bench/large/main.ts --backend webgpu --rows 64 --cols 49152
+ *
+ * On a software adapter, 49152 inputs take more than an hour. A line is printed only when a phase has finished.
  */
 
-import { Command, InvalidArgumentError, Option } from "commander";
-import { BACKEND_CHOICES, type BackendChoice } from "../../../src/host/backends.ts";
+import { Command } from "commander";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import { DEFAULT_TILE_EDGE } from "../../../src/backend/tiled_matrix.ts";
-import { withBackend } from "../in_process.ts";
-import { machine } from "../machine.ts";
-import { resultsUrl } from "../results_file.ts";
+import { addBackendOption } from "../../../src/cli/options/common_options.ts";
+import { integer } from "../../../src/cli/options/numbers.ts";
+import { memoryBytes } from "../../processes/process_tree.ts";
+import { withBackend } from "../measure/with_backend.ts";
+import { resultsUrl } from "../report/results_file.ts";
 import { benchLarge } from "./bench_large.ts";
-import type { LargeShape } from "./layer.ts";
-import { addRun } from "./results.ts";
+import { addRun } from "./large_file.ts";
+import type { LargeShape } from "./large_layer.ts";
 import { largeTable } from "./table.ts";
-import { memoryBytes } from "../../processes.ts";
 
 interface Options extends LargeShape {
   readonly backend: BackendChoice;
-  readonly results: string | URL;
+  readonly results?: string;
 }
 
-const { backend, results, ...shape } = new Command("bench large")
+const command = new Command("bench large")
   .description("Factors and solves one large layer in tiles, and checks it in float64.")
-  .addOption(new Option("--backend <kind>").choices(BACKEND_CHOICES).default("auto"))
-  .requiredOption("--rows <n>", "outputs", parseCount)
-  .requiredOption("--cols <n>", "inputs", parseCount)
-  .option("--tokens <n>", "calibration tokens", parseCount, 256)
-  .option("--edge <n>", "of a tile, a multiple of 128", parseCount, DEFAULT_TILE_EDGE)
-  .option("--results <file>", "the file the run is added to", resultsUrl("large", "json").href)
-  .parse(Deno.args, { from: "user" })
+  .requiredOption("--rows <n>", "outputs of the layer", integer(1))
+  .requiredOption("--cols <n>", "inputs of the layer", integer(1))
+  .option("--tokens <n>", "calibration tokens", integer(1), 256)
+  .option("--edge <n>", "rows and columns of a tile, a multiple of 128", integer(1), DEFAULT_TILE_EDGE)
+  .option("--results <file>", "the file that the run is added to (default: results/large.json)");
+const { backend, results, ...shape } = addBackendOption(command).parse(Deno.args, { from: "user" })
   .opts<Options>();
 
 const result = await withBackend(backend, (opened) => benchLarge(opened, shape, console.error));
@@ -38,12 +41,4 @@ const run = {
   date: new Date().toISOString(),
   peakMemoryBytes: memoryBytes(Deno.pid, "VmHWM") || undefined,
 };
-const path = String(results).startsWith("file:") ? new URL(results) : results;
-const { layers } = await addRun(path, run, { machine: await machine() });
-console.log(largeTable(layers));
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError("needs a whole number from 1 up");
-  return count;
-}
+console.log(largeTable(await addRun(results ?? resultsUrl("large", "json"), run)));

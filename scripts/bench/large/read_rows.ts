@@ -1,9 +1,9 @@
-/** Single rows of a tiled matrix on the host, for checks that cannot hold the whole of it. */
+/** Reads parts of a tiled matrix from the device, for checks of matrices that are too large to be read as a whole. */
 
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { Tile, TiledMatrix } from "../../../src/backend/tiled_matrix.ts";
 
-/** Row `row`, (cols) f32; what upper storage does not hold reads as 0. */
+/** Reads one row, (cols) f32. Elements that upper storage does not hold are 0. */
 export async function readRow(backend: Backend, matrix: TiledMatrix, row: number): Promise<Float32Array> {
   const values = new Float32Array(matrix.cols);
   const i = Math.floor(row / matrix.edge);
@@ -15,10 +15,10 @@ export async function readRow(backend: Backend, matrix: TiledMatrix, row: number
   return values;
 }
 
-/** A tile with its elements, (rows, ld) f32. */
+/** A tile and its elements, (rows, ld) f32. */
 export type TileValues = readonly [tile: Tile, values: Float32Array];
 
-/** The stored tiles, row by row, one on the host at a time. */
+/** Reads the stored tiles one by one, tile row by tile row. */
 export async function* readTiles(backend: Backend, matrix: TiledMatrix): AsyncGenerator<TileValues> {
   for (const tile of matrix.tiles()) {
     const bytes = await backend.read(tile.buffer, 0, 4 * tile.rows * tile.ld);
@@ -26,8 +26,11 @@ export async function* readTiles(backend: Backend, matrix: TiledMatrix): AsyncGe
   }
 }
 
-/** `count` of the indices below `size`, spread evenly, the first and the last among them. */
-export function spread(size: number, count: number): number[] {
+/**
+ * Returns `count` evenly spaced indices below `size`, including the first and the last. Returns all indices if there are
+ * fewer.
+ */
+export function evenlySpaced(size: number, count: number): number[] {
   const last = Math.min(count, size) - 1;
   return Array.from({ length: last + 1 }, (_, i) => last === 0 ? 0 : Math.round((i * (size - 1)) / last));
 }

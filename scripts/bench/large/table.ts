@@ -1,33 +1,31 @@
-/** The large layers as a Markdown table. */
+/** The table of the large bench. */
 
-import { markdownTable } from "../table.ts";
-import type { LargeRun } from "./results.ts";
+import { formatSize, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
+import type { LargeResults } from "./large_file.ts";
 import type { Usage } from "./usage.ts";
 
-const COLUMNS: readonly [title: string, cell: (run: LargeRun) => string][] = [
-  ["rows × cols", (r) => `${r.rows} × ${r.cols}`],
-  ["adapter", (r) => r.adapter],
-  ["statistics s", (r) => seconds(r.phases.statistics)],
-  ["factor s", (r) => seconds(r.phases.factor)],
-  ["factor GFLOP/s a core", (r) => rate(r.factorFlops, r.phases.factor)],
-  ["solve s", (r) => seconds(r.phases.solve)],
-  ["solve GFLOP/s a core", (r) => rate(r.solveFlops, r.phases.solve)],
-  ["device GiB", (r) => gibibytes(r.deviceBytes)],
-  ["process GiB", (r) => r.peakMemoryBytes === undefined ? "–" : gibibytes(r.peakMemoryBytes)],
-  ["R·Rᵀ off by", (r) => r.factorCheck.residual.toExponential(1)],
-  ["weights off by", (r) => r.solutionCheck.residual.toExponential(1)],
-];
-
-/** A row a layer. Rates are by processor seconds, which do not count what else the machine did. */
-export function largeTable(runs: readonly LargeRun[]): string {
+/**
+ * Renders one row per layer. Rates are computed from processor seconds, because these do not include the time of other
+ * programs on the machine.
+ */
+export function largeTable({ layers }: LargeResults): string {
   return markdownTable([
-    COLUMNS.map(([title]) => title),
-    ...runs.map((run) => COLUMNS.map(([, cell]) => cell(run))),
-  ]);
+    ["rows × cols", formatSize],
+    ["adapter", (r) => r.adapter],
+    ["statistics s", (r) => formatUsage(r.phases.statistics)],
+    ["factor s", (r) => formatUsage(r.phases.factor)],
+    ["factor GFLOP/s per core", (r) => rate(r.factorFlops, r.phases.factor)],
+    ["solve s", (r) => formatUsage(r.phases.solve)],
+    ["solve GFLOP/s per core", (r) => rate(r.solveFlops, r.phases.solve)],
+    ["device GiB", (r) => gibibytes(r.deviceBytes)],
+    ["process GiB", (r) => r.peakMemoryBytes === undefined ? NOT_MEASURED : gibibytes(r.peakMemoryBytes)],
+    ["error of R·Rᵀ", (r) => r.factorCheck.residual.toExponential(1)],
+    ["error of weights", (r) => r.solutionCheck.residual.toExponential(1)],
+  ], layers);
 }
 
-/** On the clock, and in brackets all cores' own. */
-function seconds({ seconds, cpuSeconds }: Usage): string {
+/** Wall-clock seconds, followed by processor seconds in parentheses. */
+function formatUsage({ seconds, cpuSeconds }: Usage): string {
   return `${seconds.toFixed(1)} (${cpuSeconds.toFixed(1)})`;
 }
 

@@ -1,16 +1,19 @@
-/** What a piece of work took of this machine, by the operating system's count for this process, its worker threads included. */
+/**
+ * Measures the time of a piece of work on the clock and in processor seconds. The operating system counts processor seconds
+ * for this process and its worker threads. If other programs share the cores, the processor seconds are the better measure.
+ */
 
 import process from "node:process";
 
-/** Where other programs share the cores, `cpuSeconds` says what `seconds` cannot. */
+/** The time that a piece of work took. */
 export interface Usage {
-  /** On the clock. */
+  /** Wall-clock time. */
   readonly seconds: number;
-  /** Of all cores together. */
+  /** Processor time, summed over all cores. */
   readonly cpuSeconds: number;
 }
 
-/** Runs `work` and tells what it took. */
+/** Runs `work` and returns its result and the time it took. */
 export async function measureUsage<T>(work: () => Promise<T>): Promise<[result: T, usage: Usage]> {
   const started = performance.now(), before = process.cpuUsage();
   const result = await work();

@@ -1,80 +1,92 @@
 /**
- * Times one checkpoint: Pare and the two forms of the reference in turn, after a check that all solve the same problem. Besides
- * medians it keeps the fastest run of each: whatever else the machine does only adds time, and to OpenBLAS's pool, whose threads
- * wait for each other, it adds several times as much, so that a ratio of medians taken on a busy machine flatters Pare.
+ * Times the pruning of one whole model by Pare and by two PyTorch programs, which take turns. Before anything is timed, the
+ * losses of one run of each are compared, so that all provably solve the same problem.
+ *
+ * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time. It adds several
+ * times as much to PyTorch, because OpenBLAS's threads wait for each other. On a busy machine the ratio of the medians is
+ * therefore too favourable to Pare.
  */
 
 import type { BackendChoice } from "../../../src/host/backends.ts";
-import type { Measured } from "../results_file.ts";
-import { median } from "../statistics.ts";
-import { runPare } from "./pare_run.ts";
-import { checkSameProblem, type ModelRun } from "./run.ts";
-import { type ReferenceForm, TorchModelReference } from "./torch_run.ts";
+import { median } from "../measure/statistics.ts";
+import { TorchProcess } from "../torch/torch_process.ts";
+import { type ModelRun, requireSameProblem } from "./model_run.ts";
+import { runPare } from "./run_pare.ts";
 
-/** What is pruned, and on how much text. */
+/**
+ * The two forms of `reference_model.py`: `published` does what the published script does, and `shared` omits the products
+ * that the result does not need.
+ */
+export type ReferenceForm = "published" | "shared";
+
+/** A checkpoint to prune and the text to calibrate it on. */
 export interface ModelCase {
   readonly title: string;
+  /** The folder of the checkpoint. */
   readonly folder: string;
-  /** Token ids, all windows of one length. */
+  /** The token ids of each window. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
 }
 
-/** Medians of one checkpoint, in seconds. */
-export interface ModelResult {
+/** The medians of one checkpoint. Times are in seconds. */
+export interface ModelTiming {
   readonly title: string;
+  /** How many layers were pruned. */
   readonly layers: number;
+  /** How many calibration windows were used. */
   readonly windows: number;
+  /** Tokens per window. */
   readonly seqlen: number;
+  /** How many rounds were timed. */
   readonly runs: number;
   readonly seconds: ModelRun["seconds"];
   /** The total of the fastest run. */
   readonly fastestSeconds: number;
-  /** By the form of the reference; empty without a Python that has torch. */
+  /** The result of each form of the reference. Empty if no Python with torch was found. */
   readonly references: Readonly<Partial<Record<ReferenceForm, ReferenceResult>>>;
 }
 
-/** What the results file holds. */
-export interface ModelsFile extends Measured {
-  readonly models: readonly ModelResult[];
-}
-
-/** One form of the reference beside us. */
+/** The medians of one form of the reference, and its ratios to Pare. */
 export interface ReferenceResult {
   readonly seconds: ModelRun["seconds"];
-  /** Median of the reference's time over ours, pair by pair. */
+  /** The median, over the rounds, of the reference's time divided by Pare's. */
   readonly speedup: number;
   readonly fastestSeconds: number;
-  /** The reference's fastest run over our fastest. */
+  /** The reference's fastest run divided by Pare's fastest run. */
   readonly fastestSpeedup: number;
 }
 
 const FORMS: readonly ReferenceForm[] = ["published", "shared"];
 
-/** Runs `repeat` rounds after one that is checked but not timed. */
+/**
+ * Times `repeat` rounds, after one round that is checked but not timed. Without `python`, Pare is timed alone.
+ * @throws {Error} if Pare and a reference solve different problems
+ */
 export async function benchModel(
   { title, folder, windows }: ModelCase,
   python: string | undefined,
   choice: BackendChoice,
   repeat: number,
-): Promise<ModelResult> {
+): Promise<ModelTiming> {
   const scratch = await Deno.makeTempDir();
   await using processes = new AsyncDisposableStack();
   try {
     const windowsFile = `${scratch}/windows.json`;
     await Deno.writeTextFile(windowsFile, JSON.stringify(windows.map((window) => [...window])));
     const references = (python ? FORMS : []).map((form) => {
-      const reference = new TorchModelReference(python!, form, folder, windowsFile);
-      processes.defer(() => reference.stop());
-      return { form, reference, runs: [] as ModelRun[] };
+      const args = ["--form", form, folder, windowsFile];
+      const program = new TorchProcess(python!, "reference_model.py", args);
+      processes.defer(() => program.stop());
+      return { form, prune: () => program.run<ModelRun>(`${scratch}/torch`), runs: [] as ModelRun[] };
     });
-    const runOurs = () => runPare(folder, `${scratch}/pare`, windows, choice);
+    const prune = () => runPare(folder, `${scratch}/pare`, windows, choice);
 
-    const warm = await runOurs();
-    for (const { reference } of references) checkSameProblem(warm, await reference.prune(`${scratch}/torch`));
+    const warm = await prune();
+    for (const reference of references) requireSameProblem(warm, await reference.prune());
     const ours: ModelRun[] = [];
     for (let i = 0; i < repeat; i++) {
-      ours.push(await runOurs());
-      for (const { reference, runs } of references) runs.push(await reference.prune(`${scratch}/torch`));
+      ours.push(await prune());
+      for (const reference of references) reference.runs.push(await reference.prune());
     }
     return {
       title,
@@ -83,7 +95,7 @@ export async function benchModel(
       seqlen: windows[0].length,
       runs: repeat,
       seconds: medianSeconds(ours),
-      fastestSeconds: fastest(ours),
+      fastestSeconds: fastestTotal(ours),
       references: Object.fromEntries(references.map(({ form, runs }) => [form, compare(ours, runs)])),
     };
   } finally {
@@ -95,12 +107,12 @@ function compare(ours: readonly ModelRun[], theirs: readonly ModelRun[]): Refere
   return {
     seconds: medianSeconds(theirs),
     speedup: median(theirs.map(({ seconds }, i) => seconds.total / ours[i].seconds.total)),
-    fastestSeconds: fastest(theirs),
-    fastestSpeedup: fastest(theirs) / fastest(ours),
+    fastestSeconds: fastestTotal(theirs),
+    fastestSpeedup: fastestTotal(theirs) / fastestTotal(ours),
   };
 }
 
-function fastest(runs: readonly ModelRun[]): number {
+function fastestTotal(runs: readonly ModelRun[]): number {
   return Math.min(...runs.map(({ seconds }) => seconds.total));
 }
 

@@ -1,73 +1,93 @@
 /**
- * `pare prune` end to end beside PyTorch doing the same in its two forms (`reference_model.py`), in turn: the trained fixture opt-sotu, and a random
- * checkpoint of opt-125m's shape made for the run. Before a model is timed, the loss of every layer is checked against the
- * reference's. Both get the same windows of token ids; tokenizing, and starting Deno and Python, is not timed.
- * Writes `scripts/bench/results/NAME.json` and prints the table.
+ * The model bench: times `pare prune` of whole models and PyTorch programs that do the same in two forms
+ * (`torch/reference_model.py`). The models are the trained fixture opt-sotu and a checkpoint with the sizes of opt-125m and
+ * random weights, which is created for the run. It writes results/NAME.json and prints the table.
+ *
+ *     deno run -A scripts/bench/model/main.ts
+ *
+ * All programs get the same windows of token ids. Tokenizing the text and starting Deno and Python is not timed.
  */
 
 import { Command } from "commander";
 import { fileURLToPath } from "node:url";
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
+import { addBackendOption } from "../../../src/cli/options/common_options.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { integer } from "../../../src/cli/options/numbers.ts";
 import { encodeText, loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
-import { makeRandomOpt } from "../../make_random_opt.ts";
-import { sotuText } from "../../sotu_text.ts";
-import { withBackend } from "../in_process.ts";
-import { machine } from "../machine.ts";
-import { writeResults } from "../results_file.ts";
-import { findPython } from "../torch.ts";
-import { benchModel, type ModelCase, type ModelResult, type ModelsFile } from "./bench_model.ts";
+import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
+import { sotuText } from "../../fixtures/sotu_text.ts";
+import { withBackend } from "../measure/with_backend.ts";
+import { type BenchDevice, resultsUrl, writeResults } from "../report/results_file.ts";
+import { findPython } from "../torch/torch_process.ts";
+import { benchModel, type ModelCase, type ModelTiming } from "./bench_model.ts";
 import { modelTable } from "./table.ts";
 
-const SOTU = fileURLToPath(new URL("../../../tests/fixtures/models/opt-sotu", import.meta.url));
+const OPT_SOTU = fileURLToPath(new URL("../../../tests/fixtures/models/opt-sotu", import.meta.url));
 
-/** Windows and tokens in each: the demo's, and few enough that PyTorch's run stays within two minutes. */
-const SIZES = { "opt-sotu": { windows: 64, seqlen: 256 }, "opt-125m": { windows: 16, seqlen: 512 } } as const;
-type Name = keyof typeof SIZES;
+/**
+ * The calibration windows of each model. opt-sotu has those of the demo. For opt-125m they keep PyTorch's run within two
+ * minutes.
+ */
+const WINDOWS = {
+  "opt-sotu": { windows: 64, seqlen: 256 },
+  "opt-125m": { windows: 16, seqlen: 512 },
+} as const;
+type ModelName = keyof typeof WINDOWS;
 
-const program = new Command("bench model")
+interface Options {
+  readonly models: string;
+  readonly backend: BackendChoice;
+  readonly repeat: number;
+  readonly name: string;
+}
+
+const command = new Command("bench model")
+  .description("Times the pruning of whole models by Pare and by PyTorch, and writes results/NAME.json.")
   .option(
     "--models <list>",
-    "comma-separated: opt-sotu, opt-125m (its shape, random weights)",
+    "comma-separated: opt-sotu, opt-125m (its sizes, with random weights)",
     "opt-sotu,opt-125m",
   )
-  .option("--backend <kind>", "auto, cpu or webgpu", "auto")
-  .option("--repeat <n>", "timed rounds a model, after one that is not", "3")
-  .option("--name <name>", "name of the results file", "model")
-  .parse(["deno", "bench", ...Deno.args]);
-const options = program.opts<{ models: string; backend: BackendChoice; repeat: string; name: string }>();
+  .option("--repeat <n>", "timed rounds for each model, after one round that is not timed", integer(1), 3)
+  .option("--name <name>", "name of the results file", "model");
+const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
 
 const python = await findPython();
-if (!python) console.error("no Python with torch and safetensors was found: timing without the reference");
+if (!python) console.error("No Python with torch and safetensors was found, so Pare is timed alone.");
 
 const scratch = await Deno.makeTempDir();
-const models: ModelResult[] = [];
+const models: ModelTiming[] = [];
 try {
-  const tokenizer = await loadTokenizer(SOTU, denoFileSystem);
+  const tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
   const tokens = encodeText(tokenizer, await sotuText("calibration"), "txt");
   for (const name of options.models.split(",")) {
-    const modelCase = await prepare(name, tokens);
-    models.push(await benchModel(modelCase, python, options.backend, Number(options.repeat)));
-    console.error(modelTable(models.slice(-1)));
+    const modelCase = await prepareModel(name, tokens);
+    const result = await benchModel(modelCase, python, options.backend, options.repeat);
+    models.push(result);
+    console.error(modelTable({ models: [result] }));
   }
 } finally {
   await Deno.remove(scratch, { recursive: true });
 }
 
-const ran = await withBackend(
+const device = await withBackend(
   options.backend,
-  (backend) => Promise.resolve({ backend: backend.kind, adapter: backend.adapter.name }),
+  (backend): Promise<BenchDevice> =>
+    Promise.resolve({ backend: backend.kind, adapter: backend.adapter.name }),
 );
-const measured = { date: new Date().toISOString(), machine: await machine(), ...ran };
-await writeResults<ModelsFile>(options.name, { ...measured, models });
-console.log(modelTable(models));
+await writeResults(resultsUrl(options.name, "json"), device, { models });
+console.log(modelTable({ models }));
 
-async function prepare(name: string, tokens: Uint32Array): Promise<ModelCase> {
-  if (!Object.hasOwn(SIZES, name)) throw new RangeError(`model ${name}: is none of ${Object.keys(SIZES)}`);
-  const windows = calibrationWindows(tokens, SIZES[name as Name]);
-  if (name === "opt-sotu") return { title: name, folder: SOTU, windows };
-  const random = `${scratch}/${name}`;
-  await makeRandomOpt(random);
-  return { title: `${name}, random weights`, folder: random, windows };
+/** @throws {RangeError} if no model has this name */
+async function prepareModel(name: string, tokens: Uint32Array): Promise<ModelCase> {
+  if (!Object.hasOwn(WINDOWS, name)) {
+    throw new RangeError(`model ${name} is unknown. The models are ${Object.keys(WINDOWS).join(" and ")}`);
+  }
+  const windows = calibrationWindows(tokens, WINDOWS[name as ModelName]);
+  if (name === "opt-sotu") return { title: name, folder: OPT_SOTU, windows };
+  const folder = `${scratch}/${name}`;
+  await makeRandomOpt(folder);
+  return { title: `${name}, random weights`, folder, windows };
 }

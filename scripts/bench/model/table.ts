@@ -1,32 +1,39 @@
-/** The whole-model results as a Markdown table. */
+/** The table of the model bench. */
 
-import { markdownTable } from "../table.ts";
-import type { ModelResult } from "./bench_model.ts";
+import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
+import type { ModelTiming, ReferenceForm } from "./bench_model.ts";
 
-const COLUMNS: readonly [title: string, cell: (row: ModelResult) => string][] = [
+/** The results of one run, as they are stored in `results/model.json`. */
+export interface ModelTimings {
+  readonly models: readonly ModelTiming[];
+}
+
+const COLUMNS: readonly Column<ModelTiming>[] = [
   ["model", (r) => r.title],
   ["layers", (r) => String(r.layers)],
   ["windows × tokens", (r) => `${r.windows} × ${r.seqlen}`],
   ["calibrate s", (r) => r.seconds.calibrate.toFixed(2)],
   ["factor s", (r) => r.seconds.factor.toFixed(2)],
   ["solve s", (r) => r.seconds.solve.toFixed(2)],
-  ["rest s", (r) => rest(r).toFixed(2)],
+  ["rest s", (r) => restSeconds(r).toFixed(2)],
   ["total s", (r) => r.seconds.total.toFixed(2)],
-  ["published s", (r) => r.references.published?.seconds.total.toFixed(2) ?? "–"],
-  ["× published", (r) => r.references.published?.speedup.toFixed(2) ?? "–"],
-  ["shared s", (r) => r.references.shared?.seconds.total.toFixed(2) ?? "–"],
-  ["× shared", (r) => r.references.shared?.speedup.toFixed(2) ?? "–"],
+  ...referenceColumns("published"),
+  ...referenceColumns("shared"),
 ];
 
-/** A row a model. */
-export function modelTable(rows: readonly ModelResult[]): string {
-  return markdownTable([
-    COLUMNS.map(([title]) => title),
-    ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row))),
-  ]);
+/** Renders one row per model. */
+export function modelTable({ models }: ModelTimings): string {
+  return markdownTable(COLUMNS, models);
 }
 
-/** Starting, moving tensors and writing the checkpoint. */
-function rest({ seconds: { total, calibrate, factor, solve } }: ModelResult): number {
+function referenceColumns(form: ReferenceForm): Column<ModelTiming>[] {
+  return [
+    [`${form} s`, (r) => r.references[form]?.seconds.total.toFixed(2) ?? NOT_MEASURED],
+    [`× ${form}`, (r) => r.references[form]?.speedup.toFixed(2) ?? NOT_MEASURED],
+  ];
+}
+
+/** The seconds of starting, moving tensors, and writing the checkpoint. */
+function restSeconds({ seconds: { total, calibrate, factor, solve } }: ModelTiming): number {
   return total - calibrate - factor - solve;
 }

@@ -18,7 +18,7 @@ import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { Run } from "../../prune/run/run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
-import { LapClock } from "./lap_clock.ts";
+import { PhaseClock } from "../../prune/phase_clock.ts";
 
 /** What is to be done. */
 export interface PruneJob {
@@ -151,7 +151,7 @@ async function pruneLayers(
   });
   const total = finished.size + source.layerCount;
   setting.layerDone?.(finished.size, total);
-  const clock = new LapClock();
+  const clock = new PhaseClock();
   for await (const event of setting.pare.pruneModel(clock.calibrating(source), job.queryOf, { signal })) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);

@@ -1,4 +1,5 @@
-// The first WGSL product anyone writes: an invocation an element of C, 16×16 a workgroup, every operand element from memory each time.
+// The simplest WGSL matrix product: one invocation per element of C and 16×16 invocations per workgroup. Every operand is
+// read from memory each time it is used.
 
 struct Params { n: u32 }
 

@@ -1,4 +1,5 @@
-// A 4×4 block of C an invocation, in registers, straight from memory: 16 multiply-adds for 8 loads. No workgroup memory.
+// Each invocation computes a 4×4 block of C in registers. It reads its operands directly from memory: 16 multiply-adds for
+// every 8 loads. No workgroup memory is used.
 
 struct Params { n: u32 }
 

@@ -1,4 +1,5 @@
-// Tiles of 32×32 through workgroup memory, the textbook's step after the naive product: 32×8 invocations, four rows of C each.
+// Tiles of 32×32 in workgroup memory, which is the textbook step after the naive product. A workgroup has 32×8 invocations,
+// and each computes four elements of C in one column.
 
 struct Params { n: u32 }
 

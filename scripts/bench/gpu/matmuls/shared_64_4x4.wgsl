@@ -1,4 +1,5 @@
-// Tiles of 64×64 through workgroup memory, 16 deep, and a 4×4 block of C an invocation in registers: a one-dimensional workgroup of 256.
+// Tiles of 64×64 of C. Panels of A and B that are 16 deep are staged in workgroup memory. Each of the 256 invocations of a
+// workgroup computes a 4×4 block of C in registers.
 
 struct Params { n: u32 }
 
@@ -9,7 +10,7 @@ struct Params { n: u32 }
 
 const TILE = 64u;
 const DEPTH = 16u;
-// Of A, element (p, i) at p · TILE + i.
+// The tile of A is stored transposed: element (i, p) of A is at p · TILE + i.
 var<workgroup> a_tile: array<f32, DEPTH * TILE>;
 var<workgroup> b_tile: array<f32, DEPTH * TILE>;
 

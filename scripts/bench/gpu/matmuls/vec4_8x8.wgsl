@@ -1,4 +1,5 @@
-// An 8×8 block of C an invocation, in registers, with B and C bound as vec4f: 64 multiply-adds for 8 scalar loads and 2 of four elements.
+// Each invocation computes an 8×8 block of C in registers. B and C are bound as vec4f: 64 multiply-adds for every 8 scalar
+// loads and 2 loads of four elements.
 
 struct Params { n: u32 }
 

@@ -1,0 +1,46 @@
+/**
+ * Measures the rate of a backend's own product of two large matrices (GEMM) in this process. A solve consists mainly of such
+ * products, so the tables state a solve's rate as a fraction of the GEMM rate. The GEMM rate is not the peak of the hardware:
+ * a slow GEMM makes every such fraction larger.
+ */
+
+import type { Backend } from "../../../src/backend/backend.ts";
+import { gemmNN } from "../../../src/kernels/gemm.ts";
+import { type Block, gemm } from "../../../src/linalg/gemm.ts";
+import { normals } from "../../../tests/support/random.ts";
+
+/** The rate of the fastest of several timings. */
+export interface GemmRate {
+  /** The order n of the (n, n) matrices. */
+  readonly order: number;
+  readonly gflops: number;
+}
+
+/** Products in each timing. With several, the wait for the device is a small part of the time. */
+const PRODUCTS = 4;
+const TIMINGS = 8;
+
+/** Times C ← A·B in f32 on `backend`, where each matrix is (order, order). The first product is not timed. */
+export async function measureGemmRate(backend: Backend, order = 1024): Promise<GemmRate> {
+  const [a, b, c] = ["a", "b", "c"].map((label): Block => ({
+    buffer: backend.createBuffer(label, 4 * order * order),
+    offset: 0,
+    ld: order,
+  }));
+  // Random numbers, because a product of zeros draws less power and therefore runs at a higher clock rate.
+  const values = new Uint8Array(normals(order * order, 1).buffer);
+  backend.write(a.buffer, 0, values);
+  backend.write(b.buffer, 0, values);
+  const product = { m: order, n: order, k: order };
+  gemm(backend, gemmNN, a, b, c, product);
+  await backend.finish();
+  let fastest = Infinity;
+  for (let i = 0; i < TIMINGS; i++) {
+    const started = performance.now();
+    for (let j = 0; j < PRODUCTS; j++) gemm(backend, gemmNN, a, b, c, product);
+    await backend.finish();
+    fastest = Math.min(fastest, (performance.now() - started) / 1000);
+  }
+  for (const { buffer } of [a, b, c]) buffer.destroy();
+  return { order, gflops: PRODUCTS * 2 * order ** 3 / fastest / 1e9 };
+}

@@ -1,0 +1,19 @@
+/**
+ * Counts the floating-point operations of a solve by formula. A multiplication and an addition count as two operations. A
+ * kernel may execute more or fewer.
+ */
+
+import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
+
+/** The flops of one Cholesky factorisation of an (n, n) matrix: n³/3. */
+export function factorFlops(n: number): number {
+  return n ** 3 / 3;
+}
+
+/**
+ * The flops of the SparseGPT solve of a (rows, n) layer in blocks of B = `blocksize` columns: rows·n² in the lazy updates,
+ * 2·rows·B·n to multiply each block A_k by its diagonal block U_kk, and rows·B·n in the column loops.
+ */
+export function solveFlops(rows: number, n: number, blocksize = DEFAULT_BLOCKSIZE): number {
+  return rows * n ** 2 + 3 * rows * n * blocksize;
+}

@@ -1,0 +1,40 @@
+/** Makes the layer that a bench solves: normally distributed weights and a correlated Hessian. */
+
+import { encodeHeader } from "../../../src/safetensors/encode.ts";
+import { normals } from "../../../tests/support/random.ts";
+
+/**
+ * The distance between two inputs over which their correlation halves. The correlation is 1/(1 + distance/length), the
+ * generalised Cauchy covariance with α = β = 1 (Gneiting & Schlather 2004). It is positive definite. Unlike an exponential it
+ * never underflows, so the Hessian has no zeros that a solver could skip.
+ */
+const CORRELATION_LENGTH = 10;
+
+/**
+ * Writes the body of a request to `path`: a safetensors file with `weight` (rows, cols) F32 and `hessian` (cols, cols) F32.
+ * The same sizes give the same bytes.
+ * @returns the size of the file in bytes
+ */
+export async function writeLayerFile(path: string, rows: number, cols: number): Promise<number> {
+  const header = encodeHeader([
+    { name: "weight", dtype: "F32", shape: [rows, cols] },
+    { name: "hessian", dtype: "F32", shape: [cols, cols] },
+  ]);
+  function* chunks() {
+    yield header.bytes;
+    for (let row = 0; row < rows; row++) yield new Uint8Array(normals(cols, row * 7919 + cols).buffer);
+    for (let row = 0; row < cols; row++) yield new Uint8Array(hessianRow(row, cols).buffer);
+  }
+  await Deno.writeFile(path, ReadableStream.from(chunks()));
+  return header.bytes.byteLength + header.dataBytes;
+}
+
+/** Row i of H (cols, cols): H(i, j) = s_i·s_j/(1 + |i−j|/l), where the input scales s fall from 1 to 0.05. */
+export function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
+  const scale = (k: number) => 1 - (0.95 * k) / cols;
+  const correlation = (distance: number) => 1 / (1 + distance / CORRELATION_LENGTH);
+  return Float32Array.from(
+    { length: cols },
+    (_, j) => scale(i) * scale(j) * correlation(Math.abs(i - j)),
+  );
+}

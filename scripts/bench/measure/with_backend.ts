@@ -1,0 +1,20 @@
+/** Opens a backend in the bench's own process, for measurements that cannot be made through requests. */
+
+import { type BackendChoice, selectBackend } from "../../../src/host/backends.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
+
+/**
+ * Opens a backend, passes it to `use`, and disposes of it when `use` has finished. Afterwards a host can be timed without
+ * interference from the threads and the memory of this backend.
+ */
+export async function withBackend<T>(
+  choice: BackendChoice,
+  use: (backend: Backend) => Promise<T>,
+): Promise<T> {
+  const backend = await selectBackend(choice);
+  try {
+    return await use(backend);
+  } finally {
+    await backend.dispose();
+  }
+}

@@ -1,0 +1,59 @@
+/** One run of the model bench, by Pare or by PyTorch, and the check that two runs solved the same problem. */
+
+/** The loss of one pruned layer. */
+export interface LayerLoss {
+  /** The name of the layer's weight in the checkpoint. */
+  readonly name: string;
+  /** tr(ΔHΔᵀ) on the undamped Hessian. */
+  readonly loss: number;
+}
+
+/** The times and losses of one run, from opening the checkpoint until the pruned one is written. */
+export interface ModelRun {
+  /** The seconds of each phase, and of the whole run in `total`. */
+  readonly seconds: Readonly<Record<string, number>> & { readonly total: number };
+  /** The layers in the order in which they were pruned. */
+  readonly layers: readonly LayerLoss[];
+}
+
+/**
+ * The largest allowed relative difference of two losses. The losses differ by float32 rounding, and because the published
+ * code prunes one entry too many in each block of columns. These differences grow from one transformer block to the next. In
+ * later blocks they are visible in single layers whose loss is small compared with their block's loss (6 % in attention
+ * outputs of random weights). Therefore single layers are compared in the first block only, and after it the sum of each
+ * block's losses.
+ */
+const TOLERANCE = 0.01;
+
+/** @throws {Error} if the two runs pruned different layers, or if their losses differ by more than one percent */
+export function requireSameProblem(ours: ModelRun, theirs: ModelRun): void {
+  const expected = new Map(theirs.layers.map(({ name, loss }) => [name, loss]));
+  if (expected.size !== ours.layers.length) {
+    throw new Error(`Pare pruned ${ours.layers.length} layers, but the reference pruned ${expected.size}`);
+  }
+  const first = ours.layers.length > 0 ? blockOf(ours.layers[0].name) : "";
+  const blocks = new Map<string, { ours: number; reference: number }>();
+  for (const { name, loss } of ours.layers) {
+    const reference = expected.get(name);
+    if (reference === undefined) throw new Error(`${name}: the reference did not prune this layer`);
+    const block = blockOf(name);
+    if (block === first) requireSameLoss(name, loss, reference);
+    const sums = blocks.get(block) ?? { ours: 0, reference: 0 };
+    blocks.set(block, { ours: sums.ours + loss, reference: sums.reference + reference });
+  }
+  for (const [block, { ours, reference }] of blocks) requireSameLoss(block, ours, reference);
+}
+
+function requireSameLoss(name: string, loss: number, reference: number): void {
+  // Written as a negation, so that NaN is an error too.
+  if (!(Math.abs(loss / reference - 1) <= TOLERANCE)) {
+    throw new Error(
+      `${name}: the loss is ${loss}, but the reference's loss is ${reference}. They solve different problems`,
+    );
+  }
+}
+
+/** Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number is its own block. */
+function blockOf(name: string): string {
+  return /^.*?\.\d+(?=\.)/.exec(name)?.[0] ?? name;
+}

@@ -1,0 +1,29 @@
+/**
+ * The tables of the benches. Each bench declares the columns of its table, and `markdownTable` renders its results with them.
+ * The same text is printed on the terminal and written into the Markdown pages.
+ */
+
+/** One column of a table: its heading, and a function that gives the text of its cell in a row. */
+export type Column<Row> = readonly [heading: string, cell: (row: Row) => string];
+
+/** The text of a cell whose figure was not measured. */
+export const NOT_MEASURED = "–";
+
+/** Renders one line per row. The first column is aligned left and the others right. */
+export function markdownTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
+  return [
+    columns.map(([heading]) => heading),
+    columns.map((_, i) => i === 0 ? "---" : "--:"),
+    ...rows.map((row) => columns.map(([, cell]) => cell(row))),
+  ].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
+
+/** The size of a layer, such as `768 × 3072`. */
+export function formatSize({ rows, cols }: { readonly rows: number; readonly cols: number }): string {
+  return `${rows} × ${cols}`;
+}
+
+/** A fraction in whole percent, such as `37 %`. */
+export function formatPercent(fraction: number): string {
+  return `${(100 * fraction).toFixed(0)} %`;
+}

@@ -1,0 +1,56 @@
+/**
+ * The results files of the benches, `scripts/bench/results/NAME.json`. A file holds the figures of one bench together with
+ * the date and the machine of the measurement. Every published figure is rendered from one of these files.
+ */
+
+import { describeMachine, type Machine } from "./machine.ts";
+
+/** The device that a bench ran on. */
+export interface BenchDevice {
+  /** `cpu` or `webgpu`. */
+  readonly backend: string;
+  /** The adapter's name as the backend reports it. */
+  readonly adapter: string;
+}
+
+/** When and where figures were measured. */
+export interface Measurement extends BenchDevice {
+  /** ISO 8601. */
+  readonly date: string;
+  readonly machine: Machine;
+}
+
+const FOLDER = new URL("../results/", import.meta.url);
+
+/** The location of the results file `name` with `extension`. */
+export function resultsUrl(name: string, extension: "json" | "svg"): URL {
+  return new URL(`${name}.${extension}`, FOLDER);
+}
+
+/** Reads a results file. Its contents are not validated. @throws {Deno.errors.NotFound} if the file does not exist */
+export async function readResults<Results>(file: string | URL): Promise<Results & Measurement> {
+  return JSON.parse(await Deno.readTextFile(file));
+}
+
+/** Reads a results file, or returns undefined if it does not exist. Its contents are not validated. */
+export async function readResultsIfPresent<Results>(
+  file: string | URL,
+): Promise<(Results & Measurement) | undefined> {
+  try {
+    return await readResults<Results>(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Writes `results` with the date, this machine and `device` into `file`. An existing file is replaced. */
+export async function writeResults<Results>(
+  file: string | URL,
+  { backend, adapter }: BenchDevice,
+  results: Results,
+  date = new Date().toISOString(),
+): Promise<void> {
+  const measurement: Measurement = { date, machine: await describeMachine(), backend, adapter };
+  await Deno.writeTextFile(file, JSON.stringify({ ...measurement, ...results }, null, 2) + "\n");
+}

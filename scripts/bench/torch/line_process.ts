@@ -1,0 +1,51 @@
+/** A child process that is driven by lines of text: one line in, one line out. */
+
+/** A running child process. Its standard output is read line by line, and its standard error goes to this process's own. */
+export class LineProcess {
+  readonly #child: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #lines: AsyncIterator<string>;
+
+  /** Starts `command` with `env` added to the environment. Call {@link stop} to end it. */
+  constructor(command: string, args: string[], env: Record<string, string> = {}) {
+    this.#child = new Deno.Command(command, {
+      args,
+      env,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#input = this.#child.stdin.getWriter();
+    this.#lines = lines(this.#child.stdout);
+  }
+
+  /** Waits for the next line of output. @throws {Error} if the process ends first */
+  async next(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`process ${this.#child.pid} ended before it answered`);
+    return value;
+  }
+
+  /** Sends one line and waits for the next line of output. @throws {Error} if the process ends first */
+  async ask(line: string): Promise<string> {
+    await this.#input.write(new TextEncoder().encode(`${line}\n`));
+    return await this.next();
+  }
+
+  /** Ends the process and waits until it has ended. */
+  async stop(): Promise<void> {
+    await this.#input.close().catch(() => {});
+    this.#child.kill("SIGTERM");
+    await this.#child.status;
+  }
+}
+
+async function* lines(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string, void, void> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const parts = (rest + text).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+  if (rest) yield rest;
+}

@@ -1,0 +1,92 @@
+/** Prunes the model of the demo in one way and measures the result. */
+
+import type { Backend } from "../../src/backend/backend.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import type { Output } from "../../src/cli/terminal/output.ts";
+import { PhaseClock } from "../../src/prune/phase_clock.ts";
+import type { LayerEvent } from "../../src/client/events.ts";
+import { Pare } from "../../src/client/pare.ts";
+import type { LayerQuery } from "../../src/client/query.ts";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { calibratedModel } from "../../src/prune/prune_model.ts";
+import { writePruned } from "../prune/write_pruned.ts";
+import type { DemoModel } from "./demo_model.ts";
+import type { DemoRun } from "./tables.ts";
+
+/** One way to prune the model. */
+export interface PruneWay {
+  readonly title: string;
+  /** The folder that the pruned checkpoint is written to. */
+  readonly folder: string;
+  /** The parameters of each layer's request. */
+  readonly query: LayerQuery;
+}
+
+/** The parts that all ways share. */
+export interface DemoSetting {
+  /** Runs the forward passes of calibration and evaluation, in this process. */
+  readonly backend: Backend;
+  /** The origin of the host that solves the layers. */
+  readonly hostUrl: string;
+  readonly demoModel: DemoModel;
+  /** Shows the progress. */
+  readonly output: Output;
+}
+
+/** Measures the perplexity of the model without pruning it. */
+export async function measureDense(setting: DemoSetting): Promise<DemoRun> {
+  const clock = new PhaseClock();
+  const measured = await clock.time("evaluate", () => measurePerplexity(setting.demoModel.model, setting));
+  return { title: "dense", perplexity: measured, layers: [], seconds: clock.seconds };
+}
+
+/** Prunes the model in one way, writes the checkpoint, opens it again and measures its perplexity. */
+export async function measurePruned(way: PruneWay, setting: DemoSetting): Promise<DemoRun> {
+  const clock = new PhaseClock();
+  const layers = await prune(way, clock, setting);
+  const measured = await clock.time("evaluate", async () => {
+    await using cleanup = new AsyncDisposableStack();
+    const checkpoint = cleanup.adopt(
+      await openCheckpoint(way.folder, denoFileSystem),
+      (opened) => opened.close(),
+    );
+    return await measurePerplexity(openModel(checkpoint), setting);
+  });
+  return { title: way.title, perplexity: measured, layers, seconds: clock.seconds };
+}
+
+async function prune(
+  { title, folder, query }: PruneWay,
+  clock: PhaseClock,
+  { backend, hostUrl, demoModel: { checkpoint, model, calibration }, output }: DemoSetting,
+): Promise<LayerEvent[]> {
+  await using cleanup = new AsyncDisposableStack();
+  const progress = cleanup.adopt(output.progress(title.padEnd(14)), (bar) => bar.stop());
+  const pare = new Pare({ baseUrl: hostUrl, fetch: clock.timedFetch((request) => fetch(request)) });
+  const layers: LayerEvent[] = [];
+  await writePruned(checkpoint, folder, true, async (writer) => {
+    const source = calibratedModel(model, backend, {
+      windows: calibration,
+      onReplace: (name, weight) => clock.time("write", () => writer.replace(name, weight)),
+      progress: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    });
+    progress.step(0, source.layerCount);
+    for await (const event of pare.pruneModel(clock.calibrating(source), query)) {
+      if (event.type !== "layer") continue;
+      layers.push(event);
+      clock.charge(event.report);
+      progress.step(event.done, source.layerCount, event.name);
+    }
+  });
+  return layers;
+}
+
+async function measurePerplexity(
+  model: Model,
+  { backend, demoModel: { evaluation, evaluationWindows, seqlen } }: DemoSetting,
+): Promise<number> {
+  const options = { seqlen, windows: evaluationWindows };
+  return (await perplexity(model, backend, evaluation, options)).perplexity;
+}

@@ -1,0 +1,75 @@
+/**
+ * `deno task readme`: renders the tables of the results files into the README and into the README of the benches. A table
+ * stands between the lines `<!-- table: NAME -->` and `<!-- end -->`, and everything between them is replaced. A test
+ * compares both pages with the results files, so that no figure in them is typed by hand.
+ */
+
+import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
+import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
+import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
+import type { LargeResults } from "./bench/large/large_file.ts";
+import { largeTable } from "./bench/large/table.ts";
+import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
+import type { LayersResults } from "./bench/layers/layers_results.ts";
+import { phaseTable, speedTable } from "./bench/layers/tables.ts";
+import { modelTable, type ModelTimings } from "./bench/model/table.ts";
+import { MODELS } from "./bench/projection/model_shapes.ts";
+import { projectionTable } from "./bench/projection/table.ts";
+import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
+import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
+
+/** The pages that contain tables. */
+export const PAGES: readonly URL[] = ["../README.md", "./bench/README.md"].map((path) =>
+  new URL(path, import.meta.url)
+);
+
+const TABLE = /(<!-- table: (\w+) -->)[\s\S]*?(<!-- end -->)/g;
+
+/** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
+const TABLES: Readonly<Record<string, () => Promise<string>>> = {
+  cpu: () => render<LayersResults>("cpu", speedTable),
+  phases: () => render<LayersResults>("cpu", phaseTable),
+  opt_175b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["opt-175b"], results)),
+  bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
+  webgpu: () => render<LayersResults>("webgpu", speedTable),
+  families: () => render<FamiliesResults>("families", familiesTable),
+  gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
+  large: () => render<LargeResults>("large", largeTable),
+  model: () => render<ModelTimings>("model", modelTable),
+  edge: () => render<EdgeResults>("edge", edgeTable),
+  latency: () => render<LatencyResults>("latency", latencyTable),
+  demo: () => render<DemoResults>("demo", perplexityMarkdown),
+};
+
+/**
+ * Returns the text of `page` with all tables rendered from the results files.
+ * @throws {Error} if the page names an unknown table
+ */
+export async function renderPage(page: URL): Promise<string> {
+  const text = await Deno.readTextFile(page);
+  const tables = new Map<string, string>();
+  for (const [, , name] of text.matchAll(TABLE)) {
+    if (!Object.hasOwn(TABLES, name)) throw new Error(`${page.pathname}: there is no table ${name}`);
+    tables.set(name, await TABLES[name]());
+  }
+  return text.replace(TABLE, (_, begin, name, end) => `${begin}\n\n${tables.get(name)}\n\n${end}`);
+}
+
+async function render<Results>(name: string, table: (results: Results) => string): Promise<string> {
+  const results = await readResults<Results>(resultsUrl(name, "json"));
+  return `${table(results)}\n\n${measurementLine(results)}`;
+}
+
+function measurementLine({ date, machine, adapter }: Measurement): string {
+  const memory = `${Math.round(machine.memoryBytes / 2 ** 30)} GiB`;
+  const day = date.slice(0, 10);
+  return `Measured on ${day} with ${machine.cores} cores of ${machine.cpu}, ${memory} of memory and Deno ` +
+    `${machine.deno}. Adapter: ${adapter}.`;
+}
+
+if (import.meta.main) {
+  for (const page of PAGES) {
+    await Deno.writeTextFile(page, await renderPage(page));
+    await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", page.pathname] }).output();
+  }
+}

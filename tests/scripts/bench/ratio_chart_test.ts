@@ -1,0 +1,30 @@
+/** Tests the chart of the ratios to PyTorch: it is well-formed, and equal results give equal charts. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { ratioChart } from "../../../scripts/bench/layers/ratio_chart.ts";
+import { LAYER } from "./layer_result.ts";
+
+const LAYERS = [LAYER, { ...LAYER, cols: 400, reference: { ...LAYER.reference!, speedup: 6 } }];
+
+describe("ratioChart", () => {
+  it("draws one bar per size, with a length proportional to the ratio", () => {
+    const svg = ratioChart(LAYERS);
+    assert.match(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" /);
+    for (const label of ["1000 × 800", "1000 × 400", "3.0", "6.0"]) {
+      assert.ok(svg.includes(`>${label}<`), label);
+    }
+    const bars = [...svg.matchAll(/<rect [^>]*?width="([\d.]+)"/g)].map(([, width]) => Number(width));
+    assert.equal(bars.length, 2);
+    assert.ok(Math.abs(bars[1] / bars[0] - 2) < 1e-9, `widths ${bars}`);
+  });
+
+  it("returns the same text for the same results", () =>
+    assert.equal(ratioChart(LAYERS), ratioChart(LAYERS)));
+
+  it("omits sizes without a reference, and throws if no size has one", () => {
+    const unreferenced = { ...LAYER, rows: 7, reference: undefined };
+    assert.ok(!ratioChart([...LAYERS, unreferenced]).includes("7 × 800"));
+    assert.throws(() => ratioChart([unreferenced]), /timed together with PyTorch/);
+  });
+});

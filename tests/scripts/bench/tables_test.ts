@@ -1,0 +1,83 @@
+/** Tests the tables of the layer bench, the latency bench and the projection cell by cell. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { latencyTable } from "../../../scripts/bench/latency/table.ts";
+import { phaseTable, speedTable } from "../../../scripts/bench/layers/tables.ts";
+import { projectionTable } from "../../../scripts/bench/projection/table.ts";
+import { LAYER } from "./layer_result.ts";
+
+/** Returns the cells of each row of a Markdown table, without the line below the headings. */
+function cells(table: string): string[][] {
+  const rows = table.split("\n").map((line) => line.slice(2, -2).split(" | "));
+  return rows.filter((_, i) => i !== 1);
+}
+
+describe("speedTable", () => {
+  it("shows a size with its share of the GEMM rate and the time of PyTorch", () => {
+    const [head, row] = cells(speedTable({ layers: [LAYER], peak: { order: 1024, gflops: 40 } }));
+    assert.deepEqual(Object.fromEntries(head.map((title, i) => [title, row[i]])), {
+      "rows × cols": "1000 × 800",
+      "factor s": "2.000",
+      "solve s": "4.000",
+      "factor + solve s": "6.000",
+      "with error s": "9.000",
+      "request s": "8.000",
+      "HTTP adds": "33 %",
+      "GFLOP/s": "30.0",
+      "of GEMM": "75 %",
+      "memory MiB": "100",
+      "PyTorch s": "18.000",
+      "× PyTorch": "3.0",
+    });
+  });
+
+  it("marks figures that were not measured", () => {
+    const [head, row] = cells(speedTable({ layers: [{ ...LAYER, reference: undefined }] }));
+    const missing = head.filter((_, i) => row[i] === "–");
+    assert.deepEqual(missing, ["of GEMM", "PyTorch s", "× PyTorch"]);
+  });
+});
+
+describe("phaseTable", () => {
+  it("divides the timed solve by the shares, so that the phases add up to the request", () => {
+    const [head, row] = cells(phaseTable({ layers: [LAYER] }));
+    assert.equal(head[3], "select s");
+    assert.deepEqual(row.slice(1), ["1.000", "2.000", "0.500", "1.000", "2.000", "0.500", "1.000", "8.000"]);
+  });
+
+  it("marks the steps as not measured if a run has no shares", () => {
+    const [, row] = cells(phaseTable({ layers: [{ ...LAYER, shares: undefined }] }));
+    assert.deepEqual(row.slice(3, 7), ["–", "–", "–", "–"]);
+  });
+});
+
+describe("latencyTable", () => {
+  it("shows milliseconds", () => {
+    const latency = { rows: 768, cols: 768, clients: 8, requests: 200, p50: 0.25, p99: 0.5, alone: 0.05 };
+    const [, row] = cells(latencyTable({ latency: { ...latency, requestsPerSecond: 32.06 } }));
+    assert.deepEqual(row, ["768 × 768", "8", "200", "250", "500", "32.1", "50"]);
+  });
+});
+
+describe("projectionTable", () => {
+  it("has one row per phase, and a row with the sum", () => {
+    const model = { title: "toy", blocks: 1000, inputs: [{ cols: 8000, rows: [8000] }] };
+    const results = { layers: [LAYER], peak: { order: 1024, gflops: 50 } };
+    const [head, ...rows] = cells(projectionTable(model, results));
+    assert.deepEqual(head, ["toy", "work", "device memory", "rate", "hours"]);
+    assert.deepEqual(rows.map(([phase]) => phase), [
+      "forward",
+      "statistics",
+      "read",
+      "factor",
+      "solve",
+      "write",
+      "total",
+    ]);
+    // 1000·8000³/3 flops at the rate of 800³/3 flops in 2 s take 1000·10³·2 s.
+    assert.deepEqual(rows[3], ["factor", "0.17 PFLOP", "0.4 GB", "0.1 GFLOP/s", "555.6"]);
+    const sum = rows.slice(0, 6).reduce((total, row) => total + Number(row[4]), 0);
+    assert.ok(Math.abs(sum - Number(rows[6][4])) < 0.4, `${sum}`);
+  });
+});

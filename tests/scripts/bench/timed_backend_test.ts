@@ -1,0 +1,109 @@
+/** Tests the backend that measures its time by group, and the measurements that use it. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { breakDownSolve, sharesOf } from "../../../scripts/bench/layers/solve_breakdown.ts";
+import { measureGemmRate } from "../../../scripts/bench/layers/gemm_rate.ts";
+import { TimedBackend, TRANSFERS } from "../../../scripts/bench/layers/timed_backend.ts";
+import type { Backend } from "../../../src/backend/backend.ts";
+import { createCpuBackend } from "../../../src/cpu/backend.ts";
+import { factor } from "../../../src/linalg/factor.ts";
+import { solveSparseGpt } from "../../../src/solvers/sparsegpt.ts";
+import { encode } from "../../../src/safetensors/encode.ts";
+import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../../support/layers.ts";
+
+const LAYER = makeLayer(40, 200, { seed: 3 });
+
+async function solve(backend: Backend): Promise<Float32Array> {
+  const factored = await factor(backend, uploadHessian(backend, LAYER.hessian, LAYER.cols), {
+    damping: 0.01,
+    blocksize: 128,
+  });
+  const layer = uploadLayer(backend, LAYER);
+  const solution = await solveSparseGpt(backend, layer, factored, {
+    sparsity: 0.5,
+    pattern: { kind: "unstructured" },
+    relativeError: false,
+  });
+  const { q } = await readSolution(backend, solution);
+  for (const resource of [solution, layer, factored]) resource.destroy();
+  await backend.finish();
+  return q;
+}
+
+describe("TimedBackend", () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await createCpuBackend();
+  });
+  after(() => backend.dispose());
+
+  it("computes the same bits as the wrapped backend, and frees its buffers", async () => {
+    const expected = await solve(backend);
+    const live = backend.counters.bytesLive;
+    assert.deepEqual(await solve(new TimedBackend(backend, (kernel) => kernel)), expected);
+    assert.equal(backend.counters.bytesLive, live);
+  });
+
+  it("adds the time of every kernel to its group exactly once", async () => {
+    const timed = new TimedBackend(backend, (kernel) => kernel.startsWith("gemm") ? "products" : "rest");
+    const started = performance.now();
+    await solve(timed);
+    const elapsed = (performance.now() - started) / 1000, seconds = timed.takeSeconds();
+    assert.deepEqual([...seconds.keys()].sort(), ["products", "rest", TRANSFERS]);
+    const sum = [...seconds.values()].reduce((total, value) => total + value, 0);
+    assert.ok(sum > 0 && sum <= elapsed, `${sum} of ${elapsed} s`);
+    assert.equal(timed.takeSeconds().size, 0);
+  });
+
+  it("runs no call before the caller waits", async () => {
+    const timed = new TimedBackend(backend, (kernel) => kernel);
+    const buffer = timed.createBuffer("words", 8), bytes = new Uint8Array(8).fill(1);
+    timed.write(buffer, 0, bytes);
+    bytes.fill(2); // the caller may reuse its array
+    assert.equal(timed.takeSeconds().size, 0);
+    assert.deepEqual(await timed.read(buffer, 0, 8), new Uint8Array(8).fill(1));
+    buffer.destroy();
+    buffer.destroy();
+    await timed.finish();
+  });
+
+  it("throws for a buffer of another backend", () => {
+    const timed = new TimedBackend(backend, (kernel) => kernel), own = backend.createBuffer("own", 4);
+    timed.clear(own);
+    return assert.rejects(timed.finish(), TypeError).finally(() => own.destroy());
+  });
+
+  it("divides the solve of a request body into shares that add up to 1", async () => {
+    const f32 = (shape: number[], values: Float32Array<ArrayBuffer>) => ({
+      dtype: "F32" as const,
+      shape,
+      data: new Uint8Array(values.buffer),
+    });
+    const { rows, cols, weight, hessian } = LAYER;
+    const body = encode({ weight: f32([rows, cols], weight), hessian: f32([cols, cols], hessian) });
+    const live = backend.counters.bytesLive;
+    const shares = await breakDownSolve(backend, body);
+    assert.equal(backend.counters.bytesLive, live);
+    for (const [step, share] of Object.entries(shares)) {
+      assert.ok(share > 0 && share < 1, `${step}: ${share}`);
+    }
+    const sum = Object.values(shares).reduce((total, share) => total + share, 0);
+    assert.ok(Math.abs(sum - 1) < 1e-12, `${sum}`);
+  });
+
+  it("measures the rate of the matrix product", async () => {
+    const live = backend.counters.bytesLive;
+    const { order, gflops } = await measureGemmRate(backend, 64);
+    assert.equal(order, 64);
+    assert.ok(gflops > 0 && Number.isFinite(gflops));
+    assert.equal(backend.counters.bytesLive, live);
+  });
+});
+
+describe("sharesOf", () => {
+  it("counts the time of all other groups as other", () => {
+    const seconds = new Map([["select", 1], ["columnLoop", 2], ["lazyUpdate", 4], [TRANSFERS, 1]]);
+    assert.deepEqual(sharesOf(seconds), { select: 0.125, columnLoop: 0.25, lazyUpdate: 0.5, other: 0.125 });
+  });
+});
