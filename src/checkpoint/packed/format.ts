@@ -68,7 +68,8 @@ export function describePacked(
 ): Record<string, unknown> {
   const sparsity_config = {
     format: LIBRARY_NAMES[format],
-    global_sparsity: sparsity * 100, // the library counts it in per cent
+    // A fraction, as current releases of llm-compressor write it (SparsityConfigMetadata.infer_global_sparsity).
+    global_sparsity: sparsity,
     ignore: [],
     registry_requires_subclass: false,
     sparsity_structure: format === "sparse-24" ? "2:4" : "unstructured",

@@ -107,7 +107,13 @@ describe("pack as sparse-bitmask", () => {
       sparsity_structure: "unstructured",
       targets: ["l0", "l1", "l2", "m.big"],
     });
-    assert.ok(Number(sparsity.global_sparsity) > 48 && Number(sparsity.global_sparsity) < 54);
+    // global_sparsity is a fraction between 0 and 1, not a percentage.
+    const stored = ["l0", "l1", "l2", "m.big"].reduce(
+      (sum, stem) => sum + tensors[`${stem}.compressed`].shape[0],
+      0,
+    );
+    assert.equal(sparsity.global_sparsity, 1 - stored / (3 * 64 * 64 + 120 * 10));
+    assert.ok(Number(sparsity.global_sparsity) > 0.48 && Number(sparsity.global_sparsity) < 0.54);
   });
 
   it("keeps −0, subnormals, infinities and NaN payloads to the bit", async () => {
