@@ -1,6 +1,7 @@
 /**
- * Bars by block, a panel a series, all on one scale: what every chart of the report is. A panel carries its name, so
- * that no colour has to be told from another. It is drawn at the width of a phone and scales with its column.
+ * Draws the form that all charts of the report share: bar charts with one bar per transformer block. Every series has its
+ * own panel, the panels are stacked, and all have the same scale. The name of the series is written in its panel, so
+ * readers do not have to distinguish colours. The drawing is as wide as a phone and scales with its column.
  */
 
 import * as Plot from "@observablehq/plot";
@@ -8,36 +9,40 @@ import type { Page, PageElement } from "./dom.ts";
 
 /** One bar. */
 export interface BlockValue {
-  /** The panel it is in. */
+  /** The name of the series, which is also the title of its panel. */
   readonly series: string;
-  /** The transformer block, from 0. */
+  /** The index of the transformer block, from 0. */
   readonly block: number;
   readonly value: number;
 }
 
-/** What a chart says of itself. */
+/** The document, the texts and the scale of a chart. */
 export interface PanelsOptions {
   readonly document: Page;
-  /** Names the chart; unique in the page. */
+  /** A prefix for the ids of the elements of the chart. Must be unique in the page. */
   readonly id: string;
   readonly title: string;
-  /** The chart in words, for those who do not see it. */
+  /** A description of the chart for screen readers. */
   readonly description: string;
-  /** How many blocks the model has, drawn or not. */
+  /** The number of blocks of the model, including those without a bar. */
   readonly blocks: number;
-  /** The top of the scale; without it, the greatest value. */
-  readonly most?: number;
+  /**
+   * The upper end of the scale.
+   * @default the largest value
+   */
+  readonly max?: number;
+  /** Formats the labels of the scale. */
   format(value: number): string;
 }
 
 const WIDTH = 340, PANEL_HEIGHT = 84;
 const MARGIN = { top: 10, bottom: 34, left: 46 };
 
-/** The chart as an SVG element of `document`. */
-export function blockPanels(values: readonly BlockValue[], options: PanelsOptions): PageElement {
+/** Draws a chart as an SVG element of `options.document`. */
+export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOptions): PageElement {
   const { document, blocks, format } = options;
   const series = [...new Set(values.map((value) => value.series))];
-  const most = options.most ?? Math.max(...values.map(({ value }) => value));
+  const max = options.max ?? Math.max(...values.map(({ value }) => value));
   const svg = Plot.plot({
     document,
     width: WIDTH,
@@ -59,7 +64,7 @@ export function blockPanels(values: readonly BlockValue[], options: PanelsOption
       labelArrow: "none",
       padding: blocks > 60 ? 0 : 0.2,
     },
-    y: { domain: [0, most || 1], nice: 4, label: null, grid: true, ticks: 2 },
+    y: { domain: [0, max || 1], nice: 4, label: null, grid: true, ticks: 2 },
     fy: { domain: series, label: null, axis: null, padding: 0.36 },
     marks: [
       Plot.axisX({ ticks: blockTicks(blocks), tickSize: 0, label: "block", labelArrow: "none" }),
@@ -75,17 +80,18 @@ export function blockPanels(values: readonly BlockValue[], options: PanelsOption
       }),
     ],
   });
-  describe(svg, options);
+  addDescription(svg, options);
   return svg as PageElement;
 }
 
-/** Labels from 0 at even steps, few enough for a phone. */
+/** The blocks whose index is written on the axis: evenly spaced from 0, and few enough to fit on a phone. */
 function blockTicks(blocks: number): number[] {
   const step = [1, 2, 5, 10, 20, 50].find((step) => blocks / step <= 8) ?? Math.ceil(blocks / 8);
   return Array.from({ length: Math.ceil(blocks / step) }, (_, index) => index * step);
 }
 
-function describe(svg: PageElement, { document, id, title, description }: PanelsOptions): void {
+/** Adds the title and the description for screen readers. */
+function addDescription(svg: PageElement, { document, id, title, description }: PanelsOptions): void {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-labelledby", `${id}-title ${id}-desc`);
   for (const [tag, text] of [["desc", description], ["title", title]]) {

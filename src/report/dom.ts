@@ -1,11 +1,12 @@
 /**
- * The page built as a document, so that no text can become markup: everything a run names goes through text nodes
- * and attributes, which are escaped when the document is written out. Where linkedom does not, this file does.
+ * Builds the report page as a DOM document, with the linkedom library. Texts from a run, such as file names, become text
+ * nodes and attribute values. These are escaped when the document is written as HTML, so a text cannot become markup. In
+ * two places linkedom does not escape them, so this file does.
  */
 
 import { DOMParser } from "linkedom";
 
-/** What the report needs of a document. */
+/** The part of the DOM interface `Document` that the report uses. */
 export interface Page {
   readonly head: PageElement;
   readonly body: PageElement;
@@ -15,42 +16,42 @@ export interface Page {
   toString(): string;
 }
 
-/** What it needs of an element. */
+/** The part of the DOM interface `Element` that the report uses. */
 export interface PageElement {
-  /** Its children as HTML text. */
+  /** The children as HTML text. */
   readonly innerHTML: string;
   setAttribute(name: string, value: string): void;
   append(...children: readonly (PageElement | string)[]): void;
   prepend(...children: readonly (PageElement | string)[]): void;
 }
 
-/** What goes into an element: other elements, texts, or nothing. */
+/** A child of an element: another element or a text. `undefined` is skipped. */
 export type Child = PageElement | string | undefined;
 
-/** An empty page in English. */
+/** Creates an empty page in English. */
 export function emptyPage(): Page {
   const text = '<!DOCTYPE html><html lang="en"><head></head><body></body></html>';
-  // Its types ask for arguments that it does not need.
+  // The cast is necessary because linkedom's types require arguments that its functions do not need.
   return new DOMParser().parseFromString(text, "text/html") as unknown as Page;
 }
 
-/** An element with attributes and children. */
-export function element(
+/** Creates an element with attributes and children. */
+export function createElement(
   document: Page,
   tag: string,
   attributes: Readonly<Record<string, string>> = {},
   children: readonly Child[] = [],
 ): PageElement {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    // linkedom escapes only the quotes in HTML's attributes.
-    made.setAttribute(name, value.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
+    // In the attributes of HTML elements, linkedom escapes only quotes.
+    created.setAttribute(name, value.replaceAll("&", "&amp;").replaceAll("<", "&lt;"));
   }
-  made.append(...children.filter((child) => child !== undefined));
-  return made;
+  created.append(...children.filter((child) => child !== undefined));
+  return created;
 }
 
-/** A title element. linkedom writes its text out as it is, unlike that of other elements. */
-export function pageTitle(document: Page, text: string): PageElement {
-  return element(document, "title", {}, [element(document, "p", {}, [text]).innerHTML]);
+/** Creates the title element of the page. linkedom does not escape the text of a title, so it is escaped here, by way of a paragraph. */
+export function createTitle(document: Page, text: string): PageElement {
+  return createElement(document, "title", {}, [createElement(document, "p", {}, [text]).innerHTML]);
 }

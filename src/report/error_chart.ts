@@ -1,13 +1,16 @@
-/** The relative error of every layer, a panel a kind of layer: where in the model the pruning costs most. */
+/**
+ * The chart of the relative error of every layer, with one panel per kind of layer. It shows where in the model pruning
+ * does the most damage.
+ */
 
-import { blockPanels, type BlockValue } from "./block_panels.ts";
+import { type BlockValue, drawBlockPanels } from "./block_panels.ts";
 import type { Page, PageElement } from "./dom.ts";
 import { formatNumber } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { layerKind } from "./summary.ts";
 
-/** The chart; undefined where no error was measured. */
-export function errorChart(document: Page, run: RunReport): PageElement | undefined {
+/** Draws the chart. Returns undefined if the run has no measured errors. */
+export function drawErrorChart(document: Page, run: RunReport): PageElement | undefined {
   const values: BlockValue[] = run.layers.flatMap((layer) =>
     layer.relative_error === null
       ? []
@@ -15,13 +18,13 @@ export function errorChart(document: Page, run: RunReport): PageElement | undefi
   );
   if (values.length === 0) return undefined;
   const worst = values.reduce((a, b) => b.value > a.value ? b : a);
-  return blockPanels(values, {
+  return drawBlockPanels(values, {
     document,
     id: "error-chart",
     title: "Relative error of each layer by block",
     description:
-      `The greatest is ${formatNumber(worst.value)}, of ${worst.series} in block ${worst.block}. ` +
-      "The table below has every value.",
+      `The largest error is ${formatNumber(worst.value)}, in ${worst.series} of block ${worst.block}. ` +
+      "The table below lists all values.",
     blocks: run.model.blocks,
     format: String,
   });

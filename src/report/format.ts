@@ -1,8 +1,8 @@
-/** Figures as people read them: sizes, shares, times. */
+/** Formats numbers for people: sizes, fractions, durations and counts. */
 
 const UNITS = ["KB", "MB", "GB", "TB"];
 
-/** Bytes in decimal units: `512 B`, `11.2 MB`. */
+/** Formats a number of bytes in decimal units: `512 B`, `11.2 MB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1000) return `${bytes} B`;
   let value = bytes / 1000, unit = 0;
@@ -10,12 +10,12 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** A share from 0 to 1: `37.4 %`. */
+/** Formats a fraction from 0 to 1 as a percentage: `37.4 %`. */
 export function formatShare(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-/** Seconds: `8 ms`, `0.42 s`, `83 s`, `1 h 5 min`. */
+/** Formats a duration in seconds: `8 ms`, `0.42 s`, `83 s`, `1 h 5 min`. */
 export function formatSeconds(seconds: number): string {
   if (seconds < 0.1) return `${(1000 * seconds).toFixed(0)} ms`;
   if (seconds < 10) return `${seconds.toFixed(2)} s`;
@@ -25,12 +25,12 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** A count: `1,769,472`. */
+/** Formats a count: `1,769,472`. */
 export function formatCount(count: number): string {
   return count.toLocaleString("en");
 }
 
-/** A number of a few digits; a dash where there is none. */
+/** Formats a number with four significant digits. Formats null, which means that there is no value, as a dash. */
 export function formatNumber(value: number | null): string {
   return value === null ? "–" : value.toPrecision(4);
 }

@@ -1,20 +1,20 @@
-/** The figures a reader looks for first: sparsity, perplexity, size, time. */
+/** The main results of a run, which the report shows first: sparsity, perplexity, file size and time. */
 
-import { element, type Page, type PageElement } from "./dom.ts";
+import { createElement, type Page, type PageElement } from "./dom.ts";
 import { formatBytes, formatCount, formatSeconds, formatShare } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
 import { totals } from "./summary.ts";
 
-/** One figure. */
-interface Figure {
+/** One result: its name, its value, and a note that explains the value. */
+interface KeyFigure {
   readonly name: string;
   readonly value: string;
   readonly note: string;
 }
 
-/** The figures as a description list. Perplexity is there where it was measured. */
-export function keyFigures(document: Page, run: RunReport): PageElement {
-  const make = element.bind(null, document);
+/** Renders the results as a description list. Perplexity is included if it was measured. */
+export function renderKeyFigures(document: Page, run: RunReport): PageElement {
+  const make = createElement.bind(null, document);
   const figures = [sparsity(run), ...run.perplexity.map(perplexity), size(run), time(run)];
   return make(
     "dl",
@@ -29,7 +29,7 @@ export function keyFigures(document: Page, run: RunReport): PageElement {
   );
 }
 
-function sparsity({ layers }: RunReport): Figure {
+function sparsity({ layers }: RunReport): KeyFigure {
   const { zeros, entries } = totals(layers);
   return {
     name: "Sparsity",
@@ -38,7 +38,7 @@ function sparsity({ layers }: RunReport): Figure {
   };
 }
 
-function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplexity"][number]): Figure {
+function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplexity"][number]): KeyFigure {
   const after = pruned === null ? "not finite" : pruned.toFixed(2);
   return {
     name: "Perplexity",
@@ -49,22 +49,22 @@ function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplex
   };
 }
 
-function size({ format, bytes: { dense, written } }: RunReport): Figure {
+function size({ format, bytes: { dense, written } }: RunReport): KeyFigure {
   return {
     name: "Weight files",
     value: formatBytes(written),
     note: format === "dense"
-      ? "dense: zeros take as much room as weights; pare pack makes them smaller"
+      ? "dense format: a zero takes as much space as any other weight. The command pare pack makes the files smaller."
       : `as ${format}, ${formatShare(1 - written / dense)} less than ${formatBytes(dense)} dense`,
   };
 }
 
-function time({ seconds, resumed }: RunReport): Figure {
+function time({ seconds, resumed }: RunReport): KeyFigure {
   const times = resumed === 1 ? "once" : `${resumed} times`;
   return {
     name: "Time",
     value: formatSeconds(seconds.total),
     note: `calibration ${formatSeconds(seconds.calibration)}, layers ${formatSeconds(seconds.layers)}` +
-      (resumed > 0 ? `; taken up again ${times}` : ""),
+      (resumed > 0 ? `; resumed ${times}` : ""),
   };
 }

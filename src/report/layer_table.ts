@@ -1,6 +1,6 @@
-/** Every pruned layer in a row of a table. */
+/** The table of the pruned layers, with one row per layer. */
 
-import { element, type Page, type PageElement } from "./dom.ts";
+import { createElement, type Page, type PageElement } from "./dom.ts";
 import { formatNumber, formatSeconds, formatShare } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { layerKind } from "./summary.ts";
@@ -15,10 +15,10 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun)
   { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
 ];
 
-/** The table, in a region that scrolls sideways where it does not fit. */
-export function layerTable(document: Page, { layers }: RunReport): PageElement {
-  const make = element.bind(null, document);
-  const heads = COLUMNS.map(({ title, isText }) =>
+/** Renders the table, inside a region that scrolls sideways if the table is wider than the screen. */
+export function renderLayerTable(document: Page, { layers }: RunReport): PageElement {
+  const make = createElement.bind(null, document);
+  const headings = COLUMNS.map(({ title, isText }) =>
     make("th", { scope: "col", ...isText && { class: "text" } }, [title])
   );
   const rows = layers.map((layer) => {
@@ -31,7 +31,7 @@ export function layerTable(document: Page, { layers }: RunReport): PageElement {
   });
   const table = make("table", {}, [
     make("caption", {}, [`${layers.length} layers`]),
-    make("thead", {}, [make("tr", {}, heads)]),
+    make("thead", {}, [make("tr", {}, headings)]),
     make("tbody", {}, rows),
   ]);
   return make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Layers" }, [table]);

@@ -1,24 +1,25 @@
 /**
- * `report.html`: a run on one page, for a screen of any width and for paper. The file is whole: it asks for nothing
- * from a network and runs no script, which its content security policy states. What it shows is all in `pare.json`.
+ * Renders `report.html`, a page about one run of `pare prune`, for screens of any width and for paper. The page is
+ * self-contained: it loads nothing from a network and runs no script, and its content security policy forbids both.
+ * Everything on the page comes from `pare.json`.
  */
 
-import { type Child, element, emptyPage, type Page, type PageElement, pageTitle } from "./dom.ts";
-import { errorChart } from "./error_chart.ts";
+import { type Child, createElement, createTitle, emptyPage, type Page, type PageElement } from "./dom.ts";
+import { drawErrorChart } from "./error_chart.ts";
 import { formatNumber, formatShare } from "./format.ts";
-import { keyFigures } from "./key_figures.ts";
-import { layerTable } from "./layer_table.ts";
-import { runDetails } from "./run_details.ts";
+import { renderKeyFigures } from "./key_figures.ts";
+import { renderLayerTable } from "./layer_table.ts";
+import { renderRunDetails } from "./run_details.ts";
 import { RUN_REPORT_FILE, type RunReport } from "./run_report.ts";
-import { sparsityChart } from "./sparsity_chart.ts";
+import { drawSparsityChart } from "./sparsity_chart.ts";
 import style from "./style.css" with { type: "text" };
-import { timeChart, timeDescription } from "./time_chart.ts";
 import { totals } from "./summary.ts";
+import { drawTimeChart, timeDescription } from "./time_chart.ts";
 
-/** The page as HTML text. The same run makes the same text. */
+/** Renders the page as HTML text. The same run always gives the same text. */
 export function renderReport(run: RunReport): string {
   const document = emptyPage();
-  const make = element.bind(null, document);
+  const make = createElement.bind(null, document);
   const title = `${run.model.name}, pruned`;
   document.head.append(
     make("meta", { charset: "utf-8" }),
@@ -28,19 +29,19 @@ export function renderReport(run: RunReport): string {
       "http-equiv": "Content-Security-Policy",
       content: "default-src 'none'; style-src 'unsafe-inline'",
     }),
-    pageTitle(document, title),
+    createTitle(document, title),
     make("style", {}, [style]),
   );
   document.body.append(make("main", {}, [
-    make("header", {}, [make("h1", {}, [title]), make("p", {}, [lead(run)])]),
-    keyFigures(document, run),
-    charts(document, run),
+    make("header", {}, [make("h1", {}, [title]), make("p", {}, [summarySentence(run)])]),
+    renderKeyFigures(document, run),
+    renderCharts(document, run),
     section("Layers", [
-      make("p", { class: "note" }, ["Error is the relative error; time is without calibration."]),
-      layerTable(document, run),
+      make("p", { class: "note" }, ["Error is the relative error. Time does not include calibration."]),
+      renderLayerTable(document, run),
     ]),
-    section("How it was made", [runDetails(document, run)]),
-    make("footer", {}, [`The figures of this page are in ${RUN_REPORT_FILE} beside it.`]),
+    section("Details of the run", [renderRunDetails(document, run)]),
+    make("footer", {}, [`The data of this page is in the file ${RUN_REPORT_FILE} in the same folder.`]),
   ]));
   return document.toString();
 
@@ -49,8 +50,8 @@ export function renderReport(run: RunReport): string {
   }
 }
 
-function charts(document: Page, run: RunReport): PageElement {
-  const make = element.bind(null, document);
+function renderCharts(document: Page, run: RunReport): PageElement {
+  const make = createElement.bind(null, document);
   const figure = (heading: string, chart: PageElement | undefined, caption: string) =>
     make("figure", {}, [
       make("h2", {}, [heading]),
@@ -60,26 +61,32 @@ function charts(document: Page, run: RunReport): PageElement {
   return make("section", { class: "charts", "aria-label": "Charts" }, [
     figure(
       "Relative error",
-      errorChart(document, run),
-      "What pruning changes in a layer's outputs on the calibration text, as a share of their energy.",
+      drawErrorChart(document, run),
+      "The squared error that pruning causes in a layer's outputs on the calibration text, " +
+        "divided by the squared norm of the outputs.",
     ),
-    figure("Sparsity", sparsityChart(document, run), "The share of a block's pruned weights that are zero."),
+    figure(
+      "Sparsity",
+      drawSparsityChart(document, run),
+      "The fraction of zeros among the weights of the pruned layers.",
+    ),
     figure(
       "Time",
-      timeChart(document, run),
-      `Seconds that a block's layers took, by phase. ${timeDescription(run)}`,
+      drawTimeChart(document, run),
+      `The seconds spent on the layers of each block, by phase. ${timeDescription(run)}`,
     ),
   ]);
 }
 
-function lead({ layers, model }: RunReport): string {
+/** The sentence under the heading: the method, the sparsity and the mean error. */
+function summarySentence({ layers, model }: RunReport): string {
   const { zeros, entries } = totals(layers);
-  const how = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
+  const methods = [...new Set(layers.map(({ method, pattern }) => `${method} ${pattern}`))].join(" and ");
   const errors = layers.flatMap(({ relative_error }) => relative_error ?? []);
   const mean = errors.reduce((sum, error) => sum + error, 0) / errors.length;
-  return `${how || "nothing pruned"}: ${
+  return `${methods || "nothing pruned"}: ${
     formatShare(entries === 0 ? 0 : zeros / entries)
   } of the weights in ` +
     `${layers.length} layers of ${model.blocks} blocks are zero` +
-    (errors.length === 0 ? "." : `, at a mean relative error of ${formatNumber(mean)} a layer.`);
+    (errors.length === 0 ? "." : `, and the mean relative error of a layer is ${formatNumber(mean)}.`);
 }

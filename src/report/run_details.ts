@@ -1,22 +1,22 @@
-/** How the run was made, in pairs of name and value: enough to make it again. */
+/** The settings and the environment of a run, as pairs of name and value: everything that is needed to repeat it. */
 
-import { element, type Page, type PageElement } from "./dom.ts";
+import { createElement, type Page, type PageElement } from "./dom.ts";
 import type { RunReport } from "./run_report.ts";
 
-/** The details as a description list, and the weights left dense. */
-export function runDetails(document: Page, run: RunReport): PageElement {
-  const make = element.bind(null, document);
+/** Renders the pairs as a description list, including the names of the weights that were not pruned. */
+export function renderRunDetails(document: Page, run: RunReport): PageElement {
+  const make = createElement.bind(null, document);
   const { model, calibration, backend, adapter } = run;
   const seed = calibration.seed === null ? "evenly spaced" : `drawn with seed ${calibration.seed}`;
   const pairs: [string, string][] = [
     ["Model", `${model.name}: ${model.model_type}, ${model.blocks} blocks of width ${model.hidden_size}`],
-    ...Object.entries(run.parameters).map(([name, value]): [string, string] => [name, text(value)]),
+    ...Object.entries(run.parameters).map(([name, value]): [string, string] => [name, valueText(value)]),
     [
       "Calibration",
       `${calibration.samples} windows of ${calibration.seqlen} tokens of ${calibration.text}, ${seed}`,
     ],
     ["Computed on", backend === adapter ? backend : `${backend}: ${adapter}`],
-    ["Left dense", run.skipped.length === 0 ? "nothing that could be pruned" : run.skipped.join(", ")],
+    ["Not pruned", run.skipped.length === 0 ? "no layer was skipped" : run.skipped.join(", ")],
     ["Written by", `Pare ${run.version}, ${run.finished.replace("T", " ").replace(/\.\d+Z$/, " UTC")}`],
   ];
   return make(
@@ -26,6 +26,6 @@ export function runDetails(document: Page, run: RunReport): PageElement {
   );
 }
 
-function text(value: unknown): string {
+function valueText(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }

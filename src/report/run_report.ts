@@ -1,63 +1,70 @@
-/** `pare.json`: what a run did to a checkpoint, written into the pruned folder and drawn by `report.html`. */
+/**
+ * The format of `pare.json`, the report of one run of `pare prune`. It is written to the folder of the pruned model.
+ * `report.html` beside it shows the same data as a page.
+ */
 
 import { z } from "zod";
 import { reportSchema } from "../protocol/report.ts";
 
-/** The file's name in the pruned folder. */
+/** The name of the report file in the pruned folder. */
 export const RUN_REPORT_FILE = "pare.json";
-/** The name of the page drawn from it. */
+/** The name of the page in the pruned folder. */
 export const REPORT_PAGE_FILE = "report.html";
 
 const perplexitySchema = z.object({
-  /** The text's file name. */
+  /** The file name of the text. */
   text: z.string(),
+  /** The number of tokens in a window. */
   seqlen: z.int(),
   windows: z.int(),
-  /** Null where it was not measured, or is not finite. */
+  /** The perplexity of the dense model. Null if it was not measured, or if it is not finite. */
   dense: z.number().nullable(),
-  /** Null where it is not finite: JSON has no such numbers. */
+  /** The perplexity of the pruned model. Null if it is not finite, because JSON has no such numbers. */
   pruned: z.number().nullable(),
 });
 
-/** One pruned layer. */
+/** One pruned layer: the report of its solve, and its place in the model. */
 export const layerRunSchema = reportSchema.extend({
-  /** The weight's name in the checkpoint. */
+  /** The name of the weight in the checkpoint. */
   name: z.string(),
-  /** The transformer block, from 0. */
+  /** The index of the transformer block, from 0. */
   block: z.int().min(0),
-  /** Seconds of calibration between the layer before it and this one. */
+  /** The seconds of calibration between the previous layer and this one. */
   calibration_seconds: z.number().min(0).optional(),
 });
 
-/** A run, whole. Times in seconds, sizes in bytes. */
+/** The report of a whole run. Times are in seconds and sizes in bytes. */
 export const runReportSchema = z.object({
-  /** Of Pare. */
+  /** The version of Pare. */
   version: z.string(),
-  /** ISO 8601. */
+  /** The time at which the run finished, in ISO 8601. */
   finished: z.string(),
   model: z.object({ name: z.string(), model_type: z.string(), blocks: z.int(), hidden_size: z.int() }),
-  /** The layer parameters asked for, by the HTTP contract's names, and the choice of layers. */
+  /** The requested layer parameters, under their names in the HTTP API, and the choice of layers. */
   parameters: z.record(z.string(), z.unknown()),
   calibration: z.object({
     text: z.string(),
     samples: z.int(),
     seqlen: z.int(),
+    /** The seed of the random windows. Null if the windows are evenly spaced. */
     seed: z.int().nullable(),
   }),
   backend: z.string(),
   adapter: z.string(),
-  /** How often the run was killed and taken up again. */
+  /** The number of times that the run was resumed after an interruption. */
   resumed: z.int().min(0),
   seconds: z.object({ calibration: z.number(), layers: z.number(), total: z.number() }),
   layers: z.array(layerRunSchema),
-  /** Weights left dense by choice. */
+  /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
+  /** The format of the weight files. */
   format: z.enum(["dense", "bitmask", "sparse-24"]),
+  /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
 });
 
 /** One pruned layer of a run. */
 export type LayerRun = z.infer<typeof layerRunSchema>;
-/** A run, whole. */
+/** The report of a whole run. */
 export type RunReport = z.infer<typeof runReportSchema>;

@@ -1,14 +1,16 @@
-/** What a run amounts to, added up from its layers. */
+/** Totals over the layers of a run, and short names for its layers. */
 
 import type { LayerRun } from "./run_report.ts";
 
-/** The pruned layers together. */
+/** Sums over several layers. */
 export interface Totals {
+  /** The number of weights. */
   readonly entries: number;
+  /** The number of weights that are zero. */
   readonly zeros: number;
 }
 
-/** Zeros and entries of `layers`. */
+/** Adds up the weights and the zeros of `layers`. */
 export function totals(layers: readonly LayerRun[]): Totals {
   return {
     entries: layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
@@ -16,7 +18,7 @@ export function totals(layers: readonly LayerRun[]): Totals {
   };
 }
 
-/** What a layer is within its block: `fc1`, `self_attn.q_proj`. */
+/** The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same name. */
 export function layerKind({ name, block }: LayerRun): string {
   const afterBlock = name.split(`.${block}.`).slice(1).join(`.${block}.`) || name;
   return afterBlock.replace(/\.weight$/, "");

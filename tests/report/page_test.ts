@@ -1,4 +1,4 @@
-/** The report page in a browser: it fits a phone and a desk, is dark where asked, and prints. */
+/** The report page in a browser: its layout on phones and wide screens, its colours in dark mode, and its print form. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,7 +8,7 @@ import { Browser, browserMissing, type Layout } from "../support/browser.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
 
 const missing = browserMissing();
-if (missing) console.log(`skipped: the report page in a browser, since ${missing}`);
+if (missing) console.log(`skipped: the report page in a browser, because ${missing}`);
 
 const LAYOUTS: readonly Layout[] = [
   { width: 320, height: 640 },
@@ -34,7 +34,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
   }
 
   for (const [name, run] of [["four blocks", sampleRun()], ["96 blocks", deepRun(96)]] as const) {
-    it(`fits every screen with ${name}: nothing sticks out, every chart is drawn`, async () => {
+    it(`fits on every screen with ${name} and draws every chart`, async () => {
       await open(renderReport(run));
       for (const layout of LAYOUTS) {
         await browser.layOut(layout);
@@ -50,7 +50,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
     });
   }
 
-  it("follows the colour scheme, with text that stands out", async () => {
+  it("follows the preferred colour scheme, with enough contrast between text and background", async () => {
     await open(renderReport(sampleRun()));
     for (const scheme of ["light", "dark"] as const) {
       await browser.layOut({ width: 360, height: 800, scheme });
@@ -60,7 +60,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
     }
   });
 
-  it("prints on paper, the whole table", async () => {
+  it("prints the whole table on paper", async () => {
     await open(renderReport(deepRun(12)));
     const pdf = await browser.bytes("Page.printToPDF", { preferCSSPageSize: true });
     assert.equal(new TextDecoder().decode(pdf.subarray(0, 5)), "%PDF-");
@@ -69,13 +69,17 @@ describe("the report page", { skip: missing !== undefined }, () => {
   });
 });
 
+/** The result of {@link MEASURE}. */
 interface Measured {
+  /** The width of the content, in CSS pixels. */
   readonly content: number;
+  /** The start of the HTML of every element that extends past the page. */
   readonly outside: readonly string[];
+  /** The width and height of every chart. */
   readonly charts: readonly (readonly [number, number])[];
 }
 
-/** The page's width, what reaches past it but for the table that scrolls, and the charts' sizes. */
+/** A script that measures the page. Elements inside the table are not reported as outside, because the table scrolls. */
 const MEASURE = `(() => {
   const width = document.documentElement.clientWidth;
   const isOutside = (element) => {
@@ -92,14 +96,14 @@ const MEASURE = `(() => {
   };
 })()`;
 
-/** The colours of the page, of its texts, and of the charts' labels, as red, green, blue. */
+/** A script that returns the background colour and then the colours of texts and chart labels, as [red, green, blue]. */
 const COLOURS = `(() => {
   const colour = (element, property) => getComputedStyle(element)[property].match(/[\\d.]+/g).slice(0, 3).map(Number);
   const texts = [...document.querySelectorAll("h1, header p, dt, dd, figcaption, td, th, caption, figure svg")];
   return [colour(document.body, "backgroundColor"), ...texts.map((element) => colour(element, "color"))];
 })()`;
 
-/** Relative luminance and contrast as WCAG 2 defines them. */
+/** The relative luminance of a colour, as WCAG 2 defines it. */
 function luminance(colour: readonly number[]): number {
   const [red, green, blue] = colour.map((part) => {
     const share = part / 255;
@@ -108,6 +112,7 @@ function luminance(colour: readonly number[]): number {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
+/** The contrast ratio of two colours, as WCAG 2 defines it. */
 function contrast(a: readonly number[], b: readonly number[]): number {
   const [darker, lighter] = [luminance(a), luminance(b)].toSorted((x, y) => x - y);
   return (lighter + 0.05) / (darker + 0.05);

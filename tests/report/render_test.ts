@@ -1,4 +1,7 @@
-/** The report page as text: whole, escaped, and saying what the run says. How it looks is in `page_test.ts`. */
+/**
+ * The HTML of the report page: it is self-contained, it escapes all texts, and it shows the data of the run. The layout is
+ * tested in `page_test.ts`.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,13 +16,13 @@ function page(run: RunReport) {
 
 type Labelled = { readonly localName: string } | null;
 
-/** The texts of all elements that match. */
+/** The texts of all elements that match the selector. */
 function texts(run: RunReport, selector: string): string[] {
-  return [...page(run).querySelectorAll(selector)].map((found) => found.textContent);
+  return [...page(run).querySelectorAll(selector)].map((element) => element.textContent);
 }
 
 describe("renderReport", () => {
-  it("makes one whole page that asks for nothing and runs nothing", () => {
+  it("makes a self-contained page that loads nothing and runs no script", () => {
     const html = renderReport(sampleRun());
     assert.match(html, /^<!DOCTYPE html><html lang="en">/i);
     const document = page(sampleRun());
@@ -33,11 +36,11 @@ describe("renderReport", () => {
     for (const url of html.match(/https?:[^"'\s]+/g) ?? []) assert.match(url, /^http:\/\/www\.w3\.org\//); // namespaces
   });
 
-  it("is the same text for the same run", () => {
+  it("gives the same text for the same run", () => {
     assert.equal(renderReport(sampleRun()), renderReport(sampleRun()));
   });
 
-  it("shows the figures of the run", () => {
+  it("shows the results and the settings of the run", () => {
     const run = sampleRun();
     const zeros = run.layers.reduce((sum, layer) => sum + layer.zeros, 0);
     const values = texts(run, ".figures .value");
@@ -49,16 +52,16 @@ describe("renderReport", () => {
       new RegExp(`^${zeros.toLocaleString("en")} of 1,769,472 weights`),
     );
     assert.match(texts(run, ".details")[0], /32 windows of 256 tokens of calibration\.txt, evenly spaced/);
-    assert.match(texts(run, ".details")[0], /Left densenothing that could be pruned/);
+    assert.match(texts(run, ".details")[0], /Not prunedno layer was skipped/);
     const skipped = { ...run, skipped: ["model.decoder.layers.0.fc1.weight"] };
-    assert.match(texts(skipped, ".details")[0], /Left densemodel\.decoder\.layers\.0\.fc1\.weight/);
+    assert.match(texts(skipped, ".details")[0], /Not prunedmodel\.decoder\.layers\.0\.fc1\.weight/);
     assert.equal(
       texts(run, "header p")[0].split(",")[0],
       "sparsegpt unstructured: 50.0 % of the weights in 24 layers of 4 blocks are zero",
     );
   });
 
-  it("has a row for every layer, with headers for rows and columns", () => {
+  it("has one table row per layer, with row and column headers", () => {
     const document = page(sampleRun());
     assert.equal(document.querySelectorAll("tbody tr").length, 24);
     assert.equal(document.querySelectorAll('thead th[scope="col"]').length, 7);
@@ -67,7 +70,7 @@ describe("renderReport", () => {
     assert.equal(name?.getAttribute("title"), "model.decoder.layers.3.fc2.weight");
   });
 
-  it("draws a bar for every layer's error, one a block for sparsity, and a phase's seconds by block", () => {
+  it("draws one error bar per layer, one sparsity bar per block, and one time bar per phase and block", () => {
     const document = page(sampleRun());
     const bars = [...document.querySelectorAll("figure svg")].map((svg) =>
       svg.querySelectorAll('[aria-label="bar"] rect').length
@@ -75,15 +78,15 @@ describe("renderReport", () => {
     assert.deepEqual(bars, [24, 4, 4 * 4]);
   });
 
-  it("draws sparsity by kind where the layers differ", () => {
+  it("draws one sparsity bar per layer if the sparsities of the layers differ", () => {
     const sparsity = page(deepRun(5)).querySelectorAll("figure svg")[1];
     assert.equal(sparsity.querySelectorAll('[aria-label="bar"] rect').length, 6 * 5);
     assert.match(sparsity.textContent, /From 40\.0 % to 60\.0 %/);
   });
 
-  it("gives every chart a name and a description, with ids of its own", () => {
+  it("gives every chart a title and a description with unique ids", () => {
     const document = page(sampleRun());
-    const ids = [...document.querySelectorAll("[id]")].map((found) => found.id);
+    const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
     assert.equal(new Set(ids).size, ids.length);
     for (const svg of document.querySelectorAll("figure svg")) {
       assert.equal(svg.getAttribute("role"), "img");
@@ -95,7 +98,7 @@ describe("renderReport", () => {
     }
   });
 
-  it("keeps every text of a run text", () => {
+  it("never turns a text of the run into markup", () => {
     const evil = `</title></style><script>alert("1")</script>&amp;<img src=x onerror='a'>`;
     const run = sampleRun();
     const hostile: RunReport = {
@@ -110,13 +113,13 @@ describe("renderReport", () => {
     };
     const document = page(hostile);
     assert.deepEqual([...document.querySelectorAll("script, img")], []);
-    assert.equal(document.querySelectorAll("title").length, 1 + 3); // the page's and the charts'
+    assert.equal(document.querySelectorAll("title").length, 1 + 3); // one for the page and one for each chart
     assert.equal(document.querySelector("h1")?.textContent, `${evil}, pruned`);
     assert.equal(document.querySelector("tbody th")?.getAttribute("title"), evil);
     assert.doesNotMatch(renderReport(hostile), /<script|<img/);
   });
 
-  it("says what was not measured", () => {
+  it("states which values were not measured", () => {
     const run = sampleRun();
     const layers = run.layers.map((layer) => ({ ...layer, relative_error: null, loss: null, damping: null }));
     const unmeasured = { ...run, layers, perplexity: [] };
@@ -125,14 +128,14 @@ describe("renderReport", () => {
     assert.doesNotMatch(renderReport(unmeasured), /NaN|undefined|null|Infinity/);
   });
 
-  it("says of a perplexity that it is not finite", () => {
+  it("states that a perplexity is not finite", () => {
     const run = sampleRun();
     const broken = { ...run, perplexity: [{ ...run.perplexity[0], dense: 12, pruned: null }] };
     assert.equal(texts(broken, ".figures .value")[1], "12.00 → not finite");
     assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(broken))), broken);
   });
 
-  it("renders a run of no layers and one of a single block", () => {
+  it("renders a run without layers and a run with a single block", () => {
     const run = sampleRun();
     const none = renderReport({ ...run, layers: [] });
     assert.doesNotMatch(none, /NaN|undefined|Infinity/);
