@@ -1,6 +1,8 @@
 /**
- * Calibration statistics: H = Σ x xᵀ over all tokens, accumulated on the device in f32 as they pass. The sum is not
- * normalised, so that sums of parts add up; the solvers do not depend on its scale.
+ * Accumulates calibration statistics on the device. The statistics of a linear layer are the matrix H = Σ x xᵀ, summed
+ * in f32 over the layer's inputs x for all tokens of the calibration text (the Hessian of its squared output error, up
+ * to a factor). H is not divided by the number of tokens, so that partial sums can be added. The mask and the weights
+ * that a solver computes do not depend on the scale of H.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -8,15 +10,21 @@ import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmTN } from "../kernels/gemm.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
-/** H of one input, its upper triangle. Destroy it when read. */
+/** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
-  /** The order of H: the features of the input. */
+  /** The order of H, which is the number of features of the input. */
   readonly size: number;
   readonly #backend: Backend;
   readonly #upper: TiledMatrix;
   #taken = false;
 
-  /** Starts at 0. @throws {RangeError} the device has no room */
+  /**
+   * Allocates H and sets it to 0.
+   *
+   * @param label the name of the device buffers in error messages
+   * @param edge the edge length of the tiles in elements; by default, the one that {@link TiledMatrix} chooses
+   * @throws {RangeError} if the device does not have enough memory
+   */
   constructor(backend: Backend, label: string, size: number, edge?: number) {
     this.size = size;
     this.#backend = backend;
@@ -24,7 +32,7 @@ export class HessianAccumulator {
     for (const tile of this.#upper.tiles()) backend.clear(tile.buffer);
   }
 
-  /** Queues H += XᵀX, with X (rows, size) f32. */
+  /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
   add(x: DeviceBuffer, rows: number): void {
     for (const tile of this.#upper.tiles()) {
       this.#backend.dispatch(gemmTN, { a: x, b: x, c: tile.buffer }, {
@@ -44,7 +52,11 @@ export class HessianAccumulator {
     }
   }
 
-  /** Runs what is queued and reads H back: F32 [size·(size+1)/2], the row-major packed upper triangle. */
+  /**
+   * Waits for the queued work and reads H back.
+   *
+   * @returns the upper triangle of H, packed in row-major order: F32 with shape [size·(size+1)/2]
+   */
   async packedUpper(): Promise<HostTensor> {
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
     for (const tile of this.#upper.tiles()) {
@@ -54,23 +66,26 @@ export class HessianAccumulator {
     return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
   }
 
-  /** H itself, (size, size) f32 upper storage: the caller's from here on. Below the diagonal its diagonal tiles hold anything. */
+  /**
+   * Returns H as an f32 matrix of shape (size, size) in upper storage. The caller now owns it and must destroy it.
+   * In the tiles on the diagonal, the elements below the diagonal are undefined.
+   */
   take(): TiledMatrix {
     this.#taken = true;
     return this.#upper;
   }
 
-  /** Frees the device's memory, unless it was taken. */
+  /** Frees the device memory, unless {@link take} has transferred it to a caller. */
   destroy(): void {
     if (!this.#taken) this.#upper.destroy();
   }
 }
 
-/** Puts the elements of a tile on and above the diagonal in their places: (i, j) is at i·size − i·(i+1)/2 + j. */
+/** Copies the elements of a tile that lie on or above the diagonal to the packed triangle, where element (i, j) is at index i·size − i·(i+1)/2 + j. */
 function packTile(values: Float32Array, tile: Tile, size: number, packed: Float32Array): void {
   for (let r = 0; r < tile.rows; r++) {
     const i = tile.row0 + r;
-    const first = Math.max(i, tile.col0); // the row's first column in the tile that is not below the diagonal
+    const first = Math.max(i, tile.col0); // the first column of the row that lies on or above the diagonal
     const row = values.subarray(r * tile.ld + first - tile.col0, r * tile.ld + tile.cols);
     packed.set(row, i * size - (i * (i + 1)) / 2 + first);
   }

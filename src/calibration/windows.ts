@@ -1,19 +1,23 @@
-/** Chooses the windows of a tokenized text that calibration runs on. */
+/** Chooses calibration samples: windows of equal length from a tokenized text. */
 
-/** Which windows. */
+/** The number, length and placement of the windows. */
 export interface WindowOptions {
-  /** How many. */
+  /** The number of windows. */
   readonly windows: number;
-  /** Tokens in each. */
+  /** The number of tokens in each window. */
   readonly seqlen: number;
-  /** Draw the starts at random, the same ones for the same seed. Otherwise they are evenly spaced. */
+  /**
+   * The seed of the random starts. Equal seeds give equal starts.
+   * @default undefined, which spaces the starts evenly
+   */
   readonly seed?: number;
 }
 
 /**
- * `windows` views of `tokens`: window i starts at i·⌊tokens/windows⌋, or at a random place, where windows may overlap, as in
- * the published code.
- * @throws {RangeError} the text is too short: names how many tokens it has and needs
+ * Returns the windows as views of `tokens`. Without a seed, window i starts at token i·⌊tokens/windows⌋. With a seed,
+ * each window starts at a random token and windows may overlap, as in the code published with SparseGPT.
+ *
+ * @throws {RangeError} if the text is too short. The message says how many tokens it has and how many are needed.
  */
 export function calibrationWindows(
   tokens: Uint32Array,
@@ -33,7 +37,7 @@ export function calibrationWindows(
   });
 }
 
-/** Uniform numbers in [0, 1): Tommy Ettinger's mulberry32 (public domain). */
+/** A generator of uniformly distributed numbers in [0, 1): mulberry32 by Tommy Ettinger (public domain). */
 function uniform(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,11 +1,11 @@
 /**
- * A pull reader over chunks of bytes that arrive in whatever sizes they like. It hands out views of the chunks
- * and keeps no more than the one it is in. It knows nothing of safetensors.
+ * Reads a given number of bytes from a stream whose chunks have arbitrary sizes. The reader returns views of the
+ * chunks where it can, and it holds at most one chunk in memory.
  */
 
-/** Reads an iterable of chunks piece by piece. */
+/** Reads from an iterable of byte chunks. */
 export class ByteSource {
-  /** Bytes handed out so far. */
+  /** The number of bytes returned so far. */
   position = 0;
   #chunk: Uint8Array = new Uint8Array(0);
   #ended = false;
@@ -15,28 +15,34 @@ export class ByteSource {
     this.#iterator = source[Symbol.asyncIterator]();
   }
 
-  /** From 1 to `most` of the next bytes, a view; undefined at the end. Errors of the source pass through. */
-  async some(most: number): Promise<Uint8Array | undefined> {
+  /**
+   * Returns the next bytes as a view of the current chunk: at least 1 and at most `maxBytes`. Returns undefined at the
+   * end of the source. Rethrows the errors of the source.
+   */
+  async readSome(maxBytes: number): Promise<Uint8Array | undefined> {
     while (this.#chunk.byteLength === 0) {
       const next = await this.#pull();
       if (next === undefined) return undefined;
       this.#chunk = next;
     }
-    const bytes = this.#chunk.subarray(0, most);
+    const bytes = this.#chunk.subarray(0, maxBytes);
     this.#chunk = this.#chunk.subarray(bytes.byteLength);
     this.position += bytes.byteLength;
     return bytes;
   }
 
-  /** Exactly `count` bytes, copied only where they straddle chunks; fewer if the source ends first. */
-  async exactly(count: number): Promise<Uint8Array> {
-    const first = count === 0 ? undefined : await this.some(count);
+  /**
+   * Returns the next `count` bytes, or fewer if the source ends before. The bytes are copied only if they lie in more
+   * than one chunk. Rethrows the errors of the source.
+   */
+  async readExactly(count: number): Promise<Uint8Array> {
+    const first = count === 0 ? undefined : await this.readSome(count);
     if (first === undefined || first.byteLength === count) return first ?? new Uint8Array(0);
     const bytes = new Uint8Array(count);
     bytes.set(first);
     let filled = first.byteLength;
     while (filled < count) {
-      const more = await this.some(count - filled);
+      const more = await this.readSome(count - filled);
       if (more === undefined) break;
       bytes.set(more, filled);
       filled += more.byteLength;
@@ -44,7 +50,7 @@ export class ByteSource {
     return bytes.subarray(0, filled);
   }
 
-  /** Tells the source that no more is wanted (a ReadableStream is cancelled). Harmless at the end or twice. */
+  /** Closes the source before its end; a ReadableStream is cancelled. Idempotent, and does nothing after the end. */
   async close(): Promise<void> {
     this.#chunk = new Uint8Array(0);
     if (this.#ended) return;
@@ -54,7 +60,7 @@ export class ByteSource {
 
   async #pull(): Promise<Uint8Array | undefined> {
     if (this.#ended) return undefined;
-    // A source that throws has ended too: it is not to be asked again.
+    // Marked as ended before the call, because an iterator that throws must not be called again.
     this.#ended = true;
     const { done, value } = await this.#iterator.next();
     if (done) return undefined;

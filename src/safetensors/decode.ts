@@ -1,7 +1,7 @@
 /**
- * Reading a safetensors file: as a stream, where each tensor's bytes are handed on as they arrive and nothing
- * is kept, or whole from memory. Both give views of the bytes they were handed, never copies. Converting and
- * validating values is the caller's.
+ * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors`
+ * reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory.
+ * Both return views of the input instead of copies. Neither converts or checks the values of the tensors.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -10,41 +10,50 @@ import { trailingBytes, truncated } from "./error.ts";
 import { LENGTH_BYTES, parseHeader, parseHeaderLength, type SafetensorsHeader } from "./header.ts";
 import type { TensorInfo } from "./tensor_info.ts";
 
-/** What the reader is told of the file beforehand. */
+/** Options of {@link openSafetensors}. */
 export interface DecodeOptions {
-  /** Length of the whole file where it is known (Content-Length): a header that disagrees is refused at once. */
+  /**
+   * The length of the whole file in bytes, if it is known (from Content-Length, for example). A header that needs
+   * another length is then refused before any data is read.
+   */
   readonly totalBytes?: number;
-  /** Longest JSON header accepted; `MAX_HEADER_BYTES` unless given. It bounds the memory a header can take. */
+  /**
+   * The longest accepted JSON header, in bytes. This bounds the memory that a hostile header can use.
+   * @default MAX_HEADER_BYTES
+   */
   readonly maxHeaderBytes?: number;
 }
 
-/** Some consecutive bytes of one tensor. */
+/** A run of consecutive bytes of one tensor. */
 export interface TensorChunk {
   readonly tensor: TensorInfo;
-  /** Where in the tensor `bytes` begins. A chunk may begin or end inside an element. */
+  /** The offset of `bytes` in the data of the tensor. A chunk may begin or end inside an element. */
   readonly offset: number;
-  /** At least one byte; a view of the source's chunk, valid as long as that is. */
+  /** At least one byte. A view of the source's chunk, and valid only as long as that chunk is. */
   readonly bytes: Uint8Array;
 }
 
-/** A file whose header has been read and whose data has not. */
+/** A safetensors stream of which the header has been read, but not the data. */
 export interface SafetensorsStream {
   readonly header: SafetensorsHeader;
   /**
-   * The data, once, in file order; an empty tensor has no chunk. Leaving the loop early closes the source.
+   * Reads the data in file order. Can be called only once. An empty tensor has no chunk. Leaving the loop early closes
+   * the source. Rethrows the errors of the source.
    *
-   * @throws {SafetensorsError} truncated: the source ends early. malformed: bytes follow the last tensor.
+   * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last tensor
+   * @throws {TypeError} at the second call
    */
   chunks(): AsyncGenerator<TensorChunk, void, undefined>;
-  /** Closes the source: needed only where `chunks` is never iterated. */
+  /** Closes the source. Needed only if the result of `chunks` is never iterated. */
   close(): Promise<void>;
 }
 
 /**
- * Reads the header of a file that arrives in chunks of any sizes; a ReadableStream will do. The source is closed
- * if the header is refused. Errors of the source pass through.
+ * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the header is
+ * refused, the source is closed. Rethrows the errors of the source.
  *
- * @throws {SafetensorsError} malformed: the header breaks a rule. truncated: the file ends within it.
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file ends within
+ * the header or, with `totalBytes`, is too short for the tensors
  */
 export async function openSafetensors(
   source: AsyncIterable<Uint8Array>,
@@ -72,12 +81,12 @@ export async function openSafetensors(
 
 async function readHeader(source: ByteSource, options: DecodeOptions): Promise<SafetensorsHeader> {
   const { totalBytes, maxHeaderBytes } = options;
-  const prefix = await source.exactly(LENGTH_BYTES);
-  checkReached("length", prefix.byteLength, LENGTH_BYTES);
+  const prefix = await source.readExactly(LENGTH_BYTES);
+  requireBytes("length", prefix.byteLength, LENGTH_BYTES);
   const headerBytes = LENGTH_BYTES + parseHeaderLength(prefix, maxHeaderBytes);
-  if (totalBytes !== undefined) checkReached("header", totalBytes, headerBytes);
-  const json = await source.exactly(headerBytes - LENGTH_BYTES);
-  checkReached("header", LENGTH_BYTES + json.byteLength, headerBytes);
+  if (totalBytes !== undefined) requireBytes("header", totalBytes, headerBytes);
+  const json = await source.readExactly(headerBytes - LENGTH_BYTES);
+  requireBytes("header", LENGTH_BYTES + json.byteLength, headerBytes);
   return parseHeader(json, totalBytes === undefined ? undefined : totalBytes - headerBytes);
 }
 
@@ -91,30 +100,30 @@ async function* readChunks(
     for (const tensor of header.tensors) {
       const length = tensor.end - tensor.begin;
       for (let offset = 0; offset < length;) {
-        const bytes = await source.some(length - offset);
+        const bytes = await source.readSome(length - offset);
         if (bytes === undefined) throw truncated("data", source.position, fileBytes, tensor.name);
         yield { tensor, offset, bytes };
         offset += bytes.byteLength;
       }
     }
-    if (await source.some(1) !== undefined) throw trailingBytes(fileBytes);
+    if (await source.readSome(1) !== undefined) throw trailingBytes(fileBytes);
   } finally {
     await source.close();
   }
 }
 
 /**
- * Reads a whole file from memory. The tensors are views of `file`, in data order.
+ * Reads a whole file from memory. The tensors are views of `file`, in the order of their data.
  *
- * @throws {SafetensorsError} as `openSafetensors` and its `chunks`.
+ * @throws {SafetensorsError} `malformed` if the file breaks a rule of the format, `truncated` if it ends too early
  */
 export function decode(
   file: Uint8Array<ArrayBuffer>,
   options: Pick<DecodeOptions, "maxHeaderBytes"> = {},
 ): { header: SafetensorsHeader; tensors: Map<string, HostTensor> } {
-  checkReached("length", file.byteLength, LENGTH_BYTES);
+  requireBytes("length", file.byteLength, LENGTH_BYTES);
   const headerBytes = LENGTH_BYTES + parseHeaderLength(file, options.maxHeaderBytes);
-  checkReached("header", file.byteLength, headerBytes);
+  requireBytes("header", file.byteLength, headerBytes);
   const header = parseHeader(file.subarray(LENGTH_BYTES, headerBytes), file.byteLength - headerBytes);
   const data = file.subarray(headerBytes);
   const tensors = new Map<string, HostTensor>();
@@ -124,6 +133,6 @@ export function decode(
   return { header, tensors };
 }
 
-function checkReached(part: string, reached: number, expected: number): void {
-  if (reached < expected) throw truncated(part, reached, expected);
+function requireBytes(part: string, actual: number, needed: number): void {
+  if (actual < needed) throw truncated(part, actual, needed);
 }

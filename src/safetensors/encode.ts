@@ -1,8 +1,9 @@
 /**
- * Writing a safetensors file: the header alone, for a caller that streams the data after it, or the whole file
- * in memory. As the reference writer does, the header is padded with spaces so that the data section begins at
- * a multiple of 8; unlike it, tensors keep the order given, so one that follows an odd-sized one is unaligned:
- * put wide dtypes first where a view of the file matters.
+ * Writes safetensors files. `encodeHeader` writes only the header, for a caller that streams the data after it.
+ * `encode` writes a whole file in memory. As in the reference implementation, the header is padded with spaces, so that
+ * the data section begins at a multiple of 8 bytes. The reference implementation also sorts the tensors by dtype; here
+ * they keep the order given. A tensor that follows one with an odd number of bytes is therefore unaligned. If a reader
+ * needs aligned views of the file, pass the tensors with wide dtypes first.
  */
 
 import type { Dtype } from "../tensor/dtype.ts";
@@ -12,34 +13,34 @@ import { quote } from "./error.ts";
 import { LENGTH_BYTES, MAX_CHECKPOINT_HEADER_BYTES, METADATA_KEY } from "./header.ts";
 import type { TensorInfo } from "./tensor_info.ts";
 
-/** A tensor to be written, without its data. */
+/** The description of a tensor to write, without its data. */
 export interface TensorSpec {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
 }
 
-/** The head of a file and the plan of what must follow it. */
+/** An encoded header, and the layout of the data section that the caller must write after it. */
 export interface EncodedHeader {
-  /** Length field, JSON and padding; a multiple of 8. */
+  /** The length field, the JSON and the padding. The number of bytes is a multiple of 8. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Length of the data section that must follow. */
+  /** The length of the data section, in bytes. */
   readonly dataBytes: number;
-  /** Where each tensor's bytes must lie in it, in the order given, without gaps. */
+  /** The position of each tensor in the data section, in the order given. The tensors follow each other without gaps. */
   readonly tensors: readonly TensorInfo[];
 }
 
 /**
- * The header for `tensors`, laid out in the order given, and for free-form `metadata` strings.
+ * Encodes the header of a file with these tensors, in the order given, and these free-form `metadata` strings.
  *
- * @throws {TypeError} a name is repeated, reserved or not valid Unicode, or a metadata string is not.
- * @throws {RangeError} a shape is no shape, or the sizes or the header are past what the format holds.
+ * @throws {TypeError} if a tensor name is repeated or reserved, or if a name or a metadata string is not valid Unicode
+ * @throws {RangeError} if a shape is invalid, the data needs 2^53 bytes or more, or the header is too long for the format
  */
 export function encodeHeader(
   tensors: Iterable<TensorSpec>,
   metadata: Readonly<Record<string, string>> = {},
 ): EncodedHeader {
-  const infos = layOut(tensors);
+  const infos = planLayout(tensors);
   const entries = infos.map(({ name, dtype, shape, begin, end }) =>
     `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`
   );
@@ -58,10 +59,11 @@ export function encodeHeader(
 }
 
 /**
- * A whole file in memory.
+ * Encodes a whole file in memory.
  *
- * @throws {TypeError} as `encodeHeader`.
- * @throws {RangeError} as `encodeHeader`, or if a tensor's data is not as long as its dtype and shape need.
+ * @throws {TypeError} in the cases of {@link encodeHeader}
+ * @throws {RangeError} in the cases of {@link encodeHeader}, or if the data of a tensor does not have the length that its
+ * dtype and shape need
  */
 export function encode(
   tensors: ReadonlyMap<string, HostTensor> | Readonly<Record<string, HostTensor>>,
@@ -85,17 +87,19 @@ export function encode(
   return file;
 }
 
-function layOut(tensors: Iterable<TensorSpec>): TensorInfo[] {
-  const names = new Set<string>([METADATA_KEY]);
+function planLayout(tensors: Iterable<TensorSpec>): TensorInfo[] {
+  const usedNames = new Set<string>([METADATA_KEY]);
   const infos: TensorInfo[] = [];
   let begin = 0;
   for (const { name, dtype, shape } of tensors) {
-    if (names.has(name)) throw new TypeError(`safetensors encode: the name ${quote(name)} is taken`);
+    if (usedNames.has(name)) {
+      throw new TypeError(`safetensors encode: the name ${quote(name)} is repeated or reserved`);
+    }
     checkUnicode(name);
-    names.add(name);
+    usedNames.add(name);
     const end = begin + tensorBytes(dtype, shape);
     if (!Number.isSafeInteger(end)) {
-      throw new RangeError("safetensors encode: the data is not below 2^53 bytes");
+      throw new RangeError("safetensors encode: the data section needs 2^53 bytes or more");
     }
     infos.push({ name, dtype, shape, begin, end });
     begin = end;

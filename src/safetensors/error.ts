@@ -1,21 +1,21 @@
 /**
- * The one error that reading a safetensors file raises. Routes map its kind to a code: `malformed` is
- * `malformed_safetensors`, `truncated` is `truncated_body`. Errors of the source itself pass through as they
- * are, and misuse of the encoder is a RangeError or TypeError, since there the caller is at fault.
+ * The error that the safetensors reader throws for an invalid file. The HTTP routes map its kind to an error code:
+ * `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader does not wrap errors of the
+ * source. The encoder throws RangeError or TypeError instead, because there the caller is at fault.
  */
 
-/** `malformed`: the bytes break a rule of the format. `truncated`: they end too early. */
+/** `malformed` means that the bytes break a rule of the format, `truncated` that the file ends too early. */
 export type SafetensorsErrorKind = "malformed" | "truncated";
 
-/** Where in a file the fault lies, as far as it is known. */
+/** The position of the fault in the file. A field is undefined if it does not apply. */
 export interface SafetensorsFault {
-  /** The tensor at fault, its whole name. */
+  /** The full name of the tensor at fault. */
   readonly tensor?: string;
-  /** Byte offset from the start of the file. */
+  /** The offset of the fault from the start of the file, in bytes. */
   readonly byte?: number;
 }
 
-/** A safetensors file that cannot be read. */
+/** Thrown when a safetensors file is malformed or truncated. */
 export class SafetensorsError extends Error {
   override readonly name = "SafetensorsError";
   readonly kind: SafetensorsErrorKind;
@@ -35,30 +35,37 @@ export class SafetensorsError extends Error {
   }
 }
 
-/** Characters of a file's own text that a message may repeat: enough for any real tensor name. */
+/** The most characters of a value that an error message quotes. Every real tensor name is shorter. */
 const MAX_QUOTED = 120;
 
-/** A value from the file as JSON for a message, cut short so that a hostile file cannot swell the answer. */
+/** Formats a value from a file as JSON for an error message. Long values are cut, so a hostile file cannot make a message long. */
 export function quote(value: unknown): string {
   const text = JSON.stringify(value) ?? "undefined";
   return text.length <= MAX_QUOTED ? text : `${text.slice(0, MAX_QUOTED)}…`;
 }
 
-/** The error for a file that ends at byte `reached` where `expected` bytes were due. */
+/**
+ * Makes the error for a file that is too short.
+ *
+ * @param part the part of the file that is incomplete, as a word for the message
+ * @param actual the length of the file, in bytes
+ * @param needed the length that the file needs for this part, in bytes
+ * @param tensor the name of the tensor that is incomplete
+ */
 export function truncated(
   part: string,
-  reached: number,
-  expected: number,
+  actual: number,
+  needed: number,
   tensor?: string,
 ): SafetensorsError {
   return new SafetensorsError(
     "truncated",
-    `safetensors ${part}: file ends at byte ${reached} but needs ${expected}`,
-    { tensor, byte: reached },
+    `safetensors ${part}: file ends at byte ${actual} but needs ${needed}`,
+    { tensor, byte: actual },
   );
 }
 
-/** The error for a file that goes on after its last tensor, which ends at byte `end`. */
+/** Makes the error for a file with bytes after its last tensor, which ends at byte `end` of the file. */
 export function trailingBytes(end: number): SafetensorsError {
   const message = `safetensors data: bytes follow the last tensor, which ends at byte ${end}`;
   return new SafetensorsError("malformed", message, { byte: end });

@@ -1,41 +1,46 @@
 /**
- * The header of a safetensors file: u64 little-endian length, then a JSON object that gives each tensor its
- * dtype, shape and place in the data section (https://huggingface.co/docs/safetensors). Every rule of the
- * format is checked here, so that past this border offsets and shapes are trusted. No tensor data is touched,
- * and whether a request has the tensors it needs is for `protocol` to say.
+ * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the length of
+ * the header as a little-endian u64. The header itself is a JSON object that holds the dtype, the shape and the
+ * position of every tensor. The data section follows it. This file and the files that it calls check every rule of the
+ * format, so the rest of the program can trust the offsets and shapes. The rules for which tensors a request must
+ * contain are in `protocol/`.
  */
 
 import { quote, SafetensorsError, trailingBytes, truncated } from "./error.ts";
 import { isObject, parseHeaderJson } from "./header_json.ts";
 import { parseTensorInfo, type TensorInfo } from "./tensor_info.ts";
 
-/** Bytes of the length field that opens a file. */
+/** The size in bytes of the length field at the start of a file. */
 export const LENGTH_BYTES = 8;
 
-/** Header cap for request bodies: a layer has six tensors, so 1 MiB is ample and cheap to refuse or parse. */
+/**
+ * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer, so 1 MiB is
+ * ample, and it is small enough to parse quickly.
+ */
 export const MAX_HEADER_BYTES = 1 << 20;
 
-/** Header cap for checkpoint files: the limit of the reference implementation. */
+/** The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference implementation. */
 export const MAX_CHECKPOINT_HEADER_BYTES = 100_000_000;
 
-/** The key under which the header keeps free-form strings; no tensor can have this name. */
+/** The header's key for free-form strings. A tensor cannot have this name. */
 export const METADATA_KEY = "__metadata__";
 
-/** A checked header. */
+/** A header that follows every rule of the format. */
 export interface SafetensorsHeader {
-  /** In data order: each begins where the one before it ends, the first at 0. */
+  /** In the order of their data. The first tensor begins at 0, and every other one begins where the previous one ends. */
   readonly tensors: readonly TensorInfo[];
   readonly metadata: Readonly<Record<string, string>>;
-  /** Bytes before the data section: the length field and the JSON with its padding. */
+  /** The size in bytes of everything before the data section: the length field, the JSON and its padding. */
   readonly headerBytes: number;
-  /** Bytes of the data section. */
+  /** The size of the data section, in bytes. */
   readonly dataBytes: number;
 }
 
 /**
- * The length of the JSON that follows the 8 bytes of `prefix`.
+ * Parses the length field in the first 8 bytes of `prefix`.
  *
- * @throws {SafetensorsError} malformed: above `maxHeaderBytes`.
+ * @returns the length of the JSON that follows, in bytes
+ * @throws {SafetensorsError} `malformed` if the length is above `maxHeaderBytes`
  */
 export function parseHeaderLength(prefix: Uint8Array, maxHeaderBytes: number = MAX_HEADER_BYTES): number {
   const length = new DataView(prefix.buffer, prefix.byteOffset, LENGTH_BYTES).getBigUint64(0, true);
@@ -46,15 +51,17 @@ export function parseHeaderLength(prefix: Uint8Array, maxHeaderBytes: number = M
 }
 
 /**
- * The header in `json`, the bytes after the length field; `dataBytes`, the length of the data section, is
- * checked where it is given.
+ * Parses and checks a header.
  *
- * @throws {SafetensorsError} malformed: a rule of the format is broken. truncated: `dataBytes` is too small.
+ * @param json the bytes after the length field
+ * @param dataBytes the actual length of the data section in bytes, to check, if it is known
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or needs fewer than `dataBytes`,
+ * `truncated` if it needs more than `dataBytes`
  */
 export function parseHeader(json: Uint8Array, dataBytes?: number): SafetensorsHeader {
   const { [METADATA_KEY]: metadata = {}, ...entries } = parseHeaderJson(json);
   const tensors = Object.entries(entries).map(([name, entry]) => parseTensorInfo(name, entry));
-  // An empty tensor shares its begin with the one that follows it.
+  // An empty tensor and the tensor after it have the same begin, so the end decides their order.
   tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
   const header: SafetensorsHeader = {
     tensors,
@@ -79,7 +86,7 @@ function parseMetadata(metadata: unknown): Record<string, string> {
   return metadata as Record<string, string>;
 }
 
-/** Refuses gaps and overlaps between tensors in data order; the length of the data section. */
+/** Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of the data section. */
 function checkLayout(tensors: readonly TensorInfo[]): number {
   let position = 0;
   for (const { name, begin, end } of tensors) {

@@ -1,31 +1,33 @@
 /**
- * Header bytes to a JSON object, as strictly as the reference reader and more: what JSON.parse would let pass
- * in silence is refused here. A repeated key (JSON.parse keeps the last, another parser the first, so two
- * readers would see two files), a number not written as a plain integer (1e400, -0, 1.0000000000000000001),
- * and nesting deeper than the format has, which also keeps JSON.parse from hostile depth.
- * It knows nothing of tensors.
+ * Parses the bytes of a safetensors header to a JSON object. The parser is at least as strict as the reference
+ * implementation, and it refuses three things that JSON.parse accepts:
+ *
+ * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see different
+ *   tensors in the same file.
+ * - A number that is not written as a plain non-negative integer, such as 1e400, -0 or 1.0000000000000000001.
+ * - Nesting that is deeper than the format needs. This also protects JSON.parse from extremely deep input.
  */
 
 import { quote, SafetensorsError } from "./error.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** The deepest nesting of the format: the header, an entry, its shape. */
+/** The nesting depth of the format: the header contains the entry of a tensor, which contains its shape. */
 const MAX_DEPTH = 3;
 
 /**
- * The header's JSON object.
+ * Parses a header, without its length field, to a JSON object.
  *
- * @throws {SafetensorsError} malformed: not UTF-8, not JSON, not an object from the first byte on, or one of the
- * above.
+ * @throws {SafetensorsError} `malformed` if the bytes are not valid UTF-8 or JSON, do not begin with `{`, or contain one
+ * of the three things that the header of this file lists
  */
 export function parseHeaderJson(bytes: Uint8Array): Record<string, unknown> {
   if (bytes[0] !== 0x7b) throw malformed("must start with '{'", 8);
   const text = decodeUtf8(bytes);
-  scan(text);
-  return parse(text) as Record<string, unknown>; // it starts with '{'
+  checkTokens(text);
+  return parse(text) as Record<string, unknown>; // an object, because the text starts with '{'
 }
 
-/** Whether a JSON value is an object, not an array or null. */
+/** Whether a JSON value is an object. Arrays and null are not. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -47,9 +49,13 @@ function parse(text: string): unknown {
   }
 }
 
-/** Walks the tokens once. Text that is not JSON may pass: `parse` has the last word. */
-function scan(text: string): void {
-  const containers: Set<string>[] = []; // the keys met in each open object, innermost last; an array has none
+/**
+ * Checks for repeated keys, other numbers and deep nesting in one pass over the text. It accepts some text that is not
+ * valid JSON, because `parse` refuses that afterwards.
+ */
+function checkTokens(text: string): void {
+  // The keys read so far in each open object, with the innermost object last. The set of an array stays empty.
+  const containers: Set<string>[] = [];
   for (let at = 0; at < text.length; at++) {
     switch (text[at]) {
       case '"': {
@@ -69,7 +75,9 @@ function scan(text: string): void {
       case "]":
         containers.pop();
         break;
-      case "e": // the others occur in numbers alone; an e also in true and false, never after a digit
+      // Outside strings, the characters E . - + occur only in numbers. An e also occurs in true and false, but there
+      // it never follows a digit.
+      case "e":
         if (!isDigit(text[at - 1])) break;
         /* falls through */
       case "E":
@@ -81,7 +89,7 @@ function scan(text: string): void {
   }
 }
 
-/** The index after the closing quote of the string that opens at `start`. */
+/** The index after the closing quote of the string whose opening quote is at `start`. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
     if (text[at] === "\\") at++;
@@ -97,7 +105,7 @@ function isKey(text: string, end: number): boolean {
 }
 
 function addKey(keys: Set<string> | undefined, text: string, start: number, end: number): void {
-  const key = parse(text.slice(start, end)) as string; // unescaped: "a" and "\u0061" are one key
+  const key = parse(text.slice(start, end)) as string; // without escapes, because "a" and "\u0061" are the same key
   if (keys?.has(key)) throw malformed(`repeats the key ${quote(key)}`, byteAt(text, start));
   keys?.add(key);
 }
@@ -106,7 +114,7 @@ function isDigit(character: string): boolean {
   return character >= "0" && character <= "9";
 }
 
-/** The offset in the file of a character of the header. */
+/** The offset in the file, in bytes, of the character at index `at` of the header. The length field has 8 bytes. */
 function byteAt(text: string, at: number): number {
   return 8 + new TextEncoder().encode(text.slice(0, at)).byteLength;
 }

@@ -1,6 +1,6 @@
 /**
- * One tensor's entry in a header: its rules, each on its own. How the tensors lie beside each other is checked
- * in `header.ts`.
+ * Parses the entry of one tensor in a safetensors header and checks the rules that concern this tensor alone. The rules
+ * for gaps and overlaps between tensors are in `header.ts`.
  */
 
 import { type Dtype, isDtype } from "../tensor/dtype.ts";
@@ -8,23 +8,23 @@ import { tensorBytes } from "../tensor/shape.ts";
 import { quote, SafetensorsError } from "./error.ts";
 import { isObject } from "./header_json.ts";
 
-/** One tensor's entry in a header. */
+/** The entry of one tensor in a header. */
 export interface TensorInfo {
   readonly name: string;
   readonly dtype: Dtype;
-  /** Extents, outermost first; `[]` is a scalar. */
+  /** The extents, outermost first. `[]` is the shape of a scalar. */
   readonly shape: readonly number[];
-  /** First byte, counted from the start of the data section. */
+  /** The offset of the first byte from the start of the data section. */
   readonly begin: number;
-  /** One past the last byte, counted likewise; `end - begin` is exactly what dtype and shape need. */
+  /** The offset after the last byte. `end - begin` is exactly the size that dtype and shape need. */
   readonly end: number;
 }
 
 /**
- * The checked entry of the tensor `name`.
+ * Parses the entry of the tensor `name`.
  *
- * @throws {SafetensorsError} malformed, with `tensor` set: a key is missing or unknown, the dtype is not one Pare
- * reads, a size is not a safe integer, or the span is not what dtype and shape need.
+ * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not supported,
+ * a number is not a safe integer, or the length of the data is not what dtype and shape need
  */
 export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
   if (!name.isWellFormed()) throw malformed(name, "has a name that is not valid Unicode");

@@ -1,20 +1,31 @@
-/** How many entries each block of an unstructured layer prunes, so that the whole layer prunes an exact number. */
+/**
+ * Distributes the number of pruned weights over the blocks of a layer. A layer with unstructured sparsity s is
+ * pruned one block of columns at a time, and the whole layer must prune exactly round(s·entries) weights.
+ */
 
 /**
- * Block by block, the count that brings the total to round(s·entries so far): the rounding remainder of a block is carried to the
- * next. Forced entries are always counted; where they exceed a block's share, later blocks pay back as far as they can.
+ * Counts the entries of a layer block by block, and says how many of each block to prune. After every block, the
+ * total is round(s · entries so far), so the rounding error of one block is corrected in the next. Some entries are
+ * forced, which means that they must be pruned in any case. If a block has more forced entries than its share, the
+ * later blocks prune correspondingly less, as far as they can.
  */
 export class PruningBudget {
   readonly #sparsity: number;
   #seen = 0;
   #pruned = 0;
 
-  /** @param sparsity 0 ≤ s < 1 */
+  /** @param sparsity the fraction of entries to prune, 0 ≤ sparsity < 1 */
   constructor(sparsity: number) {
     this.#sparsity = sparsity;
   }
 
-  /** Entries to prune of the next `entries`, of which `forced` must be. */
+  /**
+   * Adds the next block to the count.
+   *
+   * @param entries the number of entries in the block
+   * @param forced the number of those entries that must be pruned
+   * @returns the number of entries to prune in the block, including the forced ones
+   */
   take(entries: number, forced: number): number {
     this.#seen += entries;
     const due = Math.round(this.#sparsity * this.#seen) - this.#pruned;
@@ -23,7 +34,7 @@ export class PruningBudget {
     return count;
   }
 
-  /** Entries pruned so far. */
+  /** The number of entries to prune in all blocks so far. */
   get pruned(): number {
     return this.#pruned;
   }

@@ -1,11 +1,14 @@
-/** Masks as u32 bits, ⌈cols/32⌉ words a row, least significant bit first: their size, and counting them on the host. */
+/**
+ * The bit layout of masks over a weight matrix: one bit per entry, ⌈cols/32⌉ u32 words per row, least significant bit
+ * first.
+ */
 
-/** Words a row of `cols` entries takes. */
+/** The number of u32 words in one row of a mask with `cols` columns. */
 export function wordsPerRow(cols: number): number {
   return Math.ceil(cols / 32);
 }
 
-/** How many bits of `words` are 1. */
+/** Counts the bits of `words` that are 1. */
 export function countBits(words: Uint32Array): number {
   let count = 0;
   for (let word of words) {

@@ -1,16 +1,23 @@
-/** Which entries of a weight matrix may be kept: how a sparsity pattern is written, read and counted. */
+/**
+ * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and formats the
+ * text form of a pattern and counts the entries that a pattern prunes.
+ */
 
-/** Any entries, or at most `keep` of every `group` consecutive inputs (n:m, written `keep:group`). */
+/**
+ * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive
+ * columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
+ */
 export type Pattern =
   | { readonly kind: "unstructured" }
   | { readonly kind: "n:m"; readonly keep: number; readonly group: number };
 
-/** The largest group an n:m pattern may have: a group must fit a block of columns. */
+/** The largest group of an n:m pattern. A group must fit into one block of columns of the solver. */
 export const MAX_GROUP = 128;
 
 /**
- * Reads `unstructured` or `n:m` (keep n of every m).
- * @throws {RangeError} naming the rule broken and the text
+ * Parses the text form of a pattern: `unstructured`, or `n:m` to keep n of every m entries.
+ *
+ * @throws {RangeError} if `text` is not a pattern. The message quotes the text and the rule that it breaks.
  */
 export function parsePattern(text: string): Pattern {
   if (text === "unstructured") return { kind: "unstructured" };
@@ -23,17 +30,23 @@ export function parsePattern(text: string): Pattern {
   return { kind: "n:m", keep, group };
 }
 
-/** The text `parsePattern` reads. */
+/** Formats a pattern as the text that {@link parsePattern} parses. */
 export function formatPattern(pattern: Pattern): string {
   return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
 }
 
-/** Whether a layer pruned to `pattern` has at most two entries left in every four, as 2:4 hardware and files want them. */
+/**
+ * Whether every layer pruned to `pattern` has at most two nonzero entries in every four consecutive ones. Hardware
+ * and file formats for 2:4 sparsity require this.
+ */
 export function fitsTwoOfFour(pattern: Pattern): boolean {
   return pattern.kind === "n:m" && 4 % pattern.group === 0 && pattern.keep * (4 / pattern.group) <= 2;
 }
 
-/** How many of a row's `cols` entries an n:m pattern prunes; a last partial group of g keeps ceil(n·g/m). */
+/**
+ * The number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is incomplete and
+ * has g entries, it keeps ceil(n·g/m) of them.
+ */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;
   const rest = cols % group;

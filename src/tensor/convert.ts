@@ -1,17 +1,18 @@
 /**
- * Bulk conversion between f32 and the two 16-bit floating-point formats, f16 (IEEE binary16) and bf16.
- * Narrowing rounds to nearest, ties to even; subnormals, infinities and signed zeros are exact. The bits are
- * worked here and not by Float16Array, which is as fast but drops NaN payloads.
+ * Bulk conversion on the CPU between f32 and the two 16-bit floating-point formats: f16 (IEEE 754 binary16) and
+ * bf16 (the upper half of an f32). Narrowing rounds to nearest, ties to even. Subnormals, infinities and signed
+ * zeros are converted exactly. Float16Array would be as fast, but it drops the payload of a NaN, so this file
+ * works on the bits itself.
  *
- * The result is always fresh memory: `asFloat32` in `host_tensor.ts` is the view. Typed arrays are read as
- * little-endian, which every host of WebGPU and WebAssembly is.
+ * Both functions return newly allocated memory; use `asFloat32` in `host_tensor.ts` for a view without a copy.
+ * Typed arrays are assumed to be little-endian, as on every machine that runs WebGPU or WebAssembly.
  */
 
 import { BYTES_PER_ELEMENT, type FloatDtype } from "./dtype.ts";
 
 /**
- * Widens raw little-endian elements to f32; exact. A NaN keeps its sign and payload: from f16 it comes out
- * quiet, from bf16 and F32 its bits are copied.
+ * Converts raw little-endian elements of `dtype` to f32, exactly. A NaN keeps its sign and its payload: a NaN in
+ * f16 becomes a quiet NaN, and the bits of a NaN in bf16 or F32 are copied.
  *
  * @throws {RangeError} if the length of `data` is not a whole number of elements.
  */
@@ -19,7 +20,7 @@ export function toFloat32(data: Uint8Array, dtype: FloatDtype): Float32Array<Arr
   const elementBytes = BYTES_PER_ELEMENT[dtype];
   if (data.byteLength % elementBytes !== 0) {
     throw new RangeError(
-      `convert to f32: ${data.byteLength} bytes are not whole ${dtype} elements of ${elementBytes}`,
+      `convert to f32: ${data.byteLength} bytes are not a multiple of ${elementBytes}, the size of an ${dtype} element`,
     );
   }
   if (dtype === "F32") return new Float32Array(data.slice().buffer);
@@ -27,9 +28,9 @@ export function toFloat32(data: Uint8Array, dtype: FloatDtype): Float32Array<Arr
 }
 
 /**
- * Narrows f32 values to raw little-endian elements of `dtype`, rounding to nearest even; what rounds past the
- * largest finite value becomes an infinity. A NaN keeps its sign and its upper payload bits and comes out
- * quiet; to F32 all bits are copied.
+ * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that
+ * rounds past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same
+ * sign and the upper bits of its payload. If `dtype` is F32, all bits are copied.
  */
 export function fromFloat32(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
@@ -61,12 +62,13 @@ function narrowFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
     let half: number;
     if (magnitude > 0x7f800000) { // NaN
       half = 0x7e00 | ((magnitude >>> 13) & 0x3ff);
-    } else if (magnitude >= 0x47800000) { // 2^16 and up, infinity too
+    } else if (magnitude >= 0x47800000) { // at least 2^16, or infinity
       half = 0x7c00;
-    } else if (magnitude >= 0x38800000) { // 2^-14 and up: normal. The carry out of 65504 reaches 0x7c00
-      // Rebias the exponent from 127 to 15; half a unit less one, plus the last kept bit, is ties to even.
+    } else if (magnitude >= 0x38800000) { // at least 2^-14: a normal number in f16
+      // Subtracting 0x38000000 changes the exponent bias from 127 to 15. Adding 0xfff (half a unit, less one) and
+      // the last bit that stays rounds to nearest even. A carry out of 65504 gives 0x7c00, which is infinity.
       half = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13;
-    } else { // subnormal: a whole number of 2^-24, rounded to even by float64's own addition
+    } else { // subnormal in f16: a multiple of 2^-24. Adding 2^52 in float64 rounds it to an integer, ties to even.
       half = Math.abs(values[i]) * TWO_POW_24 + TWO_POW_52 - TWO_POW_52;
     }
     halves[i] = ((words[i] >>> 16) & 0x8000) | half;
@@ -88,7 +90,7 @@ function narrowBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
 
 let table: Uint32Array<ArrayBuffer> | undefined;
 
-/** The f32 bits of each of the 65536 f16 patterns (256 KiB), made at first use. */
+/** A table of the f32 bits of all 65536 f16 bit patterns (256 KiB), computed at the first call. */
 function float16Table(): Uint32Array<ArrayBuffer> {
   return table ??= Uint32Array.from({ length: 1 << 16 }, (_, half) => widenOne(half));
 }
@@ -103,14 +105,14 @@ function widenOne(half: number): number {
   }
   if (exponent === 0) {
     if (mantissa === 0) return sign;
-    // Subnormal: shift until the leading one reaches the implicit place.
+    // Subnormal: shift left until the leading one is at the position of the implicit bit.
     for (exponent = 1; mantissa < 0x400; exponent--) mantissa <<= 1;
     mantissa &= 0x3ff;
   }
   return sign | ((exponent + 112) << 23) | (mantissa << 13);
 }
 
-/** A view of the bytes, copied only where they are not 2-byte aligned. */
+/** The bytes as 16-bit elements: a view if they are 2-byte aligned, otherwise a copy. */
 function asUint16(data: Uint8Array): Uint16Array {
   const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2);

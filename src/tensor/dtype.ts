@@ -1,9 +1,9 @@
 /**
- * The element types Pare reads and writes, by their safetensors names, and their sizes. Bulk conversion
- * between the floating-point ones is in `convert.ts`; nothing here touches data.
+ * The element types (dtypes) of tensors that Pare reads and writes, under their safetensors names, and their
+ * sizes. Conversion between the floating-point dtypes is in `convert.ts`.
  */
 
-/** A safetensors dtype name that Pare accepts in a file. */
+/** The name of a dtype that Pare accepts in a safetensors file. */
 export type Dtype =
   | "BOOL"
   | "U8"
@@ -19,10 +19,10 @@ export type Dtype =
   | "F32"
   | "F64";
 
-/** The floating-point dtypes a weight or an activation may have. */
+/** The floating-point dtypes that weights and activations may have. */
 export type FloatDtype = "F32" | "F16" | "BF16";
 
-/** Bytes an element occupies. */
+/** The size of one element, in bytes. */
 export const BYTES_PER_ELEMENT: Readonly<Record<Dtype, number>> = {
   BOOL: 1,
   U8: 1,
@@ -39,12 +39,12 @@ export const BYTES_PER_ELEMENT: Readonly<Record<Dtype, number>> = {
   F64: 8,
 };
 
-/** Whether `name` is a dtype Pare accepts. */
+/** Whether `name` is a dtype that Pare accepts. */
 export function isDtype(name: string): name is Dtype {
   return Object.hasOwn(BYTES_PER_ELEMENT, name);
 }
 
-/** Whether `dtype` is one a weight may have. */
+/** Whether `dtype` is a dtype that weights may have. */
 export function isFloatDtype(dtype: Dtype): dtype is FloatDtype {
   return dtype === "F32" || dtype === "F16" || dtype === "BF16";
 }

@@ -1,17 +1,17 @@
-/** A tensor in host memory: its dtype, its shape and its raw little-endian bytes. It does no arithmetic. */
+/** The type of a tensor in host memory (not on a GPU), and a function that views its bytes as f32 numbers. */
 
 import type { Dtype } from "./dtype.ts";
 
 /** A dense row-major tensor in host memory. */
 export interface HostTensor {
   readonly dtype: Dtype;
-  /** Extents, outermost first; `[]` is a scalar. */
+  /** The extents, outermost first. `[]` is the shape of a scalar. */
   readonly shape: readonly number[];
-  /** Raw little-endian elements, row-major; exactly `product(shape) · bytesPerElement` long. */
+  /** The raw little-endian elements in row-major order. The length is exactly product(shape) · bytes per element. */
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-/** A view of an F32 tensor's bytes as numbers. Copies only where the bytes are not 4-byte aligned. */
+/** The bytes of an F32 tensor as numbers: a view if the bytes are 4-byte aligned, otherwise a copy. */
 export function asFloat32(data: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
   if (data.byteOffset % 4 === 0) return new Float32Array(data.buffer, data.byteOffset, data.byteLength / 4);
   return new Float32Array(data.slice().buffer);

@@ -1,11 +1,12 @@
-/** Sizes of tensors from their shapes, in exact integers. It knows nothing of strides or views. */
+/** Computes the number of elements and of bytes of a dense tensor from its shape. Every result is an exact integer. */
 
 import { BYTES_PER_ELEMENT, type Dtype } from "./dtype.ts";
 
 /**
- * The number of elements of a tensor of `shape`; 1 for the scalar shape `[]`.
+ * The number of elements of a tensor with this shape. The scalar shape `[]` has 1 element.
  *
- * @throws {RangeError} if an extent is not a non-negative safe integer, or the product, taken from the left, is not.
+ * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if a product of the leading extents
+ * is 2^53 or more.
  */
 export function elementCount(shape: readonly number[]): number {
   let count = 1;
@@ -20,9 +21,9 @@ export function elementCount(shape: readonly number[]): number {
 }
 
 /**
- * The bytes a dense tensor of `dtype` and `shape` occupies.
+ * The size in bytes of a dense tensor with this dtype and shape.
  *
- * @throws {RangeError} as `elementCount`, or if the bytes are not below 2^53.
+ * @throws {RangeError} in the cases of {@link elementCount}, or if the size is 2^53 bytes or more.
  */
 export function tensorBytes(dtype: Dtype, shape: readonly number[]): number {
   const bytes = elementCount(shape) * BYTES_PER_ELEMENT[dtype];

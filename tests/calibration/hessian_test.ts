@@ -1,3 +1,5 @@
+/** The sum H = Σ x xᵀ on every backend, compared with float64. */
+
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { HessianAccumulator } from "../../src/calibration/hessian.ts";
@@ -8,7 +10,7 @@ import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-/** The upper triangle of H = Σ x xᵀ, row by row. */
+/** The upper triangle of H = Σ x xᵀ in float64, packed in row-major order. */
 function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
   const h = gram(Float64Array.from(x), rows, size);
   const packed: number[] = [];
@@ -18,7 +20,7 @@ function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
 
 eachBackend("HessianAccumulator", (backend) => {
   for (const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined]] as const) {
-    it(`sums ${size} inputs over batches, in tiles of ${edge ?? "the default edge"}`, async () => {
+    it(`sums ${size} inputs over several batches, with ${edge === undefined ? "the default tile size" : `tiles of ${edge}`}`, async () => {
       const rows = [5, 1, 64];
       const total = rows.reduce((sum, count) => sum + count);
       const x = normals(total * size, size);
@@ -37,7 +39,7 @@ eachBackend("HessianAccumulator", (backend) => {
     });
   }
 
-  it("is 0 before anything is added", async () => {
+  it("is 0 before the first batch is added", async () => {
     const hessian = new HessianAccumulator(backend(), "hessian", 5, 2);
     assert.deepEqual(asFloat32((await hessian.packedUpper()).data), new Float32Array(15));
     hessian.destroy();

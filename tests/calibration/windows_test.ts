@@ -1,3 +1,5 @@
+/** The choice of calibration windows: evenly spaced or random, and compared with the reference of opt-sotu. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
@@ -6,13 +8,13 @@ import { readReference, sotuTokens } from "../support/opt_sotu.ts";
 const counting = (length: number) => Uint32Array.from({ length }, (_, i) => i);
 
 describe("calibrationWindows", () => {
-  it("spaces windows evenly", () => {
+  it("spaces the windows evenly if there is no seed", () => {
     const windows = calibrationWindows(counting(103), { windows: 4, seqlen: 10 });
     assert.deepEqual(windows.map((window) => window[0]), [0, 25, 50, 75]);
     for (const window of windows) assert.deepEqual(window, counting(103).subarray(window[0], window[0] + 10));
   });
 
-  it("chooses the windows of the reference", async () => {
+  it("chooses the same windows as the PyTorch reference of opt-sotu", async () => {
     const { calibration } = await readReference();
     const tokens = await sotuTokens("calibration");
     assert.equal(tokens.length, calibration.tokens);
@@ -21,7 +23,7 @@ describe("calibrationWindows", () => {
     assert.deepEqual([...windows[63].subarray(0, 8)], calibration.first_8_ids_of_window_63);
   });
 
-  it("draws starts at random, the same for the same seed, to the very last", () => {
+  it("draws random starts from every possible position, and the same starts for the same seed", () => {
     const starts = (seed: number) =>
       calibrationWindows(counting(30), { windows: 200, seqlen: 10, seed }).map((window) => window[0]);
     assert.deepEqual(starts(1), starts(1));
@@ -30,7 +32,7 @@ describe("calibrationWindows", () => {
     assert.equal(new Set(starts(1)).size, 21);
   });
 
-  it("fills the text exactly, and refuses a token less", () => {
+  it("accepts a text that is exactly long enough, and refuses one with a token less", () => {
     assert.equal(calibrationWindows(counting(40), { windows: 4, seqlen: 10 })[3][9], 39);
     assert.throws(() => calibrationWindows(counting(39), { windows: 4, seqlen: 10 }), {
       name: "RangeError",

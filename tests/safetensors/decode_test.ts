@@ -1,4 +1,7 @@
-/** The reader: every way to cut a file into chunks gives the same tensors, and every way to cut it short is told. */
+/**
+ * The safetensors reader. A file gives the same tensors for every division into chunks, and a truncated file is reported
+ * for every length.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -14,7 +17,7 @@ const FILE = encode({
 }, { report: "{}" });
 const WHOLE = decode(FILE);
 
-/** A source that records how it ended. */
+/** A byte source that counts how often a chunk was requested (`pulled`) and how often it was closed (`returned`). */
 class Source implements AsyncIterable<Uint8Array> {
   returned = 0;
   pulled = 0;
@@ -33,13 +36,13 @@ class Source implements AsyncIterable<Uint8Array> {
   }
 }
 
-/** The file's bytes in pieces that end at `cuts`. */
-function cutAt(file: Uint8Array, cuts: readonly number[]): Uint8Array[] {
+/** Splits the bytes of a file at the offsets `cuts`. */
+function splitAt(file: Uint8Array, cuts: readonly number[]): Uint8Array[] {
   const ends = [...cuts, file.byteLength];
   return ends.map((end, i) => file.subarray(i === 0 ? 0 : ends[i - 1], end));
 }
 
-/** Reads all through, putting each tensor together again and checking that its chunks are in order. */
+/** Reads the whole source and joins the chunks of each tensor, and checks that the chunks arrive in order. */
 async function collect(source: AsyncIterable<Uint8Array>, options?: DecodeOptions) {
   const { header, chunks } = await openSafetensors(source, options);
   const data = new Map<string, number[]>(header.tensors.map(({ name }) => [name, []]));
@@ -59,15 +62,15 @@ async function assertSameAsWhole(pieces: readonly Uint8Array[]) {
 }
 
 describe("openSafetensors", () => {
-  it("reads a file cut at every byte", async () => {
-    for (let cut = 0; cut <= FILE.byteLength; cut++) await assertSameAsWhole(cutAt(FILE, [cut]));
+  it("reads a file that is split into two chunks at any byte", async () => {
+    for (let cut = 0; cut <= FILE.byteLength; cut++) await assertSameAsWhole(splitAt(FILE, [cut]));
   });
 
-  it("reads a file cut at random, empty and one-byte chunks among them", async () => {
+  it("reads a file that is split at random, into empty chunks and into single bytes", async () => {
     const next = uniform(11);
     for (let round = 0; round < 200; round++) {
       const cuts = Array.from({ length: round }, () => Math.floor(next() * (FILE.byteLength + 1)));
-      await assertSameAsWhole(cutAt(FILE, cuts.sort((a, b) => a - b)));
+      await assertSameAsWhole(splitAt(FILE, cuts.sort((a, b) => a - b)));
     }
     await assertSameAsWhole(Array.from(FILE, (byte) => Uint8Array.of(byte)));
   });
@@ -77,13 +80,13 @@ describe("openSafetensors", () => {
     assert.deepEqual(data.get("mask"), [101, 102, 103, 104, 105]);
   });
 
-  it("hands on views of the chunks it was given", async () => {
+  it("returns views of the chunks of the source", async () => {
     const { chunks } = await openSafetensors(new Source([FILE]));
     for await (const { bytes } of chunks()) assert.equal(bytes.buffer, FILE.buffer);
   });
 
-  it("pulls no more than it needs", async () => {
-    const source = new Source(cutAt(FILE, [8, WHOLE.header.headerBytes, WHOLE.header.headerBytes + 4]));
+  it("pulls no more chunks than it needs", async () => {
+    const source = new Source(splitAt(FILE, [8, WHOLE.header.headerBytes, WHOLE.header.headerBytes + 4]));
     const { chunks } = await openSafetensors(source);
     assert.equal(source.pulled, 2);
     const iterator = chunks();
@@ -91,7 +94,7 @@ describe("openSafetensors", () => {
     assert.equal(source.pulled, 3);
   });
 
-  it("tells where a file cut short at any byte ends and should have ended", async () => {
+  it("reports the actual and the needed length of a file that is truncated at any byte", async () => {
     const { headerBytes } = WHOLE.header;
     for (let length = 0; length < FILE.byteLength; length++) {
       const expected = length < 8 ? 8 : length < headerBytes ? headerBytes : FILE.byteLength;
@@ -101,14 +104,14 @@ describe("openSafetensors", () => {
         error instanceof SafetensorsError && error.kind === "truncated" && error.byte === length &&
         message.test(error.message);
       await assert.rejects(
-        collect(new Source(cutAt(FILE.subarray(0, length), [length >> 1]))),
+        collect(new Source(splitAt(FILE.subarray(0, length), [length >> 1]))),
         (error) => isTruncated(error) && (error as SafetensorsError).tensor === tensor,
       );
       assert.throws(() => decode(FILE.subarray(0, length)), isTruncated);
     }
   });
 
-  it("refuses bytes after the last tensor, in the same chunk or another", async () => {
+  it("refuses bytes after the last tensor, in the same chunk or in a later one", async () => {
     const long = new Uint8Array([...FILE, 0]);
     for (const pieces of [[long], [FILE, new Uint8Array(0), Uint8Array.of(0)]]) {
       const source = new Source(pieces);
@@ -117,9 +120,9 @@ describe("openSafetensors", () => {
     }
   });
 
-  it("refuses a header that disagrees with the known length before any data is pulled", async () => {
+  it("refuses a header that contradicts the known file length before it reads any data", async () => {
     for (const [wrong, kind] of [[-1, "truncated"], [1, "malformed"]] as const) {
-      const source = new Source(cutAt(FILE, [WHOLE.header.headerBytes]));
+      const source = new Source(splitAt(FILE, [WHOLE.header.headerBytes]));
       const totalBytes = FILE.byteLength + wrong;
       await assert.rejects(openSafetensors(source, { totalBytes }), { kind });
       assert.deepEqual([source.pulled, source.returned], [1, 1]);
@@ -130,7 +133,7 @@ describe("openSafetensors", () => {
     });
   });
 
-  it("applies the header cap it is given", async () => {
+  it("refuses a header that is longer than maxHeaderBytes", async () => {
     const maxHeaderBytes = WHOLE.header.headerBytes - 9;
     await assert.rejects(openSafetensors(new Source([FILE]), { maxHeaderBytes }), { kind: "malformed" });
     assert.throws(() => decode(FILE, { maxHeaderBytes }), { kind: "malformed" });
@@ -139,20 +142,20 @@ describe("openSafetensors", () => {
 });
 
 describe("the source of openSafetensors", () => {
-  it("is left alone when read to the end", async () => {
+  it("is not closed if it was read to the end", async () => {
     const source = new Source([FILE]);
     await collect(source);
     assert.equal(source.returned, 0);
   });
 
-  it("is closed when the loop is left", async () => {
+  it("is closed if the loop over the chunks is left early", async () => {
     const source = new Source([FILE, FILE]);
     const { chunks } = await openSafetensors(source);
     for await (const _ of chunks()) break;
     assert.equal(source.returned, 1);
   });
 
-  it("is closed by close(), once, with chunks never begun", async () => {
+  it("is closed by close() if the chunks were never read, and a second close() does nothing", async () => {
     let cancelled = false;
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => controller.enqueue(FILE),
@@ -164,13 +167,13 @@ describe("the source of openSafetensors", () => {
     assert.ok(cancelled);
   });
 
-  it("is closed when the header is refused", async () => {
+  it("is closed if the header is refused", async () => {
     const source = new Source([new Uint8Array(64).fill(0xff)]);
     await assert.rejects(openSafetensors(source), { kind: "malformed" });
     assert.equal(source.returned, 1);
   });
 
-  it("passes its own errors through", async () => {
+  it("has its own errors rethrown unchanged", async () => {
     const failure = new Error("connection reset");
     for (const length of [4, 20, FILE.byteLength - 2]) {
       const failing = (async function* () {
@@ -181,7 +184,7 @@ describe("the source of openSafetensors", () => {
     }
   });
 
-  it("gives its data once", async () => {
+  it("can be read only once", async () => {
     const { chunks } = await openSafetensors(new Source([FILE]));
     chunks();
     assert.throws(chunks, TypeError);
@@ -189,18 +192,18 @@ describe("the source of openSafetensors", () => {
 });
 
 describe("decode", () => {
-  it("gives views of the file in data order", () => {
+  it("returns views of the file, in the order of the data", () => {
     assert.deepEqual([...WHOLE.tensors.keys()], ["weight", "empty", "mask"]);
     for (const { data } of WHOLE.tensors.values()) assert.equal(data.buffer, FILE.buffer);
     assert.deepEqual(WHOLE.tensors.get("empty"), { dtype: "F16", shape: [0, 5], data: new Uint8Array(0) });
   });
 
-  it("reads a file that lies inside a larger buffer", () => {
+  it("reads a file that is part of a larger buffer", () => {
     const buffer = new Uint8Array([7, 7, 7, ...FILE, 7]);
     assert.deepEqual(decode(buffer.subarray(3, -1)), WHOLE);
   });
 
-  it("reads a checkpoint the reference writer made", () => {
+  it("reads a checkpoint that the reference implementation wrote", () => {
     const url = new URL("../fixtures/models/opt-sotu/model.safetensors", import.meta.url);
     const { header, tensors } = decode(Deno.readFileSync(url));
     assert.deepEqual(header.metadata, { format: "pt" });

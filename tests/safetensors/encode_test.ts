@@ -1,4 +1,4 @@
-/** The writer: its bytes, and that the reader gets back what was written. */
+/** The safetensors writer: the bytes that it writes, and round trips through the reader. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -10,7 +10,7 @@ const WEIGHT: HostTensor = { dtype: "F32", shape: [2, 1], data: Uint8Array.of(1,
 const MASK: HostTensor = { dtype: "U8", shape: [3], data: Uint8Array.of(9, 10, 11) };
 
 describe("encode", () => {
-  it("writes the bytes of the format", () => {
+  it("writes the length, the header and the data as the format defines them", () => {
     const json = '{"__metadata__":{"a":"b"},"weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},' +
       '"mask":{"dtype":"U8","shape":[3],"data_offsets":[8,11]}}';
     const padded = json.padEnd(Math.ceil(json.length / 8) * 8);
@@ -20,7 +20,7 @@ describe("encode", () => {
     assert.deepEqual([...file.subarray(8 + padded.length)], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
   });
 
-  it("returns through decode, names, order and metadata whatever they are", () => {
+  it("preserves unusual names, the order of the tensors and the metadata in a round trip", () => {
     const tensors = new Map<string, HostTensor>([
       ["", MASK],
       ["2", WEIGHT],
@@ -35,11 +35,11 @@ describe("encode", () => {
     assert.deepEqual(file.header.metadata, metadata);
   });
 
-  it("writes a file of nothing", () => {
+  it("writes a file without tensors", () => {
     assert.deepEqual([...encode({})], [8, 0, 0, 0, 0, 0, 0, 0, ...new TextEncoder().encode("{}      ")]);
   });
 
-  it("refuses data of the wrong length", () => {
+  it("refuses data whose length does not match dtype and shape", () => {
     assert.throws(() => encode({ mask: { ...MASK, shape: [4] } }), {
       name: "RangeError",
       message: 'safetensors encode: tensor "mask" has 3 bytes of data but needs 4',
@@ -48,7 +48,7 @@ describe("encode", () => {
 });
 
 describe("encodeHeader", () => {
-  it("pads every length to a multiple of 8", () => {
+  it("pads headers of every length to a multiple of 8 bytes", () => {
     for (let length = 0; length < 16; length++) {
       const { bytes } = encodeHeader([{ name: "n".repeat(length), dtype: "U8", shape: [1] }]);
       assert.equal(bytes.byteLength % 8, 0);
@@ -56,7 +56,7 @@ describe("encodeHeader", () => {
     }
   });
 
-  it("plans data past 2^32", () => {
+  it("computes offsets above 2^32 exactly", () => {
     const { dataBytes, tensors } = encodeHeader([
       { name: "hessian", dtype: "F32", shape: [49152, 49152] },
       { name: "mask", dtype: "U8", shape: [1] },
@@ -71,16 +71,19 @@ describe("encodeHeader", () => {
     });
   });
 
-  it("refuses names that are taken or not Unicode", () => {
+  it("refuses names that are repeated, reserved or not valid Unicode", () => {
     const named = (...names: string[]) => names.map((name) => ({ name, dtype: "U8" as const, shape: [1] }));
-    assert.throws(() => encodeHeader(named("a", "a")), /the name "a" is taken/);
-    assert.throws(() => encodeHeader(named("__metadata__")), /the name "__metadata__" is taken/);
+    assert.throws(() => encodeHeader(named("a", "a")), /the name "a" is repeated or reserved/);
+    assert.throws(
+      () => encodeHeader(named("__metadata__")),
+      /the name "__metadata__" is repeated or reserved/,
+    );
     assert.throws(() => encodeHeader(named("\ud800")), /not valid Unicode/);
     assert.throws(() => encodeHeader([], { "\udc00": "" }), /not valid Unicode/);
     assert.throws(() => encodeHeader([], { a: "\udc00" }), /not valid Unicode/);
   });
 
-  it("refuses shapes that are none", () => {
+  it("refuses negative extents and sizes of 2^53 bytes or more", () => {
     assert.throws(() => encodeHeader([{ name: "a", dtype: "U8", shape: [-1] }]), RangeError);
     assert.throws(() => encodeHeader([{ name: "a", dtype: "U8", shape: [2 ** 30, 2 ** 30] }]), RangeError);
   });

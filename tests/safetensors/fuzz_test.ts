@@ -1,6 +1,7 @@
 /**
- * Seeded mutations of a sound file: each is read or refused with SafetensorsError, alike whole and in chunks,
- * and what is read comes back from the writer.
+ * Fuzzing of the safetensors reader with seeded random mutations of a valid file. Every mutated file is either read or
+ * refused with a SafetensorsError. The outcome is the same in memory and as a stream, and a file that can be read
+ * survives a round trip through the writer.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -21,7 +22,7 @@ const PIECES = [
   '"t"', '"t":', '"__proto__":', '"__metadata__":{}', '"dtype":"F16"', " ", "\n", "\0", "\ud800", "é",
 ];
 
-/** The header with one to four edits: a run removed, repeated or overwritten with a piece of syntax. */
+/** Applies one to four random edits to the header. An edit removes, repeats or overwrites a run of characters, or inserts syntax. */
 function mutate(header: string, next: () => number): string {
   const below = (limit: number) => Math.floor(next() * limit);
   let text = header;
@@ -40,52 +41,55 @@ function mutate(header: string, next: () => number): string {
   return text;
 }
 
-/** Flips a few bits anywhere, the length field included. */
-function flip(file: Uint8Array, next: () => number): void {
+/** Flips up to two random bits of the file, possibly in the length field. */
+function flipBits(file: Uint8Array, next: () => number): void {
   for (let flips = Math.floor(next() * 3); flips > 0; flips--) {
     file[Math.floor(next() * file.byteLength)] ^= 1 << Math.floor(next() * 8);
   }
 }
 
-function outcome(error: unknown): string {
+/** The kind of the error that refused a file. Fails if it is not a SafetensorsError. */
+function refusalKind(error: unknown): string {
   assert.ok(error instanceof SafetensorsError, `not a SafetensorsError: ${error}`);
   return error.kind;
 }
 
-async function streamed(file: Uint8Array): Promise<string> {
+/** Reads the file as a stream. Returns "read", or the kind of the error. */
+async function outcomeAsStream(file: Uint8Array): Promise<string> {
   try {
     const { chunks } = await openSafetensors(ReadableStream.from([file.subarray(0, 50), file.subarray(50)]));
     for await (const _ of chunks());
     return "read";
   } catch (error) {
-    return outcome(error);
+    return refusalKind(error);
   }
 }
 
-function whole(file: Uint8Array<ArrayBuffer>): string {
+/** Reads the file in memory and writes it again. Returns "read", or the kind of the error. */
+function outcomeInMemory(file: Uint8Array<ArrayBuffer>): string {
   try {
     const { header, tensors } = decode(file);
     assert.deepEqual(decode(encode(tensors, header.metadata)).tensors, tensors);
     return "read";
   } catch (error) {
-    return outcome(error);
+    return refusalKind(error);
   }
 }
 
-describe("mutated safetensors files", () => {
-  it("are read or refused, whole and streamed alike", async () => {
+describe("a mutated safetensors file", () => {
+  it("is read or refused, with the same outcome in memory and as a stream", async () => {
     const next = uniform(2301);
     const counts: Record<string, number> = { read: 0, malformed: 0, truncated: 0 };
     for (let round = 0; round < ROUNDS; round++) {
       const file = rawFile(round % 4 === 0 ? HEADER : mutate(HEADER, next), DATA_BYTES);
-      flip(file, next);
-      const result = whole(file);
+      flipBits(file, next);
+      const result = outcomeInMemory(file);
       counts[result]++;
-      const inChunks = await streamed(file);
-      if (inChunks !== result) assert.fail(`round ${round}: ${result} whole, ${inChunks} streamed`);
+      const inChunks = await outcomeAsStream(file);
+      if (inChunks !== result) assert.fail(`round ${round}: ${result} in memory, ${inChunks} as a stream`);
     }
     for (const [result, count] of Object.entries(counts)) {
-      assert.ok(count > 20, `only ${count} were ${result}`);
+      assert.ok(count > 20, `only ${count} files had the outcome ${result}`);
     }
   });
 });

@@ -1,4 +1,4 @@
-/** What a header must accept. What it must refuse is in `tests/attacks/safetensors_files.ts`. */
+/** Valid headers, which must be accepted. The invalid ones are in `tests/attacks/safetensors_files.ts`. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -9,7 +9,7 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 const F32 = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}';
 
 describe("parseHeader", () => {
-  it("gives tensors in data order, not header order", () => {
+  it("returns the tensors in the order of their data, not of the header", () => {
     const json = bytes(
       '{"b":{"dtype":"F16","shape":[1,2],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},' +
         `"7":${F32},"s":{"dtype":"U8","shape":[],"data_offsets":[12,13]}}   `,
@@ -26,7 +26,7 @@ describe("parseHeader", () => {
     });
   });
 
-  it("accepts a file of nothing", () => {
+  it("accepts a file without tensors", () => {
     assert.deepEqual(parseHeader(bytes("{}"), 0), {
       tensors: [],
       metadata: {},
@@ -35,18 +35,18 @@ describe("parseHeader", () => {
     });
   });
 
-  it("accepts empty tensors before, between and after others", () => {
+  it("accepts empty tensors before and after other tensors", () => {
     const empty = (at: number) => `{"dtype":"F32","shape":[0,3],"data_offsets":[${at},${at}]}`;
     const header = parseHeader(bytes(`{"z":${empty(8)},"t":${F32},"a":${empty(0)}}`), 8);
     assert.deepEqual(header.tensors.map(({ name }) => name), ["a", "t", "z"]);
   });
 
-  it("holds offsets past 2^32 exactly", () => {
+  it("reads offsets above 2^32 exactly", () => {
     const json = bytes('{"h":{"dtype":"F32","shape":[49152,49152],"data_offsets":[0,9663676416]}}');
     assert.equal(parseHeader(json, 9663676416).dataBytes, 9663676416);
   });
 
-  it("keeps the same key in different objects, and keys that look like syntax", () => {
+  it("accepts the same key in different objects, and keys that look like JSON syntax", () => {
     const json = bytes(
       `{"__metadata__":{"t":"{\\"t\\":-1e5}","\\\\":"]"},"t":${F32},"dtype":{"dtype":"F32",` +
         '"shape":[0],"data_offsets":[8,8]}}',
@@ -56,7 +56,7 @@ describe("parseHeader", () => {
     assert.deepEqual(header.tensors.map(({ name }) => name), ["t", "dtype"]);
   });
 
-  it("takes __proto__ and its like for plain names", () => {
+  it("treats __proto__ and constructor as ordinary names", () => {
     const json = bytes(
       `{"__metadata__":{"__proto__":"m"},"__proto__":${F32},` +
         '"constructor":{"dtype":"F32","shape":[0],"data_offsets":[8,8]}}',
@@ -68,7 +68,7 @@ describe("parseHeader", () => {
     assert.equal(Object.getPrototypeOf(header.metadata), Object.prototype);
   });
 
-  it("says which tensor and which byte", () => {
+  it("reports the tensor or the byte offset of the fault", () => {
     const fault = (text: string) => {
       try {
         parseHeader(bytes(text));
@@ -81,7 +81,7 @@ describe("parseHeader", () => {
     assert.deepEqual(fault('{"é":1,"é":2}'), { tensor: undefined, byte: 8 + 8 });
   });
 
-  it("tells a short data section from a long one", () => {
+  it("distinguishes a data section that is too short from one that is too long", () => {
     const json = bytes(`{"t":${F32}}`);
     assert.throws(() => parseHeader(json, 7), { kind: "truncated", byte: 8 + json.byteLength + 7 });
     assert.throws(() => parseHeader(json, 9), { kind: "malformed", byte: 8 + json.byteLength + 8 });
@@ -91,7 +91,7 @@ describe("parseHeader", () => {
 describe("parseHeaderLength", () => {
   const prefix = (length: bigint) => new Uint8Array(BigUint64Array.of(length).buffer);
 
-  it("accepts up to the cap, which the caller may move", () => {
+  it("accepts a length up to the limit, which the caller can change", () => {
     assert.equal(parseHeaderLength(prefix(BigInt(MAX_HEADER_BYTES))), MAX_HEADER_BYTES);
     assert.equal(parseHeaderLength(prefix(50_000_000n), 100_000_000), 50_000_000);
     assert.throws(() => parseHeaderLength(prefix(65n), 64), { kind: "malformed", byte: 0 });

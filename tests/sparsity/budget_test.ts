@@ -1,11 +1,16 @@
-/** The exact number of zeros, block by block. */
+/** The exact number of pruned entries of a layer that is pruned block by block. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { PruningBudget } from "../../src/sparsity/budget.ts";
 
-/** Takes `total` entries in blocks of `block`, with `forced[i]` forced in block i. */
-function spend(sparsity: number, total: number, block: number, forced: readonly number[] = []): number[] {
+/** Splits `total` entries into blocks of `block`, with `forced[i]` forced entries in block i. Returns the count for each block. */
+function countsByBlock(
+  sparsity: number,
+  total: number,
+  block: number,
+  forced: readonly number[] = [],
+): number[] {
   const budget = new PruningBudget(sparsity);
   const counts: number[] = [];
   for (let seen = 0; seen < total; seen += block) {
@@ -16,29 +21,29 @@ function spend(sparsity: number, total: number, block: number, forced: readonly 
 }
 
 describe("PruningBudget", () => {
-  it("prunes round(s·entries) of the layer however it is cut", () => {
+  it("prunes round(s·entries) of the layer for every block size", () => {
     for (const sparsity of [0, 0.1, 0.25, 1 / 3, 0.5, 0.7, 0.9, 0.999]) {
       for (const total of [1, 7, 35, 1000, 16383]) {
         for (const block of [1, 3, 128, 20000]) {
-          const sum = spend(sparsity, total, block).reduce((a, b) => a + b, 0);
+          const sum = countsByBlock(sparsity, total, block).reduce((a, b) => a + b, 0);
           assert.equal(sum, Math.round(sparsity * total), `${sparsity} of ${total} by ${block}`);
         }
       }
     }
   });
 
-  it("carries the remainder of a block to the next", () => {
-    assert.deepEqual(spend(0.5, 9, 3), [2, 1, 2]);
+  it("carries the rounding remainder of a block to the next block", () => {
+    assert.deepEqual(countsByBlock(0.5, 9, 3), [2, 1, 2]);
   });
 
-  it("is exact for the largest layer of a 175B model", () => {
+  it("is exact for the largest layer of a model with 175 billion parameters", () => {
     const entries = 49152 * 12288;
-    const sum = spend(0.7, entries, 49152 * 128).reduce((a, b) => a + b, 0);
+    const sum = countsByBlock(0.7, entries, 49152 * 128).reduce((a, b) => a + b, 0);
     assert.equal(sum, Math.round(0.7 * entries));
   });
 
-  it("prunes every forced entry and pays back later", () => {
-    assert.deepEqual(spend(0.5, 40, 10, [9, 0, 0, 0]), [9, 1, 5, 5]);
-    assert.deepEqual(spend(0.1, 20, 10, [9, 9]), [9, 9]);
+  it("prunes every forced entry, and prunes fewer in later blocks if a block exceeded its share", () => {
+    assert.deepEqual(countsByBlock(0.5, 40, 10, [9, 0, 0, 0]), [9, 1, 5, 5]);
+    assert.deepEqual(countsByBlock(0.1, 20, 10, [9, 9]), [9, 9]);
   });
 });

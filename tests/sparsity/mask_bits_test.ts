@@ -1,4 +1,4 @@
-/** Counting mask bits. */
+/** The number of ones in a mask, and the number of words in its rows. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,7 +6,7 @@ import { countBits, wordsPerRow } from "../../src/sparsity/mask_bits.ts";
 import { uniform } from "../support/random.ts";
 
 describe("mask bits", () => {
-  it("counts the ones of any words", () => {
+  it("counts the ones in random words and in extreme words", () => {
     const next = uniform(1);
     const words = Uint32Array.from({ length: 999 }, () => Math.floor(next() * 2 ** 32));
     words.set([0, 1, 0x80000000, 0xffffffff]);
@@ -16,7 +16,7 @@ describe("mask bits", () => {
     assert.equal(countBits(new Uint32Array(0)), 0);
   });
 
-  it("rounds a row up to whole words", () => {
+  it("rounds the length of a row up to whole words", () => {
     assert.deepEqual([1, 31, 32, 33, 49152].map(wordsPerRow), [1, 1, 1, 2, 1536]);
   });
 });

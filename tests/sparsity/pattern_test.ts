@@ -1,17 +1,17 @@
-/** Patterns as text, and how many entries an n:m pattern prunes. */
+/** The text form of sparsity patterns, and the number of entries that an n:m pattern prunes. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { fitsTwoOfFour, formatPattern, parsePattern, prunedPerRow } from "../../src/sparsity/pattern.ts";
 
 describe("parsePattern", () => {
-  it("reads what formatPattern writes", () => {
+  it("parses the text that formatPattern produces", () => {
     for (const text of ["unstructured", "2:4", "4:8", "1:4", "1:2", "127:128"]) {
       assert.equal(formatPattern(parsePattern(text)), text);
     }
   });
 
-  it("refuses what is not a pattern, naming it", () => {
+  it("refuses a text that is not a pattern, and quotes it in the message", () => {
     for (const text of ["", "2:4:8", "0:4", "4:4", "5:4", "1:129", "2:4 ", "-1:4", "2.0:4", "structured"]) {
       assert.throws(() => parsePattern(text), { name: "RangeError", message: new RegExp(`"${text}"`) });
     }
@@ -19,7 +19,7 @@ describe("parsePattern", () => {
 });
 
 describe("fitsTwoOfFour", () => {
-  it("takes groups that divide four and keep at most half of it", () => {
+  it("accepts patterns whose group size divides four and that keep at most two of every four", () => {
     const fitting = ["unstructured", "2:4", "1:4", "1:2", "3:4", "4:8", "1:3"].filter((text) =>
       fitsTwoOfFour(parsePattern(text))
     );
@@ -28,7 +28,7 @@ describe("fitsTwoOfFour", () => {
 });
 
 describe("prunedPerRow", () => {
-  it("counts whole groups and keeps ceil(n·g/m) of a last partial group of g", () => {
+  it("keeps n of every complete group of m, and ceil(n·g/m) of an incomplete last group of g", () => {
     for (const [keep, group] of [[2, 4], [4, 8], [1, 4], [3, 7]]) {
       for (let cols = 1; cols <= 3 * group; cols++) {
         let pruned = 0;

@@ -1,4 +1,7 @@
-/** Conversions against the definition of the formats: every 16-bit pattern, and every place a rounding turns. */
+/**
+ * Conversion between f32 and the 16-bit formats, compared with a reference written from the definition of the formats.
+ * The tests cover every 16-bit pattern and both sides of every rounding boundary.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -23,28 +26,32 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
     const actual = narrow(values);
     for (let i = 0; i < values.length; i++) {
       const expected = nearest(values[i], format);
-      if (actual[i] !== expected) assert.fail(`${values[i]} gave ${hex(actual[i])}, not ${hex(expected)}`);
+      if (actual[i] !== expected) {
+        assert.fail(`${values[i]} was converted to ${hex(actual[i])}, expected ${hex(expected)}`);
+      }
     }
   };
 
   describe(`${dtype} conversion`, () => {
-    it("widens every pattern to its value", () => {
+    it("converts every bit pattern to its exact value", () => {
       const values = widen(ALL_PATTERNS);
       for (const bits of ALL_PATTERNS) {
-        if (!Object.is(values[bits], valueOf(bits, format))) assert.fail(`${hex(bits)} gave ${values[bits]}`);
+        if (!Object.is(values[bits], valueOf(bits, format))) {
+          assert.fail(`${hex(bits)} was converted to ${values[bits]}`);
+        }
       }
     });
 
-    it("returns every pattern from a round trip, NaNs quiet", () => {
+    it("preserves every bit pattern in a round trip, except that NaNs become quiet", () => {
       const expected = ALL_PATTERNS.map((bits) => isNaNPattern(bits) ? bits | quiet : bits);
       assert.deepEqual(narrow(widen(ALL_PATTERNS)), expected);
     });
 
-    it("rounds to nearest even on and beside every pattern and every halfway point", () => {
+    it("rounds to nearest even at and next to every representable value and every halfway point", () => {
       const points: number[] = [];
       for (let bits = 0; bits < infinity; bits++) {
         const low = valueOf(bits, format);
-        // The step past the largest finite value ends where infinity would be were it finite.
+        // After the largest finite value, the next point is where the following value would be if the format had one.
         const high = bits + 1 < infinity ? valueOf(bits + 1, format) : 2 * low - valueOf(bits - 1, format);
         points.push(low, (low + high) / 2);
       }
@@ -58,19 +65,19 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
       }
     });
 
-    it("rounds random f32 patterns", () => {
+    it("rounds random f32 bit patterns to nearest even", () => {
       const next = uniform(7);
       const words = Uint32Array.from({ length: 200_000 }, () => Math.floor(next() * 2 ** 32));
       assertNearest(new Float32Array(words.buffer).map((value) => Number.isNaN(value) ? 0 : value));
     });
 
-    it("takes the extremes of f32 to zero and infinity with their signs", () => {
+    it("converts the smallest and the largest f32 values to signed zeros and infinities", () => {
       const tiny = 2 ** -149;
       const values = Float32Array.of(0, -0, tiny, -tiny, 3.4028234663852886e38, -Infinity);
       assert.deepEqual([...narrow(values)], [0, 0x8000, 0, 0x8000, infinity, infinity | 0x8000]);
     });
 
-    it("keeps the sign and upper payload of a NaN and quiets it", () => {
+    it("makes a NaN quiet and keeps its sign and the upper bits of its payload", () => {
       const words = Uint32Array.of(0x7f800001, 0xff800001, 0x7fa10000, 0xffc10000, 0x7fffffff);
       const shift = 23 - format.fractionBits;
       const expected = [...words].map((word) =>
@@ -79,19 +86,19 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
       assert.deepEqual([...narrow(new Float32Array(words.buffer))], expected);
     });
 
-    it("reads data at an odd byte offset", () => {
+    it("converts data at an odd byte offset", () => {
       const data = new Uint8Array([0xff, ...fromFloat32(Float32Array.of(1.5, -2), dtype)]).subarray(1);
       assert.deepEqual(toFloat32(data, dtype), Float32Array.of(1.5, -2));
     });
 
-    it("refuses half an element", () => {
+    it("refuses data that ends inside an element", () => {
       assert.throws(() => toFloat32(new Uint8Array(3), dtype), RangeError);
     });
   });
 }
 
 describe("F32 conversion", () => {
-  it("copies all bits into fresh memory", () => {
+  it("copies all bits to newly allocated memory", () => {
     const words = Uint32Array.of(0x7f800001, 0x80000000, 0x00000001, 0xff7fffff);
     const values = new Float32Array(words.buffer);
     const bytes = fromFloat32(values, "F32");
@@ -101,15 +108,15 @@ describe("F32 conversion", () => {
     assert.notEqual(back.buffer, bytes.buffer);
   });
 
-  it("reads unaligned data and a part of a larger buffer", () => {
+  it("converts unaligned data and parts of a larger buffer", () => {
     const data = new Uint8Array([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0, 9]);
     assert.deepEqual(toFloat32(data.subarray(0, 8), "F32"), Float32Array.of(1, -2));
     assert.deepEqual(fromFloat32(Float32Array.of(9, 1, -2, 9).subarray(1, 3), "F32"), data.slice(0, 8));
   });
 });
 
-describe("conversion of nothing", () => {
-  it("gives nothing", () => {
+describe("conversion of empty data", () => {
+  it("gives an empty result", () => {
     for (const dtype of ["F32", "F16", "BF16"] as const) {
       assert.equal(toFloat32(new Uint8Array(0), dtype).length, 0);
       assert.equal(fromFloat32(new Float32Array(0), dtype).length, 0);
