@@ -1,6 +1,12 @@
 /**
- * The cache folder that Hugging Face's own tools share: `models--OWNER--NAME/` with `blobs/`, named by their digests,
- * `snapshots/COMMIT/` of links to them, and `refs/`, the commit that a branch or a tag was last seen at. It downloads nothing.
+ * The folder in which Hugging Face's own tools cache downloaded models, so that Pare and these tools share the files.
+ * Each model has a folder `models--OWNER--NAME/` with three parts:
+ *
+ * - `blobs/` holds the files. The name of a blob is its digest.
+ * - `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs.
+ * - `refs/REVISION` holds the commit to which a branch or a tag pointed at the last download.
+ *
+ * This file only reads and writes the folder. Downloads are in `download.ts`.
  */
 
 import { ModelError } from "../files/model_error.ts";
@@ -8,13 +14,16 @@ import type { WorkFileSystem } from "../files/file_system.ts";
 import { readText } from "../files/json_file.ts";
 import type { HubReference } from "./reference.ts";
 
-/** What the cache needs of a file system besides. */
+/** The file system that the cache needs: the one for writing checkpoints, and links. */
 export interface CacheFileSystem extends WorkFileSystem {
-  /** Makes `path` a link to `target`, both in one cache; or moves it there where the system has no links. */
+  /**
+   * Creates a link at `path` to `target`. Both are in the same cache. If the system does not support links, the target
+   * is moved to `path` instead.
+   */
   link(target: string, path: string): Promise<void>;
 }
 
-/** The environment variables that say where the cache is. */
+/** The environment variables that determine the location of the cache. */
 export interface CacheEnvironment {
   readonly HF_HUB_CACHE?: string;
   readonly HUGGINGFACE_HUB_CACHE?: string;
@@ -26,7 +35,11 @@ export interface CacheEnvironment {
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
-/** Where the cache is, by the rules of `huggingface_hub`. @throws {ModelError} no variable tells */
+/**
+ * The path of the cache folder, by the rules of Hugging Face's `huggingface_hub` library.
+ *
+ * @throws {ModelError} if no variable determines it
+ */
 export function cacheFolder(env: CacheEnvironment): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
   if (given) return given;
@@ -34,17 +47,17 @@ export function cacheFolder(env: CacheEnvironment): string {
   const home = env.HOME || env.USERPROFILE;
   const parent = env.XDG_CACHE_HOME || (home && `${home}/.cache`);
   if (!parent) {
-    throw new ModelError("the folder for models of the hub is not known: set HF_HOME or HF_HUB_CACHE");
+    throw new ModelError("the folder for downloaded models is unknown: set HF_HOME or HF_HUB_CACHE");
   }
   return `${parent}/huggingface/hub`;
 }
 
-/** Whether `text` is a commit rather than a branch or a tag. */
+/** Whether `text` is a commit hash, as opposed to the name of a branch or a tag. */
 export function isCommit(text: string): boolean {
   return COMMIT.test(text);
 }
 
-/** The part of the cache that holds one model. */
+/** The folder of one model in the cache. */
 export class ModelCache {
   readonly #folder: string;
   readonly #locks: string;
@@ -55,32 +68,39 @@ export class ModelCache {
     this.#locks = `${cacheDir}/.locks/${name}`;
   }
 
-  snapshot(commit: string): string {
+  /** The path of the folder with the files of one commit. */
+  snapshotFolder(commit: string): string {
     return `${this.#folder}/snapshots/${commit}`;
   }
 
-  /** Where a blob lies when it is whole. */
-  async blob(digest: string): Promise<string> {
+  /** Creates the folder of blobs, and returns the path of the blob with this digest, which need not exist. */
+  async prepareBlobPath(digest: string): Promise<string> {
     await this.fs.makeFolder(`${this.#folder}/blobs`);
     return `${this.#folder}/blobs/${digest}`;
   }
 
+  /** Whether the cache has the complete blob with this digest. */
   async hasBlob(digest: string): Promise<boolean> {
     return (await this.fs.list(`${this.#folder}/blobs`))?.includes(digest) ?? false;
   }
 
-  /** Whether a snapshot has a file: what a commit has never changes. */
+  /** Whether the snapshot of a commit has a file. The files of a commit never change, so such a file is up to date. */
   async hasFile(commit: string, name: string): Promise<boolean> {
-    return (await this.fs.list(this.snapshot(commit)))?.includes(name) ?? false;
+    return (await this.fs.list(this.snapshotFolder(commit)))?.includes(name) ?? false;
   }
 
-  /** Shows a blob under its name in a snapshot. */
+  /** Adds the blob at the path `blob` to a snapshot under the file name `name`. */
   async addToSnapshot(commit: string, name: string, blob: string): Promise<void> {
-    await this.fs.makeFolder(this.snapshot(commit));
-    await this.fs.link(blob, `${this.snapshot(commit)}/${name}`);
+    await this.fs.makeFolder(this.snapshotFolder(commit));
+    await this.fs.link(blob, `${this.snapshotFolder(commit)}/${name}`);
   }
 
-  /** Holds a blob for one process. @throws {ModelError} another holds it */
+  /**
+   * Locks a blob, so that only one process downloads it.
+   *
+   * @param name the file name for the error message
+   * @throws {ModelError} if another process holds the lock
+   */
   async lock(digest: string, name: string): Promise<AsyncDisposable> {
     await this.fs.makeFolder(this.#locks);
     const lock = await this.fs.lock(`${this.#locks}/${digest}.lock`);
@@ -88,8 +108,11 @@ export class ModelCache {
     return lock;
   }
 
-  /** The commit that `revision` was last seen at; undefined where it never was. */
-  async commitOf({ revision }: HubReference): Promise<string | undefined> {
+  /**
+   * The commit to which a revision pointed at the last download. Returns undefined if the revision was never downloaded.
+   * A revision that is a commit is returned as it is.
+   */
+  async readCommit({ revision }: HubReference): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
     const { folder, name } = this.#ref(revision);
     if (!(await this.fs.list(folder))?.includes(name)) return undefined;
@@ -97,7 +120,8 @@ export class ModelCache {
     return isCommit(commit) ? commit : undefined;
   }
 
-  async remember({ revision }: HubReference, commit: string): Promise<void> {
+  /** Records the commit to which a branch or a tag points. Does nothing if the revision is a commit itself. */
+  async writeCommit({ revision }: HubReference, commit: string): Promise<void> {
     if (isCommit(revision)) return;
     const { folder, name } = this.#ref(revision);
     await this.fs.makeFolder(folder);

@@ -1,6 +1,7 @@
 /**
- * What the hub promises of a file's bytes: the sha-256 of a large one, and git's object id, a sha-1, of a small one.
- * Blobs of the cache are named by it.
+ * Digests of files on the Hugging Face hub. The hub lists the SHA-256 of a large file (one in Git LFS) and git's object
+ * id, a SHA-1, of a small file. Pare checks the bytes of a download against this digest. The digest is also the name of
+ * the file's blob in the cache.
  */
 
 import { createHash } from "node:crypto";
@@ -8,21 +9,30 @@ import type { ListFileEntry } from "@huggingface/hub";
 import { ModelError } from "../files/model_error.ts";
 import type { ReadableFile } from "../files/file_system.ts";
 
-/** Bytes hashed at a time. */
+/** The number of bytes that are read and hashed at a time. */
 const PIECE_BYTES = 8 << 20;
 
-/** The digest in a listing, lowercase hexadecimal. @throws {ModelError} it has none that is well formed: it becomes a file's name */
-export function promisedDigest({ path, lfs, oid }: ListFileEntry): string {
+/**
+ * The digest that the hub lists for a file, in lowercase hexadecimal.
+ *
+ * @throws {ModelError} if the listing has no well-formed digest. The form is checked because the digest becomes a file
+ * name.
+ */
+export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
   const digest = lfs?.oid ?? oid ?? "";
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(digest)) {
-    throw new ModelError(`${path}: the hub gives it the digest ${JSON.stringify(digest).slice(0, 80)}`);
+    throw new ModelError(`${path}: the hub lists the invalid digest ${JSON.stringify(digest).slice(0, 80)}`);
   }
   return digest;
 }
 
-/** The digest of the same kind as `promised` that a file has. */
-export async function digestOf(file: ReadableFile, promised: string): Promise<string> {
-  const isGit = promised.length === 40;
+/**
+ * Computes the digest of a file.
+ *
+ * @param expected the digest from the listing, whose length decides between SHA-256 and git's SHA-1
+ */
+export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
+  const isGit = expected.length === 40;
   const hash = createHash(isGit ? "sha1" : "sha256");
   if (isGit) hash.update(`blob ${file.byteLength}\0`);
   for (let at = 0; at < file.byteLength; at += PIECE_BYTES) {

@@ -1,73 +1,80 @@
 /**
- * One file of the hub into the cache. What arrives goes to `BLOB.incomplete`, from where a broken download or the next process
- * goes on; it becomes the blob only when its length and its digest are right. Which files are wanted is not decided here.
+ * Downloads one file from the Hugging Face hub into the cache. The bytes are written to `BLOB.incomplete`, so that an
+ * interrupted download can be resumed, also by a later process. When the file is complete and its length and digest are
+ * correct, it is renamed to become the blob. The choice of files is in `resolve_model.ts`.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
 import { ModelError } from "../files/model_error.ts";
 import type { EditableFile } from "../files/file_system.ts";
 import type { ModelCache } from "./cache.ts";
-import { digestOf, promisedDigest } from "./digest.ts";
+import { computeDigest, listedDigest } from "./digest.ts";
 import type { HubAccess } from "./hub_access.ts";
 
-/** A file to be fetched. */
+/** A file of one commit of a model. */
 export interface HubFile {
+  /** `OWNER/NAME`. */
   readonly repo: string;
   readonly commit: string;
+  /** The file's entry in the hub's listing: its path, size and digest. */
   readonly entry: ListFileEntry;
 }
 
 /**
- * Puts a file into the snapshot of its commit, from the blobs if it is there.
- * @param received told of the bytes that are there so far
- * @throws {ModelError} another process is at it, or what came is not what the hub had promised
- * @throws {HubUnreachable} it did not come whole; what came is kept
+ * Ensures that a file is in the snapshot of its commit. Downloads the file if the cache does not have its blob yet.
+ *
+ * @param onReceived called during the download with the number of bytes received so far, from earlier attempts included
+ * @throws {ModelError} if another process is downloading the file, or if the bytes do not match the listed length and
+ * digest
+ * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk.
  */
 export async function fetchFile(
   cache: ModelCache,
   access: HubAccess,
   file: HubFile,
-  received: (bytes: number) => void,
+  onReceived: (bytes: number) => void,
 ): Promise<void> {
   const { commit, entry } = file;
   if (await cache.hasFile(commit, entry.path)) return;
-  const digest = promisedDigest(entry);
-  const blob = await cache.blob(digest);
+  const digest = listedDigest(entry);
+  const blob = await cache.prepareBlobPath(digest);
   if (!await cache.hasBlob(digest)) {
     await using _lock = await cache.lock(digest, entry.path);
     const partial = `${blob}.incomplete`;
-    await download(await cache.fs.edit(partial), access, file, received);
+    await download(await cache.fs.edit(partial), access, file, onReceived);
     await verify(cache, partial, file, digest);
     await cache.fs.rename(partial, blob);
   }
   await cache.addToSnapshot(commit, entry.path, blob);
 }
 
-/** Appends what is missing to `target` and closes it. */
+/** Appends the missing bytes to `target` and closes it. */
 async function download(
   target: EditableFile,
   access: HubAccess,
   { repo, commit, entry: { path, size } }: HubFile,
-  received: (bytes: number) => void,
+  onReceived: (bytes: number) => void,
 ): Promise<void> {
   let at = target.byteLength;
   const attempt = async () => {
     if (at >= size) return;
-    const blob = await access.ask(() => downloadFile({ ...access.client, repo, path, revision: commit }));
-    if (!blob) throw new ModelError(`${path}: is listed, but not there`);
+    const blob = await access.request(() => downloadFile({ ...access.client, repo, path, revision: commit }));
+    if (!blob) throw new ModelError(`${path}: the hub lists this file but does not have it`);
     const reader = blob.slice(at, size).stream().getReader();
     try {
       for (;;) {
-        const { value } = await access.ask(() => reader.read());
+        const { value } = await access.request(() => reader.read());
         if (!value) break;
         await target.write(at, value);
         at += value.byteLength;
-        received(at);
+        onReceived(at);
       }
     } finally {
-      reader.cancel().catch(() => {}); // a disk that is full would leave the connection open
+      reader.cancel().catch(() => {}); // closes the connection if writing to the disk failed
     }
-    if (at < size) await access.ask(() => Promise.reject(new Error(`${path} ends at byte ${at} of ${size}`)));
+    if (at < size) {
+      await access.request(() => Promise.reject(new Error(`${path} ended at byte ${at} of ${size}`)));
+    }
   };
   try {
     await access.retry(attempt, () => at);
@@ -77,7 +84,12 @@ async function download(
   }
 }
 
-/** Removes the file if it is not what was promised, so that the next attempt begins anew. */
+/**
+ * Checks the length and the digest of a downloaded file. If one is wrong, the file is removed, so that the next attempt
+ * starts from the beginning.
+ *
+ * @throws {ModelError} if the length or the digest is wrong
+ */
 async function verify(
   { fs }: ModelCache,
   partial: string,
@@ -85,11 +97,11 @@ async function verify(
   digest: string,
 ): Promise<void> {
   const file = await fs.open(partial);
-  const actual = await digestOf(file, digest).finally(() => file.close());
+  const actual = await computeDigest(file, digest).finally(() => file.close());
   if (file.byteLength === entry.size && actual === digest) return;
   await fs.remove(partial);
   throw new ModelError(
-    `${entry.path}: arrived with ${file.byteLength} bytes of digest ${actual}, not with ${entry.size} of ${digest}; ` +
-      "it was removed, try again",
+    `${entry.path}: the download has ${file.byteLength} bytes with digest ${actual}, ` +
+      `but the hub lists ${entry.size} bytes with digest ${digest}; the file was removed, try again`,
   );
 }

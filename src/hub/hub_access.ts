@@ -1,6 +1,8 @@
 /**
- * How the hub is reached: who asks, through which fetch, and how failures are met. What may pass is tried again; what is the user's to
- * change becomes a ModelError that says how; a hub out of reach is told apart, since the cache may serve instead.
+ * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection
+ * or a status 503, becomes a {@link HubUnreachable}: `retry` retries it, and at the end the caller may use its cache
+ * instead. A permanent failure, such as a missing model or a missing token, becomes a ModelError with advice for the
+ * user.
  */
 
 import { HubApiError } from "@huggingface/hub";
@@ -8,44 +10,57 @@ import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** Attempts after the first. */
+/** The number of attempts after the first one. */
 const RETRIES = 4;
 const BACKOFF_MS = 500;
 const MAX_WAIT_MS = 10_000;
-/** Without an answer or a byte for so long, a connection is given up. */
+/** A request or a read that takes longer than this is aborted. */
 const STALL_MS = 60_000;
 
-/** How to reach the hub. */
+/** Options for requests to the hub. */
 export interface HubOptions {
   readonly fetch: typeof fetch;
-  /** The hub's address, if it is not the public one's. */
+  /**
+   * The address of the hub.
+   * @default the public hub, https://huggingface.co
+   */
   readonly hubUrl?: string;
-  /** Begins with `hf_`. */
+  /** A user's access token, which begins with `hf_`. */
   readonly accessToken?: string;
   readonly signal?: AbortSignal;
-  /** First wait between attempts in milliseconds; it doubles each time. */
+  /**
+   * The wait before the second attempt, in milliseconds. Each further wait is twice as long.
+   * @default 500
+   */
   readonly backoffMs?: number;
-  /** Milliseconds without an answer or a byte after which a connection is given up. */
+  /**
+   * The longest time in milliseconds that a request may go without a response, or a download without a byte. After that
+   * it is aborted.
+   * @default 60000
+   */
   readonly stallMs?: number;
 }
 
-/** No answer, or one that broke off, or one that says to come back later. */
+/** A transient failure: no response, an interrupted response, or a status that asks the client to try again later. */
 export class HubUnreachable extends Error {
   override readonly name = "HubUnreachable";
 }
 
-/** Requests to one hub on behalf of one reference. */
+/** Sends the requests for one model reference to the hub. */
 export class HubAccess {
-  /** For the functions of `@huggingface/hub`. */
+  /** The options to pass to the functions of `@huggingface/hub`. */
   readonly client: { readonly hubUrl?: string; readonly accessToken?: string; readonly fetch: typeof fetch };
   readonly #reference: string;
   readonly #signal?: AbortSignal;
   readonly #backoffMs: number;
   readonly #stallMs: number;
-  /** Ends the requests under way, which come one after another. */
-  #live = new AbortController();
+  /** Aborts the current request. Requests are sent one after another. */
+  #current = new AbortController();
 
-  /** @throws {ModelError} the token is none of the hub's */
+  /**
+   * @param reference the model reference, for error messages
+   * @throws {ModelError} if the access token does not begin with `hf_`
+   */
   constructor(reference: string, options: HubOptions) {
     const { fetch, hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {
@@ -55,7 +70,7 @@ export class HubAccess {
       hubUrl,
       accessToken: accessToken || undefined,
       fetch: (input, init) => {
-        const signals = signal ? [signal, this.#live.signal] : [this.#live.signal];
+        const signals = signal ? [signal, this.#current.signal] : [this.#current.signal];
         return fetch(input, { ...init, signal: AbortSignal.any(signals) });
       },
     };
@@ -66,11 +81,14 @@ export class HubAccess {
   }
 
   /**
-   * What `attempt` gives, tried again where it is a {@link HubUnreachable} that it throws.
-   * @param progress grows while attempts bring something: then they are not counted
+   * Calls `attempt` until it succeeds, and returns its result. Only a {@link HubUnreachable} is retried, and after
+   * 4 retries it is rethrown.
+   *
+   * @param progress a measure of the progress of all attempts so far, such as the bytes received. A failed attempt that
+   * made progress does not count as one of the retries.
    */
   retry<T>(attempt: () => Promise<T>, progress: () => number = () => 0): Promise<T> {
-    let last = progress();
+    let lastProgress = progress();
     return pRetry(attempt, {
       retries: RETRIES,
       minTimeout: this.#backoffMs,
@@ -78,47 +96,48 @@ export class HubAccess {
       signal: this.#signal,
       shouldRetry: ({ error }) => error instanceof HubUnreachable,
       shouldConsumeRetry: () => {
-        const isStuck = progress() === last;
-        last = progress();
-        return isStuck;
+        const madeNoProgress = progress() === lastProgress;
+        lastProgress = progress();
+        return madeNoProgress;
       },
     });
   }
 
   /**
-   * What one request or one read gives.
-   * @throws {HubUnreachable} it failed in a way that may pass, or nothing came for long
-   * @throws {ModelError} the hub refuses
+   * Runs one request, or one read from a response, with a timeout, and returns its result.
+   *
+   * @throws {HubUnreachable} at a transient failure or a timeout
+   * @throws {ModelError} if the hub refuses the request
    */
-  async ask<T>(request: () => Promise<T>): Promise<T> {
+  async request<T>(send: () => Promise<T>): Promise<T> {
     const stalled = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
-      stalled.reject(new Error(`nothing came for ${this.#stallMs / 1000} s`));
-      this.#live.abort();
-      this.#live = new AbortController();
+      stalled.reject(new Error(`no data for ${this.#stallMs / 1000} s`));
+      this.#current.abort();
+      this.#current = new AbortController();
     }, this.#stallMs);
     try {
-      return await Promise.race([request(), stalled.promise]);
+      return await Promise.race([send(), stalled.promise]);
     } catch (cause) {
       this.#signal?.throwIfAborted();
-      throw this.#asFailure(cause);
+      throw this.#classify(cause);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  #asFailure(cause: unknown): Error {
+  #classify(cause: unknown): Error {
     const reason = messageOf(cause);
     const status = cause instanceof HubApiError ? cause.statusCode : undefined;
-    const says = `${this.#reference}: the hub answers ${status}: ${reason}`;
-    if (status === 404) return new ModelError(`${says}. There is no such model or revision`, { cause });
+    const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;
+    if (status === 404) return new ModelError(`${message}. There is no such model or revision`, { cause });
     if (status === 401 || status === 403) {
-      const way = this.client.accessToken
-        ? "The token in HF_TOKEN gives no access to it: accept the model's terms on its page, or use another"
-        : "The model is not there, is private, or wants its terms accepted: accept them and set HF_TOKEN";
-      return new ModelError(`${says}. ${way}`, { cause });
+      const advice = this.client.accessToken
+        ? "The token in HF_TOKEN gives no access to the model: accept its terms on its page, or use another token"
+        : "The model does not exist, is private, or has terms that must be accepted: accept them and set HF_TOKEN";
+      return new ModelError(`${message}. ${advice}`, { cause });
     }
-    if (status !== undefined && status < 500 && status !== 429) return new ModelError(says, { cause });
+    if (status !== undefined && status < 500 && status !== 429) return new ModelError(message, { cause });
     return new HubUnreachable(`${this.#reference}: the hub cannot be reached: ${reason}`, { cause });
   }
 }

@@ -1,36 +1,45 @@
-/** `hf:OWNER/NAME[@REVISION]`: how a model of the Hugging Face hub is named where a folder may be. */
+/**
+ * Parses references to models on the Hugging Face hub. Where the command line takes the folder of a model, it also
+ * accepts a reference of the form `hf:OWNER/NAME[@REVISION]`.
+ */
 
 import { ModelError } from "../files/model_error.ts";
 
-/** A model of the hub, at one revision. */
+/** A model on the hub at one revision. */
 export interface HubReference {
   /** `OWNER/NAME`. */
   readonly repo: string;
-  /** A branch, a tag or a commit. */
+  /** The name of a branch or a tag, or a commit hash. */
   readonly revision: string;
 }
 
 const PREFIX = "hf:";
 const DEFAULT_REVISION = "main";
 
-/** What the hub allows in a name. */
+/** The form of an owner's or a model's name on the hub. */
 const PART = /^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$/;
 
-/** Whether `text` names a model of the hub. */
+/** Whether `text` refers to a model on the hub, as opposed to a folder. The form is not checked further. */
 export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }
 
-/** @throws {ModelError} it is not of the form `hf:OWNER/NAME[@REVISION]` */
+/**
+ * Parses a reference. The revision is `main` if the reference has none.
+ *
+ * @throws {ModelError} if `text` does not have the form `hf:OWNER/NAME[@REVISION]`
+ */
 export function parseReference(text: string): HubReference {
   const [repo, ...revisions] = text.slice(PREFIX.length).split("@");
   const [revision = DEFAULT_REVISION] = revisions;
   const parts = repo.split("/");
   const isRepo = parts.length === 2 && parts.every((part) => PART.test(part) && !/--|\.\./.test(part));
-  // A revision becomes a path in the cache: "refs/pr/1" is one, "../x" must not be.
+  // A revision becomes a path in the cache. "refs/pr/1" is a valid revision, but "../x" must be refused.
   const isRevision = revision.split("/").every((part) => /^[A-Za-z0-9_][A-Za-z0-9_.+-]*$/.test(part));
   if (!isHubReference(text) || !isRepo || !isRevision || revisions.length > 1) {
-    throw new ModelError(`${text}: a model of the hub is named hf:OWNER/NAME or hf:OWNER/NAME@REVISION`);
+    throw new ModelError(
+      `${text}: a reference to the hub must have the form hf:OWNER/NAME or hf:OWNER/NAME@REVISION`,
+    );
   }
   return { repo, revision };
 }

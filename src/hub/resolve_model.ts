@@ -1,7 +1,7 @@
 /**
- * A model of the hub as a folder on this machine: what makes a model here is fetched into the cache that Hugging Face's tools share,
- * unless it is there. That is its configuration, its tokenizer and its weights in one format; other frameworks' weights, pictures and
- * training states stay on the hub.
+ * Makes a model on the Hugging Face hub available as a folder on this machine. The files that Pare needs are downloaded
+ * to the cache that Hugging Face's tools share, unless they are there already: the configuration, the tokenizer, and the
+ * weights in one format. Other files of the repository, such as weights for other frameworks, are not downloaded.
  */
 
 import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
@@ -13,7 +13,7 @@ import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
 import { type HubReference, parseReference } from "./reference.ts";
 
-/** What goes with the weights, as far as it is there. */
+/** The files to download besides the weights, if the repository has them. */
 const SMALL_FILES = [
   CONFIG_FILE,
   "generation_config.json",
@@ -28,63 +28,73 @@ const SMALL_FILES = [
   "LICENSE",
 ];
 
-/** How far a file has come. */
+/** The progress of a download. */
 export interface HubProgress {
+  /** The name of the current file. */
   readonly file: string;
-  /** Files that are there. */
+  /** The number of files that are complete. */
   readonly done: number;
-  /** Files wanted, as far as it is known: an index tells of more. */
+  /** The number of files to download. It grows when the index of a sharded model has been read. */
   readonly files: number;
-  /** Of this file. */
+  /** The number of bytes of the current file that have been received. */
   readonly bytes: number;
+  /** The length of the current file, in bytes. */
   readonly byteLength: number;
 }
 
-/** Where a model comes from and where it goes. */
+/** Options of {@link resolveModel}: the hub, the cache and the callbacks. */
 export interface ResolveOptions extends HubOptions {
   readonly fs: CacheFileSystem;
+  /** The path of the cache folder. */
   readonly cacheDir: string;
-  /** Take what the cache has and ask nothing. */
+  /** Use only the cache, and send no request. */
   readonly offline?: boolean;
+  /** Called repeatedly during a download. */
   readonly progress?: (state: HubProgress) => void;
-  /** Told where the cache serves because the hub is out of reach. */
+  /** Called with one line of text if the hub cannot be reached and the cache is used instead. */
   readonly remark?: (line: string) => void;
 }
 
 /**
- * The folder with the model that `reference`, `hf:OWNER/NAME[@REVISION]`, names. A commit that is in the cache whole is
- * not asked for; a branch or a tag is, and the cache serves if the hub is out of reach.
- * @throws {ModelError} it is not there, not allowed, or not a model with weights that can be read
+ * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its
+ * missing files first. If the revision is a commit and the cache has all of its files, no request is sent. If it is a
+ * branch or a tag, the hub is asked for the current commit; if the hub cannot be reached, the cached commit is used.
+ *
+ * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or can be
+ * found neither on the hub nor in the cache
  */
 export async function resolveModel(reference: string, options: ResolveOptions): Promise<string> {
   const wanted = parseReference(reference);
   const access = new HubAccess(reference, options);
   const cache = new ModelCache(options.fs, options.cacheDir, wanted.repo);
-  const cached = await wholeSnapshot(cache, wanted);
+  const cached = await findCompleteSnapshot(cache, wanted);
   if (cached !== undefined && (options.offline || isCommit(wanted.revision))) return cached;
   if (options.offline) {
     throw new ModelError(
-      `${reference}: is not in ${options.cacheDir} whole, and HF_HUB_OFFLINE forbids to fetch it`,
+      `${reference}: is not complete in ${options.cacheDir}, and HF_HUB_OFFLINE forbids downloads`,
     );
   }
   try {
     const commit = await currentCommit(access, wanted, cached === undefined);
     await fetchSnapshot(cache, access, { reference, repo: wanted.repo, commit }, options.progress);
-    await cache.remember(wanted, commit);
-    return cache.snapshot(commit);
+    await cache.writeCommit(wanted, commit);
+    return cache.snapshotFolder(commit);
   } catch (error) {
     if (!(error instanceof HubUnreachable)) throw error;
     if (cached === undefined) throw new ModelError(error.message, { cause: error });
-    options.remark?.(`${error.message}; going on with what the cache has`);
+    options.remark?.(`${error.message}; using the cached files`);
     return cached;
   }
 }
 
-/** The snapshot that the cache has of a reference; undefined where it lacks the configuration or a weight file. */
-async function wholeSnapshot(cache: ModelCache, wanted: HubReference): Promise<string | undefined> {
-  const commit = await cache.commitOf(wanted);
+/**
+ * Finds the cached snapshot of a reference. Returns undefined if there is none, or if the configuration or a weight file
+ * is missing.
+ */
+async function findCompleteSnapshot(cache: ModelCache, wanted: HubReference): Promise<string | undefined> {
+  const commit = await cache.readCommit(wanted);
   if (commit === undefined) return undefined;
-  const folder = cache.snapshot(commit);
+  const folder = cache.snapshotFolder(commit);
   const files = await cache.fs.list(folder) ?? [];
   const found = findWeights(files);
   if (!found || !files.includes(CONFIG_FILE)) return undefined;
@@ -98,33 +108,39 @@ async function wholeSnapshot(cache: ModelCache, wanted: HubReference): Promise<s
   }
 }
 
-/** The commit that the hub has for a reference. */
+/**
+ * Asks the hub for the commit of a reference.
+ *
+ * @param shouldRetry whether to retry transient failures
+ */
 async function currentCommit(
   access: HubAccess,
   { repo, revision }: HubReference,
-  patient: boolean,
+  shouldRetry: boolean,
 ): Promise<string> {
-  const ask = () =>
-    access.ask(() => modelInfo({ ...access.client, name: repo, revision, additionalFields: ["sha"] }));
-  const { sha } = patient ? await access.retry(ask) : await ask();
-  if (!isCommit(sha)) throw new ModelError(`hf:${repo}: the hub gives no commit for ${revision}`);
+  const requestInfo = () =>
+    access.request(() => modelInfo({ ...access.client, name: repo, revision, additionalFields: ["sha"] }));
+  const { sha } = shouldRetry ? await access.retry(requestInfo) : await requestInfo();
+  if (!isCommit(sha)) throw new ModelError(`hf:${repo}: the hub names no valid commit for ${revision}`);
   return sha;
 }
 
+/** One commit of a model. */
 interface Snapshot {
+  /** The model reference, for error messages. */
   readonly reference: string;
   readonly repo: string;
   readonly commit: string;
 }
 
-/** The weights come last: a snapshot that has them is whole. */
+/** Downloads the missing files of a snapshot. The weights come last, so a snapshot that has them is complete. */
 async function fetchSnapshot(
   cache: ModelCache,
   access: HubAccess,
   { reference, repo, commit }: Snapshot,
   progress: ResolveOptions["progress"],
 ): Promise<void> {
-  const entries = await access.retry(() => access.ask(() => topFolder(access, repo, commit)));
+  const entries = await access.retry(() => access.request(() => listTopFolder(access, repo, commit)));
   const files = [...entries.keys()];
   const found = findWeights(files);
   if (!found || !entries.has(CONFIG_FILE)) {
@@ -138,19 +154,19 @@ async function fetchSnapshot(
     isSharded ? format.index : format.weights,
   ];
   for (let done = 0; done < queue.length; done++) {
-    const entry = entries.get(queue[done])!; // it is of the listing
-    const tell = (bytes: number) =>
+    const entry = entries.get(queue[done])!; // every name in the queue is in the listing
+    const report = (bytes: number) =>
       progress?.({ file: entry.path, done, files: queue.length, bytes, byteLength: entry.size });
-    tell(0);
-    await fetchFile(cache, access, { repo, commit, entry }, tell);
+    report(0);
+    await fetchFile(cache, access, { repo, commit, entry }, report);
     if (entry.path === format.index) {
-      queue.push(...await shardNames(cache.fs, cache.snapshot(commit), files, format.index));
+      queue.push(...await shardNames(cache.fs, cache.snapshotFolder(commit), files, format.index));
     }
   }
 }
 
-/** The files of a repository that are in no folder. */
-async function topFolder(
+/** Lists the files in the top folder of a repository, by name. */
+async function listTopFolder(
   access: HubAccess,
   repo: string,
   commit: string,

@@ -1,48 +1,50 @@
 /**
- * A hub on loopback: one model with its files, served as the Hugging Face hub does as far as the client asks. It can break off
- * downloads, hold models back, serve other bytes than it lists, and be gone.
+ * A fake Hugging Face hub for tests: an HTTP server on the loopback interface that serves the files of one model. It
+ * implements the part of the hub's API that Pare uses, and it can simulate faults: error statuses, interrupted and stalled
+ * downloads, wrong listings and wrong bytes.
  */
 
 import { createHash } from "node:crypto";
 
-/** A served model. */
+/** The model that the hub serves. */
 export interface FakeModel {
+  /** `OWNER/NAME`. */
   readonly repo: string;
-  /** Branches and tags, by name. */
+  /** The commits of the branches and tags, by name. */
   readonly revisions: Record<string, string>;
-  /** Top-level files of every commit. */
+  /** The files in the top folder, by name. They are the same for every commit. */
   files: Record<string, string | Uint8Array<ArrayBuffer>>;
 }
 
-/** What was asked, and what goes wrong. */
+/** A running fake hub: the requests that it has received, and the faults that it simulates. */
 export interface FakeHub extends AsyncDisposable {
   readonly url: string;
-  /** `METHOD PATH RANGE`, one a request. */
+  /** One line per request: `METHOD PATH RANGE`. */
   readonly requests: string[];
-  /** The last token that came. */
+  /** The Authorization header of the last request. */
   token?: string;
-  /** Whole downloads break off after so many bytes. */
+  /** If set, every response with file content ends after this many bytes. */
   breakAfter?: number;
-  /** Statuses given to the next requests, one each, 200 for as it is. */
+  /** The statuses of the next responses, in order. With 200, the request is handled normally. */
   readonly statuses: number[];
-  /** Whole downloads stand still after {@link breakAfter}, rather than end. */
+  /** If true, a response does not end after {@link breakAfter} bytes but sends nothing more. */
   isStalling?: boolean;
-  /** The listing, where it is not that of the files. */
+  /** If set, the listing of the files that the hub returns instead of the true one. */
   listing?: object[];
-  /** Bytes served in the place of the listed ones. */
+  /** Contents that the hub serves instead of the listed ones, by file name. */
   readonly forged: Record<string, Uint8Array<ArrayBuffer>>;
 }
 
 const bytesOf = (content: string | Uint8Array<ArrayBuffer>) =>
   typeof content === "string" ? new TextEncoder().encode(content) : content;
 
-/** The digest that git gives a file. */
+/** Git's object id of a file, which the hub lists as the digest of a small file. */
 export function gitDigest(content: string | Uint8Array<ArrayBuffer>): string {
   const bytes = bytesOf(content);
   return createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 }
 
-/** Large files are kept by sha-256, as on the hub. */
+/** The entry of a file in the listing. As on the hub, a weight file is listed with its SHA-256. */
 function entryOf(path: string, content: string | Uint8Array<ArrayBuffer>): object {
   const bytes = bytesOf(content);
   const entry = { type: "file", path, size: bytes.length, oid: gitDigest(content) };
@@ -51,7 +53,7 @@ function entryOf(path: string, content: string | Uint8Array<ArrayBuffer>): objec
   return { ...entry, lfs: { oid, size: bytes.length, pointerSize: 130 } };
 }
 
-/** Serves `model` until it is disposed of. */
+/** Serves `model` on a free port until the returned object is disposed. */
 export function serveHub(model: FakeModel): FakeHub {
   const hub: Omit<FakeHub, "url"> = {
     requests: [],
@@ -65,18 +67,18 @@ export function serveHub(model: FakeModel): FakeHub {
     hub.requests.push(`${request.method} ${pathname} ${range}`.trim());
     hub.token = request.headers.get("authorization") ?? undefined;
     const status = hub.statuses.shift() ?? 200;
-    if (status !== 200) return Response.json({ error: `made up ${status}` }, { status });
-    return answer(model, hub, decodeURIComponent(pathname), range);
+    if (status !== 200) return Response.json({ error: `simulated status ${status}` }, { status });
+    return respond(model, hub, decodeURIComponent(pathname), range);
   });
   return Object.assign(hub, { url: `http://127.0.0.1:${server.addr.port}` });
 }
 
-function answer(model: FakeModel, hub: Omit<FakeHub, "url">, path: string, range: string): Response {
+function respond(model: FakeModel, hub: Omit<FakeHub, "url">, path: string, range: string): Response {
   const [, kind, revision, name] =
     path.match(new RegExp(`^(?:/api/models)?/${model.repo}/(revision|tree|resolve)/([^/]+)(?:/(.+))?$`)) ??
       [];
   const commit = model.revisions[revision] ??
-    Object.values(model.revisions).find((known) => known === revision);
+    Object.values(model.revisions).find((commit) => commit === revision);
   if (kind === undefined) return Response.json({ error: "Repository not found" }, { status: 404 });
   if (commit === undefined) return Response.json({ error: `Invalid rev id: ${revision}` }, { status: 404 });
   if (kind === "revision") {
@@ -112,7 +114,7 @@ function serveBytes(
   const body = new ReadableStream<Uint8Array>({
     pull(controller) {
       if (sent && isStalling) return new Promise(() => {});
-      if (sent) return controller.close(); // short of its Content-Length: the connection ends
+      if (sent) return controller.close(); // fewer bytes than Content-Length, so the connection is closed
       controller.enqueue(part.slice(0, breakAfter));
       sent = true;
     },

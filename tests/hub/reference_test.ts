@@ -1,10 +1,12 @@
+/** The syntax of model references, and the location of the cache. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { cacheFolder } from "../../src/hub/cache.ts";
 import { isHubReference, parseReference } from "../../src/hub/reference.ts";
 
 describe("parseReference", () => {
-  it("reads a name and a revision", () => {
+  it("parses the name and the revision", () => {
     assert.deepEqual(parseReference("hf:some/Model-1.3b_x"), { repo: "some/Model-1.3b_x", revision: "main" });
     assert.deepEqual(parseReference("hf:some/model@refs/pr/1"), {
       repo: "some/model",
@@ -35,13 +37,16 @@ describe("parseReference", () => {
     ]
   ) {
     it(`refuses ${JSON.stringify(text)}`, () => {
-      assert.throws(() => parseReference(text), { name: "ModelError", message: /is named hf:OWNER\/NAME/ });
+      assert.throws(() => parseReference(text), {
+        name: "ModelError",
+        message: /must have the form hf:OWNER\/NAME/,
+      });
     });
   }
 });
 
 describe("cacheFolder", () => {
-  it("follows the variables of Hugging Face's tools, the most specific first", () => {
+  it("reads the environment variables of Hugging Face's tools, and the most specific one wins", () => {
     const home = { HOME: "/home/me" };
     assert.equal(cacheFolder(home), "/home/me/.cache/huggingface/hub");
     assert.equal(cacheFolder({ USERPROFILE: "/me" }), "/me/.cache/huggingface/hub");

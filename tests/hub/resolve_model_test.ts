@@ -1,4 +1,4 @@
-/** Models of a hub on loopback: what is fetched, what the cache then has, and what happens when something goes wrong. */
+/** Downloads of models from a fake hub: the files that are fetched, the content of the cache, and the handling of faults. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -15,7 +15,7 @@ const MAIN = "1".repeat(40), OLD = "2".repeat(40);
 const WEIGHTS = encode({ w: patternTensor("F32", [40, 50], 1) });
 const TORCH = fileURLToPath(new URL("../fixtures/torch", import.meta.url));
 
-/** A model with everything a repository may have beside what is wanted. */
+/** A model whose repository also has files that must not be downloaded. */
 const FILES = {
   "config.json": '{"model_type":"opt"}',
   "tokenizer.json": "{}",
@@ -26,6 +26,7 @@ const FILES = {
   "README.md": "not wanted",
 };
 
+/** The objects of one test: a fake hub with its model, an empty cache, and a function that calls {@link resolveModel} on them. */
 interface Scene {
   readonly hub: FakeHub;
   readonly cacheDir: string;
@@ -33,7 +34,7 @@ interface Scene {
   resolve(reference: string, options?: Partial<ResolveOptions>): Promise<string>;
 }
 
-/** Runs `body` with a hub and an empty cache. */
+/** Runs `body` with a fake hub and an empty cache. */
 function withHub(files: FakeModel["files"], body: (scene: Scene) => Promise<void>): Promise<void> {
   return withTemporaryFolder(async (cacheDir) => {
     const model = { repo: "some/model", revisions: { main: MAIN, "v1.0": OLD }, files };
@@ -44,6 +45,7 @@ function withHub(files: FakeModel["files"], body: (scene: Scene) => Promise<void
   });
 }
 
+/** The sorted names of the files in a folder. */
 function names(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
 }
@@ -51,7 +53,7 @@ function names(folder: string): string[] {
 const noNetwork: typeof fetch = () => Promise.reject(new TypeError("no route to host"));
 
 describe("resolveModel", () => {
-  it("fetches what makes a model, into the cache that Hugging Face's tools share", () =>
+  it("downloads the files that Pare needs into the cache that Hugging Face's tools share", () =>
     withHub(FILES, async ({ cacheDir, resolve }) => {
       const progress: HubProgress[] = [];
       const folder = await resolve("hf:some/model", { progress: (state) => progress.push(state) });
@@ -70,7 +72,7 @@ describe("resolveModel", () => {
       await (await openCheckpoint(folder, hubFiles)).close();
     }));
 
-  it("takes a tag or a commit, and what two have in common once", () =>
+  it("accepts a tag or a commit, and downloads a file only once if two commits share it", () =>
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       await resolve("hf:some/model");
       model.files = { ...FILES, "config.json": '{"old":true}' };
@@ -82,7 +84,7 @@ describe("resolveModel", () => {
       assert.equal(await resolve(`hf:some/model@${OLD}`, { fetch: noNetwork }), folder);
     }));
 
-  it("serves from the cache where the hub is out of reach, and says so", () =>
+  it("uses the cache if the hub cannot be reached, and reports it", () =>
     withHub(FILES, async ({ resolve }) => {
       const folder = await resolve("hf:some/model");
       const remarks: string[] = [];
@@ -90,17 +92,17 @@ describe("resolveModel", () => {
       assert.equal(await resolve("hf:some/model", { fetch: noNetwork, remark }), folder);
       assert.match(
         remarks.join(),
-        /hf:some\/model: the hub cannot be reached: .*no route to host; going on with/,
+        /hf:some\/model: the hub cannot be reached: .*no route to host; using the cached files/,
       );
       assert.equal(await resolve("hf:some/model", { fetch: noNetwork, offline: true }), folder);
       await assert.rejects(resolve("hf:some/other", { offline: true }), {
         name: "ModelError",
-        message: /is not in .* whole, and HF_HUB_OFFLINE forbids to fetch it/,
+        message: /is not complete in .*, and HF_HUB_OFFLINE forbids downloads/,
       });
       await assert.rejects(resolve("hf:some/other", { fetch: noNetwork }), /the hub cannot be reached/);
     }));
 
-  it("fetches the shards that an index names, of either format", async () => {
+  it("downloads the shards that an index lists, in safetensors and in PyTorch format", async () => {
     const shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
     const weight_map = { a: shards[0], b: shards[1] };
     const files = {
@@ -136,7 +138,7 @@ describe("resolveModel", () => {
     });
   });
 
-  it("goes on where a download broke off, in one run as in the next", () =>
+  it("resumes an interrupted download, in the same run and in the next one", () =>
     withHub(FILES, async ({ hub, cacheDir, resolve }) => {
       hub.breakAfter = 3000;
       const folder = await resolve("hf:some/model");
@@ -163,7 +165,7 @@ describe("resolveModel", () => {
       assert.ok(!names(blobs).some((name) => name.endsWith(".incomplete")));
     }));
 
-  it("gives up a connection on which nothing comes, and goes on from there", () =>
+  it("aborts a stalled connection and resumes the download", () =>
     withHub(FILES, async ({ hub, resolve }) => {
       Object.assign(hub, { breakAfter: 5000, isStalling: true });
       const folder = await resolve("hf:some/model", { stallMs: 100 });
@@ -172,7 +174,7 @@ describe("resolveModel", () => {
       assert.equal(ranges.length, 1);
     }));
 
-  it("tells a disk that fails from a hub out of reach", () =>
+  it("reports a disk error as it is, not as an unreachable hub", () =>
     withHub(FILES, async ({ resolve }) => {
       const edit: typeof hubFiles.edit = async (path) => {
         const file = await hubFiles.edit(path);
@@ -191,7 +193,7 @@ describe("resolveModel", () => {
       );
     }));
 
-  it("closes the connection when the disk fails amid a file", () =>
+  it("closes the connection if the disk fails during a download", () =>
     withHub(FILES, async ({ hub, resolve }) => {
       Object.assign(hub, { breakAfter: 5000, isStalling: true });
       const edit: typeof hubFiles.edit = async (path) => {
@@ -204,10 +206,10 @@ describe("resolveModel", () => {
         return file;
       };
       await assert.rejects(resolve("hf:some/model", { fs: { ...hubFiles, edit } }), /the disk is full/);
-      // The hub's shutdown at the end of the scene waits for connections that are open.
+      // The hub's shutdown after the test waits for open connections, so an open one would block the test here.
     }));
 
-  it("trusts no name, digest or commit that a hub gives", () =>
+  it("refuses invalid file names, digests and commits from a hub", () =>
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       const entry = { type: "file", path: "config.json", size: 2, oid: gitDigest("{}") };
       const weights = { ...entry, path: "model.safetensors" };
@@ -215,7 +217,7 @@ describe("resolveModel", () => {
         hub.listing = [{ ...entry, oid }, weights];
         await assert.rejects(resolve("hf:some/model"), {
           name: "ModelError",
-          message: /the hub gives it the digest/,
+          message: /the hub lists the invalid digest/,
         });
       }
       hub.listing = [{ ...entry, path: "../config.json" }, { ...entry, path: "a\\..\\config.json" }, weights];
@@ -223,17 +225,17 @@ describe("resolveModel", () => {
       model.revisions.main = "../../x";
       await assert.rejects(resolve("hf:some/model"), {
         name: "ModelError",
-        message: /gives no commit for main/,
+        message: /names no valid commit for main/,
       });
       assert.deepEqual(names(cacheDir).filter((name) => name !== "models--some--model"), []);
     }));
 
-  it("removes what arrives with another digest or length", () =>
+  it("removes a download with a wrong digest or length", () =>
     withHub(FILES, async ({ hub, cacheDir, resolve }) => {
       hub.forged["model.safetensors"] = WEIGHTS.map((byte) => byte ^ 1);
       const refused = {
         name: "ModelError",
-        message: /model.safetensors: arrived with .* it was removed, try again/,
+        message: /model.safetensors: the download has .* the file was removed, try again/,
       };
       await assert.rejects(resolve("hf:some/model"), refused);
       hub.forged["model.safetensors"] = new Uint8Array(2 * WEIGHTS.length);
@@ -243,23 +245,26 @@ describe("resolveModel", () => {
       await resolve("hf:some/model");
     }));
 
-  it("asks again while the hub is busy, but not for ever", () =>
+  it("retries while the hub is busy, and gives up after four retries", () =>
     withHub(FILES, async ({ hub, resolve }) => {
       hub.statuses.push(503, 429, 200, 500);
       await resolve("hf:some/model");
       hub.statuses.push(...Array(9).fill(503));
       hub.requests.length = 0;
-      await assert.rejects(resolve("hf:some/model@v1.0"), { name: "ModelError", message: /made up 503/ });
+      await assert.rejects(resolve("hf:some/model@v1.0"), {
+        name: "ModelError",
+        message: /simulated status 503/,
+      });
       assert.equal(hub.requests.length, 5);
     }));
 
-  it("says what to do about a model that is missing, private or gated", () =>
+  it("advises the user if a model is missing, private or gated", () =>
     withHub(FILES, async ({ hub, resolve }) => {
       const refused = (message: RegExp) => ({ name: "ModelError", message });
       await assert.rejects(
         resolve("hf:some/typo"),
         refused(
-          /hf:some\/typo: the hub answers 404: Repository not found.*There is no such model or revision/,
+          /hf:some\/typo: the hub responded with status 404: Repository not found.*There is no such model or revision/,
         ),
       );
       await assert.rejects(
@@ -267,12 +272,12 @@ describe("resolveModel", () => {
         refused(/Invalid rev id: v9.*no such model or revision/),
       );
       hub.statuses.push(401);
-      await assert.rejects(resolve("hf:some/model"), refused(/answers 401: .*accept them and set HF_TOKEN/));
+      await assert.rejects(resolve("hf:some/model"), refused(/status 401: .*accept them and set HF_TOKEN/));
       hub.statuses.push(403);
       await assert.rejects(
         resolve("hf:some/model", { accessToken: "hf_secret" }),
         (error: Error) =>
-          refused(/answers 403.*HF_TOKEN gives no access/).message.test(error.message) &&
+          refused(/status 403.*HF_TOKEN gives no access/).message.test(error.message) &&
           !error.message.includes("hf_secret"),
       );
       assert.equal(hub.token, "Bearer hf_secret");
@@ -282,7 +287,7 @@ describe("resolveModel", () => {
       );
     }));
 
-  it("refuses a repository that is no model here", async () => {
+  it("refuses a repository without weights or without a configuration", async () => {
     const { "model.safetensors": _weights, "pytorch_model.bin": _torch, ...others } = FILES;
     await withHub(
       others,
@@ -299,7 +304,7 @@ describe("resolveModel", () => {
     );
   });
 
-  it("leaves a file to the process that is at it", () =>
+  it("fails if another process is downloading the same file", () =>
     withHub(FILES, async ({ cacheDir, resolve }) => {
       const locks = `${cacheDir}/.locks/models--some--model`;
       await Deno.mkdir(locks, { recursive: true });
