@@ -46,20 +46,64 @@ fn first_key(t: u32) -> u32 {
   return t + 1 - params.window;
 }
 
-// Four elements of a key at `start`, those past head_dim as 0.
+// Elements d … d + 3 of the key at `start`, those past head_dim as 0. Reads past head_dim are dropped.
 fn load_key(start: u32, d: u32) -> vec4f {
-  var four = vec4f(0);
-  for (var e = 0u; e < 4 && d + e < params.head_dim; e++) {
-    four[e] = k[start + d + e];
-  }
-  return four;
+  let at = start + d;
+  return below_head_dim(d, vec4f(k[at], k[at + 1], k[at + 2], k[at + 3]));
 }
 
+// The same of the value at `start`.
 fn load_value(start: u32, d: u32) -> vec4f {
-  var four = vec4f(0);
-  for (var e = 0u; e < 4 && d + e < params.head_dim; e++) {
-    four[e] = v[start + d + e];
-  }
+  let at = start + d;
+  return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
+}
+
+fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
+  return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
+}
+
+// Which of the keys s … s + 3 query t sees, where `low` is the first.
+fn sees(s: u32, low: u32, t: u32) -> vec4<bool> {
+  let keys = vec4u(s, s + 1, s + 2, s + 3);
+  return (keys >= vec4u(low)) & (keys <= vec4u(t));
+}
+
+// The products of a quad of the query with the same quad of four staged keys, the first of them at block[at].
+fn four_dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
+  return vec4f(
+    dot(quad, block[at]),
+    dot(quad, block[at + quads]),
+    dot(quad, block[at + 2 * quads]),
+    dot(quad, block[at + 3 * quads]),
+  );
+}
+
+// The ALiBi bias of query t for the keys s … s + 3.
+fn bias(slope: f32, s: u32, t: u32) -> vec4f {
+  return slope * (vec4f(vec4u(s, s + 1, s + 2, s + 3)) - vec4f(f32(t)));
+}
+
+fn largest_seen(largest: f32, scores: vec4f, seen: vec4<bool>) -> f32 {
+  let four = select(vec4f(LOWEST), scores, seen);
+  return max(max(max(max(largest, four.x), four.y), four.z), four.w);
+}
+
+// The weights of four keys, which are exp(score − largest): 0 for a key that the query does not see.
+fn exponentials(scores: vec4f, largest: f32, seen: vec4<bool>) -> vec4f {
+  return select(vec4f(0), exp(max(min(scores - largest, vec4f(0)), vec4f(-87))), seen);
+}
+
+fn add_each(sum: f32, four: vec4f) -> f32 {
+  return sum + four.x + four.y + four.z + four.w;
+}
+
+// Adds four weights times a quad of four staged values, the first of them at block[at].
+fn add_values(sum: vec4f, weights: vec4f, at: u32, quads: u32) -> vec4f {
+  var four = sum;
+  four += weights.x * block[at];
+  four += weights.y * block[at + quads];
+  four += weights.z * block[at + 2 * quads];
+  four += weights.w * block[at + 3 * quads];
   return four;
 }
 
@@ -100,30 +144,38 @@ fn attention(
       block[e] = load_key(k_start + (first_row + s) * params.ldk, 4 * (e % quads));
     }
     workgroupBarrier();
-    // With its zeros spelled out: naga initialises a variable declared in a loop only once.
-    var scores = array<f32, KEYS>();
+    // The scores of the 16 keys. Their zeros are written out because naga initialises a variable declared in a loop only once.
+    var scores0 = vec4f(0);
+    var scores1 = vec4f(0);
+    var scores2 = vec4f(0);
+    var scores3 = vec4f(0);
     for (var d = 0u; d < quads; d++) {
-      let four = query[d];
-      for (var i = 0u; i < KEYS; i++) {
-        scores[i] += dot(four, block[i * quads + d]);
-      }
+      let quad = query[d];
+      scores0 += four_dots(quad, d, quads);
+      scores1 += four_dots(quad, d + 4 * quads, quads);
+      scores2 += four_dots(quad, d + 8 * quads, quads);
+      scores3 += four_dots(quad, d + 12 * quads, quads);
     }
-    var block_largest = largest;
-    for (var i = 0u; i < KEYS; i++) {
-      let s = s0 + i;
-      scores[i] += slope * (f32(s) - f32(t));
-      if s >= low && s <= t {
-        block_largest = max(block_largest, scores[i]);
-      }
-    }
+    scores0 += bias(slope, s0, t);
+    scores1 += bias(slope, s0 + 4, t);
+    scores2 += bias(slope, s0 + 8, t);
+    scores3 += bias(slope, s0 + 12, t);
+    let seen0 = sees(s0, low, t);
+    let seen1 = sees(s0 + 4, low, t);
+    let seen2 = sees(s0 + 8, low, t);
+    let seen3 = sees(s0 + 12, low, t);
+    var block_largest = largest_seen(largest, scores0, seen0);
+    block_largest = largest_seen(block_largest, scores1, seen1);
+    block_largest = largest_seen(block_largest, scores2, seen2);
+    block_largest = largest_seen(block_largest, scores3, seen3);
     let rescale = exp(max(largest - block_largest, -87));
     largest = block_largest;
+    scores0 = exponentials(scores0, largest, seen0);
+    scores1 = exponentials(scores1, largest, seen1);
+    scores2 = exponentials(scores2, largest, seen2);
+    scores3 = exponentials(scores3, largest, seen3);
     weight *= rescale;
-    for (var i = 0u; i < KEYS; i++) {
-      let s = s0 + i;
-      scores[i] = select(0, exp(max(min(scores[i] - largest, 0), -87)), s >= low && s <= t);
-      weight += scores[i];
-    }
+    weight = add_each(add_each(add_each(add_each(weight, scores0), scores1), scores2), scores3);
 
     workgroupBarrier(); // the keys are used
     for (var e = local; e < KEYS * quads; e += QUERIES) {
@@ -133,9 +185,10 @@ fn attention(
     workgroupBarrier();
     for (var d = 0u; d < quads; d++) {
       var four = sum[d] * rescale;
-      for (var i = 0u; i < KEYS; i++) {
-        four += scores[i] * block[i * quads + d];
-      }
+      four = add_values(four, scores0, d, quads);
+      four = add_values(four, scores1, d + 4 * quads, quads);
+      four = add_values(four, scores2, d + 8 * quads, quads);
+      four = add_values(four, scores3, d + 12 * quads, quads);
       sum[d] = four;
     }
   }

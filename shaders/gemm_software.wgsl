@@ -25,13 +25,33 @@ const COLS = 8u * LANES;
 // sums[2·r + h]: row r, column quad h.
 alias Sums = array<vec4f, 16>;
 
-// sums += the outer product of one column of op(A), read at `at` and every `step` from there, and one row of op(B).
+// Adds the outer product of one column of op(A) and one row of op(B) to `sums`. The column starts at a[at], and its elements lie `step`
+// apart. Its eight rows are written out, so that the iterations of the loop over k do not depend on what the driver unrolls.
 fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
-  for (var r = 0u; r < ROWS; r++) {
-    let element = vec4f(a[at + r * step]);
-    (*sums)[2u * r] = fma(element, b0, (*sums)[2u * r]);
-    (*sums)[2u * r + 1u] = fma(element, b1, (*sums)[2u * r + 1u]);
-  }
+  let a0 = vec4f(a[at]);
+  (*sums)[0] = fma(a0, b0, (*sums)[0]);
+  (*sums)[1] = fma(a0, b1, (*sums)[1]);
+  let a1 = vec4f(a[at + step]);
+  (*sums)[2] = fma(a1, b0, (*sums)[2]);
+  (*sums)[3] = fma(a1, b1, (*sums)[3]);
+  let a2 = vec4f(a[at + 2u * step]);
+  (*sums)[4] = fma(a2, b0, (*sums)[4]);
+  (*sums)[5] = fma(a2, b1, (*sums)[5]);
+  let a3 = vec4f(a[at + 3u * step]);
+  (*sums)[6] = fma(a3, b0, (*sums)[6]);
+  (*sums)[7] = fma(a3, b1, (*sums)[7]);
+  let a4 = vec4f(a[at + 4u * step]);
+  (*sums)[8] = fma(a4, b0, (*sums)[8]);
+  (*sums)[9] = fma(a4, b1, (*sums)[9]);
+  let a5 = vec4f(a[at + 5u * step]);
+  (*sums)[10] = fma(a5, b0, (*sums)[10]);
+  (*sums)[11] = fma(a5, b1, (*sums)[11]);
+  let a6 = vec4f(a[at + 6u * step]);
+  (*sums)[12] = fma(a6, b0, (*sums)[12]);
+  (*sums)[13] = fma(a6, b1, (*sums)[13]);
+  let a7 = vec4f(a[at + 7u * step]);
+  (*sums)[14] = fma(a7, b0, (*sums)[14]);
+  (*sums)[15] = fma(a7, b1, (*sums)[15]);
 }
 
 fn b_at(index: u32) -> f32 {

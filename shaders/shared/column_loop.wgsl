@@ -156,12 +156,15 @@ fn sweep_panel(p: Params, at: Place, start: u32, width: u32, end: u32) -> vec2f 
       }
     }
   }
+  // Past the panel's width the error is 0, and the row of U read is clamped to one that exists.
+  let panel_rows = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
+  let u_rows = vec4u(p.u_offset) + panel_rows * p.ldu;
   for (var c = start + width + at.lane; c < end; c += LANES) {
     var updated = weights[row + c];
-    for (var s = 0u; s < PANEL; s++) {
-      // Past the panel's width the error is 0, and the row of U read is clamped to one that exists.
-      updated -= errors[s] * u_at(p.u_offset + (start + min(s, width - 1)) * p.ldu + c);
-    }
+    updated -= errors[0] * u_at(u_rows[0] + c);
+    updated -= errors[1] * u_at(u_rows[1] + c);
+    updated -= errors[2] * u_at(u_rows[2] + c);
+    updated -= errors[3] * u_at(u_rows[3] + c);
     weights[row + c] = updated;
   }
   return totals;

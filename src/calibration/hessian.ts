@@ -7,7 +7,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { gemmTN } from "../kernels/gemm.ts";
+import { gemmTN, MAX_SOFTWARE_K } from "../kernels/gemm.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
@@ -34,14 +34,20 @@ export class HessianAccumulator {
 
   /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
   add(x: DeviceBuffer, rows: number): void {
+    const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
+    for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
+  }
+
+  #addRows(x: DeviceBuffer, row0: number, rows: number): void {
+    const offset = row0 * this.size;
     for (const tile of this.#upper.tiles()) {
       this.#backend.dispatch(gemmTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
         n: tile.cols,
         k: rows,
-        a_offset: tile.row0,
+        a_offset: offset + tile.row0,
         lda: this.size,
-        b_offset: tile.col0,
+        b_offset: offset + tile.col0,
         ldb: this.size,
         c_offset: 0,
         ldc: tile.ld,

@@ -1,7 +1,12 @@
 /** Causal self-attention over a batch of windows, heads laid out side by side in a row. */
 
 import { defineKernel } from "./kernel.ts";
+import { loop, type LoopCount, sequence } from "./loop_count.ts";
 import code from "../../shaders/attention.wgsl" with { type: "text" };
+
+/** QUERIES and KEYS of shaders/attention.wgsl: the query rows of a workgroup, and the keys that it stages at a time. */
+const QUERIES = 64;
+const KEYS = 16;
 
 /**
  * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q is at columns q_offset + h·head_stride of a row with
@@ -29,5 +34,21 @@ export const attention = defineKernel({
     scale: "f32",
     window: "u32",
   },
-  shader: { code, entryPoint: "attention", grid: (p) => [Math.ceil(p.tokens / 64), p.heads, p.batch] },
+  shader: {
+    code,
+    entryPoint: "attention",
+    grid: (p) => [Math.ceil(p.tokens / QUERIES), p.heads, p.batch],
+    loops: countLoops,
+  },
 });
+
+function countLoops(p: Readonly<Record<"tokens" | "head_dim" | "window", number>>): LoopCount {
+  const quads = Math.ceil(p.head_dim / 4);
+  const keys = p.window === 0 ? p.tokens : Math.min(p.tokens, p.window + QUERIES - 1);
+  const stage = loop(Math.ceil(KEYS * quads / QUERIES));
+  return sequence(
+    loop(p.head_dim),
+    loop(Math.ceil(keys / KEYS), stage, loop(quads), stage, loop(quads)),
+    loop(p.head_dim),
+  );
+}

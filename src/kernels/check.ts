@@ -1,18 +1,27 @@
 /** Input checks that run where the data already is. Each reports the lowest offending index, by atomicMin, into a slot. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { loop } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/check.wgsl" with { type: "text" };
 
 /** What a slot of `first` must be set to before, and holds while nothing offends. */
 export const NOTHING_FOUND = 0xffffffff;
 
+/** Elements that an invocation of `check_finite` looks at: PER_INVOCATION of shaders/check.wgsl. */
+const PER_INVOCATION = 8;
+
 /** first[slot] ← min(first[slot], i) for every i < count with x[offset + i] NaN or infinite (judged by its bits). */
 export const checkFinite = defineKernel({
   name: "check_finite",
   bindings: { x: "read", first: "read_write" },
   params: { count: "u32", offset: "u32", slot: "u32" },
-  shader: { code: shared + code, entryPoint: "check_finite", grid: (p) => linearGrid(p.count, 256 * 8) },
+  shader: {
+    code: shared + code,
+    entryPoint: "check_finite",
+    grid: (p) => linearGrid(p.count, 256 * PER_INVOCATION),
+    loops: () => loop(PER_INVOCATION),
+  },
 });
 
 /**

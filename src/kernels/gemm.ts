@@ -4,6 +4,7 @@
  */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
+import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
 
@@ -34,6 +35,9 @@ type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
+/** The largest k of a product on a software adapter, under `MAX_LOOP_ITERATIONS` with the loops that store C. */
+export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
+
 /** `gemm.wgsl` with tiles of (rows, cols), each 64 or 128: large ones read memory less often, small ones fill a GPU with small products. */
 function tiled(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
   return {
@@ -59,6 +63,8 @@ function declareGemm(name: string): GemmKernel {
       code: softwareCode,
       entryPoint: name,
       grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
+      // One of the two loops over k runs, for an aligned or an unaligned B. Both calls of `store` have a loop over a quad.
+      loops: (p) => sequence(loop(p.k), loop(0), loop(SOFTWARE_ROWS, loop(4), loop(4))),
     },
   });
 }

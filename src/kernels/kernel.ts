@@ -5,6 +5,8 @@
  * a `Backend` does.
  */
 
+import type { LoopCount } from "./loop_count.ts";
+
 /** How a kernel uses a buffer. */
 export type Access = "read" | "read_write";
 
@@ -23,6 +25,11 @@ export interface ShaderVariant<P extends string = string> {
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid for one dispatch. A zero extent skips the dispatch. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
+  /**
+   * The loop iterations of one invocation in the worst case. Required if the shader has loops and software adapters run it. A dispatch
+   * must stay under `MAX_LOOP_ITERATIONS` there, and the WebGPU backend refuses one that does not.
+   */
+  readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
 /** The contract of one kernel: `B` its binding names, `P` its parameter names. */
@@ -34,11 +41,11 @@ export interface Kernel<B extends string = string, P extends string = string> {
   /** Scalars in struct order, 4 bytes each. */
   readonly params: Readonly<Record<P, Scalar>>;
   /** For hardware adapters. */
-  readonly shader: ShaderVariant<P>;
+  readonly shader: ShaderVariant<NoInfer<P>>;
   /** For software adapters, where another tiling is faster. Absent: `shader` serves both. */
-  readonly softwareShader?: ShaderVariant<P>;
+  readonly softwareShader?: ShaderVariant<NoInfer<P>>;
   /** Other ways to compute the same, by name. Which is fastest on an adapter is measured, not known (`webgpu/tuning.ts`). */
-  readonly variants?: Readonly<Record<string, ShaderVariant<P>>>;
+  readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
 }
 
 /** Checks and types a declaration. */

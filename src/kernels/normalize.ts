@@ -1,14 +1,26 @@
 /** Row normalisation of activations. */
 
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "./kernel.ts";
+import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/normalize.wgsl" with { type: "text" };
+
+/** Invocations of a workgroup: SIZE of shaders/normalize.wgsl. */
+const SIZE = 256;
 
 /** y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias over each contiguous row of `cols`; biased variance, as torch.nn.LayerNorm. */
 export const layerNorm = defineKernel({
   name: "layer_norm",
   bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
-  shader: { code, entryPoint: "layer_norm", grid: rowGrid },
+  shader: {
+    code,
+    entryPoint: "layer_norm",
+    grid: rowGrid,
+    loops: ({ cols }) => {
+      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
+      return sequence(columns, tree, columns, tree, columns);
+    },
+  },
 });
 
 /** y[r] ← x[r]/√(mean of squares + eps)·weight over each contiguous row of `cols` (Zhang & Sennrich, arXiv 1910.07467). */
@@ -16,7 +28,15 @@ export const rmsNorm = defineKernel({
   name: "rms_norm",
   bindings: { x: "read", weight: "read", y: "read_write" },
   params: { rows: "u32", cols: "u32", eps: "f32" },
-  shader: { code, entryPoint: "rms_norm", grid: rowGrid },
+  shader: {
+    code,
+    entryPoint: "rms_norm",
+    grid: rowGrid,
+    loops: ({ cols }) => {
+      const columns = loop(Math.ceil(cols / SIZE)), tree = loop(Math.log2(SIZE));
+      return sequence(columns, tree, columns);
+    },
+  },
 });
 
 /** A workgroup a row. */

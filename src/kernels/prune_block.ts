@@ -17,11 +17,13 @@
  */
 
 import { type Access, defineKernel, type Scalar, type ShaderVariant } from "./kernel.ts";
+import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../shaders/prune_block.wgsl" with { type: "text" };
 
-/** Rows a workgroup owns: ROWS of shaders/shared/column_loop.wgsl. */
+/** ROWS and PANEL of shaders/shared/column_loop.wgsl: the rows of a workgroup, and the columns of a panel. */
 const ROWS = 8;
+const PANEL = 4;
 /** The most columns a block may have: what the workgroup memory of the shader and the scratch of the twin hold. */
 export const MAX_BLOCK_SIZE = 256;
 
@@ -48,14 +50,85 @@ const params = {
   words: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** On a software adapter invocations that share work only repeat it, and a weight stored costs more than its updates. */
-const SOFTWARE = { LANES: 1, UNIT: 16 };
+/** The constants of shaders/shared/column_loop.wgsl that depend on the adapter. */
+interface Tuning extends Readonly<Record<string, number>> {
+  readonly LANES: number;
+  readonly UNIT: number;
+}
 
-function shader<P extends string>(
-  entryPoint: string,
-  constants?: ShaderVariant["constants"],
-): ShaderVariant<P | "rows"> {
-  return { code: columnLoop + code, entryPoint, constants, grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1] };
+const DISCRETE: Tuning = { LANES: 16, UNIT: MAX_BLOCK_SIZE };
+/** On a software adapter invocations that share work only repeat it, and a weight stored costs more than its updates. */
+const SOFTWARE: Tuning = { LANES: 1, UNIT: 16 };
+
+function pruneBlockShader(tuning: Tuning): ShaderVariant<keyof typeof params> {
+  return {
+    code: columnLoop + code,
+    entryPoint: "prune_block",
+    constants: tuning,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size }) => {
+      const words = loop(Math.ceil(Math.ceil(size / 32) / tuning.LANES), loop(32));
+      const choice = sequence(words, loop(MAX_BLOCK_SIZE / 32, loop(32)));
+      const units = cut(0, size, tuning.UNIT).map(([start, end]) =>
+        sequence(bringUpLoops(start, end), panelLoops(start, end, end, tuning))
+      );
+      return sequence(choice, loopOver(units), rowLoops(size, tuning));
+    },
+  };
+}
+
+function pruneBlockNMShader(tuning: Tuning): ShaderVariant<keyof typeof params | "group"> {
+  return {
+    code: columnLoop + code,
+    entryPoint: "prune_block_n_m",
+    constants: tuning,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size, group }) => {
+      const { LANES, UNIT } = tuning;
+      const unit = UNIT === MAX_BLOCK_SIZE ? UNIT : Math.max(Math.floor(UNIT / group), 1) * group;
+      const units = cut(0, size, unit).map(([start, unitEnd]) => {
+        const groups = cut(start, unitEnd, group).map(([first, end]) => {
+          const choice = loop(Math.ceil((end - first) / LANES), loop(end - first));
+          return sequence(choice, panelLoops(first, end, unitEnd, tuning));
+        });
+        return sequence(bringUpLoops(start, unitEnd), loopOver(groups));
+      });
+      return sequence(loopOver(units), rowLoops(size, tuning));
+    },
+  };
+}
+
+/** The loops that load a row, and store its mask and sums. */
+function rowLoops(size: number, { LANES }: Tuning): LoopCount {
+  const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
+  return sequence(
+    loop(Math.ceil(words / LANES)),
+    loop(Math.ceil(size / LANES)),
+    loop(Math.ceil(words / LANES)),
+    loop(LANES),
+  );
+}
+
+/** The loops of `bring_up` for columns start … end−1. They are the most where rows of U do not start on 16 bytes. */
+function bringUpLoops(start: number, end: number): LoopCount {
+  const aligned = loop(0, loop(0), loop(0));
+  return sequence(loop(start === 0 ? 0 : end - start, loop(start)), aligned);
+}
+
+/** The loop over the panels of columns start … end−1, with the loops of `sweep_panel`. */
+function panelLoops(start: number, end: number, unitEnd: number, { LANES }: Tuning): LoopCount {
+  const panel = sequence(loop(PANEL), loop(PANEL, loop(PANEL - 1)));
+  return loopOver(
+    cut(start, end, PANEL).map(([, last]) => sequence(panel, loop(Math.ceil((unitEnd - last) / LANES)))),
+  );
+}
+
+/** Cuts the columns start … end−1 into runs of `step`, the last of which may be shorter: the start and end of each. */
+function cut(start: number, end: number, step: number): [start: number, end: number][] {
+  return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
+    start + i * step,
+    Math.min(start + (i + 1) * step, end),
+  ]);
 }
 
 /**
@@ -66,8 +139,8 @@ export const pruneBlock = defineKernel({
   name: "prune_block",
   bindings: { ...bindings, keys: "read", selection: "read_write" },
   params,
-  shader: shader("prune_block"),
-  softwareShader: shader("prune_block", SOFTWARE),
+  shader: pruneBlockShader(DISCRETE),
+  softwareShader: pruneBlockShader(SOFTWARE),
 });
 
 /**
@@ -79,6 +152,6 @@ export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: shader("prune_block_n_m"),
-  softwareShader: shader("prune_block_n_m", SOFTWARE),
+  shader: pruneBlockNMShader(DISCRETE),
+  softwareShader: pruneBlockNMShader(SOFTWARE),
 });

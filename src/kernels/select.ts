@@ -8,6 +8,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
+import { loop, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/select.wgsl" with { type: "text" };
 
@@ -15,6 +16,12 @@ import code from "../../shaders/select.wgsl" with { type: "text" };
 export const RADIX_BINS = 256;
 /** Passes: the bytes of a key. */
 export const RADIX_LEVELS = 4;
+
+/** KEYS_PER_INVOCATION and COUNT_ROWS of shaders/select.wgsl: keys an invocation of `key_histogram` counts, rows a workgroup of `count_ties` counts. */
+const KEYS_PER_INVOCATION = 16;
+const COUNT_ROWS = 64;
+/** The loop of `inclusive_scan`. */
+const SCAN = loop(Math.log2(RADIX_BINS));
 
 /**
  * keys[r·cols + c] ← 0 where the entry is forced, else bits(|work[r·ld + c]·scale[first + c]|) + 1, for r < rows,
@@ -37,7 +44,12 @@ export const keyHistogram = defineKernel({
   name: "key_histogram",
   bindings: { keys: "read", selection: "read", histogram: "read_write" },
   params: { count: "u32", level: "u32" },
-  shader: { code: shared + code, entryPoint: "key_histogram", grid: (p) => linearGrid(p.count, 256 * 16) },
+  shader: {
+    code: shared + code,
+    entryPoint: "key_histogram",
+    grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
+    loops: () => loop(KEYS_PER_INVOCATION),
+  },
 });
 
 /**
@@ -49,7 +61,7 @@ export const selectDigit = defineKernel({
   name: "select_digit",
   bindings: { histogram: "read_write", selection: "read_write" },
   params: { level: "u32", k: "u32" },
-  shader: { code: shared + code, entryPoint: "select_digit", grid: () => [1, 1, 1] },
+  shader: { code: shared + code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
 });
 
 /** selection[2 + r] ← (accumulate = 1: +=) the number of keys[r·cols + c], c < cols, equal to selection[0], for r < rows. */
@@ -57,7 +69,12 @@ export const countTies = defineKernel({
   name: "count_ties",
   bindings: { keys: "read", selection: "read_write" },
   params: { rows: "u32", cols: "u32", accumulate: "u32" },
-  shader: { code: shared + code, entryPoint: "count_ties", grid: (p) => linearGrid(p.rows, 64) },
+  shader: {
+    code: shared + code,
+    entryPoint: "count_ties",
+    grid: (p) => linearGrid(p.rows, COUNT_ROWS),
+    loops: (p) => loop(Math.ceil(Math.min(p.rows, COUNT_ROWS) * p.cols / COUNT_ROWS)),
+  },
 });
 
 /**
@@ -68,5 +85,13 @@ export const rankTies = defineKernel({
   name: "rank_ties",
   bindings: { selection: "read_write" },
   params: { rows: "u32" },
-  shader: { code: shared + code, entryPoint: "rank_ties", grid: () => [1, 1, 1] },
+  shader: {
+    code: shared + code,
+    entryPoint: "rank_ties",
+    grid: () => [1, 1, 1],
+    loops: (p) => {
+      const rows = loop(Math.ceil(p.rows / RADIX_BINS));
+      return sequence(rows, SCAN, rows);
+    },
+  },
 });

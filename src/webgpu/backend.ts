@@ -18,6 +18,7 @@ import { BindGroupCache } from "./bind_groups.ts";
 import { asWebGpuBuffer, checkRange, WebGpuBuffer } from "./buffers.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./faults.ts";
+import { assertUnderLoopLimit } from "./loop_limit.ts";
 import { ParamsEncoder, refuseUnknown } from "./params.ts";
 import { timePass } from "./pass_timer.ts";
 import { PipelineCache } from "./pipelines.ts";
@@ -162,7 +163,8 @@ export class WebGpuBackend implements Backend {
   /**
    * See {@link Backend.dispatch}.
    * @throws {TypeError} a binding or parameter is missing or unknown, or a buffer is bound twice and written;
-   *   {RangeError} the grid or a parameter is out of range; {Error} the kernel is known not to compile
+   *   {RangeError} the grid or a parameter is out of range, or a software adapter might end the kernel's loops early;
+   *   {Error} the kernel is known not to compile
    */
   dispatch<B extends string, P extends string>(
     kernel: Kernel<B, P>,
@@ -175,6 +177,7 @@ export class WebGpuBackend implements Backend {
     const { shader, layout, pipeline } = this.#pipelines.get(kernel);
     const grid = shader.grid(params);
     this.#checkGrid(kernel, grid);
+    if (this.adapter.software) assertUnderLoopLimit(kernel, shader, params);
     if (grid.includes(0)) return;
     const bindGroup = this.#bindGroups.get(layout, bound);
     this.#queue.dispatch({ pipeline, bindGroup, buffers: bound, grid }, encoded);

@@ -3,6 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { HessianAccumulator } from "../../src/calibration/hessian.ts";
+import { MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -42,6 +43,17 @@ eachBackend("HessianAccumulator", (backend) => {
   it("is 0 before the first batch is added", async () => {
     const hessian = new HessianAccumulator(backend(), "hessian", 5, 2);
     assert.deepEqual(asFloat32((await hessian.packedUpper()).data), new Float32Array(15));
+    hessian.destroy();
+  });
+
+  it("sums more rows than one product takes on a software adapter", async () => {
+    const rows = MAX_SOFTWARE_K + 5;
+    const hessian = new HessianAccumulator(backend(), "hessian", 2, 2);
+    const x = upload(backend(), Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2));
+    hessian.add(x, rows);
+    x.destroy();
+    const packed = await hessian.packedUpper();
+    assert.deepEqual(asFloat32(packed.data), Float32Array.of(rows, 2 * rows, 4 * rows));
     hessian.destroy();
   });
 });

@@ -1,0 +1,264 @@
+/**
+ * The loop iterations that shaders declare. On a software adapter, every loop of every kernel is counted in a run and compared with the
+ * declaration; then the declarations are evaluated at the largest sizes that callers dispatch. On Mesa 22.3, which ends loops early, the
+ * runs also show that the limit is not reached.
+ */
+
+import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { after, describe, it } from "@std/testing/bdd";
+import { biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
+import { attention } from "../../src/kernels/attention.ts";
+import { checkFinite, checkSymmetry } from "../../src/kernels/check.ts";
+import { fromFloat32, toFloat32 } from "../../src/kernels/convert.ts";
+import { copy2d, copyTransposed } from "../../src/kernels/copy2d.ts";
+import { crossEntropy } from "../../src/kernels/cross_entropy.ts";
+import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
+import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
+import type { Kernel } from "../../src/kernels/kernel.ts";
+import { KERNELS } from "../../src/kernels/kernels.ts";
+import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
+import { layerNorm, rmsNorm } from "../../src/kernels/normalize.ts";
+import { MAX_BLOCK_SIZE, pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
+import { rotary } from "../../src/kernels/rotary.ts";
+import { rowDot } from "../../src/kernels/row_dot.ts";
+import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
+import { unpackUpper } from "../../src/kernels/unpack_upper.ts";
+import { zeroColumns } from "../../src/kernels/zero_columns.ts";
+import { MAX_FEATURES } from "../../src/protocol/limits.ts";
+import { MAX_GROUP } from "../../src/sparsity/pattern.ts";
+import { NoAdapterError, openDevice, requestAdapter } from "../../src/webgpu/device.ts";
+import { runCounted } from "../support/counted_shader.ts";
+
+/** The shader of a kernel that a software adapter runs. */
+function softwareShader(kernel: Kernel) {
+  return kernel.softwareShader ?? kernel.shader;
+}
+
+function declared(kernel: Kernel, params: Readonly<Record<string, number>>): number {
+  return softwareShader(kernel).loops?.(params).iterations ?? 0;
+}
+
+describe("loop counts", () => {
+  it("add up as Mesa 22.3 was measured to count", () => {
+    strictEqual(loop(1000).iterations, 1001);
+    strictEqual(loop(10, loop(100)).iterations, 1022);
+    strictEqual(loop(0, loop(100), loop(7)).iterations, 3);
+    strictEqual(sequence(loop(100), loop(0)).iterations, 102);
+    strictEqual(loopOver([loop(100), loop(10)]).iterations, loop(2).iterations + 101 + 11 + 1);
+  });
+});
+
+/** Parameters for one dispatch of a kernel, and the words that fill its buffers. */
+interface Sample {
+  readonly kernel: Kernel;
+  readonly params: Readonly<Record<string, number>>;
+  readonly fill?: Readonly<Record<string, number>>;
+}
+
+/** Where the operands of a product lie: rows of B start on 16 bytes, or do not. */
+const LAYOUTS = [0, 1].map((b_offset) => (
+  { a_offset: 0, lda: 320, b_offset, ldb: 320, c_offset: 0, ldc: 320, alpha: 1, beta: 1, upper: 0 }
+));
+
+/** A block of weights, with rows of U that start on 16 bytes and with others. */
+const blocks = (size: number) =>
+  [0, 1].map((u_offset) => (
+    { rows: 13, size, row0: 0, ldwork: size, u_offset, ldu: 256, w_offset: 0, ldw: 256, first: 37, words: 12 }
+  ));
+
+/** Every key is tied at the threshold, and more ties are to be chosen than a row has: the longest search. */
+const ALL_TIED = { keys: 300, selection: 300 };
+
+const SAMPLES: readonly Sample[] = [
+  ...[gemmNN, gemmNT, gemmTN].flatMap((kernel) =>
+    LAYOUTS.map((layout) => ({ kernel, params: { m: 19, n: 131, k: 301, ...layout } }))
+  ),
+  ...[1, 8, 33, 172, 255, 256].map((size) => (
+    { kernel: reverseCholesky, params: { size, offset: 0, ld: 256, u_offset: 0, ldu: 256, first: 0 } }
+  )),
+  ...[1, 31, 172, 254, 256].flatMap(blocks).map((params) => ({ kernel: pruneBlock, params, fill: ALL_TIED })),
+  ...[[1, 2], [100, 3], [255, 5], [256, 4], [256, 64], [254, 127], [256, MAX_GROUP]].flatMap((
+    [size, group],
+  ) =>
+    blocks(size).map((params) => (
+      { kernel: pruneBlockNM, params: { ...params, keep: group >> 1, group, has_forced: 1 } }
+    ))
+  ),
+  {
+    kernel: copy2d,
+    params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
+  },
+  {
+    kernel: copyTransposed,
+    params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
+  },
+  { kernel: getDiagonal, params: { count: 70, row: 0, col: 0, ld: 70, first: 0 } },
+  { kernel: setDiagonal, params: { count: 70, ld: 70, first: 0 } },
+  { kernel: mirrorUpper, params: { size: 20, ld: 20 } },
+  { kernel: zeroColumns, params: { rows: 9, cols: 40, ld: 40, first: 0 }, fill: { dead: 1 } },
+  { kernel: scoreKeys, params: { rows: 9, cols: 40, ld: 40, first: 0, words: 2, has_forced: 1 } },
+  { kernel: keyHistogram, params: { count: 5000, level: 0 } },
+  { kernel: selectDigit, params: { level: 0, k: 5 }, fill: { histogram: 1 } },
+  { kernel: countTies, params: { rows: 70, cols: 256, accumulate: 0 } },
+  { kernel: countTies, params: { rows: 3, cols: 7, accumulate: 1 } },
+  { kernel: rankTies, params: { rows: 5000 }, fill: { selection: 1 } },
+  {
+    kernel: rowDot,
+    params: {
+      rows: 3,
+      cols: 4096,
+      x_offset: 0,
+      ldx: 4096,
+      y_offset: 0,
+      ldy: 4096,
+      sums_offset: 0,
+      sums_stride: 1,
+      scale: 1,
+    },
+  },
+  { kernel: toFloat32, params: { count: 999, dtype: 1, source_offset: 0, target_offset: 0 } },
+  { kernel: fromFloat32, params: { count: 999, dtype: 1, source_offset: 0 } },
+  {
+    kernel: unpackUpper,
+    params: { n: 20, rows: 9, cols: 12, first_row: 0, first_col: 0, target_offset: 0, ld: 12 },
+  },
+  { kernel: checkFinite, params: { count: 5000, offset: 0, slot: 0 } },
+  {
+    kernel: checkSymmetry,
+    params: {
+      rows: 9,
+      cols: 9,
+      row0: 0,
+      col0: 0,
+      ldstrip: 9,
+      ldupper: 9,
+      tile_col0: 0,
+      slot: 0,
+      tolerance: 0,
+    },
+  },
+  { kernel: layerNorm, params: { rows: 3, cols: 12_289, eps: 1 } },
+  { kernel: rmsNorm, params: { rows: 3, cols: 12_289, eps: 1 } },
+  { kernel: biasActivate, params: { rows: 9, cols: 40, has_bias: 1, activation: 3 } },
+  {
+    kernel: gatedMultiply,
+    params: { rows: 9, cols: 40, gate_offset: 0, ld_gate: 40, up_offset: 0, ld_up: 40, activation: 4 },
+  },
+  { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_dim: 8, pairs: 4, offset: 0, ld: 16 } },
+  ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [300, 255, 100], [300, 256, 0]].map(
+    ([tokens, head_dim, window]) => ({
+      kernel: attention,
+      params: {
+        batch: 1,
+        tokens,
+        heads: 1,
+        kv_heads: 1,
+        head_dim,
+        head_stride: head_dim,
+        q_offset: 0,
+        ldq: head_dim,
+        k_offset: 0,
+        ldk: head_dim,
+        v_offset: 0,
+        ldv: head_dim,
+        ldo: head_dim,
+        scale: 1,
+        window,
+      },
+    }),
+  ),
+  { kernel: crossEntropy, params: { rows: 3, cols: 50_272, ld: 50_272 } },
+];
+
+/** Head dimensions, with the longest window that fits the smallest published model with such heads into buffers of 128 MiB. */
+const LONGEST_WINDOWS = [
+  { head_dim: 64, tokens: Math.floor(2 ** 25 / 1536) }, // SmolLM-135M: feed-forward layers 1536 wide
+  { head_dim: 96, tokens: Math.floor(2 ** 25 / 8192) }, // Phi-3-mini: 8192
+  { head_dim: 128, tokens: Math.floor(2 ** 25 / 3072) }, // Qwen3-0.6B: 3072
+  { head_dim: 256, tokens: 4096 },
+];
+
+const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
+
+/** For each kernel whose loops grow with a parameter, the largest sizes that callers dispatch. */
+const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, number>>[]])[] = [
+  // The inputs of BLOOM-176B's widest layer, the widest of any supported model, and the tokens of one calibration product.
+  ...[gemmNN, gemmNT, gemmTN].map((kernel) => [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const),
+  [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
+  [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
+  [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
+  [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
+  [rankTies, [{ rows: MAX_FEATURES }]],
+  [rowDot, [{ cols: MAX_FEATURES }]],
+  [layerNorm, [{ cols: MAX_FEATURES }]],
+  [rmsNorm, [{ cols: MAX_FEATURES }]],
+  [attention, LONGEST_WINDOWS.map((size) => ({ ...size, window: 0 }))],
+  [crossEntropy, [{ cols: 2 ** 18 }]],
+];
+
+describe("the largest sizes that callers dispatch", () => {
+  for (const [kernel, sizes] of LARGEST) {
+    it(`${kernel.name} stays under the limit of loop iterations`, () => {
+      for (const size of sizes) {
+        const most = declared(kernel, size);
+        ok(most > 0 && most < MAX_LOOP_ITERATIONS, `${most} iterations at ${JSON.stringify(size)}`);
+      }
+    });
+  }
+
+  it("include every kernel whose loops grow with a parameter", () => {
+    const grows = (kernel: Kernel) => {
+      const of = (value: number) =>
+        declared(kernel, Object.fromEntries(Object.keys(kernel.params).map((name) => [name, value])));
+      return of(5000) > of(2);
+    };
+    deepStrictEqual(
+      KERNELS.filter(grows).map(({ name }) => name).sort(),
+      LARGEST.map(([{ name }]) => name).sort(),
+    );
+  });
+});
+
+async function openSoftwareDevice(): Promise<GPUDevice | string> {
+  try {
+    return (await openDevice(await requestAdapter(true))).device;
+  } catch (error) {
+    if (error instanceof NoAdapterError) return error.message;
+    throw error;
+  }
+}
+
+const opened = await openSoftwareDevice();
+
+describe("the loops of a kernel on a software adapter", () => {
+  if (typeof opened === "string") {
+    it(`are not counted: ${opened}`, { skip: opened }, () => {});
+    return;
+  }
+  const device = opened;
+  after(() => device.destroy());
+
+  for (const kernel of KERNELS) {
+    it(`${kernel.name}: no invocation runs more than declared, and later loops still run to their ends`, async () => {
+      const samples = SAMPLES.filter((sample) => sample.kernel === kernel);
+      ok(samples.length > 0, "there is no sample");
+      const shader = softwareShader(kernel);
+      let mostCounted = 0, mostDeclared = 0;
+      for (const { params, fill = {} } of samples) {
+        const limit = declared(kernel, params), what = JSON.stringify(params);
+        const furtherIterations = MAX_LOOP_ITERATIONS - limit;
+        const dispatch = { kernel, shader, params, fill, furtherIterations };
+        const { iterations, completed } = await runCounted(device, dispatch);
+        ok(iterations <= limit, `${iterations} iterations, but ${limit} are declared: ${what}`);
+        strictEqual(completed, furtherIterations, `iterations of a later loop, after ${what}`);
+        mostCounted = Math.max(mostCounted, iterations);
+        mostDeclared = Math.max(mostDeclared, limit);
+      }
+      ok(
+        mostCounted >= mostDeclared / 2,
+        `at most ${mostCounted} iterations, but ${mostDeclared} are declared`,
+      );
+    });
+  }
+});

@@ -1,0 +1,161 @@
+/**
+ * Runs a shader of a kernel with every loop iteration counted. The WGSL source is rewritten: each loop increments a counter of its
+ * invocation, once per iteration and once when it ends, and a new entry point reports the counter after the old one has run.
+ */
+
+import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
+
+/** One dispatch of a shader. */
+export interface CountedDispatch {
+  readonly kernel: Kernel;
+  readonly shader: ShaderVariant;
+  readonly params: Readonly<Record<string, number>>;
+  /** The word that fills each buffer; 0 for a binding that is not named. */
+  readonly fill: Readonly<Record<string, number>>;
+  /** Iterations of a further loop that every invocation runs after the kernel. */
+  readonly furtherIterations: number;
+}
+
+/** What the loops of a dispatch did. */
+export interface LoopReport {
+  /** The most iterations that one invocation counted. */
+  readonly iterations: number;
+  /** The fewest iterations of the further loop that one invocation completed. */
+  readonly completed: number;
+}
+
+/** Bytes of every buffer. Indices past the end are clamped by WebGPU, and no loop count depends on what is read there. */
+const BUFFER_BYTES = 1 << 20;
+const PARAMS_BYTES = 256;
+
+/** Dispatches a shader and returns what its loops did. @throws {GPUError} the rewritten shader does not compile */
+export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): Promise<LoopReport> {
+  const { kernel, shader, params, fill, furtherIterations } = dispatch;
+  device.pushErrorScope("validation");
+  const layouts = [operandLayout(device, kernel), reportLayout(device)];
+  const pipeline = device.createComputePipeline({
+    layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
+    compute: {
+      module: device.createShaderModule({ code: countLoops(shader.code, shader.entryPoint) }),
+      entryPoint: shader.entryPoint,
+      constants: shader.constants,
+    },
+  });
+  const storage = (words: Uint32Array<ArrayBuffer>, usage = 0) => {
+    const buffer = device.createBuffer({
+      size: words.byteLength,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | usage,
+    });
+    device.queue.writeBuffer(buffer, 0, words);
+    return buffer;
+  };
+  const operands = Object.keys(kernel.bindings).map((name) =>
+    storage(new Uint32Array(BUFFER_BYTES / 4).fill(fill[name] ?? 0))
+  );
+  const uniform = storage(encode(kernel, params), GPUBufferUsage.UNIFORM);
+  const report = storage(Uint32Array.of(0, 0xffffffff, furtherIterations), GPUBufferUsage.COPY_SRC);
+  const readable = device.createBuffer({
+    size: 12,
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  });
+  const bind = (layout: GPUBindGroupLayout, buffers: readonly GPUBuffer[]) =>
+    device.createBindGroup({
+      layout,
+      entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+    });
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bind(layouts[0], [...operands, uniform]));
+  pass.setBindGroup(1, bind(layouts[1], [report]));
+  pass.dispatchWorkgroups(...shader.grid(params));
+  pass.end();
+  encoder.copyBufferToBuffer(report, 0, readable, 0, 12);
+  device.queue.submit([encoder.finish()]);
+  const error = await device.popErrorScope();
+  if (error) throw error;
+  await readable.mapAsync(GPUMapMode.READ);
+  const [iterations, completed] = new Uint32Array(readable.getMappedRange().slice(0));
+  for (const buffer of [...operands, uniform, report, readable]) buffer.destroy();
+  return { iterations, completed };
+}
+
+function operandLayout(device: GPUDevice, { bindings }: Kernel): GPUBindGroupLayout {
+  const types = Object.values(bindings).map((access) => access === "read" ? "read-only-storage" : "storage");
+  return device.createBindGroupLayout({
+    entries: [...types, "uniform" as const].map((type, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type },
+    })),
+  });
+}
+
+function reportLayout(device: GPUDevice): GPUBindGroupLayout {
+  return device.createBindGroupLayout({
+    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "storage" } }],
+  });
+}
+
+function encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(PARAMS_BYTES / 4), floats = new Float32Array(words.buffer);
+  Object.entries(kernel.params).forEach(([name, type], i) => {
+    (type === "f32" ? floats : words)[i] = params[name];
+  });
+  return words;
+}
+
+/** The source with its loops counted, and with an entry point that reports the counts. */
+export function countLoops(code: string, entryPoint: string): string {
+  const counted = countEachLoop(code.replace(/\/\/.*$/gm, ""));
+  const entry = new RegExp(`@compute\\s+(@workgroup_size\\(.*\\))\\s*fn ${entryPoint}\\(([^{]*)\\)\\s*{`);
+  const match = counted.match(entry);
+  if (!match) throw new RangeError(`no entry point ${entryPoint}`);
+  const [whole, size, parameters] = match;
+  const plain = parameters.replace(/@builtin\(\w+\)\s*/g, "");
+  const names = [...plain.matchAll(/(\w+)\s*:/g)].map(([, name]) => name);
+  return `
+var<private> loop_iterations: u32;
+struct LoopReport { iterations: atomic<u32>, completed: atomic<u32>, further: u32 }
+@group(1) @binding(0) var<storage, read_write> loop_report: LoopReport;
+${counted.replace(whole, `fn counted_body(${plain}) {`)}
+@compute ${size} fn ${entryPoint}(${parameters}) {
+  counted_body(${names.join(", ")});
+  atomicMax(&loop_report.iterations, loop_iterations);
+  var completed = 0u;
+  for (var i = 0u; i < loop_report.further; i++) { completed++; }
+  atomicMin(&loop_report.completed, completed);
+}`;
+}
+
+/** Inserts an increment at the start of each loop's body and another one after the loop. `code` has no comments. */
+function countEachLoop(code: string): string {
+  const insertions: number[] = [];
+  for (const { index } of code.matchAll(/\b(?:for|while|loop)\b/g)) {
+    const open = bodyStart(code, index);
+    insertions.push(open + 1, blockEnd(code, open) + 1);
+  }
+  const increment = " loop_iterations++; ";
+  let counted = code;
+  for (const at of insertions.sort((a, b) => b - a)) {
+    counted = counted.slice(0, at) + increment + counted.slice(at);
+  }
+  return counted;
+}
+
+/** The index of the brace that opens the body of the loop at `index`: the first one outside of parentheses. */
+function bodyStart(code: string, index: number): number {
+  for (let at = index, depth = 0;; at++) {
+    if (code[at] === "(") depth++;
+    else if (code[at] === ")") depth--;
+    else if (code[at] === "{" && depth === 0) return at;
+  }
+}
+
+/** The index of the brace that closes the block opened at `open`. */
+function blockEnd(code: string, open: number): number {
+  for (let at = open, depth = 0;; at++) {
+    if (code[at] === "{") depth++;
+    else if (code[at] === "}" && --depth === 0) return at;
+  }
+}

@@ -1,0 +1,67 @@
+/** Dispatches whose loops a software adapter might end early. */
+
+import { doesNotThrow, throws } from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { gemmNN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
+import { pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { assertUnderLoopLimit } from "../../src/webgpu/loop_limit.ts";
+import { upload } from "../support/device.ts";
+import { webgpuSuite } from "./suite.ts";
+
+/** A product without rows: it is checked like any other, and then runs nothing. */
+const EMPTY_PRODUCT = {
+  m: 0,
+  n: 128,
+  a_offset: 0,
+  lda: 1,
+  b_offset: 0,
+  ldb: 128,
+  c_offset: 0,
+  ldc: 128,
+  alpha: 1,
+  beta: 0,
+  upper: 0,
+};
+
+const REFUSAL = {
+  name: "RangeError",
+  message:
+    "dispatch of gemm_nn: one invocation would need 65535 loop iterations, but a software adapter may end " +
+    "its loops after 65535",
+};
+/** The loops that store C and the loop that is skipped take 93. */
+const TOO_LARGE_K = 65_535 - 93;
+
+describe("assertUnderLoopLimit()", () => {
+  const shader = gemmNN.softwareShader!;
+
+  it("refuses 65,535 iterations and names the kernel", () => {
+    throws(() => assertUnderLoopLimit(gemmNN, shader, { ...EMPTY_PRODUCT, k: TOO_LARGE_K }), REFUSAL);
+  });
+
+  it("accepts 65,534 iterations", () => {
+    doesNotThrow(() => assertUnderLoopLimit(gemmNN, shader, { ...EMPTY_PRODUCT, k: TOO_LARGE_K - 1 }));
+    doesNotThrow(() => assertUnderLoopLimit(gemmNN, shader, { ...EMPTY_PRODUCT, k: MAX_SOFTWARE_K }));
+  });
+
+  it("accepts a shader that declares no loops", () => {
+    doesNotThrow(() => assertUnderLoopLimit(gemmNN, gemmNN.shader, { ...EMPTY_PRODUCT, k: 1_000_000 }));
+  });
+
+  it("refuses groups of 256 columns, which a single invocation would compare pair by pair", () => {
+    throws(
+      () => assertUnderLoopLimit(pruneBlockNM, pruneBlockNM.softwareShader!, { size: 256, group: 256 }),
+      RangeError,
+    );
+  });
+});
+
+webgpuSuite("a backend", (backend) => {
+  it("refuses a dispatch over the limit if its adapter is a software adapter", () => {
+    const [a, b, c] = ["a", "b", "c"].map((label) => upload(backend(), new Float32Array(128), label));
+    const dispatch = () => backend().dispatch(gemmNN, { a, b, c }, { ...EMPTY_PRODUCT, k: TOO_LARGE_K });
+    if (backend().adapter.software) throws(dispatch, REFUSAL);
+    else doesNotThrow(dispatch);
+    for (const buffer of [a, b, c]) buffer.destroy();
+  });
+});
