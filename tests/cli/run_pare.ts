@@ -1,6 +1,7 @@
 /** The command line as its user has it: a process, its exit code and what it printed. */
 
 import { fileURLToPath } from "node:url";
+import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -8,6 +9,7 @@ const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 export interface Finished {
   readonly code: number;
   readonly stdout: string;
+  /** Without the messages of graphics drivers. */
   readonly stderr: string;
 }
 
@@ -25,7 +27,9 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 /** Runs `pare ARGS` to its end. */
 export async function runPare(...args: readonly string[]): Promise<Finished> {
   const { code, stdout, stderr } = await startPare(...args).output();
-  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+  const decoder = new TextDecoder();
+  const printed = withoutLines(decoder.decode(stderr), await driverMessages());
+  return { code, stdout: decoder.decode(stdout), stderr: printed };
 }
 
 /** Runs `pare ARGS --json` and gives the object, which must be all there is on standard output. */
