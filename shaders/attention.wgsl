@@ -1,7 +1,9 @@
-// Causal self-attention, an invocation a query row, 64 rows of one head a workgroup. Keys go by in blocks of 16
-// staged in workgroup memory, with an online softmax (Milakov & Gimelshein 2018): the running maximum rescales
-// what is summed so far. Blocking keeps the traffic on the accumulator, which is too long for registers, to once
-// a block.
+// Causal self-attention. Each invocation computes the output of one query of one head, and each workgroup handles 64 consecutive queries.
+// The workgroup stages a chunk of 16 keys in workgroup memory, then their values, and then moves on to the next chunk.
+//
+// The softmax is computed online (Milakov and Gimelshein 2018): each invocation has the largest score so far, and rescales its sums when a
+// chunk has a larger one. An invocation's sums are too long for registers, so they are read and written once per chunk, not once per key.
+// The loops over the keys of a chunk are written out, so that the number of loop iterations does not depend on the driver.
 
 struct Params {
   batch: u32,
@@ -28,17 +30,18 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
+// Queries of a workgroup, and keys of a chunk.
 const QUERIES: u32 = 64;
 const KEYS: u32 = 16;
-// Head dimensions go in fours, zeros past head_dim: 256/4.
+// A quad is four neighbouring dimensions of a head, with zeros past head_dim. A head has at most 256 dimensions.
 const MAX_QUADS: u32 = 64;
-// Under every score; stands for −∞, which WGSL does not promise.
+// Less than every score. Used in place of −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
 const LOWEST: f32 = -1e38;
 
-// The keys, then the values, of a block: (KEYS, quads).
-var<workgroup> block: array<vec4f, KEYS * MAX_QUADS>;
+// The keys of a chunk, and later its values: (KEYS, quads).
+var<workgroup> chunk: array<vec4f, KEYS * MAX_QUADS>;
 
-// The first key that query t sees.
+// The first key that query t may attend to.
 fn first_key(t: u32) -> u32 {
   if params.window == 0 || t < params.window {
     return 0;
@@ -46,65 +49,68 @@ fn first_key(t: u32) -> u32 {
   return t + 1 - params.window;
 }
 
-// Elements d … d + 3 of the key at `start`, those past head_dim as 0. Reads past head_dim are dropped.
+// Dimensions d … d + 3 of the key that starts at k[start].
 fn load_key(start: u32, d: u32) -> vec4f {
   let at = start + d;
   return below_head_dim(d, vec4f(k[at], k[at + 1], k[at + 2], k[at + 3]));
 }
 
-// The same of the value at `start`.
+// Dimensions d … d + 3 of the value that starts at v[start].
 fn load_value(start: u32, d: u32) -> vec4f {
   let at = start + d;
   return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
 }
 
+// The quad of dimensions d … d + 3 with zeros past head_dim, where the loads read unrelated elements.
 fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
   return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
 }
 
-// Which of the keys s … s + 3 query t sees, where `low` is the first.
-fn sees(s: u32, low: u32, t: u32) -> vec4<bool> {
+// Whether query t may attend to the keys s … s + 3, where `low` is the first key that it may attend to.
+fn visible(s: u32, low: u32, t: u32) -> vec4<bool> {
   let keys = vec4u(s, s + 1, s + 2, s + 3);
   return (keys >= vec4u(low)) & (keys <= vec4u(t));
 }
 
-// The products of a quad of the query with the same quad of four staged keys, the first of them at block[at].
-fn four_dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
+// The dot products of a quad of the query with the same quad of four staged keys, the first of which is chunk[at].
+fn dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
   return vec4f(
-    dot(quad, block[at]),
-    dot(quad, block[at + quads]),
-    dot(quad, block[at + 2 * quads]),
-    dot(quad, block[at + 3 * quads]),
+    dot(quad, chunk[at]),
+    dot(quad, chunk[at + quads]),
+    dot(quad, chunk[at + 2 * quads]),
+    dot(quad, chunk[at + 3 * quads]),
   );
 }
 
-// The ALiBi bias of query t for the keys s … s + 3.
-fn bias(slope: f32, s: u32, t: u32) -> vec4f {
+// The ALiBi biases of query t for the keys s … s + 3.
+fn alibi(slope: f32, s: u32, t: u32) -> vec4f {
   return slope * (vec4f(vec4u(s, s + 1, s + 2, s + 3)) - vec4f(f32(t)));
 }
 
-fn largest_seen(largest: f32, scores: vec4f, seen: vec4<bool>) -> f32 {
-  let four = select(vec4f(LOWEST), scores, seen);
-  return max(max(max(max(largest, four.x), four.y), four.z), four.w);
+// The largest of `largest` and the scores of visible keys.
+fn max_score(largest: f32, scores: vec4f, is_visible: vec4<bool>) -> f32 {
+  let candidates = select(vec4f(LOWEST), scores, is_visible);
+  return max(max(max(max(largest, candidates.x), candidates.y), candidates.z), candidates.w);
 }
 
-// The weights of four keys, which are exp(score − largest): 0 for a key that the query does not see.
-fn exponentials(scores: vec4f, largest: f32, seen: vec4<bool>) -> vec4f {
-  return select(vec4f(0), exp(max(min(scores - largest, vec4f(0)), vec4f(-87))), seen);
+// exp(score − largest) for visible keys, and 0 for others. The argument of exp is limited so that exp neither overflows nor underflows.
+fn exponentials(scores: vec4f, largest: f32, is_visible: vec4<bool>) -> vec4f {
+  return select(vec4f(0), exp(max(min(scores - largest, vec4f(0)), vec4f(-87))), is_visible);
 }
 
-fn add_each(sum: f32, four: vec4f) -> f32 {
-  return sum + four.x + four.y + four.z + four.w;
+// `sum` plus the four terms, added in order.
+fn add_terms(sum: f32, terms: vec4f) -> f32 {
+  return sum + terms.x + terms.y + terms.z + terms.w;
 }
 
-// Adds four weights times a quad of four staged values, the first of them at block[at].
-fn add_values(sum: vec4f, weights: vec4f, at: u32, quads: u32) -> vec4f {
-  var four = sum;
-  four += weights.x * block[at];
-  four += weights.y * block[at + quads];
-  four += weights.z * block[at + 2 * quads];
-  four += weights.w * block[at + 3 * quads];
-  return four;
+// `sum` plus four probabilities times the same quad of four staged values, the first of which is chunk[at].
+fn add_values(sum: vec4f, probabilities: vec4f, at: u32, quads: u32) -> vec4f {
+  var quad = sum;
+  quad += probabilities.x * chunk[at];
+  quad += probabilities.y * chunk[at + quads];
+  quad += probabilities.z * chunk[at + 2 * quads];
+  quad += probabilities.w * chunk[at + 3 * quads];
+  return quad;
 }
 
 @compute @workgroup_size(QUERIES)
@@ -124,8 +130,9 @@ fn attention(
   let slope = slopes[h];
 
   var query: array<vec4f, MAX_QUADS>;
-  var sum: array<vec4f, MAX_QUADS>; // Σ p·v, over the softmax's denominator `weight`
-  var weight = 0.0;
+  // The output is Σ p·v / Σ p over the visible keys, where p = exp(score − largest). `sum` is the numerator.
+  var sum: array<vec4f, MAX_QUADS>;
+  var denominator = 0.0;
   var largest = LOWEST;
   if in_range {
     let q_start = params.q_offset + (first_row + t) * params.ldq + h * params.head_stride;
@@ -134,69 +141,69 @@ fn attention(
     }
   }
 
-  // Keys up to `end` are seen by some query of the workgroup, [low, t] by this one.
+  // Some query of the workgroup attends to keys before `end`. This query attends to the keys low … t.
   let end = min(first_query + QUERIES, params.tokens);
   let low = first_key(t);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {
-    workgroupBarrier(); // the values of the last block are used
+    workgroupBarrier(); // every invocation has used the values of the previous chunk
     for (var e = local; e < KEYS * quads; e += QUERIES) {
       let s = min(s0 + e / quads, end - 1);
-      block[e] = load_key(k_start + (first_row + s) * params.ldk, 4 * (e % quads));
+      chunk[e] = load_key(k_start + (first_row + s) * params.ldk, 4 * (e % quads));
     }
     workgroupBarrier();
-    // The scores of the 16 keys. Their zeros are written out because naga initialises a variable declared in a loop only once.
+    // The scores of the 16 keys. They are set to zero explicitly, because naga initialises a variable that is declared in a loop only once.
     var scores0 = vec4f(0);
     var scores1 = vec4f(0);
     var scores2 = vec4f(0);
     var scores3 = vec4f(0);
     for (var d = 0u; d < quads; d++) {
       let quad = query[d];
-      scores0 += four_dots(quad, d, quads);
-      scores1 += four_dots(quad, d + 4 * quads, quads);
-      scores2 += four_dots(quad, d + 8 * quads, quads);
-      scores3 += four_dots(quad, d + 12 * quads, quads);
+      scores0 += dots(quad, d, quads);
+      scores1 += dots(quad, d + 4 * quads, quads);
+      scores2 += dots(quad, d + 8 * quads, quads);
+      scores3 += dots(quad, d + 12 * quads, quads);
     }
-    scores0 += bias(slope, s0, t);
-    scores1 += bias(slope, s0 + 4, t);
-    scores2 += bias(slope, s0 + 8, t);
-    scores3 += bias(slope, s0 + 12, t);
-    let seen0 = sees(s0, low, t);
-    let seen1 = sees(s0 + 4, low, t);
-    let seen2 = sees(s0 + 8, low, t);
-    let seen3 = sees(s0 + 12, low, t);
-    var block_largest = largest_seen(largest, scores0, seen0);
-    block_largest = largest_seen(block_largest, scores1, seen1);
-    block_largest = largest_seen(block_largest, scores2, seen2);
-    block_largest = largest_seen(block_largest, scores3, seen3);
-    let rescale = exp(max(largest - block_largest, -87));
-    largest = block_largest;
-    scores0 = exponentials(scores0, largest, seen0);
-    scores1 = exponentials(scores1, largest, seen1);
-    scores2 = exponentials(scores2, largest, seen2);
-    scores3 = exponentials(scores3, largest, seen3);
-    weight *= rescale;
-    weight = add_each(add_each(add_each(add_each(weight, scores0), scores1), scores2), scores3);
+    scores0 += alibi(slope, s0, t);
+    scores1 += alibi(slope, s0 + 4, t);
+    scores2 += alibi(slope, s0 + 8, t);
+    scores3 += alibi(slope, s0 + 12, t);
+    let visible0 = visible(s0, low, t);
+    let visible1 = visible(s0 + 4, low, t);
+    let visible2 = visible(s0 + 8, low, t);
+    let visible3 = visible(s0 + 12, low, t);
+    var new_largest = max_score(largest, scores0, visible0);
+    new_largest = max_score(new_largest, scores1, visible1);
+    new_largest = max_score(new_largest, scores2, visible2);
+    new_largest = max_score(new_largest, scores3, visible3);
+    let rescale = exp(max(largest - new_largest, -87));
+    largest = new_largest;
+    let p0 = exponentials(scores0, largest, visible0);
+    let p1 = exponentials(scores1, largest, visible1);
+    let p2 = exponentials(scores2, largest, visible2);
+    let p3 = exponentials(scores3, largest, visible3);
+    denominator *= rescale;
+    denominator = add_terms(add_terms(add_terms(add_terms(denominator, p0), p1), p2), p3);
 
-    workgroupBarrier(); // the keys are used
+    workgroupBarrier(); // every invocation has used the keys
     for (var e = local; e < KEYS * quads; e += QUERIES) {
       let s = min(s0 + e / quads, end - 1);
-      block[e] = load_value(v_start + (first_row + s) * params.ldv, 4 * (e % quads));
+      chunk[e] = load_value(v_start + (first_row + s) * params.ldv, 4 * (e % quads));
     }
     workgroupBarrier();
     for (var d = 0u; d < quads; d++) {
-      var four = sum[d] * rescale;
-      four = add_values(four, scores0, d, quads);
-      four = add_values(four, scores1, d + 4 * quads, quads);
-      four = add_values(four, scores2, d + 8 * quads, quads);
-      four = add_values(four, scores3, d + 12 * quads, quads);
-      sum[d] = four;
+      var quad = sum[d] * rescale;
+      quad = add_values(quad, p0, d, quads);
+      quad = add_values(quad, p1, d + 4 * quads, quads);
+      quad = add_values(quad, p2, d + 8 * quads, quads);
+      quad = add_values(quad, p3, d + 12 * quads, quads);
+      sum[d] = quad;
     }
   }
 
   if in_range {
     let out_start = (first_row + t) * params.ldo + h * params.head_dim;
     for (var d = 0u; d < params.head_dim; d++) {
-      out[out_start + d] = sum[d / 4][d % 4] / weight;
+      out[out_start + d] = sum[d / 4][d % 4] / denominator;
     }
   }
 }

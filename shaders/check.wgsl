@@ -1,4 +1,5 @@
-// Input checks. An invocation reports only when it found something, so the atomic is idle on good input.
+// Checks of input data: `check_finite` looks for NaN and infinity, `check_symmetry` for elements that differ from their mirror images. An
+// invocation executes its atomic only if it found a defect, so good input causes no contention.
 
 struct FiniteParams {
   count: u32,
@@ -18,7 +19,7 @@ struct SymmetryParams {
   tolerance: f32,
 }
 
-// f32 bits: a float comparison may be compiled as if NaN did not exist.
+// The bits of f32 values. Comparing floats would not do, because a compiler may assume that no value is NaN.
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> first_non_finite: array<atomic<u32>>;
 @group(0) @binding(2) var<uniform> finite_params: FiniteParams;
@@ -29,7 +30,9 @@ struct SymmetryParams {
 @group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> symmetry_params: SymmetryParams;
 
+// Elements that an invocation of check_finite examines. The kernel's grid in src/kernels/check.ts depends on it.
 const PER_INVOCATION: u32 = 8;
+// The exponent bits of an f32, which are all set in NaN and infinity.
 const EXPONENT: u32 = 0x7f800000;
 
 @compute @workgroup_size(256)
@@ -67,7 +70,7 @@ fn check_symmetry(
   }
   let at = r * symmetry_params.ldstrip + j;
   let mirrored = upper[c * symmetry_params.ldupper + (i - symmetry_params.tile_col0)];
-  // Two roots: the product of two diagonals may leave the range of f32.
+  // Each root is taken separately, because the product of two diagonal elements may overflow or underflow.
   let bound = symmetry_params.tolerance * sqrt(diagonal[i]) * sqrt(diagonal[j]);
   if abs(strip[at] - mirrored) > bound {
     atomicMin(&first_asymmetric[symmetry_params.slot], at);

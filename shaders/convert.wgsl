@@ -1,6 +1,7 @@
-// f32 to and from f16 (IEEE binary16) and bf16, in integer arithmetic throughout: WGSL's own conversions and
-// float operations may flush subnormals, and promise nothing for NaN and infinity.
+// Conversion of f32 to and from f16 (IEEE 754 binary16) and bf16. Everything is integer arithmetic on bits, because WGSL's conversions and
+// float operations may flush subnormals to zero and do not guarantee results for NaN and infinity.
 
+// Values of the `dtype` parameters, as in DTYPE_CODE of src/kernels/convert.ts. Any other value is bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
@@ -17,19 +18,19 @@ struct FromParams {
   source_offset: u32,
 }
 
-// Packed elements, two halves a word.
+// Packed elements of the dtype: one f32 per word, or two 16-bit elements with the first in the low half.
 @group(0) @binding(0) var<storage, read> packed_source: array<u32>;
-// f32 bits.
-@group(0) @binding(1) var<storage, read_write> wide_target: array<u32>;
+// The bits of one f32 per word.
+@group(0) @binding(1) var<storage, read_write> f32_target: array<u32>;
 @group(0) @binding(2) var<uniform> to_params: ToParams;
 
-// f32 bits.
-@group(0) @binding(0) var<storage, read> wide_source: array<u32>;
-// Packed elements, two halves a word.
+// The bits of one f32 per word.
+@group(0) @binding(0) var<storage, read> f32_source: array<u32>;
+// Packed elements, as in packed_source.
 @group(0) @binding(1) var<storage, read_write> packed_target: array<u32>;
 @group(0) @binding(2) var<uniform> from_params: FromParams;
 
-// The f32 bits of an f16. A NaN comes out quiet, with its sign and payload.
+// Converts the bits of an f16 to the bits of the equal f32. A NaN becomes a quiet NaN with the same sign and payload.
 fn widen_f16(half: u32) -> u32 {
   let sign = (half & 0x8000u) << 16;
   let exponent = (half >> 10) & 0x1fu;
@@ -43,25 +44,25 @@ fn widen_f16(half: u32) -> u32 {
   if mantissa == 0 {
     return sign;
   }
-  // Subnormal: the leading one moves to the implicit place, bit 10.
+  // The f16 is subnormal. Its leading one is shifted to bit 10, the place of the implicit leading bit.
   let shift = countLeadingZeros(mantissa) - 21;
   return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ffu) << 13);
 }
 
-// The f16 nearest to f32 bits, ties to even.
-fn narrow_f16(word: u32) -> u32 {
-  let sign = (word >> 16) & 0x8000u;
-  let magnitude = word & 0x7fffffffu;
+// Converts the bits of an f32 to the bits of the nearest f16. Ties go to the even one.
+fn narrow_f16(bits: u32) -> u32 {
+  let sign = (bits >> 16) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
   if magnitude > 0x7f800000u {
     return sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu);
   }
-  if magnitude >= 0x47800000u { // 2^16 and up, infinity too
+  if magnitude >= 0x47800000u { // from 2^16 on, infinity included
     return sign | 0x7c00u;
   }
-  if magnitude >= 0x38800000u { // 2^-14 and up: normal. The carry out of 65504 reaches infinity's bits
+  if magnitude >= 0x38800000u { // from 2^-14 on: a normal f16. Rounding up 65504 carries into the bits of infinity
     return sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1)) >> 13);
   }
-  // A whole number of 2^-24. From shift 25 on everything is under half a unit.
+  // A subnormal f16 is a multiple of 2^-24, one unit. From a shift of 25 on, the magnitude is less than half a unit.
   let exponent = magnitude >> 23;
   let mantissa = (magnitude & 0x7fffffu) | select(0x800000u, 0u, exponent == 0);
   let shift = min(126 - exponent, 25u);
@@ -72,12 +73,12 @@ fn narrow_f16(word: u32) -> u32 {
   return sign | (units + select(0u, 1u, up));
 }
 
-// The bf16 nearest to f32 bits, ties to even.
-fn narrow_bf16(word: u32) -> u32 {
-  if (word & 0x7fffffffu) > 0x7f800000u {
-    return (word >> 16) | 0x40u;
+// Converts the bits of an f32 to the bits of the nearest bf16. Ties go to the even one.
+fn narrow_bf16(bits: u32) -> u32 {
+  if (bits & 0x7fffffffu) > 0x7f800000u {
+    return (bits >> 16) | 0x40u;
   }
-  return (word + 0x7fffu + ((word >> 16) & 1)) >> 16;
+  return (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
 }
 
 @compute @workgroup_size(256)
@@ -91,32 +92,32 @@ fn to_float32(
     return;
   }
   let element = to_params.source_offset + index;
-  var word: u32;
+  var bits: u32;
   if to_params.dtype == F32 {
-    word = packed_source[element];
+    bits = packed_source[element];
   } else {
     let half = (packed_source[element / 2] >> (16 * (element & 1))) & 0xffffu;
-    word = half << 16;
+    bits = half << 16;
     if to_params.dtype == F16 {
-      word = widen_f16(half);
+      bits = widen_f16(half);
     }
   }
-  wide_target[to_params.target_offset + index] = word;
+  f32_target[to_params.target_offset + index] = bits;
 }
 
-// The 16-bit element at `index` of the target; 0 past the count.
+// The 16-bit element `index` of the target, or 0 from index `count` on.
 fn narrow(index: u32) -> u32 {
   if index >= from_params.count {
     return 0;
   }
-  let word = wide_source[from_params.source_offset + index];
+  let bits = f32_source[from_params.source_offset + index];
   if from_params.dtype == F16 {
-    return narrow_f16(word);
+    return narrow_f16(bits);
   }
-  return narrow_bf16(word);
+  return narrow_bf16(bits);
 }
 
-// An invocation writes a whole word, so that no two share one.
+// Each invocation writes a whole word, so that no word is written by two invocations.
 @compute @workgroup_size(256)
 fn from_float32(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -126,7 +127,7 @@ fn from_float32(
   let index = linear_index(workgroup, grid, local, 256);
   if from_params.dtype == F32 {
     if index < from_params.count {
-      packed_target[index] = wide_source[from_params.source_offset + index];
+      packed_target[index] = f32_source[from_params.source_offset + index];
     }
   } else if index < (from_params.count + 1) / 2 {
     packed_target[index] = narrow(2 * index) | (narrow(2 * index + 1) << 16);

@@ -1,5 +1,5 @@
-// Copies a (rows, cols) block between buffers, as it is or transposed, one element an invocation. Elements are u32: a copy through f32
-// may flush subnormals and rewrite NaN payloads.
+// Copies a (rows, cols) submatrix from one buffer to another, as it is or transposed. Each invocation copies one element. Elements are
+// declared as u32, because copying an f32 may flush subnormals to zero and change the payload of a NaN.
 
 struct Params {
   rows: u32,
@@ -40,7 +40,7 @@ fn copy_transposed(
   if index >= params.rows * params.cols {
     return;
   }
-  // Neighbours write side by side: reads that jump cost less than writes that do.
+  // Neighbouring invocations write neighbouring elements, because scattered reads cost less than scattered writes.
   let c = index / params.rows;
   let r = index % params.rows;
   destination[params.target_offset + c * params.target_ld + r] =

@@ -1,4 +1,5 @@
-// Negative log-likelihood of one target a row, a workgroup a row: the maximum, then log Σ exp(x − maximum).
+// The negative log-likelihood of one target per row of logits. Each workgroup handles one row: it finds the largest logit, and then sums
+// exp(logit − largest).
 
 struct Params {
   rows: u32,
@@ -11,8 +12,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
+// Invocations of a workgroup.
 const SIZE: u32 = 256;
-// Stands for −∞, which WGSL does not promise.
+// Used in place of −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
 const LOWEST: f32 = -3.4e38;
 var<workgroup> partials: array<f32, SIZE>;
 
@@ -26,7 +28,7 @@ fn workgroup_max(local: u32, value: f32) -> f32 {
   }
   workgroupBarrier();
   let result = partials[0];
-  workgroupBarrier(); // read by all before it is reused
+  workgroupBarrier(); // every invocation has read the result before `partials` is reused
   return result;
 }
 

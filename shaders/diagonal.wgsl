@@ -1,4 +1,5 @@
-// The diagonal of a tile, out and in, and the mirroring of a tile whose upper triangle is known.
+// Kernels on a diagonal tile of a symmetric matrix: `get_diagonal` reads its diagonal, `set_diagonal` overwrites it, and `mirror_upper`
+// copies its upper triangle onto the lower one.
 
 struct GetDiagonalParams {
   count: u32,

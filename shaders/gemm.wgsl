@@ -1,7 +1,10 @@
-// C ← α·op(A)·op(B) + β·C for discrete GPUs: a workgroup computes a ROWS × COLS tile of C, an invocation 8×8 elements of it in registers.
-// Slices of op(A) and op(B), 8 deep, pass through workgroup memory, double-buffered: the next slice is fetched into registers while the
-// present one is multiplied, and one barrier a slice suffices. Four rows of op(A), or columns of op(B), that lie side by side in
-// memory are one load. Elements past m, n and k count as zero.
+// C ← α·op(A)·op(B) + β·C for discrete GPUs, where op(X) is X or its transpose. Each workgroup computes a patch of ROWS × COLS elements of
+// C, and each invocation computes 8×8 of them in registers.
+//
+// The workgroup multiplies one slice at a time: 8 columns of op(A) and the matching 8 rows of op(B), staged in workgroup memory. There are
+// two buffers for slices. While the current slice is multiplied, the next one is fetched into registers, so one barrier per slice is enough.
+// A quad is four neighbouring rows of op(A) or columns of op(B). It is a single load if its elements are adjacent in memory. Elements past
+// m, n and k count as zero.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -17,24 +20,27 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// The tile, each extent 64 or 128, and its invocations: ROWS · COLS / 64.
+// The extents of a workgroup's patch of C, each 64 or 128, and its number of invocations, which must be ROWS · COLS / 64.
 override ROWS: u32 = 128u;
 override COLS: u32 = 128u;
 override INVOCATIONS: u32 = 256u;
+// Columns of op(A), and rows of op(B), in a slice.
 const DEPTH = 8u;
-// Of an invocation. Its rows are quads `row_quad` and `row_quad` + half of the tile's, likewise its columns.
+// Rows and columns of C that an invocation computes. Its rows are two quads, half a patch apart, and so are its columns.
 const EDGE = 8u;
 
-// (2, DEPTH, quads of rows or columns): two slices each, 16 KiB in all at the most.
+// The two buffers for slices: (2, DEPTH, quads of rows or columns). Together they take at most 16 KiB.
 var<workgroup> a_slices: array<vec4f, 2 * DEPTH * ROWS / 4>;
 var<workgroup> b_slices: array<vec4f, 2 * DEPTH * COLS / 4>;
 
-// Where quad `quad` of `quads` of depth `depth` is kept. The exclusive or spreads the quads that a warp stores at once over the banks.
-fn slot(depth: u32, quad: u32, quads: u32) -> u32 {
+// The index in a slice of quad `quad` out of `quads` at depth `depth`. The exclusive or spreads the quads that a warp stores at the same time
+// over the banks of workgroup memory.
+fn slice_index(depth: u32, quad: u32, quads: u32) -> u32 {
   return depth * quads + (quad ^ depth);
 }
 
-// The (depth, quad) of the slice's item `item`: neighbours take neighbouring addresses of the operand as stored.
+// The depth and the quad that an invocation fetches as item `item` of a slice. Neighbouring invocations fetch neighbouring addresses of the
+// operand as stored, whose elements are contiguous along the depth or along the quads.
 fn assignment(item: u32, quads: u32, depth_contiguous: bool) -> vec2u {
   return select(vec2u(item / quads, item % quads), vec2u(item % DEPTH, item / DEPTH), depth_contiguous);
 }
@@ -51,7 +57,7 @@ fn b_at(p: u32, j: u32, transposed: bool) -> f32 {
   return b[at / 4u][at % 4u];
 }
 
-// op(A)[i … i+3, p]
+// The quad op(A)[i … i+3, p].
 fn fetch_a(i: u32, p: u32, transposed: bool) -> vec4f {
   if transposed && (params.a_offset | params.lda) % 4u == 0u && i + 4u <= params.m && p < params.k {
     return a[(params.a_offset + p * params.lda + i) / 4u];
@@ -59,7 +65,7 @@ fn fetch_a(i: u32, p: u32, transposed: bool) -> vec4f {
   return vec4f(a_at(i, p, transposed), a_at(i + 1u, p, transposed), a_at(i + 2u, p, transposed), a_at(i + 3u, p, transposed));
 }
 
-// op(B)[p, j … j+3]
+// The quad op(B)[p, j … j+3].
 fn fetch_b(p: u32, j: u32, transposed: bool) -> vec4f {
   if !transposed && (params.b_offset | params.ldb) % 4u == 0u && j + 4u <= params.n && p < params.k {
     return b[(params.b_offset + p * params.ldb + j) / 4u];
@@ -67,18 +73,19 @@ fn fetch_b(p: u32, j: u32, transposed: bool) -> vec4f {
   return vec4f(b_at(p, j, transposed), b_at(p, j + 1u, transposed), b_at(p, j + 2u, transposed), b_at(p, j + 3u, transposed));
 }
 
+// Writes the quad C[i, j … j+3], as far as it is in C.
 fn store(i: u32, j: u32, product: vec4f) {
   if i >= params.m { return; }
   for (var e = 0u; e < 4u && j + e < params.n; e++) {
     let at = params.c_offset + i * params.ldc + j + e;
     var value = params.alpha * product[e];
-    // With β = 0 C may hold anything, NaN included, and is not read.
+    // With β = 0, C is not read, because it may contain anything, NaN included.
     if params.beta != 0.0 { value += params.beta * c[at]; }
     c[at] = value;
   }
 }
 
-// What an invocation fetches of a slice: two quads at the most.
+// The quads of a slice that one invocation fetches. There are one or two.
 alias Fetched = array<vec4f, 2>;
 
 fn fetch_a_slice(i0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
@@ -99,46 +106,47 @@ fn fetch_b_slice(j0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
   return fetched;
 }
 
-fn keep_slices(present: u32, local: u32, next_a: Fetched, next_b: Fetched, a_transposed: bool, b_transposed: bool) {
+// Stores the fetched quads in slice buffer `buffer`, which is 0 or 1.
+fn store_slices(buffer: u32, local: u32, next_a: Fetched, next_b: Fetched, a_transposed: bool, b_transposed: bool) {
   for (var f = 0u; f < 128u / COLS; f++) {
     let part = assignment(local + f * INVOCATIONS, ROWS / 4u, !a_transposed);
-    a_slices[present * DEPTH * ROWS / 4u + slot(part.x, part.y, ROWS / 4u)] = next_a[f];
+    a_slices[buffer * DEPTH * ROWS / 4u + slice_index(part.x, part.y, ROWS / 4u)] = next_a[f];
   }
   for (var f = 0u; f < 128u / ROWS; f++) {
     let part = assignment(local + f * INVOCATIONS, COLS / 4u, b_transposed);
-    b_slices[present * DEPTH * COLS / 4u + slot(part.x, part.y, COLS / 4u)] = next_b[f];
+    b_slices[buffer * DEPTH * COLS / 4u + slice_index(part.x, part.y, COLS / 4u)] = next_b[f];
   }
 }
 
 fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
   let i0 = workgroup.y * ROWS;
   let j0 = workgroup.x * COLS;
-  if params.upper != 0u && i0 >= j0 + COLS { return; } // wholly below the diagonal
+  if params.upper != 0u && i0 >= j0 + COLS { return; } // the patch is entirely below the diagonal
 
   let across = COLS / EDGE;
   let row_quad = local / across;
   let col_quad = local % across;
-  // sums[2·r + h]: row r of the eight, column quad h.
+  // sums[2·r + h] is column quad h of row r, out of the two quads and eight rows of this invocation.
   var sums: array<vec4f, 16>;
 
-  keep_slices(
+  store_slices(
     0u, local, fetch_a_slice(i0, 0u, local, a_transposed), fetch_b_slice(j0, 0u, local, b_transposed),
     a_transposed, b_transposed,
   );
   workgroupBarrier();
 
-  var present = 0u;
+  var current = 0u;
   for (var p = 0u; p < params.k; p += DEPTH) {
     let next_a = fetch_a_slice(i0, p + DEPTH, local, a_transposed);
     let next_b = fetch_b_slice(j0, p + DEPTH, local, b_transposed);
-    let a_base = present * DEPTH * ROWS / 4u;
-    let b_base = present * DEPTH * COLS / 4u;
+    let a_base = current * DEPTH * ROWS / 4u;
+    let b_base = current * DEPTH * COLS / 4u;
     for (var depth = 0u; depth < DEPTH; depth++) {
-      let a0 = a_slices[a_base + slot(depth, row_quad, ROWS / 4u)];
-      let a1 = a_slices[a_base + slot(depth, row_quad + ROWS / EDGE, ROWS / 4u)];
-      let b0 = b_slices[b_base + slot(depth, col_quad, COLS / 4u)];
-      let b1 = b_slices[b_base + slot(depth, col_quad + across, COLS / 4u)];
-      // Written out: constant indices keep `sums` in registers whatever the driver's unrolling.
+      let a0 = a_slices[a_base + slice_index(depth, row_quad, ROWS / 4u)];
+      let a1 = a_slices[a_base + slice_index(depth, row_quad + ROWS / EDGE, ROWS / 4u)];
+      let b0 = b_slices[b_base + slice_index(depth, col_quad, COLS / 4u)];
+      let b1 = b_slices[b_base + slice_index(depth, col_quad + across, COLS / 4u)];
+      // Written out, because constant indices keep `sums` in registers even if the driver does not unroll loops.
       sums[0] = fma(vec4f(a0.x), b0, sums[0]);
       sums[1] = fma(vec4f(a0.x), b1, sums[1]);
       sums[2] = fma(vec4f(a0.y), b0, sums[2]);
@@ -156,8 +164,8 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
       sums[14] = fma(vec4f(a1.w), b0, sums[14]);
       sums[15] = fma(vec4f(a1.w), b1, sums[15]);
     }
-    present = 1u - present;
-    keep_slices(present, local, next_a, next_b, a_transposed, b_transposed);
+    current = 1u - current;
+    store_slices(current, local, next_a, next_b, a_transposed, b_transposed);
     workgroupBarrier();
   }
 

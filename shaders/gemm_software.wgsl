@@ -1,8 +1,9 @@
-// C ← α·op(A)·op(B) + β·C for adapters emulated on the CPU, where a load costs far more than arithmetic and
-// workgroup memory is no faster than any other. An invocation computes 8 rows of two column quads in registers;
-// 16 side by side make an 8×128 tile of C. All of them read the same elements of op(A), which the emulation then
-// loads once, and a quad of B is one load where it is aligned. Elements past m and n are read as whatever is there
-// and never stored.
+// C ← α·op(A)·op(B) + β·C for software adapters, which run shaders on the CPU; op(X) is X or its transpose. On the CPU a load costs far more
+// than arithmetic, and workgroup memory is as slow as any other memory.
+//
+// A quad is four neighbouring columns. Each invocation computes two quads of 8 rows of C in registers, and the 16 invocations of a workgroup
+// compute a patch of 8×128 elements. They all read the same elements of op(A), which the adapter loads only once. A quad of B is a single
+// load if its address is a multiple of 16 bytes. Past m and n, invocations read unrelated elements, and do not store the results.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -18,15 +19,17 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
+// Invocations of a workgroup.
 const LANES = 16u;
+// The extents of a workgroup's patch of C.
 const ROWS = 8u;
 const COLS = 8u * LANES;
 
-// sums[2·r + h]: row r, column quad h.
+// sums[2·r + h] is column quad h of row r, out of the two quads and eight rows of an invocation.
 alias Sums = array<vec4f, 16>;
 
-// Adds the outer product of one column of op(A) and one row of op(B) to `sums`. The column starts at a[at], and its elements lie `step`
-// apart. Its eight rows are written out, so that the iterations of the loop over k do not depend on what the driver unrolls.
+// Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column starts at a[at], with `step` from one element to the
+// next. Its eight rows are written out, so that the loop over k needs one iteration per p even if the driver does not unroll loops.
 fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
   let a0 = vec4f(a[at]);
   (*sums)[0] = fma(a0, b0, (*sums)[0]);
@@ -58,17 +61,18 @@ fn b_at(index: u32) -> f32 {
   return b[index / 4u][index % 4u];
 }
 
-// Four elements from `index`, `step` apart.
+// The four elements of B from `index` on, with `step` from one to the next.
 fn b_quad(index: u32, step: u32) -> vec4f {
   return vec4f(b_at(index), b_at(index + step), b_at(index + 2u * step), b_at(index + 3u * step));
 }
 
+// Writes the quad C[i, j … j+3], as far as it is in C.
 fn store(i: u32, j: u32, product: vec4f) {
   if i >= params.m { return; }
   for (var e = 0u; e < 4u && j + e < params.n; e++) {
     let at = params.c_offset + i * params.ldc + j + e;
     var value = params.alpha * product[e];
-    // With β = 0 C may hold anything, NaN included, and is not read.
+    // With β = 0, C is not read, because it may contain anything, NaN included.
     if params.beta != 0.0 { value += params.beta * c[at]; }
     c[at] = value;
   }
@@ -77,9 +81,9 @@ fn store(i: u32, j: u32, product: vec4f) {
 fn gemm(workgroup: vec3u, lane: u32, a_transposed: bool, b_transposed: bool) {
   let i0 = workgroup.y * ROWS;
   let j0 = workgroup.x * COLS;
-  if params.upper != 0u && i0 >= j0 + COLS { return; } // wholly below the diagonal
+  if params.upper != 0u && i0 >= j0 + COLS { return; } // the patch is entirely below the diagonal
 
-  // Distances in A and B as stored: from row to row of op(A), from column to column of op(B), and from one p to the next.
+  // Distances in A and B as stored: from one row of op(A) to the next, from one column of op(B) to the next, and from one p to the next.
   let a_row = select(params.lda, 1u, a_transposed);
   let a_next = select(1u, params.lda, a_transposed);
   let b_col = select(1u, params.ldb, b_transposed);

@@ -1,5 +1,6 @@
-// LayerNorm and RMSNorm, a workgroup a row. LayerNorm by the corrected two-pass algorithm (Chan, Golub & LeVeque 1983): deviations from a
-// first mean, whose own mean then corrects both moments; E[x²] − E[x]² would cancel.
+// LayerNorm and RMSNorm of the rows of a matrix. Each workgroup handles one row. LayerNorm uses the corrected two-pass algorithm of Chan,
+// Golub and LeVeque (1983). It estimates the mean, sums the deviations from the estimate and their squares, and then corrects both the mean
+// and the variance by the mean deviation. The simpler formula E[x²] − E[x]² would lose digits by cancellation.
 
 struct Params {
   rows: u32,
@@ -13,16 +14,17 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-// rms_norm has no bias.
+// The bindings of rms_norm, which has no bias.
 @group(0) @binding(2) var<storage, read_write> rms_y: array<f32>;
 @group(0) @binding(3) var<uniform> rms_params: Params;
 
+// Invocations of a workgroup.
 const SIZE: u32 = 256;
 var<workgroup> partials: array<vec2f, SIZE>;
 
-// The sum over the workgroup, of both lanes.
+// The sum of `value` over the workgroup, for each of its two components.
 fn workgroup_sum(local: u32, value: vec2f) -> vec2f {
-  workgroupBarrier(); // the last sum has been read by all
+  workgroupBarrier(); // every invocation has read the result of the previous call
   partials[local] = value;
   for (var half = SIZE / 2; half > 0; half /= 2) {
     workgroupBarrier();

@@ -1,6 +1,8 @@
-// Prunes one block of columns; the contract is in src/kernels/prune_block.ts. How the entries to prune are chosen is
-// here, for the whole block (unstructured) or a group at a time (n:m); the loop over columns is shared/column_loop.wgsl.
+// Prunes one block of columns. src/kernels/prune_block.ts describes the two kernels. This file chooses the entries to prune: in advance for
+// the whole block (unstructured), or for one group of columns at a time (n:m). The loop over the columns is in shared/column_loop.wgsl,
+// which is prepended to this file.
 
+// Params with three more members.
 struct GroupParams {
   rows: u32,
   size: u32,
@@ -17,21 +19,23 @@ struct GroupParams {
   has_forced: u32,
 }
 
+// The further bindings of prune_block.
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> selection: array<u32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
+// The further bindings of prune_block_n_m.
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
-// A word of flags an invocation: 32 keys.
-fn compare_keys(p: Params, at: Place) {
-  if !at.live {
+// Compares the keys of the row with the threshold. Each lane sets whole words of bits, of 32 keys each.
+fn compare_keys(p: Params, lane: Lane) {
+  if !lane.exists {
     return;
   }
   let threshold = selection[0];
-  let row = at.matrix_row * p.size;
-  for (var i = at.lane; i * 32 < p.size; i += LANES) {
+  let row = lane.matrix_row * p.size;
+  for (var i = lane.index; i * 32 < p.size; i += LANES) {
     var below = 0u;
     var equal = 0u;
     for (var j = i * 32; j < min(i * 32 + 32, p.size); j++) {
@@ -39,57 +43,58 @@ fn compare_keys(p: Params, at: Place) {
       below |= u32(key < threshold) << (j % 32);
       equal |= u32(key == threshold) << (j % 32);
     }
-    atomicStore(&pruned[at.local_row * WORDS + i], below);
-    atomicStore(&tied[at.local_row * WORDS + i], equal);
+    atomicStore(&pruned[lane.local_row * WORDS + i], below);
+    atomicStore(&tied[lane.local_row * WORDS + i], equal);
   }
 }
 
-// The first of the row's ties, as many as selection[2 + row] says.
-fn choose_ties(at: Place) {
-  if !at.live || at.lane > 0 {
+// Prunes the first ties of the row, as many as selection[2 + row], and decrements that number.
+fn choose_ties(lane: Lane) {
+  if !lane.exists || lane.index > 0 {
     return;
   }
-  var left = selection[2 + at.matrix_row];
-  for (var i = 0u; i < WORDS && left > 0; i++) {
-    var ties = atomicLoad(&tied[at.local_row * WORDS + i]);
+  var remaining = selection[2 + lane.matrix_row];
+  for (var i = 0u; i < WORDS && remaining > 0; i++) {
+    var ties = atomicLoad(&tied[lane.local_row * WORDS + i]);
     var chosen = 0u;
-    while left > 0 && ties != 0 {
+    while remaining > 0 && ties != 0 {
       let lowest = ties & (~ties + 1);
       chosen |= lowest;
       ties ^= lowest;
-      left--;
+      remaining--;
     }
-    atomicOr(&pruned[at.local_row * WORDS + i], chosen);
+    atomicOr(&pruned[lane.local_row * WORDS + i], chosen);
   }
-  selection[2 + at.matrix_row] = left;
+  selection[2 + lane.matrix_row] = remaining;
 }
 
-// Orders a group's entries for pruning: 0 for a forced one, and more than 0 for others.
-fn group_key(p: Params, has_forced: bool, at: Place, j: u32) -> u32 {
+// The key by which the entries of a group are ordered: 0 if the entry is forced, otherwise a positive number that grows with its score.
+fn group_key(p: Params, has_forced: bool, lane: Lane, j: u32) -> u32 {
   if has_forced {
     let column = p.first + j;
-    if ((forced[at.matrix_row * p.words + column / 32] >> (column % 32)) & 1) == 1 {
+    if ((forced[lane.matrix_row * p.words + column / 32] >> (column % 32)) & 1) == 1 {
       return 0;
     }
   }
-  let score = weights[at.local_row * STRIDE + j] / u_at(p.u_offset + j * p.ldu + j);
+  let score = weights[lane.local_row * STRIDE + j] / u_at(p.u_offset + j * p.ldu + j);
   return (bitcast<u32>(score) & 0x7fffffff) + 1;
 }
 
-// Prunes the forced entries of columns start … end−1, and those with fewer than `quota` others before them.
-fn choose_in_group(p: Params, has_forced: bool, at: Place, start: u32, end: u32, quota: u32) {
-  if !at.live {
+// Chooses entries of the group of columns start … end−1: all forced ones, and those with fewer than `quota` entries before them in the order
+// of keys and columns.
+fn choose_in_group(p: Params, has_forced: bool, lane: Lane, start: u32, end: u32, quota: u32) {
+  if !lane.exists {
     return;
   }
-  for (var j = start + at.lane; j < end; j += LANES) {
-    let key = group_key(p, has_forced, at, j);
+  for (var j = start + lane.index; j < end; j += LANES) {
+    let key = group_key(p, has_forced, lane, j);
     var rank = 0u;
     for (var other = start; other < end; other++) {
-      let other_key = group_key(p, has_forced, at, other);
+      let other_key = group_key(p, has_forced, lane, other);
       rank += select(0u, 1u, other_key < key || (other_key == key && other < j));
     }
     if rank < quota || key == 0 {
-      atomicOr(&pruned[at.local_row * WORDS + j / 32], 1u << (j % 32));
+      atomicOr(&pruned[lane.local_row * WORDS + j / 32], 1u << (j % 32));
     }
   }
 }
@@ -97,24 +102,24 @@ fn choose_in_group(p: Params, has_forced: bool, at: Place, start: u32, end: u32,
 @compute @workgroup_size(ROWS * LANES)
 fn prune_block(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let p = params;
-  let at = place(p, workgroup.x, local);
-  load_row(p, at);
+  let lane = find_lane(p, workgroup.x, local);
+  load_row(p, lane);
   workgroupBarrier();
-  compare_keys(p, at);
+  compare_keys(p, lane);
   workgroupBarrier();
-  choose_ties(at);
+  choose_ties(lane);
   workgroupBarrier();
   var totals = vec2f();
-  for (var unit = 0u; unit < p.size; unit += UNIT) {
-    let end = min(unit + UNIT, p.size);
-    bring_up(p, at, unit, end);
-    for (var start = unit; start < end; start += PANEL) {
-      totals += sweep_panel(p, at, start, min(PANEL, end - start), end);
+  for (var span = 0u; span < p.size; span += SPAN) {
+    let end = min(span + SPAN, p.size);
+    update_span(p, lane, span, end);
+    for (var start = span; start < end; start += SEGMENT) {
+      totals += sweep_segment(p, lane, start, min(SEGMENT, end - start), end);
       workgroupBarrier();
     }
   }
-  store_mask(p, at);
-  store_sums(at, totals);
+  store_mask(p, lane);
+  store_sums(lane, totals);
 }
 
 @compute @workgroup_size(ROWS * LANES)
@@ -123,26 +128,26 @@ fn prune_block_n_m(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoc
   let p = Params(
     g.rows, g.size, g.row0, g.ldwork, g.u_offset, g.ldu, g.w_offset, g.ldw, g.first, g.words,
   );
-  let at = place(p, workgroup.x, local);
-  load_row(p, at);
+  let lane = find_lane(p, workgroup.x, local);
+  load_row(p, lane);
   workgroupBarrier();
   var totals = vec2f();
-  // Whole groups, unless one unit holds every block.
-  let unit_size = select(max(UNIT / g.group, 1) * g.group, UNIT, UNIT == MAX_SIZE);
-  for (var unit = 0u; unit < p.size; unit += unit_size) {
-    let unit_end = min(unit + unit_size, p.size);
-    bring_up(p, at, unit, unit_end);
-    for (var start = unit; start < unit_end; start += g.group) {
-      let end = min(start + g.group, unit_end);
+  // A span consists of whole groups, unless one span holds the whole block.
+  let span_size = select(max(SPAN / g.group, 1) * g.group, SPAN, SPAN == MAX_SIZE);
+  for (var span = 0u; span < p.size; span += span_size) {
+    let span_end = min(span + span_size, p.size);
+    update_span(p, lane, span, span_end);
+    for (var start = span; start < span_end; start += g.group) {
+      let end = min(start + g.group, span_end);
       let kept = (g.keep * (end - start) + g.group - 1) / g.group;
-      choose_in_group(p, g.has_forced == 1, at, start, end, end - start - kept);
+      choose_in_group(p, g.has_forced == 1, lane, start, end, end - start - kept);
       workgroupBarrier();
-      for (var panel = start; panel < end; panel += PANEL) {
-        totals += sweep_panel(p, at, panel, min(PANEL, end - panel), unit_end);
+      for (var segment = start; segment < end; segment += SEGMENT) {
+        totals += sweep_segment(p, lane, segment, min(SEGMENT, end - segment), span_end);
         workgroupBarrier();
       }
     }
   }
-  store_mask(p, at);
-  store_sums(at, totals);
+  store_mask(p, lane);
+  store_sums(lane, totals);
 }

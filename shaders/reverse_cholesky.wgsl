@@ -1,9 +1,13 @@
-// Factors one diagonal block from its last column to its first and inverts the factor, in one workgroup. Both
-// halves go by strips of 8, left-looking: what lies behind a strip is a product, summed in registers from
-// coefficients staged in workgroup memory; only inside the strip is there a barrier a column.
+// Factors one diagonal block, H = R·Rᵀ with R upper triangular, and inverts the factor, U = R⁻¹. One workgroup does all of it, because every
+// step depends on the one before.
 //
-// Invocation i owns row i of R while factoring, then column i of U while inverting; with fewer invocations than rows, also
-// those LANES after it. Until U overwrites it, `u` holds Rᵀ, so that the invocations read a column of R from consecutive addresses.
+// Both the factorisation and the inversion handle the block in segments of 8 columns (or rows of U), from the last to the first. They are
+// left-looking: for each segment, the contributions of everything after it are summed first. The summation is a matrix product in registers,
+// whose coefficients are staged in workgroup memory in chunks of 32 columns. Only inside a segment is there a barrier per column.
+//
+// Lane i, the invocation with index i, computes row i of R and then column i of U. If there are fewer lanes than rows, it also computes the
+// rows i + LANES, i + 2·LANES and so on. During the factorisation `u` contains Rᵀ, so that the lanes read a column of R from consecutive
+// addresses. The inversion overwrites it with U.
 
 struct Params {
   size: u32,
@@ -20,18 +24,21 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> status: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-// The largest block.
+// Columns of the largest block.
 const SIZE: u32 = 256;
-// Invocations. One a row hides the latency of a GPU; a software adapter wants one vector of them, which works on no row that is done.
+// Invocations of the workgroup. One lane per row hides the latency of a GPU. A software adapter is faster with fewer lanes, because it runs
+// several as one vector, and a vector whose rows are all finished does no work.
 override LANES: u32 = SIZE;
-const STRIP: u32 = 8;
-// Coefficient columns staged at once.
+// Columns of a segment.
+const SEGMENT: u32 = 8;
+// Coefficient columns of a chunk.
 const CHUNK: u32 = 32;
 
-// Element s of the strip for row (or column of U) i is at s · SIZE + i.
-var<workgroup> strip: array<f32, STRIP * SIZE>;
-// The 8 coefficients of chunk column t are at 2t and 2t + 1.
+// The sum for column s of the segment and row i of R (or for row s of the segment and column i of U) is at s · SIZE + i.
+var<workgroup> sums: array<f32, SEGMENT * SIZE>;
+// The 8 coefficients of column t of the chunk are at 2t and 2t + 1.
 var<workgroup> staged: array<vec4f, CHUNK * 2>;
+// The status before this dispatch. It is not 0 if a pivot of an earlier block failed.
 var<workgroup> failed: u32;
 
 fn h_at(i: u32, j: u32) -> u32 {
@@ -42,23 +49,24 @@ fn u_at(i: u32, j: u32) -> u32 {
   return params.u_offset + i * params.ldu + j;
 }
 
-// Positive, and not NaN: by its bits, because a comparison may be compiled as if NaN did not exist.
+// Whether x is positive and not NaN. It compares bits, because a compiler may assume that no float is NaN.
 fn is_positive(x: f32) -> bool {
   return bitcast<u32>(x) - 1 < 0x7f800000;
 }
 
-// strip[s] of i ← −Σ_{l ≥ end} R[start + s, l] · u[l, i] for every s and i. R is read from Rᵀ in `u` while `factoring`, from `h` after.
-fn sum_behind(local: u32, start: u32, end: u32, factoring: bool) {
-  // While factoring, rows from `end` on are done; while inverting, columns before `start` are zero there.
-  let first = select(start / LANES * LANES, 0, factoring) + local;
+// Sets the sum for s and i to −Σ_{l ≥ end} R[start + s, l] · u[l, i], for every s and i. While `factoring`, R[start + s, l] is read from Rᵀ in
+// `u`, and afterwards from `h`.
+fn sum_later(lane: u32, start: u32, end: u32, factoring: bool) {
+  // While factoring, rows from `end` on are finished. While inverting, the columns of U before `start` are zero in the rows summed.
+  let first = select(start / LANES * LANES, 0, factoring) + lane;
   let past = select(params.size, end, factoring);
-  for (var i = local; i < params.size; i += LANES) {
-    for (var s = 0u; s < STRIP; s++) {
-      strip[s * SIZE + i] = 0;
+  for (var i = lane; i < params.size; i += LANES) {
+    for (var s = 0u; s < SEGMENT; s++) {
+      sums[s * SIZE + i] = 0;
     }
   }
   for (var chunk = end; chunk < params.size; chunk += CHUNK) {
-    for (var part = local; part < CHUNK * 2; part += LANES) {
+    for (var part = lane; part < CHUNK * 2; part += LANES) {
       let column = chunk + part / 2;
       if column < params.size {
         let row = start + part % 2 * 4;
@@ -81,21 +89,22 @@ fn sum_behind(local: u32, start: u32, end: u32, factoring: bool) {
         high -= x * staged[2 * t + 1];
       }
       for (var s = 0u; s < 4; s++) {
-        strip[s * SIZE + i] += low[s];
-        strip[(s + 4) * SIZE + i] += high[s];
+        sums[s * SIZE + i] += low[s];
+        sums[(s + 4) * SIZE + i] += high[s];
       }
     }
     workgroupBarrier();
   }
 }
 
-// H = R·Rᵀ for the columns start … end−1, the ones after them being done. Returns the failing column + 1, or 0.
-fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
+// Computes the columns start … end−1 of R, where H = R·Rᵀ. The later columns are finished. Returns 1 + the last column whose pivot is not
+// positive, or 0 if there is none.
+fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
   // R[i, J] ← H[i, J] − Σ_l R[i, l]·R[J, l]
-  sum_behind(local, start, end, true);
-  for (var i = local; i < end; i += LANES) {
+  sum_later(lane, start, end, true);
+  for (var i = lane; i < end; i += LANES) {
     for (var j = max(start, i); j < end; j++) {
-      strip[(j - start) * SIZE + i] += h[h_at(i, j)];
+      sums[(j - start) * SIZE + i] += h[h_at(i, j)];
     }
   }
   var failure = 0u;
@@ -103,22 +112,22 @@ fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
     j--;
     let column = (j - start) * SIZE;
     workgroupBarrier();
-    let pivot = strip[column + j];
+    let pivot = sums[column + j];
     failure = select(failure, j + 1, failure == 0 && !is_positive(pivot));
     let root = sqrt(pivot);
-    for (var i = local; i <= j; i += LANES) {
-      let r = select(strip[column + i] / root, root, i == j);
+    for (var i = lane; i <= j; i += LANES) {
+      let r = select(sums[column + i] / root, root, i == j);
       h[h_at(i, j)] = r;
       u[u_at(j, i)] = r;
-      // Column j itself stays as it is, unscaled, for the others to read: one barrier a column is enough.
+      // The sums of column j keep their unscaled values for the other lanes to read, so one barrier per column is enough.
       for (var s = 0u; s < j - start; s++) {
-        strip[s * SIZE + i] -= r * (strip[column + start + s] / root);
+        sums[s * SIZE + i] -= r * (sums[column + start + s] / root);
       }
       if i == j {
         diagonal[params.first + j] = root;
       }
     }
-    for (var i = local; i < params.size; i += LANES) {
+    for (var i = lane; i < params.size; i += LANES) {
       if i > j {
         h[h_at(i, j)] = 0;
       }
@@ -127,36 +136,36 @@ fn factor_strip(local: u32, start: u32, end: u32) -> u32 {
   return failure;
 }
 
-// R·U = I for the rows start … end−1, the ones after them being done.
-fn invert_strip(local: u32, start: u32, end: u32) {
-  sum_behind(local, start, end, false);
-  for (var column = local; column < params.size; column += LANES) {
+// Computes the rows start … end−1 of U, where R·U = I. The later rows are finished.
+fn invert_segment(lane: u32, start: u32, end: u32) {
+  sum_later(lane, start, end, false);
+  for (var column = lane; column < params.size; column += LANES) {
     for (var i = end; i > start; ) {
       i--;
-      var sum = strip[(i - start) * SIZE + column] + select(0.0, 1.0, i == column);
+      var sum = sums[(i - start) * SIZE + column] + select(0.0, 1.0, i == column);
       for (var k = i + 1; k < end; k++) {
-        sum -= h[h_at(i, k)] * strip[(k - start) * SIZE + column];
+        sum -= h[h_at(i, k)] * sums[(k - start) * SIZE + column];
       }
       let x = select(0.0, sum / h[h_at(i, i)], i <= column);
-      strip[(i - start) * SIZE + column] = x;
+      sums[(i - start) * SIZE + column] = x;
       u[u_at(i, column)] = x;
     }
   }
 }
 
 @compute @workgroup_size(LANES)
-fn reverse_cholesky(@builtin(local_invocation_index) local: u32) {
-  if local == 0 {
+fn reverse_cholesky(@builtin(local_invocation_index) lane: u32) {
+  if lane == 0 {
     failed = status[0];
   }
   if workgroupUniformLoad(&failed) != 0 {
     return;
   }
-  // Only the first strip taken, the last of the block, can be narrower than STRIP.
-  let last = (params.size - 1) / STRIP * STRIP;
+  // The last segment of the block is the first to be handled. It alone may have fewer than SEGMENT columns.
+  let last = (params.size - 1) / SEGMENT * SEGMENT;
   var failure = 0u;
-  for (var start = last; ; start -= STRIP) {
-    let found = factor_strip(local, start, min(start + STRIP, params.size));
+  for (var start = last; ; start -= SEGMENT) {
+    let found = factor_segment(lane, start, min(start + SEGMENT, params.size));
     failure = select(failure, found, failure == 0);
     storageBarrier();
     workgroupBarrier();
@@ -164,11 +173,11 @@ fn reverse_cholesky(@builtin(local_invocation_index) local: u32) {
       break;
     }
   }
-  if local == 0 && failure > 0 {
+  if lane == 0 && failure > 0 {
     status[0] = params.first + failure;
   }
-  for (var start = last; ; start -= STRIP) {
-    invert_strip(local, start, min(start + STRIP, params.size));
+  for (var start = last; ; start -= SEGMENT) {
+    invert_segment(lane, start, min(start + SEGMENT, params.size));
     workgroupBarrier();
     if start == 0 {
       break;

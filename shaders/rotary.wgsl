@@ -1,4 +1,5 @@
-// Rotary position embedding in place, a pair of elements an invocation.
+// Rotary position embedding, in place. It rotates pairs of elements of a head by angles that grow with the token's position. Each
+// invocation rotates one pair.
 
 struct Params {
   rows: u32,

@@ -1,5 +1,5 @@
-// Row-wise dot products, a workgroup a row: strided partial sums, then a tree. The partial sums of 64 invocations
-// keep the rounding error of a long row near that of pairwise summation.
+// The dot product of each row of one matrix with the same row of another. Each workgroup handles one row: every invocation sums each 64th
+// product, and a tree adds up the 64 partial sums. That keeps the rounding error of a long row close to that of pairwise summation.
 
 struct Params {
   rows: u32,
@@ -18,6 +18,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
+// Invocations of a workgroup.
 const SIZE: u32 = 64;
 var<workgroup> partials: array<f32, SIZE>;
 

@@ -1,5 +1,5 @@
-// Radix select of the k smallest scores, and the ranking of ties; the contract is in src/kernels/select.ts.
-// Five entry points, each with its own bindings.
+// Exact selection of the k smallest scores by radix select. src/kernels/select.ts describes the algorithm and the five kernels, each of
+// which has an entry point and bindings of its own here.
 
 struct ScoreParams {
   rows: u32,
@@ -52,10 +52,11 @@ struct RankParams {
 @group(0) @binding(0) var<storage, read_write> rank_selection: array<u32>;
 @group(0) @binding(1) var<uniform> rank_params: RankParams;
 
+// One bin for each value of a byte.
 const BINS: u32 = 256;
-// What keyHistogram's grid counts on.
+// Keys that an invocation of key_histogram counts. The kernel's grid depends on it.
 const KEYS_PER_INVOCATION: u32 = 16;
-// Rows a workgroup of count_ties counts.
+// Rows that a workgroup of count_ties counts.
 const COUNT_ROWS: u32 = 64;
 
 var<workgroup> bins: array<atomic<u32>, BINS>;
@@ -63,7 +64,7 @@ var<workgroup> prefix: array<u32, BINS>;
 var<workgroup> row_ties: array<atomic<u32>, COUNT_ROWS>;
 var<workgroup> remaining: u32;
 
-// prefix[local] ← the sum of `value` over the invocations up to and with this one.
+// The sum of `value` over this invocation and all before it in the workgroup, by the method of Hillis and Steele.
 fn inclusive_scan(local: u32, value: u32) -> u32 {
   prefix[local] = value;
   var sum = value;
@@ -109,7 +110,7 @@ fn key_histogram(
 ) {
   let level = histogram_params.level;
   let shift = 24 - 8 * level;
-  // The bytes above `level`; at level 0 there are none.
+  // Selects the bytes above `level`. At level 0 there are none.
   let above = select(~0u << (32 - 8 * level), 0, level == 0);
   let threshold = histogram_selection[0];
   let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;
@@ -168,7 +169,8 @@ fn count_ties(
 
   atomicStore(&row_ties[local], 0);
   workgroupBarrier();
-  // The rows lie back to back, so the workgroup reads them as one run; ties are rare, so the atomics are too.
+  // The rows follow each other without gaps, so the workgroup reads them as one sequence of keys. Ties are rare, so there is little
+  // contention for the atomics.
   for (var i = local; i < rows * cols; i += COUNT_ROWS) {
     if count_keys[first * cols + i] == threshold {
       atomicAdd(&row_ties[i / cols], 1);
@@ -184,7 +186,7 @@ fn count_ties(
 
 @compute @workgroup_size(BINS)
 fn rank_ties(@builtin(local_invocation_index) local: u32) {
-  // A span of consecutive rows an invocation.
+  // Each invocation handles `span` consecutive rows.
   let span = (rank_params.rows + BINS - 1) / BINS;
   let first = min(local * span, rank_params.rows);
   let end = min(first + span, rank_params.rows);
@@ -194,10 +196,10 @@ fn rank_ties(@builtin(local_invocation_index) local: u32) {
   }
   let before = inclusive_scan(local, ties) - ties;
   let wanted = rank_selection[1];
-  var left = wanted - min(wanted, before);
+  var available = wanted - min(wanted, before);
   for (var r = first; r < end; r++) {
-    let chosen = min(left, rank_selection[2 + r]);
+    let chosen = min(available, rank_selection[2 + r]);
     rank_selection[2 + r] = chosen;
-    left -= chosen;
+    available -= chosen;
   }
 }

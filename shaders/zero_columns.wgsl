@@ -1,4 +1,5 @@
-// Zeroes the columns of dead inputs, an element an invocation; a live column is not written.
+// Sets the columns of dead inputs to zero. An input is dead if it was zero for every calibration token. Each invocation handles one
+// element, and elements of other columns are not written.
 
 struct Params {
   rows: u32,

@@ -1,7 +1,10 @@
-// What the two kernels of prune_block.wgsl have in common: the column loop, and storing the mask and the sums. A
-// workgroup owns 8 rows, LANES invocations a row. Columns go by panels: every invocation of a row works out the panel's
-// errors for itself, from registers, and then takes its share of the columns after the panel; so there is a barrier
-// a panel, not a column. Which entries to prune is settled beforehand, as bits in workgroup memory.
+// The functions that the two kernels of prune_block.wgsl share: the loop over the columns of a block, which prunes entries and subtracts
+// their errors from later columns, and the functions that load the weights and store the results. The kernels decide beforehand which
+// entries to prune, and record the decision as bits in workgroup memory.
+//
+// A workgroup handles 8 rows of the block. LANES invocations, called the lanes of the row, share each row. They handle the columns in
+// segments of 4. Every lane computes all errors of a segment in its own registers, and then updates its share of the later columns. So there
+// is one barrier per segment and not one per column.
 
 struct Params {
   rows: u32,
@@ -23,69 +26,79 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 
+// Rows of a workgroup.
 const ROWS: u32 = 8;
-// Invocations a row. Many hide the latency of a GPU; one does no work twice, which is what a software adapter needs.
+// Lanes of a row. On a GPU, many lanes hide latency. On a software adapter one lane is best, because several would only repeat the work.
 override LANES: u32 = 16;
-const PANEL: u32 = 4;
-// Columns a panel's errors are spread over at once; those further on gather theirs when it is their turn (`bring_up`). All of them
-// on a GPU, whose lanes share that work. Few on a software adapter, where storing a weight costs far more than an update of it.
-// One smaller than MAX_SIZE needs LANES = 1: a row's errors take the place of its weights, which other lanes would still read.
-override UNIT: u32 = MAX_SIZE;
+// Columns of a segment.
+const SEGMENT: u32 = 4;
+// Columns of a span. The errors of a segment are subtracted at once from the later columns of its span, and each span first subtracts the
+// errors of all spans before it (`update_span`). On a GPU, a span holds the whole block, because the lanes share the updates. On a software
+// adapter a span is short, because storing a weight costs far more than computing an update, and a sum needs only one store.
+// A span shorter than the block needs LANES = 1, because the errors of a row overwrite its weights while other lanes would still read them.
+override SPAN: u32 = MAX_SIZE;
+// Columns of the largest block.
 const MAX_SIZE: u32 = 256;
-// Two rows are 16 banks apart, so that 32 invocations touch 32 banks.
+// Elements from one row to the next in workgroup memory. Neighbouring rows start 16 banks apart, so 32 invocations access 32 banks.
 const STRIDE: u32 = MAX_SIZE + 16;
+// Words that hold one bit per column.
 const WORDS: u32 = MAX_SIZE / 32;
 
-// Updated weights, row by row.
+// The weights with the updates so far, row by row.
 var<workgroup> weights: array<f32, ROWS * STRIDE>;
-// Bit j%32 of word j/32 of a row: block column j is pruned; its key equals the threshold.
+// Bit j%32 of word j/32 of a row is set if column j of the block is pruned.
 var<workgroup> pruned: array<atomic<u32>, ROWS * WORDS>;
+// Bit j%32 of word j/32 of a row is set if the key of column j equals the threshold.
 var<workgroup> tied: array<atomic<u32>, ROWS * WORDS>;
 
-// One invocation's place.
-struct Place {
-  // The row in the workgroup, in the dispatch and in the matrix.
+// An invocation and the row that it works on.
+struct Lane {
+  // The index of the row in the workgroup, in the dispatch and in the matrix.
   local_row: u32,
   row: u32,
   matrix_row: u32,
-  lane: u32,
-  // Whether the row exists.
-  live: bool,
+  // The index of the invocation among the lanes of the row.
+  index: u32,
+  // False if the dispatch has no such row.
+  exists: bool,
 }
 
-fn place(p: Params, workgroup: u32, local: u32) -> Place {
+fn find_lane(p: Params, workgroup: u32, local: u32) -> Lane {
   let local_row = local / LANES;
   let row = workgroup * ROWS + local_row;
-  return Place(local_row, row, p.row0 + row, local % LANES, row < p.rows);
+  return Lane(local_row, row, p.row0 + row, local % LANES, row < p.rows);
 }
 
-fn load_row(p: Params, at: Place) {
-  for (var i = at.lane; i < WORDS; i += LANES) {
-    atomicStore(&pruned[at.local_row * WORDS + i], 0);
-    atomicStore(&tied[at.local_row * WORDS + i], 0);
+// Loads the weights of the row, and clears its bits.
+fn load_row(p: Params, lane: Lane) {
+  for (var i = lane.index; i < WORDS; i += LANES) {
+    atomicStore(&pruned[lane.local_row * WORDS + i], 0);
+    atomicStore(&tied[lane.local_row * WORDS + i], 0);
   }
-  if at.live {
-    for (var c = at.lane; c < p.size; c += LANES) {
-      weights[at.local_row * STRIDE + c] = work[at.matrix_row * p.ldwork + c];
+  if lane.exists {
+    for (var c = lane.index; c < p.size; c += LANES) {
+      weights[lane.local_row * STRIDE + c] = work[lane.matrix_row * p.ldwork + c];
     }
   }
 }
 
-fn is_pruned(at: Place, j: u32) -> bool {
-  return ((atomicLoad(&pruned[at.local_row * WORDS + j / 32]) >> (j % 32)) & 1) == 1;
+fn is_pruned(lane: Lane, j: u32) -> bool {
+  return ((atomicLoad(&pruned[lane.local_row * WORDS + j / 32]) >> (j % 32)) & 1) == 1;
 }
 
+// An element of the buffer `u`, which is declared as an array of quads.
 fn u_at(at: u32) -> f32 {
   return u[at / 4][at % 4];
 }
 
-// Spreads the errors of all columns before `start` over columns start … end−1, the unit about to be swept.
-fn bring_up(p: Params, at: Place, start: u32, end: u32) {
-  if start == 0 || !at.live {
+// Subtracts the errors of all columns before `start` from the columns start … end−1, which are the next span.
+fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
+  if start == 0 || !lane.exists {
     return;
   }
-  let row = at.local_row * STRIDE;
+  let row = lane.local_row * STRIDE;
   if (p.u_offset | p.ldu | start) % 4 > 0 {
+    // Not every row of U starts at a quad, so elements are read one by one.
     for (var c = start; c < end; c++) {
       for (var s = 0u; s < start; s++) {
         weights[row + c] -= weights[row + s] * u_at(p.u_offset + s * p.ldu + c);
@@ -94,7 +107,7 @@ fn bring_up(p: Params, at: Place, start: u32, end: u32) {
     return;
   }
   for (var c = start; c < end; c += 16) {
-    // Past `end` the sums are of whatever is there, and are dropped.
+    // Past `end`, the sums come from unrelated elements of U and are not used.
     var sums0 = vec4f();
     var sums1 = vec4f();
     var sums2 = vec4f();
@@ -117,49 +130,51 @@ fn bring_up(p: Params, at: Place, start: u32, end: u32) {
   }
 }
 
-// Columns start … start+width−1, width ≤ PANEL, of a unit that ends at `end`. Returns Σ err² and this invocation's share of Σ Δ².
-fn sweep_panel(p: Params, at: Place, start: u32, width: u32, end: u32) -> vec2f {
+// Prunes the columns start … start+width−1, where width ≤ SEGMENT, and subtracts their errors from the later columns up to `end`, the end of
+// the span. Returns Σ err² of the segment and this lane's share of its Σ Δ².
+fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec2f {
   var totals = vec2f();
-  if !at.live {
+  if !lane.exists {
     return totals;
   }
-  let row = at.local_row * STRIDE;
-  var panel: array<f32, PANEL>;
-  var errors: array<f32, PANEL>;
-  for (var s = 0u; s < PANEL; s++) {
-    panel[s] = weights[row + start + min(s, width - 1)];
+  let row = lane.local_row * STRIDE;
+  var segment: array<f32, SEGMENT>;
+  var errors: array<f32, SEGMENT>;
+  for (var s = 0u; s < SEGMENT; s++) {
+    segment[s] = weights[row + start + min(s, width - 1)];
   }
-  for (var s = 0u; s < PANEL; s++) {
+  for (var s = 0u; s < SEGMENT; s++) {
     errors[s] = 0;
     if s < width {
       let j = start + s;
       let u_row = p.u_offset + j * p.ldu + start;
-      let drop = is_pruned(at, j);
-      let kept = select(panel[s], 0, drop);
-      let error = select(0, panel[s] / u_at(u_row + s), drop);
+      let prune = is_pruned(lane, j);
+      let kept = select(segment[s], 0, prune);
+      let error = select(0, segment[s] / u_at(u_row + s), prune);
       errors[s] = error;
       totals.x += error * error;
-      for (var t = s + 1; t < PANEL; t++) {
+      for (var t = s + 1; t < SEGMENT; t++) {
         if t < width {
-          panel[t] -= error * u_at(u_row + t);
+          segment[t] -= error * u_at(u_row + t);
         }
       }
-      if at.lane == s % LANES {
-        let element = at.row * p.ldw + p.w_offset + j;
+      if lane.index == s % LANES {
+        let element = lane.row * p.ldw + p.w_offset + j;
         let delta = w[element] - kept;
         q[element] = kept;
         w[element] = delta;
         totals.y += delta * delta;
       }
-      if UNIT < MAX_SIZE {
-        weights[row + j] = error; // for `bring_up`
+      if SPAN < MAX_SIZE {
+        weights[row + j] = error; // read by `update_span`
       }
     }
   }
-  // Past the panel's width the error is 0, and the row of U read is clamped to one that exists.
-  let panel_rows = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
-  let u_rows = vec4u(p.u_offset) + panel_rows * p.ldu;
-  for (var c = start + width + at.lane; c < end; c += LANES) {
+  // The four columns are written out, so that the number of loop iterations does not depend on the driver. Past the width of the segment
+  // the error is 0, and the row of U is clamped to one that exists.
+  let columns = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
+  let u_rows = vec4u(p.u_offset) + columns * p.ldu;
+  for (var c = start + width + lane.index; c < end; c += LANES) {
     var updated = weights[row + c];
     updated -= errors[0] * u_at(u_rows[0] + c);
     updated -= errors[1] * u_at(u_rows[1] + c);
@@ -170,55 +185,56 @@ fn sweep_panel(p: Params, at: Place, start: u32, width: u32, end: u32) -> vec2f 
   return totals;
 }
 
-// Bits 0 … count−1.
+// A word with bits 0 … count−1 set.
 fn low_bits(count: u32) -> u32 {
   return select((1u << (count & 31)) - 1, ~0u, count >= 32);
 }
 
-// Which bits of word i of the block's columns are columns at all.
+// Word i of the bits of the block's columns: a bit is set if the block has that column.
 fn column_bits(p: Params, i: u32) -> u32 {
   return select(low_bits(p.size - i * 32), 0, i >= WORDS || i * 32 >= p.size);
 }
 
-// Word i of bits whose bit 0 goes to bit `shift`, from words i and i − 1 of the unshifted ones.
+// Word i of a bit string that is shifted up by `shift` bits, given its words i and i − 1 before the shift.
 fn shifted(word: u32, before: u32, shift: u32) -> u32 {
   return select((word << shift) | (before >> (32 - shift)), word, shift == 0);
 }
 
-// The kept bits of word i of a row, as far as they are columns: none for a word before or after the block's.
-fn kept_bits(p: Params, at: Place, i: u32) -> u32 {
+// Word i of the bits of a row: a bit is set if the entry in that column is kept. Words outside of the block are 0.
+fn kept_bits(p: Params, lane: Lane, i: u32) -> u32 {
   if i >= WORDS {
     return 0;
   }
-  return column_bits(p, i) & ~atomicLoad(&pruned[at.local_row * WORDS + i]);
+  return column_bits(p, i) & ~atomicLoad(&pruned[lane.local_row * WORDS + i]);
 }
 
-fn store_mask(p: Params, at: Place) {
-  if !at.live {
+// Writes the bits of the block's columns in the mask. Other bits of the same words keep their values.
+fn store_mask(p: Params, lane: Lane) {
+  if !lane.exists {
     return;
   }
   let shift = p.first % 32;
-  let first_word = at.matrix_row * p.words + p.first / 32;
-  for (var i = at.lane; i * 32 < shift + p.size; i += LANES) {
-    // Word i − 1 wraps around for the first, and so is past the end.
+  let first_word = lane.matrix_row * p.words + p.first / 32;
+  for (var i = lane.index; i * 32 < shift + p.size; i += LANES) {
+    // For i = 0, the index i − 1 wraps around and is past the end, where the bits are 0.
     let columns = shifted(column_bits(p, i), column_bits(p, i - 1), shift);
-    let kept = shifted(kept_bits(p, at, i), kept_bits(p, at, i - 1), shift);
+    let kept = shifted(kept_bits(p, lane, i), kept_bits(p, lane, i - 1), shift);
     mask[first_word + i] = (mask[first_word + i] & ~columns) | kept;
   }
 }
 
-// Every lane has the whole Σ err², and its share of Σ Δ².
-fn store_sums(at: Place, totals: vec2f) {
-  let row = at.local_row * STRIDE;
+// Adds the sums of the row to the buffer. Every lane has the whole Σ err², but only its share of Σ Δ².
+fn store_sums(lane: Lane, totals: vec2f) {
+  let row = lane.local_row * STRIDE;
   workgroupBarrier();
-  weights[row + at.lane] = totals.y;
+  weights[row + lane.index] = totals.y;
   workgroupBarrier();
-  if at.live && at.lane == 0 {
+  if lane.exists && lane.index == 0 {
     var delta = 0.0;
-    for (var lane = 0u; lane < LANES; lane++) {
-      delta += weights[row + lane];
+    for (var other = 0u; other < LANES; other++) {
+      delta += weights[row + other];
     }
-    sums[2 * at.matrix_row] += totals.x;
-    sums[2 * at.matrix_row + 1] += delta;
+    sums[2 * lane.matrix_row] += totals.x;
+    sums[2 * lane.matrix_row + 1] += delta;
   }
 }

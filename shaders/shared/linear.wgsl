@@ -1,4 +1,6 @@
-// The index of an invocation in a one-dimensional problem whose grid `linearGrid` may have folded over y.
+// The index of an invocation for kernels over a one-dimensional range. `linearGrid` in src/kernels/kernel.ts chooses their grid, and folds
+// it over x and y if it has too many workgroups for one axis. Each workgroup covers `size` consecutive elements of the range, and `local`
+// is the position among them.
 fn linear_index(workgroup: vec3u, grid: vec3u, local: u32, size: u32) -> u32 {
   return (workgroup.y * grid.x + workgroup.x) * size + local;
 }

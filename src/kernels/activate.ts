@@ -1,13 +1,16 @@
-/** Element-wise pieces of a block: bias, activation, gate. */
+/** The element-wise kernels of a model's forward pass: bias and activation function, and the gate of a gated feed-forward layer. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/activate.wgsl" with { type: "text" };
 
-/** The value of the `activation` parameter. */
+/** The values of the `activation` parameter. `gelu` is exact, `gelu_tanh` is its usual approximation by tanh. */
 export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
 
-/** x[r·cols + c] ← activation(x[r·cols + c] + bias[c]); with `has_bias` = 0 `bias` is not read. In place. */
+/**
+ * In place, for r < rows and c < cols: x[r·cols + c] ← activation(x[r·cols + c] + bias[c]). With `has_bias` = 0, no bias is added and `bias`
+ * is not read.
+ */
 export const biasActivate = defineKernel({
   name: "bias_activate",
   bindings: { bias: "read", x: "read_write" },
@@ -16,8 +19,8 @@ export const biasActivate = defineKernel({
 });
 
 /**
- * y[r·cols + c] ← activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be columns of
- * one buffer.
+ * For r < rows and c < cols: y[r·cols + c] ← activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may
+ * be the same buffer, so that two ranges of columns of one matrix are multiplied.
  */
 export const gatedMultiply = defineKernel({
   name: "gated_multiply",

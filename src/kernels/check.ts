@@ -1,17 +1,20 @@
-/** Input checks that run where the data already is. Each reports the lowest offending index, by atomicMin, into a slot. */
+/**
+ * Checks of input data that is already on the device. Each check of a run has its own element of the buffer `first`, its slot, in which it
+ * stores the lowest index of a defect.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import { loop } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/check.wgsl" with { type: "text" };
 
-/** What a slot of `first` must be set to before, and holds while nothing offends. */
+/** The value of a slot without a defect. Slots must be set to it before the check. */
 export const NOTHING_FOUND = 0xffffffff;
 
-/** Elements that an invocation of `check_finite` looks at: PER_INVOCATION of shaders/check.wgsl. */
+/** The constant of the same name in shaders/check.wgsl: elements that an invocation of `check_finite` examines. */
 const PER_INVOCATION = 8;
 
-/** first[slot] ← min(first[slot], i) for every i < count with x[offset + i] NaN or infinite (judged by its bits). */
+/** For every i < count such that x[offset + i] is NaN or infinite: first[slot] ← min(first[slot], i). */
 export const checkFinite = defineKernel({
   name: "check_finite",
   bindings: { x: "read", first: "read_write" },
@@ -25,11 +28,13 @@ export const checkFinite = defineKernel({
 });
 
 /**
- * Compares the lower part of some rows of a symmetric matrix with the upper tile it mirrors. `strip`: matrix rows row0 … row0+rows−1,
- * contiguous, leading dimension `ldstrip` (whole rows). `upper`: the tile whose first element is matrix (col0, tile_col0), leading
- * dimension `ldupper`; the compared columns are j = col0 + c, c < cols. For i = row0 + r > j: offends when
- * |strip[r·ldstrip + j] − upper[c·ldupper + (i − tile_col0)]| > tolerance·√(diagonal[i]·diagonal[j]).
- * first[slot] ← min(first[slot], r·ldstrip + j). `diagonal` is the matrix's.
+ * Compares elements below the diagonal of a symmetric matrix with their mirror images in a tile of its upper triangle. `strip` holds the whole
+ * rows row0 … row0+rows−1 of the matrix, `ldstrip` elements apart. `upper` is the tile that starts at row `col0` and column `tile_col0`, with
+ * rows `ldupper` elements apart. `diagonal` is the diagonal of the matrix.
+ *
+ * For r < rows and c < cols, with i = row0 + r and j = col0 + c: if i > j and
+ * |strip[r·ldstrip + j] − upper[c·ldupper + (i − tile_col0)]| > tolerance·√(diagonal[i]·diagonal[j]), then
+ * first[slot] ← min(first[slot], r·ldstrip + j).
  */
 export const checkSymmetry = defineKernel({
   name: "check_symmetry",

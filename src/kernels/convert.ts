@@ -1,14 +1,17 @@
-/** Conversion between raw safetensors elements and f32 on the device, exact and round-to-nearest-even. */
+/** Conversion between the elements of a safetensors file and f32, on the device. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/convert.wgsl" with { type: "text" };
 
-/** The value of the `dtype` parameter. */
+/** The values of the `dtype` parameters. */
 export const DTYPE_CODE: Readonly<Record<FloatDtype, number>> = { F32: 0, F16: 1, BF16: 2 };
 
-/** target[target_offset + i] ← source element source_offset + i, for i < count. `source` holds packed little-endian elements. */
+/**
+ * For i < count: target[target_offset + i] ← element source_offset + i of `source`, exactly. `source` has packed little-endian elements of
+ * `dtype`.
+ */
 export const toFloat32 = defineKernel({
   name: "to_float32",
   bindings: { source: "read", target: "read_write" },
@@ -17,8 +20,9 @@ export const toFloat32 = defineKernel({
 });
 
 /**
- * Packed element i of `target` ← source[source_offset + i], for i < count, starting at element 0. With a 2-byte dtype and an odd count
- * the last half word is 0. f16 and bf16 round to nearest even; overflow gives infinity; NaN stays NaN; subnormals are kept.
+ * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian elements of `dtype`. f16 and bf16
+ * are rounded to the nearest element, ties to even. Overflow gives infinity, NaN stays NaN, and subnormals are not flushed to zero. If an odd
+ * number of 2-byte elements is written, the other half of the last word becomes 0.
  */
 export const fromFloat32 = defineKernel({
   name: "from_float32",

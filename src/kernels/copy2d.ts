@@ -1,4 +1,4 @@
-/** Copies a (rows, cols) block of 32-bit elements between buffers with different leading dimensions, as it is or transposed. */
+/** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, as it is or transposed. */
 
 import { type Access, defineKernel, linearGrid, type Scalar } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
@@ -15,7 +15,7 @@ const params = {
   target_ld: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
+/** For r < rows and c < cols: target[target_offset + r·target_ld + c] ← source[source_offset + r·source_ld + c], bit for bit. */
 export const copy2d = defineKernel({
   name: "copy2d",
   bindings,
@@ -23,7 +23,7 @@ export const copy2d = defineKernel({
   shader: { code: shared + code, entryPoint: "copy2d", grid: (p) => linearGrid(p.rows * p.cols, 256) },
 });
 
-/** target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c], bit for bit. */
+/** For r < rows and c < cols: target[target_offset + c·target_ld + r] ← source[source_offset + r·source_ld + c], bit for bit. */
 export const copyTransposed = defineKernel({
   name: "copy_transposed",
   bindings,

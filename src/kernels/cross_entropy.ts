@@ -1,13 +1,16 @@
-/** Next-token negative log-likelihood from logits. */
+/** The negative log-likelihood of the next token, computed from a model's logits. */
 
 import { defineKernel } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/cross_entropy.wgsl" with { type: "text" };
 
-/** Invocations of a workgroup: SIZE of shaders/cross_entropy.wgsl. */
+/** The constant of the same name in shaders/cross_entropy.wgsl: invocations of a workgroup. */
 const SIZE = 256;
 
-/** loss[r] ← log Σ_c exp(logits[r·ld + c]) − logits[r·ld + targets[r]], c < cols, in nats, with the maximum subtracted. */
+/**
+ * For r < rows: loss[r] ← log Σ_{c < cols} exp(logits[r·ld + c]) − logits[r·ld + targets[r]], in nats. The largest logit of the row is
+ * subtracted before exp, so that the sum does not overflow.
+ */
 export const crossEntropy = defineKernel({
   name: "cross_entropy",
   bindings: { logits: "read", targets: "read", loss: "read_write" },

@@ -1,10 +1,13 @@
-/** Reads and writes the diagonal of a diagonal tile, and completes a tile of which one triangle is known. */
+/**
+ * Kernels on a diagonal tile of a symmetric matrix. They read its diagonal, overwrite its diagonal, and fill its lower triangle from its upper
+ * one.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/diagonal.wgsl" with { type: "text" };
 
-/** diagonal[first + i] ← tile[(row + i)·ld + col + i] for i < count. */
+/** For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. */
 export const getDiagonal = defineKernel({
   name: "get_diagonal",
   bindings: { tile: "read", diagonal: "read_write" },
@@ -12,7 +15,7 @@ export const getDiagonal = defineKernel({
   shader: { code: shared + code, entryPoint: "get_diagonal", grid: (p) => linearGrid(p.count, 64) },
 });
 
-/** tile[i·ld + i] ← diagonal[first + i] for i < count. */
+/** For i < count: tile[i·ld + i] ← diagonal[first + i]. */
 export const setDiagonal = defineKernel({
   name: "set_diagonal",
   bindings: { diagonal: "read", tile: "read_write" },
@@ -20,7 +23,7 @@ export const setDiagonal = defineKernel({
   shader: { code: shared + code, entryPoint: "set_diagonal", grid: (p) => linearGrid(p.count, 64) },
 });
 
-/** tile[j·ld + i] ← tile[i·ld + j] for i < j < size: the lower triangle becomes the mirror of the upper. */
+/** For i < j < size: tile[j·ld + i] ← tile[i·ld + j]. */
 export const mirrorUpper = defineKernel({
   name: "mirror_upper",
   bindings: { tile: "read_write" },

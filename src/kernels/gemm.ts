@@ -1,6 +1,6 @@
 /**
- * C ← α·op(A)·op(B) + β·C in f32, the product everything else is blocked down to. Three kernels, by which
- * operand is transposed; `upper` lets a symmetric product do half the work.
+ * The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose. The blocked algorithms of the solve spend most of their
+ * time in it. There is one kernel for each combination of transposed operands that is needed.
  */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
@@ -9,10 +9,13 @@ import code from "../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
 
 /**
- * C is (m, n), op(A) (m, k), op(B) (k, n). Offsets are in elements; `ld*` is the distance between the rows of
- * the operand as stored. With β = 0, C is not read. With `upper` = 1 only elements i ≤ j of C need be computed
- * (counted from `c_offset`); the others may or may not be. C must not overlap A or B. An implementation may leave zeros of A or B
- * out, so that 0·NaN and 0·∞ may count as 0.
+ * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the distances between the rows of the
+ * operands as stored. C must not overlap A or B. With β = 0, C is not read.
+ *
+ * With `upper` = 1, only the elements of C with i ≤ j are needed, counted from `c_offset`. The kernel may compute the others or leave them, so
+ * that a symmetric product takes about half the time. An implementation may skip zeros of A or B, so 0·NaN and 0·∞ may count as 0.
+ *
+ * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
  */
 const params = {
   m: "u32",
@@ -31,15 +34,18 @@ const params = {
 
 type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 
-/** The block of C a workgroup of `gemm_software.wgsl` computes. */
+/** The rows and columns of C that a workgroup of `gemm_software.wgsl` computes. */
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/** The largest k of a product on a software adapter, under `MAX_LOOP_ITERATIONS` with the loops that store C. */
+/** The largest k on a software adapter. The loop over k and the loops that store C stay under `MAX_LOOP_ITERATIONS` together. */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
-/** `gemm.wgsl` with tiles of (rows, cols), each 64 or 128: large ones read memory less often, small ones fill a GPU with small products. */
-function tiled(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
+/**
+ * `gemm.wgsl` with workgroups that compute (rows, cols) elements of C each. Both are 64 or 128. Large workgroups read memory less often. Small
+ * ones use more of a GPU if the product is small.
+ */
+function hardwareShader(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
   return {
     code,
     entryPoint,
@@ -53,27 +59,27 @@ function declareGemm(name: string): GemmKernel {
     name,
     bindings: { a: "read", b: "read", c: "read_write" },
     params,
-    shader: tiled(name, 128, 128),
+    shader: hardwareShader(name, 128, 128),
     variants: {
-      "64x64": tiled(name, 64, 64),
-      "64x128": tiled(name, 64, 128),
-      "128x64": tiled(name, 128, 64),
+      "64x64": hardwareShader(name, 64, 64),
+      "64x128": hardwareShader(name, 64, 128),
+      "128x64": hardwareShader(name, 128, 64),
     },
     softwareShader: {
       code: softwareCode,
       entryPoint: name,
       grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
-      // One of the two loops over k runs, for an aligned or an unaligned B. Both calls of `store` have a loop over a quad.
+      // There are two loops over k, of which one runs, depending on the alignment of B. Each of the two calls of `store` has a loop of 4.
       loops: (p) => sequence(loop(p.k), loop(0), loop(SOFTWARE_ROWS, loop(4), loop(4))),
     },
   });
 }
 
-/** C ← α·A·B + β·C; A stored (m, k), B stored (k, n). */
+/** C ← α·A·B + β·C. A is stored as (m, k), B as (k, n). */
 export const gemmNN: GemmKernel = declareGemm("gemm_nn");
 
-/** C ← α·A·Bᵀ + β·C; A stored (m, k), B stored (n, k). */
+/** C ← α·A·Bᵀ + β·C. A is stored as (m, k), B as (n, k). */
 export const gemmNT: GemmKernel = declareGemm("gemm_nt");
 
-/** C ← α·Aᵀ·B + β·C; A stored (k, m), B stored (k, n). */
+/** C ← α·Aᵀ·B + β·C. A is stored as (k, m), B as (k, n). */
 export const gemmTN: GemmKernel = declareGemm("gemm_tn");

@@ -1,8 +1,7 @@
 /**
- * What a kernel is. A declaration is the contract of one kernel: its bindings with their access, its
- * parameters, and its grid. Four files share its stem: the declaration here, the shader in `shaders/`, the
- * WebAssembly twin in `src/cpu/assembly/` and the test in `tests/kernels/`. A declaration runs nothing;
- * a `Backend` does.
+ * The type of a kernel's declaration. A kernel is a function that runs on a device, once for each element or row of its data. Its declaration
+ * is its contract: the buffers that it binds, its parameters, and the WGSL shaders that implement it for WebGPU. The cpu backend implements
+ * the same contract in WebAssembly, by the kernel's twin in `src/cpu/assembly/`. A declaration only describes a kernel. A `Backend` runs it.
  */
 
 import type { LoopCount } from "./loop_count.ts";
@@ -10,59 +9,61 @@ import type { LoopCount } from "./loop_count.ts";
 /** How a kernel uses a buffer. */
 export type Access = "read" | "read_write";
 
-/** The type of a parameter, in the uniform struct and in the twin's argument block alike. */
+/** The type of a parameter, both in the shader's uniform struct and in the arguments of the twin. */
 export type Scalar = "u32" | "f32";
 
-/** Workgroups along x, y and z. Each is at most 65535. */
+/** The number of workgroups along x, y and z, each at most 65535. */
 export type Grid = readonly [x: number, y: number, z: number];
 
 /** One WGSL implementation of a kernel. */
 export interface ShaderVariant<P extends string = string> {
-  /** WGSL source. Bindings sit in `@group(0)` in declaration order; the uniform `Params` struct comes last. */
+  /** WGSL source. Its bindings are in `@group(0)`, in the order of the declaration, followed by the uniform struct of parameters. */
   readonly code: string;
   readonly entryPoint: string;
-  /** Pipeline-overridable constants. */
+  /** The values of the source's `override` constants. */
   readonly constants?: Readonly<Record<string, number>>;
-  /** The grid for one dispatch. A zero extent skips the dispatch. */
+  /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
   /**
-   * The loop iterations of one invocation in the worst case. Required if the shader has loops and software adapters run it. A dispatch
-   * must stay under `MAX_LOOP_ITERATIONS` there, and the WebGPU backend refuses one that does not.
+   * The loop iterations of one invocation in the worst case. Required if the shader has loops and a software adapter may run it. On a
+   * software adapter they must be fewer than `MAX_LOOP_ITERATIONS`, so callers must choose their parameters accordingly. The WebGPU backend
+   * refuses a dispatch with more.
    */
   readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
 
-/** The contract of one kernel: `B` its binding names, `P` its parameter names. */
+/** The contract of one kernel. `B` are the names of its bindings, and `P` the names of its parameters. */
 export interface Kernel<B extends string = string, P extends string = string> {
-  /** Unique; also the export of the WebAssembly twin (`NAME` and `NAME_items`). */
+  /** A unique name. The WebAssembly twin exports functions called `NAME` and `NAME_items`. */
   readonly name: string;
-  /** Buffers in binding order. */
+  /** How the kernel uses each buffer, in the order of the bindings. */
   readonly bindings: Readonly<Record<B, Access>>;
-  /** Scalars in struct order, 4 bytes each. */
+  /** The type of each parameter, in the order of the uniform struct. A parameter takes 4 bytes. */
   readonly params: Readonly<Record<P, Scalar>>;
-  /** For hardware adapters. */
+  /** The shader for hardware adapters, and for software adapters if there is no `softwareShader`. */
   readonly shader: ShaderVariant<NoInfer<P>>;
-  /** For software adapters, where another tiling is faster. Absent: `shader` serves both. */
+  /** The shader for software adapters, for kernels that need another one there to be fast. */
   readonly softwareShader?: ShaderVariant<NoInfer<P>>;
-  /** Other ways to compute the same, by name. Which is fastest on an adapter is measured, not known (`webgpu/tuning.ts`). */
+  /** Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the one that was measured to be the fastest. */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
 }
 
-/** Checks and types a declaration. */
+/** Returns the declaration, with the names of its bindings and parameters as its type. */
 export function defineKernel<B extends string, P extends string>(kernel: Kernel<B, P>): Kernel<B, P> {
   return kernel;
 }
 
-/** The largest extent of a grid along one axis, by the WebGPU default limits. */
+/** The largest extent of a grid along one axis, by WebGPU's default limits. */
 export const MAX_GRID_EXTENT = 65535;
 
 /**
- * A grid of at least `count / size` workgroups of `size` invocations for a one-dimensional problem, folded
- * into two axes past {@link MAX_GRID_EXTENT}. The shader side is `linear_index` in `shaders/shared/linear.wgsl`.
+ * The grid for a range of `count` elements, of which each workgroup handles `size`. A grid with more than {@link MAX_GRID_EXTENT} workgroups is
+ * folded into two axes, and may then have a few workgroups past the end of the range. Shaders compute the index of an element with
+ * `linear_index` of `shaders/shared/linear.wgsl`.
  */
 export function linearGrid(count: number, size: number): Grid {
-  const groups = Math.ceil(count / size);
-  if (groups <= MAX_GRID_EXTENT) return [groups, 1, 1];
-  const y = Math.ceil(groups / MAX_GRID_EXTENT);
-  return [Math.ceil(groups / y), y, 1];
+  const workgroups = Math.ceil(count / size);
+  if (workgroups <= MAX_GRID_EXTENT) return [workgroups, 1, 1];
+  const y = Math.ceil(workgroups / MAX_GRID_EXTENT);
+  return [Math.ceil(workgroups / y), y, 1];
 }

@@ -1,4 +1,4 @@
-/** Every kernel there is, for backends that compile ahead and for tests that go through all of them. */
+/** The list of all kernels, for backends that compile them in advance and for tests of every kernel. */
 
 import { biasActivate, gatedMultiply } from "./activate.ts";
 import { attention } from "./attention.ts";
@@ -18,7 +18,7 @@ import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./sel
 import { unpackUpper } from "./unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 
-/** All kernels, the solve's first. */
+/** All kernels. Those of the solve come before those of the forward pass. */
 export const KERNELS: readonly Kernel[] = [
   gemmNN,
   gemmNT,

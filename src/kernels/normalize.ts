@@ -1,13 +1,16 @@
-/** Row normalisation of activations. */
+/** Normalisation of the rows of a matrix of activations. */
 
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/normalize.wgsl" with { type: "text" };
 
-/** Invocations of a workgroup: SIZE of shaders/normalize.wgsl. */
+/** The constant of the same name in shaders/normalize.wgsl: invocations of a workgroup. */
 const SIZE = 256;
 
-/** y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias over each contiguous row of `cols`; biased variance, as torch.nn.LayerNorm. */
+/**
+ * For each contiguous row r of `cols` elements: y[r] ← (x[r] − mean)/√(variance + eps)·weight + bias, with the biased variance, as in
+ * torch.nn.LayerNorm.
+ */
 export const layerNorm = defineKernel({
   name: "layer_norm",
   bindings: { x: "read", weight: "read", bias: "read", y: "read_write" },
@@ -23,7 +26,9 @@ export const layerNorm = defineKernel({
   },
 });
 
-/** y[r] ← x[r]/√(mean of squares + eps)·weight over each contiguous row of `cols` (Zhang & Sennrich, arXiv 1910.07467). */
+/**
+ * For each contiguous row r of `cols` elements: y[r] ← x[r]/√(mean of squares + eps)·weight (Zhang and Sennrich, arXiv 1910.07467).
+ */
 export const rmsNorm = defineKernel({
   name: "rms_norm",
   bindings: { x: "read", weight: "read", y: "read_write" },
@@ -39,7 +44,7 @@ export const rmsNorm = defineKernel({
   },
 });
 
-/** A workgroup a row. */
+/** One workgroup for each row. */
 function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
   return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
 }

@@ -1,19 +1,22 @@
 /**
- * The column loop of the solve (DESIGN §3.4): prunes one block of columns for some rows, spreading each
- * column's error over the columns after it. Rows are independent: a workgroup owns some. Two kernels, by how the mask
- * is chosen. With U = I it spreads nothing, and is magnitude pruning.
+ * Prunes one block of columns of a weight matrix: the inner loop of SparseGPT. It goes through the columns of the block in order, sets the
+ * chosen entries to zero, and updates the later columns of the block so that they compensate for the error. Rows do not depend on each other.
+ * `pruneBlock` takes entries that were chosen in advance, and `pruneBlockNM` chooses them itself. With U = I nothing is compensated, which is
+ * magnitude pruning.
  *
- * For column j of the block, in order, with w the updated weights:
- *   q = 0 where pruned, else w;  err = (w_j − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
+ * In column j of a row, where w are the weights with the updates so far:
+ *   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  *
- * Buffers:
- * - `work`: updated weights W_k, (all rows, `size`) f32, leading dimension `ldwork`; row r of the dispatch is row0 + r. Only read.
- * - `u`: U_kk at `u_offset`, leading dimension `ldu`, upper triangular.
- * - `w` (tile): W_k as it came at [r·ldw + w_offset + j]; becomes Δ = (W as it came) − Q.
- * - `q` (tile): receives Q at [r·ldw + w_offset + j].
- * - `mask`: u32 bits of the whole matrix, `words` a row: bit c%32 of word (row0 + r)·words + c/32, c = first + j, is set to 1
- *   where kept and to 0 where pruned; other bits stay (a word may be shared with the neighbour blocks of the same row).
- * - `sums`: f32 pairs a matrix row: [2·(row0 + r)] += Σ err², [2·(row0 + r) + 1] += Σ Δ².
+ * A dispatch handles `rows` rows of the matrix from row `row0` on, and the `size` columns from column `first` on. All rows of the matrix share
+ * the buffers `work`, `mask`, `sums`, `keys`, `selection` and `forced`. The buffers `w` and `q` have only the rows of the dispatch.
+ *
+ * - `work`, f32, is only read: the weights of the block with the updates of earlier blocks. Rows are `ldwork` elements apart.
+ * - `u`, f32: U of the block, (size, size) upper triangular. It starts at `u_offset`, and rows are `ldu` elements apart.
+ * - `w`, f32: on input the original weights of the block, at [r·ldw + w_offset + j]. On output they are replaced by Δ = W − Q.
+ * - `q`, f32: receives the pruned and updated weights Q at [r·ldw + w_offset + j].
+ * - `mask`, u32 with `words` words per row: bit c%32 of word (row0 + r)·words + c/32, where c = first + j, becomes 1 if the entry is kept and 0
+ *   if it is pruned. Other bits of a word belong to neighbouring blocks and do not change.
+ * - `sums`, f32 with two elements per row: [2·(row0 + r)] += Σ err² and [2·(row0 + r) + 1] += Σ Δ².
  */
 
 import { type Access, defineKernel, type Scalar, type ShaderVariant } from "./kernel.ts";
@@ -21,13 +24,13 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../shaders/prune_block.wgsl" with { type: "text" };
 
-/** ROWS and PANEL of shaders/shared/column_loop.wgsl: the rows of a workgroup, and the columns of a panel. */
+/** The constants of the same names in shaders/shared/column_loop.wgsl: the rows of a workgroup, and the columns of a segment. */
 const ROWS = 8;
-const PANEL = 4;
-/** The most columns a block may have: what the workgroup memory of the shader and the scratch of the twin hold. */
+const SEGMENT = 4;
+/** The most columns of a block. The shader's workgroup memory and the twin's scratch memory hold no more. */
 export const MAX_BLOCK_SIZE = 256;
 
-/** Bound alike by both kernels, so that their shaders share the column loop. */
+/** The bindings that both kernels have, because their shaders share the loop over the columns. */
 const bindings = {
   work: "read",
   u: "read",
@@ -50,56 +53,55 @@ const params = {
   words: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** The constants of shaders/shared/column_loop.wgsl that depend on the adapter. */
-interface Tuning extends Readonly<Record<string, number>> {
+/** The values of the `override` constants in shaders/shared/column_loop.wgsl, where they are explained. */
+interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   readonly LANES: number;
-  readonly UNIT: number;
+  readonly SPAN: number;
 }
 
-const DISCRETE: Tuning = { LANES: 16, UNIT: MAX_BLOCK_SIZE };
-/** On a software adapter invocations that share work only repeat it, and a weight stored costs more than its updates. */
-const SOFTWARE: Tuning = { LANES: 1, UNIT: 16 };
+const HARDWARE: ColumnLoopConstants = { LANES: 16, SPAN: MAX_BLOCK_SIZE };
+const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16 };
 
-function pruneBlockShader(tuning: Tuning): ShaderVariant<keyof typeof params> {
+function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params> {
   return {
     code: columnLoop + code,
     entryPoint: "prune_block",
-    constants: tuning,
+    constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size }) => {
-      const words = loop(Math.ceil(Math.ceil(size / 32) / tuning.LANES), loop(32));
+      const words = loop(Math.ceil(Math.ceil(size / 32) / constants.LANES), loop(32));
       const choice = sequence(words, loop(MAX_BLOCK_SIZE / 32, loop(32)));
-      const units = cut(0, size, tuning.UNIT).map(([start, end]) =>
-        sequence(bringUpLoops(start, end), panelLoops(start, end, end, tuning))
+      const spans = cut(0, size, constants.SPAN).map(([start, end]) =>
+        sequence(updateSpanLoops(start, end), segmentLoops(start, end, end, constants))
       );
-      return sequence(choice, loopOver(units), rowLoops(size, tuning));
+      return sequence(choice, loopOver(spans), rowLoops(size, constants));
     },
   };
 }
 
-function pruneBlockNMShader(tuning: Tuning): ShaderVariant<keyof typeof params | "group"> {
+function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params | "group"> {
   return {
     code: columnLoop + code,
     entryPoint: "prune_block_n_m",
-    constants: tuning,
+    constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size, group }) => {
-      const { LANES, UNIT } = tuning;
-      const unit = UNIT === MAX_BLOCK_SIZE ? UNIT : Math.max(Math.floor(UNIT / group), 1) * group;
-      const units = cut(0, size, unit).map(([start, unitEnd]) => {
-        const groups = cut(start, unitEnd, group).map(([first, end]) => {
+      const { LANES, SPAN } = constants;
+      const spanSize = SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / group), 1) * group;
+      const spans = cut(0, size, spanSize).map(([start, spanEnd]) => {
+        const groups = cut(start, spanEnd, group).map(([first, end]) => {
           const choice = loop(Math.ceil((end - first) / LANES), loop(end - first));
-          return sequence(choice, panelLoops(first, end, unitEnd, tuning));
+          return sequence(choice, segmentLoops(first, end, spanEnd, constants));
         });
-        return sequence(bringUpLoops(start, unitEnd), loopOver(groups));
+        return sequence(updateSpanLoops(start, spanEnd), loopOver(groups));
       });
-      return sequence(loopOver(units), rowLoops(size, tuning));
+      return sequence(loopOver(spans), rowLoops(size, constants));
     },
   };
 }
 
-/** The loops that load a row, and store its mask and sums. */
-function rowLoops(size: number, { LANES }: Tuning): LoopCount {
+/** The loops of `load_row`, `store_mask` and `store_sums` in the shader. */
+function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(
     loop(Math.ceil(words / LANES)),
@@ -109,21 +111,27 @@ function rowLoops(size: number, { LANES }: Tuning): LoopCount {
   );
 }
 
-/** The loops of `bring_up` for columns start … end−1. They are the most where rows of U do not start on 16 bytes. */
-function bringUpLoops(start: number, end: number): LoopCount {
+/** The loops of `update_span` in the shader, for the columns start … end−1. The worst case is a U whose rows do not all start at a quad. */
+function updateSpanLoops(start: number, end: number): LoopCount {
   const aligned = loop(0, loop(0), loop(0));
   return sequence(loop(start === 0 ? 0 : end - start, loop(start)), aligned);
 }
 
-/** The loop over the panels of columns start … end−1, with the loops of `sweep_panel`. */
-function panelLoops(start: number, end: number, unitEnd: number, { LANES }: Tuning): LoopCount {
-  const panel = sequence(loop(PANEL), loop(PANEL, loop(PANEL - 1)));
-  return loopOver(
-    cut(start, end, PANEL).map(([, last]) => sequence(panel, loop(Math.ceil((unitEnd - last) / LANES)))),
+/** The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. */
+function segmentLoops(
+  start: number,
+  end: number,
+  spanEnd: number,
+  constants: ColumnLoopConstants,
+): LoopCount {
+  const prune = sequence(loop(SEGMENT), loop(SEGMENT, loop(SEGMENT - 1)));
+  const segments = cut(start, end, SEGMENT).map(([, segmentEnd]) =>
+    sequence(prune, loop(Math.ceil((spanEnd - segmentEnd) / constants.LANES)))
   );
+  return loopOver(segments);
 }
 
-/** Cuts the columns start … end−1 into runs of `step`, the last of which may be shorter: the start and end of each. */
+/** Cuts the columns start … end−1 into parts of `step` columns, the last of which may be shorter. Returns the start and end of each. */
 function cut(start: number, end: number, step: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
     start + i * step,
@@ -132,26 +140,30 @@ function cut(start: number, end: number, step: number): [start: number, end: num
 }
 
 /**
- * Unstructured: an entry is pruned when its key (`keys`, laid out (all rows, `size`) with leading dimension `size`) is below
- * selection[0], or equal to it while selection[2 + row0 + r], decremented in place, is not used up.
+ * Prunes the entries that the kernels of `select.ts` chose. `keys`, (rows of the matrix, size) u32, has the key of each entry, and selection[0]
+ * is the threshold. An entry is pruned if its key is less than the threshold. Of the entries whose key equals the threshold, the first
+ * selection[2 + row0 + r] of each row are pruned, and that number is decremented for each of them.
  */
 export const pruneBlock = defineKernel({
   name: "prune_block",
   bindings: { ...bindings, keys: "read", selection: "read_write" },
   params,
-  shader: pruneBlockShader(DISCRETE),
+  shader: pruneBlockShader(HARDWARE),
   softwareShader: pruneBlockShader(SOFTWARE),
 });
 
 /**
- * n:m: at the first column of each group of `group` consecutive columns, chooses the entries to prune from the weights as
- * updated so far: all but `keep` of the group, smallest |w_j/U[j,j]| first, ties by lower index first; forced entries come before all
- * others and are always pruned. A last group of size g < group keeps ceil(keep·g/group). `forced` as in `scoreKeys`.
+ * Prunes in an n:m pattern: of each group of `group` consecutive columns, `keep` entries are kept. The entries to prune are chosen when the loop
+ * arrives at the first column of the group, by the weights with their updates so far. Forced entries come first and are always pruned. Then
+ * come the entries with the smallest |w[j]/U[j,j]|, and among equals those in the lower column. A last group of g < group columns keeps
+ * ceil(keep·g/group). `forced` has the layout described at `scoreKeys`, and is read only if `has_forced` = 1.
+ *
+ * On a software adapter, groups may have up to 128 columns.
  */
 export const pruneBlockNM = defineKernel({
   name: "prune_block_n_m",
   bindings: { ...bindings, forced: "read" },
   params: { ...params, keep: "u32", group: "u32", has_forced: "u32" },
-  shader: pruneBlockNMShader(DISCRETE),
+  shader: pruneBlockNMShader(HARDWARE),
   softwareShader: pruneBlockNMShader(SOFTWARE),
 });

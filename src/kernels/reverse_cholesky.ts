@@ -1,35 +1,37 @@
 /**
- * Factors one diagonal block, H_kk = R_kk·R_kkᵀ with R_kk upper triangular, from its last column to its
- * first, and inverts it: U_kk = R_kk⁻¹. The blocked factorisation around it is in `linalg`.
+ * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper triangular, and then U = R⁻¹.
+ * `linalg/reverse_cholesky.ts` factors a whole matrix with it, block by block.
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
 
-/** STRIP and CHUNK of shaders/reverse_cholesky.wgsl: columns factored together, and coefficient columns staged together. */
-const STRIP = 8;
+/** The constants of the same names in shaders/reverse_cholesky.wgsl: the columns of a segment, and the coefficient columns of a chunk. */
+const SEGMENT = 8;
 const CHUNK = 32;
 
 /**
- * - `h` (tile): the block at `offset` with leading dimension `ld`, `size`²; only its upper triangle is read.
- *   On return the upper triangle is R_kk and what lies strictly below is 0.
- * - `u`: R_kk⁻¹ at `u_offset` with leading dimension `ldu`, zeros strictly below the diagonal.
- * - `diagonal`: R[j,j] at `first + j`, for j < size; `first` is the matrix column of the block's first column.
- * - `status`: one u32. 0 so far: no pivot failed. A pivot that is not positive (or NaN) at block column j stores
- *   `first + j + 1` and the kernel stops; when `status` is already set it does nothing. What `h`, `u` and `diagonal` hold
- *   then is unspecified.
+ * Factors a block of (size, size), where `size` is at most 256. Its first column is column `first` of the matrix.
+ *
+ * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read. The kernel replaces it by R,
+ *   and sets the elements below the diagonal to 0.
+ * - `u`, f32: receives U, which starts at `u_offset` and has rows `ldu` elements apart. The elements below the diagonal become 0.
+ * - `diagonal`, f32: receives R[j,j] at `first + j`, for each column j of the block.
+ * - `status`, one u32: 0 if no pivot has failed. If the pivot in column j of the block is NaN or not positive, `status` becomes `first + j + 1`,
+ *   and the contents of `h`, `u` and `diagonal` are unspecified. If several pivots fail, the last column counts, because it is factored first.
+ *   If `status` is not 0 at the start, the kernel does nothing.
  */
 export const reverseCholesky = defineKernel({
   name: "reverse_cholesky",
   bindings: { h: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
   params: { size: "u32", offset: "u32", ld: "u32", u_offset: "u32", ldu: "u32", first: "u32" },
-  shader: variant(256),
-  // More invocations than one vector of them, because 8 would need 330,000 loop iterations each for a block of 256 columns.
-  softwareShader: variant(64),
+  shader: shaderWithLanes(256),
+  // With one vector of 8 lanes, each lane would need 330,000 loop iterations for a block of 256 columns.
+  softwareShader: shaderWithLanes(64),
 });
 
-function variant(lanes: number): ShaderVariant<"size"> {
+function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
   return {
     code,
     entryPoint: "reverse_cholesky",
@@ -39,24 +41,24 @@ function variant(lanes: number): ShaderVariant<"size"> {
   };
 }
 
-/** The functions named are those of the shader. */
+/** The loops of the shader. Constants here are named after the functions and phases of the shader that they count. */
 function countLoops(size: number, lanes: number): LoopCount {
   const rows = (count: number, ...body: LoopCount[]) => loop(Math.ceil(count / lanes), ...body);
-  const sumBehind = (end: number, span: number) => {
-    const products = rows(span, loop(Math.min(CHUNK, size - end)), loop(4));
+  const sumLater = (end: number, rowCount: number) => {
+    const products = rows(rowCount, loop(Math.min(CHUNK, size - end)), loop(4));
     return sequence(
-      rows(size, loop(STRIP)),
+      rows(size, loop(SEGMENT)),
       loop(Math.ceil((size - end) / CHUNK), rows(2 * CHUNK), products),
     );
   };
-  const factorStrip: LoopCount[] = [], invertStrip: LoopCount[] = [];
-  for (let start = Math.floor((size - 1) / STRIP) * STRIP; start >= 0; start -= STRIP) {
-    const end = Math.min(start + STRIP, size);
+  const factorSegments: LoopCount[] = [], invertSegments: LoopCount[] = [];
+  for (let start = Math.floor((size - 1) / SEGMENT) * SEGMENT; start >= 0; start -= SEGMENT) {
+    const end = Math.min(start + SEGMENT, size);
     const columns = loop(end - start, rows(end, loop(end - start - 1)), rows(size));
-    factorStrip.push(sequence(sumBehind(end, end), rows(end, loop(end - start)), columns));
+    factorSegments.push(sequence(sumLater(end, end), rows(end, loop(end - start)), columns));
     const aligned = Math.floor(start / lanes) * lanes;
     const solve = rows(size, loop(end - start, loop(end - start - 1)));
-    invertStrip.push(sequence(sumBehind(end, size - aligned), solve));
+    invertSegments.push(sequence(sumLater(end, size - aligned), solve));
   }
-  return sequence(loopOver(factorStrip), loopOver(invertStrip));
+  return sequence(loopOver(factorSegments), loopOver(invertSegments));
 }

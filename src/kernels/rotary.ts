@@ -1,13 +1,16 @@
-/** Rotary position embedding of queries or keys (Su et al., arXiv 2104.09864), in the rotate-half form of transformers. */
+/**
+ * Rotary position embedding of queries or keys (Su et al., arXiv 2104.09864). It rotates pairs of elements of each head by angles that depend
+ * on the token's position. As in the transformers library, the two elements of a pair lie half of the rotated dimensions apart.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/rotary.wgsl" with { type: "text" };
 
 /**
- * In place: x[offset + r·ld + h·head_dim + i] and the element `pairs` after it, for r < rows, h < heads, i < pairs, are turned as a pair by the
- * angle of row r's token, r mod tokens. `table` (tokens, 2·pairs) holds the angles' cosines, then their sines, of each token.
- * Dimensions 2·pairs and on of a head stay.
+ * In place, for r < rows, h < heads and i < pairs: rotates element x[offset + r·ld + h·head_dim + i] and the element `pairs` after it, as the
+ * two coordinates of a point. The angle is that of pair i for token r mod tokens. Row t of `table`, (tokens, 2·pairs) f32, has the cosines of
+ * all angles of token t, followed by their sines. The dimensions of a head from 2·pairs on do not change.
  */
 export const rotary = defineKernel({
   name: "rotary",

@@ -1,13 +1,13 @@
-/** Row-wise dot products, accumulated: squared norms when both operands are the same matrix. */
+/** Dot products of the rows of two matrices. With the same matrix twice, they are the squared norms of its rows. */
 
 import { defineKernel } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/row_dot.wgsl" with { type: "text" };
 
-/** Invocations of a workgroup: SIZE of shaders/row_dot.wgsl. */
+/** The constant of the same name in shaders/row_dot.wgsl: invocations of a workgroup. */
 const SIZE = 64;
 
-/** sums[sums_offset + r·sums_stride] += scale·Σ_c x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c], for r < rows, c < cols. */
+/** For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_{c < cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c]. */
 export const rowDot = defineKernel({
   name: "row_dot",
   bindings: { x: "read", y: "read", sums: "read_write" },

@@ -1,10 +1,15 @@
 /**
- * Exact selection of the k smallest scores of a block by radix select, on the device. A score becomes an
- * ordered u32 key; four passes over its bytes, most significant first, narrow down the k-th smallest key; the
- * entries equal to it are then ranked by row, so that exactly k are chosen and ties fall by index.
+ * Exact selection of the entries with the k smallest scores, by radix select on the device. The scores come one block of columns at a time.
  *
- * The `selection` buffer (u32, 2 + rows): [0] the threshold key found so far, [1] how many entries equal to it are to be
- * chosen, [2 + r] row r's ties: first how many entries equal the threshold, then how many of them to choose.
+ * 1. `scoreKeys` turns each score into a u32 key with the same order.
+ * 2. The k-th smallest key, the threshold, is found in four passes, one for each byte of a key from the most significant to the least. In
+ *    each pass, `keyHistogram` counts the keys by that byte, the digit, and `selectDigit` fixes the threshold's digit.
+ * 3. Several entries may have the threshold as their key. These ties are chosen in row-major order until k entries are chosen in all.
+ *    `countTies` counts them for each row, and `rankTies` computes how many of each row are chosen.
+ *
+ * The buffer `selection` is u32 with 2 + rows elements. [0] is the threshold, as far as its digits are fixed. [1] is the number of entries to
+ * choose among those whose keys have the same digits, which after the last pass is the number of ties to choose. [2 + r] is first the number
+ * of ties in row r, and then how many of them to choose.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -12,22 +17,25 @@ import { loop, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/select.wgsl" with { type: "text" };
 
-/** Bins of one radix pass: one byte of the key. */
+/** Bins of the histogram of a pass: one for each value of a byte. */
 export const RADIX_BINS = 256;
-/** Passes: the bytes of a key. */
+/** Passes, one for each byte of a key. */
 export const RADIX_LEVELS = 4;
 
-/** KEYS_PER_INVOCATION and COUNT_ROWS of shaders/select.wgsl: keys an invocation of `key_histogram` counts, rows a workgroup of `count_ties` counts. */
+/** The constant of the same name in shaders/select.wgsl: keys that an invocation of `key_histogram` counts. */
 const KEYS_PER_INVOCATION = 16;
+/** The constant of the same name in shaders/select.wgsl: rows that a workgroup of `count_ties` counts. */
 const COUNT_ROWS = 64;
-/** The loop of `inclusive_scan`. */
+/** The loop of `inclusive_scan` in shaders/select.wgsl. */
 const SCAN = loop(Math.log2(RADIX_BINS));
 
 /**
- * keys[r·cols + c] ← 0 where the entry is forced, else bits(|work[r·ld + c]·scale[first + c]|) + 1, for r < rows,
- * c < cols. Non-negative floats order as their bits, and |w·R_jj| orders as the paper's (w·R_jj)² without its underflow.
- * `scale` is R[j,j] a column. `forced` (u32 bits, `words` a row, bit c%32 of word c/32 of the whole matrix's columns):
- * read only where `has_forced` = 1; a 1 says the entry must be pruned.
+ * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise bits(|work[r·ld + c]·scale[first + c]|) + 1.
+ * Non-negative floats have the same order as their bits.
+ *
+ * `scale`, (columns of the matrix) f32, has R[j,j] for each column j. The score |w·R[j,j]| has the same order as the published method's
+ * (w·R[j,j])², and does not underflow as early. `forced` has `words` u32 words per row of the matrix. Bit c%32 of word c/32 is set if the entry
+ * in column c of the matrix must be pruned. It is read only if `has_forced` = 1.
  */
 export const scoreKeys = defineKernel({
   name: "score_keys",
@@ -37,8 +45,8 @@ export const scoreKeys = defineKernel({
 });
 
 /**
- * histogram[d] += the number of keys among `count` whose bytes above `level` equal those of selection[0] and whose byte at
- * `level` (0 = most significant) is d. At level 0 every key counts.
+ * For each digit d: histogram[d] += the number of the first `count` keys whose byte at `level` is d and whose more significant bytes equal
+ * those of selection[0]. Level 0 is the most significant byte, for which every key counts.
  */
 export const keyHistogram = defineKernel({
   name: "key_histogram",
@@ -53,9 +61,9 @@ export const keyHistogram = defineKernel({
 });
 
 /**
- * Narrows selection[0..1] by one byte and clears `histogram`. At level 0 it starts from threshold 0 and remaining = `k`. Picks the
- * smallest digit d whose cumulated count reaches `remaining`, subtracts the counts below d from it and puts d at byte `level`.
- * With k = 0: threshold 0, remaining 0 at every level (nothing is chosen).
+ * Fixes the digit of the threshold at `level`, and sets `histogram` to 0. At level 0, selection[0] first becomes 0 and selection[1] becomes `k`.
+ * The digit is the smallest d for which histogram[0] + … + histogram[d] ≥ selection[1]. It is stored in byte `level` of selection[0], and the
+ * counts of all smaller digits are subtracted from selection[1]. With k = 0 both stay 0, so nothing is chosen.
  */
 export const selectDigit = defineKernel({
   name: "select_digit",
@@ -64,7 +72,10 @@ export const selectDigit = defineKernel({
   shader: { code: shared + code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
 });
 
-/** selection[2 + r] ← (accumulate = 1: +=) the number of keys[r·cols + c], c < cols, equal to selection[0], for r < rows. */
+/**
+ * For r < rows: selection[2 + r] ← the number of keys[r·cols + c], with c < cols, that equal selection[0]. With `accumulate` = 1 the number is
+ * added to selection[2 + r].
+ */
 export const countTies = defineKernel({
   name: "count_ties",
   bindings: { keys: "read", selection: "read_write" },
@@ -78,8 +89,8 @@ export const countTies = defineKernel({
 });
 
 /**
- * selection[2 + r] ← clamp(selection[1] − p_r, 0, selection[2 + r]), p_r the sum of the rows' ties before r: how many of row r's
- * ties to choose.
+ * For r < rows: selection[2 + r] ← clamp(selection[1] − p, 0, selection[2 + r]), where p is the number of ties in all rows before r. The result
+ * is the number of ties of row r to choose.
  */
 export const rankTies = defineKernel({
   name: "rank_ties",

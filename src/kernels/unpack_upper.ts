@@ -1,13 +1,15 @@
-/** Spreads rows of a packed upper triangle into a tile. */
+/** Copies elements from some rows of a packed upper triangle into a tile. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/unpack_upper.wgsl" with { type: "text" };
 
 /**
- * `source`: `rows` consecutive rows of a row-major packed upper triangle of order n, the first being matrix row `first_row`; row i has
- * its elements j = i … n−1. For r < rows and c < cols with j = first_col + c ≥ i = first_row + r:
- * target[target_offset + r·ld + c] ← element (i, j). Others are left as they are. The strip must hold under 2³² elements.
+ * `source` has `rows` consecutive rows of the packed upper triangle of a matrix of order n, from row `first_row` on. In the packed form, row i
+ * has only the elements of columns i … n−1, and the rows follow each other without gaps.
+ *
+ * For r < rows and c < cols, with i = first_row + r and j = first_col + c: if j ≥ i, then target[target_offset + r·ld + c] ← element (i, j).
+ * Other elements of `target` do not change. `source` must have fewer than 2³² elements.
  */
 export const unpackUpper = defineKernel({
   name: "unpack_upper",

@@ -1,10 +1,10 @@
-/** Zeroes the columns of a tile that belong to dead inputs (diag H = 0). */
+/** Sets the columns of dead inputs to zero. An input is dead if it was zero for every calibration token, so that its diagonal element of H is 0. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/zero_columns.wgsl" with { type: "text" };
 
-/** w[r·ld + c] ← 0 for r < rows and every c < cols with dead[first + c] ≠ 0 (u32 flags). */
+/** For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `dead` is u32. */
 export const zeroColumns = defineKernel({
   name: "zero_columns",
   bindings: { dead: "read", w: "read_write" },
