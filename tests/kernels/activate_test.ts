@@ -1,4 +1,4 @@
-/** bias_activate for each activation, over ordinary and extreme arguments; gated_multiply. */
+/** Tests of bias_activate, for each activation function and for ordinary and extreme arguments, and of gated_multiply. */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -34,7 +34,7 @@ async function activate(
   return result;
 }
 
-/** Within 1e-6, absolutely below 1 and relatively above. */
+/** Asserts errors of at most 1e-6: absolute for expected values up to 1, and relative for larger ones. */
 function assertEachClose(actual: Float32Array, values: Float32Array, reference: (x: number) => number): void {
   const expected = Float64Array.from(values, reference);
   const scale = (i: number) => Math.max(1, Math.abs(expected[i]));
@@ -51,19 +51,19 @@ eachBackend("bias_activate", (backend) => {
     const reference = REFERENCE_ACTIVATIONS[activation];
 
     for (const [rows, cols] of SIZES) {
-      it(`${activation} with a bias over ${rows}×${cols}`, async () => {
+      it(`adds a bias to a matrix of ${rows}×${cols} and applies ${activation}`, async () => {
         const values = normals(rows * cols, rows).map((x) => 3 * x), biases = normals(cols, cols);
         const expected = Float64Array.from(values, (x, i) => reference(x + biases[i % cols]));
         assertClose(await activate(backend(), values, cols, activation, biases), expected, 1e-6);
       });
     }
 
-    it(`${activation} without a bias, over [−12, 12]`, async () => {
+    it(`applies ${activation} to values from −12 to 12 without a bias`, async () => {
       const values = Float32Array.from({ length: 24001 }, (_, i) => (i - 12000) / 1000);
       assertEachClose(await activate(backend(), values, values.length, activation), values, reference);
     });
 
-    it(`${activation} far out, where an exponential overflows or vanishes`, async () => {
+    it(`applies ${activation} to values at which exp overflows or underflows`, async () => {
       const values = Float32Array.of(
         0,
         -0,
@@ -89,7 +89,7 @@ eachBackend("bias_activate", (backend) => {
 eachBackend("gated_multiply", (backend) => {
   for (const activation of ["silu", "gelu_tanh", "relu"] as const) {
     for (const [rows, cols] of SIZES) {
-      it(`${activation} over the columns ${rows}×${cols} of wider rows`, async () => {
+      it(`multiplies by the ${activation} of a gate, for ${rows}×${cols} elements in longer rows`, async () => {
         const ldGate = cols + 3, ldUp = cols + 5;
         const gates = normals(rows * ldGate, 1).map((x) => 3 * x), ups = normals(rows * ldUp + 2, 2);
         const gate = upload(backend(), gates), up = upload(backend(), ups);
@@ -113,7 +113,7 @@ eachBackend("gated_multiply", (backend) => {
     }
   }
 
-  it("takes both from one buffer", async () => {
+  it("takes the gate and the other factor from one buffer", async () => {
     const rows = 9, cols = 21, values = normals(rows * 2 * cols, 3);
     const fused = upload(backend(), values), y = backend().createBuffer("y", rows * cols * 4);
     const params = { rows, cols, gate_offset: 0, ld_gate: 2 * cols, up_offset: cols, ld_up: 2 * cols };

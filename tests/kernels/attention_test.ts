@@ -1,4 +1,7 @@
-/** attention: shapes around the block edges, shared key heads, ALiBi, windows, fused q/k/v rows, and scores whose exponentials overflow. */
+/**
+ * Tests of attention: sizes around the boundaries of workgroups and chunks, shared key heads, ALiBi, windows, q, k and v in one buffer, and
+ * scores at which exp overflows.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -44,7 +47,7 @@ function operands(shape: AttentionShape, magnitude = 1): Operands {
   };
 }
 
-/** Each matrix in a buffer of its own, its rows padded and its first column at `offset`. */
+/** Copies the matrix `values` with `offset` elements before each row and some padding after it. */
 function spread(values: Float32Array, width: number, offset: number): Float32Array<ArrayBuffer> {
   const rows = values.length / width, ld = offset + width + PADDING;
   const padded = new Float32Array(rows * ld).fill(1e9);
@@ -92,7 +95,7 @@ async function assertAttends(backend: Backend, shape: AttentionShape, given: Ope
 eachBackend("attention", (backend) => {
   for (const tokens of [1, 7, 63, 64, 65, 130, 200]) {
     for (const headDim of [16, 31, 64]) {
-      it(`${tokens} tokens, head dimension ${headDim}`, async () => {
+      it(`attends over ${tokens} tokens with ${headDim} dimensions per head`, async () => {
         const shape = shapeOf({ tokens, headDim, batch: 2 });
         await assertAttends(backend(), shape, operands(shape));
       });
@@ -100,37 +103,37 @@ eachBackend("attention", (backend) => {
   }
 
   for (const headDim of [1, 3, 80, 128, 255, 256]) {
-    it(`head dimension ${headDim}`, async () => {
+    it(`attends with ${headDim} dimensions per head`, async () => {
       const shape = shapeOf({ tokens: 70, headDim });
       await assertAttends(backend(), shape, operands(shape));
     });
   }
 
   for (const [heads, kvHeads] of [[1, 1], [4, 2], [6, 2], [4, 1], [5, 5]]) {
-    it(`${heads} heads on ${kvHeads} key heads`, async () => {
+    it(`shares ${kvHeads} key heads among ${heads} query heads`, async () => {
       const shape = shapeOf({ tokens: 67, heads, kvHeads, batch: 3 });
       await assertAttends(backend(), shape, operands(shape));
     });
   }
 
   for (const window of [1, 2, 17, 64, 65, 129, 1000]) {
-    it(`a window of ${window}`, async () => {
+    it(`attends only to a window of ${window} tokens`, async () => {
       const shape = shapeOf({ tokens: 150, window });
       await assertAttends(backend(), shape, operands(shape));
     });
   }
 
-  it("ALiBi slopes, one a head", async () => {
+  it("biases the scores of each head by its ALiBi slope", async () => {
     const shape = shapeOf({ tokens: 130, heads: 3 });
     await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0.0625, 2) });
   });
 
-  it("ALiBi slopes in a window on shared key heads", async () => {
+  it("combines ALiBi slopes with a window and shared key heads", async () => {
     const shape = shapeOf({ tokens: 130, heads: 4, kvHeads: 2, window: 40 });
     await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0, 0.25, 1) });
   });
 
-  it("one buffer of fused q, k, v rows", async () => {
+  it("takes q, k and v from one buffer, side by side in each row", async () => {
     const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
     const shape = shapeOf({ tokens, heads, headDim });
     const fused = normals(tokens * 3 * width, 4);
@@ -163,7 +166,7 @@ eachBackend("attention", (backend) => {
     for (const buffer of [qkv, slopes, out]) buffer.destroy();
   });
 
-  it("one buffer in which the q, k and v of a head lie side by side", async () => {
+  it("takes q, k and v from one buffer, side by side for each head", async () => {
     const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
     const shape = shapeOf({ tokens, heads, headDim });
     const fused = normals(tokens * 3 * width, 5);
@@ -196,8 +199,8 @@ eachBackend("attention", (backend) => {
     for (const buffer of [qkv, slopes, out]) buffer.destroy();
   });
 
-  it("does not overflow on large scores, of either sign", async () => {
-    // Products of eighths: exact in f32, so that scores of thousands carry no rounding into the exponential.
+  it("does not overflow for large positive or negative scores", async () => {
+    // The operands are multiples of 8 and 1/8, so that f32 represents scores of thousands exactly and exp receives no rounding errors.
     const shape = shapeOf({ tokens: 130, headDim: 8, scale: 1 });
     const given = operands(shape);
     const coarse = (x: number, unit: number) => Math.round(x / unit) * unit;

@@ -1,4 +1,4 @@
-/** The input checks: the lowest offending index, the edges of the tolerance, and silence on good input. */
+/** Tests of the input checks: they find the defect with the lowest index, respect the tolerance, and report nothing for good input. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -25,18 +25,18 @@ async function firstNonFinite(
 
 eachBackend("check_finite", (backend) => {
   for (const count of [1, 7, 31, 33, 127, 129, 172, 1000, 131071, 300007]) {
-    it(`finds the first of several among ${count}`, async () => {
+    it(`finds the first of several non-finite values among ${count}`, async () => {
       const values = normals(count + 3, count);
       deepStrictEqual(await firstNonFinite(backend(), values, 3), NOTHING_FOUND);
-      const offenders = [NaN, Infinity, -Infinity];
+      const nonFinite = [NaN, Infinity, -Infinity];
       const next = uniform(count);
       const places = Array.from({ length: 5 }, () => Math.floor(next() * count));
-      places.forEach((place, i) => values[3 + place] = offenders[i % 3]);
+      places.forEach((place, i) => values[3 + place] = nonFinite[i % 3]);
       deepStrictEqual(await firstNonFinite(backend(), values, 3), Math.min(...places));
     });
   }
 
-  it("sees the last element, and not the one before the offset or after the count", async () => {
+  it("checks the last element, but not the elements before the offset or after the count", async () => {
     const values = new Float32Array(2051);
     values[2050] = NaN;
     deepStrictEqual(await firstNonFinite(backend(), values), 2050);
@@ -45,7 +45,7 @@ eachBackend("check_finite", (backend) => {
     deepStrictEqual(await firstNonFinite(backend(), values, 3), NOTHING_FOUND);
   });
 
-  it("judges by bits: every NaN, both infinities, no large or subnormal number", async () => {
+  it("reports every NaN and both infinities, but no large or subnormal number", async () => {
     for (const word of [0x7f800000, 0xff800000, 0x7f800001, 0xffffffff, 0x7fc00000]) {
       const values = new Float32Array(Uint32Array.of(0, word).buffer);
       deepStrictEqual(await firstNonFinite(backend(), values), 1);
@@ -54,14 +54,14 @@ eachBackend("check_finite", (backend) => {
     deepStrictEqual(await firstNonFinite(backend(), values), NOTHING_FOUND);
   });
 
-  it("keeps what the slot holds when that is lower", async () => {
+  it("does not replace a lower index in its slot", async () => {
     const values = Float32Array.of(0, 0, NaN, NaN);
     deepStrictEqual(await firstNonFinite(backend(), values, 0, 1), 1);
     deepStrictEqual(await firstNonFinite(backend(), values, 0, 3), 2);
   });
 });
 
-/** What is compared: `rows` whole rows from row0 on against the tile of `cols` rows from col0 on. */
+/** A comparison of `rows` whole rows from row0 on with the tile that has the `cols` rows from col0 on. */
 interface Comparison {
   readonly n: number;
   readonly row0: number;
@@ -113,7 +113,7 @@ function symmetric(n: number): Float32Array<ArrayBuffer> {
   return matrix;
 }
 
-/** The lowest r·n + j compared in float64, the definition again. */
+/** The lowest r·n + j of a defect, computed in float64 from the definition. */
 function referenceFirst(matrix: Float32Array, { n, row0, rows, col0, cols, tolerance }: Comparison): number {
   for (let i = row0; i < row0 + rows; i++) {
     for (let j = col0; j < Math.min(i, col0 + cols); j++) {
@@ -137,12 +137,12 @@ const COMPARISONS = [
 eachBackend("check_symmetry", (backend) => {
   for (const shape of COMPARISONS) {
     const { n, row0, rows, col0, cols } = shape;
-    it(`order ${n}: rows ${row0}+${rows} against columns ${col0}+${cols}`, async () => {
+    it(`compares rows ${row0} to ${row0 + rows} with columns ${col0} to ${col0 + cols} of a matrix of order ${n}`, async () => {
       const comparison = { ...shape, tolerance: 1e-3 };
       const matrix = symmetric(n);
       deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), NOTHING_FOUND);
       const next = uniform(n);
-      for (let k = 0; k < 8; k++) { // anywhere in the matrix: some are compared, some are not
+      for (let k = 0; k < 8; k++) { // anywhere in the matrix, so some defects are outside of the comparison
         const i = Math.floor(next() * n), j = Math.floor(next() * n);
         if (i !== j) matrix[i * n + j] += 1;
         const expected = referenceFirst(matrix, comparison);
@@ -151,7 +151,7 @@ eachBackend("check_symmetry", (backend) => {
     });
   }
 
-  it("accepts a difference at the tolerance and refuses one just over it", async () => {
+  it("accepts a difference just under the tolerance and reports one just over it", async () => {
     const n = 9, tolerance = 2 ** -10;
     for (const [i, j] of [[1, 0], [8, 0], [5, 4], [8, 7], [7, 2]]) {
       const matrix = new Float32Array(n * n);
@@ -165,7 +165,7 @@ eachBackend("check_symmetry", (backend) => {
     }
   });
 
-  it("holds where the product of two diagonals leaves the range of f32", async () => {
+  it("compares correctly if the product of two diagonal elements overflows or underflows f32", async () => {
     const comparison = { n: 2, row0: 0, rows: 2, col0: 0, cols: 2, tileCol0: 0, tolerance: 1e-3 };
     for (const d of [1e30, 1e-30]) {
       const matrix = Float32Array.of(d, 1.5e-3 * d, 0, d);

@@ -1,4 +1,4 @@
-/** to_float32 over every 16-bit pattern; from_float32 at every place where rounding decides something. */
+/** Tests of to_float32 for every 16-bit pattern, and of from_float32 for values near every rounding boundary. */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -41,7 +41,10 @@ async function narrow(
   return result;
 }
 
-/** Each value of the format, the halfway point to the next, and the f32 on either side of both; both signs. */
+/**
+ * Each value of the format, the point halfway to the next value, and the f32 on either side of each of these, with both signs. For bf16 only
+ * every 37th value.
+ */
 function roundingCases(format: Format): Float32Array<ArrayBuffer> {
   const cases: number[] = [];
   const step = format.exponentBits === 8 ? 37 : 1; // bf16 has 32640 finite magnitudes, spread over 254 binades
@@ -61,7 +64,7 @@ function roundingCases(format: Format): Float32Array<ArrayBuffer> {
 
 eachBackend("convert", (backend) => {
   for (const [name, format] of FORMATS) {
-    it(`widens every ${name} pattern exactly`, async () => {
+    it(`converts every ${name} pattern exactly to f32`, async () => {
       const halves = Uint16Array.from({ length: 1 << 16 }, (_, i) => i);
       const params = { count: 1 << 16, dtype: DTYPE_CODE[name], source_offset: 0, target_offset: 0 };
       const actual = await widen(backend(), halves, params);
@@ -72,7 +75,7 @@ eachBackend("convert", (backend) => {
     });
 
     for (const count of [1, 7, 8, 31, 33, 127, 129, 172, 1000, 70001]) {
-      it(`widens ${count} ${name} at odd offsets`, async () => {
+      it(`converts ${count} ${name} elements to f32 at odd offsets`, async () => {
         const halves = Uint16Array.from(
           { length: count + 9 - (count + 9) % 2 },
           (_, i) => (i * 48271) % 0x7c00,
@@ -86,7 +89,7 @@ eachBackend("convert", (backend) => {
         deepStrictEqual(await widen(backend(), halves, params), expected);
       });
 
-      it(`narrows ${count} to ${name} from an odd offset`, async () => {
+      it(`converts ${count} f32 elements from an odd offset to ${name}`, async () => {
         const values = normals(count + 3, count);
         const expected = Uint16Array.from(
           { length: count + count % 2 },
@@ -105,7 +108,7 @@ eachBackend("convert", (backend) => {
       });
     });
 
-    it(`keeps NaN a NaN of its sign in ${name}`, async () => {
+    it(`converts a NaN to a NaN of the same sign in ${name}`, async () => {
       const words = Uint32Array.of(0x7f800001, 0x7fc00000, 0x7fffffff, 0xff800001, 0xffc01234, 0xffffffff);
       const actual = await narrow(backend(), new Float32Array(words.buffer), DTYPE_CODE[name]);
       actual.forEach((bits, i) => {
@@ -115,15 +118,15 @@ eachBackend("convert", (backend) => {
     });
   }
 
-  it("copies F32 bit for bit, both ways", async () => {
+  it("copies F32 elements bit for bit in both directions", async () => {
     const words = Uint32Array.of(0x7f800001, 1, 0x80000000, 0xffbfffff, 0x3f800000, 0x007fffff, 42);
     const source = upload(backend(), words);
-    const wide = upload(backend(), new Uint32Array(8)), packed = upload(backend(), new Uint32Array(5));
+    const target = upload(backend(), new Uint32Array(8)), packed = upload(backend(), new Uint32Array(5));
     const params = { count: 5, dtype: DTYPE_CODE.F32, source_offset: 2 };
-    backend().dispatch(toFloat32, { source, target: wide }, { ...params, target_offset: 1 });
+    backend().dispatch(toFloat32, { source, target }, { ...params, target_offset: 1 });
     backend().dispatch(fromFloat32, { source, target: packed }, params);
-    deepStrictEqual(await downloadU32(backend(), wide), Uint32Array.of(0, ...words.subarray(2), 0, 0));
+    deepStrictEqual(await downloadU32(backend(), target), Uint32Array.of(0, ...words.subarray(2), 0, 0));
     deepStrictEqual(await downloadU32(backend(), packed), words.slice(2));
-    for (const buffer of [source, wide, packed]) buffer.destroy();
+    for (const buffer of [source, target, packed]) buffer.destroy();
   });
 });

@@ -1,4 +1,4 @@
-/** copy2d and copy_transposed: blocks of odd sizes at odd offsets, bit for bit, and nothing outside them touched. */
+/** Tests that copy2d and copy_transposed copy submatrices of odd sizes at odd offsets bit for bit, and write nothing else. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -16,7 +16,7 @@ function randomWords(count: number, seed: number): Uint32Array<ArrayBuffer> {
 
 eachBackend("copy2d", (backend) => {
   for (const [rows, cols] of SIZES) {
-    it(`copies ${rows}×${cols}`, async () => {
+    it(`copies ${rows}×${cols} elements`, async () => {
       const source_ld = cols + 5, target_ld = cols + 2, source_offset = 11, target_offset = 3;
       const from = randomWords(source_offset + rows * source_ld, 1);
       const expected = randomWords(target_offset + rows * target_ld + 9, 2);
@@ -34,7 +34,7 @@ eachBackend("copy2d", (backend) => {
   }
 
   for (const [rows, cols] of SIZES) {
-    it(`transposes ${rows}×${cols}`, async () => {
+    it(`transposes ${rows}×${cols} elements`, async () => {
       const source_ld = cols + 5, target_ld = rows + 2, source_offset = 11, target_offset = 3;
       const from = randomWords(source_offset + rows * source_ld, 1);
       const expected = randomWords(target_offset + cols * target_ld + 9, 2);
@@ -52,7 +52,7 @@ eachBackend("copy2d", (backend) => {
     });
   }
 
-  it("keeps signalling NaNs, subnormals and signed zeros", async () => {
+  it("copies signalling NaNs, subnormals and signed zeros bit for bit", async () => {
     const words = Uint32Array.of(0x7f800001, 0xffbfffff, 1, 0x807fffff, 0x80000000, 0x7f800000);
     const source = upload(backend(), words), target = backend().createBuffer("target", words.byteLength);
     const params = { rows: 2, cols: 3, source_offset: 0, source_ld: 3, target_offset: 0, target_ld: 3 };

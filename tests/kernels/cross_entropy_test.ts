@@ -1,4 +1,4 @@
-/** cross_entropy over vocabularies of odd size, padded rows, and logits whose exponentials overflow. */
+/** Tests of cross_entropy for vocabularies of odd sizes, padded rows, and logits at which exp overflows. */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -40,7 +40,7 @@ eachBackend("cross_entropy", (backend) => {
     ]]
   ) {
     for (const padding of [0, 5]) {
-      it(`${rows} rows of ${cols}, padded by ${padding}`, async () => {
+      it(`computes the losses of ${rows} rows of ${cols} logits, with ${padding} unused elements after each row`, async () => {
         const values = normals(rows * cols, cols).map((x) => 3 * x), classes = classesOf(rows, cols);
         const expected = referenceCrossEntropy(values, cols, classes);
         assertClose(await losses(backend(), values, cols, classes, padding), expected, 1e-6, {
@@ -50,7 +50,7 @@ eachBackend("cross_entropy", (backend) => {
     }
   }
 
-  it("neither overflows nor loses a certain target", async () => {
+  it("does not overflow for large logits, and is exact for a target that is almost certain", async () => {
     const values = Float32Array.of(1000, 999, -1000, 0, -1e30, 88, 89, 90, -5000, -5001, -5002, -5000);
     const classes = Uint32Array.of(0, 3, 2);
     const expected = referenceCrossEntropy(values, 4, classes);

@@ -1,4 +1,4 @@
-/** The diagonal in and out, and mirroring, bit for bit and with nothing else written. */
+/** Tests that the kernels on diagonal tiles copy elements bit for bit, and write nothing else. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,7 +12,7 @@ const FIRST = 3;
 
 eachBackend("the diagonal kernels", (backend) => {
   for (const size of SIZES) {
-    it(`get_diagonal of a part of ${size}`, async () => {
+    it(`get_diagonal reads ${size} elements of the diagonal of a submatrix`, async () => {
       const ld = size + 6, row = 2, col = 5;
       const tile = normals((size + row) * ld, size), before = normals(size + FIRST + 1, 1);
       const buffers = { tile: upload(backend(), tile), diagonal: upload(backend(), before) };
@@ -24,7 +24,7 @@ eachBackend("the diagonal kernels", (backend) => {
       buffers.diagonal.destroy();
     });
 
-    it(`set_diagonal of ${size}`, async () => {
+    it(`set_diagonal overwrites ${size} diagonal elements`, async () => {
       const ld = size + 2, before = normals(size * ld, size), diagonal = normals(size + FIRST, 1);
       const buffers = { tile: upload(backend(), before), diagonal: upload(backend(), diagonal) };
       backend().dispatch(setDiagonal, buffers, { count: size, ld, first: FIRST });
@@ -35,7 +35,7 @@ eachBackend("the diagonal kernels", (backend) => {
       buffers.diagonal.destroy();
     });
 
-    it(`mirror_upper of ${size}`, async () => {
+    it(`mirror_upper fills the lower triangle of a tile of ${size}×${size}`, async () => {
       const ld = size + 3, before = normals(size * ld, size);
       const tile = upload(backend(), before);
       backend().dispatch(mirrorUpper, { tile }, { size, ld });

@@ -1,6 +1,6 @@
 /**
- * gemm_nn, gemm_nt and gemm_tn against the definition in float64. Errors are measured against Σ|a·b|, the scale that rounding goes by, so
- * that cancellation neither hides a fault nor fails a right result.
+ * Tests of gemm_nn, gemm_nt and gemm_tn in comparison with the definition in float64. Errors are relative to Σ|a·b|, to which rounding errors
+ * are proportional. So a sum that cancels neither hides an error nor fails without one.
  */
 
 import { it } from "@std/testing/bdd";
@@ -23,16 +23,16 @@ interface Case {
   readonly size: readonly [m: number, n: number, k: number];
   readonly alpha?: number;
   readonly beta?: number;
-  /** Elements before the first of A, B and C. */
+  /** Elements before the first element of A, B and C. */
   readonly offsets?: readonly [a: number, b: number, c: number];
-  /** Elements between the end of a row and the start of the next. */
+  /** Elements between the end of a row and the start of the next, in A, B and C. */
   readonly padding?: readonly [a: number, b: number, c: number];
   readonly upper?: boolean;
-  /** What C holds before. */
+  /** The contents of C before the product. */
   readonly before?: "normals" | "NaN";
 }
 
-/** A (rows, cols) operand as stored. What lies outside it is NaN: reading it, or multiplying it by a padding zero, shows. */
+/** A (rows, cols) operand as stored. It is surrounded by NaN, so a test fails if the kernel uses elements outside of the operand. */
 function stored(rows: number, cols: number, offset: number, padding: number, seed: number) {
   const ld = cols + padding;
   const values = new Float32Array(offset + rows * ld + 5).fill(NaN);
@@ -88,15 +88,15 @@ async function check(backend: Backend, name: keyof typeof KERNELS, options: Case
       outside[place] = outsideBefore[place] = 0;
     }
   }
-  // γ_k = k·u bounds the error of a sum in any order; two more roundings for alpha and beta.
+  // With unit roundoff u, k·u bounds the error of a sum in any order. Alpha and beta add two more roundings.
   assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
     scale: 1,
     what: `${name} ${size.join("×")}`,
   });
-  assert.deepEqual(outside, outsideBefore, `${name} ${size.join("×")}: wrote outside C`);
+  assert.deepEqual(outside, outsideBefore, `${name} ${size.join("×")}: elements outside of C`);
 }
 
-/** Around every edge there is: vectors of 4, tiles of 6, 8, 16 and 64, blocks of 240, 256 and 480. */
+/** Sizes around every boundary of the implementations, which work on multiples of 4, 6, 8, 16, 64, 240, 256 and 480 elements. */
 const SIZES: readonly Case["size"][] = [
   [1, 1, 1],
   [1, 7, 5],
@@ -115,47 +115,47 @@ const SIZES: readonly Case["size"][] = [
 
 eachBackend("gemm", (backend) => {
   for (const name of ["nn", "nt", "tn"] as const) {
-    it(`${name}: every size`, async () => {
+    it(`${name} multiplies matrices of every size`, async () => {
       for (const size of SIZES) await check(backend(), name, { size });
     });
 
-    it(`${name}: offsets and rows longer than the operand's`, async () => {
+    it(`${name} takes offsets and leading dimensions`, async () => {
       for (const size of [[5, 6, 7], [65, 70, 66], [128, 64, 32]] as const) {
         await check(backend(), name, { size, offsets: [3, 1, 2], padding: [5, 3, 7], alpha: 2, beta: 1 });
         await check(backend(), name, { size, offsets: [4, 8, 12], padding: [4, 8, 16] });
       }
     });
 
-    it(`${name}: alpha and beta, over several blocks of k`, async () => {
+    it(`${name} scales by alpha and beta`, async () => {
       for (const [alpha, beta] of [[1, 0], [1, 1], [-1, 1], [0.5, -2], [0, 1], [0, 0]] as const) {
         await check(backend(), name, { size: [33, 41, 600], alpha, beta });
       }
     });
 
-    it(`${name}: beta = 0 does not read C`, async () => {
+    it(`${name} does not read C if beta is 0`, async () => {
       for (const size of [[6, 8, 4], [70, 75, 300]] as const) {
         await check(backend(), name, { size, beta: 0, before: "NaN" });
       }
     });
 
-    it(`${name}: k = 0 only scales C`, async () => {
+    it(`${name} only scales C if k is 0`, async () => {
       await check(backend(), name, { size: [9, 11, 0], beta: 0.5 });
       await check(backend(), name, { size: [9, 11, 0], beta: 0, before: "NaN" });
     });
 
-    it(`${name}: upper computes at least the upper triangle`, async () => {
+    it(`${name} computes at least the upper triangle if upper is 1`, async () => {
       for (const size of [[5, 5, 5], [130, 130, 70], [257, 257, 33], [70, 200, 20], [200, 70, 20]] as const) {
         await check(backend(), name, { size, upper: true, alpha: -1, beta: 1 });
       }
     });
   }
 
-  it("nothing to compute is no work", async () => {
+  it("accepts a product without rows or columns", async () => {
     await check(backend(), "nn", { size: [0, 5, 3] });
     await check(backend(), "nn", { size: [5, 0, 3] });
   });
 
-  it("the same product twice is the same to the bit", async () => {
+  it("computes the same bits each time", async () => {
     const a = upload(backend(), normals(200 * 300, 1)), b = upload(backend(), normals(300 * 170, 2));
     const runs: Float32Array[] = [];
     for (let run = 0; run < 2; run++) {

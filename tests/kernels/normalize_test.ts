@@ -1,4 +1,4 @@
-/** layer_norm and rms_norm over rows of any length, and where a one-pass variance would cancel. */
+/** Tests of layer_norm and rms_norm for rows of many lengths, and for rows whose variance a one-pass formula would compute badly. */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -19,7 +19,7 @@ async function assertNormalizes(
   const x = upload(backend, values), weight = upload(backend, weights), bias = upload(backend, biases);
   const y = backend.createBuffer("y", values.byteLength);
   backend.dispatch(layerNorm, { x, weight, bias, y }, { rows: values.length / cols, cols, eps });
-  // eps reaches the kernel as an f32.
+  // The kernel receives eps as an f32.
   const expected = referenceLayerNorm(values, cols, weights, biases, Math.fround(eps));
   assertClose(await downloadF32(backend, y), expected, 1e-6);
   for (const buffer of [x, weight, bias, y]) buffer.destroy();
@@ -44,15 +44,15 @@ eachBackend("layer_norm", (backend) => {
     });
   }
 
-  it("does not cancel where the mean is large beside the deviation", async () => {
+  it("computes the variance accurately if the mean is much larger than the deviation", async () => {
     await assertNormalizes(backend(), normals(4 * 1000, 5).map((x) => 3000 + x), 1000, 1e-5);
   });
 
-  it("gives the bias on constant rows", async () => {
+  it("returns the bias for constant rows", async () => {
     await assertNormalizes(backend(), new Float32Array(3 * 172).fill(0.1), 172, 1e-5);
   });
 
-  it("is carried by eps where the variance is small", async () => {
+  it("adds eps to a small variance", async () => {
     await assertNormalizes(backend(), normals(3 * 33, 6).map((x) => 1e-4 * x), 33, 1e-6);
   });
 });
@@ -75,10 +75,10 @@ eachBackend("rms_norm", (backend) => {
     it(`normalises ${rows} rows of ${cols}`, () => assertRms(normals(rows * cols, cols), cols, 1e-5));
   }
 
-  it("takes more rows than a grid has workgroups along one axis", () =>
+  it("normalises more rows than a grid has workgroups along one axis", () =>
     assertRms(normals(65537 * 2, 4), 2, 1e-6));
 
-  it("is carried by eps where the row is small, or zero", async () => {
+  it("adds eps to the mean square of a row that is small or zero", async () => {
     await assertRms(normals(3 * 33, 6).map((x) => 1e-4 * x), 33, 1e-6);
     await assertRms(new Float32Array(2 * 33), 33, 1e-6);
   });

@@ -1,6 +1,6 @@
 /**
- * The column loop of one block, unstructured and n:m, against naive float64: Q, Δ, mask and sums, and that nothing
- * beside them is written. Blocks lie at odd places of their buffers, and rows are cut into two dispatches.
+ * Tests of prune_block and prune_block_n_m in comparison with naive float64 code. They compare Q, Δ, the mask and the sums, and check that
+ * nothing else is written. Blocks are at odd offsets in their buffers, and their rows are divided between two dispatches.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -21,17 +21,18 @@ const SHAPES = [[1, 1], [1, 7], [7, 31], [8, 32], [9, 33], [65, 127], [33, 128],
 async function checkUnstructured(
   backend: Backend,
   block: BlockCase,
-  { keys, selection, left }: {
+  { keys, selection, remaining }: {
     keys: Uint32Array<ArrayBuffer>;
     selection: Uint32Array<ArrayBuffer>;
-    left: number[];
+    /** The ties of each row that `selection` still asks for afterwards. */
+    remaining: number[];
   },
 ): Promise<void> {
   const { rows, size } = block;
-  const remaining = [...selection.subarray(2)];
+  const wanted = [...selection.subarray(2)];
   const pruned = Uint8Array.from(keys, (key, i) => {
     if (key < selection[0]) return 1;
-    return key === selection[0] && remaining[Math.floor(i / size)]-- > 0 ? 1 : 0;
+    return key === selection[0] && wanted[Math.floor(i / size)]-- > 0 ? 1 : 0;
   });
   const layout = new BlockLayout(backend, block);
   const extra = { keys: upload(backend, keys), selection: upload(backend, selection) };
@@ -39,14 +40,18 @@ async function checkUnstructured(
     backend.dispatch(pruneBlock, { ...layout.buffers, ...extra }, layout.params(row0, count));
   }
   await layout.assertResult(backend, referenceColumnLoop(block, pruned));
-  deepStrictEqual([...await downloadU32(backend, extra.selection)], [selection[0], selection[1], ...left]);
+  deepStrictEqual([...await downloadU32(backend, extra.selection)], [
+    selection[0],
+    selection[1],
+    ...remaining,
+  ]);
   strictEqual(keys.length, rows * size);
   layout.destroy();
   extra.keys.destroy();
   extra.selection.destroy();
 }
 
-/** Keys of few values, so that the threshold, `level`, is tied in most rows. */
+/** Keys with only four different values, so that most rows have ties at the threshold. */
 function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Uint32Array.from({ length: count }, () => [0, 5, 0x80000000, 0xffffffff][Math.floor(next() * 4)]);
@@ -54,44 +59,44 @@ function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
 
 eachTiling("prune_block", (backend) => {
   for (const [rows, size] of SHAPES) {
-    it(`prunes ${rows}×${size} by key, ties by column while a row has some left`, async () => {
+    it(`prunes ${rows}×${size} entries by their keys, and the first of the ties in each row`, async () => {
       const keys = tiedKeys(rows * size, size), threshold = 0x80000000;
       const ties = Array.from({ length: rows }, (_, r) => {
         return keys.subarray(r * size, (r + 1) * size).filter((key) => key === threshold).length;
       });
-      // None, some, or all of a row's ties.
+      // The rows prune none, half or all of their ties, in turn.
       const wanted = ties.map((count, r) => r % 3 === 0 ? 0 : r % 3 === 1 ? count >> 1 : count);
       const selection = Uint32Array.of(threshold, 9, ...wanted);
       await checkUnstructured(backend(), makeCase(rows, size), {
         keys,
         selection,
-        left: wanted.map(() => 0),
+        remaining: wanted.map(() => 0),
       });
     });
   }
 
   for (const first of [0, 1, 31, 32, 96]) {
-    it(`leaves the other bits of the mask when the block starts at column ${first}`, async () => {
+    it(`does not change other bits of the mask if the block starts at column ${first}`, async () => {
       const rows = 10, size = 70, keys = tiedKeys(rows * size, 3);
       const selection = new Uint32Array(2 + rows).fill(5, 0, 1);
       await checkUnstructured(backend(), makeCase(rows, size, { first }), {
         keys,
         selection,
-        left: Array(rows).fill(0),
+        remaining: Array(rows).fill(0),
       });
     });
   }
 
-  it("prunes nothing at threshold 0, everything past the largest key", async () => {
+  it("prunes nothing at threshold 0, and everything at a threshold above the largest key", async () => {
     const rows = 11, size = 45, keys = tiedKeys(rows * size, 4).map((key) => key % 5);
     const block = makeCase(rows, size);
     const none = new Uint32Array(2 + rows);
-    await checkUnstructured(backend(), block, { keys, selection: none, left: Array(rows).fill(0) });
+    await checkUnstructured(backend(), block, { keys, selection: none, remaining: Array(rows).fill(0) });
     const all = new Uint32Array(2 + rows).fill(6, 0, 1).fill(4, 2);
-    await checkUnstructured(backend(), block, { keys, selection: all, left: Array(rows).fill(4) });
+    await checkUnstructured(backend(), block, { keys, selection: all, remaining: Array(rows).fill(4) });
   });
 
-  it("spreads nothing with U = I", async () => {
+  it("does not update weights if U = I", async () => {
     const rows = 20, size = 60, block = makeCase(rows, size, { identity: true });
     const keys = tiedKeys(rows * size, 5);
     const layout = new BlockLayout(backend(), block);
@@ -143,7 +148,7 @@ eachTiling("prune_block_n_m", (backend) => {
       100,
     ]]
   ) {
-    it(`keeps ${keep} of every ${group}, and of a shorter last group in proportion`, async () => {
+    it(`keeps ${keep} of every ${group} entries, and a proportional number of a shorter last group`, async () => {
       for (const [rows, size] of SHAPES) {
         const gap = await checkGroups(backend(), makeCase(rows, size), { keep, group });
         ok(gap > TOLERANCE, `the scores of ${rows}×${size} are too close to compare masks: ${gap}`);
@@ -151,15 +156,21 @@ eachTiling("prune_block_n_m", (backend) => {
     });
   }
 
-  it("prunes ties by column", async () => {
+  it("prunes the ties in lower columns first", async () => {
     const block = makeCase(9, 44, { identity: true });
     const tied = { ...block, work: Float32Array.from(block.work, (_, i) => i % 3 ? 1 : -1) };
     await checkGroups(backend(), tied, { keep: 2, group: 4 });
     await checkGroups(backend(), { ...tied, work: new Float32Array(9 * 44) }, { keep: 3, group: 8 });
   });
 
-  for (const [name, period] of [["within", 7], ["beyond", 2], ["as the whole of", 1]] as const) {
-    it(`prunes forced entries ${name} a group's quota`, async () => {
+  for (
+    const [condition, period] of [
+      ["they are fewer than the quota of a group", 7],
+      ["they exceed the quota of a group", 2],
+      ["every entry is forced", 1],
+    ] as const
+  ) {
+    it(`prunes all forced entries if ${condition}`, async () => {
       const block = makeCase(19, 61);
       const forced = Uint8Array.from({ length: 19 * 61 }, (_, i) => i % period === 0 ? 1 : 0);
       await checkGroups(backend(), block, { keep: 3, group: 4, forced });

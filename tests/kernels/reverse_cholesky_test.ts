@@ -1,4 +1,4 @@
-/** The factor and inverse of one diagonal block: residuals over odd sizes, what is read and written, and every way to fail. */
+/** Tests of reverse_cholesky: the residuals of R and U for many sizes, the elements that it reads and writes, and all ways to fail. */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,28 +12,29 @@ import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
 const SIZES = [1, 2, 7, 8, 9, 31, 32, 33, 127, 128, 129, 172, 255, 256];
-/** Scaled residuals of a backward stable method stay under a few units in the last place, 6e-8, whatever the size. */
+/** A backward stable method has scaled residuals of a few units of 6e-8, the unit roundoff, for matrices of any size. */
 const RESIDUAL = 1e-7;
-/** Where the block lies: offsets and margins that are no multiple of anything. */
+/** The place of the block in its tile: the row and column of its first element, which are odd, and the columns after it. */
 const ROW = 3, COL = 5, MARGIN = 2, FIRST = 11, SENTINEL = 77;
 
-/** XᵀX/2n + I/10: well conditioned. */
+/** A well-conditioned matrix, XᵀX/2n + I/10. */
 function positiveDefinite(n: number): Float32Array<ArrayBuffer> {
   const h = gram(Float64Array.from(normals(2 * n * n, n)), 2 * n, n);
   return Float32Array.from(h, (value, i) => value / (2 * n) + (i % (n + 1) === 0 ? 0.1 : 0));
 }
 
 interface Outcome {
-  /** The tile, U's surroundings included, and the diagonal, as they came back. */
+  /** The whole buffers h, u and diagonal. */
   readonly tile: Float32Array;
   readonly inverse: Float32Array;
   readonly diagonal: Float32Array;
   readonly status: number;
+  /** The blocks R and U, (n, n). */
   readonly r: Float32Array;
   readonly u: Float32Array;
 }
 
-/** Runs the kernel on `h` (n, n) set into a larger tile of sentinels, NaN below its diagonal. */
+/** Runs the kernel on `h`, (n, n), inside of a larger tile of sentinels. The elements of the block below its diagonal are NaN. */
 async function factor(backend: Backend, h: Float32Array, n: number, status = 0): Promise<Outcome> {
   const ld = n + COL + MARGIN;
   const block = (from: Float32Array) =>
@@ -67,7 +68,7 @@ async function factor(backend: Backend, h: Float32Array, n: number, status = 0):
   return { ...outcome, r: block(outcome.tile), u: block(outcome.inverse) };
 }
 
-/** Everything but the (n, n) block is as it was. */
+/** Asserts that only the (n, n) block was written. */
 function assertAround(tile: Float32Array, n: number): void {
   const ld = n + COL + MARGIN;
   tile.forEach((value, at) => {
@@ -96,7 +97,7 @@ eachTiling("reverse_cholesky", (backend) => {
     });
   }
 
-  it("holds its residuals on a nearly singular block", async () => {
+  it("has small residuals for a nearly singular block", async () => {
     const n = 128, h = correlatedHessian(n, { seed: 4 });
     let mean = 0;
     for (let j = 0; j < n; j++) mean += h[j * (n + 1)] / n;
@@ -109,32 +110,32 @@ eachTiling("reverse_cholesky", (backend) => {
   });
 
   for (const [n, j] of [[1, 0], [7, 3], [33, 32], [128, 0], [128, 65], [129, 128], [256, 7]]) {
-    it(`names column ${j} of ${n} when its pivot is negative`, async () => {
+    it(`reports column ${j} of ${n} if its pivot is negative`, async () => {
       const h = positiveDefinite(n);
-      // The pivot is R[j,j]²: twice that less leaves −R[j,j]².
+      // The pivot is R[j,j]². Subtracting twice that from H[j,j] makes it −R[j,j]².
       h[j * (n + 1)] -= 2 * referenceReverseCholesky(h, n).r[j * (n + 1)] ** 2;
       strictEqual(referenceReverseCholesky(h, n).failed, j);
       strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
     });
 
-    it(`names column ${j} of ${n} when its pivot is NaN`, async () => {
+    it(`reports column ${j} of ${n} if its pivot is NaN`, async () => {
       const h = positiveDefinite(n);
       h[j * (n + 1)] = NaN;
       strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
     });
   }
 
-  it("names the row that a NaN above the diagonal reaches first", async () => {
+  it("reports the row of a NaN above the diagonal, whose pivot is the first to become NaN", async () => {
     const n = 64, h = positiveDefinite(n);
     h[20 * n + 50] = NaN;
     strictEqual((await factor(backend(), h, n)).status, FIRST + 20 + 1);
   });
 
-  it("refuses a zero pivot, at the last column first", async () => {
+  it("reports a zero pivot in the last column, which is factored first", async () => {
     strictEqual((await factor(backend(), new Float32Array(40 * 40), 40)).status, FIRST + 40);
   });
 
-  it("does nothing once a pivot has failed", async () => {
+  it("does nothing if a pivot has failed before", async () => {
     const n = 33, h = positiveDefinite(n);
     const { tile, inverse, diagonal, status, r } = await factor(backend(), h, n, 123);
     strictEqual(status, 123);

@@ -1,4 +1,4 @@
-/** Accumulated row-wise dot products: odd sizes, strides, one operand twice, more rows than a grid axis holds. */
+/** Tests of row_dot for odd sizes and strides, for one matrix as both operands, and for more rows than a grid has workgroups along one axis. */
 
 import { it } from "@std/testing/bdd";
 import { rowDot } from "../../src/kernels/row_dot.ts";
@@ -11,7 +11,7 @@ const SHAPES = [[1, 1], [7, 31], [33, 15], [129, 172], [2, 4097], [65_537, 3]];
 
 eachBackend("row_dot", (backend) => {
   for (const [rows, cols] of SHAPES) {
-    it(`adds the products of ${rows} rows of ${cols}`, async () => {
+    it(`adds the dot products of ${rows} rows of ${cols} elements to the sums`, async () => {
       const params = {
         rows,
         cols,
@@ -42,7 +42,7 @@ eachBackend("row_dot", (backend) => {
     });
   }
 
-  it("gives squared norms where both operands are one buffer", async () => {
+  it("computes squared norms if both operands are the same buffer", async () => {
     const rows = 9, cols = 1000, x = normals(rows * cols, 2);
     const buffer = upload(backend(), x), sums = upload(backend(), new Float32Array(rows));
     const params = {

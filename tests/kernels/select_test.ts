@@ -1,4 +1,4 @@
-/** The radix select: each kernel by itself, then the chain of them against sorting, above all where scores tie. */
+/** Tests of the radix select: first of each kernel, and then of all of them together in comparison with sorting, above all for tied scores. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -17,13 +17,13 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
 
-/** Uniform over all u32. */
+/** Random keys, uniform over all u32. */
 function randomKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Uint32Array.from({ length: count }, () => next() * 2 ** 32);
 }
 
-/** ⌈columns/32⌉ words a row; `at` says which bits are 1. */
+/** Packs bits into `words` words for each row. `at` returns whether a bit is 1. */
 function bits(
   rows: number,
   words: number,
@@ -36,9 +36,9 @@ function bits(
   return packed;
 }
 
-/** Queues the selection of the `k` smallest of `keys`, (rows, cols); the `selection` buffer. */
+/** Queues the selection of the `k` smallest of `keys`, (rows, cols), and returns the buffer `selection`. */
 function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number, k: number): DeviceBuffer {
-  // What an earlier selection left must not matter.
+  // The contents from an earlier selection must not matter.
   const selection = upload(backend, new Uint32Array(2 + rows).fill(0xdeadbeef));
   const histogram = backend.createBuffer("histogram", 4 * RADIX_BINS);
   backend.clear(histogram);
@@ -52,19 +52,19 @@ function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number
   return selection;
 }
 
-/** Reads a selection as `prune_block` does. */
-function chosen(keys: Uint32Array, [threshold, , ...left]: Uint32Array, cols: number): Uint8Array {
+/** The entries that a selection chooses, by the rule of `prune_block`. */
+function chosen(keys: Uint32Array, [threshold, , ...remaining]: Uint32Array, cols: number): Uint8Array {
   return Uint8Array.from(keys, (key, i) => {
     if (key < threshold) return 1;
     const row = Math.floor(i / cols);
-    return key === threshold && left[row] > 0 ? (left[row]--, 1) : 0;
+    return key === threshold && remaining[row] > 0 ? (remaining[row]--, 1) : 0;
   });
 }
 
 eachBackend("score_keys", (backend) => {
   for (const [rows, cols, first] of [[1, 1, 0], [7, 31, 5], [33, 128, 128], [65, 129, 31], [3, 40001, 0]]) {
     for (const hasForced of [0, 1]) {
-      it(`${rows}×${cols} from column ${first}, ${hasForced ? "some" : "none"} forced`, async () => {
+      it(`computes the keys of ${rows}×${cols} entries from column ${first}, with ${hasForced ? "some" : "none"} forced`, async () => {
         const ld = cols + 3, words = Math.ceil((first + cols) / 32) + 1;
         const weights = normals(rows * ld, rows), scales = normals(first + cols, cols).map(Math.abs);
         weights[0] = -0;
@@ -91,10 +91,10 @@ eachBackend("score_keys", (backend) => {
 
 eachBackend("key_histogram", (backend) => {
   for (const count of [1, 7, 255, 4097, 200_003]) {
-    it(`counts ${count} keys on top of what is there, at every level`, async () => {
+    it(`adds ${count} keys to the histogram at every level`, async () => {
       const keys = randomKeys(count, count);
       const threshold = keys[count >> 1];
-      // Keys that share one, two and three bytes with the threshold.
+      // Some keys have the same first one, two or three bytes as the threshold.
       for (let i = 0; i < count; i++) {
         const shared = i % 4;
         if (shared) keys[i] = threshold ^ (keys[i] >>> (8 * shared));
@@ -107,10 +107,10 @@ eachBackend("key_histogram", (backend) => {
         const before = Uint32Array.from({ length: RADIX_BINS }, (_, d) => d);
         const histogram = upload(backend(), before);
         backend().dispatch(keyHistogram, { ...buffers, histogram }, { count, level });
-        const expected = before.slice(), unit = 2 ** (24 - 8 * level);
+        const expected = before.slice(), digitValue = 2 ** (24 - 8 * level);
         for (const key of keys) {
-          const same = Math.floor(key / unit / 256) === Math.floor(threshold / unit / 256);
-          if (same) expected[Math.floor(key / unit) % 256]++;
+          const same = Math.floor(key / digitValue / 256) === Math.floor(threshold / digitValue / 256);
+          if (same) expected[Math.floor(key / digitValue) % 256]++;
         }
         deepStrictEqual(await downloadU32(backend(), histogram), expected, `level ${level}`);
         histogram.destroy();
@@ -126,21 +126,21 @@ eachBackend("select_digit", (backend) => {
     const histogram = upload(backend(), Uint32Array.from({ length: RADIX_BINS }, (_, d) => counts[d] ?? 0));
     const selection = upload(backend(), Uint32Array.of(threshold, remaining));
     backend().dispatch(selectDigit, { histogram, selection }, { level, k });
-    const left = await downloadU32(backend(), histogram);
-    strictEqual(left.findIndex((count) => count !== 0), -1, "the histogram is cleared");
+    const cleared = await downloadU32(backend(), histogram);
+    strictEqual(cleared.findIndex((count) => count !== 0), -1, "the histogram is cleared");
     const result = await downloadU32(backend(), selection);
     histogram.destroy();
     selection.destroy();
     return [...result];
   }
 
-  it("starts from k at level 0, whatever the selection holds", async () => {
+  it("starts with k at level 0, whatever the selection contains", async () => {
     deepStrictEqual(await digit([3, 0, 4, 5], [9, 9], 0, 7), [0x02000000, 4]);
     deepStrictEqual(await digit([3, 0, 4, 5], [9, 9], 0, 8), [0x03000000, 1]);
     deepStrictEqual(await digit(Array(256).fill(1), [9, 9], 0, 256), [0xff000000, 1]);
   });
 
-  it("puts the digit under those found", async () => {
+  it("stores the digit below the digits that are already fixed", async () => {
     deepStrictEqual(await digit([0, 2, 2], [0x7f000000, 3], 1, 1000), [0x7f020000, 1]);
     deepStrictEqual(await digit([5], [0x7f012300, 5], 3, 1000), [0x7f012300, 5]);
   });
@@ -153,7 +153,7 @@ eachBackend("select_digit", (backend) => {
 
 eachBackend("count_ties and rank_ties", (backend) => {
   for (const [rows, cols] of [[1, 1], [7, 129], [64, 33], [65, 128], [1000, 3], [3, 70001]]) {
-    it(`${rows} rows of ${cols}`, async () => {
+    it(`count the ties of ${rows} rows of ${cols} keys, and choose the first of them`, async () => {
       const keys = randomKeys(rows * cols, rows).map((key) => key % 3);
       const ties = Array.from({ length: rows }, (_, r) => {
         return keys.subarray(r * cols, (r + 1) * cols).filter((key) => key === 2).length;
@@ -174,10 +174,10 @@ eachBackend("count_ties and rank_ties", (backend) => {
 
       backend().dispatch(countTies, buffers, { rows, cols, accumulate: 0 });
       backend().dispatch(rankTies, { selection: buffers.selection }, { rows });
-      let left = wanted;
+      let remaining = wanted;
       const ranked = ties.map((count) => {
-        const taken = Math.min(left, count);
-        left -= taken;
+        const taken = Math.min(remaining, count);
+        remaining -= taken;
         return taken;
       });
       deepStrictEqual([...await downloadU32(backend(), buffers.selection)], [2, wanted, ...ranked]);
@@ -187,7 +187,7 @@ eachBackend("count_ties and rank_ties", (backend) => {
   }
 });
 
-/** Scores that make a selection hard, all of which f32 holds exactly. */
+/** Distributions of scores that are difficult to select from. f32 represents all of the scores exactly. */
 const DISTRIBUTIONS: Readonly<Record<string, (random: number, index: number) => number>> = {
   "normal scores": (random) => random,
   "three distinct scores": (random) => Math.round(Math.min(2, Math.abs(random))),
@@ -199,7 +199,7 @@ const DISTRIBUTIONS: Readonly<Record<string, (random: number, index: number) => 
 
 eachBackend("the selection", (backend) => {
   for (const [name, distribution] of Object.entries(DISTRIBUTIONS)) {
-    it(`takes exactly the k smallest of ${name}`, async () => {
+    it(`chooses exactly the k smallest of ${name}`, async () => {
       for (const [rows, cols] of [[1, 1], [7, 31], [129, 33], [64, 128], [300, 300]]) {
         const weights = normals(rows * cols, cols).map(distribution);
         const buffers = {
@@ -224,7 +224,7 @@ eachBackend("the selection", (backend) => {
     });
   }
 
-  it("takes forced entries before any other, zeros included", async () => {
+  it("chooses forced entries before all others, even before zeros", async () => {
     const rows = 40, cols = 50, first = 17, words = 3;
     const weights = normals(rows * cols, 8).map((x, i) => i % 5 ? x : 0);
     const isForced = (r: number, c: number) => (r + c) % 3 === 0;

@@ -1,4 +1,4 @@
-/** unpack_upper: strips of a packed triangle into tiles left of, on and right of the diagonal. */
+/** Tests that unpack_upper copies strips of a packed triangle into tiles to the left of the diagonal, on it and to the right of it. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -17,13 +17,13 @@ const CASES = [
   { n: 1000, rows: 1000, cols: 172, first_row: 0, first_col: 828 },
 ];
 
-/** A number that names element (i, j). */
+/** A number that identifies element (i, j). */
 const element = (i: number, j: number) => 0x80000000 + i * 65536 + j;
 
 eachBackend("unpack_upper", (backend) => {
   for (const shape of CASES) {
     const { n, rows, cols, first_row, first_col } = shape;
-    it(`order ${n}: ${rows} rows from ${first_row}, ${cols} columns from ${first_col}`, async () => {
+    it(`unpacks ${rows} rows from ${first_row} and ${cols} columns from ${first_col} of a matrix of order ${n}`, async () => {
       const strip: number[] = [];
       for (let i = first_row; i < first_row + rows; i++) {
         for (let j = i; j < n; j++) strip.push(element(i, j));
@@ -44,7 +44,7 @@ eachBackend("unpack_upper", (backend) => {
     });
   }
 
-  it("takes the last rows of a matrix of over 2³² elements", async () => {
+  it("unpacks the last rows of a matrix of more than 2³² elements", async () => {
     const n = 70000, rows = 5, first_row = n - rows;
     const strip = Uint32Array.from({ length: rows * (rows + 1) / 2 }, (_, i) => i + 1);
     const target = upload(backend(), new Uint32Array(rows * 4)), source = upload(backend(), strip);

@@ -1,4 +1,4 @@
-/** Dead columns become 0, everything else stays: even what a multiplication by 0 or 1 would change. */
+/** Tests that zero_columns sets dead columns to 0, even where they contain infinity, and writes nothing else. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -8,7 +8,7 @@ import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
 const SHAPES = [[1, 1], [7, 31], [33, 127], [129, 172], [2, 4097], [5000, 2]];
-/** Which columns of the matrix are dead. */
+/** The columns of the matrix that are dead. */
 const DEAD: Readonly<Record<string, (column: number) => boolean>> = {
   "no column": () => false,
   "every column": () => true,
@@ -17,7 +17,7 @@ const DEAD: Readonly<Record<string, (column: number) => boolean>> = {
 
 eachBackend("zero_columns", (backend) => {
   for (const [name, isDead] of Object.entries(DEAD)) {
-    it(`with ${name} dead`, async () => {
+    it(`zeroes the right columns with ${name} dead`, async () => {
       for (const [rows, cols] of SHAPES) {
         const ld = cols + 3, first = 5;
         const weights = normals(rows * ld, rows);
