@@ -1,5 +1,5 @@
-// C ← α·op(A)·op(B) + β·C for software adapters, which run shaders on the CPU; op(X) is X or its transpose. On the CPU a load costs far more
-// than arithmetic, and workgroup memory is as slow as any other memory.
+// C ← α·op(A)·op(B) + β·C for software adapters, where op(X) is X or its transpose. A software adapter runs shaders on the CPU, where a load
+// costs far more than arithmetic, and workgroup memory is as slow as any other memory.
 //
 // A quad is four neighbouring columns. Each invocation computes two quads of 8 rows of C in registers, and the 16 invocations of a workgroup
 // compute a patch of 8×128 elements. They all read the same elements of op(A), which the adapter loads only once. A quad of B is a single

@@ -186,10 +186,10 @@ fn count_ties(
 
 @compute @workgroup_size(BINS)
 fn rank_ties(@builtin(local_invocation_index) local: u32) {
-  // Each invocation handles `span` consecutive rows.
-  let span = (rank_params.rows + BINS - 1) / BINS;
-  let first = min(local * span, rank_params.rows);
-  let end = min(first + span, rank_params.rows);
+  // Each invocation handles `count` consecutive rows.
+  let count = (rank_params.rows + BINS - 1) / BINS;
+  let first = min(local * count, rank_params.rows);
+  let end = min(first + count, rank_params.rows);
   var ties = 0u;
   for (var r = first; r < end; r++) {
     ties += rank_selection[2 + r];

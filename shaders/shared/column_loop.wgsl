@@ -1,6 +1,6 @@
 // The functions that the two kernels of prune_block.wgsl share: the loop over the columns of a block, which prunes entries and subtracts
-// their errors from later columns, and the functions that load the weights and store the results. The kernels decide beforehand which
-// entries to prune, and record the decision as bits in workgroup memory.
+// their errors from later columns, and the functions that load the weights and store the results. Before a column is handled, the kernels
+// have decided which of its entries to prune, and recorded that as bits in workgroup memory.
 //
 // A workgroup handles 8 rows of the block. LANES invocations, called the lanes of the row, share each row. They handle the columns in
 // segments of 4. Every lane computes all errors of a segment in its own registers, and then updates its share of the later columns. So there

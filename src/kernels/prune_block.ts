@@ -111,10 +111,17 @@ function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   );
 }
 
-/** The loops of `update_span` in the shader, for the columns start … end−1. The worst case is a U whose rows do not all start at a quad. */
+/**
+ * The loops of `update_span` in the shader, for the columns start … end−1. One of two nests of loops runs, depending on whether the rows of U
+ * start at quads.
+ */
 function updateSpanLoops(start: number, end: number): LoopCount {
-  const aligned = loop(0, loop(0), loop(0));
-  return sequence(loop(start === 0 ? 0 : end - start, loop(start)), aligned);
+  const columns = start === 0 ? 0 : end - start;
+  const byElement = (count: number) => loop(count, loop(start));
+  const byQuad = (count: number) => loop(Math.ceil(count / 16), loop(start), loop(4));
+  const unaligned = sequence(byElement(columns), byQuad(0)),
+    aligned = sequence(byElement(0), byQuad(columns));
+  return unaligned.iterations > aligned.iterations ? unaligned : aligned;
 }
 
 /** The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. */

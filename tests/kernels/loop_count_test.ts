@@ -77,8 +77,12 @@ const SAMPLES: readonly Sample[] = [
   ...[1, 8, 33, 172, 255, 256].map((size) => (
     { kernel: reverseCholesky, params: { size, offset: 0, ld: 256, u_offset: 0, ldu: 256, first: 0 } }
   )),
-  ...[1, 31, 172, 254, 256].flatMap(blocks).map((params) => ({ kernel: pruneBlock, params, fill: ALL_TIED })),
-  ...[[1, 2], [100, 3], [255, 5], [256, 4], [256, 64], [254, 127], [256, MAX_GROUP]].flatMap((
+  ...[1, 17, 31, 129, 172, 254, 256].flatMap(blocks).map((params) => ({
+    kernel: pruneBlock,
+    params,
+    fill: ALL_TIED,
+  })),
+  ...[[1, 2], [100, 3], [129, 4], [255, 5], [256, 4], [256, 64], [254, 127], [256, MAX_GROUP]].flatMap((
     [size, group],
   ) =>
     blocks(size).map((params) => (
