@@ -1,7 +1,9 @@
 /**
- * The interface every algorithm is written over: buffers on a device and a queue of kernels. A backend swaps
- * kernels, never algorithms: it is not a tensor library, does no shape inference and knows no mathematics.
- * Work is queued in order and runs later; only `read` and `finish` wait.
+ * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of
+ * kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every
+ * algorithm is written once over this interface; a backend only supplies the kernels. It is not a tensor library:
+ * it infers no shapes and contains no mathematics. Calls queue work and return at once; only `read` and `finish`
+ * wait for the device.
  */
 
 import type { Kernel } from "../kernels/kernel.ts";
@@ -11,29 +13,30 @@ export interface DeviceBuffer {
   readonly label: string;
   /** Bytes; a multiple of 4. */
   readonly byteLength: number;
-  /** Frees the memory once the work queued so far is done. Calling it twice is harmless. */
+  /** Frees the memory when the work queued so far is done. Idempotent. */
   destroy(): void;
 }
 
-/** The names a user sees for where the work ran. */
+/** A description of the hardware, for people. */
 export interface Adapter {
-  /** For people: `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)`, `WebAssembly SIMD, 2 threads`. */
+  /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)`, `WebAssembly SIMD, 2 threads`. */
   readonly name: string;
-  /** A GPU interface emulated on the CPU. */
+  /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
 }
 
-/** Work and traffic since the backend was made, for tests and metrics. */
+/** Counts of work, transfers and memory since the backend was created, for tests and metrics. */
 export interface BackendCounters {
   dispatches: number;
   bytesWritten: number;
   bytesRead: number;
-  /** Bytes of buffers alive now, and at most so far. */
+  /** Bytes of all buffers that exist now. */
   bytesLive: number;
+  /** The largest value of `bytesLive` so far. */
   bytesPeak: number;
 }
 
-/** A device and its queue. One owner; calls are not reentrant across solves. */
+/** A device and its queue. A backend has one owner, which runs one solve at a time. */
 export interface Backend {
   readonly kind: "webgpu" | "cpu";
   readonly adapter: Adapter;
@@ -42,16 +45,20 @@ export interface Backend {
   readonly counters: Readonly<BackendCounters>;
 
   /**
-   * Allocates `byteLength` bytes (rounded up to 4).
-   * @throws {OutOfRoomError} over `maxBufferBytes`, or when the device has no room: names the label, size and limit. A backend that
-   *   hears of the latter only afterwards throws it from the next wait.
+   * Allocates `byteLength` bytes (rounded up to a multiple of 4).
+   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free memory.
+   *   The message gives the label, the size and the limit. A backend that learns of an allocation failure only
+   *   later throws this error from the next `read` or `finish`.
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
-  /** Queues a copy of `bytes` (a multiple of 4 of them) to `byteOffset` (likewise). `bytes` may be reused at once. */
+  /**
+   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may reuse
+   * `bytes` as soon as the call returns.
+   */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
 
-  /** Queues a device-side copy; offsets and length are multiples of 4. */
+  /** Queues a copy between two buffers of the device. Offsets and length are multiples of 4. */
   copy(
     source: DeviceBuffer,
     sourceOffset: number,
@@ -60,10 +67,10 @@ export interface Backend {
     byteLength: number,
   ): void;
 
-  /** Queues zeroing the whole buffer. */
+  /** Queues filling the whole buffer with zeros. */
   clear(target: DeviceBuffer): void;
 
-  /** Queues one kernel. Every binding and parameter of the declaration must be given. */
+  /** Queues one kernel. The caller supplies every binding and parameter that the kernel declares. */
   dispatch<B extends string, P extends string>(
     kernel: Kernel<B, P>,
     buffers: Readonly<Record<B, DeviceBuffer>>,
@@ -71,25 +78,32 @@ export interface Backend {
   ): void;
 
   /**
-   * Copies `byteLength` bytes from `byteOffset` (multiples of 4) to the host, as everything queued before leaves them. Work that
-   * does not touch the buffer may be waited for or not.
-   * @throws {DeviceLostError}
+   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) to the host, with the contents that the work
+   * queued so far gives them. The call may or may not wait for queued work on other buffers.
+   * @throws {DeviceLostError} if the device is lost before the bytes arrive
+   * @throws {Error} the first error of earlier queued work that the device reported only now
    */
   read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 
-  /** Resolves when everything queued so far is done. @throws {DeviceLostError} */
+  /** Resolves when all work queued so far is done. @throws the same errors as {@link read} */
   finish(): Promise<void>;
 
   /** Frees the device, its buffers and its threads. */
   dispose(): Promise<void>;
 }
 
-/** The device has no room for a buffer, now or ever. A RangeError, as what the system throws for the same reason is. */
-export class OutOfRoomError extends RangeError {
-  override name = "OutOfRoomError";
+/**
+ * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. It extends
+ * RangeError, which JavaScript itself throws when an allocation fails.
+ */
+export class OutOfDeviceMemoryError extends RangeError {
+  override name = "OutOfDeviceMemoryError";
 }
 
-/** The device went away (driver reset, removed, out of memory in a kernel). Nothing on it can be used again. */
+/**
+ * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the backend was
+ * disposed of. Its buffers cannot be used again.
+ */
 export class DeviceLostError extends Error {
   override name = "DeviceLostError";
 }

@@ -1,24 +1,31 @@
-/** The far end of a RemoteBackend: runs its calls on a real backend, in order, inside the worker that owns the device. */
+/**
+ * The worker's side of a backend that runs in a worker. The server opens the real backend, receives the calls that a
+ * `RemoteBackend` in another thread sends over a message port, and runs them in order.
+ */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 import {
-  type Command,
-  kernelNamed,
-  type Reply,
-  type Request,
+  type AwaitedCall,
+  findKernel,
+  type QueuedCall,
+  type ReplyMessage,
+  type RequestMessage,
   toErrorData,
-  type Wait,
 } from "./remote_protocol.ts";
 
-/** The part of a MessagePort, a Worker or a worker's global scope that both ends use. */
+/** The methods that a MessagePort, a Worker and a worker's global scope have in common. */
 export interface Port {
   postMessage(message: unknown, options: { transfer: Transferable[] }): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
 }
 
-/** Opens a backend and serves it to `port` until it is disposed of. What is sent before it is open waits. */
+/**
+ * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first reply
+ * reports whether the backend could be opened. The other side must wait for that reply before it sends a call.
+ */
 export async function serveBackend(port: Port, open: () => Promise<Backend>): Promise<void> {
-  const reply = (message: Reply, transfer: Transferable[] = []) => port.postMessage(message, { transfer });
+  const reply = (message: ReplyMessage, transfer: Transferable[] = []) =>
+    port.postMessage(message, { transfer });
   let backend: Backend;
   try {
     backend = await open();
@@ -27,62 +34,62 @@ export async function serveBackend(port: Port, open: () => Promise<Backend>): Pr
     return;
   }
   const server = new BackendServer(backend, reply);
-  port.addEventListener("message", ({ data }) => void server.take(data as Request));
+  port.addEventListener("message", ({ data }) => void server.handle(data as RequestMessage));
   const { kind, adapter, maxBufferBytes } = backend;
   reply({ opened: { kind, maxBufferBytes, adapter: { name: adapter.name, software: adapter.software } } });
 }
 
 class BackendServer {
   readonly #backend: Backend;
-  readonly #reply: (message: Reply, transfer?: Transferable[]) => void;
+  readonly #reply: (message: ReplyMessage, transfer?: Transferable[]) => void;
   readonly #buffers = new Map<number, DeviceBuffer>();
-  /** The first error of a command: commands are not answered, so that the next wait tells it. */
-  #fault: unknown;
+  /** The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error. */
+  #firstError: unknown;
 
-  constructor(backend: Backend, reply: (message: Reply, transfer?: Transferable[]) => void) {
+  constructor(backend: Backend, reply: (message: ReplyMessage, transfer?: Transferable[]) => void) {
     this.#backend = backend;
     this.#reply = reply;
   }
 
-  async take(request: Request): Promise<void> {
-    if ("commands" in request) {
-      for (const command of request.commands) this.#try(command);
+  async handle(request: RequestMessage): Promise<void> {
+    if ("queued" in request) {
+      for (const call of request.queued) this.#tryQueued(call);
       return;
     }
-    const { number, wait } = request;
+    const { id, awaited } = request;
     try {
-      const bytes = await this.#wait(wait);
-      this.#reply({ number, bytes }, bytes ? [bytes.buffer] : []);
+      const bytes = await this.#runAwaited(awaited);
+      this.#reply({ id, bytes }, bytes ? [bytes.buffer] : []);
     } catch (error) {
-      this.#reply({ number, error: toErrorData(error) });
+      this.#reply({ id, error: toErrorData(error) });
     }
   }
 
-  #try(command: Command): void {
+  #tryQueued(call: QueuedCall): void {
     try {
-      this.#run(command);
+      this.#runQueued(call);
     } catch (error) {
-      this.#fault ??= error;
+      this.#firstError ??= error;
     }
   }
 
-  #run(command: Command): void {
-    switch (command.call) {
-      case "create":
-        this.#buffers.set(command.id, this.#backend.createBuffer(command.label, command.byteLength));
+  #runQueued(call: QueuedCall): void {
+    switch (call.name) {
+      case "createBuffer":
+        this.#buffers.set(call.id, this.#backend.createBuffer(call.label, call.byteLength));
         return;
-      case "destroy":
-        this.#buffers.get(command.id)?.destroy();
-        this.#buffers.delete(command.id);
+      case "destroyBuffer":
+        this.#buffers.get(call.id)?.destroy();
+        this.#buffers.delete(call.id);
         return;
       case "clear":
-        this.#backend.clear(this.#buffer(command.id));
+        this.#backend.clear(this.#buffer(call.id));
         return;
       case "write":
-        this.#backend.write(this.#buffer(command.id), command.byteOffset, command.bytes);
+        this.#backend.write(this.#buffer(call.id), call.byteOffset, call.bytes);
         return;
       case "copy": {
-        const { source, sourceOffset, target, targetOffset, byteLength } = command;
+        const { source, sourceOffset, target, targetOffset, byteLength } = call;
         this.#backend.copy(
           this.#buffer(source),
           sourceOffset,
@@ -93,31 +100,35 @@ class BackendServer {
         return;
       }
       case "dispatch": {
-        const bound = Object.entries(command.buffers).map(([name, id]) => [name, this.#buffer(id)]);
-        this.#backend.dispatch(kernelNamed(command.kernel), Object.fromEntries(bound), command.params);
+        const bound = Object.entries(call.buffers).map(([name, id]) => [name, this.#buffer(id)]);
+        this.#backend.dispatch(findKernel(call.kernel), Object.fromEntries(bound), call.params);
       }
     }
   }
 
-  async #wait(wait: Wait): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    if (wait.call === "dispose") {
+  async #runAwaited(call: AwaitedCall): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    if (call.name === "dispose") {
       await this.#backend.dispose();
       return undefined;
     }
-    const fault = this.#fault;
-    this.#fault = undefined;
-    if (fault !== undefined) throw fault;
-    if (wait.call === "read") {
-      return await this.#backend.read(this.#buffer(wait.id), wait.byteOffset, wait.byteLength);
+    const error = this.#firstError;
+    this.#firstError = undefined;
+    if (error !== undefined) throw error;
+    if (call.name === "read") {
+      return await this.#backend.read(this.#buffer(call.id), call.byteOffset, call.byteLength);
     }
     await this.#backend.finish();
     return undefined;
   }
 
-  /** One that could not be created is missed by whoever uses it; the reason comes first all the same. */
+  /**
+   * The buffer with this id.
+   * @throws {TypeError} if the buffer does not exist, which happens only after its allocation failed. The allocation's
+   *   own error came first, so the next awaited call reports that one.
+   */
   #buffer(id: number): DeviceBuffer {
     const buffer = this.#buffers.get(id);
-    if (!buffer) throw new TypeError("a buffer is used that does not exist");
+    if (!buffer) throw new TypeError(`buffer ${id} was never created`);
     return buffer;
   }
 }

@@ -1,7 +1,9 @@
 /**
- * A backend that lives in a worker. Some devices are waited for on the thread that drives them (WebGPU in Deno is), which
- * would stop a server's event loop for as long as a solve takes; here only the worker stops. Every call but `read` and
- * `finish` is queued by contract, so that nothing changes for the caller, except that a full device is told at the next wait.
+ * A backend whose device is driven by a worker. In Deno, waiting for a WebGPU device blocks the thread that waits. With
+ * the device in a worker, only the worker blocks, and the event loop of a server keeps running. `RemoteBackend` sends
+ * each call over a message port to a backend server (`backend_server.ts`), which runs it on the real backend. Callers
+ * see one difference: when the device is out of memory, the error comes from the next `read` or `finish` and not from
+ * `createBuffer`.
  */
 
 import type { Kernel } from "../kernels/kernel.ts";
@@ -11,54 +13,57 @@ import {
   type BackendCounters,
   type DeviceBuffer,
   DeviceLostError,
-  OutOfRoomError,
+  OutOfDeviceMemoryError,
 } from "./backend.ts";
 import type { Port } from "./backend_server.ts";
 import {
-  type Command,
+  type AwaitedCall,
   type ErrorData,
   fromErrorData,
-  type Reply,
-  type Request,
-  type Wait,
+  type QueuedCall,
+  type ReplyMessage,
+  type RequestMessage,
 } from "./remote_protocol.ts";
 
-/** A port, how to end what is behind it, and how its own end is told. A Worker is one. */
+/** The interface of a Worker: a port that can stop the worker and reports when the worker fails. */
 export interface RemotePort extends Port {
   terminate(): void;
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
   addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 }
 
-/** Commands sent as one message: a message costs more than a command. */
-const BATCH = 128;
+/** The most queued calls in one message. Sending a message costs more than running a call, so calls are batched. */
+const CALLS_PER_MESSAGE = 128;
 
 /**
- * Waits for the worker behind `port`, which runs `serveBackend`, to open its backend.
- * @throws what opening threw, by its name and message; the worker is then ended
+ * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its backend.
+ * @throws {DeviceLostError} if the worker fails
+ * @throws {Error} the error with which opening the backend failed, with the same name and message. The worker is then
+ *   terminated.
  */
 export function connectBackend(port: RemotePort): Promise<Backend> {
   return new Promise((resolve, reject) => {
     let backend: RemoteBackend | undefined;
     port.addEventListener("message", ({ data }) => {
-      const reply = data as Reply;
+      const reply = data as ReplyMessage;
       if ("opened" in reply) resolve(backend = new RemoteBackend(port, reply.opened));
       else if ("failed" in reply) {
         port.terminate();
         reject(fromErrorData(reply.failed));
-      } else backend?.answered(reply);
+      } else backend?.handleReply(reply);
     });
     port.addEventListener("error", (event) => {
       event.preventDefault();
-      const error = new DeviceLostError(`the worker of the device failed: ${event.message}`);
-      backend?.lose(error);
+      const error = new DeviceLostError(`the worker that drives the device failed: ${event.message}`);
+      backend?.markLost(error);
       reject(error);
     });
   });
 }
 
+/** A buffer of the server's backend, identified by a number. */
 class RemoteBuffer implements DeviceBuffer {
-  #alive = true;
+  #destroyed = false;
   constructor(
     readonly owner: RemoteBackend,
     readonly id: number,
@@ -67,16 +72,17 @@ class RemoteBuffer implements DeviceBuffer {
   ) {}
 
   destroy(): void {
-    if (this.#alive) this.owner.release(this);
-    this.#alive = false;
+    if (!this.#destroyed) this.owner.release(this);
+    this.#destroyed = true;
   }
 
-  get alive(): boolean {
-    return this.#alive;
+  get destroyed(): boolean {
+    return this.#destroyed;
   }
 }
 
-interface Pending {
+/** The callbacks of an awaited call that has no reply yet. */
+interface PendingCall {
   resolve(bytes: Uint8Array<ArrayBuffer> | undefined): void;
   reject(error: Error): void;
 }
@@ -93,11 +99,12 @@ class RemoteBackend implements Backend {
     bytesPeak: 0,
   };
   readonly #port: RemotePort;
-  readonly #pending = new Map<number, Pending>();
-  #commands: Command[] = [];
-  #transfer: Transferable[] = [];
-  #flushQueued = false;
-  #numbers = 0;
+  readonly #pending = new Map<number, PendingCall>();
+  #unsentCalls: QueuedCall[] = [];
+  #unsentTransfer: Transferable[] = [];
+  #flushScheduled = false;
+  /** The next id of a buffer or an awaited call. */
+  #nextId = 0;
   #lost: DeviceLostError | undefined;
 
   constructor(
@@ -112,29 +119,30 @@ class RemoteBackend implements Backend {
 
   createBuffer(label: string, byteLength: number): DeviceBuffer {
     if (byteLength > this.maxBufferBytes) {
-      throw new OutOfRoomError(
-        `buffer ${label}: ${byteLength} bytes are over the ${this.maxBufferBytes} a buffer can have on ${this.adapter.name}`,
+      throw new OutOfDeviceMemoryError(
+        `buffer ${label}: ${byteLength} bytes are over the limit of ${this.maxBufferBytes} bytes per buffer on ` +
+          this.adapter.name,
       );
     }
     const size = Math.max(4, Math.ceil(byteLength / 4) * 4);
-    const buffer = new RemoteBuffer(this, this.#numbers++, label, size);
-    this.#queue({ call: "create", id: buffer.id, label, byteLength: size });
+    const buffer = new RemoteBuffer(this, this.#nextId++, label, size);
+    this.#queue({ name: "createBuffer", id: buffer.id, label, byteLength: size });
     this.counters.bytesLive += size;
     this.counters.bytesPeak = Math.max(this.counters.bytesPeak, this.counters.bytesLive);
     return buffer;
   }
 
-  /** Called by the buffer itself, once. */
+  /** Frees a buffer on the server. The buffer's `destroy` calls this once. */
   release(buffer: RemoteBuffer): void {
     this.counters.bytesLive -= buffer.byteLength;
-    // What was on a lost device is gone with it.
-    if (!this.#lost) this.#queue({ call: "destroy", id: buffer.id });
+    // The buffers of a lost device were freed with the device.
+    if (!this.#lost) this.#queue({ name: "destroyBuffer", id: buffer.id });
   }
 
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     const copy = new Uint8Array(bytes);
     this.counters.bytesWritten += bytes.byteLength;
-    this.#queue({ call: "write", id: this.#idOf(target), byteOffset, bytes: copy }, copy.buffer);
+    this.#queue({ name: "write", id: this.#idOf(target), byteOffset, bytes: copy }, copy.buffer);
   }
 
   copy(
@@ -145,11 +153,11 @@ class RemoteBackend implements Backend {
     byteLength: number,
   ): void {
     const ids = { source: this.#idOf(source), target: this.#idOf(target) };
-    this.#queue({ call: "copy", ...ids, sourceOffset, targetOffset, byteLength });
+    this.#queue({ name: "copy", ...ids, sourceOffset, targetOffset, byteLength });
   }
 
   clear(target: DeviceBuffer): void {
-    this.#queue({ call: "clear", id: this.#idOf(target) });
+    this.#queue({ name: "clear", id: this.#idOf(target) });
   }
 
   dispatch<B extends string, P extends string>(
@@ -158,74 +166,77 @@ class RemoteBackend implements Backend {
     params: Readonly<Record<P, number>>,
   ): void {
     const ids = Object.entries<DeviceBuffer>(buffers).map(([name, buffer]) => [name, this.#idOf(buffer)]);
-    this.#queue({ call: "dispatch", kernel: kernel.name, buffers: Object.fromEntries(ids), params });
+    this.#queue({ name: "dispatch", kernel: kernel.name, buffers: Object.fromEntries(ids), params });
     this.counters.dispatches++;
   }
 
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = await this.#wait({ call: "read", id: this.#idOf(source), byteOffset, byteLength });
+    const bytes = await this.#call({ name: "read", id: this.#idOf(source), byteOffset, byteLength });
     this.counters.bytesRead += byteLength;
     return bytes!;
   }
 
   async finish(): Promise<void> {
-    await this.#wait({ call: "finish" });
+    await this.#call({ name: "finish" });
   }
 
   async dispose(): Promise<void> {
-    const lost = new DeviceLostError("dispose() was called on its backend");
+    const lost = new DeviceLostError("the backend was disposed of");
     try {
-      if (!this.#lost) await this.#wait({ call: "dispose" });
+      if (!this.#lost) await this.#call({ name: "dispose" });
     } finally {
-      this.lose(lost);
+      this.markLost(lost);
       this.#port.terminate();
     }
   }
 
-  /** Takes the answer of a wait. */
-  answered(
-    { number, bytes, error }: { number: number; bytes?: Uint8Array<ArrayBuffer>; error?: ErrorData },
+  /** Settles the awaited call that the reply belongs to. */
+  handleReply(
+    { id, bytes, error }: { id: number; bytes?: Uint8Array<ArrayBuffer>; error?: ErrorData },
   ): void {
-    const pending = this.#pending.get(number);
-    this.#pending.delete(number);
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
     if (error === undefined) return pending?.resolve(bytes);
-    const told = fromErrorData(error);
-    pending?.reject(told);
-    if (told instanceof DeviceLostError) this.lose(told);
+    const restored = fromErrorData(error);
+    pending?.reject(restored);
+    if (restored instanceof DeviceLostError) this.markLost(restored);
   }
 
-  #wait(wait: Wait): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  /** Rejects all pending calls with `error` and makes every later call throw it. */
+  markLost(error: DeviceLostError): void {
+    this.#lost ??= error;
+    for (const { reject } of this.#pending.values()) reject(this.#lost);
+    this.#pending.clear();
+  }
+
+  /** Sends an awaited call and returns the bytes of its reply, if it has any. */
+  #call(awaited: AwaitedCall): Promise<Uint8Array<ArrayBuffer> | undefined> {
     this.#assertAlive();
     this.#flush();
-    const number = this.#numbers++;
-    this.#port.postMessage({ wait, number } satisfies Request, { transfer: [] });
-    return new Promise((resolve, reject) => this.#pending.set(number, { resolve, reject }));
+    const id = this.#nextId++;
+    this.#port.postMessage({ awaited, id } satisfies RequestMessage, { transfer: [] });
+    return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
   }
 
-  #queue(command: Command, transfer?: Transferable): void {
+  #queue(call: QueuedCall, transfer?: Transferable): void {
     this.#assertAlive();
-    this.#commands.push(command);
-    if (transfer) this.#transfer.push(transfer);
-    if (this.#commands.length >= BATCH) this.#flush();
-    else if (!this.#flushQueued) {
-      this.#flushQueued = true;
+    this.#unsentCalls.push(call);
+    if (transfer) this.#unsentTransfer.push(transfer);
+    if (this.#unsentCalls.length >= CALLS_PER_MESSAGE) this.#flush();
+    else if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
       queueMicrotask(() => this.#flush());
     }
   }
 
+  /** Sends the queued calls that were not sent yet. */
   #flush(): void {
-    this.#flushQueued = false;
-    if (this.#commands.length === 0 || this.#lost) return;
-    this.#port.postMessage({ commands: this.#commands } satisfies Request, { transfer: this.#transfer });
-    this.#commands = [];
-    this.#transfer = [];
-  }
-
-  /** Makes every call from here on fail, and those that wait. */
-  lose(error: DeviceLostError): void {
-    this.#lost ??= error;
-    for (const { reject } of this.#pending.values()) reject(this.#lost);
-    this.#pending.clear();
+    this.#flushScheduled = false;
+    if (this.#unsentCalls.length === 0 || this.#lost) return;
+    const message: RequestMessage = { queued: this.#unsentCalls };
+    this.#port.postMessage(message, { transfer: this.#unsentTransfer });
+    this.#unsentCalls = [];
+    this.#unsentTransfer = [];
   }
 
   #assertAlive(): void {
@@ -236,7 +247,7 @@ class RemoteBackend implements Backend {
     if (!(buffer instanceof RemoteBuffer) || buffer.owner !== this) {
       throw new TypeError(`buffer ${buffer.label} belongs to another backend`);
     }
-    if (!buffer.alive) throw new TypeError(`buffer ${buffer.label} was destroyed`);
+    if (buffer.destroyed) throw new TypeError(`buffer ${buffer.label} was destroyed`);
     return buffer.id;
   }
 }

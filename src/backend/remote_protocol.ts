@@ -1,24 +1,29 @@
 /**
- * What a RemoteBackend and the BackendServer at the other end of its port tell each other. Buffers travel as numbers, kernels by name,
- * errors as plain data. Both ends are of one program: nothing here is checked.
+ * The messages between a `RemoteBackend` and the backend server in the worker. Buffers travel as numbers, kernels by
+ * name and errors as plain data. The messages are not validated, because both sides are always the same build of Pare.
  */
 
 import type { Kernel } from "../kernels/kernel.ts";
 import { KERNELS } from "../kernels/kernels.ts";
-import { type Adapter, type Backend, DeviceLostError, OutOfRoomError } from "./backend.ts";
+import { type Adapter, type Backend, DeviceLostError, OutOfDeviceMemoryError } from "./backend.ts";
 
-/** One call that waits for nothing. */
-export type Command =
-  | { readonly call: "create"; readonly id: number; readonly label: string; readonly byteLength: number }
-  | { readonly call: "destroy" | "clear"; readonly id: number }
+/** A backend call that the server runs without a reply. */
+export type QueuedCall =
   | {
-    readonly call: "write";
+    readonly name: "createBuffer";
+    readonly id: number;
+    readonly label: string;
+    readonly byteLength: number;
+  }
+  | { readonly name: "destroyBuffer" | "clear"; readonly id: number }
+  | {
+    readonly name: "write";
     readonly id: number;
     readonly byteOffset: number;
     readonly bytes: Uint8Array<ArrayBuffer>;
   }
   | {
-    readonly call: "copy";
+    readonly name: "copy";
     readonly source: number;
     readonly sourceOffset: number;
     readonly target: number;
@@ -26,56 +31,62 @@ export type Command =
     readonly byteLength: number;
   }
   | {
-    readonly call: "dispatch";
+    readonly name: "dispatch";
     readonly kernel: string;
     readonly buffers: Readonly<Record<string, number>>;
     readonly params: Readonly<Record<string, number>>;
   };
 
-/** A call that is answered once everything before it is done. */
-export type Wait =
-  | { readonly call: "read"; readonly id: number; readonly byteOffset: number; readonly byteLength: number }
-  | { readonly call: "finish" }
-  | { readonly call: "dispose" };
+/** A backend call to which the server replies when all earlier calls are done. */
+export type AwaitedCall =
+  | { readonly name: "read"; readonly id: number; readonly byteOffset: number; readonly byteLength: number }
+  | { readonly name: "finish" }
+  | { readonly name: "dispose" };
 
-/** To the server: commands in order, or a wait with a number of its own. */
-export type Request =
-  | { readonly commands: readonly Command[] }
-  | { readonly wait: Wait; readonly number: number };
+/** A message to the server: a batch of queued calls in order, or one awaited call with an id for its reply. */
+export type RequestMessage =
+  | { readonly queued: readonly QueuedCall[] }
+  | { readonly awaited: AwaitedCall; readonly id: number };
 
-/** From the server: first what it serves or why it cannot, then the answer of each wait. */
-export type Reply =
+/**
+ * A message from the server. The first one describes the opened backend or gives the error of opening it. Each later
+ * one carries the result of the awaited call with the same id.
+ */
+export type ReplyMessage =
   | { readonly opened: Pick<Backend, "kind" | "maxBufferBytes"> & { readonly adapter: Adapter } }
   | { readonly failed: ErrorData }
-  | { readonly number: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
+  | { readonly id: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
 
-/** An error as it travels: structured clones keep no class of ours. */
+/** An error as plain data, because a structured clone loses the class of an error. */
 export interface ErrorData {
   readonly name: string;
   readonly message: string;
 }
 
-/** @param error anything thrown */
+/**
+ * Converts a thrown value to plain data.
+ * @param error any value, because JavaScript can throw anything
+ */
 export function toErrorData(error: unknown): ErrorData {
   return error instanceof Error
     ? { name: error.name, message: error.message }
     : { name: "Error", message: String(error) };
 }
 
-/** The error again, of its class where a caller tells it apart. */
+/** Restores an error. The error classes that callers catch are restored; any other becomes an Error with its name. */
 export function fromErrorData({ name, message }: ErrorData): Error {
   if (name === "DeviceLostError") return new DeviceLostError(message);
-  if (name === "OutOfRoomError") return new OutOfRoomError(message);
+  if (name === "OutOfDeviceMemoryError") return new OutOfDeviceMemoryError(message);
   if (name === "RangeError") return new RangeError(message);
   if (name === "TypeError") return new TypeError(message);
   return Object.assign(new Error(message), { name });
 }
 
-const BY_NAME = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
+const KERNEL_BY_NAME = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
 
-/** The kernel `name` stands for. @throws {TypeError} there is none */
-export function kernelNamed(name: string): Kernel {
-  const kernel = BY_NAME.get(name);
-  if (!kernel) throw new TypeError(`dispatch of ${name}: no such kernel is in kernels.ts`);
+/** Returns the kernel with the given name. @throws {TypeError} if `kernels.ts` lists no such kernel */
+export function findKernel(name: string): Kernel {
+  const kernel = KERNEL_BY_NAME.get(name);
+  if (!kernel) throw new TypeError(`dispatch of ${name}: kernels.ts lists no kernel with this name`);
   return kernel;
 }

@@ -1,53 +1,71 @@
 /**
- * A matrix as a grid of square tiles, each its own device buffer, because one binding cannot hold a large
- * matrix (128 MiB on a software adapter). It allocates, addresses and frees; arithmetic is in `linalg`.
+ * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a kernel
+ * cannot bind a buffer as large as the largest matrices (on a software adapter the limit is 128 MiB). The class only
+ * allocates, addresses and frees tiles. The arithmetic is in `src/linalg/`.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 
-/** 4096² f32 are 64 MiB: under every adapter's binding limit, and large enough that a tile fills a GPU. */
+/**
+ * The default tile edge, in elements. A tile of 4096² f32 takes 64 MiB, which is under every adapter's limit for a
+ * binding, and is large enough to keep a whole GPU busy.
+ */
 export const DEFAULT_TILE_EDGE = 4096;
 
-/** One tile: rows × cols f32, row-major with leading dimension `ld`. */
+/** One tile: (rows, cols) f32, row-major with leading dimension `ld`. */
 export interface Tile {
   readonly buffer: DeviceBuffer;
   readonly rows: number;
   readonly cols: number;
-  /** Elements between rows: `cols` rounded up to a multiple of 4, so that rows start on 16 bytes. Padding is undefined. */
+  /**
+   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so that every
+   * row starts on a boundary of 16 bytes. The padding has undefined contents.
+   */
   readonly ld: number;
   /** The matrix row and column of the tile's first element. */
   readonly row0: number;
   readonly col0: number;
 }
 
-/** What {@link TiledMatrix} allocates. */
-export interface TiledMatrixOptions {
+/** The shape and storage of a new {@link TiledMatrix}. */
+interface TiledMatrixOptions {
   readonly label: string;
   readonly rows: number;
   readonly cols: number;
-  /** Tile edge in elements; the last tiles are smaller. */
+  /**
+   * The tile edge in elements. The last tiles across and down may be smaller.
+   * @default DEFAULT_TILE_EDGE
+   */
   readonly edge?: number;
-  /** `upper` stores tiles on and above the diagonal only (rows = cols); diagonal tiles are whole squares. */
+  /**
+   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal is
+   * stored as a whole square.
+   * @default "full"
+   */
   readonly storage?: "full" | "upper";
 }
 
-/** A (rows, cols) f32 matrix on a device. */
+/** A (rows, cols) f32 matrix on a device. Its contents are undefined until they are written. */
 export class TiledMatrix {
   readonly label: string;
   readonly rows: number;
   readonly cols: number;
   readonly edge: number;
   readonly storage: "full" | "upper";
-  /** Tiles down and across. */
+  /** The number of tiles down. */
   readonly tileRows: number;
+  /** The number of tiles across. */
   readonly tileCols: number;
   readonly #tiles: (Tile | undefined)[] = [];
 
-  /** @throws {RangeError} when the device has no room; nothing stays allocated then. */
+  /**
+   * @throws {OutOfDeviceMemoryError} if a tile cannot be allocated. The tiles allocated before it are freed.
+   * @throws {RangeError} if the storage is `upper` and the matrix is not square
+   */
   constructor(backend: Backend, options: TiledMatrixOptions) {
     const { label, rows, cols, edge = DEFAULT_TILE_EDGE, storage = "full" } = options;
     if (storage === "upper" && rows !== cols) {
-      throw new RangeError(`upper storage of ${label}: needs a square matrix, got ${rows}×${cols}`);
+      throw new RangeError(`upper storage of ${label}: the matrix must be square, got ${rows}×${cols}`);
     }
     this.label = label;
     this.rows = rows;
@@ -83,7 +101,7 @@ export class TiledMatrix {
     };
   }
 
-  /** Tile (i, j). With upper storage i ≤ j. */
+  /** The tile in tile row `i` and tile column `j`. @throws {RangeError} if the tile does not exist or is not stored */
   tile(i: number, j: number): Tile {
     const tile = i >= 0 && j >= 0 && i < this.tileRows && j < this.tileCols
       ? this.#tiles[i * this.tileCols + j]
@@ -92,12 +110,12 @@ export class TiledMatrix {
     return tile;
   }
 
-  /** The stored tiles, row by row. */
+  /** The stored tiles, tile row by tile row. */
   *tiles(): Generator<Tile> {
     for (const tile of this.#tiles) if (tile) yield tile;
   }
 
-  /** Bytes on the device. */
+  /** The size of all stored tiles on the device, in bytes. */
   get byteLength(): number {
     return this.#tiles.reduce((sum, tile) => sum + (tile?.buffer.byteLength ?? 0), 0);
   }
@@ -108,26 +126,29 @@ export class TiledMatrix {
   }
 }
 
-/** Uploads a row-major (rows, cols) array into the stored tiles. For tests and small matrices. */
+/** Queues writing a row-major (rows, cols) array to the stored tiles. For tests and small matrices. */
 export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
   for (const tile of matrix.tiles()) {
-    const block = new Float32Array(tile.rows * tile.ld);
+    const padded = new Float32Array(tile.rows * tile.ld);
     for (let r = 0; r < tile.rows; r++) {
       const start = (tile.row0 + r) * matrix.cols + tile.col0;
-      block.set(values.subarray(start, start + tile.cols), r * tile.ld);
+      padded.set(values.subarray(start, start + tile.cols), r * tile.ld);
     }
-    backend.write(tile.buffer, 0, new Uint8Array(block.buffer));
+    backend.write(tile.buffer, 0, new Uint8Array(padded.buffer));
   }
 }
 
-/** Downloads the stored tiles into a row-major (rows, cols) array; what is not stored reads as 0. For tests and small matrices. */
+/**
+ * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0. For tests
+ * and small matrices.
+ */
 export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise<Float32Array<ArrayBuffer>> {
   const values = new Float32Array(matrix.rows * matrix.cols);
   for (const tile of matrix.tiles()) {
-    const block = new Float32Array((await backend.read(tile.buffer, 0, tile.rows * tile.ld * 4)).buffer);
+    const padded = new Float32Array((await backend.read(tile.buffer, 0, tile.rows * tile.ld * 4)).buffer);
     for (let r = 0; r < tile.rows; r++) {
       values.set(
-        block.subarray(r * tile.ld, r * tile.ld + tile.cols),
+        padded.subarray(r * tile.ld, r * tile.ld + tile.cols),
         (tile.row0 + r) * matrix.cols + tile.col0,
       );
     }

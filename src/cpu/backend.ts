@@ -9,7 +9,7 @@ import {
   type Backend,
   type BackendCounters,
   type DeviceBuffer,
-  OutOfRoomError,
+  OutOfDeviceMemoryError,
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";

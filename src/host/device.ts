@@ -91,7 +91,7 @@ export class Device {
    */
   handleFailure(error: unknown, session: DeviceSession): unknown {
     if (error instanceof DeviceLostError) this.#lose(error, session);
-    if (error instanceof OutOfRoomError && session.residence.running > 1) {
+    if (error instanceof OutOfDeviceMemoryError && session.residence.running > 1) {
       return new BusyError(session.residence.running - 1, session.residence.retryAfterSeconds);
     }
     return error;

@@ -2,8 +2,8 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copyBlock } from "../linalg/copy_block.ts";
-import { blockOf } from "../linalg/gemm.ts";
+import { copySubmatrix } from "../linalg/copy_submatrix.ts";
+import { submatrixOf } from "../linalg/submatrix.ts";
 
 /**
  * Queues a copy of `source`, (n, n) f32 upper storage, in tiles of `edge`.
@@ -23,5 +23,5 @@ function copyOverlap(backend: Backend, from: Tile, to: Tile): void {
   const rows = Math.min(from.row0 + from.rows, to.row0 + to.rows) - row;
   const cols = Math.min(from.col0 + from.cols, to.col0 + to.cols) - col;
   if (rows <= 0 || cols <= 0) return;
-  copyBlock(backend, blockOf(from, row, col), blockOf(to, row, col), rows, cols);
+  copySubmatrix(backend, submatrixOf(from, row, col), submatrixOf(to, row, col), rows, cols);
 }

@@ -6,8 +6,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { DTYPE_CODE, fromFloat32 } from "../kernels/convert.ts";
-import { copyBlock } from "../linalg/copy_block.ts";
-import { type Block, blockOf } from "../linalg/gemm.ts";
+import { copySubmatrix } from "../linalg/copy_submatrix.ts";
+import { type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { Solution } from "../solvers/solver.ts";
@@ -79,17 +79,17 @@ async function* weightChunks(
 }
 
 /** Where a strip's rows begin in the first tile across. */
-function firstOf(q: TiledMatrix, { row0 }: Strip): Block {
-  return blockOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
+function firstOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
+  return submatrixOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
 }
 
 /** Rows of tiles → contiguous rows. */
-function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target: DeviceBuffer): Block {
+function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target: DeviceBuffer): Submatrix {
   const i = Math.floor(row0 / q.edge);
   for (let j = 0; j < q.tileCols; j++) {
     const tile = q.tile(i, j);
     const into = { buffer: target, offset: tile.col0, ld: q.cols };
-    copyBlock(backend, blockOf(tile, row0, tile.col0), into, rows, tile.cols);
+    copySubmatrix(backend, submatrixOf(tile, row0, tile.col0), into, rows, tile.cols);
   }
   return { buffer: target, offset: 0, ld: q.cols };
 }
@@ -97,11 +97,11 @@ function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target:
 /** `count` contiguous elements → the same in `dtype`. */
 function convert(
   backend: Backend,
-  { buffer: source, offset }: Block,
+  { buffer: source, offset }: Submatrix,
   target: DeviceBuffer,
   dtype: FloatDtype,
   count: number,
-): Pick<Block, "buffer" | "offset"> {
+): Pick<Submatrix, "buffer" | "offset"> {
   backend.dispatch(fromFloat32, { source, target }, {
     count,
     dtype: DTYPE_CODE[dtype],

@@ -1,20 +1,26 @@
 /**
- * The three sizes columns are cut by. A tile is one buffer; a panel is as many columns as one product handles at
- * a time; a block is what one kernel factors or prunes. A block never straddles two panels, nor a panel two tiles.
+ * The three sizes into which the columns of a matrix are divided:
+ * - A tile is the part of the matrix in one device buffer (`backend/tiled_matrix.ts`).
+ * - A panel is the range of columns that one matrix product computes at a time.
+ * - A block is the range of columns that one kernel factors or prunes at a time. Its size is B in the SparseGPT paper.
+ *
+ * A block always lies within one panel, and a panel within one tile.
  */
 
 import { DEFAULT_TILE_EDGE } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
 
 /**
- * Columns of a panel. Wide enough that a product re-reads its left operand seldom (cols/512 times), narrow
- * enough that (49152, 512) f32, the panel of the tallest layer of OPT-175B, is under a binding of 128 MiB.
+ * The largest width of a panel, in columns. A product reads its left operand once per panel, so wide panels save
+ * memory traffic. At this width the panel of the tallest layer of OPT-175B, (49152, 512) f32, still fits in a binding
+ * of 128 MiB, the smallest limit of an adapter.
  */
-const PANEL_WIDTH = 512;
+const MAX_PANEL_WIDTH = 512;
 
 /**
- * The largest tile edge ≤ `edge` that blocks of `blocksize` columns divide; one block when `edge` is less.
- * @throws {RangeError} on a block size no kernel takes
+ * Returns the largest multiple of `blocksize` that is at most `edge`, or `blocksize` itself if `edge` is smaller. A tile
+ * with this edge consists of whole blocks.
+ * @throws {RangeError} if `blocksize` is not an integer from 1 to MAX_BLOCK_SIZE
  */
 export function tileEdgeFor(blocksize: number, edge: number = DEFAULT_TILE_EDGE): number {
   checkBlockSize(blocksize);
@@ -22,8 +28,9 @@ export function tileEdgeFor(blocksize: number, edge: number = DEFAULT_TILE_EDGE)
 }
 
 /**
- * Columns of a panel: a multiple of `blocksize`, at most a tile's `edge`, of which `rows` rows fit one buffer.
- * A single block even where that does not fit: the allocation then says so.
+ * Returns the width of a panel of `rows` rows, in columns. It is a multiple of `blocksize`, at most the tile's `edge`,
+ * and small enough for the panel to fit in one buffer of `maxBufferBytes`. If not even one block fits, the width is one
+ * block, and allocating the panel's buffer throws the error.
  */
 export function panelWidth(
   rows: number,
@@ -31,16 +38,20 @@ export function panelWidth(
   edge: number,
   maxBufferBytes: number,
 ): number {
-  const width = Math.min(PANEL_WIDTH, edge, Math.floor(maxBufferBytes / (4 * rows)));
+  const width = Math.min(MAX_PANEL_WIDTH, edge, Math.floor(maxBufferBytes / (4 * rows)));
   return Math.max(1, Math.floor(width / blocksize)) * blocksize;
 }
 
-/** @throws {RangeError} when blocks of `blocksize` columns would straddle tiles of `edge`, or no kernel takes them */
+/**
+ * Checks that tiles with the given edge consist of whole blocks. `what` names the matrix in the error message.
+ * @throws {RangeError} if `edge` is not a multiple of `blocksize`, or `blocksize` is not an integer from 1 to
+ *   MAX_BLOCK_SIZE
+ */
 export function checkBlocking(what: string, edge: number, blocksize: number): void {
   checkBlockSize(blocksize);
   if (edge % blocksize !== 0) {
     throw new RangeError(
-      `${what}: tile edge ${edge} must be a multiple of the block size ${blocksize}; tileEdgeFor gives one`,
+      `${what}: the tile edge ${edge} must be a multiple of the block size ${blocksize}; tileEdgeFor() computes such an edge`,
     );
   }
 }

@@ -1,27 +1,32 @@
 /**
- * The diagonal of H before the factorisation (DESIGN §3.1–2): refuses what no Σ x xᵀ has, gives dead inputs a diagonal of 1, and says
- * how much damping to add and what to try next. Host arithmetic in float64 only.
+ * Preparation of the diagonal of H before the factorisation (steps 1 and 2 of `src/solvers/README.md`): rejects
+ * diagonals that no sum Σ x·xᵀ can have, sets the diagonal of dead inputs to 1, and chooses the damping of each
+ * attempt. An input is dead if it was 0 in every calibration token. All arithmetic is in float64 on the host.
  */
 
 import { InvalidStatisticsError } from "./errors.ts";
 
-/** The diagonal as the factorisation takes it, before damping. */
-export interface LiveDiagonal {
-  /** (n) diag H, 1 at dead columns. */
+/** The diagonal of H with dead inputs replaced, before damping. */
+export interface PreparedDiagonal {
+  /** (n) f32: the diagonal of H, with 1 at dead inputs. */
   readonly values: Float32Array;
-  /** (n) 1 at dead columns; undefined when there is none. */
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
   readonly dead: Uint32Array<ArrayBuffer> | undefined;
-  /** Mean of `values`. */
+  /** The mean of `values`. */
   readonly mean: number;
 }
 
-/** The damping a first failure is retried with at least: the published default. */
-const FIRST_RETRY = 0.01;
-/** Past it the statistics would weigh less than the identity: an answer would no longer be about them. */
+/** The smallest damping of a retry. It is the default of the published code. */
+const SMALLEST_RETRY = 0.01;
+/** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
 const LARGEST_RETRY = 1;
 
-/** @throws {InvalidStatisticsError} on a negative or non-finite entry, naming the first */
-export function liveDiagonal(diagonal: Float32Array): LiveDiagonal {
+/**
+ * Validates the diagonal of H and replaces the zeros of dead inputs by ones.
+ * @param diagonal (n) f32; it is not modified
+ * @throws {InvalidStatisticsError} naming the first entry that is negative or not finite
+ */
+export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
   const values = diagonal.slice(), flags = new Uint32Array(diagonal.length);
   let sum = 0, anyDead = false;
   diagonal.forEach((value, index) => {
@@ -36,16 +41,18 @@ export function liveDiagonal(diagonal: Float32Array): LiveDiagonal {
   return { values, dead: anyDead ? flags : undefined, mean: sum / diagonal.length };
 }
 
-/** diag H + `added`, in f32. */
-export function damped(values: Float32Array, added: number): Float32Array {
+/** Returns a copy of the diagonal with `added` added to every entry, rounded to f32. */
+export function addDamping(values: Float32Array, added: number): Float32Array {
   return values.map((value) => value + added);
 }
 
 /**
- * The damping to try after `failed`: ten times as much, at most 1, and at least 0.01, because from 0 there is no ten times, and a step
- * below that seldom cures an f32 matrix while each costs a factorisation. Undefined past the last.
+ * Returns the damping of the next attempt after an attempt with damping `failed`, or undefined if there is no further
+ * attempt. The damping grows by a factor of 10, to at most 1. The first retry uses at least 0.01: the factor would not
+ * change a damping of 0, and smaller dampings rarely make an f32 matrix positive definite, while each attempt costs a
+ * whole factorisation.
  */
 export function nextDamping(failed: number): number | undefined {
   if (failed >= LARGEST_RETRY) return undefined;
-  return Math.min(LARGEST_RETRY, Math.max(FIRST_RETRY, 10 * failed));
+  return Math.min(LARGEST_RETRY, Math.max(SMALLEST_RETRY, 10 * failed));
 }

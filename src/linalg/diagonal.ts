@@ -1,10 +1,10 @@
-/** Moves the diagonal of a tiled square matrix between host and device. */
+/** Transfers the diagonal of a tiled square matrix between host and device. */
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { getDiagonal, setDiagonal } from "../kernels/diagonal.ts";
 
-/** The diagonal of `matrix`, (n) f32. Waits for the device. */
+/** Reads the diagonal of `matrix`, (n) f32. Waits for the device. @throws {DeviceLostError} */
 export async function readDiagonal(
   backend: Backend,
   matrix: TiledMatrix,

@@ -1,57 +1,63 @@
 /**
- * From calibration statistics to the factor every solve uses (DESIGN §3.1–3): dead inputs, damping, H + λ·mean(diag H)·I = R·Rᵀ, and
- * the retries when that is not positive definite. One factor serves all layers that share an input.
+ * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/solvers/README.md`). It handles dead inputs, adds
+ * the damping, computes H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular, and retries with more damping if that matrix
+ * is not positive definite. All layers that have the same input share one factor.
  */
 
-import { type Backend, type DeviceBuffer, OutOfRoomError } from "../backend/backend.ts";
+import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
-import { damped, type LiveDiagonal, liveDiagonal, nextDamping } from "./damping.ts";
+import { addDamping, nextDamping, type PreparedDiagonal, prepareDiagonal } from "./damping.ts";
 import { readDiagonal, writeDiagonal } from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
-import { Owned } from "./owned.ts";
+import { ResourceSet } from "./resource_set.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
-/** A factored H. Nothing in it is written after. */
+/** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
 export interface Factor {
-  /** R, (n, n) f32 upper storage. Strictly below the diagonal blocks its diagonal tiles hold anything. */
+  /** R, (n, n) f32 upper storage. The elements of its diagonal tiles below the diagonal blocks are undefined. */
   readonly r: TiledMatrix;
-  /** (n, blocksize) f32: U_kk = R_kk⁻¹ of block k from row k·blocksize on, zeros below its diagonal. */
+  /** (n, blocksize) f32: the inverses U_kk = R_kk⁻¹, block k from row k·blocksize on, with zeros below the diagonal. */
   readonly u: DeviceBuffer;
-  /** (n) f32: R[j,j]. */
+  /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /** (n) u32: 1 at inputs with diag H = 0; undefined when there is none. */
+  /** (n) u32: 1 at dead inputs, whose diagonal entry of H is 0, and 0 elsewhere. Undefined if no input is dead. */
   readonly dead: DeviceBuffer | undefined;
+  /** The number of columns of a block. */
   readonly blocksize: number;
-  /** λ used, a fraction of the mean diagonal. */
+  /** λ of the successful attempt, as a fraction of the mean diagonal entry. */
   readonly damping: number;
-  /** λ·mean(diag H): what was added to the diagonal. */
+  /** λ·mean(diag H), the value that was added to every diagonal entry. */
   readonly dampingAdded: number;
-  /** Bytes on the device. */
+  /** The size on the device, in bytes. */
   readonly byteLength: number;
+  /** Frees the device memory. Idempotent. */
   destroy(): void;
 }
 
-/** How to factor. */
-export interface FactorOptions {
-  /** λ ≥ 0, tried first. */
+/** The parameters of a factorisation. */
+interface FactorOptions {
+  /** λ ≥ 0 of the first attempt. */
   readonly damping: number;
-  /** Columns a block; the tile edge of H is a multiple of it. */
+  /** The number of columns of a block. The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
 }
 
 /**
- * Statistics of at most this size are kept as they came until the first attempt succeeded. Past it (order over
- * 16384 in 4096² tiles) the copy could be what a device has no room for, and a failure is final.
+ * The largest statistics, in bytes, of which a copy is made for retries. The limit corresponds to an order of about
+ * 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is final.
  */
 const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place: it belongs to the factor from here on, and is freed when this throws.
- * A pivot that is not positive is answered by more damping, up to 1 (`nextDamping`).
- * @throws {InvalidStatisticsError} on a negative or non-finite diagonal entry
- * @throws {NotPositiveDefiniteError} when every damping failed
- * @throws {RangeError} when blocks would straddle tiles, or the device has no room
+ * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`: it becomes part of
+ * the factor, or is freed if the function throws. If a pivot is not positive, the factorisation is repeated with more
+ * damping, up to 1 (`nextDamping`).
+ * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
+ * @throws {NotPositiveDefiniteError} if the last attempt failed
+ * @throws {RangeError} if the tile edge is not a multiple of the block size
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
  */
 export async function factor(
   backend: Backend,
@@ -60,18 +66,18 @@ export async function factor(
 ): Promise<Factor> {
   const { blocksize } = options;
   const order = hessian.cols;
-  const owned = new Owned();
+  const owned = new ResourceSet();
   owned.add(hessian);
   const allocate = (label: string, elements: number) => owned.add(backend.createBuffer(label, 4 * elements));
   try {
     checkBlocking(`statistics of order ${order}`, hessian.edge, blocksize);
-    const live = liveDiagonal(await readDiagonal(backend, hessian));
-    const dead = live.dead && allocate("dead inputs", order);
-    if (live.dead && dead) backend.write(dead, 0, new Uint8Array(live.dead.buffer));
+    const prepared = prepareDiagonal(await readDiagonal(backend, hessian));
+    const dead = prepared.dead && allocate("dead inputs", order);
+    if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
     const u = allocate("inverse diagonal blocks", order * blocksize);
     const diagonal = allocate("diagonal of R", order);
     const status = allocate("pivot status", 1);
-    const damping = await factorDamped(backend, hessian, live, { u, diagonal, status }, options);
+    const damping = await factorDamped(backend, hessian, prepared, { u, diagonal, status }, options);
     status.destroy();
     return {
       r: hessian,
@@ -80,7 +86,7 @@ export async function factor(
       dead,
       blocksize,
       damping,
-      dampingAdded: damping * live.mean,
+      dampingAdded: damping * prepared.mean,
       byteLength: hessian.byteLength + u.byteLength + diagonal.byteLength + (dead?.byteLength ?? 0),
       destroy: () => owned.destroy(),
     };
@@ -90,26 +96,26 @@ export async function factor(
   }
 }
 
-/** Factors H + λ·mean(diag H)·I with the first λ that will do, from `options.damping` up, and says which. */
+/** Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that succeeds. */
 async function factorDamped(
   backend: Backend,
   hessian: TiledMatrix,
-  { values, mean }: LiveDiagonal,
+  { values, mean }: PreparedDiagonal,
   outputs: ReverseCholeskyOutputs,
   options: FactorOptions,
 ): Promise<number> {
   let { damping } = options;
-  const original = nextDamping(damping) === undefined ? undefined : keepCopy(backend, hessian);
+  const original = nextDamping(damping) === undefined ? undefined : copyForRetry(backend, hessian);
   try {
     while (true) {
-      writeDiagonal(backend, hessian, damped(values, damping * mean));
+      writeDiagonal(backend, hessian, addDamping(values, damping * mean));
       backend.clear(outputs.status);
       reverseCholeskyTiled(backend, hessian, outputs, options.blocksize);
-      const failedColumn = await readStatus(backend, outputs.status) - 1;
-      if (failedColumn < 0) return damping;
+      const failedColumn = await readFailedColumn(backend, outputs.status);
+      if (failedColumn === undefined) return damping;
       const next = nextDamping(damping);
       if (next === undefined || !original) {
-        throw new NotPositiveDefiniteError(hessian.cols - failedColumn, damping, advice(next));
+        throw new NotPositiveDefiniteError(hessian.cols - failedColumn, damping, adviceFor(next));
       }
       copyMatrix(backend, original, hessian);
       damping = next;
@@ -119,32 +125,36 @@ async function factorDamped(
   }
 }
 
-function advice(next: number | undefined): string {
+/** The advice in the error message. `next` is the damping that a retry would have used, if there is one. */
+function adviceFor(next: number | undefined): string {
   return next === undefined
-    ? "no larger one is tried: use more calibration tokens, or check that the statistics are Σ x·xᵀ"
-    : `not retried, since no copy of statistics this large is kept: send them again with damping ${next}`;
+    ? "larger dampings are not tried: use more calibration tokens, or check that the statistics are Σ x·xᵀ"
+    : `not retried, because there is no copy of the statistics to retry from: send them again with damping ${next}`;
 }
 
-async function readStatus(backend: Backend, status: DeviceBuffer): Promise<number> {
-  return new Uint32Array((await backend.read(status, 0, 4)).buffer)[0];
+/** The column of the first pivot that is not positive, or undefined if all pivots are positive. */
+async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise<number | undefined> {
+  const [value] = new Uint32Array((await backend.read(status, 0, 4)).buffer);
+  return value === 0 ? undefined : value - 1;
 }
 
-/** A copy of `matrix` to retry from; undefined where it would take too much. */
-function keepCopy(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
+/** Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for a copy. */
+function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
   if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
   const { rows, cols, edge, storage } = matrix;
   let copy: TiledMatrix;
   try {
-    copy = new TiledMatrix(backend, { label: "statistics as they came", rows, cols, edge, storage });
+    copy = new TiledMatrix(backend, { label: "copy of the statistics", rows, cols, edge, storage });
   } catch (error) {
-    // A device too full for the copy can still factor once.
-    if (error instanceof OutOfRoomError) return undefined;
+    // Without a copy the first attempt can still succeed.
+    if (error instanceof OutOfDeviceMemoryError) return undefined;
     throw error;
   }
   copyMatrix(backend, matrix, copy);
   return copy;
 }
 
+/** Queues target ← source for two matrices of the same shape and tiling. */
 function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledMatrix): void {
   const targets = target.tiles();
   for (const { buffer } of source.tiles()) {

@@ -1,50 +1,42 @@
-/** One matrix product on blocks of buffers: puts the operands' addresses into the kernel's parameters. */
+/** The matrix product of two submatrices. It translates their addresses into the parameters of the gemm kernels. */
 
-import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { Tile } from "../backend/tiled_matrix.ts";
+import type { Backend } from "../backend/backend.ts";
 import type { gemmNN, gemmNT, gemmTN } from "../kernels/gemm.ts";
+import type { Submatrix } from "./submatrix.ts";
 
-/** A row-major block of f32 inside a buffer. */
-export interface Block {
-  readonly buffer: DeviceBuffer;
-  /** Element of the buffer the block starts at. */
-  readonly offset: number;
-  /** Elements between rows. */
-  readonly ld: number;
-}
-
-/** The block of `tile` that starts at element (row, col) of the whole matrix. */
-export function blockOf(tile: Tile, row: number, col: number): Block {
-  return {
-    buffer: tile.buffer,
-    offset: (row - tile.row0) * tile.ld + (col - tile.col0),
-    ld: tile.ld,
-  };
-}
-
-/** Extents and scalars of C ← α·op(A)·op(B) + β·C: C is (m, n), the inner extent is k. */
-export interface Product {
+/** The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). */
+interface Product {
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  /** 1 unless given. */
+  /**
+   * α.
+   * @default 1
+   */
   readonly alpha?: number;
-  /** 0 unless given: C is then not read. */
+  /**
+   * β. With 0, the old values of C are not read.
+   * @default 0
+   */
   readonly beta?: number;
-  /** Only the elements i ≤ j of C are needed. */
+  /**
+   * Whether only the elements of C with row ≤ column are needed. The other elements may or may not be computed.
+   * @default false
+   */
   readonly upper?: boolean;
 }
 
 /**
- * Queues one product; the kernel says which operand is transposed. C's buffer must be neither A's nor B's: WebGPU
- * refuses a buffer bound for reading and writing at once, even where the blocks are apart.
+ * Queues one product. `kernel` determines which operand is transposed: `gemmNT` uses Bᵀ, `gemmTN` uses Aᵀ. C must not
+ * lie in the buffer of A or B, even where the submatrices do not overlap, because WebGPU rejects a dispatch that binds one
+ * buffer for reading and for writing.
  */
 export function gemm(
   backend: Backend,
   kernel: typeof gemmNN | typeof gemmNT | typeof gemmTN,
-  a: Block,
-  b: Block,
-  c: Block,
+  a: Submatrix,
+  b: Submatrix,
+  c: Submatrix,
   product: Product,
 ): void {
   const { m, n, k, alpha = 1, beta = 0, upper = false } = product;

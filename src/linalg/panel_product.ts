@@ -1,26 +1,30 @@
 /**
- * M·R for an upper triangular R on tiles, a panel of columns at a time, into one scratch panel. The caller chooses how much of the
- * triangle enters a block: what is left of it (the lazy batch) or that and the block itself (the whole product). Reads nothing
- * below R's diagonal blocks, where its tiles hold anything.
+ * The product P = M·R with an upper triangular R, computed one panel of columns at a time, so that only one panel of P
+ * is ever stored. Within a panel the caller controls which terms enter each block: all columns of M up to and including
+ * the block (the full product), or only the columns left of the block (the lazy batch of the solve). The elements of R
+ * below its diagonal blocks are never read, because they are undefined (`Factor.r`).
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmNN } from "../kernels/gemm.ts";
 import { panelWidth } from "./blocking.ts";
-import { type Block, blockOf, gemm } from "./gemm.ts";
-import { panels, type Range } from "./ranges.ts";
+import { gemm } from "./gemm.ts";
+import { type IndexRange, splitIntoPanels } from "./index_range.ts";
+import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
-/** The product of M, (rows, n), and R, (n, n) upper; both have one tile edge, a multiple of `blocksize`. */
+/** The product of M, (rows, n), and R, (n, n) upper storage. Both have the same tile edge, a multiple of `blocksize`. */
 export class PanelProduct {
-  /** (rows, width) f32: the current panel. */
+  /** (rows, width) f32: the current panel of P. */
   readonly buffer: DeviceBuffer;
+  /** The number of columns of a panel, and the leading dimension of `buffer`. */
   readonly width: number;
   readonly rows: number;
   readonly #backend: Backend;
   readonly #m: TiledMatrix;
   readonly #r: TiledMatrix;
 
+  /** @throws {OutOfDeviceMemoryError} if the panel cannot be allocated */
   constructor(backend: Backend, m: TiledMatrix, r: TiledMatrix, readonly blocksize: number) {
     this.rows = m.rows;
     this.#backend = backend;
@@ -30,44 +34,50 @@ export class PanelProduct {
     this.buffer = backend.createBuffer("panel of a product", 4 * m.rows * this.width);
   }
 
-  /** The panels of M's columns, first to last. */
-  panels(): Generator<Range> {
-    return panels(this.#m.cols, this.#m.edge, this.width);
+  /** The panels from the first to the last column. */
+  panels(): Generator<IndexRange> {
+    return splitIntoPanels(this.#m.cols, this.#m.edge, this.width);
   }
 
-  /** The panel's element (row, col), counted in the whole matrix. */
-  block(panel: Range, row: number, col: number): Block {
+  /** The submatrix of `panel` that starts at (row, col), counted in the whole matrix P. */
+  submatrix(panel: IndexRange, row: number, col: number): Submatrix {
     return { buffer: this.buffer, offset: row * this.width + (col - panel.start), ld: this.width };
   }
 
-  /** Queues P(:, p) = M(:, 0:p)·R(0:p, p), all columns left of the panel p. The first panel has none, and is left undefined. */
-  begin(panel: Range): void {
+  /**
+   * Queues P(:, panel) = M(:, left)·R(left, panel), where `left` are all columns left of the panel. The first panel has no
+   * such columns, so its contents stay undefined.
+   */
+  startPanel(panel: IndexRange): void {
     const tilesLeft = Math.ceil(panel.start / this.#m.edge);
     for (let j = 0; j < tilesLeft; j++) {
       const start = j * this.#m.edge;
       const inner = { start, end: Math.min(start + this.#m.edge, panel.start) };
-      this.#add(panel, inner, panel, j > 0);
+      this.#multiply(panel, inner, panel, j > 0);
     }
   }
 
-  /** Queues P(:, k) += M(:, inner)·R(inner, k), `inner` from the panel's start on, after `begin`. */
-  extend(panel: Range, inner: Range, k: Range): void {
-    this.#add(panel, inner, k, panel.start > 0);
+  /**
+   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. It is called
+   * once per block, after `startPanel`. In the first panel, whose contents are undefined, it assigns and does not add.
+   */
+  addWithinPanel(panel: IndexRange, inner: IndexRange, block: IndexRange): void {
+    this.#multiply(panel, inner, block, panel.start > 0);
   }
 
-  #add(panel: Range, inner: Range, k: Range, accumulate: boolean): void {
+  #multiply(panel: IndexRange, inner: IndexRange, target: IndexRange, accumulate: boolean): void {
     if (inner.start === inner.end) return;
     const edge = this.#m.edge, j = Math.floor(inner.start / edge);
-    const r = blockOf(this.#r.tile(j, Math.floor(k.start / edge)), inner.start, k.start);
+    const r = submatrixOf(this.#r.tile(j, Math.floor(target.start / edge)), inner.start, target.start);
     for (let i = 0; i < this.#m.tileRows; i++) {
       const m: Tile = this.#m.tile(i, j);
       gemm(
         this.#backend,
         gemmNN,
-        blockOf(m, m.row0, inner.start),
+        submatrixOf(m, m.row0, inner.start),
         r,
-        this.block(panel, m.row0, k.start),
-        { m: m.rows, n: k.end - k.start, k: inner.end - inner.start, beta: accumulate ? 1 : 0 },
+        this.submatrix(panel, m.row0, target.start),
+        { m: m.rows, n: target.end - target.start, k: inner.end - inner.start, beta: accumulate ? 1 : 0 },
       );
     }
   }

@@ -1,6 +1,7 @@
 /**
- * tr(M·H·Mᵀ), the calibration error a change M of the weights makes, in its two forms: through the factor, as ‖M·R‖², and from H
- * itself. Both add to a sum a row and leave M alone.
+ * The quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ. For a change M of the weights it is the squared error of the layer's
+ * outputs over the calibration tokens. There are two ways to compute it: as ‖M·R‖² from a factor H = R·Rᵀ, and directly
+ * from H. Both compute one sum per row of M (`RowSums`) and do not modify M.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -8,32 +9,36 @@ import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { mirrorUpper } from "../kernels/diagonal.ts";
 import { gemmNN } from "../kernels/gemm.ts";
 import { panelWidth } from "./blocking.ts";
-import { blockOf, gemm } from "./gemm.ts";
+import { gemm } from "./gemm.ts";
+import { splitIntoPanels, splitRange } from "./index_range.ts";
 import type { PanelProduct } from "./panel_product.ts";
-import { panels, ranges } from "./ranges.ts";
 import type { RowSums } from "./row_sums.ts";
+import { submatrixOf } from "./submatrix.ts";
 
-/** Queues sum `column` of every row += that row of ‖M·R‖²: M·R·Rᵀ·Mᵀ on the damped H. `product` is of M and R. */
+/**
+ * Queues adding row r of ‖M·R‖² to sum `column` of row r, for all rows. Because R is the factor of the damped H, the
+ * total is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and R.
+ */
 export function addFactoredForm(product: PanelProduct, sums: RowSums, column: number): void {
   for (const panel of product.panels()) {
-    product.begin(panel);
-    for (const k of ranges(panel, product.blocksize)) {
-      product.extend(panel, { start: panel.start, end: k.end }, k);
+    product.startPanel(panel);
+    for (const k of splitRange(panel, product.blocksize)) {
+      product.addWithinPanel(panel, { start: panel.start, end: k.end }, k);
     }
-    const p = product.block(panel, 0, panel.start);
+    const p = product.submatrix(panel, 0, panel.start);
     sums.addDot(column, 0, p, p, product.rows, panel.end - panel.start);
   }
 }
 
-/** Queues sum `column` of every row += that row of ‖M‖². */
+/** Queues adding row r of ‖M‖² to sum `column` of row r, for all rows. */
 export function addSquaredNorm(m: TiledMatrix, sums: RowSums, column: number): void {
   for (const tile of m.tiles()) {
-    const block = blockOf(tile, tile.row0, tile.col0);
-    sums.addDot(column, tile.row0, block, block, tile.rows, tile.cols);
+    const whole = submatrixOf(tile, tile.row0, tile.col0);
+    sums.addDot(column, tile.row0, whole, whole, tile.rows, tile.cols);
   }
 }
 
-/** Queues the completion of H's diagonal tiles, whose lower triangles may hold anything, from their upper ones. */
+/** Queues copying the upper triangle of each diagonal tile of `h` to its lower triangle, which may be undefined before. */
 export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   for (let i = 0; i < h.tileRows; i++) {
     const { buffer: tile, rows: size, ld } = h.tile(i, i);
@@ -42,8 +47,9 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
 }
 
 /**
- * Queues sum `column` of every row += that row of Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, which is tr(M·H·Mᵀ). H is (n, n)
- * upper storage with whole diagonal tiles (`mirrorDiagonalTiles`) and M's tile edge.
+ * Queues adding row r of tr(M·H·Mᵀ) to sum `column` of row r, for all rows. Only the tiles H_IJ with I ≤ J are stored, so
+ * the form is computed as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. H is (n, n) upper
+ * storage with the tile edge of M, and the lower triangles of its diagonal tiles are filled in (`mirrorDiagonalTiles`).
  */
 export function addQuadraticForm(
   backend: Backend,
@@ -55,17 +61,17 @@ export function addQuadraticForm(
   const width = panelWidth(Math.min(m.rows, m.edge), 1, m.edge, backend.maxBufferBytes);
   const scratch = backend.createBuffer("panel of a quadratic form", 4 * Math.min(m.rows, m.edge) * width);
   const product = { buffer: scratch, offset: 0, ld: width };
-  for (const panel of panels(m.cols, m.edge, width)) {
+  for (const panel of splitIntoPanels(m.cols, m.edge, width)) {
     const j = Math.floor(panel.start / m.edge), cols = panel.end - panel.start;
     for (let row = 0; row < m.tileRows; row++) {
-      const ours = m.tile(row, j);
+      const right = m.tile(row, j);
       for (let i = 0; i <= j; i++) {
         const left = m.tile(row, i), tile = h.tile(i, j);
         gemm(
           backend,
           gemmNN,
-          blockOf(left, left.row0, left.col0),
-          blockOf(tile, tile.row0, panel.start),
+          submatrixOf(left, left.row0, left.col0),
+          submatrixOf(tile, tile.row0, panel.start),
           product,
           {
             m: left.rows,
@@ -76,7 +82,7 @@ export function addQuadraticForm(
           },
         );
       }
-      sums.addDot(column, ours.row0, product, blockOf(ours, ours.row0, panel.start), ours.rows, cols);
+      sums.addDot(column, right.row0, product, submatrixOf(right, right.row0, panel.start), right.rows, cols);
     }
   }
   scratch.destroy();

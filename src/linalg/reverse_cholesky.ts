@@ -1,8 +1,12 @@
 /**
- * H = R·Rᵀ with R upper triangular, in place on tiles: a Cholesky factorisation from the last column to the first, n³/3
- * flops. Left-looking: a panel of columns gathers all finished columns to its right in one long product, then is
- * factored block by block. Finished parts are read from the tiles and written parts live in one working panel, S, so no product reads
- * the buffer it writes. Nothing strictly below the diagonal blocks is read or written.
+ * The factorisation H = R·Rᵀ with R upper triangular, in place on the tiles of H. It is a Cholesky factorisation that
+ * runs from the last column to the first and takes n³/3 floating-point operations.
+ *
+ * Columns are processed in panels, and a panel in blocks. A panel first subtracts the contribution of all finished
+ * columns to its right, in one long product per tile, and is then factored block by block. Products read finished
+ * columns from the tiles and write into a separate buffer, the working panel S, because a kernel cannot read the buffer
+ * that it writes. Elements below the diagonal blocks of H do
+ * not affect the result and are not modified.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -11,21 +15,26 @@ import { copyTransposed } from "../kernels/copy2d.ts";
 import { gemmNN, gemmNT } from "../kernels/gemm.ts";
 import { reverseCholesky } from "../kernels/reverse_cholesky.ts";
 import { panelWidth } from "./blocking.ts";
-import { copyBlock } from "./copy_block.ts";
-import { type Block, blockOf, gemm } from "./gemm.ts";
-import { panels, type Range, ranges } from "./ranges.ts";
+import { copySubmatrix } from "./copy_submatrix.ts";
+import { gemm } from "./gemm.ts";
+import { type IndexRange, splitIntoPanels, splitRange } from "./index_range.ts";
+import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
-/** What the factorisation produces beside R. */
+/** Buffers for the results of the factorisation other than R. */
 export interface ReverseCholeskyOutputs {
-  /** (n, blocksize) f32: U_kk = R_kk⁻¹ of block k from row k·blocksize on. */
+  /** (n, blocksize) f32: the inverses U_kk = R_kk⁻¹, block k from row k·blocksize on. */
   readonly u: DeviceBuffer;
-  /** (n) f32: R[j,j]. */
+  /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /** One u32, 0 at first: 1 + the column of the first pivot that is not positive. */
+  /** One u32. The caller sets it to 0. If a pivot is not positive, it becomes 1 + the column of that pivot. */
   readonly status: DeviceBuffer;
 }
 
-/** Queues the factorisation of `h`, (n, n) upper storage, whose tile edge is a multiple of `blocksize`. R takes its place. */
+/**
+ * Queues the factorisation of `h`, (n, n) f32 upper storage, whose tile edge is a multiple of `blocksize`. R overwrites H.
+ * If `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
+ * @throws {OutOfDeviceMemoryError} if the working panel cannot be allocated
+ */
 export function reverseCholeskyTiled(
   backend: Backend,
   h: TiledMatrix,
@@ -37,13 +46,15 @@ export function reverseCholeskyTiled(
   const transposed = backend.adapter.software
     ? backend.createBuffer("transposed rows of a panel", 4 * Math.min(h.edge, h.cols) * width)
     : undefined;
-  for (const panel of [...panels(h.cols, h.edge, width)].reverse()) {
+  for (const panel of [...splitIntoPanels(h.cols, h.edge, width)].reverse()) {
     const s: WorkingPanel = { buffer, ld: width, columns: panel, transposed };
-    gatherPanel(backend, h, s);
-    for (const k of [...ranges(panel, blocksize)].reverse()) {
+    loadPanel(backend, h, s);
+    for (const k of [...splitRange(panel, blocksize)].reverse()) {
       factorBlock(backend, h, s, k, outputs, blocksize);
       const column = tileColumn(h, k);
-      for (let i = 0; i <= column; i++) solveAbove(backend, h.tile(i, column), s, k, outputs.u, blocksize);
+      for (let i = 0; i <= column; i++) {
+        finishRowsAbove(backend, h.tile(i, column), s, k, outputs.u, blocksize);
+      }
       for (let i = 0; i <= column; i++) updatePanel(backend, h, i, s, k);
     }
   }
@@ -51,87 +62,93 @@ export function reverseCholeskyTiled(
   transposed?.destroy();
 }
 
-/** S, (n, ld) f32: row i is row i of H, column 0 is column `columns.start`. */
+/** The working panel S, (n, ld) f32. Its row i is row i of H, and its column 0 is column `columns.start` of H. */
 interface WorkingPanel {
   readonly buffer: DeviceBuffer;
   readonly ld: number;
-  readonly columns: Range;
+  readonly columns: IndexRange;
   /**
-   * (edge, ld) f32 on adapters emulated on the CPU, where a product reads a transposed right operand at half the rate: each lane
-   * loads from a row of its own, and rows a power of two apart share cache sets.
+   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, where a product with a
+   * transposed right operand (`gemmNT`) is half as fast: each SIMD lane then loads from a different row, and rows whose
+   * distance is a power of two compete for the same cache sets.
    */
   readonly transposed: DeviceBuffer | undefined;
 }
 
-function panelBlock(s: WorkingPanel, row: number, col: number): Block {
+/** The submatrix of S that starts at (row, col), counted in H. */
+function panelSubmatrix(s: WorkingPanel, row: number, col: number): Submatrix {
   return { buffer: s.buffer, offset: row * s.ld + (col - s.columns.start), ld: s.ld };
 }
 
-function tileColumn(h: TiledMatrix, columns: Range): number {
+/** The index of the tile column that contains `columns`. */
+function tileColumn(h: TiledMatrix, columns: IndexRange): number {
   return Math.floor(columns.start / h.edge);
 }
 
-/** S = H(:, p) − Σ R(:, q)·R(p, q)ᵀ over the finished columns q right of the panel p. */
-function gatherPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
+/** Queues S = H(:, p) − Σ R(:, q)·R(p, q)ᵀ, where p is the panel and q runs over the finished columns right of it. */
+function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
   const column = tileColumn(h, s.columns);
   for (let i = 0; i <= column; i++) {
     const tile = h.tile(i, column), last = Math.min(tile.row0 + tile.rows, end);
-    const from = blockOf(tile, tile.row0, start), to = panelBlock(s, tile.row0, start);
-    copyBlock(backend, from, to, last - tile.row0, end - start);
+    const from = submatrixOf(tile, tile.row0, start), to = panelSubmatrix(s, tile.row0, start);
+    copySubmatrix(backend, from, to, last - tile.row0, end - start);
   }
   for (let j = column; j < h.tileCols; j++) {
-    const ours = h.tile(column, j);
-    const q = { start: Math.max(end, ours.col0), end: ours.col0 + ours.cols };
+    const panelRows = h.tile(column, j);
+    const q = { start: Math.max(end, panelRows.col0), end: panelRows.col0 + panelRows.cols };
     if (q.start >= q.end) continue;
-    const { kernel, block } = rightOperand(backend, ours, s, q);
+    const { kernel, right } = rightOperand(backend, panelRows, s, q);
     const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
     for (let i = 0; i <= column; i++) {
       const tile = h.tile(i, j), at = tile.row0, last = tile.row0 + tile.rows;
-      // Rows above the panel's own, then those: of S(p, p) only the upper triangle is needed.
+      // First the rows above the diagonal square S(p, p), then the square, of which only the upper triangle is needed.
       const m = Math.min(last, start) - at;
-      gemm(backend, kernel, blockOf(tile, at, q.start), block, panelBlock(s, at, start), { ...product, m });
+      gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
+        ...product,
+        m,
+      });
       if (i < column) continue;
-      const own = blockOf(tile, start, q.start), square = { ...product, m: end - start, upper: true };
-      gemm(backend, kernel, own, block, panelBlock(s, start, start), square);
+      const own = submatrixOf(tile, start, q.start), square = { ...product, m: end - start, upper: true };
+      gemm(backend, kernel, own, right, panelSubmatrix(s, start, start), square);
     }
   }
 }
 
 /**
- * R(p, q)ᵀ as the right operand of a product: where it lies, or transposed into `s.transposed` once for the products of all
- * tile rows.
+ * R(p, q)ᵀ as the right operand of a product, with the kernel for it. By default the kernel reads R(p, q) from `tile` and
+ * transposes it. If `s.transposed` exists, R(p, q)ᵀ is copied there once, for the products of all tile rows.
  */
 function rightOperand(
   backend: Backend,
   tile: Tile,
   { columns: { start, end }, transposed }: WorkingPanel,
-  q: Range,
-): { kernel: typeof gemmNN; block: Block } {
-  const block = blockOf(tile, start, q.start);
-  if (!transposed) return { kernel: gemmNT, block };
+  q: IndexRange,
+): { kernel: typeof gemmNN; right: Submatrix } {
+  const source = submatrixOf(tile, start, q.start);
+  if (!transposed) return { kernel: gemmNT, right: source };
   const rows = end - start, cols = q.end - q.start;
-  backend.dispatch(copyTransposed, { source: block.buffer, target: transposed }, {
+  backend.dispatch(copyTransposed, { source: source.buffer, target: transposed }, {
     rows,
     cols,
-    source_offset: block.offset,
-    source_ld: block.ld,
+    source_offset: source.offset,
+    source_ld: source.ld,
     target_offset: 0,
     target_ld: rows,
   });
-  return { kernel: gemmNN, block: { buffer: transposed, offset: 0, ld: rows } };
+  return { kernel: gemmNN, right: { buffer: transposed, offset: 0, ld: rows } };
 }
 
-/** S(k, k) = R(k, k)·R(k, k)ᵀ and U_kk = R(k, k)⁻¹. */
+/** Queues the factorisation of the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and its inverse U_kk = R(k, k)⁻¹. */
 function factorBlock(
   backend: Backend,
   h: TiledMatrix,
   s: WorkingPanel,
-  k: Range,
+  k: IndexRange,
   outputs: ReverseCholeskyOutputs,
   blocksize: number,
 ): void {
-  const size = k.end - k.start, block = panelBlock(s, k.start, k.start);
+  const size = k.end - k.start, block = panelSubmatrix(s, k.start, k.start);
   backend.dispatch(reverseCholesky, { h: s.buffer, ...outputs }, {
     size,
     offset: block.offset,
@@ -141,20 +158,20 @@ function factorBlock(
     first: k.start,
   });
   const column = tileColumn(h, k);
-  copyBlock(backend, block, blockOf(h.tile(column, column), k.start, k.start), size, size);
+  copySubmatrix(backend, block, submatrixOf(h.tile(column, column), k.start, k.start), size, size);
 }
 
-/** The rows of `tile` above block k. */
-function rowsAbove(tile: Tile, k: Range): Range {
+/** The rows of `tile` that lie above block k. */
+function rowsAbove(tile: Tile, k: IndexRange): IndexRange {
   return { start: tile.row0, end: Math.min(tile.row0 + tile.rows, k.start) };
 }
 
-/** R(i, k) = S(i, k)·U_kkᵀ for the rows i of `tile` above block k. */
-function solveAbove(
+/** Queues R(i, k) = S(i, k)·U_kkᵀ for the rows i of `tile` above block k. */
+function finishRowsAbove(
   backend: Backend,
   tile: Tile,
   s: WorkingPanel,
-  k: Range,
+  k: IndexRange,
   u: DeviceBuffer,
   blocksize: number,
 ): void {
@@ -163,23 +180,23 @@ function solveAbove(
   gemm(
     backend,
     gemmNT,
-    panelBlock(s, rows.start, k.start),
+    panelSubmatrix(s, rows.start, k.start),
     inverse,
-    blockOf(tile, rows.start, k.start),
+    submatrixOf(tile, rows.start, k.start),
     { m: rows.end - rows.start, n: size, k: size },
   );
 }
 
-/** S(i, j) −= R(i, k)·R(j, k)ᵀ for the rows i of tile row `i` above block k and the panel's columns j left of it. */
-function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: Range): void {
+/** Queues S(r, j) −= R(r, k)·R(j, k)ᵀ for the rows r of tile row `i` above block k and the panel's columns j left of k. */
+function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
   const column = tileColumn(h, k), tile = h.tile(i, column), left = s.columns.start;
   const rows = rowsAbove(tile, k);
   gemm(
     backend,
     gemmNT,
-    blockOf(tile, rows.start, k.start),
-    blockOf(h.tile(column, column), left, k.start),
-    panelBlock(s, rows.start, left),
+    submatrixOf(tile, rows.start, k.start),
+    submatrixOf(h.tile(column, column), left, k.start),
+    panelSubmatrix(s, rows.start, left),
     { m: rows.end - rows.start, n: k.start - left, k: k.end - k.start, alpha: -1, beta: 1 },
   );
 }

@@ -1,10 +1,10 @@
-/** Sums over matrix rows on the device, f32 a row, totalled on the host in float64. */
+/** Sums over the rows of matrices. The device accumulates one f32 sum per row, and the host adds up the rows in float64. */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { rowDot } from "../kernels/row_dot.ts";
-import type { Block } from "./gemm.ts";
+import type { Submatrix } from "./submatrix.ts";
 
-/** `columns` sums a matrix row: sum c of row r is element `columns`·r + c. All start at 0. */
+/** A (rows, columns) f32 array of sums on the device, row-major: each matrix row has `columns` sums, which start at 0. */
 export class RowSums {
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
@@ -19,8 +19,8 @@ export class RowSums {
     backend.clear(this.buffer);
   }
 
-  /** Queues sum `column` of row row0 + r += x(r, :)·y(r, :), for (rows, cols) blocks x and y. */
-  addDot(column: number, row0: number, x: Block, y: Block, rows: number, cols: number): void {
+  /** Queues adding the dot products x(r, :)·y(r, :) of two (rows, cols) submatrices to sum `column` of row row0 + r. */
+  addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
     this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
       rows,
       cols,
@@ -34,7 +34,7 @@ export class RowSums {
     });
   }
 
-  /** Each sum over all rows. Waits for the device. */
+  /** Returns the total of each column over all rows. Waits for the device. @throws {DeviceLostError} */
   async totals(): Promise<number[]> {
     const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
     const totals = new Array<number>(this.#columns).fill(0);

@@ -1,14 +1,18 @@
-/** The two figures a solution is judged by, from sums taken on the device. Host float64 only. */
+/** The two figures that measure the quality of a solution, computed in float64 on the host from sums of the device. */
 
 /**
- * tr(M·H·Mᵀ) on the undamped H: `squared`, the same on the damped one, less what the damping contributed to it. Both come from
- * f32 sums, so where they cancel their difference may fall below 0 by rounding, which no such trace can.
+ * Computes tr(M·H·Mᵀ) from the same form with the damped H by subtracting what the damping added to it.
+ * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
+ * @param dampingAdded the value that was added to every diagonal entry of H
+ * @param squaredNorm ‖M‖²
+ * @returns the form, or 0 if the difference is negative. The form itself is never negative, but the two sums were
+ *   rounded to f32, so their difference can be.
  */
-export function undamped(squared: number, dampingAdded: number, squaredNorm: number): number {
-  return Math.max(0, squared - dampingAdded * squaredNorm);
+export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number {
+  return Math.max(0, dampedForm - dampingAdded * squaredNorm);
 }
 
-/** loss / total; 0 where both are 0, null where only `total` is. */
+/** Computes loss / total. If `total` is 0, the result is 0 if the loss is 0 as well, and null otherwise. */
 export function relativeError(loss: number, total: number): number | null {
   if (total > 0) return loss / total;
   return loss === 0 ? 0 : null;

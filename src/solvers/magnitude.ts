@@ -1,32 +1,37 @@
 /**
- * Magnitude pruning, the baseline: the smallest |w| of the whole layer go, no weight is updated. It runs the solve's own kernels with
- * U = I, which spreads no error. Statistics are optional and only judge the result.
+ * Magnitude pruning, the baseline method: prunes the entries with the smallest |w| of the whole layer and does not
+ * change the others. It uses the same kernels as SparseGPT with U = I, so that no error is spread to other columns. Statistics
+ * are optional, because they are needed only to compute the error of the result.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
 import { RADIX_LEVELS } from "../kernels/select.ts";
-import type { Block } from "../linalg/gemm.ts";
-import { Owned } from "../linalg/owned.ts";
+import { type IndexRange, splitIntoPanels } from "../linalg/index_range.ts";
 import { addQuadraticForm, mirrorDiagonalTiles } from "../linalg/quadratic_form.ts";
-import { panels, type Range } from "../linalg/ranges.ts";
+import { ResourceSet } from "../linalg/resource_set.ts";
 import { RowSums } from "../linalg/row_sums.ts";
+import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
-import { relativeError, undamped } from "./loss.ts";
-import { checkGroupsFit, checkStatisticsFit } from "./operands.ts";
+import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
+import { relativeError, undampedForm } from "./loss.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, toSolution } from "./solution.ts";
+import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
-import { Workspace } from "./workspace.ts";
 
-/** Columns of the sums taken with statistics: tr(WHWᵀ) and tr(ΔHΔᵀ). */
-const TOTAL = 0, LOSS = 1;
+/** The columns of the sums that are computed from statistics: tr(W·H·Wᵀ) and tr(Δ·H·Δᵀ). */
+const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
 /**
- * Prunes `layer`. `layer.weight` becomes Δ. `hessian`, (cols, cols) undamped, upper storage with the weight's tile edge, is not consumed;
- * the lower triangles of its diagonal tiles are filled in.
- * @throws {RangeError} when layer and statistics do not fit each other, or the device has no room
+ * Prunes `layer`. `layer.weight` becomes Δ = W − Q.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. It stays the caller's and
+ *   keeps its values; only the undefined lower triangles of its diagonal tiles are filled in.
+ * @throws {RangeError} if weight and statistics have different tilings or orders, or a group of the pattern would extend
+ *   over two tiles
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
  */
 export async function solveMagnitude(
   backend: Backend,
@@ -37,42 +42,42 @@ export async function solveMagnitude(
   const { weight } = layer, { pattern } = options;
   if (hessian) checkStatisticsFit(weight, hessian);
   if (weight.tileCols > 1) checkGroupsFit("tile edge", weight.edge, pattern);
-  const chunk = chunkWidth(weight, options);
-  const chunks = [...panels(weight.cols, weight.edge, chunk)];
-  const workspace = new Workspace(backend, layer, chunk);
-  const scratch = new Owned();
+  const blocksize = blockSizeFor(weight, options);
+  const blocks = [...splitIntoPanels(weight.cols, weight.edge, blocksize)];
+  const workspace = new SolveWorkspace(backend, layer, blocksize);
+  const scratch = new ResourceSet();
   try {
-    const judged = hessian && scratch.add(new RowSums(backend, weight.rows, 2));
+    const formSums = hessian && scratch.add(new RowSums(backend, weight.rows, 2));
     if (hessian) mirrorDiagonalTiles(backend, hessian);
-    if (judged && options.relativeError) addQuadraticForm(backend, weight, hessian!, judged, TOTAL);
+    if (formSums && options.relativeError) addQuadraticForm(backend, weight, hessian!, formSums, WEIGHT_FORM);
 
-    const inverse = identity(backend, scratch, chunk);
+    const inverse = identity(backend, scratch, blocksize);
     const budget = new PruningBudget(options.sparsity);
     if (pattern.kind === "n:m") {
-      for (const k of chunks) {
-        workspace.load(k);
-        workspace.pruneGroups(k, inverse, pattern);
+      for (const block of blocks) {
+        workspace.load(block);
+        workspace.pruneGroups(block, inverse, pattern);
       }
     } else {
-      const scoring = { scale: ones(backend, scratch, weight.cols), forced: workspace.forced };
-      const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, chunk, scoring));
+      const scored = { scale: ones(backend, scratch, weight.cols), forced: workspace.forced };
+      const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
       const forced = workspace.forced.count({ start: 0, end: weight.cols });
-      chooseInLayer(workspace, selection, chunks, budget.take(weight.rows * weight.cols, forced));
-      for (const k of chunks) {
-        workspace.load(k);
-        selection.score(workspace, k);
-        workspace.pruneChosen(k, inverse, selection);
+      selectInLayer(workspace, selection, blocks, budget.take(weight.rows * weight.cols, forced));
+      for (const block of blocks) {
+        workspace.load(block);
+        selection.computeKeys(workspace, block);
+        workspace.pruneSelected(block, inverse, selection);
       }
     }
-    if (judged) addQuadraticForm(backend, weight, hessian!, judged, LOSS);
+    if (formSums) addQuadraticForm(backend, weight, hessian!, formSums, ERROR_FORM);
 
-    const totals = await judged?.totals();
-    const loss = totals ? undamped(totals[LOSS], 0, 0) : null;
+    const totals = await formSums?.totals();
+    const loss = totals ? undampedForm(totals[ERROR_FORM], 0, 0) : null;
     const solution = toSolution(workspace, {
       zeros: await countZeros(backend, workspace, options, budget.pruned),
       loss,
       relativeError: totals && options.relativeError
-        ? relativeError(loss!, undamped(totals[TOTAL], 0, 0))
+        ? relativeError(loss!, undampedForm(totals[WEIGHT_FORM], 0, 0))
         : null,
     });
     workspace.destroyScratch();
@@ -85,48 +90,54 @@ export async function solveMagnitude(
   }
 }
 
-/** Queues choosing the `count` smallest |w| of the whole layer: every pass goes through all chunks before it narrows. */
-function chooseInLayer(
-  workspace: Workspace,
+/**
+ * Queues selecting the `count` entries with the smallest |w| of the whole layer. Each pass goes through all blocks before
+ * it narrows the threshold. The keys of only one block are stored, so every pass computes them again.
+ */
+function selectInLayer(
+  workspace: SolveWorkspace,
   selection: Selection,
-  chunks: readonly Range[],
+  blocks: readonly IndexRange[],
   count: number,
 ): void {
   for (let level = 0; level < RADIX_LEVELS; level++) {
-    for (const k of chunks) {
-      workspace.load(k);
-      selection.score(workspace, k);
-      selection.count(k, level);
+    for (const block of blocks) {
+      workspace.load(block);
+      selection.computeKeys(workspace, block);
+      selection.addToHistogram(block, level);
     }
-    selection.narrow(level, count);
+    selection.narrowThreshold(level, count);
   }
-  chunks.forEach((k, i) => {
-    workspace.load(k);
-    selection.score(workspace, k);
-    selection.countTies(k, i > 0);
+  blocks.forEach((block, i) => {
+    workspace.load(block);
+    selection.computeKeys(workspace, block);
+    selection.countTies(block, i > 0);
   });
-  selection.rankTies();
+  selection.assignTies();
 }
 
-/** As many columns as the prune kernels take, in whole groups. */
-function chunkWidth({ cols }: TiledMatrix, { pattern }: SolveOptions): number {
+/** The largest block size that the prune kernels accept and that consists of whole groups, but no more than the layer needs. */
+function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number {
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return Math.min(Math.floor(MAX_BLOCK_SIZE / group) * group, Math.ceil(cols / group) * group);
 }
 
-function identity(backend: Backend, scratch: Owned, order: number): Block {
+/** A new (order, order) f32 identity matrix, owned by `scratch`. */
+function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
   const values = new Float32Array(order * order);
   for (let i = 0; i < order; i++) values[i * order + i] = 1;
   return { buffer: constant(backend, scratch, "identity", values), offset: 0, ld: order };
 }
 
-function ones(backend: Backend, scratch: Owned, count: number): DeviceBuffer {
+/** A new buffer of `count` f32 ones, owned by `scratch`. */
+function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
   return constant(backend, scratch, "ones", new Float32Array(count).fill(1));
 }
 
+/** A new buffer with the given contents, owned by `scratch`. */
 function constant(
   backend: Backend,
-  scratch: Owned,
+  scratch: ResourceSet,
   label: string,
   values: Float32Array<ArrayBuffer>,
 ): DeviceBuffer {

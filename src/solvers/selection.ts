@@ -1,10 +1,13 @@
 /**
- * Chooses the entries with the k smallest scores on the device, without a read-back: the radix select of `kernels/select.ts`, driven
- * pass by pass. Scores come a block of columns at a time; all rows take part.
+ * Selects the entries with the smallest scores on the device, without reading anything back. It runs the radix select of
+ * `kernels/select.ts` pass by pass. All rows take part at once; columns are processed one block at a time.
+ *
+ * Each entry has a key, an unsigned integer that orders like its score. The four passes determine the threshold, the key of
+ * the last entry to prune, one byte per pass from the most significant byte down. The keys equal to the threshold are
+ * ties, of which only some may be pruned; they are assigned to rows from the first row down.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { Range } from "../linalg/ranges.ts";
 import {
   countTies,
   keyHistogram,
@@ -14,35 +17,43 @@ import {
   scoreKeys,
   selectDigit,
 } from "../kernels/select.ts";
+import type { IndexRange } from "../linalg/index_range.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
-import type { ForcedBinding } from "./forced.ts";
-import type { Workspace } from "./workspace.ts";
+import type { ForcedBinding } from "./forced_binding.ts";
 
-/** What entries are scored by. */
-export interface Scoring {
-  /** (cols) f32: the factor of every column's |w|. */
+/** The operands, besides the weights, from which entries are scored. */
+interface ScoreOperands {
+  /** (cols) f32: the score of entry (r, c) is |w[r, c]|·scale[c]. */
   readonly scale: DeviceBuffer;
+  /** Forced entries come before all others. */
   readonly forced: ForcedBinding;
 }
 
-/** The keys of one block and the selection among them. */
+/** The weights of one block of columns. */
+interface BlockWeights {
+  /** (rows, ld) f32, of which the first columns are the block. */
+  readonly work: DeviceBuffer;
+  readonly ld: number;
+}
+
+/** The keys of one block of columns and the state of the selection among them. */
 export class Selection {
   /** (rows, columns of the block) u32. */
   readonly keys: DeviceBuffer;
-  /** (2 + rows) u32: threshold, ties left, ties a row. */
+  /** (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row. */
   readonly state: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
   readonly #backend: Backend;
   readonly #rows: number;
   readonly #cols: number;
-  readonly #scoring: Scoring;
+  readonly #operands: ScoreOperands;
 
-  /** For a layer of (rows, cols) in blocks of at most `blocksize` columns. */
-  constructor(backend: Backend, rows: number, cols: number, blocksize: number, scoring: Scoring) {
+  /** Creates a selection for a layer of (rows, cols) and blocks of at most `blocksize` columns. */
+  constructor(backend: Backend, rows: number, cols: number, blocksize: number, operands: ScoreOperands) {
     this.#backend = backend;
     this.#rows = rows;
     this.#cols = cols;
-    this.#scoring = scoring;
+    this.#operands = operands;
     this.keys = backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols));
     this.state = backend.createBuffer("selection", 4 * (2 + rows));
     this.#histogram = backend.createBuffer("histogram", 4 * RADIX_BINS);
@@ -50,32 +61,32 @@ export class Selection {
     backend.clear(this.state);
   }
 
-  /** Queues choosing the `k` smallest scores of the block k of columns in `workspace.work`. */
-  choose(workspace: Workspace, columns: Range, k: number): void {
-    this.score(workspace, columns);
+  /** Queues selecting the `count` entries with the smallest scores among the block's `columns`. */
+  select(weights: BlockWeights, columns: IndexRange, count: number): void {
+    this.computeKeys(weights, columns);
     for (let level = 0; level < RADIX_LEVELS; level++) {
-      this.count(columns, level);
-      this.narrow(level, k);
+      this.addToHistogram(columns, level);
+      this.narrowThreshold(level, count);
     }
     this.countTies(columns, false);
-    this.rankTies();
+    this.assignTies();
   }
 
-  /** Queues the keys of the block in `workspace.work`. */
-  score({ work, ld }: Workspace, columns: Range): void {
-    const { scale, forced } = this.#scoring;
+  /** Queues computing the keys of the block. */
+  computeKeys({ work, ld }: BlockWeights, columns: IndexRange): void {
+    const { scale, forced } = this.#operands;
     this.#backend.dispatch(scoreKeys, { work, scale, forced: forced.bits, keys: this.keys }, {
       rows: this.#rows,
       cols: columns.end - columns.start,
       ld,
       first: columns.start,
       words: wordsPerRow(this.#cols),
-      has_forced: forced.given,
+      has_forced: forced.hasForced,
     });
   }
 
-  /** Queues counting the block's keys by their byte at `level`. */
-  count(columns: Range, level: number): void {
+  /** Queues adding the block's keys to the histogram of their byte at `level`. */
+  addToHistogram(columns: IndexRange, level: number): void {
     const { keys, state: selection } = this;
     this.#backend.dispatch(keyHistogram, { keys, selection, histogram: this.#histogram }, {
       count: this.#rows * (columns.end - columns.start),
@@ -83,22 +94,25 @@ export class Selection {
     });
   }
 
-  /** Queues fixing the threshold's byte at `level` from what was counted. */
-  narrow(level: number, k: number): void {
-    this.#backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, { level, k });
-  }
-
-  /** Queues counting every row's keys equal to the threshold; `more`: on top of the blocks before. */
-  countTies(columns: Range, more: boolean): void {
-    this.#backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
-      rows: this.#rows,
-      cols: columns.end - columns.start,
-      accumulate: more ? 1 : 0,
+  /** Queues determining the threshold's byte at `level` from the histogram, for a selection of `count` entries. */
+  narrowThreshold(level: number, count: number): void {
+    this.#backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
+      level,
+      k: count,
     });
   }
 
-  /** Queues sharing the ties out to the rows, the first rows first. */
-  rankTies(): void {
+  /** Queues counting the ties of each row in the block. With `accumulate`, they are added to the counts of earlier blocks. */
+  countTies(columns: IndexRange, accumulate: boolean): void {
+    this.#backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
+      rows: this.#rows,
+      cols: columns.end - columns.start,
+      accumulate: accumulate ? 1 : 0,
+    });
+  }
+
+  /** Queues assigning the ties that are pruned to rows, beginning with the first row. */
+  assignTies(): void {
     this.#backend.dispatch(rankTies, { selection: this.state }, { rows: this.#rows });
   }
 

@@ -1,14 +1,14 @@
-/** Turns a finished workspace into a solution, and counts its zeros where only the device knows them. */
+/** Creates the solution from the buffers of a finished solve, and determines its number of zeros. */
 
 import type { Backend } from "../backend/backend.ts";
 import { countBits } from "../sparsity/mask_bits.ts";
 import { prunedPerRow } from "../sparsity/pattern.ts";
+import type { SolveWorkspace } from "./solve_workspace.ts";
 import type { Solution, SolveOptions } from "./solver.ts";
-import type { Workspace } from "./workspace.ts";
 
-/** Hands q and mask over to the solution; the rest of the workspace stays the caller's to free. */
+/** Creates a solution, which takes ownership of the workspace's `q` and `mask`. The caller frees the rest of the workspace. */
 export function toSolution(
-  { q, mask }: Workspace,
+  { q, mask }: SolveWorkspace,
   figures: Pick<Solution, "zeros" | "loss" | "relativeError">,
 ): Solution {
   return {
@@ -23,18 +23,19 @@ export function toSolution(
 }
 
 /**
- * How many entries were pruned. With a budget that is what was spent. With n:m groups it is the pattern's own
- * number, unless entries were forced: a group may then lose more than the pattern asks, and the mask is read back.
+ * Returns the number of pruned entries. For an unstructured pattern it is `prunedByBudget`. For an n:m pattern it follows
+ * from the pattern, unless entries were forced: a group can then lose more entries than the pattern prunes, so the mask is
+ * read from the device and counted.
  */
 export async function countZeros(
   backend: Backend,
-  workspace: Workspace,
+  workspace: SolveWorkspace,
   { pattern }: SolveOptions,
-  spent: number,
+  prunedByBudget: number,
 ): Promise<number> {
-  if (pattern.kind === "unstructured") return spent;
+  if (pattern.kind === "unstructured") return prunedByBudget;
   const { rows, cols } = workspace.weight;
-  if (!workspace.forced.given) return rows * prunedPerRow(pattern, cols);
+  if (!workspace.forced.hasForced) return rows * prunedPerRow(pattern, cols);
   const { mask } = workspace;
   const bytes = await backend.read(mask, 0, mask.byteLength);
   return rows * cols - countBits(new Uint32Array(bytes.buffer));

@@ -1,49 +1,55 @@
 /**
- * The contract every solver keeps: operands on the device in, a pruned layer on the device out. It knows
- * nothing of files, HTTP or dtypes other than f32.
+ * The types that every solver works with. A solver takes a layer's operands on the device and returns the pruned layer
+ * on the device. All values are f32; a solver has no knowledge of files, HTTP or other dtypes.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 
-/** A layer to prune. */
+/** A linear layer to prune. */
 export interface Layer {
-  /** W, (rows, cols) = (out_features, in_features) f32. The solver overwrites it, with Δ = W − Q; the caller frees it. */
+  /**
+   * The weights W, (rows, cols) = (out_features, in_features) f32. The solver overwrites them with Δ = W − Q, where Q are
+   * the pruned weights. The caller frees the matrix.
+   */
   readonly weight: TiledMatrix;
-  /** Entries that must be pruned whatever their score. */
+  /** Entries that the solver must prune, whatever their scores. */
   readonly forced?: ForcedEntries;
 }
 
-/** A set of entries that stay pruned, as the request's `mask` tensor names them. */
+/** The set of entries that must be pruned. It comes from the `mask` tensor of a request. */
 export interface ForcedEntries {
-  /** u32 bits, ⌈cols/32⌉ words a row: 1 where the entry must be pruned. The caller frees it. */
+  /** u32 bits, ⌈cols/32⌉ words per row, least significant bit first: 1 where the entry must be pruned. The caller frees the buffer. */
   readonly bits: DeviceBuffer;
-  /** (cols) how many entries of each column are forced. */
+  /** (cols) u32: the number of forced entries in each column. */
   readonly perColumn: Uint32Array;
 }
 
-/** What to solve for. Validated by the caller. */
+/** The options of a solve. The caller has validated them. */
 export interface SolveOptions {
-  /** Fraction of the entries to prune, 0 ≤ s < 1. Not read with an n:m pattern. */
+  /** The fraction of entries to prune, 0 ≤ s < 1. It is ignored if the pattern is n:m. */
   readonly sparsity: number;
   readonly pattern: Pattern;
-  /** Whether to compute the denominator of the relative error, which costs one more product. */
+  /** Whether to compute the relative error. Its denominator tr(W·H·Wᵀ) costs one more matrix product. */
   readonly relativeError: boolean;
 }
 
-/** A solved layer. */
+/** A pruned layer. */
 export interface Solution {
-  /** Q, (rows, cols) f32, exactly 0 where pruned. */
+  /** The pruned weights Q, (rows, cols) f32. Pruned entries are exactly 0. */
   readonly q: TiledMatrix;
-  /** u32 bits, ⌈cols/32⌉ words a row, bit c%32 of word c/32 is 1 where entry c is kept; padding bits are 0. */
+  /** u32 bits, ⌈cols/32⌉ words per row: bit c%32 of word c/32 is 1 if entry c is kept. The padding bits are 0. */
   readonly mask: DeviceBuffer;
-  /** Entries pruned. */
+  /** The number of pruned entries. */
   readonly zeros: number;
-  /** tr(ΔHΔᵀ) on the undamped statistics; null when there were none. */
+  /** tr(Δ·H·Δᵀ) with the undamped H. Null if there were no statistics. */
   readonly loss: number | null;
-  /** loss / tr(WHWᵀ); null when not asked for, without statistics, or where only tr(WHWᵀ) is 0. 0 when both are. */
+  /**
+   * loss / tr(W·H·Wᵀ), or 0 if both are 0. Null if the options did not ask for it, if there were no statistics, or if only
+   * the denominator is 0.
+   */
   readonly relativeError: number | null;
-  /** Frees q and mask. */
+  /** Frees `q` and `mask`. */
   destroy(): void;
 }

@@ -1,7 +1,9 @@
 /**
- * SparseGPT (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1) over a factor H = R·Rᵀ in place of the inverse's: U = R⁻¹ is only
- * ever needed a block at a time, and the lazy batch update of a block is A_k·U_kk with A_k = Σ_{j<k} Δ_j·R_jk (DESIGN §3.4). One queue of work
- * with no read-back until the sums at its end.
+ * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1), step 4 of the algorithm in `README.md`.
+ * The paper uses the Cholesky factor U of H⁻¹; this solver uses a factor H = R·Rᵀ with R = U⁻¹. Of U it needs only the
+ * diagonal blocks U_kk. Before block k is pruned, the errors of all earlier blocks are compensated at once, by adding
+ * A_k·U_kk with A_k = Σ_{j<k} Δ_j·R_jk (the paper's lazy batch update). The whole solve is queued without waiting for the
+ * device; only the sums at the end are read back.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -9,23 +11,27 @@ import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmNN } from "../kernels/gemm.ts";
 import { zeroColumns } from "../kernels/zero_columns.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { type Block, gemm } from "../linalg/gemm.ts";
-import { Owned } from "../linalg/owned.ts";
+import { gemm } from "../linalg/gemm.ts";
+import { type IndexRange, splitRange } from "../linalg/index_range.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addSquaredNorm } from "../linalg/quadratic_form.ts";
-import { type Range, ranges } from "../linalg/ranges.ts";
+import { ResourceSet } from "../linalg/resource_set.ts";
 import { RowSums } from "../linalg/row_sums.ts";
+import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
-import { relativeError, undamped } from "./loss.ts";
-import { checkGroupsFit, checkStatisticsFit } from "./operands.ts";
+import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
+import { relativeError, undampedForm } from "./loss.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, toSolution } from "./solution.ts";
+import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
-import { Workspace } from "./workspace.ts";
 
 /**
- * Prunes `layer` against `factor`, which it only reads. `layer.weight` becomes Δ.
- * @throws {RangeError} when layer and factor do not fit each other, groups straddle blocks, or the device has no room
+ * Prunes `layer` with the factor of its statistics. The factor is only read; `layer.weight` becomes Δ = W − Q.
+ * @throws {RangeError} if layer and factor have different tilings or orders, or the block size is not a multiple of the
+ *   pattern's group size
+ * @throws {OutOfDeviceMemoryError} if the device has too little free memory
+ * @throws {DeviceLostError}
  */
 export async function solveSparseGpt(
   backend: Backend,
@@ -36,20 +42,20 @@ export async function solveSparseGpt(
   const { weight } = layer, { r, blocksize } = factor, { pattern } = options;
   checkStatisticsFit(weight, r);
   checkGroupsFit("block size", blocksize, pattern);
-  const workspace = new Workspace(backend, layer, blocksize);
-  const scratch = new Owned();
+  const workspace = new SolveWorkspace(backend, layer, blocksize);
+  const scratch = new ResourceSet();
   try {
     if (factor.dead) zeroDeadInputs(backend, weight, factor.dead);
     const accumulated = scratch.add(new PanelProduct(backend, weight, r, blocksize));
-    const norm = options.relativeError ? scratch.add(new RowSums(backend, weight.rows, 2)) : undefined;
-    if (norm) addWeightNorm(accumulated, weight, norm);
+    const weightSums = options.relativeError ? scratch.add(new RowSums(backend, weight.rows, 2)) : undefined;
+    if (weightSums) addWeightSums(accumulated, weight, weightSums);
 
     const budget = new PruningBudget(options.sparsity);
-    const scoring = { scale: factor.diagonal, forced: workspace.forced };
-    const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scoring));
+    const scored = { scale: factor.diagonal, forced: workspace.forced };
+    const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
     for (const panel of accumulated.panels()) {
-      accumulated.begin(panel);
-      for (const k of ranges(panel, blocksize)) {
+      accumulated.startPanel(panel);
+      for (const k of splitRange(panel, blocksize)) {
         const inverse = inverseBlock(factor, k);
         workspace.load(k);
         compensate(backend, workspace, accumulated, panel, k, inverse);
@@ -57,15 +63,15 @@ export async function solveSparseGpt(
           workspace.pruneGroups(k, inverse, pattern);
         } else {
           const entries = weight.rows * (k.end - k.start);
-          selection.choose(workspace, k, budget.take(entries, workspace.forced.count(k)));
-          workspace.pruneChosen(k, inverse, selection);
+          selection.select(workspace, k, budget.take(entries, workspace.forced.count(k)));
+          workspace.pruneSelected(k, inverse, selection);
         }
       }
     }
 
     const [errorSquared, deltaSquared] = await workspace.sums.totals();
-    const loss = undamped(errorSquared, factor.dampingAdded, deltaSquared);
-    const total = norm && await weightNorm(norm, factor.dampingAdded);
+    const loss = undampedForm(errorSquared, factor.dampingAdded, deltaSquared);
+    const total = weightSums && await readWeightForm(weightSums, factor.dampingAdded);
     const solution = toSolution(workspace, {
       zeros: await countZeros(backend, workspace, options, budget.pruned),
       loss,
@@ -81,42 +87,45 @@ export async function solveSparseGpt(
   }
 }
 
-/** Queues W[:, j] = 0 for the inputs j that calibration never saw active. */
+/** Queues W[:, j] = 0 for the dead inputs j, which were 0 in every calibration token. */
 function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
   for (const { buffer: w, rows, cols, ld, col0: first } of weight.tiles()) {
     backend.dispatch(zeroColumns, { dead, w }, { rows, cols, ld, first });
   }
 }
 
-/** U_kk. */
-function inverseBlock({ u, blocksize }: Factor, k: Range): Block {
+/** U_kk, the inverse of the diagonal block k of R. */
+function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
   return { buffer: u, offset: k.start * blocksize, ld: blocksize };
 }
 
-/** Queues work = W_k + A_k·U_kk, the lazy batch update of the block k. A_k gathers what its panel has finished since `begin`. */
+/**
+ * Queues work += A_k·U_kk, the lazy batch update of block k. It first adds the blocks of the panel that are left of
+ * block k to A_k; `startPanel` added the blocks of the earlier panels.
+ */
 function compensate(
   backend: Backend,
-  workspace: Workspace,
+  workspace: SolveWorkspace,
   accumulated: PanelProduct,
-  panel: Range,
-  k: Range,
-  inverse: Block,
+  panel: IndexRange,
+  k: IndexRange,
+  inverse: Submatrix,
 ): void {
   if (k.start === 0) return;
-  accumulated.extend(panel, { start: panel.start, end: k.start }, k);
+  accumulated.addWithinPanel(panel, { start: panel.start, end: k.start }, k);
   const size = k.end - k.start;
   const product = { m: workspace.weight.rows, n: size, k: size, beta: 1 };
-  gemm(backend, gemmNN, accumulated.block(panel, 0, k.start), inverse, workspace.workBlock(0), product);
+  gemm(backend, gemmNN, accumulated.submatrix(panel, 0, k.start), inverse, workspace.workFrom(0), product);
 }
 
-/** Queues ‖W·R‖² and ‖W‖² a row: tr(WHWᵀ) and what the damping adds to it. `product` is of W and R. */
-function addWeightNorm(product: PanelProduct, weight: TiledMatrix, sums: RowSums): void {
+/** Queues the sums ‖W·R‖² and ‖W‖² of each row, from which `readWeightForm` computes tr(W·H·Wᵀ). */
+function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums): void {
   addFactoredForm(product, sums, 0);
   addSquaredNorm(weight, sums, 1);
 }
 
-/** tr(WHWᵀ), undamped. */
-async function weightNorm(sums: RowSums, dampingAdded: number): Promise<number> {
-  const [squared, squaredNorm] = await sums.totals();
-  return undamped(squared, dampingAdded, squaredNorm);
+/** Returns tr(W·H·Wᵀ) with the undamped H. Waits for the device. */
+async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number> {
+  const [dampedForm, squaredNorm] = await sums.totals();
+  return undampedForm(dampedForm, dampingAdded, squaredNorm);
 }

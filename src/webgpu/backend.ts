@@ -11,7 +11,7 @@ import {
   type Backend,
   type BackendCounters,
   type DeviceBuffer,
-  OutOfRoomError,
+  OutOfDeviceMemoryError,
 } from "../backend/backend.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_groups.ts";
@@ -102,7 +102,7 @@ export class WebGpuBackend implements Backend {
       throw new RangeError(`buffer ${label}: byte length must be a whole number, got ${byteLength}`);
     }
     if (byteLength > this.maxBufferBytes) {
-      throw new OutOfRoomError(
+      throw new OutOfDeviceMemoryError(
         `buffer ${label}: ${byteLength} bytes are over the ${this.maxBufferBytes} a buffer can have on ` +
           this.adapter.name,
       );
@@ -113,7 +113,7 @@ export class WebGpuBackend implements Backend {
     const live = this.counters.bytesLive += size;
     this.counters.bytesPeak = Math.max(this.counters.bytesPeak, live);
     this.#faults.closeScope(this.device, () =>
-      new OutOfRoomError(
+      new OutOfDeviceMemoryError(
         `buffer ${label}: no room for ${size} bytes on ${this.adapter.name}, with ${live - size} in use ` +
           `(a buffer can have ${this.maxBufferBytes})`,
       ));

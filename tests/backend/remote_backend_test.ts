@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { serveBackend } from "../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
@@ -113,7 +113,7 @@ describe("RemoteBackend", () => {
 
   it("refuses what a buffer cannot be, here", async () => {
     await withCpu(async (remote, real) => {
-      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfRoomError);
+      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfDeviceMemoryError);
       const gone = remote.createBuffer("gone", 4);
       gone.destroy();
       assert.throws(() => remote.clear(gone), /gone was destroyed/);
@@ -125,12 +125,12 @@ describe("RemoteBackend", () => {
   it("tells at the next wait that the far end had no room", async () => {
     await withCpu(async (remote, real) => {
       real.createBuffer = () => {
-        throw new OutOfRoomError("full");
+        throw new OutOfDeviceMemoryError("full");
       };
       remote.createBuffer("b", 4);
       await assert.rejects(
         remote.finish(),
-        (error) => error instanceof OutOfRoomError && error.message === "full",
+        (error) => error instanceof OutOfDeviceMemoryError && error.message === "full",
       );
       await remote.finish();
     });

@@ -128,7 +128,7 @@ for (const threads of [0, 1, 3]) {
       withBackend(threads, (backend) => {
         const over = backend.maxBufferBytes + 4;
         assert.throws(() => backend.createBuffer("weight", over), {
-          name: "OutOfRoomError",
+          name: "OutOfDeviceMemoryError",
           message:
             `buffer weight: ${over} bytes exceed the cpu backend's limit of ${backend.maxBufferBytes} bytes`,
         });

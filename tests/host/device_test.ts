@@ -60,7 +60,7 @@ describe("Device", () => {
   it("is busy rather than too small where other layers hold its memory", async () => {
     const device = new Device(opening(memoryBackend()), OPTIONS);
     await device.start();
-    const session = device.session(), full = new OutOfRoomError("no room");
+    const session = device.session(), full = new OutOfDeviceMemoryError("no room");
     const leave = await session.residence.enter();
     assert.equal(device.handleFailure(full, session), full);
     const leaveToo = await session.residence.enter();

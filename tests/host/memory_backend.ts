@@ -1,12 +1,12 @@
 /** A backend that only counts what is allocated, for tests of who frees what. It computes nothing. */
 
-import { type Backend, type DeviceBuffer, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
 /** Buffers without contents, at most `capacity` bytes of them. */
 export function memoryBackend(capacity = Infinity): Backend {
   const counters = { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
   const createBuffer = (label: string, byteLength: number): DeviceBuffer => {
-    if (counters.bytesLive + byteLength > capacity) throw new OutOfRoomError(`buffer ${label}: no room`);
+    if (counters.bytesLive + byteLength > capacity) throw new OutOfDeviceMemoryError(`buffer ${label}: no room`);
     counters.bytesLive += byteLength;
     let alive = true;
     return {

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";
@@ -209,7 +209,7 @@ describe("readLayer without room", () => {
         const backend = memoryBackend(capacity), bodySource = source(body);
         const received = await readLayer(backend, bodySource, options).catch((error) => error);
         if (!(received instanceof Error)) received.destroy();
-        else if (!(received instanceof OutOfRoomError || received.name === "NonFiniteError")) throw received;
+        else if (!(received instanceof OutOfDeviceMemoryError || received.name === "NonFiniteError")) throw received;
         assert.equal(backend.counters.bytesLive, 0);
         assert.ok(bodySource.closed);
       }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { checkBlocking, panelWidth, tileEdgeFor } from "../../src/linalg/blocking.ts";
-import { panels, ranges } from "../../src/linalg/ranges.ts";
+import { splitIntoPanels, splitRange } from "../../src/linalg/index_range.ts";
 
 describe("tileEdgeFor", () => {
   it("is the largest multiple of the block size up to the edge, and at least a block", () => {
@@ -43,7 +43,7 @@ describe("panels", () => {
   it("cover every column once, in order, and never straddle tiles", () => {
     for (const [cols, edge, width] of [[1, 64, 32], [64, 64, 32], [300, 64, 48], [1100, 4096, 512]]) {
       let next = 0;
-      for (const { start, end } of panels(cols, edge, width)) {
+      for (const { start, end } of splitIntoPanels(cols, edge, width)) {
         assert.equal(start, next);
         assert.ok(end > start && end - start <= width);
         assert.equal(Math.floor(start / edge), Math.floor((end - 1) / edge));
@@ -54,7 +54,7 @@ describe("panels", () => {
   });
 
   it("ranges end with a shorter one", () => {
-    assert.deepEqual([...ranges({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
-    assert.deepEqual([...ranges({ start: 4, end: 4 }, 2)], []);
+    assert.deepEqual([...splitRange({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
+    assert.deepEqual([...splitRange({ start: 4, end: 4 }, 2)], []);
   });
 });

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { type Backend, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "../../src/linalg/errors.ts";
@@ -67,7 +67,7 @@ function withoutRoomForCopies(backend: Backend): Backend {
       const value = Reflect.get(target, key, target);
       if (key === "createBuffer") {
         return (label: string, bytes: number) => {
-          if (label.startsWith("statistics as they came")) throw new OutOfRoomError(`no room for ${label}`);
+          if (label.startsWith("statistics as they came")) throw new OutOfDeviceMemoryError(`no room for ${label}`);
           return target.createBuffer(label, bytes);
         };
       }

@@ -2,7 +2,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { type Problem, type ProblemCode, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
@@ -45,7 +45,7 @@ async function assertProblem(response: Response, code: ProblemCode, members: obj
 
 describe("toRefusal", () => {
   it("blames the size of a request for a full device, and the host for any other range", () => {
-    assert.equal(toRefusal(new OutOfRoomError("no room")).code, "too_large");
+    assert.equal(toRefusal(new OutOfDeviceMemoryError("no room")).code, "too_large");
     assert.equal(toRefusal(new RangeError("out of range")).code, "internal");
   });
 });

@@ -1,6 +1,6 @@
 /** A backend whose buffers are smaller than the device's, to force what large models force. */
 
-import { type Backend, OutOfRoomError } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
 /** `backend`, refusing buffers over `maxBufferBytes`. It shares the device: dispose of the original. */
 export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend {
@@ -11,7 +11,7 @@ export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend 
     maxBufferBytes,
     createBuffer(label, byteLength) {
       if (byteLength > maxBufferBytes) {
-        throw new OutOfRoomError(`buffer ${label}: ${byteLength} bytes are over ${maxBufferBytes}`);
+        throw new OutOfDeviceMemoryError(`buffer ${label}: ${byteLength} bytes are over ${maxBufferBytes}`);
       }
       return backend.createBuffer(label, byteLength);
     },

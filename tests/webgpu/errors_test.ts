@@ -19,7 +19,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
   it("a buffer over the limit: label, size and limit", () => {
     const limit = backend().maxBufferBytes;
     throws(() => backend().createBuffer("huge", limit + 4), {
-      name: "OutOfRoomError",
+      name: "OutOfDeviceMemoryError",
       message: new RegExp(`huge.*${limit + 4}.*${limit}`),
     });
     throws(() => backend().createBuffer("odd", 1.5), { name: "RangeError", message: /odd.*1\.5/ });

@@ -57,7 +57,7 @@ export class HessianSink implements TensorSink {
       // What lies left of the strip's diagonal is only compared, never kept. Rows start on 16 bytes, and so does the copy.
       const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
       const source = { buffer, offset: col, ld: order };
-      copyBlock(this.#backend, source, blockOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
+      copySubmatrix(this.#backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
     }
     this.#backend.dispatch(getDiagonal, { tile: buffer, diagonal: this.#diagonal }, {
       count: rows,

@@ -43,7 +43,7 @@ export class WeightSink implements TensorSink {
     for (let j = 0; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
       const source = { buffer, offset: tile.col0, ld: cols };
-      copyBlock(this.#backend, source, blockOf(tile, row0, tile.col0), rows, tile.cols);
+      copySubmatrix(this.#backend, source, submatrixOf(tile, row0, tile.col0), rows, tile.cols);
     }
   }
 

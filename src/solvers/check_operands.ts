@@ -1,0 +1,31 @@
+/** Checks that the operands of a solve are divided into tiles and blocks at the same columns. */
+
+import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { Pattern } from "../sparsity/pattern.ts";
+
+/**
+ * Checks that the statistics belong to the weight's columns.
+ * @param statistics H or its factor R
+ * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges differ
+ */
+export function checkStatisticsFit(weight: TiledMatrix, statistics: TiledMatrix): void {
+  if (weight.cols !== statistics.cols || weight.edge !== statistics.edge) {
+    throw new RangeError(
+      `the weight has ${weight.cols} columns in tiles of ${weight.edge}, ` +
+        `but its statistics have order ${statistics.cols} in tiles of ${statistics.edge}`,
+    );
+  }
+}
+
+/**
+ * Checks that every group of an n:m pattern lies within one block or tile of `size` columns.
+ * @param what the name of the size in the error message
+ * @throws {RangeError} if `size` is not a multiple of the group size
+ */
+export function checkGroupsFit(what: string, size: number, pattern: Pattern): void {
+  if (pattern.kind === "n:m" && size % pattern.group !== 0) {
+    throw new RangeError(
+      `${what} ${size}: must be a multiple of ${pattern.group}, the group size of the pattern`,
+    );
+  }
+}

@@ -1,0 +1,32 @@
+/** Makes the forced entries of a layer, which are optional, available to kernels, whose bindings are not. */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import type { IndexRange } from "../linalg/index_range.ts";
+import type { Layer } from "./solver.ts";
+
+/** The `forced` binding and the `has_forced` parameter of a kernel. A layer without forced entries gets a placeholder buffer. */
+export class ForcedBinding {
+  /** The bits of the forced entries, or a placeholder of 4 bytes. */
+  readonly bits: DeviceBuffer;
+  /** The `has_forced` parameter: 1 if the layer has forced entries. */
+  readonly hasForced: 0 | 1;
+  readonly #perColumn: Uint32Array | undefined;
+  readonly #ownsBits: boolean;
+
+  constructor(backend: Backend, layer: Layer) {
+    this.#ownsBits = layer.forced === undefined;
+    this.#perColumn = layer.forced?.perColumn;
+    this.hasForced = layer.forced ? 1 : 0;
+    this.bits = layer.forced?.bits ?? backend.createBuffer("no forced entries", 4);
+  }
+
+  /** Returns the number of forced entries in `columns`. */
+  count(columns: IndexRange): number {
+    return this.#perColumn?.subarray(columns.start, columns.end).reduce((sum, count) => sum + count, 0) ?? 0;
+  }
+
+  /** Frees the placeholder. The layer's own bits belong to the caller of the solver. */
+  destroy(): void {
+    if (this.#ownsBits) this.bits.destroy();
+  }
+}

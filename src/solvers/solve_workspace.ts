@@ -1,0 +1,135 @@
+/**
+ * The device buffers of one solve, and the two ways to prune a block of columns in them: by a selection made beforehand, or
+ * by n:m groups. Selecting entries and compensating for errors are left to the solver.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
+import { pruneBlock, pruneBlockNM } from "../kernels/prune_block.ts";
+import { copySubmatrix } from "../linalg/copy_submatrix.ts";
+import type { IndexRange } from "../linalg/index_range.ts";
+import { ResourceSet } from "../linalg/resource_set.ts";
+import { RowSums } from "../linalg/row_sums.ts";
+import { type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import type { Pattern } from "../sparsity/pattern.ts";
+import { ForcedBinding } from "./forced_binding.ts";
+import type { Selection } from "./selection.ts";
+import type { Layer } from "./solver.ts";
+
+/** The columns of `sums`, Σ Err² and Σ Δ², in the order in which the prune kernels write them. */
+const SUM_COLUMNS = 2;
+
+/** The buffers of one layer that is being solved. The block k of columns is passed as its range of column indices. */
+export class SolveWorkspace {
+  /** (rows, cols) f32: W, which becomes Δ = W − Q block by block. It belongs to the caller. */
+  readonly weight: TiledMatrix;
+  /** (rows, cols) f32: the pruned weights Q. */
+  readonly q: TiledMatrix;
+  /** u32 bits of the kept entries, ⌈cols/32⌉ words per row. */
+  readonly mask: DeviceBuffer;
+  /** Σ Err² and Σ Δ² of each row. */
+  readonly sums: RowSums;
+  /** (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier blocks. */
+  readonly work: DeviceBuffer;
+  /** The leading dimension of `work`. */
+  readonly ld: number;
+  readonly forced: ForcedBinding;
+  readonly #backend: Backend;
+
+  /** @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed. */
+  constructor(backend: Backend, layer: Layer, blocksize: number) {
+    const { rows, cols, edge } = layer.weight;
+    this.#backend = backend;
+    this.weight = layer.weight;
+    this.ld = Math.min(blocksize, cols);
+    const allocated = new ResourceSet();
+    try {
+      this.q = allocated.add(new TiledMatrix(backend, { label: "q", rows, cols, edge }));
+      this.mask = allocated.add(backend.createBuffer("mask", 4 * rows * wordsPerRow(cols)));
+      this.sums = allocated.add(new RowSums(backend, rows, SUM_COLUMNS));
+      this.work = allocated.add(backend.createBuffer("block of weights", 4 * rows * this.ld));
+      this.forced = allocated.add(new ForcedBinding(backend, layer));
+    } catch (error) {
+      allocated.destroy();
+      throw error;
+    }
+    backend.clear(this.mask);
+  }
+
+  /** The rows of `work` from the matrix row `row` on. */
+  workFrom(row: number): Submatrix {
+    return { buffer: this.work, offset: row * this.ld, ld: this.ld };
+  }
+
+  /** Queues copying the original weights of block k to `work`. */
+  load(k: IndexRange): void {
+    for (const tile of this.#tilesOf(k)) {
+      const source = submatrixOf(tile, tile.row0, k.start);
+      copySubmatrix(this.#backend, source, this.workFrom(tile.row0), tile.rows, k.end - k.start);
+    }
+  }
+
+  /** Queues the column loop over `work`, which prunes the entries of `selection`. `inverse` is U_kk. */
+  pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
+    for (const tile of this.#tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), keys, selection };
+      this.#backend.dispatch(pruneBlock, buffers, this.#params(tile, k, inverse));
+    }
+  }
+
+  /** Queues the column loop over `work`, which selects the entries to prune when it reaches each group. `inverse` is U_kk. */
+  pruneGroups(k: IndexRange, inverse: Submatrix, pattern: Pattern & { kind: "n:m" }): void {
+    const { keep, group } = pattern;
+    for (const tile of this.#tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), forced: this.forced.bits };
+      const params = { ...this.#params(tile, k, inverse), keep, group, has_forced: this.forced.hasForced };
+      this.#backend.dispatch(pruneBlockNM, buffers, params);
+    }
+  }
+
+  /** The weight's tiles that contain block k, from top to bottom. */
+  *#tilesOf(k: IndexRange): Generator<Tile> {
+    const j = Math.floor(k.start / this.weight.edge);
+    for (let i = 0; i < this.weight.tileRows; i++) yield this.weight.tile(i, j);
+  }
+
+  #buffers(tile: Tile, k: IndexRange, inverse: Submatrix) {
+    const q = this.q.tile(Math.floor(tile.row0 / this.q.edge), Math.floor(k.start / this.q.edge));
+    return {
+      work: this.work,
+      u: inverse.buffer,
+      w: tile.buffer,
+      q: q.buffer,
+      mask: this.mask,
+      sums: this.sums.buffer,
+    };
+  }
+
+  #params(tile: Tile, k: IndexRange, inverse: Submatrix) {
+    return {
+      rows: tile.rows,
+      size: k.end - k.start,
+      row0: tile.row0,
+      ldwork: this.ld,
+      u_offset: inverse.offset,
+      ldu: inverse.ld,
+      w_offset: k.start - tile.col0,
+      ldw: tile.ld,
+      first: k.start,
+      words: wordsPerRow(this.weight.cols),
+    };
+  }
+
+  /** Frees the buffers that do not become part of a solution. */
+  destroyScratch(): void {
+    for (const resource of [this.sums, this.work, this.forced]) resource.destroy();
+  }
+
+  /** Frees all buffers except the layer's own. */
+  destroy(): void {
+    this.destroyScratch();
+    this.q.destroy();
+    this.mask.destroy();
+  }
+}
