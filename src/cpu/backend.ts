@@ -44,7 +44,7 @@ export interface CpuBackendOptions {
  * Creates a backend with its own threads and memory. Dispose of it when it is no longer needed, because its threads keep the process
  * alive.
  * @throws {RangeError} if `threads` is not an integer of at least 0
- * @throws {OutOfRoomError} if there is no memory for the threads
+ * @throws {OutOfDeviceMemoryError} if there is no memory for the threads
  * @throws {DeviceLostError} if a thread does not start
  * @throws {Error} if the module has not been built
  */
@@ -61,7 +61,9 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   const allocate = (bytes: number) => {
     const address = heap.allocate(bytes);
     if (address === undefined) {
-      throw new OutOfRoomError(`there is not enough memory for the ${threads} threads of the cpu backend`);
+      throw new OutOfDeviceMemoryError(
+        `there is not enough memory for the ${threads} threads of the cpu backend`,
+      );
     }
     return address;
   };
@@ -116,7 +118,7 @@ class CpuBackend implements Backend {
     const bytes = Math.ceil(byteLength / 4) * 4;
     const limit = this.maxBufferBytes;
     if (!(bytes >= 0 && bytes <= limit)) {
-      throw new OutOfRoomError(
+      throw new OutOfDeviceMemoryError(
         `buffer ${label}: ${byteLength} bytes exceed the cpu backend's limit of ${limit} bytes`,
       );
     }
@@ -222,7 +224,7 @@ class CpuBackend implements Backend {
     this.#heap.sweep(this.#executor.completed);
     const address = this.#heap.allocate(bytes);
     if (address !== undefined) return address;
-    throw new OutOfRoomError(
+    throw new OutOfDeviceMemoryError(
       `buffer ${label}: no room for ${bytes} bytes with ${this.counters.bytesLive} bytes in use; ` +
         `WebAssembly's 32-bit memory ends at 4 GiB`,
     );

@@ -3,7 +3,7 @@
  * opened anew in the background; until then every use is refused. Which backend is opened is the entry point's business.
  */
 
-import { type Backend, DeviceLostError, OutOfRoomError } from "../backend/backend.ts";
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { FactorStore } from "./factor_store.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";

@@ -3,7 +3,7 @@
  * factored, and a device that is lost or full. The host and the edge's small layers both use it; each adds the errors that only it has.
  */
 
-import { DeviceLostError, OutOfRoomError } from "../backend/backend.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { InvalidStatisticsError, NotPositiveDefiniteError } from "../linalg/errors.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { Refusal } from "../protocol/refusal.ts";
@@ -42,6 +42,6 @@ export function layerRefusal(error: unknown): Refusal | undefined {
   if (error instanceof DeviceLostError) {
     return new Refusal("device_lost", error.message, { retryAfter: DEVICE_REOPEN_SECONDS });
   }
-  if (error instanceof OutOfRoomError) return new Refusal("too_large", error.message);
+  if (error instanceof OutOfDeviceMemoryError) return new Refusal("too_large", error.message);
   return undefined;
 }

@@ -1,9 +1,10 @@
 /**
- * The WebGPU backend: any adapter the runtime offers, from a data centre GPU to Mesa's emulation on the CPU. It checks what
- * a call is given and keeps the counters; compiling, ordering, reading back and failing are the files beside it.
+ * The WebGPU backend. It runs on every adapter that the runtime offers, from a data centre GPU to Mesa's emulation on the CPU. This
+ * file checks the arguments of each call and counts the work. Compiling, ordering, reading back and reporting errors are in the other
+ * files of this folder.
  *
- * Deno waits for the device on the calling thread: `read` and `finish` hold up its event loop until the work is
- * done. A server runs this backend in a worker.
+ * Deno waits for the device on the calling thread, so `read` and `finish` block its event loop until the work is done. A server
+ * therefore runs this backend in a worker.
  */
 
 import {
@@ -14,41 +15,42 @@ import {
   OutOfDeviceMemoryError,
 } from "../backend/backend.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
-import { BindGroupCache } from "./bind_groups.ts";
-import { asWebGpuBuffer, checkRange, WebGpuBuffer } from "./buffers.ts";
+import { BindGroupCache } from "./bind_group_cache.ts";
+import { asWebGpuBuffer, checkRange, WebGpuBuffer } from "./webgpu_buffer.ts";
 import { openDevice, requestAdapter } from "./device.ts";
-import { DeviceFaults } from "./faults.ts";
+import { DeviceFaults } from "./device_faults.ts";
 import { assertUnderLoopLimit } from "./loop_limit.ts";
-import { ParamsEncoder, refuseUnknown } from "./params.ts";
-import { timePass } from "./pass_timer.ts";
-import { PipelineCache } from "./pipelines.ts";
-import { CommandQueue } from "./queue.ts";
+import { ParamsEncoder, refuseUnknown } from "./params_encoder.ts";
+import { timePass } from "./time_pass.ts";
+import { PipelineCache } from "./pipeline_cache.ts";
+import { SubmissionQueue } from "./submission_queue.ts";
 import { ReadBack } from "./read_back.ts";
 import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
-import { dispatchNothing } from "./warm_up.ts";
+import { warmUpPipelines } from "./warm_up_pipelines.ts";
 
 export { hasHardwareAdapter, NoAdapterError } from "./device.ts";
 export type { Tiling, Tuning } from "./tuning.ts";
 
-/** What {@link createWebGpuBackend} runs on. */
+/** Options of {@link createWebGpuBackend}. */
 export interface WebGpuOptions {
-  /** An adapter that has opened no device yet; by default the fastest there is. */
+  /** An adapter that has not opened a device yet. Defaults to the fastest adapter of the machine. */
   readonly adapter?: GPUAdapter;
-  /** Ask for an adapter emulated on the CPU. */
+  /** Requests an adapter that is emulated on the CPU. */
   readonly forceSoftware?: boolean;
-  /** Which of a kernel's two shaders; by default the one meant for the adapter. For tests and benches. */
+  /** Which of a kernel's two shaders to use. Defaults to the one for the adapter's kind. For tests and benches. */
   readonly tiling?: Tiling;
-  /** The variants to use on an adapter in place of those meant for its kind; `tuningFor` gives what was measured. */
+  /** Returns the shader variants to use on an adapter instead of the defaults for its kind. `tuningFor` returns measured ones. */
   readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
-  /** Kernels to compile before the backend is handed out, so that the first work it is given pays for none. */
+  /** Kernels that are compiled before the backend is returned, so that the first request does not wait for a compiler. */
   readonly warm?: readonly Kernel[];
-  /** Bytes read back at a time, a multiple of 4; 64 MiB by default. For tests. */
+  /** Bytes per read-back, a multiple of 4. Defaults to 64 MiB. For tests. */
   readonly readChunkBytes?: number;
 }
 
 /**
  * Opens a device.
- * @throws {NoAdapterError} there is none; {Error} a kernel of `warm` does not compile
+ * @throws {NoAdapterError} if the machine has no adapter
+ * @throws {Error} if a kernel of `warm` does not compile
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
   const { device, adapter } = await openDevice(
@@ -59,7 +61,7 @@ export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<
   return backend;
 }
 
-/** A {@link Backend} over one WebGPU device. Made by {@link createWebGpuBackend}. */
+/** A {@link Backend} on one WebGPU device. Use {@link createWebGpuBackend} to create it. */
 export class WebGpuBackend implements Backend {
   readonly kind = "webgpu";
   readonly adapter: Adapter;
@@ -71,12 +73,12 @@ export class WebGpuBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  /** For benches and for tests of its loss. */
+  /** The device, for benches and for tests that lose it. */
   readonly device: GPUDevice;
   readonly #maxGrid: number;
   readonly #faults: DeviceFaults;
   readonly #pipelines: PipelineCache;
-  readonly #queue: CommandQueue;
+  readonly #queue: SubmissionQueue;
   readonly #bindGroups: BindGroupCache;
   readonly #readBack: ReadBack;
   readonly #params = new ParamsEncoder();
@@ -86,12 +88,12 @@ export class WebGpuBackend implements Backend {
     const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
     this.device = device;
     this.adapter = adapter;
-    this.maxBufferBytes = limit - limit % 16; // see the size in `WebGpuBuffer`
+    this.maxBufferBytes = limit - limit % 16; // `WebGpuBuffer` allocates multiples of 16 bytes
     this.#maxGrid = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
     this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
-    this.#queue = new CommandQueue(device);
+    this.#queue = new SubmissionQueue(device);
     this.#bindGroups = new BindGroupCache(device, this.#queue.params);
     this.#readBack = new ReadBack(device, this.#queue, this.#faults, options.readChunkBytes);
   }
@@ -127,8 +129,8 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * See {@link Backend.write}. The bytes wait in staging memory until the device has taken them: who writes many
-   * gigabytes awaits `finish` now and then.
+   * See {@link Backend.write}. The bytes stay in staging memory until the device has taken them, so a caller that writes many
+   * gigabytes should await `finish` now and then.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     this.#faults.assertAlive();
@@ -162,9 +164,9 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} a binding or parameter is missing or unknown, or a buffer is bound twice and written;
-   *   {RangeError} the grid or a parameter is out of range, or a software adapter might end the kernel's loops early;
-   *   {Error} the kernel is known not to compile
+   * @throws {TypeError} if a binding or parameter is missing or unknown, or if a buffer is bound twice and written
+   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter might end the kernel's loops early
+   * @throws {Error} if an earlier attempt to compile the kernel failed
    */
   dispatch<B extends string, P extends string>(
     kernel: Kernel<B, P>,
@@ -194,7 +196,7 @@ export class WebGpuBackend implements Backend {
     }
   }
 
-  /** See {@link Backend.read}. Over 64 MiB, `source` must not be written before it resolves. */
+  /** See {@link Backend.read}. A range over 64 MiB is read in pieces, so `source` must not be written before the promise resolves. */
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#faults.assertAlive();
     const buffer = asWebGpuBuffer(source, "read from");
@@ -214,19 +216,19 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * Compiles kernels before they are needed, and readies what the first wait for the device needs.
-   * @throws {Error} the first that does not compile: its name and the compiler's message with the source line
+   * Compiles kernels before they are needed, and prepares the first wait for the device.
+   * @throws {Error} if a kernel does not compile; the message has the kernel's name and the compiler's message with the source line
    */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     this.#faults.assertAlive();
     await this.#pipelines.warm(kernels);
-    dispatchNothing(this.device, kernels.map((kernel) => this.#pipelines.get(kernel)), this.#queue.params);
+    warmUpPipelines(this.device, kernels.map((kernel) => this.#pipelines.get(kernel)), this.#queue.params);
     await this.finish();
   }
 
   /**
-   * Runs what `work` dispatches, at most a batch, in one pass and tells how long the device took for it, in seconds.
-   * @throws {TypeError} the device has no timestamps
+   * Runs the dispatches of `work`, at most one batch, in one pass, and returns the seconds that the device took.
+   * @throws {TypeError} if the device has no timestamp queries
    */
   async timePass(work: () => void): Promise<number> {
     this.#faults.assertAlive();
@@ -240,7 +242,7 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-/** The buffers in binding order. @throws {TypeError} naming the kernel and the binding at fault */
+/** Returns the buffers in binding order. @throws {TypeError} naming the kernel and the binding that is missing, unknown or written twice */
 function resolveBindings(kernel: Kernel, given: Readonly<Record<string, DeviceBuffer>>): WebGpuBuffer[] {
   const bound: WebGpuBuffer[] = [];
   const names = Object.keys(kernel.bindings);

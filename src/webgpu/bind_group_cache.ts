@@ -1,19 +1,19 @@
-/** Bind groups, kept while their buffers live: the blocked algorithms bind the same few buffers again and again. */
+/** Caches bind groups until one of their buffers is destroyed, because the blocked algorithms bind the same few buffers many times. */
 
-import type { WebGpuBuffer } from "./buffers.ts";
-import { type BindingLayout, PARAMS_BYTES } from "./pipelines.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
+import { type BindingLayout, PARAMS_BYTES } from "./pipeline_cache.ts";
 
 interface Entry {
   readonly group: GPUBindGroup;
   readonly buffers: readonly WebGpuBuffer[];
 }
 
-/** The bind groups of one device; each ends with the one uniform buffer, at a dynamic offset. */
+/** The bind groups of one device. The last binding of each is the uniform buffer of parameters, at a dynamic offset. */
 export class BindGroupCache {
   readonly #device: GPUDevice;
   readonly #params: GPUBuffer;
   readonly #entries = new Map<string, Entry>();
-  /** The keys of the entries a buffer is in, so that its end is theirs. */
+  /** For each buffer, the keys of the entries that bind it. They are evicted with the buffer. */
   readonly #keys = new Map<WebGpuBuffer, Set<string>>();
 
   constructor(device: GPUDevice, params: GPUBuffer) {
@@ -21,12 +21,12 @@ export class BindGroupCache {
     this.#params = params;
   }
 
-  /** Bind groups alive. */
+  /** The number of cached bind groups. */
   get size(): number {
     return this.#entries.size;
   }
 
-  /** The bind group of `buffers`, in binding order. */
+  /** Returns the bind group of `buffers`, which are in binding order. */
   get(layout: BindingLayout, buffers: readonly WebGpuBuffer[]): GPUBindGroup {
     let key = layout.key;
     for (const buffer of buffers) key += `,${buffer.id}`;
@@ -47,7 +47,7 @@ export class BindGroupCache {
     return group;
   }
 
-  /** Forgets every bind group that `buffer` is in. */
+  /** Removes every bind group that binds `buffer`. */
   evict(buffer: WebGpuBuffer): void {
     for (const key of this.#keys.get(buffer) ?? []) {
       for (const other of this.#entries.get(key)?.buffers ?? []) {

@@ -1,23 +1,23 @@
 /**
- * Finds an adapter and opens a device with everything it can do that Pare uses: a device that is not asked for
- * more has WebGPU's small default limits, whatever the hardware. Names the adapter for people and tells GPUs
- * from ones emulated on the CPU. Allocates and runs nothing.
+ * Finds an adapter and opens a device with all the limits and features that Pare uses. A device that does not request higher limits
+ * has WebGPU's small default limits, whatever the hardware. This file also names the adapter for people, and tells hardware from
+ * adapters that are emulated on the CPU.
  */
 
 import type { Adapter } from "../backend/backend.ts";
 
-/** There is no WebGPU adapter here, or none of the kind asked for. */
+/** The machine has no WebGPU adapter, or none of the requested kind. */
 export class NoAdapterError extends Error {
   override name = "NoAdapterError";
 }
 
-/** An open device and what it runs on. */
+/** An open device and its adapter. */
 export interface OpenDevice {
   readonly device: GPUDevice;
   readonly adapter: Adapter;
 }
 
-/** The limits raised to what the adapter offers. */
+/** The limits that are raised to the adapter's maximum. */
 const RAISED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -30,15 +30,15 @@ const RAISED_LIMITS = [
   "maxComputeWorkgroupsPerDimension",
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
-/** Features taken where they exist. */
+/** Features that are requested if the adapter has them. */
 const OPTIONAL_FEATURES: readonly string[] = ["timestamp-query", "shader-f16", "subgroups"];
 
-/** Vulkan and GL drivers that emulate a GPU on the CPU, for adapters that do not say so themselves. */
+/** Names of Vulkan and GL drivers that emulate a GPU on the CPU. Some adapters do not report this themselves. */
 const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic render/i;
 
 /**
- * The adapter to run on; `forceSoftware` asks for one emulated on the CPU.
- * @throws {NoAdapterError}
+ * Requests the fastest adapter, or with `forceSoftware` one that is emulated on the CPU.
+ * @throws {NoAdapterError} if there is none
  */
 export async function requestAdapter(forceSoftware = false): Promise<GPUAdapter> {
   const adapter = await navigator.gpu?.requestAdapter({
@@ -55,14 +55,14 @@ export async function requestAdapter(forceSoftware = false): Promise<GPUAdapter>
   return adapter;
 }
 
-/** The adapter as users see it. */
+/** Returns the adapter's name for users, and whether it is emulated. */
 export function describeAdapter({ info }: Pick<GPUAdapter, "info">): Adapter {
   const { vendor, architecture, device, description } = info;
   const name = description || [vendor, architecture, device].filter(Boolean).join(" ") || "unnamed adapter";
   return { name, software: info.isFallbackAdapter || SOFTWARE_NAMES.test(name) };
 }
 
-/** Whether there is a real GPU here, which `--backend auto` prefers to the CPU. */
+/** Whether the machine has a hardware GPU. `--backend auto` prefers one to the CPU. */
 export async function hasHardwareAdapter(): Promise<boolean> {
   try {
     return !describeAdapter(await requestAdapter()).software;
@@ -72,7 +72,7 @@ export async function hasHardwareAdapter(): Promise<boolean> {
   }
 }
 
-/** Opens a device with every useful limit and feature of `adapter`. An adapter opens one device in its life. */
+/** Opens a device with every useful limit and feature of `adapter`. An adapter can open one device only. */
 export async function openDevice(adapter: GPUAdapter): Promise<OpenDevice> {
   const device = await adapter.requestDevice({
     label: "pare",

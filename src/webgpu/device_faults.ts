@@ -1,12 +1,12 @@
 /**
- * What went wrong on the device outside any call. WebGPU reports validation errors, failed allocations and
- * the loss of the device by events and promises, long after the call at fault returned; this file keeps them
- * until someone waits for the device (`read`, `finish`) and makes that wait fail. It never retries or hides one.
+ * Collects the errors that a device reports outside any call. WebGPU reports validation errors, failed allocations and the loss of the
+ * device by events and promises, long after the call that caused them has returned. This file stores them and makes the next wait for
+ * the device (`read` or `finish`) fail with them. It never retries and never hides an error.
  */
 
 import { DeviceLostError } from "../backend/backend.ts";
 
-/** The faults of one device. */
+/** The reported errors of one device. */
 export class DeviceFaults {
   #lost: DeviceLostError | undefined;
   #first: Error | undefined;
@@ -27,30 +27,30 @@ export class DeviceFaults {
     this.#waiting.clear();
   }
 
-  /** Makes every later and pending call fail: the owner is done with the device. */
+  /** Makes every pending and later call fail, because the owner has disposed of the device. */
   dispose(): void {
     this.#lose("disposed", "dispose() was called on its backend");
   }
 
-  /** @throws {DeviceLostError} */
+  /** @throws {DeviceLostError} if the device is lost or disposed of */
   assertAlive(): void {
     if (this.#lost) throw this.#lost;
   }
 
-  /** Keeps `error` for the next wait. Errors that follow from a first one are dropped. */
+  /** Stores `error` for the next wait. Later errors are dropped, because they usually follow from the first one. */
   report(error: Error): void {
     this.#first ??= error;
   }
 
-  /** Closes an error scope; `describe` turns what it caught, if anything, into the error to report. */
+  /** Closes an error scope. If it caught an error, `describe` turns that error into the one to report. */
   closeScope(device: GPUDevice, describe: (error: GPUError) => Error): Promise<Error | undefined> {
     const scope = device.popErrorScope().then((caught) => caught ? describe(caught) : undefined);
     const reported = scope.then(
-      // An error with a known cause is told in place of the uncaptured ones that follow from it.
+      // An error with a known cause replaces the uncaptured errors that follow from it.
       (error) => {
         if (error) this.#first = error;
       },
-      () => {}, // the scopes of a lost device reject: the loss itself is what gets reported
+      () => {}, // the scopes of a lost device reject; the loss itself is reported instead
     ).finally(() => this.#scopes.delete(reported));
     this.#scopes.add(reported);
     return scope;
@@ -58,7 +58,8 @@ export class DeviceFaults {
 
   /**
    * Waits for `work`, then for the error scopes closed so far.
-   * @throws {DeviceLostError} at once when the device is lost meanwhile; the first error kept, which is then forgotten
+   * @throws {DeviceLostError} as soon as the device is lost
+   * @throws {Error} the stored error, which is then removed
    */
   async settle<T>(work: Promise<T>): Promise<T> {
     const [outcome] = await Promise.allSettled([
@@ -72,7 +73,7 @@ export class DeviceFaults {
     return outcome.value;
   }
 
-  // Not Promise.race(work, lost): each race would leave a reaction on the one promise that lives as long as the device.
+  // Promise.race(work, lost) would leak: each race adds a reaction to `lost`, which lives as long as the device.
   #unlessLost<T>(work: Promise<T>): Promise<T> {
     if (this.#lost) {
       work.catch(() => {});

@@ -1,19 +1,20 @@
-/** Lays a dispatch's parameters out as its shader's uniform struct: 4 bytes each, in declaration order. */
+/** Encodes the parameters of a dispatch as the uniform struct of its shader: 4 bytes per parameter, in declaration order. */
 
 import type { Kernel } from "../kernels/kernel.ts";
-import { PARAMS_BYTES } from "./pipelines.ts";
+import { PARAMS_BYTES } from "./pipeline_cache.ts";
 
 const MAX_U32 = 0xffffffff;
 
-/** Encodes parameter blocks into one reused array. */
+/** Encodes parameters into one array that every call reuses. */
 export class ParamsEncoder {
   readonly #words = new Uint32Array(PARAMS_BYTES / 4);
   readonly #floats = new Float32Array(this.#words.buffer);
   readonly #bytes = new Uint8Array(this.#words.buffer);
 
   /**
-   * The block of `params`, valid until the next call.
-   * @throws {TypeError} a parameter is missing, unknown or no number; {RangeError} a u32 is not one
+   * Encodes `params`. The result is valid until the next call.
+   * @throws {TypeError} if a parameter is missing, unknown or not a number
+   * @throws {RangeError} if a u32 parameter is not an integer from 0 to 2³²−1
    */
   encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint8Array<ArrayBuffer> {
     let count = 0;
@@ -37,7 +38,10 @@ export class ParamsEncoder {
   }
 }
 
-/** @throws {TypeError} naming a key of `given` that `declared`, all of whose `count` keys are in `given`, has not */
+/**
+ * Refuses keys of `given` that are not declared. The caller has checked that all `count` keys of `declared` are in `given`.
+ * @throws {TypeError} naming the first unknown key
+ */
 export function refuseUnknown(
   kernel: Kernel,
   what: string,

@@ -1,32 +1,32 @@
 /**
- * Compiles kernels, once each. Bind group layouts come from the declaration, not from the shader
- * (`layout: "auto"` drops a binding that the entry point does not touch, and the bind group no longer fits).
+ * Compiles each kernel once. Bind group layouts come from the kernel's declaration and not from the shader, because
+ * `layout: "auto"` drops bindings that the entry point does not use, and the bind group then no longer fits.
  */
 
 import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
-import type { DeviceFaults } from "./faults.ts";
+import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, type Tiling, type Tuning } from "./tuning.ts";
 
-/** Bytes of the uniform block each dispatch sees: room for 64 parameters, and WebGPU's alignment of dynamic offsets. */
+/** Bytes of the uniform block of one dispatch. They hold 64 parameters, and 256 is WebGPU's alignment of dynamic offsets. */
 export const PARAMS_BYTES = 256;
 
-/** The layout of one sequence of accesses, shared by every kernel that has it. */
+/** The layout for one sequence of access modes. All kernels with the same sequence share it. */
 export interface BindingLayout {
-  /** The accesses, spelled: `read read_write`. */
+  /** The access modes as text, such as `read read_write`. */
   readonly key: string;
   readonly accesses: readonly Access[];
   readonly group: GPUBindGroupLayout;
   readonly pipeline: GPUPipelineLayout;
 }
 
-/** A kernel ready to dispatch. */
+/** A kernel that is ready to be dispatched. */
 export interface CompiledKernel {
   readonly shader: ShaderVariant;
   readonly layout: BindingLayout;
   readonly pipeline: GPUComputePipeline;
-  /** Set when the compiler refused it, which is known a moment after. */
+  /** The compiler's error. It becomes known only some time after the compilation began. */
   failure?: Error;
-  /** Settles with the compiler's verdict. */
+  /** Resolves when the compiler has accepted or refused the kernel. */
   readonly verdict: Promise<void>;
 }
 
@@ -37,7 +37,7 @@ export class PipelineCache {
   readonly #tiling: Tiling;
   readonly #tuning: Tuning | undefined;
   readonly #compiled = new Map<Kernel, CompiledKernel>();
-  /** What {@link warm} began. */
+  /** The compilations that {@link warm} has started. */
   readonly #ahead = new Map<Kernel, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
@@ -50,9 +50,9 @@ export class PipelineCache {
   }
 
   /**
-   * The compiled kernel; compiles on first use. A compile error is known only later: it fails the next wait for
-   * the device, and from then on this call.
-   * @throws {Error} the kernel is known not to compile: its name and the compiler's message with the source line
+   * Returns the compiled kernel, and compiles it on first use. A compile error becomes known only later. It fails the next wait for
+   * the device, and every later call of this method.
+   * @throws {Error} if the kernel did not compile; the message has its name and the compiler's message with the source line
    */
   get(kernel: Kernel): CompiledKernel {
     let compiled = this.#compiled.get(kernel);
@@ -64,7 +64,7 @@ export class PipelineCache {
     return compiled;
   }
 
-  /** Compiles ahead, side by side where the implementation can. @throws {Error} as {@link get}, for the first that does not compile */
+  /** Compiles kernels ahead of their use, in parallel if the implementation can. @throws {Error} as {@link get}, for the first kernel that fails */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     await Promise.all(kernels.map((kernel) => {
       let ahead = this.#ahead.get(kernel);
@@ -85,12 +85,12 @@ export class PipelineCache {
       pipeline,
       verdict: scope.then((error) => {
         if (error) this.#refuse(compiled, error, shader);
-      }, () => {}), // a rejected scope means a lost device, which `settle` reports
+      }, () => {}), // the scope rejects only if the device is lost, which `settle` reports
     };
     return compiled;
   }
 
-  /** A kernel that does not compile is left to {@link get}, which says why. */
+  /** If the kernel does not compile, nothing is cached, and {@link get} reports why. */
   async #compileAhead(kernel: Kernel): Promise<void> {
     if (this.#compiled.has(kernel)) return;
     this.#device.pushErrorScope("validation");
@@ -120,7 +120,7 @@ export class PipelineCache {
 
   #refuse(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {
     compiled.failure = error;
-    // Another entry point of the same source must get the message with the source line, not "module is invalid".
+    // The module is compiled anew for other entry points, so that they get the message with the source line too, not "module is invalid".
     this.#modules.delete(shader.code);
   }
 

@@ -1,24 +1,23 @@
 /**
- * Brings bytes back to the host through mappable staging buffers of bounded size, which are pooled because
- * mapping fresh memory is slow. A long range is read in chunks, the copy of one under way while the last is
- * taken out.
+ * Reads bytes back to the host through mappable staging buffers of bounded size. The staging buffers are pooled, because mapping new
+ * memory is slow. A long range is read in chunks: while the host takes one chunk out, the device copies the next one.
  */
 
-import type { WebGpuBuffer } from "./buffers.ts";
-import type { DeviceFaults } from "./faults.ts";
-import type { CommandQueue } from "./queue.ts";
-import { StagingBuffer } from "./staging.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
+import type { DeviceFaults } from "./device_faults.ts";
+import type { SubmissionQueue } from "./submission_queue.ts";
+import { StagingBuffer } from "./staging_buffer.ts";
 
-/** The most one staging buffer holds: a default tile in one piece. */
+/** The largest staging buffer. It holds a tile of the default edge in one piece. */
 const DEFAULT_CHUNK_BYTES = 64 * 2 ** 20;
 
-/** The least one holds, so that the many small reads share a few. */
+/** The smallest staging buffer, so that many small reads share a few buffers. */
 const SMALLEST_STAGING_BYTES = 64 * 2 ** 10;
 
-/** Idle staging buffers kept, of each size. */
-const KEPT_PER_SIZE = 2;
+/** The number of idle staging buffers that are pooled per size. */
+const POOLED_PER_SIZE = 2;
 
-/** A chunk on its way to the host. */
+/** A chunk that is being copied to the host. */
 interface Chunk {
   readonly staging: StagingBuffer;
   readonly byteLength: number;
@@ -28,14 +27,14 @@ interface Chunk {
 /** Reads the buffers of one device. */
 export class ReadBack {
   readonly #device: GPUDevice;
-  readonly #queue: CommandQueue;
+  readonly #queue: SubmissionQueue;
   readonly #faults: DeviceFaults;
   readonly #chunkBytes: number;
   readonly #idle = new Map<number, StagingBuffer[]>();
 
   constructor(
     device: GPUDevice,
-    queue: CommandQueue,
+    queue: SubmissionQueue,
     faults: DeviceFaults,
     chunkBytes = DEFAULT_CHUNK_BYTES,
   ) {
@@ -45,14 +44,16 @@ export class ReadBack {
     this.#chunkBytes = chunkBytes;
   }
 
-  /** Runs what is queued and waits for it, which the arrival of any byte written after it tells. @throws as {@link read} */
+  /** Runs the queued work and waits for its end by reading four bytes that are copied after it. @throws as {@link read} */
   async wait(): Promise<void> {
     await this.#take(this.#start(this.#queue.params, 0, 4), () => {});
   }
 
   /**
-   * Runs what is queued and copies the range, of at least 4 bytes, out. Past one chunk, `source` must not be written until it resolves.
-   * @throws {DeviceLostError} or the first error of the work before it
+   * Runs the queued work and reads a range of at least 4 bytes. If the range is longer than one chunk, `source` must not be written
+   * until the promise resolves.
+   * @throws {DeviceLostError}
+   * @throws {Error} the first error of the queued work
    */
   async read(source: WebGpuBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
@@ -73,7 +74,7 @@ export class ReadBack {
     return bytes;
   }
 
-  /** Hands a chunk to `use` when it has come. */
+  /** Waits for a chunk, passes it to `use`, and returns its staging buffer to the pool. */
   async #take({ staging, mapped }: Chunk, use: (range: ArrayBuffer) => void): Promise<void> {
     try {
       use(await this.#faults.settle(mapped));
@@ -90,7 +91,7 @@ export class ReadBack {
     this.#queue.copyOut(source, byteOffset, staging.gpu, byteLength);
     this.#queue.submit();
     const mapped = staging.map(byteLength);
-    mapped.catch(() => {}); // awaited in its turn; when an earlier chunk fails, that failure is the one told
+    mapped.catch(() => {}); // awaited in its turn; if an earlier chunk fails, that failure is reported
     return { staging, byteLength, mapped };
   }
 
@@ -105,7 +106,7 @@ export class ReadBack {
   #release(staging: StagingBuffer): void {
     const idle = this.#idle.get(staging.byteLength) ?? [];
     this.#idle.set(staging.byteLength, idle);
-    if (idle.length < KEPT_PER_SIZE) idle.push(staging);
+    if (idle.length < POOLED_PER_SIZE) idle.push(staging);
     else staging.destroy();
   }
 }

@@ -1,29 +1,32 @@
 /**
- * A mappable buffer through which bytes come back, and the wait for it. Deno 2.9 has waited for the device when `mapAsync` returns,
- * and yet resolves its promise only after its polling sleep: 11 ms, as long as a small layer's whole solve. The bytes are there before:
- * WebGPU gives out a mapped range only while the buffer is mapped, and refuses it otherwise, so asking is safe and the promise is
- * awaited where the answer is no. Asking is not safe for a buffer that was never mapped: Deno 2.9 panics; so the first
- * mapping of each is awaited, and so is every one on a version that this has not been tried on.
+ * A mappable buffer through which bytes are read back. Mapping it avoids a delay of Deno 2.9: when `mapAsync` returns, Deno has already
+ * waited for the device, but it resolves the promise only after a polling sleep of 11 ms, which is as long as the whole solve of a small
+ * layer. So this file asks for the mapped range at once. If the buffer is not mapped yet, WebGPU refuses with an error, and the promise
+ * is awaited instead. Deno 2.9 panics if a buffer that was never mapped is asked for its range, so the first mapping of each buffer is
+ * always awaited, and so is every mapping on other versions of Deno.
  */
 
 import { setImmediate } from "node:timers/promises";
 
-/** The runtime whose `mapAsync` is known to act as described. */
+/** The versions of Deno whose `mapAsync` is known to behave as described above. */
 const MAPS_BEFORE_RESOLVING = /^2\.9\./;
 
-/** The runtime's version; undefined where it is not Deno. */
+/** The version of Deno, or undefined in other runtimes. */
 const version = (globalThis as { Deno?: { version: { deno: string } } }).Deno?.version.deno;
 
-/** Whether a mapped range may be asked for before the mapping's promise resolves. */
+/** Whether the mapped range may be requested before the promise of `mapAsync` resolves. */
 const ASKS_EARLY = version !== undefined && MAPS_BEFORE_RESOLVING.test(version);
 
-/** Lets the faults of the work before be told first: the runtime does so at the start of its next turn, an immediate ends the present one. */
+/**
+ * Returns `value` after the runtime has reported the errors of earlier work. It reports them at the start of its next turn, and an
+ * immediate ends the current turn.
+ */
 async function afterFaults<T>(value: T): Promise<T> {
   await setImmediate();
   return await setImmediate(value);
 }
 
-/** One staging buffer. It is mapped, read and unmapped by turns. */
+/** One staging buffer. Each use maps it, reads it and unmaps it. */
 export class StagingBuffer {
   readonly gpu: GPUBuffer;
   #mappedBefore = false;
@@ -37,14 +40,14 @@ export class StagingBuffer {
   }
 
   /**
-   * Maps the first `byteLength` bytes once the device is done with all that was submitted. They are there to be read until
+   * Maps the first `byteLength` bytes after the device has finished the submitted work. The returned range is valid until
    * {@link unmap}.
    */
   map(byteLength: number): Promise<ArrayBuffer> {
     const mapped = this.gpu.mapAsync(GPUMapMode.READ, 0, byteLength);
     const range = this.#mappedBefore ? this.#rangeIfMapped(byteLength) : undefined;
     if (range) {
-      mapped.catch(() => {}); // unmapping may reject a promise that is still pending: no failure, the bytes were read
+      mapped.catch(() => {}); // unmapping may reject the pending promise; that is no failure, because the bytes were read
       return afterFaults(range);
     }
     return mapped.then(() => {

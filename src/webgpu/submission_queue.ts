@@ -1,19 +1,19 @@
 /**
- * Keeps work in the order it was given, in few submissions. Kernels, copies and clears are encoded into one open
- * command encoder, a batch, submitted when it is full, when someone waits, or when it must be: `writeBuffer` acts
- * before any command not yet submitted, so a write to a buffer that the open batch uses submits that batch first.
+ * Submits work in the order it was queued, in few submissions. Kernels, copies and clears are encoded into one open command encoder,
+ * the *batch*. A batch is submitted when it is full, when a caller waits for the device, and before a write to a buffer that the batch
+ * uses, because WebGPU's `writeBuffer` takes effect before all commands that are not yet submitted.
  */
 
-import type { WebGpuBuffer } from "./buffers.ts";
-import { PARAMS_BYTES } from "./pipelines.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
+import { PARAMS_BYTES } from "./pipeline_cache.ts";
 
-/** Dispatches a batch: the device starts while later ones are encoded, and the cost of a submission is spread. */
+/** Dispatches per batch. The device starts on a batch while the next is encoded, and the cost of a submission is shared. */
 export const DISPATCHES_PER_BATCH = 64;
 
-/** Written bytes wait in staging memory for a submission: no more than this many at a time. */
+/** Written bytes stay in staging memory until a submission. This limits how many may wait. */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
-/** One kernel with everything it needs. */
+/** One dispatch of a kernel. */
 export interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
@@ -22,18 +22,18 @@ export interface Dispatch {
 }
 
 /** The ordered queue of one device. */
-export class CommandQueue {
+export class SubmissionQueue {
   readonly #device: GPUDevice;
-  /** A slot of parameters a dispatch of the open batch; written at submission, which is ordered after earlier batches' reads. */
+  /** One slot of parameters per dispatch of the open batch. It is written at submission, after the device has read the earlier batches' slots. */
   readonly params: GPUBuffer;
-  /** Where passes that begin from now on note when they begin and end. For benches. */
+  /** If set, the passes that begin from now on write their start and end times there. For benches. */
   timestamps: GPUComputePassTimestampWrites | undefined;
   readonly #slots = new Uint8Array(DISPATCHES_PER_BATCH * PARAMS_BYTES);
   readonly #retired: GPUBuffer[] = [];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
-  /** The number of the open batch, and its dispatches so far. */
+  /** The number of the open batch, and the number of its dispatches. */
   #batch = 0;
   #dispatches = 0;
   #unsubmittedBytes = 0;
@@ -47,7 +47,7 @@ export class CommandQueue {
     });
   }
 
-  /** Queues one kernel; `encodeParams` fills its parameter block. */
+  /** Queues one dispatch with its encoded parameters. */
   dispatch({ pipeline, bindGroup, buffers, grid }: Dispatch, params: Uint8Array): void {
     const offset = this.#dispatches++ * PARAMS_BYTES;
     this.#slots.set(params, offset);
@@ -60,11 +60,11 @@ export class CommandQueue {
     if (this.#dispatches === DISPATCHES_PER_BATCH) this.submit();
   }
 
-  /** Queues a copy of `bytes`; they may be reused at once. */
+  /** Queues a write. The caller may reuse `bytes` as soon as this returns. */
   write(target: WebGpuBuffer, byteOffset: number, bytes: Uint8Array): void {
     if (target.lastBatch === this.#batch) this.submit();
     for (let start = 0; start < bytes.byteLength; start += WRITE_CHUNK_BYTES) {
-      // The types forbid shared memory, which the runtime takes and copies from like any other.
+      // The types forbid shared memory, but the runtime copies from it as from any other memory.
       const chunk = bytes.subarray(start, start + WRITE_CHUNK_BYTES) as Uint8Array<ArrayBuffer>;
       this.#device.queue.writeBuffer(target.gpu, byteOffset + start, chunk);
       this.#unsubmittedBytes += chunk.byteLength;
@@ -72,7 +72,7 @@ export class CommandQueue {
     }
   }
 
-  /** Queues a device-side copy between two buffers. */
+  /** Queues a copy between two device buffers. */
   copy(
     source: WebGpuBuffer,
     sourceOffset: number,
@@ -95,25 +95,25 @@ export class CommandQueue {
     this.#openOutsidePass().copyBufferToBuffer(source, sourceOffset, staging, 0, byteLength);
   }
 
-  /** Queues zeroing a buffer. */
+  /** Queues filling a buffer with zeros. */
   clear(target: WebGpuBuffer): void {
     this.#openOutsidePass().clearBuffer(target.gpu);
     target.lastBatch = this.#batch;
   }
 
-  /** Frees a buffer when the commands that use it are submitted: a submission that names a destroyed buffer is refused. */
+  /** Destroys a buffer after the commands that use it are submitted, because WebGPU refuses to submit commands that use a destroyed buffer. */
   retire(buffer: WebGpuBuffer): void {
     if (buffer.lastBatch === this.#batch) this.#retired.push(buffer.gpu);
     else buffer.gpu.destroy();
   }
 
-  /** Hands the open batch and the writes before it to the device. */
+  /** Submits the open batch and the writes before it. */
   submit(): void {
     this.#endPass();
     if (this.#dispatches > 0) {
       this.#device.queue.writeBuffer(this.params, 0, this.#slots, 0, this.#dispatches * PARAMS_BYTES);
     }
-    // With no commands this still sends the writes on their way and frees the staging memory of finished ones.
+    // An empty submission still starts the writes and frees the staging memory of finished ones.
     this.#device.queue.submit(this.#encoder ? [this.#encoder.finish()] : []);
     for (const buffer of this.#retired.splice(0)) buffer.destroy();
     this.#encoder = undefined;

@@ -1,12 +1,12 @@
-/** Times work on the device's own clock, which no wait of the host is part of. For benches: it waits for the device before and after. */
+/** Times a pass with the device's own clock, so that waits of the host do not count. For benches, because it waits for the device twice. */
 
-import type { CommandQueue } from "./queue.ts";
+import type { SubmissionQueue } from "./submission_queue.ts";
 
-/** Begin and end, u64 nanoseconds each. */
+/** The start and the end, in u64 nanoseconds. */
 const RESULT_BYTES = 16;
 
-/** Seconds from the begin to the end of the pass that `work` encodes into `queue`, a batch at the most. */
-export async function timePass(device: GPUDevice, queue: CommandQueue, work: () => void): Promise<number> {
+/** Runs the pass that `work` encodes into `queue`, at most one batch, and returns its duration on the device in seconds. */
+export async function timePass(device: GPUDevice, queue: SubmissionQueue, work: () => void): Promise<number> {
   if (!device.features.has("timestamp-query")) {
     throw new TypeError("timing a pass: the device has no timestamp-query");
   }

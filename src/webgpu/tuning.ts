@@ -1,39 +1,39 @@
 /**
- * Which variant of a kernel is fastest on an adapter: measured by `deno task bench --gpu`, which writes `tunings.json` with `--save`. An
- * adapter that is not in it gets every kernel's own shader for its kind.
+ * Chooses the fastest variant of each kernel for an adapter. `deno task bench --gpu --save` measures the variants and writes the fastest
+ * ones to `tunings.json`. An adapter that is not in that file gets the default shader for its kind.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import measured from "./tunings.json" with { type: "json" };
 
-/** Which of a kernel's two shaders to use. */
+/** The two kinds of default shader: for discrete GPUs, and for adapters that are emulated on the CPU. */
 export type Tiling = "discrete" | "software";
 
-/** Variants by kernel: `discrete` or `software` for its two shaders, or the name of one of `variants`. */
+/** For each kernel name a variant: `discrete` or `software` for the default shaders, or a name in the kernel's `variants`. */
 export type Tuning = Readonly<Record<string, string>>;
 
-/** What tells adapters apart. */
+/** The properties that identify a kind of adapter. */
 export type AdapterKey = Readonly<Pick<GPUAdapterInfo, "vendor" | "architecture" | "device" | "description">>;
 
-/** An adapter and what was found on it. */
+/** An adapter and the variants that were fastest on it. */
 export interface TunedAdapter {
   readonly adapter: AdapterKey;
-  /** ISO 8601. */
+  /** The date of the measurement, ISO 8601. */
   readonly date: string;
   readonly tuning: Tuning;
 }
 
-/** The adapter's key, as plain data. */
+/** Returns the key of an adapter as plain data. */
 export function adapterKey({ vendor, architecture, device, description }: AdapterKey): AdapterKey {
   return { vendor, architecture, device, description };
 }
 
-/** Whether both are one kind of adapter. */
+/** Whether `a` and `b` identify the same kind of adapter. */
 export function sameAdapter(a: AdapterKey, b: AdapterKey): boolean {
   return JSON.stringify(adapterKey(a)) === JSON.stringify(adapterKey(b));
 }
 
-/** What was measured on `adapter`; undefined where nothing was. */
+/** Returns the tuning that was measured on `adapter`, or undefined if none was. */
 export function tuningFor(
   adapter: AdapterKey,
   known: readonly TunedAdapter[] = measured,
@@ -41,7 +41,7 @@ export function tuningFor(
   return known.find((entry) => sameAdapter(entry.adapter, adapter))?.tuning;
 }
 
-/** Every shader of `kernel` by the name a tuning gives it. */
+/** Returns every shader of `kernel` by its name in a tuning. */
 export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
   return new Map([
     ["discrete", kernel.shader],
@@ -50,7 +50,7 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
   ]);
 }
 
-/** The shader of `kernel` that `tuning` names, else the one for `tiling`. @throws {RangeError} it names one there is not */
+/** Returns the shader of `kernel` that `tuning` names, or the default one for `tiling`. @throws {RangeError} if the kernel has no such variant */
 export function chooseShader(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant {
   const name = tuning[kernel.name];
   if (name === undefined) return (tiling === "software" && kernel.softwareShader) || kernel.shader;

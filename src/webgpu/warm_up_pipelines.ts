@@ -1,21 +1,22 @@
 /**
- * Makes a driver finish compiling. Some drivers leave the translation to machine code to a pipeline's first dispatch (Mesa's llvmpipe
- * spends over a second on the solve's kernels); one of no workgroups is enough for it and touches nothing.
+ * Makes a driver finish compiling before the first real dispatch. Some drivers translate to machine code only at the first dispatch of a
+ * pipeline; Mesa's llvmpipe then spends over a second on the kernels of the solve. A dispatch of zero workgroups is enough to trigger
+ * the translation, and it touches no memory.
  */
 
-import { type CompiledKernel, PARAMS_BYTES } from "./pipelines.ts";
+import { type CompiledKernel, PARAMS_BYTES } from "./pipeline_cache.ts";
 
-/** No shader asks for a larger binding before its arrays' first element. */
+/** Large enough for the smallest binding that any shader requires. */
 const BINDING_BYTES = 256;
 
-/** Submits a dispatch of no workgroups for each kernel. `params` is the uniform buffer dispatches are given. */
-export function dispatchNothing(
+/** Submits a dispatch of zero workgroups for each kernel. `params` is the uniform buffer of the parameters. */
+export function warmUpPipelines(
   device: GPUDevice,
   kernels: readonly CompiledKernel[],
   params: GPUBuffer,
 ): void {
   const scratch: GPUBuffer[] = [];
-  // A buffer a binding: one bound twice in a dispatch could not be written.
+  // Each binding has its own buffer, because a buffer that is bound twice may not be written.
   const buffer = (binding: number) =>
     scratch[binding] ??= device.createBuffer({
       label: "warm-up",

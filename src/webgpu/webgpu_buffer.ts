@@ -1,20 +1,20 @@
-/** A buffer of the WebGPU backend, and the rules byte ranges must follow. Knows nothing of the queue. */
+/** A buffer of the WebGPU backend, and the checks of byte ranges. */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 
-/** All that Pare's buffers are used for; one usage for all keeps every buffer bindable and copyable. */
+/** All buffers have the same usages, so that every buffer can be bound and copied. */
 const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 let created = 0;
 
-/** Device memory, with what the queue must remember of it. */
+/** A buffer on the device, with the state that the submission queue needs of it. */
 export class WebGpuBuffer implements DeviceBuffer {
-  /** Unique in the process: the key of cached bind groups. */
+  /** Unique in the process. It is part of the keys of cached bind groups. */
   readonly id = created++;
   readonly label: string;
   readonly byteLength: number;
   readonly gpu: GPUBuffer;
-  /** The last batch of commands that uses it: see `CommandQueue`. */
+  /** The number of the last batch that uses the buffer; see `SubmissionQueue`. */
   lastBatch = -1;
   #onDestroy: ((buffer: WebGpuBuffer) => void) | undefined;
 
@@ -27,7 +27,7 @@ export class WebGpuBuffer implements DeviceBuffer {
   ) {
     this.label = label;
     this.byteLength = byteLength;
-    // Whole 16 bytes, so that a shader may read any buffer as vec4f to its last element.
+    // A multiple of 16 bytes, so that a shader may read every buffer as vec4f up to its last element.
     this.gpu = device.createBuffer({ label, size: Math.ceil(byteLength / 16) * 16, usage: USAGE });
     this.#onDestroy = onDestroy;
   }
@@ -44,8 +44,9 @@ export class WebGpuBuffer implements DeviceBuffer {
 }
 
 /**
- * The buffer behind the interface.
- * @throws {TypeError} when it is another backend's or destroyed; `what` names its role in the call
+ * Returns `buffer` as a buffer of this backend.
+ * @param what the role of the buffer in the call, for the message
+ * @throws {TypeError} if the buffer belongs to another backend or was destroyed
  */
 export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer {
   if (!(buffer instanceof WebGpuBuffer)) {
@@ -55,7 +56,7 @@ export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer
   return buffer;
 }
 
-/** @throws {RangeError} unless offset and length are multiples of 4 inside the buffer */
+/** @throws {RangeError} if offset or length is not a multiple of 4, or if the range exceeds the buffer */
 export function checkRange(call: string, buffer: WebGpuBuffer, byteOffset: number, byteLength: number): void {
   for (const [what, value] of [["offset", byteOffset], ["length", byteLength]] as const) {
     if (!Number.isSafeInteger(value) || value < 0 || value % 4 !== 0) {

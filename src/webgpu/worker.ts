@@ -1,4 +1,4 @@
-/** The module of the worker in which a server runs the WebGPU backend: see `RemoteBackend` for why. */
+/** The worker module in which a server runs the WebGPU backend. `src/backend/remote_backend.ts` explains why. */
 
 import { type Port, serveBackend } from "../backend/backend_server.ts";
 import { KERNELS } from "../kernels/kernels.ts";

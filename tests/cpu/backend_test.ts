@@ -135,7 +135,7 @@ for (const threads of [0, 1, 3]) {
         backend.createBuffer("first", backend.maxBufferBytes - 2 ** 20).destroy();
         const held = backend.createBuffer("held", backend.maxBufferBytes - 2 ** 20);
         assert.throws(() => backend.createBuffer("second", backend.maxBufferBytes), {
-          name: "OutOfRoomError",
+          name: "OutOfDeviceMemoryError",
           message: /buffer second: no room for 2147483648 bytes with \d+ bytes in use/,
         });
         held.destroy();

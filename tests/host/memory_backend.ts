@@ -6,7 +6,9 @@ import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../s
 export function memoryBackend(capacity = Infinity): Backend {
   const counters = { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
   const createBuffer = (label: string, byteLength: number): DeviceBuffer => {
-    if (counters.bytesLive + byteLength > capacity) throw new OutOfDeviceMemoryError(`buffer ${label}: no room`);
+    if (counters.bytesLive + byteLength > capacity) {
+      throw new OutOfDeviceMemoryError(`buffer ${label}: no room`);
+    }
     counters.bytesLive += byteLength;
     let alive = true;
     return {

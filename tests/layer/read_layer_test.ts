@@ -209,7 +209,9 @@ describe("readLayer without room", () => {
         const backend = memoryBackend(capacity), bodySource = source(body);
         const received = await readLayer(backend, bodySource, options).catch((error) => error);
         if (!(received instanceof Error)) received.destroy();
-        else if (!(received instanceof OutOfDeviceMemoryError || received.name === "NonFiniteError")) throw received;
+        else if (!(received instanceof OutOfDeviceMemoryError || received.name === "NonFiniteError")) {
+          throw received;
+        }
         assert.equal(backend.counters.bytesLive, 0);
         assert.ok(bodySource.closed);
       }

@@ -22,7 +22,7 @@ describe("checkBlocking", () => {
     checkBlocking("h", 4096, 128);
     assert.throws(() => checkBlocking("h", 4096, 96), {
       name: "RangeError",
-      message: /h: tile edge 4096.*96/,
+      message: /h: the tile edge 4096.*96/,
     });
   });
 });

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { damped, liveDiagonal, nextDamping } from "../../src/linalg/damping.ts";
+import { addDamping, nextDamping, prepareDiagonal } from "../../src/linalg/damping.ts";
 import { InvalidStatisticsError } from "../../src/linalg/errors.ts";
 
-describe("liveDiagonal", () => {
+describe("prepareDiagonal", () => {
   it("sets dead inputs to 1 before taking the mean", () => {
     const diagonal = Float32Array.of(2, 0, 4, -0);
-    const { values, dead, mean } = liveDiagonal(diagonal);
+    const { values, dead, mean } = prepareDiagonal(diagonal);
     assert.deepEqual([...values], [2, 1, 4, 1]);
     assert.deepEqual([...dead!], [0, 1, 0, 1]);
     assert.equal(mean, 2);
@@ -16,12 +16,12 @@ describe("liveDiagonal", () => {
   });
 
   it("has no flags when every input is live", () => {
-    assert.equal(liveDiagonal(Float32Array.of(1, 2)).dead, undefined);
+    assert.equal(prepareDiagonal(Float32Array.of(1, 2)).dead, undefined);
   });
 
   it("names the first entry no statistics have", () => {
     for (const value of [-1e-30, NaN, Infinity, -Infinity]) {
-      assert.throws(() => liveDiagonal(Float32Array.of(1, 0, value, value)), (error) => {
+      assert.throws(() => prepareDiagonal(Float32Array.of(1, 0, value, value)), (error) => {
         assert.ok(error instanceof InvalidStatisticsError);
         assert.equal(error.index, 2);
         assert.ok(Object.is(error.value, Math.fround(value)));
@@ -31,9 +31,9 @@ describe("liveDiagonal", () => {
   });
 });
 
-describe("damped", () => {
+describe("addDamping", () => {
   it("adds to every entry", () => {
-    assert.deepEqual([...damped(Float32Array.of(1, 2), 0.5)], [1.5, 2.5]);
+    assert.deepEqual([...addDamping(Float32Array.of(1, 2), 0.5)], [1.5, 2.5]);
   });
 });
 

@@ -67,7 +67,9 @@ function withoutRoomForCopies(backend: Backend): Backend {
       const value = Reflect.get(target, key, target);
       if (key === "createBuffer") {
         return (label: string, bytes: number) => {
-          if (label.startsWith("statistics as they came")) throw new OutOfDeviceMemoryError(`no room for ${label}`);
+          if (label.startsWith("copy of the statistics")) {
+            throw new OutOfDeviceMemoryError(`no room for ${label}`);
+          }
           return target.createBuffer(label, bytes);
         };
       }

@@ -2,10 +2,10 @@
 
 import { notStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { BindGroupCache } from "../../src/webgpu/bind_groups.ts";
-import { asWebGpuBuffer } from "../../src/webgpu/buffers.ts";
-import { DeviceFaults } from "../../src/webgpu/faults.ts";
-import { PARAMS_BYTES, PipelineCache } from "../../src/webgpu/pipelines.ts";
+import { BindGroupCache } from "../../src/webgpu/bind_group_cache.ts";
+import { asWebGpuBuffer } from "../../src/webgpu/webgpu_buffer.ts";
+import { DeviceFaults } from "../../src/webgpu/device_faults.ts";
+import { PARAMS_BYTES, PipelineCache } from "../../src/webgpu/pipeline_cache.ts";
 import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";
 

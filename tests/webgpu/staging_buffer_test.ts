@@ -2,7 +2,7 @@
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { StagingBuffer } from "../../src/webgpu/staging.ts";
+import { StagingBuffer } from "../../src/webgpu/staging_buffer.ts";
 import { upload } from "../support/device.ts";
 import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";

@@ -6,7 +6,8 @@
 
 import type { Backend } from "../../../src/backend/backend.ts";
 import { gemmNN } from "../../../src/kernels/gemm.ts";
-import { type Block, gemm } from "../../../src/linalg/gemm.ts";
+import { gemm } from "../../../src/linalg/gemm.ts";
+import type { Submatrix } from "../../../src/linalg/submatrix.ts";
 import { normals } from "../../../tests/support/random.ts";
 
 /** The rate of the fastest of several timings. */
@@ -22,7 +23,7 @@ const TIMINGS = 8;
 
 /** Times C ← A·B in f32 on `backend`, where each matrix is (order, order). The first product is not timed. */
 export async function measureGemmRate(backend: Backend, order = 1024): Promise<GemmRate> {
-  const [a, b, c] = ["a", "b", "c"].map((label): Block => ({
+  const [a, b, c] = ["a", "b", "c"].map((label): Submatrix => ({
     buffer: backend.createBuffer(label, 4 * order * order),
     offset: 0,
     ld: order,

@@ -2,8 +2,8 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { copyBlock } from "../../linalg/copy_block.ts";
-import { blockOf } from "../../linalg/gemm.ts";
+import { copySubmatrix } from "../../linalg/copy_submatrix.ts";
+import { submatrixOf } from "../../linalg/submatrix.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
 import { hasPackedRows } from "../packed_rows.ts";
