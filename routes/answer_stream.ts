@@ -1,22 +1,22 @@
-/** An answer on its way out: pulled as the client takes it, and whatever way it ends, what it was made from is freed once. */
+/** Streams an answer at the client's pace. However the stream ends, the layer's memory is freed exactly once. */
 
-import { longPause, Turns } from "./yield_to_event_loop.ts";
+import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
 
-/** What happens when an answer ends. */
+/** Callbacks for the end of an answer. */
 export interface AnswerEnd {
-  /** Frees what the chunks are read from. Called once. */
+  /** Frees the memory that the chunks are read from. Called exactly once. */
   release(): void;
-  /** Told what broke the answer off, so that a lost device is known. */
+  /** Called with the error that ended the answer early, so that a lost device is noticed. */
   failed(error: unknown): void;
 }
 
-/** Streams `chunks`. A client that takes nothing for `idleMilliseconds` is given up, since it keeps a layer on the device. */
+/** Streams `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the client would otherwise occupy a place on the device. */
 export function answerStream(
   chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,
   idleMilliseconds: number,
   end: AnswerEnd,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const turns = new Turns(longPause);
+  const pauses = new TransferPauses(longPause);
   let ended = false;
   let stalled: ReturnType<typeof setTimeout> | undefined;
   const finish = async () => {
@@ -28,7 +28,7 @@ export function answerStream(
   };
   const watch = (controller: ReadableStreamDefaultController) => {
     stalled = setTimeout(() => {
-      controller.error(new Error(`the client took nothing for ${idleMilliseconds / 1000} s`));
+      controller.error(new Error(`the client read nothing for ${idleMilliseconds / 1000} s`));
       void finish();
     }, idleMilliseconds);
   };
@@ -43,7 +43,7 @@ export function answerStream(
         } else if (!ended) {
           controller.enqueue(value);
           watch(controller);
-          await turns.after(value.byteLength);
+          await pauses.afterBytes(value.byteLength);
         }
       } catch (error) {
         await finish();

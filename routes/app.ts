@@ -1,4 +1,4 @@
-/** The host's application: middleware and resources over injected services. It opens nothing and listens nowhere. */
+/** Builds the Hono application of a host from its services. It opens no device and no socket. */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
@@ -27,7 +27,7 @@ export function createApp(services: Services): HostApp {
     },
   });
   app.onError((error, c) => problemResponse(c, error));
-  app.notFound((c) => problemResponse(c, new Refusal("not_found", `nothing is at ${c.req.path}`)));
+  app.notFound((c) => problemResponse(c, new Refusal("not_found", `there is nothing at ${c.req.path}`)));
 
   app.use(requestId);
   app.use(logRequests(services));
@@ -37,7 +37,7 @@ export function createApp(services: Services): HostApp {
       const allowed = methods.join(", ");
       const response = problemResponse(
         c,
-        new Refusal("method_not_allowed", `${c.req.path} takes ${allowed}`),
+        new Refusal("method_not_allowed", `${c.req.path} accepts ${allowed}`),
       );
       response.headers.set("Allow", allowed);
       return response;
@@ -50,7 +50,7 @@ export function createApp(services: Services): HostApp {
   layerRoutes(app, services);
   hessianRoutes(app, services);
   if (services.edge) {
-    // What a ticket admits needs no key besides.
+    // A task has a ticket, so the requests that it makes in process need no key.
     const inner = createApp({ ...services, keys: [], edge: undefined });
     taskRoutes(app, services.edge, (request) => inner.fetch(request));
   }

@@ -1,21 +1,21 @@
-/** The bytes of a safetensors request: its headers are judged before a byte is taken, and the bytes are counted as they come. */
+/** Reads the body of a safetensors request: checks the headers first, then counts the bytes while they arrive. */
 
 import type { Context } from "hono";
 import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
-import { readBody } from "./body_reader.ts";
+import { openBodyReader } from "./body_reader.ts";
 import type { HostEnv, HostLimits } from "./host_env.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
-import { shortPause, Turns } from "./yield_to_event_loop.ts";
+import { shortPause, TransferPauses } from "./yield_to_event_loop.ts";
 
-/** A body about to be read. */
+/** A body that is ready to be read. */
 export interface RequestBody {
-  /** Content-Length. */
+  /** The Content-Length. */
   readonly totalBytes: number;
-  /** The bytes, once; each chunk is valid until the next. @throws {Refusal} too_large, truncated_body */
+  /** Yields the bytes, once. Each chunk is valid until the next one. @throws {Refusal} too_large, truncated_body */
   readonly source: AsyncIterable<Uint8Array>;
 }
 
-/** @throws {Refusal} unsupported_media_type, length_required, too_large */
+/** Checks the headers and returns the body. @throws {Refusal} unsupported_media_type, length_required, too_large */
 export function requestBody(c: Context<HostEnv>, limits: HostLimits): RequestBody {
   const type = c.req.header("Content-Type");
   if (!isSafetensorsType(type)) {
@@ -28,7 +28,7 @@ export function requestBody(c: Context<HostEnv>, limits: HostLimits): RequestBod
   if (length === undefined || !/^\d{1,15}$/.test(length)) {
     throw new Refusal(
       "length_required",
-      "Content-Length must be given: the size decides where the body goes",
+      "Content-Length is missing or malformed: the host needs the size before it reads the body",
     );
   }
   const totalBytes = Number(length);
@@ -42,11 +42,11 @@ async function* counted(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   { maxBodyBytes, idleMilliseconds }: HostLimits,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = readBody(body), turns = new Turns(shortPause);
+  const reader = openBodyReader(body), pauses = new TransferPauses(shortPause);
   let total = 0, waiting = false, stalled = false, totalBefore = -1;
-  // One timer a body: one a chunk would cost a tenth of the time that the bytes take.
+  // One timer per body. A timer per chunk would take a tenth of the transfer time.
   const watchdog = setInterval(() => {
-    // While nobody asks for more it is the device that is slow, not the client.
+    // If nothing is being awaited from the client, then the device is slow and not the client.
     stalled = waiting && total === totalBefore;
     totalBefore = total;
     if (stalled) reader.cancel().catch(() => {});
@@ -59,7 +59,7 @@ async function* counted(
       if (stalled) {
         throw new Refusal(
           "truncated_body",
-          `nothing came for ${idleMilliseconds / 1000} s after byte ${total}`,
+          `no data arrived for ${idleMilliseconds / 1000} s after byte ${total}`,
         );
       }
       if (!bytes) return;
@@ -67,14 +67,14 @@ async function* counted(
       c.set("bytesIn", total);
       if (total > maxBodyBytes) throw tooLarge(total, maxBodyBytes);
       yield bytes;
-      await turns.after(bytes.byteLength);
+      await pauses.afterBytes(bytes.byteLength);
     }
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
     throw new Refusal("truncated_body", `the connection ended after byte ${total}`, { cause });
   } finally {
     clearInterval(watchdog);
-    // Tells the runtime that no more is wanted. Where the connection is gone there is no one left to tell.
+    // Tells the runtime to stop reading. This fails if the connection is gone, which does not matter.
     await reader.cancel().catch(() => {});
   }
 }
@@ -82,7 +82,7 @@ async function* counted(
 async function* empty(): AsyncGenerator<Uint8Array, void, undefined> {}
 
 function tooLarge(bytes: number, limit: number): Refusal {
-  return new Refusal("too_large", `a body of ${bytes} bytes is over the limit of ${limit}`, {
+  return new Refusal("too_large", `the body has ${bytes} bytes, the limit is ${limit}`, {
     members: { limit },
   });
 }

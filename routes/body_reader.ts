@@ -1,21 +1,21 @@
 /**
- * Takes the bytes of a body in pieces as large as they come. Where the processors are busy with a solve, every piece waits for its turn on
- * one of them, a few milliseconds; in the default reader's pieces of 64 KiB a body then comes in at 15 MB/s. It counts and judges nothing.
+ * Reads a body in large pieces. While the processors are busy with a solve, every piece waits a few milliseconds for processor time. With
+ * the default reader's pieces of 64 KiB a body would arrive at 15 MB/s only.
  */
 
-/** Bytes of a piece at most: Deno hands on no more at once. */
+/** The largest piece, in bytes. Deno passes on no more at once. */
 const PIECE_BYTES = 2 ** 20;
 
-/** A body being read. */
+/** A reader of one body. */
 export interface BodyReader {
-  /** The next bytes, valid until the next call; undefined at the end, or once cancelled. @throws when the connection ends early */
+  /** Returns the next bytes, which are valid until the next call, or undefined at the end or after `cancel`. @throws if the connection ends early */
   read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
-  /** Tells the sender that no more is wanted. Harmless at the end. */
+  /** Stops reading. Has no effect at the end of the body. */
   cancel(): Promise<void>;
 }
 
-/** Locks `body` and reads it. */
-export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
+/** Opens a reader, which locks `body`. */
+export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = byobReader(body);
   if (!reader) return plainReader(body);
   let buffer = new ArrayBuffer(PIECE_BYTES), ended = false;
@@ -23,7 +23,7 @@ export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyRea
     async read() {
       if (ended) return undefined;
       const { done, value } = await reader.read(new Uint8Array(buffer));
-      // Deno may give the last bytes together with the end.
+      // Deno may deliver the last bytes together with the end.
       ended = done;
       if (value === undefined || value.byteLength === 0) return undefined;
       buffer = value.buffer;
@@ -33,7 +33,7 @@ export function readBody(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyRea
   };
 }
 
-/** Streams made by other means than a connection, as in tests, take no buffers. */
+/** Returns undefined for streams that do not come from a connection, as in tests. They cannot fill a buffer of the caller. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });

@@ -1,6 +1,6 @@
 /**
- * The only table from errors to problems, and so to statuses. An error that is not in it is a fault of the host: it is logged, and
- * the client is told no more than that.
+ * Maps every error of a host to a problem of the contract, and so to a status. An error that is not in the table is a fault of the host:
+ * it is logged, and the client only learns that it happened.
  */
 
 import type { Context } from "hono";
@@ -14,7 +14,7 @@ import { makeProblem, PROBLEMS } from "../src/protocol/problem.ts";
 import type { HostEnv } from "./host_env.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 
-/** The refusal an error stands for. */
+/** Returns the refusal for `error`. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const ofLayer = layerRefusal(error);
@@ -33,14 +33,16 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
   }
   if (error instanceof NoDeviceError) return new Refusal("no_device", error.message);
-  // The request's own signal: nobody is left to read this, but the log tells it from a fault of the host.
+  // The request was aborted. Nobody reads this answer, but the log must not count it as a fault of the host.
   if (error instanceof DOMException && error.name === "AbortError") {
-    return new Refusal("truncated_body", "the client left before its turn");
+    return new Refusal("truncated_body", "the client disconnected before its turn");
   }
-  return new Refusal("internal", "an error of the host; its log has the request id", { cause: error });
+  return new Refusal("internal", "the host failed; its log has the error under this request id", {
+    cause: error,
+  });
 }
 
-/** The answer for `error`. */
+/** Returns the response for `error`. */
 export function problemResponse(c: Context<HostEnv>, error: unknown): Response {
   const { code, message, members, retryAfter, cause } = toRefusal(error);
   c.set("problem", code);

@@ -1,4 +1,4 @@
-/** `GET /healthz`: the process answers. `GET /readyz`: its device can be used, and what it is. */
+/** `GET /healthz` says that the process answers. `GET /readyz` says whether its device can be used, and describes the device. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { MAX_BLOCKSIZE, MAX_FEATURES } from "../src/protocol/limits.ts";
@@ -12,7 +12,7 @@ const healthz = createRoute({
   summary: "Whether the process is up",
   responses: {
     200: {
-      description: "It is",
+      description: "The process is up",
       content: { "application/json": { schema: z.object({ status: z.literal("up") }) } },
     },
   },
@@ -37,12 +37,12 @@ const readyz = createRoute({
   path: "/readyz",
   summary: "Whether the device can be used",
   responses: {
-    200: { description: "It can", content: { "application/json": { schema: readySchema } } },
+    200: { description: "The device can be used", content: { "application/json": { schema: readySchema } } },
     ...problemResponses(["no_device", "device_lost"]),
   },
 });
 
-/** Mounts both. */
+/** Mounts both resources. */
 export function healthRoutes(app: HostApp, { device, limits, version }: Services): void {
   app.openapi(healthz, (c) => c.json({ status: "up" as const }, 200));
 

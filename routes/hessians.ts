@@ -1,4 +1,4 @@
-/** `/v1/hessians/sha256:HEX`: statistics that several layers share, sent once. */
+/** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that they are sent once. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -19,7 +19,9 @@ const security = [{ key: [] }];
 const params = z.object({ digest: digestSchema });
 const storedSchema = z.object({
   digest: digestSchema,
-  order: z.int().meta({ description: "in_features of the layers they are for" }),
+  order: z.int().meta({
+    description: "The number of inputs (in_features) of the layers that use these statistics",
+  }),
 }).meta({ id: "StoredHessian" });
 const json = { "application/json": { schema: storedSchema } };
 const LOOKUP_CODES = [
@@ -33,22 +35,25 @@ const LOOKUP_CODES = [
 const get = createRoute({
   method: "get",
   path: PATH,
-  summary: "Ask whether statistics are stored (HEAD does)",
+  summary: "Ask whether statistics are stored (HEAD works too)",
   security,
   request: { params },
-  responses: { 200: { description: "They are", content: json }, ...problemResponses(LOOKUP_CODES) },
+  responses: {
+    200: { description: "The statistics are stored", content: json },
+    ...problemResponses(LOOKUP_CODES),
+  },
 });
 
 const put = createRoute({
   method: "put",
   path: PATH,
   summary: "Store statistics",
-  description: "The body has `hessian` or `hessian_upper`; the digest is that of the body.",
+  description: "The body has the tensor `hessian` or `hessian_upper`. The digest is the sha-256 of the body.",
   security,
   request: { params, body: SAFETENSORS_BODY },
   responses: {
-    200: { description: "They were stored already", content: json },
-    201: { description: "They are stored", content: json },
+    200: { description: "The statistics were stored already", content: json },
+    201: { description: "The statistics are stored now", content: json },
     ...problemResponses([...BODY_CODES, "digest_mismatch"]),
   },
 });
@@ -56,10 +61,10 @@ const put = createRoute({
 const forget = createRoute({
   method: "delete",
   path: PATH,
-  summary: "Forget statistics",
+  summary: "Delete statistics",
   security,
   request: { params },
-  responses: { 204: { description: "They are forgotten" }, ...problemResponses(LOOKUP_CODES) },
+  responses: { 204: { description: "The statistics are deleted" }, ...problemResponses(LOOKUP_CODES) },
 });
 
 /** Mounts the resource. */

@@ -1,7 +1,7 @@
-/** The type of the application that resources are mounted on. */
+/** The type of a host's Hono application. */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { HostEnv } from "./host_env.ts";
 
-/** Hono with an OpenAPI registry. */
+/** A Hono application that collects an OpenAPI description. */
 export type HostApp = OpenAPIHono<HostEnv>;

@@ -1,46 +1,46 @@
-/** What the host is made of, and what a request carries through it. Everything that touches the world is injected here. */
+/** The services that a host is built from, and the variables of a request. Clock, log and device are injected here. */
 
 import type { Device } from "../src/host/device.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 import type { Key } from "../src/protocol/keys.ts";
 import type { EdgeLink } from "../src/host/edge_link.ts";
 import type { LogRecord } from "../src/host/log_record.ts";
-import type { Metrics } from "../src/host/metrics.ts";
+import type { HostMetrics } from "../src/host/metrics.ts";
 
-/** The parts of a host. */
+/** The services of a host. */
 export interface Services {
   readonly device: Device;
-  readonly metrics: Metrics;
-  /** Keys accepted; with none, every request is. */
+  readonly metrics: HostMetrics;
+  /** The accepted keys. If there are none, every request is accepted. */
   readonly keys: readonly Key[];
-  /** One call a request, and one a change worth telling. */
+  /** Called once per request, and for events such as a registration. */
   readonly log: (record: LogRecord) => void;
   /** Milliseconds, from any origin. */
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
-  /** The edge that may give this host tasks; without one there are none. */
+  /** The edge that may give tasks to this host. Without it the host has no task resource. */
   readonly edge?: EdgeLink;
 }
 
-/** What the host keeps within, for one request. */
+/** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** A body or an answer that stands still for this long is given up. */
+  /** A body or an answer without any transfer for this long is aborted. */
   readonly idleMilliseconds: number;
-  /** Largest tile edge of matrices on the device; the default of `TiledMatrix` unless given. Tests shrink it. */
+  /** The largest tile edge of matrices on the device. Defaults to that of `TiledMatrix`. Tests use small ones. */
   readonly tileEdge?: number;
 }
 
-/** Hono's types for this host. */
+/** Hono's environment type of a host. */
 export interface HostEnv {
   Variables: {
     requestId: string;
-    /** Code of the problem answered. */
+    /** The code of the answered problem. */
     problem?: ProblemCode;
-    /** The error behind an `internal` problem, for the log. */
+    /** The error of an `internal` problem, for the log. */
     fault?: unknown;
-    /** Body bytes taken so far. */
+    /** The number of body bytes that were read. */
     bytesIn?: number;
   };
 }

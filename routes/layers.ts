@@ -1,4 +1,4 @@
-/** `POST /v1/layers`: one layer in, the same layer pruned out. */
+/** `POST /v1/layers`: receives one layer and answers with the pruned layer. */
 
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -6,17 +6,11 @@ import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
-import {
-  type BuiltParameters,
-  layerQuerySchema,
-  resolveParameters,
-  unsupportedParameter,
-} from "../src/protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters, type SupportedParameters } from "../src/protocol/parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp } from "./host_app.ts";
 import type { HostEnv, Services } from "./host_env.ts";
-import { Refusal } from "../src/protocol/refusal.ts";
 import { reportHeaders } from "../src/protocol/report_headers.ts";
 import { problemResponses } from "../src/protocol/problem_responses.ts";
 import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
@@ -26,8 +20,8 @@ const route = createRoute({
   path: "/v1/layers",
   summary: "Prune one layer",
   description:
-    "Tensors: `weight`; one of `hessian`, `hessian_upper`, `inputs`, or `?hessian=`; optional `mask`. " +
-    "The answer has `weight` and `mask`, and the report in its metadata.",
+    "The request has the tensor `weight`, one of `hessian`, `hessian_upper` and `inputs` unless `?hessian=` names stored statistics, " +
+    "and optionally `mask`. The answer has `weight` and `mask`, and the report in its metadata.",
   security: [{ key: [] }],
   request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
   responses: {
@@ -48,17 +42,11 @@ export function layerRoutes(app: HostApp, services: Services): void {
   const { device, limits } = services;
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
-    const unsupported = unsupportedParameter(query);
-    if (unsupported) {
-      const { parameter, value } = unsupported;
-      throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
-        members: { parameter, value },
-      });
-    }
+    const parameters = resolveParameters(query);
     const body = requestBody(c, limits);
     const session = device.session();
     try {
-      return await pruneLayer(c, services, session, body, resolveParameters(query));
+      return await pruneLayer(c, services, session, body, parameters);
     } catch (error) {
       throw device.handleFailure(error, session);
     }
@@ -70,13 +58,13 @@ async function pruneLayer(
   services: Services,
   session: DeviceSession,
   body: RequestBody,
-  parameters: BuiltParameters,
+  parameters: SupportedParameters,
 ): Promise<Response> {
   const { backend, store, residence, solves } = session;
   const { clock, limits, metrics, device } = services;
   const { signal } = c.req.raw;
   const start = clock();
-  // Frees in reverse order, now if anything below throws, else when the answer has ended.
+  // Frees in reverse order: at once if anything below throws, else when the answer has ended.
   using held = new DisposableStack();
   let loan: Loan | undefined;
   if (parameters.hessian !== undefined) {

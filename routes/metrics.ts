@@ -1,10 +1,10 @@
 /** `GET /metrics`: the host's counters and gauges as Prometheus text. */
 
-import type { Metrics } from "../src/host/metrics.ts";
+import type { HostMetrics } from "../src/host/metrics.ts";
 import type { HostApp } from "./host_app.ts";
 
 /** Mounts the resource. */
-export function metricsRoutes(app: HostApp, metrics: Metrics): void {
+export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
   app.openAPIRegistry.registerPath({
     method: "get",
     path: "/metrics",

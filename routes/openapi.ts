@@ -1,9 +1,9 @@
-/** `GET /openapi.json`: the contract, from the schemas that enforce it. */
+/** `GET /openapi.json`: the contract, generated from the schemas that enforce it. */
 
 import type { HostApp } from "./host_app.ts";
 import type { Services } from "./host_env.ts";
 
-/** Mounts the resource; it describes what is mounted on `app` by the time it is asked. */
+/** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
 export function openApiRoutes(app: HostApp, { version }: Services): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
   app.get("/openapi.json", (c) =>
@@ -12,7 +12,7 @@ export function openApiRoutes(app: HostApp, { version }: Services): void {
       info: {
         title: "Pare",
         version,
-        description: "One-shot pruning of large language models, a layer at a time.",
+        description: "One-shot pruning of large language models, layer by layer.",
       },
     })));
 }

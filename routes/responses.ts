@@ -1,16 +1,16 @@
-/** Pieces that the OpenAPI description of several resources shares. */
+/** Parts of the OpenAPI description that several resources share. */
 
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** A body of raw bytes. OpenAPI 3.1 says no more of one than its media type. */
+/** A safetensors body. OpenAPI 3.1 describes raw bytes by their media type only. */
 export const SAFETENSORS_BODY = {
   required: true,
   description: "A safetensors file",
   content: { [SAFETENSORS_TYPE]: { schema: { type: "string", format: "binary" } } },
 } as const;
 
-/** What any request with a body can be refused for. */
+/** The codes with which every request with a safetensors body can be refused. */
 export const BODY_CODES = [
   "malformed_safetensors",
   "truncated_body",

@@ -1,10 +1,11 @@
 /**
- * The host's entry: opens a backend, listens, and stops in order. In process it is `serve(options)`; as a program it reads its
- * options from the environment.
+ * Starts a host: opens a backend, listens, and shuts down in order. Other code calls `serve(options)`. As a program, this file reads its
+ * options from environment variables:
  *
- *     PARE_BACKEND  auto | webgpu | cpu     PARE_HOST, PARE_PORT (0: any free one)
- *     PARE_KEYS     HEX[:SCOPE+SCOPE],…     with none, it listens on loopback alone
- *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS    take tasks of an edge (`edge_options.ts`)
+ *     PARE_BACKEND           auto, webgpu or cpu
+ *     PARE_HOST, PARE_PORT   the address to listen on; port 0 chooses a free port
+ *     PARE_KEYS              HEX[:SCOPE+SCOPE],…; without keys the host listens on loopback only
+ *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS   how to work with an edge (`src/host/edge_options.ts`)
  */
 
 import type { Backend } from "../src/backend/backend.ts";
@@ -18,44 +19,44 @@ import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts"
 import type { HostLimits } from "./host_env.ts";
 import { type Key, parseKeys } from "../src/protocol/keys.ts";
 import type { LogRecord } from "../src/host/log_record.ts";
-import { Metrics } from "../src/host/metrics.ts";
+import { HostMetrics } from "../src/host/metrics.ts";
 import { register } from "../src/host/registration.ts";
 import { TaskBook } from "../src/host/tasks/task_book.ts";
 
-/** How to serve. Everything has a default. */
+/** Options of a host. All have defaults. */
 export interface ServeOptions {
   readonly backend?: BackendChoice;
-  /** Opens the backend, in place of `backend`. */
+  /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
-  /** Where to listen; loopback whatever is given, while there are no keys. */
+  /** The address to listen on. Without keys the host always listens on loopback. */
   readonly hostname?: string;
-  /** 0: any free port. */
+  /** The port to listen on. 0 chooses a free port. */
   readonly port?: number;
   readonly keys?: readonly Key[];
   readonly log?: (record: LogRecord) => void;
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<Omit<DeviceOptions, "clock">>;
-  /** The edge to take tasks of, and to register with. */
+  /** The edge from which the host takes tasks, and at which it registers. */
   readonly edge?: EdgeOptions;
 }
 
-/** A host that listens. */
+/** A listening host. */
 export interface Host {
-  /** `http://HOST:PORT`, no slash at the end. */
+  /** `http://HOST:PORT`, without a slash at the end. */
   readonly url: string;
-  /** Refuses new layers, finishes those in flight, stops listening, frees the device. Calling it twice is harmless. */
+  /** Refuses new layers, finishes the current ones, stops listening and frees the device. Idempotent. */
   shutdown(): Promise<void>;
 }
 
 const LOOPBACK = "127.0.0.1";
 const DEFAULT_PORT = 8000;
-/** One layer is solved while one streams in and one streams out. */
+/** One layer is solved while another is read and a third is answered. */
 const DEFAULT_RESIDENTS = 3;
 const DEFAULT_QUEUE_DEPTH = 16;
-/** A client silent for a minute has most likely gone, and holds device memory. */
+/** A client without any transfer for a minute is most likely gone, and still holds device memory. */
 const DEFAULT_IDLE_MILLISECONDS = 60_000;
 
-/** Starts a host. @throws the system's error where the port cannot be had, or the backend's own */
+/** Starts a host. @throws the system's error if the port is not available, or the error of the backend */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
   const { keys = [], log = writeJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
   const clock = () => performance.now();
@@ -74,7 +75,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   await device.start();
   const app = createApp({
     device,
-    metrics: new Metrics(device),
+    metrics: new HostMetrics(device),
     keys,
     log,
     clock,
@@ -107,7 +108,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     await registration?.stop();
     await link?.tasks.close();
     device.retire();
-    // Deno's shutdown lets answers go out but breaks off bodies that are still coming in: those come first.
+    // Deno's shutdown finishes answers but breaks off bodies that are still arriving, so these are awaited first.
     await Promise.allSettled(inFlight);
     await server.shutdown();
     await device.close();

@@ -1,6 +1,6 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host, with the operands and the answer at signed URLs. The answer comes when
- * the task is done, or after the time that `Prefer: wait=` allows; the same request again then asks after it.
+ * `/v1/tasks`: layers that an edge gives to this host, with operands and answer at signed URLs. The response is sent when the task is
+ * done, or when the time in `Prefer: wait=` is over. The edge then repeats the request to ask for the result.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -16,7 +16,7 @@ import { runTask, type TaskTools } from "../src/host/tasks/run_task.ts";
 import { TaskBook } from "../src/host/tasks/task_book.ts";
 import { requireTicket } from "./middleware/ticket_auth.ts";
 
-/** Three signed URLs are below 2 KiB each. */
+/** A task has three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const security = [{ ticket: [] }];
@@ -25,7 +25,7 @@ const answer = { content: { "application/json": { schema: taskAnswerSchema } } }
 const ask = createRoute({
   method: "post",
   path: "/v1/tasks",
-  summary: "Solve a layer whose tensors are blobs, for an edge",
+  summary: "Solve a layer whose tensors are blobs (for edges)",
   security,
   request: {
     headers: z.object({
@@ -34,8 +34,8 @@ const ask = createRoute({
     body: { required: true, content: { "application/json": { schema: taskRequestSchema } } },
   },
   responses: {
-    200: { description: "It is done", ...answer },
-    202: { description: "It is not done yet: ask again", ...answer },
+    200: { description: "The task is done", ...answer },
+    202: { description: "The task is still running. Repeat the request", ...answer },
     ...problemResponses([
       ...BODY_CODES,
       "digest_mismatch",
@@ -49,16 +49,16 @@ const ask = createRoute({
 const cancel = createRoute({
   method: "delete",
   path: "/v1/tasks/{id}",
-  summary: "End a task",
+  summary: "Cancel a task",
   security,
   request: { params: z.object({ id: z.string() }) },
   responses: {
-    204: { description: "It is ended, or was never there" },
+    204: { description: "The task is cancelled, or did not exist" },
     ...problemResponses(["unauthorized"]),
   },
 });
 
-/** Mounts the resource. `host` is the application that solves, without keys. */
+/** Mounts the resource. `host` is the application that solves the layers, without keys. */
 export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]): void {
   const book = link.tasks ?? new TaskBook(),
     tools: TaskTools = { blobs: new BlobStore(link.blobOrigins), host };
@@ -72,7 +72,7 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]
     bodyLimit({
       maxSize: MAX_TASK_BYTES,
       onError: () => {
-        throw new Refusal("too_large", `a task is over the limit of ${MAX_TASK_BYTES} bytes`, {
+        throw new Refusal("too_large", `a task may have at most ${MAX_TASK_BYTES} bytes`, {
           members: { limit: MAX_TASK_BYTES },
         });
       },
@@ -93,7 +93,7 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]
   });
 }
 
-/** `wait=N` of RFC 7240; what is no such preference is ignored, as it says. */
+/** Parses `wait=N` (RFC 7240). As the RFC requires, other preferences are ignored. */
 function waitSeconds(prefer: string | undefined): number {
   const [, seconds] = /(?:^|[,;\s])wait=(\d{1,4})\b/.exec(prefer ?? "") ?? [];
   return Math.min(Number(seconds ?? 0), MAX_TASK_WAIT_SECONDS);

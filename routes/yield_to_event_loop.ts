@@ -1,23 +1,23 @@
 /**
- * Keeps a long transfer from holding the thread: Deno's runtime looks for new connections and due timers only when nothing is ready to run,
- * or every few dozen turns, and the pieces of a body on a fast connection are always ready. Two ways of letting it idle for a
- * moment, since what is enough while bytes come in is not while they go out.
+ * Keeps a long transfer from blocking the event loop. Deno looks for new connections and due timers only when nothing is ready to run, or
+ * every few dozen iterations, and on a fast connection the next piece of a body is always ready. So a transfer pauses now and then. There
+ * are two kinds of pause, because the short one is not enough while an answer is sent.
  */
 
 import { setImmediate } from "node:timers";
 
-/** Bytes moved between turns: they take ten to thirty milliseconds. */
-const BYTES_PER_TURN = 16 * 2 ** 20;
+/** The number of bytes between two pauses. They take ten to thirty milliseconds. */
+const BYTES_BETWEEN_PAUSES = 16 * 2 ** 20;
 
-/** A timer of 0: two to three milliseconds. `setImmediate` alone does not let the runtime idle. */
+/** Pauses for two to three milliseconds, with a timer of 0 ms. `setImmediate` alone does not let the event loop look for connections. */
 export function longPause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }
 
 /**
- * Under a millisecond: a digest of nothing, computed on another thread, and then a later turn for what was found meanwhile. Twice,
- * because one may fall between two looks at the timers. In an answer's way new connections still wait several times as long as with
- * `longPause`.
+ * Pauses for less than a millisecond: waits for a digest of no bytes, which is computed on another thread, and then for the next iteration
+ * of the event loop. It does so twice, because one round may fall between two checks of the timers. While an answer is sent, new
+ * connections wait several times as long with this pause as with `longPause`.
  */
 export async function shortPause(): Promise<void> {
   for (let look = 0; look < 2; look++) {
@@ -26,8 +26,8 @@ export async function shortPause(): Promise<void> {
   }
 }
 
-/** Counts the bytes of one transfer, and lets others have their turn. */
-export class Turns {
+/** Counts the bytes of one transfer, and pauses after every few megabytes. */
+export class TransferPauses {
   readonly #pause: () => Promise<void>;
   #bytes = 0;
 
@@ -35,10 +35,10 @@ export class Turns {
     this.#pause = pause;
   }
 
-  /** Takes note of `bytes` more, and waits where a turn is due. */
-  async after(bytes: number): Promise<void> {
+  /** Counts `bytes`, and pauses if enough bytes were transferred since the last pause. */
+  async afterBytes(bytes: number): Promise<void> {
     this.#bytes += bytes;
-    if (this.#bytes < BYTES_PER_TURN) return;
+    if (this.#bytes < BYTES_BETWEEN_PAUSES) return;
     this.#bytes = 0;
     await this.#pause();
   }

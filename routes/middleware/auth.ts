@@ -1,18 +1,16 @@
-/** Middleware: lets through who has a key that allows it. With no keys set everyone has; the entry point then listens on loopback alone. */
+/** Middleware that checks API keys. */
 
 import type { MiddlewareHandler } from "hono";
+import { type Key, requireScope, type Scope } from "../../src/protocol/keys.ts";
 import type { HostEnv } from "../host_env.ts";
-import { findKey, type Key, type Scope } from "../../src/protocol/keys.ts";
-import { Refusal } from "../../src/protocol/refusal.ts";
 
-/** Requires `Authorization: Bearer KEY` of a key that has `scope`. 401: no such key. 403: it has other scopes. */
+/**
+ * Rejects a request that has no key with `scope`: 401 if the key is missing or unknown, 403 if it lacks the scope. If no keys are
+ * configured, every request passes, and the host listens on loopback only.
+ */
 export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
-    if (keys.length > 0) {
-      const key = await findKey(keys, c.req.header("Authorization"));
-      if (!key) throw new Refusal("unauthorized", "send Authorization: Bearer with a key of this host");
-      if (!key.scopes.has(scope)) throw new Refusal("forbidden", `the key does not have the scope ${scope}`);
-    }
+    if (keys.length > 0) await requireScope(keys, c.req.header("Authorization"), scope, "host");
     await next();
   };
 }

@@ -1,10 +1,11 @@
-/** Middleware: one log record and one count in the metrics for every request, once its answer is decided. */
+/** Middleware that writes one log record and updates the metrics for every request, when its answer is known. */
 
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import { stackOf } from "../../src/text/message_of.ts";
 import type { HostEnv, Services } from "../host_env.ts";
 
+/** Logs and counts every request. */
 export function logRequests({ log, clock, metrics }: Services): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const start = clock();

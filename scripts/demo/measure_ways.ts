@@ -6,7 +6,7 @@ import type { Output } from "../../src/cli/terminal/output.ts";
 import { PhaseClock } from "../../src/prune/phase_clock.ts";
 import type { LayerEvent } from "../../src/client/events.ts";
 import { Pare } from "../../src/client/pare.ts";
-import type { LayerQuery } from "../../src/client/query.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";

@@ -16,10 +16,12 @@ export class HessianAccumulator {
   readonly size: number;
   readonly #backend: Backend;
   readonly #upper: TiledMatrix;
+  /** Whether nothing was added yet. The memory of H is then still undefined. */
+  #isEmpty = true;
   #taken = false;
 
   /**
-   * Allocates H and sets it to 0.
+   * Allocates H. It is 0 until something is added.
    *
    * @param label the name of the device buffers in error messages
    * @param edge the edge length of the tiles in elements; by default, the one that {@link TiledMatrix} chooses
@@ -29,13 +31,18 @@ export class HessianAccumulator {
     this.size = size;
     this.#backend = backend;
     this.#upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
-    for (const tile of this.#upper.tiles()) backend.clear(tile.buffer);
   }
 
   /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
   add(x: DeviceBuffer, rows: number): void {
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
+  }
+
+  #clearIfEmpty(): void {
+    if (!this.#isEmpty) return;
+    for (const tile of this.#upper.tiles()) this.#backend.clear(tile.buffer);
+    this.#isEmpty = false;
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
@@ -52,10 +59,11 @@ export class HessianAccumulator {
         c_offset: 0,
         ldc: tile.ld,
         alpha: 1,
-        beta: 1,
+        beta: this.#isEmpty ? 0 : 1,
         upper: tile.row0 === tile.col0 ? 1 : 0,
       });
     }
+    this.#isEmpty = false;
   }
 
   /**
@@ -64,6 +72,7 @@ export class HessianAccumulator {
    * @returns the upper triangle of H, packed in row-major order: F32 with shape [size·(size+1)/2]
    */
   async packedUpper(): Promise<HostTensor> {
+    this.#clearIfEmpty();
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
     for (const tile of this.#upper.tiles()) {
       const bytes = await this.#backend.read(tile.buffer, 0, tile.rows * tile.ld * 4);
@@ -77,6 +86,7 @@ export class HessianAccumulator {
    * In the tiles on the diagonal, the elements below the diagonal are undefined.
    */
   take(): TiledMatrix {
+    this.#clearIfEmpty();
     this.#taken = true;
     return this.#upper;
   }

@@ -10,7 +10,7 @@ import { MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import { createApp } from "../../routes/app.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
-import { Metrics } from "../host/metrics.ts";
+import { HostMetrics } from "../host/metrics.ts";
 
 /** The longest a timer can wait, in milliseconds: bodies from this process do not stall. */
 const NEVER_IDLE = 2 ** 31 - 1;
@@ -31,7 +31,7 @@ export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
   const { backend } = device.session();
   const app = createApp({
     device,
-    metrics: new Metrics(device),
+    metrics: new HostMetrics(device),
     keys: [],
     log: () => {},
     clock,

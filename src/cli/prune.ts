@@ -7,7 +7,7 @@ import type { Tokenizer } from "@huggingface/tokenizers";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { calibrationWindows } from "../calibration/windows.ts";
-import type { LayerQuery } from "../client/query.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
 import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../models/model.ts";

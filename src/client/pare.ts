@@ -14,7 +14,7 @@ import { isOverBodyLimit, pruneLargeLayer } from "./jobs/large_layers.ts";
 import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import { HostPool } from "./host_pool.ts";
 import type { ModelSource } from "./model_source.ts";
-import { type LayerQuery, toSearchParams } from "./query.ts";
+import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
 import { type ModelPruner, type ModelQuery, pruneRounds } from "./rounds.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
@@ -58,7 +58,7 @@ export class Pare implements ModelPruner {
       const answer = await this.#transport.send({
         method: "POST",
         path: "/v1/layers",
-        query: toSearchParams(query),
+        query: layerSearchParams(query),
         body,
         signal: options.signal,
       });

@@ -9,7 +9,7 @@ import { untilAborted } from "../async/abort.ts";
 import type { CallOptions } from "./call_options.ts";
 import type { PruneEvent } from "./events.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
-import type { LayerQuery } from "./query.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
 
 /** The parameters of every layer, or those of a layer by its name. */
 export type ModelQuery = LayerQuery | QueryOf;

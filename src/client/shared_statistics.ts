@@ -9,7 +9,7 @@ import { PareError } from "./errors.ts";
 import { isOverBodyLimit } from "./jobs/large_layers.ts";
 import type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 import type { LayerGroup } from "./model_source.ts";
-import type { LayerQuery } from "./query.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
 
 /** What of a host solves layers: `Pare` is one. */
 export interface LayerHost {

@@ -5,7 +5,7 @@
  */
 
 import type { Context, MiddlewareHandler } from "hono";
-import { findKey, type Key, parseKeys, type Scope } from "../protocol/keys.ts";
+import { type Key, parseKeys, requireScope, type Scope } from "../protocol/keys.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 
@@ -34,9 +34,7 @@ export async function checkKey(
 ): Promise<void> {
   const keys = parseKeys(c.env.PARE_KEYS ?? "");
   if (keys.length > 0) {
-    const key = await findKey(keys, c.req.header("Authorization"));
-    if (!key) throw new Refusal("unauthorized", "send Authorization: Bearer with a key of this edge");
-    if (!key.scopes.has(scope)) throw new Refusal("forbidden", `the key does not have the scope ${scope}`);
+    const key = await requireScope(keys, c.req.header("Authorization"), scope, "edge");
     await limitRate(c, key);
     c.set("admitted", true);
     return;

@@ -14,10 +14,9 @@ import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/refusals.ts";
 import { isSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import {
-  type BuiltParameters,
-  type LayerQuery,
+  type ParsedLayerQuery,
   resolveParameters,
-  unsupportedParameter,
+  type SupportedParameters,
 } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { reportHeaders } from "../protocol/report_headers.ts";
@@ -30,7 +29,7 @@ const LIMITS =
   `it solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes itself`;
 
 /** Answers `POST /v1/layers`, by a solve of its own or by passing on. */
-export type LayerHandler = (c: Context<EdgeEnv>, query: LayerQuery) => Promise<Response>;
+export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Promise<Response>;
 
 /** Solves by `kernels`, the module built for a plain memory. What is too large goes to the host. */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
@@ -45,7 +44,7 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
         `Content-Type ${type ?? "(none)"}: must be ${SAFETENSORS_TYPE}`,
       );
     }
-    const parameters = builtParameters(query);
+    const parameters = resolveParameters(query);
     if (parameters.hessian !== undefined) return await withStoredStatistics(c);
     const body = new Uint8Array(await c.req.arrayBuffer());
     try {
@@ -89,7 +88,7 @@ async function largeSide(body: Uint8Array<ArrayBuffer>): Promise<number | undefi
 async function solve(
   backend: Backend,
   body: Uint8Array<ArrayBuffer>,
-  parameters: BuiltParameters,
+  parameters: SupportedParameters,
 ): Promise<Response> {
   const request = { source: once(body), totalBytes: body.byteLength, parameters };
   const answer = await handleLayer(request, { backend, clock: () => performance.now() });
@@ -103,15 +102,6 @@ async function solve(
   }
   return new Response(bytes, {
     headers: { "Content-Type": SAFETENSORS_TYPE, ...reportHeaders(answer.report) },
-  });
-}
-
-function builtParameters(query: LayerQuery): BuiltParameters {
-  const unsupported = unsupportedParameter(query);
-  if (!unsupported) return resolveParameters(query);
-  const { parameter, value } = unsupported;
-  throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
-    members: { parameter, value },
   });
 }
 

@@ -1,4 +1,4 @@
-/** Which backend a host runs on. With the entry points this is the only place that names a concrete one. */
+/** Opens the backend that a host runs on. Only this file, the edge's small layers, tests and benches name a concrete backend. */
 
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
@@ -6,16 +6,16 @@ import { createCpuBackend } from "../cpu/backend.ts";
 import { hasHardwareAdapter } from "../webgpu/backend.ts";
 import { requestAdapter } from "../webgpu/device.ts";
 
-/** What may be asked for. */
+/** The values of `--backend`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 
-/** `auto`: WebGPU where there is a real GPU, else the CPU; an emulated GPU is slower than either. */
+/** `auto` chooses WebGPU if the machine has a hardware GPU, else the CPU. A GPU emulated on the CPU is slower than both. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-/** Opens the backend asked for, so that waiting for it never stops the event loop. @throws {NoAdapterError} there is none */
+/** Opens a backend that never blocks the calling event loop. @throws {NoAdapterError} if `webgpu` is requested and there is no adapter */
 export async function selectBackend(choice: BackendChoice): Promise<Backend> {
   if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) return await createCpuBackend();
-  // Told here, where its class is known, and not by the worker.
+  // Fails here with a NoAdapterError. An error inside the worker would lose its class.
   await requestAdapter();
   return await connectBackend(
     new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module" }),

@@ -1,31 +1,31 @@
 /**
- * A queue for something there is little of: the device, or the memory that a layer takes while it is there. Tasks start in order of
- * arrival, a few at a time; one that finds the queue full is refused at once, and one that is aborted while it waits leaves.
+ * A bounded FIFO queue for a scarce resource: the device, or the memory of a layer on it. A few tasks run at once, in the order of their
+ * arrival. A task is refused at once if the queue is full, and leaves the queue if it is aborted while it waits.
  */
 
 /** The queue is full. */
 export class BusyError extends Error {
   override name = "BusyError";
 
-  /** @param retryAfterSeconds when a place is likely to be free, a whole number from 1 */
+  /** @param retryAfterSeconds the expected time until a place is free, a whole number from 1 */
   constructor(waiting: number, readonly retryAfterSeconds: number) {
     super(`${waiting} requests are waiting already`);
   }
 }
 
-/** How a lane is laid out. */
+/** The capacity of a queue. */
 export interface BoundedQueueOptions {
-  /** Tasks that run at once. */
-  readonly width: number;
-  /** Tasks that may wait. */
-  readonly depth: number;
+  /** The number of tasks that run at once. */
+  readonly concurrency: number;
+  /** The number of tasks that may wait. */
+  readonly maxWaiting: number;
   /** Milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** Weight of the newest task in the running mean of their durations. */
+/** The weight of the newest task in the running mean of the durations. */
 const NEWEST_WEIGHT = 0.2;
-/** Longest time a refused client is told to wait: the mean may be of layers far larger than the next. */
+/** The longest Retry-After. The mean may come from layers that are much larger than the next one. */
 const MAX_RETRY_SECONDS = 120;
 
 /** A bounded queue of asynchronous tasks. */
@@ -39,38 +39,40 @@ export class BoundedQueue {
     this.#options = options;
   }
 
-  /** Tasks waiting now. */
+  /** The number of waiting tasks. */
   get waiting(): number {
     return this.#waiting.size;
   }
 
-  /** Tasks running now. */
+  /** The number of running tasks. */
   get running(): number {
     return this.#running;
   }
 
   /**
-   * Waits for a place. The place is held until the returned function is called; calling it twice is harmless.
-   * @throws {BusyError} the queue is full; the signal's reason, when it aborts before there is a place
+   * Waits for a place. The caller holds the place until it calls the returned function, which is idempotent.
+   * @throws {BusyError} if the queue is full
+   * @throws the signal's reason if it aborts before a place is free
    */
   async enter(signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
-    const { width, depth, clock } = this.#options;
-    if (this.#running < width) this.#running++;
-    else if (this.#waiting.size >= depth) throw new BusyError(this.#waiting.size, this.retryAfterSeconds);
-    // The place is handed over by the one who leaves, so that `running` does not dip below and let a newcomer in first.
+    const { concurrency, maxWaiting, clock } = this.#options;
+    if (this.#running < concurrency) this.#running++;
+    else if (this.#waiting.size >= maxWaiting) {
+      throw new BusyError(this.#waiting.size, this.retryAfterSeconds);
+    } // A leaving task passes its place to the next waiting one, so `running` does not drop and a newcomer cannot overtake.
     else await this.#wait(signal);
     const start = clock();
-    let left = false;
+    let hasLeft = false;
     return () => {
-      if (left) return;
-      left = true;
+      if (hasLeft) return;
+      hasLeft = true;
       this.#meanMilliseconds += (clock() - start - this.#meanMilliseconds) * NEWEST_WEIGHT;
       this.#leave();
     };
   }
 
-  /** Runs `task` in a place of its own. Errors as `enter` and those of the task. */
+  /** Runs `task` while holding a place. @throws as `enter`, and what the task throws */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const leave = await this.enter(signal);
     try {
@@ -105,10 +107,10 @@ export class BoundedQueue {
     this.#running--;
   }
 
-  /** When a newcomer would likely get a place, by the tasks so far: a whole number of seconds from 1. */
+  /** The expected time until a new task would get a place, estimated from earlier tasks: a whole number of seconds from 1. */
   get retryAfterSeconds(): number {
-    const { width } = this.#options;
-    const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / width / 1000);
+    const { concurrency } = this.#options;
+    const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / concurrency / 1000);
     return Math.min(MAX_RETRY_SECONDS, Math.max(1, seconds));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The device a host works on, and what lives and dies with it: the stored statistics and the two lanes. A device that is lost is
- * opened anew in the background; until then every use is refused. Which backend is opened is the entry point's business.
+ * The device of a host, and everything that must be rebuilt when the device is lost: the stored statistics and the two queues. A lost
+ * device is reopened in the background. Until then every use of it is refused. The entry point decides which backend is opened.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
@@ -9,41 +9,41 @@ import { FactorStore } from "./factor_store.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** There is no device of the kind asked for. Trying again will not help. */
+/** The machine has no device of the requested kind. Trying again does not help. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
 }
 
-/** What the host keeps within. */
+/** The limits of a device. */
 export interface DeviceOptions {
-  /** Device bytes for stored statistics and their factors; by the kind of backend unless given. */
+  /** Device memory for stored statistics and their factors, in bytes. The default depends on the kind of backend. */
   readonly storeBytes?: number;
-  /** Layers on the device at once: one is solved while others stream in or out. */
+  /** The number of layers on the device at once. One of them is solved while others are read or answered. */
   readonly residents: number;
-  /** Requests that may wait to become residents. */
+  /** The number of requests that may wait for a place on the device. */
   readonly queueDepth: number;
   /** Milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** A device in use. */
+/** An open device with its store and its queues. */
 export interface DeviceSession {
   readonly backend: Backend;
   readonly store: FactorStore;
-  /** Places for layers on the device, from before the first byte is read to after the last is answered. */
+  /** The places for layers on the device. A layer has a place from before its first byte is read until its last byte is answered. */
   readonly residence: BoundedQueue;
-  /** The solve itself, one at a time. Whoever waits here is a resident, so that this queue is short. */
+  /** The solve itself, one layer at a time. Only layers that have a place wait here, so this queue is short. */
   readonly solves: BoundedQueue;
 }
 
-/** A WebAssembly memory ends at 4 GiB; a GPU that holds the layers of a large model has 16 GB and more. */
+/** A WebAssembly memory has at most 4 GiB. A GPU for the layers of a large model has 16 GB or more. */
 const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 30, webgpu: 4 * 2 ** 30 };
 
 type State =
   | { readonly kind: "ready"; readonly session: DeviceSession }
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError };
 
-/** Opens the device, and opens it again when it is lost. */
+/** Opens the device, and reopens it when it is lost. */
 export class Device {
   readonly #open: () => Promise<Backend>;
   readonly #options: DeviceOptions;
@@ -57,7 +57,7 @@ export class Device {
     this.#options = options;
   }
 
-  /** Opens the device for the first time. Where it cannot be had, every `session` says why. */
+  /** Opens the device for the first time. If that fails, every call of `session` throws the reason. */
   async start(): Promise<void> {
     try {
       this.#begin(await this.#open());
@@ -67,17 +67,17 @@ export class Device {
     }
   }
 
-  /** The device now; undefined while there is none. */
+  /** Returns the open device, or undefined while there is none. */
   current(): DeviceSession | undefined {
     return this.#state.kind === "ready" ? this.#state.session : undefined;
   }
 
-  /** Why there is no device now; undefined while there is one. */
+  /** Returns the reason why there is no device, or undefined while there is one. */
   fault(): NoDeviceError | DeviceLostError | undefined {
     return this.#state.kind === "unusable" ? this.#state.error : undefined;
   }
 
-  /** The device now. @throws {NoDeviceError} {DeviceLostError} */
+  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} while there is none */
   session(): DeviceSession {
     if (this.#retired) throw new NoDeviceError("the host is shutting down");
     if (this.#state.kind === "unusable") throw this.#state.error;
@@ -85,9 +85,9 @@ export class Device {
   }
 
   /**
-   * Judges a failure of work in `session`: a lost device is given up and opened anew; one without room for this work while other
-   * work holds some is busy.
-   * @returns the error to tell
+   * Handles an error of work in `session`. A lost device is reopened. If the device ran out of memory while it held other layers, the
+   * error becomes a `BusyError`, because the work may succeed later.
+   * @returns the error to report to the client
    */
   handleFailure(error: unknown, session: DeviceSession): unknown {
     if (error instanceof DeviceLostError) this.#lose(error, session);
@@ -97,12 +97,12 @@ export class Device {
     return error;
   }
 
-  /** Gives out no more sessions; who has one may finish. */
+  /** Refuses new sessions. Work in existing sessions may finish. */
   retire(): void {
     this.#retired = true;
   }
 
-  /** Frees the device for good. */
+  /** Closes the device permanently. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#retry);
@@ -119,8 +119,8 @@ export class Device {
       session: {
         backend,
         store: new FactorStore(storeBytes),
-        residence: new BoundedQueue({ width: residents, depth: queueDepth, clock }),
-        solves: new BoundedQueue({ width: 1, depth: residents, clock }),
+        residence: new BoundedQueue({ concurrency: residents, maxWaiting: queueDepth, clock }),
+        solves: new BoundedQueue({ concurrency: 1, maxWaiting: residents, clock }),
       },
     };
   }
@@ -128,7 +128,7 @@ export class Device {
   #lose(error: DeviceLostError, session: DeviceSession): void {
     if (this.#state.kind !== "ready" || this.#state.session !== session) return;
     this.#state = { kind: "unusable", error };
-    // What a lost device cannot even dispose of is gone with it.
+    // If a lost device cannot be disposed of, its resources are gone with it.
     session.backend.dispose().catch(() => {});
     this.#reopenAfter(0);
   }
@@ -140,7 +140,7 @@ export class Device {
         if (this.#closed) await backend.dispose();
         else this.#begin(backend);
       } catch {
-        // The state goes on saying what was lost; the next try may find the device back.
+        // The state still holds the reason of the loss. The next attempt may succeed.
         if (!this.#closed) this.#reopenAfter(DEVICE_REOPEN_SECONDS);
       }
     }, seconds * 1000);

@@ -2,14 +2,14 @@
 
 import type { TaskBook } from "./tasks/task_book.ts";
 
-/** What a host and its edge agree on. */
+/** The shared settings of a host and its edge. */
 export interface EdgeLink {
-  /** `EDGE_HOST_SECRET`, at least 32 bytes: signs the tickets between them. */
+  /** `EDGE_HOST_SECRET`, at least 32 bytes. It signs the tickets between host and edge. */
   readonly secret: string;
-  /** This process's name, new with every start. */
+  /** The id of this process. It is new after every start. */
   readonly hostId: string;
-  /** Origins that operands may be fetched from and answers written to. */
+  /** The origins from which operands may be fetched, and to which answers may be written. */
   readonly blobOrigins: readonly string[];
-  /** Where the tasks under way are kept, for who waits for them. */
+  /** The running tasks, so that a shutdown can wait for them. */
   readonly tasks?: TaskBook;
 }

@@ -1,25 +1,25 @@
 /**
- * What a host is told of its edge, from the environment:
+ * Reads how a host works with an edge from environment variables:
  *
- *     EDGE_HOST_SECRET    signs the tickets between them, 32 bytes or more: with it the host takes tasks
- *     PARE_BLOB_ORIGINS   comma-separated origins that tensors may come from and answers go to
- *     PARE_EDGE           the edge to register with; without it the host waits to be called
- *     PARE_PUBLIC_URL     where the edge reaches this host; by default where it listens
+ *     EDGE_HOST_SECRET    the secret, at least 32 bytes, that signs the tickets between edge and host. If it is set, the host takes tasks
+ *     PARE_BLOB_ORIGINS   comma-separated origins from which the host may fetch tensors and to which it may write answers
+ *     PARE_EDGE           the URL of the edge at which the host registers. Without it the host does not register
+ *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. Defaults to the address on which the host listens
  */
 
 import type { EdgeLink } from "./edge_link.ts";
 
-/** How to work with an edge. */
+/** How a host works with an edge. */
 export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
-  /** The edge's base URL, to register with. */
+  /** The edge's base URL, at which the host registers. */
   readonly url?: string;
-  /** This host's base URL as the edge sees it. */
+  /** The base URL at which the edge reaches this host. */
   readonly publicUrl?: string;
-  /** Between two heartbeats; the contract's ten seconds unless given. */
+  /** The interval of heartbeats. Defaults to the contract's ten seconds. */
   readonly heartbeatMilliseconds?: number;
 }
 
-/** The variables' text. */
+/** The texts of the variables. */
 export interface EdgeVariables {
   readonly secret: string | undefined;
   readonly blobOrigins: string | undefined;
@@ -28,13 +28,14 @@ export interface EdgeVariables {
 }
 
 /**
- * Reads them; undefined where no edge is meant. What is missing is refused now rather than by the first task.
+ * Parses the variables. Returns undefined if none of them configures an edge. Missing variables are refused here, at the start, rather
+ * than by the first task.
  * @throws {RangeError} naming the variable and the rule
  */
 export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefined {
   const { secret, edge, publicUrl } = variables;
   if (secret === undefined) {
-    if (edge !== undefined) throw new RangeError(`EDGE_HOST_SECRET: must be set to take tasks of ${edge}`);
+    if (edge !== undefined) throw new RangeError(`EDGE_HOST_SECRET: must be set to take tasks from ${edge}`);
     return undefined;
   }
   if (new TextEncoder().encode(secret).length < 32) {

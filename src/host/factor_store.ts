@@ -1,7 +1,7 @@
 /**
- * Statistics that several layers share, kept on the device by the digest of the body that brought them, and the
- * last factor made of each. The least recently used go when the budget is full: factors first, since they can be made again.
- * What a request is using is never freed under it.
+ * Stores statistics that several layers share on the device, each with the last factor that was made of it. The key is the digest of the
+ * request body that carried the statistics. If the budget is exceeded, the least recently used entries are freed: factors first, because
+ * they can be computed again. Entries that a request is using are never freed.
  */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -9,7 +9,7 @@ import type { FactorKey, Loan } from "../layer/loan.ts";
 import type { Factor } from "../linalg/factor.ts";
 import type { Digest } from "../protocol/digest.ts";
 
-/** The statistics asked for are not stored: never sent, evicted or deleted. */
+/** The requested statistics are not stored. They were never sent, or they were evicted or deleted. */
 export class HessianNotFoundError extends Error {
   override name = "HessianNotFoundError";
 
@@ -18,30 +18,32 @@ export class HessianNotFoundError extends Error {
   }
 }
 
-/** The statistics are larger than the whole budget. */
+/** The statistics are larger than the budget of the store. */
 export class StoreBudgetError extends Error {
   override name = "StoreBudgetError";
 
   /** @param limit the budget in bytes */
   constructor(byteLength: number, readonly limit: number) {
-    super(`statistics of ${byteLength} bytes are over the ${limit} kept: send them with the layer instead`);
+    super(
+      `statistics of ${byteLength} bytes exceed the store's limit of ${limit} bytes: send them with the layer instead`,
+    );
   }
 }
 
-interface Kept {
+interface Entry {
   readonly digest: Digest;
   readonly hessian: TiledMatrix;
   factor?: Factor & { readonly key: FactorKey };
-  /** Requests using it now. */
-  pins: number;
-  /** Deleted or replaced while pinned: the last pin frees it. */
-  dropped: boolean;
+  /** The number of loans that use the entry. */
+  loans: number;
+  /** Whether the entry was deleted while in use. The last loan then frees it. */
+  deleted: boolean;
 }
 
 /** The store of one device. */
 export class FactorStore {
-  /** In order of use, the least recent first. */
-  readonly #kept = new Map<Digest, Kept>();
+  /** The entries in order of their last use, the least recently used first. */
+  readonly #entries = new Map<Digest, Entry>();
   readonly #budget: number;
 
   /** @param budgetBytes of device memory for statistics and factors together */
@@ -49,132 +51,132 @@ export class FactorStore {
     this.#budget = budgetBytes;
   }
 
-  /** Device bytes held by what is listed. */
+  /** The device memory of all entries, in bytes. */
   get byteLength(): number {
     let sum = 0;
-    for (const { hessian, factor } of this.#kept.values()) {
+    for (const { hessian, factor } of this.#entries.values()) {
       sum += hessian.byteLength + (factor?.byteLength ?? 0);
     }
     return sum;
   }
 
-  /** How many statistics are stored. */
+  /** The number of stored statistics. */
   get size(): number {
-    return this.#kept.size;
+    return this.#entries.size;
   }
 
-  /** What is stored, the least recently used first. */
+  /** The digests of the stored statistics, the least recently used first. */
   get digests(): Digest[] {
-    return [...this.#kept.keys()];
+    return [...this.#entries.keys()];
   }
 
-  /** The order of the statistics stored as `digest`; undefined when there are none. It does not count as a use. */
+  /** Returns the order of the statistics stored as `digest`, or undefined. This does not count as a use. */
   order(digest: Digest): number | undefined {
-    return this.#kept.get(digest)?.hessian.cols;
+    return this.#entries.get(digest)?.hessian.cols;
   }
 
   /**
-   * Stores `hessian`, the store's from here on whatever happens. Where `digest` is stored already, the new copy is freed.
-   * @returns whether it was new
-   * @throws {StoreBudgetError} nothing is evicted then
+   * Stores `hessian`. The store owns it from now on, even if this method throws. If `digest` is stored already, `hessian` is freed.
+   * @returns whether `digest` was new
+   * @throws {StoreBudgetError} if it exceeds the budget; nothing is evicted then
    */
   add(digest: Digest, hessian: TiledMatrix): boolean {
-    const kept = this.#kept.get(digest);
-    if (kept) {
+    const entry = this.#entries.get(digest);
+    if (entry) {
       hessian.destroy();
-      this.#touch(kept);
+      this.#touch(entry);
       return false;
     }
     if (hessian.byteLength > this.#budget) {
       hessian.destroy();
       throw new StoreBudgetError(hessian.byteLength, this.#budget);
     }
-    this.#kept.set(digest, { digest, hessian, pins: 0, dropped: false });
+    this.#entries.set(digest, { digest, hessian, loans: 0, deleted: false });
     this.#evict(digest);
     return true;
   }
 
-  /** Holds on to stored statistics. @throws {HessianNotFoundError} */
+  /** Lends stored statistics. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
   borrow(digest: Digest): Loan {
-    const kept = this.#kept.get(digest);
-    if (!kept) throw new HessianNotFoundError(digest);
-    this.#touch(kept);
-    kept.pins++;
-    return this.#lend(kept);
+    const entry = this.#entries.get(digest);
+    if (!entry) throw new HessianNotFoundError(digest);
+    this.#touch(entry);
+    entry.loans++;
+    return this.#lend(entry);
   }
 
-  /** Forgets statistics and their factor. @throws {HessianNotFoundError} */
+  /** Deletes statistics and their factor. @throws {HessianNotFoundError} */
   delete(digest: Digest): void {
-    const kept = this.#kept.get(digest);
-    if (!kept) throw new HessianNotFoundError(digest);
-    this.#drop(kept);
+    const entry = this.#entries.get(digest);
+    if (!entry) throw new HessianNotFoundError(digest);
+    this.#drop(entry);
   }
 
-  /** Forgets everything. */
+  /** Deletes all entries. */
   clear(): void {
-    for (const kept of [...this.#kept.values()]) this.#drop(kept);
+    for (const entry of [...this.#entries.values()]) this.#drop(entry);
   }
 
-  #lend(kept: Kept): Loan {
+  #lend(entry: Entry): Loan {
     let returned = false;
     return {
-      hessian: kept.hessian,
+      hessian: entry.hessian,
       factor: ({ damping, blocksize }) => {
-        const key = kept.factor?.key;
-        return key?.damping === damping && key.blocksize === blocksize ? kept.factor : undefined;
+        const key = entry.factor?.key;
+        return key?.damping === damping && key.blocksize === blocksize ? entry.factor : undefined;
       },
-      keep: (factor, key) => {
-        // Another loan may be solving with the factor kept now; and what is dropped keeps nothing.
-        const inUse = kept.factor !== undefined && kept.pins > 1;
-        if (kept.dropped || inUse || factor.byteLength + kept.hessian.byteLength > this.#budget) {
+      store: (factor, key) => {
+        // Another loan may be using the current factor, and a deleted entry stores no new one.
+        const inUse = entry.factor !== undefined && entry.loans > 1;
+        if (entry.deleted || inUse || factor.byteLength + entry.hessian.byteLength > this.#budget) {
           factor.destroy();
           return;
         }
-        kept.factor?.destroy();
-        kept.factor = { ...factor, key };
-        this.#evict(kept.digest);
+        entry.factor?.destroy();
+        entry.factor = { ...factor, key };
+        this.#evict(entry.digest);
       },
       return: () => {
         if (returned) return;
         returned = true;
-        kept.pins--;
-        if (kept.dropped && kept.pins === 0) free(kept);
-        else this.#evict(kept.digest);
+        entry.loans--;
+        if (entry.deleted && entry.loans === 0) free(entry);
+        else this.#evict(entry.digest);
       },
     };
   }
 
-  #touch(kept: Kept): void {
-    this.#kept.delete(kept.digest);
-    this.#kept.set(kept.digest, kept);
+  #touch(entry: Entry): void {
+    this.#entries.delete(entry.digest);
+    this.#entries.set(entry.digest, entry);
   }
 
-  #drop(kept: Kept): void {
-    this.#kept.delete(kept.digest);
-    kept.dropped = true;
-    if (kept.pins === 0) free(kept);
+  #drop(entry: Entry): void {
+    this.#entries.delete(entry.digest);
+    entry.deleted = true;
+    if (entry.loans === 0) free(entry);
   }
 
-  /** Frees what is over the budget and not in use, `spared` last of all. */
+  /** Frees unused entries until the budget is met, `spared` last. */
   #evict(spared: Digest): void {
-    const idle = [...this.#kept.values()].filter(({ pins }) => pins === 0);
+    const idle = [...this.#entries.values()].filter(({ loans }) => loans === 0);
     const order = [
       ...idle.filter(({ digest }) => digest !== spared),
       ...idle.filter(({ digest }) => digest === spared),
     ];
-    for (const kept of order) {
+    for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
-      kept.factor?.destroy();
-      kept.factor = undefined;
+      entry.factor?.destroy();
+      entry.factor = undefined;
     }
-    for (const kept of order) {
+    for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
-      this.#drop(kept);
+      this.#drop(entry);
     }
   }
 }
 
-function free({ hessian, factor }: Kept): void {
+function free({ hessian, factor }: Entry): void {
   hessian.destroy();
   factor?.destroy();
 }

@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Device, DeviceSession } from "./device.ts";
 import type { Report } from "../protocol/report.ts";
 
-/** One answered request. */
+/** An answered request. */
 export interface Answered {
   readonly route: string;
   readonly method: string;
@@ -13,11 +13,11 @@ export interface Answered {
   readonly bytesOut: number;
 }
 
-/** Seconds: a small layer on a GPU to the largest on a CPU. */
+/** Seconds, from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
-/** The counters of one host. */
-export class Metrics {
+/** The metrics of one host. */
+export class HostMetrics {
   readonly #registry = new Registry();
   readonly #requests = new Counter({
     name: "pare_requests_total",
@@ -40,12 +40,12 @@ export class Metrics {
   });
   readonly #factors = new Counter({
     name: "pare_factors_total",
-    help: "Factors used for layers with stored statistics, by whether one was kept",
+    help: "Factors used for layers with stored statistics, by whether a stored factor could be used",
     labelNames: ["outcome"],
     registers: [this.#registry],
   });
 
-  /** Gauges read `device` when they are asked. */
+  /** Gauges read `device` whenever the metrics are requested. */
   constructor(device: Device) {
     this.#gauge(
       "pare_queue_waiting",
@@ -82,7 +82,7 @@ export class Metrics {
     if (storedStatistics) this.#factors.inc({ outcome: factor_reused ? "hit" : "miss" });
   }
 
-  /** The text, and its content type. */
+  /** Returns the metrics as text, and the content type of the text. */
   async render(): Promise<{ text: string; contentType: string }> {
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
   }
@@ -99,7 +99,7 @@ export class Metrics {
   }
 }
 
-/** 0 while there is no device to ask. */
+/** Returns 0 while there is no device. */
 function whileUsable(device: Device, value: (session: DeviceSession) => number): number {
   const session = device.current();
   return session ? value(session) : 0;

@@ -1,6 +1,6 @@
 /**
- * Tells an edge that this host is there, every ten seconds, until it is stopped: what the edge needs to choose a host for a
- * layer. An edge that does not answer is told of in the log once, and tried again; the host serves all the same.
+ * Registers this host at an edge by sending its state every ten seconds. The edge uses the state to choose a host for each layer. If the
+ * edge does not answer, this is logged once, and the next heartbeat tries again. The host serves requests meanwhile.
  */
 
 import { HEARTBEAT_MILLISECONDS, type HostState, MAX_FACTORS } from "../protocol/jobs.ts";
@@ -10,31 +10,31 @@ import type { EdgeLink } from "./edge_link.ts";
 import type { LogRecord } from "./log_record.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** Whom to tell, and what. */
+/** Options of a registration. */
 export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId"> {
   /** The edge's base URL. */
   readonly edge: string;
-  /** Where the edge reaches this host. */
+  /** The URL at which the edge reaches this host. */
   readonly publicUrl: string;
   readonly device: Device;
-  /** Layers the device holds at once. */
+  /** The number of layers that the device holds at once. */
   readonly capacity: number;
   readonly log: (record: LogRecord) => void;
   readonly heartbeatMilliseconds?: number;
 }
 
-/** A registration that goes on. */
+/** An active registration. */
 export interface Registration {
-  /** Leaves the edge's registry, as far as it can be reached. */
+  /** Stops the heartbeats and deregisters the host, if the edge can be reached. */
   stop(): Promise<void>;
 }
 
-/** Starts telling, at once for the first time. */
+/** Starts the heartbeats. The first one is sent at once. */
 export function register(options: RegistrationOptions): Registration {
   const { edge, hostId, log, heartbeatMilliseconds = HEARTBEAT_MILLISECONDS } = options;
-  const leaving = new AbortController();
-  let known: boolean | undefined;
-  const tell = async (method: "PUT" | "DELETE", state?: HostState) => {
+  const stopping = new AbortController();
+  let isRegistered: boolean | undefined;
+  const send = async (method: "PUT" | "DELETE", state?: HostState) => {
     const path = `/v1/hosts/${hostId}`;
     const body = new TextEncoder().encode(state ? JSON.stringify(state) : "");
     const subject = { audience: EDGE_AUDIENCE, method, path, body };
@@ -45,36 +45,42 @@ export function register(options: RegistrationOptions): Registration {
         "Content-Type": "application/json",
       },
       body: state && body,
-      signal: AbortSignal.any([AbortSignal.timeout(heartbeatMilliseconds), ...state ? [leaving.signal] : []]),
+      signal: AbortSignal.any([
+        AbortSignal.timeout(heartbeatMilliseconds),
+        ...state ? [stopping.signal] : [],
+      ]),
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 300)}`);
   };
-  const beat = async () => {
+  const sendHeartbeat = async () => {
     const state = stateOf(options);
-    // A host without a device takes no layers: its silence says so.
+    // A host without a device sends no heartbeat, so the edge gives it no layers.
     if (!state) return;
     let fault: string | undefined;
     try {
-      await tell("PUT", state);
+      await send("PUT", state);
     } catch (error) {
-      if (leaving.signal.aborted) return;
+      if (stopping.signal.aborted) return;
       fault = messageOf(error);
     }
-    if (known !== (fault === undefined)) {
+    if (isRegistered !== (fault === undefined)) {
       log({ event: fault === undefined ? "registered" : "not registered", edge, fault });
     }
-    known = fault === undefined;
+    isRegistered = fault === undefined;
   };
-  let beating = beat();
-  const timer = setInterval(() => beating = beating.then(beat), heartbeatMilliseconds);
+  let pendingHeartbeat = sendHeartbeat();
+  const timer = setInterval(
+    () => pendingHeartbeat = pendingHeartbeat.then(sendHeartbeat),
+    heartbeatMilliseconds,
+  );
   return {
     async stop() {
       clearInterval(timer);
-      leaving.abort();
-      await beating;
-      // The edge forgets in half a minute who does not say goodbye.
-      await tell("DELETE").catch(() => {});
+      stopping.abort();
+      await pendingHeartbeat;
+      // If this fails, the edge removes the host after half a minute without a heartbeat.
+      await send("DELETE").catch(() => {});
     },
   };
 }
@@ -89,7 +95,7 @@ function stateOf({ device, publicUrl, capacity }: RegistrationOptions): HostStat
     adapter: backend.adapter.name.slice(0, 256),
     capacity,
     queue: { waiting: residence.waiting, resident: residence.running },
-    // The latest used are the likeliest to be asked for.
+    // The most recently used statistics are the most likely to be requested.
     factors: store.digests.slice(-MAX_FACTORS),
   };
 }

@@ -1,4 +1,4 @@
-/** Statistics sent to be shared: streamed in, hashed as they pass, and stored only if they are what they were said to be. */
+/** Stores statistics that layers will share: streams them in, hashes them on the way, and stores them only if the digest is right. */
 
 import { createHash } from "node:crypto";
 import type { Backend } from "../backend/backend.ts";
@@ -6,7 +6,7 @@ import { type Digest, formatDigest } from "../protocol/digest.ts";
 import type { FactorStore } from "./factor_store.ts";
 import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
 
-/** A body is not what its digest says. */
+/** A body does not have the digest that the request gave. */
 export class DigestMismatchError extends Error {
   override name = "DigestMismatchError";
 
@@ -16,8 +16,8 @@ export class DigestMismatchError extends Error {
 }
 
 /**
- * Reads a body into `store` under `digest`. When it throws nothing is stored.
- * @returns the order of the statistics and whether they are new
+ * Reads a body into `store` under `digest`. If it throws, nothing is stored.
+ * @returns the order of the statistics, and whether they are new
  * @throws {DigestMismatchError} {StoreBudgetError} and what `readHessian` throws
  */
 export async function storeHessian(

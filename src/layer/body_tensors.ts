@@ -1,6 +1,6 @@
 /**
- * Which tensors a body must have, judged by its header before a byte of data is taken: names, dtypes, ranks and
- * shapes that fit together. Values are judged on the device, as they arrive.
+ * Checks the header of a body before any data is read: which tensors it has, their dtypes and ranks, and whether their shapes fit
+ * together. Values are checked later, on the device.
  */
 
 import { MAX_FEATURES } from "../protocol/limits.ts";
@@ -8,17 +8,17 @@ import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { TensorMismatchError } from "./errors.ts";
 
-/** The tensors that carry statistics; a body has at most one of them. */
+/** The tensors that carry statistics. A body has at most one of them. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
-/** A statistics tensor. */
+/** The name of a statistics tensor. */
 export type StatisticsName = (typeof STATISTICS)[number];
 
-/** Where a layer's statistics come from: the body must bring them, may bring them, or must not. */
+/** Whether the body must have statistics, may have them, or must not because the request names stored ones. */
 export type StatisticsRule = "required" | "optional" | "elsewhere";
 
-/** A layer's body, checked. */
-export interface LayerTensors {
+/** The checked tensors of a layer's body. */
+export interface CheckedBody {
   readonly rows: number;
   readonly cols: number;
   readonly weight: FloatTensor;
@@ -26,7 +26,7 @@ export interface LayerTensors {
   readonly mask: { readonly packed: boolean } | undefined;
 }
 
-/** A two-dimensional tensor of numbers. */
+/** A two-dimensional floating-point tensor. */
 export interface FloatTensor {
   readonly name: string;
   readonly dtype: FloatDtype;
@@ -34,18 +34,18 @@ export interface FloatTensor {
   readonly cols: number;
 }
 
-/** Statistics of `order` inputs. */
+/** The statistics of `order` inputs. */
 export type Statistics =
   | { readonly name: "hessian" | "hessian_upper"; readonly order: number }
   | { readonly name: "inputs"; readonly order: number; readonly tensor: FloatTensor };
 
-/** @throws {TensorMismatchError} naming the first tensor that does not fit */
-export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): LayerTensors {
+/** Checks a layer's body. @throws {TensorMismatchError} naming the first tensor that is missing, unknown or does not fit */
+export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
   refuseUnknown(tensors, ["weight", "mask", ...STATISTICS]);
   const weightInfo = find(tensors, "weight");
   if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
   const weight = floatMatrix(weightInfo, "[out_features, in_features]");
-  const statistics = theStatistics(tensors);
+  const statistics = findStatistics(tensors);
   if (statistics && rule === "elsewhere") {
     throw new TensorMismatchError(statistics.name, "none, since the request names stored statistics", "one");
   }
@@ -62,12 +62,12 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
   };
 }
 
-/** A body that holds a Hessian and nothing else. @throws {TensorMismatchError} as `checkLayerTensors` */
+/** Checks a body that holds a Hessian and nothing else. @throws {TensorMismatchError} as `checkLayerTensors` */
 export function checkHessianTensors(
   tensors: readonly TensorInfo[],
 ): Statistics & { name: "hessian" | "hessian_upper" } {
   refuseUnknown(tensors, ["hessian", "hessian_upper"]);
-  const info = theStatistics(tensors);
+  const info = findStatistics(tensors);
   if (!info) throw new TensorMismatchError("hessian", "hessian or hessian_upper", "none");
   const order = info.name === "hessian" ? info.shape[0] ?? 0 : packedOrder(info);
   checkExtent(info, order);
@@ -86,7 +86,7 @@ function refuseUnknown(tensors: readonly TensorInfo[], known: readonly string[])
   }
 }
 
-function theStatistics(tensors: readonly TensorInfo[]): TensorInfo | undefined {
+function findStatistics(tensors: readonly TensorInfo[]): TensorInfo | undefined {
   const found = STATISTICS.flatMap((name) => find(tensors, name) ?? []);
   if (found.length > 1) {
     throw new TensorMismatchError(found[1].name, "one statistics tensor", `${found[0].name} as well`);
@@ -108,7 +108,7 @@ function checkStatistics(info: TensorInfo, cols: number): Statistics {
   return { name: name as "hessian" | "hessian_upper", order: cols };
 }
 
-function checkMask(info: TensorInfo | undefined, rows: number, cols: number): LayerTensors["mask"] {
+function checkMask(info: TensorInfo | undefined, rows: number, cols: number): CheckedBody["mask"] {
   if (!info) return undefined;
   const packed = info.dtype === "U8" && sameShape(info.shape, [rows, Math.ceil(cols / 8)]);
   if (!packed && !(info.dtype === "BOOL" && sameShape(info.shape, [rows, cols]))) {
@@ -117,7 +117,7 @@ function checkMask(info: TensorInfo | undefined, rows: number, cols: number): La
   return { packed };
 }
 
-/** `anyRows`: rows are no features, so that only their presence is checked. */
+/** With `anyRows` the number of rows is not limited, because the rows are tokens and not features. */
 function floatMatrix(info: TensorInfo, shape: string, { anyRows = false } = {}): FloatTensor {
   const { name, dtype, shape: [rows, cols] } = info;
   if (!isFloatDtype(dtype) || info.shape.length !== 2 || rows === 0 || cols === 0) {
@@ -132,7 +132,7 @@ function checkExtent(info: TensorInfo, extent: number): void {
   if (!(extent >= 1 && extent <= MAX_FEATURES)) throw mismatch(info, `1 to ${MAX_FEATURES} features`);
 }
 
-/** n from n·(n+1)/2; what is no such number gives an order whose shape does not fit. */
+/** Returns n for a length of n·(n+1)/2. For any other length it returns an order whose packed length differs, so the check fails. */
 function packedOrder({ shape }: TensorInfo): number {
   return Math.floor((Math.sqrt(8 * (shape[0] ?? 0) + 1) - 1) / 2);
 }

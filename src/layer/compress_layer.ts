@@ -1,6 +1,6 @@
 /**
- * One layer from device operands to a solution and its report: factors the statistics where no factor is given, runs the method,
- * and times the phases. Reading tensors in and writing them out is the caller's.
+ * Solves one layer whose operands are on the device: factors the statistics if no factor is given, runs the method, and times the phases.
+ * The caller reads tensors in and writes them out.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -11,36 +11,36 @@ import type { Layer, Solution, SolveOptions } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 
-/** A layer and what is known of its inputs: at most one of the two. */
+/** A layer and the statistics of its inputs: a Hessian, a factor, or neither. */
 export interface LayerOperands {
   readonly layer: Layer;
-  /** H, (cols, cols) f32 upper storage, undamped. `sparsegpt` consumes it; `magnitude` does not. */
+  /** H, (cols, cols) f32, upper storage, undamped. `sparsegpt` overwrites it with its factor; `magnitude` only reads it. */
   readonly hessian?: TiledMatrix;
-  /** A factor made before; `sparsegpt` only. */
+  /** A factor from an earlier layer. For `sparsegpt` only. */
   readonly factor?: Factor;
 }
 
-/** How to compress. Validated by the caller. */
+/** The parameters of the solve, validated by the caller. */
 export interface LayerParameters extends SolveOptions {
   readonly method: "sparsegpt" | "magnitude";
-  /** Columns a block, where this call factors. */
+  /** Columns per block, used if this call factors. */
   readonly blocksize: number;
-  /** λ, where this call factors. */
+  /** λ, used if this call factors. */
   readonly damping: number;
 }
 
-/** What the answer says of itself, in the words of the HTTP contract; the host adds the phases only it sees. */
+/** The report of the solve, with the names of the HTTP contract. The caller adds the phases `read` and `total`. */
 export interface LayerReport {
   readonly method: LayerParameters["method"];
   readonly rows: number;
   readonly cols: number;
   readonly pattern: string;
-  /** zeros / (rows·cols), as reached. */
+  /** zeros / (rows·cols). */
   readonly sparsity: number;
   readonly zeros: number;
   readonly loss: number | null;
   readonly relative_error: number | null;
-  /** λ used; null for a method that factors nothing. */
+  /** The λ that was used, or null if nothing was factored. */
   readonly damping: number | null;
   readonly backend: Backend["kind"];
   readonly adapter: string;
@@ -48,18 +48,19 @@ export interface LayerReport {
   readonly factor_reused: boolean;
 }
 
-/** A compressed layer. */
+/** A solved layer. */
 export interface CompressedLayer {
   readonly solution: Solution;
-  /** The factor made here, for the next layer with these inputs; the caller frees it. */
+  /** The factor, if this call made one. Other layers with the same inputs can use it. The caller frees it. */
   readonly factor?: Factor;
   readonly report: LayerReport;
 }
 
 /**
- * Compresses one layer. `clock` gives milliseconds.
- * @throws {TypeError} when the method cannot use the operands
- * @throws what `factor` and the solvers throw; nothing made here stays allocated then
+ * Solves one layer. If it throws, nothing that it allocated stays allocated.
+ * @param clock returns milliseconds
+ * @throws {TypeError} if the method cannot use the operands
+ * @throws what `factor` and the solvers throw
  */
 export async function compressLayer(
   backend: Backend,
@@ -108,6 +109,6 @@ function checkStatistics({ hessian, factor }: LayerOperands, { method }: LayerPa
     throw new TypeError("sparsegpt: needs a hessian or its factor");
   }
   if (method === "magnitude" && factor) {
-    throw new TypeError("magnitude: is judged by the undamped hessian, not by a factor");
+    throw new TypeError("magnitude: needs the undamped hessian, and cannot use a factor");
   }
 }

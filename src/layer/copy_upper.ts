@@ -1,4 +1,4 @@
-/** Copies the upper triangle of a matrix into one of another tile edge: stored statistics must outlive a solve, whatever its block size. */
+/** Copies the upper triangle of a matrix to a matrix with another tile edge. A solve overwrites its statistics, so it gets a copy of stored ones. */
 
 import type { Backend } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -6,8 +6,8 @@ import { copySubmatrix } from "../linalg/copy_submatrix.ts";
 import { submatrixOf } from "../linalg/submatrix.ts";
 
 /**
- * Queues a copy of `source`, (n, n) f32 upper storage, in tiles of `edge`.
- * @throws {RangeError} when the device has no room
+ * Queues a copy of `source`, (n, n) f32, upper storage, to tiles of edge `edge`.
+ * @throws {OutOfDeviceMemoryError}
  */
 export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
   const { label, rows, cols } = source;

@@ -1,6 +1,6 @@
-/** What can be wrong with the tensors of a well-formed body. Each says which tensor, for the answer to name it. */
+/** The errors for tensors of a well-formed body. Each has the name of the tensor, so that the answer can name it. */
 
-/** A tensor is missing, unexpected, or of a shape or dtype that does not fit. */
+/** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {
   override name = "TensorMismatchError";
 
@@ -9,17 +9,17 @@ export class TensorMismatchError extends Error {
   }
 }
 
-/** A tensor holds NaN or infinity. */
+/** A tensor holds NaN or an infinity. */
 export class NonFiniteError extends Error {
   override name = "NonFiniteError";
 
-  /** @param index of the first such element, one number an axis */
+  /** @param index the index of the first such element, one number per axis */
   constructor(readonly tensor: string, readonly index: readonly number[]) {
     super(`tensor ${tensor}: element [${index.join(", ")}] is not finite`);
   }
 }
 
-/** A Hessian's two triangles differ. */
+/** The two triangles of a Hessian differ. */
 export class NotSymmetricError extends Error {
   override name = "NotSymmetricError";
 

@@ -5,7 +5,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
-import type { BuiltParameters } from "../protocol/parameters.ts";
+import type { SupportedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import type { Loan } from "./loan.ts";
 import { readLayer } from "./read_layer.ts";
@@ -18,7 +18,7 @@ export interface LayerRequest {
   readonly source: AsyncIterable<Uint8Array>;
   /** The length of `source`. */
   readonly totalBytes: number;
-  readonly parameters: BuiltParameters;
+  readonly parameters: SupportedParameters;
   /** Stored statistics, if the request names them. The body then has none. The caller returns the loan. */
   readonly loan?: Loan;
 }

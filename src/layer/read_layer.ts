@@ -1,6 +1,6 @@
 /**
- * From the bytes of a request to a layer on the device: opens the file, checks what tensors it has, and streams each into its place.
- * It solves nothing, and knows nothing of HTTP.
+ * Reads a request's bytes into a layer on the device: opens the safetensors file, checks its tensors, and streams each tensor into its
+ * sink.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -21,31 +21,31 @@ import { MaskSink } from "./sinks/mask_sink.ts";
 import type { TensorSink } from "./sinks/tensor_sink.ts";
 import { WeightSink } from "./sinks/weight_sink.ts";
 
-/** How a body is to be read. */
+/** How a body is read. */
 export interface ReadOptions {
-  /** Length of the whole body. */
+  /** The length of the whole body. */
   readonly totalBytes: number;
-  /** Tile edge of the matrices, a multiple of the block size. */
+  /** The tile edge of the matrices, a multiple of the block size. */
   readonly edge: number;
 }
 
-/** A layer as a body brought it, on the device. */
+/** A layer that was read from a body, on the device. */
 export interface ReceivedLayer {
   readonly rows: number;
   readonly cols: number;
-  /** dtype of the weight as it came. */
+  /** The dtype of the weight in the body. */
   readonly dtype: FloatDtype;
   readonly layer: Layer;
-  /** (cols, cols) f32, upper storage; undefined where the body had none. */
+  /** (cols, cols) f32, upper storage, or undefined if the body has no statistics. */
   readonly hessian: TiledMatrix | undefined;
-  /** Frees all of it, and what a solve has consumed is harmless to free again. */
+  /** Frees everything. It may be called after a solve, which frees some of it, and more than once. */
   destroy(): void;
 }
 
 /**
- * Reads a layer. Nothing stays allocated when it throws, and the source is closed.
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} the body is at fault
- * @throws {RangeError} when the device has no room; {DeviceLostError}; errors of the source
+ * Reads a layer and closes the source. If it throws, nothing stays allocated.
+ * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is invalid
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */
 export async function readLayer(
   backend: Backend,
@@ -81,7 +81,7 @@ export async function readLayer(
   });
 }
 
-/** Reads statistics to be stored. Otherwise as `readLayer`. */
+/** Reads a body that holds only a Hessian. Otherwise as `readLayer`. */
 export async function readHessian(
   backend: Backend,
   source: AsyncIterable<Uint8Array>,
@@ -110,7 +110,7 @@ function statisticsSink(backend: Backend, statistics: Statistics, edge: number):
   }
 }
 
-/** Runs `body` with a map of sinks that frees, whatever happens, all that they still own, and closes the source. */
+/** Calls `body` with an empty map for sinks. However `body` ends, the sinks in the map are destroyed and the source is closed. */
 async function withSinks<T>(
   stream: SafetensorsStream,
   body: (sinks: Map<string, TensorSink>) => Promise<T>,

@@ -1,6 +1,6 @@
 /**
- * Solves a layer that a request brought, with the statistics it brought or stored ones, and keeps the factor where those are shared. It
- * decides what is copied, consumed, reused and freed; the mathematics is `compressLayer`'s.
+ * Solves a layer that was read from a request, with the request's own statistics or with stored ones. If the statistics are stored, the
+ * factor is stored with them for the next layer. This file decides what is copied, reused and freed; `compressLayer` does the mathematics.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -11,29 +11,30 @@ import type { ReceivedLayer } from "./read_layer.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { TensorMismatchError } from "./errors.ts";
 
-/** A solved layer, which the caller frees. */
-export interface SolvedLayer {
+/** A solved layer. The caller frees the solution. */
+export interface LayerSolution {
   readonly solution: Solution;
   readonly report: LayerReport;
 }
 
 /**
- * Refuses stored statistics of another order than the layer's columns.
- * @throws {TensorMismatchError}
+ * Checks that stored statistics have as many inputs as the layer.
+ * @throws {TensorMismatchError} if they do not
  */
 export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
   const order = loan.hessian.cols;
   if (order !== cols) {
     throw new TensorMismatchError(
       "weight",
-      `[out_features, ${order}], as the stored statistics`,
+      `[out_features, ${order}] to fit the stored statistics`,
       `[${rows}, ${cols}]`,
     );
   }
 }
 
 /**
- * Solves `received`, whose tensors are of no use after. `loan`: stored statistics; the body then has none.
+ * Solves `received` and overwrites its tensors.
+ * @param loan the stored statistics, if the request names some; the body then has none
  * @throws what `compressLayer` throws
  */
 export async function solveReceived(
@@ -42,7 +43,7 @@ export async function solveReceived(
   loan: Loan | undefined,
   parameters: LayerParameters,
   clock: () => number,
-): Promise<SolvedLayer> {
+): Promise<LayerSolution> {
   const { layer } = received;
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
   const reused = parameters.method === "sparsegpt" ? loan?.factor(key) : undefined;
@@ -50,7 +51,7 @@ export async function solveReceived(
   try {
     const operands = reused ? { layer, factor: reused } : { layer, hessian: received.hessian ?? copy };
     const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
-    if (factor && loan) loan.keep(factor, key);
+    if (factor && loan) loan.store(factor, key);
     else {
       factor?.destroy();
       copy?.destroy();

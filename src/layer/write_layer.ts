@@ -1,6 +1,6 @@
 /**
- * From a solution on the device to the bytes of an answer. The header, and so the length, is known beforehand; the data is converted
- * on the device and read back strip by strip, so that host memory stays small whatever the layer's size.
+ * Writes a solution on the device as the bytes of an answer. The header and the length are known in advance. The data is converted on the
+ * device and read back strip by strip, so a layer of any size takes little host memory.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -16,20 +16,21 @@ import { hasPackedRows } from "./packed_rows.ts";
 import { cutStrips, type Strip } from "./sinks/strips.ts";
 
 /**
- * Bytes read back at a time, as f32. A GPU's queue is waited for each time, which this many hide. The `cpu` backend's memory is at hand:
- * the fewer the better, until an array for them comes from pages used before, and copying them no longer holds up other requests.
+ * Bytes per read-back, counted in f32. Each read-back waits for the queue of a GPU, and large pieces hide that wait. The `cpu` backend
+ * copies from its own memory. There small pieces are better, because the allocator reuses memory for them and a copy does not delay other
+ * requests.
  */
 const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
 
-/** An answer about to be sent. */
+/** An answer that is ready to be sent. */
 export interface Answer {
-  /** Length of the whole file. */
+  /** The length of the whole file. */
   readonly byteLength: number;
-  /** The file, once. The solution must live until it ends. @throws {RangeError} {DeviceLostError} */
+  /** Yields the bytes of the file, once. The solution must not be freed before the end. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
-/** The file that carries `solution`, its weights in `dtype`, and `report` as metadata. */
+/** Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. */
 export function encodeAnswer(
   backend: Backend,
   solution: Solution,
@@ -78,12 +79,12 @@ async function* weightChunks(
   }
 }
 
-/** Where a strip's rows begin in the first tile across. */
+/** The position of a strip's first row in the only tile across. */
 function firstOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
   return submatrixOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
 }
 
-/** Rows of tiles → contiguous rows. */
+/** Queues a copy of the strip's rows from all tiles across into contiguous rows of `target`. */
 function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target: DeviceBuffer): Submatrix {
   const i = Math.floor(row0 / q.edge);
   for (let j = 0; j < q.tileCols; j++) {
@@ -94,7 +95,7 @@ function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target:
   return { buffer: target, offset: 0, ld: q.cols };
 }
 
-/** `count` contiguous elements → the same in `dtype`. */
+/** Queues the conversion of `count` contiguous elements to `dtype`. */
 function convert(
   backend: Backend,
   { buffer: source, offset }: Submatrix,
@@ -110,7 +111,7 @@ function convert(
   return { buffer: target, offset: 0 };
 }
 
-/** Rows of 32-bit words → rows of bytes: the same bytes, less the last word's unused ones. */
+/** Yields the mask. On the device its rows are whole 32-bit words; in the file the unused bytes of the last word are left out. */
 async function* maskChunks(
   backend: Backend,
   { q, mask }: Solution,

@@ -1,9 +1,9 @@
-/** How failed validation is told: one entry a parameter. */
+/** Turns a failed validation into the error `invalid_parameter`, with one entry per parameter. */
 
 import type { z } from "zod";
 import { Refusal } from "./refusal.ts";
 
-/** The refusal for `error`. */
+/** Returns the refusal for a zod error. */
 export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
   const errors = error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"

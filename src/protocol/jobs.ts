@@ -1,6 +1,6 @@
 /**
- * What travels about jobs: a client's job and its state, a task that the edge gives to a host, and what a host tells of
- * itself. A job is layers whose tensors are stored as blobs; a task is one of them, with signed URLs in place of names.
+ * The messages about jobs between client, edge and hosts. A *job* is a list of layers whose tensors are stored at the edge as blobs. A
+ * *task* is one of those layers, given to a host, with signed URLs in place of the blobs' digests. A host also reports its own state.
  */
 
 import { z } from "zod";
@@ -8,30 +8,30 @@ import { digestSchema } from "./digest.ts";
 import { layerQuerySchema } from "./parameters.ts";
 import { reportSchema } from "./report.ts";
 
-/** OPT-175B has 576; each layer is one step of a Workflow, which may have 10,000. */
+/** OPT-175B has 576 layers. Each layer is one step of a Workflow, and a Workflow may have 10,000 steps. */
 export const MAX_JOB_LAYERS = 4096;
 
-/** Statistics a host names in a heartbeat: what fits its store are dozens. */
+/** The largest number of stored statistics in a heartbeat. A host's store holds a few dozen. */
 export const MAX_FACTORS = 256;
 
-/** How often a host tells of itself. */
+/** The interval of a host's heartbeats. */
 export const HEARTBEAT_MILLISECONDS = 10_000;
 
-/** Longest that an answer about a task may be waited for, in seconds (`Prefer: wait=`). */
+/** The longest wait for the answer to a task, in seconds (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
 const parametersSchema = layerQuerySchema.default(() => layerQuerySchema.parse({})).refine(
   (query) => query.hessian === undefined,
-  { path: ["hessian"], error: "is not a parameter of a job's layer: name the blob beside weight" },
+  { path: ["hessian"], error: "is not a parameter of a job's layer: give the digest beside weight instead" },
 );
 
 /** One layer of a job. */
 export const jobLayerSchema = z.strictObject({
   name: z.string().min(1).max(512),
-  weight: digestSchema.meta({ description: "A safetensors file as the body of POST /v1/layers" }),
+  weight: digestSchema.meta({ description: "A safetensors file like the body of POST /v1/layers" }),
   hessian: digestSchema.optional().meta({
     description:
-      "A safetensors file as the body of PUT /v1/hessians; absent: the weight's file has the statistics",
+      "A safetensors file like the body of PUT /v1/hessians. If absent, the file of the weight has the statistics",
   }),
   parameters: parametersSchema,
 });
@@ -46,7 +46,7 @@ export const jobRequestSchema = z.strictObject({
       context.addIssue({
         code: "custom",
         path: ["layers", index, "name"],
-        message: `${name} is there twice`,
+        message: `${name} occurs twice`,
       });
     }
     seen.add(name);
@@ -56,20 +56,22 @@ export const jobRequestSchema = z.strictObject({
 /** The states of a job and of its layers. */
 export const jobStateSchema = z.enum(["queued", "running", "done", "failed"]);
 
-/** Why a layer failed: a code of the contract's problems, or `cancelled`. */
+/** The reason why a layer failed: a problem code of the contract, or `cancelled`. */
 export const jobErrorSchema = z.object({ code: z.string(), detail: z.string() });
 
-/** What a job tells of one of its layers. */
+/** The state of one layer of a job. */
 export const layerStateSchema = z.object({
   name: z.string(),
   state: jobStateSchema,
   attempts: z.int().min(0),
   report: reportSchema.nullable(),
-  result: digestSchema.nullable().meta({ description: "The answer's file, as POST /v1/layers gives it" }),
+  result: digestSchema.nullable().meta({
+    description: "The digest of the answer, a file like the answer of POST /v1/layers",
+  }),
   error: jobErrorSchema.nullable(),
 }).meta({ id: "LayerState" });
 
-/** What `GET /v1/jobs/:id` answers. */
+/** The answer of `GET /v1/jobs/:id`. */
 export const jobSchema = z.object({
   id: z.string(),
   state: jobStateSchema,
@@ -79,7 +81,7 @@ export const jobSchema = z.object({
 /** A blob at a signed URL. */
 const sourceSchema = z.strictObject({ url: z.url(), sha256: digestSchema });
 
-/** The body of `POST /v1/tasks`. The same id again asks after the same task. */
+/** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
 export const taskRequestSchema = z.strictObject({
   id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/),
   weight: sourceSchema,
@@ -88,7 +90,7 @@ export const taskRequestSchema = z.strictObject({
   parameters: parametersSchema,
 }).meta({ id: "TaskRequest" });
 
-/** What a host answers about a task that has not failed; a failed one answers the problem. */
+/** The answer about a task that has not failed. A failed task answers with its problem. */
 export const taskAnswerSchema = z.discriminatedUnion("state", [
   z.object({ state: z.literal("running") }),
   z.object({
@@ -98,17 +100,21 @@ export const taskAnswerSchema = z.discriminatedUnion("state", [
   }),
 ]).meta({ id: "TaskAnswer" });
 
-/** A host's name, new with every start: what was said to a process that is gone is then no one's. */
+/** The id of a host. A host has a new id after every start, so that messages for an earlier process do not reach the new one. */
 export const hostIdSchema = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/);
 
-/** What a host tells of itself: the body of `PUT /v1/hosts/:id`. */
+/** The state of a host, the body of `PUT /v1/hosts/:id`. */
 export const hostStateSchema = z.strictObject({
-  url: z.url({ protocol: /^https?$/ }).meta({ description: "Where the edge reaches it" }),
+  url: z.url({ protocol: /^https?$/ }).meta({ description: "The URL at which the edge reaches the host" }),
   backend: z.string().max(32),
   adapter: z.string().max(256),
-  capacity: z.int().min(1).max(1024).meta({ description: "Layers it holds on its device at once" }),
+  capacity: z.int().min(1).max(1024).meta({
+    description: "The number of layers that the host holds on its device at once",
+  }),
   queue: z.strictObject({ waiting: z.int().min(0), resident: z.int().min(0) }),
-  factors: z.array(digestSchema).max(MAX_FACTORS).meta({ description: "Statistics it has on its device" }),
+  factors: z.array(digestSchema).max(MAX_FACTORS).meta({
+    description: "The digests of the statistics on the host's device",
+  }),
 }).meta({ id: "HostState" });
 
 export type JobRequest = z.output<typeof jobRequestSchema>;
@@ -121,8 +127,7 @@ export type TaskRequest = z.output<typeof taskRequestSchema>;
 export type TaskAnswer = z.infer<typeof taskAnswerSchema>;
 export type HostState = z.infer<typeof hostStateSchema>;
 
-/** The query string of `POST /v1/layers` for parameters as the schema leaves them. */
-export function layerSearchParams(parameters: JobLayer["parameters"]): URLSearchParams {
-  const defined = Object.entries(parameters).filter(([, value]) => value !== undefined);
-  return new URLSearchParams(defined.map(([name, value]) => [name, String(value)]));
+/** Whether a job or a layer in `state` will not change any more. */
+export function hasEnded(state: JobState): boolean {
+  return state === "done" || state === "failed";
 }

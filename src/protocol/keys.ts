@@ -1,31 +1,37 @@
 /**
- * Keys of `PARE_KEYS`, the same text for host and edge: comma-separated `HEX` or `HEX:SCOPE+SCOPE`, HEX the sha-256 of
- * a key. Neither ever holds a key itself.
+ * API keys. Host and edge both read them from `PARE_KEYS`: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, where HEX is the sha-256
+ * of a key. The keys themselves are never stored.
  */
 
 import { sha256 } from "./digest.ts";
+import { Refusal } from "./refusal.ts";
 
 /**
- * What a key may be allowed. At the host: to solve layers, to manage stored statistics, to read metrics. At the edge: to
- * solve layers, to bring bytes (`uploads`), to start, follow and cancel jobs (`jobs`), to read blobs (`read`), to see
- * the hosts that are alive (`metrics`).
+ * The scopes that a key may have.
+ *
+ * - `solve`: solve layers (host and edge)
+ * - `hessians`: store and delete statistics (host)
+ * - `metrics`: read the metrics (host), list the hosts that are alive (edge)
+ * - `uploads`: upload blobs (edge)
+ * - `jobs`: start, follow and cancel jobs (edge)
+ * - `read`: read blobs (edge)
  */
 export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"] as const;
 
-/** One thing a key may be allowed. */
+/** A scope of a key. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Other spellings of a scope: that of `POST /v1/layers` is also known by the resource. */
+/** Other names of a scope: `layers`, the resource, is accepted for `solve`. */
 const SPELLINGS: Readonly<Record<string, Scope>> = { layers: "solve" };
 
-/** A key, by its digest. */
+/** A key, identified by its digest. */
 export interface Key {
-  /** sha-256 of the key, 32 bytes. */
+  /** The sha-256 of the key, 32 bytes. */
   readonly digest: Uint8Array;
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** Reads `PARE_KEYS`. Without scopes a key may do everything. @throws {RangeError} naming the entry at fault, not its digest */
+/** Parses `PARE_KEYS`. A key without scopes has all of them. @throws {RangeError} naming the position of the invalid entry, never its digest */
 export function parseKeys(text: string): Key[] {
   const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
   return entries.map((entry, index) => {
@@ -45,8 +51,8 @@ export function parseKeys(text: string): Key[] {
 }
 
 /**
- * The key of `Authorization: Bearer KEY`; undefined where there is none or no such key. Compares with every key, each in
- * constant time: how long it takes tells nothing of a digest.
+ * Returns the key of `Authorization: Bearer KEY`, or undefined if there is no such key. The digest is compared with every key, each in
+ * constant time, so that the duration reveals nothing about a digest.
  */
 export async function findKey(
   keys: readonly Key[],
@@ -60,6 +66,23 @@ export async function findKey(
   return found;
 }
 
+/**
+ * Checks that the request has a key with `scope`, and returns the key.
+ * @param server the noun for the message: "host" or "edge"
+ * @throws {Refusal} `unauthorized` if there is no such key, `forbidden` if the key lacks the scope
+ */
+export async function requireScope(
+  keys: readonly Key[],
+  authorization: string | undefined,
+  scope: Scope,
+  server: "host" | "edge",
+): Promise<Key> {
+  const key = await findKey(keys, authorization);
+  if (!key) throw new Refusal("unauthorized", `send Authorization: Bearer with a key of this ${server}`);
+  if (!key.scopes.has(scope)) throw new Refusal("forbidden", `the key does not have the scope ${scope}`);
+  return key;
+}
+
 function isScope(name: string): name is Scope {
   return (SCOPES as readonly string[]).includes(name);
 }
@@ -68,7 +91,7 @@ function fromHex(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/../g)!, (pair) => parseInt(pair, 16));
 }
 
-/** Both are 32 bytes. */
+/** Compares two arrays of 32 bytes in constant time. */
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.reduce((difference, byte, i) => difference | (byte ^ b[i]), 0) === 0;
 }

@@ -1,7 +1,6 @@
 /**
- * The parameters of one layer: the query string of `POST /v1/layers`, and the `parameters` of a job's layer.
- * The schema states the contract, whatever a given host has built; `unsupportedParameter` says what this version
- * has not.
+ * The schema for the parameters of one layer: the query string of `POST /v1/layers`, and the `parameters` of a job's layer. The schema
+ * describes the whole contract. `unsupportedParameter` finds valid values that this version does not support yet.
  */
 
 import { z } from "zod";
@@ -9,18 +8,19 @@ import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { digestSchema } from "./digest.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING, MAX_REFIT_STEPS } from "./limits.ts";
+import { Refusal } from "./refusal.ts";
 
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
 
-/** The sparsity of an unstructured request that names none. */
+/** The sparsity of an unstructured request that does not give one. */
 const DEFAULT_SPARSITY = 0.5;
 
-/** How far `sparsity` may be from what its n:m pattern implies: room for decimals such as 0.333333. */
+/** The largest difference between `sparsity` and the sparsity of its n:m pattern. It allows decimals such as 0.333333. */
 const SPARSITY_SLACK = 1e-5;
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A number, or its decimal text as a query string has it. */
+/** Accepts a number, or a number as decimal text, as in a query string. */
 function numeric<T extends z.ZodType>(schema: T) {
   return z.preprocess(
     (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,
@@ -28,7 +28,7 @@ function numeric<T extends z.ZodType>(schema: T) {
   );
 }
 
-/** A boolean, or "true" or "false". */
+/** Accepts a boolean, or the text "true" or "false". */
 const flag = z.preprocess(
   (value) => value === "true" ? true : value === "false" ? false : value,
   z.boolean(),
@@ -43,38 +43,39 @@ const patternText = z.string().superRefine((text, context) => {
   }
 });
 
-/** The parameters as sent; values may be text. Unknown names are refused. */
+/** Checks the parameters of a request. Values may be text. Unknown names are refused. */
 export const layerQuerySchema = z.strictObject({
   method: z.enum(METHODS).default("sparsegpt"),
   sparsity: numeric(z.number().min(0).lt(1)).optional().meta({
-    description: "Fraction of the entries to prune; 0.5 unless given. May be omitted with an n:m pattern",
+    description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
   }),
   pattern: patternText.default("unstructured").meta({
     description:
-      `unstructured, or n:m: at most n kept in every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}`,
+      `unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}`,
   }),
   blocksize: numeric(z.int().min(1).max(MAX_BLOCKSIZE)).optional().meta({
-    description: `Columns a block, a multiple of m; unless given the largest such up to ${DEFAULT_BLOCKSIZE}`,
+    description:
+      `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
   }),
   damping: numeric(z.number().min(0).max(MAX_DAMPING)).default(DEFAULT_DAMPING).meta({
-    description: "λ: this times the mean of the Hessian's diagonal is added to its diagonal",
+    description: "λ. The mean of the Hessian's diagonal times λ is added to the diagonal",
   }),
   bits: numeric(z.int().min(2).max(8)).optional().meta({
-    description: "Round kept weights to a grid of 2^bits",
+    description: "Round the kept weights to a grid of 2^bits values",
   }),
   group_size: numeric(z.int().min(0)).default(0).meta({
-    description: "Columns a quantisation group; 0 = a whole row",
+    description: "Columns per quantisation group. 0 means a whole row",
   }),
-  symmetric: flag.default(false).meta({ description: "A quantisation grid symmetric about 0" }),
+  symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
   refit: numeric(z.int().min(0).max(MAX_REFIT_STEPS)).default(0).meta({
     description: "Conjugate-gradient steps on the chosen mask after the solve",
   }),
-  error: flag.default(true).meta({ description: "false skips relative_error" }),
+  error: flag.default(true).meta({ description: "false leaves relative_error out of the report" }),
   dtype: z.enum(["same", "F32", "F16", "BF16"]).default("same").meta({
-    description: "dtype of the answered weights",
+    description: "The dtype of the answered weights",
   }),
   hessian: digestSchema.optional().meta({
-    description: "Stored statistics, in place of a statistics tensor",
+    description: "The digest of stored statistics, sent instead of a statistics tensor",
   }),
 }).superRefine((query, context) => {
   const pattern = tryPattern(query.pattern);
@@ -97,33 +98,38 @@ export const layerQuerySchema = z.strictObject({
   }
 });
 
-/** The parameters as `layerQuerySchema` leaves them. */
-export type LayerQuery = z.output<typeof layerQuerySchema>;
+/** The parameters that `layerQuerySchema` returns. */
+export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 
-/** A method this version has. */
-export type BuiltMethod = "sparsegpt" | "magnitude";
+/** A method that this version has. */
+export type SupportedMethod = "sparsegpt" | "magnitude";
 
-/** The parameters with every default settled, none of them unsupported. */
-export interface BuiltParameters {
-  readonly method: BuiltMethod;
-  /** Fraction to prune; the pattern's own with n:m. */
+/** The parameters with all defaults filled in. This version supports all of their values. */
+export interface SupportedParameters {
+  readonly method: SupportedMethod;
+  /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
   readonly blocksize: number;
   readonly damping: number;
   readonly relativeError: boolean;
   readonly dtype: "same" | FloatDtype;
-  /** Digest of stored statistics. */
+  /** The digest of stored statistics. */
   readonly hessian: string | undefined;
 }
 
 /**
- * Settles the defaults that depend on other parameters.
- * @throws {TypeError} when `unsupportedParameter` has one to name: it is to be asked first
+ * Fills in the defaults that depend on other parameters.
+ * @throws {Refusal} `unsupported` if a valid value is not built yet, with the members `parameter` and `value`
  */
-export function resolveParameters(query: LayerQuery): BuiltParameters {
-  const { method } = query;
-  if (!isBuilt(method) || unsupportedParameter(query)) throw new TypeError("parameters: one is unsupported");
+export function resolveParameters(query: ParsedLayerQuery): SupportedParameters {
+  const { method } = query, unsupported = unsupportedParameter(query);
+  if (unsupported || !isSupported(method)) {
+    const { parameter, value } = unsupported ?? { parameter: "method", value: method };
+    throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
+      members: { parameter, value },
+    });
+  }
   const pattern = parsePattern(query.pattern);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
@@ -138,23 +144,23 @@ export function resolveParameters(query: LayerQuery): BuiltParameters {
   };
 }
 
-/** A parameter of the contract, with a value that this version cannot serve. */
+/** A parameter of the contract with a value that this version does not support. */
 export interface UnsupportedParameter {
-  readonly parameter: keyof LayerQuery;
+  readonly parameter: keyof ParsedLayerQuery;
   readonly value: string | number | boolean;
 }
 
-/** The first parameter whose value is valid but not built yet; undefined when all are. */
-export function unsupportedParameter(query: LayerQuery): UnsupportedParameter | undefined {
+/** Returns the first parameter whose value is valid but not built yet, or undefined if this version supports all of them. */
+export function unsupportedParameter(query: ParsedLayerQuery): UnsupportedParameter | undefined {
   const { method, bits, group_size, symmetric, refit } = query;
-  if (!isBuilt(method)) return { parameter: "method", value: method };
+  if (!isSupported(method)) return { parameter: "method", value: method };
   if (bits !== undefined) return { parameter: "bits", value: bits };
   if (group_size !== 0) return { parameter: "group_size", value: group_size };
   if (symmetric) return { parameter: "symmetric", value: symmetric };
   if (refit > 0) return { parameter: "refit", value: refit };
 }
 
-function isBuilt(method: LayerQuery["method"]): method is BuiltMethod {
+function isSupported(method: ParsedLayerQuery["method"]): method is SupportedMethod {
   return method === "sparsegpt" || method === "magnitude";
 }
 
@@ -162,7 +168,7 @@ function tryPattern(text: string): Pattern | undefined {
   try {
     return parsePattern(text);
   } catch {
-    // The pattern's own check has already told.
+    // The check of `pattern` has already reported this.
     return undefined;
   }
 }

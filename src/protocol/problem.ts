@@ -1,6 +1,6 @@
 /**
- * How a failure travels: RFC 9457 problems, with a `code` for programs. The codes and their statuses are the
- * contract's; which error gets which code is the host's (`routes/errors.ts`) and the edge's to say.
+ * The errors of the HTTP contract, as problem documents (RFC 9457). This table has every code with its status and title. Which error of the
+ * code leads to which problem is decided by `routes/errors.ts`, `layer/refusals.ts` and the edge.
  */
 
 import { z } from "zod";
@@ -32,12 +32,12 @@ export const PROBLEMS = {
   device_lost: { status: 503, title: "The device was lost" },
 } as const satisfies Record<string, { status: number; title: string }>;
 
-/** A code a problem may carry. */
+/** The code of a problem. */
 export type ProblemCode = keyof typeof PROBLEMS;
 
 const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
 
-/** A problem's body. Members past the named ones belong to the code: `limit`, `tensor`, `index`, `order` … */
+/** The body of a problem. Further members depend on the code, such as `limit`, `tensor`, `index` or `order`. */
 export const problemSchema = z.looseObject({
   type: z.string().meta({ example: "urn:pare:problem:busy" }),
   title: z.string(),
@@ -46,17 +46,17 @@ export const problemSchema = z.looseObject({
   code: z.enum(CODES),
   request_id: z.string(),
   errors: z.array(z.object({ parameter: z.string(), detail: z.string() })).optional().meta({
-    description: "One entry an invalid parameter",
+    description: "One entry per invalid parameter",
   }),
 }).meta({ id: "Problem", description: "RFC 9457 problem" });
 
-/** A problem's body. */
+/** The body of a problem. */
 export type Problem = z.infer<typeof problemSchema>;
 
-/** Members of a problem that its code does not settle. */
+/** The members of a problem besides the standard ones. */
 export type ProblemMembers = Readonly<Record<string, unknown>>;
 
-/** The body for `code`. `members` are added as they are. */
+/** Returns the body of the problem `code` with the additional `members`. */
 export function makeProblem(
   code: ProblemCode,
   detail: string,

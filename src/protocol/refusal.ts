@@ -1,16 +1,16 @@
-/** A request that the HTTP layer of the host or the edge itself refuses. What the pipeline refuses has errors of its own. */
+/** The error for a request that is refused with a problem of the contract. Lower layers throw errors of their own, which are mapped to refusals. */
 
 import type { ProblemCode, ProblemMembers } from "./problem.ts";
 
-/** Extras of a refusal. */
+/** Optional parts of a refusal. */
 export interface RefusalOptions extends ErrorOptions {
-  /** Members of the problem past the standard ones. */
+  /** Members of the problem besides the standard ones. */
   readonly members?: ProblemMembers;
-  /** Seconds to wait, sent as Retry-After. */
+  /** Seconds that the client should wait, sent as Retry-After. */
   readonly retryAfter?: number;
 }
 
-/** Becomes the problem of `code`; the message is its detail. */
+/** Is answered as the problem `code`. The message becomes the problem's detail. */
 export class Refusal extends Error {
   override name = "Refusal";
   readonly members: ProblemMembers;

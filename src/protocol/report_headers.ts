@@ -1,8 +1,8 @@
-/** The report of an answer as headers. */
+/** Writes the report of a layer as HTTP headers. */
 
 import type { Report } from "./report.ts";
 
-/** `Pare-Report` and `Server-Timing`. */
+/** Returns the headers `Pare-Report` and `Server-Timing`. */
 export function reportHeaders(report: Report): Record<string, string> {
   const phases = Object.entries(report.seconds);
   return {
@@ -11,7 +11,7 @@ export function reportHeaders(report: Report): Record<string, string> {
   };
 }
 
-/** JSON that a header may carry: adapters' names are free text. */
+/** Encodes JSON in ASCII, as headers require. The adapter's name may be any text. */
 function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

@@ -1,9 +1,9 @@
-/** Request ids, by one rule at host and edge, so that an answer passed on keeps its id. */
+/** Chooses the id of a request. Host and edge use the same rule, so that a request keeps its id when the edge passes it on. */
 
-/** What may be taken over into logs and headers. */
-const SANE = /^[A-Za-z0-9._:-]{1,64}$/;
+/** Ids that are safe in logs and headers. */
+const SAFE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
-/** The client's own id (the value of X-Request-Id) where it is a sane one, else a fresh one. */
+/** Returns the client's id (the value of X-Request-Id) if it is safe, else a new one. */
 export function requestIdOf(given: string | undefined): string {
-  return given !== undefined && SANE.test(given) ? given : crypto.randomUUID();
+  return given !== undefined && SAFE_ID.test(given) ? given : crypto.randomUUID();
 }

@@ -1,44 +1,40 @@
 /**
- * Tickets between the edge and its hosts: an HMAC-SHA256 over who it is for, the method, the path, the body's sha-256, an
- * expiry and a nonce, under a secret both sides have. A ticket is good for one request, once, at one receiver, for a
- * minute. It hides nothing: confidentiality is TLS's. It travels as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`.
+ * Tickets authenticate requests between an edge and its hosts. A ticket is an HMAC-SHA256, under a secret that both sides share, over the
+ * receiver, the method, the path, the sha-256 of the body, an expiry time and a nonce. It is valid for one request at one receiver, once,
+ * within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. Tickets do not encrypt anything; TLS does.
  */
 
 import { sha256 } from "./digest.ts";
+import { Refusal } from "./refusal.ts";
 
 /** The scheme of the Authorization header. */
 export const TICKET_SCHEME = "Pare-Ticket";
 
-/** Whom a host's tickets are for: the edge has no id. */
+/** The receiver of a host's tickets. Hosts have ids, but an edge has none. */
 export const EDGE_AUDIENCE = "edge";
 
-/** Long enough for a slow connection and clocks a little apart, short enough that a stolen ticket is soon useless. */
+/** The lifetime of a ticket: long enough for slow connections and clocks that differ a little, short enough that a stolen ticket soon expires. */
 export const TICKET_MILLISECONDS = 60_000;
 
-/** How far ahead the signer's clock may be. Bounds how long a nonce has to be remembered. */
+/** How far the signer's clock may be ahead. It limits how long a nonce must be remembered. */
 const SKEW_MILLISECONDS = 30_000;
 
-/** The least secret accepted, in bytes: as much as the MAC it keys. */
+/** The shortest secret that is accepted, in bytes: the length of the MAC. */
 const MIN_SECRET_BYTES = 32;
 
 const WIRE = /^(\d{1,15})\.([0-9a-f]{32})\.([0-9a-f]{64})$/;
 
-/** What a ticket is bound to. */
+/** The request that a ticket is bound to. */
 export interface TicketSubject {
-  /** The receiver's id, or `EDGE_AUDIENCE`. */
+  /** The id of the receiving host, or `EDGE_AUDIENCE`. */
   readonly audience: string;
   readonly method: string;
-  /** Path below the receiver's base URL, such as `/v1/tasks`. */
+  /** The path below the receiver's base URL, such as `/v1/tasks`. */
   readonly path: string;
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
-/** A ticket that does not hold; the message says why. */
-export class TicketError extends Error {
-  override name = "TicketError";
-}
-
-/** The header's value for one request. `now` in milliseconds since 1970. @throws {RangeError} the secret is too short */
+/** Returns the value of the Authorization header for one request. `now` is in milliseconds since 1970. @throws {RangeError} if the secret is too short */
 export async function signTicket(secret: string, subject: TicketSubject, now: number): Promise<string> {
   const expires = now + TICKET_MILLISECONDS;
   const nonce = crypto.getRandomValues(new Uint8Array(16)).toHex();
@@ -47,9 +43,9 @@ export async function signTicket(secret: string, subject: TicketSubject, now: nu
 }
 
 /**
- * Checks a ticket, and has `nonces` remember it.
- * @throws {TicketError} none, malformed, expired, for another request or receiver, or seen before
- * @throws {RangeError} the secret is too short
+ * Checks a ticket and remembers its nonce in `nonces`.
+ * @throws {Refusal} `unauthorized` if there is no ticket, or if it is malformed, expired, used, or bound to another request or receiver
+ * @throws {RangeError} if the secret is too short
  */
 export async function verifyTicket(
   secret: string,
@@ -60,29 +56,31 @@ export async function verifyTicket(
 ): Promise<void> {
   const [scheme, ticket] = header?.split(" ", 2) ?? [];
   const match = scheme === TICKET_SCHEME ? WIRE.exec(ticket ?? "") : null;
-  if (!match) throw new TicketError(`send Authorization: ${TICKET_SCHEME} with a ticket`);
+  if (!match) throw new Refusal("unauthorized", `send Authorization: ${TICKET_SCHEME} with a ticket`);
   const [, expiresText, nonce, mac] = match, expires = Number(expiresText);
-  // The MAC first: what is said of a forged ticket must not depend on what it claims.
+  // The MAC is checked first, so that the error for a forged ticket does not depend on what the ticket claims.
   const signed = await message(subject, expires, nonce);
   if (!await crypto.subtle.verify("HMAC", await keyOf(secret), Uint8Array.fromHex(mac), signed)) {
-    throw new TicketError("the ticket is not one for this request");
+    throw new Refusal("unauthorized", "the ticket is not one for this request");
   }
-  if (expires < now) throw new TicketError(`the ticket expired ${now - expires} ms ago`);
+  if (expires < now) throw new Refusal("unauthorized", `the ticket expired ${now - expires} ms ago`);
   if (expires > now + TICKET_MILLISECONDS + SKEW_MILLISECONDS) {
-    throw new TicketError("the ticket is from a clock that is too far ahead");
+    throw new Refusal("unauthorized", "the ticket is from a clock that is too far ahead");
   }
-  if (!await nonces.take(nonce, expires, now)) throw new TicketError("the ticket has been used");
+  if (!await nonces.remember(nonce, expires, now)) {
+    throw new Refusal("unauthorized", "the ticket has been used");
+  }
 }
 
-/** Remembers nonces, here or elsewhere. */
+/** Remembers the nonces of used tickets. */
 export interface Nonces {
-  /** Remembers `nonce` until `expires`; false when it is known, or there is no room. Times in milliseconds since 1970. */
-  take(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
+  /** Remembers `nonce` until `expires`. Returns false if it is known already, or if the memory is full. Times are in milliseconds since 1970. */
+  remember(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
 }
 
 /**
- * Nonces seen, each until its ticket expires. Bounded: when it is full of live ones, new tickets are refused, since to
- * forget one would let it be used again.
+ * Nonces in memory, each until its ticket expires. The memory is bounded. If it is full of nonces that have not expired, new tickets are
+ * refused, because forgetting a nonce would allow its ticket to be used again.
  */
 export class NonceMemory implements Nonces {
   readonly #expiries = new Map<string, number>();
@@ -92,7 +90,7 @@ export class NonceMemory implements Nonces {
     this.#limit = limit;
   }
 
-  take(nonce: string, expires: number, now: number): boolean {
+  remember(nonce: string, expires: number, now: number): boolean {
     if (this.#expiries.size >= this.#limit) this.#sweep(now);
     if (this.#expiries.size >= this.#limit || this.#expiries.has(nonce)) return false;
     this.#expiries.set(nonce, expires);
@@ -104,7 +102,7 @@ export class NonceMemory implements Nonces {
   }
 }
 
-/** One line a part, none of which can hold a line feed but the audience and the path, which are quoted. */
+/** The signed text: one line per part. Audience, method and path are quoted as JSON, so no part can contain a line feed. */
 async function message(
   { audience, method, path, body }: TicketSubject,
   expires: number,
@@ -118,7 +116,9 @@ async function message(
 async function keyOf(secret: string): Promise<CryptoKey> {
   const bytes = new TextEncoder().encode(secret);
   if (bytes.byteLength < MIN_SECRET_BYTES) {
-    throw new RangeError(`EDGE_HOST_SECRET: has ${bytes.byteLength} bytes, must have ${MIN_SECRET_BYTES}`);
+    throw new RangeError(
+      `EDGE_HOST_SECRET: has ${bytes.byteLength} bytes, must have at least ${MIN_SECRET_BYTES}`,
+    );
   }
   return await crypto.subtle.importKey("raw", bytes, { name: "HMAC", hash: "SHA-256" }, false, [
     "sign",

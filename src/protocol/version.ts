@@ -1,2 +1,2 @@
-/** The version that host, edge and client tell of themselves: `deno.json`'s, which a test compares. */
+/** The version of host, edge and client. A test compares it with the one in `deno.json`. */
 export const VERSION = "0.1.0";

@@ -8,7 +8,7 @@ import { calibratedModel } from "./prune_model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { Backend } from "../backend/backend.ts";
 import type { Pare } from "../client/pare.ts";
-import type { LayerQuery } from "../client/query.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
 
 /** What is pruned, and where. */
 export interface PruneSetting {

@@ -4,15 +4,15 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { BoundedQueue, BusyError } from "../../src/host/bounded_queue.ts";
 
-function lane(width: number, depth: number, clock = () => 0) {
-  return new BoundedQueue({ width, depth, clock });
+function createQueue(concurrency: number, maxWaiting: number, clock = () => 0) {
+  return new BoundedQueue({ concurrency, maxWaiting, clock });
 }
 
 const turn = () => new Promise((resolve) => setTimeout(resolve));
 
 describe("BoundedQueue", () => {
   it("runs as many as it is wide, the rest in order of arrival", async () => {
-    const queue = lane(2, 10);
+    const queue = createQueue(2, 10);
     const log: string[] = [], open: (() => void)[] = [];
     const task = (name: string) =>
       queue.run(async () => {
@@ -35,7 +35,7 @@ describe("BoundedQueue", () => {
 
   it("refuses at once when it is full, and says when to come back", async () => {
     let now = 0;
-    const queue = lane(1, 1, () => now);
+    const queue = createQueue(1, 1, () => now);
     const leave = await queue.enter();
     now += 20_000;
     leave();
@@ -52,13 +52,13 @@ describe("BoundedQueue", () => {
   });
 
   it("passes the place on where a task fails", async () => {
-    const queue = lane(1, 1);
+    const queue = createQueue(1, 1);
     await assert.rejects(queue.run(() => Promise.reject(new Error("no"))), /no/);
     assert.equal(await queue.run(() => Promise.resolve(7)), 7);
   });
 
   it("lets a waiting task leave", async () => {
-    const queue = lane(1, 1);
+    const queue = createQueue(1, 1);
     const leave = await queue.enter();
     const abort = new AbortController();
     const waiting = queue.enter(abort.signal);
@@ -73,7 +73,7 @@ describe("BoundedQueue", () => {
   });
 
   it("counts a place given back twice once", async () => {
-    const queue = lane(1, 0);
+    const queue = createQueue(1, 0);
     const leave = await queue.enter();
     leave();
     leave();

@@ -39,7 +39,7 @@ function storeOf(count: number, names: string) {
   for (const name of names) store.add(name, hessian(backend));
   const keepFactor = (name: string) => {
     const loan = store.borrow(name);
-    loan.keep(factor(backend), KEY);
+    loan.store(factor(backend), KEY);
     loan.return();
   };
   const listed = () => [..."abcdef"].filter((name) => store.order(name) !== undefined).join("");
@@ -92,7 +92,7 @@ describe("FactorStore", () => {
     const { backend, store, keepFactor, live } = storeOf(4, "a");
     keepFactor("a");
     const loan = store.borrow("a");
-    loan.keep(factor(backend), { ...KEY, damping: 0.5 });
+    loan.store(factor(backend), { ...KEY, damping: 0.5 });
     assert.equal(loan.factor(KEY), undefined);
     assert.ok(loan.factor({ ...KEY, damping: 0.5 }));
     loan.return();
@@ -104,7 +104,7 @@ describe("FactorStore", () => {
     keepFactor("a");
     const using = store.borrow("a"), making = store.borrow("a");
     const used = using.factor(KEY);
-    making.keep(factor(backend), { ...KEY, damping: 0.5 });
+    making.store(factor(backend), { ...KEY, damping: 0.5 });
     assert.equal(using.factor(KEY), used);
     assert.equal(live(), 2);
     using.return();
@@ -128,7 +128,7 @@ describe("FactorStore", () => {
     const one = store.borrow("a"), two = store.borrow("a");
     store.delete("a");
     assert.throws(() => store.borrow("a"), HessianNotFoundError);
-    two.keep(factor(backend), KEY);
+    two.store(factor(backend), KEY);
     one.return();
     assert.equal(live(), 1);
     two.return();

@@ -113,7 +113,7 @@ describe("layer parameters", () => {
     for (const [parameter, value] of cases) {
       const query = layerQuerySchema.parse({ [parameter]: value });
       assert.deepEqual(unsupportedParameter(query), { parameter, value });
-      assert.throws(() => resolveParameters(query), TypeError);
+      assert.throws(() => resolveParameters(query), { name: "Refusal", code: "unsupported" });
     }
     assert.equal(unsupportedParameter(layerQuerySchema.parse({ method: "magnitude" })), undefined);
   });

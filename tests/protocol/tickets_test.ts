@@ -7,10 +7,10 @@ import {
   NonceMemory,
   signTicket,
   TICKET_MILLISECONDS,
-  TicketError,
   type TicketSubject,
   verifyTicket,
 } from "../../src/protocol/tickets.ts";
+import { Refusal } from "../../src/protocol/refusal.ts";
 
 const SECRET = "0123456789abcdef0123456789abcdef";
 const NOW = 1_800_000_000_000;
@@ -47,7 +47,7 @@ describe("a ticket", () => {
       { body: new Uint8Array(0) },
     ];
     for (const change of changes) {
-      await assert.rejects(verify(await signTicket(SECRET, subject, NOW), change), TicketError);
+      await assert.rejects(verify(await signTicket(SECRET, subject, NOW), change), Refusal);
     }
   });
 
@@ -62,7 +62,7 @@ describe("a ticket", () => {
     const ticket = await signTicket(SECRET, subject, NOW);
     for (const at of ["Pare-Ticket 1".length, ticket.indexOf(".") + 1, ticket.length - 1]) {
       const other = ticket[at] === "0" ? "1" : "0";
-      await assert.rejects(verify(ticket.slice(0, at) + other + ticket.slice(at + 1)), TicketError);
+      await assert.rejects(verify(ticket.slice(0, at) + other + ticket.slice(at + 1)), Refusal);
     }
     for (const text of [undefined, "", "Bearer key", "Pare-Ticket", "Pare-Ticket 1.2.3", ticket + "0"]) {
       await assert.rejects(verify(text), /send Authorization/);
@@ -88,10 +88,10 @@ describe("a ticket", () => {
 describe("the memory of nonces", () => {
   it("forgets what has expired, and when full of what has not, takes nothing", () => {
     const nonces = new NonceMemory(2);
-    assert.ok(nonces.take("a", 10, 0));
-    assert.ok(nonces.take("b", 20, 0));
-    assert.equal(nonces.take("c", 30, 5), false);
-    assert.ok(nonces.take("c", 30, 15));
-    assert.equal(nonces.take("b", 20, 15), false);
+    assert.ok(nonces.remember("a", 10, 0));
+    assert.ok(nonces.remember("b", 20, 0));
+    assert.equal(nonces.remember("c", 30, 5), false);
+    assert.ok(nonces.remember("c", 30, 15));
+    assert.equal(nonces.remember("b", 20, 15), false);
   });
 });

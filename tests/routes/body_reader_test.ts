@@ -3,10 +3,10 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { readBody } from "../../routes/body_reader.ts";
+import { openBodyReader } from "../../routes/body_reader.ts";
 
 async function collect(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Uint8Array> {
-  const reader = readBody(body), parts: Uint8Array<ArrayBuffer>[] = [];
+  const reader = openBodyReader(body), parts: Uint8Array<ArrayBuffer>[] = [];
   for (let bytes = await reader.read(); bytes; bytes = await reader.read()) parts.push(bytes.slice());
   assert.equal(await reader.read(), undefined);
   await reader.cancel();
@@ -15,7 +15,7 @@ async function collect(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<U
 
 const pattern = (length: number) => Uint8Array.from({ length }, (_, i) => (i * 31) >> 3);
 
-describe("readBody", () => {
+describe("openBodyReader", () => {
   it("reads what a connection brings, of every length", async () => {
     const lengths = [1, 65535, 65537, 2 ** 20, 3 * 2 ** 20 + 1];
     const received: Uint8Array[] = [];
@@ -44,8 +44,8 @@ describe("readBody", () => {
 
   it("passes on what breaks the stream, and ends when it is cancelled", async () => {
     const broken = new ReadableStream({ type: "bytes", pull: (c) => c.error(new Error("gone")) });
-    await assert.rejects(readBody(broken).read(), { message: "gone" });
-    const reader = readBody(new ReadableStream({ type: "bytes" }));
+    await assert.rejects(openBodyReader(broken).read(), { message: "gone" });
+    const reader = openBodyReader(new ReadableStream({ type: "bytes" }));
     const waiting = reader.read();
     await reader.cancel();
     assert.equal(await waiting, undefined);

@@ -12,7 +12,7 @@ import type { HostLimits } from "../../routes/host_env.ts";
 import type { EdgeLink } from "../../src/host/edge_link.ts";
 import type { Key } from "../../src/protocol/keys.ts";
 import type { LogRecord } from "../../src/host/log_record.ts";
-import { Metrics } from "../../src/host/metrics.ts";
+import { HostMetrics } from "../../src/host/metrics.ts";
 
 /** What a test may set. */
 export interface TestHostOptions {
@@ -39,7 +39,7 @@ export async function startHost(options: TestHostOptions = {}) {
   const records: LogRecord[] = [];
   const app = createApp({
     device,
-    metrics: new Metrics(device),
+    metrics: new HostMetrics(device),
     keys: options.keys ?? [],
     log: (record) => void records.push(record),
     clock,

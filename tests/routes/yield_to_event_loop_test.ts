@@ -2,18 +2,18 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { longPause, shortPause, Turns } from "../../routes/yield_to_event_loop.ts";
+import { longPause, shortPause, TransferPauses } from "../../routes/yield_to_event_loop.ts";
 
-describe("Turns", () => {
+describe("TransferPauses", () => {
   for (const pause of [longPause, shortPause]) {
     it(`lets a due timer run while bytes are moved: ${pause.name}`, async () => {
-      const turns = new Turns(pause);
+      const pauses = new TransferPauses(pause);
       let ran = false;
       setTimeout(() => ran = true, 0);
       for (const start = performance.now(); performance.now() < start + 5;); // until it is due
       for (let moved = 0; moved < 16; moved++) {
         assert.equal(ran, false, `after ${moved} MiB`);
-        await turns.after(2 ** 20);
+        await pauses.afterBytes(2 ** 20);
       }
       assert.equal(ran, true);
     });

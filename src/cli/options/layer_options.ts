@@ -1,7 +1,7 @@
 /** The options that say how a layer is to be solved: one for each parameter of the contract that this version serves. */
 
 import type { Command } from "commander";
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 

@@ -1,7 +1,7 @@
 /** The options that say which layers of a model are pruned and with which parameters each: names, blocks and a profile. */
 
 import type { Command } from "commander";
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readText } from "../../files/json_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";

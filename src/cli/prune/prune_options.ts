@@ -12,7 +12,7 @@ import {
   type ConnectOptions,
 } from "../options/common_options.ts";
 import { addLayerOptions, type LayerOptions } from "../options/layer_options.ts";
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";

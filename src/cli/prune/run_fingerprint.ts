@@ -1,7 +1,7 @@
 /** The fingerprint of `pare prune`: what its result depends on, by the names its user knows. */
 
 import type { Backend } from "../../backend/backend.ts";
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune/run/fingerprint.ts";

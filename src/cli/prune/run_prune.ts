@@ -5,7 +5,7 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerEvent } from "../../client/events.ts";
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ModelPruner } from "../../client/rounds.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";

@@ -1,6 +1,6 @@
 /** What a sweep measures: every method at every sparsity and pattern, from the lists on the command line. */
 
-import type { LayerQuery } from "../../client/query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 

@@ -7,7 +7,7 @@ import { type Job, jobSchema, type LayerState } from "../../protocol/jobs.ts";
 import { sleep } from "../../async/abort.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
-import type { LayerQuery } from "../query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 
 /** One layer of a job. */

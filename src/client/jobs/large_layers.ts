@@ -5,7 +5,7 @@ import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import { JobFailedError, pruneByJob } from "./job_layers.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
-import type { LayerQuery } from "../query.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { TransportOptions } from "../transport.ts";
 
 /** How the one layer of its job is called. */

@@ -16,7 +16,7 @@ export function hostsMethods({ storage }: DurableObjectState): HostsMethods {
     alive: () => registry.alive(),
     choose: (task, hessian) => registry.choose(task, hessian),
     release: (task) => registry.release(task),
-    take: (nonce, expires, now) => nonces.take(nonce, expires, now),
+    take: (nonce, expires, now) => nonces.remember(nonce, expires, now),
   };
 }
 

@@ -4,7 +4,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { hostIdSchema, hostStateSchema } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { EDGE_AUDIENCE, TicketError, verifyTicket } from "../../protocol/tickets.ts";
+import { EDGE_AUDIENCE, type Nonces, verifyTicket } from "../../protocol/tickets.ts";
 import { requireKey } from "../auth.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { bodyLength } from "../pass_on.ts";
@@ -91,10 +91,6 @@ async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   }
   const body = new Uint8Array(await c.req.arrayBuffer());
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
-  try {
-    await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), hostsOf(c.env));
-  } catch (error) {
-    if (error instanceof TicketError) throw new Refusal("unauthorized", error.message);
-    throw error;
-  }
+  const nonces = { remember: (...nonce: Parameters<Nonces["remember"]>) => hostsOf(c.env).take(...nonce) };
+  await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), nonces);
 }

@@ -1,6 +1,6 @@
 /**
- * Blobs at signed URLs: read as streams whose digest is checked as they pass, and written as a stream of known length.
- * It fetches from the origins it is given and follows no redirect, so that a task cannot send the host elsewhere.
+ * Reads and writes blobs at signed URLs. A blob is read as a stream whose digest is checked at its end, and written as a stream of known
+ * length. Only the configured origins are used, and redirects are not followed, so that a task cannot send the host to another address.
  */
 
 import { createHash } from "node:crypto";
@@ -13,30 +13,30 @@ import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { messageOf } from "../../text/message_of.ts";
 
-/** A blob about to be read. */
+/** A blob that is ready to be read. */
 export interface BlobBody {
   readonly totalBytes: number;
-  /** Ends in the error `digest_mismatch` or `blob_unavailable` where the bytes are not what was asked for. */
+  /** The bytes. Iteration throws the refusal `digest_mismatch` or `blob_unavailable` if they are wrong or incomplete. */
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
-/** What was written. */
+/** A blob that was written. */
 export interface WrittenBlob {
   readonly sha256: string;
   readonly bytes: number;
 }
 
-/** Longest that a store may do nothing. */
+/** The longest time without any transfer. */
 const IDLE_MILLISECONDS = 60_000;
 
-/** How much of a store's error body is worth repeating. */
+/** The number of characters that are quoted from a store's error. */
 const MAX_DETAIL = 300;
 
-/** The blobs of some origins. */
+/** The blobs of the allowed origins. */
 export class BlobStore {
   readonly #origins: ReadonlySet<string>;
 
-  /** @param origins such as `https://ACCOUNT.r2.cloudflarestorage.com`; with none nothing is fetched */
+  /** @param origins the allowed origins, such as `https://ACCOUNT.r2.cloudflarestorage.com` */
   constructor(origins: Iterable<string>) {
     this.#origins = new Set(origins);
   }
@@ -59,10 +59,10 @@ export class BlobStore {
     return { totalBytes: Number(length), bytes: verified(response.body, source.sha256, name) };
   }
 
-  /** Writes `body` of `bytes` bytes. @throws {Refusal} forbidden, blob_unavailable; what the body throws */
+  /** Writes `body`, which has `bytes` bytes. @throws {Refusal} forbidden, blob_unavailable @throws what the body throws */
   async put(target: string, body: ReadableStream, bytes: number, signal: AbortSignal): Promise<WrittenBlob> {
     const url = this.#allowed(target), name = url.origin + url.pathname;
-    // `fetch` would send a stream chunked, which S3 does not take.
+    // `fetch` would send a stream in chunked encoding, which S3 does not accept.
     const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, {
       method: "PUT",
       headers: { "Content-Length": bytes, "Content-Type": SAFETENSORS_TYPE },
@@ -71,7 +71,7 @@ export class BlobStore {
     });
     request.on(
       "timeout",
-      () => request.destroy(new Error(`nothing moved for ${IDLE_MILLISECONDS / 1000} s`)),
+      () => request.destroy(new Error(`no data was transferred for ${IDLE_MILLISECONDS / 1000} s`)),
     );
     const answered = new Promise<{ status: number; text: string }>((resolve, reject) => {
       request.on("error", reject);
@@ -83,7 +83,7 @@ export class BlobStore {
         response.on("error", reject);
       });
     });
-    answered.catch(() => {}); // it is awaited below, after the body, whose own failure comes first
+    answered.catch(() => {}); // awaited below, after the body, because an error of the body takes precedence
     const hash = createHash("sha256");
     const source = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
     let failed: unknown;
@@ -129,7 +129,7 @@ async function* verified(
       yield chunk;
     }
   } catch (cause) {
-    throw unavailable(`${name}: broke off: ${messageOf(cause)}`, cause);
+    throw unavailable(`${name}: the connection broke: ${messageOf(cause)}`, cause);
   }
   const got = formatDigest(hash.digest());
   if (got !== digest) {

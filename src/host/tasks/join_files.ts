@@ -1,11 +1,11 @@
-/** One safetensors file out of two that stream in: for statistics that are larger than what a host stores. */
+/** Joins two streamed safetensors files into one. It is used for statistics that are too large for the host's store. */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import { openSafetensors, type SafetensorsStream } from "../../safetensors/decode.ts";
 import { encodeHeader } from "../../safetensors/encode.ts";
 import type { BlobBody } from "./blob_store.ts";
 
-/** The tensors of `first`, then those of `second`. @throws {SafetensorsError} a header is none; {Refusal} a tensor is in both */
+/** Returns a file with the tensors of `first`, then those of `second`. @throws {SafetensorsError} if a header is malformed @throws {Refusal} if a tensor is in both files */
 export async function joinFiles(first: BlobBody, second: BlobBody): Promise<BlobBody> {
   const a = await openSafetensors(first.bytes, first);
   const b = await openSafetensors(second.bytes, second);

@@ -1,37 +1,37 @@
 /**
- * One task: fetches the operands, has them solved by the host's own contract (`PUT /v1/hessians`, `POST /v1/layers`), called
- * in process, and writes the answer's file. So a task's answer is what a client of the host would have had, and nothing of
- * the solve is here.
+ * Runs one task: fetches the operands, solves the layer, and writes the answer to its blob. The layer is solved through the host's own
+ * HTTP contract (`PUT /v1/hessians`, `POST /v1/layers`), called in process. The answer is therefore the same as for a client of the host.
  */
 
 import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
-import { layerSearchParams, type TaskAnswer, type TaskRequest } from "../../protocol/jobs.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/jobs.ts";
+import { layerSearchParams } from "../../protocol/layer_query.ts";
 import type { Problem } from "../../protocol/problem.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { reportSchema } from "../../protocol/report.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 import { joinFiles } from "./join_files.ts";
 
-/** What tasks are run with. */
+/** What a task needs from its host. */
 export interface TaskTools {
   readonly blobs: BlobStore;
-  /** The host's application, without keys. */
+  /** The host's application, which requires no key here. */
   readonly host: (request: Request) => Response | Promise<Response>;
 }
 
-/** What a finished task answers. */
+/** The answer of a finished task. */
 export type TaskDone = Extract<TaskAnswer, { state: "done" }>;
 
-/** Statistics stored a moment ago may be evicted before the layer that needs them comes. */
+/** Stored statistics may be evicted before the layer that needs them is solved. They are then stored again, up to this many times. */
 const STORE_ATTEMPTS = 3;
 
-/** Runs `task`. @throws {Refusal} what the host refused, forbidden, blob_unavailable, digest_mismatch; the signal's reason */
+/** Runs `task`. @throws {Refusal} the host's refusal, forbidden, blob_unavailable, digest_mismatch @throws the signal's reason */
 export async function runTask(task: TaskRequest, tools: TaskTools, signal: AbortSignal): Promise<TaskDone> {
   const over = new AbortController();
   try {
     return await attemptTask(task, tools, AbortSignal.any([signal, over.signal]));
   } finally {
-    // Lets go of operands that nobody read to their end: who refuses a body leaves it as it is.
+    // Ends downloads that were not read to their end, for example because the host refused the body.
     over.abort();
   }
 }
@@ -46,7 +46,7 @@ async function attemptTask(task: TaskRequest, tools: TaskTools, signal: AbortSig
   }
 }
 
-/** Makes sure that the host has the statistics; false when they are more than it stores. */
+/** Stores the statistics at the host. Returns false if they are too large for its store. */
 async function storeHessian(
   source: NonNullable<TaskRequest["hessian"]>,
   task: TaskRequest,
@@ -93,7 +93,7 @@ async function deliver(
   return { state: "done", report, result };
 }
 
-/** The host's log tells the task as the request's id. */
+/** Builds a request to the host. Its request id is the id of the task, so that the host's log shows it. */
 function bodyRequest(
   method: string,
   path: string,

@@ -1,6 +1,7 @@
 /**
- * The tasks of this process by their ids, so that asking again joins what is under way. A done task is remembered for a
- * while; a failed one until it is told, since asking again is then a new try. Nothing outlives the process.
+ * The tasks of this process by their ids. A second request with the same id joins the running task. Finished tasks are remembered for a
+ * while. A failed task is forgotten when its error has been reported, so that the next request starts it again. Nothing outlives the
+ * process.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -12,10 +13,10 @@ interface Entry {
   settled: boolean;
 }
 
-/** Done tasks remembered, the oldest forgotten first: their answers are a few hundred bytes. */
+/** The number of finished tasks that are remembered. Their answers take a few hundred bytes each. */
 const MAX_DONE = 1024;
 
-/** Tasks under way: each waits for the device or has its operands coming in. */
+/** The number of running tasks. Most of them wait for the device or for their operands. */
 const MAX_RUNNING = 64;
 
 /** The tasks of one host. */
@@ -24,8 +25,9 @@ export class TaskBook {
   #closed = false;
 
   /**
-   * What becomes of task `id` within `waitMilliseconds`; undefined while it runs. `run` starts it where it is not known.
-   * @throws {Refusal} busy, no_device; what the task threw
+   * Returns the result of task `id`, or undefined if it is still running after `waitMilliseconds`. If the id is new, `run` starts the task.
+   * @throws {Refusal} busy, no_device
+   * @throws what the task threw
    */
   async ask(
     id: string,
@@ -47,13 +49,13 @@ export class TaskBook {
     }
   }
 
-  /** Takes no more tasks, and waits until those under way have ended. */
+  /** Refuses new tasks, and waits until the running ones have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled([...this.#entries.values()].map(({ outcome }) => outcome));
   }
 
-  /** Ends task `id`, whether or not it is there. */
+  /** Aborts task `id`, if it exists. */
   cancel(id: string): void {
     this.#entries.get(id)?.abort.abort(new Refusal("not_found", `task ${id} was cancelled`));
   }
@@ -62,7 +64,7 @@ export class TaskBook {
     if (this.#closed) throw new Refusal("no_device", "the host is shutting down");
     const all = [...this.#entries];
     if (all.filter(([, { settled }]) => !settled).length >= MAX_RUNNING) {
-      throw new Refusal("busy", `${MAX_RUNNING} tasks are under way already`, { retryAfter: 1 });
+      throw new Refusal("busy", `${MAX_RUNNING} tasks are running already`, { retryAfter: 1 });
     }
     for (const [old] of all.filter(([, { settled }]) => settled).slice(0, -MAX_DONE)) {
       this.#entries.delete(old);

@@ -1,12 +1,12 @@
 /**
- * Counts set bits by column over many rows of bit words, 32 columns at a time: bit p of every column's count sits in
- * plane p, so that adding a row is a few word operations, and the planes are added up only when they are full.
+ * Counts the set bits of each column of a bit matrix, 32 columns at a time. The counters are stored as bit planes: plane p holds bit p of
+ * every column's count. Adding a row then takes a few word operations, and the planes are added to the counts only when they are full.
  */
 
 const PLANES = 8;
 const ROWS_PER_FLUSH = 2 ** PLANES - 1;
 
-/** Column counts of a bit matrix of `cols` columns. */
+/** The counts of a bit matrix with `cols` columns. */
 export class ColumnCounts {
   readonly #words: number;
   readonly #planes: Uint32Array;
@@ -19,7 +19,7 @@ export class ColumnCounts {
     this.#counts = new Uint32Array(cols);
   }
 
-  /** Adds a row: bit c%32 of word c/32 is column c; bits past the last column are 0. */
+  /** Adds a row. Bit c%32 of word c/32 belongs to column c, and bits after the last column must be 0. */
   add(row: Uint32Array): void {
     const words = this.#words, planes = this.#planes;
     for (let w = 0; w < words; w++) {
@@ -33,7 +33,7 @@ export class ColumnCounts {
     if (++this.#pending === ROWS_PER_FLUSH) this.#flush();
   }
 
-  /** (cols) the counts so far. */
+  /** Returns the counts of the rows so far, (cols). */
   counts(): Uint32Array<ArrayBuffer> {
     this.#flush();
     return this.#counts;

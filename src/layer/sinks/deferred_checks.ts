@@ -1,36 +1,37 @@
 /**
- * Checks that run on the device while a body streams in, and are read back once at its end. Each check has a slot that holds the lowest
- * index found at fault, and knows what error that index means.
+ * Checks of tensor values that run on the device while a body streams in. Their results are read back once, at the end of the body. Each
+ * check has a slot in one buffer. The slot holds the lowest index at which the check failed, and the check knows which error that index
+ * stands for.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { NOTHING_FOUND } from "../../kernels/check.ts";
 
-/** The slots of one body. */
+/** The checks of one body. */
 export class DeferredChecks {
-  /** (capacity) u32, for the `first` binding of the check kernels. */
+  /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
   readonly #capacity: number;
   readonly #errors: ((index: number) => Error)[] = [];
 
-  /** @throws {RangeError} when the device has no room */
+  /** @param capacity the largest number of checks @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, capacity: number) {
     this.#backend = backend;
     this.#capacity = capacity;
-    this.buffer = backend.createBuffer("flaw slots", 4 * capacity);
+    this.buffer = backend.createBuffer("deferred checks", 4 * capacity);
     backend.write(this.buffer, 0, new Uint8Array(new Uint32Array(capacity).fill(NOTHING_FOUND).buffer));
   }
 
-  /** A new slot; `describe` gives the error for the index found there. */
+  /** Adds a check and returns its slot. `describe` turns the index at which the check failed into an error. */
   open(describe: (index: number) => Error): number {
     if (this.#errors.length === this.#capacity) {
-      throw new TypeError(`flaw slots: all ${this.#capacity} are taken`);
+      throw new TypeError(`deferred checks: all ${this.#capacity} slots are in use`);
     }
     return this.#errors.push(describe) - 1;
   }
 
-  /** Waits for the checks queued so far. @throws the error of the first slot that found something */
+  /** Waits for all checks. @throws the error of the first check that failed */
   async settle(): Promise<void> {
     if (this.#errors.length === 0) return;
     const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#errors.length);

@@ -1,6 +1,6 @@
 /**
- * Statistics that come as a matrix: the whole [n, n], whose lower triangle must mirror the upper, or the packed
- * upper triangle. Either becomes a TiledMatrix of upper storage.
+ * Receives a Hessian: either the whole matrix [n, n], whose lower triangle must mirror its upper one, or the packed upper triangle. Both
+ * become a `TiledMatrix` that stores the upper triangle.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -17,22 +17,22 @@ import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /**
- * How far mirrored elements may be apart, relative to √(h_ii·h_jj). A product in f32 that fills both triangles differs by about
- * 1e-6; what is off by 1e-3 was never Σ x xᵀ.
+ * The largest difference of two mirrored elements, relative to √(h_ii·h_jj). A product in f32 that fills both triangles differs by about
+ * 1e-6. A matrix that differs by 1e-3 is not Σ x·xᵀ.
  */
 const SYMMETRY_TOLERANCE = 1e-3;
 
-/** Fills an (order, order) matrix of upper storage from all of its rows. */
+/** Receives all rows of an (order, order) F32 matrix. */
 export class HessianSink implements TensorSink {
   readonly strips: readonly Strip[];
-  readonly slotsPerStrip: number;
+  readonly checksPerStrip: number;
   readonly #backend: Backend;
   readonly #order: number;
   readonly #matrix: TiledMatrix;
   readonly #diagonal: DeviceBuffer;
   #taken = false;
 
-  /** @throws {RangeError} when the device has no room */
+  /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
@@ -44,17 +44,17 @@ export class HessianSink implements TensorSink {
       this.#diagonal.destroy();
       throw error;
     }
-    this.slotsPerStrip = 1 + this.#matrix.tileRows;
+    this.checksPerStrip = 1 + this.#matrix.tileRows;
   }
 
-  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, flaws: DeferredChecks): void {
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void {
     const order = this.#order, { row0, rows } = strip, matrix = this.#matrix;
     const locate = (index: number): [number, number] => [row0 + Math.floor(index / order), index % order];
     const buffer = uploader.stage({ name: "hessian", dtype: "F32" }, bytes, rows * order, locate);
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
-      // What lies left of the strip's diagonal is only compared, never kept. Rows start on 16 bytes, and so does the copy.
+      // Elements left of the diagonal are compared below but not stored. The copy starts at a multiple of 16 bytes, like the rows.
       const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
       const source = { buffer, offset: col, ld: order };
       copySubmatrix(this.#backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
@@ -66,16 +66,16 @@ export class HessianSink implements TensorSink {
       ld: order,
       first: row0,
     });
-    for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, flaws, locate);
+    for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 
-  /** The strip's elements under tile (i, j), left of the diagonal, against tile (j, i), whose rows came before them. */
+  /** Compares the strip's elements in tile (i, j), left of the diagonal, with tile (j, i), whose rows came earlier. */
   #checkMirror(
     buffer: DeviceBuffer,
     { row0, rows }: Strip,
     j: number,
     i: number,
-    flaws: DeferredChecks,
+    checks: DeferredChecks,
     locate: (index: number) => [number, number],
   ): void {
     const upper = this.#matrix.tile(j, i);
@@ -83,7 +83,7 @@ export class HessianSink implements TensorSink {
       strip: buffer,
       upper: upper.buffer,
       diagonal: this.#diagonal,
-      first: flaws.buffer,
+      first: checks.buffer,
     }, {
       rows,
       cols: upper.rows,
@@ -92,12 +92,12 @@ export class HessianSink implements TensorSink {
       ldstrip: this.#order,
       ldupper: upper.ld,
       tile_col0: upper.col0,
-      slot: flaws.open((index) => new NotSymmetricError("hessian", locate(index))),
+      slot: checks.open((index) => new NotSymmetricError("hessian", locate(index))),
       tolerance: SYMMETRY_TOLERANCE,
     });
   }
 
-  /** The matrix, the caller's from here on. */
+  /** Returns the matrix. The caller now owns it. */
   take(): TiledMatrix {
     this.#taken = true;
     return this.#matrix;
@@ -109,16 +109,16 @@ export class HessianSink implements TensorSink {
   }
 }
 
-/** Fills an (order, order) matrix of upper storage from the packed upper triangle. */
+/** Receives the packed upper triangle of an (order, order) matrix, F32 [order·(order+1)/2]. */
 export class PackedHessianSink implements TensorSink {
   readonly strips: readonly Strip[];
-  readonly slotsPerStrip = 1;
+  readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #order: number;
   readonly #matrix: TiledMatrix;
   #taken = false;
 
-  /** @throws {RangeError} when the device has no room */
+  /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
@@ -149,7 +149,7 @@ export class PackedHessianSink implements TensorSink {
     }
   }
 
-  /** The matrix, the caller's from here on. */
+  /** Returns the matrix. The caller now owns it. */
   take(): TiledMatrix {
     this.#taken = true;
     return this.#matrix;
@@ -160,7 +160,7 @@ export class PackedHessianSink implements TensorSink {
   }
 }
 
-/** Where row `row` begins in a packed upper triangle of order `order`. */
+/** The index of the first element of row `row` in a packed upper triangle of order `order`. */
 function packedStart(order: number, row: number): number {
   return row * order - (row * (row - 1)) / 2;
 }

@@ -1,4 +1,4 @@
-/** The mask of a layer: entries that are 0, as bits or as bytes, become the set of entries that must stay pruned. */
+/** Receives the mask of a layer, as bits or as bytes. Its zeros become the set of entries that must stay pruned. */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { ForcedEntries } from "../../solvers/solver.ts";
@@ -6,13 +6,13 @@ import { ColumnCounts } from "./column_counts.ts";
 import { cutStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 
-/** A strip's bits are counted on this thread: 256 KiB, two million of them, keep it for about two milliseconds. */
+/** The bits of a strip are counted on the calling thread. 256 KiB, which are two million bits, block it for about two milliseconds. */
 const MASK_STRIP_BYTES = 2 ** 18;
 
-/** Fills the bits of a (rows, cols) layer's forced entries. */
+/** Receives the mask of a (rows, cols) layer. */
 export class MaskSink implements TensorSink {
   readonly strips: readonly Strip[];
-  readonly slotsPerStrip = 0;
+  readonly checksPerStrip = 0;
   readonly #backend: Backend;
   readonly #cols: number;
   readonly #packed: boolean;
@@ -20,7 +20,10 @@ export class MaskSink implements TensorSink {
   readonly #counts: ColumnCounts;
   #taken = false;
 
-  /** `packed`: [rows, ⌈cols/8⌉] bytes of bits, else [rows, cols] bytes. @throws {RangeError} when the device has no room */
+  /**
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉], one bit per entry. Otherwise it is BOOL [rows, cols]
+   * @throws {OutOfDeviceMemoryError}
+   */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
     this.#backend = backend;
     this.#cols = cols;
@@ -44,14 +47,14 @@ export class MaskSink implements TensorSink {
       if (this.#packed) new Uint8Array(target.buffer, target.byteOffset, rowBytes).set(source);
       else packBytes(source, target);
       for (let w = 0; w < words; w++) target[w] = ~target[w];
-      // Bits past the last column force nothing.
+      // Padding bits after the last column force nothing.
       if (this.#cols % 32 !== 0) target[words - 1] &= 2 ** (this.#cols % 32) - 1;
       this.#counts.add(target);
     }
     this.#backend.write(this.#bits, row0 * words * 4, new Uint8Array(forced.buffer));
   }
 
-  /** The entries, the caller's from here on. */
+  /** Returns the forced entries. The caller now owns them. */
   take(): ForcedEntries {
     this.#taken = true;
     return { bits: this.#bits, perColumn: this.#counts.counts() };
@@ -62,7 +65,7 @@ export class MaskSink implements TensorSink {
   }
 }
 
-/** Bit c%32 of word c/32 ← whether byte c is not 0. `words` come as zeros. */
+/** Sets bit c%32 of word c/32 if byte c is not 0. `words` must be zeros. */
 function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   for (let c = 0; c < bytes.length; c++) {
     if (bytes[c] !== 0) words[c >>> 5] |= 1 << (c & 31);

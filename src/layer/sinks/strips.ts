@@ -1,29 +1,29 @@
 /**
- * Cuts a tensor's rows into strips of a few megabytes, and fills one host buffer with each in turn from chunks
- * that arrive in whatever sizes they like. This is all the host memory a body takes, whatever its size.
+ * Cuts the rows of a tensor into strips of a few megabytes, and assembles each strip in one host buffer from chunks of any size. Because
+ * the buffer is reused, a body of any size takes little host memory.
  */
 
-/** Bytes of a strip: large enough that queueing it costs nothing beside moving it, small enough for every cache. */
+/** The size of a strip: large enough that queueing costs little compared with copying, and small enough for every cache. */
 export const STRIP_BYTES = 4 * 2 ** 20;
 
-/** Some consecutive whole rows. */
+/** Consecutive whole rows of a tensor. */
 export interface Strip {
   readonly row0: number;
   readonly rows: number;
   readonly byteLength: number;
 }
 
-/** How rows are to be cut. */
+/** How rows are cut into strips. */
 export interface StripRules {
   readonly rows: number;
-  /** Bytes of a row: the same for all, or by row. */
+  /** The bytes of every row, or a function from a row to its bytes. */
   readonly rowBytes: number | ((row: number) => number);
-  /** No strip crosses a multiple of this many rows. */
+  /** No strip crosses a multiple of this number of rows. */
   readonly boundary?: number;
   readonly stripBytes?: number;
 }
 
-/** The strips, first to last. A row over `stripBytes` is a strip of its own. */
+/** Cuts rows into strips, from first to last. A row longer than `stripBytes` is a strip of its own. */
 export function cutStrips(rules: StripRules): Strip[] {
   const { rows, boundary = Infinity, stripBytes = STRIP_BYTES } = rules;
   const rowBytes = typeof rules.rowBytes === "number" ? () => rules.rowBytes as number : rules.rowBytes;
@@ -38,22 +38,22 @@ export function cutStrips(rules: StripRules): Strip[] {
   return strips;
 }
 
-/** Gathers chunks into strips. */
+/** Assembles strips from chunks. */
 export class StripAssembler {
   readonly #strips: readonly Strip[];
   readonly #buffer: Uint8Array<ArrayBuffer>;
   #current = 0;
   #filled = 0;
 
-  /** `buffer` is at least `stripBufferBytes(strips)` long and may be shared by tensors that are read in turn. */
+  /** @param buffer at least `stripBufferBytes(strips)` long. Tensors that are read one after the other may share it */
   constructor(strips: readonly Strip[], buffer: Uint8Array<ArrayBuffer>) {
     this.#strips = strips;
     this.#buffer = buffer;
   }
 
   /**
-   * Takes the tensor's next bytes and yields each strip they complete, with its bytes padded by zeros to a multiple of 4. The bytes
-   * are overwritten by the next strip.
+   * Takes the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are padded with zeros to a multiple
+   * of 4, and are overwritten by the next strip.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array<ArrayBuffer> }> {
     for (let taken = 0; taken < bytes.byteLength;) {
@@ -72,7 +72,7 @@ export class StripAssembler {
   }
 }
 
-/** The host bytes that any of `strips` needs, its padding included. */
+/** The buffer size that the largest of `strips` needs, padding included. */
 export function stripBufferBytes(strips: readonly Strip[]): number {
   return strips.reduce((most, { byteLength }) => Math.max(most, roundUp4(byteLength)), 0);
 }

@@ -1,4 +1,4 @@
-/** Brings a strip of raw elements onto the device as f32, through two staging buffers that every strip reuses. */
+/** Uploads strips of raw elements to the device and converts them to f32. All strips share two staging buffers. */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { checkFinite } from "../../kernels/check.ts";
@@ -7,7 +7,7 @@ import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import type { DeferredChecks } from "./deferred_checks.ts";
 import { NonFiniteError } from "../errors.ts";
 
-/** What an upload is checked for. */
+/** The tensor that a strip belongs to. Its values are checked to be finite. */
 export interface UploadedTensor {
   readonly name: string;
   readonly dtype: FloatDtype;
@@ -16,18 +16,18 @@ export interface UploadedTensor {
 /** The staging buffers of one body. */
 export class Uploader {
   readonly #backend: Backend;
-  readonly #flaws: DeferredChecks;
+  readonly #checks: DeferredChecks;
   #raw: DeviceBuffer | undefined;
   #wide: DeviceBuffer | undefined;
 
-  constructor(backend: Backend, flaws: DeferredChecks) {
+  constructor(backend: Backend, checks: DeferredChecks) {
     this.#backend = backend;
-    this.#flaws = flaws;
+    this.#checks = checks;
   }
 
   /**
-   * Queues the upload and the check of `count` elements into a buffer of the uploader's, valid until the next upload.
-   * `locate` turns an index of the strip into one of the tensor.
+   * Queues the upload and the check of `count` elements into the uploader's own buffer, which is valid until the next upload.
+   * @param locate turns an index into the strip into an index into the tensor, for the error message
    */
   stage(
     tensor: UploadedTensor,
@@ -40,7 +40,7 @@ export class Uploader {
     return target;
   }
 
-  /** As `stage`, into element `offset` and on of `target`. */
+  /** As `stage`, but uploads to `target`, starting at element `offset`. */
   into(
     target: DeviceBuffer,
     offset: number,
@@ -52,7 +52,7 @@ export class Uploader {
     if (BYTES_PER_ELEMENT[dtype] === 4) {
       this.#backend.write(target, 4 * offset, bytes);
     } else {
-      const source = this.#raw = this.#atLeast(this.#raw, "strip as it came", bytes.byteLength);
+      const source = this.#raw = this.#atLeast(this.#raw, "raw strip", bytes.byteLength);
       this.#backend.write(source, 0, bytes);
       this.#backend.dispatch(toFloat32, { source, target }, {
         count,
@@ -61,8 +61,8 @@ export class Uploader {
         target_offset: offset,
       });
     }
-    const slot = this.#flaws.open((index) => new NonFiniteError(name, locate(index)));
-    this.#backend.dispatch(checkFinite, { x: target, first: this.#flaws.buffer }, { count, offset, slot });
+    const slot = this.#checks.open((index) => new NonFiniteError(name, locate(index)));
+    this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, { count, offset, slot });
   }
 
   /** Frees the staging buffers. */
@@ -71,7 +71,7 @@ export class Uploader {
     this.#wide?.destroy();
   }
 
-  /** `buffer` if it is large enough, else a new one; strips of one tensor have nearly one size, so this settles at once. */
+  /** Returns `buffer` if it is large enough, else a new one. The strips of a tensor have nearly the same size, so growth is rare. */
   #atLeast(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;
     const larger = this.#backend.createBuffer(label, byteLength);

@@ -1,4 +1,4 @@
-/** The weight of a layer: rows of F32, F16 or BF16 become f32 tiles. */
+/** Receives the weight of a layer: rows of F32, F16 or BF16, which become a matrix of f32 tiles. */
 
 import type { Backend } from "../../backend/backend.ts";
 import { TiledMatrix } from "../../backend/tiled_matrix.ts";
@@ -11,16 +11,16 @@ import { cutStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
-/** Fills a (rows, cols) matrix. */
+/** Receives a (rows, cols) weight. */
 export class WeightSink implements TensorSink {
   readonly strips: readonly Strip[];
-  readonly slotsPerStrip = 1;
+  readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #tensor: FloatTensor;
   readonly #matrix: TiledMatrix;
   #taken = false;
 
-  /** @throws {RangeError} when the device has no room */
+  /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, tensor: FloatTensor, edge: number) {
     const { name: label, dtype, rows, cols } = tensor;
     this.#backend = backend;
@@ -47,7 +47,7 @@ export class WeightSink implements TensorSink {
     }
   }
 
-  /** The matrix, the caller's from here on. */
+  /** Returns the matrix. The caller now owns it. */
   take(): TiledMatrix {
     this.#taken = true;
     return this.#matrix;

@@ -1,8 +1,11 @@
-/** The parameters of one layer, as a caller writes them; absent ones take the host's defaults. */
+/**
+ * The parameters of one layer as a caller writes them. `parameters.ts` has the schema that checks them; a type test compares the two.
+ * Absent parameters take the defaults of the host.
+ */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 
-/** `POST /v1/layers` parameters by their names in the contract. */
+/** The parameters of `POST /v1/layers`, by their names in the contract. */
 export interface LayerQuery {
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** 0 ≤ s < 1. */
@@ -15,15 +18,15 @@ export interface LayerQuery {
   readonly group_size?: number;
   readonly symmetric?: boolean;
   readonly refit?: number;
-  /** Whether to compute `relative_error`. */
+  /** Whether the report has `relative_error`. */
   readonly error?: boolean;
   readonly dtype?: "same" | FloatDtype;
-  /** `sha256:HEX` of stored statistics, in place of a statistics tensor. */
+  /** `sha256:HEX` of stored statistics, sent instead of a statistics tensor. */
   readonly hessian?: string;
 }
 
-/** The query string of `query`. */
-export function toSearchParams(query: LayerQuery): URLSearchParams {
+/** Returns `query` as the query string of `POST /v1/layers`. Parameters that are undefined are left out. */
+export function layerSearchParams(query: LayerQuery): URLSearchParams {
   const defined = Object.entries(query).filter(([, value]) => value !== undefined);
   return new URLSearchParams(defined.map(([name, value]) => [name, String(value)]));
 }
