@@ -1,30 +1,30 @@
 /**
- * A context and its continuation as token ids, divided as lm-evaluation-harness divides them. No special tokens are added, as by
- * its default for causal models.
+ * Encodes a context and its continuation as token ids, divided in the same way as by lm-evaluation-harness. As in its default for causal
+ * models, no special tokens are added.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 
-/** What a model is to be asked. */
-export interface Request {
-  /** What it is fed: the context and all of the continuation but its last token. */
+/** A request for the likelihood of a continuation. */
+export interface LikelihoodRequest {
+  /** The input of the model: the context and the continuation without its last token. */
   readonly tokens: Uint32Array;
-  /** The continuation. Its tokens are what the last rows, one each, are to predict. */
+  /** The tokens of the continuation. The last rows of the output predict them, one row per token. */
   readonly targets: Uint32Array;
 }
 
 /**
- * White space at the end of the context goes over to the continuation; both are encoded together, and what is past the
- * tokens of the context alone is the continuation. A context too long loses its beginning.
+ * Encodes a request. White space at the end of the context is moved to the continuation. Both are encoded together, and the tokens after
+ * those of the context alone are the continuation. If the context is too long, its beginning is cut off.
  * @param maxTokens the longest window of the model
- * @throws {RangeError} either of them has no tokens, or the continuation alone is longer than the window
+ * @throws {RangeError} if context or continuation has no tokens, or if the continuation alone is longer than the window
  */
 export function encodeRequest(
   tokenizer: Tokenizer,
   context: string,
   continuation: string,
   maxTokens: number,
-): Request {
+): LikelihoodRequest {
   const bare = context.trimEnd();
   const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
   const contextTokens = encode(bare).length;

@@ -1,18 +1,18 @@
-/** A model on a zero-shot task: every choice of every example scored, then judged. Examples come read; nothing is printed. */
+/** Evaluates a model on a zero-shot task: computes the likelihood of every choice of every example, and from them the task's metrics. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import type { Backend } from "../backend/backend.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { Model } from "../models/model.ts";
-import { encodeRequest, type Request } from "./encode_request.ts";
+import { encodeRequest, type LikelihoodRequest } from "./encode_request.ts";
 import { type LikelihoodOptions, logLikelihoods } from "./log_likelihoods.ts";
-import { type Metrics, score } from "./metrics.ts";
+import { score, type TaskMetrics } from "./metrics.ts";
 import type { PlacedExample } from "./read_examples.ts";
 import type { Task } from "./task.ts";
 
 /**
- * The figures of `model` on `examples`, of which there must be one at least.
- * @throws {ModelError} a choice does not fit the model's window, or has no tokens: names its file and line
+ * Returns the metrics of `model` on `examples`, of which there must be at least one.
+ * @throws {ModelError} naming the file and line of a choice that does not fit the model's window or has no tokens
  */
 export async function evaluateTask(
   task: Task,
@@ -21,7 +21,7 @@ export async function evaluateTask(
   tokenizer: Tokenizer,
   backend: Backend,
   options: Omit<LikelihoodOptions, "greedy"> = {},
-): Promise<Metrics> {
+): Promise<TaskMetrics> {
   const requests = examples.flatMap((example) => encodeExample(example, tokenizer, model.spec.maxTokens));
   const greedy = task.scoring === "last word";
   const scored = await logLikelihoods(model, backend, requests, { ...options, greedy });
@@ -34,7 +34,7 @@ function encodeExample(
   { context, choices, place }: PlacedExample,
   tokenizer: Tokenizer,
   maxTokens: number,
-): Request[] {
+): LikelihoodRequest[] {
   try {
     return choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, maxTokens));
   } catch (error) {

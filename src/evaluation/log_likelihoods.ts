@@ -1,7 +1,7 @@
 /**
- * How likely a model holds continuations to be: Σ log p over their tokens, in nats. Requests of similar length run together as
- * windows padded on the right, no more at a time than host memory holds; only the rows that predict a token of a continuation
- * reach the head.
+ * Computes the log-likelihood of continuations under a model: Σ log p over their tokens, in nats. Requests of similar length run together
+ * as windows that are padded on the right, as many as fit into host memory. Only the rows that predict a token of a continuation are
+ * passed to the head.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,22 +12,22 @@ import { forEachLogits, type LogitsChunk } from "../models/head.ts";
 import { AUTO_MEMORY_BYTES } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
-import type { Request } from "./encode_request.ts";
+import type { LikelihoodRequest } from "./encode_request.ts";
 import { groupByLength, padRight } from "./window_groups.ts";
 
-/** What a model says of a request. */
+/** The likelihood of one continuation. */
 export interface Likelihood {
   /** Σ log p over the continuation, in nats. */
   readonly logLikelihood: number;
-  /** Whether every token of it is the likeliest, the first of them on a tie; undefined unless it was asked. */
+  /** Whether every token is the most likely one, with ties won by the lowest id. Undefined unless requested. */
   readonly greedy?: boolean;
 }
 
-/** How requests are scored. */
+/** Options for the computation. */
 export interface LikelihoodOptions {
-  /** Also say whether the model would write each continuation itself: reads the logits back. */
+  /** Also compute `greedy`, which reads the logits back. */
   readonly greedy?: boolean;
-  /** Told how much is done: `total` counts each request at each block and at the head. */
+  /** Called with the progress. `total` counts each request once per block and once for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Checked between batches. */
@@ -35,13 +35,13 @@ export interface LikelihoodOptions {
 }
 
 /**
- * The likelihood of each request, in order.
- * @throws {RangeError} a request does not fit the model
+ * Returns the likelihood of each request, in order.
+ * @throws {RangeError} if a request does not fit the model
  */
 export async function logLikelihoods(
   model: Model,
   backend: Backend,
-  requests: readonly Request[],
+  requests: readonly LikelihoodRequest[],
   options: LikelihoodOptions = {},
 ): Promise<Likelihood[]> {
   const { signal } = options;
@@ -61,11 +61,11 @@ export async function logLikelihoods(
   return likelihoods;
 }
 
-/** Runs requests, the longest first, as windows of its length. */
+/** Runs requests, the longest first, as windows of the length of the longest. */
 async function scoreGroup(
   model: Model,
   backend: Backend,
-  group: readonly Request[],
+  group: readonly LikelihoodRequest[],
   step: (batch: Batch) => void,
   { memory, greedy }: LikelihoodOptions,
 ): Promise<Likelihood[]> {
@@ -101,7 +101,7 @@ async function scoreGroup(
   }
 }
 
-/** −log p of each row's target. */
+/** Returns −log p of the target of each row. */
 async function chunkLosses(
   { backend, workspace, model: { spec } }: Forward,
   { logits, rows }: LogitsChunk,
@@ -114,7 +114,7 @@ async function chunkLosses(
   return asFloat32(await backend.read(loss, 0, rows * 4));
 }
 
-/** 1 for each row whose target has the first of its largest logits, else 0. */
+/** Returns 1 for each row whose target is the most likely token, else 0. */
 async function areLikeliest(
   { backend, model: { spec: { vocabSize } } }: Forward,
   { logits, rows }: LogitsChunk,
@@ -123,13 +123,17 @@ async function areLikeliest(
   const values = asFloat32(await backend.read(logits, 0, rows * vocabSize * 4));
   return Uint8Array.from(wanted, (target, r) => {
     const row = values.subarray(r * vocabSize, (r + 1) * vocabSize);
-    // The target is the first of the largest if none before it is as large, and none after it larger.
+    // The target wins if no earlier logit is as large, and no later one is larger.
     return row.every((value, c) => c < target ? value < row[target] : value <= row[target]) ? 1 : 0;
   });
 }
 
-/** Adds up the rows of each request. */
-function collect(group: readonly Request[], losses: Float32Array, likeliest?: Uint8Array): Likelihood[] {
+/** Adds the rows of each request. */
+function collect(
+  group: readonly LikelihoodRequest[],
+  losses: Float32Array,
+  likeliest?: Uint8Array,
+): Likelihood[] {
   let row = 0;
   return group.map(({ targets: { length } }) => {
     const end = row + length;

@@ -1,35 +1,35 @@
-/** From log-likelihoods to the figures that are published of a task, by lm-evaluation-harness's definitions. */
+/** Computes the metrics of a task from log-likelihoods, with the definitions of lm-evaluation-harness. */
 
 import type { Likelihood } from "./log_likelihoods.ts";
 import type { Example, Scoring } from "./task.ts";
 
-/** A figure. */
+/** A metric. */
 export interface Metric {
   readonly value: number;
-  /** Its standard error; null where one example cannot tell. */
+  /** The standard error, or null for a single example. */
   readonly stderr: number | null;
 }
 
-/** Figures by name: `acc`, `acc_norm`, `perplexity`. */
-export type Metrics = Readonly<Record<string, Metric>>;
+/** Metrics by name: `acc`, `acc_norm`, `perplexity`. */
+export type TaskMetrics = Readonly<Record<string, Metric>>;
 
 /**
- * The figures of a task.
- * @param likelihoods of each example, one a choice
+ * Returns the metrics of a task.
+ * @param likelihoods for each example, one likelihood per choice
  */
 export function score(
   scoring: Scoring,
   examples: readonly Example[],
   likelihoods: readonly (readonly Likelihood[])[],
-): Metrics {
-  return scoring === "choices" ? judgeChoices(examples, likelihoods) : judgeLastWords(likelihoods);
+): TaskMetrics {
+  return scoring === "choices" ? scoreChoices(examples, likelihoods) : scoreLastWords(likelihoods);
 }
 
-/** `acc_norm` chooses by the log-likelihood a character (Unicode code point) of the choice, the space before it not counted. */
-function judgeChoices(
+/** `acc_norm` chooses by the log-likelihood per character (Unicode code point) of the choice, without the space before it. */
+function scoreChoices(
   examples: readonly Example[],
   likelihoods: readonly (readonly Likelihood[])[],
-): Metrics {
+): TaskMetrics {
   const hits = (score: (likelihood: Likelihood, choice: string) => number) =>
     mean(examples.map(({ choices, answer }, i) => {
       const scores = choices.map((choice, c) => score(likelihoods[i][c], choice));
@@ -42,10 +42,10 @@ function judgeChoices(
 }
 
 /**
- * `perplexity` is of a whole word, not of its tokens. Its error is the mean log-likelihood's carried through the exponential, where the
- * harness draws bootstrap samples: both estimate the same.
+ * `perplexity` counts whole words, not tokens. Its standard error is propagated from that of the mean log-likelihood. The harness uses
+ * bootstrap samples instead, which estimate the same quantity.
  */
-function judgeLastWords(likelihoods: readonly (readonly Likelihood[])[]): Metrics {
+function scoreLastWords(likelihoods: readonly (readonly Likelihood[])[]): TaskMetrics {
   const loss = mean(likelihoods.map(([{ logLikelihood }]) => -logLikelihood));
   const perplexity = Math.exp(loss.value);
   return {
@@ -54,7 +54,7 @@ function judgeLastWords(likelihoods: readonly (readonly Likelihood[])[]): Metric
   };
 }
 
-/** The mean, and the sample's standard deviation over √n. */
+/** Returns the mean, and the sample standard deviation divided by √n. */
 function mean(values: readonly number[]): Metric {
   const n = values.length;
   const value = values.reduce((sum, x) => sum + x, 0) / n;

@@ -1,6 +1,6 @@
 /**
- * Perplexity as the SparseGPT paper measures it: the text tokenized once, cut into windows that do not overlap, each
- * scored on its own; the mean negative log-likelihood of every next token, exponentiated.
+ * Measures perplexity as the SparseGPT paper does: the text is tokenized once and cut into windows that do not overlap, and each window is
+ * scored on its own. Perplexity is the exponential of the mean negative log-likelihood of all next tokens.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -10,30 +10,30 @@ import { forEachLogits } from "../models/head.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 
-/** How perplexity is measured. */
+/** Options for the measurement. */
 export interface PerplexityOptions {
-  /** Tokens a window. */
+  /** Tokens per window. */
   readonly seqlen: number;
-  /** Only the first so many windows; otherwise all that are whole. */
+  /** The number of windows to use. Defaults to all complete windows. */
   readonly windows?: number;
-  /** Told how much is done: `total` steps are a batch of windows through a block, or through the head. */
+  /** Called with the progress. A step is one batch of windows through one block, or through the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Checked between batches. */
   readonly signal?: AbortSignal;
 }
 
-/** What was measured. */
+/** The result. */
 export interface Perplexity {
   readonly perplexity: number;
   readonly windows: number;
-  /** Predictions averaged over: windows · (seqlen − 1). */
+  /** The number of predicted tokens: windows · (seqlen − 1). */
   readonly tokens: number;
 }
 
 /**
- * The perplexity of `model` on a tokenized text.
- * @throws {RangeError} seqlen is under 2 or past the model's positions, or the text has too few tokens
+ * Returns the perplexity of `model` on a tokenized text.
+ * @throws {RangeError} if seqlen is less than 2 or more than the model's positions, or if the text has too few tokens
  */
 export async function perplexity(
   model: Model,
@@ -75,7 +75,7 @@ function cutWindows(tokens: Uint32Array, seqlen: number, most = Infinity): Uint3
   );
 }
 
-/** Σ −log p(next token) over every window, in nats. */
+/** Returns Σ −log p(next token) over all windows, in nats. */
 async function totalLoss(
   forward: Forward,
   windows: readonly Uint32Array[],
@@ -95,7 +95,7 @@ async function totalLoss(
   return total;
 }
 
-/** What each row is to predict; 0, which is not scored, for the last of a window. */
+/** Returns the target of each row. The last row of a window gets 0, which is not scored. */
 function nextTokens(
   windows: readonly Uint32Array[],
   tokens: number,

@@ -1,6 +1,6 @@
 /**
- * A task's examples from its file: `.csv` with a head, else JSON Lines. Blank lines are passed over. Every example remembers
- * its line, so that whatever goes wrong with it later can be told where it lies.
+ * Reads the examples of a task from a file: a `.csv` file with a header line, or JSON Lines. Blank lines are skipped. Every example has
+ * its file and line, so that later errors can name them.
  */
 
 import { parse as parseCsv } from "csv-parse/sync";
@@ -11,7 +11,7 @@ import { readText } from "../files/json_file.ts";
 import type { Example, Task } from "./task.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** An example with the place it was read from. */
+/** An example with its position in the file. */
 export interface PlacedExample extends Example {
   /** `FILE: line N`. */
   readonly place: string;
@@ -25,9 +25,9 @@ interface Line {
 const recordSchema = z.record(z.string(), z.unknown());
 
 /**
- * The examples in `path`, in order.
- * @param limit only the first so many
- * @throws {ModelError} a line is malformed: names the file, the line and the field; or there is no example
+ * Reads the examples in `path`, in order.
+ * @param limit the number of examples to read, from the first
+ * @throws {ModelError} naming the file, the line and the field that is malformed, or if there is no example
  */
 export async function readExamples(
   task: Task,
@@ -87,7 +87,7 @@ function csvLines(path: string, text: string): Line[] {
   }
 }
 
-/** `lines` with the answers that lie in a file of their own, where the records have none. */
+/** Adds the answers from a separate file to `lines`, if the records have none. */
 async function withAnswers(
   { answers }: Task,
   path: string,

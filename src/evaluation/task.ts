@@ -1,38 +1,38 @@
 /**
- * What a zero-shot task declares: how a record of its file becomes a context with the choices that may follow it, and how
- * their log-likelihoods are judged. Prompts and scores are lm-evaluation-harness's, so that figures can be compared with
- * published ones. A task reads no files and runs no model.
+ * The declaration of a zero-shot task: how a record of its file becomes a context with choices, and how the choices are scored. Prompts and
+ * scores are those of lm-evaluation-harness, so that results can be compared with published ones. A task reads no files and runs no model.
  *
- * To add one: a file in `tasks/` with a `Task`, and a line in `tasks/tasks.ts`. Where its data set is distributed in several forms,
- * `example` tells them apart.
+ * To add a task, write a file in `tasks/` with a `Task` and add it to `tasks/tasks.ts`. If the data set is distributed in several forms,
+ * `example` must recognise them.
  */
 
-/** A context and what may follow it. */
+/** A context and the choices that may follow it. */
 export interface Example {
-  /** The prompt, without the space before what follows. */
+  /** The prompt, without the space before the choice. */
   readonly context: string;
-  /** One at least. Each is scored with a space before it. */
+  /** At least one choice. Each is scored with a space before it. */
   readonly choices: readonly string[];
   /** The index of the right choice. */
   readonly answer: number;
 }
 
 /**
- * How examples are judged. `choices`: whether the likeliest choice is the right one. `last word`: of the only choice, its
- * perplexity, and whether it is what the model would have written.
+ * How examples are scored. `choices`: whether the most likely choice is the right one. `last word`: the perplexity of the only choice, and
+ * whether the model would have generated it.
  */
 export type Scoring = "choices" | "last word";
 
-/** One task. */
+/** A zero-shot task. */
 export interface Task {
-  /** As it is called on the command line. */
+  /** The name on the command line. */
   readonly name: string;
   readonly scoring: Scoring;
-  /** Where right answers lie when they are not in the records, one a line: in the file `path` names, for the field `field`. */
+  /** The file with the right answers, if they are not in the records: one answer per line for the field `field`. */
   readonly answers?: { readonly field: string; path(examples: string): string };
   /**
-   * @param record a line of a `.jsonl` file, parsed; or of a `.csv` file, an object of strings
-   * @throws {z.ZodError} it is not of the task's form: the issues name its fields
+   * Converts a record to an example.
+   * @param record a parsed line of a `.jsonl` file, or a line of a `.csv` file as an object of strings
+   * @throws {z.ZodError} naming the fields that do not fit the task
    */
   example(record: Readonly<Record<string, unknown>>): Example;
 }

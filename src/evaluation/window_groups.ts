@@ -1,14 +1,14 @@
 /**
- * Groups requests of similar length, so that each group can run as windows of one length. Every group streams the whole model
- * once: few groups read fewer weights, many groups compute less padding.
+ * Groups requests of similar length, so that each group runs as windows of one length. Every group loads the whole model once. Few groups
+ * load fewer weights, and many groups compute less padding.
  */
 
-/** A group ends where a request is shorter than this part of its longest: at most so much of a window is padding. */
+/** A request joins a group only if it has at least this fraction of the longest request's length. This limits the padding. */
 const SHORTEST_OF_LONGEST = 0.75;
 
 /**
- * The indices of `lengths`, longest first, in groups.
- * @param mostTokens of a group, padding counted; a request longer than that is a group of its own
+ * Returns the indices of `lengths` in groups, the longest first.
+ * @param mostTokens the most tokens of a group, including padding. A longer request is a group of its own
  */
 export function groupByLength(lengths: readonly number[], mostTokens = Infinity): number[][] {
   const groups: number[][] = [];
@@ -23,7 +23,7 @@ export function groupByLength(lengths: readonly number[], mostTokens = Infinity)
   return groups;
 }
 
-/** `tokens` lengthened on the right to `length`. Nothing before a token depends on what comes after it. */
+/** Pads `tokens` on the right to `length`. The padding does not change the results, because no token depends on later ones. */
 export function padRight(tokens: Uint32Array, length: number): Uint32Array {
   const padded = new Uint32Array(length);
   padded.set(tokens);

@@ -1,24 +1,24 @@
-/** How many windows go through a block at a time: as many as memory allows, so that products are large. */
+/** Divides the windows into batches. A batch goes through a block together, and is as large as memory allows, because large products are fast. */
 
 import type { ModelSpec } from "./families/family.ts";
 
-/** Some consecutive windows. */
+/** Consecutive windows. */
 export interface Batch {
   readonly first: number;
   readonly count: number;
 }
 
-/** What bounds a batch, in bytes. */
+/** The memory limits of a batch, in bytes. */
 export interface MemoryBounds {
-  /** The largest buffer a kernel can bind. */
+  /** The largest buffer that a kernel can bind. */
   readonly maxBufferBytes: number;
-  /** For all activations of a block together. */
+  /** The limit for all activations of a block together. */
   readonly activationBytes: number;
 }
 
 /**
- * Divides `windows` windows of `tokens` tokens into batches of nearly one size.
- * @throws {RangeError} a single window has an activation past the largest buffer: names both sizes
+ * Divides `windows` windows of `tokens` tokens into batches of nearly equal size.
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer; the message names both sizes
  */
 export function planBatches(
   spec: ModelSpec,
@@ -45,7 +45,7 @@ export function planBatches(
   });
 }
 
-/** f32 elements a token: of the widest activation in a block, and of all that the workspace keeps. */
+/** Returns the f32 elements per token of the widest activation in a block, and of all activations in the workspace together. */
 function activationWidths(
   { hiddenSize, headProjection, block }: ModelSpec,
 ): { largest: number; all: number } {

@@ -1,41 +1,38 @@
-/**
- * The weights of one block, or of the head, in f32 on the device. A matrix past the largest buffer lies there
- * in strips of rows.
- */
+/** The weights of one block, or of the head, as f32 on the device. A matrix that exceeds the largest buffer is stored in strips of rows. */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { LinearSpec, NormSpec } from "./families/layer_specs.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
-/** Rows row0 … row0 + rows − 1 of a matrix, contiguous. */
+/** A strip: rows row0 … row0 + rows − 1 of a matrix, in one buffer. */
 export interface RowStrip {
   readonly buffer: DeviceBuffer;
   readonly row0: number;
   readonly rows: number;
 }
 
-/** A linear layer on the device. */
+/** The weights of a linear layer on the device. */
 export interface DeviceLinear {
   readonly strips: readonly RowStrip[];
   readonly bias?: DeviceBuffer;
 }
 
-/** A norm on the device, (size) f32 each. */
+/** The weights of a norm on the device, (size) f32 each. */
 export interface DeviceNorm {
   readonly weight: DeviceBuffer;
-  /** Of a LayerNorm; an RMSNorm has none. */
+  /** Only a LayerNorm has a bias. */
   readonly bias?: DeviceBuffer;
 }
 
-/** What to load: names with `prefix` before them. */
+/** The layers to load. `prefix` precedes their names. */
 export interface WeightsSpec {
   readonly prefix: string;
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];
 }
 
-/** Some layers' weights on a device, by their specs. Destroy it when they have been used. */
+/** The weights of some layers on a device, by their specs. Destroy it after use. */
 export class DeviceWeights {
   readonly #backend: Backend;
   readonly #source: TensorSource;
@@ -49,9 +46,9 @@ export class DeviceWeights {
   }
 
   /**
-   * Reads and uploads what `spec` names.
-   * @throws {ModelError} a tensor is missing or has another shape or dtype than the model's
-   * @throws {RangeError} the device has no room; nothing stays allocated
+   * Reads and uploads the layers of `spec`. If it throws, nothing stays allocated.
+   * @throws {ModelError} if a tensor is missing, or does not have the shape or dtype of the model
+   * @throws {OutOfDeviceMemoryError}
    */
   static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
     const weights = new DeviceWeights(backend, source);
@@ -69,12 +66,12 @@ export class DeviceWeights {
     return weights;
   }
 
-  /** @throws {RangeError} it was not loaded */
+  /** Returns the weights of a linear layer. @throws {RangeError} if it was not loaded */
   linear(spec: LinearSpec): DeviceLinear {
     return loaded(this.#linears.get(spec), spec.name);
   }
 
-  /** @throws {RangeError} it was not loaded */
+  /** Returns the weights of a norm. @throws {RangeError} if it was not loaded */
   norm(spec: NormSpec): DeviceNorm {
     return loaded(this.#norms.get(spec), spec.name);
   }
@@ -126,6 +123,6 @@ export class DeviceWeights {
 }
 
 function loaded<T>(value: T | undefined, name: string): T {
-  if (value === undefined) throw new RangeError(`weights of ${name}: were not loaded`);
+  if (value === undefined) throw new RangeError(`weights of ${name}: they were not loaded`);
   return value;
 }

@@ -1,7 +1,7 @@
 /**
- * The first hidden states: rows of the embedding tables, gathered on the host. A table is read whole only where
- * it is small; otherwise just the rows that occur. Either way only those are widened to f32: a vocabulary is mostly unused.
- * The projection and the norm that some families have here run on the device.
+ * Computes the first hidden states by gathering rows of the embedding tables on the host. A small table is read whole; of a large one only
+ * the rows that occur are read. Only those rows are converted to f32, because a text uses a small part of a vocabulary. Some families
+ * also have a projection and a norm here, which run on the device.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,10 +12,10 @@ import type { Model } from "./model.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 
-/** Tables up to this size are read whole: a read a row costs more than the memory. */
+/** Tables up to this size are read whole, because one read per row would cost more than the memory. */
 const WHOLE_TABLE_BYTES = 512 << 20;
 
-/** The embedding of a model, open for gathering. */
+/** The embedding of a model. */
 export class Embedding {
   private constructor(
     readonly backend: Backend,
@@ -25,8 +25,9 @@ export class Embedding {
   ) {}
 
   /**
-   * @param wholeTableBytes the most a table may take to be read whole
-   * @throws {ModelError} a table is missing or has another shape than the model's
+   * Opens the tables.
+   * @param wholeTableBytes the size up to which a table is read whole
+   * @throws {ModelError} if a table is missing, or does not have the shape of the model
    */
   static async open(
     backend: Backend,
@@ -52,10 +53,10 @@ export class Embedding {
   }
 
   /**
-   * @param windows token ids, all windows of one length
+   * Computes the hidden states of `windows`, token ids, all windows of one length.
    * @returns (windows · tokens, hidden) f32
-   * @throws {RangeError} an id is not in the vocabulary
-   * @throws {ModelError} the projection or the norm is missing or has another shape than the model's
+   * @throws {RangeError} if an id is not in the vocabulary
+   * @throws {ModelError} if the projection or the norm is missing, or does not have the shape of the model
    */
   async gather(windows: readonly Uint32Array[]): Promise<Float32Array<ArrayBuffer>> {
     const { backend, model: { spec: { embedding }, weights } } = this;
@@ -71,7 +72,7 @@ export class Embedding {
   }
 }
 
-/** One table, (rows, width). */
+/** An embedding table, (rows, width). */
 class EmbeddingTable {
   private constructor(
     readonly source: TensorSource,
@@ -79,7 +80,7 @@ class EmbeddingTable {
     readonly dtype: FloatDtype,
     readonly rowCount: number,
     readonly width: number,
-    /** The whole table as it is stored, where it is small. */
+    /** The raw bytes of a small table. */
     readonly whole?: Uint8Array<ArrayBuffer>,
   ) {}
 
@@ -98,7 +99,7 @@ class EmbeddingTable {
     return new EmbeddingTable(source, name, dtype, rowCount, width, whole);
   }
 
-  /** The rows `indices`, in order, as f32. */
+  /** Returns the rows `indices`, in order, as f32. */
   async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { width } = this;
     const gathered = new Float32Array(indices.length * width);

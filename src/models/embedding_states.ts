@@ -1,6 +1,7 @@
 /**
- * What some families do to embedded tokens before the first block: a projection to the width of the hidden states
- * (opt-350m), a norm (BLOOM). It runs on the device, and the states come back: who embeds decides where they stay.
+ * The steps between the embedding and the first block that some families have: a projection to the width of the hidden states (opt-350m)
+ * and a norm (BLOOM). They run on the device, and the result is read back to the host, because the caller decides where the states are
+ * stored.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -13,7 +14,7 @@ import { normalize } from "./pieces/norm.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { Workspace } from "./workspace.ts";
 
-/** @param states (rows, inFeatures) f32 @returns (rows, outFeatures) f32 */
+/** Projects hidden states. @param states (rows, inFeatures) f32 @returns (rows, outFeatures) f32 */
 export function projectStates(
   backend: Backend,
   source: TensorSource,
@@ -29,7 +30,7 @@ export function projectStates(
   });
 }
 
-/** @param states (rows, size) f32 @returns (rows, size) f32 */
+/** Normalises hidden states. @param states (rows, size) f32 @returns (rows, size) f32 */
 export function normalizeStates(
   backend: Backend,
   source: TensorSource,
@@ -42,7 +43,7 @@ export function normalizeStates(
 
 interface Extents {
   readonly rows: number;
-  /** Of the outcome. */
+  /** The width of the result. */
   readonly width: number;
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];

@@ -1,6 +1,6 @@
 /**
- * The forward of a model over many windows, block by block: the weights of one block are on the device at a
- * time, and every window passes through it before the next. It keeps no more of a model than that.
+ * The forward pass of a model over many windows, block by block. Only the weights of one block are on the device at a time, and all
+ * windows pass through that block before the next one is loaded.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -15,24 +15,24 @@ import type { BlockPass, Tap } from "./pieces/block_pass.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { Workspace } from "./workspace.ts";
 
-/** Device memory a forward may take besides the weights of a block. */
+/** The device memory that a forward may use besides the weights of a block. */
 export interface ForwardMemory {
-  /** For the activations of one batch. Default 256 MiB: past it, products do not get faster. */
+  /** Bytes for the activations of one batch. Defaults to 256 MiB, because larger products are not faster. */
   readonly activationBytes?: number;
-  /** For the hidden states of all windows; what is past it stays in host memory. Default 1 GiB. */
+  /** Bytes for the hidden states of all windows. If they take more, they are stored in host memory or on disk. Defaults to 1 GiB. */
   readonly stateBytes?: number;
 }
 
-/** How a forward is begun. */
+/** Options of a forward. */
 export interface ForwardOptions extends ForwardMemory {
-  /** Where states are kept after every block; with those of a forward that was killed, it goes on from them. */
+  /** Where the states are written after every block. If the folder has states of a forward that was killed, this one continues from them. */
   readonly keeping?: StatesKeeping;
 }
 
 const ACTIVATION_BYTES = 256 << 20;
 const STATE_BYTES = 1 << 30;
 
-/** A forward under way: the hidden states after the blocks run so far. Destroy it when done. */
+/** A forward in progress: the hidden states after the blocks that have run. Destroy it at the end. */
 export class Forward {
   readonly workspace: Workspace;
 
@@ -46,10 +46,10 @@ export class Forward {
   }
 
   /**
-   * Embeds `windows`, or takes up the states kept of them: `states.block` is the block to go on with.
-   * @param windows token ids, all of one length
-   * @throws {RangeError} no windows, unequal or too long ones, or ids out of the vocabulary
-   * @throws {ModelError} the weights do not fit the configuration
+   * Embeds `windows`, or loads their stored states. `states.block` is the block to run next.
+   * @param windows token ids, all windows of one length
+   * @throws {RangeError} if there are no windows, if they are unequal or too long, or if an id is not in the vocabulary
+   * @throws {ModelError} if the weights do not fit the configuration
    */
   static async begin(
     backend: Backend,
@@ -83,8 +83,8 @@ export class Forward {
   }
 
   /**
-   * Runs block `index`, with its weights from `source`, on every window and shows `tap` its linear layers' inputs; the states
-   * stay before the block. The last layers' products are left out, and so are their weights.
+   * Runs block `index` with its weights from `source` on every window and passes the inputs of its linear layers to `tap`. The stored
+   * states do not change. The products of the block's last layers are skipped, and their weights are not loaded.
    */
   observeBlock(
     index: number,
@@ -105,7 +105,7 @@ export class Forward {
     );
   }
 
-  /** Runs block `index`, with its weights from `source`, on every window: the states are then after it. */
+  /** Runs block `index` with its weights from `source` on every window. The states are then the outputs of the block. */
   runBlock(
     index: number,
     done?: (batch: Batch) => void,
@@ -122,12 +122,12 @@ export class Forward {
     );
   }
 
-  /** Runs every block in turn. */
+  /** Runs all remaining blocks in order. */
   async runBlocks(done?: (batch: Batch) => void): Promise<void> {
     for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, done);
   }
 
-  /** What the pieces need to run `batch`. */
+  /** Returns the context in which the pieces run `batch`. */
   pass(weights: DeviceWeights, { count }: Batch): BlockPass {
     const { backend, workspace, tokens } = this;
     return { backend, weights, workspace, windows: count, tokens, rows: count * tokens };
@@ -161,9 +161,11 @@ export class Forward {
 
 function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
   const tokens = windows[0]?.length ?? 0;
-  if (tokens === 0) throw new RangeError("windows: needs at least one, of at least one token");
+  if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");
   const other = windows.find((window) => window.length !== tokens);
-  if (other) throw new RangeError(`windows: must be of one length, got ${tokens} and ${other.length} tokens`);
+  if (other) {
+    throw new RangeError(`windows: all must have the same length, got ${tokens} and ${other.length} tokens`);
+  }
   if (tokens > maxTokens) {
     throw new RangeError(`window of ${tokens} tokens: the model has positions for ${maxTokens}`);
   }

@@ -1,6 +1,6 @@
 /**
- * From hidden states to logits: the final norm, the projection of some models, and the head, a chunk of rows at a time,
- * because a row of logits is as wide as the vocabulary.
+ * Computes logits from hidden states: the final norm, the projection that some models have, and the head. The rows are processed in
+ * chunks, because a row of logits is as wide as the vocabulary.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
@@ -12,34 +12,34 @@ import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
-/** Bytes of logits at a time: enough rows for a fast product with any vocabulary. */
+/** The bytes of logits in a chunk: enough rows for a fast product with any vocabulary. */
 const LOGITS_BYTES = 64 << 20;
 
 /** A chunk of logits on the device. */
 export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk. */
   readonly logits: DeviceBuffer;
-  /** The first row, counted over all rows asked for; where that is every row, window · tokens + token. */
+  /** The index of the first row among all requested rows. If all rows are requested, it is window · tokens + token. */
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** Consecutive rows of a batch, the first one counted from the batch's own. */
-export interface RowRange {
+/** Consecutive rows of a batch. `first` is counted from the start of the batch. */
+export interface PositionRange {
   readonly first: number;
   readonly count: number;
 }
 
 /**
- * Hands `use` the logits of every row, or of those that `pick` names of each batch, in order, chunk by chunk, each used before the
- * next is queued. Tells `done` when a batch is finished.
- * @throws {ModelError} the weights do not fit the configuration
+ * Calls `use` with the logits of all rows, or of the rows that `pick` returns for each batch, in order and chunk by chunk. A chunk is used
+ * before the next one is queued. Calls `done` when a batch is finished.
+ * @throws {ModelError} if the weights do not fit the configuration
  */
 export async function forEachLogits(
   forward: Forward,
   use: (chunk: LogitsChunk) => void | Promise<void>,
   done?: (batch: Batch) => void,
-  pick?: (batch: Batch) => readonly RowRange[],
+  pick?: (batch: Batch) => readonly PositionRange[],
 ): Promise<void> {
   const { backend, workspace, model: { spec } } = forward;
   const most = Math.max(1, Math.floor(Math.min(LOGITS_BYTES, backend.maxBufferBytes) / (spec.vocabSize * 4)));
@@ -66,7 +66,7 @@ export async function forEachLogits(
   }
 }
 
-/** Hidden states to be scored, (rows, hidden) f32. */
+/** Hidden states whose logits are computed, (rows, hidden) f32. */
 interface Rows {
   readonly x: DeviceBuffer;
   readonly rows: number;
@@ -76,11 +76,11 @@ function allRows({ tokens }: Forward, x: DeviceBuffer, { count }: Batch): Rows {
   return { x, rows: count * tokens };
 }
 
-/** Copies `ranges` of the states together: the head costs as much as many a block, and few rows may be wanted. */
+/** Copies `ranges` of the states together, because few rows may be requested and the head costs as much as a block. */
 function gather(
   { backend, workspace, model: { spec } }: Forward,
   states: DeviceBuffer,
-  ranges: readonly RowRange[],
+  ranges: readonly PositionRange[],
 ): Rows {
   const rowBytes = spec.hiddenSize * 4;
   const rows = ranges.reduce((sum, { count }) => sum + count, 0);

@@ -1,4 +1,4 @@
-/** A checkpoint understood: its weights with what the family says of them. */
+/** A model: the weights of a checkpoint together with the family's description of them. */
 
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
@@ -12,12 +12,12 @@ export interface Model {
   readonly weights: TensorSource;
 }
 
-/** The model in a checkpoint. @throws {ModelError} its weights are packed, or its family or a setting is not supported */
+/** Returns the model of a checkpoint. @throws {ModelError} if its weights are packed, or if its family or a setting is not supported */
 export function openModel(checkpoint: Checkpoint): Model {
   if (checkpoint.config.quantization_config) {
     throw new ModelError(
-      `${checkpoint.folder}: config.json has a quantization_config, so its weights are packed or quantised, and must ` +
-        "be dense. `pare unpack` writes a dense copy of packed sparse weights; quantised ones are not supported",
+      `${checkpoint.folder}: config.json has a quantization_config, so its weights are packed or quantised, but must ` +
+        "be dense. `pare unpack` writes a dense copy of packed sparse weights; quantised weights are not supported",
     );
   }
   try {

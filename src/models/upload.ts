@@ -1,4 +1,4 @@
-/** Checkpoint tensors as f32 on a device. 16-bit ones travel as they are and are widened there. */
+/** Uploads tensors of a checkpoint to a device as f32. 16-bit tensors are uploaded as they are and converted on the device. */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { DTYPE_CODE, toFloat32 } from "../kernels/convert.ts";
@@ -7,8 +7,8 @@ import { ModelError } from "../files/model_error.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 
 /**
- * The dtype of a tensor that must be floating point and of `shape`.
- * @throws {ModelError} no such tensor, or it is another
+ * Checks that a tensor is floating point and has `shape`, and returns its dtype.
+ * @throws {ModelError} if there is no such tensor, or if its dtype or shape differs
  */
 export function checkTensor(source: TensorSource, name: string, shape: readonly number[]): FloatDtype {
   const { dtype, shape: actual } = source.info(name);
@@ -21,7 +21,7 @@ export function checkTensor(source: TensorSource, name: string, shape: readonly 
   return dtype;
 }
 
-/** Elements `first` … `first + count − 1` of a tensor of `dtype`, as f32 on the device. The caller frees the buffer. */
+/** Uploads elements `first` … `first + count − 1` of a tensor of `dtype` as f32. The caller frees the buffer. */
 export async function uploadElements(
   backend: Backend,
   source: TensorSource,
@@ -48,7 +48,7 @@ export async function uploadElements(
   }
 }
 
-/** Writes go in whole words; an odd number of 16-bit elements has half a word at the end. */
+/** Pads to whole 4-byte words, which writes need. An odd number of 16-bit elements ends in half a word. */
 function padToWords(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (bytes.byteLength % 4 === 0) return bytes;
   const padded = new Uint8Array(bytes.byteLength + 2);

@@ -1,11 +1,11 @@
 /**
- * Device memory for the intermediate activations of a forward, kept between blocks and batches: every block
- * asks for the same names and sizes, so a buffer is made once.
+ * Device memory for the intermediate activations of a forward. Buffers are reused for all blocks and batches, because every block uses
+ * the same names and sizes.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 
-/** Buffers by name. Destroy it when the forward is over. */
+/** Buffers by name. Destroy it after the forward. */
 export class Workspace {
   readonly #backend: Backend;
   readonly #buffers = new Map<string, DeviceBuffer>();
@@ -14,7 +14,7 @@ export class Workspace {
     this.#backend = backend;
   }
 
-  /** A buffer of at least `count` f32, the same one for the same `name` while it is large enough. Contents are undefined. */
+  /** Returns a buffer of at least `count` f32 with undefined contents. The same `name` returns the same buffer while it is large enough. */
   take(name: string, count: number): DeviceBuffer {
     const kept = this.#buffers.get(name);
     if (kept && kept.byteLength >= count * 4) return kept;
@@ -25,12 +25,12 @@ export class Workspace {
     return buffer;
   }
 
-  /** `count` zeros, to be read only. */
+  /** Returns `count` zeros, which must not be written. */
   zeros(count: number): DeviceBuffer {
     return this.constant("zeros", count, () => new Float32Array(count));
   }
 
-  /** `count` f32 to be read only, made when `name` is first asked for: what is made must depend on nothing else. */
+  /** Returns `count` f32 values, which must not be written. `make` is called when `name` is first used, so its result may depend on nothing but `name`. */
   constant(name: string, count: number, make: () => Float32Array<ArrayBuffer>): DeviceBuffer {
     const kept = this.#buffers.get(name);
     const buffer = this.take(name, count);
@@ -38,7 +38,7 @@ export class Workspace {
     return buffer;
   }
 
-  /** Stands in for a binding that the kernel is told not to read. */
+  /** A buffer for a binding that the kernel does not read. */
   get unused(): DeviceBuffer {
     return this.take("unused", 1);
   }

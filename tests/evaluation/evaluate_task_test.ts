@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { encodeRequest, type Request } from "../../src/evaluation/encode_request.ts";
+import { encodeRequest, type LikelihoodRequest } from "../../src/evaluation/encode_request.ts";
 import { evaluateTask } from "../../src/evaluation/evaluate_task.ts";
 import { logLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
 import { type PlacedExample, readExamples } from "../../src/evaluation/read_examples.ts";
@@ -57,7 +57,7 @@ const referenceScores = memoize((file: string) => {
   );
 });
 
-function encodeAll(examples: readonly PlacedExample[]): Request[] {
+function encodeAll(examples: readonly PlacedExample[]): LikelihoodRequest[] {
   return examples.flatMap(({ context, choices }) =>
     choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, POSITIONS))
   );
@@ -109,7 +109,7 @@ eachBackend("zero-shot tasks on opt-sotu", (backend) => {
 });
 
 eachBackend("logLikelihoods", (backend) => {
-  const requests = (count: number): Request[] =>
+  const requests = (count: number): LikelihoodRequest[] =>
     Array.from({ length: count }, (_, i) => {
       const ids = Uint32Array.from({ length: 3 + (i * 7) % 40 }, (_, t) => (i * 131 + t * 17) % 2048);
       return { tokens: ids.subarray(0, ids.length - 1), targets: ids.subarray(ids.length - 1 - i % 2) };

@@ -3,7 +3,7 @@
 import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
 import { evaluateTask } from "../../evaluation/evaluate_task.ts";
-import type { Metrics } from "../../evaluation/metrics.ts";
+import type { TaskMetrics } from "../../evaluation/metrics.ts";
 import type { PlacedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
 import { openCheckpoint } from "../../checkpoint/checkpoint.ts";
@@ -47,7 +47,7 @@ export interface ModelResult {
     readonly task: string;
     readonly file: string;
     readonly examples: number;
-    readonly metrics: Metrics;
+    readonly metrics: TaskMetrics;
   }[];
 }
 

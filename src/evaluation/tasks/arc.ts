@@ -1,6 +1,6 @@
 /**
- * ARC (Clark et al., 2018), easy and challenge: school science questions with three to five choices. The original lines hold
- * `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`, those of the Hugging Face hub
+ * ARC (Clark et al., 2018), easy and challenge: school science questions with three to five choices. The original lines are
+ * `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`; those on the Hugging Face hub are
  * `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
  */
 

@@ -1,11 +1,11 @@
-/** Field types that several tasks share. */
+/** Schemas of fields that several tasks share. */
 
 import { z } from "zod";
 
-/** Text that is not empty. */
+/** A text that is not empty. */
 export const text = z.string().min(1, "must not be empty");
 
-/** One of `values`: a number, or its decimal digits as CSV and label files have them. */
+/** One of `values`, as a number or as decimal digits, as in CSV and label files. */
 export function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)

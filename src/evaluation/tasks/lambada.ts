@@ -1,6 +1,6 @@
 /**
- * LAMBADA (Paperno et al., 2016): the last word of a passage. Each line is `{"text": …}`, as in OpenAI's version and in
- * the original; the word is what follows the last space, so punctuation after it belongs to it.
+ * LAMBADA (Paperno et al., 2016): predict the last word of a passage. Each line is `{"text": …}`, as in the original and in OpenAI's
+ * version. The last word is everything after the last space, including punctuation.
  */
 
 import { z } from "zod";
@@ -9,7 +9,7 @@ import { text } from "./fields.ts";
 
 const record = z.object({
   text: text.refine((passage) => !passage.endsWith(" "), "must not end in a space")
-    .refine((passage) => passage.trim().includes(" "), "must have two words or more"),
+    .refine((passage) => passage.trim().includes(" "), "must have at least two words"),
 });
 
 export const lambada: Task = {

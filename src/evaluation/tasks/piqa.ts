@@ -1,6 +1,6 @@
 /**
- * PIQA (Bisk et al., 2020): which of two ways reaches a goal. Lines are `{"goal", "sol1", "sol2", "label"}`; the original
- * `valid.jsonl` has no label, those are in `valid-labels.lst` beside it.
+ * PIQA (Bisk et al., 2020): choose which of two ways reaches a goal. Lines are `{"goal", "sol1", "sol2", "label"}`. The original
+ * `valid.jsonl` has no labels; they are in the file `valid-labels.lst` beside it.
  */
 
 import { z } from "zod";

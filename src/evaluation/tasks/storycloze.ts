@@ -1,6 +1,6 @@
 /**
- * StoryCloze (Mostafazadeh et al., 2016): which of two sentences ends a story of four. The columns are those of the CSV
- * files it is distributed in; the hub's names of the same fields are taken too. The harness reports `acc` alone.
+ * StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The columns are those of the
+ * published CSV files. The names on the Hugging Face hub are accepted too. The harness reports only `acc`.
  */
 
 import { z } from "zod";

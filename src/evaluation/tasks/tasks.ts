@@ -1,4 +1,4 @@
-/** Every zero-shot task there is. */
+/** The list of all zero-shot tasks. */
 
 import type { Task } from "../task.ts";
 import { arcChallenge, arcEasy } from "./arc.ts";
@@ -8,11 +8,11 @@ import { storycloze } from "./storycloze.ts";
 
 export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
 
-/** The task called `name`. @throws {RangeError} there is none: names those there are */
+/** Returns the task `name`. @throws {RangeError} if there is none; the message lists the tasks */
 export function findTask(name: string): Task {
   const task = TASKS.find((one) => one.name === name);
   if (task) return task;
   throw new RangeError(
-    `task ${name}: is unknown; these are known: ${TASKS.map((one) => one.name).join(", ")}`,
+    `task ${name}: is unknown; the known tasks are: ${TASKS.map((one) => one.name).join(", ")}`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * BLOOM (Workshop et al., arXiv 2211.05100): ALiBi instead of positions, a LayerNorm over the embedding, query, key and
- * value fused head by head. Names and arithmetic as `BloomForCausalLM` of transformers.
+ * The family BLOOM (Workshop et al., arXiv 2211.05100). It uses ALiBi instead of position embeddings, has a LayerNorm after the embedding,
+ * and fuses query, key and value head by head. Names and arithmetic follow transformers' `BloomForCausalLM`.
  */
 
 import { z } from "zod";
@@ -13,7 +13,7 @@ import { headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
 
-/** Sizes have two names each: BLOOM's own, and transformers'. */
+/** Each size has two names: BLOOM's own, and that of transformers. */
 const schema = z.object({
   hidden_size: positive.optional(),
   n_embed: positive.nullish(),
@@ -49,14 +49,14 @@ export const bloom: Family = {
       eps: config.layer_norm_epsilon,
       normedResidual: config.apply_residual_connection_post_layernorm,
     };
-    // The published checkpoints were saved from the bare BloomModel.
+    // The published checkpoints were saved from the bare BloomModel, without the outer prefix.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
     return {
       hiddenSize: hidden,
       blockCount: given(config.n_layer ?? config.num_hidden_layers, "n_layer"),
       vocabSize: config.vocab_size,
-      // ALiBi has no table of positions; `seq_length` is only what a model was trained with.
+      // ALiBi has no table of positions. `seq_length` is only the length that the model was trained with.
       maxTokens: Infinity,
       embedding: {
         tokens: `${embedding}.weight`,
@@ -95,7 +95,7 @@ function blockSpec(shape: Shape, root: string): BlockSpec {
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, dense, up, down],
     forward(pass, x) {
-      // What a half of the block is added to: its input, or that after the norm.
+      // Each half of the block is added to its input, or to the normalised input.
       const normed = (norm: NormSpec) => {
         if (!normedResidual) return normalize(pass, norm, x);
         normalizeInPlace(pass, norm, x);
@@ -103,7 +103,7 @@ function blockSpec(shape: Shape, root: string): BlockSpec {
       };
       const slopes = pass.workspace.constant("slopes", heads, () => alibiSlopes(heads));
       const [buffer] = project(pass, qkv, normed(attentionNorm));
-      // A row is [heads, 3, headDim].
+      // A row has the layout [heads, 3, headDim].
       const [q, k, v] = [0, 1, 2].map((part) => ({ buffer, offset: part * headDim, ld: 3 * hidden }));
       projectOnto(pass, dense, attend(pass, { q, k, v, heads, headDim, headStride: 3 * headDim, slopes }), x);
       const [inner] = project(pass, up, normed(feedForwardNorm), "gelu_tanh");

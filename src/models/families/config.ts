@@ -1,10 +1,10 @@
-/** Reads config.json by a family's schema, and the settings families share. */
+/** Reads config.json with the schema of a family, and checks the settings that families share. */
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 
-/** The settings `schema` names; others are ignored. @throws {ModelError} naming each that is missing or malformed */
+/** Returns the settings in `schema` and ignores others. @throws {ModelError} naming every setting that is missing or malformed */
 export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<string, unknown>>): T {
   const result = schema.safeParse(config);
   if (result.success) return result.data;
@@ -12,31 +12,33 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
   throw new ModelError(`config.json: ${faults.join("; ")}`);
 }
 
-/** A size or a count. */
+/** The schema of a size or a count. */
 export const positive = z.int().positive();
 
-/** The largest head the attention kernel takes. */
+/** The largest head that the attention kernel supports. */
 const MAX_HEAD_DIM = 256;
 
 /**
- * The dimensions of each of `heads` heads.
- * @param name what the configuration calls the number of heads
- * @throws {ModelError} they do not divide `hidden`, or are larger than attention takes
+ * Returns the dimensions of each head.
+ * @param name the name of the number of heads in the configuration
+ * @throws {ModelError} if `heads` does not divide `hidden`, or if the heads are too large for attention
  */
 export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
   if (hidden % heads !== 0) {
-    throw new ModelError(`config.json: hidden_size ${hidden} is no multiple of ${name} ${heads}`);
+    throw new ModelError(`config.json: hidden_size ${hidden} is not a multiple of ${name} ${heads}`);
   }
   return checkHeadDimension(hidden / heads);
 }
 
-/** `dimensions` of a head. @throws {ModelError} more than attention takes */
+/** Returns `dimensions`. @throws {ModelError} if a head of that size is too large for attention */
 export function checkHeadDimension(dimensions: number): number {
   if (dimensions <= MAX_HEAD_DIM) return dimensions;
-  throw new ModelError(`config.json: heads of ${dimensions} are not supported; at most ${MAX_HEAD_DIM}`);
+  throw new ModelError(
+    `config.json: heads of ${dimensions} dimensions are not supported, at most ${MAX_HEAD_DIM} are`,
+  );
 }
 
-/** Names transformers has for the activations there are. */
+/** The supported activations by their names in transformers. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",
   gelu: "gelu",
@@ -47,10 +49,10 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   swish: "silu",
 };
 
-/** The activation transformers calls by the text. */
+/** The schema of an activation: its name in transformers becomes the activation. */
 export const activationName = z.string().transform((name, context): Activation => {
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation) return activation;
-  context.addIssue(`${name} is not supported; these are: ${Object.keys(ACTIVATIONS).join(", ")}`);
+  context.addIssue(`${name} is not supported; supported are: ${Object.keys(ACTIVATIONS).join(", ")}`);
   return z.NEVER;
 });

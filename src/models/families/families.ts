@@ -1,4 +1,4 @@
-/** Every model family there is, and the choice among them. */
+/** The list of all model families, and the choice of a family for a checkpoint. */
 
 import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
@@ -13,8 +13,9 @@ import { whyUnsupported } from "./unsupported.ts";
 const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, phi3];
 
 /**
- * The model that a checkpoint's configuration describes.
- * @throws {ModelError} its `model_type`, or something in it, is not supported: names it and the types that are; or as `Family.read`
+ * Returns the model that the configuration of a checkpoint describes.
+ * @throws {ModelError} if the `model_type` or a property of the model is not supported; the message lists the supported types
+ * @throws {ModelError} as `Family.read`
  */
 export function readModelSpec(
   config: Readonly<Record<string, unknown>>,

@@ -1,4 +1,4 @@
-/** LLaMA (Touvron et al., arXiv 2302.13971), 1 to 3.x: as `LlamaForCausalLM` of transformers. */
+/** The family LLaMA (Touvron et al., arXiv 2302.13971), versions 1 to 3, as in transformers' `LlamaForCausalLM`. */
 
 import { z } from "zod";
 import { readConfig } from "./config.ts";

@@ -1,4 +1,4 @@
-/** The linear layers of a LLaMA-like block, a matrix each or fused as Phi-3's, and where in their outputs the parts lie. */
+/** The linear layers of a LLaMA-like block, either separate or fused as in Phi-3, and the positions of q, k, v, gate and up in their outputs. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
@@ -7,20 +7,20 @@ import { project } from "../pieces/linear.ts";
 import type { LinearGroup, LinearSpec } from "./layer_specs.ts";
 import type { LlamaSizes, Traits } from "./llama_traits.ts";
 
-/** The four groups of layers, and the two products whose outputs have parts. */
+/** The four groups of linear layers, and the two projections whose outputs have several parts. */
 export interface LlamaLayers {
   readonly qkv: LinearGroup;
   readonly out: LinearGroup;
   readonly gateUp: LinearGroup;
   readonly down: LinearGroup;
-  /** Heads lie side by side in each part. */
+  /** In each part the heads are side by side. */
   projectQkv(pass: BlockPass, x: DeviceBuffer): { q: Columns; k: Columns; v: Columns };
   projectGateUp(pass: BlockPass, x: DeviceBuffer): { gate: Columns; up: Columns };
 }
 
-/** A matrix each. */
+/** Returns layers with one matrix each. */
 export function separateLayers(sizes: LlamaSizes, biases: Traits["biases"] = {}): LlamaLayers {
-  const { hidden, wide, heads, kvHeads, headDim } = sizes;
+  const { hidden, intermediate, heads, kvHeads, headDim } = sizes;
   const qWidth = heads * headDim, kvWidth = kvHeads * headDim;
   const linear = (name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec => {
     return { name, inFeatures, outFeatures, bias };
@@ -31,38 +31,38 @@ export function separateLayers(sizes: LlamaSizes, biases: Traits["biases"] = {})
     linear("self_attn.v_proj", hidden, kvWidth, biases.qkv),
   ];
   const gateUp: LinearGroup = [
-    linear("mlp.gate_proj", hidden, wide, biases.feedForward),
-    linear("mlp.up_proj", hidden, wide, biases.feedForward),
+    linear("mlp.gate_proj", hidden, intermediate, biases.feedForward),
+    linear("mlp.up_proj", hidden, intermediate, biases.feedForward),
   ];
   return {
     qkv,
     out: [linear("self_attn.o_proj", qWidth, hidden, biases.out)],
     gateUp,
-    down: [linear("mlp.down_proj", wide, hidden, biases.feedForward)],
+    down: [linear("mlp.down_proj", intermediate, hidden, biases.feedForward)],
     projectQkv(pass, x) {
       const [q, k, v] = project(pass, qkv, x);
       return { q: whole(q, qWidth), k: whole(k, kvWidth), v: whole(v, kvWidth) };
     },
     projectGateUp(pass, x) {
       const [gate, up] = project(pass, gateUp, x);
-      return { gate: whole(gate, wide), up: whole(up, wide) };
+      return { gate: whole(gate, intermediate), up: whole(up, intermediate) };
     },
   };
 }
 
-/** The rows of one matrix are those of q, of k, then of v; of another those of gate, then of up. No biases. */
-export function fusedLayers({ hidden, wide, heads, kvHeads, headDim }: LlamaSizes): LlamaLayers {
+/** Returns fused layers without biases. The rows of one matrix are those of q, then k, then v; the rows of another are those of gate, then up. */
+export function fusedLayers({ hidden, intermediate, heads, kvHeads, headDim }: LlamaSizes): LlamaLayers {
   const qWidth = heads * headDim, kvWidth = kvHeads * headDim, ld = qWidth + 2 * kvWidth;
   const linear = (name: string, inFeatures: number, outFeatures: number): LinearGroup => {
     return [{ name, inFeatures, outFeatures, bias: false }];
   };
   const qkv = linear("self_attn.qkv_proj", hidden, ld);
-  const gateUp = linear("mlp.gate_up_proj", hidden, 2 * wide);
+  const gateUp = linear("mlp.gate_up_proj", hidden, 2 * intermediate);
   return {
     qkv,
     out: linear("self_attn.o_proj", qWidth, hidden),
     gateUp,
-    down: linear("mlp.down_proj", wide, hidden),
+    down: linear("mlp.down_proj", intermediate, hidden),
     projectQkv(pass, x) {
       const [buffer] = project(pass, qkv, x);
       return {
@@ -73,7 +73,10 @@ export function fusedLayers({ hidden, wide, heads, kvHeads, headDim }: LlamaSize
     },
     projectGateUp(pass, x) {
       const [buffer] = project(pass, gateUp, x);
-      return { gate: { buffer, offset: 0, ld: 2 * wide }, up: { buffer, offset: wide, ld: 2 * wide } };
+      return {
+        gate: { buffer, offset: 0, ld: 2 * intermediate },
+        up: { buffer, offset: intermediate, ld: 2 * intermediate },
+      };
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * The model that LLaMA and its relatives share: RMSNorm before each half of a block, rotary positions, grouped-query attention
- * and a gated feed-forward. What sets a relative apart is in `Traits`; names as `LlamaForCausalLM` of transformers.
+ * The model that LLaMA and its relatives share: an RMSNorm before each half of a block, rotary positions, grouped-query attention and a
+ * gated feed-forward. `Traits` has the differences between the relatives. Names follow transformers' `LlamaForCausalLM`.
  */
 
 import { z } from "zod";
@@ -18,7 +18,7 @@ import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts
 import type { LlamaSizes, Traits } from "./llama_traits.ts";
 import { readRotary, rotaryShape } from "./rotary_config.ts";
 
-/** The settings of every relative, to be spread into its schema. */
+/** The settings of every relative. Their schemas include them. */
 export const llamaShape = {
   hidden_size: positive,
   intermediate_size: positive,
@@ -35,7 +35,7 @@ export const llamaShape = {
 
 type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
 
-/** The model. @throws {ModelError} sizes do not go together, or the rotary settings are not supported */
+/** Returns the model. @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported */
 export function llamaModel(
   config: LlamaConfig,
   has: (name: string) => boolean,
@@ -78,18 +78,18 @@ export function llamaModel(
 }
 
 function readSizes(config: LlamaConfig): LlamaSizes {
-  const { hidden_size: hidden, intermediate_size: wide, num_attention_heads: heads } = config;
+  const { hidden_size: hidden, intermediate_size: intermediate, num_attention_heads: heads } = config;
   const kvHeads = config.num_key_value_heads ?? heads;
   if (heads % kvHeads !== 0) {
     throw new ModelError(
-      `config.json: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`,
+      `config.json: num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`,
     );
   }
   const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(hidden, heads);
-  return { hidden, wide, heads, kvHeads, headDim };
+  return { hidden, intermediate, heads, kvHeads, headDim };
 }
 
-/** All that a block is made of. */
+/** The parts of a block. */
 interface Parts {
   readonly sizes: LlamaSizes;
   readonly layers: LlamaLayers;
@@ -102,7 +102,7 @@ interface Parts {
 }
 
 function blockSpec(parts: Parts, root: string): BlockSpec {
-  const { sizes: { wide, heads, kvHeads, headDim }, layers, headNorms = [] } = parts;
+  const { sizes: { intermediate, heads, kvHeads, headDim }, layers, headNorms = [] } = parts;
   const [qNorm, kNorm] = headNorms;
   return {
     prefix: (block) => `${root}layers.${block}.`,
@@ -117,7 +117,7 @@ function blockSpec(parts: Parts, root: string): BlockSpec {
       const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index) });
       projectOnto(pass, layers.out, attended, x);
       const { gate, up } = layers.projectGateUp(pass, normalize(pass, parts.feedForwardNorm, x));
-      projectOnto(pass, layers.down, gated(pass, gate, up, wide, parts.activation), x);
+      projectOnto(pass, layers.down, gated(pass, gate, up, intermediate, parts.activation), x);
     },
   };
 }

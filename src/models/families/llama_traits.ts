@@ -1,21 +1,21 @@
-/** How the relatives of LLaMA differ from each other, and the sizes that a block of any of them is made of. */
+/** The differences between the relatives of LLaMA, and the sizes of their blocks. */
 
-/** What sets a relative apart. */
+/** The properties in which a relative differs from LLaMA. */
 export interface Traits {
-  /** Which linear layers have biases; none by default. */
+  /** The linear layers that have biases. By default none has. */
   readonly biases?: { readonly qkv?: boolean; readonly out?: boolean; readonly feedForward?: boolean };
-  /** Tokens that a query of block `index` sees, itself included, 0 for all before it. All by default. */
+  /** Returns the number of tokens that a query of block `index` sees, itself included. 0 means all earlier tokens, which is the default. */
   window?(index: number): number;
-  /** An RMSNorm over each head of the queries, and of the keys, before they are turned. */
+  /** Whether each head of queries and keys has an RMSNorm before the rotation. */
   readonly headNorms?: boolean;
-  /** q, k and v in one layer, gate and up in another. */
+  /** Whether q, k and v are one layer, and gate and up another. */
   readonly fused?: boolean;
 }
 
-/** The sizes that a block is made of. */
+/** The sizes of a block. `intermediate` is the width of the feed-forward. */
 export interface LlamaSizes {
   readonly hidden: number;
-  readonly wide: number;
+  readonly intermediate: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;

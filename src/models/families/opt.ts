@@ -1,6 +1,7 @@
 /**
- * OPT (Zhang et al., arXiv 2205.01068): learned positions, LayerNorm before each half of a block, biases. opt-350m has its
- * LayerNorms after, and an embedding narrower than the hidden states. Names and arithmetic as `OPTForCausalLM` of transformers.
+ * The family OPT (Zhang et al., arXiv 2205.01068): learned positions, a LayerNorm before each half of a block, and biases. opt-350m has
+ * its LayerNorms after each half, and an embedding that is narrower than the hidden states. Names and arithmetic follow transformers'
+ * `OPTForCausalLM`.
  */
 
 import { z } from "zod";
@@ -12,10 +13,10 @@ import { activationName, headDimension, positive, readConfig } from "./config.ts
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
 
-/** Rows of the position table before that of the first token: it was made for padded batches. */
+/** The rows of the position table before the row of the first token. OPT was trained with padded batches. */
 const POSITION_OFFSET = 2;
 
-/** torch.nn.LayerNorm's own; OPT's configuration has no setting for it. */
+/** The default of torch.nn.LayerNorm. OPT's configuration has no setting for it. */
 const LAYER_NORM_EPS = 1e-5;
 
 const schema = z.object({

@@ -1,6 +1,6 @@
 /**
- * Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases on q, k and v, or with norms over their heads; as
- * `Qwen2ForCausalLM` and `Qwen3ForCausalLM` of transformers. Upper blocks may have a sliding window.
+ * The families Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases on q, k and v (Qwen2) or with norms over the
+ * heads (Qwen3), as in transformers' `Qwen2ForCausalLM` and `Qwen3ForCausalLM`. The upper blocks may have a sliding window.
  */
 
 import { z } from "zod";
@@ -9,13 +9,13 @@ import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";
 
-/** Defaults are those of transformers' configuration classes. */
+/** The defaults are those of transformers' configuration classes. */
 const qwenShape = {
   ...llamaShape,
   num_key_value_heads: positive.nullable().default(32),
   use_sliding_window: z.boolean().default(false),
   sliding_window: positive.nullable().default(4096),
-  /** Blocks before the first with a window; `layer_types` says it block by block. */
+  /** The number of blocks before the first block with a window. `layer_types`, if present, overrides it block by block. */
   max_window_layers: z.int().nonnegative().default(28),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
 };

@@ -1,6 +1,6 @@
 /**
- * Reads a configuration's rotary settings, by transformers' rules (`modeling_rope_utils`). Before its version 5 they are
- * `rope_theta` and `rope_scaling`, from then on one object `rope_parameters`; both are understood.
+ * Reads the rotary settings of a configuration by the rules of transformers (`modeling_rope_utils`). Older versions of transformers write
+ * `rope_theta` and `rope_scaling`; version 5 writes one object `rope_parameters`. Both forms are read.
  */
 
 import { z } from "zod";
@@ -12,7 +12,7 @@ const number = z.number().positive();
 
 const ropeObject = z.object({
   rope_type: z.string().optional(),
-  /** What older configurations call `rope_type`. */
+  /** The older name of `rope_type`. */
   type: z.string().optional(),
   rope_theta: number.optional(),
   partial_rotary_factor: number.max(1).optional(),
@@ -25,7 +25,7 @@ const ropeObject = z.object({
   attention_factor: number.nullish(),
 });
 
-/** The settings, to be spread into a family's schema. */
+/** The rotary settings. The schemas of families include them. */
 export const rotaryShape = {
   max_position_embeddings: positive,
   original_max_position_embeddings: positive.nullish(),
@@ -38,29 +38,29 @@ export const rotaryShape = {
 type RotaryConfig = z.infer<z.ZodObject<typeof rotaryShape>>;
 type RopeObject = z.infer<typeof ropeObject>;
 
-/** transformers' own in every family here. */
+/** The default of transformers for every family here. */
 const DEFAULT_THETA = 10000;
 
-/** The kinds there are; each maps plain frequencies to its own. */
+/** The supported kinds. Each function computes the frequencies of its kind. */
 const KINDS = { default: plain, linear, llama3, longrope, su: longrope } as const;
 
 /**
- * How heads of `headDim` are turned.
- * @throws {ModelError} the kind is not supported, or a setting of it is missing
+ * Returns the rotation of heads of `headDim` dimensions.
+ * @throws {ModelError} if the kind is not supported, or if one of its settings is missing
  */
 export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
   const rope = config.rope_scaling ?? config.rope_parameters ?? {};
   const kind = rope.rope_type ?? rope.type ?? "default";
   if (!Object.hasOwn(KINDS, kind)) {
     const kinds = Object.keys(KINDS).join(", ");
-    throw new ModelError(`config.json: rope_type ${kind} is not supported; these are: ${kinds}`);
+    throw new ModelError(`config.json: rope_type ${kind} is not supported; supported are: ${kinds}`);
   }
   const theta = config.rope_parameters?.rope_theta ?? config.rope_theta ?? rope.rope_theta ?? DEFAULT_THETA;
   const part = config.partial_rotary_factor ?? config.rope_parameters?.partial_rotary_factor ?? 1;
   const turned = Math.floor(headDim * part);
   if (turned === 0 || turned % 2 !== 0) {
     throw new ModelError(
-      `config.json: ${turned} of a head's ${headDim} dimensions rotate, which are no pairs`,
+      `config.json: ${turned} of a head's ${headDim} dimensions rotate, but the number must be even`,
     );
   }
   const pairs = turned / 2;
@@ -69,7 +69,7 @@ export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
 }
 
 interface Setting {
-  /** Radians a token by pair, before scaling. */
+  /** Radians per token for each pair, before scaling. */
   readonly base: Float64Array;
   readonly rope: RopeObject;
   readonly config: RotaryConfig;
@@ -84,7 +84,7 @@ function linear({ base, rope, config }: Setting): RotarySpec {
   return plain({ base: base.map((frequency) => frequency / factor), rope, config });
 }
 
-/** Slow pairs as `linear`, fast ones as they are, and a transition between. */
+/** Scales slow pairs as `linear` does, leaves fast pairs unchanged, and interpolates between them. */
 function llama3({ base, rope, config }: Setting): RotarySpec {
   const factor = needed(rope, "factor");
   const low = needed(rope, "low_freq_factor"), high = needed(rope, "high_freq_factor");
@@ -97,7 +97,7 @@ function llama3({ base, rope, config }: Setting): RotarySpec {
   return plain({ base: scaled, rope, config });
 }
 
-/** LongRoPE (Ding et al., arXiv 2402.13753): a divisor a pair, one set up to the trained length and one past it. */
+/** LongRoPE (Ding et al., arXiv 2402.13753): one divisor per pair, with one set for windows up to the trained length and one for longer windows. */
 function longrope({ base, rope, config }: Setting): RotarySpec {
   const { max_position_embeddings: longest } = config;
   const given = rope.original_max_position_embeddings ?? config.original_max_position_embeddings;

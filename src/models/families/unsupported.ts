@@ -1,7 +1,7 @@
-/** Names what in a configuration no family here covers, so that the refusal says more than a `model_type`. */
+/** Finds the reason why no family supports a configuration, so that the error says more than the `model_type`. */
 
-/** Keys of a configuration, and what any of them means where it is set. */
-const TELLING_KEYS: readonly (readonly [keys: readonly string[], reason: string])[] = [
+/** Keys of a configuration, and the reason that any of them gives if it is set. */
+const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: string])[] = [
   [["vision_config", "audio_config", "text_config"], "is multimodal"],
   [
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"],
@@ -9,17 +9,17 @@ const TELLING_KEYS: readonly (readonly [keys: readonly string[], reason: string]
   ],
 ];
 
-/** Types whose own keys tell nothing. */
-const TELLING_TYPES: Readonly<Record<string, string>> = {
+/** Types that are not supported for a reason that their keys do not show. */
+const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
   gpt2: "stores its linear layers transposed (Conv1D)",
 };
 
-/** Why a model cannot be read, as the predicate of a sentence; undefined where nothing speaks against it. */
+/** Returns the reason as the predicate of a sentence, or undefined if none is known. */
 export function whyUnsupported(config: Readonly<Record<string, unknown>>): string | undefined {
   const { model_type: type } = config;
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
-  for (const [keys, reason] of TELLING_KEYS) if (keys.some((key) => isSet(config[key]))) return reason;
-  return typeof type === "string" && Object.hasOwn(TELLING_TYPES, type) ? TELLING_TYPES[type] : undefined;
+  for (const [keys, reason] of REASONS_BY_KEY) if (keys.some((key) => isSet(config[key]))) return reason;
+  return typeof type === "string" && Object.hasOwn(REASONS_BY_TYPE, type) ? REASONS_BY_TYPE[type] : undefined;
 }
 
 function isSet(value: unknown): boolean {

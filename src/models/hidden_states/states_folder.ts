@@ -1,8 +1,8 @@
 /**
- * Hidden states in files: one file a boundary between blocks, all windows one after another, raw f32. The file of a
- * boundary is whole or not there: it is written under a temporary name, and the one before it goes when it has its
- * own. So a forward that was killed goes on from the last block it finished, and one whose states are larger
- * than memory runs from file to file. What model and which windows they belong to is for the caller to know.
+ * Hidden states in files. The inputs of each block are one file of raw f32, all windows one after another. A file is written under a
+ * temporary name and renamed when it is complete; then the file of the previous block is removed. So a forward that was killed continues
+ * from the last block that it finished, and states that are larger than memory pass from file to file. The caller must know to which model
+ * and windows a folder belongs.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -11,24 +11,24 @@ import { TEMPORARY_SUFFIX } from "../../files/write_atomically.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
 
-/** The files of one run's states. */
+/** The files with the states of one run. */
 export class StatesFolder {
   readonly #fs: WorkFileSystem;
   readonly #folder: string;
 
-  /** @param folder exists, and holds no other run's states */
+  /** @param folder an existing folder without the states of another run */
   constructor(fs: WorkFileSystem, folder: string) {
     this.#fs = fs;
     this.#folder = folder;
   }
 
-  /** The last block whose inputs are here; undefined where none are. */
+  /** Returns the last block whose inputs are stored, or undefined if there are none. */
   async lastBlock(): Promise<number | undefined> {
     const blocks = await this.#blocks();
     return blocks.length === 0 ? undefined : Math.max(...blocks);
   }
 
-  /** Opens the states before `block`, which must take `byteLength` bytes. @throws {ModelError} they do not */
+  /** Opens the inputs of `block`. @throws {ModelError} if the file does not have `byteLength` bytes */
   async open(block: number, byteLength: number): Promise<ReadableFile> {
     const path = this.#path(block);
     const file = await this.#fs.open(path);
@@ -37,7 +37,7 @@ export class StatesFolder {
     throw new ModelError(`${path}: has ${file.byteLength} bytes, the run's hidden states take ${byteLength}`);
   }
 
-  /** Begins the file of the states before `block`. */
+  /** Creates the file for the inputs of `block`. */
   async create(block: number): Promise<StatesDraft> {
     const path = this.#path(block);
     const file = await this.#fs.create(path + TEMPORARY_SUFFIX);
@@ -68,12 +68,12 @@ export class StatesFolder {
   }
 }
 
-/** States being written. */
+/** A file of states that is being written. */
 export interface StatesDraft {
   /** Writes `bytes` at byte `offset` of the file. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Gives the file its name and removes those of earlier blocks. */
+  /** Completes the file and removes the files of earlier blocks. */
   commit(): Promise<void>;
-  /** Leaves it unfinished; harmless after `commit`. */
+  /** Closes the file without completing it. Has no effect after `commit`. */
   close(): Promise<void>;
 }

@@ -1,8 +1,8 @@
-/** ALiBi (Press et al., arXiv 2108.12409): a slope a head instead of positions. */
+/** ALiBi (Press et al., arXiv 2108.12409): one slope per head instead of position embeddings. */
 
 /**
- * The slopes, as BLOOM's: of a power of two, 2^(−8h/heads) for h = 1 … heads; otherwise those of the power of two
- * below, then every other one of the power above.
+ * Returns BLOOM's slopes. If the number of heads is a power of two, they are 2^(−8h/heads) for h = 1 … heads. Otherwise they are the slopes
+ * for the next smaller power of two, followed by every other slope for the next larger one.
  */
 export function alibiSlopes(heads: number): Float32Array<ArrayBuffer> {
   const below = 2 ** Math.floor(Math.log2(heads));

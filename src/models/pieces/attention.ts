@@ -5,29 +5,29 @@ import { attention } from "../../kernels/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { Columns } from "./columns.ts";
 
-/** The extents of heads, shared by queries, keys and values. */
+/** The sizes of the heads of queries, keys and values. */
 export interface Heads {
   readonly heads: number;
-  /** Key and value heads, each shared by a run of heads/kvHeads query heads. Default `heads`. */
+  /** The number of key and value heads. Each is shared by heads/kvHeads consecutive query heads. Defaults to `heads`. */
   readonly kvHeads?: number;
   readonly headDim: number;
-  /** Columns from one head to the next, in q, k and v alike. Default `headDim`. */
+  /** The number of columns from one head to the next in q, k and v. Defaults to `headDim`. */
   readonly headStride?: number;
 }
 
-/** Queries, keys and values, and which keys a query sees. */
+/** The inputs of attention. */
 export interface AttentionInput extends Heads {
   readonly q: Columns;
   readonly k: Columns;
   readonly v: Columns;
-  /** Tokens a query sees, itself included; 0, the default, for all before it. */
+  /** The number of tokens that a query sees, itself included. Defaults to 0, which means all earlier tokens. */
   readonly window?: number;
-  /** ALiBi slopes, (heads) f32; none by default. */
+  /** ALiBi slopes, (heads) f32. By default there are none. */
   readonly slopes?: DeviceBuffer;
 }
 
 /**
- * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v of each token t over the tokens s it sees.
+ * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v for each token t over the tokens s that it sees.
  * @returns (rows, heads · headDim) f32, valid until attention runs again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {

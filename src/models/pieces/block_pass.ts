@@ -1,6 +1,6 @@
 /**
- * What the pieces of a forward share while one block runs over one batch of windows: where the weights are,
- * where intermediate activations go, and who watches the inputs of linear layers. It does no arithmetic.
+ * The context of a forward while one block runs over one batch of windows: the weights, the memory of intermediate activations, and the
+ * observer of linear layers' inputs. All pieces receive it.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -12,19 +12,19 @@ import type { Workspace } from "../workspace.ts";
 /** An element-wise function after a linear layer. */
 export type Activation = keyof typeof ACTIVATION_CODE;
 
-/** Sees the input of a group of linear layers, (rows, inFeatures) f32, before it is used; to be read by work queued at once. */
+/** Observes the input of a group of linear layers, (rows, inFeatures) f32, before the layers use it. Work that reads the input must be queued in the call. */
 export type Tap = (group: LinearGroup, input: DeviceBuffer, rows: number) => void;
 
-/** One block over one batch. Row w·tokens + t of an activation belongs to token t of window w. */
+/** One block running over one batch. Row w·tokens + t of an activation belongs to token t of window w. */
 export interface BlockPass {
   readonly backend: Backend;
   readonly weights: DeviceWeights;
   readonly workspace: Workspace;
   readonly windows: number;
   readonly tokens: number;
-  /** windows · tokens. */
+  /** The number of rows, windows · tokens. */
   readonly rows: number;
   readonly tap?: Tap;
-  /** A group whose outputs nobody will use: its input is shown to the tap, its product is left out. */
+  /** A group whose outputs are not used. The tap still observes its input, but the product is skipped. */
   readonly unused?: LinearGroup;
 }

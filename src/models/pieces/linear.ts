@@ -1,4 +1,4 @@
-/** Linear layers: y = activation(x·Wᵀ + b), into memory of their own or onto the residual stream. */
+/** Linear layers: y = activation(x·Wᵀ + b), written to new memory or added to the residual stream. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/activate.ts";
@@ -7,8 +7,8 @@ import type { LinearGroup, LinearSpec } from "../families/layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
 /**
- * Queues every layer of `group` on `x`, (rows, inFeatures) f32, and shows `x` to the pass's tap.
- * @returns (rows, outFeatures) f32 a layer, in order; valid until the layer runs again
+ * Queues every layer of `group` on `x`, (rows, inFeatures) f32, and passes `x` to the tap.
+ * @returns (rows, outFeatures) f32 per layer, in order, valid until the layer runs again
  */
 export function project(
   pass: BlockPass,
@@ -25,8 +25,8 @@ export function project(
 }
 
 /**
- * Queues stream += x·Wᵀ + b for the only layer of `group`, with x (rows, inFeatures) and stream (rows, outFeatures) f32, and shows
- * `x` to the pass's tap. Where the pass says that the outcome is unused, showing it is all.
+ * Queues stream += x·Wᵀ + b for the only layer of `group`, with x (rows, inFeatures) and stream (rows, outFeatures) f32, and passes `x`
+ * to the tap. If the outputs of the group are not used, only the tap is called.
  */
 export function projectOnto(
   pass: BlockPass,
@@ -39,15 +39,15 @@ export function projectOnto(
   applyLinear(pass, group[0], x, 0, pass.rows, stream, { accumulate: true });
 }
 
-/** What becomes of a layer's outputs. */
+/** What is done with the outputs of a layer. */
 export interface Outputs {
-  /** Default none. */
+  /** The activation. Defaults to none. */
   readonly activation?: Activation;
-  /** Add them to what is there; without an activation only. */
+  /** Adds the outputs to the contents of the target. Only allowed without an activation. */
   readonly accumulate?: boolean;
 }
 
-/** Queues one layer on `rows` rows of `x` from `firstRow` on; `y` (rows, outFeatures) receives the result. */
+/** Queues one layer on `rows` rows of `x`, starting at `firstRow`, and writes the result to `y`, (rows, outFeatures). */
 export function applyLinear(
   { backend, weights, workspace }: Pick<BlockPass, "backend" | "weights" | "workspace">,
   spec: LinearSpec,

@@ -1,4 +1,4 @@
-/** Row normalisation. */
+/** LayerNorm and RMSNorm of rows. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { layerNorm, rmsNorm } from "../../kernels/normalize.ts";
@@ -8,7 +8,7 @@ import type { BlockPass } from "./block_pass.ts";
 type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;
 
 /**
- * Queues the norm `spec` on `x`, (rows, size) f32; a norm a head sees rows · heads of them.
+ * Queues the norm `spec` on `x`, (rows, size) f32. A norm over heads is called with rows · heads rows.
  * @returns (rows, size) f32, valid until the norm runs again
  */
 export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pass.rows): DeviceBuffer {

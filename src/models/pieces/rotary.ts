@@ -1,6 +1,6 @@
 /**
- * Rotary position embedding. The angles of every position are tabulated on the host in float64: those of late positions are
- * large, and a shader's sine of a large argument is whatever the device makes of it.
+ * Rotary position embedding. The sines and cosines of all positions are computed on the host in float64, because the angles of late
+ * positions are large, and devices compute the sine of a large argument with different accuracy.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
@@ -8,17 +8,17 @@ import { rotary } from "../../kernels/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { Columns } from "./columns.ts";
 
-/** How queries and keys are turned. */
+/** The rotation of queries and keys. */
 export interface RotarySpec {
-  /** Pairs (i, i + pairs) of a head's dimensions that are turned: the dimensions from 2 · pairs on stay. */
+  /** The number of rotated pairs. Dimensions i and i + pairs of a head form a pair, and dimensions from 2 · pairs on do not rotate. */
   readonly pairs: number;
-  /** Factor on the sines and cosines. */
+  /** A factor for the sines and cosines. */
   readonly scale: number;
-  /** Radians that each pair turns from one token to the next, in windows of `tokens`. */
+  /** Returns the radians by which each pair rotates from one token to the next, in windows of `tokens` tokens. */
   frequencies(tokens: number): Float64Array;
 }
 
-/** Queues the turn of `heads` heads of `headDim`, in place. */
+/** Queues the rotation of `heads` heads of `headDim` dimensions, in place. */
 export function rotate(pass: BlockPass, spec: RotarySpec, x: Columns, heads: number, headDim: number): void {
   pass.backend.dispatch(rotary, { table: angles(pass, spec), x: x.buffer }, {
     rows: pass.rows,
@@ -36,7 +36,7 @@ function angles({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffe
   return workspace.constant("rotary table", count, () => rotaryTable(spec, tokens));
 }
 
-/** (tokens, 2 · pairs): the cosines, then the sines, of each token. */
+/** Returns the table (tokens, 2 · pairs) with the cosines, then the sines, of each token. */
 export function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
   const { pairs, scale } = spec;
   const frequencies = spec.frequencies(tokens);

@@ -1,7 +1,6 @@
 /**
- * The definition of a byte-level BPE tokenizer, as tokenizer.json would have it, from GPT-2's vocab.json and
- * merges.txt: what OPT checkpoints have. As `GPT2Tokenizer` of transformers, `bos_token` goes before each document
- * where `add_bos_token` is set.
+ * Builds the definition of a byte-level BPE tokenizer, in the form of tokenizer.json, from GPT-2's files vocab.json and merges.txt, which
+ * OPT checkpoints have. As in transformers' `GPT2Tokenizer`, `bos_token` is put before each document if `add_bos_token` is set.
  */
 
 import { z } from "zod";
@@ -12,10 +11,10 @@ import { readJson, readText } from "../../files/json_file.ts";
 const VOCABULARY_FILE = "vocab.json";
 const MERGES_FILE = "merges.txt";
 
-/** Tokens that came to the vocabulary later, as far as there are any. */
+/** An optional file with tokens that were added to the vocabulary later. */
 const ADDED_FILE = "added_tokens.json";
 
-/** A special token is written as its text, or as an object around it. */
+/** A special token is its text, or an object with the text. */
 const tokenText = z.union([
   z.string(),
   z.object({ content: z.string() }).transform((token) => token.content),
@@ -33,9 +32,9 @@ const settingsSchema = z.object({
 const vocabularySchema = z.record(z.string(), z.int().nonnegative());
 
 /**
- * The tokenizer in a folder that holds `files`; undefined where it has no such files.
+ * Returns the definition of the tokenizer in a folder that has `files`, or undefined if the folder lacks the BPE files.
  * @param settings the object in tokenizer_config.json, with the special tokens of special_tokens_map.json
- * @throws {ModelError} a file is malformed, or a special token is not in the vocabulary
+ * @throws {ModelError} if a file is malformed, or if a special token is not in the vocabulary
  */
 export async function readBpeFiles(
   fs: FileSystem,

@@ -1,6 +1,6 @@
 /**
- * Text to token ids by a checkpoint's own tokenizer: tokenizer.json, or the vocab.json and merges.txt of an older one. The
- * tokenizer's post-processor decides about special tokens; nothing else adds any.
+ * Converts text to token ids with the tokenizer of a checkpoint: its tokenizer.json, or the vocab.json and merges.txt of older
+ * checkpoints. Special tokens are added by the tokenizer's post-processor only.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -13,15 +13,15 @@ import { messageOf } from "../../text/message_of.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";
-/** Where older checkpoints name their special tokens. */
+/** The file with the special tokens of older checkpoints. */
 const SPECIAL_FILE = "special_tokens_map.json";
-/** Of SentencePiece; transformers makes TOKENIZER_FILE of it. */
+/** The file of a SentencePiece tokenizer, which transformers can convert to TOKENIZER_FILE. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
-/** How a text is divided into documents: `txt` is one; `jsonl` has one a line, `{"text": …}`. */
+/** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one per line, `{"text": …}`. */
 export type TextFormat = "txt" | "jsonl";
 
-/** The tokenizer in a checkpoint folder. @throws {ModelError} there is none, or its files are malformed */
+/** Loads the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
 export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tokenizer> {
   const files = await fs.list(folder) ?? [];
   const settings: Record<string, unknown> = {};
@@ -44,15 +44,15 @@ function noTokenizer(folder: string, files: readonly string[]): ModelError {
   const none = `${folder}: has no tokenizer: neither ${TOKENIZER_FILE} nor vocab.json with merges.txt`;
   if (!files.includes(SENTENCEPIECE_FILE)) return new ModelError(none);
   return new ModelError(
-    `${none}. Make ${TOKENIZER_FILE} of its ${SENTENCEPIECE_FILE} with transformers: ` +
+    `${none}. Convert its ${SENTENCEPIECE_FILE} to ${TOKENIZER_FILE} with transformers: ` +
       "AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)",
   );
 }
 
 /**
- * The ids of the text in a file, a `.jsonl` one by documents. Line ends, however written, are read as "\n", as Python's text mode does,
- * through which the texts of published figures went.
- * @throws {ModelError} as {@link encodeText}, naming the file
+ * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. All kinds of line ends are read as "\n", as in
+ * Python's text mode, which was used for published figures.
+ * @throws {ModelError} as {@link encodeText}, with the name of the file
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
   const text = (await readText(fs, path)).replaceAll(/\r\n?/g, "\n");
@@ -64,7 +64,7 @@ export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSys
   }
 }
 
-/** The ids of a text's documents, one after another. @throws {ModelError} a line of `jsonl` is not `{"text": …}`: names it */
+/** Returns the token ids of the documents of a text, one after another. @throws {ModelError} naming the line of `jsonl` that is not `{"text": …}` */
 export function encodeText(tokenizer: Tokenizer, text: string, format: TextFormat): Uint32Array {
   if (format === "txt") return Uint32Array.from(tokenizer.encode(text).ids);
   const documents = text.split("\n").flatMap((line, i) => line.trim() === "" ? [] : [readLine(line, i + 1)]);
@@ -80,7 +80,7 @@ function readLine(line: string, number: number): string {
     throw new ModelError(`line ${number}: is not valid JSON: ${reason}`, { cause });
   }
   if (!isObject(value) || typeof value.text !== "string") {
-    throw new ModelError(`line ${number}: needs an object with a string "text"`);
+    throw new ModelError(`line ${number}: must be an object with a string "text"`);
   }
   return value.text;
 }
