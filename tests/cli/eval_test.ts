@@ -103,7 +103,7 @@ describe("pare eval", () => {
         "a task that there is not",
         ["--task", "mmlu=f"],
         2,
-        /task mmlu: is unknown; these are known: lambada/,
+        /task mmlu: is unknown; the known tasks are: lambada/,
       ],
       ["a file that is not there", ["--task", "piqa=absent.jsonl"], 1, /absent\.jsonl/],
       [

@@ -74,7 +74,7 @@ const MALFORMED:
       "lambada",
       "t.jsonl",
       '{"text": "alone"}',
-      /line 1: field text: must have two words or more/,
+      /line 1: field text: must have at least two words/,
     ],
     [
       "a passage that ends in a space",
@@ -149,6 +149,6 @@ describe("readExamples refuses", () => {
     }));
 
   it("a task that there is not", () => {
-    assert.throws(() => findTask("mmlu"), /task mmlu: is unknown; these are known: lambada, piqa/);
+    assert.throws(() => findTask("mmlu"), /task mmlu: is unknown; the known tasks are: lambada, piqa/);
   });
 });

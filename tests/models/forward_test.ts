@@ -125,7 +125,7 @@ describe("the forward", () => {
     await assert.rejects(Forward.begin(backend, model, []), { name: "RangeError", message: /at least one/ });
     await assert.rejects(
       Forward.begin(backend, model, [window, window.subarray(1)]),
-      /must be of one length, got 13 and 12 tokens/,
+      /all must have the same length, got 13 and 12 tokens/,
     );
   });
 });

@@ -90,7 +90,7 @@ it("ALiBi's slopes are BLOOM's for any number of heads", () => {
 
 for (
   const [settings, pattern] of [
-    [{ n_head: 5 }, /hidden_size 24 is no multiple of n_head 5/],
+    [{ n_head: 5 }, /hidden_size 24 is not a multiple of n_head 5/],
     [{ hidden_size: 1028 }, /heads of 257 are not supported; at most 256/],
     [{ n_head: undefined }, /n_head is missing/],
     [{ hidden_size: undefined }, /hidden_size is missing/],

@@ -170,15 +170,15 @@ it("LLaMA finds the names of a checkpoint without the head", () => {
 
 for (
   const [settings, pattern] of [
-    [{ num_key_value_heads: 3 }, /num_attention_heads 4 is no multiple of num_key_value_heads 3/],
-    [{ hidden_size: 25 }, /hidden_size 25 is no multiple of num_attention_heads 4/],
+    [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
+    [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
     [{ head_dim: 257 }, /heads of 257 are not supported; at most 256/],
     [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, which are no pairs/],
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
       { rope_scaling: { type: "dynamic", factor: 2 } },
-      /rope_type dynamic is not supported; these are: default, linear, llama3, longrope/,
+      /rope_type dynamic is not supported; supported are: default, linear, llama3, longrope/,
     ],
     [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
     [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],

@@ -92,8 +92,8 @@ describe("readTokens", () => {
   for (
     const [line, pattern] of [
       ['{"text": "b"', /text.jsonl: line 3: is not valid JSON/],
-      ['{"text": 5}', /text.jsonl: line 3: needs an object with a string "text"/],
-      ['["b"]', /text.jsonl: line 3: needs an object with a string "text"/],
+      ['{"text": 5}', /text.jsonl: line 3: must be an object with a string "text"/],
+      ['["b"]', /text.jsonl: line 3: must be an object with a string "text"/],
     ] as const
   ) {
     it(`names the line that is ${line}`, () =>
@@ -118,7 +118,7 @@ describe("loadTokenizer", () => {
       await writeFiles(folder, { "tokenizer.model": "of SentencePiece" });
       await assert.rejects(
         loadTokenizer(folder, denoFileSystem),
-        /Make tokenizer.json of its tokenizer.model with transformers: AutoTokenizer/,
+        /Convert its tokenizer.model to tokenizer.json with transformers: AutoTokenizer/,
       );
       await writeFiles(folder, { "tokenizer.json": { model: { type: "Magic" } } });
       await assert.rejects(loadTokenizer(folder, denoFileSystem), { name: "ModelError" });
