@@ -10,7 +10,7 @@ import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
-import { calibratedModel } from "../../src/prune/prune_model.ts";
+import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { writePruned } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";
 import type { DemoRun } from "./tables.ts";
@@ -73,7 +73,7 @@ async function prune(
       progress: (done, total) => progress.note(`calibrating ${done}/${total}`),
     });
     progress.step(0, source.layerCount);
-    for await (const event of pare.pruneModel(clock.calibrating(source), query)) {
+    for await (const event of pare.pruneModel(clock.timeCalibration(source), query)) {
       if (event.type !== "layer") continue;
       layers.push(event);
       clock.charge(event.report);

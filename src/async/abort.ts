@@ -1,6 +1,6 @@
-/** Waiting that an AbortSignal ends. */
+/** Waiting that ends as soon as an AbortSignal is aborted. */
 
-/** Settles as `promise` does, or rejects with the signal's reason as soon as it is aborted. */
+/** Settles like `promise`, or rejects with the signal's reason as soon as the signal is aborted. */
 export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
@@ -11,7 +11,7 @@ export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise
   });
 }
 
-/** Resolves after `ms` milliseconds, or rejects with the signal's reason. */
+/** Resolves after `ms` milliseconds, or rejects with the signal's reason as soon as the signal is aborted. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   if (ms <= 0) return;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -23,8 +23,8 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * The items of `items`, until the signal is aborted: then it rejects with the signal's reason at once. The generator is
- * told to stop, but whatever step it is in ends in its own time and unheard.
+ * Yields the items of `items`. When the signal is aborted, it throws the signal's reason at once. It then also asks `items` to
+ * return, but does not wait for the step that `items` is executing, and ignores an error of that step.
  */
 export async function* untilAborted<T>(
   items: AsyncGenerator<T, void, undefined>,

@@ -1,7 +1,7 @@
 /** `pare layer FILE.safetensors --out FILE`: prunes one layer. The input is a request body of the contract, the output its answer. */
 
 import { Command } from "commander";
-import type { LayerTensors, PrunedLayer } from "../client/pare.ts";
+import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
 import { decode } from "../safetensors/decode.ts";
 import { encode } from "../safetensors/encode.ts";
 import { SafetensorsError } from "../safetensors/error.ts";

@@ -68,7 +68,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     fingerprint,
     pack: packing(options, signal),
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
-    reportFiles: async ({ layers, resumed }, pruned) => {
+    reportFiles: async ({ layers, resumeCount }, pruned) => {
       const { skipped } = choice;
       const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
         seqlen,
@@ -79,7 +79,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       });
       const known = describe(shownName, checkpoint, model, query, options, seqlen);
       const run = runReport(
-        { ...known, skipped, resumed, perplexity },
+        { ...known, skipped, resumed: resumeCount, perplexity },
         inOrder(layers, choice.chosen.keys()),
       );
       return runReportFiles(run, run.format, run.bytes.written);

@@ -135,8 +135,8 @@ async function measurePoint(
   const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
     const { backend, pare } = local;
-    const setting = { model, backend, pare, windows: calibration, signal, progress };
-    const pruned = await pruneInMemory(layerQueryOf(point), setting);
+    const options = { pruner: pare, backend, windows: calibration, signal, progress };
+    const pruned = await pruneInMemory(model, layerQueryOf(point), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;
     bar.stop();

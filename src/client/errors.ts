@@ -1,19 +1,22 @@
-/** What the SDK throws: a host's refusal, or a host that could not be heard out. */
+/** The errors that the SDK throws when a request fails, and the conversion of an HTTP response to such an error. */
 
 import type { Problem } from "../protocol/problem.ts";
+import { tryParseJson } from "../text/try_parse_json.ts";
 
-/** A host's refusal, as its problem+json body told it. */
+/** The server answered a request with an error status. */
 export class PareError extends Error {
   override readonly name = "PareError";
+  /** The HTTP status. */
   readonly status: number;
-  /** The contract's code, such as `not_positive_definite`; `unknown` where the body was no problem+json. */
+  /** The code of the problem, such as `not_positive_definite`. It is `unknown` if the body was not problem+json. */
   readonly code: string;
-  /** What the host says went wrong. */
+  /** The server's description of the problem. */
   readonly detail: string;
+  /** Identifies the request in the server's log. */
   readonly requestId: string | undefined;
-  /** Seconds the host asked to wait, where it did. */
+  /** Seconds until the server wants the next attempt, if its answer had a Retry-After header. */
   readonly retryAfter: number | undefined;
-  /** Where larger bodies are taken, with `too_large` of an edge. */
+  /** The URL where an edge accepts larger bodies. Set only if the code is `too_large` and the server is an edge. */
   readonly uploads: string | undefined;
 
   constructor(status: number, problem: Partial<Problem>, retryAfter?: number) {
@@ -28,25 +31,25 @@ export class PareError extends Error {
     this.uploads = typeof problem.uploads === "string" ? problem.uploads : undefined;
   }
 
-  /** Whether the same request may succeed later. */
-  get passing(): boolean {
+  /** Whether the same request may succeed later. This is so for the statuses 429, 502, 503 and 504. */
+  get isTransient(): boolean {
     return this.status === 429 || this.status === 502 || this.status === 503 || this.status === 504;
   }
 }
 
-/** The host could not be reached, or the connection broke before its answer was whole. The cause says how. */
+/** The server could not be reached, or the connection broke before the whole answer arrived. `cause` is the original error. */
 export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
 }
 
-/** How much of a body that is no problem+json is worth repeating. */
-const MAX_DETAIL = 200;
+/** Maximal number of characters that are quoted from a body that is not problem+json. */
+const MAX_QUOTED_LENGTH = 200;
 
-/** The error a failed response stands for. Consumes the body. */
+/** Converts a response with an error status to an error. Consumes the body of the response. */
 export async function errorFromResponse(response: Response): Promise<PareError> {
   const text = await response.text();
   const problem = parseProblem(response.headers.get("Content-Type"), text) ??
-    { detail: text.trim().slice(0, MAX_DETAIL) || response.statusText || undefined };
+    { detail: text.trim().slice(0, MAX_QUOTED_LENGTH) || response.statusText || undefined };
   const requestId = problem.request_id ?? response.headers.get("X-Request-Id") ?? undefined;
   return new PareError(
     response.status,
@@ -55,15 +58,13 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
   );
 }
 
-/** The known fields of a problem+json body; undefined where it is none, as a proxy's page may claim to be. */
+/**
+ * Reads the fields of a problem+json body that the SDK uses. Returns undefined if the body is not a JSON object, whatever its
+ * Content-Type says: proxies send error pages with a wrong type.
+ */
 function parseProblem(contentType: string | null, text: string): Partial<Problem> | undefined {
   if (!contentType?.includes("json")) return undefined;
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const body = tryParseJson(text);
   if (typeof body !== "object" || body === null || Array.isArray(body)) return undefined;
   const field = (name: string) => {
     const value = (body as Record<string, unknown>)[name];
@@ -78,7 +79,7 @@ function parseProblem(contentType: string | null, text: string): Partial<Problem
   };
 }
 
-/** Seconds from a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3). */
+/** Converts a Retry-After header to seconds. The header holds seconds or an HTTP date (RFC 9110, section 10.2.3). */
 function parseRetryAfter(header: string | null): number | undefined {
   if (header === null) return undefined;
   if (/^\d+$/.test(header)) return Number(header);

@@ -1,32 +1,34 @@
-/** What `Pare.pruneModel` tells as it goes. */
+/** The events that report the progress of pruning a model. `ModelPruner.pruneModel` yields them. */
 
 import type { Report } from "../protocol/report.ts";
 
-/** The run begins: how many layers there will be. */
+/** The first event. */
 export interface StartEvent {
   readonly type: "start";
+  /** Number of layers that will be pruned. */
   readonly layers: number;
 }
 
-/** A layer is solved and replaced in the model. */
+/** A layer was solved, and its weight was replaced in the model. */
 export interface LayerEvent {
   readonly type: "layer";
-  /** The weight's name in the checkpoint. */
+  /** Name of the weight in the checkpoint. */
   readonly name: string;
-  /** The transformer block it belongs to, from 0. */
+  /** Index of the transformer block that contains the layer, from 0. */
   readonly block: number;
-  /** Layers done so far, this one included. */
+  /** Number of layers pruned so far, including this one. */
   readonly done: number;
   readonly report: Report;
 }
 
-/** Every layer is done. */
+/** The last event: all layers are pruned. */
 export interface DoneEvent {
   readonly type: "done";
+  /** Number of layers that were pruned. */
   readonly layers: number;
-  /** Wall time of the run, calibration included. */
+  /** Wall-clock seconds since the start event, including the calibration. */
   readonly seconds: number;
 }
 
-/** An event of a model run, told apart by `type`. */
+/** One event of pruning a model. `type` says which. */
 export type PruneEvent = StartEvent | LayerEvent | DoneEvent;

@@ -1,143 +1,150 @@
 /**
- * Solves a round at several hosts at once: each has one layer at a time, so that the next goes to whichever is free first. What a
- * host that is lost had goes to the others. Of statistics it holds those of the groups that are under way, a round's at most.
+ * Solves the layers of one calibration round at several hosts at the same time. Each host solves one layer at a time, so the
+ * next layer goes to the first host that becomes free. If a host is lost, its layer is sent to another host.
  */
 
 import type { CallOptions } from "./call_options.ts";
 import { ConnectionError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
-import type { LayerGroup, SourceLayer } from "./model_source.ts";
-import type { QueryOf, SolvedLayer } from "./rounds.ts";
+import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
+import type { QueryOf } from "./model_pruner.ts";
+import type { LayerGroup } from "./model_source.ts";
+import type { SolvedLayer } from "./prune_rounds.ts";
 import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
-/** Hears of hosts, and asks after them. */
-export interface PoolOptions<Host> {
-  /** Told when a host's retries are over: it has no more layers in this round. */
-  readonly onLost?: (host: Host, error: Error) => void;
-  /** Whether a lost host is back; asked before each round. Never unless given. */
-  readonly isBack?: (host: Host, options: CallOptions) => Promise<boolean>;
+/** Options of a host pool. */
+export interface HostPoolOptions<Host> {
+  /** Called when a host fails transiently although its request was repeated. The host gets no more layers in this round. */
+  readonly onHostLost?: (host: Host, error: Error) => void;
+  /** Asks whether a lost host can solve layers again. Called before each round. Without it, lost hosts are never used again. */
+  readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
-/** A layer that waits for a host or is at one. */
-interface Task<Host> {
-  readonly group: LayerGroup;
-  readonly layer: SourceLayer;
-  /** Of the group, at each host that has had a layer of it. */
-  readonly statistics: Map<Host, SharedStatistics>;
-  /** Layers of the group that are not solved. */
-  readonly left: Set<string>;
-}
-
+/** The end of one layer's request: the solved layer or the error. */
 type Outcome<Host> =
-  & { readonly host: Host; readonly task: Task<Host> }
-  & (
-    { readonly pruned: PrunedLayer } | { readonly error: unknown }
-  );
+  & { readonly host: Host; readonly task: LayerTask<Host> }
+  & ({ readonly pruned: PrunedLayer } | { readonly error: unknown });
 
-/** Hosts for one run. */
+/** The requests of a round that have not ended, by host. */
+type RunningRequests<Host> = Map<Host, Promise<Outcome<Host>>>;
+
+/** Several hosts that prune one model together. */
 export class HostPool<Host extends LayerHost> {
   readonly #hosts: readonly Host[];
-  readonly #options: PoolOptions<Host>;
-  readonly #lost = new Set<Host>();
-  #lastLoss: Error | undefined;
+  readonly #options: HostPoolOptions<Host>;
+  readonly #lostHosts = new Set<Host>();
+  /** The error of the host that was lost most recently. */
+  #lastHostError: Error | undefined;
 
-  constructor(hosts: readonly Host[], options: PoolOptions<Host> = {}) {
+  constructor(hosts: readonly Host[], options: HostPoolOptions<Host> = {}) {
     this.#hosts = hosts;
     this.#options = options;
   }
 
-  /** @throws {PareError} a layer is refused; {PareError} {ConnectionError} of the host that was lost last, when all are */
+  /**
+   * Solves all layers of one round, as described at `SolveRound`.
+   * @throws {PareError} if a host refuses a layer for good
+   * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
+   */
   async *solveRound(
     groups: AsyncGenerator<LayerGroup, void, undefined>,
     queryOf: QueryOf,
     options: CallOptions,
   ): AsyncGenerator<SolvedLayer, void, void> {
-    await this.#askAfterLost(options);
-    const left = new AbortController();
-    const signal = AbortSignal.any(options.signal ? [options.signal, left.signal] : [left.signal]);
-    const waiting: Task<Host>[] = [], running = new Map<Host, Promise<Outcome<Host>>>();
-    let more = true;
+    await this.#recheckLostHosts(options);
+    const roundController = new AbortController();
+    const signals = [roundController.signal, ...options.signal ? [options.signal] : []];
+    const requestOptions = { signal: AbortSignal.any(signals) };
+    const queue = new LayerTaskQueue<Host>(groups), running: RunningRequests<Host> = new Map();
     try {
       for (;;) {
-        for (const host of this.#hosts) {
-          if (this.#lost.has(host) || running.has(host)) continue;
-          while (more && waiting.length === 0) {
-            const { done, value } = await groups.next();
-            if (done) more = false;
-            else waiting.push(...tasksOf<Host>(value));
-          }
-          const task = takeFor(host, waiting);
-          if (task) running.set(host, attempt(host, task, queryOf, { signal }));
-        }
-        if (running.size === 0) {
-          if (waiting.length > 0 || more) throw this.#lastLoss;
-          return;
-        }
-        const outcome = await Promise.race(running.values()), { host, task } = outcome;
-        running.delete(host);
-        if ("error" in outcome) {
-          if (!this.#lose(host, outcome.error)) throw outcome.error;
-          task.statistics.delete(host);
-          waiting.unshift(task);
-          continue;
-        }
-        const { group, layer: { name }, statistics } = task, { weight, report } = outcome.pruned;
-        yield { group, name, weight, report };
-        task.left.delete(name);
-        if (task.left.size === 0) await this.#forget(statistics, options);
+        await this.#assign(queue, running, queryOf, requestOptions);
+        if (running.size === 0) break;
+        const outcome = await Promise.race(running.values());
+        running.delete(outcome.host);
+        const solved = this.#settle(outcome, queue);
+        if (!solved) continue;
+        yield solved;
+        await this.#finish(outcome.task, options);
       }
+      if (!queue.isExhausted) throw this.#lastHostError;
     } finally {
-      left.abort(new DOMException("the round has ended", "AbortError"));
+      roundController.abort(new DOMException("the round has ended", "AbortError"));
       await Promise.all(running.values());
     }
   }
 
-  /** Whether others can have the layer that failed at `host`. */
-  #lose(host: Host, error: unknown): boolean {
-    const isLoss = error instanceof ConnectionError || (error instanceof PareError && error.passing);
-    if (!isLoss || this.#hosts.length === 1) return false;
-    this.#lost.add(host);
-    this.#lastLoss = error;
-    this.#options.onLost?.(host, error);
-    return true;
+  /** Gives each free host its next layer. */
+  async #assign(
+    queue: LayerTaskQueue<Host>,
+    running: RunningRequests<Host>,
+    queryOf: QueryOf,
+    options: CallOptions,
+  ): Promise<void> {
+    for (const host of this.#hosts) {
+      if (this.#lostHosts.has(host) || running.has(host)) continue;
+      const task = await queue.next(host);
+      if (task) running.set(host, solveTask(host, task, queryOf, options));
+    }
   }
 
-  async #askAfterLost(options: CallOptions): Promise<void> {
-    const { isBack } = this.#options;
-    if (!isBack) return;
-    await Promise.all([...this.#lost].map(async (host) => {
-      if (await isBack(host, options)) this.#lost.delete(host);
-    }));
+  /**
+   * Returns the layer if it was solved. If its host is lost, puts the layer back into the queue and returns undefined.
+   * @throws every other error of the request
+   */
+  #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {
+    const { host, task } = outcome;
+    if ("error" in outcome) {
+      if (!this.#markLost(host, outcome.error)) throw outcome.error;
+      task.statistics.delete(host);
+      queue.putBack(task);
+      return undefined;
+    }
+    const { weight, report } = outcome.pruned;
+    return { group: task.group, name: task.layer.name, weight, report };
   }
 
-  /** A host that cannot be told to forget evicts what it has by itself, in time. */
-  async #forget(statistics: ReadonlyMap<Host, SharedStatistics>, options: CallOptions): Promise<void> {
+  /** Records that a layer is solved. After the last layer of its group, deletes the statistics of the group at all hosts. */
+  async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
+    unsolved.delete(layer.name);
+    if (unsolved.size > 0) return;
     await Promise.all([...statistics].map(async ([host, shared]) => {
-      if (this.#lost.has(host)) return;
+      if (this.#lostHosts.has(host)) return;
       try {
-        await shared.forget(options);
+        await shared.delete(options);
       } catch (error) {
-        if (!this.#lose(host, error)) throw error;
+        // A host that cannot be reached evicts the statistics itself in time.
+        if (!this.#markLost(host, error)) throw error;
       }
     }));
   }
+
+  /**
+   * Marks `host` as lost if `error` is transient.
+   * @returns whether the host is lost. False if the pool has one host only, because no other host could take over its layer
+   */
+  #markLost(host: Host, error: unknown): boolean {
+    const isLoss = error instanceof ConnectionError || (error instanceof PareError && error.isTransient);
+    if (!isLoss || this.#hosts.length === 1) return false;
+    this.#lostHosts.add(host);
+    this.#lastHostError = error;
+    this.#options.onHostLost?.(host, error);
+    return true;
+  }
+
+  async #recheckLostHosts(options: CallOptions): Promise<void> {
+    const { isReachable } = this.#options;
+    if (!isReachable) return;
+    await Promise.all([...this.#lostHosts].map(async (host) => {
+      if (await isReachable(host, options)) this.#lostHosts.delete(host);
+    }));
+  }
 }
 
-function tasksOf<Host>(group: LayerGroup): Task<Host>[] {
-  const statistics = new Map<Host, SharedStatistics>(), left = new Set(group.layers.map(({ name }) => name));
-  return group.layers.map((layer) => ({ group, layer, statistics, left }));
-}
-
-/** The next for `host`: one whose statistics it has, else the first. */
-function takeFor<Host>(host: Host, waiting: Task<Host>[]): Task<Host> | undefined {
-  const known = waiting.findIndex(({ statistics }) => statistics.has(host));
-  return waiting.splice(Math.max(known, 0), 1)[0];
-}
-
-/** Never rejects: an outcome may come when nobody waits for it any longer. */
-async function attempt<Host extends LayerHost>(
+/** Sends one layer to a host. It never rejects, because the round may end without waiting for its outcome. */
+async function solveTask<Host extends LayerHost>(
   host: Host,
-  task: Task<Host>,
+  task: LayerTask<Host>,
   queryOf: QueryOf,
   options: CallOptions,
 ): Promise<Outcome<Host>> {

@@ -1,34 +1,37 @@
-/** One layer as the files that carry it: the body of a request, and that of its answer. */
+/** The safetensors files that carry one layer: the body of a request to prune it, and the body of the answer. */
 
 import { type Report, reportSchema } from "../protocol/report.ts";
 import { decode } from "../safetensors/decode.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
-/** The tensors of one layer's request, by the contract's names. Exactly one statistics source, unless the method needs none. */
+/**
+ * The tensors of one layer, by the names of the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be
+ * given, unless the method needs no statistics or the query names stored statistics.
+ */
 export interface LayerTensors {
-  /** (out, in) F32, F16 or BF16. */
+  /** The weights: (out, in), F32, F16 or BF16. */
   readonly weight: HostTensor;
-  /** (in, in) F32. */
+  /** The sum of x·xᵀ over the calibration inputs x, times any positive factor: (in, in), F32. */
   readonly hessian?: HostTensor;
-  /** (in·(in+1)/2) F32, the packed upper triangle. */
+  /** The upper triangle of `hessian`, packed row by row: (in·(in+1)/2), F32. */
   readonly hessian_upper?: HostTensor;
-  /** (tokens, in) calibration activations. */
+  /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
-  /** (out, ⌈in/8⌉) U8 bits or (out, in) BOOL: entries 0 stay pruned. */
+  /** Weights whose entry is 0 stay pruned: (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
   readonly mask?: HostTensor;
 }
 
-/** A solved layer. */
+/** A pruned layer. */
 export interface PrunedLayer {
-  /** (out, in) in the dtype asked for. */
+  /** The new weights: (out, in), in the dtype that the query asked for. */
   readonly weight: HostTensor;
-  /** (out, ⌈in/8⌉) U8, least significant bit first, 1 where kept. */
+  /** One bit per weight, 1 where the weight was not pruned: (out, ⌈in/8⌉), U8, least significant bit first. */
   readonly mask: HostTensor;
   readonly report: Report;
 }
 
-/** A safetensors file in parts: the header, then each tensor's own bytes. */
+/** Encodes `tensors` as a safetensors file. Returns the file in parts, the header and the data of each tensor, without a copy. */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {
@@ -37,17 +40,21 @@ export function encodeParts(
   return [header.bytes, ...named.map(([, { data }]) => data)];
 }
 
-/** @throws {SafetensorsError} when the answer is no safetensors file, {TypeError} when it lacks what the contract promises */
+/**
+ * Decodes the answer to a request that pruned a layer.
+ * @throws {SafetensorsError} if `body` is not a safetensors file
+ * @throws {TypeError} if the weight, the mask or the report is missing, or if the report is malformed
+ */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>): PrunedLayer {
   const { header, tensors } = decode(body);
   return {
-    weight: required(tensors, "weight"),
-    mask: required(tensors, "mask"),
+    weight: requireTensor(tensors, "weight"),
+    mask: requireTensor(tensors, "mask"),
     report: parseReport(header.metadata.report),
   };
 }
 
-function required(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
+function requireTensor(tensors: ReadonlyMap<string, HostTensor>, name: string): HostTensor {
   const tensor = tensors.get(name);
   if (!tensor) throw new TypeError(`answer of /v1/layers: tensor "${name}" is missing`);
   return tensor;

@@ -1,47 +1,50 @@
 /**
- * What the SDK needs of a model to prune it: its layers, a group at a time, each group with the calibration
- * statistics its layers share. Where they come from (a forward pass here, hooks in another framework) is the
- * implementer's; nothing here reaches GPU code.
+ * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups that share one
+ * input, with the calibration statistics of that input, and accepts the pruned weights. The SDK does not care where the
+ * statistics come from: `src/prune` computes them by forward passes, and another source may collect them in another framework.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
-/** A model that hands out its layers in the order they must be pruned. */
+/** A model whose layers can be pruned. */
 export interface ModelSource {
-  /** How many layers `groups` hands out in all. */
+  /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * The groups, once, in order. Every layer of a group must be replaced before the next group is asked for: later
-   * statistics depend on the pruned weights. A group that says `hasMoreInRound` is the exception. Leaving the loop early
-   * frees what the source holds.
+   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced before the next
+   * group is requested, because later statistics depend on the pruned weights. Only a group with `hasMoreInRound` is exempt.
+   * If the caller leaves the loop early, the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup, void, undefined>;
 }
 
-/** Linear layers that share one input, and so one Hessian. */
+/** Linear layers that share one input and therefore one Hessian. */
 export interface LayerGroup {
-  /** The transformer block they are in, from 0. */
+  /** Index of the transformer block that contains the layers, from 0. */
   readonly block: number;
-  /** Σ x xᵀ times a positive factor: F32 [n(n+1)/2], the row-major packed upper triangle, n the layers' in_features. */
-  readonly hessian: HostTensor;
+  /**
+   * Σ x·xᵀ over the calibration inputs x, times any positive factor: F32 [n(n+1)/2], the upper triangle packed row by row,
+   * where n is the number of input features of the layers. Absent for methods that need no statistics.
+   */
+  readonly hessian?: HostTensor;
   readonly layers: readonly SourceLayer[];
   /**
-   * True: the next group is of the same calibration round, so that it may be asked for, and pruned, before these layers are
-   * replaced. Those of the round's groups must all be when a group without it is left behind. Who asks early holds the
-   * statistics of several groups.
+   * Whether the next group belongs to the same calibration round. Then the next group may be requested, and pruned, before the
+   * layers of this group are replaced. All layers of a round must be replaced before the first group of the next round is
+   * requested. A caller that requests groups early holds the statistics of several groups in memory.
    */
   readonly hasMoreInRound?: boolean;
   /**
-   * Puts a pruned weight in the place of the layer `name` of this group, once or again.
-   * @throws {RangeError} no such layer here, or not its shape, or a group of the next round has been asked for
+   * Replaces the weight of the layer `name` of this group by a pruned weight. A layer may be replaced again.
+   * @throws {RangeError} if this group has no such layer, if the shape differs, or if the next round has been requested
    */
   replace(name: string, weight: HostTensor): Promise<void>;
 }
 
-/** One linear layer as it came. */
+/** One linear layer before pruning. */
 export interface SourceLayer {
-  /** The name of its weight in the checkpoint, `model.decoder.layers.0.fc1.weight`. */
+  /** Name of the weight in the checkpoint, such as `model.decoder.layers.0.fc1.weight`. */
   readonly name: string;
-  /** (out_features, in_features), in the checkpoint's dtype. */
+  /** (out_features, in_features), in the dtype of the checkpoint. */
   readonly weight: HostTensor;
 }

@@ -1,29 +1,30 @@
 /**
- * The SDK: prunes a layer, or a whole model layer by layer, through any Pare host or edge. It moves tensors and
- * keeps them whole; it never computes on them, so it runs wherever `fetch` does.
+ * The client of one Pare host or edge. It prunes single layers, and whole models layer by layer. It sends and receives tensors
+ * but computes nothing on them, so it runs wherever `fetch` exists.
  */
 
 import { z } from "zod";
 import { formatDigest, sha256 } from "../protocol/digest.ts";
+import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./call_options.ts";
 import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
-import { isOverBodyLimit, pruneLargeLayer } from "./jobs/large_layers.ts";
-import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import { HostPool } from "./host_pool.ts";
+import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_large_layer.ts";
+import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
+import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
-import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
-import { type ModelPruner, type ModelQuery, pruneRounds } from "./rounds.ts";
+import { parseAnswer } from "./parse_answer.ts";
+import { pruneRounds } from "./prune_rounds.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
-export type { CallOptions } from "./call_options.ts";
-export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
-
-/** What a host solves on, in the words of its reports. */
+/** The device on which a host solves layers, named as in its reports. */
 export interface HostDescription {
+  /** `webgpu` or `cpu`. */
   readonly backend: string;
+  /** The name of the adapter. */
   readonly adapter: string;
 }
 
@@ -31,27 +32,30 @@ export interface HostDescription {
 export class Pare implements ModelPruner {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
-  /** Length of the shortest body that was over a limit with another way past it. */
-  #overLimitBytes = Infinity;
+  /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
+  #smallestRejectedBytes = Infinity;
 
+  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
   }
 
   /**
-   * Solves one layer. One that is over the body limit of an edge goes there as blobs, and is solved by a job.
-   * @throws {PareError} with the host's code and detail when it refuses
+   * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded and a job prunes it.
+   * @throws {PareError} if the server refuses the layer, with the server's code and detail
+   * @throws {ConnectionError} if the server cannot be reached
+   * @throws {TypeError} {SafetensorsError} if the answer is malformed
    */
   async pruneLayer(
     tensors: LayerTensors,
     query: LayerQuery = {},
     options: CallOptions = {},
   ): Promise<PrunedLayer> {
-    const body = encodeParts(tensors), bytes = body.reduce((sum, part) => sum + part.length, 0);
-    // A job knows no statistics that a host keeps: who named them has them, and asks again with them.
-    const mayBeJob = query.hessian === undefined;
-    if (mayBeJob && bytes >= this.#overLimitBytes) {
+    const body = encodeParts(tensors), byteLength = body.reduce((sum, part) => sum + part.length, 0);
+    // A job cannot use statistics that a host has stored. If the query names some, the caller has to send them instead.
+    const canUseJob = query.hessian === undefined;
+    if (canUseJob && byteLength >= this.#smallestRejectedBytes) {
       return await pruneLargeLayer(this.#options, tensors, query, options);
     }
     try {
@@ -64,16 +68,18 @@ export class Pare implements ModelPruner {
       });
       return decodeAnswer(answer);
     } catch (error) {
-      if (!isOverBodyLimit(error)) throw error;
-      this.#overLimitBytes = Math.min(bytes, this.#overLimitBytes);
-      if (!mayBeJob) throw error;
+      if (!isOverEdgeBodyLimit(error)) throw error;
+      this.#smallestRejectedBytes = Math.min(byteLength, this.#smallestRejectedBytes);
+      if (!canUseJob) throw error;
       return await pruneLargeLayer(this.#options, tensors, query, options);
     }
   }
 
   /**
-   * Stores statistics that several layers share, under the digest of their file; the host factors them once.
-   * @returns the name to give as `hessian` in a layer's query
+   * Stores statistics that several layers share. The host factors them once.
+   * @param hessianUpper F32 [n(n+1)/2], as `LayerTensors.hessian_upper`
+   * @returns the digest of the stored statistics, which a layer's query names as `hessian`
+   * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */
   async putHessian(hessianUpper: HostTensor, options: CallOptions = {}): Promise<string> {
     const body = encode({ hessian_upper: hessianUpper });
@@ -87,7 +93,7 @@ export class Pare implements ModelPruner {
     return digest;
   }
 
-  /** Lets the host forget stored statistics. Forgetting what is not there is no error. */
+  /** Deletes stored statistics. Idempotent: statistics that do not exist cause no error. */
   async deleteHessian(digest: string, options: CallOptions = {}): Promise<void> {
     try {
       await this.#transport.send({
@@ -101,11 +107,11 @@ export class Pare implements ModelPruner {
   }
 
   /**
-   * Streams a model through the host, layer by layer, replacing each weight in `source` as it comes back. Layers that
-   * share one input send its statistics once.
-   * @param query the parameters of every layer, or those of a layer by its name
-   * @throws {PareError} as `pruneLayer`; layers already replaced stay replaced
-   * @throws the signal's reason as soon as it is aborted, though the source may still be at its current step
+   * Prunes a model layer by layer and replaces each weight in `source` as soon as it is solved. Statistics that several layers
+   * share are sent once.
+   * @param query the parameters of all layers, or a function that returns the parameters of a layer
+   * @throws {PareError} {ConnectionError} as `pruneLayer`. Layers that were replaced before stay replaced
+   * @throws the signal's reason as soon as the signal is aborted. `source` may still be executing a step at that time
    */
   pruneModel(
     source: ModelSource,
@@ -113,24 +119,19 @@ export class Pare implements ModelPruner {
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
     const pool = new HostPool([this]);
-    return pruneRounds(source, query, (...round) => pool.solveRound(...round), options);
+    return pruneRounds(source, query, (...args) => pool.solveRound(...args), options);
   }
 
-  /** What the host solves on, once it can. @throws {PareError} `no_device`, `device_lost`, `unauthorized` */
+  /**
+   * Asks the host for the device on which it solves layers. A host that is still starting is asked again.
+   * @throws {PareError} `no_device`, `device_lost` or `unauthorized`
+   */
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
-    const answer = await this.#transport.send({ method: "GET", path: "/readyz", signal: options.signal });
-    return parseDescription(answer);
+    const path = "/readyz";
+    const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });
+    const { backend, adapter } = parseAnswer(descriptionSchema, answer, path, "the description of a host");
+    return { backend, adapter: adapter.name };
   }
 }
 
 const descriptionSchema = z.object({ backend: z.string(), adapter: z.object({ name: z.string() }) });
-
-/** @throws {TypeError} */
-function parseDescription(body: Uint8Array<ArrayBuffer>): HostDescription {
-  try {
-    const { backend, adapter } = descriptionSchema.parse(JSON.parse(new TextDecoder().decode(body)));
-    return { backend, adapter: adapter.name };
-  } catch (cause) {
-    throw new TypeError("answer of /readyz: tells of no backend and adapter", { cause });
-  }
-}

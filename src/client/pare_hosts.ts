@@ -1,20 +1,27 @@
-/** The SDK over several hosts: prunes a model with as many layers under way as there are hosts. All need the same backend and adapter where the same bytes are wanted. */
+/**
+ * The client of several hosts. It prunes a model with one layer at each host at the same time. For results with the same bytes
+ * as those of one host, all hosts need the same backend and the same adapter.
+ */
 
 import type { CallOptions } from "./call_options.ts";
 import type { PruneEvent } from "./events.ts";
 import { HostPool } from "./host_pool.ts";
+import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
 import { type HostDescription, Pare } from "./pare.ts";
-import { type ModelPruner, type ModelQuery, pruneRounds } from "./rounds.ts";
+import { pruneRounds } from "./prune_rounds.ts";
 import type { TransportOptions } from "./transport.ts";
 
-/** Longest that a lost host is waited for before a round, in milliseconds. */
-const BACK_MS = 2000;
+/** Longest time that the check of a lost host may take, in milliseconds. Rounds wait for this check. */
+const RECHECK_TIMEOUT_MS = 2000;
 
-/** Hears of hosts. */
+/** Options of {@link PareHosts}. */
 export interface PareHostsOptions {
-  /** Told when a host's retries are over: its layer goes to the others, and it has none until it is back. */
-  readonly onLost?: (baseUrl: string, error: Error) => void;
+  /**
+   * Called when a host fails transiently although its request was repeated. Its layer is sent to another host, and it gets no
+   * layers until it is reachable again at the start of a round.
+   */
+  readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }
 
 /** A client of several hosts. */
@@ -22,14 +29,17 @@ export class PareHosts implements ModelPruner {
   readonly #hosts: readonly { readonly pare: Pare; readonly transport: TransportOptions }[];
   readonly #options: PareHostsOptions;
 
-  /** @throws {RangeError} no hosts; {TypeError} a `baseUrl` is no http(s) URL */
+  /**
+   * @throws {RangeError} if `hosts` is empty
+   * @throws {TypeError} if a `baseUrl` is not an http or https URL
+   */
   constructor(hosts: readonly TransportOptions[], options: PareHostsOptions = {}) {
     if (hosts.length === 0) throw new RangeError("hosts: must be at least one, got 0");
     this.#hosts = hosts.map((transport) => ({ pare: new Pare(transport), transport }));
     this.#options = options;
   }
 
-  /** As `Pare.pruneModel`; with the error of the last host when all are lost. */
+  /** Prunes a model as `Pare.pruneModel` does. If all hosts are lost, it throws the error of the host that was lost last. */
   pruneModel(
     source: ModelSource,
     query: ModelQuery = {},
@@ -37,20 +47,20 @@ export class PareHosts implements ModelPruner {
   ): AsyncGenerator<PruneEvent, void, void> {
     const transports = new Map(this.#hosts.map(({ pare, transport }) => [pare, transport]));
     const pool = new HostPool([...transports.keys()], {
-      onLost: (pare, error) => this.#options.onLost?.(transports.get(pare)!.baseUrl, error),
-      isBack: (pare, options) => isUp(transports.get(pare)!, options),
+      onHostLost: (pare, error) => this.#options.onHostLost?.(transports.get(pare)!.baseUrl, error),
+      isReachable: (pare, options) => isReachable(transports.get(pare)!, options),
     });
-    return pruneRounds(source, query, (...round) => pool.solveRound(...round), options);
+    return pruneRounds(source, query, (...args) => pool.solveRound(...args), options);
   }
 
-  /** What each host solves on, in their order. @throws as `Pare.describeHost`, of the first that does not tell */
+  /** Describes the device of each host, in the order of the hosts. @throws the first error of `Pare.describeHost` */
   describeHosts(options: CallOptions = {}): Promise<HostDescription[]> {
     return Promise.all(this.#hosts.map(({ pare }) => pare.describeHost(options)));
   }
 }
 
-async function isUp(transport: TransportOptions, { signal }: CallOptions): Promise<boolean> {
-  const timeout = AbortSignal.timeout(BACK_MS);
+async function isReachable(transport: TransportOptions, { signal }: CallOptions): Promise<boolean> {
+  const timeout = AbortSignal.timeout(RECHECK_TIMEOUT_MS);
   const options = { signal: signal ? AbortSignal.any([signal, timeout]) : timeout };
   return await new Pare({ ...transport, retries: 0 }).describeHost(options).then(() => true, () => false);
 }

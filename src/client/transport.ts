@@ -1,123 +1,113 @@
 /**
- * Exchanges with a Pare host: keys, and retries with backoff on what may pass (429, 502, 503, 504, a broken
- * connection). An answer counts once its body is whole. It knows paths and headers, not layers.
+ * Sends HTTP requests to one server. It adds the API key and repeats a request that failed transiently: after the statuses 429,
+ * 502, 503 and 504, or after a broken connection. A request has succeeded when the whole body of the answer has arrived.
  */
 
-import pRetry, { type RetryContext } from "p-retry";
 import { abortable, sleep } from "../async/abort.ts";
-import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
-import { readBody } from "./read_body.ts";
 import { messageOf } from "../text/message_of.ts";
+import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
+import { readResponseBody } from "./read_response_body.ts";
+import { type TransientError, withRetries } from "./retry.ts";
 
-/** How to reach a host. */
+/** How to reach a server. */
 export interface TransportOptions {
-  /** Such as `http://127.0.0.1:8000`; a path before `/v1` is kept. */
+  /** The URL of the server, such as `http://127.0.0.1:8000`. It may have a path, to which `/v1/…` is appended. */
   readonly baseUrl: string;
-  /** Sent as `Authorization: Bearer …`. */
+  /** The API key. It is sent as `Authorization: Bearer …`. */
   readonly apiKey?: string;
-  /** The `fetch` to use; the global one by default. An app's own handler serves in process. */
+  /** Sends a request. The handler of an application can be given here to call it without a socket. @default the global `fetch` */
   readonly fetch?: (request: Request) => Promise<Response> | Response;
-  /** Attempts after the first for a request that may pass later. */
+  /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
-  /** First wait between attempts in milliseconds; it doubles each time. A host's Retry-After is waited for at least. */
+  /**
+   * First pause between attempts in milliseconds. The pause doubles with each attempt. If the server sent a Retry-After header,
+   * the pause is at least that long. @default 500
+   */
   readonly backoffMs?: number;
-  /** Told of each failure after which the same request is sent again, and in how long. */
-  readonly onRetry?: (error: PareError | ConnectionError, waitMs: number) => void;
+  /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
+  readonly onRetry?: (error: TransientError, waitMs: number) => void;
 }
 
-/** A request to be sent, any number of times: every one of the contract is safe to repeat. */
-export interface Exchange {
+/** A request. It may be sent several times, because all requests of the HTTP contract can be repeated safely. */
+export interface TransportRequest {
   readonly method: "GET" | "HEAD" | "PUT" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: URLSearchParams;
-  /** Parts of the body, in order; a safetensors file unless `headers` says otherwise. */
+  /** The parts of the body, in order. Its media type is that of safetensors unless `headers` has another Content-Type. */
   readonly body?: readonly Uint8Array<ArrayBuffer>[];
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
-const DEFAULT_RETRIES = 5;
-const DEFAULT_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
-/** A host that asks for a longer wait is as good as down: the caller is told instead. */
+/** A server that asks for a longer pause counts as down, so its answer is thrown instead of waiting. */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
-/** Sends requests to one host. */
+/** Sends requests to one server. */
 export class Transport {
+  readonly #options: TransportOptions;
   readonly #baseUrl: URL;
-  readonly #apiKey: string | undefined;
   readonly #fetch: (request: Request) => Promise<Response> | Response;
-  readonly #retries: number;
-  readonly #backoffMs: number;
-  readonly #onRetry: TransportOptions["onRetry"];
 
-  /** @throws {TypeError} if `baseUrl` is no http(s) URL */
+  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
+    this.#options = options;
     this.#baseUrl = parseBaseUrl(options.baseUrl);
-    this.#apiKey = options.apiKey;
     this.#fetch = options.fetch ?? ((request) => fetch(request));
-    this.#retries = options.retries ?? DEFAULT_RETRIES;
-    this.#backoffMs = options.backoffMs ?? DEFAULT_BACKOFF_MS;
-    this.#onRetry = options.onRetry;
   }
 
   /**
-   * The body of the answer to `exchange`.
-   * @throws {PareError} when the host refuses, after the retries where that may pass
-   * @throws {ConnectionError} when the host cannot be heard out after the retries
-   * @throws the signal's reason when aborted, at once
+   * Sends `request` and returns the body of the answer.
+   * @throws {PareError} if the server refuses the request. Transient refusals are thrown after the last attempt
+   * @throws {ConnectionError} if no attempt received a whole answer
+   * @throws the signal's reason as soon as the signal is aborted
    */
-  send(exchange: Exchange): Promise<Uint8Array<ArrayBuffer>> {
-    const { signal } = exchange;
-    return pRetry(() => this.#sendOnce(exchange), {
-      retries: this.#retries,
-      minTimeout: this.#backoffMs,
-      maxTimeout: MAX_BACKOFF_MS,
-      randomize: true,
+  send(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
+    const { retries, backoffMs, onRetry } = this.#options, { signal } = request;
+    return withRetries(() => this.#sendOnce(request), {
+      retries,
+      backoffMs,
+      maxBackoffMs: MAX_BACKOFF_MS,
       signal,
-      shouldRetry: ({ error }) => isTransient(error),
-      onFailedAttempt: (context) => this.#beforeRetry(context, signal),
+      isTransient,
+      beforeRetry: async (error, retryDelayMs) => {
+        const waitMs = Math.max(retryDelayMs, 1000 * retryAfter(error));
+        onRetry?.(error, waitMs);
+        // The backoff follows this function, so only the rest of the Retry-After is waited for here.
+        await sleep(waitMs - retryDelayMs, signal);
+      },
     });
   }
 
-  /** Tells of the retry, and waits for what a Retry-After asks beyond the backoff that follows. */
-  async #beforeRetry({ error, retriesLeft, retryDelay }: RetryContext, signal?: AbortSignal): Promise<void> {
-    if (retriesLeft === 0 || !isTransient(error)) return;
-    const waitMs = Math.max(retryDelay, 1000 * retryAfter(error));
-    this.#onRetry?.(error, waitMs);
-    await sleep(waitMs - retryDelay, signal);
-  }
-
-  async #sendOnce(exchange: Exchange): Promise<Uint8Array<ArrayBuffer>> {
-    const request = this.#request(exchange);
+  async #sendOnce(request: TransportRequest): Promise<Uint8Array<ArrayBuffer>> {
     try {
-      // An in-process handler need not heed the request's signal, so the wait for it does.
-      return await abortable(this.#exchange(request), exchange.signal);
+      // The handler of an application may ignore the request's signal, so the wait for its answer is ended here.
+      return await abortable(this.#fetchBody(this.#toRequest(request)), request.signal);
     } catch (error) {
-      exchange.signal?.throwIfAborted();
+      request.signal?.throwIfAborted();
       if (error instanceof PareError) throw error;
       throw new ConnectionError(`${this.#baseUrl.origin}: ${messageOf(error)}`, { cause: error });
     }
   }
 
-  async #exchange(request: Request): Promise<Uint8Array<ArrayBuffer>> {
+  async #fetchBody(request: Request): Promise<Uint8Array<ArrayBuffer>> {
     const response = await this.#fetch(request);
     if (!response.ok) throw await errorFromResponse(response);
-    return await readBody(response);
+    return await readResponseBody(response);
   }
 
-  #request({ method, path, query, body, headers: extra = {}, signal }: Exchange): Request {
+  #toRequest({ method, path, query, body, headers: extraHeaders = {}, signal }: TransportRequest): Request {
     const url = new URL(path.replace(/^\//, ""), this.#baseUrl);
     if (query) url.search = query.toString();
     const headers = new Headers();
-    if (this.#apiKey) headers.set("Authorization", `Bearer ${this.#apiKey}`);
-    // A Blob, not a stream: a streamed body would be sent chunked and lose its Content-Length.
+    if (this.#options.apiKey) headers.set("Authorization", `Bearer ${this.#options.apiKey}`);
+    // The body is a Blob, because a stream would be sent in chunks without a Content-Length.
     const blob = body && new Blob([...body]);
     if (blob) {
       headers.set("Content-Type", "application/vnd.safetensors");
       headers.set("Content-Length", String(blob.size));
     }
-    for (const [name, value] of Object.entries(extra)) headers.set(name, value);
+    for (const [name, value] of Object.entries(extraHeaders)) headers.set(name, value);
     return new Request(url, { method, headers, body: blob, signal });
   }
 }
@@ -130,13 +120,13 @@ function parseBaseUrl(text: string): URL {
   return url;
 }
 
-/** Whether the same request may succeed later. What `#sendOnce` throws is of one of the two classes. */
-function isTransient(error: Error): error is PareError | ConnectionError {
+/** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */
+function isTransient(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return true;
-  return error instanceof PareError && error.passing && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;
+  return error instanceof PareError && error.isTransient && retryAfter(error) <= MAX_RETRY_AFTER_SECONDS;
 }
 
-/** Seconds the host asked to wait. */
-function retryAfter(error: Error): number {
+/** Returns the seconds that the server asked to wait, or 0. */
+function retryAfter(error: TransientError): number {
   return error instanceof PareError ? error.retryAfter ?? 0 : 0;
 }

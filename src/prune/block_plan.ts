@@ -1,36 +1,44 @@
-/** What is to be done in each block of a model: which layers are still to prune, and how often its windows pass through it. */
+/**
+ * The plan for pruning a model: which layers of each transformer block are still to be pruned, how they are divided into
+ * calibration rounds, and how many forward passes that takes. It reads no weights.
+ */
 
 import type { ModelSpec } from "../models/families/family.ts";
 import type { LinearGroup, LinearSpec } from "../models/families/layer_specs.ts";
-import type { NamedLayer } from "./choice.ts";
+import type { NamedLayer } from "./choose_layers.ts";
 
-/** Names, of which it is asked whether they are among them. */
+/** A set of layer names. */
 export interface NameSet {
   has(name: string): boolean;
 }
 
-/** What of a model is pruned. */
+/** Options of a plan. */
 export interface PlanOptions {
-  /** The layers to prune; all unless given. */
+  /** Names of the weights to prune. @default the weights of all linear layers in the blocks */
   readonly layers?: NameSet;
-  /** Those of them that are done. */
+  /** Names of the weights that an earlier run has already pruned. */
   readonly finished?: NameSet;
-  /** Each group is calibrated behind the pruned ones before it in its block, as the published code's option. */
+  /**
+   * Whether each group of layers is calibrated after the groups before it in the block have been pruned, as the published code
+   * does with its option `--true-sequential`. Otherwise one forward pass through the dense block calibrates all groups.
+   */
   readonly trueSequential?: boolean;
 }
 
-/** A group with the layers of it that are to be pruned. */
+/** A group of layers that share one input, with the layers that are still to be pruned. */
 export interface PendingGroup {
   readonly group: LinearGroup;
-  /** By the names of their weights; not empty. */
+  /** Names of the weights to prune. Not empty. */
   readonly names: readonly string[];
 }
 
-/** The plan for a model. */
+/** The plan for one model. */
 export class BlockPlan {
-  /** The last block in which a layer was chosen: no window needs to pass it, or any after it. −1 where none was. */
+  /**
+   * Index of the last block with a chosen layer, or −1 if no layer was chosen. Blocks after it need no forward pass.
+   */
   readonly lastBlock: number;
-  /** Layers still to prune. */
+  /** Number of layers that are still to be pruned. */
   readonly layerCount: number;
   readonly #spec: ModelSpec;
   readonly #options: PlanOptions;
@@ -43,7 +51,10 @@ export class BlockPlan {
     this.layerCount = chosen.filter(({ name }) => !options.finished?.has(name)).length;
   }
 
-  /** The groups of `block` to be handed out, in the rounds they can be: those of a round are calibrated by one forward. */
+  /**
+   * Returns the pending groups of `block`, divided into calibration rounds. The statistics of all groups in a round come from
+   * the same forward pass.
+   */
   rounds(block: number): PendingGroup[][] {
     const { layers, finished, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
@@ -54,19 +65,22 @@ export class BlockPlan {
     return pending.length === 0 ? [] : [pending];
   }
 
-  /** The layers of `block` that are done. */
+  /** Returns the names of the weights of `block` that an earlier run has pruned. */
   finished(block: number): string[] {
     const names = this.#spec.block.groups.flat().map((linear) => this.#name(block, linear));
     return names.filter((name) => this.#options.finished?.has(name));
   }
 
-  /** How often all windows pass through a block, from `firstBlock` to the end. */
-  passes(firstBlock: number): number {
-    let passes = 0;
+  /**
+   * Returns the number of forward passes through the blocks from `firstBlock` to the last. Each round takes one pass. Each block
+   * but the last takes one more, which computes the inputs of the next block.
+   */
+  forwardCount(firstBlock: number): number {
+    let count = 0;
     for (let block = firstBlock; block <= this.lastBlock; block++) {
-      passes += this.rounds(block).length + (block < this.lastBlock ? 1 : 0);
+      count += this.rounds(block).length + (block < this.lastBlock ? 1 : 0);
     }
-    return passes;
+    return count;
   }
 
   #name(block: number, linear: LinearSpec): string {
@@ -74,7 +88,7 @@ export class BlockPlan {
   }
 }
 
-/** Every linear layer of a model's blocks, in the order of the forward. */
+/** Lists all linear layers of a model's blocks in the order of the forward pass. */
 export function linearLayers(spec: ModelSpec): NamedLayer[] {
   return Array.from({ length: spec.blockCount }, (_, block) => {
     return spec.block.groups.flat().map((linear) => ({ name: weightName(spec, block, linear), block }));

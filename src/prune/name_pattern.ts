@@ -1,34 +1,38 @@
-import { messageOf } from "../text/message_of.ts";
 /**
- * Patterns for the names of layers, as people write them: `fc2` and `self_attn.q_proj` are the ends of names, `*` and `?`
- * stand for any characters and for one, `/…/` is a regular expression.
+ * Patterns for the names of layers, as users write them on the command line and in profiles. There are three forms:
+ *
+ * - plain text matches the end of a name, such as `fc2` or `self_attn.q_proj`;
+ * - with wildcards, `*` stands for any characters and `?` for one character;
+ * - `/…/` is a regular expression.
  */
 
-/** What a weight's name adds to its layer's. */
+import { messageOf } from "../text/message_of.ts";
+
+/** The end of a weight's name. The rest is the name of its layer. */
 const WEIGHT_SUFFIX = /\.weight$/;
 
 /**
- * Whether a weight's name is meant by `pattern`, with its `.weight` or without. Globs must cover the whole name, plain text whole
- * parts between dots at its end; regular expressions are found anywhere.
- * @throws {RangeError} an empty pattern or a malformed regular expression
+ * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or without its `.weight`.
+ * Plain text must match whole parts between dots. A pattern with wildcards must match the whole name. A regular expression may
+ * match anywhere in the name with its `.weight`.
+ * @throws {RangeError} if the pattern is empty or is a malformed regular expression
  */
-export function matcher(pattern: string): (name: string) => boolean {
+export function compileNamePattern(pattern: string): (name: string) => boolean {
   if (pattern === "") throw new RangeError("layer pattern: is empty");
   if (pattern.length > 2 && pattern.startsWith("/") && pattern.endsWith("/")) {
-    const expression = regularExpression(pattern);
+    const expression = parseExpression(pattern);
     return (name) => expression.test(name);
   }
-  const isGlob = /[*?]/.test(pattern);
+  const hasWildcards = /[*?]/.test(pattern);
   const body = pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".");
-  const expression = new RegExp(isGlob ? `^${body}$` : `(^|\\.)${body}$`);
+  const expression = new RegExp(hasWildcards ? `^${body}$` : `(^|\\.)${body}$`);
   return (name) => expression.test(name) || expression.test(name.replace(WEIGHT_SUFFIX, ""));
 }
 
-function regularExpression(pattern: string): RegExp {
+function parseExpression(pattern: string): RegExp {
   try {
     return new RegExp(pattern.slice(1, -1));
   } catch (cause) {
-    const reason = messageOf(cause);
-    throw new RangeError(`layer pattern ${pattern}: ${reason}`, { cause });
+    throw new RangeError(`layer pattern ${pattern}: ${messageOf(cause)}`, { cause });
   }
 }

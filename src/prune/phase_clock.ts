@@ -3,8 +3,8 @@
  * host's own phases as its report gives them, writing, and evaluation. Times are wall-clock seconds as the client sees them.
  */
 
-import type { Report } from "../protocol/report.ts";
 import type { ModelSource } from "../client/model_source.ts";
+import type { Report } from "../protocol/report.ts";
 
 /** The phases of a run, in order. `send` is the time of an HTTP exchange that is not part of one of the host's phases. */
 export const PHASES = ["calibrate", "send", "read", "factor", "solve", "write", "evaluate"] as const;
@@ -67,7 +67,7 @@ export class PhaseClock {
   }
 
   /** Wraps `source` so that the time it takes to produce each group is added to `calibrate`. */
-  calibrating(source: ModelSource): ModelSource {
+  timeCalibration(source: ModelSource): ModelSource {
     const time = this.time.bind(this);
     return {
       layerCount: source.layerCount,

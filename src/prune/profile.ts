@@ -1,49 +1,53 @@
 /**
- * A profile: a JSON list of rules that give some layers parameters of their own, or leave them out,
- * `[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.layers.0.*", "skip": true }]`. Later rules win.
+ * Profiles. A profile is a JSON list of rules. Each rule sets parameters for the layers that match a pattern, or skips these
+ * layers. Later rules override earlier ones.
+ *
+ *     [{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.layers.0.*", "skip": true }]
  */
 
 import { z } from "zod";
 import { layerQuerySchema } from "../protocol/parameters.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** What a layer cannot have of its own: its statistics are the run's, and its place in the checkpoint has a dtype. */
+/**
+ * Parameters that a single layer cannot set. The run computes the statistics of every layer, so there is no `hessian`. The
+ * dtype of a weight is that of the checkpoint, so there is no `dtype`.
+ */
 const NOT_IN_PROFILES = ["hessian", "dtype"];
 
 const PARAMETERS = Object.keys(layerQuerySchema.shape).filter((name) => !NOT_IN_PROFILES.includes(name));
 
-/** One rule. */
+/** One rule of a profile. */
 export interface ProfileRule {
-  /** As `matcher` takes it. */
+  /** The pattern of the layer names, as in `compileNamePattern`. */
   readonly match: string;
-  /** true leaves the layers out; false takes an earlier `skip` back. */
+  /** true skips the layers. false cancels the `skip` of an earlier rule. */
   readonly skip?: boolean;
-  /** By the HTTP contract's names, in its forms: checked where they are settled, beside those of the run. */
+  /** Parameters by their names in the HTTP contract. Their values are checked later, merged with the parameters of the run. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;
 }
 
-const value = z.union([z.string(), z.number(), z.boolean()]);
+const valueSchema = z.union([z.string(), z.number(), z.boolean()]);
 
 const ruleSchema = z.strictObject({
   match: z.string().min(1),
   skip: z.boolean().optional(),
-  ...Object.fromEntries(PARAMETERS.map((name) => [name, value.optional()])),
+  ...Object.fromEntries(PARAMETERS.map((name) => [name, valueSchema.optional()])),
 }).transform(({ match, skip, ...parameters }): ProfileRule => ({
   match,
   skip,
   parameters: Object.fromEntries(
-    Object.entries(parameters).filter(([, given]) => given !== undefined),
+    Object.entries(parameters).filter(([, value]) => value !== undefined),
   ) as ProfileRule["parameters"],
 }));
 
-/** The rules in a profile's text. @throws {RangeError} it is not JSON, or not rules: names each fault and where it is */
+/** Parses the text of a profile. @throws {RangeError} if it is not JSON or not a list of rules; names each faulty rule */
 export function parseProfile(text: string): ProfileRule[] {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    const reason = messageOf(cause);
-    throw new RangeError(`profile: is not valid JSON: ${reason}`, { cause });
+    throw new RangeError(`profile: is not valid JSON: ${messageOf(cause)}`, { cause });
   }
   const parsed = z.array(ruleSchema).safeParse(json);
   if (parsed.success) return parsed.data;

@@ -1,56 +1,44 @@
-/** One way to prune a whole model, the outcome in host memory: no checkpoint is written. */
+/** Prunes a whole model without writing a checkpoint: the pruned weights stay in memory. */
 
-import type { Model } from "../models/model.ts";
-import { asReplacement } from "../checkpoint/replacement.ts";
-import { overlay, readTensor } from "../checkpoint/tensor_source.ts";
-import { linearLayers } from "./block_plan.ts";
-import { calibratedModel } from "./prune_model.ts";
-import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { Backend } from "../backend/backend.ts";
-import type { Pare } from "../client/pare.ts";
+import { overlay } from "../checkpoint/tensor_source.ts";
+import type { ModelPruner } from "../client/model_pruner.ts";
+import type { Model } from "../models/model.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { calibratedModel } from "./calibrated_model.ts";
+import { uncalibratedModel } from "./uncalibrated_model.ts";
 
-/** What is pruned, and where. */
-export interface PruneSetting {
-  readonly model: Model;
-  /** Runs the model's forward for the calibration. */
+/** The parts that prune the model, and the calibration. */
+export interface InMemoryPruneOptions {
+  /** Solves the layers. */
+  readonly pruner: ModelPruner;
+  /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
-  readonly pare: Pick<Pare, "pruneLayer" | "pruneModel">;
-  /** Calibration windows, token ids. */
+  /** Token ids of the calibration windows. Methods that need no statistics do not use them. */
   readonly windows: readonly Uint32Array[];
-  readonly signal: AbortSignal;
-  /** Told of layers done. */
-  progress(done: number, total: number): void;
+  readonly signal?: AbortSignal;
+  /** Called after each layer. */
+  readonly progress?: (done: number, total: number) => void;
 }
 
-/** `setting.model` with its linear layers pruned as `query` says. */
+/**
+ * Prunes all linear layers in the blocks of `model` with the parameters in `query`.
+ * @returns a model that shares all other weights with `model`. The pruned weights have the dtypes of the original weights
+ * @throws the errors of `ModelPruner.pruneModel` and of the calibration
+ */
 export async function pruneInMemory(
+  model: Model,
   query: LayerQuery,
-  setting: PruneSetting,
+  { pruner, backend, windows, signal, progress }: InMemoryPruneOptions,
 ): Promise<Model> {
-  const { spec, weights } = setting.model;
   const replaced = new Map<string, HostTensor>();
-  const { signal, progress, pare, backend } = setting;
-  if (query.method === "magnitude") {
-    // It needs no statistics, and calibrating is most of the work.
-    const layers = linearLayers(spec);
-    for (const [i, { name }] of layers.entries()) {
-      const pruned = await pare.pruneLayer({ weight: await readTensor(weights, name) }, query, { signal });
-      replaced.set(name, asReplacement(weights, name, pruned.weight));
-      progress(i + 1, layers.length);
-    }
-  } else {
-    const source = calibratedModel(setting.model, backend, {
-      windows: setting.windows,
-      signal,
-      onReplace: (name, weight) => {
-        replaced.set(name, weight);
-        return Promise.resolve();
-      },
-    });
-    for await (const event of pare.pruneModel(source, query, { signal })) {
-      if (event.type === "layer") progress(event.done, source.layerCount);
-    }
+  const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
+  const source = query.method === "magnitude"
+    ? uncalibratedModel(model, onReplace)
+    : calibratedModel(model, backend, { windows, onReplace, signal });
+  for await (const event of pruner.pruneModel(source, query, { signal })) {
+    if (event.type === "layer") progress?.(event.done, source.layerCount);
   }
-  return { spec, weights: overlay(weights, replaced) };
+  return { spec: model.spec, weights: overlay(model.weights, replaced) };
 }

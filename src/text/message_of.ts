@@ -1,11 +1,11 @@
-/** Texts of errors that were caught, whose type is therefore unknown. */
+/** The texts of caught errors. The type of a caught error is unknown, because JavaScript can throw any value. */
 
-/** The message of `error`, or `error` itself as text if it is not an Error. */
+/** Returns the message of `error`. A value that is not an Error is converted to a string. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The stack of `error` for a log, or `error` itself as text if it has no stack. */
+/** Returns the stack of `error` for a log. A value that has no stack is converted to a string. */
 export function stackOf(error: unknown): string {
   return error instanceof Error ? error.stack ?? String(error) : String(error);
 }

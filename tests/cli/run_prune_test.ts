@@ -140,7 +140,7 @@ describe("runPrune", () => {
     await assert.rejects(run(job(out, other)), ({ message }: Error) => {
       assert.match(
         message,
-        /it is another one: --sparsity was 0\.5 and is 0\.7; --seed was absent and is 3\. /,
+        /differs from this one: --sparsity was 0\.5 and is 0\.7; --seed was absent and is 3\. /,
       );
       assert.match(message, /--restart/);
       return true;
@@ -154,7 +154,7 @@ describe("runPrune", () => {
     const out = `${folder}/damaged`, expected = `${folder}/undamaged`;
     await Deno.mkdir(`${out}/.pare`, { recursive: true });
     await Deno.writeTextFile(`${out}/.pare/run.json`, '{"fingerprint": 3}');
-    await assert.rejects(run(job(out)), /run\.json: is not a run's; start over with --restart/);
+    await assert.rejects(run(job(out)), /run\.json: is not the file of a run; start over with --restart/);
     await run(job(out, { restart: true }));
     await run(job(expected));
     assert.deepEqual(await contents(out), await contents(expected));
@@ -181,7 +181,7 @@ describe("runPrune", () => {
     await run(job(out, {
       reportFiles: async () => {
         told = second();
-        assert.match(await told, /another process is at work/);
+        assert.match(await told, /another process is working/);
         return new Map([["pare.json", ""]]);
       },
     }));

@@ -13,7 +13,7 @@ describe("errorFromResponse", () => {
       Response.json(body, { status: 429, headers: { ...JSON_TYPE, "Retry-After": "2" } }),
     );
     assert.deepEqual(
-      [error.status, error.code, error.detail, error.requestId, error.retryAfter, error.passing],
+      [error.status, error.code, error.detail, error.requestId, error.retryAfter, error.isTransient],
       [429, "busy", "the queue of 4 is full", "r-7", 2, true],
     );
     assert.equal(error.message, "busy (429): the queue of 4 is full");
@@ -21,7 +21,7 @@ describe("errorFromResponse", () => {
 
   it("keeps a code it does not know", async () => {
     const error = await errorFromResponse(Response.json({ code: "teapot", title: "T" }, { status: 418 }));
-    assert.deepEqual([error.code, error.detail, error.passing], ["teapot", "T", false]);
+    assert.deepEqual([error.code, error.detail, error.isTransient], ["teapot", "T", false]);
   });
 
   it("quotes the start of a body that is no problem", async () => {
@@ -29,7 +29,7 @@ describe("errorFromResponse", () => {
     const error = await errorFromResponse(
       new Response(page, { status: 502, headers: { "Content-Type": "text/html", "X-Request-Id": "r-8" } }),
     );
-    assert.deepEqual([error.code, error.requestId, error.passing], ["unknown", "r-8", true]);
+    assert.deepEqual([error.code, error.requestId, error.isTransient], ["unknown", "r-8", true]);
     assert.equal(error.detail, page.slice(0, 200));
   });
 

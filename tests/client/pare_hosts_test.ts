@@ -58,11 +58,11 @@ class RoundModel implements ModelSource {
   };
 }
 
-function client(hosts: readonly FakeHost[], onLost?: (url: string, error: Error) => void): PareHosts {
+function client(hosts: readonly FakeHost[], onHostLost?: (url: string, error: Error) => void): PareHosts {
   const transports = hosts.map(({ fetch }, index) => (
     { baseUrl: `http://host-${index}`, fetch, backoffMs: 1, retries: 1 }
   ));
-  return new PareHosts(transports, { onLost });
+  return new PareHosts(transports, { onHostLost });
 }
 
 async function layers(events: AsyncIterable<PruneEvent>): Promise<string[]> {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { PareError } from "../../src/client/errors.ts";
-import { type DoneLayer, JobFailedError, pruneByJob } from "../../src/client/jobs/job_layers.ts";
+import { type SolvedJobLayer, JobFailedError, pruneByJob } from "../../src/client/jobs/prune_by_job.ts";
 import { type JobLayerRequest, Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
@@ -175,7 +175,7 @@ describe("jobs in the Workers runtime", () => {
       name: `layer ${index}`,
       tensors: { weight, hessian_upper },
     }));
-    const done: DoneLayer[] = [];
+    const done: SolvedJobLayer[] = [];
     await assert.rejects(
       (async () => {
         const pruned = pruneByJob({ baseUrl: edge.url, fetch: send }, layers, { pollMs: 50 });

@@ -3,13 +3,13 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
 import { StatesFolder } from "../../src/models/hidden_states/states_folder.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/prune_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -65,7 +65,7 @@ describe("calibratedModel, in part", () => {
       handed.push(
         group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),
       );
-      hessians.push(group.hessian);
+      hessians.push(group.hessian!);
       for (const { name, weight } of group.layers) await group.replace(name, thinned(weight));
     }
     assert.equal(handed.flat().length, source.layerCount);
@@ -111,15 +111,15 @@ describe("calibratedModel, in part", () => {
 
   it("goes on from kept states without a forward over the blocks before", () =>
     withTemporaryFolder(async (folder) => {
-      const keeping = { folder: new StatesFolder(denoFileSystem, folder), place: "memory" } as const;
+      const hiddenStates = { folder: new StatesFolder(denoFileSystem, folder), place: "memory" } as const;
       const whole = await visit({ layers: names("0.fc1", "2.fc1") });
-      await visit({ layers: names("0.fc1", "2.fc1"), keeping });
-      assert.equal(await keeping.folder.lastBlock(), 2);
+      await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates });
+      assert.equal(await hiddenStates.folder.lastBlock(), 2);
       const finished = {
         has: (name: string) => names("0.fc1").has(name),
         read: () => Promise.reject(new Error("not needed")),
       };
-      const rest = await visit({ layers: names("0.fc1", "2.fc1"), keeping, finished });
+      const rest = await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates, finished });
       assert.deepEqual([rest.handed, rest.steps], [[["2.fc1"]], "1/1"]);
       assert.deepEqual(rest.hessians, whole.hessians.slice(1));
     }));
@@ -131,9 +131,14 @@ describe("BlockPlan", () => {
     const { spec } = openModel(checkpoint);
     await checkpoint.close();
     const plan = new BlockPlan(spec, {});
-    assert.deepEqual([plan.passes(0), plan.passes(3), plan.lastBlock, plan.layerCount], [7, 1, 3, 24]);
+    assert.deepEqual([plan.forwardCount(0), plan.forwardCount(3), plan.lastBlock, plan.layerCount], [
+      7,
+      1,
+      3,
+      24,
+    ]);
     assert.equal(linearLayers(spec).length, 24);
     const nothing = new BlockPlan(spec, { layers: new Set() });
-    assert.deepEqual([nothing.passes(0), nothing.lastBlock, nothing.layerCount], [0, -1, 0]);
+    assert.deepEqual([nothing.forwardCount(0), nothing.lastBlock, nothing.layerCount], [0, -1, 0]);
   });
 });

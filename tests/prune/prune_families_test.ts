@@ -2,14 +2,12 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { Backend } from "../../src/backend/backend.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
 import { readTensor } from "../../src/checkpoint/tensor_source.ts";
+import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
-import { pruneOnBackend } from "../../scripts/prune/prune_on_backend.ts";
-import { parsePattern } from "../../src/sparsity/pattern.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";
 import { openFixture } from "../support/fixture_models.ts";
 import { sotuTokens } from "../support/opt_sotu.ts";
@@ -17,13 +15,7 @@ import { sotuTokens } from "../support/opt_sotu.ts";
 const calibration = calibrationWindows(await sotuTokens("calibration"), { windows: 8, seqlen: 256 });
 const evaluation = await sotuTokens("evaluation");
 
-const PARAMETERS = {
-  sparsity: 0.5,
-  pattern: parsePattern("2:4"),
-  blocksize: 128,
-  damping: 0.01,
-  relativeError: false,
-};
+const PARAMETERS = { pattern: "2:4", blocksize: 128, damping: 0.01, error: false };
 
 /** Every four weights of every linear layer hold two zeros or more. */
 async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
@@ -41,21 +33,23 @@ async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
 }
 
 describe("pruning to 2:4", () => {
-  let backend: Backend;
+  let host: LocalHost;
   before(async () => {
-    backend = await createCpuBackend();
+    host = await openLocalHost("cpu");
   });
-  after(() => backend.dispose());
+  after(() => host[Symbol.asyncDispose]());
 
   for (const name of ["llama-sotu", "bloom-sotu"] as const) {
     it(`leaves ${name} better by SparseGPT than by magnitude`, async () => {
+      const { backend, pare } = host;
       const checkpoint = await openFixture(name);
       const dense = openModel(checkpoint);
       const measure = async (model: Model) =>
         (await perplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
       const measured: Record<string, number> = { dense: await measure(dense) };
       for (const method of ["sparsegpt", "magnitude"] as const) {
-        const pruned = await pruneOnBackend(backend, dense, calibration, { ...PARAMETERS, method });
+        const options = { pruner: pare, backend, windows: calibration };
+        const pruned = await pruneInMemory(dense, { ...PARAMETERS, method }, options);
         await assertTwoOfFour(pruned);
         measured[method] = await measure(pruned);
       }

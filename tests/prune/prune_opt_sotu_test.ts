@@ -5,14 +5,14 @@ import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { writeCheckpoint } from "../../src/checkpoint/write_checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openModel } from "../../src/models/model.ts";
-import { writeCheckpoint } from "../../src/checkpoint/write_checkpoint.ts";
-import { compressLayer, type LayerParameters } from "../../src/layer/compress_layer.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
-import { calibratedModel } from "../../src/prune/prune_model.ts";
+import { compressLayer, type LayerParameters } from "../../src/layer/compress_layer.ts";
+import { openModel } from "../../src/models/model.ts";
+import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { parsePattern } from "../../src/sparsity/pattern.ts";
 import { toFloat32 } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -90,7 +90,7 @@ describe("pruning opt-sotu to half", () => {
     const parameters = { ...HALF, method, pattern: parsePattern(pattern) };
     for await (const group of source.groups()) {
       for (const { name, weight } of group.layers) {
-        await group.replace(name, await prune(backend, weight, group.hessian, parameters));
+        await group.replace(name, await prune(backend, weight, group.hessian!, parameters));
       }
     }
     await writer.finish();

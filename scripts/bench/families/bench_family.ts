@@ -4,16 +4,14 @@
  */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
-import type { Backend } from "../../../src/backend/backend.ts";
-import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../../src/models/model.ts";
-import type { LayerParameters } from "../../../src/layer/compress_layer.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import type { LocalHost } from "../../../src/cli/local_host.ts";
 import { perplexity } from "../../../src/evaluation/perplexity.ts";
-import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
-import { parsePattern } from "../../../src/sparsity/pattern.ts";
+import { type Model, openModel } from "../../../src/models/model.ts";
+import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
+import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
 import type { BenchedModel } from "./models.ts";
-import { pruneOnBackend } from "../../prune/prune_on_backend.ts";
 
 /** The sparsity targets: a share of entries pruned anywhere in a block, or a pattern n:m. */
 export const TARGETS = ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "2:4", "4:8"] as const;
@@ -39,9 +37,9 @@ export interface FamilyResult {
   readonly runs: readonly PrunedRun[];
 }
 
-/** Measures one model. Each perplexity is also passed to `log` as a line of text. */
+/** Measures one model. The host solves its layers. Each perplexity is also passed to `log` as a line of text. */
 export async function benchFamily(
-  backend: Backend,
+  { backend, pare }: LocalHost,
   benched: BenchedModel,
   log: (text: string) => void,
 ): Promise<FamilyResult> {
@@ -61,7 +59,11 @@ export async function benchFamily(
     const runs: PrunedRun[] = [];
     for (const method of METHODS) {
       for (const target of TARGETS) {
-        const pruned = await pruneOnBackend(backend, model, windows, parametersOf(method, target));
+        const pruned = await pruneInMemory(model, queryOf(method, target), {
+          pruner: pare,
+          backend,
+          windows,
+        });
         runs.push({ method, target, perplexity: await measure(`${method} ${target}`, pruned) });
       }
     }
@@ -80,15 +82,8 @@ export async function benchFamily(
   }
 }
 
-/** The parameters of a layer: the defaults of the published code, and the given method and target. */
-function parametersOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerParameters {
+/** Returns the parameters of every layer: the defaults of the published code, and the given method and target. */
+function queryOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerQuery {
   const percent = /^(\d+) %$/.exec(target)?.[1];
-  return {
-    method,
-    blocksize: DEFAULT_BLOCKSIZE,
-    damping: DEFAULT_DAMPING,
-    relativeError: false,
-    sparsity: percent ? Number(percent) / 100 : 0,
-    pattern: parsePattern(percent ? "unstructured" : target),
-  };
+  return { method, ...percent ? { sparsity: Number(percent) / 100 } : { pattern: target }, error: false };
 }

@@ -10,9 +10,9 @@
  */
 
 import { Command } from "commander";
-import type { BackendChoice } from "../../../src/host/backends.ts";
+import { openLocalHost } from "../../../src/cli/local_host.ts";
 import { addBackendOption } from "../../../src/cli/options/common_options.ts";
-import { withBackend } from "../measure/with_backend.ts";
+import type { BackendChoice } from "../../../src/host/backends.ts";
 import { readResultsIfPresent, resultsUrl, writeResults } from "../report/results_file.ts";
 import { benchFamily } from "./bench_family.ts";
 import { listModels } from "./models.ts";
@@ -24,17 +24,16 @@ async function benchFamilies(choice: BackendChoice, again: boolean): Promise<voi
   const models = await listModels(console.log);
   const earlier = again ? undefined : await readResultsIfPresent<FamiliesResults>(FILE);
   let results: FamiliesResults = { models: earlier?.models ?? [] };
-  await withBackend(choice, async (backend) => {
-    const device = { backend: backend.kind, adapter: backend.adapter.name };
-    for (const model of models) {
-      if (results.models.some(({ name }) => name === model.name)) {
-        console.log(`${model.name}: skipped, because an earlier run has measured it`);
-        continue;
-      }
-      results = { models: [...results.models, await benchFamily(backend, model, console.log)] };
-      await writeResults(FILE, device, results);
+  await using host = await openLocalHost(choice);
+  const device = { backend: host.backend.kind, adapter: host.backend.adapter.name };
+  for (const model of models) {
+    if (results.models.some(({ name }) => name === model.name)) {
+      console.log(`${model.name}: skipped, because an earlier run has measured it`);
+      continue;
     }
-  });
+    results = { models: [...results.models, await benchFamily(host, model, console.log)] };
+    await writeResults(FILE, device, results);
+  }
   console.log(`\n${familiesTable(results)}`);
 }
 

@@ -9,7 +9,7 @@ import { openLocalHost } from "../../../src/cli/local_host.ts";
 import { PhaseClock } from "../../../src/prune/phase_clock.ts";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { openModel } from "../../../src/models/model.ts";
-import { calibratedModel } from "../../../src/prune/prune_model.ts";
+import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
 import { writePruned } from "../../prune/write_pruned.ts";
 import type { LayerLoss, ModelRun } from "./model_run.ts";
 
@@ -34,7 +34,7 @@ export async function runPare(
       windows,
       onReplace: (name, weight) => clock.time("write", () => writer.replace(name, weight)),
     });
-    for await (const event of pare.pruneModel(clock.calibrating(source), { sparsity: 0.5, error: false })) {
+    for await (const event of pare.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })) {
       if (event.type !== "layer") continue;
       layers.push({ name: event.name, loss: event.report.loss ?? NaN });
       clock.charge(event.report);

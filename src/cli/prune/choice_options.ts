@@ -6,7 +6,7 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readText } from "../../files/json_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
-import { type Choice, chooseLayers, mergeParameters } from "../../prune/choice.ts";
+import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";

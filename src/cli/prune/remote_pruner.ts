@@ -3,11 +3,11 @@
  * runs jobs when it lists hosts that are alive (`GET /v1/hosts`); a host knows no such path.
  */
 
-import { edgeHosts } from "../../client/jobs/edge_hosts.ts";
+import { listEdgeHosts } from "../../client/jobs/list_edge_hosts.ts";
 import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
-import type { ModelPruner } from "../../client/rounds.ts";
+import type { ModelPruner } from "../../client/model_pruner.ts";
 import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
@@ -37,20 +37,21 @@ export async function remotePruner(
   const transports = servers.map((url) => remoteTransport(url, apiKey, output));
   const [first] = transports;
   const registered = transports.length === 1 && jobs !== false
-    ? await edgeHosts(first, { signal })
+    ? await listEdgeHosts(first, { signal })
     : undefined;
   if (jobs || registered?.length) {
     if (registered) requireAlike(registered, registered.map(({ url }) => url));
     const hosts = registered?.length ? describe(registered) : "hosts that it knows";
     output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
     return new PareJobs(first, {
-      onRetried: (name, attempts) => output.remark(`${name} took ${attempts} attempts`),
+      onLayerRetried: (name, attempts) => output.remark(`${name} took ${attempts} attempts`),
     });
   }
   const pruner = transports.length === 1
     ? new PareHosts(transports)
     : new PareHosts(transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })), {
-      onLost: (url, { message }) => output.remark(`${url} is lost (${message}); its layers go to the others`),
+      onHostLost: (url, { message }) =>
+        output.remark(`${url} is lost (${message}); its layers go to the others`),
     });
   const hosts = await pruner.describeHosts({ signal });
   requireAlike(hosts, servers);

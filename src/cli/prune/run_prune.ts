@@ -6,17 +6,17 @@
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerEvent } from "../../client/events.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import type { ModelPruner } from "../../client/rounds.ts";
+import type { ModelPruner } from "../../client/model_pruner.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import { prepareFolder } from "../../checkpoint/partial_folder.ts";
 import { type CheckpointWriter, writeCheckpoint } from "../../checkpoint/write_checkpoint.ts";
-import { calibratedModel } from "../../prune/prune_model.ts";
+import { calibratedModel } from "../../prune/calibrated_model.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
-import { Run } from "../../prune/run/run.ts";
+import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 
@@ -37,7 +37,7 @@ export interface PruneJob {
   /** Turns the dense copy in a folder into the result in `out`; without it the copy is the result. */
   readonly pack?: (folder: string) => Promise<void>;
   /** Texts, by name, of the files that tell of the run, which has `pruned` all that was chosen. */
-  reportFiles(run: Run, pruned: Model): Promise<ReadonlyMap<string, string>>;
+  reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of those. */
   readonly reportFileNames: readonly string[];
 }
@@ -65,10 +65,10 @@ export interface PruneSetting {
 export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<LayerEntry[]> {
   const { fs } = setting;
   const isNew = await fs.list(job.out) === undefined;
-  await using run = await Run.open(fs, job.out, job);
+  await using run = await PruneRun.open(fs, job.out, job);
   let writer: CheckpointWriter | undefined;
   try {
-    await prepareFolder(job.checkpoint, job.out, fs, run.isTakenUp || (job.overwrite ?? false));
+    await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
     writer = await openWriter(job, run, fs);
     if (!run.isComplete) await work(job, setting, run, writer);
     await writer.publish();
@@ -89,11 +89,11 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
 async function leave(
   { out }: PruneJob,
   { fs, kept }: PruneSetting,
-  run: Run,
+  run: PruneRun,
   writer: CheckpointWriter | undefined,
   isNew: boolean,
 ): Promise<void> {
-  if (await run.isWorthKeeping()) {
+  if (await run.hasProgress()) {
     await writer?.close();
     kept?.(run.folder);
     return;
@@ -103,10 +103,10 @@ async function leave(
   if (isNew && (await fs.list(out))?.length === 0) await fs.removeFolder(out);
 }
 
-function openWriter(job: PruneJob, run: Run, fs: WorkFileSystem): Promise<CheckpointWriter> {
+function openWriter(job: PruneJob, run: PruneRun, fs: WorkFileSystem): Promise<CheckpointWriter> {
   return writeCheckpoint(job.checkpoint, job.pack ? run.denseFolder : job.out, fs, {
     overwrite: job.overwrite,
-    replaced: run.isTakenUp ? run.layers.map(({ name }) => name) : undefined,
+    replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
     extras: job.reportFileNames,
   });
 }
@@ -115,7 +115,7 @@ function openWriter(job: PruneJob, run: Run, fs: WorkFileSystem): Promise<Checkp
 async function work(
   job: PruneJob,
   setting: PruneSetting,
-  run: Run,
+  run: PruneRun,
   writer: CheckpointWriter,
 ): Promise<void> {
   await run.journal.append({ type: "start", time: new Date().toISOString() });
@@ -131,7 +131,7 @@ async function work(
 async function pruneLayers(
   job: PruneJob,
   setting: PruneSetting,
-  run: Run,
+  run: PruneRun,
   writer: CheckpointWriter,
 ): Promise<void> {
   const { signal } = setting;
@@ -141,7 +141,7 @@ async function pruneLayers(
     layers: job.layers,
     trueSequential: job.trueSequential,
     finished: { has: (name) => finished.has(name), read: (name) => writer.replacement(name) },
-    keeping: { folder: run.states, place: job.activations },
+    hiddenStates: { folder: run.states, place: job.activations },
     onReplace: async (name, weight) => {
       await writer.replace(name, weight);
       await writer.sync(name);
@@ -152,7 +152,7 @@ async function pruneLayers(
   const total = finished.size + source.layerCount;
   setting.layerDone?.(finished.size, total);
   const clock = new PhaseClock();
-  for await (const event of setting.pare.pruneModel(clock.calibrating(source), job.queryOf, { signal })) {
+  for await (const event of setting.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
     const { name, block, report } = event;
@@ -162,7 +162,7 @@ async function pruneLayers(
 }
 
 /** Layers of one run come from one adapter: others round otherwise, and the run would not end in the same bytes. */
-function refuseOtherAdapter(run: Run, { name, report }: LayerEvent): void {
+function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
   const first = run.layers[0]?.report ?? report;
   if (first.backend === report.backend && first.adapter === report.adapter) return;
   throw new Error(

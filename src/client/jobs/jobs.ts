@@ -1,52 +1,57 @@
 /**
- * Durable jobs at an edge: layers whose tensors are stored as blobs, solved by its hosts at the same time. The job goes on
- * whether or not this client does: who has its id can follow it. Bringing the blobs is `uploads.ts`'s.
+ * Durable jobs at an edge. A job is a list of layers whose tensors were uploaded as blobs (`uploads.ts`). The edge solves the
+ * layers at its hosts, several at the same time. The job continues without this client, and any client that has the id of the
+ * job can follow it.
  */
 
+import { growingDelays } from "../../async/growing_delays.ts";
 import { type Job, jobSchema, type LayerState } from "../../protocol/jobs.ts";
-import { sleep } from "../../async/abort.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
-import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { parseAnswer } from "../parse_answer.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
+import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
 
-/** One layer of a job. */
+/** One layer of a job to submit. */
 export interface JobLayerRequest {
-  /** Unique in the job. */
+  /** Name of the layer, unique in the job. */
   readonly name: string;
-  /** `sha256:HEX` of a stored file with `weight`, and its statistics unless `hessian` names them. */
+  /** The digest (`sha256:HEX`) of a blob with `weight`. The blob also has the statistics unless `hessian` is given. */
   readonly weight: string;
-  /** `sha256:HEX` of a stored file with `hessian` or `hessian_upper`. Layers that share one are best given the same. */
+  /** The digest of a blob with `hessian` or `hessian_upper`. Layers that name the same blob share one factorisation. */
   readonly hessian?: string;
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
 
-/** Options of a submission. */
+/** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
   /**
-   * The same key and layers again are the same job. Unless given it is random, so that only the retries of this
-   * call share it; give one that outlives the process to find the job again.
+   * Identifies the job. A submission with the key and the layers of an existing job returns that job. Give a key that
+   * outlives the process to find the job again after a restart. @default a random key, shared by the retries of one call
    */
   readonly idempotencyKey?: string;
 }
 
 /** Options of following a job. */
 export interface FollowOptions extends CallOptions {
-  /** Wait between questions, in milliseconds. */
+  /** Pause between two requests for the job, in milliseconds. @default 2000 */
   readonly pollMs?: number;
 }
 
-const DEFAULT_POLL_MS = 2000;
-
-/** Jobs at one edge. */
+/** The jobs at one edge. */
 export class Jobs {
   readonly #transport: Transport;
 
+  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#transport = new Transport(options);
   }
 
-  /** Starts a job, and answers without waiting for it. @throws {PareError} as `Pare.pruneLayer`; `idempotency_conflict` */
+  /**
+   * Submits a job and returns it without waiting for its end.
+   * @throws {PareError} as `Pare.pruneLayer`; `idempotency_conflict` if the key belongs to a job with other layers
+   */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
     const { idempotencyKey = crypto.randomUUID(), signal } = options;
     const answer = await this.#transport.send({
@@ -59,47 +64,41 @@ export class Jobs {
     return parseJob(answer);
   }
 
-  /** The job as it is now. @throws {PareError} `not_found` */
+  /** Returns the current state of a job. @throws {PareError} `not_found` if there is no such job */
   async get(id: string, options: CallOptions = {}): Promise<Job> {
     return parseJob(
       await this.#transport.send({ method: "GET", path: `/v1/jobs/${id}`, signal: options.signal }),
     );
   }
 
-  /** Ends a job: its unfinished layers fail with the code `cancelled`. */
+  /** Cancels a job. Layers that have not ended fail with the code `cancelled`. */
   async cancel(id: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }
 
-  /** Each layer of a job, once, as it is done or failed, until all are. A failed layer is told, not thrown. */
+  /**
+   * Yields each layer of a job once, as soon as it is done or failed, until the job has ended. A failed layer is yielded with
+   * its error and does not end the loop.
+   */
   async *follow(id: string, options: FollowOptions = {}): AsyncGenerator<LayerState, void, void> {
-    const { pollMs = DEFAULT_POLL_MS, signal } = options, told = new Set<string>();
-    for (;;) {
-      const { layers, state } = await this.get(id, { signal });
-      for (const layer of layers) {
-        if ((layer.state !== "done" && layer.state !== "failed") || told.has(layer.name)) continue;
-        told.add(layer.name);
-        yield layer;
-      }
-      if (state === "done" || state === "failed") return;
-      await sleep(pollMs, signal);
-    }
+    const { pollMs = DEFAULT_POLL_MS, signal } = options;
+    const nextJob = () => this.get(id, { signal });
+    yield* followJob(await nextJob(), { nextJob, delays: growingDelays(pollMs, pollMs), signal });
   }
 
-  /** The tensors and report of a layer that is done. @throws {TypeError} it is not; {PareError} `not_found` when it is no longer kept */
+  /**
+   * Downloads the tensors and the report of a layer that is done.
+   * @throws {TypeError} if the layer is not done
+   * @throws {PareError} `not_found` if the edge no longer stores the result
+   */
   async result({ name, state, result }: LayerState, options: CallOptions = {}): Promise<PrunedLayer> {
-    if (result === null) throw new TypeError(`layer ${name}: has no result, it is ${state}`);
+    if (result === null) throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
     return decodeAnswer(
       await this.#transport.send({ method: "GET", path: `/v1/blobs/${result}`, signal: options.signal }),
     );
   }
 }
 
-/** @throws {TypeError} when the answer is no job */
 function parseJob(body: Uint8Array<ArrayBuffer>): Job {
-  try {
-    return jobSchema.parse(JSON.parse(new TextDecoder().decode(body)));
-  } catch (cause) {
-    throw new TypeError("answer of /v1/jobs: is no job", { cause });
-  }
+  return parseAnswer(jobSchema, body, "/v1/jobs", "a job");
 }

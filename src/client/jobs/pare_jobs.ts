@@ -1,41 +1,49 @@
 /**
- * The SDK over an edge's jobs: the layers of each calibration round are one durable job, which the edge spreads over its hosts. The
- * key of a job follows from its layers, so that a client that was killed finds what it had begun.
+ * The client that prunes models by an edge's durable jobs. The layers of each calibration round are one job, which the edge
+ * spreads over its hosts. The idempotency key of a job is computed from its layers. A client that was killed and started again
+ * therefore finds the job that it had submitted before.
  */
 
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import type { LayerState } from "../../protocol/jobs.ts";
+import { hasEnded, type Job, type LayerState } from "../../protocol/jobs.ts";
 import type { CallOptions } from "../call_options.ts";
 import { ConnectionError, PareError } from "../errors.ts";
 import type { PruneEvent } from "../events.ts";
-import { followJob, type JobPatience } from "./followed_job.ts";
-import { bringLayers, JobFailedError } from "./job_layers.ts";
-import { type JobLayerRequest, Jobs } from "./jobs.ts";
 import type { PrunedLayer } from "../layer_file.ts";
+import type { ModelPruner, ModelQuery, QueryOf } from "../model_pruner.ts";
 import type { LayerGroup, ModelSource } from "../model_source.ts";
-import { type ModelPruner, type ModelQuery, pruneRounds, type QueryOf, type SolvedLayer } from "../rounds.ts";
+import { pruneRounds, type SolvedLayer } from "../prune_rounds.ts";
 import type { TransportOptions } from "../transport.ts";
+import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
+import { type JobLayerRequest, Jobs } from "./jobs.ts";
+import { JobFailedError, type SolvedJobLayer } from "./prune_by_job.ts";
+import { uploadLayers } from "./upload_layers.ts";
 import { Uploads } from "./uploads.ts";
 
-/** Why a layer of a job may succeed in another: no host, a host that failed, a job that somebody ended. */
-const TRANSIENT_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
+/**
+ * The error codes of a layer that may succeed in another job: there was no host, the host failed or was busy, or somebody
+ * cancelled the job.
+ */
+const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
 
-/** How to follow jobs, and who hears of it. */
-export interface PareJobsOptions extends JobPatience {
-  /** Told of each layer that was done at the second or a later attempt. */
-  readonly onRetried?: (name: string, attempts: number) => void;
+/** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
+const MAX_FAILED_JOBS = 2;
+
+/** Options of {@link PareJobs}. */
+export interface PareJobsOptions extends PollOptions {
+  /** Called for each layer that the edge solved only at the second or a later attempt. */
+  readonly onLayerRetried?: (name: string, attempts: number) => void;
 }
-
-/** Jobs that may fail, one after the other, over the same layers. */
-const MAX_FAILURES = 2;
 
 /** A client of an edge that runs jobs. */
 export class PareJobs implements ModelPruner {
   readonly #uploads: Uploads;
   readonly #jobs: Jobs;
   readonly #options: PareJobsOptions;
+  /** Whether a request failed to reach the edge since {@link PareJobs.#takeUnreachable} was called last. */
   #wasUnreachable = false;
 
+  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(edge: TransportOptions, options: PareJobsOptions = {}) {
     this.#uploads = new Uploads(edge);
     this.#jobs = new Jobs({
@@ -49,17 +57,18 @@ export class PareJobs implements ModelPruner {
   }
 
   /**
-   * As `Pare.pruneModel`, a round's statistics held at once at most.
-   * @throws {JobFailedError} a layer is refused, or fails again and again
+   * Prunes a model as `Pare.pruneModel` does. The statistics of all groups of a round are in memory at the same time.
+   * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
    */
   pruneModel(
     source: ModelSource,
     query: ModelQuery = {},
     options: CallOptions = {},
   ): AsyncGenerator<PruneEvent, void, void> {
-    return pruneRounds(source, query, (...round) => this.#solveRound(...round), options);
+    return pruneRounds(source, query, (...args) => this.#solveRound(...args), options);
   }
 
+  /** Uploads all layers of a round and then solves them. */
   async *#solveRound(
     groups: AsyncGenerator<LayerGroup, void, undefined>,
     queryOf: QueryOf,
@@ -71,7 +80,7 @@ export class PareJobs implements ModelPruner {
         const { hessian: _, ...parameters } = queryOf(name);
         return { name, tensors: { weight, hessian_upper: group.hessian }, parameters };
       });
-      requests.push(...await bringLayers(this.#uploads, layers, signal));
+      requests.push(...await uploadLayers(this.#uploads, layers, signal));
       for (const { name } of layers) groupOf.set(name, group);
     }
     for await (const { name, weight, report } of this.#solve(requests, signal)) {
@@ -79,58 +88,72 @@ export class PareJobs implements ModelPruner {
     }
   }
 
-  /** Each of the layers, as it is done; in further jobs where one fails of what may pass. */
+  /** Yields each layer once, as soon as it is done. Layers that failed transiently are submitted again in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<PrunedLayer & { name: string }, void, void> {
-    const left = new Map(requests.map((request) => [request.name, request]));
-    for (let count = 0, failures = 0; left.size > 0; count++) {
-      const layers = [...left.values()], idempotencyKey = await keyOf(layers, count);
-      const job = await this.#jobs.submit(layers, { idempotencyKey, signal });
-      // One found at its end is of another day: what failed it then need not now.
-      const isOld = job.state === "failed" || job.state === "done";
-      const failed: { name: string; code: string; detail: string }[] = [];
-      const followed = followJob(this.#jobs, job, { layers, idempotencyKey }, {
-        ...this.#options,
-        wasUnreachable: () => {
-          const was = this.#wasUnreachable;
-          this.#wasUnreachable = false;
-          return was;
-        },
-        signal,
-      });
-      for await (const layer of followed) {
-        const pruned = layer.error ? undefined : await this.#resultOf(layer, isOld, signal);
-        if (layer.error) failed.push({ name: layer.name, ...layer.error });
+  ): AsyncGenerator<SolvedJobLayer, void, void> {
+    const remaining = new Map(requests.map((request) => [request.name, request]));
+    for (let submissionIndex = 0, failedJobs = 0; remaining.size > 0; submissionIndex++) {
+      const layers = [...remaining.values()];
+      const submission = { layers, idempotencyKey: await idempotencyKeyOf(layers, submissionIndex) };
+      const job = await this.#jobs.submit(layers, { idempotencyKey: submission.idempotencyKey, signal });
+      // A job that has ended before was submitted by an earlier process. The cause of its failures may be gone now.
+      const wasAlreadyEnded = hasEnded(job.state);
+      const failures: JobFailedError["failures"][number][] = [];
+      for await (const layer of this.#follow(job, submission, signal)) {
+        if (layer.error) {
+          failures.push({ name: layer.name, ...layer.error });
+          continue;
+        }
+        const pruned = await this.#resultOf(layer, wasAlreadyEnded, signal);
         if (!pruned) continue;
-        if (layer.attempts > 1) this.#options.onRetried?.(layer.name, layer.attempts);
-        left.delete(layer.name);
+        if (layer.attempts > 1) this.#options.onLayerRetried?.(layer.name, layer.attempts);
+        remaining.delete(layer.name);
         yield { name: layer.name, ...pruned };
       }
-      if (isOld || failed.length === 0) continue;
-      const isTransient = failed.every(({ code }) => TRANSIENT_CODES.has(code));
-      if (!isTransient || ++failures > MAX_FAILURES) throw new JobFailedError(job.id, failed);
+      if (wasAlreadyEnded || failures.length === 0) continue;
+      const isTransient = failures.every(({ code }) => TRANSIENT_LAYER_CODES.has(code));
+      if (!isTransient || ++failedJobs > MAX_FAILED_JOBS) throw new JobFailedError(job.id, failures);
     }
   }
 
-  /** What a done layer became; undefined where an old job's is no longer kept. */
+  #follow(
+    job: Job,
+    submission: JobSubmission,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<LayerState, void, void> {
+    const wasUnreachable = () => this.#takeUnreachable();
+    return followOrResubmit(this.#jobs, job, submission, { ...this.#options, wasUnreachable, signal });
+  }
+
+  /** Returns whether a request failed to reach the edge since the last call. */
+  #takeUnreachable(): boolean {
+    const wasUnreachable = this.#wasUnreachable;
+    this.#wasUnreachable = false;
+    return wasUnreachable;
+  }
+
+  /** Downloads the result of a layer. Returns undefined if an old job's result is no longer stored. */
   async #resultOf(
     layer: LayerState,
-    isOld: boolean,
+    wasAlreadyEnded: boolean,
     signal: AbortSignal | undefined,
   ): Promise<PrunedLayer | undefined> {
     try {
       return await this.#jobs.result(layer, { signal });
     } catch (error) {
-      if (isOld && error instanceof PareError && error.status === 404) return undefined;
+      if (wasAlreadyEnded && error instanceof PareError && error.status === 404) return undefined;
       throw error;
     }
   }
 }
 
-/** The key of the `count`th job over these layers. */
-async function keyOf(layers: readonly JobLayerRequest[], count: number): Promise<string> {
+/** Computes the key of a job over `layers`. `submissionIndex` distinguishes the jobs over the same layers, from 0. */
+async function idempotencyKeyOf(
+  layers: readonly JobLayerRequest[],
+  submissionIndex: number,
+): Promise<string> {
   const digest = await sha256(new TextEncoder().encode(JSON.stringify(layers)));
-  return `${formatDigest(digest)}/${count}`;
+  return `${formatDigest(digest)}/${submissionIndex}`;
 }

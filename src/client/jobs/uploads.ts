@@ -1,66 +1,58 @@
 /**
- * Brings large bodies to an edge as blobs: in parts, some at a time, by signed URLs that lead past the edge. What is there
- * already is not sent; a part that fails is sent again alone; an upload that was broken off goes on where it was. It knows
- * bytes and their digests, not layers.
+ * Uploads large bodies to the bucket of an edge. A body is sent in parts, several at the same time, to signed URLs of the
+ * bucket, so that the bytes do not pass through the edge. A body that the edge already stores is not sent. A part that fails
+ * is repeated alone, and an upload that was interrupted can be resumed.
  */
 
-import pRetry from "p-retry";
-import { type Digest, formatDigest } from "../../protocol/digest.ts";
+import type { z } from "zod";
+import type { Digest } from "../../protocol/digest.ts";
 import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../protocol/uploads.ts";
-import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
-import { Transport, type TransportOptions } from "../transport.ts";
 import { messageOf } from "../../text/message_of.ts";
+import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
+import { parseAnswer } from "../parse_answer.ts";
+import { type TransientError, withRetries } from "../retry.ts";
+import { Transport, type TransportOptions } from "../transport.ts";
+import { type BlobSource, digestOfBlob } from "./blob_source.ts";
 
-/** Bytes that can be read from anywhere, any number of times: a `Blob` is one, and a file is soon made one. */
-export interface BlobSource {
-  /** Bytes. */
-  readonly size: number;
-  /** The bytes from `start` up to, but not with, `end`. */
-  slice(start: number, end: number): Blob | Promise<Blob>;
-}
-
-/** An upload as far as it has come: enough to go on with it elsewhere, or later within a day. */
-export interface UploadState {
-  /** Its id at the edge. */
+/** The state of an unfinished upload. With it, another process can resume the upload within a day. */
+export interface UploadProgress {
+  /** Id of the upload at the edge. */
   readonly upload: string;
-  /** The parts that are there. */
+  /** The parts that the bucket has received. */
   readonly parts: readonly UploadedPart[];
 }
 
-/** How to upload. */
+/** Options of an upload. */
 export interface UploadOptions {
-  /** The digest of the bytes where it is known. Without it they are read once more, by `node:crypto`. */
+  /** The digest of the bytes, if it is known. Otherwise the bytes are read once more to compute it, with `node:crypto`. */
   readonly digest?: Digest;
-  /** Parts on their way at once. */
+  /** Number of parts that are sent at the same time. @default 3 */
   readonly concurrency?: number;
-  /** An upload of these very bytes to go on with. Where the edge no longer knows it, it begins anew. */
-  readonly resume?: UploadState;
-  /** Told after each part, in order of arrival. */
-  readonly onPart?: (state: UploadState) => void;
+  /** An earlier upload of the same bytes to resume. If the edge no longer has it, the upload starts from the beginning. */
+  readonly resume?: UploadProgress;
+  /** Called after each part has arrived. */
+  readonly onPart?: (progress: UploadProgress) => void;
   readonly signal?: AbortSignal;
 }
 
 const DEFAULT_CONCURRENCY = 3;
-const DEFAULT_RETRIES = 5;
-const DEFAULT_BACKOFF_MS = 500;
-/** Bytes hashed at a time. */
-const PIECE_BYTES = 8 * 2 ** 20;
 
 /** Uploads to one edge. */
 export class Uploads {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
 
+  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
   }
 
   /**
-   * Brings `source` to the edge, unless it is there.
-   * @returns its digest, `sha256:HEX`: the name to give in a job
-   * @throws {PareError} when edge or bucket refuse: `digest_mismatch` when the bytes are not those of the digest
-   * @throws {ConnectionError} when a part does not get through after the retries; what is there stays for `resume`
+   * Uploads `source` unless the edge already stores it.
+   * @returns the digest of the bytes, `sha256:HEX`, by which a job names the blob
+   * @throws {PareError} if the edge or the bucket refuses; `digest_mismatch` if the bytes do not have the given digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. The parts that arrived can be used by `resume`
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,
@@ -68,17 +60,18 @@ export class Uploads {
   ): Promise<Digest> {
     const { signal, resume } = options;
     const blob: BlobSource = source instanceof Uint8Array ? new Blob([source]) : source;
-    const digest = options.digest ?? await digestOf(blob, signal);
-    if (await this.isThere(digest, signal)) return digest;
-    const known = resume && await this.#known(resume.upload, signal);
-    const upload = known ?? await this.#begin(blob.size, digest, signal);
-    const parts = await this.#putParts(blob, upload, known ? resume?.parts ?? [] : [], options);
-    const answer = await this.#send("POST", `/v1/uploads/${upload.upload}/complete`, signal, { parts });
-    return completedSchema.parse(answer).blob;
+    const digest = options.digest ?? await digestOfBlob(blob, signal);
+    if (await this.hasBlob(digest, signal)) return digest;
+    const resumedUpload = resume && await this.#findUpload(resume.upload, signal);
+    const upload = resumedUpload ?? await this.#begin(blob.size, digest, signal);
+    const uploadedParts = resumedUpload ? resume?.parts ?? [] : [];
+    const parts = await this.#putParts(blob, upload, uploadedParts, options);
+    const path = `/v1/uploads/${upload.upload}/complete`;
+    return (await this.#send(completedSchema, "a completed upload", "POST", path, signal, { parts })).blob;
   }
 
-  /** Whether the edge has a blob, for a day at least. */
-  async isThere(digest: Digest, signal?: AbortSignal): Promise<boolean> {
+  /** Whether the edge stores a blob and will store it for at least one more day. */
+  async hasBlob(digest: Digest, signal?: AbortSignal): Promise<boolean> {
     try {
       await this.#transport.send({ method: "HEAD", path: `/v1/blobs/${digest}`, signal });
       return true;
@@ -88,82 +81,85 @@ export class Uploads {
     }
   }
 
-  async #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload> {
-    return uploadSchema.parse(await this.#send("POST", "/v1/uploads", signal, { size, sha256: digest }));
+  #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload> {
+    return this.#send(uploadSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
   }
 
-  /** An upload under way, with fresh URLs; undefined where it is not. */
-  async #known(id: string, signal?: AbortSignal): Promise<Upload | undefined> {
+  /** Requests an unfinished upload with new signed URLs. Returns undefined if the edge does not have it. */
+  async #findUpload(id: string, signal?: AbortSignal): Promise<Upload | undefined> {
     try {
-      return uploadSchema.parse(await this.#send("GET", `/v1/uploads/${id}`, signal));
+      return await this.#send(uploadSchema, "an upload", "GET", `/v1/uploads/${id}`, signal);
     } catch (error) {
       if (error instanceof PareError && error.status === 404) return undefined;
       throw error;
     }
   }
 
-  /** Sends the parts that are not `there`. The first that fails for good ends the others. */
+  /**
+   * Sends the parts that are missing in `uploadedParts` and returns all parts. If a part fails for good, the requests of the
+   * other parts are aborted.
+   */
   async #putParts(
     source: BlobSource,
     upload: Upload,
-    there: readonly UploadedPart[],
+    uploadedParts: readonly UploadedPart[],
     { concurrency = DEFAULT_CONCURRENCY, onPart, signal }: UploadOptions,
   ): Promise<readonly UploadedPart[]> {
-    const parts = new Map(there.map((part) => [part.number, part]));
+    const parts = new Map(uploadedParts.map((part) => [part.number, part]));
     const urls = new Map(upload.parts.map(({ number, url }) => [number, url]));
-    const missing = [...urls.keys()].filter((number) => !parts.has(number)).values();
-    const failed = new AbortController();
-    const ended = AbortSignal.any(signal ? [signal, failed.signal] : [failed.signal]);
-    const sendSome = async () => {
-      for (const number of missing) {
+    // All senders take numbers from this one iterator.
+    const missingNumbers = [...urls.keys()].filter((number) => !parts.has(number)).values();
+    const failure = new AbortController();
+    const stopSignal = AbortSignal.any(signal ? [signal, failure.signal] : [failure.signal]);
+    const sendParts = async () => {
+      for (const number of missingNumbers) {
         const start = (number - 1) * upload.part_size;
         const bytes = await source.slice(start, Math.min(start + upload.part_size, source.size));
-        const etag = await this.#putPart(number, bytes, upload.upload, urls, ended);
+        const etag = await this.#putPart(number, bytes, upload.upload, urls, stopSignal);
         parts.set(number, { number, etag });
         onPart?.({ upload: upload.upload, parts: [...parts.values()] });
       }
     };
     try {
-      await Promise.all(Array.from({ length: concurrency }, sendSome));
+      await Promise.all(Array.from({ length: concurrency }, sendParts));
     } catch (error) {
-      failed.abort(error);
+      failure.abort(error);
       throw error;
     }
     return [...parts.values()];
   }
 
-  /** @returns the part's ETag */
+  /** Sends one part and returns its ETag. `urls` has the signed URL of each part and is updated when they have expired. */
   #putPart(
     number: number,
     bytes: Blob,
-    id: string,
+    uploadId: string,
     urls: Map<number, string>,
     signal: AbortSignal,
   ): Promise<string> {
-    const { retries = DEFAULT_RETRIES, backoffMs = DEFAULT_BACKOFF_MS } = this.#options;
-    return pRetry(() => this.#putOnce(number, urls.get(number)!, bytes, signal), {
+    const { retries, backoffMs } = this.#options;
+    return withRetries(() => this.#putPartOnce(number, urls.get(number)!, bytes, signal), {
       retries,
-      minTimeout: backoffMs,
-      randomize: true,
+      backoffMs,
       signal,
-      shouldRetry: ({ error }) => error instanceof ConnectionError || isPassing(error),
-      onFailedAttempt: async ({ error, retriesLeft }) => {
-        // A signed URL that is refused has most likely expired while the others were sent.
-        if (retriesLeft === 0 || !(error instanceof PareError && error.status === 403)) return;
-        for (const part of (await this.#known(id, signal))?.parts ?? []) urls.set(part.number, part.url);
+      isTransient: isTransientPartError,
+      beforeRetry: async (error) => {
+        // A signed URL that the bucket refuses has probably expired while other parts were sent.
+        if (!(error instanceof PareError && error.status === 403)) return;
+        const renewed = await this.#findUpload(uploadId, signal);
+        for (const part of renewed?.parts ?? []) urls.set(part.number, part.url);
       },
     });
   }
 
-  async #putOnce(number: number, url: string, bytes: Blob, signal: AbortSignal): Promise<string> {
+  async #putPartOnce(number: number, url: string, bytes: Blob, signal: AbortSignal): Promise<string> {
     const send = this.#options.fetch ?? ((request: Request) => fetch(request));
     let response: Response;
     try {
       response = await send(new Request(url, { method: "PUT", body: bytes, signal }));
     } catch (cause) {
       signal.throwIfAborted();
-      const reason = messageOf(cause);
-      throw new ConnectionError(`part ${number} of the upload: ${reason}`, { cause });
+      throw new ConnectionError(`part ${number} of the upload: ${messageOf(cause)}`, { cause });
     }
     if (!response.ok) throw await errorFromResponse(response);
     await response.body?.cancel();
@@ -172,32 +168,27 @@ export class Uploads {
     return etag;
   }
 
-  async #send(
+  /** Sends `message` as JSON and returns the answer, checked against `schema`. */
+  async #send<T>(
+    schema: z.ZodType<T>,
+    expected: string,
     method: "GET" | "POST",
     path: string,
     signal: AbortSignal | undefined,
     message?: unknown,
-  ): Promise<unknown> {
+  ): Promise<T> {
     const body = message === undefined ? undefined : [new TextEncoder().encode(JSON.stringify(message))];
     const headers: Record<string, string> = body ? { "Content-Type": "application/json" } : {};
     const answer = await this.#transport.send({ method, path, body, headers, signal });
-    return JSON.parse(new TextDecoder().decode(answer));
+    return parseAnswer(schema, answer, path, expected);
   }
 }
 
-/** What a bucket answers to a part that may pass: overload, a fault of its own, a URL that expired. */
-function isPassing(error: Error): boolean {
-  return error instanceof PareError && (error.passing || error.status === 500 || error.status === 403);
-}
-
-/** The sha-256 of a source, read piece by piece. Loaded when it is needed: not every place with a `fetch` has `node:crypto`. */
-async function digestOf(source: BlobSource, signal?: AbortSignal): Promise<Digest> {
-  const { createHash } = await import("node:crypto");
-  const hash = createHash("sha256");
-  for (let start = 0; start < source.size; start += PIECE_BYTES) {
-    signal?.throwIfAborted();
-    const piece = await source.slice(start, Math.min(start + PIECE_BYTES, source.size));
-    hash.update(new Uint8Array(await piece.arrayBuffer()));
-  }
-  return formatDigest(hash.digest());
+/**
+ * Whether a part can be sent again. Besides the transient statuses, this is so for 500, the bucket's own failure, and for 403,
+ * which the bucket sends when the signed URL has expired.
+ */
+function isTransientPartError(error: Error): error is TransientError {
+  if (error instanceof ConnectionError) return true;
+  return error instanceof PareError && (error.isTransient || error.status === 500 || error.status === 403);
 }

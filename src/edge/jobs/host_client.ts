@@ -40,7 +40,7 @@ const WAIT_SECONDS = 2;
 const ANSWER_MILLISECONDS = 30_000;
 
 /** What passes, by its code, although its status is a client's fault: the operands came in over a connection as well. */
-const TRANSIENT_CODES: readonly unknown[] = ["truncated_body"];
+const TRANSIENT_TASK_CODES: readonly unknown[] = ["truncated_body"];
 
 /** Asks a host for a task, or after it. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 export async function askHost(calls: HostCalls, host: ChosenHost, task: TaskRequest): Promise<TaskAnswer> {
@@ -57,10 +57,10 @@ export async function askHost(calls: HostCalls, host: ChosenHost, task: TaskRequ
   }
   const { code, detail = text.slice(0, 200) } = (answer ?? {}) as { code?: string; detail?: string };
   if (code === "busy") throw new HostBusyError(`host ${host.url}: ${detail}`);
-  const passing = code === undefined || response.status >= 500 || TRANSIENT_CODES.includes(code) ||
+  const isTransient = code === undefined || response.status >= 500 || TRANSIENT_TASK_CODES.includes(code) ||
     // The ticket was for the process that was at this address before.
     response.status === 401;
-  if (passing) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
+  if (isTransient) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
   throw new TaskRefusedError(code, detail);
 }
 

@@ -1,6 +1,7 @@
 /**
- * What the bytes of a run's result depend on, as short texts by name, so that a run is only ever taken up by the same one and a
- * refusal can say what differs. Large files stand in it by size, time and header: reading them all would take as long as pruning.
+ * Fingerprints of runs. A fingerprint lists everything that the bytes of a run's result depend on, as short texts by name. An
+ * unfinished run may only be resumed with the same fingerprint, and the names tell the user what differs. Large files are
+ * represented by their size, time of modification and header, because reading them whole would take as long as pruning.
  */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
@@ -8,17 +9,17 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readBytes } from "../../files/json_file.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 
-/** Values by name. */
+/** Maps the name of each value to its text. */
 export type Fingerprint = Readonly<Record<string, string>>;
 
-/** Files of a checkpoint that decide the token ids of a text. */
+/** The files of a checkpoint that determine the token ids of a text. */
 const TOKENIZER_FILES =
   /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^merges\.txt$/;
 
-/** Files whose tensors are read. */
-const WEIGHTS = /\.(safetensors|bin)$/;
+/** The files of a checkpoint that contain tensors. */
+const WEIGHT_FILES = /\.(safetensors|bin)$/;
 
-/** The fingerprint of a checkpoint: its configuration, weights and tokenizer. */
+/** Computes the fingerprint of a checkpoint: of its configuration, its weights and its tokenizer. */
 export async function checkpointFingerprint(
   checkpoint: Checkpoint,
   fs: WorkFileSystem,
@@ -32,7 +33,7 @@ export async function checkpointFingerprint(
   for (const name of checkpoint.files) {
     const path = `${checkpoint.folder}/${name}`;
     if (TOKENIZER_FILES.test(name)) values[name] = await fileDigest(path, fs);
-    else if (WEIGHTS.test(name)) {
+    else if (WEIGHT_FILES.test(name)) {
       const file = await fs.open(path);
       await file.close();
       const modified = new Date(await fs.modified(path)).toISOString();
@@ -42,16 +43,16 @@ export async function checkpointFingerprint(
   return values;
 }
 
-/** The digest of a file's bytes. */
+/** Computes the digest of a file's bytes. */
 export async function fileDigest(path: string, fs: WorkFileSystem): Promise<string> {
   return await digest(await readBytes(fs, path));
 }
 
-/** A line for each value that is not the same in both, old and new. */
-export function differences(before: Fingerprint, now: Fingerprint): string[] {
-  const names = new Set([...Object.keys(before), ...Object.keys(now)]);
-  return [...names].filter((name) => before[name] !== now[name])
-    .map((name) => `${name} was ${before[name] ?? "absent"} and is ${now[name] ?? "absent"}`);
+/** Describes each value that differs between two fingerprints, one text per value. */
+export function differences(previous: Fingerprint, current: Fingerprint): string[] {
+  const names = new Set([...Object.keys(previous), ...Object.keys(current)]);
+  return [...names].filter((name) => previous[name] !== current[name])
+    .map((name) => `${name} was ${previous[name] ?? "absent"} and is ${current[name] ?? "absent"}`);
 }
 
 async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {

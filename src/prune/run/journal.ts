@@ -1,45 +1,47 @@
 /**
- * The journal of a run: one JSON object a line, each on the disk before the run goes on. What a line says was done is done; a last
- * line that is cut short was not written. Nothing but the end of the file is ever changed.
+ * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run continues, so the
+ * work that a complete line records is never lost. If the process is killed while it writes, the last line is incomplete, and
+ * is ignored. Lines are only ever appended.
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
+import { ModelError } from "../../files/model_error.ts";
 import { reportSchema } from "../../protocol/report.ts";
+import { tryParseJson } from "../../text/try_parse_json.ts";
 
-const seconds = z.number().min(0);
+const secondsSchema = z.number().min(0);
 
-/** A process begins to work on the run. */
+/** A process starts to work on the run. */
 const startSchema = z.object({ type: z.literal("start"), time: z.string() });
 
-/** A layer's new weight is in its shard, on the disk. */
+/** The pruned weight of a layer has been flushed to the disk, in the shard that contains it. */
 const layerSchema = z.object({
   type: z.literal("layer"),
   name: z.string(),
   block: z.int().min(0),
-  /** Since the line before: in forwards, and in having the layer solved. */
-  seconds: z.object({ calibration: seconds, layers: seconds }),
+  /** The time since the previous line: `calibration` in forward passes, `layers` in all other work. */
+  seconds: z.object({ calibration: secondsSchema, layers: secondsSchema }),
   report: reportSchema,
 });
 
-/** Every file of the copy is on the disk, under its temporary name. */
+/** All files of the pruned copy have been flushed to the disk under their temporary names. */
 const completeSchema = z.object({ type: z.literal("complete") });
 
 const entrySchema = z.discriminatedUnion("type", [startSchema, layerSchema, completeSchema]);
 
-/** A layer that is done. */
+/** The line that records a pruned layer. */
 export type LayerEntry = z.infer<typeof layerSchema>;
-/** A line. */
+/** A line of the journal. */
 export type JournalEntry = z.infer<typeof entrySchema>;
 
 const NEWLINE = 10;
 
-/** An open journal. Close it when done. */
+/** An open journal. The caller closes it. */
 export class Journal {
   readonly #file: WritableFile;
   readonly #entries: JournalEntry[];
-  /** Where the next line begins. */
+  /** The offset in the file where the next line begins. */
   #end: number;
 
   private constructor(file: WritableFile, entries: JournalEntry[], end: number) {
@@ -48,12 +50,12 @@ export class Journal {
     this.#end = end;
   }
 
-  /** Opens the journal at `path`, made if need be. @throws {ModelError} a line before the last is damaged */
+  /** Opens the journal at `path`, and creates it if it does not exist. @throws {ModelError} if a line before the last is damaged */
   static async open(path: string, fs: WorkFileSystem): Promise<Journal> {
     const file = await fs.edit(path);
     try {
       const { entries, end } = parse(path, await file.read(0, file.byteLength));
-      // Spaces over what a torn line left, lest it show behind a shorter one.
+      // An incomplete last line is overwritten with spaces, because the next line may be too short to cover all of it.
       if (end < file.byteLength) await file.write(end, new Uint8Array(file.byteLength - end).fill(0x20));
       return new Journal(file, entries, end);
     } catch (error) {
@@ -66,7 +68,7 @@ export class Journal {
     return this.#entries;
   }
 
-  /** Adds a line and resolves once it is on the disk. */
+  /** Appends a line and resolves when it has been flushed to the disk. */
   async append(entry: JournalEntry): Promise<void> {
     const line = new TextEncoder().encode(JSON.stringify(entry) + "\n");
     await this.#file.write(this.#end, line);
@@ -80,7 +82,7 @@ export class Journal {
   }
 }
 
-/** The entries in `bytes`, and where the last whole line ends. */
+/** Parses the file and returns its entries and the offset where the last complete line ends. */
 function parse(path: string, bytes: Uint8Array): { entries: JournalEntry[]; end: number } {
   const entries: JournalEntry[] = [];
   let end = 0;
@@ -97,10 +99,5 @@ function parse(path: string, bytes: Uint8Array): { entries: JournalEntry[]; end:
 }
 
 function parseLine(line: Uint8Array): JournalEntry | undefined {
-  try {
-    return entrySchema.safeParse(JSON.parse(new TextDecoder().decode(line))).data;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return entrySchema.safeParse(tryParseJson(new TextDecoder().decode(line))).data;
 }

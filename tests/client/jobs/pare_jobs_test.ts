@@ -3,8 +3,8 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { PruneEvent } from "../../../src/client/events.ts";
-import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
+import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
 import type { JobState, LayerState } from "../../../src/protocol/jobs.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import { f32, report } from "../fake_host.ts";

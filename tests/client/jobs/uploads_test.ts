@@ -1,11 +1,12 @@
 /** Uploads through the edge in the real runtime: parts that fail, uploads broken off, what is there already, wrong digests. */
 
+import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, before, describe, it } from "@std/testing/bdd";
 import { sleep } from "../../../src/async/abort.ts";
 import { ConnectionError } from "../../../src/client/errors.ts";
-import { type BlobSource, Uploads, type UploadState } from "../../../src/client/jobs/uploads.ts";
+import type { BlobSource } from "../../../src/client/jobs/blob_source.ts";
+import { type UploadProgress, Uploads } from "../../../src/client/jobs/uploads.ts";
 import { type LocalEdge, startEdge } from "../../edge/local_edge.ts";
 
 const PART_BYTES = 5 * 2 ** 20;
@@ -74,7 +75,7 @@ describe("Uploads", () => {
 
   it("goes on where an upload was broken off", async () => {
     const body = randomBytes(2 * PART_BYTES + 1);
-    let reached: UploadState | undefined;
+    let reached: UploadProgress | undefined;
     const broken = watched((number) => {
       if (number === 3) throw new TypeError("connection reset");
     });

@@ -2,11 +2,11 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
+import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { calibratedModel, type CalibrationOptions } from "../../src/prune/prune_model.ts";
+import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
 import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
@@ -99,7 +99,7 @@ describe("calibratedModel", () => {
         block = group.block;
       }
       const [{ name }] = group.layers;
-      assertClose(asFloat32(group.hessian.data), expectedHessian(reference, name), 1e-5, { what: name });
+      assertClose(asFloat32(group.hessian!.data), expectedHessian(reference, name), 1e-5, { what: name });
     }, { onReplace });
     assert.equal(written.size, 24);
   });
@@ -112,13 +112,13 @@ describe("calibratedModel", () => {
     const hessians: Float32Array[] = [];
     await replaceAll(({ weight }) => halved(weight), (group) => {
       const [{ name }] = group.layers;
-      const hessian = asFloat32(group.hessian.data);
+      const hessian = asFloat32(group.hessian!.data);
       assertClose(hessian, expectedHessian(reference, name), 1e-5, { what: name });
       hessians.push(hessian);
     }, { onReplace, trueSequential: true });
     assert.equal(hessians.length, 16);
     const dense: Float32Array[] = [];
-    await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian.data)));
+    await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian!.data)));
     assert.deepEqual(hessians[0], dense[0]); // nothing is pruned before the first group
     assert.notDeepEqual(hessians[1], dense[1]);
   });
@@ -153,7 +153,7 @@ describe("calibratedModel", () => {
         for (const { name, weight } of next.value.layers) await next.value.replace(name, weight);
       }
     }, { message: /layers.0.self_attn.out_proj.weight: was not replaced/ });
-    await assert.rejects(first.replace(q.name, q.weight), /the next round has been asked for/);
+    await assert.rejects(first.replace(q.name, q.weight), /the next round has been requested/);
   });
 
   for (
@@ -164,11 +164,11 @@ describe("calibratedModel", () => {
   ) {
     it(`gives the statistics of ${what} at once when asked for all before any is replaced`, async () => {
       const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], goesOn: boolean[] = [];
-      await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian.data), options);
+      await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian!.data), options);
       let inHand: LayerGroup[] = [];
       for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
         inHand.push(group);
-        atOnce.push(group.hessian.data);
+        atOnce.push(group.hessian!.data);
         goesOn.push(group.hasMoreInRound ?? false);
         if (group.hasMoreInRound) continue;
         for (const held of inHand) {
@@ -186,7 +186,7 @@ describe("calibratedModel", () => {
     await replaceAll(untouched);
     assert.equal(backend.counters.bytesLive, live);
     for await (const group of calibratedModel(model, backend, { windows }).groups()) {
-      assert.ok(group.hessian.data.byteLength > 0 && backend.counters.bytesLive > live);
+      assert.ok(group.hessian!.data.byteLength > 0 && backend.counters.bytesLive > live);
       break;
     }
     assert.equal(backend.counters.bytesLive, live);

@@ -1,7 +1,7 @@
 /** The SDK at an edge's body limit: what it refuses goes by uploads and a job, what the job tells comes back as from a host. */
 
-import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
 import { PareError } from "../../../src/client/errors.ts";
 import { Pare } from "../../../src/client/pare.ts";
 import { decode } from "../../../src/safetensors/decode.ts";

@@ -1,17 +1,17 @@
-/** Reading a response's body whole, with its length checked. */
+/** Reads the body of a response into one array and checks its length. */
 
 /**
- * The body in one array, allocated once where its length is known.
+ * Reads the whole body. If the response declares its length, the array is allocated once.
  * @throws {RangeError} if the body is shorter or longer than its Content-Length
  */
-export async function readBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
-  const length = announcedLength(response.headers);
+export async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const length = declaredLength(response.headers);
   if (!response.body || length === undefined) return new Uint8Array(await response.arrayBuffer());
   const bytes = new Uint8Array(length);
   let filled = 0;
   for await (const chunk of response.body) {
     if (filled + chunk.length > length) {
-      throw new RangeError(`response body: goes on after the ${length} bytes announced`);
+      throw new RangeError(`response body: is longer than its Content-Length of ${length} bytes`);
     }
     bytes.set(chunk, filled);
     filled += chunk.length;
@@ -20,8 +20,8 @@ export async function readBody(response: Response): Promise<Uint8Array<ArrayBuff
   return bytes;
 }
 
-/** Content-Length, where it counts the bytes to be read: a compressed body's counts those on the wire. */
-function announcedLength(headers: Headers): number | undefined {
+/** Returns the Content-Length. It is useless for a compressed body, because it then counts the compressed bytes. */
+function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }

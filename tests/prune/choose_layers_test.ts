@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type ChoiceOptions, chooseLayers, mergeParameters } from "../../src/prune/choice.ts";
-import { matcher } from "../../src/prune/name_pattern.ts";
+import { type ChoiceOptions, chooseLayers, mergeParameters } from "../../src/prune/choose_layers.ts";
+import { compileNamePattern } from "../../src/prune/name_pattern.ts";
 import { parseProfile } from "../../src/prune/profile.ts";
 
 const LAYERS = [0, 1, 2].flatMap((block) =>
@@ -15,7 +15,7 @@ function chosen(options: ChoiceOptions): string[] {
   return [...chooseLayers(LAYERS, options).chosen.keys()].map((name) => name.slice(13, -7));
 }
 
-describe("matcher", () => {
+describe("compileNamePattern", () => {
   const name = "model.layers.10.self_attn.q_proj.weight";
   for (
     const [pattern, expected] of [
@@ -39,13 +39,16 @@ describe("matcher", () => {
     ] as const
   ) {
     it(`${expected ? "takes" : "leaves"} ${name} by ${pattern}`, () => {
-      assert.equal(matcher(pattern)(name), expected);
+      assert.equal(compileNamePattern(pattern)(name), expected);
     });
   }
 
   it("refuses an empty pattern and a malformed expression", () => {
-    assert.throws(() => matcher(""), { name: "RangeError", message: /is empty/ });
-    assert.throws(() => matcher("/(/"), { name: "RangeError", message: /layer pattern \/\(\/: .*/ });
+    assert.throws(() => compileNamePattern(""), { name: "RangeError", message: /is empty/ });
+    assert.throws(() => compileNamePattern("/(/"), {
+      name: "RangeError",
+      message: /layer pattern \/\(\/: .*/,
+    });
   });
 });
 

@@ -1,0 +1,35 @@
+/** Asks an edge for the GPU hosts that it gives layers of jobs to. */
+
+import { z } from "zod";
+import type { CallOptions } from "../call_options.ts";
+import { PareError } from "../errors.ts";
+import { parseAnswer } from "../parse_answer.ts";
+import { Transport, type TransportOptions } from "../transport.ts";
+
+const hostListSchema = z.object({
+  hosts: z.array(z.object({ url: z.string(), backend: z.string(), adapter: z.string() })),
+});
+
+/** A host that is registered at an edge and sends heartbeats. */
+export type EdgeHost = z.infer<typeof hostListSchema>["hosts"][number];
+
+/**
+ * Lists the hosts that are alive. Returns undefined if the server cannot list hosts: it is a host itself, an edge without a
+ * registry of hosts, or an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last attempt
+ * @throws {TypeError} if the answer is malformed
+ */
+export async function listEdgeHosts(
+  edge: TransportOptions,
+  { signal }: CallOptions = {},
+): Promise<EdgeHost[] | undefined> {
+  const path = "/v1/hosts";
+  let answer: Uint8Array<ArrayBuffer>;
+  try {
+    answer = await new Transport(edge).send({ method: "GET", path, signal });
+  } catch (error) {
+    if (error instanceof PareError && !error.isTransient && error.status < 500) return undefined;
+    throw error;
+  }
+  return parseAnswer(hostListSchema, answer, path, "a list of hosts").hosts;
+}

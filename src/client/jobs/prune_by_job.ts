@@ -1,0 +1,53 @@
+/** Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. */
+
+import { type PrunedLayer } from "../layer_file.ts";
+import type { TransportOptions } from "../transport.ts";
+import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";
+import { type LayerToUpload, uploadLayers } from "./upload_layers.ts";
+import { Uploads } from "./uploads.ts";
+
+/** Options of {@link pruneByJob}. */
+export interface PruneByJobOptions extends SubmitOptions, FollowOptions {}
+
+/** A layer that a job has pruned. */
+export interface SolvedJobLayer extends PrunedLayer {
+  readonly name: string;
+}
+
+/** Layers of a job failed. The results of its other layers are not affected. */
+export class JobFailedError extends Error {
+  override readonly name = "JobFailedError";
+
+  /**
+   * @param job the id of the job
+   * @param failures the failed layers with the code and the detail of each error
+   */
+  constructor(
+    readonly job: string,
+    readonly failures: readonly { name: string; code: string; detail: string }[],
+  ) {
+    super(
+      `job ${job}: ${failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`).join("; ")}`,
+    );
+  }
+}
+
+/**
+ * Prunes `layers` at an edge and yields each of them once, in the order in which they are done.
+ * @throws {JobFailedError} when the job has ended, if any layer failed
+ * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob` and the methods of `Jobs`
+ */
+export async function* pruneByJob(
+  edge: TransportOptions,
+  layers: readonly LayerToUpload[],
+  options: PruneByJobOptions = {},
+): AsyncGenerator<SolvedJobLayer, void, void> {
+  const jobs = new Jobs(edge), { signal } = options;
+  const { id } = await jobs.submit(await uploadLayers(new Uploads(edge), layers, signal), options);
+  const failures: JobFailedError["failures"][number][] = [];
+  for await (const layer of jobs.follow(id, options)) {
+    if (layer.error) failures.push({ name: layer.name, ...layer.error });
+    else yield { name: layer.name, ...await jobs.result(layer, { signal }) };
+  }
+  if (failures.length > 0) throw new JobFailedError(id, failures);
+}

@@ -1,0 +1,52 @@
+/** Prunes a layer that exceeds the body limit of an edge: its tensors are uploaded, and a job with this one layer prunes it. */
+
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { PROBLEMS } from "../../protocol/problem.ts";
+import type { CallOptions } from "../call_options.ts";
+import { PareError } from "../errors.ts";
+import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
+import type { TransportOptions } from "../transport.ts";
+import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
+
+/** The name of the layer in its job. */
+const LAYER_NAME = "layer";
+
+/**
+ * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded instead. The
+ * answer comes from the edge, which then names its uploads URL, or from a proxy before the edge, which sends no problem+json.
+ * The limit of a host gives false, because a host accepts no uploads.
+ */
+export function isOverEdgeBodyLimit(error: unknown): boolean {
+  if (!(error instanceof PareError && error.status === 413)) return false;
+  return error.uploads !== undefined || error.code === "unknown";
+}
+
+/**
+ * Prunes one layer by a job.
+ * @param query the parameters. `hessian` is ignored, because `tensors` has the statistics
+ * @throws {PareError} with the code and the detail of the job's error, if the layer fails
+ * @throws the other errors of `pruneByJob`
+ */
+export async function pruneLargeLayer(
+  edge: TransportOptions,
+  tensors: LayerTensors,
+  query: LayerQuery,
+  options: CallOptions,
+): Promise<PrunedLayer> {
+  const { hessian: _, ...parameters } = query;
+  try {
+    for await (const layer of pruneByJob(edge, [{ name: LAYER_NAME, tensors, parameters }], options)) {
+      return { weight: layer.weight, mask: layer.mask, report: layer.report };
+    }
+  } catch (error) {
+    if (!(error instanceof JobFailedError)) throw error;
+    const [{ code, detail }] = error.failures;
+    throw new PareError(statusOf(code), { code: code as keyof typeof PROBLEMS, detail });
+  }
+  throw new TypeError("job: ended without a result of its layer");
+}
+
+/** Returns the HTTP status of a code. A job also has codes that are not problems of the contract, such as `cancelled`. */
+function statusOf(code: string): number {
+  return Object.hasOwn(PROBLEMS, code) ? PROBLEMS[code as keyof typeof PROBLEMS].status : 500;
+}

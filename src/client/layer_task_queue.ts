@@ -1,0 +1,56 @@
+/** The layers of one calibration round that wait for a host. Groups are requested from the model only when a host is free. */
+
+import type { LayerGroup, SourceLayer } from "./model_source.ts";
+import type { SharedStatistics } from "./shared_statistics.ts";
+
+/** One layer that a host will solve or is solving. */
+export interface LayerTask<Host> {
+  readonly group: LayerGroup;
+  readonly layer: SourceLayer;
+  /** The statistics of the group at each host that has worked on it. All tasks of the group share this map. */
+  readonly statistics: Map<Host, SharedStatistics>;
+  /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
+  readonly unsolved: Set<string>;
+}
+
+/** A queue of layers. */
+export class LayerTaskQueue<Host> {
+  readonly #groups: AsyncGenerator<LayerGroup, void, undefined>;
+  #hasMoreGroups = true;
+  readonly #waiting: LayerTask<Host>[] = [];
+
+  /** @param groups the groups of the round */
+  constructor(groups: AsyncGenerator<LayerGroup, void, undefined>) {
+    this.#groups = groups;
+  }
+
+  /** Whether no layer waits and the round has no more groups. */
+  get isExhausted(): boolean {
+    return !this.#hasMoreGroups && this.#waiting.length === 0;
+  }
+
+  /**
+   * Removes the next layer for `host` from the queue and returns it. Layers whose statistics are stored at the host come first.
+   * Returns undefined if no layer is left.
+   */
+  async next(host: Host): Promise<LayerTask<Host> | undefined> {
+    while (this.#waiting.length === 0 && this.#hasMoreGroups) {
+      const { done, value } = await this.#groups.next();
+      if (done) this.#hasMoreGroups = false;
+      else this.#waiting.push(...tasksOf<Host>(value));
+    }
+    const index = this.#waiting.findIndex(({ statistics }) => statistics.has(host));
+    return this.#waiting.splice(Math.max(index, 0), 1)[0];
+  }
+
+  /** Puts back a layer that its host did not solve. It becomes the first in the queue. */
+  putBack(task: LayerTask<Host>): void {
+    this.#waiting.unshift(task);
+  }
+}
+
+function tasksOf<Host>(group: LayerGroup): LayerTask<Host>[] {
+  const statistics = new Map<Host, SharedStatistics>();
+  const unsolved = new Set(group.layers.map(({ name }) => name));
+  return group.layers.map((layer) => ({ group, layer, statistics, unsolved }));
+}

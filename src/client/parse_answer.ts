@@ -1,0 +1,22 @@
+/** Parses the JSON answers of servers. */
+
+import type { z } from "zod";
+
+/**
+ * Parses `body` as JSON and checks it against `schema`.
+ * @param path the path of the request, which the error names
+ * @param expected what the answer should be, such as "a job"
+ * @throws {TypeError} if `body` is not JSON or does not match the schema
+ */
+export function parseAnswer<T>(
+  schema: z.ZodType<T>,
+  body: Uint8Array<ArrayBuffer>,
+  path: string,
+  expected: string,
+): T {
+  try {
+    return schema.parse(JSON.parse(new TextDecoder().decode(body)));
+  } catch (cause) {
+    throw new TypeError(`answer of ${path}: is not ${expected}`, { cause });
+  }
+}

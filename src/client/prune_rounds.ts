@@ -1,0 +1,66 @@
+/**
+ * The loop over a model that all three clients share. It divides the groups of a model into calibration rounds. A round is a
+ * sequence of groups whose statistics come from one calibration, so that its layers can be solved at the same time. The client
+ * solves each round in its own way, and this loop replaces the weights and yields the events.
+ */
+
+import { untilAborted } from "../async/abort.ts";
+import type { Report } from "../protocol/report.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { CallOptions } from "./call_options.ts";
+import type { PruneEvent } from "./events.ts";
+import type { ModelQuery, QueryOf } from "./model_pruner.ts";
+import type { LayerGroup, ModelSource } from "./model_source.ts";
+
+/** A solved layer whose weight has not been replaced in the model yet. */
+export interface SolvedLayer {
+  readonly group: LayerGroup;
+  readonly name: string;
+  readonly weight: HostTensor;
+  readonly report: Report;
+}
+
+/**
+ * Solves the groups of one round and yields each layer once, in any order. It requests a group only when it starts to work on
+ * it, because each group holds statistics in memory.
+ */
+export type SolveRound = (
+  groups: AsyncGenerator<LayerGroup, void, undefined>,
+  queryOf: QueryOf,
+  options: CallOptions,
+) => AsyncGenerator<SolvedLayer, void, void>;
+
+/** Prunes `source` as described at `ModelPruner.pruneModel`. Each round is solved by `solveRound`. */
+export async function* pruneRounds(
+  source: ModelSource,
+  query: ModelQuery,
+  solveRound: SolveRound,
+  options: CallOptions,
+): AsyncGenerator<PruneEvent, void, void> {
+  const queryOf = typeof query === "function" ? query : () => query;
+  const started = performance.now();
+  let done = 0;
+  yield { type: "start", layers: source.layerCount };
+  const groups = untilAborted(source.groups(), options.signal);
+  for await (const firstGroup of groups) {
+    const round = groupsOfRound(firstGroup, groups);
+    for await (const { group, name, weight, report } of solveRound(round, queryOf, options)) {
+      await group.replace(name, weight);
+      yield { type: "layer", name, block: group.block, done: ++done, report };
+    }
+  }
+  yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
+}
+
+/** Yields `firstGroup` and the groups of `laterGroups` that belong to the same round. */
+async function* groupsOfRound(
+  firstGroup: LayerGroup,
+  laterGroups: AsyncGenerator<LayerGroup, void, undefined>,
+): AsyncGenerator<LayerGroup, void, undefined> {
+  for (let group: LayerGroup | undefined = firstGroup; group;) {
+    yield group;
+    if (!group.hasMoreInRound) return;
+    const next: IteratorResult<LayerGroup, void> = await laterGroups.next();
+    group = next.done ? undefined : next.value;
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * A model as a source of layers with calibration statistics. It follows the SparseGPT paper, block by block. First, a forward
+ * pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
+ * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the
+ * inputs of the next block. Layers that were not chosen or that an earlier run has pruned are left out, and so are the forward
+ * passes that only these layers would need.
+ */
+
+import type { Backend } from "../backend/backend.ts";
+import { HessianAccumulator } from "../calibration/hessian.ts";
+import { overlay, type TensorSource } from "../checkpoint/tensor_source.ts";
+import type { LayerGroup, ModelSource } from "../client/model_source.ts";
+import type { LinearGroup } from "../models/families/layer_specs.ts";
+import { Forward, type ForwardMemory } from "../models/forward.ts";
+import type { StatesKeeping } from "../models/hidden_states/hidden_states.ts";
+import type { Model } from "../models/model.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
+import { type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
+
+/** Options of the calibration. */
+export interface CalibrationOptions extends PlanOptions {
+  /** Token ids of the calibration windows. All windows have the same length. */
+  readonly windows: readonly Uint32Array[];
+  /** Called with each replaced weight, in the dtype of the checkpoint. It writes the pruned checkpoint. */
+  readonly onReplace?: OnReplace;
+  /** The layers that an earlier run with the same options has pruned. */
+  readonly finished?: FinishedLayers;
+  /**
+   * Where the hidden states are stored. If that is a folder, a run that was killed resumes from the last block whose states are
+   * in the folder. The states must then belong to the layers in `finished`.
+   */
+  readonly hiddenStates?: StatesKeeping;
+  /** Called after each step. A step is one batch of windows through one block, and `total` is the number of all steps. */
+  readonly progress?: (done: number, total: number) => void;
+  readonly memory?: ForwardMemory;
+  /** Ends the calibration after the current batch. */
+  readonly signal?: AbortSignal;
+}
+
+/** The layers that an earlier run has pruned. */
+export interface FinishedLayers extends NameSet {
+  /** Reads a pruned weight, with the dtype and the bytes that `onReplace` was called with. */
+  read(name: string): Promise<HostTensor>;
+}
+
+/**
+ * Returns `model` as a source of calibrated layers. The generator of its `groups` throws
+ * - {RangeError} if the windows are empty, of different lengths or too long for the model,
+ * - {Error} if a layer is not replaced before the next round is requested,
+ * - the signal's reason if the signal is aborted.
+ * @param backend runs the forward passes
+ */
+export function calibratedModel(model: Model, backend: Backend, options: CalibrationOptions): ModelSource {
+  const plan = new BlockPlan(model.spec, options);
+  return { layerCount: plan.layerCount, groups: () => groups(model, backend, plan, options) };
+}
+
+async function* groups(
+  model: Model,
+  backend: Backend,
+  plan: BlockPlan,
+  options: CalibrationOptions,
+): AsyncGenerator<LayerGroup, void, undefined> {
+  if (plan.layerCount === 0) return;
+  const { windows, memory, hiddenStates, onReplace, trueSequential } = options;
+  const forward = await Forward.begin(backend, model, windows, { ...memory, keeping: hiddenStates });
+  try {
+    const firstBlock = forward.states.block;
+    const countStep = stepCounter(plan.forwardCount(firstBlock) * forward.states.batches.length, options);
+    for (let block = firstBlock; block <= plan.lastBlock; block++) {
+      const replaced = await readFinished(plan.finished(block), options);
+      const prunedWeights = overlay(model.weights, replaced);
+      const openBlock = { block, weights: model.weights, replaced, onReplace };
+      const calibrationWeights = trueSequential ? prunedWeights : model.weights;
+      for (const round of plan.rounds(block)) {
+        yield* calibrateRound(forward, round, openBlock, calibrationWeights, countStep);
+      }
+      // No block follows the last one, so its outputs are not needed.
+      if (block < plan.lastBlock) await forward.runBlock(block, countStep, prunedWeights);
+    }
+  } finally {
+    forward.destroy();
+  }
+}
+
+/** Calibrates the groups of a round by one forward pass through the block with `weights`, then yields the groups in order. */
+async function* calibrateRound(
+  forward: Forward,
+  round: readonly PendingGroup[],
+  openBlock: OpenBlock,
+  weights: TensorSource,
+  countStep: () => void,
+): AsyncGenerator<LayerGroup, void, undefined> {
+  const hessians = await accumulateHessians(forward, round, openBlock.block, weights, countStep);
+  try {
+    yield* openRound(round, openBlock, async (group) => {
+      const hessian = hessians.get(group)!; // `accumulateHessians` made one for each group
+      const packed = await hessian.packedUpper();
+      hessian.destroy();
+      return packed;
+    });
+  } finally {
+    for (const hessian of hessians.values()) hessian.destroy();
+  }
+}
+
+/** Computes the Hessian of each group of a round. The caller destroys them. */
+async function accumulateHessians(
+  forward: Forward,
+  round: readonly PendingGroup[],
+  block: number,
+  weights: TensorSource,
+  countStep: () => void,
+): Promise<Map<LinearGroup, HessianAccumulator>> {
+  const hessians = new Map<LinearGroup, HessianAccumulator>();
+  try {
+    for (const { group } of round) {
+      const [{ name, inFeatures }] = group;
+      hessians.set(group, new HessianAccumulator(forward.backend, `hessian ${name}`, inFeatures));
+    }
+    await forward.observeBlock(
+      block,
+      (group, x, rows) => hessians.get(group)?.add(x, rows),
+      countStep,
+      weights,
+    );
+  } catch (error) {
+    for (const hessian of hessians.values()) hessian.destroy();
+    throw error;
+  }
+  return hessians;
+}
+
+/** Reads the weights of `names` that an earlier run has pruned. */
+async function readFinished(
+  names: readonly string[],
+  { finished }: CalibrationOptions,
+): Promise<Map<string, HostTensor>> {
+  const replaced = new Map<string, HostTensor>();
+  if (finished) { for (const name of names) replaced.set(name, await finished.read(name)); }
+  return replaced;
+}
+
+/** Returns a function that counts one step, reports it, and throws the signal's reason if the signal is aborted. */
+function stepCounter(total: number, { progress, signal }: CalibrationOptions): () => void {
+  let done = 0;
+  return () => {
+    signal?.throwIfAborted();
+    progress?.(++done, total);
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * Opens one calibration round of a model: yields its groups of layers and accepts the pruned weights until the round is over.
+ * Two model sources use it, `calibratedModel` and `uncalibratedModel`.
+ */
+
+import { asReplacement } from "../checkpoint/replacement.ts";
+import { readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
+import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
+import type { LinearGroup } from "../models/families/layer_specs.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { PendingGroup } from "./block_plan.ts";
+
+/** Receives each replaced weight, in the dtype of the checkpoint. */
+export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
+
+/** The block that a round belongs to. */
+export interface OpenBlock {
+  /** Index of the block, from 0. */
+  readonly block: number;
+  /** The dense checkpoint. */
+  readonly weights: TensorSource;
+  /** The replacements of the block so far, by name. Each replacement is added to it. */
+  readonly replaced: Map<string, HostTensor>;
+  /** Called before a replacement is added to `replaced`. */
+  readonly onReplace?: OnReplace;
+}
+
+/** Whether the groups of a round still accept replacements. All groups of the round share it. */
+interface RoundStatus {
+  acceptsReplacements: boolean;
+}
+
+/**
+ * Yields the groups of one round in order.
+ * @param hessianOf returns the packed Hessian of a group's input; absent for methods that need no statistics
+ * @throws {Error} if a layer of the round has not been replaced when the next round is requested
+ */
+export async function* openRound(
+  round: readonly PendingGroup[],
+  openBlock: OpenBlock,
+  hessianOf?: (group: LinearGroup) => Promise<HostTensor>,
+): AsyncGenerator<LayerGroup, void, undefined> {
+  const status: RoundStatus = { acceptsReplacements: true };
+  try {
+    for (const [index, { group, names }] of round.entries()) {
+      const layers = await readLayers(openBlock.weights, names);
+      const hessian = await hessianOf?.(group);
+      const hasMoreInRound = index < round.length - 1;
+      yield new OpenGroup(openBlock, status, { hessian, layers, hasMoreInRound });
+    }
+    requireReplaced(round.flatMap(({ names }) => names), openBlock);
+  } finally {
+    status.acceptsReplacements = false;
+  }
+}
+
+/** A group that has been yielded. */
+class OpenGroup implements LayerGroup {
+  readonly block: number;
+  readonly hessian: HostTensor | undefined;
+  readonly layers: readonly SourceLayer[];
+  readonly hasMoreInRound: boolean;
+  readonly #openBlock: OpenBlock;
+  readonly #status: RoundStatus;
+
+  constructor(
+    openBlock: OpenBlock,
+    status: RoundStatus,
+    { hessian, layers, hasMoreInRound }: Pick<LayerGroup, "hessian" | "layers"> & { hasMoreInRound: boolean },
+  ) {
+    this.block = openBlock.block;
+    this.hessian = hessian;
+    this.layers = layers;
+    this.hasMoreInRound = hasMoreInRound;
+    this.#openBlock = openBlock;
+    this.#status = status;
+  }
+
+  async replace(name: string, weight: HostTensor): Promise<void> {
+    if (!this.#status.acceptsReplacements) {
+      throw new RangeError(`replace ${name}: the next round has been requested`);
+    }
+    if (!this.layers.some((layer) => layer.name === name)) {
+      const names = this.layers.map((layer) => layer.name).join(", ");
+      throw new RangeError(`replace ${name}: not a layer of this group, whose layers are ${names}`);
+    }
+    const { weights, replaced, onReplace } = this.#openBlock;
+    // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
+    const replacement = asReplacement(weights, name, weight);
+    await onReplace?.(name, replacement);
+    replaced.set(name, replacement);
+  }
+}
+
+function readLayers(weights: TensorSource, names: readonly string[]): Promise<SourceLayer[]> {
+  return Promise.all(names.map(async (name) => ({ name, weight: await readTensor(weights, name) })));
+}
+
+function requireReplaced(names: readonly string[], { replaced }: OpenBlock): void {
+  const missing = names.find((name) => !replaced.has(name));
+  if (missing !== undefined) {
+    throw new Error(`${missing}: was not replaced before the next round was requested`);
+  }
+}

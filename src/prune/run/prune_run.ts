@@ -1,0 +1,155 @@
+/**
+ * A run of `pare prune` on the disk. The folder `.pare` inside the output folder exists from the start of the run until the
+ * result is complete. If the process is killed at any moment, the same command resumes the run and ends in the same bytes. The
+ * pruned weights themselves are not in this folder. They are in temporary files in the output folder (or in `dense`).
+ *
+ *     run.json       the fingerprint of the run
+ *     journal.jsonl  the work that is done
+ *     states-N.f32   the hidden states before block N
+ *     dense/         the pruned dense copy, if it will be packed into the output at the end
+ *     lock           locked by the process that works on the run
+ */
+
+import { z } from "zod";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import { readJson } from "../../files/json_file.ts";
+import { TEMPORARY_SUFFIX, writeAtomically } from "../../files/write_atomically.ts";
+import { StatesFolder } from "../../models/hidden_states/states_folder.ts";
+import { differences, type Fingerprint } from "./fingerprint.ts";
+import { Journal, type LayerEntry } from "./journal.ts";
+
+const RUN_FOLDER = ".pare";
+const RUN_FILE = "run.json";
+const JOURNAL_FILE = "journal.jsonl";
+const LOCK_FILE = "lock";
+const DENSE_FOLDER = "dense";
+
+const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
+
+/** Options of opening a run. */
+export interface RunOptions {
+  /** Everything that the bytes of the result depend on. */
+  readonly fingerprint: Fingerprint;
+  /** Whether to discard an unfinished run in the output folder, even if it has another fingerprint. */
+  readonly restart?: boolean;
+}
+
+/**
+ * An open run. The caller disposes of it in any case. Before that, it calls `remove` when the result is complete, or when there
+ * is no progress worth resuming.
+ */
+export class PruneRun implements AsyncDisposable {
+  /** Where the hidden states of the run are stored. */
+  readonly states: StatesFolder;
+
+  private constructor(
+    readonly fs: WorkFileSystem,
+    readonly folder: string,
+    /** Whether an earlier process started this run. */
+    readonly isResumed: boolean,
+    readonly journal: Journal,
+    readonly lock: AsyncDisposable,
+  ) {
+    this.states = new StatesFolder(fs, folder);
+  }
+
+  /**
+   * Opens the unfinished run in the folder `out`, or creates a new one. Creates `out` if it does not exist.
+   * @throws {Error} if another process works on the run, or if the unfinished run has another fingerprint: names the differences
+   */
+  static async open(
+    fs: WorkFileSystem,
+    out: string,
+    { fingerprint, restart }: RunOptions,
+  ): Promise<PruneRun> {
+    const folder = `${out}/${RUN_FOLDER}`;
+    await fs.makeFolder(folder);
+    const lock = await fs.lock(`${folder}/${LOCK_FILE}`);
+    if (!lock) throw new Error(`${out}: another process is working on the run in this folder`);
+    try {
+      const exists = (await fs.list(folder) ?? []).includes(RUN_FILE);
+      const isResumed = exists && !restart;
+      if (isResumed) requireSameRun(out, await readFingerprint(fs, folder), fingerprint);
+      else {
+        if (exists) await removeTemporaryFiles(fs, out);
+        await createRun(fs, folder, fingerprint);
+      }
+      const journal = await Journal.open(`${folder}/${JOURNAL_FILE}`, fs);
+      return new PruneRun(fs, folder, isResumed, journal, lock);
+    } catch (error) {
+      await lock[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** The folder for a pruned dense copy that is not the result itself but will be packed into it. */
+  get denseFolder(): string {
+    return `${this.folder}/${DENSE_FOLDER}`;
+  }
+
+  /** The layers that are done, in the order in which they were recorded. */
+  get layers(): LayerEntry[] {
+    return this.journal.entries.filter((entry) => entry.type === "layer");
+  }
+
+  /** Whether all files of the copy are on the disk, so that only their temporary names have to be changed. */
+  get isComplete(): boolean {
+    return this.journal.entries.some(({ type }) => type === "complete");
+  }
+
+  /** How many times the run was resumed. */
+  get resumeCount(): number {
+    return Math.max(0, this.journal.entries.filter(({ type }) => type === "start").length - 1);
+  }
+
+  /** Whether any work is done that a new run would have to repeat. */
+  async hasProgress(): Promise<boolean> {
+    return this.layers.length > 0 || (await this.states.lastBlock() ?? 0) > 0;
+  }
+
+  /** Closes the run and removes its folder. */
+  async remove(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    await this.fs.removeFolder(this.folder);
+  }
+
+  /** Closes the files and releases the lock. The files stay on the disk. Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.journal.close();
+    await this.lock[Symbol.asyncDispose]();
+  }
+}
+
+async function readFingerprint(fs: WorkFileSystem, folder: string): Promise<Fingerprint> {
+  const parsed = runSchema.safeParse(await readJson(fs, `${folder}/${RUN_FILE}`));
+  if (parsed.success) return parsed.data.fingerprint;
+  throw new Error(`${folder}/${RUN_FILE}: is not the file of a run; start over with --restart`);
+}
+
+function requireSameRun(out: string, previous: Fingerprint, current: Fingerprint): void {
+  const changes = differences(previous, current);
+  if (changes.length === 0) return;
+  throw new Error(
+    `${out}: has an unfinished run that differs from this one: ${changes.join("; ")}. ` +
+      "Repeat its command to finish it, start over with --restart, or write to another folder",
+  );
+}
+
+async function removeTemporaryFiles(fs: WorkFileSystem, out: string): Promise<void> {
+  for (const name of await fs.list(out) ?? []) {
+    if (name.endsWith(TEMPORARY_SUFFIX)) await fs.remove(`${out}/${name}`);
+  }
+}
+
+/** Empties the run's folder and then writes the fingerprint. The folder contains no run until the fingerprint is written. */
+async function createRun(fs: WorkFileSystem, folder: string, fingerprint: Fingerprint): Promise<void> {
+  const files = await fs.list(folder) ?? [];
+  // The old fingerprint is removed first. If the process is killed before the rest is removed, the folder contains no run.
+  for (const name of files.toSorted((a, b) => Number(b === RUN_FILE) - Number(a === RUN_FILE))) {
+    if (name !== LOCK_FILE) await fs.remove(`${folder}/${name}`);
+  }
+  await fs.removeFolder(`${folder}/${DENSE_FOLDER}`);
+  const json = JSON.stringify({ fingerprint }, undefined, 2);
+  await writeAtomically(fs, `${folder}/${RUN_FILE}`, new TextEncoder().encode(json));
+  await fs.syncFolder(folder);
+}

@@ -1,0 +1,30 @@
+/**
+ * A model as a source of layers without calibration statistics, for methods that need none, such as magnitude pruning. It runs
+ * no forward pass, so it takes far less time than `calibratedModel`.
+ */
+
+import type { LayerGroup, ModelSource } from "../client/model_source.ts";
+import type { Model } from "../models/model.ts";
+import { BlockPlan } from "./block_plan.ts";
+import { type OnReplace, openRound } from "./open_round.ts";
+
+/**
+ * Returns all linear layers in the blocks of `model` as a source. The layers of a block are one round. The generator of its
+ * `groups` throws {Error} if a layer is not replaced before the next round is requested.
+ * @param onReplace called with each replaced weight, in the dtype of the checkpoint
+ */
+export function uncalibratedModel(model: Model, onReplace: OnReplace): ModelSource {
+  const plan = new BlockPlan(model.spec, {});
+  return { layerCount: plan.layerCount, groups: () => groups(model, plan, onReplace) };
+}
+
+async function* groups(
+  { weights }: Model,
+  plan: BlockPlan,
+  onReplace: OnReplace,
+): AsyncGenerator<LayerGroup, void, undefined> {
+  for (let block = 0; block <= plan.lastBlock; block++) {
+    const openBlock = { block, weights, replaced: new Map(), onReplace };
+    for (const round of plan.rounds(block)) yield* openRound(round, openBlock);
+  }
+}

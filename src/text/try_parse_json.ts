@@ -1,0 +1,10 @@
+/** JSON from a source that may send something else. */
+
+/** Parses `text` as JSON. Returns undefined if it is not valid JSON. */
+export function tryParseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
