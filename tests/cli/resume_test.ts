@@ -115,7 +115,7 @@ describe("pare prune, interrupted", { skip: Deno.build.os === "windows" && "sign
     );
     const other = await runPare(...pruneArgs(out, "--samples", "32"));
     assert.equal(other.code, 1);
-    assert.match(other.stderr, /^error: .*it is another one: --samples was 64 and is 32\. .*--restart/m);
+    assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32\. .*--restart/m);
     const same = await runPare(...pruneArgs(out, "--samples", "64"));
     assert.equal(same.code, 0, same.stderr);
     assert.match(same.stderr, /^pruning [1-9]\d*\/24\n/);

@@ -1,4 +1,4 @@
-/** The SDK against the real application: without a socket and over one, with the same bytes either way. */
+/** Tests the SDK with the real application: in process, over HTTP, and over connections that break. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -38,13 +38,13 @@ describe("Pare in process", () => {
     assert.deepEqual(pruned.mask.shape, [ROWS, COLS / 8]);
   });
 
-  it("takes the whole Hessian or its triangle", async () => {
+  it("gives the same weights for the whole Hessian and for its upper triangle", async () => {
     const whole = await host.pare.pruneLayer({ weight: WEIGHT, hessian: f32([COLS, COLS], [...SQUARE]) });
     const packed = await host.pare.pruneLayer(LAYER);
     assert.deepEqual(whole.weight.data, packed.weight.data);
   });
 
-  it("stores statistics, has their factor used again, and has them forgotten", async () => {
+  it("stores statistics, reuses their factor for a second layer, and deletes them", async () => {
     const { pare } = host;
     const hessian = await pare.putHessian(UPPER);
     const first = await pare.pruneLayer({ weight: WEIGHT }, { hessian });
@@ -57,7 +57,7 @@ describe("Pare in process", () => {
     await assert.rejects(pare.pruneLayer({ weight: WEIGHT }, { hessian }), { code: "hessian_not_found" });
   });
 
-  it("throws the application's refusals, each with its request id", async () => {
+  it("throws the application's refusal with its code and request id", async () => {
     const refused = host.pare.pruneLayer({ weight: WEIGHT, hessian_upper: f32([3], [1, 0, 1]) });
     await assert.rejects(refused, (error) => {
       assert.ok(error instanceof PareError && error.requestId);
@@ -66,12 +66,12 @@ describe("Pare in process", () => {
     });
   });
 
-  it("goes on after an aborted request", async () => {
+  it("prunes another layer after an aborted request", async () => {
     const controller = new AbortController();
     const aborted = host.pare.pruneLayer(LAYER, {}, { signal: controller.signal });
     controller.abort(new Error("enough"));
     await assert.rejects(aborted, /enough/);
-    // The request left behind may hold the one place until it has noticed.
+    // The host has one place for a layer. The aborted request may hold it until the host notices the abort.
     for (let tries = 0;; tries++) {
       try {
         assert.equal(countZeros(await host.pare.pruneLayer(LAYER)), ROWS * COLS / 2);
@@ -91,21 +91,24 @@ describe("Pare over HTTP", () => {
   });
   after(() => host.shutdown());
 
-  it("gives the bytes it gives in process", async () => {
+  it("gives the same bytes as in process", async () => {
     await using local = await openLocalHost("cpu");
     const remote = new Pare({ baseUrl: host.url });
     for (const query of [{}, { pattern: "2:4" }, { method: "magnitude", sparsity: 0.9 }] as const) {
-      const [here, there] = await Promise.all(
+      const [localLayer, remoteLayer] = await Promise.all(
         [local.pare, remote].map((pare) => pare.pruneLayer(LAYER, query)),
       );
-      assert.deepEqual(here.weight.data, there.weight.data);
-      assert.deepEqual(here.mask.data, there.mask.data);
+      assert.deepEqual(localLayer.weight.data, remoteLayer.weight.data);
+      assert.deepEqual(localLayer.mask.data, remoteLayer.mask.data);
     }
   });
 });
 
 describe("Pare over a connection that breaks", () => {
-  /** Serves raw bytes to every connection, closing it after them; counts connections. */
+  /**
+   * Runs `body` with a server that sends the bytes of `answer` to every connection and then closes it. `count` returns the number
+   * of connections.
+   */
   async function withRawServer(answer: string, body: (pare: Pare, count: () => number) => Promise<void>) {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     let connections = 0;
@@ -134,14 +137,14 @@ describe("Pare over a connection that breaks", () => {
       ["within a refusal", "HTTP/1.1 422 Unprocessable\r\nContent-Length: 1000\r\n\r\nbegun"],
     ] as const
   ) {
-    it(`${what} tries again, then says so`, () =>
+    it(`repeats a request whose connection broke ${what}, then throws a ConnectionError`, () =>
       withRawServer(answer, async (pare, count) => {
         await assert.rejects(pare.pruneLayer(LAYER), ConnectionError);
         assert.equal(count(), 2);
       }));
   }
 
-  it("says that no one listens", async () => {
+  it("throws a ConnectionError that names the server if nothing listens there", async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const baseUrl = `http://127.0.0.1:${listener.addr.port}`;
     listener.close();

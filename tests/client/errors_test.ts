@@ -1,4 +1,4 @@
-/** What becomes of a failed response: the problem's fields where there is one, the best there is where there is none. */
+/** Tests the conversion of failed responses to errors, with and without a problem+json body. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -7,7 +7,7 @@ import { errorFromResponse } from "../../src/client/errors.ts";
 const JSON_TYPE = { "Content-Type": "application/problem+json" };
 
 describe("errorFromResponse", () => {
-  it("takes code, detail and request id from a problem", async () => {
+  it("takes the code, the detail and the request id from a problem+json body", async () => {
     const body = { code: "busy", title: "T", detail: "the queue of 4 is full", request_id: "r-7" };
     const error = await errorFromResponse(
       Response.json(body, { status: 429, headers: { ...JSON_TYPE, "Retry-After": "2" } }),
@@ -19,12 +19,12 @@ describe("errorFromResponse", () => {
     assert.equal(error.message, "busy (429): the queue of 4 is full");
   });
 
-  it("keeps a code it does not know", async () => {
+  it("accepts a code that is not in the contract", async () => {
     const error = await errorFromResponse(Response.json({ code: "teapot", title: "T" }, { status: 418 }));
     assert.deepEqual([error.code, error.detail, error.isTransient], ["teapot", "T", false]);
   });
 
-  it("quotes the start of a body that is no problem", async () => {
+  it("quotes the start of a body that is not problem+json", async () => {
     const page = `<html>${"x".repeat(5000)}`;
     const error = await errorFromResponse(
       new Response(page, { status: 502, headers: { "Content-Type": "text/html", "X-Request-Id": "r-8" } }),
@@ -34,13 +34,13 @@ describe("errorFromResponse", () => {
   });
 
   for (const body of ["{", "null", "[]", '"text"', "7"]) {
-    it(`does not trust a JSON type over the body ${body}`, async () => {
+    it(`quotes the body ${body} although its type is JSON`, async () => {
       const error = await errorFromResponse(new Response(body, { status: 500, headers: JSON_TYPE }));
       assert.deepEqual([error.code, error.detail], ["unknown", body]);
     });
   }
 
-  it("does not trust the types of a problem's members", async () => {
+  it("ignores members of a problem that are not strings", async () => {
     const body = { code: 7, detail: ["x"], title: null, request_id: {} };
     const error = await errorFromResponse(Response.json(body, { status: 422 }));
     assert.deepEqual([error.code, error.detail, error.requestId], [
@@ -50,12 +50,12 @@ describe("errorFromResponse", () => {
     ]);
   });
 
-  it("names the status where the body is empty", async () => {
+  it("uses the text of the status if the body is empty", async () => {
     const error = await errorFromResponse(new Response(null, { status: 503, statusText: "Unavailable" }));
     assert.equal(error.message, "unknown (503): Unavailable");
   });
 
-  it("reads Retry-After as a date, and not at all where it is neither", async () => {
+  it("reads Retry-After as a date, and ignores it if it is neither seconds nor a date", async () => {
     const retryAfter = async (value: string) =>
       (await errorFromResponse(new Response(null, { status: 503, headers: { "Retry-After": value } })))
         .retryAfter;

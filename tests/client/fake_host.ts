@@ -1,22 +1,23 @@
-/** A host made of answers written by the test: it serves the SDK's `fetch` without a socket and records what it was sent. */
+/** A fake host whose answers the test supplies. It implements `fetch` for the SDK without a socket and records all requests. */
 
 import type { Report } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** One request as it arrived. */
+/** A request that the fake host received. */
 export interface Received {
   readonly method: string;
-  /** Path and query. */
+  /** The path with the query. */
   readonly path: string;
   readonly headers: Headers;
   readonly body: Uint8Array<ArrayBuffer>;
 }
 
+/** Answers one request. */
 export type Answer = (received: Received) => Response | Promise<Response>;
 
-/** Answers requests in turn with `answers`, the last one for all that follow. */
+/** Answers the first request with the first of `answers`, and so on. The last answer is used for all later requests. */
 export class FakeHost {
   readonly received: Received[] = [];
   readonly #answers: readonly Answer[];
@@ -38,13 +39,13 @@ export class FakeHost {
     return await answer(received);
   };
 
-  /** `METHOD path` of each request. */
+  /** All requests as `METHOD path`. */
   get log(): string[] {
     return this.received.map(({ method, path }) => `${method} ${path}`);
   }
 }
 
-/** A problem+json answer. */
+/** Answers with a problem+json body. */
 export function problem(
   status: number,
   code: string,
@@ -58,10 +59,10 @@ export function problem(
     });
 }
 
-/** 204, as PUT and DELETE may answer. */
+/** Answers with the status 204, as a host answers PUT and DELETE. */
 export const noContent: Answer = () => new Response(null, { status: 204 });
 
-/** A report with nothing remarkable in it. */
+/** Makes a report of a layer with half of its weights pruned. */
 export function report(rows: number, cols: number): Report {
   return {
     method: "sparsegpt",
@@ -80,7 +81,7 @@ export function report(rows: number, cols: number): Report {
   };
 }
 
-/** Answers `POST /v1/layers` as a host that prunes nothing: the weight comes back as it was sent. */
+/** Answers `POST /v1/layers` like a host that prunes nothing: the answer has the weight of the request. */
 export function solved({ body }: Received): Response {
   const weight = decode(body).tensors.get("weight")!;
   const [rows, cols] = weight.shape;
@@ -93,7 +94,7 @@ export function solved({ body }: Received): Response {
   return new Response(encode({ weight, mask }, { report: JSON.stringify(report(rows, cols)) }));
 }
 
-/** An F32 tensor of `shape` holding `values`. */
+/** Makes an F32 tensor. */
 export function f32(shape: readonly number[], values: readonly number[]): HostTensor {
   return { dtype: "F32", shape, data: new Uint8Array(Float32Array.from(values).buffer) };
 }

@@ -1,4 +1,4 @@
-/** The SDK over several hosts of written answers: who has which layer, at once, and what becomes of those of a host that is lost. */
+/** Tests the client of several fake hosts: how layers are spread over hosts, and where the layers of a lost host go. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -11,18 +11,23 @@ import { type Answer, f32, FakeHost, noContent, problem, solved } from "./fake_h
 const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
 const READY = { backend: "cpu", adapter: { name: "fake" } };
 
+/** Answers like a host that stores statistics and solves layers. */
 const working: Answer = (received) => received.method === "POST" ? solved(received) : noContent(received);
+/** Fails like a host that cannot be reached. */
 const gone: Answer = () => Promise.reject(new TypeError("connection refused"));
-/** Answers as `answer` after a while. */
+/** Answers like `answer`, but after a pause. */
 const slowly = (answer: Answer): Answer => async (received) => {
   await new Promise((resolve) => setTimeout(resolve, 10));
   return await answer(received);
 };
 
-/** Rounds of groups of layers; it insists on the contract, and counts the groups in hand. */
+/**
+ * A model of rounds, each a list of groups, each a list of layer names. It asserts that every layer is replaced once and before
+ * the next round, and counts the groups that have layers which are not replaced yet.
+ */
 class RoundModel implements ModelSource {
   readonly replaced = new Set<string>();
-  mostInHand = 0;
+  maxOpenGroups = 0;
   readonly layerCount: number;
 
   constructor(readonly rounds: readonly (readonly (readonly string[])[])[]) {
@@ -32,9 +37,9 @@ class RoundModel implements ModelSource {
   async *groups(): AsyncGenerator<LayerGroup, void, undefined> {
     for (const [block, groups] of this.rounds.entries()) {
       for (const [index, names] of groups.entries()) {
-        const handedOut = groups.slice(0, index + 1);
-        const inHand = handedOut.filter((group) => group.some((name) => !this.replaced.has(name))).length;
-        this.mostInHand = Math.max(this.mostInHand, inHand);
+        const yielded = groups.slice(0, index + 1);
+        const openCount = yielded.filter((group) => group.some((name) => !this.replaced.has(name))).length;
+        this.maxOpenGroups = Math.max(this.maxOpenGroups, openCount);
         const layers = names.map((name) => ({ name, weight: WEIGHT }));
         yield {
           block,
@@ -45,7 +50,7 @@ class RoundModel implements ModelSource {
         };
       }
       const missing = groups.flat().filter((name) => !this.replaced.has(name));
-      assert.deepEqual(missing, [], "the next round was asked for");
+      assert.deepEqual(missing, [], "the next round was requested");
       await Promise.resolve();
     }
   }
@@ -76,40 +81,40 @@ const block = (index: number) => BLOCK.map((group) => group.map((name) => `${ind
 const posts = (host: FakeHost) => host.received.filter(({ method }) => method === "POST").length;
 
 describe("PareHosts.pruneModel", () => {
-  it("has every host at work, each on one layer, and every layer replaced in its round", async () => {
+  it("solves one layer at each host at the same time, and replaces every layer in its round", async () => {
     const model = new RoundModel([block(0), block(1)]);
-    let here = 0, most = 0;
+    let activeCount = 0, maxActive = 0;
     const hosts = [0, 1, 2].map(() => {
-      let busy = 0;
+      let layersHere = 0;
       return new FakeHost(async (received) => {
-        assert.equal(++busy, 1, "one layer a host");
-        most = Math.max(most, ++here);
+        assert.equal(++layersHere, 1, "one layer per host");
+        maxActive = Math.max(maxActive, ++activeCount);
         const answer = await slowly(working)(received);
-        busy--, here--;
+        layersHere--, activeCount--;
         return answer;
       });
     });
     const names = await layers(client(hosts).pruneModel(model));
     assert.deepEqual(names.toSorted(), [...block(0).flat(), ...block(1).flat()].toSorted());
-    assert.equal(most, 3);
+    assert.equal(maxActive, 3);
     assert.ok(hosts.every((host) => posts(host) >= 2), hosts.map(posts).join());
   });
 
-  it("asks for no more groups than it has hosts for", async () => {
+  it("requests only as many groups as are needed to keep the hosts busy", async () => {
     const one = new RoundModel([block(0)]), many = new RoundModel([block(0)]);
     await layers(client([new FakeHost(working)]).pruneModel(one));
     await layers(client([1, 2, 3, 4, 5, 6].map(() => new FakeHost(slowly(working)))).pruneModel(many));
-    assert.deepEqual([one.mostInHand, many.mostInHand], [1, 4]);
+    assert.deepEqual([one.maxOpenGroups, many.maxOpenGroups], [1, 4]);
   });
 
-  it("sends shared statistics once to each host that has layers of them, and has all forget them", async () => {
+  it("sends shared statistics once to each host that solves a layer of the group, and deletes them at all of these hosts", async () => {
     const hosts = [new FakeHost(slowly(working)), new FakeHost(slowly(working))];
     await layers(client(hosts).pruneModel(new RoundModel([[["q", "k", "v"]]])));
     const methods = hosts.map(({ received }) => received.map(({ method }) => method).join(" "));
     assert.deepEqual(methods.toSorted(), ["PUT POST DELETE", "PUT POST POST DELETE"]);
   });
 
-  it("gives the layers of a host that is lost to the others, and tells of it", async () => {
+  it("sends the layers of a lost host to the other hosts and reports the loss", async () => {
     const model = new RoundModel([block(0), block(1)]), lost: string[] = [];
     const hosts = [new FakeHost(slowly(working)), new FakeHost(noContent, solved, gone)];
     const names = await layers(client(hosts, (url) => lost.push(url)).pruneModel(model));
@@ -117,7 +122,7 @@ describe("PareHosts.pruneModel", () => {
     assert.deepEqual(lost, ["http://host-1"]);
   });
 
-  it("takes a host that is back before the next round", async () => {
+  it("uses a lost host again if it is reachable at the start of the next round", async () => {
     const model = new RoundModel([[["a"], ["b"]], [["c"], ["d"]]]);
     const back: Answer = (received) =>
       received.path === "/readyz" ? Response.json(READY) : slowly(working)(received);
@@ -131,19 +136,19 @@ describe("PareHosts.pruneModel", () => {
     ]);
   });
 
-  it("ends with the error of the last when all are lost", async () => {
+  it("throws the error of the last host if all hosts are lost", async () => {
     const model = new RoundModel([block(0), block(1)]);
     const hosts = [new FakeHost(noContent, solved, gone), new FakeHost(problem(503, "device_lost"))];
     await assert.rejects(layers(client(hosts).pruneModel(model)), /device_lost|connection refused/);
   });
 
-  it("ends with a refusal, which no other host would answer otherwise", async () => {
+  it("throws a refusal at once, because another host would refuse the layer too", async () => {
     const hosts = [new FakeHost(problem(422, "non_finite")), new FakeHost(slowly(working))];
     const model = new RoundModel([block(0)]);
     await assert.rejects(layers(client(hosts).pruneModel(model)), { code: "non_finite" });
   });
 
-  it("ends with the reason when it is aborted, every host's request too", async () => {
+  it("throws the signal's reason when it is aborted during the requests of all hosts", async () => {
     const controller = new AbortController(), reason = new Error("enough");
     const hosts = [1, 2].map(() => new FakeHost(() => new Promise<Response>(() => {})));
     setTimeout(() => controller.abort(reason), 10);
@@ -151,19 +156,19 @@ describe("PareHosts.pruneModel", () => {
     await assert.rejects(layers(run), (error) => error === reason);
   });
 
-  it("needs a host", () => {
+  it("throws if there is no host", () => {
     assert.throws(() => new PareHosts([]), { name: "RangeError", message: /at least one/ });
   });
 });
 
 describe("PareHosts.describeHosts", () => {
-  it("tells what each solves on", async () => {
+  it("returns the backend and the adapter of each host", async () => {
     const hosts = client([1, 2].map(() => new FakeHost(() => Response.json(READY))));
-    const known = { backend: "cpu", adapter: "fake" };
-    assert.deepEqual(await hosts.describeHosts(), [known, known]);
+    const description = { backend: "cpu", adapter: "fake" };
+    assert.deepEqual(await hosts.describeHosts(), [description, description]);
   });
 
-  it("refuses an answer that tells nothing", async () => {
+  it("throws if an answer has no backend and adapter", async () => {
     const hosts = client([new FakeHost(() => Response.json({ status: "ready" }))]);
     await assert.rejects(hosts.describeHosts(), /answer of \/readyz/);
   });

@@ -1,4 +1,4 @@
-/** The SDK over a host of written answers: what it sends for a layer and for a model, and what it makes of the answers. */
+/** Tests the client of one fake host: which requests it sends for a layer and for a model, and how it reads the answers. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -28,13 +28,13 @@ function pare(host: FakeHost): Pare {
   return new Pare({ baseUrl: "http://fake", fetch: host.fetch, backoffMs: 1, retries: 2 });
 }
 
-/** A host that stores and solves, whatever the order of requests. */
+/** Answers like a host that stores statistics and solves layers. */
 const working: Answer = (received) => received.method === "POST" ? solved(received) : noContent(received);
 
-/** A model whose groups are given; it records what was replaced, and whether it was told to stop. */
+/** A model with groups of the given layer names. It records which layers were replaced and whether its generator was ended. */
 class FakeModel implements ModelSource {
   readonly replaced: string[] = [];
-  stopped = false;
+  isEnded = false;
   readonly layerCount: number;
 
   constructor(readonly names: readonly (readonly string[])[]) {
@@ -45,7 +45,7 @@ class FakeModel implements ModelSource {
     try {
       for (const [block, names] of this.names.entries()) yield await this.group(block, names);
     } finally {
-      this.stopped = true;
+      this.isEnded = true;
     }
   }
 
@@ -71,7 +71,7 @@ function tensorNames({ body }: Received): string[] {
 }
 
 describe("Pare.pruneLayer", () => {
-  it("sends the tensors given and the parameters defined", async () => {
+  it("sends the tensors and the parameters that are defined", async () => {
     const host = new FakeHost(solved);
     await pare(host).pruneLayer(
       { weight: WEIGHT, hessian_upper: HESSIAN, mask: undefined },
@@ -82,7 +82,7 @@ describe("Pare.pruneLayer", () => {
     assert.deepEqual(tensorNames(host.received[0]), ["weight", "hessian_upper"]);
   });
 
-  it("gives the answered weight, mask and report", async () => {
+  it("returns the weight, the mask and the report of the answer", async () => {
     const pruned = await pare(new FakeHost(solved)).pruneLayer({ weight: WEIGHT, hessian_upper: HESSIAN });
     assert.deepEqual(pruned.weight, WEIGHT);
     assert.deepEqual(pruned.mask.shape, [2, 1]);
@@ -98,7 +98,7 @@ describe("Pare.pruneLayer", () => {
     });
   });
 
-  it("says which part of an answer is missing or no report", async () => {
+  it("names the part of an answer that is missing or malformed", async () => {
     const mask: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
     const whole = { weight: WEIGHT, mask };
     const good = JSON.stringify(report(2, 3));
@@ -117,7 +117,7 @@ describe("Pare.pruneLayer", () => {
     }
   });
 
-  it("refuses an answer cut short without a Content-Length", async () => {
+  it("rejects a truncated answer without a Content-Length", async () => {
     const host = new FakeHost(async (received) => {
       const whole = new Uint8Array(await solved(received).arrayBuffer());
       return new Response(new Blob([whole.subarray(0, whole.length - 5)]).stream());
@@ -127,7 +127,7 @@ describe("Pare.pruneLayer", () => {
 });
 
 describe("Pare.putHessian", () => {
-  it("names the statistics by the digest of exactly the body it sends", async () => {
+  it("returns the digest of the body that it sends", async () => {
     const host = new FakeHost(noContent);
     const name = await pare(host).putHessian(HESSIAN);
     const hex = createHash("sha256").update(host.received[0].body).digest("hex");
@@ -138,7 +138,7 @@ describe("Pare.putHessian", () => {
 });
 
 describe("Pare.deleteHessian", () => {
-  it("takes statistics that are not there for forgotten, and nothing else", async () => {
+  it("ignores that the statistics do not exist, but no other error", async () => {
     await pare(new FakeHost(problem(404, "hessian_not_found"))).deleteHessian("sha256:0");
     await assert.rejects(pare(new FakeHost(problem(403, "forbidden"))).deleteHessian("sha256:0"), {
       code: "forbidden",
@@ -147,7 +147,7 @@ describe("Pare.deleteHessian", () => {
 });
 
 describe("Pare.pruneModel", () => {
-  it("tells the start, each layer replaced, and the end", async () => {
+  it("yields an event at the start, for each replaced layer, and at the end", async () => {
     const model = new FakeModel([["q", "k"], ["fc"]]);
     const events = await collect(pare(new FakeHost(working)).pruneModel(model));
     assert.deepEqual(
@@ -157,7 +157,7 @@ describe("Pare.pruneModel", () => {
     assert.deepEqual(model.replaced, ["q", "k", "fc"]);
   });
 
-  it("sends shared statistics once and lets the host forget them after the group", async () => {
+  it("sends shared statistics once and deletes them after the group", async () => {
     const host = new FakeHost(working);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"], ["out"]]), { sparsity: 0.5 }));
     assert.deepEqual(host.received.map(({ method }) => method), [
@@ -168,27 +168,27 @@ describe("Pare.pruneModel", () => {
       "DELETE",
       "POST",
     ]);
-    const [put, q, k, v, forget, out] = host.received;
+    const [put, q, k, v, deleted, out] = host.received;
     const digest = put.path.split("/").at(-1)!;
     for (const solve of [q, k, v]) {
       assert.deepEqual(tensorNames(solve), ["weight"]);
       assert.equal(new URL(solve.path, "http://fake").searchParams.get("hessian"), digest);
     }
-    assert.equal(forget.path, put.path);
+    assert.equal(deleted.path, put.path);
     assert.deepEqual(tensorNames(out), ["weight", "hessian_upper"]);
     assert.equal(out.path, "/v1/layers?sparsity=0.5");
   });
 
-  it("asks for each layer what is asked of it by its name", async () => {
+  it("sends each layer with the parameters for its name", async () => {
     const host = new FakeHost(working);
     const queryOf = (name: string) => ({ sparsity: name === "k" ? 0.25 : 0.5 });
     await collect(pare(host).pruneModel(new FakeModel([["q", "k"], ["out"]]), queryOf));
-    const asked = host.received.filter(({ method }) => method === "POST")
+    const sparsities = host.received.filter(({ method }) => method === "POST")
       .map(({ path }) => new URL(path, "http://fake").searchParams.get("sparsity"));
-    assert.deepEqual(asked, ["0.5", "0.25", "0.5"]);
+    assert.deepEqual(sparsities, ["0.5", "0.25", "0.5"]);
   });
 
-  it("sends evicted statistics again and goes on", async () => {
+  it("sends evicted statistics again and continues", async () => {
     const host = new FakeHost(noContent, solved, problem(404, "hessian_not_found"), working);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"]])));
     assert.deepEqual(host.received.map(({ method }) => method), [
@@ -202,7 +202,7 @@ describe("Pare.pruneModel", () => {
     ]);
   });
 
-  it("sends statistics with each layer where they are more than the host keeps", async () => {
+  it("sends the statistics with each layer if they are too large to be stored", async () => {
     const host = new FakeHost(problem(413, "too_large"), solved);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k"]])));
     assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "POST"]);
@@ -211,7 +211,7 @@ describe("Pare.pruneModel", () => {
     }
   });
 
-  it("gives up on a host that keeps forgetting statistics", async () => {
+  it("throws if the host evicts the statistics a second time", async () => {
     const host = new FakeHost(({ method }) =>
       method === "POST" ? problem(404, "hessian_not_found")({} as Received) : new Response(null)
     );
@@ -221,28 +221,40 @@ describe("Pare.pruneModel", () => {
     assert.deepEqual(host.received.map(({ method }) => method), ["PUT", "POST", "PUT", "POST"]);
   });
 
-  it("ends with the host's refusal, stops the model, and keeps what was replaced", async () => {
+  it("throws the host's refusal, ends the model's generator, and leaves earlier replacements in place", async () => {
     const model = new FakeModel([["a"], ["b"], ["c"]]);
     const host = new FakeHost(solved, problem(422, "non_finite"));
     await assert.rejects(collect(pare(host).pruneModel(model)), { code: "non_finite" });
     assert.deepEqual(model.replaced, ["a"]);
-    assert.ok(model.stopped);
+    assert.ok(model.isEnded);
   });
 
-  it("stops the model when its caller leaves early", async () => {
+  it("ends the model's generator when the caller leaves the loop early", async () => {
     const model = new FakeModel([["a"], ["b"]]);
     for await (const event of pare(new FakeHost(working)).pruneModel(model)) {
       if (event.type === "layer") break;
     }
     assert.deepEqual(model.replaced, ["a"]);
-    assert.ok(model.stopped);
+    assert.ok(model.isEnded);
+  });
+});
+
+describe("Pare.pruneModel without statistics", () => {
+  it("sends only the weight of each layer", async () => {
+    const model = new FakeModel([["q", "k"], ["fc"]]), host = new FakeHost(working);
+    const group = model.group.bind(model);
+    model.group = async (...args) => ({ ...await group(...args), hessian: undefined });
+    await collect(pare(host).pruneModel(model, { method: "magnitude" }));
+    assert.deepEqual(host.log, Array(3).fill("POST /v1/layers?method=magnitude"));
+    assert.deepEqual(host.received.map(tensorNames), Array(3).fill(["weight"]));
+    assert.deepEqual(model.replaced, ["q", "k", "fc"]);
   });
 });
 
 describe("Pare.pruneModel abort", () => {
   const reason = new Error("enough");
 
-  /** Aborts 20 ms into the run and asserts that it ends with the reason within a second. */
+  /** Aborts a run after 20 ms and asserts that it throws the signal's reason within a second. */
   async function assertAborts(host: FakeHost, model: ModelSource): Promise<void> {
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 20);
@@ -264,17 +276,17 @@ describe("Pare.pruneModel abort", () => {
     await assertAborts(new FakeHost(working), model);
   });
 
-  it("beforehand ends a run before the model is asked", async () => {
+  it("before the call ends a run before a group is requested", async () => {
     const model = new FakeModel([["a"]]);
-    let asked = false;
+    let isRequested = false;
     model.group = () => {
-      asked = true;
-      return assert.fail("asked");
+      isRequested = true;
+      return assert.fail("a group was requested");
     };
     const run = collect(
       pare(new FakeHost(working)).pruneModel(model, {}, { signal: AbortSignal.abort(reason) }),
     );
     await assert.rejects(run, (error) => error === reason);
-    assert.ok(!asked);
+    assert.ok(!isRequested);
   });
 });

@@ -1,4 +1,4 @@
-/** The SDK's exchanges: what is tried again and after how long, what is not, and how an abort ends them. */
+/** Tests how the SDK sends requests: their headers, which failures are repeated and after what pause, and how an abort ends them. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -17,7 +17,7 @@ const refusedConnection: Answer = () => {
 };
 
 describe("Transport request", () => {
-  it("carries the key, the media type and the length of all body parts", async () => {
+  it("has the API key, the media type and the length of all body parts", async () => {
     const host = new FakeHost(noContent);
     await transport(host, { apiKey: "secret" }).send(PUT);
     const [{ headers, body }] = host.received;
@@ -27,7 +27,7 @@ describe("Transport request", () => {
     assert.deepEqual(body, Uint8Array.of(1, 2, 3));
   });
 
-  it("keeps the path of the base URL, with or without its slash", async () => {
+  it("keeps the path of the base URL, with or without a slash at its end", async () => {
     for (const baseUrl of ["http://fake/edge", "http://fake/edge/"]) {
       const host = new FakeHost(noContent);
       const query = new URLSearchParams({ pattern: "2:4" });
@@ -36,7 +36,7 @@ describe("Transport request", () => {
     }
   });
 
-  it("is refused a base URL that is not http", () => {
+  it("rejects a base URL that is neither http nor https", () => {
     for (const baseUrl of ["", "localhost:8787", "ftp://host"]) {
       assert.throws(() => new Transport({ baseUrl }), /must be an http or https URL/);
     }
@@ -45,51 +45,52 @@ describe("Transport request", () => {
 
 describe("Transport retries", () => {
   for (const status of [429, 502, 503, 504]) {
-    it(`tries again after ${status}, with the whole body`, async () => {
+    it(`repeats a request after ${status}, with the whole body`, async () => {
       const host = new FakeHost(problem(status, "busy"), problem(status, "busy"), noContent);
       await transport(host).send(PUT);
       assert.deepEqual(host.received.map(({ body }) => body.length), [3, 3, 3]);
     });
   }
 
-  it("tries again after a broken connection", async () => {
+  it("repeats a request after a broken connection", async () => {
     const host = new FakeHost(refusedConnection, noContent);
     await transport(host).send(PUT);
     assert.equal(host.received.length, 2);
   });
 
-  it("tries again after a body shorter or longer than announced", async () => {
-    for (const announced of [5, 3]) {
-      const headers = { "Content-Length": String(announced) };
+  it("repeats a request if the body is shorter or longer than its Content-Length", async () => {
+    for (const declared of [5, 3]) {
+      const headers = { "Content-Length": String(declared) };
       const host = new FakeHost(() => new Response("four", { headers }), () => new Response("whole"));
       const body = await transport(host).send({ method: "GET", path: "/" });
       assert.equal(new TextDecoder().decode(body), "whole");
     }
   });
 
-  it("does not read Content-Length as the length of a compressed body", async () => {
+  it("does not use Content-Length as the length of a compressed body", async () => {
     const headers = { "Content-Length": "2", "Content-Encoding": "gzip" };
     const host = new FakeHost(() => new Response("longer", { headers }));
     assert.equal((await transport(host).send({ method: "GET", path: "/" })).length, 6);
   });
 
-  it("tells of each retry and its wait, and not of the last failure", async () => {
-    const told: [string, boolean][] = [];
-    const onRetry: TransportOptions["onRetry"] = ({ message }, waitMs) => told.push([message, waitMs > 0]);
+  it("reports each retry with its pause, but not the last failure", async () => {
+    const reported: [string, boolean][] = [];
+    const onRetry: TransportOptions["onRetry"] = ({ message }, waitMs) =>
+      reported.push([message, waitMs > 0]);
     const host = new FakeHost(refusedConnection, problem(429, "busy"));
     await assert.rejects(transport(host, { retries: 2, onRetry }).send(PUT), PareError);
-    assert.equal(told.length, 2);
-    assert.match(told[0][0], /connection closed/);
-    assert.deepEqual(told[1], ["busy (429): detail of busy", true]);
+    assert.equal(reported.length, 2);
+    assert.match(reported[0][0], /connection closed/);
+    assert.deepEqual(reported[1], ["busy (429): detail of busy", true]);
   });
 
-  it("gives up after the retries, with the last refusal", async () => {
+  it("throws the last refusal after all retries", async () => {
     const host = new FakeHost(problem(429, "busy"));
     await assert.rejects(transport(host, { retries: 2 }).send(PUT), { name: "PareError", code: "busy" });
     assert.equal(host.received.length, 3);
   });
 
-  it("gives up on a host that cannot be reached, naming it and the cause", async () => {
+  it("throws a ConnectionError with the URL and the cause if the host cannot be reached", async () => {
     const host = new FakeHost(refusedConnection);
     await assert.rejects(transport(host, { retries: 1 }).send(PUT), (error) => {
       assert.ok(error instanceof ConnectionError && error.cause instanceof TypeError);
@@ -100,7 +101,7 @@ describe("Transport retries", () => {
   });
 
   for (const status of [400, 401, 404, 409, 413, 422, 500]) {
-    it(`does not try again after ${status}`, async () => {
+    it(`does not repeat a request after ${status}`, async () => {
       const host = new FakeHost(problem(status, "not_found"));
       await assert.rejects(transport(host).send(PUT), PareError);
       assert.equal(host.received.length, 1);
@@ -109,7 +110,7 @@ describe("Transport retries", () => {
 });
 
 describe("Transport Retry-After", () => {
-  it("is waited for where it is longer than the backoff", async () => {
+  it("is waited for if it is longer than the backoff", async () => {
     const host = new FakeHost(problem(429, "busy", { "Retry-After": "1" }), noContent);
     const started = performance.now();
     await transport(host).send(PUT);
@@ -117,7 +118,7 @@ describe("Transport Retry-After", () => {
     assert.ok(waited >= 995, `waited ${waited} ms`);
   });
 
-  it("beyond five minutes is told to the caller instead of waited for", async () => {
+  it("over five minutes ends the request with the refusal", async () => {
     const host = new FakeHost(problem(503, "no_device", { "Retry-After": "301" }));
     await assert.rejects(transport(host).send(PUT), { code: "no_device", retryAfter: 301 });
     assert.equal(host.received.length, 1);
@@ -127,7 +128,7 @@ describe("Transport Retry-After", () => {
 describe("Transport abort", () => {
   const reason = new Error("enough");
 
-  /** Aborts after 20 ms and asserts that `send` rejected with the reason within a second. */
+  /** Aborts after 20 ms and asserts that `send` rejects with the signal's reason within a second. */
   async function assertAborts(host: FakeHost, backoffMs = 60_000): Promise<void> {
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 20);
@@ -138,19 +139,19 @@ describe("Transport abort", () => {
     assert.equal(host.received.length, 1);
   }
 
-  it("ends a wait for a host that never answers", async () => {
+  it("ends the wait for a host that never answers", async () => {
     await assertAborts(new FakeHost(() => new Promise(() => {})));
   });
 
-  it("ends the wait between attempts", async () => {
+  it("ends the pause between attempts", async () => {
     await assertAborts(new FakeHost(problem(429, "busy")));
   });
 
-  it("ends the wait that a Retry-After asks for", async () => {
+  it("ends the pause that a Retry-After asks for", async () => {
     await assertAborts(new FakeHost(problem(429, "busy", { "Retry-After": "60" })), 1);
   });
 
-  it("beforehand sends nothing", async () => {
+  it("before the call prevents the request", async () => {
     const host = new FakeHost(noContent);
     const sending = transport(host).send({ ...PUT, signal: AbortSignal.abort(reason) });
     await assert.rejects(sending, (error) => error === reason);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { PareError } from "../../src/client/errors.ts";
-import { type SolvedJobLayer, JobFailedError, pruneByJob } from "../../src/client/jobs/prune_by_job.ts";
+import { JobFailedError, pruneByJob, type SolvedJobLayer } from "../../src/client/jobs/prune_by_job.ts";
 import { type JobLayerRequest, Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";

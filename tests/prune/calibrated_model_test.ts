@@ -1,3 +1,5 @@
+/** Tests the groups of `calibratedModel`: their order, Hessians and replacements, and the memory that they take. */
+
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -26,14 +28,14 @@ const LAYERS = [
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 const untouched = (layer: { weight: HostTensor }) => layer.weight;
 
-/** The weight with every other entry 0: a stand-in for pruning that changes what follows a good deal. */
+/** Sets every other entry of a weight to 0. It stands in for pruning, and changes the outputs of the layer a lot. */
 function halved({ dtype, shape, data }: HostTensor): HostTensor {
   assert.equal(dtype, "F16");
   const values = toFloat32(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 
-/** Σ x xᵀ of a layer's input over all windows, the packed upper triangle. */
+/** Computes Σ x·xᵀ of a layer's input over all windows by the float64 reference: the packed upper triangle. */
 function expectedHessian(model: OptReference, name: string): Float64Array {
   const inputs = windows.map((window) => forwardOpt(model, window).inputs.get(name) ?? new Float64Array());
   const x = Float64Array.from(inputs.flatMap((input) => [...input]));
@@ -58,7 +60,7 @@ describe("calibratedModel", () => {
     await backend.dispose();
   });
 
-  /** Goes through every group, replacing each layer's weight by `weightOf` it. */
+  /** Calls `visit` with every group and replaces the weight of each layer by the result of `weightOf`. */
   async function replaceAll(
     weightOf: (layer: { weight: HostTensor }) => HostTensor,
     visit: (group: LayerGroup) => void = () => {},
@@ -70,7 +72,7 @@ describe("calibratedModel", () => {
     }
   }
 
-  it("hands out every layer once, in order, with its weight", async () => {
+  it("yields every layer once, in order, with its weight", async () => {
     const groups: string[][] = [];
     const weights = new Map<string, HostTensor>();
     await replaceAll(untouched, ({ block, layers }) => {
@@ -86,7 +88,7 @@ describe("calibratedModel", () => {
     for (const [name, weight] of weights) assert.deepEqual(weight, await checkpoint.tensor(name));
   });
 
-  it("gives the Hessians of the dense block behind the pruned ones before it", async () => {
+  it("computes the Hessians of each dense block from the outputs of the pruned blocks before it", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     let block = 0;
     const written = new Map<string, HostTensor>();
@@ -104,7 +106,7 @@ describe("calibratedModel", () => {
     assert.equal(written.size, 24);
   });
 
-  it("with trueSequential, gives the Hessians behind the pruned groups of the block too", async () => {
+  it("with trueSequential, computes each Hessian after the earlier groups of the block were pruned too", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     const onReplace = (name: string, { data }: HostTensor) => {
       return Promise.resolve(void reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16"))));
@@ -119,11 +121,11 @@ describe("calibratedModel", () => {
     assert.equal(hessians.length, 16);
     const dense: Float32Array[] = [];
     await replaceAll(({ weight }) => halved(weight), ({ hessian }) => dense.push(asFloat32(hessian!.data)));
-    assert.deepEqual(hessians[0], dense[0]); // nothing is pruned before the first group
+    assert.deepEqual(hessians[0], dense[0]); // no layer is pruned before the first group
     assert.notDeepEqual(hessians[1], dense[1]);
   });
 
-  it("hands on replacements in the dtype of the checkpoint", async () => {
+  it("passes replacements to onReplace in the dtype of the checkpoint", async () => {
     await replaceAll(({ weight }) => halved(weight), undefined, {
       onReplace: async (name, { dtype, data }) => {
         assert.equal(dtype, "F16");
@@ -134,7 +136,7 @@ describe("calibratedModel", () => {
     });
   });
 
-  it("needs every layer replaced, by its name and shape, while its round is current", async () => {
+  it("requires that every layer is replaced, with its name and shape, before the next round", async () => {
     const groups = calibratedModel(model, backend, { windows }).groups();
     const { value: first } = await groups.next();
     assert.ok(first);
@@ -158,30 +160,30 @@ describe("calibratedModel", () => {
 
   for (
     const [what, options, expected] of [
-      ["a block", {}, [true, true, true, false]],
-      ["a group", { trueSequential: true }, [false, false, false, false]],
+      ["one block", {}, [true, true, true, false]],
+      ["one group", { trueSequential: true }, [false, false, false, false]],
     ] as const
   ) {
-    it(`gives the statistics of ${what} at once when asked for all before any is replaced`, async () => {
-      const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], goesOn: boolean[] = [];
+    it(`yields the same Hessians if all groups of a round are requested before a replacement, with rounds of ${what}`, async () => {
+      const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], hasMore: boolean[] = [];
       await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian!.data), options);
-      let inHand: LayerGroup[] = [];
+      let openGroups: LayerGroup[] = [];
       for await (const group of calibratedModel(model, backend, { windows, ...options }).groups()) {
-        inHand.push(group);
+        openGroups.push(group);
         atOnce.push(group.hessian!.data);
-        goesOn.push(group.hasMoreInRound ?? false);
+        hasMore.push(group.hasMoreInRound ?? false);
         if (group.hasMoreInRound) continue;
-        for (const held of inHand) {
-          for (const { name, weight } of held.layers) await held.replace(name, weight);
+        for (const openGroup of openGroups) {
+          for (const { name, weight } of openGroup.layers) await openGroup.replace(name, weight);
         }
-        inHand = [];
+        openGroups = [];
       }
       assert.deepEqual(atOnce, oneByOne);
-      assert.deepEqual(goesOn.slice(0, 4), expected);
+      assert.deepEqual(hasMore.slice(0, 4), expected);
     });
   }
 
-  it("frees the device's memory at the end, when left early, and when aborted", async () => {
+  it("frees the device's memory at the end, after leaving the loop early, and when aborted", async () => {
     const live = backend.counters.bytesLive;
     await replaceAll(untouched);
     assert.equal(backend.counters.bytesLive, live);
@@ -195,7 +197,7 @@ describe("calibratedModel", () => {
     assert.equal(backend.counters.bytesLive, live);
   });
 
-  it("tells its progress: two forwards a block but one for the last", async () => {
+  it("reports its progress: two forward passes per block, but one for the last", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
     for await (const group of calibratedModel(model, backend, { windows, progress }).groups()) {

@@ -1,3 +1,5 @@
+/** Tests the choice of layers: the patterns of names, the options, and the rules of profiles. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type ChoiceOptions, chooseLayers, mergeParameters } from "../../src/prune/choose_layers.ts";
@@ -10,7 +12,7 @@ const LAYERS = [0, 1, 2].flatMap((block) =>
   })
 );
 
-/** The chosen names without what they share. */
+/** Returns the chosen names without the prefix and the suffix that all names share. */
 function chosen(options: ChoiceOptions): string[] {
   return [...chooseLayers(LAYERS, options).chosen.keys()].map((name) => name.slice(13, -7));
 }
@@ -38,12 +40,12 @@ describe("compileNamePattern", () => {
       ["self_attnXq_proj", false],
     ] as const
   ) {
-    it(`${expected ? "takes" : "leaves"} ${name} by ${pattern}`, () => {
+    it(`${expected ? "matches" : "does not match"} ${name} by ${pattern}`, () => {
       assert.equal(compileNamePattern(pattern)(name), expected);
     });
   }
 
-  it("refuses an empty pattern and a malformed expression", () => {
+  it("rejects an empty pattern and a malformed regular expression", () => {
     assert.throws(() => compileNamePattern(""), { name: "RangeError", message: /is empty/ });
     assert.throws(() => compileNamePattern("/(/"), {
       name: "RangeError",
@@ -53,26 +55,26 @@ describe("compileNamePattern", () => {
 });
 
 describe("chooseLayers", () => {
-  it("takes every layer unless told otherwise", () => {
+  it("chooses every layer by default", () => {
     const { chosen, skipped } = chooseLayers(LAYERS, {});
     assert.deepEqual([...chosen.keys()], LAYERS.map(({ name }) => name));
     assert.deepEqual(skipped, []);
   });
 
-  it("takes blocks from the least to before the most", () => {
+  it("chooses blocks from minBlock up to, but not including, maxBlock", () => {
     assert.deepEqual(chosen({ minBlock: 1, maxBlock: 2, layers: ["fc1", "fc2"] }), ["1.fc1", "1.fc2"]);
     assert.deepEqual(chosen({ minBlock: 2, layers: ["fc1"] }), ["2.fc1"]);
     assert.deepEqual(chosen({ maxBlock: 1, skip: ["*_proj"] }), ["0.fc1", "0.fc2"]);
   });
 
-  it("keeps the model's order, and lists what it leaves", () => {
+  it("lists the chosen and the skipped layers in the order of the model", () => {
     const { skipped } = chooseLayers(LAYERS, { layers: ["fc2", "q_proj"], skip: ["/layers\\.[12]/"] });
     assert.deepEqual(chosen({ layers: ["fc2", "q_proj"], maxBlock: 1 }), ["0.attn.q_proj", "0.fc2"]);
     assert.equal(skipped.length, 10);
     assert.equal(skipped[0], "model.layers.0.attn.out_proj.weight");
   });
 
-  it("refuses a pattern that matches nothing, and a choice of nothing", () => {
+  it("rejects a pattern that matches no layer, and options that choose no layer", () => {
     assert.throws(() => chosen({ layers: ["fc1", "fc3"] }), {
       name: "RangeError",
       message: /layers "fc3": matches no/,
@@ -88,7 +90,7 @@ describe("chooseLayers", () => {
     );
   });
 
-  it("lets later rules of a profile win, parameter by parameter", () => {
+  it("lets later rules of a profile override earlier ones, parameter by parameter", () => {
     const profile = parseProfile(`[
       { "match": "fc2", "sparsity": 0.3, "damping": 0.1 },
       { "match": "*.1.*", "sparsity": 0.7 },
@@ -96,8 +98,10 @@ describe("chooseLayers", () => {
       { "match": "2.fc2", "skip": false }
     ]`);
     const choice = chooseLayers(LAYERS, { profile, skip: ["out_proj"] });
-    const own = Object.fromEntries([...choice.chosen].map(([name, own]) => [name.slice(13, -7), own]));
-    assert.deepEqual(own, {
+    const parameters = Object.fromEntries(
+      [...choice.chosen].map(([name, ofLayer]) => [name.slice(13, -7), ofLayer]),
+    );
+    assert.deepEqual(parameters, {
       "0.attn.q_proj": {},
       "0.fc1": {},
       "0.fc2": { sparsity: 0.3, damping: 0.1 },
@@ -108,14 +112,14 @@ describe("chooseLayers", () => {
     });
   });
 
-  it("does not reach past the blocks by a rule", () => {
+  it("does not let a rule choose layers outside of the range of blocks", () => {
     const profile = parseProfile('[{ "match": "fc2", "skip": false }]');
     assert.deepEqual(chosen({ profile, maxBlock: 1, layers: ["fc1"] }), ["0.fc1", "0.fc2"]);
   });
 });
 
 describe("mergeParameters", () => {
-  it("drops the sparsity that a new pattern would contradict, and no other", () => {
+  it("removes a sparsity that a new pattern would contradict, and no other sparsity", () => {
     assert.deepEqual(mergeParameters({ sparsity: 0.6, damping: 1 }, { pattern: "2:4" }), {
       damping: 1,
       pattern: "2:4",
@@ -131,15 +135,15 @@ describe("mergeParameters", () => {
 describe("parseProfile", () => {
   for (
     const [what, text, message] of [
-      ["what is not JSON", "[", /^profile: is not valid JSON/],
-      ["what is no list", "{}", /^profile: rule : .*array/],
+      ["a text that is not JSON", "[", /^profile: is not valid JSON/],
+      ["a value that is not a list", "{}", /^profile: rule : .*array/],
       ["a rule without a match", '[{"sparsity":0.5}]', /rule 0\.match/],
-      ["an unknown key, by its name", '[{"match":"fc1","sparcity":0.5}]', /rule 0: .*sparcity/],
-      ["statistics of a layer's own", '[{"match":"fc1","hessian":"x"}]', /hessian/],
-      ["a value that is no parameter's", '[{"match":"fc1","sparsity":[1]}]', /rule 0\.sparsity/],
+      ["an unknown key, and names it", '[{"match":"fc1","sparcity":0.5}]', /rule 0: .*sparcity/],
+      ["statistics for a single layer", '[{"match":"fc1","hessian":"x"}]', /hessian/],
+      ["a value that no parameter can have", '[{"match":"fc1","sparsity":[1]}]', /rule 0\.sparsity/],
     ] as const
   ) {
-    it(`refuses ${what}`, () => {
+    it(`rejects ${what}`, () => {
       assert.throws(() => parseProfile(text), { name: "RangeError", message });
     });
   }

@@ -1,4 +1,4 @@
-/** What a model's source leaves out: layers not chosen, layers done before, and the forwards that neither needs. */
+/** Tests what `calibratedModel` leaves out: layers that are not chosen or already pruned, and forward passes that are not needed. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -16,21 +16,21 @@ import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const windows = [Uint32Array.of(48, 365, 436, 1160, 72), Uint32Array.of(467, 268, 15, 488, 85)];
 
-/** The names of layers by their ends. */
+/** Returns the names of the weights of layers, which are given without the common prefix. */
 function names(...ends: readonly string[]): Set<string> {
   return new Set(ends.map((end) => `model.decoder.layers.${end}.weight`));
 }
 
-/** A weight with all but every third entry 0. */
+/** Returns the weight with two of every three entries set to 0. */
 function thinned({ dtype, shape, data }: HostTensor): HostTensor {
   return { dtype, shape, data: data.map((byte, i) => (i >> 1) % 3 === 0 ? byte : 0) };
 }
 
-describe("calibratedModel, in part", () => {
+describe("calibratedModel with a choice of layers", () => {
   let backend: Backend;
   let checkpoint: Checkpoint;
   let model: Model;
-  /** Labels of the Hessians made. */
+  /** The labels of all Hessian buffers that were created. */
   let accumulated: string[];
   before(async () => {
     const cpu = await createCpuBackend();
@@ -54,43 +54,43 @@ describe("calibratedModel, in part", () => {
     await backend.dispose();
   });
 
-  /** What is handed out, with the Hessians, and how many steps the forwards took. */
+  /** Prunes all groups of the model. Returns the layers and the Hessian of each group, and the number of steps. */
   async function visit(options: Partial<CalibrationOptions>) {
     accumulated = [];
-    const handed: string[][] = [], hessians: HostTensor[] = [];
+    const groups: string[][] = [], hessians: HostTensor[] = [];
     let steps = "0/0";
     const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
     const source = calibratedModel(model, backend, { windows, progress, ...options });
     for await (const group of source.groups()) {
-      handed.push(
+      groups.push(
         group.layers.map(({ name }) => name.slice("model.decoder.layers.".length, -".weight".length)),
       );
       hessians.push(group.hessian!);
       for (const { name, weight } of group.layers) await group.replace(name, thinned(weight));
     }
-    assert.equal(handed.flat().length, source.layerCount);
-    return { handed, hessians, steps, accumulated: accumulated.length };
+    assert.equal(groups.flat().length, source.layerCount);
+    return { groups, hessians, steps, accumulated: accumulated.length };
   }
 
-  it("runs no block past the last chosen one, and accumulates for chosen groups alone", async () => {
+  it("runs no block after the last chosen layer, and accumulates Hessians for chosen groups only", async () => {
     const visited = await visit({ layers: names("1.fc1", "1.self_attn.k_proj") });
-    assert.deepEqual(visited.handed, [["1.self_attn.k_proj"], ["1.fc1"]]);
-    assert.equal(visited.steps, "2/2"); // through block 0, and once to observe block 1
+    assert.deepEqual(visited.groups, [["1.self_attn.k_proj"], ["1.fc1"]]);
+    assert.equal(visited.steps, "2/2"); // one pass through block 0, and one to calibrate block 1
     assert.equal(visited.accumulated, 2);
   });
 
-  it("passes a block without chosen layers once", async () => {
-    const { handed, steps } = await visit({ layers: names("0.fc2", "3.fc1") });
-    assert.deepEqual(handed, [["0.fc2"], ["3.fc1"]]);
-    assert.equal(steps, "5/5"); // block 0 twice, 1 and 2 once, 3 to observe
+  it("runs a block without chosen layers once", async () => {
+    const { groups, steps } = await visit({ layers: names("0.fc2", "3.fc1") });
+    assert.deepEqual(groups, [["0.fc2"], ["3.fc1"]]);
+    assert.equal(steps, "5/5"); // block 0 twice, blocks 1 and 2 once, block 3 to calibrate it
   });
 
-  it("with trueSequential observes once a group", async () => {
+  it("with trueSequential, runs one calibration pass per group", async () => {
     const layers = names("0.self_attn.q_proj", "0.fc1", "0.fc2", "1.fc1");
     assert.equal((await visit({ layers, trueSequential: true })).steps, "5/5");
   });
 
-  it("takes what is done from the earlier run, and ends as that would have", async () => {
+  it("takes finished layers from the earlier run, and continues with the same Hessians", async () => {
     const layers = names("0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1", "1.fc2");
     for (const trueSequential of [false, true]) {
       const replaced = new Map<string, HostTensor>();
@@ -101,15 +101,15 @@ describe("calibratedModel, in part", () => {
       for (const done of [["0.self_attn.q_proj"], ["0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1"]]) {
         const has = (name: string) => names(...done).has(name);
         const rest = await visit({ layers, trueSequential, finished: { has, read } });
-        assert.deepEqual(rest.handed.flat(), whole.handed.flat().filter((name) => !done.includes(name)));
+        assert.deepEqual(rest.groups.flat(), whole.groups.flat().filter((name) => !done.includes(name)));
         assert.deepEqual(rest.hessians.at(-1), whole.hessians.at(-1));
       }
       const all = await visit({ layers, trueSequential, finished: { has: () => true, read } });
-      assert.deepEqual([all.handed, all.steps], [[], "0/0"]);
+      assert.deepEqual([all.groups, all.steps], [[], "0/0"]);
     }
   });
 
-  it("goes on from kept states without a forward over the blocks before", () =>
+  it("resumes from stored hidden states without a pass through the blocks before them", () =>
     withTemporaryFolder(async (folder) => {
       const hiddenStates = { folder: new StatesFolder(denoFileSystem, folder), place: "memory" } as const;
       const whole = await visit({ layers: names("0.fc1", "2.fc1") });
@@ -120,13 +120,13 @@ describe("calibratedModel, in part", () => {
         read: () => Promise.reject(new Error("not needed")),
       };
       const rest = await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates, finished });
-      assert.deepEqual([rest.handed, rest.steps], [[["2.fc1"]], "1/1"]);
+      assert.deepEqual([rest.groups, rest.steps], [[["2.fc1"]], "1/1"]);
       assert.deepEqual(rest.hessians, whole.hessians.slice(1));
     }));
 });
 
 describe("BlockPlan", () => {
-  it("counts the passes of a whole model as two a block but one for the last", async () => {
+  it("counts two forward passes per block, but one for the last", async () => {
     const checkpoint = await openOptSotu();
     const { spec } = openModel(checkpoint);
     await checkpoint.close();

@@ -1,4 +1,4 @@
-/** Pruning the trained models of the other families to 2:4, calibration and all: what SparseGPT leaves is better than magnitude's. */
+/** Prunes trained LLaMA and BLOOM models to 2:4. SparseGPT must lose less perplexity than magnitude pruning. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -17,7 +17,7 @@ const evaluation = await sotuTokens("evaluation");
 
 const PARAMETERS = { pattern: "2:4", blocksize: 128, damping: 0.01, error: false };
 
-/** Every four weights of every linear layer hold two zeros or more. */
+/** Asserts that every four neighbouring weights of every linear layer contain at least two zeros. */
 async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
   for (let block = 0; block < spec.blockCount; block++) {
     for (const { name } of spec.block.groups.flat()) {
@@ -32,7 +32,7 @@ async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
   }
 }
 
-describe("pruning to 2:4", () => {
+describe("pruneInMemory to 2:4", () => {
   let host: LocalHost;
   before(async () => {
     host = await openLocalHost("cpu");
@@ -40,7 +40,7 @@ describe("pruning to 2:4", () => {
   after(() => host[Symbol.asyncDispose]());
 
   for (const name of ["llama-sotu", "bloom-sotu"] as const) {
-    it(`leaves ${name} better by SparseGPT than by magnitude`, async () => {
+    it(`raises the perplexity of ${name} less by SparseGPT than by magnitude`, async () => {
       const { backend, pare } = host;
       const checkpoint = await openFixture(name);
       const dense = openModel(checkpoint);

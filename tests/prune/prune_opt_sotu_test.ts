@@ -1,4 +1,4 @@
-/** The whole way but HTTP: calibrate, solve every layer, write the checkpoint, read it back, measure. */
+/** Prunes a trained OPT model without HTTP: calibrates it, solves every layer, writes the checkpoint, and measures its perplexity. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -22,10 +22,10 @@ import { withTemporaryFolder } from "../support/temporary_folder.ts";
 const calibration = calibrationWindows(await sotuTokens("calibration"), { windows: 16, seqlen: 256 });
 const evaluation = await sotuTokens("evaluation");
 
-/** Half of the entries, by the published defaults. */
+/** Prunes half of the weights with the defaults of the published code. */
 const HALF = { sparsity: 0.5, blocksize: 128, damping: 0.01, relativeError: false };
 
-/** A layer's weight, solved on the backend itself rather than through a host. */
+/** Solves a layer on the backend, without a host. Returns its new weight in F32. */
 async function prune(
   backend: Backend,
   weight: HostTensor,
@@ -52,14 +52,14 @@ async function prune(
   return { dtype: "F32", shape: weight.shape, data: new Uint8Array(q.buffer) };
 }
 
-/** (n, n), zeros below the diagonal, from the packed upper triangle. */
+/** Converts a packed upper triangle to an (n, n) matrix with zeros below the diagonal. */
 function unpacked(packed: Float32Array, n: number): Float32Array {
   const h = new Float32Array(n * n);
   for (let i = 0, at = 0; i < n; at += n - i, i++) h.set(packed.subarray(at, at + n - i), i * n + i);
   return h;
 }
 
-describe("pruning opt-sotu to half", () => {
+describe("pruning opt-sotu by half", () => {
   let backend: Backend;
   let dense: Checkpoint;
   before(async () => {
@@ -76,7 +76,7 @@ describe("pruning opt-sotu to half", () => {
     return (await perplexity(openModel(checkpoint), backend, evaluation, options)).perplexity;
   }
 
-  /** Prunes into `folder`; returns the perplexity of what is read back from there. */
+  /** Writes the pruned checkpoint to `folder`, opens it, and returns its perplexity. */
   async function pruneInto(
     folder: string,
     method: LayerParameters["method"],
@@ -103,7 +103,10 @@ describe("pruning opt-sotu to half", () => {
     }
   }
 
-  /** Half of each block's linear layers is 0, two of every four with 2:4; nothing else differs from the dense checkpoint. */
+  /**
+   * Asserts that half of the weights in each linear layer of a block are 0, with the pattern 2:4 two of every four, and that all
+   * other tensors equal those of the dense checkpoint.
+   */
   async function assertPruned(pruned: Checkpoint, pattern: string): Promise<void> {
     for (const name of dense.names()) {
       const tensor = await pruned.tensor(name), original = await dense.tensor(name);
@@ -124,7 +127,7 @@ describe("pruning opt-sotu to half", () => {
     }
   }
 
-  it("loses less by SparseGPT than by magnitude, and less unstructured than 2:4", () =>
+  it("raises the perplexity less by SparseGPT than by magnitude, and less unstructured than with 2:4", () =>
     withTemporaryFolder(async (folder) => {
       const before = await measure(dense);
       const sparsegpt = await pruneInto(`${folder}/sparsegpt`, "sparsegpt", "unstructured");
@@ -141,5 +144,5 @@ describe("pruning opt-sotu to half", () => {
       }
     }));
 
-  it("frees the device's memory", () => assert.equal(backend.counters.bytesLive, 0));
+  it("frees all memory of the device", () => assert.equal(backend.counters.bytesLive, 0));
 });

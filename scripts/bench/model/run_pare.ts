@@ -34,7 +34,9 @@ export async function runPare(
       windows,
       onReplace: (name, weight) => clock.time("write", () => writer.replace(name, weight)),
     });
-    for await (const event of pare.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })) {
+    for await (
+      const event of pare.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })
+    ) {
       if (event.type !== "layer") continue;
       layers.push({ name: event.name, loss: event.report.loss ?? NaN });
       clock.charge(event.report);

@@ -1,4 +1,4 @@
-/** The SDK over the jobs of an edge whose answers are written: one job a round, found again by its layers, tried again where that may help. */
+/** Tests the client of a fake edge that runs jobs: one job per round, resubmission, and new jobs for layers that failed transiently. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,28 +13,32 @@ const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 
 const MASK = { dtype: "U8" as const, shape: [2, 1], data: Uint8Array.of(7, 7) };
 const RESULT = "sha256:" + "b".repeat(64);
 
-/** What becomes of a layer: its code where it fails. */
+/** The state of a layer. A string other than `done` and `queued` is the error code of a failed layer. */
 type Fate = "done" | "queued" | string;
-/** A question to the edge: which job, and how often it was asked after. */
+/** A layer whose state the edge has to answer. */
 interface Question {
+  /** Index of the job. */
   readonly job: number;
-  readonly asked: number;
+  /** How many times the job has been requested. */
+  readonly requested: number;
+  /** How many times the job has been submitted. */
   readonly submitted: number;
+  /** Name of the layer. */
   readonly name: string;
 }
 
-/** An edge that has every blob. Jobs are numbered by their keys as they come. */
+/** An edge that stores every blob. Each new idempotency key is a new job, and the jobs are numbered from 0. */
 class FakeEdge {
   readonly keys: string[] = [];
   readonly bodies: { layers: { name: string; weight: string; hessian: string; parameters: object }[] }[] = [];
   readonly submissions: number[] = [];
-  /** Questions after a job that get no answer. */
+  /** How many of the next requests for a job get no answer. */
   unreachable = 0;
-  /** The next question after a job finds none. */
-  forgetful = false;
-  /** Results that are asked for and not there. */
+  /** Whether the next request for a job is answered with 404. */
+  hasLostJob = false;
+  /** How many of the next requests for a result are answered with 404. */
   lostResults = 0;
-  readonly #asked: number[] = [];
+  readonly #requested: number[] = [];
 
   constructor(readonly fate: (question: Question) => Fate) {}
 
@@ -53,38 +57,43 @@ class FakeEdge {
         this.keys.push(key);
         this.bodies.push(await request.json());
         this.submissions.push(0);
-        this.#asked.push(0);
+        this.#requested.push(0);
       }
       const job = this.keys.indexOf(key);
       this.submissions[job]++;
       return this.#answer(job);
     }
     if (this.unreachable-- > 0) throw new TypeError("connection refused");
-    if (this.forgetful) {
-      this.forgetful = false;
+    if (this.hasLostJob) {
+      this.hasLostJob = false;
       return Response.json({ code: "not_found" }, { status: 404 });
     }
     const job = Number(pathname.split("/").at(-1));
-    this.#asked[job]++;
+    this.#requested[job]++;
     return this.#answer(job);
   };
 
   #answer(job: number): Response {
     const layers = this.bodies[job].layers.map(({ name }): LayerState => {
-      const fate = this.fate({ job, asked: this.#asked[job], submitted: this.submissions[job], name });
+      const fate = this.fate({
+        job,
+        requested: this.#requested[job],
+        submitted: this.submissions[job],
+        name,
+      });
       const state: JobState = fate === "done" || fate === "queued" ? fate : "failed";
-      const result = fate === "done" ? RESULT : null, told = fate === "done" ? report(2, 3) : null;
+      const result = fate === "done" ? RESULT : null, layerReport = fate === "done" ? report(2, 3) : null;
       const error = state === "failed" ? { code: fate, detail: `detail of ${fate}` } : null;
-      return { name, state, attempts: 1, report: told, result, error };
+      return { name, state, attempts: 1, report: layerReport, result, error };
     });
     const states = layers.map(({ state }) => state);
-    const open = states.some((state) => state === "queued");
-    const state = open ? "running" : states.includes("failed") ? "failed" : "done";
+    const isRunning = states.some((state) => state === "queued");
+    const state = isRunning ? "running" : states.includes("failed") ? "failed" : "done";
     return Response.json({ id: String(job), state, layers });
   }
 }
 
-/** Two rounds: one of two groups, one of one. */
+/** Makes a model of two rounds. The first has two groups and the second has one. */
 function model(): ModelSource & { readonly replaced: string[] } {
   const replaced: string[] = [];
   const replace = (name: string) => Promise.resolve(void replaced.push(name));
@@ -125,7 +134,7 @@ async function prune(
 }
 
 describe("PareJobs.pruneModel", () => {
-  it("makes one job of a round, with shared statistics named once, under a key that follows from it", async () => {
+  it("submits one job per round, in which shared statistics are one blob, with a key computed from its layers", async () => {
     const edge = new FakeEdge(() => "done");
     assert.deepEqual(await prune(edge), ["q", "k", "fc", "out"]);
     const [first, second] = edge.bodies.map(({ layers }) => layers);
@@ -140,37 +149,37 @@ describe("PareJobs.pruneModel", () => {
     assert.equal(new Set(edge.keys).size, 2);
   });
 
-  it("replaces layers as they are done", async () => {
-    const edge = new FakeEdge(({ asked, name }) => name === "q" && asked < 3 ? "queued" : "done");
+  it("replaces each layer as soon as it is done", async () => {
+    const edge = new FakeEdge(({ requested, name }) => name === "q" && requested < 3 ? "queued" : "done");
     assert.deepEqual(await prune(edge), ["k", "fc", "q", "out"]);
   });
 
-  it("submits a job that stands still again, under its key", async () => {
+  it("resubmits a job without progress with the same key", async () => {
     const edge = new FakeEdge(({ submitted }) => submitted < 3 ? "queued" : "done");
     await prune(edge, { stallMs: 5 });
     assert.deepEqual(edge.submissions, [3, 3]);
   });
 
-  it("submits again when the edge could not be reached, or knows nothing of the job", async () => {
+  it("resubmits a job after the edge was unreachable, and if the edge does not have the job", async () => {
     const fate = ({ job, submitted }: Question) => job === 0 && submitted < 2 ? "queued" : "done";
-    const edge = new FakeEdge(fate), forgetful = new FakeEdge(fate);
+    const edge = new FakeEdge(fate), lostJob = new FakeEdge(fate);
     edge.unreachable = 2;
-    forgetful.forgetful = true;
-    for (const one of [edge, forgetful]) {
+    lostJob.hasLostJob = true;
+    for (const one of [edge, lostJob]) {
       await prune(one);
       assert.equal(one.submissions[0], 2);
     }
   });
 
-  it("has the layers that failed of what may pass done by another job", async () => {
-    const edge = new FakeEdge(({ job, asked, name }) =>
-      asked === 0 ? "queued" : job === 0 && name === "k" ? "no_device" : "done"
+  it("submits the layers that failed transiently in another job", async () => {
+    const edge = new FakeEdge(({ job, requested, name }) =>
+      requested === 0 ? "queued" : job === 0 && name === "k" ? "no_device" : "done"
     );
     assert.deepEqual(await prune(edge), ["q", "fc", "k", "out"]);
     assert.deepEqual(edge.bodies[1].layers.map(({ name }) => name), ["k"]);
   });
 
-  it("makes a new job where an old one, of the same key, had failed or its results are gone", async () => {
+  it("submits a new job if an old job with the same key has failed or its results are no longer stored", async () => {
     const failed = new FakeEdge(({ job }) => job < 5 ? "no_device" : "done");
     assert.deepEqual(await prune(failed), ["q", "k", "fc", "out"]);
     assert.equal(new Set(failed.keys).size, failed.keys.length);
@@ -179,21 +188,21 @@ describe("PareJobs.pruneModel", () => {
     assert.deepEqual((await prune(lost)).toSorted(), ["fc", "k", "out", "q"]);
   });
 
-  it("ends with a refusal at once, and with what goes on failing after some jobs", async () => {
-    const refused = new FakeEdge(({ asked, name }) =>
-      asked === 0 ? "queued" : name === "k" ? "non_finite" : "done"
+  it("throws a refusal at once, and a transient failure after three jobs", async () => {
+    const refused = new FakeEdge(({ requested, name }) =>
+      requested === 0 ? "queued" : name === "k" ? "non_finite" : "done"
     );
     await assert.rejects(prune(refused), {
       name: "JobFailedError",
       message: "job 0: k: non_finite: detail of non_finite",
     });
     assert.equal(refused.keys.length, 1);
-    const hopeless = new FakeEdge(({ asked }) => asked === 0 ? "queued" : "no_device");
+    const hopeless = new FakeEdge(({ requested }) => requested === 0 ? "queued" : "no_device");
     await assert.rejects(prune(hopeless), { name: "JobFailedError", message: /no_device/ });
     assert.equal(hopeless.keys.length, 3);
   });
 
-  it("ends with the reason when it is aborted", async () => {
+  it("throws the signal's reason when it is aborted", async () => {
     const controller = new AbortController(), reason = new Error("enough");
     setTimeout(() => controller.abort(reason), 20);
     const edge = new FakeEdge(() => "queued");

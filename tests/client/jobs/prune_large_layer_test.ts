@@ -1,4 +1,4 @@
-/** The SDK at an edge's body limit: what it refuses goes by uploads and a job, what the job tells comes back as from a host. */
+/** Tests the SDK at the body limit of an edge: a layer over the limit is uploaded, and a job prunes it. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -14,10 +14,13 @@ const TENSORS = {
   hessian_upper: f32([3], [1, 0, 1]),
 };
 
-/** An edge that refuses layers as `refusal` does, keeps blobs, and ends each job as `job` says. */
+/**
+ * Makes an edge that answers all layers and statistics with `refusal`, stores blobs, and ends each job at once with the layer that
+ * `jobLayer` returns for the blob of its weight.
+ */
 function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) => object) {
   const log: string[] = [], blobs = new Map<string, Uint8Array<ArrayBuffer>>();
-  const begun = new Map<string, string>(), jobs: unknown[] = [];
+  const uploads = new Map<string, string>(), jobs: unknown[] = [];
   const answer = async (request: Request): Promise<Response> => {
     const url = new URL(request.url), body = new Uint8Array(await request.arrayBuffer());
     const path = url.pathname, json = () => JSON.parse(new TextDecoder().decode(body));
@@ -32,27 +35,27 @@ function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) =
       return new Response(blob);
     }
     if (path === "/v1/uploads") {
-      const upload = `u${begun.size}`;
-      begun.set(upload, json().sha256);
+      const upload = `u${uploads.size}`;
+      uploads.set(upload, json().sha256);
       const parts = [{ number: 1, url: `${EDGE}/bucket/${upload}` }];
       return Response.json({ upload, part_size: 2 ** 26, parts, expires: "2030-01-01T00:00:00Z" }, {
         status: 201,
       });
     }
     if (path.startsWith("/bucket/")) {
-      blobs.set(begun.get(path.slice("/bucket/".length))!, body);
+      blobs.set(uploads.get(path.slice("/bucket/".length))!, body);
       return new Response(null, { headers: { ETag: '"1"' } });
     }
-    if (path.endsWith("/complete")) return Response.json({ blob: begun.get(path.split("/")[3]) });
+    if (path.endsWith("/complete")) return Response.json({ blob: uploads.get(path.split("/")[3]) });
     const [layer] = request.method === "POST" ? json().layers : [jobs.at(-1)];
     if (request.method === "POST") jobs.push(layer);
-    const told = jobLayer(blobs.get(layer.weight)!) as {
+    const outcome = jobLayer(blobs.get(layer.weight)!) as {
       result: string | null;
       bytes?: Uint8Array<ArrayBuffer>;
     };
-    if (told.bytes) blobs.set(told.result!, told.bytes);
-    const state = told.result === null ? "failed" : "done";
-    const { bytes: _, ...rest } = told;
+    if (outcome.bytes) blobs.set(outcome.result!, outcome.bytes);
+    const state = outcome.result === null ? "failed" : "done";
+    const { bytes: _, ...rest } = outcome;
     return Response.json({
       id: "j1",
       state,
@@ -68,7 +71,7 @@ const tooLarge: Answer = () =>
     headers: { "Content-Type": "application/problem+json" },
   });
 
-/** The weight as it came, with everything kept. */
+/** Returns the outcome of a layer that was solved without pruning any weight. */
 function solvedFile(body: Uint8Array<ArrayBuffer>): object {
   const weight = decode(body).tensors.get("weight")!;
   const mask = { dtype: "U8", shape: [2, 1], data: new Uint8Array([3, 3]) } as const;
@@ -78,8 +81,8 @@ function solvedFile(body: Uint8Array<ArrayBuffer>): object {
   };
 }
 
-describe("a layer over the body limit of an edge", () => {
-  it("goes by uploads and a job", async () => {
+describe("Pare.pruneLayer over the body limit of an edge", () => {
+  it("uploads the tensors and prunes the layer by a job", async () => {
     const edge = fakeEdge(tooLarge, solvedFile);
     const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer });
     const { weight, report } = await pare.pruneLayer(TENSORS, { sparsity: 0.25 });
@@ -92,13 +95,13 @@ describe("a layer over the body limit of an edge", () => {
     assert.equal(edge.log.at(-1), "GET /v1/blobs/DIGEST");
   });
 
-  it("does so too where a proxy refuses it before the edge", async () => {
+  it("does the same if a proxy before the edge refuses the body", async () => {
     const edge = fakeEdge(() => new Response("<html>", { status: 413 }), solvedFile);
     const { weight } = await new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS);
     assert.deepEqual(weight, TENSORS.weight);
   });
 
-  it("fails with what the job tells of it", async () => {
+  it("throws the error that the job has for the layer", async () => {
     const error = { code: "not_positive_definite", detail: "order 2" };
     const edge = fakeEdge(tooLarge, () => ({ result: null, error }));
     await assert.rejects(
@@ -108,7 +111,7 @@ describe("a layer over the body limit of an edge", () => {
     );
   });
 
-  it("stays refused at a host, which has no other way", async () => {
+  it("throws the refusal of a host, which accepts no uploads", async () => {
     const edge = fakeEdge(problem(413, "too_large"), solvedFile);
     await assert.rejects(new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS), {
       code: "too_large",

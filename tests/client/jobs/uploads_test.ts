@@ -1,4 +1,4 @@
-/** Uploads through the edge in the real runtime: parts that fail, uploads broken off, what is there already, wrong digests. */
+/** Tests uploads to an edge in the real Workers runtime: failing parts, interrupted uploads, existing blobs and wrong digests. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -11,24 +11,27 @@ import { type LocalEdge, startEdge } from "../../edge/local_edge.ts";
 
 const PART_BYTES = 5 * 2 ** 20;
 
-/** Fresh bytes each time: a blob that is there already would not be sent. */
+/** Makes new bytes for each upload, because the bytes of an existing blob would not be sent. */
 function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
   return bytes;
 }
 
-/** A `fetch` that counts the PUTs of parts by number and does to each what `meddle` does; undefined lets it through. */
-function watched(
-  meddle: (number: number, attempt: number, url: URL) => Response | Promise<Response> | undefined,
+/**
+ * Makes a `fetch` that counts the PUT requests of each part. `interfere` may answer such a request or throw. If it returns
+ * undefined, the request is sent.
+ */
+function interceptedFetch(
+  interfere: (number: number, attempt: number, url: URL) => Response | Promise<Response> | undefined,
 ) {
   const attempts: Record<number, number> = {};
   const posts: string[] = [];
-  let under = 0, most = 0;
+  let activeCount = 0, maxActive = 0;
   return {
     attempts,
     posts,
-    most: () => most,
+    maxActive: () => maxActive,
     fetch: async (request: Request): Promise<Response> => {
       const url = new URL(request.url);
       if (request.method !== "PUT") {
@@ -37,11 +40,11 @@ function watched(
       }
       const number = Number(url.searchParams.get("partNumber"));
       attempts[number] = (attempts[number] ?? 0) + 1;
-      most = Math.max(most, ++under);
+      maxActive = Math.max(maxActive, ++activeCount);
       try {
-        return await (meddle(number, attempts[number], url) ?? fetch(request));
+        return await (interfere(number, attempts[number], url) ?? fetch(request));
       } finally {
-        under--;
+        activeCount--;
       }
     },
   };
@@ -58,25 +61,25 @@ describe("Uploads", () => {
     return new Uint8Array(await (await edge.request(`/v1/blobs/${digest}`)).arrayBuffer());
   }
 
-  it("sends parts at the same time, a failed one again alone, and nothing that is there", async () => {
+  it("sends three parts at the same time, repeats a failed part alone, and sends nothing for an existing blob", async () => {
     const body = randomBytes(3 * PART_BYTES + 1);
-    const wire = watched((number, attempt) => {
+    const wire = interceptedFetch((number, attempt) => {
       if (number === 2 && attempt === 1) throw new TypeError("connection reset");
       if (number === 2 && attempt === 2) return new Response("slow down", { status: 503 });
     });
     const uploads = new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch });
     const digest = await uploads.uploadBlob(body);
     assert.deepEqual(wire.attempts, { 1: 1, 2: 3, 3: 1, 4: 1 });
-    assert.equal(wire.most(), 3);
+    assert.equal(wire.maxActive(), 3);
     assert.deepEqual(await blobOf(digest), body);
     assert.equal(await uploads.uploadBlob(body), digest);
     assert.deepEqual(wire.posts, ["uploads", "complete"]);
   });
 
-  it("goes on where an upload was broken off", async () => {
+  it("resumes an interrupted upload", async () => {
     const body = randomBytes(2 * PART_BYTES + 1);
     let reached: UploadProgress | undefined;
-    const broken = watched((number) => {
+    const broken = interceptedFetch((number) => {
       if (number === 3) throw new TypeError("connection reset");
     });
     const first = new Uploads({ baseUrl: edge.url, retries: 1, backoffMs: 1, fetch: broken.fetch });
@@ -85,25 +88,25 @@ describe("Uploads", () => {
       (error: Error) => error instanceof ConnectionError && /part 3/.test(error.message),
     );
     assert.deepEqual(reached?.parts.map(({ number }) => number), [1, 2]);
-    const whole = watched(() => undefined);
+    const whole = interceptedFetch(() => undefined);
     const second = new Uploads({ baseUrl: edge.url, fetch: whole.fetch });
     const digest = await second.uploadBlob(body, { resume: reached });
     assert.deepEqual(whole.attempts, { 3: 1 });
     assert.deepEqual(await blobOf(digest), body);
   });
 
-  it("begins anew where the edge no longer knows the upload", async () => {
+  it("starts from the beginning if the edge does not have the upload to resume", async () => {
     const body = randomBytes(3);
     const resume = { upload: crypto.randomUUID(), parts: [{ number: 1, etag: "gone" }] };
     const digest = await new Uploads({ baseUrl: edge.url }).uploadBlob(body, { resume });
     assert.deepEqual(await blobOf(digest), body);
   });
 
-  it("renews a URL that the bucket refuses", async () => {
+  it("renews a signed URL that the bucket refuses", async () => {
     const body = randomBytes(10), seen = new Set<string>();
-    const wire = watched((_, attempt, url) => {
+    const wire = interceptedFetch((_, attempt, url) => {
       seen.add(url.href);
-      // Signatures change by the second.
+      // A signature depends on the time in whole seconds.
       if (attempt === 1) return sleep(1100).then(() => new Response("expired", { status: 403 }));
     });
     const uploads = new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch });
@@ -111,7 +114,7 @@ describe("Uploads", () => {
     assert.deepEqual([wire.attempts, seen.size], [{ 1: 2 }, 2]);
   });
 
-  it("reads a source by slices, and tells when the bytes are not those of the digest", async () => {
+  it("reads a source in slices, and throws if the bytes do not have the given digest", async () => {
     const body = randomBytes(PART_BYTES + 5), slices: [number, number][] = [];
     const source: BlobSource = {
       size: body.length,
@@ -127,9 +130,9 @@ describe("Uploads", () => {
     assert.deepEqual(slices, [[0, PART_BYTES], [PART_BYTES, body.length]]);
   });
 
-  it("stops at once when it is aborted", async () => {
+  it("throws the signal's reason when it is aborted", async () => {
     const stop = new AbortController();
-    const wire = watched(() => {
+    const wire = interceptedFetch(() => {
       stop.abort(new Error("enough"));
       return undefined;
     });
@@ -140,9 +143,9 @@ describe("Uploads", () => {
 
 const SLOW = Deno.env.get("PARE_SLOW") === "1";
 
-describe("Uploads of a large layer", () => {
-  // 300 MB through the local bucket take some seconds and a gigabyte.
-  it("brings 300 MB in the contract's parts, one of which fails twice", {
+describe("Uploads with a large layer", () => {
+  // This takes some seconds and a gigabyte of memory.
+  it("uploads 300 MB in parts of the contract's size, one of which fails twice", {
     skip: !SLOW && "set PARE_SLOW=1",
   }, async () => {
     const edge = await startEdge();
@@ -150,7 +153,7 @@ describe("Uploads of a large layer", () => {
       const body = randomBytes(300_000_000);
       const refused = await edge.request("/v1/layers", { method: "POST", body });
       assert.deepEqual([refused.status, (await refused.json()).code], [413, "too_large"]);
-      const wire = watched((number, attempt) => {
+      const wire = interceptedFetch((number, attempt) => {
         if (number === 3 && attempt <= 2) throw new TypeError("connection reset");
       });
       const digest = await new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch }).uploadBlob(

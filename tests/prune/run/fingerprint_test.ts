@@ -1,3 +1,5 @@
+/** Tests which changes of a checkpoint change its fingerprint. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
@@ -21,21 +23,21 @@ describe("checkpointFingerprint", () => {
   for (
     const [what, change, named] of [
       [
-        "its configuration",
+        "the configuration",
         { "config.json": { model_type: "opt", x: 1 } },
         /^model configuration was sha256/,
       ],
-      ["its tokenizer", { "tokenizer.json": "{}" }, /^tokenizer.json was sha256:.* and is sha256:/],
-      ["a new tokenizer file", { "merges.txt": "" }, /^merges.txt was absent and is sha256:/],
+      ["the tokenizer", { "tokenizer.json": "{}" }, /^tokenizer.json was sha256:.* and is sha256:/],
+      ["the set of tokenizer files", { "merges.txt": "" }, /^merges.txt was absent and is sha256:/],
       [
-        "a tensor's name",
+        "the name of a tensor",
         { [SHARD]: { c: patternTensor("F16", [10], 1) } },
         new RegExp(`^header of ${SHARD} was`),
       ],
-      ["a file it does not read", { "notes.txt": "" }, undefined],
+      ["a file that no run reads", { "notes.txt": "" }, undefined],
     ] as const
   ) {
-    it(`${named ? "tells" : "does not tell"} of ${what}`, () =>
+    it(`${named ? "differs" : "does not differ"} after a change of ${what}`, () =>
       withTemporaryFolder(async (folder) => {
         await writeFiles(folder, shardedCheckpoint());
         const before = await fingerprint(folder);
@@ -46,7 +48,7 @@ describe("checkpointFingerprint", () => {
       }));
   }
 
-  it("tells of weights written again, by their time", () =>
+  it("differs by the time of modification if the same weights were written again", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, shardedCheckpoint());
       const before = await fingerprint(folder);

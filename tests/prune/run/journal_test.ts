@@ -1,3 +1,5 @@
+/** Tests the journal of a run: reading its lines back, and recovering from an incomplete last line. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
@@ -7,7 +9,7 @@ import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z" };
 const COMPLETE: JournalEntry = { type: "complete" };
 
-/** Opens the journal at `path`, adds `entries`, and gives all of them. */
+/** Opens the journal at `path`, appends `entries`, and returns all entries. */
 async function open(path: string, ...entries: JournalEntry[]): Promise<readonly JournalEntry[]> {
   const journal = await Journal.open(path, denoFileSystem);
   try {
@@ -19,7 +21,7 @@ async function open(path: string, ...entries: JournalEntry[]): Promise<readonly 
 }
 
 describe("Journal", () => {
-  it("gives back what was written, again and again", () =>
+  it("returns the entries that were appended, however often it is opened", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/journal`;
       assert.deepEqual(await open(path), []);
@@ -28,7 +30,7 @@ describe("Journal", () => {
       assert.deepEqual(await open(path), [START, START, COMPLETE]);
     }));
 
-  it("forgets a last line that is cut short, wherever it is, and goes on behind the one before", () =>
+  it("discards a last line that was cut off at any byte, and appends after the line before it", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/journal`;
       await open(path, COMPLETE, START);
@@ -42,7 +44,7 @@ describe("Journal", () => {
       }
     }));
 
-  it("takes a last line that the disk never wrote for one that is cut short", () =>
+  it("discards a last line whose bytes the disk did not store", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/journal`;
       await open(path, START);
@@ -52,7 +54,7 @@ describe("Journal", () => {
       assert.deepEqual(await open(path, COMPLETE), [START, COMPLETE]);
     }));
 
-  it("refuses damage before the last line, naming where", () =>
+  it("rejects damage before the last line, and names the line", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/journal`;
       await open(path, START, COMPLETE, COMPLETE);
