@@ -17,6 +17,7 @@
 export { type HostDescription, Pare } from "./pare.ts";
 export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
+export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 
 export { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs/jobs.ts";
 export {
@@ -33,6 +34,7 @@ export { type EdgeHost, listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 export { ConnectionError, PareError } from "./errors.ts";
 export type { CallOptions } from "./call_options.ts";
 export type { TransportOptions } from "./transport.ts";
+export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
 export type { LayerQuery } from "../protocol/layer_query.ts";
 export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";

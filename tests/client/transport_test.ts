@@ -1,4 +1,4 @@
-/** Tests how the SDK sends requests: their headers, which failures are repeated and after what pause, and how an abort ends them. */
+/** Tests how the SDK sends requests: their headers, which requests are repeated and after what pause, and how an abort ends them. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

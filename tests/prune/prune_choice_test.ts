@@ -1,4 +1,4 @@
-/** Tests what `calibratedModel` leaves out: layers that are not chosen or already pruned, and forward passes that are not needed. */
+/** Tests what `calibratedModel` leaves out: layers that are not chosen or already pruned, and needless forward passes. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

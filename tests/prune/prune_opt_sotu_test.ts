@@ -1,4 +1,4 @@
-/** Prunes a trained OPT model without HTTP: calibrates it, solves every layer, writes the checkpoint, and measures its perplexity. */
+/** Prunes a trained OPT model without HTTP: calibrates it, solves every layer, writes the checkpoint, and evaluates it. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

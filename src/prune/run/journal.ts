@@ -50,7 +50,10 @@ export class Journal {
     this.#end = end;
   }
 
-  /** Opens the journal at `path`, and creates it if it does not exist. @throws {ModelError} if a line before the last is damaged */
+  /**
+   * Opens the journal at `path`, and creates it if it does not exist.
+   * @throws {ModelError} if a line before the last is damaged
+   */
   static async open(path: string, fs: WorkFileSystem): Promise<Journal> {
     const file = await fs.edit(path);
     try {

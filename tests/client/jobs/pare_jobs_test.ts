@@ -1,4 +1,4 @@
-/** Tests the client of a fake edge that runs jobs: one job per round, resubmission, and new jobs for layers that failed transiently. */
+/** Tests the client of a fake edge that runs jobs: one job per round, resubmission, and new jobs after transient failures. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
