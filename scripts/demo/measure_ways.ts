@@ -66,10 +66,10 @@ async function prune(
   const progress = cleanup.adopt(output.progress(title.padEnd(14)), (bar) => bar.stop());
   const pare = new Pare({ baseUrl: hostUrl, fetch: clock.timedFetch((request) => fetch(request)) });
   const layers: LayerEvent[] = [];
-  await writePruned(checkpoint, folder, true, async (writer) => {
+  await writePruned(checkpoint, folder, true, async (copy) => {
     const source = calibratedModel(model, backend, {
       windows: calibration,
-      onReplace: (name, weight) => clock.time("write", () => writer.replace(name, weight)),
+      onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
       progress: (done, total) => progress.note(`calibrating ${done}/${total}`),
     });
     progress.step(0, source.layerCount);

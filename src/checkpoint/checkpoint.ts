@@ -1,6 +1,7 @@
 /**
- * A Hugging Face checkpoint folder, read lazily: the configuration and the headers of the weight files when it
- * is opened, a tensor's bytes when they are asked for. What the tensors mean is for `families`.
+ * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json) and its weights.
+ * Opening reads the configuration and the headers of the weight files. The bytes of a tensor are read when a caller asks for
+ * them. This file treats weights as named tensors; their roles in the network are defined in `src/models/families/`.
  */
 
 import { isObject } from "../safetensors/header_json.ts";
@@ -10,63 +11,67 @@ import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { readJson } from "../files/json_file.ts";
 import { nearestName } from "./nearest_name.ts";
-import { openWeights, type Weights } from "./shards.ts";
+import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
-/** Holds what makes a model of the weights. */
+/** The file with the configuration. Loaders take a folder for a checkpoint only if it has this file. */
 export const CONFIG_FILE = "config.json";
 
-/** Where a tensor lies. */
-export interface TensorPlace {
+/** The position of a tensor in a checkpoint. */
+export interface TensorLocation {
   readonly shard: Shard;
   readonly info: TensorInfo;
-  /** Offset of its first byte in the shard's copy. */
+  /** The offset of the tensor's first byte in the safetensors copy of the shard. */
   readonly byteOffset: number;
 }
 
-/** An open checkpoint. Close it when done. */
+/** An open checkpoint. The caller must close it. */
 export class Checkpoint implements TensorSource {
-  readonly #places = new Map<string, TensorPlace>();
+  /** The tensors by name. */
+  readonly #locations = new Map<string, TensorLocation>();
 
   /** Use {@link openCheckpoint}. */
   constructor(
     readonly folder: string,
-    /** Every file in the folder. */
+    /** The names of all files in the folder. */
     readonly files: readonly string[],
-    /** The object in config.json, not yet validated. */
+    /** The parsed content of config.json, not validated. */
     readonly config: Readonly<Record<string, unknown>>,
     readonly weights: Weights,
   ) {
     for (const shard of this.shards) {
-      for (const info of shard.header.tensors) this.#place(shard, info);
+      for (const info of shard.header.tensors) this.#addTensor(shard, info);
     }
   }
 
-  #place(shard: Shard, info: TensorInfo): void {
-    const earlier = this.#places.get(info.name);
+  #addTensor(shard: Shard, info: TensorInfo): void {
+    const earlier = this.#locations.get(info.name);
     if (earlier) {
       throw new ModelError(`${this.folder}: ${earlier.shard.name} and ${shard.name} both hold ${info.name}`);
     }
-    this.#places.set(info.name, { shard, info, byteOffset: shard.header.headerBytes + info.begin });
+    this.#locations.set(info.name, { shard, info, byteOffset: shard.header.headerBytes + info.begin });
   }
 
   get shards(): readonly Shard[] {
     return this.weights.shards;
   }
 
-  /** The file `model.safetensors.index.json` of a copy; undefined where the weights are one file. */
+  /**
+   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Undefined if the weights are one file,
+   * which needs no index.
+   */
   indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     return this.weights.indexFile();
   }
 
-  /** The names of its tensors, shard by shard, in file order. */
+  /** Iterates over the names of all tensors, shard by shard, in the order of the files. */
   names(): IterableIterator<string> {
-    return this.#places.keys();
+    return this.#locations.keys();
   }
 
   has(name: string): boolean {
-    return this.#places.has(name);
+    return this.#locations.has(name);
   }
 
   info(name: string): TensorInfo {
@@ -78,21 +83,21 @@ export class Checkpoint implements TensorSource {
     return shard.file.read(shard.position(info) + byteOffset, byteLength);
   }
 
-  /** The whole of a tensor. @throws {ModelError} no such tensor: names the nearest */
+  /** Reads a whole tensor. @throws {ModelError} if there is no such tensor; the message names the most similar one */
   tensor(name: string): Promise<HostTensor> {
     return readTensor(this, name);
   }
 
-  /** Where a tensor lies. @throws {ModelError} no such tensor: names the nearest */
-  locate(name: string): TensorPlace {
-    const place = this.#places.get(name);
-    if (place) return place;
+  /** Finds a tensor. @throws {ModelError} if there is no such tensor; the message names the most similar one */
+  locate(name: string): TensorLocation {
+    const location = this.#locations.get(name);
+    if (location) return location;
     const nearest = nearestName(name, this.names());
     const hint = nearest === undefined ? "none of its names is near" : `the nearest is ${nearest}`;
     throw new ModelError(`${this.folder}: has no tensor ${name}; ${hint}`);
   }
 
-  /** Closes its files. */
+  /** Closes the weight files. */
   async close(): Promise<void> {
     for (const shard of this.shards) await shard.file.close();
   }
@@ -100,7 +105,8 @@ export class Checkpoint implements TensorSource {
 
 /**
  * Opens the checkpoint in `folder`.
- * @throws {ModelError} a file is missing, malformed or in a format that is not read
+ *
+ * @throws {ModelError} if a file is missing, malformed or in an unsupported format
  */
 export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Checkpoint> {
   const files = await fs.list(folder);

@@ -1,22 +1,26 @@
-/** Finds what a mistyped name was probably meant to be, for error messages. */
+/** Suggests the name that a user probably meant, for the error message about an unknown name. */
 
-/** Longer names come from hostile files: the table would take seconds, the message megabytes. */
+/**
+ * The longest candidate that is compared. Longer names occur only in hostile files, where computing the distance would take
+ * seconds and the message would take megabytes.
+ */
 const MAX_LENGTH = 512;
 
-/** The candidate with the least edit distance to `name`; undefined where there are none of ordinary length. */
+/** Finds the candidate with the smallest edit distance to `name`. Undefined if no candidate has an acceptable length. */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
-  let least = Infinity;
+  let minDistance = Infinity;
   for (const candidate of candidates) {
     if (candidate.length > MAX_LENGTH) continue;
     const distance = editDistance(name, candidate);
-    if (distance < least) [nearest, least] = [candidate, distance];
+    if (distance < minDistance) [nearest, minDistance] = [candidate, distance];
   }
   return nearest;
 }
 
-/** Levenshtein's distance: insertions, deletions and substitutions, one row of the table at a time. */
+/** Computes the Levenshtein distance of two strings: the number of insertions, deletions and substitutions. */
 function editDistance(a: string, b: string): number {
+  // The dynamic-programming table is computed row by row. Only the current row is stored.
   const row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     let diagonal = row[0];

@@ -1,30 +1,33 @@
 /**
- * A checkpoint folder being written: its files have temporary names until all of them are on the disk, and config.json gets
- * its own last, so that an interrupted copy never looks like a checkpoint. What goes into the files is for
- * `write_checkpoint.ts`, which keeps the layout of every shard, and for `compressed/`, which does not.
+ * The files of a checkpoint folder that is being written. Every file has a temporary name (`NAME.partial`) until all files are
+ * on the disk. Then `publish` gives them their final names, config.json last. Because loaders need config.json, they never
+ * take an incomplete copy for a checkpoint.
+ *
+ * The two kinds of copy build on this file. `open_copy.ts` keeps the layout of every weight file and can resume after it was
+ * killed. `packed/folder_writer.ts` writes weight files with a new layout.
  */
 
 import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
+import { copyBytes } from "../files/copy_bytes.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "../files/file_system.ts";
 import { TEMPORARY_SUFFIX } from "../files/write_atomically.ts";
 
-/** Bytes copied at a time. */
-export const PIECE_BYTES = 16 << 20;
-
-/** Weight files and their indexes, in the formats of every framework transformers writes. */
+/** Matches weight files and their indexes in every format that the transformers library writes. */
 const WEIGHT_FILE = /\.(safetensors|bin|pt|pth|h5|msgpack|ot|onnx|gguf)(\.index\.json)?$/;
 
 /**
- * Makes `folder` if need be, for a copy of `checkpoint`.
- * @returns whether there are no files in it
- * @throws {ModelError} it has files and `mayHaveFiles` is false, or is the checkpoint's own
+ * Creates `folder` for a copy of `checkpoint`, or checks that an existing folder can be used.
+ *
+ * @param allowNonEmpty whether the folder may contain files
+ * @returns whether the folder contains no files
+ * @throws {ModelError} if the folder contains files and `allowNonEmpty` is false, or if it is the folder of `checkpoint`
  */
 export async function prepareFolder(
   checkpoint: Checkpoint,
   folder: string,
   fs: FileSystem,
-  mayHaveFiles: boolean,
+  allowNonEmpty: boolean,
 ): Promise<boolean> {
   const files = await fs.list(folder);
   if (!files) await fs.makeFolder(folder);
@@ -32,32 +35,41 @@ export async function prepareFolder(
     throw new ModelError(`${folder}: is the checkpoint itself; write to another folder`);
   }
   const isEmpty = !files || files.length === 0;
-  if (!isEmpty && !mayHaveFiles) {
+  if (!isEmpty && !allowNonEmpty) {
     throw new ModelError(`${folder}: is not empty; choose another folder, or say that it may be overwritten`);
   }
   return isEmpty;
 }
 
-/** Whether a file beside the weights goes along: not weights in another format, nor what a killed writer left. */
-export function isCompanion(name: string): boolean {
+/**
+ * Returns whether a file of a checkpoint is copied unchanged, as a tokenizer is. Weight files are not, because a copy of the
+ * dense weights in another format could be loaded instead of the new weights. Temporary files of a killed process are not.
+ */
+export function isCopiedFile(name: string): boolean {
   return !WEIGHT_FILE.test(name) && !name.endsWith(TEMPORARY_SUFFIX);
 }
 
-/** The names in a folder being written. `names` are always those of all its files, as they will be. */
+/**
+ * A folder that is being written. The parameter `names` of its methods holds the final names of all files that the complete
+ * copy consists of.
+ */
 export class PartialFolder {
   constructor(readonly fs: WorkFileSystem, readonly folder: string) {}
 
-  /** Where a file lies until it has its name. */
-  temporary(name: string): string {
+  /** The path of a file while it has its temporary name. */
+  temporaryPath(name: string): string {
     return `${this.folder}/${name}${TEMPORARY_SUFFIX}`;
   }
 
-  /** Resolves once the names in it are on the disk. */
+  /** Flushes the names of the files to the disk. */
   sync(): Promise<void> {
     return this.fs.syncFolder(this.folder);
   }
 
-  /** Copies a file of `checkpoint` to one that `create` makes. The signal is checked between pieces. */
+  /**
+   * Copies the file `name` of `checkpoint` to the file that `create` returns. `create` owns the new file and must close it. The
+   * signal is checked between chunks.
+   */
   async copy(
     checkpoint: Checkpoint,
     name: string,
@@ -67,42 +79,44 @@ export class PartialFolder {
     const source = await this.fs.open(`${checkpoint.folder}/${name}`);
     try {
       const target = await create(name);
-      for (let at = 0; at < source.byteLength; at += PIECE_BYTES) {
-        signal?.throwIfAborted();
-        await target.write(at, await source.read(at, Math.min(PIECE_BYTES, source.byteLength - at)));
-      }
+      await copyBytes(
+        (offset, length) => source.read(offset, length),
+        (offset, bytes) => target.write(offset, bytes),
+        source.byteLength,
+        signal,
+      );
     } finally {
       await source.close();
     }
   }
 
   /**
-   * Gives every file its name, once all are on the disk; of a checkpoint already there, config.json goes first and stale weights
-   * go too. May be done again where it was cut off.
+   * Renames all files to their final names. All of them must be on the disk. If the folder contains an older checkpoint, its
+   * config.json is removed first, and its weight files that are not overwritten are removed too, because a loader might
+   * prefer them to the new ones. If the process is killed in between, calling `publish` again completes the work.
    */
   async publish(names: ReadonlySet<string>): Promise<void> {
-    const temporary = await this.#temporaryOf(names);
-    if (!temporary.includes(CONFIG_FILE)) return; // the last of them has its name
-    await this.#removeOld(names);
+    const temporary = await this.#findTemporary(names);
+    if (!temporary.includes(CONFIG_FILE)) return; // config.json is renamed last, so everything is done
+    await this.#removeOldCheckpoint(names);
     for (const name of temporary) if (name !== CONFIG_FILE) await this.#rename(name);
     await this.sync();
     await this.#rename(CONFIG_FILE);
     await this.sync();
   }
 
-  /** Removes those that have temporary names, whoever wrote them. */
+  /** Removes all temporary files of the copy, including those that an earlier process left. */
   async removeTemporary(names: ReadonlySet<string>): Promise<void> {
-    for (const name of await this.#temporaryOf(names)) await this.fs.remove(this.temporary(name));
+    for (const name of await this.#findTemporary(names)) await this.fs.remove(this.temporaryPath(name));
   }
 
-  /** Those that have temporary names. */
-  async #temporaryOf(names: ReadonlySet<string>): Promise<string[]> {
-    const there = new Set(await this.fs.list(this.folder));
-    return [...names].filter((name) => there.has(name + TEMPORARY_SUFFIX));
+  /** Selects the names whose files still have temporary names. */
+  async #findTemporary(names: ReadonlySet<string>): Promise<string[]> {
+    const existing = new Set(await this.fs.list(this.folder));
+    return [...names].filter((name) => existing.has(name + TEMPORARY_SUFFIX));
   }
 
-  /** What makes a checkpoint of the folder, and weights that a loader might prefer to the new ones. */
-  async #removeOld(names: ReadonlySet<string>): Promise<void> {
+  async #removeOldCheckpoint(names: ReadonlySet<string>): Promise<void> {
     for (const name of await this.fs.list(this.folder) ?? []) {
       const isStale = WEIGHT_FILE.test(name) && !names.has(name);
       if (name === CONFIG_FILE || isStale) await this.fs.remove(`${this.folder}/${name}`);
@@ -110,6 +124,6 @@ export class PartialFolder {
   }
 
   #rename(name: string): Promise<void> {
-    return this.fs.rename(this.temporary(name), `${this.folder}/${name}`);
+    return this.fs.rename(this.temporaryPath(name), `${this.folder}/${name}`);
   }
 }

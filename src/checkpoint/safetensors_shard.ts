@@ -1,6 +1,6 @@
-/** A safetensors file as a shard: its header, checked, and the same bytes for the head of a copy. */
+/** Opens a safetensors file as a shard. Its copy has the same layout, so the header of the copy is the header of the file. */
 
-import { SafetensorsError } from "../safetensors/error.ts";
+import { truncated } from "../safetensors/error.ts";
 import {
   LENGTH_BYTES,
   MAX_CHECKPOINT_HEADER_BYTES,
@@ -11,31 +11,30 @@ import {
 import type { ReadableFile } from "../files/file_system.ts";
 import type { Shard } from "./shard.ts";
 
-/** The shard in `file`. No tensor data is read. @throws {SafetensorsError} it is malformed or cut short */
-export async function safetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
+/**
+ * Reads and checks the header of `file`. No tensor data is read.
+ *
+ * @throws {SafetensorsError} if the file is malformed or truncated
+ */
+export async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
   const header = await readHeader(file);
   return {
     name,
     file,
     header,
-    headerBlock: () => file.read(0, header.headerBytes),
+    readHeaderBytes: () => file.read(0, header.headerBytes),
     position: ({ begin }) => header.headerBytes + begin,
   };
 }
 
 async function readHeader(file: ReadableFile): Promise<SafetensorsHeader> {
-  checkReached(file, LENGTH_BYTES);
+  requireLength(file, LENGTH_BYTES);
   const jsonBytes = parseHeaderLength(await file.read(0, LENGTH_BYTES), MAX_CHECKPOINT_HEADER_BYTES);
   const headerBytes = LENGTH_BYTES + jsonBytes;
-  checkReached(file, headerBytes);
+  requireLength(file, headerBytes);
   return parseHeader(await file.read(LENGTH_BYTES, jsonBytes), file.byteLength - headerBytes);
 }
 
-function checkReached({ byteLength }: ReadableFile, needed: number): void {
-  if (byteLength >= needed) return;
-  throw new SafetensorsError(
-    "truncated",
-    `safetensors header: file ends at byte ${byteLength} but needs ${needed}`,
-    { byte: byteLength },
-  );
+function requireLength({ byteLength }: ReadableFile, needed: number): void {
+  if (byteLength < needed) throw truncated("header", byteLength, needed);
 }

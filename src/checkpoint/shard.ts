@@ -1,4 +1,7 @@
-/** One weight file of a checkpoint, open for reading, in the form that a safetensors copy of it has. */
+/**
+ * A shard: one weight file of a checkpoint, open for reading. Copies of a checkpoint are always written as safetensors, so a
+ * shard describes the safetensors file that its copy is, whatever format the source file has.
+ */
 
 import type { ReadableFile } from "../files/file_system.ts";
 import type { SafetensorsHeader } from "../safetensors/header.ts";
@@ -6,14 +9,17 @@ import type { TensorInfo } from "../safetensors/tensor_info.ts";
 
 /** One open weight file. */
 export interface Shard {
-  /** Its name in a copy, which is always a safetensors file. */
+  /** The name of the safetensors copy. */
   readonly name: string;
-  /** The source. */
+  /** The source file. */
   readonly file: ReadableFile;
-  /** The copy's: the same tensors, without gaps. */
+  /** The header of the copy, which lists the tensors and their offsets in the copy. */
   readonly header: SafetensorsHeader;
-  /** The first `header.headerBytes` bytes of the copy: those of a safetensors source, or made for another. */
-  headerBlock(): Promise<Uint8Array<ArrayBuffer>>;
-  /** Offset in `file` of the first byte of a tensor of `header`. */
+  /**
+   * Returns the first `header.headerBytes` bytes of the copy. They are read from a safetensors source, and encoded for a source
+   * in another format.
+   */
+  readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Returns the offset in `file` of the first byte of a tensor of `header`. */
   position(tensor: TensorInfo): number;
 }

@@ -1,32 +1,44 @@
-/** Named tensors read on demand: a checkpoint on disk, or one with some tensors replaced. */
+/**
+ * `TensorSource`, the interface through which the network reads its weights. A checkpoint on the disk implements it, and so
+ * does `withReplacements`, which combines a source with tensors in memory.
+ */
 
 import type { Dtype } from "../tensor/dtype.ts";
 import { BYTES_PER_ELEMENT } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { tensorBytes } from "../tensor/shape.ts";
 
-/** A tensor's type and extents, without its data. */
+/** The dtype and the shape of a tensor. */
 export interface TensorShape {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
 }
 
-/** Named tensors whose bytes are read when asked for. */
+/** Named tensors. Their bytes are read on demand. */
 export interface TensorSource {
   has(name: string): boolean;
-  /** @throws {ModelError} no such tensor: names the nearest */
+  /** @throws {ModelError} if there is no such tensor; the message names the most similar one */
   info(name: string): TensorShape;
-  /** `byteLength` of the tensor's raw bytes from `byteOffset`, in memory of the caller's own. @throws {ModelError} no such tensor */
+  /**
+   * Reads `byteLength` bytes of a tensor's little-endian data, starting at `byteOffset`. The caller owns the returned array.
+   *
+   * @throws {ModelError} if there is no such tensor
+   */
   read(name: string, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** The whole of a tensor. @throws {ModelError} no such tensor */
+/** Reads a whole tensor. @throws {ModelError} if there is no such tensor */
 export async function readTensor(source: TensorSource, name: string): Promise<HostTensor> {
   const { dtype, shape } = source.info(name);
   return { dtype, shape, data: await source.read(name, 0, tensorBytes(dtype, shape)) };
 }
 
-/** Elements `first` … `first + count − 1` of a tensor, raw. @throws {ModelError} no such tensor */
+/**
+ * Reads `count` elements of a tensor, starting at element `first` in row-major order.
+ *
+ * @returns the elements in the dtype of the tensor
+ * @throws {ModelError} if there is no such tensor
+ */
 export function readElements(
   source: TensorSource,
   name: string,
@@ -37,8 +49,14 @@ export function readElements(
   return source.read(name, first * size, count * size);
 }
 
-/** `source` with the tensors in `replaced` in the place of its own; the map may change later. */
-export function overlay(source: TensorSource, replaced: ReadonlyMap<string, HostTensor>): TensorSource {
+/**
+ * Returns a source that reads the tensors in `replaced` from memory and all others from `source`. Tensors that are added to
+ * `replaced` later are replaced from then on.
+ */
+export function withReplacements(
+  source: TensorSource,
+  replaced: ReadonlyMap<string, HostTensor>,
+): TensorSource {
   return {
     has: (name) => replaced.has(name) || source.has(name),
     info: (name) => replaced.get(name) ?? source.info(name),

@@ -1,25 +1,26 @@
 /**
- * What the weight files of a checkpoint are called, and which of them a folder's are. Of several forms the first is taken,
- * in transformers' order: `model.safetensors`, its index with shards, `pytorch_model.bin`, its index with shards.
+ * The names of the weight files in a checkpoint folder. Weights are stored either in one file or in several shards with an
+ * index, a JSON file that maps each tensor to its shard. If a folder has the weights in several forms, Pare chooses in the
+ * order of the transformers library: `model.safetensors`, its shards, `pytorch_model.bin`, its shards.
  */
 
 import { z } from "zod";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
-import { readJson } from "../files/json_file.ts";
+import { formatJson, readJson } from "../files/json_file.ts";
 
-/** The one weight file of an unsharded checkpoint. */
+/** The weight file of a safetensors checkpoint that is not sharded. */
 export const WEIGHTS_FILE = "model.safetensors";
-/** Says which shard holds each tensor. */
+/** The index of a sharded safetensors checkpoint. */
 export const INDEX_FILE = "model.safetensors.index.json";
 
-/** The names of one format: of the one weight file, and of the index that tells of several. */
+/** The file names of one format: the single weight file, and the index of a sharded checkpoint. */
 export interface WeightFormat {
   readonly weights: string;
   readonly index: string;
 }
 
-/** The formats that are read, the preferred one first. */
+/** The supported formats, in order of preference. */
 export const WEIGHT_FORMATS: readonly WeightFormat[] = [
   { weights: WEIGHTS_FILE, index: INDEX_FILE },
   { weights: "pytorch_model.bin", index: "pytorch_model.bin.index.json" },
@@ -27,8 +28,8 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
-/** The format that the weights among `files` are in; undefined where there are none. */
-export function findWeights(
+/** Chooses the format to read from the names of the files in a folder. Undefined if there are no supported weights. */
+export function findWeightFiles(
   files: readonly string[],
 ): { format: WeightFormat; isSharded: boolean } | undefined {
   for (const format of WEIGHT_FORMATS) {
@@ -39,10 +40,14 @@ export function findWeights(
 }
 
 /**
- * The shards that the index in `folder` names, sorted.
- * @throws {ModelError} it is no index, or names a shard that is not among `files`
+ * Reads the names of the shards from the index of `folder`.
+ *
+ * @param files the names of the files in the folder
+ * @returns the names, sorted and without duplicates
+ * @throws {ModelError} if the index is malformed or names a shard that is not in `files`. A shard in another folder is never
+ * in `files`, so an index cannot make Pare read outside the folder.
  */
-export async function shardNames(
+export async function readShardNames(
   fs: FileSystem,
   folder: string,
   files: readonly string[],
@@ -53,8 +58,22 @@ export async function shardNames(
   const names = [...new Set(Object.values(parsed.data.weight_map))].sort();
   for (const name of names) {
     if (!files.includes(name)) {
-      throw new ModelError(`${folder}: ${index} names the shard ${name}, which is not there`);
+      throw new ModelError(`${folder}: ${index} names the shard ${name}, which is not in the folder`);
     }
   }
   return names;
+}
+
+/**
+ * Formats the index of a sharded checkpoint.
+ *
+ * @param shardOfTensor pairs of a tensor's name and the name of its shard, in any order
+ * @param totalBytes the bytes of all tensors, without the headers of the files
+ */
+export function formatWeightIndex(
+  shardOfTensor: readonly (readonly [tensor: string, shard: string])[],
+  totalBytes: number,
+): string {
+  const sorted = shardOfTensor.toSorted(([a], [b]) => a < b ? -1 : 1);
+  return formatJson({ metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(sorted) });
 }

@@ -1,62 +1,70 @@
 /**
- * The file system as checkpoints and runs need it, passed in by entry points. Paths are joined with "/" alone. It is
- * no general file API: files are read and written at offsets, which is how tensors lie in them.
+ * The file system as an interface. Code that reads and writes checkpoints receives a `FileSystem` from its entry point, so
+ * that tests can pass one that fails at a chosen moment. Files are read and written at offsets, because tensors are stored
+ * at offsets. The parts of a path are joined with "/". Errors of the operating system are passed on unchanged.
  */
 
-/** A file open for reading. */
+/** A file that is open for reading. */
 export interface ReadableFile {
+  /** The length of the file when it was opened. */
   readonly byteLength: number;
-  /** Exactly `byteLength` bytes from `offset`. Calls may overlap in time. @throws {RangeError} past the end of the file */
+  /** Reads exactly `byteLength` bytes at `offset`. Calls may overlap in time. @throws {RangeError} past the end of the file */
   read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
-  /** Harmless twice. */
+  /** Closes the file. Idempotent. */
   close(): Promise<void>;
 }
 
-/** A file open for writing. */
+/** A file that is open for writing. */
 export interface WritableFile {
-  /** Writes all of `bytes` at `offset`; a gap before it reads as zeros. Calls may overlap in time. */
+  /**
+   * Writes all of `bytes` at `offset`. If `offset` is past the end of the file, the gap reads as zeros. Calls may overlap in
+   * time.
+   */
   write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Resolves once everything written is on the disk. */
+  /** Flushes the file to the disk. */
   sync(): Promise<void>;
-  /** Harmless twice. */
+  /** Closes the file. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What checkpoints need of a file system. Errors of the system pass through as they are. */
+/** The operations that reading and writing a checkpoint needs. */
 export interface FileSystem {
-  /** Names of the regular files in `folder`, links to files too, sorted; undefined where there is no such folder. */
+  /** Lists the names of the regular files in `folder`, sorted. Links to files count. Undefined if the folder does not exist. */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
-  /** Makes the file, or empties it. */
+  /** Creates an empty file. If the file exists, its content is discarded. */
   create(path: string): Promise<WritableFile>;
-  /** Makes the folder and those above it; harmless where it exists. */
+  /** Creates the folder and its parents. Idempotent. */
   makeFolder(path: string): Promise<void>;
-  /** Moves a file, taking the place of one already there in a single step. */
+  /** Moves a file. An existing file at `to` is replaced atomically. */
   rename(from: string, to: string): Promise<void>;
+  /** Removes a file or an empty folder. */
   remove(path: string): Promise<void>;
-  /** The one name of an existing path, links resolved. */
+  /** Returns the absolute path of an existing file or folder, with all links resolved. */
   realPath(path: string): Promise<string>;
 }
 
-/** A file open for both. `byteLength` is what it had when it was opened. */
+/** A file that is open for reading and writing. `byteLength` is the length when it was opened. */
 export interface EditableFile extends ReadableFile, WritableFile {
-  /** Harmless twice. */
+  /** Closes the file. Idempotent. */
   close(): Promise<void>;
 }
 
-/** What a run that can be killed at any moment needs besides. */
+/** A file system with the additional operations of a run that must survive being killed at any moment. */
 export interface WorkFileSystem extends FileSystem {
-  /** Opens a file as it is; makes it where there is none. */
+  /** Opens a file for reading and writing, with its current content. Creates an empty file if none exists. */
   edit(path: string): Promise<EditableFile>;
-  /** When the file was last written, in milliseconds since 1970. */
+  /** Returns the time of the last change of a file, in milliseconds since 1970. */
   modified(path: string): Promise<number>;
-  /** Resolves once the names made, changed and removed in `folder` are on the disk. */
+  /** Flushes the directory entries of `folder` to the disk, so that renamed and removed names survive a power failure. */
   syncFolder(folder: string): Promise<void>;
-  /** Removes a folder and all that is in it; harmless where there is none. */
+  /** Removes a folder with its contents. Idempotent. */
   removeFolder(path: string): Promise<void>;
   /**
-   * Holds the file `path`, made if need be, until it is disposed of (harmless twice) or the process ends, however it
-   * ends. Undefined where it is held already.
+   * Takes an exclusive lock on the file `path`, which is created if necessary. Disposing of the lock releases it, which is
+   * idempotent. The operating system releases it when the process ends, even if the process is killed.
+   *
+   * @returns undefined if the lock is already taken
    */
   lock(path: string): Promise<AsyncDisposable | undefined>;
 }

@@ -1,10 +1,10 @@
-/** Small files of a checkpoint folder, read whole. */
+/** Reads small files whole, as bytes, as text and as JSON, and formats JSON files. */
 
 import { ModelError } from "./model_error.ts";
 import type { FileSystem } from "./file_system.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** The whole of a file. */
+/** Reads all bytes of a file. */
 export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
   const file = await fs.open(path);
   try {
@@ -14,12 +14,12 @@ export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Arra
   }
 }
 
-/** The whole of a file as UTF-8 text. @throws {ModelError} it is not UTF-8 */
+/** Reads a file as UTF-8 text. @throws {ModelError} if the file is not valid UTF-8 */
 export async function readText(fs: FileSystem, path: string): Promise<string> {
   return decodeUtf8(await readBytes(fs, path), path);
 }
 
-/** A JSON file's value. @throws {ModelError} it is not JSON */
+/** Reads and parses a JSON file. @throws {ModelError} if the file is not valid UTF-8 or not valid JSON */
 export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
   const text = await readText(fs, path);
   try {
@@ -28,6 +28,11 @@ export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
     const reason = messageOf(cause);
     throw new ModelError(`${path}: is not valid JSON: ${reason}`, { cause });
   }
+}
+
+/** Formats `value` as the text of a JSON file, indented by two spaces and with a newline at the end. */
+export function formatJson(value: unknown): string {
+  return JSON.stringify(value, null, 2) + "\n";
 }
 
 function decodeUtf8(bytes: Uint8Array, path: string): string {

@@ -1,6 +1,9 @@
-/** The error for a checkpoint, tokenizer or text that cannot be used as it is. Entry points show its message alone. */
+/** The error for a checkpoint, tokenizer or text file that cannot be used. Entry points print its message without a stack. */
 
-/** Something the user gave is missing, malformed or not supported; the message names it and says what would do. */
+/**
+ * Reports that a file from the user is missing, malformed or not supported. The message names the file and, where there is a
+ * remedy, says what would be accepted.
+ */
 export class ModelError extends Error {
   override readonly name = "ModelError";
 }

@@ -1,13 +1,13 @@
-/** Writes a file in such a way that no reader ever sees half of it. */
+/** Replaces a file atomically, so that a reader sees either the old content or the complete new content. */
 
 import type { FileSystem } from "./file_system.ts";
 
-/** Suffix of a file's name while the file is incomplete. */
+/** The suffix of the name of a file that is not complete yet. */
 export const TEMPORARY_SUFFIX = ".partial";
 
 /**
- * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and moves it into place. If a step fails, the
- * temporary file is removed and `path` is untouched.
+ * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
+ * temporary file is removed and `path` is unchanged.
  */
 export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
   const temporary = path + TEMPORARY_SUFFIX;

@@ -10,7 +10,7 @@ import { ModelError } from "../files/model_error.ts";
 import type { ReadableFile } from "../files/file_system.ts";
 
 /** The number of bytes that are read and hashed at a time. */
-const PIECE_BYTES = 8 << 20;
+const HASH_CHUNK_BYTES = 8 << 20;
 
 /**
  * The digest that the hub lists for a file, in lowercase hexadecimal.
@@ -35,8 +35,8 @@ export async function computeDigest(file: ReadableFile, expected: string): Promi
   const isGit = expected.length === 40;
   const hash = createHash(isGit ? "sha1" : "sha256");
   if (isGit) hash.update(`blob ${file.byteLength}\0`);
-  for (let at = 0; at < file.byteLength; at += PIECE_BYTES) {
-    hash.update(await file.read(at, Math.min(PIECE_BYTES, file.byteLength - at)));
+  for (let at = 0; at < file.byteLength; at += HASH_CHUNK_BYTES) {
+    hash.update(await file.read(at, Math.min(HASH_CHUNK_BYTES, file.byteLength - at)));
   }
   return hash.digest("hex");
 }

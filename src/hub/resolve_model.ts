@@ -7,7 +7,7 @@
 import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { CONFIG_FILE } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
-import { findWeights, shardNames } from "../checkpoint/weight_files.ts";
+import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, ModelCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
@@ -96,11 +96,11 @@ async function findCompleteSnapshot(cache: ModelCache, wanted: HubReference): Pr
   if (commit === undefined) return undefined;
   const folder = cache.snapshotFolder(commit);
   const files = await cache.fs.list(folder) ?? [];
-  const found = findWeights(files);
+  const found = findWeightFiles(files);
   if (!found || !files.includes(CONFIG_FILE)) return undefined;
   if (!found.isSharded) return folder;
   try {
-    await shardNames(cache.fs, folder, files, found.format.index);
+    await readShardNames(cache.fs, folder, files, found.format.index);
     return folder;
   } catch (error) {
     if (error instanceof ModelError) return undefined;
@@ -142,7 +142,7 @@ async function fetchSnapshot(
 ): Promise<void> {
   const entries = await access.retry(() => access.request(() => listTopFolder(access, repo, commit)));
   const files = [...entries.keys()];
-  const found = findWeights(files);
+  const found = findWeightFiles(files);
   if (!found || !entries.has(CONFIG_FILE)) {
     throw new ModelError(
       `${reference}: has no ${found ? CONFIG_FILE : "weights in safetensors or in pytorch_model.bin"}`,
@@ -160,7 +160,7 @@ async function fetchSnapshot(
     report(0);
     await fetchFile(cache, access, { repo, commit, entry }, report);
     if (entry.path === format.index) {
-      queue.push(...await shardNames(cache.fs, cache.snapshotFolder(commit), files, format.index));
+      queue.push(...await readShardNames(cache.fs, cache.snapshotFolder(commit), files, format.index));
     }
   }
 }

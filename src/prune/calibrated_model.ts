@@ -8,7 +8,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { HessianAccumulator } from "../calibration/hessian.ts";
-import { overlay, type TensorSource } from "../checkpoint/tensor_source.ts";
+import { withReplacements, type TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/families/layer_specs.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
@@ -70,7 +70,7 @@ async function* groups(
     const countStep = stepCounter(plan.forwardCount(firstBlock) * forward.states.batches.length, options);
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
-      const prunedWeights = overlay(model.weights, replaced);
+      const prunedWeights = withReplacements(model.weights, replaced);
       const openBlock = { block, weights: model.weights, replaced, onReplace };
       const calibrationWeights = trueSequential ? prunedWeights : model.weights;
       for (const round of plan.rounds(block)) {

@@ -3,7 +3,7 @@
  * Two model sources use it, `calibratedModel` and `uncalibratedModel`.
  */
 
-import { asReplacement } from "../checkpoint/replacement.ts";
+import { convertReplacement } from "../checkpoint/convert_replacement.ts";
 import { readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/families/layer_specs.ts";
@@ -86,7 +86,7 @@ class OpenGroup implements LayerGroup {
     }
     const { weights, replaced, onReplace } = this.#openBlock;
     // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
-    const replacement = asReplacement(weights, name, weight);
+    const replacement = convertReplacement(weights, name, weight);
     await onReplace?.(name, replacement);
     replaced.set(name, replacement);
   }

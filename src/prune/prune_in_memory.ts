@@ -1,7 +1,7 @@
 /** Prunes a whole model without writing a checkpoint: the pruned weights stay in memory. */
 
 import type { Backend } from "../backend/backend.ts";
-import { overlay } from "../checkpoint/tensor_source.ts";
+import { withReplacements } from "../checkpoint/tensor_source.ts";
 import type { ModelPruner } from "../client/model_pruner.ts";
 import type { Model } from "../models/model.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
@@ -40,5 +40,5 @@ export async function pruneInMemory(
   for await (const event of pruner.pruneModel(source, query, { signal })) {
     if (event.type === "layer") progress?.(event.done, source.layerCount);
   }
-  return { spec: model.spec, weights: overlay(model.weights, replaced) };
+  return { spec: model.spec, weights: withReplacements(model.weights, replaced) };
 }

@@ -4,7 +4,7 @@
  */
 
 import { MAX_ENTRIES } from "../../src/checkpoint/torch/zip_archive.ts";
-import { MAX_PICKLE_BYTES } from "../../src/checkpoint/torch/torch_file.ts";
+import { MAX_PICKLE_BYTES } from "../../src/checkpoint/torch/read_torch_file.ts";
 import { MAX_STACK, MAX_STEPS } from "../../src/checkpoint/torch/unpickler.ts";
 import { pickle, torchEntries, torchFile, zip, type ZipEntry } from "../support/torch_archive.ts";
 
@@ -41,7 +41,7 @@ function pickled(name: string, message: RegExp, ...body: number[][]): TorchAttac
 
 /** A pickle that runs code when Python reads it. */
 function runs(module: string, name: string, ...args: number[][]): TorchAttack {
-  const message = new RegExp(`uses "${module}.${name}", which is no part of a state dict`);
+  const message = new RegExp(`uses "${module}.${name}", which a state dict of dense tensors does not need`);
   return pickled(`a call of ${module}.${name}`, message, call(global(module, name), ...args));
 }
 
@@ -95,7 +95,7 @@ const CODE: readonly TorchAttack[] = [
   pickled("a call of a number", /calls number/, call(int(3))),
   pickled(
     "a call without a tuple",
-    /calls with list/,
+    /calls a function with list/,
     global("collections", "OrderedDict"),
     emptyList,
     reduce,
@@ -125,7 +125,7 @@ const MACHINE: readonly TorchAttack[] = [
   pickled("a pickle of nothing", /takes a value from an empty stack/),
   pickled("protocol 1", /protocol 1/, [0x80, 1]),
   pickled("protocol 6", /protocol 6/, [0x80, 6]),
-  pickled("a memo never kept", /recalls the value 7, which it never kept/, get(7)),
+  pickled("a memo never kept", /recalls the value 7, which it never stored/, get(7)),
   pickled("a memo past 2^31", /recalls the value 4294967295/, get(0xffffffff)),
   pickled("a memo of nothing", /empty stack/, put(0)),
   pickled("a tuple without a mark", /lacks a mark/, [0x74]),

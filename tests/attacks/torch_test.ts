@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { ModelError } from "../../src/files/model_error.ts";
-import { torchShard } from "../../src/checkpoint/torch/torch_shard.ts";
+import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { TORCH_ATTACKS } from "./torch_files.ts";
 
@@ -15,7 +15,7 @@ describe("hostile torch files", () => {
     it(`refuses ${name}`, async () => {
       const source = memoryFile(file());
       const started = performance.now();
-      await assert.rejects(torchShard("pytorch_model.bin", source), (error: unknown) => {
+      await assert.rejects(readTorchShard("pytorch_model.bin", source), (error: unknown) => {
         assert.ok(error instanceof ModelError, String(error));
         assert.match(error.message, message);
         assert.ok(error.message.length <= 500, "the message must not grow with the file");

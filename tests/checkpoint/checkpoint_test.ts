@@ -10,7 +10,7 @@ import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 import { pickle, torchFile } from "../support/torch_archive.ts";
 
-/** Asserts that a folder of `files` is refused with a ModelError that says `pattern`. */
+/** Writes `files` to a folder and asserts that opening it fails with a ModelError whose message matches `pattern`. */
 async function assertRefused(files: Record<string, string | object>, pattern: RegExp): Promise<void> {
   await withTemporaryFolder(async (folder) => {
     await writeFiles(folder, files);
@@ -21,8 +21,8 @@ async function assertRefused(files: Record<string, string | object>, pattern: Re
 
 const TORCH = fileURLToPath(new URL("../fixtures/torch", import.meta.url));
 
-/** What torch.save wrote, read through a checkpoint, is what safetensors wrote. */
-async function assertAsExpected(folder: string): Promise<void> {
+/** Asserts that the tensors of a torch checkpoint equal those in the file expected.safetensors beside it. */
+async function assertTensorsMatch(folder: string): Promise<void> {
   const checkpoint = await openCheckpoint(folder, denoFileSystem);
   const { tensors } = decode(await Deno.readFile(`${folder}/expected.safetensors`));
   assert.deepEqual([...checkpoint.names()].sort(), [...tensors.keys()].sort());
@@ -32,11 +32,12 @@ async function assertAsExpected(folder: string): Promise<void> {
 }
 
 describe("openCheckpoint of pytorch_model.bin", () => {
-  it("reads the tensors that safetensors has, tied ones twice", () => assertAsExpected(`${TORCH}/opt`));
+  it("reads the same tensors as from safetensors, and tied tensors under both names", () =>
+    assertTensorsMatch(`${TORCH}/opt`));
 
-  it("reads the shards an index names", () => assertAsExpected(`${TORCH}/opt-sharded`));
+  it("reads all shards that the index names", () => assertTensorsMatch(`${TORCH}/opt-sharded`));
 
-  it("gives shards the names and the index of a safetensors copy", async () => {
+  it("names the shards and writes the index for a safetensors copy", async () => {
     const checkpoint = await openCheckpoint(`${TORCH}/opt-sharded`, denoFileSystem);
     const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
     assert.deepEqual(checkpoint.shards.map((shard) => shard.name), names);
@@ -45,10 +46,10 @@ describe("openCheckpoint of pytorch_model.bin", () => {
       index.metadata.total_size,
       checkpoint.shards.reduce((sum, { header }) => sum + header.dataBytes, 0),
     );
-    const places = checkpoint.shards.flatMap((shard) =>
+    const shardOfTensor = checkpoint.shards.flatMap((shard) =>
       shard.header.tensors.map(({ name }) => [name, shard.name])
     );
-    assert.deepEqual(index.weight_map, Object.fromEntries(places));
+    assert.deepEqual(index.weight_map, Object.fromEntries(shardOfTensor));
     await checkpoint.close();
     const whole = await openCheckpoint(`${TORCH}/opt`, denoFileSystem);
     assert.deepEqual(whole.shards.map((shard) => shard.name), ["model.safetensors"]);
@@ -56,7 +57,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
     await whole.close();
   });
 
-  it("prefers safetensors where there are both", () =>
+  it("prefers safetensors if the folder has both formats", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { ...shardedCheckpoint(), "pytorch_model.bin": "not read" });
       const checkpoint = await openCheckpoint(folder, denoFileSystem);
@@ -64,7 +65,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
       await checkpoint.close();
     }));
 
-  it("names the file it refuses, and leaves none open", () =>
+  it("names the unsupported file in the error and closes all files", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { "config.json": { model_type: "opt" } });
       await Deno.copyFile(`${TORCH}/old_format.bin`, `${folder}/pytorch_model.bin`);
@@ -88,7 +89,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
       assert.equal(open, 0);
     }));
 
-  it("refuses shards that would be called alike in a copy", () =>
+  it("rejects two shards whose copies would have the same name", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, {
         "config.json": { model_type: "opt" },
@@ -108,7 +109,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
 });
 
 describe("openCheckpoint", () => {
-  it("reads every tensor as the whole-file decoder does", async () => {
+  it("reads the same tensors as the decoder for whole files", async () => {
     const checkpoint = await openOptSotu();
     const { tensors } = decode(await Deno.readFile(`${OPT_SOTU}/model.safetensors`));
     assert.deepEqual([...checkpoint.names()], [...tensors.keys()]);
@@ -118,7 +119,7 @@ describe("openCheckpoint", () => {
     await checkpoint.close();
   });
 
-  it("reads the shards an index names", () =>
+  it("reads all shards that the index names", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, shardedCheckpoint());
       const checkpoint = await openCheckpoint(folder, denoFileSystem);
@@ -128,7 +129,7 @@ describe("openCheckpoint", () => {
       await checkpoint.close();
     }));
 
-  it("follows links, as the Hugging Face cache has them", () =>
+  it("follows symbolic links, which the Hugging Face cache consists of", () =>
     withTemporaryFolder(async (folder) => {
       for (const name of ["config.json", "model.safetensors"]) {
         await Deno.symlink(`${OPT_SOTU}/${name}`, `${folder}/${name}`);
@@ -138,7 +139,7 @@ describe("openCheckpoint", () => {
       await checkpoint.close();
     }));
 
-  it("names the nearest tensor to one that is missing", async () => {
+  it("names the most similar tensor in the error about a missing one", async () => {
     const checkpoint = await openOptSotu();
     assert.throws(() => checkpoint.info("decoder.layers.2.fc1.weight"), {
       name: "ModelError",
@@ -147,41 +148,41 @@ describe("openCheckpoint", () => {
     await checkpoint.close();
   });
 
-  it("refuses a folder that is not there", async () => {
+  it("rejects a folder that does not exist", async () => {
     await assert.rejects(openCheckpoint(`${OPT_SOTU}/nowhere`, denoFileSystem), {
       name: "ModelError",
       message: /nowhere: there is no such folder/,
     });
   });
 
-  it("refuses a folder without config.json, or with a broken one", async () => {
+  it("rejects a folder whose config.json is missing or malformed", async () => {
     await assertRefused({}, /has no config.json/);
     await assertRefused({ "config.json": "{" }, /config.json: is not valid JSON/);
     await assertRefused({ "config.json": "[]" }, /config.json: is not a JSON object/);
   });
 
-  it("refuses a folder without weights, and says what they may be called", async () => {
+  it("rejects a folder without weights and lists the supported file names", async () => {
     await assertRefused(
       { "config.json": { model_type: "opt" } },
       /has none of model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json/,
     );
   });
 
-  it("refuses an index that is none, or that names a file elsewhere", async () => {
+  it("rejects an index that is malformed or names a file outside the folder", async () => {
     const config = { "config.json": { model_type: "opt" } };
     for (const name of ["model.safetensors.index.json", "pytorch_model.bin.index.json"]) {
       await assertRefused({ ...config, [name]: {} }, new RegExp(`${name}: .*weight_map`, "s"));
       await assertRefused(
         { ...config, [name]: { weight_map: { a: "../config.json" } } },
-        /names the shard ..\/config.json, which is not there/,
+        /names the shard ..\/config.json, which is not in the folder/,
       );
     }
   });
 
-  it("refuses a shard that is missing, cut short, or holds a tensor again", async () => {
+  it("rejects a shard that is missing, truncated or repeats a tensor of another shard", async () => {
     const files = shardedCheckpoint();
     const { "model-00002-of-00002.safetensors": second, ...rest } = files;
-    await assertRefused(rest, /names the shard model-00002-of-00002.safetensors, which is not there/);
+    await assertRefused(rest, /names the shard model-00002-of-00002.safetensors, which is not in the folder/);
     await assertRefused(
       {
         ...rest,
@@ -201,7 +202,7 @@ describe("openCheckpoint", () => {
     });
   });
 
-  it("refuses a family it does not know", async () => {
+  it("rejects an unknown model family", async () => {
     const weights = { "model.safetensors": {} };
     await assertRefused(
       { ...weights, "config.json": { model_type: "t5" } },

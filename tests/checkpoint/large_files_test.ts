@@ -1,4 +1,4 @@
-/** Offsets past 2³² in weight files and in files of hidden states, on files that are not really there. */
+/** Offsets past 2³² in weight files and in files of hidden states. The files are simulated, so the test needs no disk space. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,12 +6,12 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { HiddenStates } from "../../src/models/hidden_states/hidden_states.ts";
 import { StatesFolder } from "../../src/models/hidden_states/states_folder.ts";
-import { writeCheckpoint } from "../../src/checkpoint/write_checkpoint.ts";
+import { openCopy } from "../../src/checkpoint/open_copy.ts";
 import { encodeHeader } from "../../src/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { SparseFileSystem } from "../support/sparse_file_system.ts";
 
-/** 6 GiB of zeros, then four numbers. */
+/** The rows of the tensor `large`, which holds 6 GiB of zeros. The small tensor after it starts past 2³² bytes. */
 const LARGE_ROWS = 3 * 2 ** 20;
 
 function largeCheckpoint(): { fs: SparseFileSystem; smallAt: number; byteLength: number } {
@@ -29,8 +29,8 @@ function largeCheckpoint(): { fs: SparseFileSystem; smallAt: number; byteLength:
   return { fs, smallAt, byteLength: smallAt + 8 };
 }
 
-describe("a weight file past 2³² bytes", () => {
-  it("is read at its offsets", async () => {
+describe("a weight file of more than 2³² bytes", () => {
+  it("is read at the right offsets", async () => {
     const { fs } = largeCheckpoint();
     const checkpoint = await openCheckpoint("in", fs);
     assert.deepEqual((await checkpoint.tensor("small")).data, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
@@ -38,35 +38,35 @@ describe("a weight file past 2³² bytes", () => {
     assert.deepEqual(await checkpoint.read("large", 2 ** 32 + 2, 2), Uint8Array.of(0, 0));
   });
 
-  it("is copied whole, with what is replaced in its place", async () => {
+  it("is copied completely, with the replaced tensor at its offset", async () => {
     const { fs, smallAt, byteLength } = largeCheckpoint();
     const checkpoint = await openCheckpoint("in", fs);
-    const writer = await writeCheckpoint(checkpoint, "out", fs);
+    const open = await openCopy(checkpoint, "out", fs);
     const small: HostTensor = { dtype: "F16", shape: [4], data: new Uint8Array(8).fill(9) };
-    await writer.replace("small", small);
-    assert.deepEqual(await writer.replacement("small"), small);
+    await open.replace("small", small);
+    assert.deepEqual(await open.replacement("small"), small);
     const written = fs.files.get("out/model.safetensors.partial");
     assert.deepEqual(written?.pieces.get(smallAt), small.data);
-    await writer.finish();
+    await (await open.complete()).publish();
     assert.equal(fs.files.get("out/model.safetensors")?.byteLength, byteLength);
     const copy = await openCheckpoint("out", fs);
     assert.deepEqual(await copy.tensor("small"), small);
   });
 
-  it("is copied whole when nothing is replaced", async () => {
+  it("is copied completely if no tensor is replaced", async () => {
     const { fs } = largeCheckpoint();
     const checkpoint = await openCheckpoint("in", fs);
-    await (await writeCheckpoint(checkpoint, "out", fs)).finish();
+    await (await (await openCopy(checkpoint, "out", fs)).complete()).publish();
     const copy = await openCheckpoint("out", fs);
     assert.deepEqual((await copy.tensor("small")).data, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
   });
 });
 
-describe("hidden states past 2³² bytes", () => {
-  it("are written and read back at their offsets", async () => {
+describe("a file of hidden states of more than 2³² bytes", () => {
+  it("is written and read at the right offsets", async () => {
     const backend = await createCpuBackend();
     const fs = new SparseFileSystem();
-    // 16 bytes a window; the batches between these two are left out.
+    // 16 bytes per window. The batches between these two are omitted.
     const batches = [{ first: 0, count: 2 }, { first: 2 ** 29 + 7, count: 1 }];
     const keeping = { folder: new StatesFolder(fs, "work"), place: "disk" } as const;
     const states = new HiddenStates(backend, { batches, tokens: 2, hiddenSize: 2, deviceBytes: 0, keeping });

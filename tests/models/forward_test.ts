@@ -9,7 +9,7 @@ import { Embedding } from "../../src/models/embedding.ts";
 import { opt } from "../../src/models/families/opt.ts";
 import { Forward } from "../../src/models/forward.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { overlay } from "../../src/checkpoint/tensor_source.ts";
+import { withReplacements } from "../../src/checkpoint/tensor_source.ts";
 import { windowLogits } from "../support/logits.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -67,7 +67,7 @@ describe("the forward", () => {
 
   it("takes a head of its own", async () => {
     const head = await checkpoint.tensor("model.decoder.embed_tokens.weight");
-    const weights = overlay(checkpoint, new Map([["lm_head.weight", head]]));
+    const weights = withReplacements(checkpoint, new Map([["lm_head.weight", head]]));
     const spec = opt.read(
       { ...checkpoint.config, tie_word_embeddings: false },
       (name) => checkpoint.has(name),

@@ -1,7 +1,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
-import { overlay } from "../../src/checkpoint/tensor_source.ts";
+import { withReplacements } from "../../src/checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "../../src/models/upload.ts";
 import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -14,7 +14,7 @@ function sourceOf(x: HostTensor): TensorSource {
   const missing = () => {
     throw new RangeError("no such tensor");
   };
-  return overlay({ has: () => false, info: missing, read: missing }, new Map([["x", x]]));
+  return withReplacements({ has: () => false, info: missing, read: missing }, new Map([["x", x]]));
 }
 
 eachBackend("uploadElements", (backend) => {

@@ -6,7 +6,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { writeCheckpoint } from "../../src/checkpoint/write_checkpoint.ts";
+import { openCopy } from "../../src/checkpoint/open_copy.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
@@ -82,10 +82,10 @@ describe("pruning opt-sotu by half", () => {
     method: LayerParameters["method"],
     pattern: string,
   ): Promise<number> {
-    const writer = await writeCheckpoint(dense, folder, denoFileSystem);
+    const copy = await openCopy(dense, folder, denoFileSystem);
     const source = calibratedModel(openModel(dense), backend, {
       windows: calibration,
-      onReplace: (name, weight) => writer.replace(name, weight),
+      onReplace: (name, weight) => copy.replace(name, weight),
     });
     const parameters = { ...HALF, method, pattern: parsePattern(pattern) };
     for await (const group of source.groups()) {
@@ -93,7 +93,7 @@ describe("pruning opt-sotu by half", () => {
         await group.replace(name, await prune(backend, weight, group.hessian!, parameters));
       }
     }
-    await writer.finish();
+    await (await copy.complete()).publish();
     const pruned = await openCheckpoint(folder, denoFileSystem);
     try {
       await assertPruned(pruned, pattern);

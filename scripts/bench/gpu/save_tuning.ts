@@ -3,6 +3,7 @@
  * up.
  */
 
+import { formatJson } from "../../../src/files/json_file.ts";
 import {
   type AdapterKey,
   adapterKey,
@@ -33,5 +34,5 @@ export function withEntry(entries: readonly TunedAdapter[], entry: TunedAdapter)
 export async function saveTuning(adapter: AdapterKey, tuning: Tuning, date: string): Promise<void> {
   const stored: TunedAdapter[] = JSON.parse(await Deno.readTextFile(FILE));
   const entries = withEntry(stored, { adapter: adapterKey(adapter), date, tuning });
-  await Deno.writeTextFile(FILE, JSON.stringify(entries, null, 2) + "\n");
+  await Deno.writeTextFile(FILE, formatJson(entries));
 }

@@ -29,10 +29,10 @@ export async function runPare(
   const start = elapsed();
   const layers: LayerLoss[] = [];
   let solved = 0;
-  await writePruned(checkpoint, out, true, async (writer) => {
+  await writePruned(checkpoint, out, true, async (copy) => {
     const source = calibratedModel(openModel(checkpoint), backend, {
       windows,
-      onReplace: (name, weight) => clock.time("write", () => writer.replace(name, weight)),
+      onReplace: (name, weight) => clock.time("write", () => copy.replace(name, weight)),
     });
     for await (
       const event of pare.pruneModel(clock.timeCalibration(source), { sparsity: 0.5, error: false })

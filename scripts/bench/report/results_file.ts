@@ -3,6 +3,7 @@
  * the date and the machine of the measurement. Every published figure is rendered from one of these files.
  */
 
+import { formatJson } from "../../../src/files/json_file.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 
 /** The device that a bench ran on. */
@@ -52,5 +53,5 @@ export async function writeResults<Results>(
   date = new Date().toISOString(),
 ): Promise<void> {
   const measurement: Measurement = { date, machine: await describeMachine(), backend, adapter };
-  await Deno.writeTextFile(file, JSON.stringify({ ...measurement, ...results }, null, 2) + "\n");
+  await Deno.writeTextFile(file, formatJson({ ...measurement, ...results }));
 }

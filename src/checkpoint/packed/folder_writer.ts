@@ -1,17 +1,18 @@
 /**
- * The folder that packing and unpacking write: files in any order, all of them named at the end (`checkpoint/partial_folder.ts`).
- * `checkpoint/write_checkpoint.ts` is for copies that keep the layout of every shard, which these do not.
+ * Writes the folder of a packed or unpacked checkpoint. The files may be written in any order, and `finish` publishes all of
+ * them (`checkpoint/partial_folder.ts`). Copies that keep the layout of the weight files use `checkpoint/open_copy.ts`.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
-import { isCompanion, PartialFolder, prepareFolder } from "../partial_folder.ts";
+import { removeIfEmpty } from "../../files/remove_if_empty.ts";
+import { isCopiedFile, PartialFolder, prepareFolder } from "../partial_folder.ts";
 
-/** A folder being written. End it with `finish`, or with `abort` if anything failed. */
+/** A folder that is being written. The caller ends it with `finish`, or with `abort` if an error occurred. */
 export class FolderWriter {
   readonly #folder: PartialFolder;
   readonly #isNew: boolean;
-  /** By final name. */
+  /** The files by final name. */
   readonly #files = new Map<string, WritableFile>();
 
   private constructor(folder: PartialFolder, isNew: boolean) {
@@ -20,8 +21,9 @@ export class FolderWriter {
   }
 
   /**
-   * Begins to write `folder`, made if need be, from what is in `checkpoint`.
-   * @throws {ModelError} the folder has files and `overwrite` is false, or is the checkpoint's own
+   * Starts to write a checkpoint, derived from `checkpoint`, to `folder`. The folder is created if necessary.
+   *
+   * @throws {ModelError} if the folder contains files and `overwrite` is false, or if it is the folder of `checkpoint`
    */
   static async open(
     fs: WorkFileSystem,
@@ -34,27 +36,27 @@ export class FolderWriter {
     return new FolderWriter(new PartialFolder(fs, folder), isNew);
   }
 
-  /** A new file, empty. */
+  /** Creates an empty file. The writer closes it. */
   async create(name: string): Promise<WritableFile> {
-    const file = await this.#folder.fs.create(this.#folder.temporary(name));
+    const file = await this.#folder.fs.create(this.#folder.temporaryPath(name));
     this.#files.set(name, file);
     return file;
   }
 
-  /** A new file of UTF-8 text. */
+  /** Writes a file with `text` in UTF-8. */
   async writeText(name: string, text: string): Promise<void> {
     await (await this.create(name)).write(0, new TextEncoder().encode(text));
   }
 
-  /** Copies the files of `checkpoint` that hold no weights and were not written already. */
-  async copyRest(checkpoint: Checkpoint): Promise<void> {
+  /** Copies the files of `checkpoint` that are not weight files and that were not created already. */
+  async copyOtherFiles(checkpoint: Checkpoint): Promise<void> {
     for (const name of checkpoint.files) {
-      if (!isCompanion(name) || this.#files.has(name)) continue;
+      if (!isCopiedFile(name) || this.#files.has(name)) continue;
       await this.#folder.copy(checkpoint, name, (copied) => this.create(copied));
     }
   }
 
-  /** Gives every file its name. Of a checkpoint already there, config.json goes first and stale weights go too. */
+  /** Flushes the files to the disk and gives them their final names. An older checkpoint in the folder is replaced. */
   async finish(): Promise<void> {
     for (const file of this.#files.values()) {
       await file.sync();
@@ -63,16 +65,16 @@ export class FolderWriter {
     await this.#folder.publish(new Set(this.#files.keys()));
   }
 
-  /** Removes what was written so far, and the folder if it was made here and nothing else is in it. */
+  /** Removes the temporary files. The folder is removed too if the writer created it and it is empty. */
   async abort(): Promise<void> {
     for (const file of this.#files.values()) await file.close();
     await this.#folder.removeTemporary(new Set(this.#files.keys()));
     const { fs, folder } = this.#folder;
-    if (this.#isNew && (await fs.list(folder))?.length === 0) await fs.remove(folder);
+    if (this.#isNew) await removeIfEmpty(fs, folder);
   }
 }
 
-/** Runs `write` and finishes the folder, or aborts it when anything fails. */
+/** Runs `write` and finishes the folder. If an error occurs, the folder is aborted and the error is rethrown. */
 export async function writeFolder<T>(writer: FolderWriter, write: () => Promise<T>): Promise<T> {
   try {
     const result = await write();

@@ -1,34 +1,39 @@
 /**
- * The two sparse layouts of the compressed-tensors library, by their names: what the parts of a packed weight are
- * called, and what config.json says of them (github.com/vllm-project/compressed-tensors, `sparse_bitmask.py` and
- * `sparse_24_bitmask.py`). The bits are in `bitmask.ts` and `two_four.ts`.
+ * The two sparse layouts of the compressed-tensors library: the names of the parts that a packed weight consists of, and the
+ * description of the layout in config.json. The sources are `sparse_bitmask.py` and `sparse_24_bitmask.py` in
+ * github.com/vllm-project/compressed-tensors. `bitmask.ts` and `complete_two_four.ts` compute the bits.
  *
- *     sparse-bitmask      compressed (kept)            dtype of the weight: the kept entries, row by row
- *                         bitmask    (rows, ⌈cols/8⌉)  U8: bit i%8 of byte i/8, least significant first
- *                         shape      (2)               I64: rows, cols
- *                         row_offsets (rows)           I64: the entries kept before each row
- *     sparse-24-bitmask   compressed (rows, cols/2), bitmask as above, shape (2, 1)
+ *     sparse-bitmask
+ *       compressed   (n)              dtype of the weight   the n non-zero entries, row by row
+ *       bitmask      (rows, ⌈cols/8⌉) U8                    bit i%8 of byte i/8 stands for column i
+ *       shape        (2)              I64                   rows, cols
+ *       row_offsets  (rows)           I64                   the number of entries stored before each row
+ *
+ *     sparse-24-bitmask
+ *       compressed   (rows, cols/2)   dtype of the weight   two entries of every four columns
+ *       bitmask      as above
+ *       shape        (2, 1)           I64                   rows, cols
  */
 
 import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 
-/** A layout, by the name Pare's commands have for it. */
+/** The name of a layout in Pare's commands. */
 export type PackFormat = keyof typeof LIBRARY_NAMES;
 
-/** The library's names. */
+/** The library's names of the layouts. */
 const LIBRARY_NAMES = { "bitmask": "sparse-bitmask", "sparse-24": "sparse-24-bitmask" } as const;
 
-/** The layouts. */
+/** All layouts. */
 export const PACK_FORMATS = Object.keys(LIBRARY_NAMES) as PackFormat[];
 
-/** Where config.json keeps it. */
+/** The key of the description in config.json. */
 const CONFIG_KEY = "quantization_config";
 
-/** The ending of a weight's name. */
+/** The end of the name of a dense weight. */
 export const WEIGHT_SUFFIX = ".weight";
 
-/** The endings of its parts' names, in its place. */
+/** The ends of the names of the parts. They take the place of {@link WEIGHT_SUFFIX}. */
 export const PART_SUFFIXES = {
   compressed: ".compressed",
   bitmask: ".bitmask",
@@ -36,7 +41,7 @@ export const PART_SUFFIXES = {
   rowOffsets: ".row_offsets",
 } as const;
 
-/** The names of the parts that begin with `stem`. */
+/** Returns the names of the parts that begin with `stem`. */
 export function partNames(stem: string): Record<keyof typeof PART_SUFFIXES, string> {
   const { compressed, bitmask, shape, rowOffsets } = PART_SUFFIXES;
   return {
@@ -47,22 +52,25 @@ export function partNames(stem: string): Record<keyof typeof PART_SUFFIXES, stri
   };
 }
 
-/** The name of a weight without its ending: what its parts' names begin with, and what the library calls its layer. */
+/**
+ * Removes {@link WEIGHT_SUFFIX} from the name of a weight. The names of the parts begin with the result, and the library uses it
+ * as the name of the layer.
+ */
 export function stemOf(weight: string): string {
   return weight.endsWith(WEIGHT_SUFFIX) ? weight.slice(0, -WEIGHT_SUFFIX.length) : weight;
 }
 
-/** What config.json holds of a packed checkpoint. */
+/** The facts about a packed checkpoint that config.json describes. */
 export interface SparsityDescription {
   readonly format: PackFormat;
-  /** The packed weights' names. */
+  /** The names of the packed weights. */
   readonly weights: readonly string[];
-  /** The share of zeros in them, 0 to 1. */
+  /** The fraction of zeros among the entries of the packed weights, from 0 to 1. */
   readonly sparsity: number;
 }
 
-/** `config` with the description of a packed checkpoint. */
-export function describePacked(
+/** Adds the description of a packed checkpoint to `config`. */
+export function makePackedConfig(
   config: Readonly<Record<string, unknown>>,
   { format, weights, sparsity }: SparsityDescription,
 ): Record<string, unknown> {
@@ -79,17 +87,19 @@ export function describePacked(
 }
 
 /**
- * The layout that `config` names; undefined for a dense checkpoint.
- * @throws {ModelError} it names another one, or quantised weights
+ * Reads the layout from `config`.
+ *
+ * @returns undefined for a dense checkpoint
+ * @throws {ModelError} if the weights are quantised or in an unsupported layout
  */
-export function packedFormat(config: Readonly<Record<string, unknown>>): PackFormat | undefined {
+export function readPackFormat(config: Readonly<Record<string, unknown>>): PackFormat | undefined {
   const description = config[CONFIG_KEY];
   if (description === undefined || description === null) return undefined;
   const { quant_method: method, sparsity_config: sparsity, ...rest } = isObject(description)
     ? description
     : {};
   const name = isObject(sparsity) ? sparsity.format : undefined;
-  const format = PACK_FORMATS.find((known) => LIBRARY_NAMES[known] === name);
+  const format = PACK_FORMATS.find((candidate) => LIBRARY_NAMES[candidate] === name);
   const isQuantized = isObject(rest.config_groups) && Object.keys(rest.config_groups).length > 0;
   if (method !== "compressed-tensors" || !format || isQuantized) {
     throw new ModelError(
@@ -102,8 +112,8 @@ export function packedFormat(config: Readonly<Record<string, unknown>>): PackFor
   return format;
 }
 
-/** `config` without what it said of packing. */
-export function describeDense(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** Removes the description of a packed checkpoint from `config`. */
+export function makeDenseConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { [CONFIG_KEY]: _, ...rest } = config;
   return rest;
 }

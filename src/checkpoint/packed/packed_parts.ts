@@ -1,6 +1,6 @@
 /**
- * The packed weights of a checkpoint, found by the names of their parts and checked: what the headers say, and the
- * shape. What the bits and offsets say is checked as they are read, in `unpacked_weight.ts`.
+ * Finds the parts of a packed weight by their names, and checks that their dtypes and shapes agree with the shape that the
+ * `shape` part contains. The bits and the row offsets are checked later, when `unpacked_entry.ts` reads them.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";
@@ -9,7 +9,7 @@ import { type Dtype, type FloatDtype, isFloatDtype } from "../../tensor/dtype.ts
 import { bitmaskRowBytes } from "./bitmask.ts";
 import { type PackFormat, PART_SUFFIXES, partNames, stemOf, WEIGHT_SUFFIX } from "./format.ts";
 
-/** A packed weight. */
+/** A packed weight whose parts have been checked. */
 export interface PackedParts {
   /** The name of the dense weight. */
   readonly weight: string;
@@ -17,23 +17,25 @@ export interface PackedParts {
   readonly rows: number;
   readonly cols: number;
   readonly format: PackFormat;
-  /** Entries stored. */
-  readonly kept: number;
-  /** The parts' names. */
+  /** The number of stored entries. */
+  readonly valueCount: number;
+  /** The names of the parts. */
   readonly names: ReturnType<typeof partNames>;
 }
 
-/** What the names of the parts beside `name` begin with; undefined for a tensor that is no part. */
+/** Returns the stem of the name of a part (see {@link partNames}). Undefined if the tensor is not a part. */
 export function stemOfPart(name: string): string | undefined {
   const suffix = Object.values(PART_SUFFIXES).find((ending) => name.endsWith(ending));
   return suffix && name.slice(0, -suffix.length);
 }
 
 /**
- * The parts whose names begin with `stem`, which early versions of the library made of the whole name of the weight.
- * @throws {ModelError} one is missing, or has another dtype or shape than it must
+ * Reads the description of the packed weight whose parts' names begin with `stem`. The stem may end in `.weight`, as it does in
+ * files of early versions of the library.
+ *
+ * @throws {ModelError} if a part is missing, or if its dtype or shape is wrong
  */
-export async function packedParts(
+export async function readPackedParts(
   checkpoint: Checkpoint,
   stem: string,
   format: PackFormat,
@@ -44,40 +46,41 @@ export async function packedParts(
   }
   const [rows, cols] = await readShape(checkpoint, names.shape);
   const { dtype, shape: stored } = checkpoint.info(names.compressed);
-  if (!isFloatDtype(dtype)) throw fault(checkpoint, names.compressed, "F32, F16 or BF16");
-  expect(checkpoint, names.bitmask, "U8", [rows, bitmaskRowBytes(cols)]);
+  if (!isFloatDtype(dtype)) throw mismatchError(checkpoint, names.compressed, "F32, F16 or BF16");
+  requireTensor(checkpoint, names.bitmask, "U8", [rows, bitmaskRowBytes(cols)]);
   if (format === "sparse-24") {
     if (cols % 4 !== 0) {
       throw new ModelError(`${checkpoint.folder}: ${names.shape} says ${cols} columns, not a multiple of 4`);
     }
-    expect(checkpoint, names.compressed, dtype, [rows, cols / 2]);
+    requireTensor(checkpoint, names.compressed, dtype, [rows, cols / 2]);
   } else {
-    if (stored.length !== 1) throw fault(checkpoint, names.compressed, "one extent");
-    expect(checkpoint, names.rowOffsets, "I64", [rows]);
+    if (stored.length !== 1) throw mismatchError(checkpoint, names.compressed, "one extent");
+    requireTensor(checkpoint, names.rowOffsets, "I64", [rows]);
   }
-  const kept = stored.reduce((product, extent) => product * extent, 1);
-  return { weight, dtype, rows, cols, format, kept, names };
+  const valueCount = stored.reduce((product, extent) => product * extent, 1);
+  return { weight, dtype, rows, cols, format, valueCount, names };
 }
 
-/** Both [2] and [2, 1] are written, by version and layout. */
+/** Reads the part `shape`. Its own shape is [2] or [2, 1], depending on the layout and the version of the library. */
 async function readShape(checkpoint: Checkpoint, name: string): Promise<number[]> {
   const { dtype, shape } = checkpoint.info(name);
   if (dtype !== "I64" || (String(shape) !== "2" && String(shape) !== "2,1")) {
-    throw fault(checkpoint, name, "I64 [2] or [2, 1]");
+    throw mismatchError(checkpoint, name, "I64 [2] or [2, 1]");
   }
   const extents = [...new BigInt64Array((await checkpoint.read(name, 0, 16)).slice().buffer)].map(Number);
-  // Each bounds a tensor that is there, so a product past 2^53 cannot agree with the other parts.
+  // The product of the extents needs no check. Each extent must agree with the shapes of the other parts, which are limited by
+  // the size of the file.
   if (extents.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) return extents;
   throw new ModelError(`${checkpoint.folder}: ${name} must hold a shape, not [${extents}]`);
 }
 
-function expect(checkpoint: Checkpoint, name: string, dtype: Dtype, shape: readonly number[]): void {
+function requireTensor(checkpoint: Checkpoint, name: string, dtype: Dtype, shape: readonly number[]): void {
   const info = checkpoint.info(name);
   if (info.dtype === dtype && String(info.shape) === String(shape)) return;
-  throw fault(checkpoint, name, `${dtype} [${shape}]`);
+  throw mismatchError(checkpoint, name, `${dtype} [${shape}]`);
 }
 
-function fault(checkpoint: Checkpoint, name: string, needed: string): ModelError {
+function mismatchError(checkpoint: Checkpoint, name: string, needed: string): ModelError {
   const { dtype, shape } = checkpoint.info(name);
   return new ModelError(`${checkpoint.folder}: ${name} must be ${needed}, not ${dtype} [${shape}]`);
 }

@@ -1,65 +1,73 @@
 /**
- * A checkpoint written anew shard by shard, each tensor of the old one becoming one or several of the new. What
- * they become is the caller's; here are the headers, the places and the index. Wide dtypes come first in a file, so
- * that every tensor lies at a multiple of its element's size, as readers that map the file need.
+ * Writes the weight files of a checkpoint with a new layout, one new file per shard. Every tensor of the old file becomes one or
+ * several tensors of the new file. The caller supplies them as `ShardEntry` values, and this file writes the headers, the data
+ * and the index. Tensors with wide dtypes come first in a file. Every tensor then starts at a multiple of its element size,
+ * which readers that map the file into memory need.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";
-import { INDEX_FILE, WEIGHTS_FILE } from "../shards.ts";
 import type { Shard } from "../shard.ts";
+import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
+import { copyBytes } from "../../files/copy_bytes.ts";
 import { encodeHeader, type TensorSpec } from "../../safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { tensorBytes } from "../../tensor/shape.ts";
 import type { FolderWriter } from "./folder_writer.ts";
-import { PIECE_BYTES } from "./strips.ts";
 
-/** Writes `bytes` of the tensor of this name at an offset in it. */
+/** Writes `bytes` to the tensor `name` of the new file. `byteOffset` is relative to the start of the tensor. */
 export type WritePart = (name: string, byteOffset: number, bytes: Uint8Array) => Promise<void>;
 
-/** Tensors to be, and how their bytes are made: `produce` writes every byte of every one. */
-export interface Entry {
-  /** Of the tensor it is made from, for progress. */
+/** The tensors of the new file that one tensor of the old file becomes. */
+export interface ShardEntry {
+  /** The name of the old tensor, for progress reports. */
   readonly name: string;
+  /** The names, dtypes and shapes of the new tensors. */
   readonly specs: readonly TensorSpec[];
-  produce(write: WritePart): Promise<void>;
+  /** Writes every byte of all new tensors. */
+  writeTo(write: WritePart): Promise<void>;
 }
 
-/** A file to be, in the place of a shard. */
+/** The plan for the new file that replaces a shard. */
 export interface ShardPlan {
   readonly shard: Shard;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly ShardEntry[];
 }
 
-/** How it goes. */
+/** Options for writing the shards. */
 export interface RewriteOptions {
+  /** Is checked before every write. */
   readonly signal?: AbortSignal;
-  /** Called after each tensor of the old checkpoint. */
+  /** Called after each tensor of the old checkpoint. `name` is its name, `total` the number of tensors. */
   progress?(done: number, total: number, name: string): void;
 }
 
-/** The tensor `name` as it is. */
-export function copied(checkpoint: Checkpoint, name: string): Entry {
+/** Returns the entry that copies the tensor `name` unchanged. */
+export function copiedEntry(checkpoint: Checkpoint, name: string): ShardEntry {
   const { dtype, shape } = checkpoint.info(name);
-  const total = tensorBytes(dtype, shape);
   return {
     name,
     specs: [{ name, dtype, shape }],
-    async produce(write) {
-      for (let at = 0; at < total; at += PIECE_BYTES) {
-        await write(name, at, await checkpoint.read(name, at, Math.min(PIECE_BYTES, total - at)));
-      }
-    },
+    writeTo: (write) =>
+      copyBytes(
+        (offset, length) => checkpoint.read(name, offset, length),
+        (offset, bytes) => write(name, offset, bytes),
+        tensorBytes(dtype, shape),
+      ),
   };
 }
 
-/** Writes the shards and, where there is not just the one file, their index. The bytes of the weight files. */
+/**
+ * Writes the new weight files, and their index if there are several.
+ *
+ * @returns the bytes of the weight files, headers included
+ */
 export async function writeShards(
   plans: readonly ShardPlan[],
   writer: FolderWriter,
   { signal, progress }: RewriteOptions,
 ): Promise<number> {
   const total = plans.reduce((sum, { entries }) => sum + entries.length, 0);
-  const weightMap: [string, string][] = [];
+  const shardOfTensor: [string, string][] = [];
   let done = 0, fileBytes = 0, dataBytes = 0;
   for (const { shard, entries } of plans) {
     const header = encodeHeader(widestFirst(entries), shard.header.metadata);
@@ -71,26 +79,20 @@ export async function writeShards(
       return file.write(begins.get(part)! + byteOffset, bytes);
     };
     for (const entry of entries) {
-      await entry.produce(write);
+      await entry.writeTo(write);
       progress?.(++done, total, entry.name);
     }
-    for (const { name } of header.tensors) weightMap.push([name, shard.name]);
+    for (const { name } of header.tensors) shardOfTensor.push([name, shard.name]);
     fileBytes += header.bytes.byteLength + header.dataBytes;
     dataBytes += header.dataBytes;
   }
   if (plans.length !== 1 || plans[0].shard.name !== WEIGHTS_FILE) {
-    const weight_map = Object.fromEntries(weightMap.sort(([a], [b]) => a < b ? -1 : 1));
-    await writer.writeText(INDEX_FILE, toJson({ metadata: { total_size: dataBytes }, weight_map }));
+    await writer.writeText(INDEX_FILE, formatWeightIndex(shardOfTensor, dataBytes));
   }
   return fileBytes;
 }
 
-/** A JSON file's text. */
-export function toJson(value: unknown): string {
-  return JSON.stringify(value, null, 2) + "\n";
-}
-
-function widestFirst(entries: readonly Entry[]): TensorSpec[] {
+function widestFirst(entries: readonly ShardEntry[]): TensorSpec[] {
   const specs = entries.flatMap((entry) => entry.specs);
   return specs.sort((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]); // stable
 }

@@ -1,45 +1,49 @@
 /**
- * Writes a packed checkpoint dense again, as everything else reads it: files that `pack_checkpoint.ts` wrote, or
- * the compressed-tensors library. Tensors that are not packed and other files stay bit for bit what they were.
+ * Unpacks a checkpoint: writes a dense copy of one that `pack_checkpoint.ts` or the compressed-tensors library packed. Tensors
+ * that are not packed and other files except config.json stay the same, bit for bit.
  */
 
 import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
+import { countWeightFileBytes } from "../count_weight_file_bytes.ts";
+import { formatJson } from "../../files/json_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
-import { describeDense, packedFormat, type PackFormat, PART_SUFFIXES, partNames } from "./format.ts";
-import { packedParts, stemOfPart } from "./packed_parts.ts";
+import { makeDenseConfig, type PackFormat, PART_SUFFIXES, partNames, readPackFormat } from "./format.ts";
+import { readPackedParts, stemOfPart } from "./packed_parts.ts";
 import {
-  copied,
-  type Entry,
+  copiedEntry,
   type RewriteOptions,
+  type ShardEntry,
   type ShardPlan,
-  toJson,
   writeShards,
 } from "./rewrite_shards.ts";
-import { unpackedWeight } from "./unpacked_weight.ts";
-import { weightFileBytes } from "./weight_file_bytes.ts";
+import { unpackedEntry } from "./unpacked_entry.ts";
 
-/** What became of a packed checkpoint. */
+/** The result of unpacking a checkpoint. */
 export interface UnpackResult {
   /** The names of the weights that were packed. */
   readonly unpacked: readonly string[];
-  /** Bytes of the weight files, headers included. */
+  /** The bytes of the weight files before and after, headers included. */
   readonly bytes: { readonly packed: number; readonly written: number };
 }
 
-/** How to unpack. */
+/** Options of {@link unpackCheckpoint}. */
 export interface UnpackOptions extends RewriteOptions {
-  /** Replace a checkpoint already in the folder; otherwise a folder that is not empty is refused. */
+  /**
+   * Whether the folder may contain files. A checkpoint in it is replaced.
+   * @default false
+   */
   readonly overwrite?: boolean;
-  /** Texts, by name, of files that do not stay as they are. */
+  /** Returns texts by file name. These files are written instead of being copied from the checkpoint. */
   rewriteFiles?(result: UnpackResult): ReadonlyMap<string, string> | Promise<ReadonlyMap<string, string>>;
 }
 
 /**
- * Unpacks `source` into `folder`. On failure nothing is left behind.
- * @throws {ModelError} the folder cannot be used (see {@link FolderWriter.open}), the checkpoint is not packed in a
- * format Pare reads, or a part of a weight is missing or contradicts another: the message names it
+ * Unpacks `source` into `folder`. If it fails, no files remain.
+ *
+ * @throws {ModelError} if the folder cannot be used (see {@link FolderWriter.open}), if the checkpoint is not packed or has an
+ * unsupported layout, or if a part of a weight is missing or contradicts another part; the message names the part
  */
 export async function unpackCheckpoint(
   source: Checkpoint,
@@ -47,9 +51,9 @@ export async function unpackCheckpoint(
   fs: WorkFileSystem,
   options: UnpackOptions = {},
 ): Promise<UnpackResult> {
-  const format = packedFormat(source.config);
+  const format = readPackFormat(source.config);
   if (!format) throw new ModelError(`${source.folder}: is not packed`);
-  const plans = await plan(source, format);
+  const plans = await planShards(source, format);
   const writer = await FolderWriter.open(fs, folder, source, options.overwrite ?? false);
   return await writeFolder(writer, async () => {
     const written = await writeShards(plans, writer, options);
@@ -57,26 +61,29 @@ export async function unpackCheckpoint(
       unpacked: plans.flatMap(({ entries }) => entries.map(({ name }) => name)).filter((name) =>
         !source.has(name)
       ),
-      bytes: { packed: weightFileBytes(source), written },
+      bytes: { packed: countWeightFileBytes(source), written },
     };
-    await writer.writeText(CONFIG_FILE, toJson(describeDense(source.config)));
+    await writer.writeText(CONFIG_FILE, formatJson(makeDenseConfig(source.config)));
     for (const [name, text] of await options.rewriteFiles?.(result) ?? []) await writer.writeText(name, text);
-    await writer.copyRest(source);
+    await writer.copyOtherFiles(source);
     return result;
   });
 }
 
-/** A weight goes to the shard its kept entries are in; the library may have put its other parts elsewhere. */
-async function plan(source: Checkpoint, format: PackFormat): Promise<ShardPlan[]> {
+/**
+ * Plans the new weight files. A weight goes to the shard that holds its part `compressed`. The library may have put its other
+ * parts into other shards.
+ */
+async function planShards(source: Checkpoint, format: PackFormat): Promise<ShardPlan[]> {
   const plans: ShardPlan[] = [];
   for (const shard of source.shards) {
-    const entries: Entry[] = [];
+    const entries: ShardEntry[] = [];
     for (const { name } of shard.header.tensors) {
       const stem = stemOfPart(name);
-      if (stem === undefined) entries.push(copied(source, name));
+      if (stem === undefined) entries.push(copiedEntry(source, name));
       else if (name.endsWith(PART_SUFFIXES.compressed)) {
-        entries.push(unpackedWeight(source, await packedParts(source, stem, format)));
-      } else source.info(partNames(stem).compressed); // throws where it is missing
+        entries.push(unpackedEntry(source, await readPackedParts(source, stem, format)));
+      } else source.info(partNames(stem).compressed); // throws if the part does not exist
     }
     plans.push({ shard, entries });
   }

@@ -1,9 +1,9 @@
 /**
- * The pickle opcodes that torch.save emits, protocols 2 to 5. Those that build arbitrary objects (NEWOBJ, INST, EXT…)
- * are missing on purpose, as are the text forms of protocol 0.
+ * The pickle opcodes that `torch.save` writes with protocols 2 to 5. The opcodes that create arbitrary objects (such as NEWOBJ,
+ * INST and EXT1) are deliberately not supported. Neither are the text opcodes of protocol 0.
  */
 
-/** By their names in Python's pickletools. */
+/** The codes, by their names in Python's module `pickletools`. */
 export const OPCODE = {
   PROTO: 0x80,
   FRAME: 0x95,

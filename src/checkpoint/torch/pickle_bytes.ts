@@ -1,11 +1,11 @@
-/** The bytes of a pickle, taken from front to back. It knows no opcodes. */
+/** Reads numbers and texts from the bytes of a pickle, from front to back. `unpickler.ts` interprets them. */
 
 import { ModelError } from "../../files/model_error.ts";
 
-/** Bytes of a GLOBAL's module or name: ends the search for its line end. */
+/** The longest line, which holds the name of a module or of a global. It limits the search for the end of the line. */
 const MAX_LINE_BYTES = 1024;
 
-/** A cursor over a pickle. Every method throws a ModelError where the bytes end too early. */
+/** A cursor over the bytes of a pickle. Every reading method throws a `ModelError` if too few bytes remain. */
 export class PickleBytes {
   #at = 0;
   readonly #bytes: Uint8Array;
@@ -16,7 +16,7 @@ export class PickleBytes {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** The offset of the next byte. */
+  /** The offset of the next byte to read. */
   get position(): number {
     return this.#at;
   }
@@ -37,12 +37,12 @@ export class PickleBytes {
     return this.#view.getInt32(this.#skip(4), true);
   }
 
-  /** The one number of a pickle that is big-endian. */
+  /** Reads a big-endian number. All other numbers of a pickle are little-endian. */
   float64(): number {
     return this.#view.getFloat64(this.#skip(8), false);
   }
 
-  /** A little-endian two's complement integer. @throws {ModelError} it is no safe integer */
+  /** Reads a little-endian two's complement integer. @throws {ModelError} if it is not a safe integer */
   integer(byteLength: number): number {
     const start = this.#skip(byteLength);
     if (byteLength > 8) {
@@ -61,12 +61,13 @@ export class PickleBytes {
     this.#skip(byteLength);
   }
 
+  /** Reads UTF-8 text. @throws {ModelError} if it is not valid UTF-8 */
   text(byteLength: number): string {
     const start = this.#skip(byteLength);
     return this.#decode(start, this.#at);
   }
 
-  /** Up to the next line end, which is taken too. */
+  /** Reads UTF-8 text up to the next newline, and skips the newline. */
   line(): string {
     const start = this.#at;
     const end = this.#bytes.subarray(start, start + MAX_LINE_BYTES).indexOf(0x0a);
@@ -87,7 +88,7 @@ export class PickleBytes {
     }
   }
 
-  /** Moves past `byteLength` bytes; where they began. */
+  /** Advances by `byteLength` bytes and returns the offset before them. */
   #skip(byteLength: number): number {
     const start = this.#at;
     if (byteLength > this.#bytes.byteLength - start) {

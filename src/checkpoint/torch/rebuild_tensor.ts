@@ -1,22 +1,25 @@
 /**
- * A tensor from the storage it is a view of. Views that skip or repeat elements (transposed, expanded) are refused:
- * what is read later is one run of bytes.
+ * Locates a tensor in the storage that it is a view of. Views that skip, repeat or reorder elements, such as transposed and
+ * expanded tensors, are rejected, because a tensor is read as one consecutive range of bytes.
  */
 
 import { quote } from "../../safetensors/error.ts";
 import { BYTES_PER_ELEMENT, type Dtype } from "../../tensor/dtype.ts";
 import { elementCount } from "../../tensor/shape.ts";
 import { ModelError } from "../../files/model_error.ts";
-import { kindOf, type PickleValue, type Storage, type TorchTensor } from "./values.ts";
+import { kindOf, type PickleValue, type TorchStorage, type TorchTensor } from "./pickle_value.ts";
 
-/** Axes a tensor may have: what torch itself allows. */
+/** The largest number of axes of a tensor, as in torch. */
 const MAX_AXES = 64;
 
 /**
- * The tensor that `args`, (storage, offset in elements, size, stride), describes.
- * @param metadata bits that change how elements read (conjugate, negative): none may be set
- * @param dtype of a storage of raw bytes
- * @throws {ModelError} an argument is of another kind, a size lies, or the view has gaps
+ * Checks the arguments of torch's `_rebuild_tensor_v2` and computes where the tensor is stored.
+ *
+ * @param args the storage, the offset in elements, the size and the stride
+ * @param metadata flags that change the meaning of the elements, such as conjugation. No flag may be set.
+ * @param dtype the dtype of the elements, if the storage is untyped
+ * @throws {ModelError} if an argument has the wrong type, if the tensor does not fit into the storage, or if it is not
+ * contiguous
  */
 export function rebuildTensor(
   args: readonly PickleValue[],
@@ -26,15 +29,15 @@ export function rebuildTensor(
   const [storage, first, size, stride] = args;
   if (!isStorage(storage)) throw new ModelError(`pickle: a tensor's storage is ${kindOf(storage)}`);
   const elementType = storage.dtype ?? dtype;
-  if (!elementType) throw new ModelError("pickle: a tensor of raw bytes names no dtype");
+  if (!elementType) throw new ModelError("pickle: a tensor in an untyped storage names no dtype");
   if (!isSize(first)) throw new ModelError(`pickle: a tensor's offset is ${quote(first)}`);
-  const shape = sizes(size, "size");
-  const strides = sizes(stride, "stride");
+  const shape = parseExtents(size, "size");
+  const strides = parseExtents(stride, "stride");
   if (metadata !== null && !isEmptyDictionary(metadata)) {
     throw new ModelError("pickle: a tensor is stored conjugated or negated");
   }
-  const count = countOf(shape);
-  checkDense(shape, strides, count);
+  const count = countElements(shape);
+  requireContiguous(shape, strides, count);
   const width = BYTES_PER_ELEMENT[elementType];
   if ((first + count) * width > storage.byteLength) {
     throw new ModelError(
@@ -45,7 +48,7 @@ export function rebuildTensor(
   return { kind: "tensor", dtype: elementType, shape, offset: storage.offset + first * width };
 }
 
-function countOf(shape: readonly number[]): number {
+function countElements(shape: readonly number[]): number {
   try {
     return elementCount(shape);
   } catch (cause) {
@@ -53,32 +56,32 @@ function countOf(shape: readonly number[]): number {
   }
 }
 
-function checkDense(shape: readonly number[], strides: readonly number[], count: number): void {
+function requireContiguous(shape: readonly number[], strides: readonly number[], count: number): void {
   if (strides.length !== shape.length) {
     throw new ModelError(`pickle: a tensor's size is ${quote(shape)} but its stride ${quote(strides)}`);
   }
   if (count === 0) return;
-  let dense = 1;
+  let contiguous = 1; // the stride of a contiguous tensor along the axis
   for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && strides[axis] !== dense) {
+    if (shape[axis] !== 1 && strides[axis] !== contiguous) {
       throw new ModelError(
         `pickle: a tensor ${quote(shape)} is stored with strides ${quote(strides)}, not row by row; ` +
           "call contiguous() on it before torch.save",
       );
     }
-    dense *= shape[axis];
+    contiguous *= shape[axis];
   }
 }
 
-function sizes(value: PickleValue | undefined, what: string): number[] {
+function parseExtents(value: PickleValue | undefined, argument: string): number[] {
   if (typeof value !== "object" || value?.kind !== "tuple") {
-    throw new ModelError(`pickle: a tensor's ${what} is ${kindOf(value)}`);
+    throw new ModelError(`pickle: a tensor's ${argument} is ${kindOf(value)}`);
   }
   if (value.items.length > MAX_AXES) {
     throw new ModelError(`pickle: a tensor has ${value.items.length} axes, above ${MAX_AXES}`);
   }
   return value.items.map((item) => {
-    if (!isSize(item)) throw new ModelError(`pickle: a tensor's ${what} holds ${quote(item)}`);
+    if (!isSize(item)) throw new ModelError(`pickle: a tensor's ${argument} holds ${quote(item)}`);
     return item;
   });
 }
@@ -87,7 +90,7 @@ function isSize(value: PickleValue | undefined): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
-function isStorage(value: PickleValue | undefined): value is Storage {
+function isStorage(value: PickleValue | undefined): value is TorchStorage {
   return typeof value === "object" && value?.kind === "storage";
 }
 

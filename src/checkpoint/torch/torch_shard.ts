@@ -1,6 +1,6 @@
 /**
- * A weight file of torch.save as a shard: the header that its safetensors copy has. Tensors that share a storage, as a
- * tied head does, are separate in the copy.
+ * Opens a weight file that `torch.save` wrote as a shard, and computes the header of its safetensors copy. Tensors that share a
+ * storage, such as an output head that is tied to the embedding, are stored twice in the copy.
  */
 
 import { type EncodedHeader, encodeHeader } from "../../safetensors/encode.ts";
@@ -8,33 +8,37 @@ import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { ReadableFile } from "../../files/file_system.ts";
 import type { Shard } from "../shard.ts";
-import { readTorchFile } from "./torch_file.ts";
-import type { TorchTensor } from "./values.ts";
+import { readTorchFile } from "./read_torch_file.ts";
+import type { TorchTensor } from "./pickle_value.ts";
 
-/** What transformers asks of a file's metadata. */
+/** The metadata that the transformers library requires of a safetensors file. */
 const METADATA = { format: "pt" };
 
-/** The name in a copy of the weight file `name`: `pytorch_model-1-of-2.bin` becomes `model-1-of-2.safetensors`. */
-export function copyName(name: string): string {
+/** Names the safetensors copy of a weight file: `pytorch_model-1-of-2.bin` becomes `model-1-of-2.safetensors`. */
+export function safetensorsName(name: string): string {
   return name.replace(/^pytorch_model/, "model").replace(/\.bin$/, "") + ".safetensors";
 }
 
-/** The shard in `file`, called `name` in its folder. @throws {ModelError} as {@link readTorchFile} */
-export async function torchShard(name: string, file: ReadableFile): Promise<Shard> {
+/**
+ * Reads where the tensors of `file` are stored. No tensor data is read.
+ *
+ * @throws {ModelError} if the file is not supported (see {@link readTorchFile}), or if safetensors cannot store its tensors
+ */
+export async function readTorchShard(name: string, file: ReadableFile): Promise<Shard> {
   const tensors = await readTorchFile(file);
-  const { bytes, dataBytes, tensors: infos } = headerOf(tensors);
+  const { bytes, dataBytes, tensors: infos } = encodeCopyHeader(tensors);
   const offsets = new Map([...tensors].map(([tensor, { offset }]) => [tensor, offset]));
   return {
-    name: copyName(name),
+    name: safetensorsName(name),
     file,
     header: { tensors: infos, metadata: METADATA, headerBytes: bytes.byteLength, dataBytes },
-    headerBlock: () => Promise.resolve(bytes),
+    readHeaderBytes: () => Promise.resolve(bytes),
     position: ({ name }) => offsets.get(name) ?? NaN,
   };
 }
 
-/** Wide elements first, so that every tensor is aligned to its own. */
-function headerOf(tensors: ReadonlyMap<string, TorchTensor>): EncodedHeader {
+/** Sorts tensors with wide elements first, so that every tensor starts at a multiple of its element size. */
+function encodeCopyHeader(tensors: ReadonlyMap<string, TorchTensor>): EncodedHeader {
   const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     .sort((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);
   try {

@@ -1,65 +1,75 @@
 /**
- * A pickle machine that reads state dicts of tensors and can do nothing else: it has no way to name or to call anything
- * outside `globals.ts`, makes no objects of classes, and keeps within fixed limits. The format is that of Python's
- * pickletools, protocols 2 to 5. It never recurses, so depth is no matter.
+ * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use only the
+ * names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory. Nesting depth is not
+ * limited, because the machine does not recurse. Python's module `pickletools` documents the opcodes of protocols 2 to 5.
  */
 
 import { quote } from "../../safetensors/error.ts";
 import { ModelError } from "../../files/model_error.ts";
-import { call, findGlobal } from "./globals.ts";
+import { callGlobal, findGlobal } from "./pickle_globals.ts";
 import { OPCODE } from "./opcodes.ts";
 import { PickleBytes } from "./pickle_bytes.ts";
-import { type Dictionary, kindOf, type PickleValue, type Storage, type Tuple } from "./values.ts";
+import {
+  kindOf,
+  type PickleDictionary,
+  type PickleTuple,
+  type PickleValue,
+  type TorchStorage,
+} from "./pickle_value.ts";
 
-/** Opcodes a pickle may have: a tensor takes about 60, so this is some 15,000 tensors in one file. */
+/** The largest number of opcodes. A tensor takes about 60, so a file may have about 15,000 tensors. */
 export const MAX_STEPS = 1 << 20;
 
-/** Values on the stack: torch.save gathers at most 1000 pairs before it puts them into a dictionary. */
+/** The largest number of values on the stack. torch.save adds at most 1000 pairs to a dictionary at a time. */
 export const MAX_STACK = 1 << 14;
 
 const NEWEST_PROTOCOL = 5;
 
 /**
- * The value of a pickle.
- * @param load the storage that a persistent id names
- * @throws {ModelError} it is malformed, uses what a state dict has no need of, or is past a limit; and as `load`
+ * Reads the value of a pickle.
+ *
+ * @param findStorage finds the storage that a persistent id names
+ * @throws {ModelError} if the pickle is malformed, uses an unsupported opcode or name, or exceeds a limit. Errors of
+ * `findStorage` are passed on.
  */
-export function unpickle(bytes: Uint8Array, load: (id: PickleValue) => Storage): PickleValue {
-  return new Unpickler(bytes, load).run();
+export function unpickle(bytes: Uint8Array, findStorage: (id: PickleValue) => TorchStorage): PickleValue {
+  return new Unpickler(bytes, findStorage).run();
 }
 
 class Unpickler {
   readonly #input: PickleBytes;
-  readonly #load: (id: PickleValue) => Storage;
+  readonly #findStorage: (id: PickleValue) => TorchStorage;
   readonly #stack: PickleValue[] = [];
-  /** Heights of the stack. */
+  /** The marks on the stack. Each is the number of values below it. */
   readonly #marks: number[] = [];
+  /** The values that the pickle stored for later use, by index. */
   readonly #memo = new Map<number, PickleValue>();
 
-  constructor(bytes: Uint8Array, load: (id: PickleValue) => Storage) {
+  constructor(bytes: Uint8Array, findStorage: (id: PickleValue) => TorchStorage) {
     this.#input = new PickleBytes(bytes);
-    this.#load = load;
+    this.#findStorage = findStorage;
   }
 
+  /** Runs all opcodes up to STOP and returns the value on top of the stack. */
   run(): PickleValue {
     for (let steps = 0; steps < MAX_STEPS; steps++) {
       const opcode = this.#input.uint8();
       if (opcode === OPCODE.STOP) return this.#pop();
-      this.#step(opcode);
+      this.#runOpcode(opcode);
       if (this.#stack.length > MAX_STACK || this.#marks.length > MAX_STACK) {
-        throw new ModelError(`pickle: has more than ${MAX_STACK} values in hand`);
+        throw new ModelError(`pickle: has more than ${MAX_STACK} values on the stack`);
       }
     }
     throw new ModelError(`pickle: has more than ${MAX_STEPS} opcodes`);
   }
 
-  #step(opcode: number): void {
+  #runOpcode(opcode: number): void {
     const input = this.#input;
     switch (opcode) {
       case OPCODE.PROTO:
         return this.#checkProtocol(input.uint8());
       case OPCODE.FRAME:
-        return input.skip(8); // a hint for buffering
+        return input.skip(8); // the length of the frame, a hint for buffered readers
       case OPCODE.MARK:
         this.#marks.push(this.#stack.length);
         return;
@@ -110,43 +120,45 @@ class Unpickler {
       case OPCODE.SETITEMS:
         return this.#setItems(this.#popMark());
       case OPCODE.BINPUT:
-        return this.#remember(input.uint8());
+        return this.#storeInMemo(input.uint8());
       case OPCODE.LONG_BINPUT:
-        return this.#remember(input.uint32());
+        return this.#storeInMemo(input.uint32());
       case OPCODE.MEMOIZE:
-        return this.#remember(this.#memo.size);
+        return this.#storeInMemo(this.#memo.size);
       case OPCODE.BINGET:
-        return this.#recall(input.uint8());
+        return this.#pushFromMemo(input.uint8());
       case OPCODE.LONG_BINGET:
-        return this.#recall(input.uint32());
+        return this.#pushFromMemo(input.uint32());
       case OPCODE.GLOBAL:
         return this.#push(findGlobal(input.line(), input.line()));
       case OPCODE.STACK_GLOBAL: {
         const [module, name] = this.#popMany(2);
         if (typeof module !== "string" || typeof name !== "string") {
-          throw this.#malformed("names a global by no text");
+          throw this.#malformed("names a global by a value that is not text");
         }
         return this.#push(findGlobal(module, name));
       }
       case OPCODE.BINPERSID:
-        return this.#push(this.#load(this.#pop()));
+        return this.#push(this.#findStorage(this.#pop()));
       case OPCODE.REDUCE: {
         const [callee, args] = this.#popMany(2);
-        if (!isTuple(args)) throw this.#malformed(`calls with ${kindOf(args)} for arguments`);
-        return this.#push(call(callee, args.items));
+        if (!isTuple(args)) {
+          throw this.#malformed(`calls a function with ${kindOf(args)} instead of a tuple of arguments`);
+        }
+        return this.#push(callGlobal(callee, args.items));
       }
-      case OPCODE.BUILD: // the attributes of an OrderedDict, where torch keeps the versions of modules
+      case OPCODE.BUILD: // sets attributes of an OrderedDict, in which torch stores the versions of modules
         this.#pop();
         this.#top("dictionary");
         return;
       default:
-        throw this.#malformed(`has the opcode 0x${opcode.toString(16)}, which no state dict needs,`);
+        throw this.#malformed(`has the opcode 0x${opcode.toString(16)}, which no state dict needs`);
     }
   }
 
   #checkProtocol(version: number): void {
     if (version < 2 || version > NEWEST_PROTOCOL) {
-      throw this.#malformed(`is of protocol ${version}, not of 2 to ${NEWEST_PROTOCOL},`);
+      throw this.#malformed(`uses protocol ${version}; supported are 2 to ${NEWEST_PROTOCOL}`);
     }
   }
 
@@ -162,32 +174,33 @@ class Unpickler {
     return this.#popMany(1)[0];
   }
 
-  /** The last `count` values; those before the last mark are out of reach. */
+  /** Removes the top `count` values and returns them. Values below the last mark cannot be removed. */
   #popMany(count: number): PickleValue[] {
     const start = this.#stack.length - count;
     if (start < (this.#marks.at(-1) ?? 0)) throw this.#malformed("takes a value from an empty stack");
     return this.#stack.splice(start);
   }
 
-  /** The values since the last mark. */
+  /** Removes the last mark and the values above it, and returns the values. */
   #popMark(): PickleValue[] {
     const start = this.#marks.pop();
     if (start === undefined) throw this.#malformed("lacks a mark");
     return this.#stack.splice(start);
   }
 
-  /** The last value, which stays. */
+  /** Returns the top value without removing it. @throws {ModelError} if it is not of the given kind */
   #top(kind?: "list" | "dictionary"): PickleValue {
     const top = this.#pop();
     if (kind && (typeof top !== "object" || top?.kind !== kind)) {
-      throw this.#malformed(`adds to ${kindOf(top)}, not to a ${kind},`);
+      throw this.#malformed(`adds to ${kindOf(top)}, not to a ${kind}`);
     }
     this.#push(top);
     return top;
   }
 
+  /** Adds keys and values, in alternating order, to the dictionary on top of the stack. */
   #setItems(items: readonly PickleValue[]): void {
-    const { entries } = this.#top("dictionary") as Dictionary;
+    const { entries } = this.#top("dictionary") as PickleDictionary;
     if (items.length % 2 !== 0) throw this.#malformed("gives a key without a value");
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i];
@@ -199,21 +212,21 @@ class Unpickler {
     }
   }
 
-  #remember(index: number): void {
+  #storeInMemo(index: number): void {
     this.#memo.set(index, this.#top());
   }
 
-  #recall(index: number): void {
+  #pushFromMemo(index: number): void {
     const value = this.#memo.get(index);
-    if (value === undefined) throw this.#malformed(`recalls the value ${index}, which it never kept,`);
+    if (value === undefined) throw this.#malformed(`recalls the value ${index}, which it never stored`);
     this.#push(value);
   }
 
   #malformed(rule: string): ModelError {
-    return new ModelError(`pickle: ${rule} at byte ${this.#input.position}`);
+    return new ModelError(`pickle: ${rule} (before byte ${this.#input.position})`);
   }
 }
 
-function isTuple(value: PickleValue): value is Tuple {
+function isTuple(value: PickleValue): value is PickleTuple {
   return typeof value === "object" && value?.kind === "tuple";
 }

@@ -1,9 +1,10 @@
 /**
- * The entries of a zip archive as torch.save writes it: stored uncompressed under one root folder, so that every
- * entry is a run of bytes of the file and nothing needs to be extracted. The central directory is read by zip.js,
- * zip64 included; where an entry's bytes begin is read here from its local header, since the two may differ in
- * length. Names are keys and never become paths. Checksums are not verified: tensors are read in part, as those of
- * a safetensors file, which has none.
+ * Reads the positions of the entries in a zip archive that `torch.save` wrote. Its entries are uncompressed and lie in one root
+ * folder. Every entry is therefore a consecutive range of bytes of the file, and nothing needs to be extracted.
+ *
+ * zip.js reads the central directory, including zip64. The position of an entry's data is read here from the entry's local
+ * header, whose length may differ from the length in the directory. The names of entries are used as keys and never as paths.
+ * Checksums are not verified, because tensors are read in parts. Safetensors files have no checksums either.
  */
 
 import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
@@ -11,48 +12,61 @@ import { quote } from "../../safetensors/error.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { ReadableFile } from "../../files/file_system.ts";
 
-/** Where an entry's bytes lie in the file. */
+/** The range of bytes that holds the data of an entry. */
 export interface ArchiveEntry {
   readonly offset: number;
   readonly byteLength: number;
 }
 
-/** Entries an archive may have: one for each tensor and a few more, twice as many as a pickle can name. */
+/**
+ * The largest number of entries. An archive has one entry per storage and a few others. A pickle can name about half as many
+ * storages.
+ */
 export const MAX_ENTRIES = 30_000;
 
-/** The most that is read at once for the directory: ordinary ones take 100 bytes each. */
+/** The largest directory that is read. A directory takes about 100 bytes per entry. */
 const MAX_DIRECTORY_BYTES = 32 << 20;
 
 const LOCAL_HEADER_SIGNATURE = 0x04034b50;
 const LOCAL_HEADER_BYTES = 30;
 const STORED = 0;
 
-/** torch.save always writes the zip64 records too; where nothing needs them, zip.js finds them superfluous. */
+/** The warning of zip.js about zip64 records in a small archive. torch.save always writes these records. */
 const HARMLESS_WARNING = "trailing central directory data";
 
-/** What follows the directory: the end record, with or without the two of zip64. */
+/** The possible lengths of the data after the directory: the end record alone, or with the two zip64 records. */
 const END_RECORD_BYTES = [22, 22 + 56 + 20];
 
 /**
- * The entries of the archive in `file`, by their names without the root folder.
- * @throws {ModelError} it is no zip archive, or none that torch.save writes: compressed, encrypted or overlapping
- * entries, repeated or unsafe names, more than one root, sizes past the end of the file
+ * Reads the entries of the archive in `file`.
+ *
+ * @returns the entries by name, without the root folder
+ * @throws {ModelError} if the file is not a zip archive, or if torch.save would not have written it: if entries are compressed,
+ * encrypted, overlapping or past the end of the file, if names are unsafe or repeated, or if there are several root folders
  */
 export async function readArchive(file: ReadableFile): Promise<ReadonlyMap<string, ArchiveEntry>> {
-  const places: { name: string; begin: number; place: ArchiveEntry }[] = [];
+  const located: LocatedEntry[] = [];
   for await (const entry of directoryEntries(file)) {
-    if (places.length === MAX_ENTRIES) {
+    if (located.length === MAX_ENTRIES) {
       throw new ModelError(`zip archive: has more than ${MAX_ENTRIES} entries`);
     }
     checkEntry(entry, file);
-    places.push({ name: entry.filename, begin: entry.offset, place: await locate(entry, file) });
+    located.push({ name: entry.filename, begin: entry.offset, data: await locate(entry, file) });
   }
-  checkOverlaps(places);
-  const root = rootOf(places.map(({ name }) => name));
-  return new Map(places.map(({ name, place }) => [name.slice(root.length), place]));
+  requireDisjoint(located);
+  const root = findRoot(located.map(({ name }) => name));
+  return new Map(located.map(({ name, data }) => [name.slice(root.length), data]));
 }
 
-/** The entries of the central directory. What zip.js finds wrong becomes a ModelError; errors of the file pass. */
+/** An entry with the positions of its local header and of its data. */
+interface LocatedEntry {
+  readonly name: string;
+  /** The offset of the local header. */
+  readonly begin: number;
+  readonly data: ArchiveEntry;
+}
+
+/** Yields the entries of the central directory. Errors of zip.js become `ModelError`s. Errors of the file are passed on. */
 async function* directoryEntries(file: ReadableFile): AsyncGenerator<Entry> {
   const reader = new FileReader(file);
   const zip = new ZipReader(reader, { filenameValidation: "strict", maxAppendedDataSize: 0 });
@@ -81,15 +95,15 @@ async function* directoryEntries(file: ReadableFile): AsyncGenerator<Entry> {
   }
 }
 
-/** zip.js tells what is ambiguous in a property of its own. */
+/** Returns the message of an error. zip.js gives the details of some errors in the property `reason`. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "reason" in error ? `${error.message}: ${error.reason}` : error.message;
 }
 
-/** A file as zip.js reads it: a read past its ends gives what there is. */
+/** Lets zip.js read a file. zip.js expects a read past the end of the file to return the available bytes. */
 class FileReader extends Reader<ReadableFile> {
-  /** What went wrong in the file itself, or a read past the limit. */
+  /** The error of a failed read, which zip.js would hide behind an error of its own. */
   failure?: unknown;
   readonly #file: ReadableFile;
 
@@ -100,14 +114,14 @@ class FileReader extends Reader<ReadableFile> {
   }
 
   override async readUint8Array(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const reached = offset < 0 ? 0 : Math.max(0, Math.min(length, this.size - offset));
+    const available = offset < 0 ? 0 : Math.max(0, Math.min(length, this.size - offset));
     try {
-      if (reached > MAX_DIRECTORY_BYTES) {
+      if (available > MAX_DIRECTORY_BYTES) {
         throw new ModelError(
-          `zip archive: its directory of ${reached} bytes is above ${MAX_DIRECTORY_BYTES}`,
+          `zip archive: its directory of ${available} bytes is above ${MAX_DIRECTORY_BYTES}`,
         );
       }
-      return reached === 0 ? new Uint8Array(0) : await this.#file.read(offset, reached);
+      return available === 0 ? new Uint8Array(0) : await this.#file.read(offset, available);
     } catch (error) {
       this.failure = error;
       throw error;
@@ -117,59 +131,63 @@ class FileReader extends Reader<ReadableFile> {
 
 function checkEntry(entry: Entry, { byteLength }: ReadableFile): void {
   const { filename, compressionMethod, compressedSize, uncompressedSize, offset } = entry;
-  if (entry.directory) throw refused(filename, "is a folder, which torch.save never writes");
-  if (entry.encrypted) throw refused(filename, "is encrypted");
+  if (entry.directory) throw entryError(filename, "is a folder, which torch.save never writes");
+  if (entry.encrypted) throw entryError(filename, "is encrypted");
   if (compressionMethod !== STORED || compressedSize !== uncompressedSize) {
-    throw refused(
+    throw entryError(
       filename,
       `is compressed (method ${compressionMethod}); torch.save stores entries as they are`,
     );
   }
   if (offset < 0 || offset + LOCAL_HEADER_BYTES + uncompressedSize > byteLength) {
-    throw refused(
+    throw entryError(
       filename,
       `claims ${uncompressedSize} bytes from byte ${offset} of a file of ${byteLength}`,
     );
   }
 }
 
+/** Reads the local header of an entry, compares it with the directory and returns the range of the data. */
 async function locate(entry: Entry, file: ReadableFile): Promise<ArchiveEntry> {
   const { filename, offset, uncompressedSize: byteLength, rawFilename } = entry;
   const view = new DataView((await file.read(offset, LOCAL_HEADER_BYTES)).buffer);
   const nameBytes = view.getUint16(26, true);
   if (view.getUint32(0, true) !== LOCAL_HEADER_SIGNATURE || view.getUint16(8, true) !== STORED) {
-    throw refused(filename, `has no header of a stored entry at byte ${offset}`);
+    throw entryError(filename, `has no header of a stored entry at byte ${offset}`);
   }
   const begin = offset + LOCAL_HEADER_BYTES + nameBytes + view.getUint16(28, true);
   if (begin + byteLength > file.byteLength) {
-    throw refused(filename, `claims bytes ${begin}..${begin + byteLength} of a file of ${file.byteLength}`);
+    throw entryError(
+      filename,
+      `claims bytes ${begin}..${begin + byteLength} of a file of ${file.byteLength}`,
+    );
   }
   const name = await file.read(offset + LOCAL_HEADER_BYTES, nameBytes);
   if (name.length !== rawFilename.length || !name.every((byte, i) => byte === rawFilename[i])) {
-    throw refused(filename, "has another name in its own header");
+    throw entryError(filename, "has another name in its own header");
   }
   return { offset: begin, byteLength };
 }
 
-function checkOverlaps(places: readonly { name: string; begin: number; place: ArchiveEntry }[]): void {
+function requireDisjoint(entries: readonly LocatedEntry[]): void {
   let end = 0, before = "";
-  for (const { name, begin, place } of places.toSorted((a, b) => a.begin - b.begin)) {
-    if (begin < end) throw refused(name, `begins at byte ${begin}, inside ${quote(before)}`);
-    [end, before] = [place.offset + place.byteLength, name];
+  for (const { name, begin, data } of entries.toSorted((a, b) => a.begin - b.begin)) {
+    if (begin < end) throw entryError(name, `begins at byte ${begin}, inside ${quote(before)}`);
+    [end, before] = [data.offset + data.byteLength, name];
   }
 }
 
-/** The folder, with its slash, that every entry is in. */
-function rootOf(names: readonly string[]): string {
+/** Returns the root folder that contains every entry, with a slash at the end. */
+function findRoot(names: readonly string[]): string {
   const [first = ""] = names;
   const root = first.slice(0, first.indexOf("/") + 1);
   if (root === "") throw new ModelError("zip archive: has no root folder, which torch.save always writes");
   for (const name of names) {
-    if (!name.startsWith(root)) throw refused(name, `is outside the root folder ${quote(root)}`);
+    if (!name.startsWith(root)) throw entryError(name, `is outside the root folder ${quote(root)}`);
   }
   return root;
 }
 
-function refused(name: string, rule: string): ModelError {
+function entryError(name: string, rule: string): ModelError {
   return new ModelError(`zip archive: entry ${quote(name)} ${rule}`);
 }

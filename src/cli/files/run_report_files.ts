@@ -1,7 +1,7 @@
 /** The run report beside a checkpoint: read where there is one, and written anew when the weights change their layout. */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { readJson } from "../../files/json_file.ts";
+import { formatJson, readJson } from "../../files/json_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import {
   REPORT_PAGE_FILE,
@@ -31,7 +31,7 @@ export async function runReportFiles(
   const { renderReport } = await import("../../report/render.ts"); // drawing takes long to load
   const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
   return new Map([
-    [RUN_REPORT_FILE, JSON.stringify(changed, null, 2) + "\n"],
+    [RUN_REPORT_FILE, formatJson(changed)],
     [REPORT_PAGE_FILE, renderReport(changed)],
   ]);
 }

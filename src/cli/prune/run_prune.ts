@@ -12,7 +12,9 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import { prepareFolder } from "../../checkpoint/partial_folder.ts";
-import { type CheckpointWriter, writeCheckpoint } from "../../checkpoint/write_checkpoint.ts";
+import { type CompleteCopy, findCompleteCopy } from "../../checkpoint/complete_copy.ts";
+import { type OpenCopy, openCopy } from "../../checkpoint/open_copy.ts";
+import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { calibratedModel } from "../../prune/calibrated_model.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
@@ -66,16 +68,26 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
   const { fs } = setting;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
-  let writer: CheckpointWriter | undefined;
+  const copyFolder = job.pack ? run.denseFolder : job.out;
+  let open: OpenCopy | undefined;
   try {
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
-    writer = await openWriter(job, run, fs);
-    if (!run.isComplete) await work(job, setting, run, writer);
-    await writer.publish();
+    let complete: CompleteCopy;
+    if (run.isComplete) {
+      complete = await findCompleteCopy(job.checkpoint, copyFolder, fs, job.reportFileNames);
+    } else {
+      open = await openCopy(job.checkpoint, copyFolder, fs, {
+        overwrite: job.overwrite,
+        replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
+        extraFiles: job.reportFileNames,
+      });
+      complete = await pruneAndComplete(job, setting, run, open);
+    }
+    await complete.publish();
     await job.pack?.(run.denseFolder);
   } catch (error) {
     try {
-      await leave(job, setting, run, writer, isNew);
+      await leave(job, setting, run, open, isNew);
     } catch (leaving) {
       throw new SuppressedError(leaving, error, "what failed first is what matters");
     }
@@ -90,49 +102,42 @@ async function leave(
   { out }: PruneJob,
   { fs, kept }: PruneSetting,
   run: PruneRun,
-  writer: CheckpointWriter | undefined,
+  open: OpenCopy | undefined,
   isNew: boolean,
 ): Promise<void> {
   if (await run.hasProgress()) {
-    await writer?.close();
+    await open?.close();
     kept?.(run.folder);
     return;
   }
-  await writer?.abort();
+  await open?.abort();
   await run.remove();
-  if (isNew && (await fs.list(out))?.length === 0) await fs.removeFolder(out);
+  if (isNew) await removeIfEmpty(fs, out);
 }
 
-function openWriter(job: PruneJob, run: PruneRun, fs: WorkFileSystem): Promise<CheckpointWriter> {
-  return writeCheckpoint(job.checkpoint, job.pack ? run.denseFolder : job.out, fs, {
-    overwrite: job.overwrite,
-    replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
-    extras: job.reportFileNames,
-  });
-}
-
-/** Everything up to the whole copy under temporary names. */
-async function work(
+/** Prunes the remaining layers and completes the copy. The journal records the start, every layer and the completion. */
+async function pruneAndComplete(
   job: PruneJob,
   setting: PruneSetting,
   run: PruneRun,
-  writer: CheckpointWriter,
-): Promise<void> {
+  copy: OpenCopy,
+): Promise<CompleteCopy> {
   await run.journal.append({ type: "start", time: new Date().toISOString() });
-  await pruneLayers(job, setting, run, writer);
-  const pruned = { spec: job.model.spec, weights: writer.tensors };
+  await pruneLayers(job, setting, run, copy);
+  const pruned = { spec: job.model.spec, weights: copy.tensors };
   const texts = [...await job.reportFiles(run, pruned)].map((
     [name, text],
   ) => [name, new TextEncoder().encode(text)]);
-  await writer.complete(Object.fromEntries(texts), setting.signal);
+  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: setting.signal });
   await run.journal.append({ type: "complete" });
+  return complete;
 }
 
 async function pruneLayers(
   job: PruneJob,
   setting: PruneSetting,
   run: PruneRun,
-  writer: CheckpointWriter,
+  copy: OpenCopy,
 ): Promise<void> {
   const { signal } = setting;
   const finished = new Set(run.layers.map(({ name }) => name));
@@ -140,11 +145,11 @@ async function pruneLayers(
     windows: job.windows,
     layers: job.layers,
     trueSequential: job.trueSequential,
-    finished: { has: (name) => finished.has(name), read: (name) => writer.replacement(name) },
+    finished: { has: (name) => finished.has(name), read: (name) => copy.replacement(name) },
     hiddenStates: { folder: run.states, place: job.activations },
     onReplace: async (name, weight) => {
-      await writer.replace(name, weight);
-      await writer.sync(name);
+      await copy.replace(name, weight);
+      await copy.sync(name);
     },
     progress: setting.calibrating,
     signal,

@@ -1,6 +1,6 @@
 /** The report of a run, as `pare.json` has it, from its journal and what it was asked for. */
 
-import { weightFileBytes } from "../../checkpoint/packed/weight_file_bytes.ts";
+import { countWeightFileBytes } from "../../checkpoint/count_weight_file_bytes.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
@@ -21,7 +21,7 @@ export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" |
 /** The report of a run whose copy is dense; {@link RunReport} says what is in it. */
 export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunReport {
   const { checkpoint, calibration, parameters, skipped, resumed, perplexity } = facts;
-  const bytes = weightFileBytes(checkpoint);
+  const bytes = countWeightFileBytes(checkpoint);
   const calibrationSeconds = entries.reduce((sum, { seconds }) => sum + seconds.calibration, 0);
   const layerSeconds = entries.reduce((sum, { seconds }) => sum + seconds.layers, 0);
   return {

@@ -28,7 +28,7 @@ export async function checkpointFingerprint(
   const config = new TextEncoder().encode(JSON.stringify(checkpoint.config));
   values["model configuration"] = await digest(config);
   for (const shard of checkpoint.shards) {
-    values[`header of ${shard.name}`] = await digest(await shard.headerBlock());
+    values[`header of ${shard.name}`] = await digest(await shard.readHeaderBytes());
   }
   for (const name of checkpoint.files) {
     const path = `${checkpoint.folder}/${name}`;

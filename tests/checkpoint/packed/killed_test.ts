@@ -6,12 +6,12 @@ import type { WorkFileSystem } from "../../../src/files/file_system.ts";
 import { writeFiles } from "../../support/checkpoint_files.ts";
 import { Killed, killedAfter } from "../../support/failing_file_system.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { readTensors, sparseWeight, withCheckpoint } from "./packed_files.ts";
+import { readTensors, sparseWeight, withCheckpoint } from "./packed_checkpoints.ts";
 
 const NEW = { "x.fc1.weight": sparseWeight("F16", [20, 9], 0.7) };
 const OLD = { "x.fc1.weight": sparseWeight("F16", [4, 5], 0.7) };
 
-/** Runs `body` with a checkpoint, and a folder in which there is another one. */
+/** Runs `body` with the folders of a source checkpoint and of a target, which contains another checkpoint. */
 function withFolders(body: (source: string, target: string) => Promise<void>): Promise<void> {
   return withTemporaryFolder(async (folder) => {
     const source = `${folder}/source`, target = `${folder}/target`;
@@ -29,7 +29,7 @@ function pack(source: string, target: string, fs: WorkFileSystem): Promise<unkno
   return withCheckpoint(source, (opened) => packCheckpoint(opened, target, fs, options));
 }
 
-function isThere(path: string): boolean {
+function fileExists(path: string): boolean {
   try {
     return Deno.statSync(path).isFile;
   } catch {
@@ -37,7 +37,7 @@ function isThere(path: string): boolean {
   }
 }
 
-it("packing over a checkpoint, killed at any moment, leaves the old one, none, or the new one", async () => {
+it("packing over a checkpoint, if killed at any moment, leaves the old checkpoint, none or the new one", async () => {
   let outcomes = "";
   for (let operations = 0;; operations++) {
     let isDone = false;
@@ -48,7 +48,7 @@ it("packing over a checkpoint, killed at any moment, leaves the old one, none, o
       } catch (error) {
         assert.ok(error instanceof Killed, String(error));
       }
-      if (isThere(`${target}/config.json`)) {
+      if (fileExists(`${target}/config.json`)) {
         const { "x.fc1.weight": old, "x.fc1.compressed": packed } = await readTensors(target);
         if (old) assert.deepEqual(old, OLD["x.fc1.weight"]);
         else assert.ok(packed);
@@ -60,7 +60,7 @@ it("packing over a checkpoint, killed at any moment, leaves the old one, none, o
   assert.match(outcomes, /^o+-+n+$/);
 });
 
-it("a packed folder's config.json gets its name when the other names are on the disk", () =>
+it("packing renames config.json after the names of the other files are on the disk", () =>
   withFolders(async (source, target) => {
     const done: string[] = [];
     await pack(source, target, {

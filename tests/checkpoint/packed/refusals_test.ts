@@ -1,4 +1,4 @@
-/** What packing and unpacking refuse, by name, and what they leave behind then: nothing. */
+/** Inputs that packing and unpacking reject. The error names the tensor or file, and no files remain. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,12 +8,12 @@ import { unpackCheckpoint } from "../../../src/checkpoint/packed/unpack_checkpoi
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { patternTensor, writeFiles } from "../../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { readTensors, sparseWeight, twoFourWeight, withCheckpoint } from "./packed_files.ts";
+import { readTensors, sparseWeight, twoFourWeight, withCheckpoint } from "./packed_checkpoints.ts";
 
 const SPARSE = { "x.fc1.weight": sparseWeight("F16", [9, 20], 0.6) };
 const TWO_FOUR = { "x.fc1.weight": twoFourWeight("F16", [9, 20]) };
 
-/** Runs `body` with a folder that holds `tensors`, and one to write that is not there yet. */
+/** Runs `body` with a folder that contains `tensors`, and with the path of a target folder, which does not exist yet. */
 function withFolders(
   tensors: Record<string, HostTensor>,
   config: object,
@@ -46,7 +46,7 @@ async function assertPackRefused(
   });
 }
 
-/** Packs `dense`, has the packed tensors changed, and asserts that unpacking is refused. */
+/** Packs `dense`, changes the packed tensors with `change` and asserts that unpacking them fails. */
 async function assertUnpackRefused(
   dense: Record<string, HostTensor>,
   change: (tensors: Record<string, HostTensor>) => Record<string, HostTensor | undefined>,
@@ -77,8 +77,8 @@ function int64(shape: readonly number[], ...values: bigint[]): HostTensor {
   return { dtype: "I64", shape, data: new Uint8Array(BigInt64Array.from(values).buffer) };
 }
 
-describe("packCheckpoint refuses", () => {
-  it("a checkpoint that would not become smaller", async () => {
+describe("packCheckpoint rejects", () => {
+  it("a checkpoint in which no weight becomes smaller", async () => {
     const dense = { "a.weight": sparseWeight("F16", [16, 16], 0), "a.bias": patternTensor("F16", [4], 1) };
     await assertPackRefused(
       dense,
@@ -91,24 +91,24 @@ describe("packCheckpoint refuses", () => {
     await assertPackRefused(SPARSE, {}, { format: "sparse-24" }, /x\.fc1\.weight is not 2:4/);
   });
 
-  it("weights asked for that are not there or not 2-D", async () => {
+  it("requested weights that do not exist or are not 2-D", async () => {
     const vector = { ...SPARSE, "n.weight": patternTensor("F32", [8], 1) };
-    const asked = (weights: string[]): PackOptions => ({ format: "bitmask", weights });
+    const requesting = (weights: string[]): PackOptions => ({ format: "bitmask", weights });
     await assertPackRefused(
       vector,
       {},
-      asked(["x.fc2.weight"]),
+      requesting(["x.fc2.weight"]),
       /has no tensor x\.fc2\.weight; the nearest is/,
     );
     await assertPackRefused(
       vector,
       {},
-      asked(["n.weight"]),
+      requesting(["n.weight"]),
       /cannot pack n\.weight: needs a 2-D .* got F32 \[8\]/,
     );
   });
 
-  it("what is packed or quantised already", async () => {
+  it("a checkpoint that is already packed or quantised", async () => {
     const packed = { quant_method: "compressed-tensors", sparsity_config: { format: "sparse-bitmask" } };
     const bitmask: PackOptions = { format: "bitmask" };
     await assertPackRefused(SPARSE, { quantization_config: packed }, bitmask, /is packed already/);
@@ -121,11 +121,13 @@ describe("packCheckpoint refuses", () => {
     );
   });
 
-  it("its own folder, and one that is not empty", () =>
+  it("the folder of the checkpoint itself and a folder that is not empty", () =>
     withFolders(SPARSE, {}, async (source) => {
       const pack = (folder: string) =>
-        withCheckpoint(source, (opened) =>
-          packCheckpoint(opened, folder, denoFileSystem, { format: "bitmask" }));
+        withCheckpoint(
+          source,
+          (opened) => packCheckpoint(opened, folder, denoFileSystem, { format: "bitmask" }),
+        );
       await assert.rejects(pack(source), /is the checkpoint itself/);
       await Deno.mkdir(`${source}-other`);
       await Deno.writeTextFile(`${source}-other/notes.txt`, "mine");
@@ -133,7 +135,7 @@ describe("packCheckpoint refuses", () => {
       assert.equal(await Deno.readTextFile(`${source}-other/notes.txt`), "mine");
     }));
 
-  it("to go on when interrupted, and leaves nothing", () =>
+  it("an aborted run with the reason of the signal, and removes the files", () =>
     withFolders(
       { ...SPARSE, "x.fc2.weight": sparseWeight("F16", [20, 9], 0.6) },
       {},
@@ -157,7 +159,7 @@ describe("packCheckpoint refuses", () => {
     ));
 });
 
-describe("unpackCheckpoint refuses", () => {
+describe("unpackCheckpoint rejects", () => {
   it("a dense checkpoint", () =>
     withFolders(SPARSE, {}, async (source, target) => {
       const unpacking = withCheckpoint(source, (opened) => unpackCheckpoint(opened, target, denoFileSystem));
@@ -165,10 +167,10 @@ describe("unpackCheckpoint refuses", () => {
       assertAbsent(target);
     }));
 
-  it("more or fewer bits than entries", async () => {
+  it("bitmasks with more or fewer bits than stored entries", async () => {
     const tooMany = (tensors: Record<string, HostTensor>) => {
-      const { dtype, shape: [kept], data } = tensors["x.fc1.compressed"];
-      return { "x.fc1.compressed": { dtype, shape: [kept - 1], data: data.slice(2) } };
+      const { dtype, shape: [count], data } = tensors["x.fc1.compressed"];
+      return { "x.fc1.compressed": { dtype, shape: [count - 1], data: data.slice(2) } };
     };
     await assertUnpackRefused(
       SPARSE,
@@ -176,22 +178,30 @@ describe("unpackCheckpoint refuses", () => {
       /x\.fc1\.compressed: holds \d+ entries, fewer than x\.fc1\.bitmask/,
     );
     const tooFew = (tensors: Record<string, HostTensor>) => {
-      const { dtype, shape: [kept], data } = tensors["x.fc1.compressed"];
+      const { dtype, shape: [count], data } = tensors["x.fc1.compressed"];
       const longer = new Uint8Array(data.length + 2);
-      return { "x.fc1.compressed": { dtype, shape: [kept + 1], data: longer } };
+      return { "x.fc1.compressed": { dtype, shape: [count + 1], data: longer } };
     };
     await assertUnpackRefused(SPARSE, tooFew, /holds \d+ entries, but x\.fc1\.bitmask has \d+ bits set/);
   });
 
-  it("offsets that lie", async () => {
-    const lying = (at: number) => (tensors: Record<string, HostTensor>) => (
+  it("row offsets that disagree with the bitmask", async () => {
+    const withWrongOffset = (at: number) => (tensors: Record<string, HostTensor>) => (
       { "x.fc1.row_offsets": withByte(tensors["x.fc1.row_offsets"], at, (byte) => byte ^ 1) }
     );
-    await assertUnpackRefused(SPARSE, lying(0), /x\.fc1\.row_offsets: row 0 must begin at entry 0 .* not 1/);
-    await assertUnpackRefused(SPARSE, lying(8 * 8 + 7), /x\.fc1\.row_offsets: row 8 must begin at entry \d+/);
+    await assertUnpackRefused(
+      SPARSE,
+      withWrongOffset(0),
+      /x\.fc1\.row_offsets: row 0 must begin at entry 0 .* not 1/,
+    );
+    await assertUnpackRefused(
+      SPARSE,
+      withWrongOffset(8 * 8 + 7),
+      /x\.fc1\.row_offsets: row 8 must begin at entry \d+/,
+    );
   });
 
-  it("bits past the last column", async () => {
+  it("bitmasks with bits past the last column", async () => {
     const padded = (tensors: Record<string, HostTensor>) => (
       { "x.fc1.bitmask": withByte(tensors["x.fc1.bitmask"], 5, (byte) => byte | 0x80) }
     );
@@ -200,14 +210,14 @@ describe("unpackCheckpoint refuses", () => {
     }
   });
 
-  it("groups of four that do not keep two", async () => {
+  it("groups of four without exactly two set bits", async () => {
     const crowded = (tensors: Record<string, HostTensor>) => (
       { "x.fc1.bitmask": withByte(tensors["x.fc1.bitmask"], 4, (byte) => (byte & 15) | 0x70) }
     );
     await assertUnpackRefused(TWO_FOUR, crowded, /x\.fc1\.bitmask: row 1 must keep two of columns 12 to 15/);
   });
 
-  it("parts that are missing, of another type or another shape", async () => {
+  it("parts that are missing or have the wrong dtype or shape", async () => {
     const without = (part: string) => () => ({ [`x.fc1.${part}`]: undefined });
     for (const part of ["compressed", "bitmask", "shape", "row_offsets"]) {
       await assertUnpackRefused(SPARSE, without(part), new RegExp(`has no tensor x\\.fc1\\.${part}`));

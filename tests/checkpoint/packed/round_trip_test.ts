@@ -1,4 +1,4 @@
-/** Packing and unpacking: what is written is the library's layout, and what comes back is bit for bit what it was. */
+/** Packing writes the layout of the compressed-tensors library, and unpacking restores the checkpoint bit for bit. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,7 +8,7 @@ import {
   type PackOptions,
   type PackResult,
 } from "../../../src/checkpoint/packed/pack_checkpoint.ts";
-import { PIECE_BYTES } from "../../../src/checkpoint/packed/strips.ts";
+import { PACKING_STRIP_BYTES } from "../../../src/checkpoint/packed/row_strips.ts";
 import { unpackCheckpoint } from "../../../src/checkpoint/packed/unpack_checkpoint.ts";
 import { openModel } from "../../../src/models/model.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
@@ -17,17 +17,23 @@ import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { rowOffsets } from "../../reference/bitmask.ts";
 import { patternTensor, writeFiles } from "../../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
-import { decodePacked, readTensors, sparseWeight, twoFourWeight, withCheckpoint } from "./packed_files.ts";
+import {
+  decodePacked,
+  readTensors,
+  sparseWeight,
+  twoFourWeight,
+  withCheckpoint,
+} from "./packed_checkpoints.ts";
 
 interface Packed {
   readonly tensors: Record<string, HostTensor>;
   readonly config: { readonly quantization_config: { readonly sparsity_config: Record<string, unknown> } };
   readonly result: PackResult;
-  /** What came back. */
+  /** The tensors after unpacking. */
   readonly dense: Record<string, HostTensor>;
 }
 
-/** Packs a checkpoint of `files` and unpacks it again. */
+/** Packs a checkpoint that consists of `files`, and unpacks it again. */
 function roundTrip(files: Record<string, string | object>, options: PackOptions): Promise<Packed> {
   return withTemporaryFolder(async (folder) => {
     const [source, packed, dense] = ["source", "packed", "dense"].map((name) => `${folder}/${name}`);
@@ -45,7 +51,7 @@ function roundTrip(files: Record<string, string | object>, options: PackOptions)
   });
 }
 
-/** Packs and unpacks one weight among others, and gives its parts. */
+/** Packs and unpacks a weight beside other tensors, and asserts that it is restored. */
 async function roundTripWeight(weight: HostTensor, format: PackOptions["format"]): Promise<Packed> {
   const others = { "a.bias": patternTensor("F16", [3], 5), "b.norm.weight": patternTensor("F32", [5], 6) };
   const before: Record<string, HostTensor> = { ...others, "block.fc1.weight": weight };
@@ -64,13 +70,13 @@ function words(tensor: HostTensor, values: readonly number[]): HostTensor {
 describe("pack as sparse-bitmask", () => {
   for (const dtype of ["F32", "F16", "BF16"] satisfies FloatDtype[]) {
     for (const cols of [8, 13, 64, 257]) {
-      it(`comes back from ${dtype} weights of ${cols} columns`, async () => {
+      it(`restores ${dtype} weights with ${cols} columns`, async () => {
         await roundTripWeight(sparseWeight(dtype, [40, cols], 0.6), "bitmask");
       });
     }
   }
 
-  it("writes the parts that the library reads", async () => {
+  it("writes the parts and the configuration that the library reads", async () => {
     const weight = words({ dtype: "F16", shape: [3, 10], data: new Uint8Array() }, [
       ...[0, 0x3c00, 0, 0, 0, 0, 0, 0xbc00, 0, 0x7e01],
       ...Array(10).fill(0),
@@ -116,7 +122,7 @@ describe("pack as sparse-bitmask", () => {
     assert.ok(Number(sparsity.global_sparsity) > 0.48 && Number(sparsity.global_sparsity) < 0.54);
   });
 
-  it("keeps −0, subnormals, infinities and NaN payloads to the bit", async () => {
+  it("preserves the bits of −0, subnormals, infinities and NaN payloads", async () => {
     const kept = [0x8000, 0x0001, 0x7c00, 0xfc00, 0x7e55, 0xfdff, 0x3c00];
     const values = Array.from({ length: 32 * 16 }, (_, i) => i % 3 === 0 ? kept[i % kept.length] : 0);
     const { tensors } = await roundTripWeight(
@@ -130,9 +136,9 @@ describe("pack as sparse-bitmask", () => {
     );
   });
 
-  it("takes a weight of more than a piece in several", async () => {
+  it("packs a weight that is larger than a strip in several strips", async () => {
     const weight = sparseWeight("F16", [2100, 4100], 0.6);
-    assert.ok(weight.data.length > PIECE_BYTES);
+    assert.ok(weight.data.length > PACKING_STRIP_BYTES);
     const { tensors, dense } = await roundTrip({ "model.safetensors": { "x.weight": weight } }, {
       format: "bitmask",
     });
@@ -142,13 +148,13 @@ describe("pack as sparse-bitmask", () => {
     assert.equal(decoded, before);
   });
 
-  it("packs a weight of nothing but zeros", async () => {
+  it("packs a weight that consists of zeros only", async () => {
     const zeros: HostTensor = { dtype: "F32", shape: [5, 33], data: new Uint8Array(5 * 33 * 4) };
     const { tensors } = await roundTripWeight(zeros, "bitmask");
     assert.deepEqual(tensors["block.fc1.compressed"].shape, [0]);
   });
 
-  it("is read under the names that older versions of the library gave the parts too", () =>
+  it("unpacks weights whose parts have the names of older versions of the library", () =>
     withTemporaryFolder(async (folder) => {
       const weights = { "w.weight": sparseWeight("F32", [9, 13], 0.7) };
       await Deno.mkdir(`${folder}/source`);
@@ -169,7 +175,7 @@ describe("pack as sparse-bitmask", () => {
       assert.deepEqual(await readTensors(`${folder}/dense`), weights);
     }));
 
-  it("places every tensor at a multiple of its element's size, as readers that map the file need", () =>
+  it("aligns every tensor to its element size for readers that map the file into memory", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.mkdir(`${folder}/source`);
       await writeFiles(`${folder}/source`, {
@@ -192,7 +198,7 @@ describe("pack as sparse-bitmask", () => {
 describe("pack as sparse-24-bitmask", () => {
   for (const dtype of ["F32", "F16", "BF16"] satisfies FloatDtype[]) {
     for (const cols of [4, 12, 64]) {
-      it(`comes back from ${dtype} weights of ${cols} columns`, async () => {
+      it(`restores ${dtype} weights with ${cols} columns`, async () => {
         const { tensors, config } = await roundTripWeight(twoFourWeight(dtype, [40, cols]), "sparse-24");
         assert.deepEqual(tensors["block.fc1.compressed"].shape, [40, cols / 2]);
         assert.deepEqual(tensors["block.fc1.shape"].shape, [2, 1]);
@@ -203,8 +209,8 @@ describe("pack as sparse-24-bitmask", () => {
     }
   }
 
-  it("completes groups that keep fewer than two where PyTorch's topk does", async () => {
-    // Made with torch 2.6: (x != 0), then x.abs().topk(2) for x with the bits of the first set.
+  it("stores the same zeros as PyTorch's topk in groups with fewer than two non-zero entries", async () => {
+    // Pairs of a mask x != 0 and the mask of x.abs().topk(2), computed with torch 2.6.
     const groups = [[0b0000, 0b1100], [0b0001, 0b0101], [0b0010, 0b1010], [0b0100, 0b1100], [0b1000, 0b1100]];
     const values = groups.flatMap(([set]) => [0, 1, 2, 3].map((bit) => set >> bit & 1 ? 0x3c00 + bit : 0));
     const one: HostTensor = words({ dtype: "F16", shape: [1, 20], data: new Uint8Array() }, values);
@@ -213,7 +219,7 @@ describe("pack as sparse-24-bitmask", () => {
     assert.deepEqual([a & 15, a >> 4, b & 15, b >> 4, c], groups.map(([, completed]) => completed));
   });
 
-  it("leaves out weights that are not 2:4 unless they were asked for", async () => {
+  it("skips weights that are not 2:4, and rejects them if they are requested by name", async () => {
     const weights = {
       "a.weight": sparseWeight("F16", [16, 32], 0.5),
       "b.weight": twoFourWeight("F16", [16, 32]),
@@ -228,7 +234,7 @@ describe("pack as sparse-24-bitmask", () => {
     });
   });
 
-  it("refuses a group with −0 beside two others, which the layout has no room for", async () => {
+  it("rejects a group with −0 and two other non-zero entries, which the layout cannot store", async () => {
     const values = [0x3c00, 0x8000, 0x3c00, 0, ...Array(60).fill(0)];
     const weight = words({ dtype: "F16", shape: [8, 8], data: new Uint8Array() }, values);
     await assert.rejects(
@@ -237,14 +243,14 @@ describe("pack as sparse-24-bitmask", () => {
     );
   });
 
-  it("refuses columns that are no multiple of four", async () => {
+  it("rejects a weight whose number of columns is not a multiple of four", async () => {
     const weight = sparseWeight("F16", [8, 6], 1);
     await assert.rejects(roundTripWeight(weight, "sparse-24"), /its 6 columns are not a multiple of 4/);
   });
 });
 
 describe("pack and unpack a sharded checkpoint", () => {
-  it("keeps the shards, writes their index, and copies other files", () =>
+  it("preserves the shards, writes their index and copies the other files", () =>
     withTemporaryFolder(async (folder) => {
       const [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
       const first = {
@@ -304,7 +310,7 @@ async function digest(bytes: Uint8Array): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.slice())).toHex();
 }
 
-/** `times` copies of a matrix, one under the other. */
+/** Repeats the rows of a matrix `times` times. */
 function stack({ dtype, shape: [rows, cols], data }: HostTensor, times: number): HostTensor {
   const bytes = new Uint8Array(data.length * times);
   for (let i = 0; i < times; i++) bytes.set(data, i * data.length);

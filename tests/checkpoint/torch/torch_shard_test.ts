@@ -1,11 +1,11 @@
-/** Files that torch.save wrote, beside safetensors files of the same values. The attacks are in tests/attacks. */
+/** Torch files are compared with safetensors files of the same values. Hostile files are tested in tests/attacks. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { Shard } from "../../../src/checkpoint/shard.ts";
-import { copyName, torchShard } from "../../../src/checkpoint/torch/torch_shard.ts";
+import { readTorchShard, safetensorsName } from "../../../src/checkpoint/torch/torch_shard.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
@@ -18,7 +18,7 @@ const VALUES = new Uint8Array(Float32Array.of(0, 1, 2, 3, 4, 5).buffer);
 async function withFixture<T>(name: string, body: (shard: Shard) => Promise<T>): Promise<T> {
   const file = await denoFileSystem.open(`${FIXTURES}/${name}`);
   try {
-    return await body(await torchShard(name, file));
+    return await body(await readTorchShard(name, file));
   } finally {
     await file.close();
   }
@@ -37,22 +37,22 @@ async function expectedTensors(name: string): Promise<Map<string, HostTensor>> {
   return decode(await Deno.readFile(`${FIXTURES}/${name}`)).tensors;
 }
 
-/** By name, since the two files order tensors differently. */
-function sorted<T>(tensors: ReadonlyMap<string, T>): [string, T][] {
+/** Sorts tensors by name, because the two files contain them in different orders. */
+function sortByName<T>(tensors: ReadonlyMap<string, T>): [string, T][] {
   return [...tensors].sort(([a], [b]) => a < b ? -1 : 1);
 }
 
-describe("torchShard", () => {
-  it("reads every dtype, scalars, buffers, parameters and slices of a storage bit for bit", () =>
+describe("readTorchShard", () => {
+  it("reads every dtype, scalars, buffers, parameters and slices of storages bit for bit", () =>
     withFixture("kinds.bin", async (shard) => {
       const tensors = await readAll(shard);
-      assert.deepEqual(sorted(tensors), sorted(await expectedTensors("kinds.safetensors")));
+      assert.deepEqual(sortByName(tensors), sortByName(await expectedTensors("kinds.safetensors")));
       assert.deepEqual(tensors.get("scalar")?.shape, []);
       assert.equal(tensors.get("empty")?.data.byteLength, 0);
     }));
 
   for (const protocol of [2, 4, 5]) {
-    it(`reads pickle protocol ${protocol}, and dtypes without a storage class of their own`, () =>
+    it(`reads pickle protocol ${protocol} and dtypes without a storage class`, () =>
       withFixture(`protocol${protocol}.bin`, async (shard) => {
         const tensors = await readAll(shard);
         const expected = await expectedTensors("protocol.safetensors");
@@ -67,16 +67,16 @@ describe("torchShard", () => {
       }));
   }
 
-  it("gives the head of a copy that is a sound safetensors file, aligned", () =>
+  it("encodes the header of a valid safetensors copy with aligned tensors", () =>
     withFixture("kinds.bin", async (shard) => {
       const tensors = await readAll(shard);
-      const head = await shard.headerBlock();
-      const copy = new Uint8Array(head.byteLength + shard.header.dataBytes);
-      copy.set(head);
+      const header = await shard.readHeaderBytes();
+      const copy = new Uint8Array(header.byteLength + shard.header.dataBytes);
+      copy.set(header);
       for (const { name, begin } of shard.header.tensors) {
-        copy.set(tensors.get(name)?.data ?? [], head.byteLength + begin);
+        copy.set(tensors.get(name)?.data ?? [], header.byteLength + begin);
       }
-      assert.equal(head.byteLength, shard.header.headerBytes);
+      assert.equal(header.byteLength, shard.header.headerBytes);
       assert.deepEqual(decode(copy), { header: shard.header, tensors });
       assert.deepEqual(copy, encode(tensors, { format: "pt" }));
       for (const { name, begin, end, shape } of shard.header.tensors) {
@@ -85,12 +85,12 @@ describe("torchShard", () => {
       }
     }));
 
-  it("reads what a torch wrote that named no byte order, under any root folder", async () => {
-    const tensors = await readAll(await torchShard("w.bin", memoryFile(torchFile())));
+  it("reads files of older versions, which do not state the byte order, with any root folder", async () => {
+    const tensors = await readAll(await readTorchShard("w.bin", memoryFile(torchFile())));
     assert.deepEqual([...tensors], [["w", { dtype: "F32", shape: [2, 3], data: VALUES }]]);
   });
 
-  it("reads archives past 4 GiB, tensors past 2^32 bytes and offsets past 2^31 elements", async () => {
+  it("reads archives of more than 4 GiB, tensors of more than 2^32 bytes and offsets past 2^31 elements", async () => {
     const gap = 5 * 2 ** 30, elements = 3 * 2 ** 30;
     const [data, , version] = torchEntries(pickle.file(pickle.dict(
       ["w", pickle.tensor()],
@@ -99,7 +99,7 @@ describe("torchShard", () => {
     )));
     const { segments, byteLength } = zipSegments([
       data,
-      // The last bytes of a long storage, and the zeros before them.
+      // Only the last bytes of the long storage are given. The zeros before them are implied.
       { name: "any/data/1", data: Uint8Array.of(1, 2, 3, 4), size: 2 * elements },
       { name: "any/data/0", data: VALUES, gap: gap + 2 * elements },
       version,
@@ -109,7 +109,7 @@ describe("torchShard", () => {
     const moved = segments.map((segment) =>
       segment === storage ? { ...segment, at: segment.at + 2 * elements - 4 } : segment
     );
-    const shard = await torchShard("w.bin", sparseFile(moved, byteLength));
+    const shard = await readTorchShard("w.bin", sparseFile(moved, byteLength));
     const read = (index: number, length: number) => {
       const info = shard.header.tensors[index];
       return shard.file.read(shard.position(info) + (info.end - info.begin - length), length);
@@ -122,7 +122,7 @@ describe("torchShard", () => {
   });
 
   it("reads an empty state dict", async () => {
-    const { header } = await torchShard("w.bin", memoryFile(torchFile(pickle.file(pickle.dict()))));
+    const { header } = await readTorchShard("w.bin", memoryFile(torchFile(pickle.file(pickle.dict()))));
     assert.deepEqual(header.tensors, []);
   });
 
@@ -141,15 +141,15 @@ describe("torchShard", () => {
       ],
     ] as const
   ) {
-    it(`refuses ${name}, and says why`, () =>
+    it(`rejects ${name} and explains why`, () =>
       assert.rejects(withFixture(name, readAll), { name: "ModelError", message }));
   }
 });
 
-describe("copyName", () => {
-  it("is always a safetensors file's", () => {
-    assert.equal(copyName("pytorch_model.bin"), "model.safetensors");
-    assert.equal(copyName("pytorch_model-00001-of-00002.bin"), "model-00001-of-00002.safetensors");
-    assert.equal(copyName("weights.pt"), "weights.pt.safetensors");
+describe("safetensorsName", () => {
+  it("always ends in .safetensors", () => {
+    assert.equal(safetensorsName("pytorch_model.bin"), "model.safetensors");
+    assert.equal(safetensorsName("pytorch_model-00001-of-00002.bin"), "model-00001-of-00002.safetensors");
+    assert.equal(safetensorsName("weights.pt"), "weights.pt.safetensors");
   });
 });

@@ -1,29 +1,29 @@
-/** A dense weight to be written as its parts, a few rows at a time. Which weights can be is for `survey.ts`. */
+/** Writes a dense weight as the parts of a packed weight, strip by strip. */
 
 import { ModelError } from "../../files/model_error.ts";
 import type { TensorSource } from "../tensor_source.ts";
 import type { TensorSpec } from "../../safetensors/encode.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
-import { asBytes, bitmaskRowBytes, countRows, gather, nonZeroBits } from "./bitmask.ts";
+import { asBytes, bitmaskRowBytes, countRows, nonZeroBits, packValues } from "./bitmask.ts";
 import { type PackFormat, partNames, stemOf } from "./format.ts";
-import type { Entry, WritePart } from "./rewrite_shards.ts";
-import { readStrips } from "./strips.ts";
-import type { PackableWeight } from "./survey.ts";
-import { completeTwoFour } from "./two_four.ts";
+import type { ShardEntry, WritePart } from "./rewrite_shards.ts";
+import { readStrips } from "./row_strips.ts";
+import type { PackableWeight } from "./find_packable_weights.ts";
+import { completeTwoFour } from "./complete_two_four.ts";
 
-/** The parts of a surveyed weight of `source`. */
-export function packedWeight(
+/** Returns the entry that packs the weight `name` of `source`, of which `findPackableWeights` has counted the non-zeros. */
+export function packedEntry(
   source: TensorSource,
   { name, nonZeros }: PackableWeight,
   format: PackFormat,
-): Entry {
+): ShardEntry {
   const { dtype, shape } = source.info(name);
   const [rows, cols] = shape;
   const isTwoFour = format === "sparse-24";
-  const kept = isTwoFour ? rows * cols / 2 : nonZeros;
+  const valueCount = isTwoFour ? rows * cols / 2 : nonZeros;
   const parts = partNames(stemOf(name));
   const specs: TensorSpec[] = [
-    { name: parts.compressed, dtype, shape: isTwoFour ? [rows, cols / 2] : [kept] },
+    { name: parts.compressed, dtype, shape: isTwoFour ? [rows, cols / 2] : [valueCount] },
     { name: parts.bitmask, dtype: "U8", shape: [rows, bitmaskRowBytes(cols)] },
     { name: parts.shape, dtype: "I64", shape: isTwoFour ? [2, 1] : [2] },
   ];
@@ -31,15 +31,15 @@ export function packedWeight(
   return {
     name,
     specs,
-    async produce(write) {
+    async writeTo(write) {
       await write(parts.shape, 0, asBytes(BigInt64Array.of(BigInt(rows), BigInt(cols))));
       const written = await writeRows(source, name, format, write);
-      if (written !== kept) throw new ModelError(`${name}: changed while it was packed`);
+      if (written !== valueCount) throw new ModelError(`${name}: changed while it was packed`);
     },
   };
 }
 
-/** Writes the parts but the shape. The entries kept. */
+/** Writes all parts except the shape. @returns the number of stored entries */
 async function writeRows(
   source: TensorSource,
   name: string,
@@ -48,19 +48,19 @@ async function writeRows(
 ): Promise<number> {
   const { dtype, shape: [, cols] } = source.info(name);
   const parts = partNames(stemOf(name)), rowBytes = bitmaskRowBytes(cols);
-  let kept = 0; // in the rows before
+  let valueCount = 0; // in all rows so far
   for await (const { firstRow, words } of readStrips(source, name)) {
     const bits = nonZeroBits(words, cols);
     if (format === "sparse-24") completeTwoFour(bits, cols);
     const counts = countRows(bits, rowBytes);
-    const begin = kept;
-    const offsets = BigInt64Array.from(counts, (count) => BigInt((kept += count) - count));
-    const values = gather(words, cols, bits, kept - begin);
+    const begin = valueCount;
+    const offsets = BigInt64Array.from(counts, (count) => BigInt((valueCount += count) - count));
+    const values = packValues(words, cols, bits, valueCount - begin);
     await write(parts.compressed, begin * BYTES_PER_ELEMENT[dtype], asBytes(values));
     await write(parts.bitmask, firstRow * rowBytes, bits);
     if (format === "bitmask") {
       await write(parts.rowOffsets, firstRow * BYTES_PER_ELEMENT.I64, asBytes(offsets));
     }
   }
-  return kept;
+  return valueCount;
 }

@@ -1,37 +1,42 @@
 /**
- * A packed weight to be written dense, a few rows at a time. Its bits are held to its offsets, to the number of
- * entries stored, and to the layout: a file that lies is refused by name, never guessed at.
+ * Writes a packed weight as a dense weight, strip by strip. The bits are checked against the row offsets, the number of stored
+ * entries and the 2:4 pattern. If they disagree, the weight is not written, and the error names the part.
  */
 
 import { ModelError } from "../../files/model_error.ts";
 import type { TensorSource } from "../tensor_source.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
-import { asBytes, asWords, bitmaskRowBytes, countRows, scatter } from "./bitmask.ts";
+import { asBytes, asWords, bitmaskRowBytes, countRows, unpackValues } from "./bitmask.ts";
 import type { PackedParts } from "./packed_parts.ts";
-import type { Entry, WritePart } from "./rewrite_shards.ts";
-import { type RowRange, rowRanges } from "./strips.ts";
+import type { ShardEntry, WritePart } from "./rewrite_shards.ts";
+import { type RowRange, rowRanges } from "./row_strips.ts";
 
-/** The dense weight of checked `parts` in `source`. Producing it throws {ModelError} where the bits are wrong. */
-export function unpackedWeight(source: TensorSource, parts: PackedParts): Entry {
-  const { weight, dtype, rows, cols, kept, names } = parts;
+/** Returns the entry that unpacks a weight of `source`. Its `writeTo` throws a `ModelError` if the bits are inconsistent. */
+export function unpackedEntry(source: TensorSource, parts: PackedParts): ShardEntry {
+  const { weight, dtype, rows, cols, valueCount, names } = parts;
   return {
     name: weight,
     specs: [{ name: weight, dtype, shape: [rows, cols] }],
-    async produce(write) {
-      let position = 0; // entries in the rows before
+    async writeTo(write) {
+      let position = 0; // the number of entries in the rows before
       for (const range of rowRanges(rows, cols, BYTES_PER_ELEMENT[dtype])) {
         position = await writeRows(source, parts, range, position, write);
       }
-      if (position !== kept) {
+      if (position !== valueCount) {
         throw new ModelError(
-          `${names.compressed}: holds ${kept} entries, but ${names.bitmask} has ${position} bits set`,
+          `${names.compressed}: holds ${valueCount} entries, but ${names.bitmask} has ${position} bits set`,
         );
       }
     },
   };
 }
 
-/** Writes the rows of `range`. The entries in them and in those before. */
+/**
+ * Writes the rows of `range`.
+ *
+ * @param position the number of stored entries before these rows
+ * @returns the number of stored entries up to and including these rows
+ */
 async function writeRows(
   source: TensorSource,
   parts: PackedParts,
@@ -39,7 +44,7 @@ async function writeRows(
   position: number,
   write: WritePart,
 ): Promise<number> {
-  const { weight, dtype, cols, kept, names: { compressed, bitmask } } = parts;
+  const { weight, dtype, cols, valueCount, names: { compressed, bitmask } } = parts;
   const size = BYTES_PER_ELEMENT[dtype], rowBytes = bitmaskRowBytes(cols);
   const bits = await source.read(bitmask, firstRow * rowBytes, rows * rowBytes);
   checkPadding(bits, parts, firstRow);
@@ -47,11 +52,11 @@ async function writeRows(
   if (parts.format === "bitmask") await checkOffsets(source, parts, firstRow, counts, position);
   else checkTwoFour(bits, parts, firstRow);
   const count = counts.reduce((sum, inRow) => sum + inRow, 0);
-  if (position + count > kept) {
-    throw new ModelError(`${compressed}: holds ${kept} entries, fewer than ${bitmask} has bits set`);
+  if (position + count > valueCount) {
+    throw new ModelError(`${compressed}: holds ${valueCount} entries, fewer than ${bitmask} has bits set`);
   }
   const values = asWords(await source.read(compressed, position * size, count * size), size);
-  await write(weight, firstRow * cols * size, asBytes(scatter(values, cols, bits)));
+  await write(weight, firstRow * cols * size, asBytes(unpackValues(values, cols, bits)));
   return position + count;
 }
 
@@ -65,6 +70,7 @@ function checkPadding(bits: Uint8Array, { names: { bitmask }, cols }: PackedPart
   }
 }
 
+/** Checks that each row's offset is the number of bits set before it. `position` is this number for the first row. */
 async function checkOffsets(
   source: TensorSource,
   { names: { rowOffsets } }: PackedParts,
@@ -87,11 +93,12 @@ async function checkOffsets(
   }
 }
 
+/** Checks that every group of four columns has exactly two bits set. */
 function checkTwoFour(bits: Uint8Array, { names: { bitmask }, cols }: PackedParts, firstRow: number): void {
   const rowBytes = bitmaskRowBytes(cols);
   for (const [at, byte] of bits.entries()) {
-    const groups = cols % 8 !== 0 && at % rowBytes === rowBytes - 1 ? [byte & 15] : [byte & 15, byte >>> 4];
-    const wrong = groups.findIndex((group) => !TWO_OF_FOUR.has(group));
+    const nibbles = cols % 8 !== 0 && at % rowBytes === rowBytes - 1 ? [byte & 15] : [byte & 15, byte >>> 4];
+    const wrong = nibbles.findIndex((nibble) => !TWO_OF_FOUR.has(nibble));
     if (wrong === -1) continue;
     const row = firstRow + Math.floor(at / rowBytes), col = at % rowBytes * 8 + wrong * 4;
     throw new ModelError(`${bitmask}: row ${row} must keep two of columns ${col} to ${col + 3}`);

@@ -1,28 +1,28 @@
-/** Weights taken a few whole rows at a time, so that packing needs memory for a piece of a weight and no more. */
+/** Divides weights into strips of whole rows, so that packing needs memory for one strip of a weight only. */
 
 import type { TensorSource } from "../tensor_source.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { asWords, type Words } from "./bitmask.ts";
 
-/** Bytes of a weight handled at a time; one row where a row is longer. */
-export const PIECE_BYTES = 16 << 20;
+/** The largest size of a strip. A row that is longer is a strip of its own. */
+export const PACKING_STRIP_BYTES = 16 << 20;
 
-/** Rows `firstRow` … `firstRow + rows − 1`. */
+/** The rows from `firstRow` to `firstRow + rows − 1`. */
 export interface RowRange {
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** Divides (rows, cols) entries of `size` bytes into ranges of whole rows; none where there is no entry. */
+/** Divides a matrix (rows, cols) of elements of `size` bytes into strips. An empty matrix has none. */
 export function* rowRanges(rows: number, cols: number, size: number): Generator<RowRange> {
   if (cols === 0) return;
-  const most = Math.max(1, Math.floor(PIECE_BYTES / (cols * size)));
-  for (let firstRow = 0; firstRow < rows; firstRow += most) {
-    yield { firstRow, rows: Math.min(most, rows - firstRow) };
+  const maxRows = Math.max(1, Math.floor(PACKING_STRIP_BYTES / (cols * size)));
+  for (let firstRow = 0; firstRow < rows; firstRow += maxRows) {
+    yield { firstRow, rows: Math.min(maxRows, rows - firstRow) };
   }
 }
 
-/** The rows of a 2-D weight, in order. */
+/** Reads the strips of the 2-D float weight `name` in order. */
 export async function* readStrips(
   source: TensorSource,
   name: string,

@@ -1,36 +1,39 @@
 /**
- * A weight file as torch.save writes it (since 1.6): a zip archive of `data.pkl`, a pickled state dict, and the storages its
- * tensors are cut from, `data/0`, `data/1`… Only where the tensors lie is read here. Files of the older format are
- * refused: there every storage's place is known only after the pickles before it.
+ * Reads the positions of the tensors in a weight file that `torch.save` (version 1.6 or later) wrote. Such a file is a zip
+ * archive. Its entry `data.pkl` is a pickled state dict, a dictionary of tensors. The entries `data/0`, `data/1` and so on are
+ * the storages that contain the data of the tensors. The older format is rejected, because the position of a storage in it is
+ * only known after all earlier pickles have been read.
  */
 
 import { quote } from "../../safetensors/error.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { ReadableFile } from "../../files/file_system.ts";
-import { storageDtype } from "./globals.ts";
+import { storageDtype } from "./pickle_globals.ts";
 import { unpickle } from "./unpickler.ts";
-import { kindOf, type PickleValue, type Storage, type TorchTensor } from "./values.ts";
+import { kindOf, type PickleValue, type TorchStorage, type TorchTensor } from "./pickle_value.ts";
 import { type ArchiveEntry, readArchive } from "./zip_archive.ts";
 
-/** A state dict of 15,000 tensors takes 5 MB. */
+/** The largest pickle that is read. The pickle of 15,000 tensors takes 5 MB. */
 export const MAX_PICKLE_BYTES = 32 << 20;
 
-/** How a file of torch.save before 1.6 begins: a pickled magic number. */
+/** The first bytes of a file that torch.save before 1.6 wrote, in hexadecimal: a pickled magic number. */
 const OLD_FORMAT = "80028a0a6cfc9c46f9206aa850192e";
 
-/** How a file begins that stands for one kept by git-lfs. */
+/** The first bytes of a pointer file, which git-lfs puts in place of a file that it has not downloaded. */
 const LFS_POINTER = "version https://git-lfs";
 
-/** What converts a file of any version of torch to the one read here. */
+/** The Python code that converts a file of any version to the supported format. */
 const CONVERSION = 'state = torch.load(name, map_location="cpu", weights_only=True); torch.save(state, name)';
 
 /**
- * The tensors of a file, in the order of its state dict.
- * @throws {ModelError} it is no such file, holds anything but dense tensors, or was made to do harm
+ * Reads where the tensors of a file are stored.
+ *
+ * @returns the tensors by name, in the order of the state dict
+ * @throws {ModelError} if the file is malformed, hostile or in another format, or if it contains anything but dense tensors
  */
 export async function readTorchFile(file: ReadableFile): Promise<ReadonlyMap<string, TorchTensor>> {
-  await checkBeginning(file);
+  await checkFormat(file);
   const entries = await readArchive(file);
   const pickle = entries.get("data.pkl");
   if (!pickle) throw new ModelError("zip archive: has no data.pkl, which torch.save always writes");
@@ -39,10 +42,10 @@ export async function readTorchFile(file: ReadableFile): Promise<ReadonlyMap<str
   }
   await checkByteOrder(file, entries.get("byteorder"));
   const bytes = await file.read(pickle.offset, pickle.byteLength);
-  return tensorsOf(unpickle(bytes, (id) => findStorage(id, entries)));
+  return requireStateDict(unpickle(bytes, (id) => findStorage(id, entries)));
 }
 
-async function checkBeginning(file: ReadableFile): Promise<void> {
+async function checkFormat(file: ReadableFile): Promise<void> {
   const start = await file.read(0, Math.min(file.byteLength, LFS_POINTER.length));
   if (start.toHex().startsWith(OLD_FORMAT)) {
     throw new ModelError(`is in the format of torch.save before 1.6. Convert it with Python: ${CONVERSION}`);
@@ -53,13 +56,13 @@ async function checkBeginning(file: ReadableFile): Promise<void> {
 }
 
 async function checkByteOrder(file: ReadableFile, entry: ArchiveEntry | undefined): Promise<void> {
-  if (!entry) return; // versions before 2.1 wrote none, on little-endian machines
+  if (!entry) return; // torch before 2.1 did not write this entry
   const text = new TextDecoder().decode(await file.read(entry.offset, Math.min(entry.byteLength, 16)));
   if (text !== "little") throw new ModelError(`its byte order is ${quote(text)}; only little is supported`);
 }
 
-/** The storage of a persistent id, ("storage", class, key, device, elements). */
-function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>): Storage {
+/** Finds the storage that a persistent id names. The id is the tuple ("storage", class, key, device, elements). */
+function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>): TorchStorage {
   if (typeof id !== "object" || id?.kind !== "tuple" || id.items.length !== 5 || id.items[0] !== "storage") {
     throw new ModelError("pickle: a persistent id is not that of a storage");
   }
@@ -79,7 +82,7 @@ function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>
   return { kind: "storage", dtype, ...entry };
 }
 
-function tensorsOf(value: PickleValue): ReadonlyMap<string, TorchTensor> {
+function requireStateDict(value: PickleValue): ReadonlyMap<string, TorchTensor> {
   if (typeof value !== "object" || value?.kind !== "dictionary") {
     throw new ModelError(`pickle: holds ${kindOf(value)}, not a state dict`);
   }

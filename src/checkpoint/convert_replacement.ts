@@ -1,4 +1,4 @@
-/** What may take the place of a checkpoint's tensor: the same shape, brought to the same dtype. */
+/** Converts a new value for a tensor of a checkpoint to the dtype of the original, which has the same shape. */
 
 import { fromFloat32, toFloat32 } from "../tensor/convert.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
@@ -7,11 +7,14 @@ import { tensorBytes } from "../tensor/shape.ts";
 import type { TensorSource } from "./tensor_source.ts";
 
 /**
- * `tensor` as it can stand in the place of `name`: itself, or its values rounded to the dtype there.
- * @throws {ModelError} `source` has no tensor `name`
- * @throws {RangeError} another shape, data of another length, or dtypes that are not both floating point
+ * Checks that `tensor` fits in the place of the tensor `name` and converts it.
+ *
+ * @returns `tensor` itself if the dtypes are equal, otherwise its values rounded to the dtype of `name`
+ * @throws {ModelError} if `source` has no tensor `name`
+ * @throws {RangeError} if the shapes differ, if the data does not fit the shape, or if the dtypes differ and are not both
+ * floating point
  */
-export function asReplacement(source: TensorSource, name: string, tensor: HostTensor): HostTensor {
+export function convertReplacement(source: TensorSource, name: string, tensor: HostTensor): HostTensor {
   const { dtype, shape } = source.info(name);
   if (shape.length !== tensor.shape.length || shape.some((extent, i) => extent !== tensor.shape[i])) {
     throw new RangeError(`replace ${name}: needs shape [${shape}], got [${tensor.shape}]`);

@@ -1,4 +1,4 @@
-/** Checkpoint folders for tests of packing, and their weights as an independent decoder reads them. */
+/** Weights and checkpoints for tests of packing, and an independent decoder of packed weights. */
 
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
@@ -8,7 +8,7 @@ import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { decodeBitmask } from "../../reference/bitmask.ts";
 import { uniform } from "../../support/random.ts";
 
-/** A weight (rows, cols) with `sparsity` of its entries +0. The rest are never zero. */
+/** Makes a weight (rows, cols). About the fraction `sparsity` of its entries is +0, and the others are not zero. */
 export function sparseWeight(
   dtype: FloatDtype,
   [rows, cols]: readonly [number, number],
@@ -20,7 +20,7 @@ export function sparseWeight(
   return { dtype, shape: [rows, cols], data: fromFloat32(values, dtype) };
 }
 
-/** A weight (rows, cols) in which every four entries of a row keep none, one or two. */
+/** Makes a 2:4 weight (rows, cols): of every four entries of a row, at most two are not zero. */
 export function twoFourWeight(
   dtype: FloatDtype,
   [rows, cols]: readonly [number, number],
@@ -29,14 +29,14 @@ export function twoFourWeight(
   const next = uniform(seed);
   const values = new Float32Array(rows * cols);
   for (let group = 0; group < values.length; group += 4) {
-    for (let kept = Math.floor(next() * 3); kept > 0; kept--) {
+    for (let count = Math.floor(next() * 3); count > 0; count--) {
       values[group + Math.floor(next() * 4)] = next() - 2;
     }
   }
   return { dtype, shape: [rows, cols], data: fromFloat32(values, dtype) };
 }
 
-/** Opens a folder for as long as `body` runs. */
+/** Runs `body` with the checkpoint in `folder` and closes the checkpoint. */
 export async function withCheckpoint<T>(
   folder: string,
   body: (opened: Checkpoint) => Promise<T>,
@@ -49,7 +49,7 @@ export async function withCheckpoint<T>(
   }
 }
 
-/** Every tensor of a folder, by name. */
+/** Reads all tensors of the checkpoint in `folder`. */
 export function readTensors(folder: string): Promise<Record<string, HostTensor>> {
   return withCheckpoint(folder, async (checkpoint) => {
     const tensors: Record<string, HostTensor> = {};
@@ -58,7 +58,7 @@ export function readTensors(folder: string): Promise<Record<string, HostTensor>>
   });
 }
 
-/** The dense bytes of a packed weight, by the independent decoder. */
+/** Decodes a packed weight with the independent decoder. @returns the bytes of the dense weight */
 export function decodePacked(tensors: Record<string, HostTensor>, weight: string): Uint8Array {
   const [compressed, bitmask, shape] = ["compressed", "bitmask", "shape"].map((part) =>
     tensors[weight.replace(/weight$/, part)]

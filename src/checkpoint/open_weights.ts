@@ -1,47 +1,50 @@
-/**
- * The weight files of a checkpoint folder, opened, with the headers that a safetensors copy of them has, whatever format they are
- * in. Which files they are is for `weight_files.ts`. No tensor data is read.
- */
+/** Opens the weight files of a checkpoint folder as shards. The headers of the files are read, the tensor data is not. */
 
 import { SafetensorsError } from "../safetensors/error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem, ReadableFile } from "../files/file_system.ts";
 import { readBytes } from "../files/json_file.ts";
 import type { Shard } from "./shard.ts";
-import { safetensorsShard } from "./safetensors_shard.ts";
-import { torchShard } from "./torch/torch_shard.ts";
-import { findWeights, INDEX_FILE, shardNames, WEIGHT_FORMATS, WEIGHTS_FILE } from "./weight_files.ts";
-
-export { INDEX_FILE, WEIGHTS_FILE };
+import { readSafetensorsShard } from "./safetensors_shard.ts";
+import { readTorchShard } from "./torch/torch_shard.ts";
+import {
+  findWeightFiles,
+  formatWeightIndex,
+  INDEX_FILE,
+  readShardNames,
+  WEIGHT_FORMATS,
+  WEIGHTS_FILE,
+} from "./weight_files.ts";
 
 /** The weights of a checkpoint. */
 export interface Weights {
   readonly shards: readonly Shard[];
-  /** The file {@link INDEX_FILE} of a copy; undefined where there is none, since the weights are one file. */
+  /** Returns the content of {@link INDEX_FILE} for a copy. Undefined if the weights are one file, which needs no index. */
   indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
 
 /**
- * Opens the weights in `folder`, which holds `files`.
- * @throws {ModelError} there are none, a file is missing, or one cannot be read
+ * Opens the weights in `folder`, which contains `files`. The caller must close the files of all shards.
+ *
+ * @throws {ModelError} if the folder has no supported weights, or if a weight file is missing or malformed
  */
 export async function openWeights(
   fs: FileSystem,
   folder: string,
   files: readonly string[],
 ): Promise<Weights> {
-  const found = findWeights(files);
+  const found = findWeightFiles(files);
   if (!found) {
     const names = WEIGHT_FORMATS.flatMap(({ weights, index }) => [weights, index]);
     throw new ModelError(`${folder}: has none of ${names.join(", ")}`);
   }
   const { format, isSharded } = found;
-  const names = isSharded ? await shardNames(fs, folder, files, format.index) : [format.weights];
+  const names = isSharded ? await readShardNames(fs, folder, files, format.index) : [format.weights];
   const shards = await openShards(
     fs,
     folder,
     names,
-    format.weights === WEIGHTS_FILE ? safetensorsShard : torchShard,
+    format.weights === WEIGHTS_FILE ? readSafetensorsShard : readTorchShard,
   );
   const indexFile = async () => {
     if (!isSharded) return undefined;
@@ -50,7 +53,7 @@ export async function openWeights(
   return { shards, indexFile };
 }
 
-/** Reads where the tensors of one file lie. */
+/** Reads the names, dtypes, shapes and positions of the tensors in a file. */
 type ShardReader = (name: string, file: ReadableFile) => Promise<Shard>;
 
 async function openShards(
@@ -88,8 +91,9 @@ async function openShard(fs: FileSystem, folder: string, name: string, read: Sha
 }
 
 function makeIndex(shards: readonly Shard[]): Uint8Array<ArrayBuffer> {
-  const places = shards.flatMap(({ name, header }) => header.tensors.map((tensor) => [tensor.name, name]));
-  const total_size = shards.reduce((sum, { header }) => sum + header.dataBytes, 0);
-  const index = { metadata: { total_size }, weight_map: Object.fromEntries(places.sort()) };
-  return new TextEncoder().encode(JSON.stringify(index, undefined, 2) + "\n");
+  const shardOfTensor = shards.flatMap(({ name, header }) =>
+    header.tensors.map((tensor) => [tensor.name, name] as const)
+  );
+  const totalBytes = shards.reduce((sum, { header }) => sum + header.dataBytes, 0);
+  return new TextEncoder().encode(formatWeightIndex(shardOfTensor, totalBytes));
 }

@@ -1,0 +1,62 @@
+/**
+ * A complete copy of a checkpoint. All of its files are on the disk, under temporary names (`partial_folder.ts`). The only
+ * remaining step is to publish it, which gives the files their final names.
+ */
+
+import type { WorkFileSystem } from "../files/file_system.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { isCopiedFile, PartialFolder } from "./partial_folder.ts";
+import { INDEX_FILE } from "./weight_files.ts";
+
+/** A copy that can only be published. `OpenCopy.complete` returns it, and so does {@link findCompleteCopy}. */
+export class CompleteCopy {
+  readonly #folder: PartialFolder;
+  readonly #names: ReadonlySet<string>;
+
+  /** @param names the final names of all files of the copy */
+  constructor(folder: PartialFolder, names: ReadonlySet<string>) {
+    this.#folder = folder;
+    this.#names = names;
+  }
+
+  /**
+   * Gives every file its final name, config.json last. An older checkpoint in the folder is replaced. Idempotent: if the
+   * process is killed in between, this or a later process calls it again.
+   */
+  async publish(): Promise<void> {
+    await this.#folder.publish(this.#names);
+  }
+}
+
+/**
+ * Returns the copy of `checkpoint` that an earlier process completed in `folder`. The caller must know that it is complete, for
+ * example from a journal; this function does not check the files.
+ *
+ * @param extraFiles the names of the files that the earlier process added to the copy
+ */
+export async function findCompleteCopy(
+  checkpoint: Checkpoint,
+  folder: string,
+  fs: WorkFileSystem,
+  extraFiles: readonly string[] = [],
+): Promise<CompleteCopy> {
+  return new CompleteCopy(new PartialFolder(fs, folder), await namesOfCopy(checkpoint, extraFiles));
+}
+
+/** Lists the final names of all files of a copy: weights, index, copied files and `extraFiles`. */
+export async function namesOfCopy(
+  checkpoint: Checkpoint,
+  extraFiles: readonly string[],
+): Promise<ReadonlySet<string>> {
+  return new Set([
+    ...checkpoint.shards.map(({ name }) => name),
+    ...await checkpoint.indexFile() ? [INDEX_FILE] : [],
+    ...namesToCopy(checkpoint, extraFiles),
+    ...extraFiles,
+  ]);
+}
+
+/** Lists the files of `checkpoint` that are copied unchanged. Files that `extraFiles` replaces are not among them. */
+export function namesToCopy({ files }: Checkpoint, extraFiles: readonly string[]): string[] {
+  return files.filter((name) => isCopiedFile(name) && !extraFiles.includes(name));
+}

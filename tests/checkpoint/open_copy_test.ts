@@ -1,0 +1,133 @@
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { type CopyOptions, type OpenCopy, openCopy } from "../../src/checkpoint/open_copy.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import { fromFloat32 } from "../../src/tensor/convert.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { patternTensor, shardedCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
+import { withTemporaryFolder } from "../support/temporary_folder.ts";
+
+const FIRST = "model-00001-of-00002.safetensors";
+const SECOND = "model-00002-of-00002.safetensors";
+
+interface CopySetup {
+  readonly source: string;
+  readonly target: string;
+  readonly checkpoint: Checkpoint;
+  /** Opens a copy of `checkpoint` in `target`. */
+  open(options?: CopyOptions): Promise<OpenCopy>;
+}
+
+/** Runs `body` with a sharded checkpoint and the path of a folder for its copy, which does not exist yet. */
+function withCopySetup(body: (setup: CopySetup) => Promise<void>): Promise<void> {
+  return withTemporaryFolder(async (folder) => {
+    const source = `${folder}/source`, target = `${folder}/deep/target`;
+    await Deno.mkdir(source);
+    await writeFiles(source, shardedCheckpoint());
+    const checkpoint = await openCheckpoint(source, denoFileSystem);
+    const open = (options?: CopyOptions) => openCopy(checkpoint, target, denoFileSystem, options);
+    await body({ source, target, checkpoint, open }).finally(() => checkpoint.close());
+  });
+}
+
+function listNames(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
+}
+
+describe("openCopy", () => {
+  it("copies every file bit for bit, except weights in other formats", () =>
+    withCopySetup(async ({ source, target, open }) => {
+      await (await (await open()).complete()).publish();
+      assert.deepEqual(listNames(target), listNames(source).filter((name) => name !== "pytorch_model.bin"));
+      for (const name of listNames(target)) {
+        assert.deepEqual(
+          await Deno.readFile(`${target}/${name}`),
+          await Deno.readFile(`${source}/${name}`),
+          name,
+        );
+      }
+    }));
+
+  it("writes replaced tensors at their offsets and does not change the other tensors", () =>
+    withCopySetup(async ({ target, open }) => {
+      const copy = await open();
+      const replaced = { a: patternTensor("F16", [3, 5], 70), e: patternTensor("F16", [1], 71) };
+      const d = patternTensor("F16", [7], 72);
+      await Promise.all([
+        ...Object.entries(replaced).map(([name, tensor]) => copy.replace(name, tensor)),
+        copy.replace("d", d),
+      ]);
+      await (await copy.complete()).publish();
+      const files = shardedCheckpoint() as Record<string, Record<string, HostTensor>>;
+      const first = encode({ ...files[FIRST], a: replaced.a }, { format: "pt" });
+      const second = encode({ ...files[SECOND], d, e: replaced.e }, { format: "pt" });
+      assert.deepEqual(await Deno.readFile(`${target}/${FIRST}`), new Uint8Array(first));
+      assert.deepEqual(await Deno.readFile(`${target}/${SECOND}`), new Uint8Array(second));
+    }));
+
+  it("converts a replacement to the dtype of the original, and uses the last of two values", () =>
+    withCopySetup(async ({ target, open }) => {
+      const copy = await open();
+      const values = Float32Array.of(0, -1.5, 3.14159, 65504, 1e-7, -0);
+      await copy.replace("c", patternTensor("BF16", [2, 3], 9));
+      await copy.replace("c", { dtype: "F32", shape: [2, 3], data: new Uint8Array(values.buffer) });
+      await (await copy.complete()).publish();
+      const copied = await openCheckpoint(target, denoFileSystem);
+      assert.deepEqual(await copied.tensor("c"), {
+        dtype: "BF16",
+        shape: [2, 3],
+        data: fromFloat32(values, "BF16"),
+      });
+      await copied.close();
+    }));
+
+  it("rejects replacements with another shape, an incompatible dtype or too few bytes", () =>
+    withCopySetup(async ({ open }) => {
+      const copy = await open();
+      const shape = { name: "RangeError", message: /replace a: needs shape \[3,5\], got \[5,3\]/ };
+      await assert.rejects(copy.replace("a", patternTensor("F16", [5, 3], 1)), shape);
+      const u8: HostTensor = { dtype: "U8", shape: [3, 5], data: new Uint8Array(15) };
+      await assert.rejects(copy.replace("a", u8), /replace a: needs dtype F16, got U8/);
+      const short: HostTensor = { dtype: "F16", shape: [3, 5], data: new Uint8Array(28) };
+      await assert.rejects(copy.replace("a", short), /replace a: needs 30 bytes, got 28/);
+      await assert.rejects(copy.replace("z", u8), /has no tensor z; the nearest is/);
+      await copy.abort();
+    }));
+
+  it("uses temporary names until it is published, and removes all files if it is aborted", () =>
+    withCopySetup(async ({ target, open }) => {
+      const copy = await open();
+      await copy.replace("d", patternTensor("F16", [7], 8));
+      assert.deepEqual(listNames(target), [`${SECOND}.partial`]);
+      await copy.abort();
+      assert.deepEqual(listNames(target), []);
+    }));
+
+  it("rejects a folder with files unless `overwrite` is set, and then removes the old weights", () =>
+    withCopySetup(async ({ target, open }) => {
+      await Deno.mkdir(target, { recursive: true });
+      await writeFiles(target, {
+        "model.safetensors": {},
+        "config.json": { old: true },
+        "notes.txt": "mine",
+      });
+      await assert.rejects(open(), { name: "ModelError", message: /target: is not empty/ });
+      await (await (await open({ overwrite: true })).complete()).publish();
+      assert.ok(!listNames(target).includes("model.safetensors"));
+      assert.equal(await Deno.readTextFile(`${target}/config.json`), '{"model_type":"opt"}');
+      assert.equal(await Deno.readTextFile(`${target}/notes.txt`), "mine");
+      await (await openCheckpoint(target, denoFileSystem)).close();
+    }));
+
+  it("rejects the folder of the checkpoint itself, even by the path of a link", () =>
+    withCopySetup(async ({ source, checkpoint }) => {
+      const alias = `${source}/../alias`;
+      await Deno.symlink(source, alias);
+      for (const folder of [source, alias]) {
+        const opening = openCopy(checkpoint, folder, denoFileSystem, { overwrite: true });
+        await assert.rejects(opening, /is the checkpoint itself/);
+      }
+    }));
+});
