@@ -8,7 +8,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { HessianAccumulator } from "../calibration/hessian.ts";
-import { withReplacements, type TensorSource } from "../checkpoint/tensor_source.ts";
+import { type TensorSource, withReplacements } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/families/layer_specs.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";

@@ -62,7 +62,10 @@ describe("the OPT family", () => {
     const [settings, pattern] of [
       [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
       [{ hidden_size: 1028 }, /heads of 257 are not supported; at most 256/],
-      [{ activation_function: "mish" }, /activation_function: mish is not supported; supported are: relu, gelu/],
+      [
+        { activation_function: "mish" },
+        /activation_function: mish is not supported; supported are: relu, gelu/,
+      ],
       [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
     ] as const
   ) {
