@@ -1,5 +1,5 @@
 /**
- * Opens a weight file that `torch.save` wrote as a shard, and computes the header of its safetensors copy. Tensors that share a
+ * Represents a weight file of `torch.save` as a `Shard`, with the header of its safetensors copy. Tensors that share a
  * storage, such as an output head that is tied to the embedding, are stored twice in the copy.
  */
 

@@ -11,6 +11,7 @@ import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
 import { quote } from "../../safetensors/error.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { ReadableFile } from "../../files/file_system.ts";
+import { messageOf } from "../../text/message_of.ts";
 
 /** The range of bytes that holds the data of an entry. */
 export interface ArchiveEntry {
@@ -97,8 +98,8 @@ async function* directoryEntries(file: ReadableFile): AsyncGenerator<Entry> {
 
 /** Returns the message of an error. zip.js gives the details of some errors in the property `reason`. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return "reason" in error ? `${error.message}: ${error.reason}` : error.message;
+  const message = messageOf(error);
+  return error instanceof Error && "reason" in error ? `${message}: ${error.reason}` : message;
 }
 
 /** Lets zip.js read a file. zip.js expects a read past the end of the file to return the available bytes. */
