@@ -4,7 +4,7 @@
  */
 
 /** The largest piece, in bytes. Deno passes on no more at once. */
-const PIECE_BYTES = 2 ** 20;
+const READ_BUFFER_BYTES = 2 ** 20;
 
 /** A reader of one body. */
 export interface BodyReader {
@@ -18,7 +18,7 @@ export interface BodyReader {
 export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = byobReader(body);
   if (!reader) return plainReader(body);
-  let buffer = new ArrayBuffer(PIECE_BYTES), ended = false;
+  let buffer = new ArrayBuffer(READ_BUFFER_BYTES), ended = false;
   return {
     async read() {
       if (ended) return undefined;

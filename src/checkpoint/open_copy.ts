@@ -147,8 +147,8 @@ export class OpenCopy {
 
   /**
    * Copies the tensors that were not replaced and all other files, adds the extra files, flushes everything to the disk and
-   * closes the files. After it, only `abort` and `close` may be called. If the process is killed in between, a later process continues
-   * the copy and calls `complete` again.
+   * closes the files. Afterwards only `abort` and `close` may be called. If the process is killed in between, a later process
+   * continues the copy and calls `complete` again.
    */
   async complete({ extras = {}, signal }: CompleteOptions = {}): Promise<CompleteCopy> {
     for (const shard of this.#checkpoint.shards) await this.#completeShard(shard, signal);

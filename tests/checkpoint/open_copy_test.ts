@@ -2,6 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { findCompleteCopy } from "../../src/checkpoint/complete_copy.ts";
 import { type CopyOptions, type OpenCopy, openCopy } from "../../src/checkpoint/open_copy.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { fromFloat32 } from "../../src/tensor/convert.ts";
@@ -128,6 +129,20 @@ describe("openCopy", () => {
       for (const folder of [source, alias]) {
         const opening = openCopy(checkpoint, folder, denoFileSystem, { overwrite: true });
         await assert.rejects(opening, /is the checkpoint itself/);
+      }
+    }));
+});
+
+describe("findCompleteCopy", () => {
+  it("publishes a copy that an earlier process completed, and may be published again", () =>
+    withCopySetup(async ({ source, target, checkpoint, open }) => {
+      const extraFiles = ["pare.json"];
+      await (await open({ extraFiles })).complete({ extras: { "pare.json": Uint8Array.of(1) } });
+      assert.ok(listNames(target).every((name) => name.endsWith(".partial")));
+      for (let times = 0; times < 2; times++) {
+        await (await findCompleteCopy(checkpoint, target, denoFileSystem, extraFiles)).publish();
+        const expected = listNames(source).filter((name) => name !== "pytorch_model.bin");
+        assert.deepEqual(listNames(target), [...expected, ...extraFiles].sort());
       }
     }));
 });
