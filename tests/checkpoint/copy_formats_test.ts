@@ -42,7 +42,11 @@ async function makeSource(folder: string, fixture: string): Promise<Tensors> {
   return readTensors(`${TORCH}/${fixture}`, ["expected.safetensors"]);
 }
 
-/** Copies the checkpoint in `source`. One tensor is replaced by a value that differs in every byte. Returns the names of the copied weight files, and the value. */
+/**
+ * Copies the checkpoint in `source`. One tensor is replaced by a value that differs in every byte.
+ *
+ * @returns the names of the copied weight files, and the value
+ */
 async function copy(source: string, target: string): Promise<{ shards: string[]; value: HostTensor }> {
   const checkpoint = await openCheckpoint(source, denoFileSystem);
   const old = await checkpoint.tensor(REPLACED);
