@@ -70,7 +70,7 @@ export async function startEdge({ folder, port = 0, vars = {}, log }: ChildEdgeO
   const root = await Deno.realPath(folder), settings = `${root}/settings.env`;
   await writeSettings(settings, {
     EDGE_OPEN: "true",
-    PARE_HOST: "",
+    EDGE_HOST: "",
     BLOBS_S3_URL: `${url}/cdn-cgi/local/r2/s3/pare-blobs`,
     // The credentials that wrangler.toml sets for the local bucket.
     BLOBS_ACCESS_KEY_ID: "local",

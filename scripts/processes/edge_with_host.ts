@@ -31,7 +31,7 @@ export async function startEdgeWithHost(
 ): Promise<EdgeWithHost> {
   await using starting = new AsyncDisposableStack();
   const secret = crypto.getRandomValues(new Uint8Array(32)).toHex(), hostPort = freePort();
-  const vars = { PARE_HOST: `http://127.0.0.1:${hostPort}`, EDGE_HOST_SECRET: secret, ...options.vars };
+  const vars = { EDGE_HOST: `http://127.0.0.1:${hostPort}`, EDGE_HOST_SECRET: secret, ...options.vars };
   const edge = starting.use(await startEdge({ ...options, vars }));
   // The edge starts first, because a host that cannot reach its edge waits ten seconds before it registers again.
   const host = starting.use(

@@ -1,28 +1,28 @@
 /**
- * The edge's application: what it does itself (uploads, blobs, jobs, the registry of hosts), and everything else of the
- * contract passed on to a GPU host. It runs wherever `fetch` does; `worker.ts` gives it to the Workers runtime.
+ * Builds the Hono application of the edge. It serves uploads, blobs, jobs and the registry of hosts itself, and passes all other requests
+ * of the contract on to a GPU host. It runs wherever `fetch` exists; `worker.ts` connects it to the Workers runtime.
  */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requestIdOf } from "../protocol/request_id.ts";
-import { requireKey } from "./auth.ts";
+import { requireEdgeKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
-import { healthRoutes } from "./health.ts";
+import { edgeHealthRoutes } from "./health.ts";
 import { hostRoutes } from "./hosts/routes.ts";
 import { jobRoutes } from "./jobs/routes.ts";
-import { openApiRoutes } from "./openapi.ts";
-import { layerRoutes } from "./layers.ts";
+import { edgeOpenApiRoutes } from "./openapi.ts";
+import { edgeLayerRoutes } from "./layers.ts";
 import { passOn } from "./pass_on.ts";
-import { problemResponse } from "./problems.ts";
+import { edgeProblemResponse } from "./problems.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 
-/** Parts that a runtime may lack. */
+/** Optional parts of the application. */
 export interface EdgeParts {
-  /** Solves small layers where `EDGE_SOLVE` is set. */
+  /** Solves small layers if `EDGE_SOLVE` is set. */
   readonly smallLayers?: LayerHandler;
 }
 
@@ -33,7 +33,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
       if (!result.success) throw invalidParameters(result.error);
     },
   });
-  app.onError((error, c) => problemResponse(c, error));
+  app.onError((error, c) => edgeProblemResponse(c, error));
   app.use(async (c, next) => {
     const id = requestIdOf(c.req.header("X-Request-Id"));
     c.set("requestId", id);
@@ -45,15 +45,15 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   blobRoutes(app);
   jobRoutes(app);
   hostRoutes(app);
-  openApiRoutes(app);
-  // What is the edge's own goes no further: a host knows none of it.
+  edgeOpenApiRoutes(app);
+  // The edge's own resources are never passed on, because a host does not have them.
   app.all("/v1/:own{uploads|blobs|jobs|hosts}/*", (c) => {
-    throw new Refusal("not_found", `${c.req.method} ${c.req.path}: nothing takes that`);
+    throw new Refusal("not_found", `${c.req.method} ${c.req.path}: there is no such resource`);
   });
 
-  layerRoutes(app, smallLayers);
-  healthRoutes(app);
-  app.use("/metrics", requireKey("metrics", "host judges"));
+  edgeLayerRoutes(app, smallLayers);
+  edgeHealthRoutes(app);
+  app.use("/metrics", requireEdgeKey("metrics", "leave to host"));
   app.all("*", (c) => passOn(c));
   return app;
 }

@@ -1,93 +1,59 @@
 /**
- * The classes that `wrangler.toml` names: Durable Objects and the Workflow. Here is only what ties them to the runtime, which alone
- * has the module that they extend; what they do is in `hosts/` and `jobs/`.
+ * The classes that `wrangler.toml` names: the Durable Objects and the Workflow. Only the Workers runtime has the module that they extend,
+ * so the code of the methods is elsewhere, in `hosts/` and `jobs/`.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 import type { EdgeBindings } from "./bindings.ts";
-import type { DurableObjectState } from "./hosts/durable_object.ts";
-import { hostsMethods } from "./hosts/hosts_object.ts";
-import type { HostsMethods } from "./hosts/hosts_methods.ts";
-import { jobMethods } from "./jobs/job_object.ts";
-import type { JobMethods } from "./jobs/job_methods.ts";
+import type { DurableObjectState } from "./durable_objects/durable_object.ts";
+import { HostRegistry } from "./hosts/registry.ts";
+import { ObservedJob } from "./jobs/observed_job.ts";
 import { runJob } from "./jobs/run_job.ts";
 import { jobTools } from "./jobs/tools.ts";
 import type { JobParams, WorkflowStep } from "./jobs/workflow_types.ts";
+import { wholeNumber } from "./settings.ts";
 
-/** Binding `HOSTS`. */
-export class HostsObject extends DurableObject implements HostsMethods {
-  readonly #methods: HostsMethods;
+const DEFAULT_JOB_DAYS = 7;
 
-  constructor(state: DurableObjectState, env: EdgeBindings) {
-    super(state, env);
-    this.#methods = hostsMethods(state);
-  }
+type Create<T> = (state: DurableObjectState, env: EdgeBindings) => T;
 
-  beat(...args: Parameters<HostsMethods["beat"]>) {
-    return this.#methods.beat(...args);
+/**
+ * Makes a Durable Object class that forwards the methods of `Target` to an instance from `create`. The runtime lets other Workers call
+ * methods of the class's prototype only, so each method is defined there.
+ */
+function durableObject<T extends object>(Target: { readonly prototype: T }, create: Create<T>) {
+  class Forwarding extends DurableObject {
+    readonly target: T;
+
+    constructor(state: DurableObjectState, env: EdgeBindings) {
+      super(state, env);
+      this.target = create(state, env);
+    }
   }
-  leave(...args: Parameters<HostsMethods["leave"]>) {
-    return this.#methods.leave(...args);
+  for (const name of Object.getOwnPropertyNames(Target.prototype)) {
+    if (name === "constructor") continue;
+    Object.defineProperty(Forwarding.prototype, name, {
+      value(this: Forwarding, ...args: unknown[]) {
+        return (this.target as Record<string, (...args: unknown[]) => unknown>)[name](...args);
+      },
+    });
   }
-  alive() {
-    return this.#methods.alive();
-  }
-  choose(...args: Parameters<HostsMethods["choose"]>) {
-    return this.#methods.choose(...args);
-  }
-  release(...args: Parameters<HostsMethods["release"]>) {
-    return this.#methods.release(...args);
-  }
-  take(...args: Parameters<HostsMethods["take"]>) {
-    return this.#methods.take(...args);
-  }
+  return Forwarding;
 }
 
-/** Binding `JOB_RECORDS`. */
-export class JobObject extends DurableObject implements JobMethods {
-  readonly #methods: JobMethods;
-  readonly #storage: DurableObjectState["storage"];
+/** The Durable Object of the binding `HOSTS`. */
+export class HostsObject extends durableObject(
+  HostRegistry,
+  ({ storage }) => new HostRegistry(storage.sql, Date.now),
+) {}
 
-  constructor(state: DurableObjectState, env: EdgeBindings) {
-    super(state, env);
-    this.#storage = state.storage;
-    this.#methods = jobMethods(state, env);
-  }
+/** The Durable Object of the binding `JOB_RECORDS`. */
+export class JobObject extends durableObject(
+  ObservedJob,
+  (state, env) => new ObservedJob(state, () => wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1)),
+) {}
 
-  create(...args: Parameters<JobMethods["create"]>) {
-    return this.#methods.create(...args);
-  }
-  read() {
-    return this.#methods.read();
-  }
-  changesAfter(...args: Parameters<JobMethods["changesAfter"]>) {
-    return this.#methods.changesAfter(...args);
-  }
-  size() {
-    return this.#methods.size();
-  }
-  begin(...args: Parameters<JobMethods["begin"]>) {
-    return this.#methods.begin(...args);
-  }
-  wanted(...args: Parameters<JobMethods["wanted"]>) {
-    return this.#methods.wanted(...args);
-  }
-  settle(...args: Parameters<JobMethods["settle"]>) {
-    return this.#methods.settle(...args);
-  }
-  cancel() {
-    return this.#methods.cancel();
-  }
-  silence() {
-    return this.#methods.silence();
-  }
-  /** The runtime calls it when the job's days are over. */
-  async alarm(): Promise<void> {
-    await this.#storage.deleteAll();
-  }
-}
-
-/** Binding `JOBS`. */
+/** The Workflow of the binding `JOBS`. */
 export class JobWorkflow extends WorkflowEntrypoint {
   readonly #env: EdgeBindings;
 

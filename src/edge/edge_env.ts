@@ -1,17 +1,17 @@
-/** The types of the edge's application and of what a request carries through it. */
+/** The types of the edge's Hono application and of the variables of a request. */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { EdgeBindings } from "./bindings.ts";
 
-/** Hono's types for the edge. */
+/** Hono's environment type of the edge. */
 export interface EdgeEnv {
   Bindings: EdgeBindings;
   Variables: {
     requestId: string;
-    /** The edge itself has let the request in: by a key that has the scope, or because it is open to everyone. */
-    admitted?: true;
+    /** Whether the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
+    isAuthorized?: true;
   };
 }
 
-/** Hono with an OpenAPI registry. */
+/** A Hono application that collects an OpenAPI description. */
 export type EdgeApp = OpenAPIHono<EdgeEnv>;

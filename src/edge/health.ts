@@ -1,6 +1,6 @@
 /**
- * `GET /healthz` and `/readyz` of an edge without a host of its own: the Worker is up, and ready for the layers that it solves itself.
- * With a host both are the host's.
+ * `GET /healthz` and `/readyz` at the edge. With a host both are passed on. Without one they describe the Worker, which can solve small
+ * layers itself.
  */
 
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
@@ -9,11 +9,11 @@ import type { EdgeApp } from "./edge_env.ts";
 import { passOn } from "./pass_on.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
-/** Mounts both. */
-export function healthRoutes(app: EdgeApp): void {
-  app.get("/healthz", (c) => c.env.PARE_HOST ? passOn(c) : c.json({ status: "up" }));
+/** Mounts both resources. */
+export function edgeHealthRoutes(app: EdgeApp): void {
+  app.get("/healthz", (c) => c.env.EDGE_HOST ? passOn(c) : c.json({ status: "up" }));
   app.get("/readyz", (c) => {
-    if (c.env.PARE_HOST || c.env.EDGE_SOLVE !== "true") return passOn(c);
+    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return passOn(c);
     return c.json({
       status: "ready",
       version: VERSION,

@@ -1,13 +1,13 @@
 /**
- * `POST /v1/layers` and `/v1/hessians` at the edge: passed on to the host, except that small layers may be solved here. The contract of
- * both is the host's; its description here is what an edge without a host still serves.
+ * `POST /v1/layers` and `/v1/hessians` at the edge. Both are passed on to the host, except that the Worker may solve small layers itself.
+ * The host describes these resources in full; the description here is for an edge without a host.
  */
 
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
 import { SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { requireKey } from "./auth.ts";
+import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./edge_env.ts";
 import { passOn } from "./pass_on.ts";
 import { problemResponses } from "../protocol/problem_responses.ts";
@@ -16,7 +16,7 @@ import type { LayerHandler } from "./small_layers.ts";
 const FILE = { [SAFETENSORS_TYPE]: { schema: { type: "string", format: "binary" } } } as const;
 
 /** Mounts the resources. */
-export function layerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined): void {
+export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined): void {
   app.openAPIRegistry.registerPath({
     method: "post",
     path: "/v1/layers",
@@ -29,22 +29,22 @@ export function layerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined)
     },
   });
   app.use("/v1/layers", (c, next) => {
-    // What is solved here no host judges.
+    // A layer that is solved here is not checked by a host.
     const solvesHere = smallLayers && c.env.EDGE_SOLVE === "true";
-    return requireKey("solve", solvesHere ? "refuse" : "host judges")(c, next);
+    return requireEdgeKey("solve", solvesHere ? "refuse" : "leave to host")(c, next);
   });
   app.post("/v1/layers", async (c) => {
-    // Before the body: what no host would take is not sent to one.
+    // The query is checked before the body is sent to a host.
     const query = layerQuerySchema.safeParse(c.req.query());
     if (!query.success) throw invalidParameters(query.error);
     return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : passOn(c));
   });
 
-  app.use("/v1/hessians/*", requireKey("hessians", "host judges"));
+  app.use("/v1/hessians/*", requireEdgeKey("hessians", "leave to host"));
   app.put("/v1/hessians/*", async (c) => {
-    if (c.env.PARE_HOST || c.env.EDGE_SOLVE !== "true") return await passOn(c);
-    // The code of a host whose store is too small: clients then send statistics with each layer.
-    throw new Refusal("too_large", "this edge keeps no statistics: send them with the layer", {
+    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return await passOn(c);
+    // A host whose store is too small answers with this code. Clients then send the statistics with each layer.
+    throw new Refusal("too_large", "this edge stores no statistics: send them with the layer", {
       members: { limit: 0 },
     });
   });

@@ -1,19 +1,19 @@
 /**
- * `GET /openapi.json` of the edge: its own resources from the schemas that enforce them, and those of the host that it
- * passes on, as that host describes them now. Without a host the edge's own are all there is.
+ * `GET /openapi.json` at the edge. It describes the edge's own resources, generated from the schemas that enforce them, and those of the
+ * host, as the host describes them at this moment.
  */
 
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
 
-/** An OpenAPI document, as far as it is merged. */
+/** The parts of an OpenAPI document that are merged. */
 interface Document {
   readonly paths?: Readonly<Record<string, unknown>>;
   readonly components?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** Mounts the resource; it describes what is mounted on `app` by the time it is asked. */
-export function openApiRoutes(app: EdgeApp): void {
+/** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
+export function edgeOpenApiRoutes(app: EdgeApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
   app.get("/openapi.json", async (c) => {
     const own = app.getOpenAPI31Document({
@@ -24,7 +24,7 @@ export function openApiRoutes(app: EdgeApp): void {
         description: "One-shot pruning of large language models: the edge in front of GPU hosts.",
       },
     });
-    const theirs = c.env.PARE_HOST ? await documentOf(c.env.PARE_HOST) : {};
+    const theirs = c.env.EDGE_HOST ? await documentOf(c.env.EDGE_HOST) : {};
     return c.json({
       ...own,
       paths: { ...theirs.paths, ...own.paths },
@@ -33,7 +33,7 @@ export function openApiRoutes(app: EdgeApp): void {
   });
 }
 
-/** A host that does not answer does not take the edge's own description with it. */
+/** Fetches the host's document. If the host does not answer, the edge's own description is served alone. */
 async function documentOf(host: string): Promise<Document> {
   try {
     const response = await fetch(new URL("/openapi.json", host));

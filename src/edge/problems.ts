@@ -1,6 +1,6 @@
 /**
- * How the edge tells what went wrong: its own refusals as problems of the contract. An error that is none of them is a
- * fault of the edge: it goes to the log under the request's id, and the client is told no more than that.
+ * Maps the errors of the edge to problems of the contract. An unknown error is a fault of the edge: it is logged with the request id, and
+ * the client only learns that it happened.
  */
 
 import type { Context } from "hono";
@@ -11,8 +11,8 @@ import { Refusal } from "../protocol/refusal.ts";
 import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 
-/** The answer for `error`. */
-export function problemResponse(c: Context<EdgeEnv>, error: unknown): Response {
+/** Returns the response for `error`. */
+export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const id = c.get("requestId");
   const refusal = toRefusal(error, id);
   const { code, message, members, retryAfter } = refusal;
@@ -24,7 +24,7 @@ export function problemResponse(c: Context<EdgeEnv>, error: unknown): Response {
 
 function toRefusal(error: unknown, requestId: string): Refusal {
   if (error instanceof Refusal) return error;
-  // Hono's own words for a body that is no JSON, and for one that does not say it is.
+  // Hono's own errors for a body that is not JSON, and for one whose Content-Type is not JSON.
   if (error instanceof HTTPException && error.status === 400) {
     return new Refusal("invalid_parameter", `body: ${error.message}`, { cause: error });
   }
@@ -36,5 +36,7 @@ function toRefusal(error: unknown, requestId: string): Refusal {
 
 function fault(error: unknown, requestId: string): Refusal {
   console.error(JSON.stringify({ request_id: requestId, error: stackOf(error) }));
-  return new Refusal("internal", "an error of the edge; its log has the request id", { cause: error });
+  return new Refusal("internal", "the edge failed; its log has the error under this request id", {
+    cause: error,
+  });
 }

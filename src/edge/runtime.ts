@@ -1,7 +1,7 @@
 /**
- * The Workers runtime as the edge uses it: the members that are called, and no more. The runtime's own type package
- * declares them over again as globals that contradict the DOM's, so it is not used; tests may stand in for what is here.
- * Workflows and Durable Objects are described where they are used, in `jobs/` and `hosts/`.
+ * The types of the Workers runtime, limited to the members that the edge uses. The runtime's own type package declares globals that
+ * contradict those of the DOM, so it is not used. Tests implement these interfaces. The types of Workflows and Durable Objects are in
+ * `jobs/` and `durable_objects/`.
  */
 
 /** An object of an R2 bucket, without its bytes. */
@@ -12,19 +12,19 @@ export interface R2Object {
   readonly customMetadata?: Readonly<Record<string, string>>;
 }
 
-/** An object and its bytes, or the range asked for. */
+/** An object with its bytes, or with the requested range of them. */
 export interface R2ObjectBody extends R2Object {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   text(): Promise<string>;
 }
 
-/** A part that a multipart upload has. */
+/** An uploaded part of a multipart upload. */
 export interface R2UploadedPart {
   readonly partNumber: number;
   readonly etag: string;
 }
 
-/** A multipart upload under way. */
+/** A multipart upload in progress. */
 export interface R2MultipartUpload {
   readonly uploadId: string;
   complete(parts: readonly R2UploadedPart[]): Promise<R2Object>;
@@ -38,7 +38,7 @@ export interface R2Objects {
   readonly cursor?: string;
 }
 
-/** A bucket. Reads see every write that was acknowledged before. */
+/** A bucket. Reads see all writes that were acknowledged before. */
 export interface R2Bucket {
   head(key: string): Promise<R2Object | null>;
   get(
@@ -60,12 +60,12 @@ export interface R2Bucket {
   resumeMultipartUpload(key: string, uploadId: string): R2MultipartUpload;
 }
 
-/** A rate limit; each key has a budget of its own. */
+/** A rate limit with one budget per key. */
 export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>;
 }
 
-/** A cron trigger's event. */
+/** The event of a cron trigger. */
 export interface ScheduledController {
   /** Milliseconds since 1970. */
   readonly scheduledTime: number;

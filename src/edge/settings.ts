@@ -1,4 +1,4 @@
-/** Vars that are numbers. A deployment that sets one wrongly is told so, instead of being served without the limit. */
+/** Reads variables that are numbers. A wrong value is an error, so that no limit is silently ignored. */
 
 import type { EdgeBindings } from "./bindings.ts";
 
@@ -10,7 +10,7 @@ type NumericVar =
   | "EDGE_JOB_SILENCE"
   | "EDGE_HOST_WAIT";
 
-/** The var `name` as a whole number, `fallback` where it is not set. @throws {RangeError} naming it, when it is none or below `least` */
+/** Returns the variable `name` as a whole number, or `fallback` if it is not set. @throws {RangeError} if it is not a whole number of at least `least` */
 export function wholeNumber(
   env: EdgeBindings,
   name: NumericVar,

@@ -1,32 +1,32 @@
 /**
- * Signed URLs for S3 (AWS Signature Version 4, query-string form) by Web Crypto: who holds one may send that one request
- * until it expires, with no credentials. The payload is not signed: what is brought is judged by its digest later.
+ * Signs URLs for S3 (AWS Signature Version 4, query-string form) with Web Crypto. The holder of a signed URL may send that one request
+ * until it expires, without credentials. The payload is not signed, because its digest is checked later.
  *
  * Source: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
  */
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 
-/** Access to a bucket. */
+/** The access key of a bucket. */
 export interface Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
 }
 
-/** One request to be signed. */
+/** A request to sign. */
 export interface SignedRequest {
   readonly method: "GET" | "PUT";
-  /** With the query of the operation, such as partNumber and uploadId. */
+  /** The URL, including the query of the operation, such as partNumber and uploadId. */
   readonly url: URL;
-  /** When the URL begins to be valid. */
+  /** The time from which the URL is valid. */
   readonly date: Date;
-  /** For how long, 1 to 604800 (a week). */
+  /** The number of seconds for which it is valid, from 1 to 604800 (a week). */
   readonly expiresSeconds: number;
-  /** R2 has but one, `auto`. */
+  /** The region. R2 has only one, `auto`. */
   readonly region?: string;
 }
 
-/** The URL with its signature. @throws {RangeError} on an expiry outside what S3 accepts */
+/** Returns the signed URL. @throws {RangeError} if S3 does not accept the expiry */
 export async function presign(request: SignedRequest, credentials: Credentials): Promise<URL> {
   const { method, date, expiresSeconds, region = "auto" } = request;
   if (!(expiresSeconds >= 1 && expiresSeconds <= 604_800)) {
@@ -44,7 +44,7 @@ export async function presign(request: SignedRequest, credentials: Credentials):
     ["X-Amz-Expires", String(expiresSeconds)],
     ["X-Amz-SignedHeaders", "host"],
   ];
-  // Sorted as encoded, by code unit: the order that the signature is defined over.
+  // The signature is defined over the encoded parameters, sorted by code unit.
   const encoded = query.map(([name, value]) => `${encode(name)}=${encode(value)}`).sort().join("&");
   const path = url.pathname.split("/").map((part) => encode(decodeURIComponent(part))).join("/");
   const canonical = [method, path, encoded, `host:${url.host}`, "", "host", "UNSIGNED-PAYLOAD"].join("\n");
@@ -54,7 +54,7 @@ export async function presign(request: SignedRequest, credentials: Credentials):
   return url;
 }
 
-/** The key of one day, region and service, derived from the secret. */
+/** Derives the key for one day, region and service from the secret. */
 export async function signingKey(
   secret: string,
   day: string,
@@ -66,7 +66,7 @@ export async function signingKey(
   return key;
 }
 
-/** RFC 3986: only the unreserved characters stay as they are. */
+/** Percent-encodes everything except the unreserved characters of RFC 3986. */
 function encode(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*]/g,

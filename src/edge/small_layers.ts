@@ -1,10 +1,10 @@
 /**
- * Small layers solved in the Worker itself, by the `cpu` backend on the Worker's one thread: a deployment without a GPU host
- * serves them as a host would. It is the one place of the edge that sees tensors. The body is whole in memory before the
- * solve begins and the answer after it ends, and between the two nothing waits for the world: so layers of several requests
- * never lie in the isolate's 128 MB at once, and no request that is cut off leaves the memory in use.
+ * Solves small layers in the Worker itself, with the `cpu` backend on the Worker's one thread, so that a deployment without a GPU host can
+ * serve them. Only this part of the edge reads tensors. The whole body is in memory before the solve begins, and the whole answer when it
+ * ends. In between nothing is awaited from outside, so the layers of several requests are never in the Worker's 128 MB at once, and a
+ * broken connection cannot leave memory in use.
  *
- * Deployed Workers stop the clock while they compute, so that the report's `seconds` are 0 there.
+ * Deployed Workers stop the clock while they compute, so the report's `seconds` are 0 there.
  */
 
 import type { Context } from "hono";
@@ -26,12 +26,12 @@ import { bodyLength, passOn } from "./pass_on.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
 const LIMITS =
-  `it solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes itself`;
+  `the edge itself solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes`;
 
-/** Answers `POST /v1/layers`, by a solve of its own or by passing on. */
+/** Answers `POST /v1/layers`, either with a solve in the Worker or by passing the request on. */
 export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Promise<Response>;
 
-/** Solves by `kernels`, the module built for a plain memory. What is too large goes to the host. */
+/** Solves layers with `kernels`, the module for memory that is not shared. Larger layers are passed on to the host. */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   let opened: Promise<Backend> | undefined;
   return async (c, query) => {
@@ -53,7 +53,7 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       opened ??= createCpuBackend({ threads: 0, module: kernels });
       return await solve(await opened, body, parameters);
     } catch (error) {
-      // A kernel that trapped leaves its memory in no known state.
+      // If a kernel trapped, the state of its memory is unknown, so the backend is created anew.
       if (error instanceof DeviceLostError) opened = undefined;
       throw layerRefusal(error) ?? error;
     }
@@ -65,18 +65,18 @@ async function elsewhere(
   reason: string,
   body?: Uint8Array<ArrayBuffer>,
 ): Promise<Response> {
-  if (c.env.PARE_HOST) return await passOn(c, body);
+  if (c.env.EDGE_HOST) return await passOn(c, body);
   throw new Refusal("no_device", `${reason}, and this edge has no GPU host; ${LIMITS}`, {
     members: { limit: MAX_SMALL_FEATURES },
   });
 }
 
 async function withStoredStatistics(c: Context<EdgeEnv>): Promise<Response> {
-  if (c.env.PARE_HOST) return await passOn(c);
-  throw new Refusal("hessian_not_found", "this edge keeps no statistics: send them with the layer");
+  if (c.env.EDGE_HOST) return await passOn(c);
+  throw new Refusal("hessian_not_found", "this edge stores no statistics: send them with the layer");
 }
 
-/** The layer's longest side where that is more than is solved here. @throws {SafetensorsError} */
+/** Returns the larger dimension of the layer if it exceeds the limit, else undefined. @throws {SafetensorsError} */
 async function largeSide(body: Uint8Array<ArrayBuffer>): Promise<number | undefined> {
   const stream = await openSafetensors(once(body), { totalBytes: body.byteLength });
   await stream.close();

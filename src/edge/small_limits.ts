@@ -1,7 +1,7 @@
-/** What the Worker takes on itself where `EDGE_SOLVE` is set. */
+/** The limits of layers that the Worker solves itself if `EDGE_SOLVE` is set. */
 
-/** Rows or columns: at 1024² a solve takes a fraction of a second of one thread. */
+/** The most rows or columns. A solve of 1024² takes a fraction of a second on one thread. */
 export const MAX_SMALL_FEATURES = 1024;
 
-/** Bytes of a body: a layer of that size with its statistics has 9 MiB; `inputs` may have what is left. */
+/** The largest body in bytes. A layer of 1024² with its statistics takes 9 MiB, which leaves some room for raw `inputs`. */
 export const MAX_SMALL_BYTES = 16 * 2 ** 20;

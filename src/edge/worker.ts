@@ -1,4 +1,4 @@
-/** The Cloudflare Worker: gives the edge's application to the Workers runtime, and the classes that its bindings name. */
+/** The entry point of the Cloudflare Worker: the edge's application, and the classes that the bindings name. */
 
 import { createEdge } from "./app.ts";
 import type { EdgeBindings } from "./bindings.ts";
@@ -8,7 +8,7 @@ import { smallLayers } from "./small_layers.ts";
 
 export { HostsObject, JobObject, JobWorkflow } from "./classes.ts";
 
-// wrangler makes a compiled module of the literal; the `as` hides it from Deno, which would load the kernels' own imports.
+// wrangler turns this import into a compiled module. The cast hides it from Deno, which would try to load the module's own imports.
 const { default: kernels } = await import("../../build/kernels_single.wasm" as string);
 
 const app = createEdge({ smallLayers: smallLayers(kernels) });

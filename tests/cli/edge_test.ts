@@ -29,7 +29,7 @@ before(async () => {
     vars: {
       EDGE_HOST_SECRET: SECRET,
       EDGE_BODY_LIMIT: String(BODY_LIMIT),
-      PARE_HOST: `http://127.0.0.1:${port}`,
+      EDGE_HOST: `http://127.0.0.1:${port}`,
     },
   });
   const env = { EDGE_HOST_SECRET: SECRET, PARE_BLOB_ORIGINS: edge.url };

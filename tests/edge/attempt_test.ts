@@ -62,7 +62,7 @@ describe("an attempt at a layer", () => {
 
   it("waits for a host to be alive, and then fails naming it", async () => {
     const { tools, layer, registry, clock } = world([]);
-    registry.leave("h");
+    registry.deregister("h");
     await attemptLayer(0, tools);
     assert.deepEqual(layer().error, { code: "no_device", detail: "no GPU host was alive for 5 s" });
     assert.ok(clock.now > 5000);

@@ -23,20 +23,20 @@ describe("the registry of hosts", () => {
   it("has none at first, and forgets who is silent or leaves", () => {
     const { clock, registry: hosts } = registry();
     assert.equal(hosts.choose("t", undefined), undefined);
-    hosts.beat("a", stateOf());
+    hosts.recordHeartbeat("a", stateOf());
     clock.now += ALIVE_MILLISECONDS;
-    hosts.beat("b", stateOf());
-    assert.deepEqual(hosts.alive().map(({ id }) => id), ["a", "b"]);
+    hosts.recordHeartbeat("b", stateOf());
+    assert.deepEqual(hosts.aliveHosts().map(({ id }) => id), ["a", "b"]);
     clock.now += 1;
-    assert.deepEqual(hosts.alive().map(({ id }) => id), ["b"]);
-    hosts.leave("b");
+    assert.deepEqual(hosts.aliveHosts().map(({ id }) => id), ["b"]);
+    hosts.deregister("b");
     assert.equal(hosts.choose("t", undefined), undefined);
   });
 
   it("spreads layers over hosts, by what each can hold", () => {
     const { registry: hosts } = registry();
-    hosts.beat("a", stateOf({ capacity: 1 }));
-    hosts.beat("b", stateOf({ capacity: 3 }));
+    hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
+    hosts.recordHeartbeat("b", stateOf({ capacity: 3 }));
     const chosen = ["1", "2", "3", "4"].map((task) => hosts.choose(task, undefined)!.id);
     assert.deepEqual(chosen, ["a", "b", "b", "b"]);
     hosts.release("1");
@@ -45,15 +45,15 @@ describe("the registry of hosts", () => {
 
   it("counts what a host has of others", () => {
     const { registry: hosts } = registry();
-    hosts.beat("a", stateOf({ queue: { waiting: 1, resident: 2 } }));
-    hosts.beat("b", stateOf({ queue: { waiting: 0, resident: 1 } }));
+    hosts.recordHeartbeat("a", stateOf({ queue: { waiting: 1, resident: 2 } }));
+    hosts.recordHeartbeat("b", stateOf({ queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("1", undefined)!.id, "b");
   });
 
   it("prefers who has the statistics, or will have them, while there is a place", () => {
     const { registry: hosts } = registry();
-    hosts.beat("a", stateOf());
-    hosts.beat("b", stateOf({ factors: [H1], queue: { waiting: 0, resident: 1 } }));
+    hosts.recordHeartbeat("a", stateOf());
+    hosts.recordHeartbeat("b", stateOf({ factors: [H1], queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("1", H1)!.id, "b", "it has them");
     assert.equal(hosts.choose("2", H1)!.id, "b", "and still a place");
     assert.equal(hosts.choose("3", H1)!.id, "a", "full");
@@ -63,14 +63,14 @@ describe("the registry of hosts", () => {
 
   it("gives a task one place, however often it asks, and not for ever", () => {
     const { clock, registry: hosts } = registry();
-    hosts.beat("a", stateOf({ capacity: 1 }));
-    hosts.beat("b", stateOf({ capacity: 1 }));
+    hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
+    hosts.recordHeartbeat("b", stateOf({ capacity: 1 }));
     assert.equal(hosts.choose("1", undefined)!.id, "a");
     assert.equal(hosts.choose("1", undefined)!.id, "a");
     assert.equal(hosts.choose("2", undefined)!.id, "b");
     clock.now += 3_600_001;
-    hosts.beat("a", stateOf({ capacity: 1 }));
-    hosts.beat("b", stateOf({ capacity: 1, queue: { waiting: 0, resident: 1 } }));
+    hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
+    hosts.recordHeartbeat("b", stateOf({ capacity: 1, queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("3", undefined)!.id, "a");
   });
 });

@@ -14,7 +14,7 @@ function layersOf(...names: string[]): JobLayer[] {
   return jobRequestSchema.parse({ layers: names.map((name) => ({ name, weight: DIGEST })) }).layers;
 }
 
-function recordOf(...names: string[]): JobRecord {
+function findJob(...names: string[]): JobRecord {
   const record = new JobRecord(memorySql());
   assert.equal(record.create("id", "digest", layersOf(...names)), "created");
   return record;
@@ -27,7 +27,7 @@ const statesOf = (record: JobRecord) => {
 
 describe("the record of a job", () => {
   it("is made once", () => {
-    const record = recordOf("a");
+    const record = findJob("a");
     assert.equal(record.create("id", "digest", layersOf("a")), "same");
     assert.equal(record.create("id", "other", layersOf("b")), "conflict");
     assert.equal(record.size(), 1);
@@ -37,7 +37,7 @@ describe("the record of a job", () => {
     const record = new JobRecord(memorySql());
     record.settle(0, DONE);
     record.cancel();
-    assert.deepEqual([record.read(), record.size(), record.begin(0), record.wanted(0)], [
+    assert.deepEqual([record.read(), record.size(), record.begin(0), record.isWanted(0)], [
       undefined,
       0,
       undefined,
@@ -46,7 +46,7 @@ describe("the record of a job", () => {
   });
 
   it("goes from queued over running to done with its layers", () => {
-    const record = recordOf("a", "b");
+    const record = findJob("a", "b");
     assert.deepEqual(statesOf(record), ["queued", "queued", "queued"]);
     const attempt = record.begin(1)!;
     assert.deepEqual([attempt.layer.name, attempt.number], ["b", 1]);
@@ -64,7 +64,7 @@ describe("the record of a job", () => {
   });
 
   it("fails with any layer, and keeps what is settled as it is", () => {
-    const record = recordOf("a", "b");
+    const record = findJob("a", "b");
     record.begin(0);
     record.settle(0, FAILED);
     assert.equal(record.begin(0), undefined);
@@ -75,12 +75,12 @@ describe("the record of a job", () => {
   });
 
   it("cancels what is not settled", () => {
-    const record = recordOf("a", "b", "c");
+    const record = findJob("a", "b", "c");
     record.settle(0, DONE);
     record.begin(1);
-    assert.ok(record.wanted(1));
+    assert.ok(record.isWanted(1));
     record.cancel();
-    assert.ok(!record.wanted(1));
+    assert.ok(!record.isWanted(1));
     assert.deepEqual(statesOf(record), ["failed", "done", "failed", "failed"]);
     const { version } = record.read()!;
     record.cancel();
@@ -88,7 +88,7 @@ describe("the record of a job", () => {
   });
 
   it("tells what changed since", () => {
-    const record = recordOf("a", "b", "c"), { version } = record.read()!;
+    const record = findJob("a", "b", "c"), { version } = record.read()!;
     assert.deepEqual(record.changes(version)!.job.layers, []);
     record.begin(2);
     const changes = record.changes(version)!;

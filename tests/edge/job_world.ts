@@ -1,10 +1,9 @@
 /** A world for jobs without the runtime: one host whose answers are given beforehand, records in memory, and a clock that goes on while someone sleeps. */
 
-import type { Remote } from "../../src/edge/hosts/durable_object.ts";
-import type { HostsMethods } from "../../src/edge/hosts/hosts_methods.ts";
+import type { Remote } from "../../src/edge/durable_objects/durable_object.ts";
 import { HostRegistry } from "../../src/edge/hosts/registry.ts";
 import type { AttemptTools } from "../../src/edge/jobs/attempt.ts";
-import type { JobMethods } from "../../src/edge/jobs/job_methods.ts";
+import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { JobRecord } from "../../src/edge/jobs/record.ts";
 import { jobRequestSchema } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
@@ -42,7 +41,7 @@ export function world(answers: Answer[], layers = 1) {
   const clock = { now: 0 }, calls: string[] = [];
   const registry = new HostRegistry(memorySql(), () => clock.now), record = new JobRecord(memorySql());
   const beat = () =>
-    registry.beat("h", {
+    registry.recordHeartbeat("h", {
       url: "http://h/base",
       backend: "cpu",
       adapter: "a",
@@ -60,8 +59,8 @@ export function world(answers: Answer[], layers = 1) {
   );
   const tools: AttemptTools = {
     job: "job",
-    record: record as unknown as Remote<JobMethods>,
-    hosts: registry as unknown as Remote<HostsMethods>,
+    record: record as unknown as Remote<ObservedJob>,
+    hosts: registry as unknown as Remote<HostRegistry>,
     blobs: {
       readUrl: (digest) => Promise.resolve(digest === WEIGHT ? "http://b/weight" : undefined),
       writeUrl: () => Promise.resolve({ key: "objects/x", url: "http://b/x" }),

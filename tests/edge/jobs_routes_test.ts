@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
-import type { DurableObjectState, Remote } from "../../src/edge/hosts/durable_object.ts";
-import { jobMethods } from "../../src/edge/jobs/job_object.ts";
-import type { JobMethods } from "../../src/edge/jobs/job_methods.ts";
+import type { DurableObjectState, Remote } from "../../src/edge/durable_objects/durable_object.ts";
+import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();
@@ -19,7 +18,7 @@ async function hexOf(key: string): Promise<string> {
 describe("/v1/jobs", () => {
   let env: EdgeBindings, started: Set<string>, refuse: boolean, status: string, restarted: string[];
   beforeEach(async () => {
-    const records = new Map<string, JobMethods>();
+    const records = new Map<string, ObservedJob>();
     started = new Set();
     refuse = false;
     status = "running";
@@ -31,8 +30,8 @@ describe("/v1/jobs", () => {
       PARE_KEYS: `${await hexOf("one")}:jobs,${await hexOf("two")}:jobs,${await hexOf("other")}:uploads`,
       JOB_RECORDS: {
         getByName(name) {
-          if (!records.has(name)) records.set(name, jobMethods(state(), env));
-          return records.get(name) as unknown as Remote<JobMethods>;
+          if (!records.has(name)) records.set(name, new ObservedJob(state(), () => 7));
+          return records.get(name) as unknown as Remote<ObservedJob>;
         },
       },
       JOBS: {

@@ -14,7 +14,7 @@ describe("the edge in the Workers runtime, before a host", () => {
   before(async () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
     body = await Deno.readFile(LAYER);
-    edge = await startDevEdge({ PARE_HOST: host.url, EDGE_BODY_LIMIT: String(body.length) });
+    edge = await startDevEdge({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: String(body.length) });
   });
   after(async () => {
     await edge.close();

@@ -29,7 +29,7 @@ export async function startEdge(
     root,
     workers: [{
       configPath: "./wrangler.toml",
-      vars: { PARE_HOST: "", EDGE_OPEN: "true", BLOBS_S3_URL: s3, ...vars },
+      vars: { EDGE_HOST: "", EDGE_OPEN: "true", BLOBS_S3_URL: s3, ...vars },
       secrets: { ...S3_SECRETS, ...secrets },
     }],
   });
@@ -65,7 +65,7 @@ export async function startDevEdge(
 ): Promise<{ readonly url: string; close(): Promise<void> }> {
   Deno.env.set("CI", "1");
   Deno.env.set("CLOUDFLARE_CF_FETCH_ENABLED", "false");
-  const texts = Object.entries({ PARE_HOST: "", EDGE_OPEN: "true", ...vars }).map(
+  const texts = Object.entries({ EDGE_HOST: "", EDGE_OPEN: "true", ...vars }).map(
     ([name, value]) => [name, { type: "plain_text", value }] as const,
   );
   const worker = await unstable_startWorker({

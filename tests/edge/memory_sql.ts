@@ -1,7 +1,7 @@
 /** The storage of a Durable Object for tests without the runtime: an SQLite database in memory. */
 
 import { DatabaseSync } from "node:sqlite";
-import type { SqlStorage, SqlValue } from "../../src/edge/hosts/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../../src/edge/durable_objects/durable_object.ts";
 
 /** An empty database. */
 export function memorySql(): SqlStorage {

@@ -34,7 +34,7 @@ describe("the edge", () => {
   const length = () => ({ "Content-Length": String(body.byteLength) });
 
   it("answers a layer with the host's tensors, under the request's own id", async () => {
-    const response = await post({ PARE_HOST: host.url }, { ...length(), "X-Request-Id": "edge-1" });
+    const response = await post({ EDGE_HOST: host.url }, { ...length(), "X-Request-Id": "edge-1" });
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("X-Request-Id"), "edge-1");
     assert.equal(JSON.parse(response.headers.get("Pare-Report")!).zeros, 64 * 96 / 2);
@@ -47,23 +47,23 @@ describe("the edge", () => {
   });
 
   it("passes the host's problems on", async () => {
-    const response = await edge.request("/v1/nothing", {}, { PARE_HOST: host.url });
+    const response = await edge.request("/v1/nothing", {}, { EDGE_HOST: host.url });
     assert.deepEqual([response.status, (await response.json()).code], [404, "not_found"]);
   });
 
   it("refuses a body over the plan's limit, and one of unknown length", async () => {
-    const tooLarge = await post({ PARE_HOST: host.url, EDGE_BODY_LIMIT: "1000" }, length());
+    const tooLarge = await post({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: "1000" }, length());
     assert.equal(tooLarge.status, 413);
     const { code, limit } = await tooLarge.json();
     assert.deepEqual([code, limit], ["too_large", 1000]);
-    const unknown = await post({ PARE_HOST: host.url });
+    const unknown = await post({ EDGE_HOST: host.url });
     assert.deepEqual([unknown.status, (await unknown.json()).code], [411, "length_required"]);
   });
 
   it("sends no host what none would take", async () => {
     const init = { method: "POST", headers: { ...HEADERS, ...length() }, body };
     const answer = await edge.request("/v1/layers?sparsity=2&wings=1", init, {
-      PARE_HOST: "http://127.0.0.1:1",
+      EDGE_HOST: "http://127.0.0.1:1",
     });
     assert.equal(answer.status, 400);
     const { code, errors } = await answer.json();
@@ -74,7 +74,7 @@ describe("the edge", () => {
   });
 
   it("names a host that cannot be reached", async () => {
-    const response = await post({ PARE_HOST: "http://127.0.0.1:1" }, length());
+    const response = await post({ EDGE_HOST: "http://127.0.0.1:1" }, length());
     assert.equal(response.status, 503);
     assert.ok(response.headers.has("Retry-After"));
     const { code, detail } = await response.json();
@@ -91,7 +91,7 @@ describe("the key of the host", () => {
       seen.push(request.headers.get("Authorization"));
       return new Response();
     });
-    env = { PARE_HOST: `http://127.0.0.1:${server.addr.port}`, PARE_HOST_KEY: "lent" };
+    env = { EDGE_HOST: `http://127.0.0.1:${server.addr.port}`, EDGE_HOST_KEY: "lent" };
   });
   after(() => server.shutdown());
   beforeEach(() => {
@@ -142,7 +142,7 @@ describe("a limit that is not a number", () => {
     console.error = (line: string) => logged.push(line);
     try {
       const init = { method: "POST", headers: { "Content-Length": "3" }, body: "abc" };
-      const answer = await edge.request("/v1/layers", init, { PARE_HOST: "", EDGE_BODY_LIMIT: "100 MB" });
+      const answer = await edge.request("/v1/layers", init, { EDGE_HOST: "", EDGE_BODY_LIMIT: "100 MB" });
       assert.deepEqual([answer.status, (await answer.json()).code], [500, "internal"]);
     } finally {
       console.error = error;

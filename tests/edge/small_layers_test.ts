@@ -92,7 +92,7 @@ describe("layers solved in the Worker", () => {
   });
 
   it("passes on what is too large for it where there is a host", async () => {
-    const both = await startDevEdge({ EDGE_SOLVE: "true", PARE_HOST: host.url });
+    const both = await startDevEdge({ EDGE_SOLVE: "true", EDGE_HOST: host.url });
     try {
       const wide = encode({ weight: f32([1, 1025], new Float32Array(1025).fill(1)) });
       // A body past what is taken into memory goes on as the stream it is.

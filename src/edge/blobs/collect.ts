@@ -1,6 +1,6 @@
 /**
- * Garbage collection by age, for a cron trigger: blobs past their days, uploads that nobody completed, and bytes that no
- * blob points at. It looks at a bounded number of objects a run and goes on at the next.
+ * Garbage collection by age, run by a cron trigger. It deletes expired blobs, uploads that were never completed, and bytes that no blob
+ * points to. Each run looks at a limited number of objects, and the next run continues.
  */
 
 import type { EdgeBindings } from "../bindings.ts";
@@ -16,17 +16,17 @@ import {
   UPLOAD_PREFIX,
 } from "./store.ts";
 
-/** Pages of 1000 objects under each prefix in one run: a Worker has 1000 calls of R2 and some minutes. */
+/** The pages of 1000 objects per prefix in one run. A Worker may make 1000 R2 calls and run for some minutes. */
 const MAX_PAGES = 100;
 
-/** What a run removed. */
+/** The numbers of objects that a run deleted. */
 export interface Collected {
   readonly blobs: number;
   readonly uploads: number;
   readonly objects: number;
 }
 
-/** Collects what is past its age at `now`, in milliseconds since 1970. */
+/** Deletes everything that is too old at the time `now`, in milliseconds since 1970. */
 export async function collectGarbage(env: EdgeBindings, now: number): Promise<Collected> {
   const bucket = bucketOf(env), lifetime = blobLifetime(env);
   const uploads = await sweep(
@@ -36,11 +36,11 @@ export async function collectGarbage(env: EdgeBindings, now: number): Promise<Co
     (old) => dropUploads(bucket, old),
   );
   const blobs = await sweep(bucket, BLOB_PREFIX, now - lifetime, async (old) => {
-    // The pointers first: a reader then finds nothing, instead of a name without bytes.
+    // Pointers are deleted first, so that a reader finds no blob rather than a blob without bytes.
     await bucket.delete(old.map(({ key }) => key));
     await bucket.delete(old.map((pointer) => readPointer(pointer).key));
   });
-  // Whatever pointed at bytes of this age came to be within an upload's life of them, so it is collected by now.
+  // A pointer is written within the lifetime of an upload after its bytes. So all pointers to bytes of this age are deleted by now.
   const objects = blobs.whole
     ? await sweep(
       bucket,
@@ -52,7 +52,7 @@ export async function collectGarbage(env: EdgeBindings, now: number): Promise<Co
   return { blobs: blobs.removed, uploads: uploads.removed, objects: objects.removed };
 }
 
-/** Hands the objects under `prefix` that are older than `before` to `remove`, a page at a time. */
+/** Calls `remove` with the objects under `prefix` that are older than `before`, page by page. */
 async function sweep(
   bucket: R2Bucket,
   prefix: string,
@@ -74,7 +74,7 @@ async function sweep(
 async function dropUploads(bucket: R2Bucket, old: readonly R2Object[]): Promise<void> {
   for (const { key: name } of old) {
     const { key, multipart } = await readRecord(bucket, name.slice(UPLOAD_PREFIX.length));
-    // Joined uploads have no parts left; R2 itself ends the others after a week.
+    // A completed upload has no parts left. R2 itself deletes the others after a week.
     await bucket.resumeMultipartUpload(key, multipart).abort().catch(() => {});
   }
   await bucket.delete(old.map(({ key }) => key));

@@ -1,13 +1,13 @@
-/** The Range header of one request (RFC 9110, 14.2): one range of bytes. Anything else it may hold is ignored, as the RFC allows. */
+/** Parses the Range header (RFC 9110, 14.2). One range of bytes is supported. Other values are ignored, as the RFC allows. */
 
-/** Consecutive bytes. */
+/** A range of bytes. */
 export interface ByteRange {
   readonly offset: number;
   readonly length: number;
 }
 
 /**
- * The bytes asked for of a body of `size` bytes: undefined for all of them, "unsatisfiable" where the range is outside.
+ * Returns the requested range of a body of `size` bytes, undefined for the whole body, or "unsatisfiable" for a range outside of it.
  */
 export function parseRange(
   header: string | undefined,
@@ -20,7 +20,7 @@ export function parseRange(
     return length > 0 ? { offset: size - length, length } : "unsatisfiable";
   }
   const offset = Number(from);
-  // A last byte before the first makes the header invalid, and an invalid header is ignored.
+  // If the last byte is before the first, the header is invalid and ignored.
   if (to !== "" && Number(to) < offset) return undefined;
   const end = to === "" ? size : Math.min(Number(to) + 1, size);
   return offset < size ? { offset, length: end - offset } : "unsatisfiable";

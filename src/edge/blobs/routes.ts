@@ -1,10 +1,10 @@
-/** `HEAD` and `GET /v1/blobs/sha256:HEX`: bytes by their digest. How they come to be there is `uploads/`'s, and that of jobs. */
+/** `HEAD` and `GET /v1/blobs/sha256:HEX`: reads stored bytes by their digest. Uploads and jobs write them. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { digestSchema } from "../../protocol/digest.ts";
 import { OCTET_STREAM_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { requireKey } from "../auth.ts";
+import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { parseRange } from "./range.ts";
@@ -15,7 +15,7 @@ const route = createRoute({
   path: "/v1/blobs/{digest}",
   summary: "Read a blob",
   description:
-    "The bytes, once their digest is verified. `HEAD` asks whether they are there, and will be for a day. One `Range` of bytes is honoured.",
+    "Bytes whose digest was verified. `HEAD` asks whether they are stored and stay for at least a day. One `Range` of bytes is supported.",
   security: [{ key: [] }],
   request: { params: z.object({ digest: digestSchema }) },
   responses: {
@@ -24,10 +24,10 @@ const route = createRoute({
       content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
     },
     206: {
-      description: "The range asked for",
+      description: "The requested range",
       content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
     },
-    416: { description: "The range is outside the blob; Content-Range tells its size" },
+    416: { description: "The range is outside the blob. Content-Range has its size" },
     ...problemResponses([
       "invalid_parameter",
       "unauthorized",
@@ -41,11 +41,11 @@ const route = createRoute({
 
 /** Mounts the resource. */
 export function blobRoutes(app: EdgeApp): void {
-  app.use("/v1/blobs/*", requireKey("read"));
+  app.use("/v1/blobs/*", requireEdgeKey("read"));
   app.openapi(route, async (c) => {
     const { digest } = c.req.valid("param");
-    const asks = c.req.method === "HEAD";
-    const blob = await (asks ? findLastingBlob : findBlob)(c.env, digest);
+    const isHead = c.req.method === "HEAD";
+    const blob = await (isHead ? findLastingBlob : findBlob)(c.env, digest);
     if (!blob) throw new Refusal("not_found", `no blob has digest ${digest}`);
     const headers: Record<string, string> = {
       "Accept-Ranges": "bytes",
@@ -54,11 +54,11 @@ export function blobRoutes(app: EdgeApp): void {
       "Content-Type": OCTET_STREAM_TYPE,
       "ETag": `"${digest}"`,
     };
-    if (asks) return c.body(null, 200, headers);
+    if (isHead) return c.body(null, 200, headers);
     const range = parseRange(c.req.header("Range"), blob.size);
     if (range === "unsatisfiable") return c.body(null, 416, { "Content-Range": `bytes */${blob.size}` });
     const object = await bucketOf(c.env).get(blob.key, { range });
-    if (!object) throw new Refusal("not_found", `the bytes of ${digest} are no longer kept`);
+    if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
     if (!range) return c.body(object.body, 200, headers);
     const { offset, length } = range;
     headers["Content-Length"] = String(length);

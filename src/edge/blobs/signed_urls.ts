@@ -1,6 +1,5 @@
 /**
- * Signed URLs of the bucket's objects: clients bring parts and hosts fetch operands by them, so that no tensor passes
- * through the Worker. Which key an object has is `store.ts`'s to say.
+ * Signs URLs of objects in the bucket. Clients upload parts and hosts fetch operands with them, so no tensor passes through the Worker.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -8,9 +7,9 @@ import type { EdgeBindings } from "../bindings.ts";
 import { presign } from "../sigv4.ts";
 
 /**
- * The URL by which whoever holds it may GET or PUT one object for `expiresSeconds` from now. `query` is the operation's
- * own, as for a part of a multipart upload.
- * @throws {Refusal} unsupported, naming what the deployment has not set
+ * Returns a URL with which its holder may GET or PUT one object for `expiresSeconds` from now.
+ * @param query the parameters of the operation, for example of a part of a multipart upload
+ * @throws {Refusal} `unsupported`, naming the variable that is not set
  */
 export async function signedUrl(
   env: EdgeBindings,

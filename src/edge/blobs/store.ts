@@ -1,7 +1,7 @@
 /**
- * Bytes by their sha-256 in an R2 bucket. The bytes lie under a name of their own, `objects/UUID`, and are a blob only once
- * `blobs/HEX`, an empty object whose metadata names them, points there: written when their digest is known to be HEX. So
- * what is unverified or wrong is never found under a digest, and what is found is never overwritten.
+ * Stores blobs, bytes with their sha-256 as the name, in an R2 bucket. The bytes themselves are an object `objects/UUID`. The pointer
+ * `blobs/HEX` is an empty object whose metadata has the key of the bytes. It is written only when the digest of the bytes was verified to be
+ * HEX. So bytes that are unverified or wrong are never found by a digest, and bytes that are found are never overwritten.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -11,30 +11,30 @@ import type { R2Bucket, R2Object } from "../runtime.ts";
 import { wholeNumber } from "../settings.ts";
 import { sha256OfStream } from "./stream_digest.ts";
 
-/** Where pointers, bytes and uploads under way are kept. */
+/** The prefixes of pointers, of bytes, and of records of uploads. */
 export const BLOB_PREFIX = "blobs/", OBJECT_PREFIX = "objects/", UPLOAD_PREFIX = "uploads/";
 
 const DAY_MILLISECONDS = 86_400_000;
 const DEFAULT_BLOB_DAYS = 7;
 
 /**
- * A blob is not said to be there in the last of its days: whoever relies on the answer still has a day to use it. An upload and a
- * signed URL live no longer than that either.
+ * On the last day of its life a blob is reported as missing, so that a client that was told of a blob has a day to use it. Uploads and
+ * signed URLs do not live longer than this either.
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
 
 /** A blob in the bucket. */
 export interface StoredBlob {
   readonly digest: Digest;
-  /** Key of the object that holds the bytes. */
+  /** The key of the object with the bytes. */
   readonly key: string;
-  /** Bytes. */
+  /** The size in bytes. */
   readonly size: number;
-  /** When the blob came to be. */
+  /** The time at which the blob was stored. */
   readonly stored: Date;
 }
 
-/** The bucket of the deployment. @throws {Refusal} unsupported where there is none */
+/** Returns the bucket. @throws {Refusal} `unsupported` if the binding BLOBS is missing */
 export function bucketOf(env: EdgeBindings): R2Bucket {
   if (!env.BLOBS) {
     throw new Refusal("unsupported", "this edge stores no blobs: the bucket BLOBS is not bound");
@@ -42,23 +42,23 @@ export function bucketOf(env: EdgeBindings): R2Bucket {
   return env.BLOBS;
 }
 
-/** Milliseconds that a blob is kept. @throws {RangeError} on a setting that leaves no day to use one in */
+/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if the setting is less than two days */
 export function blobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_BLOB_DAYS", DEFAULT_BLOB_DAYS, 2) * DAY_MILLISECONDS;
 }
 
-/** A fresh key for bytes that are to come. */
+/** Returns a new key for bytes that will be stored. */
 export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/** The blob of a digest, for as long as its bytes are kept. */
+/** Returns the blob with a digest, or undefined if there is none. */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await bucketOf(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/** The blob of a digest, if it will still be there for {@link GRACE_MILLISECONDS}. */
+/** Returns the blob with a digest if it lives for at least {@link GRACE_MILLISECONDS} more. */
 export async function findLastingBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
   return blob && Date.now() - blob.stored.getTime() < blobLifetime(env) - GRACE_MILLISECONDS
@@ -67,8 +67,7 @@ export async function findLastingBlob(env: EdgeBindings, digest: Digest): Promis
 }
 
 /**
- * Makes the bytes at `key` the blob of `digest`, which whoever calls has checked. Where that blob is there already the new bytes are
- * dropped.
+ * Makes the bytes at `key` the blob of `digest`. The caller has verified the digest. If the blob exists already, the new bytes are deleted.
  * @returns the blob
  */
 export async function keepBlob(
@@ -90,7 +89,7 @@ export async function keepBlob(
 }
 
 /**
- * Hashes the bytes at `key`, natively as they stream, and makes them the blob of `digest`; deletes them where they are not.
+ * Hashes the bytes at `key` and makes them the blob of `digest`. If the digest is wrong, the bytes are deleted.
  * @throws {Refusal} digest_mismatch with `expected` and `got`
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {
@@ -100,7 +99,7 @@ export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string)
   const got = await sha256OfStream(object.body);
   if (got !== digest) {
     await bucket.delete(key);
-    throw new Refusal("digest_mismatch", `the ${object.size} bytes sent have digest ${got}, not ${digest}`, {
+    throw new Refusal("digest_mismatch", `the ${object.size} bytes have the digest ${got}, not ${digest}`, {
       members: { expected: digest, got },
     });
   }
@@ -111,7 +110,7 @@ function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** The blob that a pointer names, itself with its metadata. @throws {Error} when something else wrote under `blobs/` */
+/** Returns the blob that a pointer names in its metadata. @throws {Error} if the object is not a pointer of this file */
 export function readPointer(pointer: R2Object): StoredBlob {
   const { key, size } = pointer.customMetadata ?? {};
   if (key === undefined || size === undefined) {

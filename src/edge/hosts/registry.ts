@@ -1,22 +1,23 @@
 /**
- * Which GPU hosts there are, and which of them is to have the next layer. A host is alive while it tells of itself; a layer
- * goes to the least busy one that has its statistics, or will have them from a layer it was given before. It calls no host.
+ * The registry of GPU hosts, and the choice of a host for each layer. A host is alive while it sends heartbeats. A layer goes to the least
+ * busy host that has the layer's statistics, or that will have them from an earlier layer. The registry calls no host.
  */
 
 import { HEARTBEAT_MILLISECONDS, type HostState } from "../../protocol/jobs.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { SqlStorage } from "./durable_object.ts";
+import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
+import type { SqlStorage } from "../durable_objects/durable_object.ts";
 
-/** Two heartbeats may be lost on the way. */
+/** A host is alive for this long after a heartbeat, so that two heartbeats may be lost. */
 export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
 
-/** A host silent for this long is forgotten. */
+/** A host without a heartbeat for this long is removed. */
 const FORGET_MILLISECONDS = 600_000;
 
-/** No layer takes longer; a place whose release was lost is free again then. */
+/** A reservation expires after this time, in case its release was lost. No layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
-/** A host chosen for a task. */
+/** The host that was chosen for a task. */
 export interface ChosenHost {
   readonly id: string;
   readonly url: string;
@@ -25,22 +26,24 @@ export interface ChosenHost {
 /** A host that is alive. */
 export interface KnownHost extends HostState {
   readonly id: string;
-  /** Milliseconds since 1970. */
+  /** The time of the last heartbeat, in milliseconds since 1970. */
   readonly seen: number;
 }
 
 interface Candidate extends KnownHost {
-  /** Layers that it has or will have, a unit of its capacity. */
+  /** The layers that the host has or will have, relative to its capacity. */
   readonly load: number;
+  /** Whether the host has the layer's statistics, or will have them. */
   readonly holds: boolean;
 }
 
-/** The registry, kept in SQL. */
-export class HostRegistry {
+/** The registry, stored in SQL. Its methods are those of the Durable Object `HOSTS`. */
+export class HostRegistry implements Nonces {
   readonly #sql: SqlStorage;
   readonly #now: () => number;
+  readonly #nonces = new NonceMemory();
 
-  /** @param now milliseconds since 1970 */
+  /** @param now returns milliseconds since 1970 */
   constructor(sql: SqlStorage, now: () => number) {
     this.#sql = sql;
     this.#now = now;
@@ -52,21 +55,21 @@ export class HostRegistry {
     );
   }
 
-  /** A host tells of itself. */
-  beat(id: string, state: HostState): void {
+  /** Records a heartbeat of a host with its state. */
+  recordHeartbeat(id: string, state: HostState): void {
     const now = this.#now();
     this.#sql.exec("DELETE FROM hosts WHERE seen < ?", now - FORGET_MILLISECONDS);
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /** A host leaves, or is found not to answer: it has no more layers until it tells of itself again. */
-  leave(id: string): void {
+  /** Removes a host that deregistered or does not answer. It gets no layers until its next heartbeat. */
+  deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
   }
 
-  /** Those alive, by id. */
-  alive(): KnownHost[] {
+  /** Returns the hosts that are alive, ordered by id. */
+  aliveHosts(): KnownHost[] {
     const rows = this.#sql.exec(
       "SELECT id, state, seen FROM hosts WHERE seen >= ? ORDER BY id",
       this.#now() - ALIVE_MILLISECONDS,
@@ -78,13 +81,13 @@ export class HostRegistry {
     }));
   }
 
-  /** Reserves a place for `task`; undefined where no host is alive. The same task again gives up the place it had. */
+  /** Reserves a place for `task` at a host, or returns undefined if no host is alive. An earlier reservation of the task is released. */
   choose(task: string, hessian: Digest | undefined): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
     this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
-    const candidates = this.alive().map((host) => this.#judge(host, hessian));
-    // A full host is no gain: fetching and factoring elsewhere is faster than to wait for a whole layer.
+    const candidates = this.aliveHosts().map((host) => this.#rate(host, hessian));
+    // Waiting at a full host takes longer than fetching and factoring the statistics at another one.
     const holders = candidates.filter(({ holds, load }) => holds && load < 1);
     const [best] = (holders.length > 0 ? holders : candidates).toSorted((a, b) => a.load - b.load);
     if (!best) return undefined;
@@ -92,17 +95,22 @@ export class HostRegistry {
     return { id: best.id, url: best.url };
   }
 
-  /** Gives up the place of `task`. Harmless where it has none. */
+  /** Releases the reservation of `task`, if it has one. */
   release(task: string): void {
     this.#sql.exec("DELETE FROM reservations WHERE task = ?", task);
   }
 
-  #judge(host: KnownHost, hessian: Digest | undefined): Candidate {
+  /** See `NonceMemory.remember`. Instances of the Worker share no memory, so the nonces of tickets are remembered here. */
+  remember(nonce: string, expires: number, now: number): boolean {
+    return this.#nonces.remember(nonce, expires, now);
+  }
+
+  #rate(host: KnownHost, hessian: Digest | undefined): Candidate {
     const reserved = this.#sql.exec("SELECT hessian FROM reservations WHERE host = ?", host.id).toArray();
     const { waiting, resident } = host.queue;
     return {
       ...host,
-      // A layer that was given counts once, whether or not the heartbeat knows of it by now.
+      // A reserved layer counts once, whether or not the last heartbeat includes it.
       load: Math.max(waiting + resident, reserved.length) / host.capacity,
       holds: hessian !== undefined &&
         (host.factors.includes(hessian) || reserved.some((row) => row.hessian === hessian)),

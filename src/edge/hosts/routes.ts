@@ -1,32 +1,32 @@
-/** `/v1/hosts`: GPU hosts tell of themselves, with tickets of the shared secret; operators see who is alive. */
+/** `/v1/hosts`: GPU hosts register here with tickets, and operators list the hosts that are alive. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { hostIdSchema, hostStateSchema } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { EDGE_AUDIENCE, type Nonces, verifyTicket } from "../../protocol/tickets.ts";
-import { requireKey } from "../auth.ts";
+import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
+import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
-import { hostsOf } from "./hosts_object.ts";
+import { findRegistry } from "./find_registry.ts";
 import { secretOf } from "./secret.ts";
 
 const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: hostIdSchema });
 const security = [{ ticket: [] }];
 
-/** 256 digests and a few names. */
+/** A host's state has up to 256 digests and a few names. */
 const MAX_STATE_BYTES = 64 * 2 ** 10;
 
 const put = createRoute({
   method: "put",
   path: PATH,
-  summary: "A host tells that it is there",
+  summary: "Register a host, or send its heartbeat",
   security,
   request: { params, body: { required: true, content: { "application/json": { schema: hostStateSchema } } } },
   responses: {
-    204: { description: "It is known" },
+    204: { description: "The host is registered" },
     ...problemResponses(["invalid_parameter", "unauthorized", "length_required", "too_large", "unsupported"]),
   },
 });
@@ -34,25 +34,25 @@ const put = createRoute({
 const leave = createRoute({
   method: "delete",
   path: PATH,
-  summary: "A host leaves",
+  summary: "Deregister a host",
   security,
   request: { params },
   responses: {
-    204: { description: "It is not known" },
+    204: { description: "The host is not registered" },
     ...problemResponses(["unauthorized", "unsupported"]),
   },
 });
 
-const knownSchema = hostStateSchema.extend({ id: hostIdSchema, seen: z.int() }).meta({ id: "Host" });
+const aliveHostSchema = hostStateSchema.extend({ id: hostIdSchema, seen: z.int() }).meta({ id: "Host" });
 const list = createRoute({
   method: "get",
   path: "/v1/hosts",
-  summary: "The hosts that are alive",
+  summary: "List the hosts that are alive",
   security: [{ key: [] }],
   responses: {
     200: {
-      description: "Those that told of themselves in the last half minute",
-      content: { "application/json": { schema: z.object({ hosts: z.array(knownSchema) }) } },
+      description: "The hosts that sent a heartbeat in the last half minute",
+      content: { "application/json": { schema: z.object({ hosts: z.array(aliveHostSchema) }) } },
     },
     ...problemResponses(["unauthorized", "forbidden", "unsupported", "busy"]),
   },
@@ -60,30 +60,30 @@ const list = createRoute({
 
 /** Mounts the resource. */
 export function hostRoutes(app: EdgeApp): void {
-  app.use("/v1/hosts", requireKey("metrics"));
+  app.use("/v1/hosts", requireEdgeKey("metrics"));
   app.use("/v1/hosts/:id", async (c, next) => {
     await checkTicket(c);
     await next();
   });
 
   app.openapi(put, async (c) => {
-    await hostsOf(c.env).beat(c.req.valid("param").id, c.req.valid("json"));
+    await findRegistry(c.env).recordHeartbeat(c.req.valid("param").id, c.req.valid("json"));
     return c.body(null, 204);
   });
   app.openapi(leave, async (c) => {
-    await hostsOf(c.env).leave(c.req.valid("param").id);
+    await findRegistry(c.env).deregister(c.req.valid("param").id);
     return c.body(null, 204);
   });
-  app.openapi(list, async (c) => c.json({ hosts: await hostsOf(c.env).alive() }, 200));
+  app.openapi(list, async (c) => c.json({ hosts: await findRegistry(c.env).aliveHosts() }, 200));
 }
 
-/** @throws {Refusal} unauthorized, length_required, too_large, unsupported */
+/** Checks the ticket of a request. @throws {Refusal} unauthorized, length_required, too_large, unsupported */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = secretOf(c.env), length = bodyLength(c);
   if (length > MAX_STATE_BYTES) {
     throw new Refusal(
       "too_large",
-      `a host's state of ${length} bytes is over the limit of ${MAX_STATE_BYTES}`,
+      `the state of a host has ${length} bytes, the limit is ${MAX_STATE_BYTES}`,
       {
         members: { limit: MAX_STATE_BYTES },
       },
@@ -91,6 +91,5 @@ async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   }
   const body = new Uint8Array(await c.req.arrayBuffer());
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
-  const nonces = { remember: (...nonce: Parameters<Nonces["remember"]>) => hostsOf(c.env).take(...nonce) };
-  await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), nonces);
+  await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
 }

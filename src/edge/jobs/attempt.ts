@@ -1,13 +1,13 @@
 /**
- * One attempt at one layer: finds a host, gives it the layer as a task with signed URLs, waits for the outcome and records it.
- * What may pass is thrown, so that the Workflow tries again; what may not is recorded as the layer's error.
+ * One attempt at one layer of a job: finds a host, gives it the layer as a task with signed URLs, waits for the outcome and records it.
+ * Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the layer's error.
  */
 
+import type { ObservedJob } from "./observed_job.ts";
 import type { JobLayer, TaskAnswer, TaskRequest } from "../../protocol/jobs.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { Remote } from "../hosts/durable_object.ts";
-import type { HostsMethods } from "../hosts/hosts_methods.ts";
-import type { ChosenHost } from "../hosts/registry.ts";
+import type { Remote } from "../durable_objects/durable_object.ts";
+import type { ChosenHost, HostRegistry } from "../hosts/registry.ts";
 import {
   askHost,
   endTask,
@@ -16,38 +16,37 @@ import {
   HostFailedError,
   TaskRefusedError,
 } from "./host_client.ts";
-import type { JobMethods } from "./job_methods.ts";
 
-/** The blobs, as an attempt needs them: no tensor passes through it. */
+/** Access to blobs. No tensor passes through it. */
 export interface JobBlobs {
-  /** A signed URL to read a blob by; undefined where there is no such blob. */
+  /** Returns a signed URL to read a blob, or undefined if there is no such blob. */
   readUrl(digest: Digest): Promise<string | undefined>;
-  /** A fresh object to write an answer to. */
+  /** Returns a new object and a signed URL to write an answer to it. */
   writeUrl(): Promise<{ key: string; url: string }>;
-  /** Makes the object that a host wrote, and hashed as it wrote, the blob of `digest`; false where it is not there whole. */
+  /** Makes the object that a host wrote and hashed the blob of `digest`. Returns false if the object is missing or incomplete. */
   keep(key: string, digest: Digest, bytes: number): Promise<boolean>;
 }
 
-/** What attempts are made with. */
+/** The services of an attempt. */
 export interface AttemptTools {
   readonly job: string;
-  readonly record: Remote<JobMethods>;
-  readonly hosts: Remote<HostsMethods>;
+  readonly record: Remote<ObservedJob>;
+  readonly hosts: Remote<HostRegistry>;
   readonly blobs: JobBlobs;
   readonly calls: HostCalls;
   readonly sleep: (milliseconds: number) => Promise<void>;
   readonly now: () => number;
-  /** Longest that a layer waits for a host to be alive and to have a place. */
+  /** The longest time that a layer waits for a host with a free place. */
   readonly hostWaitMilliseconds: number;
 }
 
-/** Longest that one host may take for one layer, its operands' way included; then it is tried elsewhere. */
+/** The longest time of one task, including the transfer of its operands. After that, the layer is tried at another host. */
 const ATTEMPT_MILLISECONDS = 30 * 60_000;
 
-/** A first look at hosts or at a task again comes soon, later ones less often. */
+/** The pauses between two questions grow from the first to the longest, in milliseconds. */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
-/** @throws {HostFailedError} the attempt is worth another */
+/** Attempts the layer at `position`. @throws {HostFailedError} if another attempt may succeed */
 export async function attemptLayer(position: number, tools: AttemptTools): Promise<void> {
   const { record, hosts } = tools;
   const attempt = await record.begin(position);
@@ -67,7 +66,7 @@ export async function attemptLayer(position: number, tools: AttemptTools): Promi
         const detail = `no GPU host was alive for ${tools.hostWaitMilliseconds / 1000} s`;
         return await record.settle(position, { error: { code: "no_device", detail } });
       }
-      if (!await record.wanted(position)) return;
+      if (!await record.isWanted(position)) return;
       await tools.sleep(pause);
     }
   } catch (error) {
@@ -100,12 +99,12 @@ async function solveAt(
   if (!answer) return await endTask(calls, host, id);
   const { report, result } = answer;
   if (!await blobs.keep(target.key, result.sha256, result.bytes)) {
-    throw new HostFailedError(`host ${host.url}: wrote no ${result.bytes} bytes to where they belong`);
+    throw new HostFailedError(`host ${host.url}: did not write the ${result.bytes} bytes of its answer`);
   }
   await record.settle(position, { report, result: result.sha256 });
 }
 
-/** The task's end; undefined where nobody wants it any longer. */
+/** Follows a task to its end. Returns undefined if the layer is not wanted any more, because its job was cancelled. */
 async function follow(
   host: ChosenHost,
   task: TaskRequest,
@@ -118,12 +117,12 @@ async function follow(
     try {
       answer = await askHost(calls, host, task);
     } catch (error) {
-      // It is trusted again once it tells of itself.
-      if (error instanceof HostFailedError) await hosts.leave(host.id);
+      // The host gets layers again after its next heartbeat.
+      if (error instanceof HostFailedError) await hosts.deregister(host.id);
       throw error;
     }
     if (answer.state === "done") return answer;
-    if (!await record.wanted(position)) return undefined;
+    if (!await record.isWanted(position)) return undefined;
     if (now() > deadline) {
       await endTask(calls, host, task.id);
       throw new HostFailedError(`host ${host.url}: took more than ${ATTEMPT_MILLISECONDS / 60_000} minutes`);

@@ -1,17 +1,17 @@
-/** A job as server-sent events: `job` first and last, and between them a `layer` for each that changes. */
+/** Streams a job as server-sent events: `job` first and last, and a `layer` for each layer that changes in between. */
 
+import type { ObservedJob } from "./observed_job.ts";
 import type { SSEStreamingApi } from "hono/streaming";
-import type { Remote } from "../hosts/durable_object.ts";
-import type { JobMethods } from "./job_methods.ts";
+import type { Remote } from "../durable_objects/durable_object.ts";
 import type { VersionedJob } from "./record.ts";
 
-/** Longest silence: proxies give up connections on which nothing moves. */
+/** The longest time without an event. Proxies close connections without any traffic. */
 const SILENCE_MILLISECONDS = 15_000;
 
-/** Writes the events until the job has ended or the client has left. `job`: as it is now. */
+/** Writes events until the job has ended or the client has disconnected. @param job the current state */
 export async function jobEvents(
   stream: SSEStreamingApi,
-  record: Remote<JobMethods>,
+  record: Remote<ObservedJob>,
   job: VersionedJob,
 ): Promise<void> {
   await writeJob(stream, job);

@@ -1,17 +1,17 @@
-/** One task at one GPU host: asked for, asked after until it is done, and ended. It chooses no host and keeps no record. */
+/** Sends the requests about one task to one GPU host: starts the task, asks for its state, and cancels it. */
 
 import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/jobs.ts";
 import { signTicket } from "../../protocol/tickets.ts";
 import type { ChosenHost } from "../hosts/registry.ts";
 import { messageOf } from "../../text/message_of.ts";
 
-/** What host calls need of the world. */
+/** The services for calls to hosts. */
 export interface HostCalls {
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
-/** A host refused the task: another try, there or elsewhere, gives the same. */
+/** A host refused the task. Every other attempt would be refused too. */
 export class TaskRefusedError extends Error {
   override name = "TaskRefusedError";
 
@@ -20,51 +20,51 @@ export class TaskRefusedError extends Error {
   }
 }
 
-/** A host has no place for a task now. */
+/** A host has no free place for the task at the moment. */
 export class HostBusyError extends Error {
   override name = "HostBusyError";
 }
 
-/** A host could not be heard out, or is in no state to work. Another may do. */
+/** A host could not be reached, or cannot work. Another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
 }
 
 /**
- * Seconds that a host may hold back its answer. Short: a Worker has six connections that wait for headers, which all layers
- * of a job share.
+ * The seconds that a host may delay its answer. They are few, because a Worker has only six connections that wait for headers, and all
+ * layers of a job share them.
  */
 const WAIT_SECONDS = 2;
 
-/** A host that says nothing for this long is gone. */
+/** A host that does not answer for this long has failed. */
 const ANSWER_MILLISECONDS = 30_000;
 
-/** What passes, by its code, although its status is a client's fault: the operands came in over a connection as well. */
+/** Codes of client errors that are transient here, because the operands came over a connection too. */
 const TRANSIENT_TASK_CODES: readonly unknown[] = ["truncated_body"];
 
-/** Asks a host for a task, or after it. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/** Starts a task at a host, or asks for its state. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
 export async function askHost(calls: HostCalls, host: ChosenHost, task: TaskRequest): Promise<TaskAnswer> {
   const body = new TextEncoder().encode(JSON.stringify(task));
   const response = await call(calls, host, "POST", "/v1/tasks", body);
   const text = await response.text().catch((cause) => {
-    throw new HostFailedError(`host ${host.url}: broke off its answer: ${cause}`, { cause });
+    throw new HostFailedError(`host ${host.url}: its answer was cut short: ${cause}`, { cause });
   });
   const answer = parse(text);
   if (response.ok) {
     const { data } = taskAnswerSchema.safeParse(answer);
-    if (!data) throw new HostFailedError(`host ${host.url}: answered what is no task: ${text.slice(0, 200)}`);
+    if (!data) throw new HostFailedError(`host ${host.url}: its answer is not a task: ${text.slice(0, 200)}`);
     return data;
   }
   const { code, detail = text.slice(0, 200) } = (answer ?? {}) as { code?: string; detail?: string };
   if (code === "busy") throw new HostBusyError(`host ${host.url}: ${detail}`);
   const isTransient = code === undefined || response.status >= 500 || TRANSIENT_TASK_CODES.includes(code) ||
-    // The ticket was for the process that was at this address before.
+    // The ticket was for an earlier process at this address.
     response.status === 401;
   if (isTransient) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
   throw new TaskRefusedError(code, detail);
 }
 
-/** Ends a task, as far as the host can be reached. */
+/** Cancels a task, if the host can be reached. */
 export async function endTask(calls: HostCalls, host: ChosenHost, id: string): Promise<void> {
   try {
     const response = await call(calls, host, "DELETE", `/v1/tasks/${id}`);

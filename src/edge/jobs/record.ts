@@ -1,35 +1,35 @@
 /**
- * What is known of one job: its layers, their attempts and outcomes, each change under a number that grows. It decides which
- * changes are allowed (a settled layer stays as it is) and does nothing else: `workflow.ts` runs the job.
+ * The record of one job: its layers with their attempts and outcomes. Each change increases the version number. The record decides which
+ * changes are allowed; for example, a settled layer does not change any more. `run_job.ts` runs the job.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protocol/jobs.ts";
 import type { Report } from "../../protocol/report.ts";
-import type { SqlStorage, SqlValue } from "../hosts/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../durable_objects/durable_object.ts";
 
-/** What became of a layer. */
+/** The outcome of a layer. */
 export type LayerOutcome = { readonly report: Report; readonly result: Digest } | {
   readonly error: JobError;
 };
 
-/** A job, and the number of its latest change. */
+/** A job with its version number. */
 export interface VersionedJob {
   readonly job: Job;
   readonly version: number;
 }
 
-/** A try at a layer. */
+/** An attempt at a layer. */
 export interface Attempt {
   readonly layer: JobLayer;
-  /** From 1. */
+  /** The number of the attempt, counted from 1. */
   readonly number: number;
 }
 
-/** What a cancelled layer tells. */
+/** The error of a cancelled layer. */
 const CANCELLED: JobError = { code: "cancelled", detail: "the job was cancelled" };
 
-/** The record of one job, kept in SQL. */
+/** The record of one job, stored in SQL. */
 export class JobRecord {
   readonly #sql: SqlStorage;
 
@@ -37,7 +37,7 @@ export class JobRecord {
     this.#sql = sql;
   }
 
-  /** Creates the job. `digest` is that of the request; where there is a job already it tells whether that is the same one. */
+  /** Creates the job, or compares `digest`, the digest of the request, with that of the existing job. */
   create(id: string, digest: string, layers: readonly JobLayer[]): "created" | "same" | "conflict" {
     if (this.#exists()) {
       const [known] = this.#sql.exec("SELECT digest FROM job").toArray();
@@ -58,12 +58,12 @@ export class JobRecord {
     return "created";
   }
 
-  /** The job; undefined where there is none. */
+  /** Returns the job, or undefined if there is none. */
   read(): VersionedJob | undefined {
     return this.changes(0);
   }
 
-  /** The job with those of its layers that changed after `version`. */
+  /** Returns the job with the layers that changed after `version`. */
   changes(version: number): VersionedJob | undefined {
     if (!this.#exists()) return undefined;
     const [row] = this.#sql.exec("SELECT id, state, version FROM job").toArray();
@@ -81,7 +81,7 @@ export class JobRecord {
 
   /** Begins another attempt at a layer; undefined where it is settled. */
   begin(position: number): Attempt | undefined {
-    if (!this.wanted(position)) return undefined;
+    if (!this.isWanted(position)) return undefined;
     const [row] = this.#sql.exec(
       "SELECT spec, attempts FROM layers WHERE position = ?",
       position,
@@ -97,16 +97,16 @@ export class JobRecord {
     return { layer: JSON.parse(String(row.spec)), number };
   }
 
-  /** Whether a layer waits for something yet: false once it is cancelled. */
-  wanted(position: number): boolean {
+  /** Whether the layer is still to be solved. It is not after its job was cancelled. */
+  isWanted(position: number): boolean {
     if (!this.#exists()) return false;
     const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
     return row?.state === "running" || row?.state === "queued";
   }
 
-  /** Settles a layer, and the job with the last of them. Harmless where it is settled. */
+  /** Records the outcome of a layer. The job ends with its last layer. Has no effect on a layer that has an outcome. */
   settle(position: number, outcome: LayerOutcome): void {
-    if (!this.wanted(position)) return;
+    if (!this.isWanted(position)) return;
     const version = this.#change(), failed = "error" in outcome;
     this.#sql.exec(
       "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
@@ -123,14 +123,14 @@ export class JobRecord {
     this.#sql.exec("UPDATE job SET state = ?", count("state = 'failed'") > 0 ? "failed" : "done");
   }
 
-  /** Fails every layer that is not settled. */
+  /** Fails every layer that has no outcome yet. */
   cancel(): void {
     if (!this.#exists()) return;
     const rows = this.#sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
     for (const { position } of rows) this.settle(Number(position), { error: CANCELLED });
   }
 
-  /** The tables are the job's: asking after one that never was leaves nothing behind, and one that is deleted is gone. */
+  /** Whether the job exists. Its tables are created with it, so asking for an unknown job stores nothing. */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }

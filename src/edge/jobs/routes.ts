@@ -1,34 +1,34 @@
 /**
- * `/v1/jobs`: durable jobs over layers whose tensors are blobs. A job's id follows from the client's idempotency key, so that
- * a request that is sent again finds the job it made.
+ * `/v1/jobs`: durable jobs over layers whose tensors are blobs. The id of a job is derived from the client's idempotency key, so a repeated
+ * request finds the job that the first one created.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { type JobRequest, jobRequestSchema, jobSchema, type JobState } from "../../protocol/jobs.ts";
+import { hasEnded, type JobRequest, jobRequestSchema, jobSchema } from "../../protocol/jobs.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { requireKey } from "../auth.ts";
+import { requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { bodyLength } from "../pass_on.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { wholeNumber } from "../settings.ts";
 import { jobEvents } from "./events.ts";
-import { recordOf } from "./job_object.ts";
+import { findJob } from "./find_job.ts";
 import type { VersionedJob } from "./record.ts";
 import type { WorkflowInstance } from "./workflow_types.ts";
 
 const security = [{ key: [] }];
 const params = z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) });
 
-/** Seconds after which it is worth asking again. */
+/** The Retry-After of a running job, in seconds. */
 const POLL_SECONDS = 2;
 
-/** An attempt asks the record at least this often: between two questions it waits for a host's answer, for half a minute at most. */
+/** A job without any call to its record for this long is not running. An attempt waits at most half a minute between two calls. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
-/** `MAX_JOB_LAYERS` of 2 KiB each. */
+/** `MAX_JOB_LAYERS` layers of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 const create = createRoute({
@@ -39,15 +39,16 @@ const create = createRoute({
   request: {
     headers: z.object({
       "idempotency-key": z.string().min(1).max(256).optional().meta({
-        description: "The same key and body again is the same job; the same key with another body is refused",
+        description:
+          "A repeated request with the same key and body returns the same job. The same key with another body is refused",
       }),
     }),
     body: { required: true, content: { "application/json": { schema: jobRequestSchema } } },
   },
   responses: {
     202: {
-      description: "It is queued, or was before",
-      headers: { Location: { description: "The job", schema: { type: "string" } } },
+      description: "The job is queued, or existed already",
+      headers: { Location: { description: "The URL of the job", schema: { type: "string" } } },
       content: { "application/json": { schema: jobSchema } },
     },
     ...problemResponses([
@@ -66,18 +67,18 @@ const create = createRoute({
 const read = createRoute({
   method: "get",
   path: "/v1/jobs/{id}",
-  summary: "Ask after a job",
+  summary: "Read the state of a job",
   description:
-    "With `Accept: text/event-stream`: the event `job`, then a `layer` for each that changes, and the last `job`.",
+    "With `Accept: text/event-stream` the answer is a stream: the event `job`, then a `layer` for each layer that changes, then `job` again.",
   security,
   request: { params },
   responses: {
     200: {
-      description: "The job; Retry-After tells when to ask again",
-      headers: { ETag: { description: "Changes when the job does", schema: { type: "string" } } },
+      description: "The job. Retry-After says when to ask again",
+      headers: { ETag: { description: "Changes when the job changes", schema: { type: "string" } } },
       content: { "application/json": { schema: jobSchema } },
     },
-    304: { description: "It has not changed since If-None-Match" },
+    304: { description: "The job has not changed since If-None-Match" },
     ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
   },
 });
@@ -86,22 +87,22 @@ const cancel = createRoute({
   method: "delete",
   path: "/v1/jobs/{id}",
   summary: "Cancel a job",
-  description: "Layers that are done stay done; the others fail with the code `cancelled`.",
+  description: "Finished layers keep their results. The others fail with the code `cancelled`.",
   security,
   request: { params },
   responses: {
-    204: { description: "It is cancelled, or had ended" },
+    204: { description: "The job is cancelled, or had ended before" },
     ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
   },
 });
 
 /** Mounts the resource. */
 export function jobRoutes(app: EdgeApp): void {
-  app.use("/v1/jobs/*", requireKey("jobs"));
+  app.use("/v1/jobs/*", requireEdgeKey("jobs"));
   app.use("/v1/jobs", async (c, next) => {
     const length = bodyLength(c);
     if (length > MAX_JOB_BYTES) {
-      throw new Refusal("too_large", `a job of ${length} bytes is over the limit of ${MAX_JOB_BYTES}`, {
+      throw new Refusal("too_large", `the job has ${length} bytes, the limit is ${MAX_JOB_BYTES}`, {
         members: { limit: MAX_JOB_BYTES },
       });
     }
@@ -110,7 +111,7 @@ export function jobRoutes(app: EdgeApp): void {
 
   app.openapi(create, async (c) => {
     const { layers } = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
-    // Keys of different clients never meet.
+    // The client's API key is part of the digest, so that clients cannot find each other's jobs.
     const id = key === undefined ? crypto.randomUUID().replaceAll("-", "") : await hexDigest([
       c.req.header("Authorization") ?? "",
       key,
@@ -123,7 +124,7 @@ export function jobRoutes(app: EdgeApp): void {
   app.openapi(read, async (c) => {
     const { id } = c.req.valid("param"), job = await jobOf(c.env, id);
     if (c.req.header("Accept")?.includes("text/event-stream")) {
-      return streamSSE(c, (stream) => jobEvents(stream, recordOf(c.env, id), job)) as never;
+      return streamSSE(c, (stream) => jobEvents(stream, findJob(c.env, id), job)) as never;
     }
     const headers = headersOf(job);
     if (c.req.header("If-None-Match") === headers.ETag) return c.body(null, 304, headers);
@@ -133,19 +134,19 @@ export function jobRoutes(app: EdgeApp): void {
   app.openapi(cancel, async (c) => {
     const { id } = c.req.valid("param");
     await jobOf(c.env, id);
-    await recordOf(c.env, id).cancel();
+    await findJob(c.env, id).cancel();
     return c.body(null, 204);
   });
 }
 
 /**
- * Makes the record, then what runs the job; a request that failed between the two is made good by the next. A job that has been silent is
- * run anew: what is settled stays, and an attempt that went on unheard costs its work alone.
+ * Creates the record of the job and then the Workflow that runs it. If the first request failed between the two, a repeated request creates
+ * the Workflow. A Workflow without progress is restarted; outcomes that were recorded stay.
  */
 async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layers"]): Promise<void> {
   const { JOBS } = env;
   if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs: JOBS is not bound");
-  const outcome = await recordOf(env, id).create(id, await hexDigest(layers), layers);
+  const outcome = await findJob(env, id).create(id, await hexDigest(layers), layers);
   if (outcome === "conflict") {
     throw new Refusal("idempotency_conflict", "the idempotency key was used for a job with other layers");
   }
@@ -157,21 +158,20 @@ async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layer
   await JOBS.create({ id, params: { job: id } });
 }
 
-/** Whether nothing runs a job that has not ended. One that is queued has yet to say its first. */
+/** Whether a job has not ended but nothing runs it. A queued Workflow has not started yet and does not count. */
 async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
   if (hasEnded((await jobOf(env, id)).job.state)) return false;
   const limit = 1000 * wholeNumber(env, "EDGE_JOB_SILENCE", DEFAULT_SILENCE_SECONDS, 0);
-  return await recordOf(env, id).silence() > limit && (await instance.status()).status !== "queued";
+  return await findJob(env, id).millisecondsSinceProgress() > limit &&
+    (await instance.status()).status !== "queued";
 }
 
-function hasEnded(state: JobState): boolean {
-  return state === "done" || state === "failed";
-}
-
-/** @throws {Refusal} not_found */
+/** Returns the job. @throws {Refusal} not_found */
 async function jobOf(env: EdgeBindings, id: string): Promise<VersionedJob> {
-  const job = await recordOf(env, id).read();
-  if (!job) throw new Refusal("not_found", `there is no job ${id}, or its days are over`);
+  const job = await findJob(env, id).read();
+  if (!job) {
+    throw new Refusal("not_found", `there is no job ${id}, or its record was deleted after its lifetime`);
+  }
   return job;
 }
 
@@ -183,7 +183,7 @@ function headersOf({ job: { state }, version }: VersionedJob): Record<string, st
   };
 }
 
-/** The first 128 bits of the sha-256 of a value's JSON, in hexadecimal. */
+/** Returns the first 128 bits of the sha-256 of a value's JSON, in hexadecimal. */
 async function hexDigest(value: unknown): Promise<string> {
   const hash = await sha256(new TextEncoder().encode(JSON.stringify(value)));
   return formatDigest(hash).slice("sha256:".length, "sha256:".length + 32);

@@ -1,25 +1,25 @@
-/** What jobs are run with, from the Worker's bindings. */
+/** Builds the services of a job from the bindings of the Worker. */
 
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { bucketOf, findBlob, keepBlob, newObjectKey } from "../blobs/store.ts";
-import { hostsOf } from "../hosts/hosts_object.ts";
+import { findRegistry } from "../hosts/find_registry.ts";
 import { secretOf } from "../hosts/secret.ts";
 import { wholeNumber } from "../settings.ts";
 import type { AttemptTools, JobBlobs } from "./attempt.ts";
-import { recordOf } from "./job_object.ts";
+import { findJob } from "./find_job.ts";
 
-/** A task may wait and run for this long before its operands have been read and its answer written. */
+/** The lifetime of signed URLs: a task must read its operands and write its answer within this time. */
 const URL_SECONDS = 2 * 3600;
 
 const DEFAULT_HOST_WAIT_SECONDS = 600;
 
-/** The tools of job `id`. @throws {Refusal} unsupported, naming what the deployment has not */
+/** Returns the services of job `id`. @throws {Refusal} `unsupported`, naming the binding that is missing */
 export function jobTools(env: EdgeBindings, id: string): AttemptTools {
   return {
     job: id,
-    record: recordOf(env, id),
-    hosts: hostsOf(env),
+    record: findJob(env, id),
+    hosts: findRegistry(env),
     blobs: jobBlobs(env),
     calls: { secret: secretOf(env), fetch: (url, init) => fetch(url, init) },
     sleep: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),

@@ -1,35 +1,35 @@
-/** Workflows as the edge uses them: the members that are called, and no more (`../runtime.ts` says why). */
+/** The types of Workflows, limited to the members that the edge uses (`../runtime.ts` says why). */
 
-/** What a Workflow is started with. */
+/** The parameters of a Workflow. */
 export interface JobParams {
-  /** The job's id, which is the instance's as well. */
+  /** The id of the job, which is also that of the Workflow instance. */
   readonly job: string;
 }
 
 /** One run of a Workflow. */
 export interface WorkflowInstance {
   readonly id: string;
-  /** `status` is "queued" where it has not begun, for others before it. */
+  /** Returns the status, which is "queued" before the run has started. */
   status(): Promise<{ readonly status: string }>;
-  /** Runs it from the beginning, whatever it did. */
+  /** Restarts the run from the beginning. */
   restart(): Promise<void>;
 }
 
 /** The instances of one Workflow. */
 export interface Workflow {
-  /** @throws where the id is taken */
+  /** Creates an instance. @throws if the id exists already */
   create(options: { id: string; params: JobParams }): Promise<{ readonly id: string }>;
-  /** @throws where there is none */
+  /** Returns an instance. @throws if there is none */
   get(id: string): Promise<WorkflowInstance>;
 }
 
-/** How often, and how long, a step is tried. */
+/** The retries and the timeout of a step. */
 export interface StepConfig {
   readonly retries: { readonly limit: number; readonly delay: string; readonly backoff: "exponential" };
   readonly timeout: string;
 }
 
-/** The steps of a run. A step that has ended is not run again when the run is resumed: its result is remembered. */
+/** The steps of a run. When a run is resumed, finished steps do not run again, because their results are stored. */
 export interface WorkflowStep {
   do(name: string, config: StepConfig, run: () => Promise<void>): Promise<void>;
 }

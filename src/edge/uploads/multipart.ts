@@ -1,6 +1,6 @@
 /**
- * Uploads over R2's multipart uploads: begun here, filled by the client through signed URLs, completed and verified here. Every step
- * may be repeated: a client whose answer was lost asks again.
+ * Uploads, implemented with R2's multipart uploads. The edge begins an upload, the client sends the parts to signed URLs, and the edge
+ * completes and verifies it. Every step is idempotent, so a client can repeat a request whose answer was lost.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -12,19 +12,19 @@ import type { R2Bucket } from "../runtime.ts";
 import { wholeNumber } from "../settings.ts";
 import { deleteRecord, readRecord, type UploadRecord, writeRecord } from "./record.ts";
 
-/** The contract's part. A body of 16 GiB is 256 of them. */
+/** The part size of the contract. A body of 16 GiB has 256 parts. */
 const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 
-/** R2 takes no smaller ones, the last excepted. */
+/** The smallest part of R2, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/** Long enough for 16 GiB at 10 MB/s with room to try parts again. */
+/** The lifetime of the URLs: enough for 16 GiB at 10 MB/s with some repeated parts. */
 const URL_SECONDS = 6 * 3600;
 
-/** R2's codes for what the caller got wrong: no such upload, no such part, a part too small, parts that do not fit. */
-const MISTAKEN = /\((10024|10025|10011|10048)\)\s*$/;
+/** R2's codes for mistakes of the caller: no such upload, no such part, a part that is too small, parts that do not fit. */
+const CALLER_MISTAKE = /\((10024|10025|10011|10048)\)\s*$/;
 
-/** Begins an upload of `size` bytes whose sha-256 is `digest`. @throws {Refusal} unsupported */
+/** Begins an upload of `size` bytes with the digest `digest`. @throws {Refusal} unsupported */
 export async function beginUpload(env: EdgeBindings, digest: string, size: number): Promise<Upload> {
   const bucket = bucketOf(env), key = newObjectKey(), id = crypto.randomUUID();
   const partBytes = wholeNumber(env, "EDGE_PART_BYTES", DEFAULT_PART_BYTES, MIN_PART_BYTES);
@@ -34,14 +34,14 @@ export async function beginUpload(env: EdgeBindings, digest: string, size: numbe
   return await describe(env, id, record);
 }
 
-/** An upload under way, with fresh URLs. @throws {Refusal} not_found */
+/** Returns an upload in progress with new URLs. @throws {Refusal} not_found */
 export async function describeUpload(env: EdgeBindings, id: string): Promise<Upload> {
   return await describe(env, id, await readRecord(bucketOf(env), id));
 }
 
 /**
- * Joins the parts and verifies the digest of the whole. The upload is forgotten where that is wrong.
- * @throws {Refusal} not_found; invalid_parameter when these are not its parts; digest_mismatch
+ * Joins the parts and verifies the digest of the result. If the digest is wrong, the upload is deleted.
+ * @throws {Refusal} not_found, digest_mismatch, or invalid_parameter if `parts` are not the parts of the upload
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -53,7 +53,7 @@ export async function completeUpload(
   checkNumbers(record, parts);
   const there = await findLastingBlob(env, digest);
   if (there) {
-    // Brought by someone else meanwhile, or by an earlier call of this.
+    // The blob was uploaded by another client meanwhile, or by an earlier call of this function.
     if (there.key !== key) await drop(bucket, record);
     return there;
   }
@@ -66,7 +66,7 @@ export async function completeUpload(
   }
 }
 
-/** Gives an upload up, with the parts it has. @throws {Refusal} not_found */
+/** Deletes an upload and its parts. @throws {Refusal} not_found */
 export async function abortUpload(env: EdgeBindings, id: string): Promise<void> {
   const bucket = bucketOf(env), record = await readRecord(bucket, id);
   const there = await findLastingBlob(env, record.digest);
@@ -74,12 +74,12 @@ export async function abortUpload(env: EdgeBindings, id: string): Promise<void> 
   await deleteRecord(bucket, id);
 }
 
-/** Removes what an upload has brought. */
+/** Deletes the parts or the joined bytes of an upload. */
 async function drop(bucket: R2Bucket, { key, multipart }: UploadRecord): Promise<void> {
   try {
     await bucket.resumeMultipartUpload(key, multipart).abort();
   } catch (error) {
-    // Already joined or aborted: then there are no parts to remove.
+    // The upload was joined or aborted already, so there are no parts to delete.
     if (!isMistake(error)) throw error;
   }
   await bucket.delete(key);
@@ -97,7 +97,7 @@ async function join(
     );
   } catch (error) {
     if (!isMistake(error)) throw error;
-    // Joined meanwhile by an earlier call whose answer the client did not wait for.
+    // The parts were joined by an earlier call whose answer the client did not receive.
     if (await bucket.head(key)) return;
     throw new Refusal("invalid_parameter", `parts: these are not the parts of the upload: ${error.message}`, {
       cause: error,
@@ -105,7 +105,7 @@ async function join(
   }
 }
 
-/** @throws {Refusal} invalid_parameter unless each part is there once */
+/** Checks that every part is given exactly once. @throws {Refusal} invalid_parameter */
 function checkNumbers(record: UploadRecord, parts: readonly UploadedPart[]): void {
   const count = partCount(record), given = new Set(parts.map(({ number }) => number));
   if (parts.length !== count || given.size !== count || Math.max(...given) > count) {
@@ -128,5 +128,5 @@ function partCount({ size, partBytes }: UploadRecord): number {
 }
 
 function isMistake(error: unknown): error is Error {
-  return error instanceof Error && MISTAKEN.test(error.message);
+  return error instanceof Error && CALLER_MISTAKE.test(error.message);
 }

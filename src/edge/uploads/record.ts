@@ -1,4 +1,4 @@
-/** What the edge remembers of an upload under way, as an object of the bucket: an upload survives every instance of the Worker. */
+/** The record of an upload in progress. It is an object in the bucket, so that it outlives every instance of the Worker. */
 
 import { z } from "zod";
 import { digestSchema } from "../../protocol/digest.ts";
@@ -10,13 +10,13 @@ const recordSchema = z.object({
   digest: digestSchema,
   size: z.int(),
   partBytes: z.int(),
-  /** Key of the object that the parts become. */
+  /** The key of the object that the parts are joined to. */
   key: z.string(),
-  /** The multipart upload's own id. */
+  /** The id of R2's multipart upload. */
   multipart: z.string(),
 });
 
-/** An upload under way. */
+/** The record of an upload. */
 export type UploadRecord = z.infer<typeof recordSchema>;
 
 /** Stores a record under `id`. */
@@ -24,14 +24,14 @@ export async function writeRecord(bucket: R2Bucket, id: string, record: UploadRe
   await bucket.put(UPLOAD_PREFIX + id, JSON.stringify(record));
 }
 
-/** The record of `id`. @throws {Refusal} not_found */
+/** Returns the record of upload `id`. @throws {Refusal} not_found */
 export async function readRecord(bucket: R2Bucket, id: string): Promise<UploadRecord> {
   const object = await bucket.get(UPLOAD_PREFIX + id);
-  if (!object) throw new Refusal("not_found", `no upload ${id} is under way`);
+  if (!object) throw new Refusal("not_found", `there is no upload ${id}`);
   return recordSchema.parse(JSON.parse(await object.text()));
 }
 
-/** Forgets an upload. */
+/** Deletes the record of an upload. */
 export async function deleteRecord(bucket: R2Bucket, id: string): Promise<void> {
   await bucket.delete(UPLOAD_PREFIX + id);
 }

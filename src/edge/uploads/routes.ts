@@ -1,4 +1,4 @@
-/** `/v1/uploads`: large bodies brought in parts by signed URLs, so that none of their bytes pass through the Worker. */
+/** `/v1/uploads`: uploads of large bodies in parts to signed URLs, so that no byte passes through the Worker. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import {
@@ -7,15 +7,15 @@ import {
   uploadRequestSchema,
   uploadSchema,
 } from "../../protocol/uploads.ts";
-import { requireKey } from "../auth.ts";
+import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
-const params = z.object({ id: z.uuid().meta({ description: "Id of the upload" }) });
+const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
 const ACCESS_CODES = ["invalid_parameter", "unauthorized", "forbidden", "busy", "unsupported"] as const;
 
-/** A JSON body. */
+/** Describes a JSON body. */
 function json<T extends z.ZodType>(schema: T) {
   return { required: true, content: { "application/json": { schema } } };
 }
@@ -25,7 +25,7 @@ const begin = createRoute({
   path: "/v1/uploads",
   summary: "Begin an upload",
   description:
-    "PUT each part to its URL, a failed one alone again, and complete with the ETag of each. `HEAD /v1/blobs/sha256:HEX` tells before whether there is anything to bring.",
+    "PUT each part to its URL, repeat parts that failed, and complete the upload with the ETags. `HEAD /v1/blobs/sha256:HEX` says whether the blob exists already.",
   security: [{ key: [] }],
   request: { body: json(uploadRequestSchema) },
   responses: {
@@ -51,7 +51,7 @@ const complete = createRoute({
   path: "/v1/uploads/{id}/complete",
   summary: "Complete an upload",
   description:
-    "Joins the parts and verifies the digest; only then is there a blob. Bytes with another digest are deleted.",
+    "Joins the parts and verifies the digest. Only then does the blob exist. Bytes with another digest are deleted.",
   security: [{ key: [] }],
   request: { params, body: json(completeRequestSchema) },
   responses: {
@@ -63,19 +63,19 @@ const complete = createRoute({
 const abort = createRoute({
   method: "delete",
   path: "/v1/uploads/{id}",
-  summary: "Give an upload up",
+  summary: "Delete an upload",
   security: [{ key: [] }],
   request: { params },
   responses: {
-    204: { description: "It is gone" },
+    204: { description: "The upload is deleted" },
     ...problemResponses([...ACCESS_CODES, "not_found"]),
   },
 });
 
 /** Mounts the resource. */
 export function uploadRoutes(app: EdgeApp): void {
-  app.use("/v1/uploads", requireKey("uploads"));
-  app.use("/v1/uploads/*", requireKey("uploads"));
+  app.use("/v1/uploads", requireEdgeKey("uploads"));
+  app.use("/v1/uploads/*", requireEdgeKey("uploads"));
   app.openapi(begin, async (c) => {
     const { size, sha256 } = c.req.valid("json");
     const upload = await beginUpload(c.env, `sha256:${sha256.replace("sha256:", "")}`, size);
