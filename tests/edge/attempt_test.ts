@@ -45,7 +45,7 @@ describe("an attempt at a layer", () => {
   it("is worth another when the answer is not where it belongs", async () => {
     const short = () =>
       Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 8 } });
-    await assert.rejects(attemptLayer(0, world([short]).tools), /wrote no 8 bytes/);
+    await assert.rejects(attemptLayer(0, world([short]).tools), /did not write the 8 bytes/);
   });
 
   it("takes what a host refuses, and a blob that is not there, as final", async () => {
