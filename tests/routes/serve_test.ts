@@ -12,7 +12,7 @@ import { file, floats } from "../layer/bodies.ts";
 import { memoryBackend } from "../host/memory_backend.ts";
 import { answerOf, safetensorsHeaders } from "./host.ts";
 
-/** DESIGN §1: the page must answer this fast whatever the device does. */
+/** The time within which `/healthz` must answer, whatever the device does. */
 const HEALTH_MILLISECONDS = 50;
 
 function dominantDiagonal(n: number): HostTensor {

@@ -1,0 +1,101 @@
+/** The check of the structure accepts the tree as it is, and refuses planted faults. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { arrowProblems } from "../../../scripts/structure/arrows.ts";
+import { cycleProblems } from "../../../scripts/structure/cycles.ts";
+import { folderProblems } from "../../../scripts/structure/folders.ts";
+import { readImports, type SourceFile } from "../../../scripts/structure/imports.ts";
+import { kernelProblems } from "../../../scripts/structure/kernels.ts";
+import { placeProblems } from "../../../scripts/structure/places.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+
+function sourceFiles(imports: Readonly<Record<string, readonly string[]>>): Map<string, SourceFile> {
+  return new Map(
+    Object.entries(imports).map(([path, imported]) => [
+      path,
+      { path, imports: imported, libraries: [], code: "" },
+    ]),
+  );
+}
+
+describe("deno task structure", () => {
+  it("accepts the tree as it is", async () => {
+    const files = await readImports(".");
+    assert.ok(files.size > 500);
+    assert.deepEqual(
+      [...arrowProblems(files), ...cycleProblems(files), ...placeProblems(files)],
+      [],
+    );
+    assert.deepEqual([...await kernelProblems("."), ...await folderProblems(".")], []);
+  });
+
+  it("refuses an import against the arrows", () => {
+    const files = sourceFiles({
+      "src/linalg/gemm.ts": ["src/solvers/solver.ts"],
+      "src/solvers/solver.ts": [],
+    });
+    assert.deepEqual(arrowProblems(files), [
+      "src/linalg/gemm.ts: no arrow leads from src/linalg to src/solvers/solver.ts",
+    ]);
+  });
+
+  it("refuses a folder of src without arrows", () => {
+    assert.match(
+      arrowProblems(sourceFiles({ "src/misc/a.ts": [] }))[0],
+      /src\/misc\/a.ts: its folder has no arrows/,
+    );
+  });
+
+  it("refuses files that import each other in a circle", () => {
+    const files = sourceFiles({
+      "src/tensor/a.ts": ["src/tensor/b.ts"],
+      "src/tensor/b.ts": ["src/tensor/c.ts"],
+      "src/tensor/c.ts": ["src/tensor/a.ts"],
+    });
+    assert.deepEqual(cycleProblems(files), [
+      "import cycle: src/tensor/a.ts → src/tensor/b.ts → src/tensor/c.ts → src/tensor/a.ts",
+    ]);
+  });
+
+  it("refuses hono and the Deno global outside their folders", () => {
+    const files = new Map([["src/layer/a.ts", {
+      path: "src/layer/a.ts",
+      imports: [],
+      libraries: ["hono"],
+      code: "Deno.exit()",
+    }]]);
+    assert.equal(placeProblems(files).length, 2);
+  });
+
+  it("refuses a kernel that lacks a file, and a shader without a declaration", () =>
+    withTemporaryFolder(async (root) => {
+      const paths = [
+        "src/kernels/scale.ts",
+        "shaders/scale.wgsl",
+        "shaders/orphan.wgsl",
+        "src/cpu/assembly/scale.ts",
+        "tests/kernels/unused",
+      ];
+      for (const path of paths) {
+        await Deno.mkdir(`${root}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+        await Deno.writeTextFile(`${root}/${path}`, "");
+      }
+      assert.deepEqual(await kernelProblems(root), [
+        "shaders/orphan.wgsl: src/kernels has no declaration of this name",
+        "src/kernels/scale.ts: tests/kernels/scale_test.ts is missing",
+      ]);
+    }));
+
+  it("refuses a folder with more than 20 files, and a room of more than ten files without a README", () =>
+    withTemporaryFolder(async (root) => {
+      for (const folder of ["src/big", "routes", "scripts"]) {
+        await Deno.mkdir(`${root}/${folder}`, { recursive: true });
+      }
+      for (let i = 0; i < 21; i++) await Deno.writeTextFile(`${root}/src/big/${i}.ts`, "");
+      assert.deepEqual(await folderProblems(root), [
+        "src/big: has 21 files side by side, at most 20",
+        "src/big: has 21 files and no README.md",
+      ]);
+    }));
+});
