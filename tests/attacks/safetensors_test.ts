@@ -1,4 +1,4 @@
-/** Every hostile file meets its error, whether it is read whole or as a stream, and quickly. */
+/** The safetensors reader refuses every hostile file quickly and with the right error, in memory and as a stream. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,14 +6,14 @@ import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
 import { SafetensorsError } from "../../src/safetensors/error.ts";
 import { SAFETENSORS_ATTACKS } from "./safetensors_files.ts";
 
-const MAX_MILLISECONDS = 2000; // a file takes about 10 at most; shared machines stutter
+const MAX_MILLISECONDS = 2000; // generous: the slowest file takes about 10 ms, but a shared machine may pause
 
 async function readAsStream(file: Uint8Array): Promise<void> {
   const { chunks } = await openSafetensors(ReadableStream.from([file]));
   for await (const _ of chunks());
 }
 
-describe("hostile safetensors files", () => {
+describe("the safetensors reader, given a hostile file,", () => {
   for (const { name, kind, message, file } of SAFETENSORS_ATTACKS) {
     it(`refuses ${name}`, async () => {
       const bytes = file();
@@ -22,7 +22,7 @@ describe("hostile safetensors files", () => {
         assert.ok(error instanceof SafetensorsError, String(error));
         assert.equal(error.kind, kind, error.message);
         assert.match(error.message, message);
-        assert.ok(error.message.length <= 400, "the message must not grow with the file");
+        assert.ok(error.message.length <= 400, "the error message must not become longer with the file");
         return true;
       };
       assert.throws(() => decode(bytes), isExpected);

@@ -1,4 +1,4 @@
-/** Every hostile weight file in torch's format meets its error, quickly, and never makes the reader ask for much at once. */
+/** The reader of PyTorch weight files refuses every hostile file quickly, with the right error, and without large reads. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -7,10 +7,10 @@ import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { TORCH_ATTACKS } from "./torch_files.ts";
 
-const MAX_MILLISECONDS = 4000; // the largest takes about 300; shared machines stutter
+const MAX_MILLISECONDS = 4000; // generous: the slowest file takes about 300 ms, but a shared machine may pause
 const MAX_READ_BYTES = 32 << 20;
 
-describe("hostile torch files", () => {
+describe("the reader of PyTorch files, given a hostile file,", () => {
   for (const { name, message, file } of TORCH_ATTACKS) {
     it(`refuses ${name}`, async () => {
       const source = memoryFile(file());
@@ -18,11 +18,14 @@ describe("hostile torch files", () => {
       await assert.rejects(readTorchShard("pytorch_model.bin", source), (error: unknown) => {
         assert.ok(error instanceof ModelError, String(error));
         assert.match(error.message, message);
-        assert.ok(error.message.length <= 500, "the message must not grow with the file");
+        assert.ok(error.message.length <= 500, "the error message must not become longer with the file");
         return true;
       });
       assert.ok(performance.now() - started < MAX_MILLISECONDS);
-      assert.ok(source.longestRead <= MAX_READ_BYTES, `read ${source.longestRead} bytes at once`);
+      assert.ok(
+        source.longestRead <= MAX_READ_BYTES,
+        `the reader requested ${source.longestRead} bytes at once`,
+      );
     });
   }
 });

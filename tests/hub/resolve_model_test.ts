@@ -76,11 +76,11 @@ describe("resolveModel", () => {
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       await resolve("hf:some/model");
       model.files = { ...FILES, "config.json": '{"old":true}' };
-      const asked = hub.requests.length;
+      const requestsBefore = hub.requests.length;
       const folder = await resolve("hf:some/model@v1.0");
       assert.equal(folder, `${cacheDir}/models--some--model/snapshots/${OLD}`);
       assert.equal(await Deno.readTextFile(`${folder}/config.json`), '{"old":true}');
-      assert.ok(!hub.requests.slice(asked).some((request) => request.includes("model.safetensors")));
+      assert.ok(!hub.requests.slice(requestsBefore).some((request) => request.includes("model.safetensors")));
       assert.equal(await resolve(`hf:some/model@${OLD}`, { fetch: noNetwork }), folder);
     }));
 
