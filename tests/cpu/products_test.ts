@@ -10,7 +10,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { attention } from "../../src/kernels/attention.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { gemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -101,7 +101,7 @@ describe("products on the cpu backend", () => {
         for (const buffer of Object.values(buffers)) buffer.destroy();
         return result;
       };
-      const expected = gemm(
+      const expected = referenceGemm(
         [m, n, k],
         { values: a, offset: 0, ld: lda, transposed: transA },
         { values: b, offset: 0, ld: ldb, transposed: transB },

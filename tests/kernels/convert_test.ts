@@ -4,7 +4,7 @@ import { deepStrictEqual, ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { DTYPE_CODE, fromFloat32, toFloat32 } from "../../src/kernels/convert.ts";
-import { BF16, F16, type Format, nearest, valueOf } from "../reference/float16.ts";
+import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
@@ -48,11 +48,11 @@ async function narrow(
 function roundingCases(format: Format): Float32Array<ArrayBuffer> {
   const cases: number[] = [];
   const step = format.exponentBits === 8 ? 37 : 1; // bf16 has 32640 finite magnitudes, spread over 254 binades
-  for (let bits = 0; !Number.isNaN(valueOf(bits + 1, format)); bits += step) {
-    const value = valueOf(bits, format), next = valueOf(bits + 1, format);
+  for (let bits = 0; !Number.isNaN(decodeFloat16(bits + 1, format)); bits += step) {
+    const value = decodeFloat16(bits, format), next = decodeFloat16(bits + 1, format);
     const halfway = Number.isFinite(next)
       ? (value + next) / 2
-      : value + (value - valueOf(bits - 1, format)) / 2;
+      : value + (value - decodeFloat16(bits - 1, format)) / 2;
     for (const center of [value, halfway]) {
       const word = new Uint32Array(Float32Array.of(center).buffer)[0];
       const around = Uint32Array.of(Math.max(0, word - 1), word, word + 1);
@@ -68,7 +68,7 @@ eachBackend("convert", (backend) => {
       const halves = Uint16Array.from({ length: 1 << 16 }, (_, i) => i);
       const params = { count: 1 << 16, dtype: DTYPE_CODE[name], source_offset: 0, target_offset: 0 };
       const actual = await widen(backend(), halves, params);
-      for (const [bits, value] of [...halves].map((bits) => [bits, valueOf(bits, format)])) {
+      for (const [bits, value] of [...halves].map((bits) => [bits, decodeFloat16(bits, format)])) {
         ok(Object.is(actual[bits], value), `pattern ${bits}: ${actual[bits]}, expected ${value}`);
       }
       deepStrictEqual(actual[1 << 16], -7);
@@ -84,7 +84,7 @@ eachBackend("convert", (backend) => {
         const params = { count, dtype: DTYPE_CODE[name], source_offset, target_offset };
         const expected = new Float32Array(target_offset + count + 1).fill(-7);
         for (let i = 0; i < count; i++) {
-          expected[target_offset + i] = valueOf(halves[source_offset + i], format);
+          expected[target_offset + i] = decodeFloat16(halves[source_offset + i], format);
         }
         deepStrictEqual(await widen(backend(), halves, params), expected);
       });
@@ -93,7 +93,7 @@ eachBackend("convert", (backend) => {
         const values = normals(count + 3, count);
         const expected = Uint16Array.from(
           { length: count + count % 2 },
-          (_, i) => i < count ? nearest(values[i + 3], format) : 0,
+          (_, i) => i < count ? encodeFloat16(values[i + 3], format) : 0,
         );
         deepStrictEqual(await narrow(backend(), values, DTYPE_CODE[name], 3), expected);
       });
@@ -103,7 +103,7 @@ eachBackend("convert", (backend) => {
       const values = roundingCases(format);
       const actual = await narrow(backend(), values, DTYPE_CODE[name]);
       values.forEach((value, i) => {
-        const expected = nearest(value, format);
+        const expected = encodeFloat16(value, format);
         ok(actual[i] === expected, `${value}: pattern ${actual[i]}, expected ${expected}`);
       });
     });
@@ -112,7 +112,7 @@ eachBackend("convert", (backend) => {
       const words = Uint32Array.of(0x7f800001, 0x7fc00000, 0x7fffffff, 0xff800001, 0xffc01234, 0xffffffff);
       const actual = await narrow(backend(), new Float32Array(words.buffer), DTYPE_CODE[name]);
       actual.forEach((bits, i) => {
-        ok(Number.isNaN(valueOf(bits, format)), `word ${i} became pattern ${bits}`);
+        ok(Number.isNaN(decodeFloat16(bits, format)), `word ${i} became pattern ${bits}`);
         deepStrictEqual(bits >>> 15, words[i] >>> 31);
       });
     });

@@ -7,7 +7,7 @@ import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
-import { gemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
@@ -70,7 +70,7 @@ async function check(backend: Backend, name: keyof typeof KERNELS, options: Case
   const result = await downloadF32(backend, buffers.c);
   for (const buffer of Object.values(buffers)) buffer.destroy();
 
-  const { product, magnitude } = gemm(
+  const { product, magnitude } = referenceGemm(
     size,
     { ...a, transposed: transA },
     { ...b, transposed: transB },

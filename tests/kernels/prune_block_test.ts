@@ -10,7 +10,7 @@ import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { referenceColumnLoop, referenceGroupLoop } from "../reference/column_loop.ts";
 import { eachTiling } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
-import { type BlockCase, BlockLayout, makeCase, TOLERANCE } from "../support/block_layout.ts";
+import { type BlockCase, BlockLayout, makeBlockCase, TOLERANCE } from "../support/block_layout.ts";
 import { uniform } from "../support/random.ts";
 
 const SHAPES = [[1, 1], [1, 7], [7, 31], [8, 32], [9, 33], [65, 127], [33, 128], [130, 129], [17, 172], [
@@ -67,7 +67,7 @@ eachTiling("prune_block", (backend) => {
       // The rows prune none, half or all of their ties, in turn.
       const wanted = ties.map((count, r) => r % 3 === 0 ? 0 : r % 3 === 1 ? count >> 1 : count);
       const selection = Uint32Array.of(threshold, 9, ...wanted);
-      await checkUnstructured(backend(), makeCase(rows, size), {
+      await checkUnstructured(backend(), makeBlockCase(rows, size), {
         keys,
         selection,
         remaining: wanted.map(() => 0),
@@ -79,7 +79,7 @@ eachTiling("prune_block", (backend) => {
     it(`does not change other bits of the mask if the block starts at column ${first}`, async () => {
       const rows = 10, size = 70, keys = tiedKeys(rows * size, 3);
       const selection = new Uint32Array(2 + rows).fill(5, 0, 1);
-      await checkUnstructured(backend(), makeCase(rows, size, { first }), {
+      await checkUnstructured(backend(), makeBlockCase(rows, size, { first }), {
         keys,
         selection,
         remaining: Array(rows).fill(0),
@@ -89,7 +89,7 @@ eachTiling("prune_block", (backend) => {
 
   it("prunes nothing at threshold 0, and everything at a threshold above the largest key", async () => {
     const rows = 11, size = 45, keys = tiedKeys(rows * size, 4).map((key) => key % 5);
-    const block = makeCase(rows, size);
+    const block = makeBlockCase(rows, size);
     const none = new Uint32Array(2 + rows);
     await checkUnstructured(backend(), block, { keys, selection: none, remaining: Array(rows).fill(0) });
     const all = new Uint32Array(2 + rows).fill(6, 0, 1).fill(4, 2);
@@ -97,7 +97,7 @@ eachTiling("prune_block", (backend) => {
   });
 
   it("does not update weights if U = I", async () => {
-    const rows = 20, size = 60, block = makeCase(rows, size, { identity: true });
+    const rows = 20, size = 60, block = makeBlockCase(rows, size, { identity: true });
     const keys = tiedKeys(rows * size, 5);
     const layout = new BlockLayout(backend(), block);
     const extra = {
@@ -150,14 +150,14 @@ eachTiling("prune_block_n_m", (backend) => {
   ) {
     it(`keeps ${keep} of every ${group} entries, and a proportional number of a shorter last group`, async () => {
       for (const [rows, size] of SHAPES) {
-        const gap = await checkGroups(backend(), makeCase(rows, size), { keep, group });
+        const gap = await checkGroups(backend(), makeBlockCase(rows, size), { keep, group });
         ok(gap > TOLERANCE, `the scores of ${rows}×${size} are too close to compare masks: ${gap}`);
       }
     });
   }
 
   it("prunes the ties in lower columns first", async () => {
-    const block = makeCase(9, 44, { identity: true });
+    const block = makeBlockCase(9, 44, { identity: true });
     const tied = { ...block, work: Float32Array.from(block.work, (_, i) => i % 3 ? 1 : -1) };
     await checkGroups(backend(), tied, { keep: 2, group: 4 });
     await checkGroups(backend(), { ...tied, work: new Float32Array(9 * 44) }, { keep: 3, group: 8 });
@@ -171,7 +171,7 @@ eachTiling("prune_block_n_m", (backend) => {
     ] as const
   ) {
     it(`prunes all forced entries if ${condition}`, async () => {
-      const block = makeCase(19, 61);
+      const block = makeBlockCase(19, 61);
       const forced = Uint8Array.from({ length: 19 * 61 }, (_, i) => i % period === 0 ? 1 : 0);
       await checkGroups(backend(), block, { keep: 3, group: 4, forced });
       await checkGroups(backend(), block, { keep: 6, group: 10, forced });

@@ -1,8 +1,14 @@
-/** Activations in float64, from their definitions. */
+/**
+ * Activation functions in float64, from their definitions: GELU and its tanh approximation (Hendrycks & Gimpel, arXiv
+ * 1606.08415), SiLU (Elfwing et al., arXiv 1702.03118) and ReLU.
+ */
 
-/** The error function, by its series 2/√π·e^(−x²)·Σ 2ⁿ x^(2n+1)/(2n+1)!!, whose terms all have one sign. */
+/**
+ * The error function, by the series 2/√π · e^(−x²) · Σ 2ⁿ·x^(2n+1)/(2n+1)!! (Abramowitz & Stegun, 7.1.6). All terms have
+ * the same sign, so no digits are lost by cancellation.
+ */
 export function erf(x: number): number {
-  if (Math.abs(x) > 6) return Math.sign(x); // 1 − erf(6) is 2e-17
+  if (Math.abs(x) > 6) return Math.sign(x); // 1 − erf(6) is 2e-17, which is below the precision of float64
   let term = x, sum = x;
   for (let n = 1; Math.abs(term) > 1e-18; n++) {
     term *= 2 * x * x / (2 * n + 1);
@@ -11,7 +17,7 @@ export function erf(x: number): number {
   return 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum;
 }
 
-/** By the names of the `activation` parameter. */
+/** The activation functions, by the names that the `activation` parameter of the kernels has for them. */
 export const REFERENCE_ACTIVATIONS = {
   none: (x: number) => x,
   relu: (x: number) => x > 0 ? x : 0,

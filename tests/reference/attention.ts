@@ -1,6 +1,10 @@
-/** Causal self-attention from its definition in float64: every softmax whole, one query at a time. */
+/**
+ * Causal self-attention in float64, from its definition (Vaswani et al., arXiv 1706.03762): one query at a time, with the
+ * complete softmax. It supports shared key heads (grouped-query attention; Ainslie et al., arXiv 2305.13245), position
+ * biases (ALiBi; Press et al., arXiv 2108.12409) and a sliding window (Beltagy et al., arXiv 2004.05150).
+ */
 
-/** Shapes of one attention problem, rows without padding. */
+/** The sizes and settings of one attention problem. The rows of the matrices have no padding. */
 export interface AttentionShape {
   readonly batch: number;
   readonly tokens: number;
@@ -8,13 +12,18 @@ export interface AttentionShape {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly scale: number;
-  /** Keys a query sees, itself included; 0 for all before it. */
+  /** The number of keys that a query can see, including its own. With 0, it sees all keys up to its own. */
   readonly window: number;
 }
 
 /**
- * q (batch·tokens, heads·headDim), k and v (batch·tokens, kvHeads·headDim), slopes (heads): the result, shaped as q. Query heads share
- * key heads in runs of heads/kvHeads.
+ * Computes attention. Each key head serves heads/kvHeads consecutive query heads.
+ *
+ * @param q the queries, (batch·tokens, heads·headDim)
+ * @param k the keys, (batch·tokens, kvHeads·headDim)
+ * @param v the values, shaped as k
+ * @param slopes the ALiBi slope of each query head, (heads); all 0 for no position bias
+ * @returns the attended values, shaped as q
  */
 export function referenceAttention(
   shape: AttentionShape,

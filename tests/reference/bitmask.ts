@@ -1,13 +1,25 @@
-/** The sparse layouts of compressed-tensors, decoded entry by entry from the letter of the format. Shares no code with src. */
+/**
+ * Decodes packed sparse weights, entry by entry, from the definition of the formats `sparse-bitmask` and
+ * `sparse-24-bitmask` in the library compressed-tensors (https://github.com/vllm-project/compressed-tensors). A packed
+ * weight is stored as its nonzero entries, a bitmask of their positions, and its shape. Shares no code with `src`.
+ */
 
-/** A tensor of a packed file. */
+/** One tensor of a packed file. */
 export interface PackedTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly data: Uint8Array;
 }
 
-/** The dense bytes of a packed weight whose entries have `size` bytes; the same for both layouts. */
+/**
+ * Decodes a packed weight to the bytes of the dense weight, row-major. Both formats are decoded in the same way.
+ *
+ * @param compressed the nonzero entries, in row-major order
+ * @param bitmask one bit per entry, U8 (rows, ⌈cols/8⌉), least significant bit first
+ * @param shape rows and cols, I64 [2]
+ * @param size the size of an entry, in bytes
+ * @throws {Error} if the number of bits and the number of entries differ
+ */
 export function decodeBitmask(
   compressed: PackedTensor,
   bitmask: PackedTensor,
@@ -28,11 +40,13 @@ export function decodeBitmask(
       taken++;
     }
   }
-  if (taken * size !== compressed.data.length) throw new Error(`${taken} bits for another number of entries`);
+  if (taken * size !== compressed.data.length) {
+    throw new Error(`the bitmask has ${taken} ones, but ${compressed.data.length} bytes of entries`);
+  }
   return dense;
 }
 
-/** The entries kept before each row, counted from the bits. */
+/** The number of nonzero entries before each row, counted from the bitmask (the tensor `row_offsets` of the format). */
 export function rowOffsets(bitmask: PackedTensor): bigint[] {
   const [rows, rowBytes] = bitmask.shape;
   let before = 0n;

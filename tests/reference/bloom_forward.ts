@@ -1,9 +1,10 @@
 /**
- * BLOOM's forward in float64, one window at a time, as `modeling_bloom.py` of transformers defines it: ALiBi as a row of
- * key positions times the slope, the fused rows viewed as [heads, 3, head_dim].
+ * The forward pass of BLOOM in float64, one window at a time, after `modeling_bloom.py` of Hugging Face transformers. As
+ * in that file, ALiBi adds slope × key position to the scores, and the rows of the fused query-key-value projection are
+ * ordered as [heads, 3, head_dim].
  */
 
-/** The settings that matter. */
+/** The settings of config.json that influence the forward pass. */
 export interface BloomConfig {
   readonly hidden_size: number;
   readonly n_layer: number;
@@ -14,7 +15,12 @@ export interface BloomConfig {
 
 type Row = number[];
 
-/** Runs one window: (tokens, vocabulary) logits of the tied head. Tensors by whole name, row-major. */
+/**
+ * Runs one window of token ids through the model.
+ *
+ * @param tensors the weights by their full names, row-major
+ * @returns the logits, (tokens, vocabulary) row-major. The head is tied to the word embeddings.
+ */
 export function forwardBloom(
   config: BloomConfig,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
@@ -93,7 +99,7 @@ export function forwardBloom(
   });
 }
 
-/** `build_alibi_tensor`'s slopes. */
+/** The ALiBi slope of each head, as the function `build_alibi_tensor` of `modeling_bloom.py` computes it. */
 export function alibi(heads: number): number[] {
   const closest = 2 ** Math.floor(Math.log2(heads));
   const base = 2 ** -(2 ** -(Math.log2(closest) - 3));

@@ -1,15 +1,18 @@
 /**
- * Byte-pair encoding as its definition reads: the pair of the lowest rank is merged, the leftmost first, until no pair has a
- * rank. Two ways to begin: GPT-2's bytes after its split, and SentencePiece's characters with bytes where a character is unknown.
+ * Byte-pair encoding of text into tokens, from its definition (Sennrich et al., arXiv 1508.07909): the adjacent pair of
+ * symbols with the lowest rank is merged until no pair has a rank. If a pair occurs more than once, the leftmost one is
+ * merged first. The initial symbols are either bytes after the split of GPT-2 (`encoder.py` of openai/gpt-2), or
+ * characters with byte fallback as in SentencePiece (Kudo & Richardson, arXiv 1808.06226).
  */
 
 type Ranks = ReadonlyMap<string, number>;
 
-/** Ranks of `A B` pairs, in their order. */
+/** The rank of each pair, which is its index in the list of merges. The key of a pair is `A B`. */
 export function ranksOf(merges: readonly (string | readonly string[])[]): Ranks {
   return new Map(merges.map((pair, rank) => [typeof pair === "string" ? pair : pair.join(" "), rank]));
 }
 
+/** Merges pairs in the list of symbols, in place, and returns the list. */
 function merge(symbols: string[], ranks: Ranks): string[] {
   for (;;) {
     let best = Infinity, at = -1;
@@ -22,7 +25,7 @@ function merge(symbols: string[], ranks: Ranks): string[] {
   }
 }
 
-/** GPT-2's printable stand-in for each byte. */
+/** The printable character with which GPT-2 represents each byte. */
 function byteCharacters(): string[] {
   const isPrintable = (b: number) =>
     (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
@@ -30,7 +33,7 @@ function byteCharacters(): string[] {
   return Array.from({ length: 256 }, (_, b) => String.fromCharCode(isPrintable(b) ? b : next++));
 }
 
-/** The tokens of GPT-2's tokenizer, no special ones. */
+/** Encodes a text as GPT-2's tokenizer does, without special tokens. */
 export function gpt2Tokens(text: string, ranks: Ranks): string[] {
   const characters = byteCharacters();
   const words = text.match(/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ??
@@ -40,7 +43,7 @@ export function gpt2Tokens(text: string, ranks: Ranks): string[] {
   );
 }
 
-/** The tokens of a LLaMA tokenizer, no special ones. */
+/** Encodes a text as a LLaMA tokenizer does, without special tokens. A token outside the vocabulary becomes byte tokens. */
 export function sentencePieceTokens(
   text: string,
   ranks: Ranks,

@@ -1,6 +1,13 @@
-/** Naive float64 Cholesky arithmetic on row-major square matrices, for checking; shares no code with `src`. */
+/**
+ * The Cholesky factorization and the inverse that follows from it, in naive float64 on row-major square matrices (Golub &
+ * Van Loan, Matrix Computations, section 4.2). Shares no code with `src`.
+ */
 
-/** L, lower triangular with A = L·Lᵀ. @throws {Error} at a pivot that is not positive */
+/**
+ * The lower triangular factor L with A = L·Lᵀ, (n, n). Only the lower triangle of `a` is read.
+ *
+ * @throws {Error} if a pivot is not positive, which means that A is not positive definite
+ */
 export function choleskyLower(a: Float64Array, n: number): Float64Array {
   const l = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
@@ -14,9 +21,9 @@ export function choleskyLower(a: Float64Array, n: number): Float64Array {
   return l;
 }
 
-/** A⁻¹ from L: the inverse of L, then L⁻ᵀ·L⁻¹. */
+/** The inverse A⁻¹ = L⁻ᵀ·L⁻¹, (n, n), computed from the factor L. */
 export function choleskyInverse(l: Float64Array, n: number): Float64Array {
-  // Row c of `columns` is column c of L⁻¹, so that every inner loop runs along a row.
+  // Row c of `columns` holds column c of L⁻¹, so that the inner loops run along rows.
   const columns = new Float64Array(n * n);
   for (let c = 0; c < n; c++) {
     columns[c * n + c] = 1 / l[c * n + c];
@@ -37,7 +44,7 @@ export function choleskyInverse(l: Float64Array, n: number): Float64Array {
   return inverse;
 }
 
-/** Aᵀ of an (n, n) matrix. */
+/** The transpose of an (n, n) matrix. */
 export function transpose(a: Float64Array, n: number): Float64Array {
   const t = new Float64Array(n * n);
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) t[j * n + i] = a[i * n + j];

@@ -1,6 +1,13 @@
-/** The column loop of one block in naive float64: the published form, a row at a time. */
+/**
+ * The column loop of SparseGPT for one block of columns, in naive float64, one row at a time (arXiv 2301.00774, algorithm
+ * 1, the inner loop over j). It visits the columns from left to right, sets the pruned entries to 0, and subtracts the
+ * resulting error from the columns that follow. U is the upper Cholesky factor of the inverse Hessian, H⁻¹ = UᵀU.
+ */
 
-/** One block: `work` (rows, size) as updated so far, `original` as it came, U (size, size) upper triangular. */
+/**
+ * One block of `size` columns: `work` (rows, size) with the updates of all previous blocks, `original` (rows, size) without
+ * updates, and the diagonal block of U, (size, size) upper triangular.
+ */
 export interface ReferenceBlock {
   readonly rows: number;
   readonly size: number;
@@ -9,26 +16,32 @@ export interface ReferenceBlock {
   readonly u: ArrayLike<number>;
 }
 
-/** What the loop leaves. */
+/** The result of the loop. */
 export interface ReferenceColumns {
-  /** (rows, size) */
+  /** (rows, size): the pruned and updated weights. */
   readonly q: Float64Array;
-  /** (rows, size): original − Q. */
+  /** (rows, size): original − q. */
   readonly delta: Float64Array;
   /** (rows, size): 1 where pruned. */
   readonly pruned: Uint8Array;
-  /** (rows): Σ err². */
+  /** (rows): the sum of err² over the columns, where err is the error of an entry divided by the diagonal of U. */
   readonly errorSums: Float64Array;
-  /** (rows): Σ Δ². */
+  /** (rows): the sum of delta² over the columns. */
   readonly deltaSums: Float64Array;
 }
 
-/** Prunes the entries of `pruned` that are 1. */
+/** Runs the loop with a given choice: the entries where `pruned` (rows, size) is 1 are pruned. */
 export function referenceColumnLoop(block: ReferenceBlock, pruned: Uint8Array): ReferenceColumns {
   return columnLoop(block, pruned, () => {});
 }
 
-/** n:m: each group of columns chooses when the loop reaches it. `gap` is the least relative distance between a score pruned and one kept. */
+/**
+ * Runs the loop with an n:m pattern. The choice for a group of columns is made when the loop reaches its first column.
+ * Entries where `forced` (rows, size) is 1 are always pruned.
+ *
+ * @returns the result and `gap`, the smallest relative distance between the largest score that is pruned and the smallest
+ * score that is not, over all groups. With a small gap, rounding errors of f32 can change the choice.
+ */
 export function referenceGroupLoop(
   block: ReferenceBlock,
   { keep, group, forced }: { keep: number; group: number; forced?: ArrayLike<number> },
@@ -56,6 +69,7 @@ export function referenceGroupLoop(
   return { ...columns, gap };
 }
 
+/** The loop itself. `choose` is called before each entry and may set entries of `pruned`. */
 function columnLoop(
   { rows, size, work, original, u }: ReferenceBlock,
   pruned: Uint8Array,

@@ -1,6 +1,6 @@
-/** Negative log-likelihood in float64, from its definition. */
+/** The negative log-likelihood of tokens in float64, from the definition of the softmax. */
 
-/** −log softmax(row)[target] for each row of `cols`, in nats. */
+/** −log softmax(row)[target] for each row of `cols` logits, in nats. Returns one value per target. */
 export function referenceCrossEntropy(
   logits: ArrayLike<number>,
   cols: number,

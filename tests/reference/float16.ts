@@ -1,19 +1,22 @@
 /**
- * f16 and bf16 from their definition, one value at a time in float64 arithmetic: no bit of an f32 is looked at.
- * It covers every value but NaN, whose payload is not arithmetic.
+ * Conversion of single values to and from f16 (IEEE 754-2008 binary16) and bf16 (the upper half of binary32), from the
+ * definition of the formats. It computes in float64 arithmetic and never looks at the bits of an f32. NaN is not
+ * converted, because its payload cannot be computed by arithmetic.
  */
 
-/** A binary floating-point format of 16 bits: one of sign, then the exponent, then the fraction. */
+/** A binary floating-point format of 16 bits: one sign bit, then the exponent, then the fraction. */
 export interface Format {
   readonly exponentBits: number;
   readonly fractionBits: number;
 }
 
+/** The format f16. */
 export const F16: Format = { exponentBits: 5, fractionBits: 10 };
+/** The format bf16. */
 export const BF16: Format = { exponentBits: 8, fractionBits: 7 };
 
-/** The value of a 16-bit pattern. */
-export function valueOf(bits: number, { exponentBits, fractionBits }: Format): number {
+/** The value of a 16-bit pattern. Every NaN pattern gives NaN. */
+export function decodeFloat16(bits: number, { exponentBits, fractionBits }: Format): number {
   const bias = 2 ** (exponentBits - 1) - 1;
   const sign = bits >= 2 ** 15 ? -1 : 1;
   const field = Math.floor(bits / 2 ** fractionBits) % 2 ** exponentBits;
@@ -22,17 +25,20 @@ export function valueOf(bits: number, { exponentBits, fractionBits }: Format): n
   return field === 0 ? sign * fraction * 2 ** (1 - bias) : sign * (1 + fraction) * 2 ** (field - bias);
 }
 
-/** The pattern of the value nearest to `value`, ties to the even pattern; infinity past the largest. Not for NaN. */
-export function nearest(value: number, { exponentBits, fractionBits }: Format): number {
+/**
+ * The bit pattern of the representable value that is nearest to `value`, ties to the even pattern. A value that rounds
+ * past the largest finite one gives infinity. `value` must not be NaN.
+ */
+export function encodeFloat16(value: number, { exponentBits, fractionBits }: Format): number {
   const bias = 2 ** (exponentBits - 1) - 1;
   const sign = value < 0 || Object.is(value, -0) ? 2 ** 15 : 0;
   const infinity = (2 ** exponentBits - 1) * 2 ** fractionBits;
   const magnitude = Math.abs(value);
   if (magnitude === Infinity) return sign + infinity;
-  let exponent = 1 - bias; // of the binade the value is in; subnormals share the lowest
+  let exponent = 1 - bias; // the exponent of the value; all subnormal numbers have the smallest exponent
   while (magnitude >= 2 ** (exponent + 1)) exponent++;
   const units = roundHalfEven(magnitude / 2 ** (exponent - fractionBits));
-  // Patterns of one sign are consecutive, so a round-up into the next binade is the next pattern.
+  // The patterns of positive values are in order, so rounding up past the largest fraction gives the correct pattern.
   return sign + Math.min(infinity, (exponent - 1 + bias) * 2 ** fractionBits + units);
 }
 

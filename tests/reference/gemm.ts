@@ -1,11 +1,14 @@
-/** The general matrix product by its definition, in float64. Nothing is blocked, reordered or shared with the code under test. */
+/**
+ * The general matrix product α·op(A)·op(B) + β·C in float64, by the definition in the Level 3 BLAS (Dongarra et al. 1990).
+ * The sums are neither blocked nor reordered. Shares no code with `src`.
+ */
 
-/** One operand as stored: row-major, its first element at `offset`, `ld` elements between rows. */
+/** A matrix in memory: row-major, with the first element at `offset` and the rows `ld` elements apart. */
 export interface Stored {
   readonly values: ArrayLike<number>;
   readonly offset: number;
   readonly ld: number;
-  /** Reads the operand as its transpose. */
+  /** Whether op(A) is the transpose of the stored matrix. */
   readonly transposed?: boolean;
 }
 
@@ -15,10 +18,12 @@ function element(operand: Stored, row: number, col: number): number {
 }
 
 /**
- * α·op(A)·op(B) + β·C, and Σ_p |α·a_ip·b_pj| + |β·c_ij| beside it: the scale that rounding errors of element (i, j) go by.
- * Both (m, n), row-major without padding. With β = 0, C is not read.
+ * Computes the product, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). If β is 0, C is not read.
+ *
+ * @returns `product`, and `magnitude` with the elements Σ_p |α·a_ip·b_pj| + |β·c_ij|, to which the rounding error of an
+ * element is proportional. Both are (m, n), row-major without padding.
  */
-export function gemm(
+export function referenceGemm(
   [m, n, k]: readonly [m: number, n: number, k: number],
   a: Stored,
   b: Stored,

@@ -1,21 +1,28 @@
-/** Calibration statistics with the traits of real ones: correlated, with a decaying spectrum, rank-deficient, inputs never active. */
+/**
+ * Random calibration statistics H = XᵀX that resemble those of real models, and naive float64 functions of H. The inputs
+ * are correlated, their scales differ widely, H has no full rank, and some inputs may be dead, which means that they are 0
+ * for every token. H is the Hessian of the layer-wise problem in SparseGPT (arXiv 2301.00774, section 3).
+ */
 
 import { normals, uniform } from "../support/random.ts";
 
-/** What to generate. */
+/** Options of {@link correlatedHessian}. */
 export interface HessianOptions {
   readonly seed: number;
-  /** Rows of X: under n, so that H is singular before damping. Half of n unless given. */
+  /**
+   * The number of rows of X. It should be less than n, so that H is singular before damping.
+   * @default about half of n
+   */
   readonly tokens?: number;
-  /** Inputs that are 0 in every token. */
+  /** The indices of the dead inputs. */
   readonly dead?: readonly number[];
 }
 
-/** H = XᵀX/tokens, (n, n) row-major, symmetric to the bit. */
+/** Generates H = XᵀX/tokens, (n, n) row-major and exactly symmetric. */
 export function correlatedHessian(n: number, options: HessianOptions): Float32Array<ArrayBuffer> {
   const { seed, tokens = Math.ceil(n / 2) + 1, dead = [] } = options;
   const next = uniform(seed);
-  // Neighbouring inputs share half of their signal, and an input's scale varies over two orders of magnitude.
+  // Adjacent inputs share half of their signal, and the scales of the inputs span two orders of magnitude.
   const scales = Float64Array.from({ length: n }, () => 10 ** (2 * next() - 1));
   for (const j of dead) scales[j] = 0;
   const x = new Float64Array(tokens * n);
@@ -28,7 +35,7 @@ export function correlatedHessian(n: number, options: HessianOptions): Float32Ar
   return Float32Array.from(gram(x, tokens, n), (value) => value / tokens);
 }
 
-/** XᵀX, (n, n), of X (tokens, n). */
+/** The product XᵀX, (n, n), for X (tokens, n). */
 export function gram(x: Float64Array, tokens: number, n: number): Float64Array {
   const h = new Float64Array(n * n);
   for (let t = 0; t < tokens; t++) {
@@ -42,7 +49,7 @@ export function gram(x: Float64Array, tokens: number, n: number): Float64Array {
   return h;
 }
 
-/** tr(M·H·Mᵀ) of M (rows, n). */
+/** The trace of M·H·Mᵀ for M (rows, n) and H (n, n). */
 export function quadraticForm(m: ArrayLike<number>, h: ArrayLike<number>, rows: number, n: number): number {
   let total = 0;
   const product = new Float64Array(n);

@@ -1,9 +1,14 @@
 /**
- * The forward of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, one window at a time, as the modules of transformers'
- * `modeling_*.py` and `modeling_rope_utils.py` define it, from the raw object of config.json.
+ * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, one window at a time, after the `modeling_*.py` of
+ * these families and `modeling_rope_utils.py` in Hugging Face transformers. It reads its settings from the object in
+ * config.json. The main parts are rotary positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv 1910.07467) and a gated
+ * feed-forward network (arXiv 2002.05202).
  */
 
-/** What config.json may say, by transformers' names; defaults are for the tests' models, which say all that matters. */
+/**
+ * The settings of config.json, under the names that transformers gives them. The default values here are not those of
+ * transformers, so the models of the tests set every setting that matters.
+ */
 export interface LlamaConfig {
   readonly model_type: string;
   readonly vocab_size: number;
@@ -30,7 +35,7 @@ export interface LlamaConfig {
   readonly original_max_position_embeddings?: number;
 }
 
-/** The object in `rope_scaling`, or version 5's `rope_parameters`. */
+/** The settings of the rotary positions: the object `rope_scaling`, or `rope_parameters` in version 5 of transformers. */
 export interface RopeScaling {
   readonly rope_type?: string;
   readonly type?: string;
@@ -46,7 +51,12 @@ export interface RopeScaling {
 
 type Row = number[];
 
-/** Runs one window: (tokens, vocabulary) logits. Tensors by whole name, row-major. */
+/**
+ * Runs one window of token ids through the model.
+ *
+ * @param tensors the weights by their full names, row-major
+ * @returns the logits, (tokens, vocabulary) row-major
+ */
 export function forwardLlama(
   config: LlamaConfig,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
@@ -134,10 +144,12 @@ export function forwardLlama(
   return states.flatMap((state) => linear(head, norm("model.norm", state)));
 }
 
+/** Splits a row of the fused projection of Phi-3 into query, key and value. */
 function fusedParts(row: Row, qWidth: number, kvWidth: number): Row[] {
   return [row.slice(0, qWidth), row.slice(qWidth, qWidth + kvWidth), row.slice(qWidth + kvWidth)];
 }
 
+/** The length of the attention window in a layer, or null if the layer attends to all previous tokens. */
 function slidingWindow(config: LlamaConfig, layer: number): number | null {
   if (!config.model_type.startsWith("qwen")) return config.sliding_window ?? null;
   const types = config.layer_types;
@@ -146,7 +158,10 @@ function slidingWindow(config: LlamaConfig, layer: number): number | null {
   return config.sliding_window ?? null;
 }
 
-/** `apply_rotary_pos_emb` on one head: x·cos + rotate_half(x)·sin over the rotating part, the rest passed on. */
+/**
+ * The rotation of one head at a position, as `apply_rotary_pos_emb` computes it: x·cos + rotate_half(x)·sin. With a
+ * partial rotary factor, only the first elements of the head rotate, and the others are returned unchanged.
+ */
 function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row, position: number) => Row {
   const rope = config.rope_parameters ?? config.rope_scaling ?? {};
   const kind = rope.rope_type ?? rope.type ?? "default";
@@ -175,6 +190,7 @@ function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row,
   };
 }
 
+/** The frequency after the scaling of type `llama3`, which leaves high frequencies unchanged and divides low ones. */
 function llama3Frequency(frequency: number, rope: RopeScaling): number {
   const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: old } =
     rope;

@@ -1,6 +1,6 @@
-/** LayerNorm and RMSNorm in float64, from their definitions. */
+/** LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang & Sennrich, arXiv 1910.07467) in float64. */
 
-/** (x − mean)/√(variance + eps)·weight + bias over each row of `cols`, the variance biased. */
+/** (x − mean)/√(variance + eps)·weight + bias for each row of `cols` elements. The variance is the biased one, over cols. */
 export function referenceLayerNorm(
   x: ArrayLike<number>,
   cols: number,
@@ -19,7 +19,7 @@ export function referenceLayerNorm(
   return y;
 }
 
-/** x/√(mean of squares + eps)·weight over each row of `cols`. */
+/** x/√(mean of squares + eps)·weight for each row of `cols` elements. */
 export function referenceRmsNorm(
   x: ArrayLike<number>,
   cols: number,

@@ -1,31 +1,38 @@
 /**
- * OPT's forward in float64, as the definition reads, one window at a time: no batching, no blocking, and a reader
- * of f16 safetensors files of its own. Keeps the input of every linear layer, for checking calibration.
+ * The forward pass of OPT (Zhang et al., arXiv 2205.01068) in float64, after `modeling_opt.py` of Hugging Face
+ * transformers. It runs one window at a time, without batching or blocking, and returns the input of every linear layer
+ * for tests of calibration. The file has its own reader of f16 safetensors files, so it shares no code with `src`.
  */
 
-import { F16, valueOf } from "./float16.ts";
+import { decodeFloat16, F16 } from "./float16.ts";
 
-/** An opt-like model with ReLU and a tied head; with `project_in` and `project_out` where there are such tensors. */
+/**
+ * An OPT model with ReLU and a tied head. If the tensors include `project_in` and `project_out`, the embedding is
+ * projected to and from the hidden size.
+ */
 export interface OptReference {
   readonly hidden: number;
   readonly heads: number;
   readonly blocks: number;
   readonly vocabulary: number;
-  /** LayerNorm after each half of a block, and none at the end (opt-350m); otherwise before. */
+  /**
+   * Whether LayerNorm follows each half of a block, with no final LayerNorm, as in opt-350m. Otherwise it precedes each
+   * half, with a LayerNorm at the end.
+   */
   readonly normAfter?: boolean;
-  /** By whole name, row-major; a test may put others in their place. */
+  /** The weights by their full names, row-major. A test may replace some of them. */
   readonly tensors: Map<string, Float64Array>;
 }
 
-/** What a window gives. */
+/** The result for one window. */
 export interface ForwardResult {
-  /** (tokens, vocabulary). */
+  /** (tokens, vocabulary), row-major. */
   readonly logits: Float64Array;
-  /** The input, (tokens, in_features), of each linear layer, by the name of its weight. */
+  /** The input of each linear layer, (tokens, in_features) row-major, by the name of the layer's weight. */
   readonly inputs: Map<string, Float64Array>;
 }
 
-/** Reads `config.json` and `model.safetensors` in a folder. */
+/** Reads a model from `config.json` and `model.safetensors` in a folder. */
 export function readOptReference(folder: URL): OptReference {
   const config = JSON.parse(Deno.readTextFileSync(new URL("config.json", folder)));
   const file = Deno.readFileSync(new URL("model.safetensors", folder));
@@ -36,7 +43,8 @@ export function readOptReference(folder: URL): OptReference {
   const tensors = new Map<string, Float64Array>();
   for (const [name, { data_offsets }] of Object.entries<{ data_offsets: [number, number] }>(header)) {
     const [begin, end] = data_offsets;
-    const value = (_: unknown, i: number) => valueOf(view.getUint16(headerEnd + begin + 2 * i, true), F16);
+    const value = (_: unknown, i: number) =>
+      decodeFloat16(view.getUint16(headerEnd + begin + 2 * i, true), F16);
     tensors.set(name, Float64Array.from({ length: (end - begin) / 2 }, value));
   }
   return {
@@ -48,7 +56,7 @@ export function readOptReference(folder: URL): OptReference {
   };
 }
 
-/** Runs one window. */
+/** Runs one window of token ids through the model. */
 export function forwardOpt(model: OptReference, ids: ArrayLike<number>): ForwardResult {
   const { hidden, heads, vocabulary } = model;
   const tokens = ids.length;
@@ -102,7 +110,7 @@ export function forwardOpt(model: OptReference, ids: ArrayLike<number>): Forward
   return { logits: head, inputs };
 }
 
-/** Mean of −log p(ids[t + 1]) over a window's positions but the last. */
+/** The mean of −log p(ids[t + 1]) over all positions t of a window except the last, in nats. */
 export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
   const vocabulary = logits.length / ids.length;
   let total = 0;
@@ -114,7 +122,7 @@ export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
   return total / (ids.length - 1);
 }
 
-/** x·Wᵀ + b, with W (out, in). */
+/** x·Wᵀ + b for x (rows, in), W (out, in) and b (out). */
 function affine(x: Float64Array, weight: Float64Array, bias: Float64Array): Float64Array {
   const out = bias.length, inner = weight.length / out;
   return Float64Array.from({ length: (x.length / inner) * out }, (_, i) => {
@@ -139,6 +147,7 @@ function layerNorm(x: Float64Array, weight: Float64Array, bias: Float64Array): F
   return y;
 }
 
+/** Causal multi-head attention over one window. q, k and v are (tokens, hidden). */
 function attention(
   q: Float64Array,
   k: Float64Array,

@@ -1,6 +1,14 @@
-/** H = R·Rᵀ with R upper triangular, column by column from the last, in naive float64; and the residuals a factor is judged by. */
+/**
+ * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled residuals that
+ * measure the accuracy of a factor. It is the Cholesky factorization (Golub & Van Loan, Matrix Computations, section 4.2)
+ * with rows and columns in reverse order. U = R⁻¹ is the factor that SparseGPT needs, because H⁻¹ = UᵀU.
+ */
 
-/** R, (n, n) row-major, and the first column, counting down, whose pivot is not positive; only the upper triangle of `h` is read. */
+/**
+ * Computes R, (n, n) row-major, from the last column to the first. Only the upper triangle of `h` is read.
+ *
+ * @returns R, and in `failed` the index of the column at which the pivot was not positive, if there was one
+ */
 export function referenceReverseCholesky(
   h: ArrayLike<number>,
   n: number,
@@ -17,13 +25,14 @@ export function referenceReverseCholesky(
   return { r };
 }
 
+/** The Frobenius norm. */
 function norm(a: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * a[i];
   return Math.sqrt(sum);
 }
 
-/** ‖H − R·Rᵀ‖/(n·‖H‖) in Frobenius norms, H symmetric. */
+/** The residual ‖H − R·Rᵀ‖/(n·‖H‖) in Frobenius norms, for a symmetric H. */
 export function factorResidual(h: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
   const difference = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
@@ -36,7 +45,7 @@ export function factorResidual(h: ArrayLike<number>, r: ArrayLike<number>, n: nu
   return norm(difference) / (n * norm(h));
 }
 
-/** ‖U·R − I‖/(n·‖U‖·‖R‖) in Frobenius norms. */
+/** The residual ‖U·R − I‖/(n·‖U‖·‖R‖) in Frobenius norms. */
 export function inverseResidual(u: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
   const difference = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {

@@ -1,6 +1,10 @@
-/** The selection rule by sorting: the k smallest scores, forced entries before all others, equal ones by index. */
+/**
+ * The rule by which Pare selects the entries to prune, implemented by sorting. It selects the k entries with the smallest
+ * scores. Forced entries come before all others, and of entries with equal scores the one with the lower index comes first.
+ * The rule is Pare's own; the published SparseGPT code compares scores with a threshold.
+ */
 
-/** 1 at the chosen entries. `forced` entries count among the k. */
+/** Returns an array with 1 for every selected entry. Forced entries count among the k. */
 export function referenceSelection(
   scores: ArrayLike<number>,
   k: number,

@@ -1,13 +1,15 @@
 /**
- * SparseGPT and magnitude pruning in naive float64, in the published form (arXiv 2301.00774, algorithm 1): Cholesky → inverse → upper Cholesky
- * factor of the inverse, H⁻¹ = UᵀU, and a loop over columns that updates all columns after. Only the selection rule is Pare's:
- * an exact count a block, ties to the lower row-major index. Shares no code with `src`.
+ * SparseGPT and magnitude pruning in naive float64. SparseGPT is in the published form (Frantar & Alistarh, arXiv
+ * 2301.00774, algorithm 1): factor H, invert it, compute the upper Cholesky factor U of the inverse (H⁻¹ = UᵀU), and loop
+ * over the columns, where each column updates all columns after it. Only the selection rule is Pare's own: each block
+ * prunes an exact number of entries, and of entries with equal scores the one with the lower row-major index is pruned
+ * first. Shares no code with `src`.
  */
 
 import { choleskyInverse, choleskyLower, transpose } from "./cholesky.ts";
 import { quadraticForm } from "./hessian.ts";
 
-/** Keep `keep` of every `group` consecutive columns. */
+/** An n:m pattern: `keep` of every `group` consecutive columns stay. */
 export interface Groups {
   readonly keep: number;
   readonly group: number;
@@ -23,30 +25,34 @@ export interface ReferenceLayer {
   readonly forced?: ArrayLike<number>;
 }
 
-/** How to prune it. */
+/** The settings of the prune. `sparsity` is ignored if `groups` is given. */
 export interface ReferenceOptions {
   readonly sparsity: number;
   readonly groups?: Groups;
   readonly blocksize: number;
 }
 
-/** What comes out. */
+/** The result of the prune. */
 export interface ReferenceSolution {
+  /** (rows, cols): the pruned weights. */
   readonly q: Float64Array;
-  /** (rows, cols): 1 where kept. */
+  /** (rows, cols): 0 where the entry is pruned, 1 elsewhere. */
   readonly mask: Uint8Array;
+  /** tr(Δ·H·Δᵀ), where Δ is the change of the weights. */
   readonly loss: number;
+  /** The loss divided by tr(W·H·Wᵀ). */
   readonly relativeError: number;
 }
 
-/** What the published code derives from H, once a layer input. */
+/** The quantities that depend only on H, so that layers with the same input can share them. */
 export interface ReferenceFactor {
-  /** U, (n, n) upper triangular, H⁻¹ = UᵀU on the damped H. */
+  /** U, (n, n) upper triangular, with H⁻¹ = UᵀU for the damped H. */
   readonly u: Float64Array;
+  /** The indices of the dead inputs, whose diagonal entry in H is 0. */
   readonly dead: readonly number[];
 }
 
-/** Dead inputs, damping λ·mean(diag H), and U. */
+/** Finds the dead inputs, adds damping·mean(diag H) to the diagonal of H, and computes U. */
 export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: number): ReferenceFactor {
   const h = Float64Array.from(hessian);
   const dead: number[] = [];
@@ -63,7 +69,7 @@ export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: 
   return { u: transpose(choleskyLower(inverse, n), n), dead };
 }
 
-/** The published algorithm. */
+/** Prunes a layer with the published algorithm. The columns of dead inputs are set to 0 first. */
 export function referenceSparseGpt(
   layer: ReferenceLayer,
   { u, dead }: ReferenceFactor,
@@ -90,7 +96,7 @@ export function referenceSparseGpt(
       if (groups && (j - i1) % groups.group === 0) {
         pruneGroups(rows, cols, j, Math.min(j + groups.group, i2), groups, score, mask, forced);
       }
-      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:], which leaves q where it was for a kept entry.
+      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:]. For an entry that is not pruned, q is w and nothing changes.
       for (let r = 0; r < rows; r++) {
         const i = r * cols + j;
         if (mask[i]) continue;
@@ -100,10 +106,10 @@ export function referenceSparseGpt(
       }
     }
   }
-  return judged(original, w, mask, layer);
+  return withLoss(original, w, mask, layer);
 }
 
-/** The smallest |w| of the whole layer, or of each group. */
+/** Prunes the entries with the smallest |w| of the whole layer, or of each group. The other entries do not change. */
 export function referenceMagnitude(
   layer: ReferenceLayer,
   { sparsity, groups }: Omit<ReferenceOptions, "blocksize">,
@@ -121,10 +127,10 @@ export function referenceMagnitude(
     const count = Math.max(all.filter((i) => forced?.[i]).length, Math.round(sparsity * (rows * cols)));
     for (const i of smallest(all, score, count)) mask[i] = 0;
   }
-  return judged(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
+  return withLoss(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
 }
 
-/** Row-major indices of the columns i1 ≤ c < i2. */
+/** The row-major indices of all entries in the columns i1 ≤ c < i2. */
 function indices(rows: number, cols: number, i1: number, i2: number): number[] {
   return Array.from(
     { length: rows * (i2 - i1) },
@@ -132,13 +138,16 @@ function indices(rows: number, cols: number, i1: number, i2: number): number[] {
   );
 }
 
-/** The `count` indices with the smallest scores, the lower index first where they are equal. */
+/** The `count` indices with the smallest scores. Of equal scores, the one with the lower index comes first. */
 function smallest(candidates: number[], score: (i: number) => number, count: number): number[] {
   const scores = new Map(candidates.map((i) => [i, score(i)]));
   return candidates.toSorted((a, b) => scores.get(a)! - scores.get(b)! || a - b).slice(0, count);
 }
 
-/** Prunes the columns j1 ≤ c < j2, one group, of every row: all but ceil(keep·size/group), and whatever is forced. */
+/**
+ * Prunes one group, the columns j1 ≤ c < j2, in every row. Of `size` columns, ceil(keep·size/group) stay, or fewer if more
+ * entries are forced.
+ */
 function pruneGroups(
   rows: number,
   cols: number,
@@ -157,7 +166,8 @@ function pruneGroups(
   }
 }
 
-function judged(
+/** Adds the loss and the relative error to the pruned weights. */
+function withLoss(
   original: Float64Array,
   q: Float64Array,
   mask: Uint8Array,

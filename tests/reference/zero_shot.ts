@@ -1,25 +1,29 @@
 /**
- * Zero-shot scores from their definition in float64: one request at a time through the naive forward, nothing batched or padded, and
- * the prompts written out once more. It reads the forms of the files in `tests/fixtures/tasks` alone.
+ * Zero-shot evaluation in float64, after the definitions in EleutherAI's lm-evaluation-harness: the prompts of its tasks,
+ * the log-likelihood of a continuation, and the accuracy. Each request runs alone through the naive forward pass, without
+ * batches or padding. The file supports only the task formats of the files in `tests/fixtures/tasks`.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
 import { forwardOpt, type OptReference } from "./opt_forward.ts";
 
-/** A prompt and what may follow, the space before it included. */
+/** A prompt and its possible continuations, each with its leading space. */
 export interface ReferenceExample {
   readonly prompt: string;
   readonly continuations: readonly string[];
+  /** The index of the correct continuation. */
   readonly right: number;
 }
 
-/** What a model says of a continuation. */
+/** The score that a model gives to a continuation. */
 export interface ReferenceScore {
+  /** In nats. */
   readonly logLikelihood: number;
+  /** Whether every token of the continuation is the most likely one. */
   readonly greedy: boolean;
 }
 
-/** A function from a parsed line to its example, by task. */
+/** For each task, a function that makes an example from a parsed line of its data file. */
 export const PROMPTS = {
   lambada: ({ text }: { text: string }): ReferenceExample => {
     const words = text.split(" ");
@@ -44,7 +48,11 @@ export const PROMPTS = {
   }),
 };
 
-/** log p of the continuation, fed at most `positions` tokens. */
+/**
+ * Scores a continuation. White space at the end of the prompt counts as part of the continuation.
+ *
+ * @param positions the most tokens that the model can read; the oldest tokens are dropped
+ */
 export function scoreContinuation(
   model: OptReference,
   tokenizer: Tokenizer,
@@ -70,7 +78,10 @@ export function scoreContinuation(
   return { logLikelihood, greedy };
 }
 
-/** The fraction of examples whose best continuation is the right one; divided by its characters where `byLength`. */
+/**
+ * The fraction of examples for which the correct continuation has the highest score. The score is the log-likelihood, or
+ * with `byLength` the log-likelihood divided by the number of characters of the continuation.
+ */
 export function accuracy(
   examples: readonly ReferenceExample[],
   scores: readonly (readonly ReferenceScore[])[],

@@ -37,7 +37,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
     it(`fits on every screen with ${name} and draws every chart`, async () => {
       await open(renderReport(run));
       for (const layout of LAYOUTS) {
-        await browser.layOut(layout);
+        await browser.setLayout(layout);
         const size = JSON.stringify(layout);
         const { content, outside, charts } = await browser.evaluate<Measured>(MEASURE);
         assert.equal(content, layout.width, size);
@@ -53,7 +53,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
   it("follows the preferred colour scheme, with enough contrast between text and background", async () => {
     await open(renderReport(sampleRun()));
     for (const scheme of ["light", "dark"] as const) {
-      await browser.layOut({ width: 360, height: 800, scheme });
+      await browser.setLayout({ width: 360, height: 800, scheme });
       const [paper, ...inks] = await browser.evaluate<number[][]>(COLOURS);
       assert.equal(luminance(paper) < 0.5, scheme === "dark");
       for (const ink of inks) assert.ok(contrast(ink, paper) >= 4.5, `${scheme}: ${ink} on ${paper}`);
@@ -62,7 +62,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
 
   it("prints the whole table on paper", async () => {
     await open(renderReport(deepRun(12)));
-    const pdf = await browser.bytes("Page.printToPDF", { preferCSSPageSize: true });
+    const pdf = await browser.sendForBytes("Page.printToPDF", { preferCSSPageSize: true });
     assert.equal(new TextDecoder().decode(pdf.subarray(0, 5)), "%PDF-");
     const pages = new TextDecoder("latin1").decode(pdf).match(/\/Type\s*\/Page\b/g)?.length ?? 0;
     assert.ok(pages >= 2 && pages <= 8, `${pages} pages`);

@@ -10,11 +10,11 @@ import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { webgpuMissing } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
-import { type Request, REQUESTS } from "../support/solution_checks.ts";
+import { SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
 const BLOCKSIZE = 128;
 
-async function solve(backend: Backend, host: HostLayer, { sparsity, pattern }: Request) {
+async function solve(backend: Backend, host: HostLayer, { sparsity, pattern }: SolveCase) {
   const edge = tileEdgeFor(BLOCKSIZE, 256);
   const hessian = uploadHessian(backend, host.hessian, host.cols, edge);
   const factored = await factor(backend, hessian, { damping: 0.01, blocksize: BLOCKSIZE });
@@ -35,7 +35,7 @@ describe("cpu and webgpu", { skip: webgpuMissing }, () => {
     await webgpu.dispose();
   });
 
-  for (const request of REQUESTS) {
+  for (const request of SOLVE_CASES) {
     it(`agree at ${request.name}`, async () => {
       const host = makeLayer(211, 347, { seed: 5 });
       const a = await solve(cpu, host, request), b = await solve(webgpu, host, request);

@@ -9,7 +9,7 @@ import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { memoize } from "../support/memoize.ts";
 import { uniform } from "../support/random.ts";
-import { assertSolution, type Request, REQUESTS } from "../support/solution_checks.ts";
+import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
 const CASES: [rows: number, cols: number, edge?: number][] = [
   [1, 1],
@@ -25,14 +25,16 @@ const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, r
 /** The layer of a size, and the reference's answer to a request. */
 const prepare = memoize(([rows, cols]: [rows: number, cols: number, edge?: number]) => {
   const host = makeLayer(rows, cols, { seed: rows, tokens: 50 });
-  const expected = memoize(({ sparsity, groups }: Request) => referenceMagnitude(host, { sparsity, groups }));
+  const expected = memoize(({ sparsity, groups }: SolveCase) =>
+    referenceMagnitude(host, { sparsity, groups })
+  );
   return { host, expected };
 });
 
 eachBackend("solveMagnitude", (backend) => {
   for (const size of CASES) {
     const [rows, cols, edge] = size;
-    for (const request of REQUESTS) {
+    for (const request of SOLVE_CASES) {
       it(`prunes ${rows}×${cols}${edge ? ` in tiles of ${edge}` : ""} at ${request.name}`, async () => {
         const live = backend().counters.bytesLive, { sparsity, pattern } = request;
         const { host } = prepare(size), expected = prepare(size).expected(request);
@@ -74,7 +76,7 @@ eachBackend("solveMagnitude", (backend) => {
     layer.destroy();
   });
 
-  for (const { name, sparsity, pattern, groups } of REQUESTS) {
+  for (const { name, sparsity, pattern, groups } of SOLVE_CASES) {
     it(`keeps forced entries pruned at ${name}`, async () => {
       const rows = 60, cols = 300, next = uniform(8);
       const forced = Uint8Array.from({ length: rows * cols }, (_, i) => i < cols || next() < 0.2 ? 1 : 0);

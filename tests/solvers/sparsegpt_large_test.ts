@@ -8,17 +8,17 @@ import { referenceFactor, referenceSparseGpt } from "../reference/sparsegpt.ts";
 import { eachBackend } from "../support/backends.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { memoize } from "../support/memoize.ts";
-import { assertSolution, type Request, REQUESTS } from "../support/solution_checks.ts";
+import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
 const ROWS = 640, COLS = 1100, BLOCKSIZE = 128;
 const host = makeLayer(ROWS, COLS, { seed: 1, tokens: 400 });
 const reference = referenceFactor(host.hessian, COLS, 0.01);
-const expected = memoize(({ sparsity, groups }: Request) =>
+const expected = memoize(({ sparsity, groups }: SolveCase) =>
   referenceSparseGpt(host, reference, { sparsity, groups, blocksize: BLOCKSIZE })
 );
 
 eachBackend("solveSparseGpt, several panels", (backend) => {
-  for (const request of REQUESTS.filter(({ name }) => name === "50 %" || name === "2:4")) {
+  for (const request of SOLVE_CASES.filter(({ name }) => name === "50 %" || name === "2:4")) {
     it(`solves ${ROWS}×${COLS} at ${request.name} as the published algorithm does`, async () => {
       const { sparsity, pattern } = request;
       const hessian = uploadHessian(backend(), host.hessian, COLS);
@@ -60,7 +60,7 @@ eachBackend("work queued for a 512×512 layer", (backend) => {
 
     const figures: Record<string, [dispatches: number, bytesRead: number]> = {};
     for (const relativeError of [false, true]) {
-      for (const { name, sparsity, pattern } of REQUESTS) {
+      for (const { name, sparsity, pattern } of SOLVE_CASES) {
         const layer = uploadLayer(backend(), small);
         const { result, ...work } = await measure(() =>
           solveSparseGpt(backend(), layer, factored, { sparsity, pattern, relativeError })

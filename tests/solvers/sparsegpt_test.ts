@@ -12,7 +12,7 @@ import { eachBackend } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { memoize } from "../support/memoize.ts";
 import { normals, uniform } from "../support/random.ts";
-import { assertSolution, type Request, REQUESTS } from "../support/solution_checks.ts";
+import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
 /** Layer, block size, and where tiles are forced small, their edge. */
 interface Case {
@@ -45,7 +45,7 @@ function describeCase({ rows, cols, blocksize, edge }: Case): string {
 const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   const host = makeLayer(rows, cols, { seed: rows + cols, dead });
   const reference = referenceFactor(host.hessian, cols, 0.01);
-  const expected = memoize(({ sparsity, groups }: Request) =>
+  const expected = memoize(({ sparsity, groups }: SolveCase) =>
     referenceSparseGpt(host, reference, { sparsity, groups, blocksize })
   );
   return { host, expected };
@@ -71,7 +71,7 @@ async function solve(
 
 eachBackend("solveSparseGpt", (backend) => {
   for (const layer of CASES) {
-    for (const request of REQUESTS) {
+    for (const request of SOLVE_CASES) {
       it(`solves ${describeCase(layer)} at ${request.name} as the published algorithm does`, async () => {
         const { host, expected } = prepare(layer), { sparsity, pattern } = request;
         await solve(backend(), host, layer, { sparsity, pattern, relativeError: true }, async (solution) => {

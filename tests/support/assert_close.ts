@@ -1,13 +1,20 @@
-/** Numerical assertions: they name the worst element, and refuse a tolerance that would assert nothing. */
+/**
+ * The numerical assertion of the tests. Its message names the element with the largest error. It refuses tolerances that
+ * are so large that the assertion would be meaningless.
+ */
 
 import { AssertionError } from "node:assert";
 
-/** Anything past this says the test, not the code, is at fault. */
+/** The largest accepted tolerance. A test that needs a larger one is itself wrong. */
 const LOOSEST_TOLERANCE = 1e-2;
 
 /**
- * |actual − expected| ≤ tolerance·scale everywhere, where `scale` is the largest |expected| unless given.
- * @throws {AssertionError} naming the worst index and both values there; {RangeError} on a tolerance over 1e-2
+ * Asserts that |actual − expected| ≤ tolerance·scale for every element.
+ *
+ * @param options.scale by default, the largest |expected|
+ * @param options.what the name of the values, for the message
+ * @throws {AssertionError} if an element differs by more. The message names the element with the largest error.
+ * @throws {RangeError} if the tolerance is larger than 1e-2
  */
 export function assertClose(
   actual: ArrayLike<number>,
@@ -17,7 +24,7 @@ export function assertClose(
 ): void {
   const { what = "values" } = options;
   if (!(tolerance >= 0 && tolerance <= LOOSEST_TOLERANCE)) {
-    throw new RangeError(`assertClose: tolerance ${tolerance} is over ${LOOSEST_TOLERANCE}`);
+    throw new RangeError(`assertClose: tolerance ${tolerance} is larger than ${LOOSEST_TOLERANCE}`);
   }
   if (actual.length !== expected.length) {
     throw new AssertionError({ message: `${what}: ${actual.length} elements, expected ${expected.length}` });

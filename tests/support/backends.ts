@@ -1,6 +1,6 @@
 /**
- * One test body, every backend. `eachBackend` declares a suite for each; where an adapter is missing the suite is skipped with its reason, or
- * fails under PARE_REQUIRE_WEBGPU=1.
+ * Runs the same tests on every backend (`cpu` and `webgpu`). If the machine has no WebGPU adapter, the tests on `webgpu`
+ * are skipped and the reason is shown. With the environment variable PARE_REQUIRE_WEBGPU=1, they fail instead.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -13,7 +13,7 @@ const makers: Record<Backend["kind"], () => Promise<Backend>> = {
   webgpu: () => createWebGpuBackend(),
 };
 
-/** Whether a missing WebGPU adapter is a failure rather than a skip. */
+/** Whether the tests fail without a WebGPU adapter, instead of skipping. */
 export const WEBGPU_REQUIRED = Deno.env.get("PARE_REQUIRE_WEBGPU") === "1";
 
 async function whyMissing(): Promise<string | undefined> {
@@ -25,9 +25,10 @@ async function whyMissing(): Promise<string | undefined> {
   }
 }
 
-/** Why there is no WebGPU adapter; undefined where there is one. */
+/** The reason why there is no WebGPU adapter. Undefined if there is one. */
 export const webgpuMissing = await whyMissing();
 
+/** Declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite. */
 type Body = (backend: () => Backend) => void;
 
 function suite(name: string, make: () => Promise<Backend>, missing: string | undefined, body: Body): void {
@@ -45,13 +46,16 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
   });
 }
 
-/** Declares `body` once a backend: `backend()` gives it inside a test. The backend lives as long as the suite. */
+/** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
   suite(`${name} on cpu`, makers.cpu, undefined, body);
   suite(`${name} on webgpu`, makers.webgpu, webgpuMissing, body);
 }
 
-/** As {@link eachBackend}, for kernels with a shader a kind of adapter: on webgpu once a shader, whatever the adapter is. */
+/**
+ * Like {@link eachBackend}, for kernels that have different shaders for software adapters and discrete GPUs. Both shaders
+ * are tested, whatever the adapter of the machine is.
+ */
 export function eachTiling(name: string, body: Body): void {
   suite(`${name} on cpu`, makers.cpu, undefined, body);
   for (const tiling of ["software", "discrete"] as const) {

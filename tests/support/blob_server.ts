@@ -1,16 +1,20 @@
-/** Blobs over HTTP for tests, as an S3 bucket with signed URLs serves them: GET and PUT by path, and faults on demand. */
+/**
+ * An HTTP server for tests that stores blobs in memory. It handles GET and PUT like an S3 bucket with signed URLs, and it
+ * can simulate faults.
+ */
 
-/** A server of blobs. */
+/** A running blob server. */
 export interface BlobServer extends AsyncDisposable {
   readonly origin: string;
+  /** The stored blobs, by URL path. */
   readonly blobs: Map<string, Uint8Array<ArrayBuffer>>;
-  /** Answers in place of the next requests, in order. */
+  /** Handlers for the next requests, in order. Each one is used once, instead of the normal handling. */
   readonly faults: ((request: Request) => Response | Promise<Response>)[];
-  /** `METHOD PATH` of every request so far. */
+  /** One line per received request: `METHOD PATH`. */
   readonly requests: string[];
 }
 
-/** Starts one on a free port of the loopback. */
+/** Starts a server on a free port of the loopback interface. */
 export function startBlobServer(): BlobServer {
   const blobs = new Map<string, Uint8Array<ArrayBuffer>>(),
     faults: BlobServer["faults"] = [],

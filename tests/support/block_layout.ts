@@ -1,6 +1,6 @@
 /**
- * A block of weights at odd places of larger buffers, for the tests of the column loop: uploads them, says where the block
- * lies, and afterwards checks all of them.
+ * Support for the tests of the column-loop kernels. It places a block of weights at odd offsets of larger buffers on a
+ * device, provides the kernel parameters for these offsets, and checks all buffers after the kernel has run.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
@@ -10,20 +10,21 @@ import { assertClose } from "./assert_close.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";
 import { normals, uniform } from "./random.ts";
 
-/** f32 against f64 through up to 256 dependent columns, relative to the largest element. */
+/** The tolerance between f32 and f64 after up to 256 columns that depend on each other, relative to the largest element. */
 export const TOLERANCE = 1e-5;
-/** What fills the space around. */
+/** The value of all elements outside the block. */
 const SENTINEL = 77;
 
-/** A block in the middle of larger buffers. */
+/** A block and its position in the weight matrix. */
 export interface BlockCase extends ReferenceBlock {
-  /** The matrix column of the block's first, and the words of a mask row. */
+  /** The matrix column at which the block begins. */
   readonly first: number;
+  /** The number of u32 words in a row of the mask. */
   readonly words: number;
 }
 
-/** Random weights and a well-conditioned U, or I. */
-export function makeCase(
+/** Creates a block with random weights. U is a random well-conditioned matrix, or the identity with `options.identity`. */
+export function makeBlockCase(
   rows: number,
   size: number,
   options: { first?: number; identity?: boolean } = {},
@@ -41,7 +42,7 @@ export function makeCase(
   return { rows, size, work, original, u, first, words };
 }
 
-/** Buffers every dispatch shares, and where in them the block lies. */
+/** The buffers on the device, and the position of the block in each of them. */
 export class BlockLayout {
   readonly block: BlockCase;
   readonly ldwork: number;
@@ -50,6 +51,7 @@ export class BlockLayout {
   readonly wOffset = 6;
   readonly uOffset = 9;
   readonly tile: Float32Array<ArrayBuffer>;
+  /** The contents of the mask and of the sums before the kernel runs. */
   readonly maskBefore: Uint32Array<ArrayBuffer>;
   readonly sumsBefore: Float32Array<ArrayBuffer>;
   readonly buffers: Record<"work" | "u" | "w" | "q" | "mask" | "sums", DeviceBuffer>;
@@ -60,6 +62,7 @@ export class BlockLayout {
     this.ldwork = size + 2;
     this.ldu = size + 5;
     this.ldw = size + this.wOffset + 3;
+    // Copies (height, size) elements into a buffer of `length` elements that is filled with SENTINEL.
     const spread = (
       source: ArrayLike<number>,
       length: number,
@@ -67,11 +70,11 @@ export class BlockLayout {
       ld: number,
       height: number,
     ) => {
-      const spacious = new Float32Array(length).fill(SENTINEL);
+      const padded = new Float32Array(length).fill(SENTINEL);
       for (let r = 0; r < height; r++) {
-        for (let c = 0; c < size; c++) spacious[offset + r * ld + c] = source[r * size + c];
+        for (let c = 0; c < size; c++) padded[offset + r * ld + c] = source[r * size + c];
       }
-      return spacious;
+      return padded;
     };
     this.tile = spread(original, rows * this.ldw, this.wOffset, this.ldw, rows);
     const next = uniform(rows);
@@ -87,7 +90,10 @@ export class BlockLayout {
     };
   }
 
-  /** Parameters of a dispatch over `rows` rows from row0; w and q are bound whole, so their offset names the row too. */
+  /**
+   * The kernel parameters for `rows` rows from row0. The buffers w and q are bound as a whole, so their offset includes
+   * row0.
+   */
   params(row0: number, rows: number) {
     return {
       rows,
@@ -103,13 +109,17 @@ export class BlockLayout {
     };
   }
 
-  /** Two dispatches that share the rows, where there are two rows. */
+  /** Divides the rows into two dispatches, or one if there is only one row. */
   dispatches(): [row0: number, rows: number][] {
     const { rows } = this.block, half = Math.ceil(rows / 3);
     return rows > 1 ? [[0, half], [half, rows - half]] : [[0, rows]];
   }
 
-  /** Compares everything with `expected`, and what lies beside the block with what was there. @throws {AssertionError} */
+  /**
+   * Asserts that the block has the expected result, and that nothing outside the block was written.
+   *
+   * @throws {AssertionError}
+   */
   async assertResult(backend: Backend, expected: ReferenceColumns): Promise<void> {
     const { rows, size, first, words } = this.block;
     const mask = this.maskBefore.slice();
@@ -131,19 +141,21 @@ export class BlockLayout {
     assertClose(inside(q), expected.q, TOLERANCE, { what: "Q" });
     assertClose(inside(delta), expected.delta, TOLERANCE, { what: "Δ" });
     inside(q).forEach((value, i) => {
-      if (expected.pruned[i]) ok(Object.is(value, 0), `element ${i} of Q is pruned but ${value}`);
+      if (expected.pruned[i]) {
+        ok(Object.is(value, 0), `element ${i} of Q is pruned but has the value ${value}`);
+      }
     });
     for (let at = 0; at < q.length; at++) {
       const c = at % this.ldw - this.wOffset;
       if (c >= 0 && c < size) continue;
-      ok(q[at] === SENTINEL && delta[at] === this.tile[at], `element ${at} beside the block was written`);
+      ok(q[at] === SENTINEL && delta[at] === this.tile[at], `element ${at} outside the block was written`);
     }
 
     const sums = (await downloadF32(backend, this.buffers.sums)).map((sum, i) => sum - this.sumsBefore[i]);
     const pairs = Array.from({ length: 2 * rows }, (_, i) => {
       return (i % 2 ? expected.deltaSums : expected.errorSums)[i >> 1];
     });
-    // The subtraction of what was there costs an ulp of that.
+    // Subtracting the previous contents adds a rounding error proportional to them, so they are part of the scale.
     assertClose(sums, pairs, TOLERANCE, { what: "sums", scale: Math.max(2 * rows, ...pairs) });
   }
 

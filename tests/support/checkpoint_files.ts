@@ -1,15 +1,18 @@
-/** Writes small checkpoint folders for tests. */
+/** Small checkpoint folders for tests. */
 
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** A U8-filled tensor whose bytes are told apart from others' by `seed`. */
+/** A tensor with a fixed byte pattern. Different seeds give different patterns. */
 export function patternTensor(dtype: "F16" | "F32" | "BF16", shape: number[], seed: number): HostTensor {
   const bytes = shape.reduce((product, extent) => product * extent, dtype === "F32" ? 4 : 2);
   return { dtype, shape, data: Uint8Array.from({ length: bytes }, (_, i) => (i * 7 + seed * 31) % 251) };
 }
 
-/** Writes each of `files` into `folder`: text as it is, an object of tensors as a safetensors file, else as JSON. */
+/**
+ * Writes each of `files` into `folder`. A string is written as it is. An object is written as a safetensors file if the
+ * file name ends in `.safetensors`, and as JSON otherwise.
+ */
 export async function writeFiles(
   folder: string,
   files: Readonly<Record<string, string | object>>,
@@ -23,7 +26,7 @@ export async function writeFiles(
   }
 }
 
-/** A checkpoint of two shards, with an index, a tokenizer file and weights in another format. */
+/** The files of a checkpoint with two shards, an index, a tokenizer file, and weights in a second format. */
 export function shardedCheckpoint(): Record<string, string | object> {
   const first = { a: patternTensor("F16", [3, 5], 1), b: patternTensor("F32", [4], 2) };
   const second = {
@@ -41,6 +44,6 @@ export function shardedCheckpoint(): Record<string, string | object> {
     [names[0]]: first,
     [names[1]]: second,
     "tokenizer.json": '{"version": "1.0" }\n',
-    "pytorch_model.bin": "the same weights, pickled",
+    "pytorch_model.bin": "the same weights as a pickle",
   };
 }

@@ -1,13 +1,16 @@
-/** The trained models beside opt-sotu: our own in fixtures, and third-party ones outside the repository. */
+/**
+ * Trained models for tests, besides opt-sotu: the project's own models in `tests/fixtures`, and third-party models outside
+ * the repository.
+ */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 
-/** Of the shared data's folder, beside the repository. */
+/** The folder of shared data beside the repository, which holds the third-party models. It may be missing. */
 export const SHARED = fileURLToPath(new URL("../../../shared", import.meta.url));
 
-/** Opens a fixture; its tokenizer is opt-sotu's. */
+/** Opens one of the project's own models. Its tokenizer is the one of opt-sotu. */
 export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoint> {
   return openCheckpoint(
     fileURLToPath(new URL(`../fixtures/models/${name}`, import.meta.url)),
@@ -15,7 +18,7 @@ export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoi
   );
 }
 
-/** Why a test that reads `path`, in the shared data's folder, cannot run; undefined where it can. */
+/** The reason why a test that reads `path` in the folder of shared data must be skipped. Undefined if the path exists. */
 export async function whySharedMissing(path: string): Promise<string | undefined> {
-  return await Deno.stat(`${SHARED}/${path}`).then(() => undefined, () => `there is no ${SHARED}/${path}`);
+  return await Deno.stat(`${SHARED}/${path}`).then(() => undefined, () => `${SHARED}/${path} does not exist`);
 }

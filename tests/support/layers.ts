@@ -1,4 +1,4 @@
-/** Layers for the tests of the solve: made on the host, put on a device, and read back from it. */
+/** Layers for the tests of the solvers: functions that create them, copy them to a device, and read solutions back. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
@@ -8,20 +8,20 @@ import type { ReferenceLayer } from "../reference/sparsegpt.ts";
 import { upload } from "./device.ts";
 import { normals } from "./random.ts";
 
-/** A layer on the host; `forced`, (rows, cols), is 1 where an entry must be pruned. */
+/** A layer in host memory, in f32. */
 export interface HostLayer extends ReferenceLayer {
   readonly weight: Float32Array<ArrayBuffer>;
   readonly hessian: Float32Array<ArrayBuffer>;
   readonly forced?: Uint8Array;
 }
 
-/** Normal weights against correlated statistics. */
+/** Creates a layer with normally distributed weights and correlated statistics. */
 export function makeLayer(rows: number, cols: number, options: HessianOptions): HostLayer {
   const weight = normals(rows * cols, options.seed + 2);
   return { rows, cols, weight, hessian: correlatedHessian(cols, options) };
 }
 
-/** The statistics on a device. */
+/** Copies the statistics H (order, order) to a device, in upper storage. The caller must destroy the matrix. */
 export function uploadHessian(
   backend: Backend,
   hessian: Float32Array,
@@ -39,7 +39,7 @@ export function uploadHessian(
   return matrix;
 }
 
-/** The layer on a device, for a test to free. */
+/** Copies the weights and the forced entries of a layer to a device. The test must destroy the result. */
 export function uploadLayer(
   backend: Backend,
   { rows, cols, weight, forced }: HostLayer,
@@ -58,7 +58,12 @@ export function uploadLayer(
   };
 }
 
-/** What a solution holds, on the host: Q, and the mask with a byte an entry, 1 where kept. */
+/**
+ * Reads a solution back.
+ *
+ * @returns the weights q (rows, cols), the mask (rows, cols) with one byte per entry that is 0 where the entry is pruned,
+ * and the number of ones in the padding bits of the mask, which should be 0
+ */
 export async function readSolution(
   backend: Backend,
   solution: Solution,
@@ -77,6 +82,7 @@ export async function readSolution(
   return { q: await readMatrix(backend, solution.q), mask, paddingBits };
 }
 
+/** Packs flags, one byte each, into the bit layout of masks. */
 function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array<ArrayBuffer> {
   const words = Math.ceil(cols / 32);
   const bits = new Uint32Array(rows * words);
@@ -87,6 +93,7 @@ function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array
   return bits;
 }
 
+/** The number of forced entries in each column. */
 function countColumns(forced: Uint8Array, cols: number): Uint32Array {
   const counts = new Uint32Array(cols);
   forced.forEach((flag, i) => counts[i % cols] += flag);

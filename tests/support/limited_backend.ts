@@ -1,8 +1,11 @@
-/** A backend whose buffers are smaller than the device's, to force what large models force. */
+/** A backend with a lower limit on the size of a buffer. It makes small tests take the paths that large models take. */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
-/** `backend`, refusing buffers over `maxBufferBytes`. It shares the device: dispose of the original. */
+/**
+ * Wraps `backend` so that it refuses buffers larger than `maxBufferBytes`. Both share one device, so only one of them must
+ * be disposed.
+ */
 export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend {
   return {
     kind: backend.kind,
@@ -11,7 +14,9 @@ export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend 
     maxBufferBytes,
     createBuffer(label, byteLength) {
       if (byteLength > maxBufferBytes) {
-        throw new OutOfDeviceMemoryError(`buffer ${label}: ${byteLength} bytes are over ${maxBufferBytes}`);
+        throw new OutOfDeviceMemoryError(
+          `buffer ${label}: ${byteLength} bytes are more than ${maxBufferBytes}`,
+        );
       }
       return backend.createBuffer(label, byteLength);
     },

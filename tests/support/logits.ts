@@ -1,4 +1,4 @@
-/** The logits of a few tokens, for looking at what a model says. Scoring many is `perplexity.ts`. */
+/** Computes the logits of one window of tokens, for tests that compare them with a reference. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { Forward } from "../../src/models/forward.ts";
@@ -7,9 +7,10 @@ import type { Model } from "../../src/models/model.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 
 /**
- * Runs one window through the whole model.
- * @returns (tokens, vocabSize) f32, row t what follows token t
- * @throws {RangeError} the window is empty or too long, or an id is not in the vocabulary
+ * Runs one window of token ids through the whole model.
+ *
+ * @returns the logits, f32 (tokens, vocabSize). Row t predicts the token after token t.
+ * @throws {RangeError} if the window is empty or too long, or if an id is not in the vocabulary
  */
 export async function windowLogits(
   model: Model,

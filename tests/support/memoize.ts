@@ -1,6 +1,6 @@
-/** Float64 references are slow, and every backend is held to the same ones: compute each once. */
+/** Stores the results of float64 references, which are slow, so that tests of several backends can share them. */
 
-/** `make`, called once a key. */
+/** Wraps `make` so that it is called only once per key. */
 export function memoize<K, V>(make: (key: K) => V): (key: K) => V {
   const made = new Map<K, V>();
   return (key) => {

@@ -1,9 +1,12 @@
-/** Files that are not on the disk. */
+/** Readable files that exist only in memory. */
 
 import type { ReadableFile } from "../../src/files/file_system.ts";
 import type { Segment } from "./torch_archive.ts";
 
-/** A file of `byteLength` zeros but for `segments`: it may be far larger than memory. Tells the longest read asked of it. */
+/**
+ * A file that contains `segments` and is zero everywhere else. Only the segments take memory, so the file may be larger
+ * than memory. `longestRead` is the length of the longest read so far, in bytes.
+ */
 export function sparseFile(
   segments: readonly Segment[],
   byteLength: number,
@@ -17,7 +20,7 @@ export function sparseFile(
     read(offset, length) {
       if (!(offset >= 0 && length >= 0 && offset + length <= byteLength)) {
         return Promise.reject(
-          new RangeError(`bytes ${offset}..${offset + length} of a file of ${byteLength}`),
+          new RangeError(`cannot read bytes ${offset}..${offset + length} of a file of ${byteLength} bytes`),
         );
       }
       longestRead = Math.max(longestRead, length);
@@ -35,7 +38,7 @@ export function sparseFile(
   };
 }
 
-/** A file in memory. */
+/** A file with these bytes. */
 export function memoryFile(bytes: Uint8Array): ReadableFile & { readonly longestRead: number } {
   return sparseFile([{ at: 0, bytes }], bytes.byteLength);
 }

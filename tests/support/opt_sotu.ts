@@ -1,4 +1,4 @@
-/** The fixture model opt-sotu, opened, with its reference numbers and its texts. */
+/** The test model opt-sotu: its checkpoint, its reference numbers, and its texts as tokens. */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
@@ -6,11 +6,12 @@ import { fileURLToPath } from "node:url";
 import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { type SOTU_PARTS, sotuText } from "../../scripts/fixtures/sotu_text.ts";
 
-/** Where it lies. */
+/** The URL of the model folder. */
 export const OPT_SOTU_URL = new URL("../fixtures/models/opt-sotu/", import.meta.url);
+/** The path of the model folder. */
 export const OPT_SOTU = fileURLToPath(OPT_SOTU_URL).replace(/\/$/, "");
 
-/** What an independent PyTorch program computed from its weights. */
+/** The numbers in `reference.json`, which an independent PyTorch program computed from the weights. */
 export interface OptSotuReference {
   readonly eval: { readonly tokens: number; readonly first_64_ids: readonly number[] };
   readonly calibration: {
@@ -23,21 +24,21 @@ export interface OptSotuReference {
     readonly argmax: readonly number[];
     readonly logsumexp: readonly number[];
   };
-  /** On 128 windows of 256 tokens. */
+  /** The perplexity on the first 128 windows of 256 tokens. */
   readonly perplexity: { readonly dense: number };
 }
 
-/** Opens its checkpoint. */
+/** Opens the checkpoint. The caller must close it. */
 export function openOptSotu(): Promise<Checkpoint> {
   return openCheckpoint(OPT_SOTU, denoFileSystem);
 }
 
-/** Its reference numbers. */
+/** Reads the reference numbers. */
 export async function readReference(): Promise<OptSotuReference> {
   return JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/reference.json`));
 }
 
-/** The token ids of a part of the texts. */
+/** Reads one part of the texts and encodes it as token ids. */
 export async function sotuTokens(part: keyof typeof SOTU_PARTS): Promise<Uint32Array> {
   return encodeText(await loadTokenizer(OPT_SOTU, denoFileSystem), await sotuText(part), "txt");
 }

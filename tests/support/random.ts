@@ -1,6 +1,6 @@
-/** Seeded random numbers for tests: the same seed, the same numbers, on every machine. */
+/** Seeded random numbers for tests. Equal seeds give equal numbers on every machine. */
 
-/** A generator of uniform numbers in [0, 1) (mulberry32, public domain by its author, Tommy Ettinger). */
+/** A generator of uniformly distributed numbers in [0, 1): mulberry32 by Tommy Ettinger (public domain). */
 export function uniform(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -12,7 +12,7 @@ export function uniform(seed: number): () => number {
   };
 }
 
-/** `count` standard normal f32 numbers (Box–Muller). */
+/** Generates `count` f32 numbers with a standard normal distribution, by the Box–Muller method. */
 export function normals(count: number, seed: number): Float32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Float32Array.from(

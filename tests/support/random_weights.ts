@@ -1,22 +1,23 @@
-/** Random weights for models of any shape, as a source of tensors and, the same values, as numbers for a reference. */
+/** Random weights for models of any shape: as a source of tensors for Pare, and as numbers for a float64 reference. */
 
 import { ModelError } from "../../src/files/model_error.ts";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { normals } from "./random.ts";
 
-/** Names of tensors with their shapes. */
+/** The shapes of the tensors, by name. */
 export type Shapes = Readonly<Record<string, readonly number[]>>;
 
-/** The weights of a model that was never trained. */
+/** The same weights in two forms. */
 export interface RandomWeights {
   readonly source: TensorSource;
   readonly values: ReadonlyMap<string, Float64Array>;
 }
 
 /**
- * F32 tensors: matrices normal with a deviation of 1.5/√columns, so that softmaxes are far from even and no half of a block is
- * nothing beside the other; weights of norms about 1, biases about 0.
+ * Generates F32 tensors. Matrices are normally distributed with a standard deviation of 1.5/√columns. This is large enough
+ * for the softmax of attention to be far from uniform, and for both halves of a block to matter. The weights of norms are
+ * around 1, and all other vectors are around 0.
  */
 export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
   const tensors = new Map<string, HostTensor>();

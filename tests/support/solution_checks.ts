@@ -1,4 +1,7 @@
-/** What every solver's answer is held to, whatever the method: exact zeros, a faithful mask, and agreement with float64. */
+/**
+ * Checks that apply to the solution of every solver: pruned weights are exactly 0, the mask matches the weights, and the
+ * solution agrees with a float64 reference.
+ */
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -8,20 +11,25 @@ import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";
 
-/** f32 rounding may swap entries whose scores all but tie; past one in a thousand something else is wrong. */
-const LEAST_EQUAL_MASK = 0.999;
-/** Of the relative error, and of the loss. */
+/**
+ * The smallest fraction of mask entries that must equal the reference. Rounding in f32 can swap entries with nearly equal
+ * scores, but more than one difference in a thousand entries has another cause.
+ */
+const MIN_EQUAL_MASK = 0.999;
+/** The tolerance for the loss and for the relative error. */
 const ERROR_TOLERANCE = 5e-3;
 
-/** A pattern and a sparsity as a test names and asks for them. */
-export interface Request {
+/** A combination of pattern and sparsity to test. */
+export interface SolveCase {
+  /** A name for test titles. */
   readonly name: string;
   readonly sparsity: number;
   readonly pattern: Pattern;
+  /** The same pattern in the form that the reference needs. Undefined for unstructured sparsity. */
   readonly groups?: Groups;
 }
 
-function groups(keep: number, group: number): Request {
+function groups(keep: number, group: number): SolveCase {
   return {
     name: `${keep}:${group}`,
     sparsity: 0,
@@ -30,12 +38,12 @@ function groups(keep: number, group: number): Request {
   };
 }
 
-function unstructured(sparsity: number): Request {
+function unstructured(sparsity: number): SolveCase {
   return { name: `${100 * sparsity} %`, sparsity, pattern: { kind: "unstructured" } };
 }
 
-/** Sparsities and patterns every size is solved at. */
-export const REQUESTS: readonly Request[] = [
+/** The combinations that are tested for every size. */
+export const SOLVE_CASES: readonly SolveCase[] = [
   unstructured(0.1),
   unstructured(0.5),
   unstructured(0.9),
@@ -45,8 +53,10 @@ export const REQUESTS: readonly Request[] = [
 ];
 
 /**
- * The solution prunes as many entries as the reference, is exactly 0 there and nowhere silently different, and is as good.
- * Where the masks are equal the weights must be too.
+ * Asserts that a solution prunes as many entries as the reference, that pruned weights are exactly 0, that almost all mask
+ * entries are equal, and that loss and relative error agree. If all mask entries are equal, the weights must agree too.
+ *
+ * @throws {AssertionError}
  */
 export async function assertSolution(
   backend: Backend,
@@ -62,7 +72,7 @@ export async function assertSolution(
     if (!kept) assert.ok(Object.is(q[i], 0), `pruned entry ${i} is ${q[i]}`);
     if (kept === expected.mask[i]) equal++;
   });
-  assert.ok(equal >= LEAST_EQUAL_MASK * mask.length, `${equal} of ${mask.length} mask entries are equal`);
+  assert.ok(equal >= MIN_EQUAL_MASK * mask.length, `${equal} of ${mask.length} mask entries are equal`);
   if (equal === mask.length) assertClose(q, expected.q, 1e-3, { what: "weights" });
   assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { what: "loss" });
   if (solution.relativeError !== null) {

@@ -1,24 +1,28 @@
 /**
- * Files in memory that may be larger than it: a piece of a MiB or more that is written counts as zeros, and every byte
- * never written reads as zero. For what is done at offsets past 2³².
+ * A file system in memory whose files may be larger than memory, for tests with offsets above 2³². A write of less than
+ * one MiB is stored. A larger write only extends the file, and its bytes read as zero, like all bytes that were never
+ * written.
  */
 
 import type { EditableFile, WorkFileSystem } from "../../src/files/file_system.ts";
 
+/** Writes and reads of at least this many bytes are treated as zeros. */
 const LARGE = 1 << 20;
+/** The result of large reads. The longest read is 16 MiB. */
 const ZEROS = new Uint8Array(16 << 20);
 
 interface SparseFile {
   byteLength: number;
-  /** By offset. */
+  /** The stored writes, by offset. */
   readonly pieces: Map<number, Uint8Array>;
 }
 
-/** The files, by path; folders need not be made. */
+/** The file system. Folders exist implicitly. */
 export class SparseFileSystem implements WorkFileSystem {
+  /** The files, by path. */
   readonly files = new Map<string, SparseFile>();
 
-  /** Adds a file of `byteLength` bytes that begins with `bytes`. */
+  /** Adds a file of `byteLength` bytes that begins with `bytes` and continues with zeros. */
   put(path: string, bytes: Uint8Array, byteLength: number = bytes.byteLength): void {
     this.files.set(path, { byteLength, pieces: new Map([[0, bytes]]) });
   }
@@ -32,7 +36,7 @@ export class SparseFileSystem implements WorkFileSystem {
 
   open(path: string): Promise<EditableFile> {
     const file = this.files.get(path);
-    if (!file) return Promise.reject(new Error(`${path}: is not there`));
+    if (!file) return Promise.reject(new Error(`${path}: does not exist`));
     return Promise.resolve({
       byteLength: file.byteLength,
       read: (offset, byteLength) => Promise.resolve(read(path, file, offset, byteLength)),
@@ -74,7 +78,9 @@ export class SparseFileSystem implements WorkFileSystem {
 }
 
 function read(path: string, file: SparseFile, offset: number, byteLength: number): Uint8Array<ArrayBuffer> {
-  if (offset + byteLength > file.byteLength) throw new RangeError(`${path}: ends at byte ${file.byteLength}`);
+  if (offset + byteLength > file.byteLength) {
+    throw new RangeError(`${path}: the read extends beyond the end at byte ${file.byteLength}`);
+  }
   if (byteLength >= LARGE) return ZEROS.subarray(0, byteLength);
   const bytes = new Uint8Array(byteLength);
   for (const [start, piece] of file.pieces) {

@@ -1,6 +1,7 @@
 /**
- * Weight files as torch.save writes them, sound or broken, put together from the formats' definitions and sharing no
- * code with src: pickle opcodes one by one, and a zip archive whose every field can be made to lie.
+ * Builds weight files in the format of PyTorch's `torch.save`, both valid and invalid ones. The format is a zip archive
+ * with a pickle that describes the tensors. The functions emit pickle opcodes one by one, and they can write a wrong value
+ * into every field of the archive that matters. Shares no code with `src`.
  */
 
 const text = new TextEncoder();
@@ -10,7 +11,7 @@ function le(value: number | bigint, byteLength: number): number[] {
   return Array.from({ length: byteLength }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 255n));
 }
 
-/** Pieces of a pickle, each the bytes of some opcodes. */
+/** Functions that return the bytes of pickle opcodes. */
 export const pickle = {
   file: (...body: number[][]): Uint8Array<ArrayBuffer> => Uint8Array.from([0x80, 2, ...body.flat(), 0x2e]),
   none: [0x4e],
@@ -66,26 +67,27 @@ export const pickle = {
     ),
 };
 
-/** An entry of an archive and the lies told about it. */
+/** An entry of an archive. The optional fields replace the correct values in its headers. */
 export interface ZipEntry {
   readonly name: string;
   readonly data: Uint8Array;
-  /** In both headers; 0 is stored. */
+  /** The compression method in both headers. 0 means that the data is stored without compression. */
   readonly method?: number;
-  /** General purpose bits. */
+  /** The general purpose bit flags. */
   readonly flags?: number;
-  /** The name in the entry's own header. */
+  /** The name in the local header of the entry. */
   readonly localName?: string;
-  /** The size in the directory, where it is not that of the data. */
+  /** The uncompressed size in the directory. By default, the size of the data. */
   readonly size?: number;
+  /** The compressed size in the directory. By default, the uncompressed size. */
   readonly compressedSize?: number;
-  /** Where the directory says that the entry begins. */
+  /** The offset of the entry in the directory. */
   readonly begin?: number;
-  /** Zeros before the entry: they take no memory in {@link sparseFile}. */
+  /** The number of zeros before the entry. In a `sparseFile` they take no memory. */
   readonly gap?: number;
 }
 
-/** Some bytes of a file and where they begin. */
+/** Some bytes of a file, and the offset at which they begin. */
 export interface Segment {
   readonly at: number;
   readonly bytes: Uint8Array;
@@ -93,7 +95,7 @@ export interface Segment {
 
 const MAX_32 = 0xffffffff;
 
-/** The archive's bytes and where they lie: with zip64 records throughout, as torch writes them. */
+/** Builds an archive as a list of segments. It has zip64 end records, like the archives that torch writes. */
 export function zipSegments(entries: readonly ZipEntry[]): { segments: Segment[]; byteLength: number } {
   const segments: Segment[] = [];
   const directory: number[] = [];
@@ -135,7 +137,7 @@ export function zipSegments(entries: readonly ZipEntry[]): { segments: Segment[]
   return { segments, byteLength: at + directory.length };
 }
 
-/** The archive in memory. */
+/** Builds an archive in memory. */
 export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
   const { segments, byteLength } = zipSegments(entries);
   const file = new Uint8Array(byteLength);
@@ -143,7 +145,13 @@ export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
   return file;
 }
 
-/** A sound file of one F32 tensor `w`, (2, 3), of 0…5, in the manner of a torch without `byteorder`; `more` entries go last. */
+/**
+ * Builds a weight file. By default it is valid and has one F32 tensor `w`, (2, 3), with the values 0 to 5. It has no entry
+ * `byteorder`, like the files of older versions of torch.
+ *
+ * @param data the pickle
+ * @param more entries to append to the archive
+ */
 export function torchFile(
   data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
   ...more: ZipEntry[]
@@ -151,7 +159,7 @@ export function torchFile(
   return zip([...torchEntries(data), ...more]);
 }
 
-/** The entries of {@link torchFile}. */
+/** The entries of the archive that {@link torchFile} builds. */
 export function torchEntries(
   data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
 ): ZipEntry[] {

@@ -8,7 +8,7 @@ import { it } from "@std/testing/bdd";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { shadersOf } from "../../src/webgpu/tuning.ts";
-import { gemm } from "../reference/gemm.ts";
+import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
@@ -57,7 +57,7 @@ for (const variant of VARIANTS) {
               const shape = { m, n, k, a_offset, lda, b_offset, ldb, c_offset, ldc };
               backend().dispatch(kernel, buffers, { ...shape, alpha, beta, upper });
               const result = await downloadF32(backend(), buffers.c);
-              const { product, magnitude } = gemm(
+              const { product, magnitude } = referenceGemm(
                 [m, n, k],
                 { values: a, offset: a_offset, ld: lda, transposed: transA },
                 { values: b, offset: b_offset, ld: ldb, transposed: transB },
