@@ -1,6 +1,6 @@
 /** Converts a new value for a tensor of a checkpoint to the dtype of the original, which has the same shape. */
 
-import { fromFloat32, toFloat32 } from "../tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../tensor/convert.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { tensorBytes } from "../tensor/shape.ts";
@@ -27,5 +27,5 @@ export function convertReplacement(source: TensorSource, name: string, tensor: H
   if (!isFloatDtype(dtype) || !isFloatDtype(tensor.dtype)) {
     throw new RangeError(`replace ${name}: needs dtype ${dtype}, got ${tensor.dtype}`);
   }
-  return { dtype, shape, data: fromFloat32(toFloat32(tensor.data, tensor.dtype), dtype) };
+  return { dtype, shape, data: floatsToBytes(bytesToFloats(tensor.data, tensor.dtype), dtype) };
 }

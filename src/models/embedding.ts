@@ -5,7 +5,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { toFloat32 } from "../tensor/convert.ts";
+import { bytesToFloats } from "../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
@@ -118,6 +118,6 @@ class EmbeddingTable {
     const elementBytes = BYTES_PER_ELEMENT[this.dtype];
     const row = this.whole?.subarray(first * elementBytes, (first + this.width) * elementBytes) ??
       await readElements(this.source, this.name, first, this.width);
-    return toFloat32(row, this.dtype);
+    return bytesToFloats(row, this.dtype);
   }
 }

@@ -16,7 +16,7 @@ import { BYTES_PER_ELEMENT, type FloatDtype } from "./dtype.ts";
  *
  * @throws {RangeError} if the length of `data` is not a whole number of elements.
  */
-export function toFloat32(data: Uint8Array, dtype: FloatDtype): Float32Array<ArrayBuffer> {
+export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array<ArrayBuffer> {
   const elementBytes = BYTES_PER_ELEMENT[dtype];
   if (data.byteLength % elementBytes !== 0) {
     throw new RangeError(
@@ -32,7 +32,7 @@ export function toFloat32(data: Uint8Array, dtype: FloatDtype): Float32Array<Arr
  * rounds past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same
  * sign and the upper bits of its payload. If `dtype` is F32, all bits are copied.
  */
-export function fromFloat32(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
+export function floatsToBytes(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
   const elements = dtype === "F16" ? narrowFloat16(values) : narrowBfloat16(values);
   return new Uint8Array(elements.buffer);

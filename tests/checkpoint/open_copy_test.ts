@@ -5,7 +5,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { findCompleteCopy } from "../../src/checkpoint/complete_copy.ts";
 import { type CopyOptions, type OpenCopy, openCopy } from "../../src/checkpoint/open_copy.ts";
 import { encode } from "../../src/safetensors/encode.ts";
-import { fromFloat32 } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { patternTensor, shardedCheckpoint, writeFiles } from "../support/checkpoint_files.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -79,7 +79,7 @@ describe("openCopy", () => {
       assert.deepEqual(await copied.tensor("c"), {
         dtype: "BF16",
         shape: [2, 3],
-        data: fromFloat32(values, "BF16"),
+        data: floatsToBytes(values, "BF16"),
       });
       await copied.close();
     }));

@@ -7,7 +7,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 import { runReportSchema } from "../../src/report/run_report.ts";
-import { toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
 import { openOptSotu, OPT_SOTU } from "../support/opt_sotu.ts";
 import { runPare } from "./run_pare.ts";
 
@@ -44,7 +44,7 @@ async function changed(out: string): Promise<Record<string, number>> {
       const { data, dtype } = await pruned.tensor(name), original = await dense.tensor(name);
       if (data.every((byte, i) => byte === original.data[i])) continue;
       assert.ok(dtype === "F16");
-      const values = toFloat32(data, dtype);
+      const values = bytesToFloats(data, dtype);
       shares[name.slice(PREFIX.length, -".weight".length)] = values.filter((x) => x === 0).length /
         values.length;
     }

@@ -1,13 +1,13 @@
 /** Request bodies for tests: tensors as safetensors, and their bytes in chunks of awkward sizes. */
 
 import { encode } from "../../src/safetensors/encode.ts";
-import { fromFloat32 } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { Dtype, FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
 /** A tensor of f32 values, rounded to `dtype`. */
 export function floats(dtype: FloatDtype, shape: number[], values: Float32Array): HostTensor {
-  return { dtype, shape, data: fromFloat32(values, dtype) };
+  return { dtype, shape, data: floatsToBytes(values, dtype) };
 }
 
 /** A tensor of bytes. */

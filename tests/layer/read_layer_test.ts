@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
-import { toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
@@ -50,7 +50,10 @@ eachBackend("readLayer", (backend) => {
         const weight = floats(dtype, [rows, cols], normals(rows * cols, 1));
         await withLayer({ weight }, async (received, backend) => {
           assert.deepEqual([received.rows, received.cols, received.dtype], [rows, cols, dtype]);
-          assert.deepEqual(await readMatrix(backend, received.layer.weight), toFloat32(weight.data, dtype));
+          assert.deepEqual(
+            await readMatrix(backend, received.layer.weight),
+            bytesToFloats(weight.data, dtype),
+          );
           assert.equal(received.hessian, undefined);
         });
       });
@@ -77,7 +80,7 @@ eachBackend("readLayer", (backend) => {
     for (const [tokens, dtype] of [[1, "F32"], [5, "BF16"], [1025, "F16"]] as [number, FloatDtype][]) {
       it(`accumulates ${tokens} tokens of ${n} inputs in ${dtype}`, async () => {
         const inputs = floats(dtype, [tokens, n], normals(tokens * n, 3));
-        const x = toFloat32(inputs.data, dtype), expected = new Float64Array(n * n);
+        const x = bytesToFloats(inputs.data, dtype), expected = new Float64Array(n * n);
         for (let t = 0; t < tokens; t++) {
           for (let i = 0; i < n; i++) {
             for (let j = i; j < n; j++) expected[i * n + j] += x[t * n + i] * x[t * n + j];

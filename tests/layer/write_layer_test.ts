@@ -8,7 +8,7 @@ import { encodeAnswer } from "../../src/layer/write_layer.ts";
 import { type Report, reportSchema } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { Solution } from "../../src/solvers/solver.ts";
-import { fromFloat32 } from "../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../src/tensor/convert.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -78,7 +78,7 @@ eachBackend("encodeAnswer", (backend) => {
         const { header, tensors } = decode(file);
         const { weight, mask } = Object.fromEntries(tensors);
         assert.deepEqual([weight.dtype, weight.shape], [dtype, [rows, cols]]);
-        assert.deepEqual(weight.data, fromFloat32(values, dtype));
+        assert.deepEqual(weight.data, floatsToBytes(values, dtype));
         assert.deepEqual([mask.dtype, mask.shape], ["U8", [rows, Math.ceil(cols / 8)]]);
         assert.deepEqual(mask.data, packBits(kept, rows, cols));
         assert.deepEqual(reportSchema.parse(JSON.parse(header.metadata.report)), REPORT);

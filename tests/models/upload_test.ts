@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
 import { withReplacements } from "../../src/checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "../../src/models/upload.ts";
-import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
@@ -20,12 +20,12 @@ function sourceOf(x: HostTensor): TensorSource {
 eachBackend("uploadElements", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     it(`widens ${dtype} elements, odd counts at odd places too`, async () => {
-      const data = fromFloat32(normals(15, 3), dtype);
+      const data = floatsToBytes(normals(15, 3), dtype);
       const source = sourceOf({ dtype, shape: [3, 5], data });
       for (const [first, count] of [[0, 15], [5, 5], [5, 10], [14, 1]]) {
         const buffer = await uploadElements(backend(), source, "x", dtype, first, count);
         const actual = (await downloadF32(backend(), buffer)).subarray(0, count);
-        assert.deepEqual(actual, toFloat32(data, dtype).subarray(first, first + count));
+        assert.deepEqual(actual, bytesToFloats(data, dtype).subarray(first, first + count));
         buffer.destroy();
       }
     });

@@ -9,7 +9,7 @@ import type { LayerGroup } from "../../src/client/model_source.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
-import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { gram } from "../reference/hessian.ts";
 import { forwardOpt, type OptReference, readOptReference } from "../reference/opt_forward.ts";
@@ -31,7 +31,7 @@ const untouched = (layer: { weight: HostTensor }) => layer.weight;
 /** Sets every other entry of a weight to 0. It stands in for pruning, and changes the outputs of the layer a lot. */
 function halved({ dtype, shape, data }: HostTensor): HostTensor {
   assert.equal(dtype, "F16");
-  const values = toFloat32(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+  const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 
@@ -96,7 +96,7 @@ describe("calibratedModel", () => {
     await replaceAll(({ weight }) => halved(weight), (group) => {
       if (group.block !== block) {
         for (const [name, { data }] of written) {
-          reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16")));
+          reference.tensors.set(name, Float64Array.from(bytesToFloats(data, "F16")));
         }
         block = group.block;
       }
@@ -109,7 +109,7 @@ describe("calibratedModel", () => {
   it("with trueSequential, computes each Hessian after the earlier groups of the block were pruned too", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     const onReplace = (name: string, { data }: HostTensor) => {
-      return Promise.resolve(void reference.tensors.set(name, Float64Array.from(toFloat32(data, "F16"))));
+      return Promise.resolve(void reference.tensors.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
     };
     const hessians: Float32Array[] = [];
     await replaceAll(({ weight }) => halved(weight), (group) => {
@@ -130,8 +130,8 @@ describe("calibratedModel", () => {
       onReplace: async (name, { dtype, data }) => {
         assert.equal(dtype, "F16");
         const { data: dense } = await checkpoint.tensor(name);
-        const values = toFloat32(dense, "F16").map((value, i) => i % 2 === 0 ? value : 0);
-        assert.deepEqual(data, fromFloat32(values, "F16"));
+        const values = bytesToFloats(dense, "F16").map((value, i) => i % 2 === 0 ? value : 0);
+        assert.deepEqual(data, floatsToBytes(values, "F16"));
       },
     });
   });

@@ -8,7 +8,7 @@ import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
-import { toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
 import { openFixture } from "../support/fixture_models.ts";
 import { sotuTokens } from "../support/opt_sotu.ts";
 
@@ -23,7 +23,7 @@ async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {
     for (const { name } of spec.block.groups.flat()) {
       const { dtype, data } = await readTensor(weights, `${spec.block.prefix(block)}${name}.weight`);
       assert.ok(dtype === "F16" || dtype === "BF16");
-      const values = toFloat32(data, dtype);
+      const values = bytesToFloats(data, dtype);
       for (let i = 0; i < values.length; i += 4) {
         const zeros = values.subarray(i, i + 4).filter((value) => value === 0).length;
         assert.ok(zeros >= 2, `${name} of block ${block}: ${zeros} zeros at ${i}`);

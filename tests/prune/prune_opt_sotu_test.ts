@@ -14,7 +14,7 @@ import { compressLayer, type LayerParameters } from "../../src/layer/compress_la
 import { openModel } from "../../src/models/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { parsePattern } from "../../src/sparsity/pattern.ts";
-import { toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
@@ -35,7 +35,7 @@ async function prune(
   assert.equal(weight.dtype, "F16");
   const [rows, cols] = weight.shape;
   const w = new TiledMatrix(backend, { label: "weight", rows, cols });
-  writeMatrix(backend, w, toFloat32(weight.data, "F16"));
+  writeMatrix(backend, w, bytesToFloats(weight.data, "F16"));
   const h = new TiledMatrix(backend, { label: "hessian", rows: cols, cols, storage: "upper" });
   writeMatrix(backend, h, unpacked(asFloat32(packed.data), cols));
   const { solution, factor } = await compressLayer(
@@ -114,7 +114,7 @@ describe("pruning opt-sotu by half", () => {
         assert.deepEqual(tensor, original, name);
         continue;
       }
-      const values = toFloat32(tensor.data, "F16");
+      const values = bytesToFloats(tensor.data, "F16");
       const zeros = values.filter((value) => value === 0).length;
       assert.ok(zeros >= values.length / 2 && zeros < values.length * 0.65, `${name}: ${zeros} zeros`);
       if (pattern === "unstructured") continue;

@@ -3,7 +3,7 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { reportSchema } from "../../src/protocol/report.ts";
-import { toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
@@ -51,22 +51,22 @@ describe("POST /v1/layers", () => {
     for (const [form, statistics] of Object.entries({ hessian: whole, hessian_upper: packed })) {
       it(`solves a layer in ${dtype} by ${form}`, async () => {
         const sent = floats(dtype, [ROWS, COLS], weights);
-        const expected = reference(toFloat32(sent.data, dtype));
+        const expected = reference(bytesToFloats(sent.data, dtype));
         const answer = await prune({ weight: sent, [form]: statistics });
         assert.deepEqual([answer.weight.dtype, answer.weight.shape], [dtype, [ROWS, COLS]]);
         assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
-        assertClose(toFloat32(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
+        assertClose(bytesToFloats(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
         assertClose([answer.report.relative_error], [expected.relativeError], 1e-3);
       });
     }
 
     it(`solves a layer by inputs in ${dtype}`, async () => {
       const tokens = 150, inputs = floats(dtype, [tokens, COLS], normals(tokens * COLS, 3));
-      const x = Float64Array.from(toFloat32(inputs.data, dtype));
+      const x = Float64Array.from(bytesToFloats(inputs.data, dtype));
       const expected = reference(weights, gram(x, tokens, COLS));
       const answer = await prune({ inputs, weight });
       assert.deepEqual(answer.mask.data, packBits(expected.mask, ROWS, COLS));
-      assertClose(toFloat32(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
+      assertClose(bytesToFloats(answer.weight.data, "F32"), expected.q, ROUNDING.F32);
     });
   }
 
@@ -75,7 +75,7 @@ describe("POST /v1/layers", () => {
     for (const dtype of ["F32", "F16", "BF16"] as const) {
       const answer = await prune({ weight, hessian: whole }, `dtype=${dtype}`);
       assert.equal(answer.weight.dtype, dtype);
-      assertClose(toFloat32(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
+      assertClose(bytesToFloats(answer.weight.data, dtype), expected.q, ROUNDING[dtype]);
     }
   });
 
@@ -110,7 +110,7 @@ describe("POST /v1/layers", () => {
     const answers = [];
     for (const mask of masks) {
       const answer = await prune({ weight, mask, hessian: whole });
-      const values = toFloat32(answer.weight.data, "F32");
+      const values = bytesToFloats(answer.weight.data, "F32");
       kept.forEach((keep, i) => keep || assert.equal(values[i], 0));
       assert.equal(answer.report.zeros, ROWS * COLS / 2);
       answers.push(answer.weight.data);

@@ -5,7 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { fromFloat32, toFloat32 } from "../../src/tensor/convert.ts";
+import { bytesToFloats, floatsToBytes } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
 import { uniform } from "../support/random.ts";
@@ -19,8 +19,8 @@ const FORMATS: { dtype: FloatDtype; format: Format; infinity: number; quiet: num
 
 for (const { dtype, format, infinity, quiet } of FORMATS) {
   const isNaNPattern = (bits: number) => (bits & 0x7fff) > infinity;
-  const narrow = (values: Float32Array) => new Uint16Array(fromFloat32(values, dtype).buffer);
-  const widen = (bits: Uint16Array) => toFloat32(new Uint8Array(bits.buffer), dtype);
+  const narrow = (values: Float32Array) => new Uint16Array(floatsToBytes(values, dtype).buffer);
+  const widen = (bits: Uint16Array) => bytesToFloats(new Uint8Array(bits.buffer), dtype);
 
   const assertNearest = (values: Float32Array) => {
     const actual = narrow(values);
@@ -89,12 +89,12 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
     });
 
     it("converts data at an odd byte offset", () => {
-      const data = new Uint8Array([0xff, ...fromFloat32(Float32Array.of(1.5, -2), dtype)]).subarray(1);
-      assert.deepEqual(toFloat32(data, dtype), Float32Array.of(1.5, -2));
+      const data = new Uint8Array([0xff, ...floatsToBytes(Float32Array.of(1.5, -2), dtype)]).subarray(1);
+      assert.deepEqual(bytesToFloats(data, dtype), Float32Array.of(1.5, -2));
     });
 
     it("refuses data that ends inside an element", () => {
-      assert.throws(() => toFloat32(new Uint8Array(3), dtype), RangeError);
+      assert.throws(() => bytesToFloats(new Uint8Array(3), dtype), RangeError);
     });
   });
 }
@@ -103,8 +103,8 @@ describe("F32 conversion", () => {
   it("copies all bits to newly allocated memory", () => {
     const words = Uint32Array.of(0x7f800001, 0x80000000, 0x00000001, 0xff7fffff);
     const values = new Float32Array(words.buffer);
-    const bytes = fromFloat32(values, "F32");
-    const back = toFloat32(bytes, "F32");
+    const bytes = floatsToBytes(values, "F32");
+    const back = bytesToFloats(bytes, "F32");
     assert.deepEqual(new Uint32Array(back.buffer), words);
     assert.notEqual(bytes.buffer, values.buffer);
     assert.notEqual(back.buffer, bytes.buffer);
@@ -112,16 +112,16 @@ describe("F32 conversion", () => {
 
   it("converts unaligned data and parts of a larger buffer", () => {
     const data = new Uint8Array([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0, 9]);
-    assert.deepEqual(toFloat32(data.subarray(0, 8), "F32"), Float32Array.of(1, -2));
-    assert.deepEqual(fromFloat32(Float32Array.of(9, 1, -2, 9).subarray(1, 3), "F32"), data.slice(0, 8));
+    assert.deepEqual(bytesToFloats(data.subarray(0, 8), "F32"), Float32Array.of(1, -2));
+    assert.deepEqual(floatsToBytes(Float32Array.of(9, 1, -2, 9).subarray(1, 3), "F32"), data.slice(0, 8));
   });
 });
 
 describe("conversion of empty data", () => {
   it("gives an empty result", () => {
     for (const dtype of ["F32", "F16", "BF16"] as const) {
-      assert.equal(toFloat32(new Uint8Array(0), dtype).length, 0);
-      assert.equal(fromFloat32(new Float32Array(0), dtype).length, 0);
+      assert.equal(bytesToFloats(new Uint8Array(0), dtype).length, 0);
+      assert.equal(floatsToBytes(new Float32Array(0), dtype).length, 0);
     }
   });
 });

@@ -3,7 +3,7 @@
  */
 
 import { encode } from "../../../src/safetensors/encode.ts";
-import { fromFloat32 } from "../../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../../src/tensor/convert.ts";
 import { normals } from "../../../tests/support/random.ts";
 import { hessianRow } from "../measure/layer_file.ts";
 
@@ -18,7 +18,7 @@ export function edgeLayer(rows: number, cols: number): Uint8Array<ArrayBuffer> {
   }
   return encode({
     hessian_upper: { dtype: "F32", shape: [upper.length], data: new Uint8Array(upper.buffer) },
-    weight: { dtype: "F16", shape: [rows, cols], data: fromFloat32(normals(rows * cols, rows), "F16") },
+    weight: { dtype: "F16", shape: [rows, cols], data: floatsToBytes(normals(rows * cols, rows), "F16") },
   });
 }
 

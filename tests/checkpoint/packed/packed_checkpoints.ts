@@ -2,7 +2,7 @@
 
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
-import { fromFloat32 } from "../../../src/tensor/convert.ts";
+import { floatsToBytes } from "../../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
 import { decodeBitmask } from "../../reference/bitmask.ts";
@@ -17,7 +17,7 @@ export function sparseWeight(
 ): HostTensor {
   const next = uniform(seed);
   const values = Float32Array.from({ length: rows * cols }, () => next() < sparsity ? 0 : next() + 0.5);
-  return { dtype, shape: [rows, cols], data: fromFloat32(values, dtype) };
+  return { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) };
 }
 
 /** Makes a 2:4 weight (rows, cols): of every four entries of a row, at most two are not zero. */
@@ -33,7 +33,7 @@ export function twoFourWeight(
       values[group + Math.floor(next() * 4)] = next() - 2;
     }
   }
-  return { dtype, shape: [rows, cols], data: fromFloat32(values, dtype) };
+  return { dtype, shape: [rows, cols], data: floatsToBytes(values, dtype) };
 }
 
 /** Runs `body` with the checkpoint in `folder` and closes the checkpoint. */
