@@ -16,7 +16,7 @@ export class HessianAccumulator {
   readonly size: number;
   readonly #backend: Backend;
   readonly #upper: TiledMatrix;
-  /** Whether nothing was added yet. The memory of H is then still undefined. */
+  /** True until the first addition. Until then, the memory of H is uninitialized. */
   #isEmpty = true;
   #taken = false;
 
@@ -35,10 +35,12 @@ export class HessianAccumulator {
 
   /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
   add(x: DeviceBuffer, rows: number): void {
+    // On software adapters, one dispatch must not sum over more than MAX_SOFTWARE_K rows.
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
 
+  /** Sets H to 0 if nothing has been added. */
   #clearIfEmpty(): void {
     if (!this.#isEmpty) return;
     for (const tile of this.#upper.tiles()) this.#backend.clear(tile.buffer);

@@ -1,6 +1,7 @@
 /**
- * Runs a shader of a kernel with every loop iteration counted. The WGSL source is rewritten: each loop increments a counter of its
- * invocation, once per iteration and once when it ends, and a new entry point reports the counter after the old one has run.
+ * Runs a shader of a kernel and counts the loop iterations of every invocation. For this, the WGSL source is rewritten: each
+ * loop increments a counter, once per iteration and once when it ends. A new entry point calls the original one and then
+ * reports the counter.
  */
 
 import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
@@ -16,7 +17,7 @@ export interface CountedDispatch {
   readonly furtherIterations: number;
 }
 
-/** What the loops of a dispatch did. */
+/** The loop counts of a dispatch. */
 export interface LoopReport {
   /** The most iterations that one invocation counted. */
   readonly iterations: number;
@@ -24,11 +25,19 @@ export interface LoopReport {
   readonly completed: number;
 }
 
-/** Bytes of every buffer. Indices past the end are clamped by WebGPU, and no loop count depends on what is read there. */
+/**
+ * The size of every storage buffer, in bytes. A shader may read beyond the end, because WebGPU restricts such accesses to
+ * the buffer and no loop count depends on the values read there.
+ */
 const BUFFER_BYTES = 1 << 20;
+/** The size of the buffer with the kernel parameters, in bytes. */
 const PARAMS_BYTES = 256;
 
-/** Dispatches a shader and returns what its loops did. @throws {GPUError} the rewritten shader does not compile */
+/**
+ * Dispatches a shader and returns its loop counts.
+ *
+ * @throws {GPUError} if the rewritten shader does not compile
+ */
 export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): Promise<LoopReport> {
   const { kernel, shader, params, fill, furtherIterations } = dispatch;
   device.pushErrorScope("validation");
@@ -52,7 +61,7 @@ export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): 
   const operands = Object.keys(kernel.bindings).map((name) =>
     storage(new Uint32Array(BUFFER_BYTES / 4).fill(fill[name] ?? 0))
   );
-  const uniform = storage(encode(kernel, params), GPUBufferUsage.UNIFORM);
+  const uniform = storage(encodeParams(kernel, params), GPUBufferUsage.UNIFORM);
   const report = storage(Uint32Array.of(0, 0xffffffff, furtherIterations), GPUBufferUsage.COPY_SRC);
   const readable = device.createBuffer({
     size: 12,
@@ -97,7 +106,8 @@ function reportLayout(device: GPUDevice): GPUBindGroupLayout {
   });
 }
 
-function encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint32Array<ArrayBuffer> {
+/** Encodes the kernel parameters as the words of the uniform buffer. */
+function encodeParams(kernel: Kernel, params: Readonly<Record<string, number>>): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(PARAMS_BYTES / 4), floats = new Float32Array(words.buffer);
   Object.entries(kernel.params).forEach(([name, type], i) => {
     (type === "f32" ? floats : words)[i] = params[name];
@@ -105,7 +115,11 @@ function encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint3
   return words;
 }
 
-/** The source with its loops counted, and with an entry point that reports the counts. */
+/**
+ * Rewrites WGSL source so that its loops are counted and `entryPoint` reports the counts.
+ *
+ * @throws {RangeError} if the source has no such entry point
+ */
 export function countLoops(code: string, entryPoint: string): string {
   const counted = countEachLoop(code.replace(/\/\/.*$/gm, ""));
   const entry = new RegExp(`@compute\\s+(@workgroup_size\\(.*\\))\\s*fn ${entryPoint}\\(([^{]*)\\)\\s*{`);

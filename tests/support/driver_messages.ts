@@ -5,7 +5,7 @@
 
 let messages: Promise<ReadonlySet<string>> | undefined;
 
-/** The lines that this machine's drivers print when a process only requests an adapter. They are collected once. */
+/** The lines that the drivers of this machine print when a process requests an adapter and does nothing else. Collected once. */
 export function driverMessages(): Promise<ReadonlySet<string>> {
   return messages ??= collectMessages();
 }
@@ -21,7 +21,7 @@ async function collectMessages(): Promise<ReadonlySet<string>> {
   return new Set(new TextDecoder().decode(stderr).split("\n").filter((line) => line !== ""));
 }
 
-/** `text` without the lines that are in `messages`. */
+/** Removes the lines of `text` that are in `messages`. */
 export function withoutLines(text: string, messages: ReadonlySet<string>): string {
   return text.split("\n").filter((line) => !messages.has(line)).join("\n");
 }
