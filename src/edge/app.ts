@@ -1,6 +1,7 @@
 /**
- * Builds the Hono application of the edge. It serves uploads, blobs, jobs and the registry of hosts itself, and passes all other requests
- * of the contract on to a GPU host. It runs wherever `fetch` exists; `worker.ts` connects it to the Workers runtime.
+ * Builds the Hono application of the edge. The edge serves uploads, blobs, jobs and the registry of hosts itself. It forwards all other
+ * requests of the HTTP contract to a GPU host. The application runs wherever `fetch` exists; `worker.ts` connects it to the Workers
+ * runtime.
  */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
@@ -13,16 +14,16 @@ import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
 import { edgeHealthRoutes } from "./health.ts";
 import { hostRoutes } from "./hosts/routes.ts";
 import { jobRoutes } from "./jobs/routes.ts";
-import { edgeOpenApiRoutes } from "./openapi.ts";
 import { edgeLayerRoutes } from "./layers.ts";
-import { passOn } from "./pass_on.ts";
+import { edgeOpenApiRoutes } from "./openapi.ts";
 import { edgeProblemResponse } from "./problems.ts";
+import { proxyToHost } from "./proxy.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 
 /** Optional parts of the application. */
 export interface EdgeParts {
-  /** Solves small layers if `EDGE_SOLVE` is set. */
+  /** Handles `POST /v1/layers` if `EDGE_SOLVE` is set. Without it every layer is forwarded to the host. */
   readonly smallLayers?: LayerHandler;
 }
 
@@ -46,7 +47,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   jobRoutes(app);
   hostRoutes(app);
   edgeOpenApiRoutes(app);
-  // The edge's own resources are never passed on, because a host does not have them.
+  // A host does not have these resources, so requests for them are never forwarded.
   app.all("/v1/:own{uploads|blobs|jobs|hosts}/*", (c) => {
     throw new Refusal("not_found", `${c.req.method} ${c.req.path}: there is no such resource`);
   });
@@ -54,6 +55,6 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   edgeLayerRoutes(app, smallLayers);
   edgeHealthRoutes(app);
   app.use("/metrics", requireEdgeKey("metrics", "leave to host"));
-  app.all("*", (c) => passOn(c));
+  app.all("*", (c) => proxyToHost(c));
   return app;
 }

@@ -1,57 +1,65 @@
 /**
- * The bindings, variables and secrets that `wrangler.toml` and the deployment give to the Worker. All of them are optional. A feature whose
- * bindings are missing refuses requests with an error that names the binding, and the other features work.
+ * The bindings, variables and secrets of the Worker. `wrangler.toml` declares the bindings and the variables, and each deployment sets the
+ * secrets. All of them are optional. A numeric variable that is not set has a default. Without `RATE` there is no rate limit. If another
+ * binding, URL or secret is missing, only the requests that need it are refused, with an error that names it.
  */
 
-import type { HostRegistry } from "./hosts/registry.ts";
+import type { HostRegistry } from "./hosts/host_registry.ts";
 import type { ObservedJob } from "./jobs/observed_job.ts";
-import type { DurableObjectNamespace, Remote } from "./durable_objects/durable_object.ts";
-import type { Workflow } from "./jobs/workflow_types.ts";
-import type { R2Bucket, RateLimit } from "./runtime.ts";
+import type { DurableObjectNamespace, Remote } from "./runtime/durable_object.ts";
+import type { R2Bucket } from "./runtime/r2_bucket.ts";
+import type { RateLimit } from "./runtime/rate_limit.ts";
+import type { Workflow } from "./runtime/workflow.ts";
 
-/** Bindings, secrets and variables. Variables are text. */
+/** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
-  /** The origin of the GPU host to which requests are passed on. Without it only jobs and `EDGE_SOLVE` can solve layers. */
+  /** The origin of the GPU host that gets the requests that the edge forwards. Without it, only jobs and `EDGE_SOLVE` can solve layers. */
   readonly EDGE_HOST?: string;
-  /** Secret: the digests and scopes of keys, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
-  readonly PARE_KEYS?: string;
-  /** Secret: the key that the edge sends to `EDGE_HOST` in place of the key of a client that it has authorised itself. */
+  /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
   readonly EDGE_HOST_KEY?: string;
-  /** Secret: signs the tickets between the edge and its hosts. */
+  /** Secret: signs the tickets of requests between the edge and its hosts (`protocol/tickets.ts`). */
   readonly EDGE_HOST_SECRET?: string;
-  /** "true": accept requests without a key if `PARE_KEYS` is not set. For use on one's own machine. */
+  /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
+  readonly PARE_KEYS?: string;
+  /** "true": accept requests without a key if `PARE_KEYS` is not set. Meant for an edge on one's own machine. */
   readonly EDGE_OPEN?: string;
 
-  /** The largest body that is passed on, in bytes. */
+  /** The size in bytes of the largest request body that the edge accepts. Default: 100 MB. */
   readonly EDGE_BODY_LIMIT?: string;
   /** "true": solve layers with at most 1024 rows and columns in the Worker. */
   readonly EDGE_SOLVE?: string;
-  /** The size of an upload's parts in bytes, except the last one. At least 5 MiB on R2. */
+  /** The size in bytes of an upload's parts, except for the last part. R2 requires at least 5 MiB. Default: 64 MiB. */
   readonly EDGE_PART_BYTES?: string;
-  /** The number of days after which blobs are deleted. */
+  /** The number of days after which a blob is deleted, at least 2. Default: 7. */
   readonly EDGE_BLOB_DAYS?: string;
 
   /** The bucket for tensors, with the folders `blobs/`, `objects/` and `uploads/` (`blobs/store.ts`). */
   readonly BLOBS?: R2Bucket;
   /** The S3 URL of the bucket, `https://ACCOUNT.r2.cloudflarestorage.com/BUCKET`. Signed URLs begin with it. */
   readonly BLOBS_S3_URL?: string;
-  /** Secret: the id of the access key for that URL. */
+  /** Secret: the id of the access key that signs these URLs. */
   readonly BLOBS_ACCESS_KEY_ID?: string;
   /** Secret: the secret of that access key. */
   readonly BLOBS_SECRET_ACCESS_KEY?: string;
 
-  /** The rate limit: requests per minute and key. */
+  /** Limits the requests per minute of each key. */
   readonly RATE?: RateLimit;
-  /** The Workflow that runs jobs: `JobWorkflow` of `classes.ts`. */
-  readonly JOBS?: Workflow;
+  /** The Workflow that runs jobs: `JobWorkflow` of `classes.ts`. The id of an instance is the id of its job. */
+  readonly JOBS?: Workflow<JobParams>;
   /** The records of jobs, one Durable Object per job: `JobObject` of `classes.ts`. */
   readonly JOB_RECORDS?: DurableObjectNamespace<Remote<ObservedJob>>;
   /** The registry of hosts, a single Durable Object: `HostsObject` of `classes.ts`. */
   readonly HOSTS?: DurableObjectNamespace<Remote<HostRegistry>>;
-  /** The number of seconds that a layer waits for a host before it fails. */
+  /** The number of seconds that a layer of a job waits for a host before it fails. Default: 600. */
   readonly EDGE_HOST_WAIT?: string;
-  /** The number of seconds without progress after which a job is restarted when a client submits it again. */
+  /** The number of seconds without progress after which a job that is submitted again is restarted. Default: 60. */
   readonly EDGE_JOB_SILENCE?: string;
-  /** The number of days after which the record of a job is deleted. */
+  /** The number of days after which the record of a job is deleted. Default: 7. */
   readonly EDGE_JOB_DAYS?: string;
+}
+
+/** The parameters of the Workflow `JOBS`. */
+export interface JobParams {
+  /** The id of the job. */
+  readonly job: string;
 }

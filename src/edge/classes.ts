@@ -1,27 +1,29 @@
 /**
- * The classes that `wrangler.toml` names: the Durable Objects and the Workflow. Only the Workers runtime has the module that they extend,
- * so the code of the methods is elsewhere, in `hosts/` and `jobs/`.
+ * The classes that `wrangler.toml` names: two Durable Objects and the Workflow of jobs. The module that they extend, `cloudflare:workers`,
+ * exists in the Workers runtime only. Their methods are therefore written elsewhere, as plain classes and functions that tests can call
+ * outside the runtime.
  */
 
 import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
-import type { EdgeBindings } from "./bindings.ts";
-import type { DurableObjectState } from "./durable_objects/durable_object.ts";
-import { HostRegistry } from "./hosts/registry.ts";
+import type { EdgeBindings, JobParams } from "./bindings.ts";
+import { HostRegistry } from "./hosts/host_registry.ts";
+import { createJobContext } from "./jobs/job_context.ts";
 import { ObservedJob } from "./jobs/observed_job.ts";
 import { runJob } from "./jobs/run_job.ts";
-import { jobTools } from "./jobs/tools.ts";
-import type { JobParams, WorkflowStep } from "./jobs/workflow_types.ts";
-import { wholeNumber } from "./settings.ts";
+import type { DurableObjectState } from "./runtime/durable_object.ts";
+import type { WorkflowStep } from "./runtime/workflow.ts";
+import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 
 const DEFAULT_JOB_DAYS = 7;
 
-type Create<T> = (state: DurableObjectState, env: EdgeBindings) => T;
-
 /**
- * Makes a Durable Object class that forwards the methods of `Target` to an instance from `create`. The runtime lets other Workers call
- * methods of the class's prototype only, so each method is defined there.
+ * Returns a Durable Object class with the public methods of `Methods`, which forward to an instance that `create` makes. The methods are
+ * defined on the prototype of the class, because the Worker can call no others.
  */
-function durableObject<T extends object>(Target: { readonly prototype: T }, create: Create<T>) {
+function durableObject<T extends object>(
+  Methods: { readonly prototype: T },
+  create: (state: DurableObjectState, env: EdgeBindings) => T,
+) {
   class Forwarding extends DurableObject {
     readonly target: T;
 
@@ -30,7 +32,7 @@ function durableObject<T extends object>(Target: { readonly prototype: T }, crea
       this.target = create(state, env);
     }
   }
-  for (const name of Object.getOwnPropertyNames(Target.prototype)) {
+  for (const name of Object.getOwnPropertyNames(Methods.prototype)) {
     if (name === "constructor") continue;
     Object.defineProperty(Forwarding.prototype, name, {
       value(this: Forwarding, ...args: unknown[]) {
@@ -50,7 +52,10 @@ export class HostsObject extends durableObject(
 /** The Durable Object of the binding `JOB_RECORDS`. */
 export class JobObject extends durableObject(
   ObservedJob,
-  (state, env) => new ObservedJob(state, () => wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1)),
+  (state, env) => {
+    const lifetime = () => wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1) * DAY_MILLISECONDS;
+    return new ObservedJob(state, lifetime);
+  },
 ) {}
 
 /** The Workflow of the binding `JOBS`. */
@@ -62,7 +67,8 @@ export class JobWorkflow extends WorkflowEntrypoint {
     this.#env = env;
   }
 
+  /** Runs the job that the parameters name. The runtime calls this method. */
   async run({ payload }: { payload: JobParams }, step: WorkflowStep): Promise<void> {
-    await runJob(step, jobTools(this.#env, payload.job));
+    await runJob(step, createJobContext(this.#env, payload.job));
   }
 }

@@ -1,4 +1,4 @@
-/** The types of the edge's Hono application and of the variables of a request. */
+/** The types of the edge's Hono application and of the values that middleware attaches to a request. */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { EdgeBindings } from "./bindings.ts";
@@ -8,10 +8,10 @@ export interface EdgeEnv {
   Bindings: EdgeBindings;
   Variables: {
     requestId: string;
-    /** Whether the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
+    /** Set if the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
     isAuthorized?: true;
   };
 }
 
-/** A Hono application that collects an OpenAPI description. */
+/** The edge's Hono application. It collects the OpenAPI descriptions of the resources that are mounted on it. */
 export type EdgeApp = OpenAPIHono<EdgeEnv>;

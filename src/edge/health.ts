@@ -1,19 +1,19 @@
 /**
- * `GET /healthz` and `/readyz` at the edge. With a host both are passed on. Without one they describe the Worker, which can solve small
- * layers itself.
+ * `GET /healthz` and `/readyz` at the edge. An edge with a host forwards both. Without a host, they describe the Worker itself, which may
+ * be able to solve small layers.
  */
 
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
-import { passOn } from "./pass_on.ts";
+import { proxyToHost } from "./proxy.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
 /** Mounts both resources. */
 export function edgeHealthRoutes(app: EdgeApp): void {
-  app.get("/healthz", (c) => c.env.EDGE_HOST ? passOn(c) : c.json({ status: "up" }));
+  app.get("/healthz", (c) => c.env.EDGE_HOST ? proxyToHost(c) : c.json({ status: "up" }));
   app.get("/readyz", (c) => {
-    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return passOn(c);
+    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return proxyToHost(c);
     return c.json({
       status: "ready",
       version: VERSION,

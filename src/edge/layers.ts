@@ -1,21 +1,21 @@
 /**
- * `POST /v1/layers` and `/v1/hessians` at the edge. Both are passed on to the host, except that the Worker may solve small layers itself.
- * The host describes these resources in full; the description here is for an edge without a host.
+ * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge. Both are forwarded to the host, except that the Worker may solve small
+ * layers itself. The host describes these resources in full; the short OpenAPI description here is used by an edge without a host.
  */
 
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
-import { layerQuerySchema } from "../protocol/parameters.ts";
 import { SAFETENSORS_TYPE } from "../protocol/media_type.ts";
+import { layerQuerySchema } from "../protocol/parameters.ts";
+import { problemResponses } from "../protocol/problem_responses.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./edge_env.ts";
-import { passOn } from "./pass_on.ts";
-import { problemResponses } from "../protocol/problem_responses.ts";
+import { proxyToHost } from "./proxy.ts";
 import type { LayerHandler } from "./small_layers.ts";
 
 const FILE = { [SAFETENSORS_TYPE]: { schema: { type: "string", format: "binary" } } } as const;
 
-/** Mounts the resources. */
+/** Mounts both resources. `smallLayers` handles layers if `EDGE_SOLVE` is set. */
 export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined): void {
   app.openAPIRegistry.registerPath({
     method: "post",
@@ -29,21 +29,21 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
     },
   });
   app.use("/v1/layers", (c, next) => {
-    // A layer that is solved here is not checked by a host.
+    // If the Worker may solve the layer, the check of the key cannot be left to a host.
     const solvesHere = smallLayers && c.env.EDGE_SOLVE === "true";
     return requireEdgeKey("solve", solvesHere ? "refuse" : "leave to host")(c, next);
   });
   app.post("/v1/layers", async (c) => {
-    // The query is checked before the body is sent to a host.
+    // The query is checked here, so that no large body is sent to a host that will refuse it.
     const query = layerQuerySchema.safeParse(c.req.query());
     if (!query.success) throw invalidParameters(query.error);
-    return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : passOn(c));
+    return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : proxyToHost(c));
   });
 
   app.use("/v1/hessians/*", requireEdgeKey("hessians", "leave to host"));
   app.put("/v1/hessians/*", async (c) => {
-    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return await passOn(c);
-    // A host whose store is too small answers with this code. Clients then send the statistics with each layer.
+    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return await proxyToHost(c);
+    // A host whose store is too small answers with the same code. Clients then send the statistics with each layer.
     throw new Refusal("too_large", "this edge stores no statistics: send them with the layer", {
       members: { limit: 0 },
     });

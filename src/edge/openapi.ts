@@ -1,22 +1,25 @@
 /**
- * `GET /openapi.json` at the edge. It describes the edge's own resources, generated from the schemas that enforce them, and those of the
- * host, as the host describes them at this moment.
+ * `GET /openapi.json` at the edge. The document combines two descriptions: the edge's own resources, generated from the schemas that
+ * validate their requests, and the document that the host serves at that moment.
  */
 
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
 
-/** The parts of an OpenAPI document that are merged. */
-interface Document {
+/** The parts of an OpenAPI document that are combined. */
+interface OpenApiDocument {
   readonly paths?: Readonly<Record<string, unknown>>;
-  readonly components?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly components?: Components;
 }
+
+/** Descriptions by kind (such as "schemas") and name. */
+type Components = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
 export function edgeOpenApiRoutes(app: EdgeApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
   app.get("/openapi.json", async (c) => {
-    const own = app.getOpenAPI31Document({
+    const edgeDocument = app.getOpenAPI31Document({
       openapi: "3.1.0",
       info: {
         title: "Pare",
@@ -24,29 +27,27 @@ export function edgeOpenApiRoutes(app: EdgeApp): void {
         description: "One-shot pruning of large language models: the edge in front of GPU hosts.",
       },
     });
-    const theirs = c.env.EDGE_HOST ? await documentOf(c.env.EDGE_HOST) : {};
+    const hostDocument = c.env.EDGE_HOST ? await fetchHostDocument(c.env.EDGE_HOST) : {};
     return c.json({
-      ...own,
-      paths: { ...theirs.paths, ...own.paths },
-      components: mergeGroups(theirs.components, own.components as Document["components"]),
+      ...edgeDocument,
+      paths: { ...hostDocument.paths, ...edgeDocument.paths },
+      components: mergeComponents(hostDocument.components, edgeDocument.components as Components | undefined),
     });
   });
 }
 
-/** Fetches the host's document. If the host does not answer, the edge's own description is served alone. */
-async function documentOf(host: string): Promise<Document> {
+/** Fetches the host's document. Returns an empty one if the host does not answer, so that the edge's resources are described anyway. */
+async function fetchHostDocument(host: string): Promise<OpenApiDocument> {
   try {
     const response = await fetch(new URL("/openapi.json", host));
-    return response.ok ? await response.json() as Document : {};
+    return response.ok ? await response.json() as OpenApiDocument : {};
   } catch {
     return {};
   }
 }
 
-function mergeGroups(
-  first: Document["components"] = {},
-  second: Document["components"] = {},
-): Document["components"] {
-  const groups = new Set([...Object.keys(first), ...Object.keys(second)]);
-  return Object.fromEntries([...groups].map((group) => [group, { ...first[group], ...second[group] }]));
+/** Merges components of both documents. If both have a component with one kind and name, `second` wins. */
+function mergeComponents(first: Components = {}, second: Components = {}): Components {
+  const kinds = new Set([...Object.keys(first), ...Object.keys(second)]);
+  return Object.fromEntries([...kinds].map((kind) => [kind, { ...first[kind], ...second[kind] }]));
 }

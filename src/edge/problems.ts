@@ -1,6 +1,6 @@
 /**
- * Maps the errors of the edge to problems of the contract. An unknown error is a fault of the edge: it is logged with the request id, and
- * the client only learns that it happened.
+ * Answers requests that failed with a problem of the HTTP contract. If the error is not one of the contract, it is a fault of the edge. It
+ * is logged with the request id, and the answer does not show it.
  */
 
 import type { Context } from "hono";
@@ -13,28 +13,30 @@ import type { EdgeEnv } from "./edge_env.ts";
 
 /** Returns the response for `error`. */
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
-  const id = c.get("requestId");
-  const refusal = toRefusal(error, id);
-  const { code, message, members, retryAfter } = refusal;
-  const headers = new Headers({ "Content-Type": PROBLEM_TYPE, "X-Request-Id": id });
+  const requestId = c.get("requestId");
+  const { code, message, members, retryAfter } = refusalOf(error) ?? logInternalError(error, requestId);
+  const headers = new Headers({ "Content-Type": PROBLEM_TYPE, "X-Request-Id": requestId });
   if (retryAfter !== undefined) headers.set("Retry-After", String(retryAfter));
   if (code === "unauthorized") headers.set("WWW-Authenticate", "Bearer");
-  return Response.json(makeProblem(code, message, id, members), { status: PROBLEMS[code].status, headers });
+  const problem = makeProblem(code, message, requestId, members);
+  return Response.json(problem, { status: PROBLEMS[code].status, headers });
 }
 
-function toRefusal(error: unknown, requestId: string): Refusal {
+/** Returns the refusal that an error stands for, or undefined for a fault of the edge. */
+function refusalOf(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
-  // Hono's own errors for a body that is not JSON, and for one whose Content-Type is not JSON.
-  if (error instanceof HTTPException && error.status === 400) {
+  if (!(error instanceof HTTPException)) return undefined;
+  // Hono throws these two when a body that must be JSON cannot be parsed, or has another Content-Type.
+  if (error.status === 400) {
     return new Refusal("invalid_parameter", `body: ${error.message}`, { cause: error });
   }
-  if (error instanceof HTTPException && error.status === 415) {
+  if (error.status === 415) {
     return new Refusal("unsupported_media_type", "Content-Type: must be application/json", { cause: error });
   }
-  return fault(error, requestId);
 }
 
-function fault(error: unknown, requestId: string): Refusal {
+/** Logs a fault of the edge as one line of JSON. Returns the refusal for the client. */
+function logInternalError(error: unknown, requestId: string): Refusal {
   console.error(JSON.stringify({ request_id: requestId, error: stackOf(error) }));
   return new Refusal("internal", "the edge failed; its log has the error under this request id", {
     cause: error,

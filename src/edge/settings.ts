@@ -1,8 +1,11 @@
-/** Reads variables that are numbers. A wrong value is an error, so that no limit is silently ignored. */
+/** Reads the numeric variables of the Worker. An invalid value is an error, because a default in its place would silently lift a limit. */
 
 import type { EdgeBindings } from "./bindings.ts";
 
-type NumericVar =
+/** The number of milliseconds in a day. Lifetimes are set in days. */
+export const DAY_MILLISECONDS = 86_400_000;
+
+type NumericVariable =
   | "EDGE_BODY_LIMIT"
   | "EDGE_PART_BYTES"
   | "EDGE_BLOB_DAYS"
@@ -10,15 +13,18 @@ type NumericVar =
   | "EDGE_JOB_SILENCE"
   | "EDGE_HOST_WAIT";
 
-/** Returns the variable `name` as a whole number, or `fallback` if it is not set. @throws {RangeError} if it is not a whole number of at least `least` */
+/**
+ * Returns the variable `name` as a whole number, or `fallback` if it is not set.
+ * @throws {RangeError} if the value is not a whole number of at least `minimum`
+ */
 export function wholeNumber(
   env: EdgeBindings,
-  name: NumericVar,
+  name: NumericVariable,
   fallback: number,
-  least: number,
+  minimum: number,
 ): number {
   const text = env[name];
   const value = text ? Number(text) : fallback;
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new RangeError(`${name}: must be a whole number from ${least}, got ${text}`);
+  if (Number.isSafeInteger(value) && value >= minimum) return value;
+  throw new RangeError(`${name}: must be a whole number of at least ${minimum}, got "${text}"`);
 }

@@ -1,10 +1,12 @@
 /**
- * Solves small layers in the Worker itself, with the `cpu` backend on the Worker's one thread, so that a deployment without a GPU host can
- * serve them. Only this part of the edge reads tensors. The whole body is in memory before the solve begins, and the whole answer when it
- * ends. In between nothing is awaited from outside, so the layers of several requests are never in the Worker's 128 MB at once, and a
- * broken connection cannot leave memory in use.
+ * Solves small layers in the Worker itself, with the `cpu` backend on the Worker's only thread, so that a deployment without a GPU host can
+ * serve them. No other part of the edge reads tensors.
  *
- * Deployed Workers stop the clock while they compute, so the report's `seconds` are 0 there.
+ * The whole body is in memory before the solve begins, and the whole answer when it ends. In between, the solve waits for no I/O, so it
+ * ends before the Worker handles another event. Solves therefore do not compete for the Worker's 128 MB, and a connection that breaks
+ * cannot leave memory in use.
+ *
+ * A deployed Worker's clock stands still while it computes, so `seconds` in the report is 0 there.
  */
 
 import type { Context } from "hono";
@@ -21,22 +23,23 @@ import {
 import { Refusal } from "../protocol/refusal.ts";
 import { reportHeaders } from "../protocol/report_headers.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
+import { requireBodyLength } from "./body_length.ts";
 import type { EdgeEnv } from "./edge_env.ts";
-import { bodyLength, passOn } from "./pass_on.ts";
+import { proxyToHost } from "./proxy.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
-const LIMITS =
+const LIMITS_TEXT =
   `the edge itself solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes`;
 
-/** Answers `POST /v1/layers`, either with a solve in the Worker or by passing the request on. */
+/** Answers `POST /v1/layers`, either with a solve in the Worker or by forwarding the request. */
 export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Promise<Response>;
 
-/** Solves layers with `kernels`, the module for memory that is not shared. Larger layers are passed on to the host. */
+/** Returns a handler that solves small layers and forwards larger ones. `kernels` is the WebAssembly module for unshared memory. */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
-  let opened: Promise<Backend> | undefined;
+  let backend: Promise<Backend> | undefined;
   return async (c, query) => {
-    const length = bodyLength(c);
-    if (length > MAX_SMALL_BYTES) return await elsewhere(c, `the body has ${length} bytes`);
+    const length = requireBodyLength(c);
+    if (length > MAX_SMALL_BYTES) return await proxyOrRefuse(c, `the body has ${length} bytes`);
     const type = c.req.header("Content-Type");
     if (!isSafetensorsType(type)) {
       throw new Refusal(
@@ -45,44 +48,45 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       );
     }
     const parameters = resolveParameters(query);
-    if (parameters.hessian !== undefined) return await withStoredStatistics(c);
+    if (parameters.hessian !== undefined) {
+      if (c.env.EDGE_HOST) return await proxyToHost(c);
+      throw new Refusal("hessian_not_found", "this edge stores no statistics: send them with the layer");
+    }
     const body = new Uint8Array(await c.req.arrayBuffer());
     try {
-      const large = await largeSide(body);
-      if (large !== undefined) return await elsewhere(c, `the layer has a side of ${large}`, body);
-      opened ??= createCpuBackend({ threads: 0, module: kernels });
-      return await solve(await opened, body, parameters);
+      const dimension = await oversizedDimension(body);
+      if (dimension !== undefined) {
+        return await proxyOrRefuse(c, `the layer has a side of ${dimension}`, body);
+      }
+      backend ??= createCpuBackend({ threads: 0, module: kernels });
+      return await solve(await backend, body, parameters);
     } catch (error) {
-      // If a kernel trapped, the state of its memory is unknown, so the backend is created anew.
-      if (error instanceof DeviceLostError) opened = undefined;
+      // After a trap in a kernel the state of the backend's memory is unknown, so the next request creates a new backend.
+      if (error instanceof DeviceLostError) backend = undefined;
       throw layerRefusal(error) ?? error;
     }
   };
 }
 
-async function elsewhere(
+/** Forwards a layer that is too large for the Worker. @throws {Refusal} `no_device` with the reason and the limits if there is no host */
+async function proxyOrRefuse(
   c: Context<EdgeEnv>,
   reason: string,
   body?: Uint8Array<ArrayBuffer>,
 ): Promise<Response> {
-  if (c.env.EDGE_HOST) return await passOn(c, body);
-  throw new Refusal("no_device", `${reason}, and this edge has no GPU host; ${LIMITS}`, {
+  if (c.env.EDGE_HOST) return await proxyToHost(c, body);
+  throw new Refusal("no_device", `${reason}, and this edge has no GPU host; ${LIMITS_TEXT}`, {
     members: { limit: MAX_SMALL_FEATURES },
   });
 }
 
-async function withStoredStatistics(c: Context<EdgeEnv>): Promise<Response> {
-  if (c.env.EDGE_HOST) return await passOn(c);
-  throw new Refusal("hessian_not_found", "this edge stores no statistics: send them with the layer");
-}
-
-/** Returns the larger dimension of the layer if it exceeds the limit, else undefined. @throws {SafetensorsError} */
-async function largeSide(body: Uint8Array<ArrayBuffer>): Promise<number | undefined> {
-  const stream = await openSafetensors(once(body), { totalBytes: body.byteLength });
+/** Returns the larger dimension of the weights if it exceeds the limit, else undefined. @throws {SafetensorsError} */
+async function oversizedDimension(body: Uint8Array<ArrayBuffer>): Promise<number | undefined> {
+  const stream = await openSafetensors(singleChunk(body), { totalBytes: body.byteLength });
   await stream.close();
   const { header } = stream;
-  const side = Math.max(0, ...header.tensors.find(({ name }) => name === "weight")?.shape ?? []);
-  return side > MAX_SMALL_FEATURES ? side : undefined;
+  const dimension = Math.max(0, ...header.tensors.find(({ name }) => name === "weight")?.shape ?? []);
+  return dimension > MAX_SMALL_FEATURES ? dimension : undefined;
 }
 
 async function solve(
@@ -90,10 +94,10 @@ async function solve(
   body: Uint8Array<ArrayBuffer>,
   parameters: SupportedParameters,
 ): Promise<Response> {
-  const request = { source: once(body), totalBytes: body.byteLength, parameters };
+  const request = { source: singleChunk(body), totalBytes: body.byteLength, parameters };
   const answer = await handleLayer(request, { backend, clock: () => performance.now() });
-  using held = new DisposableStack();
-  held.defer(answer.destroy);
+  using solution = new DisposableStack();
+  solution.defer(answer.destroy);
   const bytes = new Uint8Array(answer.byteLength);
   let filled = 0;
   for await (const chunk of answer.chunks()) {
@@ -105,7 +109,7 @@ async function solve(
   });
 }
 
-async function* once(
+async function* singleChunk(
   bytes: Uint8Array<ArrayBuffer>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   yield await Promise.resolve(bytes);

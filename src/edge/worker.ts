@@ -1,14 +1,17 @@
-/** The entry point of the Cloudflare Worker: the edge's application, and the classes that the bindings name. */
+/**
+ * The entry point of the Cloudflare Worker. It exports the handlers of requests and of the cron trigger, and the classes that
+ * `wrangler.toml` names.
+ */
 
 import { createEdge } from "./app.ts";
 import type { EdgeBindings } from "./bindings.ts";
-import { collectGarbage } from "./blobs/collect.ts";
-import type { ScheduledController } from "./runtime.ts";
+import { collectGarbage } from "./collect_garbage.ts";
+import type { ScheduledController } from "./runtime/scheduled_controller.ts";
 import { smallLayers } from "./small_layers.ts";
 
 export { HostsObject, JobObject, JobWorkflow } from "./classes.ts";
 
-// wrangler turns this import into a compiled module. The cast hides it from Deno, which would try to load the module's own imports.
+// wrangler turns this import into a compiled module. The cast hides the import from Deno, which would try to load what the module imports.
 const { default: kernels } = await import("../../build/kernels_single.wasm" as string);
 
 const app = createEdge({ smallLayers: smallLayers(kernels) });

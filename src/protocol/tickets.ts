@@ -67,7 +67,7 @@ export async function verifyTicket(
   if (expires > now + TICKET_MILLISECONDS + SKEW_MILLISECONDS) {
     throw new Refusal("unauthorized", "the ticket is from a clock that is too far ahead");
   }
-  if (!await nonces.remember(nonce, expires, now)) {
+  if (!await nonces.rememberNonce(nonce, expires, now)) {
     throw new Refusal("unauthorized", "the ticket has been used");
   }
 }
@@ -75,7 +75,7 @@ export async function verifyTicket(
 /** Remembers the nonces of used tickets. */
 export interface Nonces {
   /** Remembers `nonce` until `expires`. Returns false if it is known already, or if the memory is full. Times are in milliseconds since 1970. */
-  remember(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
+  rememberNonce(nonce: string, expires: number, now: number): boolean | Promise<boolean>;
 }
 
 /**
@@ -90,7 +90,7 @@ export class NonceMemory implements Nonces {
     this.#limit = limit;
   }
 
-  remember(nonce: string, expires: number, now: number): boolean {
+  rememberNonce(nonce: string, expires: number, now: number): boolean {
     if (this.#expiries.size >= this.#limit) this.#sweep(now);
     if (this.#expiries.size >= this.#limit || this.#expiries.has(nonce)) return false;
     this.#expiries.set(nonce, expires);

@@ -1,27 +1,28 @@
-/** The choice of a host, over a database of SQLite as a Durable Object has one. */
+/** The registry of hosts in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
-import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/registry.ts";
+import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { HostState } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const H1 = "sha256:" + "1".repeat(64), H2 = "sha256:" + "2".repeat(64);
 
+/** Returns the state of an idle host for two layers, with some fields replaced. */
 function stateOf(changes: Partial<HostState> = {}): HostState {
   const queue = { waiting: 0, resident: 0 };
   return { url: "http://host", backend: "cpu", adapter: "a", capacity: 2, queue, factors: [], ...changes };
 }
 
-function registry() {
+function createRegistry() {
   const clock = { now: 1000 };
   return { clock, registry: new HostRegistry(memorySql(), () => clock.now) };
 }
 
-describe("the registry of hosts", () => {
-  it("has none at first, and forgets who is silent or leaves", () => {
-    const { clock, registry: hosts } = registry();
+describe("HostRegistry", () => {
+  it("lists a host from its heartbeat until it is silent or deregisters", () => {
+    const { clock, registry: hosts } = createRegistry();
     assert.equal(hosts.choose("t", undefined), undefined);
     hosts.recordHeartbeat("a", stateOf());
     clock.now += ALIVE_MILLISECONDS;
@@ -33,8 +34,8 @@ describe("the registry of hosts", () => {
     assert.equal(hosts.choose("t", undefined), undefined);
   });
 
-  it("spreads layers over hosts, by what each can hold", () => {
-    const { registry: hosts } = registry();
+  it("spreads layers over hosts in proportion to their capacities", () => {
+    const { registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
     hosts.recordHeartbeat("b", stateOf({ capacity: 3 }));
     const chosen = ["1", "2", "3", "4"].map((task) => hosts.choose(task, undefined)!.id);
@@ -43,26 +44,26 @@ describe("the registry of hosts", () => {
     assert.equal(hosts.choose("5", undefined)!.id, "a");
   });
 
-  it("counts what a host has of others", () => {
-    const { registry: hosts } = registry();
+  it("counts the layers that a host has from other clients", () => {
+    const { registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf({ queue: { waiting: 1, resident: 2 } }));
     hosts.recordHeartbeat("b", stateOf({ queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("1", undefined)!.id, "b");
   });
 
-  it("prefers who has the statistics, or will have them, while there is a place", () => {
-    const { registry: hosts } = registry();
+  it("prefers a host that has or will have the statistics, unless it is full", () => {
+    const { registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf());
     hosts.recordHeartbeat("b", stateOf({ factors: [H1], queue: { waiting: 0, resident: 1 } }));
-    assert.equal(hosts.choose("1", H1)!.id, "b", "it has them");
-    assert.equal(hosts.choose("2", H1)!.id, "b", "and still a place");
-    assert.equal(hosts.choose("3", H1)!.id, "a", "full");
-    assert.equal(hosts.choose("4", H1)!.id, "a", "it will have them");
-    assert.equal(hosts.choose("5", H2)!.id, "a", "all full, none has them");
+    assert.equal(hosts.choose("1", H1)!.id, "b", "b has the statistics");
+    assert.equal(hosts.choose("2", H1)!.id, "b", "b still has a free place");
+    assert.equal(hosts.choose("3", H1)!.id, "a", "b is full");
+    assert.equal(hosts.choose("4", H1)!.id, "a", "a will have the statistics");
+    assert.equal(hosts.choose("5", H2)!.id, "a", "all hosts are full, and none has these statistics");
   });
 
-  it("gives a task one place, however often it asks, and not for ever", () => {
-    const { clock, registry: hosts } = registry();
+  it("reserves one place per task, until the reservation expires", () => {
+    const { clock, registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
     hosts.recordHeartbeat("b", stateOf({ capacity: 1 }));
     assert.equal(hosts.choose("1", undefined)!.id, "a");
@@ -76,7 +77,7 @@ describe("the registry of hosts", () => {
 });
 
 describe("PUT /v1/hosts/:id", () => {
-  it("reads no body of unknown length, nor one longer than a host has, to judge its ticket", async () => {
+  it("refuses a body that is too large or has no Content-Length before it checks the ticket", async () => {
     const put = async (length: Record<string, string>) => {
       const headers = { "Content-Type": "application/json", ...length };
       const init = { method: "PUT", headers, body: "{}" };

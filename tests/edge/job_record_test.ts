@@ -1,8 +1,8 @@
-/** A job's record: which changes it allows, and how it numbers them. */
+/** The record of a job: the changes that it allows, and its version numbers. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { JobRecord, type LayerOutcome } from "../../src/edge/jobs/record.ts";
+import { JobRecord, type LayerOutcome } from "../../src/edge/jobs/job_record.ts";
 import { type JobLayer, jobRequestSchema } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
@@ -14,30 +14,31 @@ function layersOf(...names: string[]): JobLayer[] {
   return jobRequestSchema.parse({ layers: names.map((name) => ({ name, weight: DIGEST })) }).layers;
 }
 
-function findJob(...names: string[]): JobRecord {
+function createRecord(...names: string[]): JobRecord {
   const record = new JobRecord(memorySql());
   assert.equal(record.create("id", "digest", layersOf(...names)), "created");
   return record;
 }
 
-const statesOf = (record: JobRecord) => {
+/** Returns the state of the job, followed by the states of its layers. */
+function statesOf(record: JobRecord): string[] {
   const { job } = record.read()!;
   return [job.state, ...job.layers.map(({ state }) => state)];
-};
+}
 
-describe("the record of a job", () => {
-  it("is made once", () => {
-    const record = findJob("a");
+describe("JobRecord", () => {
+  it("is created once, and compares the digests of repeated requests", () => {
+    const record = createRecord("a");
     assert.equal(record.create("id", "digest", layersOf("a")), "same");
     assert.equal(record.create("id", "other", layersOf("b")), "conflict");
-    assert.equal(record.size(), 1);
+    assert.equal(record.layerCount(), 1);
   });
 
-  it("is empty where no job was made", () => {
+  it("is empty and unchanged by all methods if no job was created", () => {
     const record = new JobRecord(memorySql());
-    record.settle(0, DONE);
+    record.settleLayer(0, DONE);
     record.cancel();
-    assert.deepEqual([record.read(), record.size(), record.begin(0), record.isWanted(0)], [
+    assert.deepEqual([record.read(), record.layerCount(), record.beginAttempt(0), record.isWanted(0)], [
       undefined,
       0,
       undefined,
@@ -45,17 +46,17 @@ describe("the record of a job", () => {
     ]);
   });
 
-  it("goes from queued over running to done with its layers", () => {
-    const record = findJob("a", "b");
+  it("changes from queued to running to done together with its layers", () => {
+    const record = createRecord("a", "b");
     assert.deepEqual(statesOf(record), ["queued", "queued", "queued"]);
-    const attempt = record.begin(1)!;
+    const attempt = record.beginAttempt(1)!;
     assert.deepEqual([attempt.layer.name, attempt.number], ["b", 1]);
     assert.deepEqual(statesOf(record), ["running", "queued", "running"]);
-    record.settle(1, DONE);
+    record.settleLayer(1, DONE);
     assert.deepEqual(statesOf(record), ["running", "queued", "done"]);
-    assert.equal(record.begin(0)!.number, 1);
-    assert.equal(record.begin(0)!.number, 2);
-    record.settle(0, DONE);
+    assert.equal(record.beginAttempt(0)!.number, 1);
+    assert.equal(record.beginAttempt(0)!.number, 2);
+    record.settleLayer(0, DONE);
     assert.deepEqual(statesOf(record), ["done", "done", "done"]);
     assert.deepEqual(record.read()!.job.layers.map(({ attempts, result }) => [attempts, result]), [
       [2, DIGEST],
@@ -63,21 +64,21 @@ describe("the record of a job", () => {
     ]);
   });
 
-  it("fails with any layer, and keeps what is settled as it is", () => {
-    const record = findJob("a", "b");
-    record.begin(0);
-    record.settle(0, FAILED);
-    assert.equal(record.begin(0), undefined);
-    record.settle(0, DONE);
-    record.settle(1, DONE);
+  it("fails if any layer fails, and never changes a settled layer", () => {
+    const record = createRecord("a", "b");
+    record.beginAttempt(0);
+    record.settleLayer(0, FAILED);
+    assert.equal(record.beginAttempt(0), undefined);
+    record.settleLayer(0, DONE);
+    record.settleLayer(1, DONE);
     assert.deepEqual(statesOf(record), ["failed", "failed", "done"]);
     assert.deepEqual(record.read()!.job.layers[0].error, { code: "non_finite", detail: "weight" });
   });
 
-  it("cancels what is not settled", () => {
-    const record = findJob("a", "b", "c");
-    record.settle(0, DONE);
-    record.begin(1);
+  it("cancels the layers that are not settled", () => {
+    const record = createRecord("a", "b", "c");
+    record.settleLayer(0, DONE);
+    record.beginAttempt(1);
     assert.ok(record.isWanted(1));
     record.cancel();
     assert.ok(!record.isWanted(1));
@@ -87,13 +88,13 @@ describe("the record of a job", () => {
     assert.equal(record.read()!.version, version);
   });
 
-  it("tells what changed since", () => {
-    const record = findJob("a", "b", "c"), { version } = record.read()!;
-    assert.deepEqual(record.changes(version)!.job.layers, []);
-    record.begin(2);
-    const changes = record.changes(version)!;
+  it("returns the layers that have changed after a version", () => {
+    const record = createRecord("a", "b", "c"), { version } = record.read()!;
+    assert.deepEqual(record.changesAfter(version)!.job.layers, []);
+    record.beginAttempt(2);
+    const changes = record.changesAfter(version)!;
     assert.ok(changes.version > version);
     assert.deepEqual(changes.job.layers.map(({ name }) => name), ["c"]);
-    assert.deepEqual(record.changes(changes.version)!.job.layers, []);
+    assert.deepEqual(record.changesAfter(changes.version)!.job.layers, []);
   });
 });

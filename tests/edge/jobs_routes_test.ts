@@ -1,26 +1,27 @@
-/** `/v1/jobs` without the runtime: keys, limits, and a Workflow that could not be started. `jobs_test.ts` has the real one. */
+/** `/v1/jobs` outside the Workers runtime: keys, limits, and Workflows that fail to start. `jobs_test.ts` uses the real runtime. */
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
-import type { DurableObjectState, Remote } from "../../src/edge/durable_objects/durable_object.ts";
+import type { DurableObjectState, Remote } from "../../src/edge/runtime/durable_object.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();
 const LAYERS = [{ name: "a", weight: "sha256:" + "a".repeat(64) }];
 
+/** Returns the sha-256 of a key in hexadecimal. */
 async function hexOf(key: string): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
 }
 
 describe("/v1/jobs", () => {
-  let env: EdgeBindings, started: Set<string>, refuse: boolean, status: string, restarted: string[];
+  let env: EdgeBindings, started: Set<string>, failsToStart: boolean, status: string, restarted: string[];
   beforeEach(async () => {
     const records = new Map<string, ObservedJob>();
     started = new Set();
-    refuse = false;
+    failsToStart = false;
     status = "running";
     restarted = [];
     const state = (): DurableObjectState => ({
@@ -30,13 +31,13 @@ describe("/v1/jobs", () => {
       PARE_KEYS: `${await hexOf("one")}:jobs,${await hexOf("two")}:jobs,${await hexOf("other")}:uploads`,
       JOB_RECORDS: {
         getByName(name) {
-          if (!records.has(name)) records.set(name, new ObservedJob(state(), () => 7));
+          if (!records.has(name)) records.set(name, new ObservedJob(state(), () => 7 * 86_400_000));
           return records.get(name) as unknown as Remote<ObservedJob>;
         },
       },
       JOBS: {
         create({ id }) {
-          if (refuse) return Promise.reject(new Error("not now"));
+          if (failsToStart) return Promise.reject(new Error("not now"));
           started.add(id);
           return Promise.resolve({ id });
         },
@@ -63,7 +64,7 @@ describe("/v1/jobs", () => {
     return { status: response.status, answer: response.body ? await response.json() : undefined };
   }
 
-  it("wants a key with the scope jobs", async () => {
+  it("requires a key with the scope jobs", async () => {
     for (
       const [method, path] of [["POST", "/v1/jobs"], ["GET", `/v1/jobs/${"0".repeat(32)}`], [
         "DELETE",
@@ -76,7 +77,7 @@ describe("/v1/jobs", () => {
     }
   });
 
-  it("keeps the idempotency keys of clients apart", async () => {
+  it("distinguishes equal idempotency keys of different clients", async () => {
     const first = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     const same = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     const others = await send("POST", "/v1/jobs", "two", { layers: [{ ...LAYERS[0], name: "b" }] }, "k");
@@ -86,23 +87,23 @@ describe("/v1/jobs", () => {
     assert.deepEqual([...started], [first.answer.id, others.answer.id]);
   });
 
-  it("starts the Workflow with the next request, when it could not with the first", async () => {
-    refuse = true;
+  it("starts the Workflow at the next request if it could not start at the first one", async () => {
+    failsToStart = true;
     const failed = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     assert.equal(failed.status, 500);
-    refuse = false;
+    failsToStart = false;
     const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     assert.deepEqual([status, [...started]], [202, [answer.id]]);
   });
 
-  it("runs a job anew when it is submitted again and nothing was heard of it", async () => {
+  it("restarts a job that is submitted again and has made no progress", async () => {
     const submit = () => send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     const { answer: { id } } = await submit();
     await submit();
     assert.deepEqual(restarted, []);
     env = { ...env, EDGE_JOB_SILENCE: "0" };
-    const silence = () => new Promise((resolve) => setTimeout(resolve, 5));
-    await silence();
+    const waitWithoutProgress = () => new Promise((resolve) => setTimeout(resolve, 5));
+    await waitWithoutProgress();
     status = "queued";
     await submit();
     assert.deepEqual(restarted, []);
@@ -110,12 +111,12 @@ describe("/v1/jobs", () => {
     await submit();
     assert.deepEqual(restarted, [id]);
     await send("DELETE", `/v1/jobs/${id}`, "one");
-    await silence();
+    await waitWithoutProgress();
     assert.equal((await submit()).answer.state, "failed");
     assert.deepEqual(restarted, [id]);
   });
 
-  it("refuses a job over the limits, by name", async () => {
+  it("refuses a job over the limits", async () => {
     const many = Array.from({ length: 4097 }, (_, index) => ({ ...LAYERS[0], name: String(index) }));
     assert.equal((await send("POST", "/v1/jobs", "one", { layers: many })).answer.code, "invalid_parameter");
     const large = [{ ...LAYERS[0], name: "x".repeat(9 * 2 ** 20) }];
@@ -123,7 +124,7 @@ describe("/v1/jobs", () => {
     assert.deepEqual([status, answer.code, answer.limit], [413, "too_large", 8 * 2 ** 20]);
   });
 
-  it("tells what the deployment has not", async () => {
+  it("answers unsupported if the deployment lacks the bindings", async () => {
     env = { EDGE_OPEN: "true" };
     const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
     assert.deepEqual([status, answer.code], [422, "unsupported"]);

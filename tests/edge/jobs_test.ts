@@ -1,4 +1,4 @@
-/** Jobs in the real runtime, over GPU hosts that are processes of their own: done, failed, cancelled, and one host killed. */
+/** Jobs in the real runtime, with hosts in processes of their own: jobs that succeed, fail or are cancelled, and a host that is killed. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -19,13 +19,13 @@ import { type LocalEdge, startEdge } from "./local_edge.ts";
 const SECRET = "a secret of thirty-two bytes: 123";
 const HOSTS = 3;
 
-/** Longest that anything here is waited for, in milliseconds. */
-const PATIENCE = 30_000;
+/** The longest time to wait for a condition, in milliseconds. */
+const WAIT_MILLISECONDS = 30_000;
 
-/** What takes longer than a suite may is run when it is asked for. */
+/** Tests that take too long for the fast suite run only with PARE_SLOW=1. */
 const SLOW = Deno.env.get("PARE_SLOW") === "1";
 
-/** A layer's body with its own statistics, as raw activations. */
+/** Returns the body of a random layer with raw activations as its statistics. */
 function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBuffer> {
   return file({
     weight: floats("F32", [rows, cols], normals(rows * cols, seed)),
@@ -33,13 +33,14 @@ function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBu
   });
 }
 
-async function until<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + PATIENCE; Date.now() < end;) {
+/** Calls `ask` until it returns a value. @throws {Error} naming the `condition`, if that takes too long */
+async function until<T>(condition: string, ask: () => Promise<T | undefined>): Promise<T> {
+  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
     const found = await ask();
     if (found !== undefined) return found;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`waited for ${PATIENCE / 1000} s in vain: ${what}`);
+  throw new Error(`waited for ${WAIT_MILLISECONDS / 1000} s in vain: ${condition}`);
 }
 
 describe("jobs in the Workers runtime", () => {
@@ -54,18 +55,19 @@ describe("jobs in the Workers runtime", () => {
           PARE_BLOB_ORIGINS: edge.url,
         })),
     );
-    await until("all hosts registered", async () => (await alive()).length === HOSTS || undefined);
+    await until("all hosts registered", async () => (await aliveHosts()).length === HOSTS || undefined);
   });
   after(async () => {
     await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
     await edge.close();
   });
 
-  async function alive(): Promise<HostState[]> {
+  /** Returns the hosts that are alive. */
+  async function aliveHosts(): Promise<HostState[]> {
     return (await (await edge.request("/v1/hosts")).json()).hosts;
   }
 
-  /** Stores a body as a client does, in one part. */
+  /** Uploads a body in one part, and returns its digest. */
   async function store(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
     const digest = formatDigest(await sha256(bytes));
     const begun = await edge.post("/v1/uploads", {
@@ -81,15 +83,20 @@ describe("jobs in the Workers runtime", () => {
     return digest;
   }
 
-  async function settled(id: string, patience = PATIENCE): Promise<LayerState[]> {
+  /** Waits until the job has ended. Returns its layers, ordered by name. */
+  async function settledLayers(id: string, timeoutMs = WAIT_MILLISECONDS): Promise<LayerState[]> {
     const layers: LayerState[] = [];
-    const signal = AbortSignal.timeout(patience);
+    const signal = AbortSignal.timeout(timeoutMs);
     for await (const layer of jobs.follow(id, { pollMs: 50, signal })) layers.push(layer);
     return layers.toSorted((a, b) => a.name.localeCompare(b.name));
   }
 
-  /** What a host answers to the same layer, sent to it. */
-  async function direct(body: Uint8Array<ArrayBuffer>, query: string, hessian?: Uint8Array<ArrayBuffer>) {
+  /** Sends a layer to a host directly, and returns the answer. */
+  async function solveDirectly(
+    body: Uint8Array<ArrayBuffer>,
+    query: string,
+    hessian?: Uint8Array<ArrayBuffer>,
+  ) {
     const { url } = hosts.at(-1)!, headers = safetensorsHeaders(body.length);
     if (hessian) {
       const digest = formatDigest(await sha256(hessian));
@@ -101,8 +108,8 @@ describe("jobs in the Workers runtime", () => {
     return decodeAnswer(await response.bytes());
   }
 
-  it("survive a host that is killed while it has a layer, at the cost of one retry of what it had", async () => {
-    // Large ones first, one a host: whichever host has a layer then has it for a good while.
+  it("finish although a host is killed while it has a layer, after one retry of that layer", async () => {
+    // The first three layers are large, one per host, so that the chosen host is killed before it has solved its layer.
     const bodies = [[1100, 1100], [1000, 1100], [1100, 1000], [33, 47]].map(([rows, cols], index) =>
       layerBody(rows, cols, 10 * index + 1)
     );
@@ -120,19 +127,19 @@ describe("jobs in the Workers runtime", () => {
     });
     Deno.kill(victim.pid, "SIGKILL");
     hosts.splice(hosts.indexOf(victim), 1);
-    const states = await settled(id);
+    const states = await settledLayers(id);
     assert.deepEqual(states.map(({ state, error }) => [state, error]), layers.map(() => ["done", null]));
     const attempts = states.map(({ attempts }) => attempts);
     assert.equal(Math.max(...attempts), 2, `attempts ${attempts}`);
     for (const [index, layer] of states.entries()) {
       const pruned = await jobs.result(layer), pattern = layers[index].parameters!.pattern;
       assert.deepEqual(pruned.report, layer.report);
-      const { weight, mask } = await direct(bodies[index], `pattern=${pattern}`);
+      const { weight, mask } = await solveDirectly(bodies[index], `pattern=${pattern}`);
       assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask }, layer.name);
     }
   });
 
-  it("share statistics, and fail layer by layer", async () => {
+  it("share statistics between layers, and record the error of each layer", async () => {
     const n = 40,
       hessian = file({
         hessian_upper: floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 5 }), n)),
@@ -146,7 +153,7 @@ describe("jobs in the Workers runtime", () => {
       { name: "c", weight: missing, hessian: shared },
       { name: "d", weight: await store(wide), hessian: shared },
     ]);
-    const states = await settled(id);
+    const states = await settledLayers(id);
     assert.deepEqual(states.map(({ state, attempts, error }) => [state, attempts, error?.code]), [
       ["done", 1, undefined],
       ["done", 1, undefined],
@@ -156,12 +163,12 @@ describe("jobs in the Workers runtime", () => {
     assert.equal((await jobs.get(id)).state, "failed");
     for (const [index, body] of bodies.entries()) {
       const pruned = await jobs.result(states[index]),
-        { weight, mask } = await direct(body, "sparsity=0.5", hessian);
+        { weight, mask } = await solveDirectly(body, "sparsity=0.5", hessian);
       assert.deepEqual({ weight: pruned.weight, mask: pruned.mask }, { weight, mask });
     }
   });
 
-  it("prune a client's own tensors, sending statistics that are shared once", async () => {
+  it("prune tensors of a client, which uploads shared statistics once", async () => {
     const n = 24,
       hessian_upper = floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 8 }), n));
     const weights = [1, 2].map((seed) => floats("F16", [12, n], normals(12 * n, seed)));
@@ -187,13 +194,13 @@ describe("jobs in the Workers runtime", () => {
     assert.deepEqual(done.map(({ name }) => name).toSorted(), ["layer 0", "layer 1"]);
     for (const { name, weight, mask } of done) {
       const tensors = layers.find((layer) => layer.name === name)!.tensors;
-      const answer = await direct(file(tensors), "sparsity=0.5");
+      const answer = await solveDirectly(file(tensors), "sparsity=0.5");
       assert.deepEqual({ weight, mask }, { weight: answer.weight, mask: answer.mask });
     }
   });
 
   it(
-    "hold as many layers as OPT-175B has in one Workflow",
+    "run as many layers as OPT-175B has in one Workflow",
     { skip: !SLOW && "set PARE_SLOW=1" },
     async () => {
       const count = 576, seeds = Array.from({ length: 12 }, (_, index) => 100 + 2 * index);
@@ -204,7 +211,7 @@ describe("jobs in the Workers runtime", () => {
         weight: weights[index % weights.length],
         parameters: { sparsity: (1 + index % 8) / 10 },
       })));
-      const states = await settled(id, 8 * PATIENCE);
+      const states = await settledLayers(id, 8 * WAIT_MILLISECONDS);
       assert.equal(states.length, count);
       for (const { name, state, attempts, report } of states) {
         const sparsity = (1 + Number(name.slice("layer ".length)) % 8) / 10;
@@ -213,11 +220,11 @@ describe("jobs in the Workers runtime", () => {
     },
   );
 
-  it("are found again by their key, which is good for no other job", async () => {
+  it("are found again by their idempotency key, which no other job can use", async () => {
     const weight = await store(layerBody(8, 16, 70));
     const layers = [{ name: "a", weight, parameters: { sparsity: 0.25 } }];
     const first = await jobs.submit(layers, { idempotencyKey: "key" });
-    await settled(first.id);
+    await settledLayers(first.id);
     const again = await jobs.submit(layers, { idempotencyKey: "key" });
     assert.deepEqual([again.id, again.state], [first.id, "done"]);
     await assert.rejects(
@@ -227,7 +234,7 @@ describe("jobs in the Workers runtime", () => {
     assert.notEqual((await jobs.submit(layers)).id, first.id);
   });
 
-  it("are told with an ETag, and as events", async () => {
+  it("can be read with an ETag and as a stream of events", async () => {
     const weight = await store(layerBody(8, 16, 80));
     const created = await edge.post("/v1/jobs", { layers: [{ name: "a", weight }] });
     assert.deepEqual([created.status, created.headers.get("Retry-After")], [202, "2"]);
@@ -251,7 +258,7 @@ describe("jobs in the Workers runtime", () => {
     const { id } = await jobs.submit([{ name: "a", weight }]);
     await until("the layer runs", async () => (await jobs.get(id)).state === "running" || undefined);
     await jobs.cancel(id);
-    const [layer] = await settled(id);
+    const [layer] = await settledLayers(id);
     assert.deepEqual([layer.state, layer.error?.code, layer.result], ["failed", "cancelled", null]);
     await jobs.cancel(id);
     await assert.rejects(
@@ -260,7 +267,7 @@ describe("jobs in the Workers runtime", () => {
     );
   });
 
-  it("are refused when they are no jobs", async () => {
+  it("are refused if the request is invalid", async () => {
     const weight = "sha256:" + "0".repeat(64);
     const bodies = [
       {},
@@ -280,9 +287,9 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("take no host without a ticket, nor a ticket twice", async () => {
+  it("accept a host only with a valid ticket, and each ticket only once", async () => {
     const state = JSON.stringify(
-      (await alive()).map(({ url, backend, adapter, capacity, queue, factors }) => ({
+      (await aliveHosts()).map(({ url, backend, adapter, capacity, queue, factors }) => ({
         url,
         backend,
         adapter,
@@ -314,11 +321,11 @@ describe("jobs in the Workers runtime", () => {
     await edge.request(path, { method: "DELETE", headers: { Authorization: leave } });
   });
 
-  it("fail, naming it, when no host is alive", async () => {
+  it("fail with no_device if no host is alive", async () => {
     await Promise.all(hosts.splice(0).map((host) => host[Symbol.asyncDispose]()));
-    assert.deepEqual(await alive(), []);
+    assert.deepEqual(await aliveHosts(), []);
     const { id } = await jobs.submit([{ name: "a", weight: "sha256:" + "0".repeat(64) }]);
-    const [{ error }] = await settled(id);
+    const [{ error }] = await settledLayers(id);
     assert.deepEqual(error, { code: "no_device", detail: "no GPU host was alive for 1 s" });
   });
 });

@@ -1,4 +1,4 @@
-/** A layer over the edge's body limit, through the SDK, the real runtime and a real host: the same answer as from the host alone. */
+/** The SDK prunes a layer over the edge's body limit by upload and job, in the real runtime and with a real host. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -25,7 +25,7 @@ describe("a layer over the edge's body limit", () => {
     await edge.close();
   });
 
-  it("is answered as by the host alone", async () => {
+  it("is pruned by a job, with the same answer as from the host directly", async () => {
     for (let tries = 0; (await (await edge.request("/v1/hosts")).json()).hosts.length === 0; tries++) {
       assert.ok(tries < 500, "the host has not registered");
       await sleep(20);
@@ -37,13 +37,13 @@ describe("a layer over the edge's body limit", () => {
       return fetch(request);
     };
     const query = { pattern: "2:4", dtype: "BF16" } as const;
-    const through = await new Pare({ baseUrl: edge.url, fetch: watch }).pruneLayer(
+    const viaEdge = await new Pare({ baseUrl: edge.url, fetch: watch }).pruneLayer(
       { weight, ...rest },
       query,
     );
-    const alone = await new Pare({ baseUrl: host.url }).pruneLayer({ weight, ...rest }, query);
-    assert.deepEqual([through.weight, through.mask], [alone.weight, alone.mask]);
-    assert.equal(through.report.relative_error, alone.report.relative_error);
+    const direct = await new Pare({ baseUrl: host.url }).pruneLayer({ weight, ...rest }, query);
+    assert.deepEqual([viaEdge.weight, viaEdge.mask], [direct.weight, direct.mask]);
+    assert.equal(viaEdge.report.relative_error, direct.report.relative_error);
     assert.equal(paths[0], "/v1/layers");
     assert.ok(paths.includes("/v1/jobs"));
   });

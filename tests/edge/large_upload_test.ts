@@ -1,4 +1,4 @@
-/** A layer of 300 MB as a client brings it: in parts, one of which breaks off and is then refused; then pruned by a job. */
+/** A layer of 300 MB is uploaded in parts, of which one fails twice, and is then pruned by a job. */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -13,17 +13,17 @@ import { normals } from "../support/random.ts";
 
 const ROWS = 7500, COLS = 10_000;
 
-/** The part that fails, twice. */
+/** The number of the part that fails twice. */
 const PART = 3;
 
-/** Random weights that repeat after a number that is prime to a row's and to a part's: no two parts are the same. */
+/** Returns random weights with a period that is coprime to the sizes of rows and parts, so that no two parts are equal. */
 function weights(): Float32Array {
   const block = normals(1_000_003, 1);
   return Float32Array.from({ length: ROWS * COLS }, (_, index) => block[index % block.length]);
 }
 
-/** Sends half of a part and breaks off, as a connection that is lost does. */
-async function breakOff(request: Request): Promise<Response> {
+/** Sends half of a part and then fails like a lost connection. */
+async function sendHalf(request: Request): Promise<Response> {
   const bytes = await request.bytes(), half = bytes.subarray(0, bytes.length / 2);
   const body = new ReadableStream({
     start(controller) {
@@ -48,13 +48,13 @@ describe("a layer of 300 MB", { skip: Deno.env.get("PARE_SLOW") !== "1" && "set 
   });
   after(() => running.disposeAsync());
 
-  it("is brought although a part fails twice, and pruned as by the host alone", async () => {
+  it("is uploaded although a part fails twice, and gets the same answer as from the host directly", async () => {
     const attempts: Record<string, number> = {};
     const unreliable = async (request: Request): Promise<Response> => {
       const number = new URL(request.url).searchParams.get("partNumber");
       if (request.method !== "PUT" || number === null) return await fetch(request);
       attempts[number] = (attempts[number] ?? 0) + 1;
-      if (Number(number) === PART && attempts[number] === 1) return await breakOff(request);
+      if (Number(number) === PART && attempts[number] === 1) return await sendHalf(request);
       if (Number(number) === PART && attempts[number] === 2) return new Response("busy", { status: 503 });
       return await fetch(request);
     };
@@ -68,13 +68,13 @@ describe("a layer of 300 MB", { skip: Deno.env.get("PARE_SLOW") !== "1" && "set 
     const { id } = await jobs.submit([{ name: "layer", weight: digest, parameters: query }]);
     for await (const layer of jobs.follow(id, { pollMs: 100, signal: AbortSignal.timeout(120_000) })) {
       assert.deepEqual([layer.state, layer.attempts, layer.error], ["done", 1, null]);
-      const through = await jobs.result(layer);
-      const alone = await new Pare({ baseUrl: pair.host.url }).pruneLayer({ weight }, query);
+      const viaEdge = await jobs.result(layer);
+      const direct = await new Pare({ baseUrl: pair.host.url }).pruneLayer({ weight }, query);
       for (const name of ["weight", "mask"] as const) {
-        assert.deepEqual(through[name].shape, alone[name].shape);
-        assert.equal(Buffer.compare(through[name].data, alone[name].data), 0, `${name}s differ`);
+        assert.deepEqual(viaEdge[name].shape, direct[name].shape);
+        assert.equal(Buffer.compare(viaEdge[name].data, direct[name].data), 0, `${name}s differ`);
       }
-      assert.equal(through.report.zeros, ROWS * COLS / 2);
+      assert.equal(viaEdge.report.zeros, ROWS * COLS / 2);
     }
   });
 });

@@ -1,4 +1,4 @@
-/** What the edge keeps within in the real runtime, in front of a real host: body sizes and rates; and what it passes on untouched. */
+/** Body limits, rate limits and forwarded requests of the edge in the real runtime, in front of a real host. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -9,7 +9,7 @@ import { startDevEdge } from "./local_edge.ts";
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 
-describe("the edge in the Workers runtime, before a host", () => {
+describe("the edge in the Workers runtime, in front of a host", () => {
   let edge: Awaited<ReturnType<typeof startDevEdge>>, host: Host, body: Uint8Array<ArrayBuffer>;
   before(async () => {
     host = await serve({ backend: "cpu", port: 0, log: () => {} });
@@ -21,7 +21,7 @@ describe("the edge in the Workers runtime, before a host", () => {
     await host.shutdown();
   });
 
-  it("passes a layer on, and the answer back, under the request's own id", async () => {
+  it("forwards a layer and its answer with the request id of the client", async () => {
     const answer = await fetch(edge.url + "/v1/layers?sparsity=0.5", {
       method: "POST",
       headers: { ...HEADERS, "X-Request-Id": "edge.1:a" },
@@ -38,7 +38,7 @@ describe("the edge in the Workers runtime, before a host", () => {
     assert.deepEqual(await tensors(answer), await tensors(direct));
   });
 
-  it("refuses a body over its limit, naming the way of uploads", async () => {
+  it("refuses a body over its limit with the URL of uploads", async () => {
     const answer = await fetch(edge.url + "/v1/layers", {
       method: "POST",
       headers: HEADERS,
@@ -61,7 +61,7 @@ describe("the edge in the Workers runtime, before a host", () => {
 });
 
 describe("a rate limit", () => {
-  it("is each key's own: over it the key is told to wait, and the others go on", async () => {
+  it("applies to each key separately, and names the time to wait", async () => {
     const digest = async (key: string) =>
       new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
     const edge = await startDevEdge({ PARE_KEYS: `${await digest("busy")},${await digest("calm")}` }, {

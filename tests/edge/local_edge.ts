@@ -1,23 +1,23 @@
-/** The edge as `wrangler.toml` describes it, in the real runtime on this machine, with a local bucket and its S3 endpoint. */
+/** Starts the edge of `wrangler.toml` in the real Workers runtime on this machine, with a local bucket and its S3 endpoint. */
 
 import { createTestHarness, type TestHarness, unstable_startWorker } from "wrangler";
 
-/** The bucket's local credentials, as `wrangler.toml` has them. */
+/** The credentials that `wrangler.toml` sets for the local bucket. */
 const S3_SECRETS = { BLOBS_ACCESS_KEY_ID: "local", BLOBS_SECRET_ACCESS_KEY: "local-secret" };
 
 /** A running edge. */
 export interface LocalEdge {
-  /** Origin, without a slash at the end. */
+  /** The origin, without a slash at the end. */
   readonly url: string;
   readonly harness: TestHarness;
-  /** Sends a request to a path of it. */
+  /** Sends a request to a path of the edge. */
   request(path: string, init?: RequestInit): Promise<Response>;
-  /** POSTs JSON. */
+  /** Sends JSON with POST. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
   close(): Promise<void>;
 }
 
-/** Starts it. Nothing it says leaves the machine. `vars` override those of `wrangler.toml`. */
+/** Starts the edge. No data leaves the machine. `vars` override the variables of `wrangler.toml`. */
 export async function startEdge(
   vars: Record<string, string> = {},
   secrets: Record<string, string> = {},
@@ -34,7 +34,7 @@ export async function startEdge(
     }],
   });
   const harness = createTestHarness(options(""));
-  // Where the bucket's endpoint is, is known only now.
+  // The bucket's endpoint is at the port of the edge, which is chosen when the edge starts to listen.
   const { url } = await harness.listen();
   await harness.update(options(`${url.origin}/cdn-cgi/local/r2/s3/pare-blobs`));
   const request = (path: string, init?: RequestInit) => fetch(url.origin + path, init);
@@ -52,12 +52,12 @@ export async function startEdge(
   };
 }
 
-/** A binding as `wrangler` describes it to itself. */
+/** The bindings of a Worker in the form that `unstable_startWorker` accepts. */
 type Bindings = NonNullable<Parameters<typeof unstable_startWorker>[0]["bindings"]>;
 
 /**
- * Starts it as `wrangler dev` does, for what the harness changes: that one sends a Worker's own requests through this process's `fetch`, which
- * drops the Content-Length of a stream. `bindings` override those of `wrangler.toml`.
+ * Starts the edge as `wrangler dev` does. Tests of forwarded requests need this, because the harness of {@link startEdge} sends the Worker's
+ * own requests through this process's `fetch`, which drops the Content-Length of a stream. `bindings` override those of `wrangler.toml`.
  */
 export async function startDevEdge(
   vars: Record<string, string>,

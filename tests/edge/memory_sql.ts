@@ -1,9 +1,9 @@
-/** The storage of a Durable Object for tests without the runtime: an SQLite database in memory. */
+/** The database of a Durable Object, for tests outside the Workers runtime. */
 
 import { DatabaseSync } from "node:sqlite";
-import type { SqlStorage, SqlValue } from "../../src/edge/durable_objects/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../../src/edge/runtime/durable_object.ts";
 
-/** An empty database. */
+/** Returns an empty SQLite database in memory. */
 export function memorySql(): SqlStorage {
   const database = new DatabaseSync(":memory:");
   return {

@@ -1,4 +1,4 @@
-/** The memory of the Worker's processes stays flat while a layer passes through: nothing gathers a body, in either direction. */
+/** The memory of the Worker's processes does not grow while a layer passes through, because bodies are streamed in both directions. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -6,12 +6,14 @@ import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/ed
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { streamLayer } from "./streamed_layer.ts";
 
-/** A quarter of the smaller layer: a runtime that gathered either would take several times as much. */
+/** The growth that is allowed, a quarter of the smaller layer. A runtime that buffered a body would grow several times as much. */
 const ALLOWED_BYTES = 16 * 2 ** 20;
 
 const SLOW = Deno.env.get("PARE_SLOW") === "1";
 
-describe("the memory of the edge", { skip: Deno.build.os !== "linux" && "only Linux tells it" }, () => {
+describe("the memory of the edge", {
+  skip: Deno.build.os !== "linux" && "memory is read from /proc, which only Linux has",
+}, () => {
   const running = new AsyncDisposableStack();
   let pair: EdgeWithHost;
   before(async () => {
@@ -22,30 +24,30 @@ describe("the memory of the edge", { skip: Deno.build.os !== "linux" && "only Li
     pair = running.use(
       await startEdgeWithHost({ backend: "cpu", folder, vars: { EDGE_BODY_LIMIT: String(2 ** 31) } }),
     );
-    // What the runtime takes for a first request of any size is not the body's.
+    // The runtime allocates memory for its first request, whatever its size. This allocation must not be counted.
     await streamLayer(pair.edge.url, 1024, 1024, "method=magnitude");
   });
   after(() => running.disposeAsync());
 
-  /** wrangler's own in front, and the one with the Worker. */
+  /** Returns the runtime processes: wrangler's proxy and the one with the Worker. */
   const runtimes = () => descendants(pair.edge.pid).filter(({ name }) => name === "workerd");
 
-  /** Sends a layer of order² F32 weights through the edge, then to the host: the answers are the same. */
+  /** Sends a layer of order² F32 weights through the edge and checks the growth of memory. The host must give the same answer directly. */
   async function check(order: number) {
     const query = "method=magnitude&error=false", entries = order * order;
     const before = runtimes().map((process) => ({ ...process, resident: memoryBytes(process.pid, "VmRSS") }));
     assert.ok(before.length > 0, "no workerd runs");
-    const through = await streamLayer(pair.edge.url, order, order, query);
+    const viaEdge = await streamLayer(pair.edge.url, order, order, query);
     for (const { pid, resident } of before) {
-      // The most that it ever had, while the layer passed or before: an upper bound of what the layer took.
+      // The peak may date from before the layer, so this is an upper bound of the memory that the layer took.
       const grown = memoryBytes(pid, "VmHWM") - resident;
       assert.ok(grown <= ALLOWED_BYTES, `workerd ${pid} grew by ${grown} bytes from ${resident}`);
     }
-    assert.equal(through.report.zeros, entries / 2);
-    assert.ok(through.bytes > 4 * entries + entries / 8, "weights and mask came back");
-    assert.equal(through.digest, (await streamLayer(pair.host.url, order, order, query)).digest);
+    assert.equal(viaEdge.report.zeros, entries / 2);
+    assert.ok(viaEdge.bytes > 4 * entries + entries / 8, "the answer has weights and a mask");
+    assert.equal(viaEdge.digest, (await streamLayer(pair.host.url, order, order, query)).digest);
   }
 
-  it("is flat while 64 MiB pass", () => check(4096));
-  it("is flat while 1 GiB passes", { skip: !SLOW && "set PARE_SLOW=1" }, () => check(16384));
+  it("does not grow while 64 MiB pass", () => check(4096));
+  it("does not grow while 1 GiB passes", { skip: !SLOW && "set PARE_SLOW=1" }, () => check(16384));
 });

@@ -1,6 +1,7 @@
 /**
- * `pare prune` of a trained model in an edge's jobs, as processes: three hosts, of which one is killed while it has a layer, and an edge that is
- * restarted in the middle of a job, keeping what it has on disk. The result is that of a run in one process, byte for byte.
+ * `pare prune` prunes a trained model by the jobs of an edge, with the edge and three hosts in processes of their own. One host is killed
+ * while it has a layer, and the edge is restarted in the middle of a job with its data on disk. The pruned model has the same bytes as that
+ * of a run in one process.
  */
 
 import assert from "node:assert/strict";
@@ -13,10 +14,10 @@ import { runPare, startPare } from "../cli/run_pare.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
-const HOSTS = 3, LAYERS_A_BLOCK = 6;
-/** Longest that anything here is waited for, in milliseconds. */
-const PATIENCE = 60_000;
-/** A job that is submitted again is taken for abandoned at once: the local runtime does not go on with Workflows after a restart. */
+const HOSTS = 3, LAYERS_PER_BLOCK = 6;
+/** The longest time to wait for a condition, in milliseconds. */
+const WAIT_MILLISECONDS = 60_000;
+/** The edge restarts a job as soon as it is submitted again, because the local runtime does not resume Workflows after a restart. */
 const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "0" };
 
 let folder: string, args: string[];
@@ -46,62 +47,66 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-async function until<T>(what: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (const end = Date.now() + PATIENCE; Date.now() < end;) {
+/** Calls `ask` until it returns a value. @throws {Error} naming the `condition`, if that takes too long */
+async function until<T>(condition: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
+  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
     const found = await ask();
     if (found !== undefined) return found;
     await sleep(2);
   }
-  throw new Error(`waited for ${PATIENCE / 1000} s in vain: ${what}`);
+  throw new Error(`waited for ${WAIT_MILLISECONDS / 1000} s in vain: ${condition}`);
 }
 
-/** A host that has a layer on its device. */
+/** Returns a host that has a layer on its device, if there is one. */
 async function busyHost(): Promise<ChildHost | undefined> {
-  const asked = await Promise.all(hosts.map(async (host) => {
+  const candidates = await Promise.all(hosts.map(async (host) => {
     const { queue } = await (await fetch(`${host.url}/readyz`)).json();
     return queue.resident > 0 ? host : undefined;
   }));
-  return asked.find((host) => host !== undefined);
+  return candidates.find((host) => host !== undefined);
 }
 
-/** Starts the command and gathers what it says. */
-function watched(...args: readonly string[]) {
-  const child = startPare(...args), said = { text: "" };
+/**
+ * Starts the command. `output.text` collects its standard error, `ended` resolves to its exit code, and `prunedLayers` returns the
+ * number of pruned layers that it has reported.
+ */
+function startCommand(...args: readonly string[]) {
+  const child = startPare(...args), output = { text: "" };
   const ended = (async () => {
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) said.text += text;
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) output.text += text;
     await child.stdout.cancel();
     return (await child.status).code;
   })();
-  const done = () =>
-    [...said.text.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count)).at(-1) ?? 0;
-  return { said, ended, done };
+  const prunedLayers = () =>
+    [...output.text.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count)).at(-1) ?? 0;
+  return { output, ended, prunedLayers };
 }
 
-describe("pare prune over an edge", { skip: Deno.build.os === "windows" && "it has no SIGKILL" }, () => {
-  it("ends in the bytes of a run in one process though a host is killed and the edge restarts", async () => {
+describe("pare prune over an edge", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
+  it("writes the same bytes as a run in one process although a host is killed and the edge restarts", async () => {
     const alone = await runPare(...args, "--out", `${folder}/alone`);
     assert.equal(alone.code, 0, alone.stderr);
 
-    const run = watched(...args, "--out", `${folder}/jobs`, "--server", edge.url);
+    const run = startCommand(...args, "--out", `${folder}/jobs`, "--server", edge.url);
     const victim = await until("a host has a layer", busyHost);
     Deno.kill(victim.pid, "SIGKILL");
     hosts.splice(hosts.indexOf(victim), 1);
-    await until("a block is done", () => run.done() >= LAYERS_A_BLOCK || undefined);
+    await until("a block is done", () => run.prunedLayers() >= LAYERS_PER_BLOCK || undefined);
 
-    // Stopped with a layer of the next block's job, so that the edge goes down in the middle of one.
+    // The hosts are suspended while one has a layer of the next block's job, so that the edge stops in the middle of that job.
     await until("a host has a layer again", busyHost);
     for (const { pid } of hosts) Deno.kill(pid, "SIGSTOP");
     const port = Number(new URL(edge.url).port);
     await edge[Symbol.asyncDispose]();
-    await until("the client misses it", () => run.said.text.includes("trying again") || undefined);
+    await until("the client retries", () => run.output.text.includes("trying again") || undefined);
     for (const { pid } of hosts) Deno.kill(pid, "SIGCONT");
     edge = await startEdge({ folder: `${folder}/edge`, port, vars: VARS });
 
-    assert.equal(await run.ended, 0, run.said.text);
-    assert.match(run.said.text, /^solving in jobs of http.*, at 3 hosts: cpu \(/m);
-    // Of the host that was killed, and of the edge that went down.
-    assert.match(run.said.text, /layers\.0\.\S+ took 2 attempts/);
-    assert.match(run.said.text, /layers\.[1-3]\.\S+ took \d attempts/);
+    assert.equal(await run.ended, 0, run.output.text);
+    assert.match(run.output.text, /^solving in jobs of http.*, at 3 hosts: cpu \(/m);
+    // The killed host cost a layer a second attempt, and the restart of the edge cost a layer of a later block more attempts.
+    assert.match(run.output.text, /layers\.0\.\S+ took 2 attempts/);
+    assert.match(run.output.text, /layers\.[1-3]\.\S+ took \d attempts/);
     for (const name of ["model.safetensors", "config.json"]) {
       const [one, other] = await Promise.all(
         ["alone", "jobs"].map((out) => Deno.readFile(`${folder}/${out}/${name}`)),

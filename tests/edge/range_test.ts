@@ -1,11 +1,11 @@
-/** The Range header: what is asked for, what is outside, what is ignored. */
+/** Parsing of the Range header. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { parseRange } from "../../src/edge/blobs/range.ts";
 
-describe("parseRange", () => {
-  it("reads one range of bytes, cut at the end", () => {
+describe("parseRange()", () => {
+  it("returns one range of bytes, limited to the end of the body", () => {
     assert.deepEqual(parseRange("bytes=0-0", 10), { offset: 0, length: 1 });
     assert.deepEqual(parseRange("bytes=3-5", 10), { offset: 3, length: 3 });
     assert.deepEqual(parseRange("bytes=3-", 10), { offset: 3, length: 7 });
@@ -15,13 +15,13 @@ describe("parseRange", () => {
     assert.deepEqual(parseRange("bytes=4294967296-", 2 ** 33), { offset: 2 ** 32, length: 2 ** 32 });
   });
 
-  it("tells what is outside", () => {
+  it("reports ranges outside of the body", () => {
     for (const header of ["bytes=10-", "bytes=10-12", "bytes=-0"]) {
       assert.equal(parseRange(header, 10), "unsatisfiable", header);
     }
   });
 
-  it("ignores what it does not serve", () => {
+  it("ignores invalid and unsupported headers", () => {
     for (const header of [undefined, "", "bytes=-", "bytes=5-3", "bytes=0-1,3-4", "rows=0-1", "bytes=a-b"]) {
       assert.equal(parseRange(header, 10), undefined, header);
     }

@@ -1,20 +1,23 @@
-/** A job's run, over steps that are played here: how many at once, what a retry costs, and how a run that was broken off goes on. */
+/** runJob() with a simulated Workflow engine: concurrent steps, retries, and the continuation of an interrupted run. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
-import type { WorkflowStep } from "../../src/edge/jobs/workflow_types.ts";
-import { DONE, problem, world } from "./job_world.ts";
+import type { WorkflowStep } from "../../src/edge/runtime/workflow.ts";
+import { DONE, problem, simulateJob } from "./simulate_job.ts";
 
-/** Steps as the engine runs them: again up to the limit, and never again once they have ended. */
-function steps() {
-  const ended = new Set<string>(), seen = { now: 0, most: 0, runs: 0 };
+/**
+ * Simulates the steps of the Workflow engine. It retries a step up to the limit, and never repeats a step that has ended.
+ * `seen` counts the executions, those that run now, and the most that ran at once.
+ */
+function simulateSteps() {
+  const ended = new Set<string>(), seen = { now: 0, max: 0, runs: 0 };
   const step: WorkflowStep = {
     async do(name, { retries }, run) {
       if (ended.has(name)) return;
       for (let attempt = 0;; attempt++) {
         seen.runs++;
-        seen.most = Math.max(seen.most, ++seen.now);
+        seen.max = Math.max(seen.max, ++seen.now);
         try {
           await run();
           ended.add(name);
@@ -30,35 +33,39 @@ function steps() {
   return { step, seen };
 }
 
-describe("a job's run", () => {
-  it("has many layers under way, but not all", async () => {
-    const { tools, record } = world(Array(40).fill(DONE), 40), { step, seen } = steps();
-    await runJob(step, tools);
+describe("runJob()", () => {
+  it("runs up to 32 layers at once", async () => {
+    const { context, record } = simulateJob(Array(40).fill(DONE), 40), { step, seen } = simulateSteps();
+    await runJob(step, context);
     assert.equal(record.read()!.job.state, "done");
-    assert.deepEqual([seen.runs, seen.most], [40, 32]);
+    assert.deepEqual([seen.runs, seen.max], [40, 32]);
   });
 
-  it("tries a layer five times, and then tells the last reason", async () => {
+  it("attempts a layer five times, and then records the last error", async () => {
     const answers = [...Array(4).fill(problem(503, "device_lost")), problem(502, "blob_unavailable"), DONE];
-    const { tools, record, beat } = world(answers), { step } = steps();
-    // The host tells of itself whenever someone waits for it.
-    await runJob(step, { ...tools, sleep: (milliseconds) => (beat(), tools.sleep(milliseconds)) });
+    const { context, record, sendHeartbeat } = simulateJob(answers), { step } = simulateSteps();
+    // The host sends a heartbeat whenever the job waits.
+    await runJob(step, {
+      ...context,
+      sleep: (milliseconds) => (sendHeartbeat(), context.sleep(milliseconds)),
+    });
     const { state, layers: [{ attempts, error }] } = record.read()!.job;
     assert.deepEqual([state, attempts, error?.code], ["failed", 5, "no_device"]);
     assert.equal(error?.detail, "host http://h/base: 502 blob_unavailable blob_unavailable it is");
   });
 
-  it("goes on where it was broken off", async () => {
+  it("continues an interrupted run with the layers that are not settled", async () => {
     const never = Promise.withResolvers<Response>();
-    const { tools, record, calls } = world([DONE, () => never.promise, DONE], 2), { step } = steps();
-    const broken = runJob(step, tools);
+    const { context, record, calls } = simulateJob([DONE, () => never.promise, DONE], 2),
+      { step } = simulateSteps();
+    const interrupted = runJob(step, context);
     while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
-    await runJob(step, tools);
+    await runJob(step, context);
     assert.deepEqual(record.read()!.job.layers.map(({ state }) => state), ["done", "done"]);
     assert.deepEqual(record.read()!.job.layers.map(({ attempts }) => attempts).toSorted(), [1, 2]);
     assert.equal(calls.length, 3);
     never.resolve(DONE());
-    await broken;
+    await interrupted;
     assert.equal(record.read()!.job.state, "done");
   });
 });

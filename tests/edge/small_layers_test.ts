@@ -1,4 +1,4 @@
-/** Layers solved in the Workers runtime itself, without a host, against the answers of a real host's cpu backend. */
+/** Layers that the Worker solves itself in the real runtime, compared with the answers of a real host's cpu backend. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -12,15 +12,18 @@ import { type LocalEdge, startDevEdge, startEdge } from "./local_edge.ts";
 
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 
+/** Wraps values as an F32 tensor. */
 function f32(shape: number[], values: Float32Array<ArrayBuffer>): HostTensor {
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }
 
+/** Returns random weights and a Hessian for them. */
 function layerTensors(rows: number, cols: number): { weight: HostTensor; hessian: HostTensor } {
   const { weight, hessian } = makeLayer(rows, cols, { seed: rows + cols });
   return { weight: f32([rows, cols], weight), hessian: f32([cols, cols], hessian) };
 }
 
+/** Returns the status and the problem code of an answer. */
 async function codeOf(answer: Response): Promise<[number, string]> {
   const { code } = await answer.json();
   return [answer.status, code];
@@ -48,23 +51,25 @@ describe("layers solved in the Worker", () => {
       [1024, 1024, "sparsity=0.6"],
     ] as const
   ) {
-    it(`answers a ${rows}×${cols} layer with ${query} as a host does, bit for bit`, async () => {
+    it(`answers a ${rows}×${cols} layer with ${query} bit for bit like a host`, async () => {
       const body = encode(layerTensors(rows, cols));
-      const [here, there] = await Promise.all([edge.url, host.url].map((url) => post(url, query, body)));
-      assert.deepEqual([here.status, there.status], [200, 200]);
-      const [ours, theirs] = [
-        decode(new Uint8Array(await here.arrayBuffer())),
-        decode(new Uint8Array(await there.arrayBuffer())),
+      const [edgeAnswer, hostAnswer] = await Promise.all(
+        [edge.url, host.url].map((url) => post(url, query, body)),
+      );
+      assert.deepEqual([edgeAnswer.status, hostAnswer.status], [200, 200]);
+      const [edgeFile, hostFile] = [
+        decode(new Uint8Array(await edgeAnswer.arrayBuffer())),
+        decode(new Uint8Array(await hostAnswer.arrayBuffer())),
       ];
-      assert.deepEqual(ours.tensors, theirs.tensors);
-      const { seconds: _, adapter, ...report } = JSON.parse(here.headers.get("Pare-Report")!);
-      const { seconds: __, adapter: ___, ...expected } = JSON.parse(there.headers.get("Pare-Report")!);
+      assert.deepEqual(edgeFile.tensors, hostFile.tensors);
+      const { seconds: _, adapter, ...report } = JSON.parse(edgeAnswer.headers.get("Pare-Report")!);
+      const { seconds: __, adapter: ___, ...expected } = JSON.parse(hostAnswer.headers.get("Pare-Report")!);
       assert.deepEqual(report, expected);
       assert.match(adapter, /on the calling thread/);
     });
   }
 
-  it("is up and ready without a host, and describes what it serves", async () => {
+  it("reports itself as up and ready without a host, and describes its resources", async () => {
     assert.deepEqual(await (await edge.request("/healthz")).json(), { status: "up" });
     const { backend, limits } = await (await edge.request("/readyz")).json();
     assert.deepEqual([backend, limits.max_features], ["cpu", 1024]);
@@ -74,7 +79,7 @@ describe("layers solved in the Worker", () => {
     assert.deepEqual(await codeOf(await edge.request("/metrics")), [503, "no_device"]);
   });
 
-  it("refuses what it cannot solve, naming its limits", async () => {
+  it("refuses larger layers without a host, and names the limits", async () => {
     const wide = await post(
       edge.url,
       "method=magnitude",
@@ -91,11 +96,11 @@ describe("layers solved in the Worker", () => {
     assert.deepEqual(await codeOf(await post(edge.url, "", long)), [503, "no_device"]);
   });
 
-  it("passes on what is too large for it where there is a host", async () => {
+  it("forwards larger layers if there is a host", async () => {
     const both = await startDevEdge({ EDGE_SOLVE: "true", EDGE_HOST: host.url });
     try {
       const wide = encode({ weight: f32([1, 1025], new Float32Array(1025).fill(1)) });
-      // A body past what is taken into memory goes on as the stream it is.
+      // A body over the limit in bytes is not read into memory. It is forwarded as a stream.
       const long = encode({ weight: f32([4200, 1025], new Float32Array(4200 * 1025).fill(1)) });
       for (const body of [wide, long]) {
         const answer = await post(both.url, "method=magnitude", body);
@@ -112,7 +117,7 @@ describe("layers solved in the Worker", () => {
     }
   });
 
-  it("tells the faults of a body by the host's names", async () => {
+  it("answers invalid requests with the same codes as a host", async () => {
     const { weight, hessian } = layerTensors(8, 8);
     const refused = async (query: string, body: Uint8Array<ArrayBuffer>) =>
       await codeOf(await post(edge.url, query, body));
@@ -127,10 +132,14 @@ describe("layers solved in the Worker", () => {
     assert.deepEqual(await refused(stored, encode({ weight })), [404, "hessian_not_found"]);
     const typed = await edge.request("/v1/layers", { method: "POST", body: "text" });
     assert.deepEqual(await codeOf(typed), [415, "unsupported_media_type"]);
-    assert.equal((await post(edge.url, "", encode({ weight, hessian }))).status, 200, "and goes on");
+    assert.equal(
+      (await post(edge.url, "", encode({ weight, hessian }))).status,
+      200,
+      "the next valid layer is solved",
+    );
   });
 
-  it("serves the SDK, which is told to keep its statistics", async () => {
+  it("serves the SDK, but refuses to store statistics", async () => {
     const pare = new Pare({ baseUrl: edge.url });
     const { weight, hessian } = layerTensors(16, 24);
     const { report } = await pare.pruneLayer({ weight, hessian }, { sparsity: 0.25 });

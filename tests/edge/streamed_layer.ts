@@ -1,4 +1,4 @@
-/** A layer of any size sent and received as streams, so that a test of other processes' memory needs little of its own. */
+/** Sends a layer of any size and receives its answer as streams, so that tests of other processes' memory use little memory themselves. */
 
 import { createHash, type Hash } from "node:crypto";
 import { once } from "node:events";
@@ -10,19 +10,19 @@ import { encodeHeader } from "../../src/safetensors/encode.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { normals } from "../support/random.ts";
 
-/** What came back. */
+/** The answer for a layer, without its tensors. */
 export interface StreamedAnswer {
   readonly report: Report;
-  /** Of the whole answer. */
+  /** The size of the whole answer in bytes. */
   readonly bytes: number;
-  /** sha-256 of the tensors' bytes: the header before them tells times. */
+  /** The sha-256 of the tensors' bytes. The header before them is not hashed, because it contains times. */
   readonly digest: string;
 }
 
-/** Weights that are repeated to fill a layer. */
+/** 1 MiB of random weights, which is repeated to fill a layer. */
 const BLOCK = new Uint8Array(normals(1 << 18, 1).buffer);
 
-/** Sends a layer of (rows, cols) F32 weights, a multiple of 1 MiB, to `POST /v1/layers`. */
+/** Sends (rows, cols) F32 weights to `POST /v1/layers`. Their size must be a multiple of 1 MiB. */
 export async function streamLayer(
   origin: string,
   rows: number,
@@ -54,7 +54,7 @@ export async function streamLayer(
   return { report, bytes, digest: hash.digest("hex") };
 }
 
-/** Hashes what is past the header of a file's `start`; gives it back while the header is not whole. */
+/** Hashes the bytes after the header in the `start` of a file. Returns `start` if it does not contain the whole header yet. */
 function hashTensors(hash: Hash, start: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
   if (start.length < 8) return start;
   const headerEnd = 8 + Number(new DataView(start.buffer).getBigUint64(0, true));

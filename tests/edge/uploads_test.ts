@@ -1,20 +1,21 @@
-/** Uploads and blobs in the real runtime: parts by signed URLs, digests, ranges, repetition, keys, and age. */
+/** Uploads and blobs in the real runtime: signed URLs, digests, ranges, repeated requests, keys, and garbage collection. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../src/protocol/uploads.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 
-/** The least that R2 takes for a part that is not the last. */
+/** The smallest part that R2 accepts, except for the last one. */
 const PART_BYTES = 5 * 2 ** 20;
 
-/** Bytes that differ by seed. */
+/** Returns bytes that depend on the seed. */
 function bytesOf(length: number, seed: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   for (let i = 0; i < length; i++) bytes[i] = (i * 31 + (i >> 8) * 7 + seed) & 255;
   return bytes;
 }
 
+/** Returns the sha-256 of bytes in hexadecimal. */
 async function hexOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
@@ -26,12 +27,14 @@ describe("uploads in the Workers runtime", () => {
   });
   after(() => edge.close());
 
+  /** Begins an upload of `body`, with its own digest or with `sha256`. */
   async function begin(body: Uint8Array<ArrayBuffer>, sha256?: string): Promise<Upload> {
     const answer = await edge.post("/v1/uploads", { size: body.length, sha256: sha256 ?? await hexOf(body) });
     assert.equal(answer.status, 201);
     return uploadSchema.parse(await answer.json());
   }
 
+  /** Sends every part of `body` to its URL. Returns the parts with their ETags. */
   async function putParts(body: Uint8Array<ArrayBuffer>, upload: Upload): Promise<UploadedPart[]> {
     return await Promise.all(upload.parts.map(async ({ number, url }) => {
       const start = (number - 1) * upload.part_size;
@@ -50,7 +53,7 @@ describe("uploads in the Workers runtime", () => {
     return [answer.status, code];
   }
 
-  it("makes a blob of parts, readable by digest whole and by range", async () => {
+  it("join parts into a blob, which can be read whole and by range", async () => {
     const body = bytesOf(2 * PART_BYTES + 17, 1), digest = `sha256:${await hexOf(body)}`;
     assert.equal((await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" })).status, 404);
     const upload = await begin(body);
@@ -59,10 +62,10 @@ describe("uploads in the Workers runtime", () => {
     assert.equal(
       (await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" })).status,
       404,
-      "not yet complete",
+      "the upload is not completed yet",
     );
     for (let time = 1; time <= 2; time++) {
-      // A client whose answer was lost completes again.
+      // A client repeats the request if the answer was lost.
       const answer = await complete(upload, parts.toReversed());
       assert.deepEqual(completedSchema.parse(await answer.json()), { blob: digest });
     }
@@ -84,14 +87,14 @@ describe("uploads in the Workers runtime", () => {
     assert.deepEqual([outside.status, outside.headers.get("Content-Range")], [416, `bytes */${body.length}`]);
   });
 
-  it("takes a body of one byte", async () => {
+  it("accept a body of one byte", async () => {
     const body = bytesOf(1, 7), upload = await begin(body);
     assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
     const answer = await edge.request(`/v1/blobs/sha256:${await hexOf(body)}`);
     assert.deepEqual(new Uint8Array(await answer.arrayBuffer()), body);
   });
 
-  it("never makes a blob of other bytes, nor lets them replace the right ones", async () => {
+  it("never make a blob of bytes with another digest, nor replace the bytes of a blob", async () => {
     const right = bytesOf(1000, 2), wrong = bytesOf(1000, 3), hex = await hexOf(right);
     const first = await begin(wrong, hex);
     const answer = await complete(first, await putParts(wrong, first));
@@ -110,13 +113,13 @@ describe("uploads in the Workers runtime", () => {
     assert.equal(
       (await complete(third, await putParts(wrong, third))).status,
       200,
-      "the blob is there already",
+      "the blob exists already",
     );
-    const kept = await edge.request(`/v1/blobs/sha256:${hex}`);
-    assert.deepEqual(new Uint8Array(await kept.arrayBuffer()), right);
+    const stored = await edge.request(`/v1/blobs/sha256:${hex}`);
+    assert.deepEqual(new Uint8Array(await stored.arrayBuffer()), right);
   });
 
-  it("refuses parts that are not the upload's", async () => {
+  it("refuse a list of parts that does not match the upload", async () => {
     const body = bytesOf(PART_BYTES + 1, 4), upload = await begin(body);
     const parts = await putParts(body, upload);
     const refused = [400, "invalid_parameter"];
@@ -127,10 +130,10 @@ describe("uploads in the Workers runtime", () => {
       await codeOf(await complete(upload, [parts[0], { number: 2, etag: "nonsense" }])),
       refused,
     );
-    assert.equal((await complete(upload, parts)).status, 200, "a mistake costs nothing");
+    assert.equal((await complete(upload, parts)).status, 200, "the upload can still be completed");
   });
 
-  it("renews URLs, and forgets an upload that is given up", async () => {
+  it("get new URLs on request, and can be deleted", async () => {
     const upload = await begin(bytesOf(10, 5)), path = `/v1/uploads/${upload.upload}`;
     const renewed = uploadSchema.parse(await (await edge.request(path)).json());
     assert.deepEqual([renewed.upload, renewed.parts.length], [upload.upload, 1]);
@@ -138,7 +141,7 @@ describe("uploads in the Workers runtime", () => {
     assert.deepEqual(await codeOf(await edge.request(path)), [404, "not_found"]);
   });
 
-  it("refuses by name what is malformed", async () => {
+  it("refuse malformed requests with a code", async () => {
     const sha256 = "0".repeat(64), refused = [400, "invalid_parameter"];
     const whole = { size: 1, sha256 };
     const bodies = [{}, { size: 1 }, { ...whole, size: 0 }, { ...whole, size: 1.5 }, {
@@ -165,7 +168,7 @@ describe("uploads in the Workers runtime", () => {
     ]);
   });
 
-  it("collects what is past its age, and nothing else", async () => {
+  it("are deleted after their lifetime, like blobs and bytes without a blob, and not before", async () => {
     const body = bytesOf(100, 6), digest = `sha256:${await hexOf(body)}`;
     const upload = await begin(body);
     assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
@@ -180,30 +183,30 @@ describe("uploads in the Workers runtime", () => {
     const collectAt = (time: number) =>
       worker.scheduled({ cron: "17 3 * * *", scheduledTime: new Date(time) });
     await collectAt(now + day - 60_000);
-    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 200, "within its day");
+    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 200, "the upload is not a day old");
     await collectAt(now + day + 60_000);
-    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 404, "past its day");
+    assert.equal(await status(`/v1/uploads/${abandoned.upload}`), 404, "the upload is more than a day old");
     await collectAt(now + 7 * day - 60_000);
-    assert.equal(await status(`/v1/blobs/${digest}`), 200, "within its days");
+    assert.equal(await status(`/v1/blobs/${digest}`), 200, "the blob is not seven days old");
     await collectAt(now + 7 * day + 60_000);
-    assert.equal(await status(`/v1/blobs/${digest}`), 404, "past its days");
+    assert.equal(await status(`/v1/blobs/${digest}`), 404, "the blob is more than seven days old");
     const { BLOBS } = await worker.getEnv();
     assert.deepEqual((await BLOBS.list({})).objects.map(({ key }: { key: string }) => key), []);
   });
 });
 
 describe("an edge with keys", () => {
-  const read = "reads", bring = "brings";
+  const readKey = "reads", uploadKey = "uploads";
   let edge: LocalEdge;
   before(async () => {
     const digest = async (key: string) => await hexOf(new TextEncoder().encode(key));
     edge = await startEdge({ EDGE_OPEN: "false" }, {
-      PARE_KEYS: `${await digest(read)}:read,${await digest(bring)}:uploads+layers`,
+      PARE_KEYS: `${await digest(readKey)}:read,${await digest(uploadKey)}:uploads+layers`,
     });
   });
   after(() => edge.close());
 
-  it("lets each key do what it may", async () => {
+  it("allows each key the requests of its scopes", async () => {
     const status = async (key: string | undefined, method: string, path: string) => {
       const headers: Record<string, string> = key ? { Authorization: `Bearer ${key}` } : {};
       const answer = await edge.request(path, { method, headers });
@@ -212,7 +215,7 @@ describe("an edge with keys", () => {
     };
     const blob = `/v1/blobs/sha256:${"0".repeat(64)}`;
     const statuses = async (method: string, path: string) =>
-      await Promise.all([read, bring, "neither", undefined].map((key) => status(key, method, path)));
+      await Promise.all([readKey, uploadKey, "unknown", undefined].map((key) => status(key, method, path)));
     assert.deepEqual(await statuses("GET", blob), [404, 403, 401, 401]);
     assert.deepEqual(await statuses("POST", "/v1/uploads"), [403, 400, 401, 401]);
     assert.deepEqual(await statuses("POST", "/v1/layers"), [403, 503, 401, 401]);
@@ -220,7 +223,7 @@ describe("an edge with keys", () => {
 });
 
 describe("an edge without keys", () => {
-  it("serves nobody what is its own", async () => {
+  it("refuses requests for its own resources", async () => {
     const edge = await startEdge({ EDGE_OPEN: "false" });
     try {
       const answer = await edge.post("/v1/uploads", { size: 1, sha256: "0".repeat(64) });

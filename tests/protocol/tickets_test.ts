@@ -88,10 +88,10 @@ describe("a ticket", () => {
 describe("the memory of nonces", () => {
   it("forgets what has expired, and when full of what has not, takes nothing", () => {
     const nonces = new NonceMemory(2);
-    assert.ok(nonces.remember("a", 10, 0));
-    assert.ok(nonces.remember("b", 20, 0));
-    assert.equal(nonces.remember("c", 30, 5), false);
-    assert.ok(nonces.remember("c", 30, 15));
-    assert.equal(nonces.remember("b", 20, 15), false);
+    assert.ok(nonces.rememberNonce("a", 10, 0));
+    assert.ok(nonces.rememberNonce("b", 20, 0));
+    assert.equal(nonces.rememberNonce("c", 30, 5), false);
+    assert.ok(nonces.rememberNonce("c", 30, 15));
+    assert.equal(nonces.rememberNonce("b", 20, 15), false);
   });
 });

@@ -1,4 +1,4 @@
-/** Parses the Range header (RFC 9110, 14.2). One range of bytes is supported. Other values are ignored, as the RFC allows. */
+/** Parses the Range header (RFC 9110, section 14.2). A single range of bytes is supported. Other values are ignored, as the RFC allows. */
 
 /** A range of bytes. */
 export interface ByteRange {
@@ -7,7 +7,8 @@ export interface ByteRange {
 }
 
 /**
- * Returns the requested range of a body of `size` bytes, undefined for the whole body, or "unsatisfiable" for a range outside of it.
+ * Returns the range that the header requests of a body of `size` bytes. Returns undefined if the whole body is requested, and
+ * "unsatisfiable" if the range lies outside of the body.
  */
 export function parseRange(
   header: string | undefined,
@@ -20,7 +21,7 @@ export function parseRange(
     return length > 0 ? { offset: size - length, length } : "unsatisfiable";
   }
   const offset = Number(from);
-  // If the last byte is before the first, the header is invalid and ignored.
+  // A header whose last byte comes before the first one is invalid, so it is ignored.
   if (to !== "" && Number(to) < offset) return undefined;
   const end = to === "" ? size : Math.min(Number(to) + 1, size);
   return offset < size ? { offset, length: end - offset } : "unsatisfiable";

@@ -1,4 +1,4 @@
-/** `HEAD` and `GET /v1/blobs/sha256:HEX`: reads stored bytes by their digest. Uploads and jobs write them. */
+/** `HEAD` and `GET /v1/blobs/sha256:HEX`: reads the bytes of blobs by their digest. Uploads and jobs create blobs. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { digestSchema } from "../../protocol/digest.ts";
@@ -8,14 +8,14 @@ import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { problemResponses } from "../../protocol/problem_responses.ts";
 import { parseRange } from "./range.ts";
-import { bucketOf, findBlob, findLastingBlob } from "./store.ts";
+import { findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
 const route = createRoute({
   method: "get",
   path: "/v1/blobs/{digest}",
   summary: "Read a blob",
   description:
-    "Bytes whose digest was verified. `HEAD` asks whether they are stored and stay for at least a day. One `Range` of bytes is supported.",
+    "Bytes whose digest was verified. `HEAD` asks whether the blob is stored and will stay for at least a day. One `Range` of bytes is supported.",
   security: [{ key: [] }],
   request: { params: z.object({ digest: digestSchema }) },
   responses: {
@@ -45,7 +45,7 @@ export function blobRoutes(app: EdgeApp): void {
   app.openapi(route, async (c) => {
     const { digest } = c.req.valid("param");
     const isHead = c.req.method === "HEAD";
-    const blob = await (isHead ? findLastingBlob : findBlob)(c.env, digest);
+    const blob = await (isHead ? findFreshBlob : findBlob)(c.env, digest);
     if (!blob) throw new Refusal("not_found", `no blob has digest ${digest}`);
     const headers: Record<string, string> = {
       "Accept-Ranges": "bytes",
@@ -57,7 +57,7 @@ export function blobRoutes(app: EdgeApp): void {
     if (isHead) return c.body(null, 200, headers);
     const range = parseRange(c.req.header("Range"), blob.size);
     if (range === "unsatisfiable") return c.body(null, 416, { "Content-Range": `bytes */${blob.size}` });
-    const object = await bucketOf(c.env).get(blob.key, { range });
+    const object = await requireBucket(c.env).get(blob.key, { range });
     if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
     if (!range) return c.body(object.body, 200, headers);
     const { offset, length } = range;

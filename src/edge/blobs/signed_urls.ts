@@ -1,14 +1,16 @@
 /**
- * Signs URLs of objects in the bucket. Clients upload parts and hosts fetch operands with them, so no tensor passes through the Worker.
+ * Signs URLs of objects in the bucket. With them, clients upload parts, and hosts read operands and write results. No tensor therefore
+ * passes through the Worker.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import { presign } from "../sigv4.ts";
+import { presign } from "./presign.ts";
 
 /**
  * Returns a URL with which its holder may GET or PUT one object for `expiresSeconds` from now.
- * @param query the parameters of the operation, for example of a part of a multipart upload
+ * @param key the key of the object
+ * @param query the parameters of the operation, such as the number of a part
  * @throws {Refusal} `unsupported`, naming the variable that is not set
  */
 export async function signedUrl(

@@ -1,25 +1,25 @@
 /**
- * Stores blobs, bytes with their sha-256 as the name, in an R2 bucket. The bytes themselves are an object `objects/UUID`. The pointer
- * `blobs/HEX` is an empty object whose metadata has the key of the bytes. It is written only when the digest of the bytes was verified to be
- * HEX. So bytes that are unverified or wrong are never found by a digest, and bytes that are found are never overwritten.
+ * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in an object `objects/UUID`. A
+ * second object, the pointer `blobs/HEX`, is empty, and its metadata holds the key of the bytes. The pointer is written only after the
+ * digest of the bytes has been verified to be HEX. Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never
+ * overwritten.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import type { R2Bucket, R2Object } from "../runtime.ts";
-import { wholeNumber } from "../settings.ts";
+import type { R2Bucket, R2Object } from "../runtime/r2_bucket.ts";
+import { DAY_MILLISECONDS, wholeNumber } from "../settings.ts";
 import { sha256OfStream } from "./stream_digest.ts";
 
-/** The prefixes of pointers, of bytes, and of records of uploads. */
+/** The prefixes of the keys of pointers, of bytes, and of the records of uploads. */
 export const BLOB_PREFIX = "blobs/", OBJECT_PREFIX = "objects/", UPLOAD_PREFIX = "uploads/";
 
-const DAY_MILLISECONDS = 86_400_000;
 const DEFAULT_BLOB_DAYS = 7;
 
 /**
- * On the last day of its life a blob is reported as missing, so that a client that was told of a blob has a day to use it. Uploads and
- * signed URLs do not live longer than this either.
+ * On the last day of its lifetime a blob is reported as missing, so a client that finds a blob has at least a day to use it. Uploads and
+ * signed URLs also expire within this time.
  */
 export const GRACE_MILLISECONDS = DAY_MILLISECONDS;
 
@@ -35,31 +35,31 @@ export interface StoredBlob {
 }
 
 /** Returns the bucket. @throws {Refusal} `unsupported` if the binding BLOBS is missing */
-export function bucketOf(env: EdgeBindings): R2Bucket {
+export function requireBucket(env: EdgeBindings): R2Bucket {
   if (!env.BLOBS) {
     throw new Refusal("unsupported", "this edge stores no blobs: the bucket BLOBS is not bound");
   }
   return env.BLOBS;
 }
 
-/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if the setting is less than two days */
+/** Returns the lifetime of blobs in milliseconds. @throws {RangeError} if `EDGE_BLOB_DAYS` is not a whole number of at least 2 */
 export function blobLifetime(env: EdgeBindings): number {
   return wholeNumber(env, "EDGE_BLOB_DAYS", DEFAULT_BLOB_DAYS, 2) * DAY_MILLISECONDS;
 }
 
-/** Returns a new key for bytes that will be stored. */
+/** Returns a new random key, for bytes that are about to be stored. */
 export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/** Returns the blob with a digest, or undefined if there is none. */
+/** Returns the blob with this digest, or undefined if it does not exist. */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
-  const pointer = await bucketOf(env).head(pointerKey(digest));
+  const pointer = await requireBucket(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/** Returns the blob with a digest if it lives for at least {@link GRACE_MILLISECONDS} more. */
-export async function findLastingBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
+/** Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}), else undefined. */
+export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
   return blob && Date.now() - blob.stored.getTime() < blobLifetime(env) - GRACE_MILLISECONDS
     ? blob
@@ -67,20 +67,21 @@ export async function findLastingBlob(env: EdgeBindings, digest: Digest): Promis
 }
 
 /**
- * Makes the bytes at `key` the blob of `digest`. The caller has verified the digest. If the blob exists already, the new bytes are deleted.
- * @returns the blob
+ * Makes the bytes at `key` the blob of `digest`, which the caller has verified, and returns the blob. If the blob exists and is fresh, the
+ * existing blob is returned and the new bytes are deleted. A blob on its last day is replaced.
+ * @param size the size of the bytes
  */
-export async function keepBlob(
+export async function publishBlob(
   env: EdgeBindings,
   digest: Digest,
   key: string,
   size: number,
 ): Promise<StoredBlob> {
-  const bucket = bucketOf(env);
-  const lasting = await findLastingBlob(env, digest);
-  if (lasting) {
-    if (lasting.key !== key) await bucket.delete(key);
-    return lasting;
+  const bucket = requireBucket(env);
+  const fresh = await findFreshBlob(env, digest);
+  if (fresh) {
+    if (fresh.key !== key) await bucket.delete(key);
+    return fresh;
   }
   const expiring = await findBlob(env, digest);
   const pointer = await bucket.put(pointerKey(digest), "", { customMetadata: { key, size: String(size) } });
@@ -89,13 +90,13 @@ export async function keepBlob(
 }
 
 /**
- * Hashes the bytes at `key` and makes them the blob of `digest`. If the digest is wrong, the bytes are deleted.
- * @throws {Refusal} digest_mismatch with `expected` and `got`
+ * Hashes the bytes at `key` and makes them the blob of `digest`. If they have another digest, they are deleted.
+ * @throws {Refusal} `digest_mismatch` with `expected` and `got`, or `not_found` if there are no bytes
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {
-  const bucket = bucketOf(env);
+  const bucket = requireBucket(env);
   const object = await bucket.get(key);
-  if (!object) throw new Refusal("not_found", `the bytes of ${digest} are gone`);
+  if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
   const got = await sha256OfStream(object.body);
   if (got !== digest) {
     await bucket.delete(key);
@@ -103,18 +104,18 @@ export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string)
       members: { expected: digest, got },
     });
   }
-  return await keepBlob(env, digest, key, object.size);
+  return await publishBlob(env, digest, key, object.size);
 }
 
 function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** Returns the blob that a pointer names in its metadata. @throws {Error} if the object is not a pointer of this file */
+/** Returns the blob that a pointer names in its metadata. @throws {Error} if the metadata is incomplete */
 export function readPointer(pointer: R2Object): StoredBlob {
   const { key, size } = pointer.customMetadata ?? {};
   if (key === undefined || size === undefined) {
-    throw new Error(`object ${pointer.key}: its metadata names no key and size`);
+    throw new Error(`object ${pointer.key}: its metadata must have a key and a size`);
   }
   return {
     digest: `sha256:${pointer.key.slice(BLOB_PREFIX.length)}`,

@@ -1,15 +1,15 @@
-/** Hashes a stream with the Workers runtime's own sink, so that none of its bytes pass through JavaScript. */
+/** Hashes streams with the `DigestStream` of the Workers runtime, so that the bytes do not pass through JavaScript. */
 
 import { type Digest, formatDigest } from "../../protocol/digest.ts";
 
-/** The addition of the Workers runtime to Web Crypto. */
+/** Web Crypto's extension in the Workers runtime. */
 interface StreamingCrypto {
   readonly DigestStream: new (
     algorithm: "SHA-256",
   ) => WritableStream & { readonly digest: Promise<ArrayBuffer> };
 }
 
-/** Returns the digest of a stream. @throws the stream's error */
+/** Reads a stream to its end and returns its digest. @throws the stream's error */
 export async function sha256OfStream(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Digest> {
   const sink = new (crypto as unknown as StreamingCrypto).DigestStream("SHA-256");
   await stream.pipeTo(sink);

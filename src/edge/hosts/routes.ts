@@ -1,25 +1,24 @@
-/** `/v1/hosts`: GPU hosts register here with tickets, and operators list the hosts that are alive. */
+/** `/v1/hosts`: GPU hosts register themselves with tickets, and operators list the hosts that are alive. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { hostIdSchema, hostStateSchema } from "../../protocol/jobs.ts";
-import { Refusal } from "../../protocol/refusal.ts";
+import { problemResponses } from "../../protocol/problem_responses.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
+import { limitBody } from "../body_length.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
-import { bodyLength } from "../pass_on.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
 import { findRegistry } from "./find_registry.ts";
-import { secretOf } from "./secret.ts";
+import { requireHostSecret } from "./secret.ts";
 
 const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: hostIdSchema });
 const security = [{ ticket: [] }];
 
-/** A host's state has up to 256 digests and a few names. */
+/** The largest state of a host in bytes. A state has up to 256 digests and a few names. */
 const MAX_STATE_BYTES = 64 * 2 ** 10;
 
-const put = createRoute({
+const heartbeat = createRoute({
   method: "put",
   path: PATH,
   summary: "Register a host, or send its heartbeat",
@@ -31,7 +30,7 @@ const put = createRoute({
   },
 });
 
-const leave = createRoute({
+const deregister = createRoute({
   method: "delete",
   path: PATH,
   summary: "Deregister a host",
@@ -51,14 +50,14 @@ const list = createRoute({
   security: [{ key: [] }],
   responses: {
     200: {
-      description: "The hosts that sent a heartbeat in the last half minute",
+      description: "The hosts that have sent a heartbeat within the last half minute",
       content: { "application/json": { schema: z.object({ hosts: z.array(aliveHostSchema) }) } },
     },
     ...problemResponses(["unauthorized", "forbidden", "unsupported", "busy"]),
   },
 });
 
-/** Mounts the resource. */
+/** Mounts the resources. */
 export function hostRoutes(app: EdgeApp): void {
   app.use("/v1/hosts", requireEdgeKey("metrics"));
   app.use("/v1/hosts/:id", async (c, next) => {
@@ -66,29 +65,21 @@ export function hostRoutes(app: EdgeApp): void {
     await next();
   });
 
-  app.openapi(put, async (c) => {
+  app.openapi(heartbeat, async (c) => {
     await findRegistry(c.env).recordHeartbeat(c.req.valid("param").id, c.req.valid("json"));
     return c.body(null, 204);
   });
-  app.openapi(leave, async (c) => {
+  app.openapi(deregister, async (c) => {
     await findRegistry(c.env).deregister(c.req.valid("param").id);
     return c.body(null, 204);
   });
   app.openapi(list, async (c) => c.json({ hosts: await findRegistry(c.env).aliveHosts() }, 200));
 }
 
-/** Checks the ticket of a request. @throws {Refusal} unauthorized, length_required, too_large, unsupported */
+/** Checks the ticket of a host's request. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
-  const secret = secretOf(c.env), length = bodyLength(c);
-  if (length > MAX_STATE_BYTES) {
-    throw new Refusal(
-      "too_large",
-      `the state of a host has ${length} bytes, the limit is ${MAX_STATE_BYTES}`,
-      {
-        members: { limit: MAX_STATE_BYTES },
-      },
-    );
-  }
+  const secret = requireHostSecret(c.env);
+  limitBody(c, MAX_STATE_BYTES, "the state of a host");
   const body = new Uint8Array(await c.req.arrayBuffer());
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));

@@ -1,10 +1,10 @@
-/** The secret that an edge shares with its hosts. */
+/** Reads the secret that the edge shares with its hosts, with which both sign tickets. */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
 
 /** Returns `EDGE_HOST_SECRET`. @throws {Refusal} `unsupported` if it is not set */
-export function secretOf(env: EdgeBindings): string {
+export function requireHostSecret(env: EdgeBindings): string {
   if (!env.EDGE_HOST_SECRET) {
     throw new Refusal("unsupported", "this edge cannot work with hosts: EDGE_HOST_SECRET is not set");
   }

@@ -1,24 +1,29 @@
-/** Streams a job as server-sent events: `job` first and last, and a `layer` for each layer that changes in between. */
+/**
+ * Streams a job as server-sent events. The event `job` has the whole job and is sent first and last. In between, an event `layer` is sent
+ * for each layer that changes.
+ */
 
-import type { ObservedJob } from "./observed_job.ts";
 import type { SSEStreamingApi } from "hono/streaming";
-import type { Remote } from "../durable_objects/durable_object.ts";
-import type { VersionedJob } from "./record.ts";
+import { hasEnded } from "../../protocol/jobs.ts";
+import type { Remote } from "../runtime/durable_object.ts";
+import type { VersionedJob } from "./job_record.ts";
+import type { ObservedJob } from "./observed_job.ts";
 
-/** The longest time without an event. Proxies close connections without any traffic. */
-const SILENCE_MILLISECONDS = 15_000;
+/** The longest time without any bytes, because proxies close idle connections. */
+const KEEP_ALIVE_MILLISECONDS = 15_000;
 
-/** Writes events until the job has ended or the client has disconnected. @param job the current state */
-export async function jobEvents(
+/** Writes events until the job has ended or the client has disconnected. @param job the current state of the job */
+export async function streamJobEvents(
   stream: SSEStreamingApi,
   record: Remote<ObservedJob>,
   job: VersionedJob,
 ): Promise<void> {
   await writeJob(stream, job);
   let { version, job: { state } } = job;
-  while (state === "queued" || state === "running") {
-    const changes = await record.changesAfter(version, SILENCE_MILLISECONDS);
+  while (!hasEnded(state)) {
+    const changes = await record.waitForChanges(version, KEEP_ALIVE_MILLISECONDS);
     if (stream.aborted || !changes) return;
+    // A line that begins with a colon is a comment, which clients ignore.
     if (changes.version === version) await stream.write(": still there\n\n");
     for (const layer of changes.job.layers) {
       await stream.writeSSE({ event: "layer", id: String(changes.version), data: JSON.stringify(layer) });

@@ -2,10 +2,13 @@
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import type { Remote } from "../durable_objects/durable_object.ts";
+import type { Remote } from "../runtime/durable_object.ts";
 import type { ObservedJob } from "./observed_job.ts";
 
-/** Returns the record of job `id`, which may not exist yet. @throws {Refusal} `unsupported` if the binding JOB_RECORDS is missing */
+/**
+ * Returns the Durable Object with the record of the job. The record is empty if there is no such job.
+ * @throws {Refusal} `unsupported` if the binding JOB_RECORDS is missing
+ */
 export function findJob(env: EdgeBindings, id: string): Remote<ObservedJob> {
   if (!env.JOB_RECORDS) throw new Refusal("unsupported", "this edge runs no jobs: JOB_RECORDS is not bound");
   return env.JOB_RECORDS.getByName(id);

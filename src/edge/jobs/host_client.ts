@@ -1,17 +1,19 @@
-/** Sends the requests about one task to one GPU host: starts the task, asks for its state, and cancels it. */
+/** Sends the edge's requests about tasks to GPU hosts: starts a task, asks for its state, and cancels it. */
 
 import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/jobs.ts";
 import { signTicket } from "../../protocol/tickets.ts";
-import type { ChosenHost } from "../hosts/registry.ts";
 import { messageOf } from "../../text/message_of.ts";
+import { tryParseJson } from "../../text/try_parse_json.ts";
+import type { ChosenHost } from "../hosts/host_registry.ts";
 
-/** The services for calls to hosts. */
-export interface HostCalls {
+/** The means to call hosts. */
+export interface HostTransport {
+  /** The secret that signs the tickets of requests. */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
 
-/** A host refused the task. Every other attempt would be refused too. */
+/** A host refused the task. The failure is permanent, because another host would refuse it too. */
 export class TaskRefusedError extends Error {
   override name = "TaskRefusedError";
 
@@ -25,31 +27,38 @@ export class HostBusyError extends Error {
   override name = "HostBusyError";
 }
 
-/** A host could not be reached, or cannot work. Another host may succeed. */
+/** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
 export class HostFailedError extends Error {
   override name = "HostFailedError";
 }
 
 /**
- * The seconds that a host may delay its answer. They are few, because a Worker has only six connections that wait for headers, and all
- * layers of a job share them.
+ * The number of seconds for which a host may delay its answer until the task is done. It is small because all layers of a job share the six
+ * connections on which a Worker may wait for headers.
  */
 const WAIT_SECONDS = 2;
 
-/** A host that does not answer for this long has failed. */
+/** A host that has not answered after this time has failed. */
 const ANSWER_MILLISECONDS = 30_000;
 
-/** Codes of client errors that are transient here, because the operands came over a connection too. */
+/** Codes with a 4xx status that are transient for a task, because the host reads the operands over a connection of its own. */
 const TRANSIENT_TASK_CODES: readonly unknown[] = ["truncated_body"];
 
-/** Starts a task at a host, or asks for its state. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
-export async function askHost(calls: HostCalls, host: ChosenHost, task: TaskRequest): Promise<TaskAnswer> {
+/**
+ * Starts a task at a host. A repeated request with the same task asks for the state of the task.
+ * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
+ */
+export async function askHost(
+  transport: HostTransport,
+  host: ChosenHost,
+  task: TaskRequest,
+): Promise<TaskAnswer> {
   const body = new TextEncoder().encode(JSON.stringify(task));
-  const response = await call(calls, host, "POST", "/v1/tasks", body);
+  const response = await callHost(transport, host, "POST", "/v1/tasks", body);
   const text = await response.text().catch((cause) => {
     throw new HostFailedError(`host ${host.url}: its answer was cut short: ${cause}`, { cause });
   });
-  const answer = parse(text);
+  const answer = tryParseJson(text);
   if (response.ok) {
     const { data } = taskAnswerSchema.safeParse(answer);
     if (!data) throw new HostFailedError(`host ${host.url}: its answer is not a task: ${text.slice(0, 200)}`);
@@ -58,24 +67,25 @@ export async function askHost(calls: HostCalls, host: ChosenHost, task: TaskRequ
   const { code, detail = text.slice(0, 200) } = (answer ?? {}) as { code?: string; detail?: string };
   if (code === "busy") throw new HostBusyError(`host ${host.url}: ${detail}`);
   const isTransient = code === undefined || response.status >= 500 || TRANSIENT_TASK_CODES.includes(code) ||
-    // The ticket was for an earlier process at this address.
+    // The host has restarted. The ticket names the earlier process, which had another id.
     response.status === 401;
   if (isTransient) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
   throw new TaskRefusedError(code, detail);
 }
 
-/** Cancels a task, if the host can be reached. */
-export async function endTask(calls: HostCalls, host: ChosenHost, id: string): Promise<void> {
+/** Cancels a task. Does nothing if the host cannot be reached. */
+export async function cancelTask(transport: HostTransport, host: ChosenHost, id: string): Promise<void> {
   try {
-    const response = await call(calls, host, "DELETE", `/v1/tasks/${id}`);
+    const response = await callHost(transport, host, "DELETE", `/v1/tasks/${id}`);
     await response.body?.cancel();
   } catch (error) {
     if (!(error instanceof HostFailedError)) throw error;
   }
 }
 
-async function call(
-  { secret, fetch }: HostCalls,
+/** Sends one request with a ticket. @throws {HostFailedError} if the host does not answer */
+async function callHost(
+  { secret, fetch }: HostTransport,
   { id, url }: ChosenHost,
   method: string,
   path: string,
@@ -96,16 +106,6 @@ async function call(
       signal: AbortSignal.timeout(ANSWER_MILLISECONDS),
     });
   } catch (cause) {
-    throw new HostFailedError(`host ${url}: ${messageOf(cause)}`, {
-      cause,
-    });
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+    throw new HostFailedError(`host ${url}: ${messageOf(cause)}`, { cause });
   }
 }

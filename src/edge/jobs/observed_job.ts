@@ -1,38 +1,36 @@
 /**
- * The record of one job as its Durable Object serves it. It adds to `JobRecord` what needs time: callers can wait for a change, the record
- * is deleted after some days, and the object knows how long ago the job made progress.
+ * The record of a job together with everything that depends on time. Callers can wait for a change, the record is deleted when its lifetime
+ * is over, and the object measures the time since the last progress.
  */
 
 import type { JobLayer } from "../../protocol/jobs.ts";
-import type { DurableObjectState } from "../durable_objects/durable_object.ts";
-import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./record.ts";
+import type { DurableObjectState } from "../runtime/durable_object.ts";
+import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./job_record.ts";
 
-const DAY_MILLISECONDS = 86_400_000;
-
-/** The methods of a job's Durable Object. */
+/** An observed job. The Durable Objects of the binding `JOB_RECORDS` have the methods of this class. */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
   readonly #record: JobRecord;
-  readonly #lifetimeDays: () => number;
+  readonly #lifetime: () => number;
   readonly #waiting = new Set<() => void>();
   #progressTime = Date.now();
 
-  /** @param lifetimeDays returns the days after which the record is deleted */
-  constructor({ storage }: DurableObjectState, lifetimeDays: () => number) {
+  /** @param lifetime returns the number of milliseconds after which a new record is deleted */
+  constructor({ storage }: DurableObjectState, lifetime: () => number) {
     this.#storage = storage;
     this.#record = new JobRecord(storage.sql);
-    this.#lifetimeDays = lifetimeDays;
+    this.#lifetime = lifetime;
   }
 
-  /** See `JobRecord.create`. A new job is deleted after its lifetime. */
+  /** See `JobRecord.create`. Also schedules the deletion of a new record. */
   async create(
     id: string,
     digest: string,
     layers: readonly JobLayer[],
   ): Promise<"created" | "same" | "conflict"> {
     const outcome = this.#record.create(id, digest, layers);
-    const days = this.#lifetimeDays();
-    if (outcome === "created") await this.#storage.setAlarm(Date.now() + days * DAY_MILLISECONDS);
+    const lifetime = this.#lifetime();
+    if (outcome === "created") await this.#storage.setAlarm(Date.now() + lifetime);
     return outcome;
   }
 
@@ -41,30 +39,33 @@ export class ObservedJob {
     return this.#record.read();
   }
 
-  /** Returns the job with the layers that changed after `version`, as soon as there are any, or after `milliseconds`. */
-  async changesAfter(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
-    const now = this.#record.changes(version);
-    if (!now || now.version > version) return now;
+  /**
+   * Waits until layers have changed after `version`, but at most `milliseconds`. Returns the job with these layers, or undefined if there is
+   * no job.
+   */
+  async waitForChanges(version: number, milliseconds: number): Promise<VersionedJob | undefined> {
+    const changes = this.#record.changesAfter(version);
+    if (!changes || changes.version > version) return changes;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, milliseconds);
     this.#waiting.add(resolve);
     await promise;
     clearTimeout(timer);
     this.#waiting.delete(resolve);
-    return this.#record.changes(version);
+    return this.#record.changesAfter(version);
   }
 
-  /** See `JobRecord.size`. */
-  size(): number {
+  /** See `JobRecord.layerCount`. */
+  layerCount(): number {
     this.#noteProgress();
-    return this.#record.size();
+    return this.#record.layerCount();
   }
 
-  /** See `JobRecord.begin`. */
-  begin(position: number): Attempt | undefined {
+  /** See `JobRecord.beginAttempt`. */
+  beginAttempt(position: number): Attempt | undefined {
     this.#noteProgress();
-    const attempt = this.#record.begin(position);
-    this.#notify();
+    const attempt = this.#record.beginAttempt(position);
+    this.#notifyWaiting();
     return attempt;
   }
 
@@ -74,34 +75,35 @@ export class ObservedJob {
     return this.#record.isWanted(position);
   }
 
-  /** See `JobRecord.settle`. */
-  settle(position: number, outcome: LayerOutcome): void {
+  /** See `JobRecord.settleLayer`. */
+  settleLayer(position: number, outcome: LayerOutcome): void {
     this.#noteProgress();
-    this.#record.settle(position, outcome);
-    this.#notify();
+    this.#record.settleLayer(position, outcome);
+    this.#notifyWaiting();
   }
 
   /** See `JobRecord.cancel`. */
   cancel(): void {
     this.#record.cancel();
-    this.#notify();
+    this.#notifyWaiting();
   }
 
-  /** Returns the milliseconds since the Workflow of the job last called this object, or since the object was loaded. */
+  /** Returns the milliseconds since the Workflow of the job last called this object, or since the runtime loaded the object. */
   millisecondsSinceProgress(): number {
     return Date.now() - this.#progressTime;
   }
 
-  /** Deletes the record. The runtime calls this when the lifetime is over. */
+  /** Deletes the record. The runtime calls this method at the time that `create` has set. */
   async alarm(): Promise<void> {
     await this.#storage.deleteAll();
   }
 
+  /** Called by the methods that only the Workflow of the job uses. */
   #noteProgress(): void {
     this.#progressTime = Date.now();
   }
 
-  #notify(): void {
+  #notifyWaiting(): void {
     for (const wake of this.#waiting) wake();
   }
 }

@@ -1,34 +1,34 @@
 /**
- * `/v1/jobs`: durable jobs over layers whose tensors are blobs. The id of a job is derived from the client's idempotency key, so a repeated
- * request finds the job that the first one created.
+ * `/v1/jobs`: durable jobs, which prune layers whose tensors are blobs. If the client sends an idempotency key, the id of the job is derived
+ * from it, so a repeated request finds the job that the first one created.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import { hasEnded, type JobRequest, jobRequestSchema, jobSchema } from "../../protocol/jobs.ts";
+import { problemResponses } from "../../protocol/problem_responses.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
+import { limitBody } from "../body_length.ts";
 import type { EdgeApp } from "../edge_env.ts";
-import { bodyLength } from "../pass_on.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
 import { wholeNumber } from "../settings.ts";
-import { jobEvents } from "./events.ts";
+import { streamJobEvents } from "./events.ts";
 import { findJob } from "./find_job.ts";
-import type { VersionedJob } from "./record.ts";
-import type { WorkflowInstance } from "./workflow_types.ts";
+import type { VersionedJob } from "./job_record.ts";
+import type { WorkflowInstance } from "../runtime/workflow.ts";
 
 const security = [{ key: [] }];
 const params = z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) });
 
-/** The Retry-After of a running job, in seconds. */
+/** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/** A job without any call to its record for this long is not running. An attempt waits at most half a minute between two calls. */
+/** A job whose Workflow has not called the record for this long is not running. An attempt calls it at least every half minute. */
 const DEFAULT_SILENCE_SECONDS = 60;
 
-/** `MAX_JOB_LAYERS` layers of 2 KiB each. */
+/** The largest request in bytes: `MAX_JOB_LAYERS` layers of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 const create = createRoute({
@@ -96,52 +96,48 @@ const cancel = createRoute({
   },
 });
 
-/** Mounts the resource. */
+/** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
   app.use("/v1/jobs/*", requireEdgeKey("jobs"));
   app.use("/v1/jobs", async (c, next) => {
-    const length = bodyLength(c);
-    if (length > MAX_JOB_BYTES) {
-      throw new Refusal("too_large", `the job has ${length} bytes, the limit is ${MAX_JOB_BYTES}`, {
-        members: { limit: MAX_JOB_BYTES },
-      });
-    }
+    limitBody(c, MAX_JOB_BYTES, "the job");
     await next();
   });
 
   app.openapi(create, async (c) => {
     const { layers } = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
-    // The client's API key is part of the digest, so that clients cannot find each other's jobs.
+    // The digest includes the client's API key, so that clients cannot find each other's jobs.
     const id = key === undefined ? crypto.randomUUID().replaceAll("-", "") : await hexDigest([
       c.req.header("Authorization") ?? "",
       key,
     ]);
     await startJob(c.env, id, layers);
-    const job = await jobOf(c.env, id);
-    return c.json(job.job, 202, { Location: `/v1/jobs/${id}`, ...headersOf(job) });
+    const job = await requireJob(c.env, id);
+    return c.json(job.job, 202, { Location: `/v1/jobs/${id}`, ...jobHeaders(job) });
   });
 
   app.openapi(read, async (c) => {
-    const { id } = c.req.valid("param"), job = await jobOf(c.env, id);
+    const { id } = c.req.valid("param"), job = await requireJob(c.env, id);
     if (c.req.header("Accept")?.includes("text/event-stream")) {
-      return streamSSE(c, (stream) => jobEvents(stream, findJob(c.env, id), job)) as never;
+      return streamSSE(c, (stream) => streamJobEvents(stream, findJob(c.env, id), job)) as never;
     }
-    const headers = headersOf(job);
+    const headers = jobHeaders(job);
     if (c.req.header("If-None-Match") === headers.ETag) return c.body(null, 304, headers);
     return c.json(job.job, 200, headers);
   });
 
   app.openapi(cancel, async (c) => {
     const { id } = c.req.valid("param");
-    await jobOf(c.env, id);
+    await requireJob(c.env, id);
     await findJob(c.env, id).cancel();
     return c.body(null, 204);
   });
 }
 
 /**
- * Creates the record of the job and then the Workflow that runs it. If the first request failed between the two, a repeated request creates
- * the Workflow. A Workflow without progress is restarted; outcomes that were recorded stay.
+ * Creates the record of the job and then the Workflow that runs it. If the first request failed in between, a repeated request creates the
+ * Workflow. If the Workflow makes no progress, a repeated request restarts it. Layers that are settled are not solved again.
+ * @throws {Refusal} `unsupported`, or `idempotency_conflict` if the job exists with other layers
  */
 async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layers"]): Promise<void> {
   const { JOBS } = env;
@@ -158,16 +154,16 @@ async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layer
   await JOBS.create({ id, params: { job: id } });
 }
 
-/** Whether a job has not ended but nothing runs it. A queued Workflow has not started yet and does not count. */
+/** Whether a job has not ended although its Workflow has stopped. A Workflow that is queued has not started yet, so it has not stopped. */
 async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
-  if (hasEnded((await jobOf(env, id)).job.state)) return false;
+  if (hasEnded((await requireJob(env, id)).job.state)) return false;
   const limit = 1000 * wholeNumber(env, "EDGE_JOB_SILENCE", DEFAULT_SILENCE_SECONDS, 0);
   return await findJob(env, id).millisecondsSinceProgress() > limit &&
     (await instance.status()).status !== "queued";
 }
 
-/** Returns the job. @throws {Refusal} not_found */
-async function jobOf(env: EdgeBindings, id: string): Promise<VersionedJob> {
+/** Returns the job. @throws {Refusal} `not_found` if it does not exist */
+async function requireJob(env: EdgeBindings, id: string): Promise<VersionedJob> {
   const job = await findJob(env, id).read();
   if (!job) {
     throw new Refusal("not_found", `there is no job ${id}, or its record was deleted after its lifetime`);
@@ -175,7 +171,8 @@ async function jobOf(env: EdgeBindings, id: string): Promise<VersionedJob> {
   return job;
 }
 
-function headersOf({ job: { state }, version }: VersionedJob): Record<string, string> {
+/** Returns the headers of an answer with a job. */
+function jobHeaders({ job: { state }, version }: VersionedJob): Record<string, string> {
   return {
     ETag: `"${version}"`,
     "Cache-Control": "private, no-cache",

@@ -1,36 +1,38 @@
 /**
- * Runs a job as a Workflow with one step per layer. Several steps run at once, and a step is retried after a transient failure. An
- * interrupted run continues with the layers that have no outcome yet. The outcomes are in the job's record, so steps return nothing.
+ * Runs a job as a Workflow with one step per layer. Several steps run at once, and a step is retried after a transient failure. The
+ * outcomes of layers are in the job's record, so steps return nothing, and a run that was interrupted continues with the layers that have
+ * no outcome yet.
  */
 
-import { attemptLayer, type AttemptTools } from "./attempt.ts";
-import type { StepConfig, WorkflowStep } from "./workflow_types.ts";
 import { messageOf } from "../../text/message_of.ts";
+import type { StepConfig, WorkflowStep } from "../runtime/workflow.ts";
+import { attemptLayer } from "./attempt.ts";
+import type { JobContext } from "./job_context.ts";
 
-/** The number of layers that run at once. Hosts queue layers that exceed their capacity, and each running layer costs some polling. */
-const LAYERS_AT_ONCE = 32;
+/** The number of layers that run at once. Layers over the capacity of the hosts would only wait there, and the edge polls for each. */
+const MAX_CONCURRENT_LAYERS = 32;
 
-/** A lost host costs one retry. If five hosts fail on one layer, the layer itself is the likely cause. */
+/** Each lost host costs one retry. If five hosts fail on a layer, the layer itself is the likely cause. */
 const LAYER_STEP: StepConfig = {
   retries: { limit: 4, delay: "2 seconds", backoff: "exponential" },
   timeout: "60 minutes",
 };
 
-/** Runs the job to its end. Errors of layers are in the record. */
-export async function runJob(step: WorkflowStep, tools: AttemptTools): Promise<void> {
-  const { record } = tools, layers = await record.size();
+/** Runs the job to its end. The errors of layers are recorded, not thrown. */
+export async function runJob(step: WorkflowStep, context: JobContext): Promise<void> {
+  const layers = await context.record.layerCount();
   let next = 0;
-  const runLayers = async () => {
-    while (next < layers) await runLayer(next++, step, tools);
+  const runNextLayers = async () => {
+    while (next < layers) await runLayer(next++, step, context);
   };
-  await Promise.all(Array.from({ length: Math.min(LAYERS_AT_ONCE, layers) }, runLayers));
+  await Promise.all(Array.from({ length: Math.min(MAX_CONCURRENT_LAYERS, layers) }, runNextLayers));
 }
 
-async function runLayer(position: number, step: WorkflowStep, tools: AttemptTools): Promise<void> {
+async function runLayer(position: number, step: WorkflowStep, context: JobContext): Promise<void> {
   try {
-    await step.do(`layer ${position}`, LAYER_STEP, () => attemptLayer(position, tools));
+    await step.do(`layer ${position}`, LAYER_STEP, () => attemptLayer(position, context));
   } catch (error) {
     const detail = messageOf(error);
-    await tools.record.settle(position, { error: { code: "no_device", detail } });
+    await context.record.settleLayer(position, { error: { code: "no_device", detail } });
   }
 }

@@ -1,63 +1,66 @@
 /**
- * Uploads, implemented with R2's multipart uploads. The edge begins an upload, the client sends the parts to signed URLs, and the edge
- * completes and verifies it. Every step is idempotent, so a client can repeat a request whose answer was lost.
+ * Uploads, implemented with R2's multipart uploads. The edge begins an upload, the client sends the parts to signed URLs, and the edge joins
+ * the parts and verifies their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { Upload, UploadedPart } from "../../protocol/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
-import { bucketOf, findLastingBlob, newObjectKey, type StoredBlob, verifyBlob } from "../blobs/store.ts";
-import type { R2Bucket } from "../runtime.ts";
+import { findFreshBlob, newObjectKey, requireBucket, type StoredBlob, verifyBlob } from "../blobs/store.ts";
+import type { R2Bucket } from "../runtime/r2_bucket.ts";
 import { wholeNumber } from "../settings.ts";
-import { deleteRecord, readRecord, type UploadRecord, writeRecord } from "./record.ts";
+import { deleteRecord, readRecord, type UploadRecord, writeRecord } from "./upload_record.ts";
 
-/** The part size of the contract. A body of 16 GiB has 256 parts. */
+/** The default size of a part in bytes. A body of 16 GiB has 256 such parts. */
 const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 
-/** The smallest part of R2, except for the last one. */
+/** The smallest part in bytes that R2 accepts, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/** The lifetime of the URLs: enough for 16 GiB at 10 MB/s with some repeated parts. */
+/** The lifetime of the URLs in seconds. Within it, 16 GiB can be sent at 10 MB/s, and some parts can be repeated. */
 const URL_SECONDS = 6 * 3600;
 
-/** R2's codes for mistakes of the caller: no such upload, no such part, a part that is too small, parts that do not fit. */
-const CALLER_MISTAKE = /\((10024|10025|10011|10048)\)\s*$/;
+/** The codes of R2's errors that the client caused: the upload or a part does not exist, or parts have wrong sizes. */
+const CLIENT_ERROR_CODES = /\((10024|10025|10011|10048)\)\s*$/;
 
-/** Begins an upload of `size` bytes with the digest `digest`. @throws {Refusal} unsupported */
+/**
+ * Begins an upload of `size` bytes with the digest `digest`.
+ * @throws {Refusal} `unsupported` if the deployment lacks the bucket, its URL or its access key
+ */
 export async function beginUpload(env: EdgeBindings, digest: string, size: number): Promise<Upload> {
-  const bucket = bucketOf(env), key = newObjectKey(), id = crypto.randomUUID();
+  const bucket = requireBucket(env), key = newObjectKey(), id = crypto.randomUUID();
   const partBytes = wholeNumber(env, "EDGE_PART_BYTES", DEFAULT_PART_BYTES, MIN_PART_BYTES);
   const { uploadId } = await bucket.createMultipartUpload(key);
   const record: UploadRecord = { digest, size, partBytes, key, multipart: uploadId };
   await writeRecord(bucket, id, record);
-  return await describe(env, id, record);
+  return await signParts(env, id, record);
 }
 
-/** Returns an upload in progress with new URLs. @throws {Refusal} not_found */
+/** Returns an upload in progress with new URLs. @throws {Refusal} `not_found` */
 export async function describeUpload(env: EdgeBindings, id: string): Promise<Upload> {
-  return await describe(env, id, await readRecord(bucketOf(env), id));
+  return await signParts(env, id, await readRecord(requireBucket(env), id));
 }
 
 /**
- * Joins the parts and verifies the digest of the result. If the digest is wrong, the upload is deleted.
- * @throws {Refusal} not_found, digest_mismatch, or invalid_parameter if `parts` are not the parts of the upload
+ * Joins the parts, verifies the digest of the result, and makes it a blob. If the digest is wrong, the upload is deleted.
+ * @throws {Refusal} `not_found`, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of the upload
  */
 export async function completeUpload(
   env: EdgeBindings,
   id: string,
   parts: readonly UploadedPart[],
 ): Promise<StoredBlob> {
-  const bucket = bucketOf(env), record = await readRecord(bucket, id);
+  const bucket = requireBucket(env), record = await readRecord(bucket, id);
   const { digest, key } = record;
-  checkNumbers(record, parts);
-  const there = await findLastingBlob(env, digest);
-  if (there) {
-    // The blob was uploaded by another client meanwhile, or by an earlier call of this function.
-    if (there.key !== key) await drop(bucket, record);
-    return there;
+  checkPartNumbers(record, parts);
+  const existing = await findFreshBlob(env, digest);
+  if (existing) {
+    // Another client uploaded the same blob meanwhile, or an earlier request for this upload has completed it.
+    if (existing.key !== key) await deleteBytes(bucket, record);
+    return existing;
   }
-  if (!await bucket.head(key)) await join(bucket, record, parts);
+  if (!await bucket.head(key)) await joinParts(bucket, record, parts);
   try {
     return await verifyBlob(env, digest, key);
   } catch (error) {
@@ -66,38 +69,38 @@ export async function completeUpload(
   }
 }
 
-/** Deletes an upload and its parts. @throws {Refusal} not_found */
+/** Deletes an upload and its bytes. If the upload has become a blob, the blob stays. @throws {Refusal} `not_found` */
 export async function abortUpload(env: EdgeBindings, id: string): Promise<void> {
-  const bucket = bucketOf(env), record = await readRecord(bucket, id);
-  const there = await findLastingBlob(env, record.digest);
-  if (there?.key !== record.key) await drop(bucket, record);
+  const bucket = requireBucket(env), record = await readRecord(bucket, id);
+  const existing = await findFreshBlob(env, record.digest);
+  if (existing?.key !== record.key) await deleteBytes(bucket, record);
   await deleteRecord(bucket, id);
 }
 
-/** Deletes the parts or the joined bytes of an upload. */
-async function drop(bucket: R2Bucket, { key, multipart }: UploadRecord): Promise<void> {
+/** Deletes the bytes of an upload, whether they are still parts or have been joined. */
+async function deleteBytes(bucket: R2Bucket, { key, multipart }: UploadRecord): Promise<void> {
   try {
     await bucket.resumeMultipartUpload(key, multipart).abort();
   } catch (error) {
-    // The upload was joined or aborted already, so there are no parts to delete.
-    if (!isMistake(error)) throw error;
+    // R2 reports that the upload does not exist, because it was joined or aborted before. There are no parts to delete.
+    if (!isClientError(error)) throw error;
   }
   await bucket.delete(key);
 }
 
-async function join(
+/** Joins the parts into one object. @throws {Refusal} `invalid_parameter` if R2 refuses the parts */
+async function joinParts(
   bucket: R2Bucket,
   { key, multipart }: UploadRecord,
   parts: readonly UploadedPart[],
 ): Promise<void> {
-  const taken = parts.map(({ number, etag }) => ({ partNumber: number, etag: etag.replaceAll('"', "") }));
+  const r2Parts = parts.map(({ number, etag }) => ({ partNumber: number, etag: etag.replaceAll('"', "") }));
+  r2Parts.sort((a, b) => a.partNumber - b.partNumber);
   try {
-    await bucket.resumeMultipartUpload(key, multipart).complete(
-      taken.sort((a, b) => a.partNumber - b.partNumber),
-    );
+    await bucket.resumeMultipartUpload(key, multipart).complete(r2Parts);
   } catch (error) {
-    if (!isMistake(error)) throw error;
-    // The parts were joined by an earlier call whose answer the client did not receive.
+    if (!isClientError(error)) throw error;
+    // An earlier request, whose answer the client may not have received, has joined the parts.
     if (await bucket.head(key)) return;
     throw new Refusal("invalid_parameter", `parts: these are not the parts of the upload: ${error.message}`, {
       cause: error,
@@ -105,15 +108,16 @@ async function join(
   }
 }
 
-/** Checks that every part is given exactly once. @throws {Refusal} invalid_parameter */
-function checkNumbers(record: UploadRecord, parts: readonly UploadedPart[]): void {
-  const count = partCount(record), given = new Set(parts.map(({ number }) => number));
-  if (parts.length !== count || given.size !== count || Math.max(...given) > count) {
-    throw new Refusal("invalid_parameter", `parts: must be the numbers 1 to ${count}, each once`);
+/** Checks that the list names each part exactly once. @throws {Refusal} `invalid_parameter` */
+function checkPartNumbers(record: UploadRecord, parts: readonly UploadedPart[]): void {
+  const count = partCount(record), numbers = new Set(parts.map(({ number }) => number));
+  if (parts.length !== count || numbers.size !== count || Math.max(...numbers) > count) {
+    throw new Refusal("invalid_parameter", `parts: must have each number from 1 to ${count} exactly once`);
   }
 }
 
-async function describe(env: EdgeBindings, id: string, record: UploadRecord): Promise<Upload> {
+/** Returns the upload with a new signed URL for each part. */
+async function signParts(env: EdgeBindings, id: string, record: UploadRecord): Promise<Upload> {
   const { key, multipart, partBytes } = record;
   const expires = new Date(Date.now() + URL_SECONDS * 1000).toISOString();
   const parts = await Promise.all(Array.from({ length: partCount(record) }, async (_, i) => ({
@@ -127,6 +131,7 @@ function partCount({ size, partBytes }: UploadRecord): number {
   return Math.ceil(size / partBytes);
 }
 
-function isMistake(error: unknown): error is Error {
-  return error instanceof Error && CALLER_MISTAKE.test(error.message);
+/** Whether R2 reports a mistake of the client. R2's errors have the code in parentheses at the end of their message. */
+function isClientError(error: unknown): error is Error {
+  return error instanceof Error && CLIENT_ERROR_CODES.test(error.message);
 }

@@ -1,4 +1,7 @@
-/** `/v1/uploads`: uploads of large bodies in parts to signed URLs, so that no byte passes through the Worker. */
+/**
+ * `/v1/uploads`: uploads of large bodies. Clients send the parts to signed URLs of the bucket, so the bytes do not pass through the
+ * Worker.
+ */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import {
@@ -13,9 +16,10 @@ import { problemResponses } from "../../protocol/problem_responses.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
+/** The codes that every route of this file can answer. */
 const ACCESS_CODES = ["invalid_parameter", "unauthorized", "forbidden", "busy", "unsupported"] as const;
 
-/** Describes a JSON body. */
+/** Describes a JSON body in the OpenAPI document. */
 function json<T extends z.ZodType>(schema: T) {
   return { required: true, content: { "application/json": { schema } } };
 }
@@ -25,7 +29,7 @@ const begin = createRoute({
   path: "/v1/uploads",
   summary: "Begin an upload",
   description:
-    "PUT each part to its URL, repeat parts that failed, and complete the upload with the ETags. `HEAD /v1/blobs/sha256:HEX` says whether the blob exists already.",
+    "Send each part to its URL with PUT, repeat parts that failed, and complete the upload with the ETags. `HEAD /v1/blobs/sha256:HEX` says whether the blob exists already.",
   security: [{ key: [] }],
   request: { body: json(uploadRequestSchema) },
   responses: {
@@ -72,7 +76,7 @@ const abort = createRoute({
   },
 });
 
-/** Mounts the resource. */
+/** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {
   app.use("/v1/uploads", requireEdgeKey("uploads"));
   app.use("/v1/uploads/*", requireEdgeKey("uploads"));

@@ -1,14 +1,17 @@
-/** A world for jobs without the runtime: one host whose answers are given beforehand, records in memory, and a clock that goes on while someone sleeps. */
+/**
+ * The services of a job for tests without the Workers runtime: one simulated host with prepared answers, records in memory, and a clock
+ * that advances only when the code under test sleeps.
+ */
 
-import type { Remote } from "../../src/edge/durable_objects/durable_object.ts";
-import { HostRegistry } from "../../src/edge/hosts/registry.ts";
-import type { AttemptTools } from "../../src/edge/jobs/attempt.ts";
+import type { Remote } from "../../src/edge/runtime/durable_object.ts";
+import { HostRegistry } from "../../src/edge/hosts/host_registry.ts";
+import type { JobContext } from "../../src/edge/jobs/job_context.ts";
 import type { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
-import { JobRecord } from "../../src/edge/jobs/record.ts";
+import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { jobRequestSchema } from "../../src/protocol/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
-/** A blob that is there, and the digest of every answer. */
+/** The digest of the only blob that exists, and the digest of every answer. */
 export const WEIGHT = "sha256:" + "a".repeat(64), RESULT = "sha256:" + "b".repeat(64);
 /** The report of every answer. */
 export const REPORT = {
@@ -26,21 +29,24 @@ export const REPORT = {
   seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
   factor_reused: false,
 };
-/** Answers of a host. */
+/** An answer for a finished task, one for a running task, and the problem of a failed one. */
 export const DONE = () =>
   Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 9 } });
 export const RUNNING = () => Response.json({ state: "running" }, { status: 202 });
 export const problem = (status: number, code: string) => () =>
   Response.json({ code, detail: `${code} it is` }, { status });
 
-/** What a host answers next. */
+/** Produces one answer of the host, or fails like a broken connection. */
 export type Answer = () => Response | Promise<Response>;
 
-/** A world with one host, which gives `answers` in order, and a clock that goes on while someone sleeps. */
-export function world(answers: Answer[], layers = 1) {
+/**
+ * Creates the services of a job with `layers` layers. Its host is alive and gives `answers` in order.
+ * `calls` lists the requests that the host received, and `sendHeartbeat` registers the host again.
+ */
+export function simulateJob(answers: Answer[], layers = 1) {
   const clock = { now: 0 }, calls: string[] = [];
   const registry = new HostRegistry(memorySql(), () => clock.now), record = new JobRecord(memorySql());
-  const beat = () =>
+  const sendHeartbeat = () =>
     registry.recordHeartbeat("h", {
       url: "http://h/base",
       backend: "cpu",
@@ -49,7 +55,7 @@ export function world(answers: Answer[], layers = 1) {
       queue: { waiting: 0, resident: 0 },
       factors: [],
     });
-  beat();
+  sendHeartbeat();
   record.create(
     "job",
     "digest",
@@ -57,16 +63,16 @@ export function world(answers: Answer[], layers = 1) {
       layers: Array.from({ length: layers }, (_, index) => ({ name: `layer ${index}`, weight: WEIGHT })),
     }).layers,
   );
-  const tools: AttemptTools = {
+  const context: JobContext = {
     job: "job",
     record: record as unknown as Remote<ObservedJob>,
     hosts: registry as unknown as Remote<HostRegistry>,
     blobs: {
       readUrl: (digest) => Promise.resolve(digest === WEIGHT ? "http://b/weight" : undefined),
       writeUrl: () => Promise.resolve({ key: "objects/x", url: "http://b/x" }),
-      keep: (_key, digest, bytes) => Promise.resolve(digest === RESULT && bytes === 9),
+      publish: (_key, digest, bytes) => Promise.resolve(digest === RESULT && bytes === 9),
     },
-    calls: {
+    transport: {
       secret: "a secret of thirty-two bytes: 123",
       fetch: async (url, { method }) => {
         calls.push(`${method} ${url}`);
@@ -80,5 +86,13 @@ export function world(answers: Answer[], layers = 1) {
     now: () => clock.now,
     hostWaitMilliseconds: 5000,
   };
-  return { tools, record, registry, calls, clock, beat, layer: () => record.read()!.job.layers[0] };
+  return {
+    context,
+    record,
+    registry,
+    calls,
+    clock,
+    sendHeartbeat,
+    layer: () => record.read()!.job.layers[0],
+  };
 }

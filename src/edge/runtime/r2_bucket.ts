@@ -1,13 +1,15 @@
 /**
- * The types of the Workers runtime, limited to the members that the edge uses. The runtime's own type package declares globals that
- * contradict those of the DOM, so it is not used. Tests implement these interfaces. The types of Workflows and Durable Objects are in
- * `jobs/` and `durable_objects/`.
+ * The types of R2, Cloudflare's object store. This folder declares the types of the Workers runtime, limited to the members that the edge
+ * uses. The runtime's own type package is not used, because it declares globals that contradict those of the DOM. Tests implement these
+ * interfaces.
  */
 
-/** An object of an R2 bucket, without its bytes. */
+/** An object of a bucket, without its bytes. */
 export interface R2Object {
   readonly key: string;
+  /** The size in bytes. */
   readonly size: number;
+  /** The time at which the object was written. */
   readonly uploaded: Date;
   readonly customMetadata?: Readonly<Record<string, string>>;
 }
@@ -34,11 +36,12 @@ export interface R2MultipartUpload {
 /** One page of a listing. */
 export interface R2Objects {
   readonly objects: readonly R2Object[];
+  /** Whether more pages follow. The next one begins at `cursor`. */
   readonly truncated: boolean;
   readonly cursor?: string;
 }
 
-/** A bucket. Reads see all writes that were acknowledged before. */
+/** A bucket. Reads see every write that was acknowledged before. */
 export interface R2Bucket {
   head(key: string): Promise<R2Object | null>;
   get(
@@ -58,15 +61,4 @@ export interface R2Bucket {
   }): Promise<R2Objects>;
   createMultipartUpload(key: string): Promise<R2MultipartUpload>;
   resumeMultipartUpload(key: string, uploadId: string): R2MultipartUpload;
-}
-
-/** A rate limit with one budget per key. */
-export interface RateLimit {
-  limit(options: { key: string }): Promise<{ success: boolean }>;
-}
-
-/** The event of a cron trigger. */
-export interface ScheduledController {
-  /** Milliseconds since 1970. */
-  readonly scheduledTime: number;
 }

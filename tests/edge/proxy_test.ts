@@ -1,4 +1,4 @@
-/** The Worker's handler in front of a real host: what it passes on, and what it refuses itself. */
+/** The edge's application in front of a real host, outside the Workers runtime: requests that it forwards, and requests that it refuses. */
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
@@ -11,7 +11,7 @@ import { sha256 } from "../../src/protocol/digest.ts";
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 const HEADERS = { "Content-Type": "application/vnd.safetensors" };
 
-/** The tensors alone: the report beside them tells times. */
+/** Returns the tensors of an answer without its report, which contains times. */
 async function tensorsOf(response: Response) {
   return decode(new Uint8Array(await response.arrayBuffer())).tensors;
 }
@@ -33,7 +33,7 @@ describe("the edge", () => {
 
   const length = () => ({ "Content-Length": String(body.byteLength) });
 
-  it("answers a layer with the host's tensors, under the request's own id", async () => {
+  it("answers a layer with the host's tensors and the request id of the client", async () => {
     const response = await post({ EDGE_HOST: host.url }, { ...length(), "X-Request-Id": "edge-1" });
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("X-Request-Id"), "edge-1");
@@ -46,12 +46,12 @@ describe("the edge", () => {
     assert.deepEqual(await tensorsOf(response), await tensorsOf(direct));
   });
 
-  it("passes the host's problems on", async () => {
+  it("forwards the problems of the host", async () => {
     const response = await edge.request("/v1/nothing", {}, { EDGE_HOST: host.url });
     assert.deepEqual([response.status, (await response.json()).code], [404, "not_found"]);
   });
 
-  it("refuses a body over the plan's limit, and one of unknown length", async () => {
+  it("refuses a body over the limit of the plan, or without a Content-Length", async () => {
     const tooLarge = await post({ EDGE_HOST: host.url, EDGE_BODY_LIMIT: "1000" }, length());
     assert.equal(tooLarge.status, 413);
     const { code, limit } = await tooLarge.json();
@@ -60,7 +60,7 @@ describe("the edge", () => {
     assert.deepEqual([unknown.status, (await unknown.json()).code], [411, "length_required"]);
   });
 
-  it("sends no host what none would take", async () => {
+  it("checks the query before it sends a body to the host", async () => {
     const init = { method: "POST", headers: { ...HEADERS, ...length() }, body };
     const answer = await edge.request("/v1/layers?sparsity=2&wings=1", init, {
       EDGE_HOST: "http://127.0.0.1:1",
@@ -73,7 +73,7 @@ describe("the edge", () => {
     ]);
   });
 
-  it("names a host that cannot be reached", async () => {
+  it("answers no_device with the origin of a host that cannot be reached", async () => {
     const response = await post({ EDGE_HOST: "http://127.0.0.1:1" }, length());
     assert.equal(response.status, 503);
     assert.ok(response.headers.has("Retry-After"));
@@ -83,7 +83,7 @@ describe("the edge", () => {
   });
 });
 
-describe("the key of the host", () => {
+describe("EDGE_HOST_KEY", () => {
   const hash = async (key: string) => (await sha256(new TextEncoder().encode(key))).toHex();
   let server: Deno.HttpServer<Deno.NetAddr>, seen: (string | null)[], env: EdgeBindings;
   before(() => {
@@ -91,7 +91,7 @@ describe("the key of the host", () => {
       seen.push(request.headers.get("Authorization"));
       return new Response();
     });
-    env = { EDGE_HOST: `http://127.0.0.1:${server.addr.port}`, EDGE_HOST_KEY: "lent" };
+    env = { EDGE_HOST: `http://127.0.0.1:${server.addr.port}`, EDGE_HOST_KEY: "host-key" };
   });
   after(() => server.shutdown());
   beforeEach(() => {
@@ -103,26 +103,26 @@ describe("the key of the host", () => {
     return (await edge.request(path, { headers }, { ...env, ...bindings })).status;
   }
 
-  it("is lent to whom the edge has let in", async () => {
+  it("is sent for requests that the edge has authorised", async () => {
     const keys = { PARE_KEYS: await hash("mine") };
     assert.equal(await ask("/metrics", keys, "mine"), 200);
     assert.equal(await ask("/metrics", { EDGE_OPEN: "true" }), 200);
-    assert.deepEqual(seen, ["Bearer lent", "Bearer lent"]);
+    assert.deepEqual(seen, ["Bearer host-key", "Bearer host-key"]);
     assert.equal(await ask("/metrics", keys, "other"), 401);
     assert.equal(seen.length, 2);
   });
 
-  it("is lent to nobody else: without keys of the edge the host judges the client's", async () => {
+  it("is not sent for other requests: an edge without keys forwards the key of the client", async () => {
     assert.equal(await ask("/metrics", {}), 200);
     assert.equal(await ask("/metrics", {}, "mine"), 200);
     assert.equal(await ask("//metrics", { PARE_KEYS: await hash("mine") }), 200);
     assert.deepEqual(seen, [null, "Bearer mine", null]);
   });
 
-  it("and the request go to no host that a path names", async () => {
-    const elsewhere: string[] = [];
+  it("is never sent to a host that the path of a request names", async () => {
+    const misdirected: string[] = [];
     const other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
-      elsewhere.push(request.url);
+      misdirected.push(request.url);
       return new Response();
     });
     const name = `127.0.0.1:${other.addr.port}`;
@@ -131,13 +131,13 @@ describe("the key of the host", () => {
       assert.equal((await edge.request(request, {}, { ...env, EDGE_OPEN: "true" })).status, 200, path);
     }
     await other.shutdown();
-    assert.deepEqual(elsewhere, []);
+    assert.deepEqual(misdirected, []);
     assert.equal(seen.length, 4);
   });
 });
 
-describe("a limit that is not a number", () => {
-  it("refuses bodies instead of letting all pass, and tells the log which it is", async () => {
+describe("an EDGE_BODY_LIMIT that is not a number", () => {
+  it("makes requests with a body fail, and is named in the log", async () => {
     const logged: string[] = [], { error } = console;
     console.error = (line: string) => logged.push(line);
     try {
@@ -147,6 +147,6 @@ describe("a limit that is not a number", () => {
     } finally {
       console.error = error;
     }
-    assert.match(logged.join(), /EDGE_BODY_LIMIT: must be a whole number from 1, got 100 MB/);
+    assert.match(logged.join(), /EDGE_BODY_LIMIT: must be a whole number of at least 1, got \\"100 MB\\"/);
   });
 });

@@ -1,32 +1,32 @@
 /**
- * The record of one job: its layers with their attempts and outcomes. Each change increases the version number. The record decides which
- * changes are allowed; for example, a settled layer does not change any more. `run_job.ts` runs the job.
+ * The record of one job: its layers with their attempts and outcomes. Each change increases the version number of the job. A layer with an
+ * outcome is _settled_ and does not change any more. `run_job.ts` runs the job.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
 import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protocol/jobs.ts";
 import type { Report } from "../../protocol/report.ts";
-import type { SqlStorage, SqlValue } from "../durable_objects/durable_object.ts";
+import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
 
-/** The outcome of a layer. */
-export type LayerOutcome = { readonly report: Report; readonly result: Digest } | {
-  readonly error: JobError;
-};
+/** The outcome of a layer: its report and the blob of its result, or its error. */
+export type LayerOutcome =
+  | { readonly report: Report; readonly result: Digest }
+  | { readonly error: JobError };
 
-/** A job with its version number. */
+/** A job, or the part of it that has changed, with its version number. */
 export interface VersionedJob {
   readonly job: Job;
   readonly version: number;
 }
 
-/** An attempt at a layer. */
+/** An attempt at solving a layer. */
 export interface Attempt {
   readonly layer: JobLayer;
   /** The number of the attempt, counted from 1. */
   readonly number: number;
 }
 
-/** The error of a cancelled layer. */
+/** The error of a layer that was not settled when its job was cancelled. */
 const CANCELLED: JobError = { code: "cancelled", detail: "the job was cancelled" };
 
 /** The record of one job, stored in SQL. */
@@ -37,11 +37,15 @@ export class JobRecord {
     this.#sql = sql;
   }
 
-  /** Creates the job, or compares `digest`, the digest of the request, with that of the existing job. */
+  /**
+   * Creates the job if it does not exist yet.
+   * @param digest the digest of the request. It distinguishes a repeated request from another one with the same id
+   * @returns "created", or if the job exists: "same" if its request had the same digest, else "conflict"
+   */
   create(id: string, digest: string, layers: readonly JobLayer[]): "created" | "same" | "conflict" {
     if (this.#exists()) {
-      const [known] = this.#sql.exec("SELECT digest FROM job").toArray();
-      return known.digest === digest ? "same" : "conflict";
+      const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
+      return existing.digest === digest ? "same" : "conflict";
     }
     this.#sql.exec("CREATE TABLE job (id TEXT, digest TEXT, state TEXT, version INTEGER)");
     this.#sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
@@ -58,13 +62,13 @@ export class JobRecord {
     return "created";
   }
 
-  /** Returns the job, or undefined if there is none. */
+  /** Returns the job, or undefined if it does not exist. */
   read(): VersionedJob | undefined {
-    return this.changes(0);
+    return this.changesAfter(0);
   }
 
-  /** Returns the job with the layers that changed after `version`. */
-  changes(version: number): VersionedJob | undefined {
+  /** Returns the job with only the layers that have changed after `version`, or undefined if there is no job. */
+  changesAfter(version: number): VersionedJob | undefined {
     if (!this.#exists()) return undefined;
     const [row] = this.#sql.exec("SELECT id, state, version FROM job").toArray();
     const rows = this.#sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
@@ -73,20 +77,20 @@ export class JobRecord {
     return { job, version: Number(row.version) };
   }
 
-  /** How many layers it has. */
-  size(): number {
+  /** Returns the number of layers, which is 0 if there is no job. */
+  layerCount(): number {
     if (!this.#exists()) return 0;
-    return Number(this.#sql.exec("SELECT COUNT(*) AS size FROM layers").toArray()[0].size);
+    return Number(this.#sql.exec("SELECT COUNT(*) AS count FROM layers").toArray()[0].count);
   }
 
-  /** Begins another attempt at a layer; undefined where it is settled. */
-  begin(position: number): Attempt | undefined {
+  /** Begins another attempt at the layer at `position`. Returns undefined if the layer is settled. */
+  beginAttempt(position: number): Attempt | undefined {
     if (!this.isWanted(position)) return undefined;
     const [row] = this.#sql.exec(
       "SELECT spec, attempts FROM layers WHERE position = ?",
       position,
     ).toArray();
-    const number = Number(row.attempts) + 1, version = this.#change();
+    const number = Number(row.attempts) + 1, version = this.#nextVersion();
     this.#sql.exec("UPDATE job SET state = 'running' WHERE state = 'queued'");
     this.#sql.exec(
       "UPDATE layers SET state = 'running', attempts = ?, version = ? WHERE position = ?",
@@ -97,17 +101,17 @@ export class JobRecord {
     return { layer: JSON.parse(String(row.spec)), number };
   }
 
-  /** Whether the layer is still to be solved. It is not after its job was cancelled. */
+  /** Whether the layer is still to be solved. This ends when it is settled, which includes the cancellation of its job. */
   isWanted(position: number): boolean {
     if (!this.#exists()) return false;
     const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
     return row?.state === "running" || row?.state === "queued";
   }
 
-  /** Records the outcome of a layer. The job ends with its last layer. Has no effect on a layer that has an outcome. */
-  settle(position: number, outcome: LayerOutcome): void {
+  /** Records the outcome of a layer, unless it is settled already. When its last layer is settled, the job ends. */
+  settleLayer(position: number, outcome: LayerOutcome): void {
     if (!this.isWanted(position)) return;
-    const version = this.#change(), failed = "error" in outcome;
+    const version = this.#nextVersion(), failed = "error" in outcome;
     this.#sql.exec(
       "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
       failed ? "failed" : "done",
@@ -123,19 +127,20 @@ export class JobRecord {
     this.#sql.exec("UPDATE job SET state = ?", count("state = 'failed'") > 0 ? "failed" : "done");
   }
 
-  /** Fails every layer that has no outcome yet. */
+  /** Settles every layer that is not settled yet, with the error `cancelled`. */
   cancel(): void {
     if (!this.#exists()) return;
     const rows = this.#sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
-    for (const { position } of rows) this.settle(Number(position), { error: CANCELLED });
+    for (const { position } of rows) this.settleLayer(Number(position), { error: CANCELLED });
   }
 
-  /** Whether the job exists. Its tables are created with it, so asking for an unknown job stores nothing. */
+  /** Whether the job exists. The tables are created only with the job, so a question about an unknown job stores nothing. */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }
 
-  #change(): number {
+  /** Increases the version number of the job, and returns it. */
+  #nextVersion(): number {
     this.#sql.exec("UPDATE job SET version = version + 1");
     return Number(this.#sql.exec("SELECT version FROM job").toArray()[0].version);
   }

@@ -1,10 +1,10 @@
-/** Signatures against those that AWS publishes. That R2 takes them is shown by the uploads of `uploads_test.ts`. */
+/** Signed URLs compared with the examples that AWS publishes. `uploads_test.ts` shows that R2 accepts such URLs. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { presign, signingKey } from "../../src/edge/sigv4.ts";
+import { presign, signingKey } from "../../src/edge/blobs/presign.ts";
 
-/** The keys of AWS's examples. */
+/** The access key of AWS's examples. */
 const CREDENTIALS = {
   accessKeyId: "AKIAIOSFODNN7EXAMPLE",
   secretAccessKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -18,8 +18,8 @@ const EXAMPLE = {
   region: "us-east-1",
 } as const;
 
-describe("presign", () => {
-  it("gives the URL of AWS's own example", async () => {
+describe("presign()", () => {
+  it("returns the URL of AWS's example", async () => {
     const url = await presign(EXAMPLE, CREDENTIALS);
     assert.equal(
       url.href,
@@ -30,7 +30,7 @@ describe("presign", () => {
     );
   });
 
-  it("derives the key of AWS's own example", async () => {
+  it("derives the signing key of AWS's example", async () => {
     const secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
     assert.equal(
       (await signingKey(secret, "20150830", "us-east-1", "iam")).toHex(),
@@ -38,7 +38,7 @@ describe("presign", () => {
     );
   });
 
-  it("signs the operation's own query, sorted, and what a path may hold", async () => {
+  it("sorts the query of the operation into the signed query, and signs the method", async () => {
     const url = new URL("https://h/b/a%20b(1)?uploadId=x%2By&partNumber=10");
     const signed = await presign({ ...EXAMPLE, method: "PUT", url }, CREDENTIALS);
     assert.match(
@@ -49,7 +49,7 @@ describe("presign", () => {
     assert.notEqual(signed.searchParams.get("X-Amz-Signature"), other.searchParams.get("X-Amz-Signature"));
   });
 
-  it("refuses an expiry that S3 does not take", async () => {
+  it("throws for an expiry that S3 does not accept", async () => {
     for (const expiresSeconds of [0, 604_801, NaN]) {
       await assert.rejects(presign({ ...EXAMPLE, expiresSeconds }, CREDENTIALS), RangeError);
     }

@@ -1,9 +1,11 @@
 /**
- * Signs URLs for S3 (AWS Signature Version 4, query-string form) with Web Crypto. The holder of a signed URL may send that one request
- * until it expires, without credentials. The payload is not signed, because its digest is checked later.
+ * Signs URLs for S3 with AWS Signature Version 4 in its query-string form. Until the URL expires, its holder may send the signed request
+ * without credentials. The payload is not signed. Uploads are protected by their digest instead, which is verified later.
  *
  * Source: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
  */
+
+import { sha256 } from "../../protocol/digest.ts";
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 
@@ -13,10 +15,10 @@ export interface Credentials {
   readonly secretAccessKey: string;
 }
 
-/** A request to sign. */
-export interface SignedRequest {
+/** A request to be signed. */
+export interface RequestToSign {
   readonly method: "GET" | "PUT";
-  /** The URL, including the query of the operation, such as partNumber and uploadId. */
+  /** The URL with the query of the operation, such as partNumber and uploadId. */
   readonly url: URL;
   /** The time from which the URL is valid. */
   readonly date: Date;
@@ -26,8 +28,8 @@ export interface SignedRequest {
   readonly region?: string;
 }
 
-/** Returns the signed URL. @throws {RangeError} if S3 does not accept the expiry */
-export async function presign(request: SignedRequest, credentials: Credentials): Promise<URL> {
+/** Returns the signed URL of a request. @throws {RangeError} if `expiresSeconds` is out of range */
+export async function presign(request: RequestToSign, credentials: Credentials): Promise<URL> {
   const { method, date, expiresSeconds, region = "auto" } = request;
   if (!(expiresSeconds >= 1 && expiresSeconds <= 604_800)) {
     throw new RangeError(`expiresSeconds: must be from 1 to 604800, got ${expiresSeconds}`);
@@ -44,17 +46,19 @@ export async function presign(request: SignedRequest, credentials: Credentials):
     ["X-Amz-Expires", String(expiresSeconds)],
     ["X-Amz-SignedHeaders", "host"],
   ];
-  // The signature is defined over the encoded parameters, sorted by code unit.
+  // The signature covers the encoded parameters in the order of their code units.
   const encoded = query.map(([name, value]) => `${encode(name)}=${encode(value)}`).sort().join("&");
   const path = url.pathname.split("/").map((part) => encode(decodeURIComponent(part))).join("/");
   const canonical = [method, path, encoded, `host:${url.host}`, "", "host", "UNSIGNED-PAYLOAD"].join("\n");
-  const toSign = [ALGORITHM, time, scope, toHex(await sha256(canonical))].join("\n");
+  const toSign = [ALGORITHM, time, scope, (await sha256(new TextEncoder().encode(canonical))).toHex()].join(
+    "\n",
+  );
   const key = await signingKey(credentials.secretAccessKey, day, region, "s3");
-  url.search = `${encoded}&X-Amz-Signature=${toHex(await hmac(key, toSign))}`;
+  url.search = `${encoded}&X-Amz-Signature=${(await hmac(key, toSign)).toHex()}`;
   return url;
 }
 
-/** Derives the key for one day, region and service from the secret. */
+/** Derives the signing key for one day (YYYYMMDD), region and service from the secret. */
 export async function signingKey(
   secret: string,
   day: string,
@@ -79,12 +83,4 @@ async function hmac(key: Uint8Array<ArrayBuffer>, text: string): Promise<Uint8Ar
     "sign",
   ]);
   return new Uint8Array(await crypto.subtle.sign("HMAC", imported, new TextEncoder().encode(text)));
-}
-
-async function sha256(text: string): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
-}
-
-function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,0 +1,86 @@
+/**
+ * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes without a pointer
+ * (`blobs/store.ts`). A cron trigger runs it once per day. Each run examines a limited number of objects, from the start of each listing.
+ */
+
+import type { EdgeBindings } from "./bindings.ts";
+import type { R2Bucket, R2Object } from "./runtime/r2_bucket.ts";
+import { readRecord } from "./uploads/upload_record.ts";
+import {
+  BLOB_PREFIX,
+  blobLifetime,
+  GRACE_MILLISECONDS,
+  OBJECT_PREFIX,
+  readPointer,
+  requireBucket,
+  UPLOAD_PREFIX,
+} from "./blobs/store.ts";
+
+/** The largest number of pages (of 1000 objects) that a run examines per prefix. It bounds the time and the number of R2 calls of a run. */
+const MAX_LIST_PAGES = 100;
+
+/** The numbers of objects that a run deleted. */
+export interface Collected {
+  readonly blobs: number;
+  readonly uploads: number;
+  readonly objects: number;
+}
+
+/** Deletes every object whose lifetime is over at the time `now`, in milliseconds since 1970. */
+export async function collectGarbage(env: EdgeBindings, now: number): Promise<Collected> {
+  const bucket = requireBucket(env), lifetime = blobLifetime(env);
+  const uploads = await deleteOlder(
+    bucket,
+    UPLOAD_PREFIX,
+    now - GRACE_MILLISECONDS,
+    (expired) => deleteUploads(bucket, expired),
+  );
+  const blobs = await deleteOlder(bucket, BLOB_PREFIX, now - lifetime, async (expired) => {
+    // The pointers are deleted before the bytes, so that no reader finds a blob without bytes.
+    await bucket.delete(expired.map(({ key }) => key));
+    await bucket.delete(expired.map((pointer) => readPointer(pointer).key));
+  });
+  // A pointer is written at most one upload lifetime after its bytes, so once all expired pointers are deleted, none refers to bytes that
+  // are this old.
+  const objects = blobs.isComplete
+    ? await deleteOlder(
+      bucket,
+      OBJECT_PREFIX,
+      now - lifetime - 2 * GRACE_MILLISECONDS,
+      (expired) => bucket.delete(expired.map(({ key }) => key)),
+    )
+    : { removed: 0 };
+  return { blobs: blobs.removed, uploads: uploads.removed, objects: objects.removed };
+}
+
+/**
+ * Calls `remove` with the objects under `prefix` that were written before the time `before`, page by page.
+ * @returns the number of these objects, and whether the whole listing was examined
+ */
+async function deleteOlder(
+  bucket: R2Bucket,
+  prefix: string,
+  before: number,
+  remove: (expired: readonly R2Object[]) => Promise<void>,
+): Promise<{ readonly removed: number; readonly isComplete: boolean }> {
+  let removed = 0, cursor: string | undefined;
+  for (let page = 0; page < MAX_LIST_PAGES; page++) {
+    const listed = await bucket.list({ prefix, cursor, include: ["customMetadata"] });
+    const expired = listed.objects.filter(({ uploaded }) => uploaded.getTime() < before);
+    if (expired.length > 0) await remove(expired);
+    removed += expired.length;
+    if (!listed.truncated) return { removed, isComplete: true };
+    cursor = listed.cursor;
+  }
+  return { removed, isComplete: false };
+}
+
+/** Deletes the parts and the records of uploads. */
+async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Promise<void> {
+  for (const { key: name } of expired) {
+    const { key, multipart } = await readRecord(bucket, name.slice(UPLOAD_PREFIX.length));
+    // The call fails if the upload was completed and has no parts. After any other failure, R2 itself deletes the parts within a week.
+    await bucket.resumeMultipartUpload(key, multipart).abort().catch(() => {});
+  }
+  await bucket.delete(expired.map(({ key }) => key));
+}

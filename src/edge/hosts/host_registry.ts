@@ -1,0 +1,129 @@
+/**
+ * The registry of GPU hosts, which also chooses a host for each layer of a job. A host is alive while it sends heartbeats. Each heartbeat
+ * carries the host's address, capacity, queue and stored statistics, so the registry never calls a host. A layer goes to the least busy
+ * host that has the layer's statistics, or that will have them because another layer with the same statistics is reserved there.
+ */
+
+import { HEARTBEAT_MILLISECONDS, type HostState } from "../../protocol/jobs.ts";
+import type { Digest } from "../../protocol/digest.ts";
+import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
+import type { SqlStorage } from "../runtime/durable_object.ts";
+
+/** A host counts as alive for this long after a heartbeat, so two lost heartbeats in a row do no harm. */
+export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
+
+/** A host that has sent no heartbeat for this long is removed from the database. */
+const REMOVE_MILLISECONDS = 600_000;
+
+/** A reservation expires after this time, in case it was never released. No layer takes longer. */
+const RESERVATION_MILLISECONDS = 3_600_000;
+
+/** A host that was chosen for a task. */
+export interface ChosenHost {
+  readonly id: string;
+  /** The base URL of the host. */
+  readonly url: string;
+}
+
+/** A host that is alive, with the state from its last heartbeat. */
+export interface AliveHost extends HostState {
+  readonly id: string;
+  /** The time of the last heartbeat, in milliseconds since 1970. */
+  readonly seen: number;
+}
+
+/** A host to which a layer may go. */
+interface Candidate extends AliveHost {
+  /** The number of layers that the host has or that are reserved there, as a fraction of its capacity. */
+  readonly load: number;
+  /** Whether the host has the layer's statistics, or will have them from a reserved layer. */
+  readonly hasStatistics: boolean;
+}
+
+/** The registry, stored in SQL. The Durable Object of the binding `HOSTS` has the methods of this class. */
+export class HostRegistry implements Nonces {
+  readonly #sql: SqlStorage;
+  readonly #now: () => number;
+  readonly #nonces = new NonceMemory();
+
+  /** @param now returns milliseconds since 1970 */
+  constructor(sql: SqlStorage, now: () => number) {
+    this.#sql = sql;
+    this.#now = now;
+    sql.exec(
+      "CREATE TABLE IF NOT EXISTS hosts (id TEXT PRIMARY KEY, state TEXT NOT NULL, seen INTEGER NOT NULL)",
+    );
+    sql.exec(
+      "CREATE TABLE IF NOT EXISTS reservations (task TEXT PRIMARY KEY, host TEXT NOT NULL, hessian TEXT, since INTEGER NOT NULL)",
+    );
+  }
+
+  /** Records a heartbeat of a host. The first one registers the host. */
+  recordHeartbeat(id: string, state: HostState): void {
+    const now = this.#now();
+    this.#sql.exec("DELETE FROM hosts WHERE seen < ?", now - REMOVE_MILLISECONDS);
+    this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
+  }
+
+  /** Removes a host that deregisters or has failed, and its reservations. It gets no layers until its next heartbeat. */
+  deregister(id: string): void {
+    this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
+    this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
+  }
+
+  /** Returns the hosts that are alive, ordered by id. */
+  aliveHosts(): AliveHost[] {
+    const rows = this.#sql.exec(
+      "SELECT id, state, seen FROM hosts WHERE seen >= ? ORDER BY id",
+      this.#now() - ALIVE_MILLISECONDS,
+    ).toArray();
+    return rows.map(({ id, state, seen }) => ({
+      ...JSON.parse(String(state)) as HostState,
+      id: String(id),
+      seen: Number(seen),
+    }));
+  }
+
+  /**
+   * Chooses a host for a task and reserves a place there. An earlier reservation of the same task is released.
+   * @param hessian the digest of the layer's shared statistics, if it has any
+   * @returns the host, or undefined if none is alive
+   */
+  choose(task: string, hessian: Digest | undefined): ChosenHost | undefined {
+    this.release(task);
+    const now = this.#now();
+    this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
+    const candidates = this.aliveHosts().map((host) => this.#toCandidate(host, hessian));
+    // At a full host the layer would wait longer than another host takes to fetch and factor the statistics.
+    const preferred = candidates.filter(({ hasStatistics, load }) => hasStatistics && load < 1);
+    const [best] = (preferred.length > 0 ? preferred : candidates).toSorted((a, b) => a.load - b.load);
+    if (!best) return undefined;
+    this.#sql.exec("INSERT INTO reservations VALUES (?, ?, ?, ?)", task, best.id, hessian ?? null, now);
+    return { id: best.id, url: best.url };
+  }
+
+  /** Releases the reservation of `task`, if it has one. */
+  release(task: string): void {
+    this.#sql.exec("DELETE FROM reservations WHERE task = ?", task);
+  }
+
+  /**
+   * Remembers the nonce of a ticket, as `NonceMemory` does. The nonces are stored in this object, because the instances of the Worker share
+   * no memory.
+   */
+  rememberNonce(nonce: string, expires: number, now: number): boolean {
+    return this.#nonces.rememberNonce(nonce, expires, now);
+  }
+
+  #toCandidate(host: AliveHost, hessian: Digest | undefined): Candidate {
+    const reserved = this.#sql.exec("SELECT hessian FROM reservations WHERE host = ?", host.id).toArray();
+    const { waiting, resident } = host.queue;
+    return {
+      ...host,
+      // The last heartbeat may include reserved layers, so the larger number is used rather than the sum.
+      load: Math.max(waiting + resident, reserved.length) / host.capacity,
+      hasStatistics: hessian !== undefined &&
+        (host.factors.includes(hessian) || reserved.some((row) => row.hessian === hessian)),
+    };
+  }
+}

@@ -1,0 +1,81 @@
+/** The services with which the Workflow runs one job. Tests replace them; {@link createJobContext} builds them from the bindings. */
+
+import type { Digest } from "../../protocol/digest.ts";
+import { sleep } from "../../async/abort.ts";
+import type { EdgeBindings } from "../bindings.ts";
+import { signedUrl } from "../blobs/signed_urls.ts";
+import { findBlob, newObjectKey, publishBlob, requireBucket } from "../blobs/store.ts";
+import { findRegistry } from "../hosts/find_registry.ts";
+import type { HostRegistry } from "../hosts/host_registry.ts";
+import { requireHostSecret } from "../hosts/secret.ts";
+import type { Remote } from "../runtime/durable_object.ts";
+import { wholeNumber } from "../settings.ts";
+import { findJob } from "./find_job.ts";
+import type { HostTransport } from "./host_client.ts";
+import type { ObservedJob } from "./observed_job.ts";
+
+/** The services of one job. */
+export interface JobContext {
+  /** The id of the job. */
+  readonly job: string;
+  readonly record: Remote<ObservedJob>;
+  readonly hosts: Remote<HostRegistry>;
+  readonly blobs: JobBlobs;
+  readonly transport: HostTransport;
+  readonly sleep: (milliseconds: number) => Promise<void>;
+  /** Returns milliseconds since 1970. */
+  readonly now: () => number;
+  /** The longest time that a layer waits for a host that is alive and not full. */
+  readonly hostWaitMilliseconds: number;
+}
+
+/** Access to blobs by signed URLs. The bytes of tensors do not pass through it. */
+export interface JobBlobs {
+  /** Returns a signed URL to read a blob, or undefined if the blob does not exist. */
+  readUrl(digest: Digest): Promise<string | undefined>;
+  /** Returns the key of a new object and a signed URL to write it. */
+  writeUrl(): Promise<{ key: string; url: string }>;
+  /**
+   * Makes the object that a host has written and hashed the blob of `digest`.
+   * @returns false if the object does not exist or has another size than `bytes`
+   */
+  publish(key: string, digest: Digest, bytes: number): Promise<boolean>;
+}
+
+/** The lifetime of signed URLs in seconds. Within it, a task must read its operands and write its answer. */
+const URL_SECONDS = 2 * 3600;
+
+const DEFAULT_HOST_WAIT_SECONDS = 600;
+
+/** Builds the services of the job with this id. @throws {Refusal} `unsupported`, naming the binding that is missing */
+export function createJobContext(env: EdgeBindings, id: string): JobContext {
+  return {
+    job: id,
+    record: findJob(env, id),
+    hosts: findRegistry(env),
+    blobs: jobBlobs(env),
+    transport: { secret: requireHostSecret(env), fetch: (url, init) => fetch(url, init) },
+    sleep,
+    now: Date.now,
+    hostWaitMilliseconds: 1000 * wholeNumber(env, "EDGE_HOST_WAIT", DEFAULT_HOST_WAIT_SECONDS, 0),
+  };
+}
+
+function jobBlobs(env: EdgeBindings): JobBlobs {
+  return {
+    async readUrl(digest) {
+      const blob = await findBlob(env, digest);
+      return blob && await signedUrl(env, "GET", blob.key, URL_SECONDS);
+    },
+    async writeUrl() {
+      const key = newObjectKey();
+      return { key, url: await signedUrl(env, "PUT", key, URL_SECONDS) };
+    },
+    async publish(key, digest, bytes) {
+      const object = await requireBucket(env).head(key);
+      if (object?.size !== bytes) return false;
+      await publishBlob(env, digest, key, bytes);
+      return true;
+    },
+  };
+}

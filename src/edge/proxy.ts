@@ -1,0 +1,42 @@
+/**
+ * Forwards requests to the GPU host `EDGE_HOST`. Bodies are forwarded as streams in both directions, so the Worker's memory does not grow
+ * with them. The host validates the tensors and solves.
+ */
+
+import type { Context } from "hono";
+import { proxy } from "hono/proxy";
+import { Refusal } from "../protocol/refusal.ts";
+import { messageOf } from "../text/message_of.ts";
+import { requireBodyLength } from "./body_length.ts";
+import type { EdgeEnv } from "./edge_env.ts";
+
+/** The Retry-After of the error for a host that cannot be reached, in seconds. */
+const HOST_RETRY_SECONDS = 5;
+
+/**
+ * Forwards the request and returns the host's answer.
+ * @param body the body of the request, if the caller has read it already
+ * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set or cannot be reached
+ */
+export async function proxyToHost(
+  c: Context<EdgeEnv>,
+  body?: Uint8Array<ArrayBuffer>,
+): Promise<Response> {
+  if (!body) requireBodyLength(c);
+  const { EDGE_HOST: host, EDGE_HOST_KEY: key } = c.env;
+  if (!host) throw new Refusal("no_device", "this edge has no GPU host: EDGE_HOST is not set");
+  const url = new URL(c.req.url);
+  // Resolving the path against the host's URL would let a path that begins with two slashes name another host, so the path is assigned.
+  const target = new URL(host);
+  target.pathname = url.pathname;
+  target.search = url.search;
+  const headers: Record<string, string> = { ...c.req.header(), "X-Request-Id": c.get("requestId") };
+  // The host's key is only for requests that the edge itself has authorised. Other requests are forwarded with the client's own header.
+  if (key && c.get("isAuthorized")) headers.authorization = `Bearer ${key}`;
+  try {
+    return await proxy(target, { raw: c.req.raw, headers, ...body && { body } });
+  } catch (cause) {
+    const detail = `the GPU host ${target.origin} cannot be reached: ${messageOf(cause)}`;
+    throw new Refusal("no_device", detail, { retryAfter: HOST_RETRY_SECONDS, cause });
+  }
+}
