@@ -38,7 +38,7 @@ describe("tunings", () => {
     strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }), zeroColumns.shader);
     throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }), {
       name: "RangeError",
-      message: /gemm_nn: it has no variant 7x9/,
+      message: /gemm_nn: the kernel has no variant 7x9/,
     });
   });
 
