@@ -3,8 +3,7 @@
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
-import { hasHardwareAdapter } from "../webgpu/backend.ts";
-import { requestAdapter } from "../webgpu/device.ts";
+import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 
 /** The values of `--backend`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;

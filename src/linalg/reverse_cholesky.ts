@@ -69,8 +69,8 @@ interface WorkingPanel {
   readonly columns: IndexRange;
   /**
    * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, where a product with a
-   * transposed right operand (`gemmNT`) is half as fast: each SIMD lane then loads from a different row, and rows whose
-   * distance is a power of two compete for the same cache sets.
+   * transposed right operand (`gemmNT`) is half as fast: each element of a SIMD vector then comes from a different row,
+   * and rows whose distance is a power of two compete for the same cache sets.
    */
   readonly transposed: DeviceBuffer | undefined;
 }

@@ -1,10 +1,10 @@
 /**
- * The WebGPU backend. It runs on every adapter that the runtime offers, from a data centre GPU to Mesa's emulation on the CPU. This
- * file checks the arguments of each call and counts the work. Compiling, ordering, reading back and reporting errors are in the other
- * files of this folder.
+ * The WebGPU backend. It runs on every adapter that the runtime offers, from a GPU of a data centre to Mesa's emulation
+ * of a GPU on the CPU. This file checks the arguments of calls and maintains the counters. The other files of the folder
+ * compile kernels, order and submit work, read bytes back, and report errors (see `README.md`).
  *
- * Deno waits for the device on the calling thread, so `read` and `finish` block its event loop until the work is done. A server
- * therefore runs this backend in a worker.
+ * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server therefore
+ * runs this backend in a worker (`worker.ts`).
  */
 
 import {
@@ -16,40 +16,49 @@ import {
 } from "../backend/backend.ts";
 import type { Grid, Kernel } from "../kernels/kernel.ts";
 import { BindGroupCache } from "./bind_group_cache.ts";
-import { asWebGpuBuffer, checkRange, WebGpuBuffer } from "./webgpu_buffer.ts";
 import { openDevice, requestAdapter } from "./device.ts";
 import { DeviceFaults } from "./device_faults.ts";
 import { assertUnderLoopLimit } from "./loop_limit.ts";
-import { ParamsEncoder, refuseUnknown } from "./params_encoder.ts";
-import { timePass } from "./time_pass.ts";
+import { ParamsEncoder, rejectUndeclared } from "./params_encoder.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
-import { SubmissionQueue } from "./submission_queue.ts";
 import { ReadBack } from "./read_back.ts";
+import { SubmissionQueue } from "./submission_queue.ts";
+import { timePass } from "./time_pass.ts";
 import type { AdapterKey, Tiling, Tuning } from "./tuning.ts";
 import { warmUpPipelines } from "./warm_up_pipelines.ts";
+import { asWebGpuBuffer, checkByteRange, WebGpuBuffer } from "./webgpu_buffer.ts";
 
-export { hasHardwareAdapter, NoAdapterError } from "./device.ts";
-export type { Tiling, Tuning } from "./tuning.ts";
-
-/** Options of {@link createWebGpuBackend}. */
+/** The options of {@link createWebGpuBackend}. */
 export interface WebGpuOptions {
-  /** An adapter that has not opened a device yet. Defaults to the fastest adapter of the machine. */
+  /**
+   * An adapter that has not opened a device yet.
+   * @default the fastest adapter of the machine
+   */
   readonly adapter?: GPUAdapter;
-  /** Requests an adapter that is emulated on the CPU. */
+  /**
+   * Whether to use an adapter that is emulated on the CPU. Ignored if `adapter` is given.
+   * @default false
+   */
   readonly forceSoftware?: boolean;
-  /** Which of a kernel's two shaders to use. Defaults to the one for the adapter's kind. For tests and benches. */
+  /**
+   * The kind of adapter whose default shaders are used. For tests and benchmarks.
+   * @default the kind of the adapter
+   */
   readonly tiling?: Tiling;
-  /** Returns the shader variants to use on an adapter instead of the defaults for its kind. `tuningFor` returns measured ones. */
+  /** Returns the shaders to use on an adapter in place of the default ones. `tuningFor` returns the measured choice. */
   readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
-  /** Kernels that are compiled before the backend is returned, so that the first request does not wait for a compiler. */
+  /** Kernels to compile before the backend is returned, so that its first work does not have to wait for the compiler. */
   readonly warm?: readonly Kernel[];
-  /** Bytes per read-back, a multiple of 4. Defaults to 64 MiB. For tests. */
+  /**
+   * The number of bytes that are read back at a time, a multiple of 4. For tests.
+   * @default 64 MiB
+   */
   readonly readChunkBytes?: number;
 }
 
 /**
- * Opens a device.
- * @throws {NoAdapterError} if the machine has no adapter
+ * Opens a device and returns a backend for it.
+ * @throws {NoAdapterError} if the machine has no such adapter
  * @throws {Error} if a kernel of `warm` does not compile
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
@@ -61,7 +70,7 @@ export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<
   return backend;
 }
 
-/** A {@link Backend} on one WebGPU device. Use {@link createWebGpuBackend} to create it. */
+/** A {@link Backend} on one WebGPU device, created by {@link createWebGpuBackend}. */
 export class WebGpuBackend implements Backend {
   readonly kind = "webgpu";
   readonly adapter: Adapter;
@@ -73,9 +82,10 @@ export class WebGpuBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  /** The device, for benches and for tests that lose it. */
+  /** Public for benchmarks and for tests. */
   readonly device: GPUDevice;
-  readonly #maxGrid: number;
+  /** The largest number of workgroups along one axis of a dispatch. */
+  readonly #maxGridExtent: number;
   readonly #faults: DeviceFaults;
   readonly #pipelines: PipelineCache;
   readonly #queue: SubmissionQueue;
@@ -88,8 +98,8 @@ export class WebGpuBackend implements Backend {
     const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
     this.device = device;
     this.adapter = adapter;
-    this.maxBufferBytes = limit - limit % 16; // `WebGpuBuffer` allocates multiples of 16 bytes
-    this.#maxGrid = maxComputeWorkgroupsPerDimension;
+    this.maxBufferBytes = limit - limit % 16; // `WebGpuBuffer` rounds sizes up to a multiple of 16.
+    this.#maxGridExtent = maxComputeWorkgroupsPerDimension;
     this.#faults = new DeviceFaults(device);
     const tiling = options.tiling ?? (adapter.software ? "software" : "discrete");
     this.#pipelines = new PipelineCache(device, this.#faults, tiling, options.tuning?.(device.adapterInfo));
@@ -105,19 +115,21 @@ export class WebGpuBackend implements Backend {
     }
     if (byteLength > this.maxBufferBytes) {
       throw new OutOfDeviceMemoryError(
-        `buffer ${label}: ${byteLength} bytes are over the ${this.maxBufferBytes} a buffer can have on ` +
+        `buffer ${label}: ${byteLength} bytes are over the limit of ${this.maxBufferBytes} bytes per buffer on ` +
           this.adapter.name,
       );
     }
-    const size = Math.max(4, Math.ceil(byteLength / 4) * 4); // an empty buffer cannot be bound
+    const size = Math.max(4, Math.ceil(byteLength / 4) * 4); // WebGPU cannot bind an empty buffer.
     this.device.pushErrorScope("out-of-memory");
     const buffer = new WebGpuBuffer(this.device, label, size, (destroyed) => this.#destroy(destroyed));
     const live = this.counters.bytesLive += size;
     this.counters.bytesPeak = Math.max(this.counters.bytesPeak, live);
     this.#faults.closeScope(this.device, () =>
       new OutOfDeviceMemoryError(
-        `buffer ${label}: no room for ${size} bytes on ${this.adapter.name}, with ${live - size} in use ` +
-          `(a buffer can have ${this.maxBufferBytes})`,
+        `buffer ${label}: ${this.adapter.name} has no room for ${size} bytes beside the ${
+          live - size
+        } in use ` +
+          `(the limit is ${this.maxBufferBytes} bytes per buffer)`,
       ));
     return buffer;
   }
@@ -129,13 +141,13 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * See {@link Backend.write}. The bytes stay in staging memory until the device has taken them, so a caller that writes many
-   * gigabytes should await `finish` now and then.
+   * See {@link Backend.write}. The bytes stay in staging memory until the device has copied them. A caller that writes
+   * many gigabytes should await `finish` from time to time, to bound that memory.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void {
     this.#faults.assertAlive();
     const buffer = asWebGpuBuffer(target, "write to");
-    checkRange("write to", buffer, byteOffset, bytes.byteLength);
+    checkByteRange("write to", buffer, byteOffset, bytes.byteLength);
     this.#queue.write(buffer, byteOffset, bytes);
     this.counters.bytesWritten += bytes.byteLength;
   }
@@ -149,8 +161,8 @@ export class WebGpuBackend implements Backend {
   ): void {
     this.#faults.assertAlive();
     const from = asWebGpuBuffer(source, "copy from"), to = asWebGpuBuffer(target, "copy to");
-    checkRange("copy from", from, sourceOffset, byteLength);
-    checkRange("copy to", to, targetOffset, byteLength);
+    checkByteRange("copy from", from, sourceOffset, byteLength);
+    checkByteRange("copy to", to, targetOffset, byteLength);
     if (from === to) {
       throw new TypeError(`copy within ${from.label}: source and target must be different buffers`);
     }
@@ -164,9 +176,10 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} if a binding or parameter is missing or unknown, or if a buffer is bound twice and written
-   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter might end the kernel's loops early
-   * @throws {Error} if an earlier attempt to compile the kernel failed
+   * @throws {TypeError} if a binding or parameter is missing or not declared, or a buffer is bound twice and written
+   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter could end the kernel's
+   *   loops early
+   * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
     kernel: Kernel<B, P>,
@@ -188,19 +201,24 @@ export class WebGpuBackend implements Backend {
 
   #checkGrid(kernel: Kernel, grid: Grid): void {
     for (const extent of grid) {
-      if (!Number.isInteger(extent) || extent < 0 || extent > this.#maxGrid) {
+      if (!Number.isInteger(extent) || extent < 0 || extent > this.#maxGridExtent) {
         throw new RangeError(
-          `dispatch of ${kernel.name}: grid ${grid.join("×")} must be whole numbers up to ${this.#maxGrid}`,
+          `dispatch of ${kernel.name}: grid ${
+            grid.join("×")
+          } must consist of integers from 0 to ${this.#maxGridExtent}`,
         );
       }
     }
   }
 
-  /** See {@link Backend.read}. A range over 64 MiB is read in pieces, so `source` must not be written before the promise resolves. */
+  /**
+   * See {@link Backend.read}. If more than 64 MiB are read (`readChunkBytes`), `source` must not be written before the
+   * promise resolves.
+   */
   async read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     this.#faults.assertAlive();
     const buffer = asWebGpuBuffer(source, "read from");
-    checkRange("read from", buffer, byteOffset, byteLength);
+    checkByteRange("read from", buffer, byteOffset, byteLength);
     if (byteLength === 0) {
       await this.finish();
       return new Uint8Array(0);
@@ -216,8 +234,9 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * Compiles kernels before they are needed, and prepares the first wait for the device.
-   * @throws {Error} if a kernel does not compile; the message has the kernel's name and the compiler's message with the source line
+   * Compiles kernels before they are needed, and creates the staging buffer that the first wait for the device needs.
+   * @throws {Error} if a kernel does not compile. The message contains the name of the first such kernel and the
+   *   compiler's message with the source line.
    */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     this.#faults.assertAlive();
@@ -227,8 +246,9 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * Runs the dispatches of `work`, at most one batch, in one pass, and returns the seconds that the device took.
-   * @throws {TypeError} if the device has no timestamp queries
+   * Runs the dispatches of `work`, at most one batch, in one compute pass and returns how long the device took for it, in
+   * seconds.
+   * @throws {TypeError} if the device cannot measure times
    */
   async timePass(work: () => void): Promise<number> {
     this.#faults.assertAlive();
@@ -242,7 +262,7 @@ export class WebGpuBackend implements Backend {
   }
 }
 
-/** Returns the buffers in binding order. @throws {TypeError} naming the kernel and the binding that is missing, unknown or written twice */
+/** Returns the buffers in binding order. @throws {TypeError} naming the kernel and the binding that is wrong */
 function resolveBindings(kernel: Kernel, given: Readonly<Record<string, DeviceBuffer>>): WebGpuBuffer[] {
   const bound: WebGpuBuffer[] = [];
   const names = Object.keys(kernel.bindings);
@@ -252,11 +272,11 @@ function resolveBindings(kernel: Kernel, given: Readonly<Record<string, DeviceBu
     const other = names[bound.indexOf(buffer)];
     if (other && (kernel.bindings[name] === "read_write" || kernel.bindings[other] === "read_write")) {
       throw new TypeError(
-        `dispatch of ${kernel.name}: ${other} and ${name} are both ${buffer.label}, and one is written`,
+        `dispatch of ${kernel.name}: ${other} and ${name} are both ${buffer.label}, which the kernel writes`,
       );
     }
     bound.push(buffer);
   }
-  refuseUnknown(kernel, "binding", given, kernel.bindings, bound.length);
+  rejectUndeclared(kernel, "binding", given, kernel.bindings, bound.length);
   return bound;
 }

@@ -1,21 +1,29 @@
-/** Caches bind groups until one of their buffers is destroyed, because the blocked algorithms bind the same few buffers many times. */
+/**
+ * A cache of bind groups. A bind group is WebGPU's object for the set of buffers that one dispatch uses. The blocked
+ * algorithms use the same few sets of buffers again and again, so each bind group is created once and reused until one
+ * of its buffers is destroyed.
+ */
 
-import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 import { type BindingLayout, PARAMS_BYTES } from "./pipeline_cache.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
 interface Entry {
   readonly group: GPUBindGroup;
   readonly buffers: readonly WebGpuBuffer[];
 }
 
-/** The bind groups of one device. The last binding of each is the uniform buffer of parameters, at a dynamic offset. */
+/**
+ * The bind groups of one device. The last entry of every bind group is the uniform buffer with the parameters of
+ * dispatches, which each dispatch reads at an offset of its own (a dynamic offset).
+ */
 export class BindGroupCache {
   readonly #device: GPUDevice;
   readonly #params: GPUBuffer;
   readonly #entries = new Map<string, Entry>();
-  /** For each buffer, the keys of the entries that bind it. They are evicted with the buffer. */
-  readonly #keys = new Map<WebGpuBuffer, Set<string>>();
+  /** The keys of the entries that contain a buffer. They are evicted with the buffer. */
+  readonly #keysOf = new Map<WebGpuBuffer, Set<string>>();
 
+  /** @param params the uniform buffer */
   constructor(device: GPUDevice, params: GPUBuffer) {
     this.#device = device;
     this.#params = params;
@@ -26,35 +34,39 @@ export class BindGroupCache {
     return this.#entries.size;
   }
 
-  /** Returns the bind group of `buffers`, which are in binding order. */
+  /** Returns the bind group of `buffers`, which are in binding order. Creates it if it is not cached. */
   get(layout: BindingLayout, buffers: readonly WebGpuBuffer[]): GPUBindGroup {
     let key = layout.key;
     for (const buffer of buffers) key += `,${buffer.id}`;
-    const known = this.#entries.get(key);
-    if (known) return known.group;
+    const cached = this.#entries.get(key);
+    if (cached) return cached.group;
     const entries: GPUBindGroupEntry[] = buffers.map(({ gpu }, binding) => ({
       binding,
       resource: { buffer: gpu },
     }));
     entries.push({ binding: buffers.length, resource: { buffer: this.#params, size: PARAMS_BYTES } });
-    const group = this.#device.createBindGroup({ label: layout.key, layout: layout.group, entries });
+    const group = this.#device.createBindGroup({
+      label: layout.key,
+      layout: layout.bindGroupLayout,
+      entries,
+    });
     this.#entries.set(key, { group, buffers });
     for (const buffer of buffers) {
-      const keys = this.#keys.get(buffer);
+      const keys = this.#keysOf.get(buffer);
       if (keys) keys.add(key);
-      else this.#keys.set(buffer, new Set([key]));
+      else this.#keysOf.set(buffer, new Set([key]));
     }
     return group;
   }
 
-  /** Removes every bind group that binds `buffer`. */
+  /** Removes every bind group that contains `buffer`. */
   evict(buffer: WebGpuBuffer): void {
-    for (const key of this.#keys.get(buffer) ?? []) {
+    for (const key of this.#keysOf.get(buffer) ?? []) {
       for (const other of this.#entries.get(key)?.buffers ?? []) {
-        if (other !== buffer) this.#keys.get(other)?.delete(key);
+        if (other !== buffer) this.#keysOf.get(other)?.delete(key);
       }
       this.#entries.delete(key);
     }
-    this.#keys.delete(buffer);
+    this.#keysOf.delete(buffer);
   }
 }

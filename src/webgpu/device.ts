@@ -1,7 +1,7 @@
 /**
- * Finds an adapter and opens a device with all the limits and features that Pare uses. A device that does not request higher limits
- * has WebGPU's small default limits, whatever the hardware. This file also names the adapter for people, and tells hardware from
- * adapters that are emulated on the CPU.
+ * Finds a WebGPU adapter, describes it, and opens a device on it. WebGPU gives a device small default limits, even on
+ * hardware that offers far more, unless larger ones are requested. So `openDevice` requests all limits and optional
+ * features of the adapter that Pare uses.
  */
 
 import type { Adapter } from "../backend/backend.ts";
@@ -11,13 +11,13 @@ export class NoAdapterError extends Error {
   override name = "NoAdapterError";
 }
 
-/** An open device and its adapter. */
-export interface OpenDevice {
+/** An open device and the description of its adapter. */
+interface OpenDevice {
   readonly device: GPUDevice;
   readonly adapter: Adapter;
 }
 
-/** The limits that are raised to the adapter's maximum. */
+/** The limits that are requested at the adapter's maximum. */
 const RAISED_LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
@@ -30,15 +30,18 @@ const RAISED_LIMITS = [
   "maxComputeWorkgroupsPerDimension",
 ] as const satisfies readonly (keyof GPUSupportedLimits)[];
 
-/** Features that are requested if the adapter has them. */
+/** The features that are requested if the adapter has them. */
 const OPTIONAL_FEATURES: readonly string[] = ["timestamp-query", "shader-f16", "subgroups"];
 
-/** Names of Vulkan and GL drivers that emulate a GPU on the CPU. Some adapters do not report this themselves. */
+/**
+ * The names of drivers that emulate a GPU on the CPU. Some of their adapters do not set `isFallbackAdapter`, so they are
+ * recognised by name.
+ */
 const SOFTWARE_NAMES = /llvmpipe|lavapipe|swiftshader|softpipe|microsoft basic render/i;
 
 /**
- * Requests the fastest adapter, or with `forceSoftware` one that is emulated on the CPU.
- * @throws {NoAdapterError} if there is none
+ * Returns the fastest adapter, or with `forceSoftware` an adapter that is emulated on the CPU.
+ * @throws {NoAdapterError} if there is no such adapter
  */
 export async function requestAdapter(forceSoftware = false): Promise<GPUAdapter> {
   const adapter = await navigator.gpu?.requestAdapter({
@@ -48,21 +51,21 @@ export async function requestAdapter(forceSoftware = false): Promise<GPUAdapter>
   if (!adapter) {
     throw new NoAdapterError(
       forceSoftware
-        ? "no software WebGPU adapter (Mesa's llvmpipe is one: package mesa-vulkan-drivers)"
+        ? "no software WebGPU adapter: install one such as Mesa's llvmpipe (package mesa-vulkan-drivers)"
         : "no WebGPU adapter: this machine has no GPU driver that WebGPU can use",
     );
   }
   return adapter;
 }
 
-/** Returns the adapter's name for users, and whether it is emulated. */
+/** Describes an adapter for users: its name, and whether it is emulated on the CPU. */
 export function describeAdapter({ info }: Pick<GPUAdapter, "info">): Adapter {
   const { vendor, architecture, device, description } = info;
   const name = description || [vendor, architecture, device].filter(Boolean).join(" ") || "unnamed adapter";
   return { name, software: info.isFallbackAdapter || SOFTWARE_NAMES.test(name) };
 }
 
-/** Whether the machine has a hardware GPU. `--backend auto` prefers one to the CPU. */
+/** Returns whether the machine has a hardware GPU. `--backend auto` chooses WebGPU only if it has one. */
 export async function hasHardwareAdapter(): Promise<boolean> {
   try {
     return !describeAdapter(await requestAdapter()).software;
@@ -72,7 +75,7 @@ export async function hasHardwareAdapter(): Promise<boolean> {
   }
 }
 
-/** Opens a device with every useful limit and feature of `adapter`. An adapter can open one device only. */
+/** Opens a device with the limits and features of `adapter` that Pare uses. WebGPU allows one device per adapter object. */
 export async function openDevice(adapter: GPUAdapter): Promise<OpenDevice> {
   const device = await adapter.requestDevice({
     label: "pare",

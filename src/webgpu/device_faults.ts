@@ -1,22 +1,25 @@
 /**
- * Collects the errors that a device reports outside any call. WebGPU reports validation errors, failed allocations and the loss of the
- * device by events and promises, long after the call that caused them has returned. This file stores them and makes the next wait for
- * the device (`read` or `finish`) fail with them. It never retries and never hides an error.
+ * Collects the errors that WebGPU reports outside of calls. Validation errors, failed allocations and the loss of the
+ * device arrive through events and promises, long after the call that caused them has returned. `DeviceFaults` stores
+ * the first one until a caller waits for the device (`read`, `finish`), and makes that wait fail. Nothing is
+ * retried.
  */
 
 import { DeviceLostError } from "../backend/backend.ts";
 
-/** The reported errors of one device. */
+/** The asynchronous errors of one device. */
 export class DeviceFaults {
   #lost: DeviceLostError | undefined;
-  #first: Error | undefined;
+  #firstError: Error | undefined;
+  /** The closed error scopes whose results are outstanding. */
   readonly #scopes = new Set<Promise<unknown>>();
+  /** The reject functions of the waits in progress. */
   readonly #waiting = new Set<(reason: DeviceLostError) => void>();
 
   constructor(device: GPUDevice) {
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      this.report(new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`));
+      this.#store(new Error(`WebGPU: ${(event as GPUUncapturedErrorEvent).error.message}`));
     });
     device.lost.then(({ reason, message }) => this.#lose(reason ?? "unknown", message));
   }
@@ -27,53 +30,60 @@ export class DeviceFaults {
     this.#waiting.clear();
   }
 
-  /** Makes every pending and later call fail, because the owner has disposed of the device. */
+  /** Makes all pending and later calls fail, because the owner no longer needs the device. */
   dispose(): void {
-    this.#lose("disposed", "dispose() was called on its backend");
+    this.#lose("disposed", "the backend was disposed of");
   }
 
-  /** @throws {DeviceLostError} if the device is lost or disposed of */
+  /** @throws {DeviceLostError} if the device was lost or disposed of */
   assertAlive(): void {
     if (this.#lost) throw this.#lost;
   }
 
-  /** Stores `error` for the next wait. Later errors are dropped, because they usually follow from the first one. */
-  report(error: Error): void {
-    this.#first ??= error;
+  /** Stores `error` for the next wait. If an error is stored already, the new one is dropped as its likely consequence. */
+  #store(error: Error): void {
+    this.#firstError ??= error;
   }
 
-  /** Closes an error scope. If it caught an error, `describe` turns that error into the one to report. */
+  /**
+   * Closes the innermost error scope of `device`. If the scope caught an error, the next wait throws the error that
+   * `describe` makes of it.
+   * @returns the described error, or undefined if the scope caught none. The promise rejects if the device is lost.
+   */
   closeScope(device: GPUDevice, describe: (error: GPUError) => Error): Promise<Error | undefined> {
     const scope = device.popErrorScope().then((caught) => caught ? describe(caught) : undefined);
     const reported = scope.then(
-      // An error with a known cause replaces the uncaptured errors that follow from it.
+      // The error of a scope replaces a stored uncaptured error, which is a consequence of it and less specific.
       (error) => {
-        if (error) this.#first = error;
+        if (error) this.#firstError = error;
       },
-      () => {}, // the scopes of a lost device reject; the loss itself is reported instead
+      () => {}, // The scopes of a lost device reject. The loss itself is reported elsewhere.
     ).finally(() => this.#scopes.delete(reported));
     this.#scopes.add(reported);
     return scope;
   }
 
   /**
-   * Waits for `work`, then for the error scopes closed so far.
+   * Waits for `work` and for the error scopes closed so far, and returns the result of `work`.
    * @throws {DeviceLostError} as soon as the device is lost
-   * @throws {Error} the stored error, which is then removed
+   * @throws {Error} the stored error, which is then removed; otherwise the error of `work`
    */
   async settle<T>(work: Promise<T>): Promise<T> {
     const [outcome] = await Promise.allSettled([
       this.#unlessLost(work.finally(() => Promise.all(this.#scopes))),
     ]);
-    const earlier = this.#first;
-    this.#first = undefined;
+    const earlier = this.#firstError;
+    this.#firstError = undefined;
     if (this.#lost) throw this.#lost;
     if (earlier) throw earlier;
     if (outcome.status === "rejected") throw outcome.reason;
     return outcome.value;
   }
 
-  // Promise.race(work, lost) would leak: each race adds a reaction to `lost`, which lives as long as the device.
+  /**
+   * Settles like `work`, or rejects as soon as the device is lost. `Promise.race([work, device.lost])` would leak memory,
+   * because each race adds a reaction to `device.lost`, which stays pending as long as the device exists.
+   */
   #unlessLost<T>(work: Promise<T>): Promise<T> {
     if (this.#lost) {
       work.catch(() => {});

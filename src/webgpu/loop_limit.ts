@@ -1,9 +1,15 @@
-/** Refuses dispatches whose loops a software adapter might end early. */
+/**
+ * Rejects dispatches that a software adapter could compute wrongly. Some versions of Mesa end the loops of a shader after a
+ * fixed number of iterations per invocation, without an error (`kernels/loop_count.ts`).
+ */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import { MAX_LOOP_ITERATIONS } from "../kernels/loop_count.ts";
 
-/** @throws {RangeError} one invocation of `shader` would need `MAX_LOOP_ITERATIONS` or more: names the kernel and the count */
+/**
+ * Checks the number of loop iterations of one dispatch. A shader that declares no loop count passes.
+ * @throws {RangeError} naming the kernel and the count, if one invocation would need `MAX_LOOP_ITERATIONS` or more
+ */
 export function assertUnderLoopLimit(
   { name }: Kernel,
   shader: ShaderVariant,

@@ -1,19 +1,22 @@
-/** Encodes the parameters of a dispatch as the uniform struct of its shader: 4 bytes per parameter, in declaration order. */
+/**
+ * Encodes the parameters of a dispatch as the uniform struct of its shader. The struct contains the parameters in the
+ * order of the kernel's declaration, with 4 bytes each.
+ */
 
 import type { Kernel } from "../kernels/kernel.ts";
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
 
 const MAX_U32 = 0xffffffff;
 
-/** Encodes parameters into one array that every call reuses. */
+/** Encodes parameters into one array, which is reused by every call. */
 export class ParamsEncoder {
   readonly #words = new Uint32Array(PARAMS_BYTES / 4);
   readonly #floats = new Float32Array(this.#words.buffer);
   readonly #bytes = new Uint8Array(this.#words.buffer);
 
   /**
-   * Encodes `params`. The result is valid until the next call.
-   * @throws {TypeError} if a parameter is missing, unknown or not a number
+   * Returns the encoded struct. The bytes are valid until the next call.
+   * @throws {TypeError} if a parameter is missing, is not a number, or is not declared
    * @throws {RangeError} if a u32 parameter is not an integer from 0 to 2³²−1
    */
   encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint8Array<ArrayBuffer> {
@@ -33,16 +36,18 @@ export class ParamsEncoder {
         );
       }
     }
-    refuseUnknown(kernel, "parameter", params, kernel.params, count);
+    rejectUndeclared(kernel, "parameter", params, kernel.params, count);
     return this.#bytes.subarray(0, count * 4);
   }
 }
 
 /**
- * Refuses keys of `given` that are not declared. The caller has checked that all `count` keys of `declared` are in `given`.
- * @throws {TypeError} naming the first unknown key
+ * Checks that `given` has no key that `declared` lacks. The caller has checked that all `count` keys of `declared` are in
+ * `given`, so it suffices to compare the number of keys.
+ * @param what "binding" or "parameter", for the error message
+ * @throws {TypeError} naming an undeclared key
  */
-export function refuseUnknown(
+export function rejectUndeclared(
   kernel: Kernel,
   what: string,
   given: Readonly<Record<string, unknown>>,
@@ -51,6 +56,6 @@ export function refuseUnknown(
 ): void {
   const names = Object.keys(given);
   if (names.length === count) return;
-  const unknown = names.find((name) => !(name in declared));
-  throw new TypeError(`dispatch of ${kernel.name}: it has no ${what} ${unknown}`);
+  const undeclared = names.find((name) => !(name in declared));
+  throw new TypeError(`dispatch of ${kernel.name}: the kernel has no ${what} ${undeclared}`);
 }

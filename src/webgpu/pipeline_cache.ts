@@ -1,33 +1,37 @@
 /**
- * Compiles each kernel once. Bind group layouts come from the kernel's declaration and not from the shader, because
- * `layout: "auto"` drops bindings that the entry point does not use, and the bind group then no longer fits.
+ * A cache of compiled kernels, each of which is compiled once. The bind group layouts are derived from the kernels'
+ * declarations. WebGPU could derive them from the shaders (`layout: "auto"`), but it leaves out bindings that an entry
+ * point does not use, and the bind groups would no longer fit.
  */
 
 import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, type Tiling, type Tuning } from "./tuning.ts";
 
-/** Bytes of the uniform block of one dispatch. They hold 64 parameters, and 256 is WebGPU's alignment of dynamic offsets. */
+/**
+ * The size of the uniform data of one dispatch. It is the alignment that WebGPU requires of dynamic offsets, and has room
+ * for 64 parameters.
+ */
 export const PARAMS_BYTES = 256;
 
-/** The layout for one sequence of access modes. All kernels with the same sequence share it. */
+/** The WebGPU layouts of a list of bindings. Kernels whose bindings have the same accesses share one layout. */
 export interface BindingLayout {
-  /** The access modes as text, such as `read read_write`. */
+  /** The accesses in binding order, such as `read read_write`. */
   readonly key: string;
   readonly accesses: readonly Access[];
-  readonly group: GPUBindGroupLayout;
-  readonly pipeline: GPUPipelineLayout;
+  readonly bindGroupLayout: GPUBindGroupLayout;
+  readonly pipelineLayout: GPUPipelineLayout;
 }
 
-/** A kernel that is ready to be dispatched. */
+/** A kernel with the objects that a dispatch of it needs. */
 export interface CompiledKernel {
   readonly shader: ShaderVariant;
   readonly layout: BindingLayout;
   readonly pipeline: GPUComputePipeline;
-  /** The compiler's error. It becomes known only some time after the compilation began. */
-  failure?: Error;
-  /** Resolves when the compiler has accepted or refused the kernel. */
-  readonly verdict: Promise<void>;
+  /** The error of the compiler. It is set only when the compiler has finished, some time after the object exists. */
+  compileError?: Error;
+  /** Resolves when the compiler has accepted or rejected the kernel. */
+  readonly compiled: Promise<void>;
 }
 
 /** The compiled kernels of one device. */
@@ -37,8 +41,8 @@ export class PipelineCache {
   readonly #tiling: Tiling;
   readonly #tuning: Tuning | undefined;
   readonly #compiled = new Map<Kernel, CompiledKernel>();
-  /** The compilations that {@link warm} has started. */
-  readonly #ahead = new Map<Kernel, Promise<void>>();
+  /** The compilations that {@link warm} started. */
+  readonly #warmUps = new Map<Kernel, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
 
@@ -50,9 +54,10 @@ export class PipelineCache {
   }
 
   /**
-   * Returns the compiled kernel, and compiles it on first use. A compile error becomes known only later. It fails the next wait for
-   * the device, and every later call of this method.
-   * @throws {Error} if the kernel did not compile; the message has its name and the compiler's message with the source line
+   * Returns the compiled kernel, and compiles it on its first use. WebGPU reports a compile error only later. The error
+   * then fails the next wait for the device, and every later call of `get`.
+   * @throws {Error} if the compiler has rejected the kernel. The message contains the kernel's name and the compiler's
+   *   message with the source line.
    */
   get(kernel: Kernel): CompiledKernel {
     let compiled = this.#compiled.get(kernel);
@@ -60,38 +65,41 @@ export class PipelineCache {
       compiled = this.#compile(kernel);
       this.#compiled.set(kernel, compiled);
     }
-    if (compiled.failure) throw compiled.failure;
+    if (compiled.compileError) throw compiled.compileError;
     return compiled;
   }
 
-  /** Compiles kernels ahead of their use, in parallel if the implementation can. @throws {Error} as {@link get}, for the first kernel that fails */
+  /**
+   * Compiles kernels before their first use, concurrently if the WebGPU implementation can.
+   * @throws {Error} the error of the first kernel that does not compile, as in {@link get}
+   */
   async warm(kernels: readonly Kernel[]): Promise<void> {
     await Promise.all(kernels.map((kernel) => {
-      let ahead = this.#ahead.get(kernel);
-      if (!ahead) this.#ahead.set(kernel, ahead = this.#compileAhead(kernel));
-      return ahead;
+      let warmUp = this.#warmUps.get(kernel);
+      if (!warmUp) this.#warmUps.set(kernel, warmUp = this.#compileAsync(kernel));
+      return warmUp;
     }));
-    for (const kernel of kernels) await this.#faults.settle(this.get(kernel).verdict);
+    for (const kernel of kernels) await this.#faults.settle(this.get(kernel).compiled);
   }
 
   #compile(kernel: Kernel): CompiledKernel {
     this.#device.pushErrorScope("validation");
     const { shader, layout, descriptor } = this.#describe(kernel);
     const pipeline = this.#device.createComputePipeline(descriptor);
-    const scope = this.#faults.closeScope(this.#device, (error) => refusal(kernel, error));
+    const scope = this.#faults.closeScope(this.#device, (error) => describeCompileError(kernel, error));
     const compiled: CompiledKernel = {
       shader,
       layout,
       pipeline,
-      verdict: scope.then((error) => {
-        if (error) this.#refuse(compiled, error, shader);
-      }, () => {}), // the scope rejects only if the device is lost, which `settle` reports
+      compiled: scope.then((error) => {
+        if (error) this.#markFailed(compiled, error, shader);
+      }, () => {}), // The scope rejects if the device is lost, which `settle` reports.
     };
     return compiled;
   }
 
-  /** If the kernel does not compile, nothing is cached, and {@link get} reports why. */
-  async #compileAhead(kernel: Kernel): Promise<void> {
+  /** Compiles a kernel without blocking. If it does not compile, {@link get} compiles it again and reports the error. */
+  async #compileAsync(kernel: Kernel): Promise<void> {
     if (this.#compiled.has(kernel)) return;
     this.#device.pushErrorScope("validation");
     const { shader, layout, descriptor } = this.#describe(kernel);
@@ -99,7 +107,12 @@ export class PipelineCache {
     const pipeline = this.#device.createComputePipelineAsync(descriptor).catch(() => undefined);
     if (await module || !await pipeline) this.#modules.delete(shader.code);
     else if (!this.#compiled.has(kernel)) {
-      this.#compiled.set(kernel, { shader, layout, pipeline: (await pipeline)!, verdict: Promise.resolve() });
+      this.#compiled.set(kernel, {
+        shader,
+        layout,
+        pipeline: (await pipeline)!,
+        compiled: Promise.resolve(),
+      });
     }
   }
 
@@ -108,7 +121,7 @@ export class PipelineCache {
     const layout = this.#layout(Object.values(kernel.bindings));
     const descriptor: GPUComputePipelineDescriptor = {
       label: kernel.name,
-      layout: layout.pipeline,
+      layout: layout.pipelineLayout,
       compute: {
         module: this.#module(kernel, shader),
         entryPoint: shader.entryPoint,
@@ -118,9 +131,9 @@ export class PipelineCache {
     return { shader, layout, descriptor };
   }
 
-  #refuse(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {
-    compiled.failure = error;
-    // The module is compiled anew for other entry points, so that they get the message with the source line too, not "module is invalid".
+  #markFailed(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {
+    compiled.compileError = error;
+    // Another kernel of the same source then compiles the module again, so that its error also contains the source line.
     this.#modules.delete(shader.code);
   }
 
@@ -147,15 +160,18 @@ export class PipelineCache {
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: PARAMS_BYTES },
       });
-      const group = this.#device.createBindGroupLayout({ label: key, entries });
-      const pipeline = this.#device.createPipelineLayout({ label: key, bindGroupLayouts: [group] });
-      layout = { key, accesses, group, pipeline };
+      const bindGroupLayout = this.#device.createBindGroupLayout({ label: key, entries });
+      const pipelineLayout = this.#device.createPipelineLayout({
+        label: key,
+        bindGroupLayouts: [bindGroupLayout],
+      });
+      layout = { key, accesses, bindGroupLayout, pipelineLayout };
       this.#layouts.set(key, layout);
     }
     return layout;
   }
 }
 
-function refusal(kernel: Kernel, { message }: GPUError): Error {
+function describeCompileError(kernel: Kernel, { message }: GPUError): Error {
   return new Error(`kernel ${kernel.name} does not compile: ${message.trim()}`);
 }

@@ -1,35 +1,37 @@
 /**
- * Reads bytes back to the host through mappable staging buffers of bounded size. The staging buffers are pooled, because mapping new
- * memory is slow. A long range is read in chunks: while the host takes one chunk out, the device copies the next one.
+ * Reads bytes from the device to the host. The device copies them into staging buffers, which the host can map. Staging
+ * buffers have a bounded size and are pooled, because mapping new memory is slow. A long range is read in chunks: while
+ * the host takes one chunk, the device copies the next.
  */
 
-import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 import type { DeviceFaults } from "./device_faults.ts";
-import type { SubmissionQueue } from "./submission_queue.ts";
 import { StagingBuffer } from "./staging_buffer.ts";
+import type { SubmissionQueue } from "./submission_queue.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
-/** The largest staging buffer. It holds a tile of the default edge in one piece. */
+/** The default size of a chunk, and so of the largest staging buffer: a tile of the default edge fits in it. */
 const DEFAULT_CHUNK_BYTES = 64 * 2 ** 20;
 
-/** The smallest staging buffer, so that many small reads share a few buffers. */
+/** The size of the smallest staging buffer, so that all small reads share the same few buffers. */
 const SMALLEST_STAGING_BYTES = 64 * 2 ** 10;
 
-/** The number of idle staging buffers that are pooled per size. */
-const POOLED_PER_SIZE = 2;
+/** The most unused staging buffers of one size that stay in the pool. */
+const MAX_IDLE_PER_SIZE = 2;
 
-/** A chunk that is being copied to the host. */
+/** A chunk that the device is copying to a staging buffer. */
 interface Chunk {
   readonly staging: StagingBuffer;
   readonly byteLength: number;
   readonly mapped: Promise<ArrayBuffer>;
 }
 
-/** Reads the buffers of one device. */
+/** Reads the buffers of one device. It also implements waiting for the device, by reading a few bytes. */
 export class ReadBack {
   readonly #device: GPUDevice;
   readonly #queue: SubmissionQueue;
   readonly #faults: DeviceFaults;
   readonly #chunkBytes: number;
+  /** The pool: unused staging buffers by size in bytes. */
   readonly #idle = new Map<number, StagingBuffer[]>();
 
   constructor(
@@ -44,27 +46,30 @@ export class ReadBack {
     this.#chunkBytes = chunkBytes;
   }
 
-  /** Runs the queued work and waits for its end by reading four bytes that are copied after it. @throws as {@link read} */
+  /**
+   * Submits the queued work and waits until it is done. The wait ends when 4 bytes, copied after that work, arrive.
+   * @throws the same errors as {@link read}
+   */
   async wait(): Promise<void> {
-    await this.#take(this.#start(this.#queue.params, 0, 4), () => {});
+    await this.#consume(this.#start(this.#queue.params, 0, 4), () => {});
   }
 
   /**
-   * Runs the queued work and reads a range of at least 4 bytes. If the range is longer than one chunk, `source` must not be written
-   * until the promise resolves.
-   * @throws {DeviceLostError}
-   * @throws {Error} the first error of the queued work
+   * Submits the queued work and returns a copy of the range, which is at least 4 bytes long. If the range is longer than
+   * one chunk, `source` must not be written until the promise resolves.
+   * @throws {DeviceLostError} if the device is lost
+   * @throws {Error} the first error of the work before the read
    */
   async read(source: WebGpuBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(byteLength);
-    const chunkAt = (done: number) =>
+    const startChunk = (done: number) =>
       this.#start(source.gpu, byteOffset + done, Math.min(this.#chunkBytes, byteLength - done));
-    let next = chunkAt(0);
+    let next = startChunk(0);
     for (let done = 0; done < byteLength;) {
       const chunk = next, following = done + chunk.byteLength;
-      if (following < byteLength) next = chunkAt(following);
+      if (following < byteLength) next = startChunk(following);
       try {
-        await this.#take(chunk, (range) => bytes.set(new Uint8Array(range), done));
+        await this.#consume(chunk, (range) => bytes.set(new Uint8Array(range), done));
       } catch (error) {
         if (next !== chunk) next.staging.destroy();
         throw error;
@@ -74,8 +79,8 @@ export class ReadBack {
     return bytes;
   }
 
-  /** Waits for a chunk, passes it to `use`, and returns its staging buffer to the pool. */
-  async #take({ staging, mapped }: Chunk, use: (range: ArrayBuffer) => void): Promise<void> {
+  /** Waits for a chunk, passes its bytes to `use`, and returns the staging buffer to the pool. */
+  async #consume({ staging, mapped }: Chunk, use: (range: ArrayBuffer) => void): Promise<void> {
     try {
       use(await this.#faults.settle(mapped));
     } catch (error) {
@@ -86,12 +91,14 @@ export class ReadBack {
     this.#release(staging);
   }
 
+  /** Submits the queued work and then the copy of one chunk to a staging buffer. */
   #start(source: GPUBuffer, byteOffset: number, byteLength: number): Chunk {
     const staging = this.#acquire(byteLength);
     this.#queue.copyOut(source, byteOffset, staging.gpu, byteLength);
     this.#queue.submit();
     const mapped = staging.map(byteLength);
-    mapped.catch(() => {}); // awaited in its turn; if an earlier chunk fails, that failure is reported
+    // `#consume` handles the rejection. If an earlier chunk fails, nobody awaits this one, and its error does not matter.
+    mapped.catch(() => {});
     return { staging, byteLength, mapped };
   }
 
@@ -106,7 +113,7 @@ export class ReadBack {
   #release(staging: StagingBuffer): void {
     const idle = this.#idle.get(staging.byteLength) ?? [];
     this.#idle.set(staging.byteLength, idle);
-    if (idle.length < POOLED_PER_SIZE) idle.push(staging);
+    if (idle.length < MAX_IDLE_PER_SIZE) idle.push(staging);
     else staging.destroy();
   }
 }

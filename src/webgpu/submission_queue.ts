@@ -1,41 +1,52 @@
 /**
- * Submits work in the order it was queued, in few submissions. Kernels, copies and clears are encoded into one open command encoder,
- * the *batch*. A batch is submitted when it is full, when a caller waits for the device, and before a write to a buffer that the batch
- * uses, because WebGPU's `writeBuffer` takes effect before all commands that are not yet submitted.
+ * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies and clears
+ * are encoded into an open command encoder, called a batch. A batch is submitted when it is full, when a caller waits for
+ * the device, or when a write needs it: WebGPU performs `writeBuffer` before all commands that are not yet submitted, so
+ * a write to a buffer that the open batch uses must submit that batch first.
  */
 
-import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
+import type { WebGpuBuffer } from "./webgpu_buffer.ts";
 
-/** Dispatches per batch. The device starts on a batch while the next is encoded, and the cost of a submission is shared. */
-export const DISPATCHES_PER_BATCH = 64;
+/**
+ * The most dispatches in a batch. The device can start with a batch while later ones are encoded, and many dispatches
+ * share the cost of one submission.
+ */
+const DISPATCHES_PER_BATCH = 64;
 
-/** Written bytes stay in staging memory until a submission. This limits how many may wait. */
+/** The most written bytes that WebGPU holds in staging memory, where they stay until the next submission. */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
 /** One dispatch of a kernel. */
-export interface Dispatch {
+interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
   readonly buffers: readonly WebGpuBuffer[];
   readonly grid: readonly [x: number, y: number, z: number];
 }
 
-/** The ordered queue of one device. */
+/** The queue of one device. */
 export class SubmissionQueue {
   readonly #device: GPUDevice;
-  /** One slot of parameters per dispatch of the open batch. It is written at submission, after the device has read the earlier batches' slots. */
+  /**
+   * The uniform buffer, with one slot of parameters per dispatch of a batch. It is written when a batch is submitted,
+   * which WebGPU orders after the reads of earlier batches.
+   */
   readonly params: GPUBuffer;
-  /** If set, the passes that begin from now on write their start and end times there. For benches. */
+  /** If set, the queries that record the begin and end times of new passes. For benchmarks. */
   timestamps: GPUComputePassTimestampWrites | undefined;
+  /** The parameters of the open batch's dispatches. */
   readonly #slots = new Uint8Array(DISPATCHES_PER_BATCH * PARAMS_BYTES);
+  /** Destroyed buffers that the open batch still uses. */
   readonly #retired: GPUBuffer[] = [];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
-  /** The number of the open batch, and the number of its dispatches. */
+  /** The number of the open batch. */
   #batch = 0;
+  /** The number of dispatches in the open batch. */
   #dispatches = 0;
+  /** The number of bytes written since the last submission. */
   #unsubmittedBytes = 0;
 
   constructor(device: GPUDevice) {
@@ -47,7 +58,7 @@ export class SubmissionQueue {
     });
   }
 
-  /** Queues one dispatch with its encoded parameters. */
+  /** Queues one dispatch. `params` is the encoded parameter struct, which is copied. */
   dispatch({ pipeline, bindGroup, buffers, grid }: Dispatch, params: Uint8Array): void {
     const offset = this.#dispatches++ * PARAMS_BYTES;
     this.#slots.set(params, offset);
@@ -60,11 +71,11 @@ export class SubmissionQueue {
     if (this.#dispatches === DISPATCHES_PER_BATCH) this.submit();
   }
 
-  /** Queues a write. The caller may reuse `bytes` as soon as this returns. */
+  /** Queues writing `bytes` to `target`. The bytes are copied at once, so the caller may reuse them. */
   write(target: WebGpuBuffer, byteOffset: number, bytes: Uint8Array): void {
     if (target.lastBatch === this.#batch) this.submit();
     for (let start = 0; start < bytes.byteLength; start += WRITE_CHUNK_BYTES) {
-      // The types forbid shared memory, but the runtime copies from it as from any other memory.
+      // The declared type excludes shared memory, but the runtime accepts it.
       const chunk = bytes.subarray(start, start + WRITE_CHUNK_BYTES) as Uint8Array<ArrayBuffer>;
       this.#device.queue.writeBuffer(target.gpu, byteOffset + start, chunk);
       this.#unsubmittedBytes += chunk.byteLength;
@@ -72,7 +83,7 @@ export class SubmissionQueue {
     }
   }
 
-  /** Queues a copy between two device buffers. */
+  /** Queues a copy between two buffers of the device. */
   copy(
     source: WebGpuBuffer,
     sourceOffset: number,
@@ -90,7 +101,7 @@ export class SubmissionQueue {
     source.lastBatch = target.lastBatch = this.#batch;
   }
 
-  /** Queues a copy into a mappable buffer, which the caller maps after {@link submit}. */
+  /** Queues a copy to the start of a mappable buffer, which the caller maps after {@link submit}. */
   copyOut(source: GPUBuffer, sourceOffset: number, staging: GPUBuffer, byteLength: number): void {
     this.#openOutsidePass().copyBufferToBuffer(source, sourceOffset, staging, 0, byteLength);
   }
@@ -101,19 +112,22 @@ export class SubmissionQueue {
     target.lastBatch = this.#batch;
   }
 
-  /** Destroys a buffer after the commands that use it are submitted, because WebGPU refuses to submit commands that use a destroyed buffer. */
+  /**
+   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a destroyed
+   * buffer, but keeps the memory of a submitted one until its commands are done.
+   */
   retire(buffer: WebGpuBuffer): void {
     if (buffer.lastBatch === this.#batch) this.#retired.push(buffer.gpu);
     else buffer.gpu.destroy();
   }
 
-  /** Submits the open batch and the writes before it. */
+  /** Submits the open batch and the writes before it to the device. */
   submit(): void {
     this.#endPass();
     if (this.#dispatches > 0) {
       this.#device.queue.writeBuffer(this.params, 0, this.#slots, 0, this.#dispatches * PARAMS_BYTES);
     }
-    // An empty submission still starts the writes and frees the staging memory of finished ones.
+    // Even an empty submission starts the pending writes and frees the staging memory of finished ones.
     this.#device.queue.submit(this.#encoder ? [this.#encoder.finish()] : []);
     for (const buffer of this.#retired.splice(0)) buffer.destroy();
     this.#encoder = undefined;

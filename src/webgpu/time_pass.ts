@@ -1,14 +1,21 @@
-/** Times a pass with the device's own clock, so that waits of the host do not count. For benches, because it waits for the device twice. */
+/**
+ * Measures the duration of kernels with the clock of the device, so that the measurement contains no waiting on the host.
+ * For benchmarks only, because it submits everything before and after the measured work separately.
+ */
 
 import type { SubmissionQueue } from "./submission_queue.ts";
 
-/** The start and the end, in u64 nanoseconds. */
+/** The size of the two timestamps, begin and end, in nanoseconds as u64. */
 const RESULT_BYTES = 16;
 
-/** Runs the pass that `work` encodes into `queue`, at most one batch, and returns its duration on the device in seconds. */
+/**
+ * Returns the duration of the compute pass that `work` encodes into `queue`, in seconds. `work` must encode at most one
+ * batch of dispatches.
+ * @throws {TypeError} if the device cannot measure times
+ */
 export async function timePass(device: GPUDevice, queue: SubmissionQueue, work: () => void): Promise<number> {
   if (!device.features.has("timestamp-query")) {
-    throw new TypeError("timing a pass: the device has no timestamp-query");
+    throw new TypeError("timing a pass: the device does not have the feature timestamp-query");
   }
   const querySet = device.createQuerySet({ type: "timestamp", count: 2 });
   const resolved = device.createBuffer({

@@ -1,47 +1,51 @@
 /**
- * Chooses the fastest variant of each kernel for an adapter. `deno task bench --gpu --save` measures the variants and writes the fastest
- * ones to `tunings.json`. An adapter that is not in that file gets the default shader for its kind.
+ * Chooses the shader of a kernel for an adapter. A kernel can have several shaders that compute the same result, and the
+ * fastest one depends on the adapter. `deno task bench --gpu --save` measures them and stores the fastest in
+ * `tunings.json`. On an adapter that is not in this file, each kernel uses its default shader for the adapter's kind.
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
-import measured from "./tunings.json" with { type: "json" };
+import savedTunings from "./tunings.json" with { type: "json" };
 
-/** The two kinds of default shader: for discrete GPUs, and for adapters that are emulated on the CPU. */
+/** The kind of adapter that a kernel's default shaders are made for: a hardware GPU or a software adapter. */
 export type Tiling = "discrete" | "software";
 
-/** For each kernel name a variant: `discrete` or `software` for the default shaders, or a name in the kernel's `variants`. */
+/**
+ * The chosen shaders by kernel name. A value is `discrete` or `software` for one of the kernel's default shaders, or the
+ * name of one of its `variants`.
+ */
 export type Tuning = Readonly<Record<string, string>>;
 
-/** The properties that identify a kind of adapter. */
+/** The properties that identify an adapter model. */
 export type AdapterKey = Readonly<Pick<GPUAdapterInfo, "vendor" | "architecture" | "device" | "description">>;
 
-/** An adapter and the variants that were fastest on it. */
+/** One entry of `tunings.json`: an adapter and the fastest shaders on it. */
 export interface TunedAdapter {
   readonly adapter: AdapterKey;
-  /** The date of the measurement, ISO 8601. */
+  /** The time of the measurement, in ISO 8601. */
   readonly date: string;
   readonly tuning: Tuning;
 }
 
-/** Returns the key of an adapter as plain data. */
+/** Returns the identifying properties of an adapter as a plain object. */
 export function adapterKey({ vendor, architecture, device, description }: AdapterKey): AdapterKey {
   return { vendor, architecture, device, description };
 }
 
-/** Whether `a` and `b` identify the same kind of adapter. */
+/** Returns whether two adapters are of the same model. */
 export function sameAdapter(a: AdapterKey, b: AdapterKey): boolean {
   return JSON.stringify(adapterKey(a)) === JSON.stringify(adapterKey(b));
 }
 
-/** Returns the tuning that was measured on `adapter`, or undefined if none was. */
+/** Returns the fastest shaders measured on the model of `adapter`, or undefined if it was not measured. */
 export function tuningFor(
   adapter: AdapterKey,
-  known: readonly TunedAdapter[] = measured,
+  measurements: readonly TunedAdapter[] = savedTunings,
 ): Tuning | undefined {
-  return known.find((entry) => sameAdapter(entry.adapter, adapter))?.tuning;
+  return measurements.find((entry) => sameAdapter(entry.adapter, adapter))?.tuning;
 }
 
-/** Returns every shader of `kernel` by its name in a tuning. */
+/** Returns all shaders of `kernel` by the names that tunings use for them. */
 export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
   return new Map([
     ["discrete", kernel.shader],
@@ -50,11 +54,14 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
   ]);
 }
 
-/** Returns the shader of `kernel` that `tuning` names, or the default one for `tiling`. @throws {RangeError} if the kernel has no such variant */
+/**
+ * Returns the shader that `tuning` names for `kernel`, or the kernel's default shader for `tiling` if it names none.
+ * @throws {RangeError} if the kernel has no shader with that name
+ */
 export function chooseShader(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant {
   const name = tuning[kernel.name];
   if (name === undefined) return (tiling === "software" && kernel.softwareShader) || kernel.shader;
   const shader = shadersOf(kernel).get(name);
-  if (!shader) throw new RangeError(`tuning of ${kernel.name}: it has no variant ${name}`);
+  if (!shader) throw new RangeError(`tuning of ${kernel.name}: the kernel has no variant ${name}`);
   return shader;
 }

@@ -1,22 +1,25 @@
 /**
- * Makes a driver finish compiling before the first real dispatch. Some drivers translate to machine code only at the first dispatch of a
- * pipeline; Mesa's llvmpipe then spends over a second on the kernels of the solve. A dispatch of zero workgroups is enough to trigger
- * the translation, and it touches no memory.
+ * Makes the driver finish the compilation of pipelines. Some drivers generate machine code only at the first dispatch of
+ * a pipeline; for the kernels of a solve this takes Mesa's llvmpipe more than a second. A dispatch with no workgroups
+ * triggers the compilation and computes nothing.
  */
 
 import { type CompiledKernel, PARAMS_BYTES } from "./pipeline_cache.ts";
 
-/** Large enough for the smallest binding that any shader requires. */
+/** The size of the placeholder buffers. No shader requires a larger binding, because their arrays have no fixed size. */
 const BINDING_BYTES = 256;
 
-/** Submits a dispatch of zero workgroups for each kernel. `params` is the uniform buffer of the parameters. */
+/**
+ * Submits a dispatch of no workgroups for each kernel.
+ * @param params the uniform buffer with the parameters of dispatches
+ */
 export function warmUpPipelines(
   device: GPUDevice,
   kernels: readonly CompiledKernel[],
   params: GPUBuffer,
 ): void {
   const scratch: GPUBuffer[] = [];
-  // Each binding has its own buffer, because a buffer that is bound twice may not be written.
+  // One buffer per binding, because a buffer that a kernel writes can be bound only once in a dispatch.
   const buffer = (binding: number) =>
     scratch[binding] ??= device.createBuffer({
       label: "warm-up",
@@ -32,7 +35,7 @@ export function warmUpPipelines(
     }));
     entries.push({ binding: entries.length, resource: { buffer: params, size: PARAMS_BYTES } });
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, device.createBindGroup({ layout: layout.group, entries }), [0]);
+    pass.setBindGroup(0, device.createBindGroup({ layout: layout.bindGroupLayout, entries }), [0]);
     pass.dispatchWorkgroups(0);
   }
   pass.end();

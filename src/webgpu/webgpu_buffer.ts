@@ -1,24 +1,27 @@
-/** A buffer of the WebGPU backend, and the checks of byte ranges. */
+/** The buffers of the WebGPU backend, and the checks that calls apply to buffers and byte ranges. */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 
-/** All buffers have the same usages, so that every buffer can be bound and copied. */
+/** The WebGPU usage flags of all buffers, so that every buffer can be bound to a kernel and copied from and to. */
 const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
-let created = 0;
+let nextId = 0;
 
-/** A buffer on the device, with the state that the submission queue needs of it. */
+/** A WebGPU buffer and the state that the queue and the bind group cache need about it. */
 export class WebGpuBuffer implements DeviceBuffer {
-  /** Unique in the process. It is part of the keys of cached bind groups. */
-  readonly id = created++;
+  /** Unique in the process. The keys of cached bind groups are made of these ids. */
+  readonly id = nextId++;
   readonly label: string;
   readonly byteLength: number;
   readonly gpu: GPUBuffer;
-  /** The number of the last batch that uses the buffer; see `SubmissionQueue`. */
+  /** The number of the last batch whose commands use the buffer (`SubmissionQueue`), or −1. */
   lastBatch = -1;
   #onDestroy: ((buffer: WebGpuBuffer) => void) | undefined;
 
-  /** `byteLength` is a positive multiple of 4. */
+  /**
+   * @param byteLength a positive multiple of 4
+   * @param onDestroy called once, when the buffer is destroyed; it must free the GPU memory
+   */
   constructor(
     device: GPUDevice,
     label: string,
@@ -27,7 +30,7 @@ export class WebGpuBuffer implements DeviceBuffer {
   ) {
     this.label = label;
     this.byteLength = byteLength;
-    // A multiple of 16 bytes, so that a shader may read every buffer as vec4f up to its last element.
+    // A multiple of 16 bytes, so that a shader can read a whole buffer as an array of vec4f.
     this.gpu = device.createBuffer({ label, size: Math.ceil(byteLength / 16) * 16, usage: USAGE });
     this.#onDestroy = onDestroy;
   }
@@ -45,8 +48,8 @@ export class WebGpuBuffer implements DeviceBuffer {
 
 /**
  * Returns `buffer` as a buffer of this backend.
- * @param what the role of the buffer in the call, for the message
- * @throws {TypeError} if the buffer belongs to another backend or was destroyed
+ * @param what the role of the buffer in the call, for the error message
+ * @throws {TypeError} if the buffer belongs to another kind of backend or was destroyed
  */
 export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer {
   if (!(buffer instanceof WebGpuBuffer)) {
@@ -56,8 +59,17 @@ export function asWebGpuBuffer(buffer: DeviceBuffer, what: string): WebGpuBuffer
   return buffer;
 }
 
-/** @throws {RangeError} if offset or length is not a multiple of 4, or if the range exceeds the buffer */
-export function checkRange(call: string, buffer: WebGpuBuffer, byteOffset: number, byteLength: number): void {
+/**
+ * Checks a byte range of `buffer`.
+ * @param call the name of the call, for the error message
+ * @throws {RangeError} if offset or length is not a multiple of 4, or the range extends past the end of the buffer
+ */
+export function checkByteRange(
+  call: string,
+  buffer: WebGpuBuffer,
+  byteOffset: number,
+  byteLength: number,
+): void {
   for (const [what, value] of [["offset", byteOffset], ["length", byteLength]] as const) {
     if (!Number.isSafeInteger(value) || value < 0 || value % 4 !== 0) {
       throw new RangeError(
@@ -67,8 +79,8 @@ export function checkRange(call: string, buffer: WebGpuBuffer, byteOffset: numbe
   }
   if (byteOffset + byteLength > buffer.byteLength) {
     throw new RangeError(
-      `${call} ${buffer.label}: bytes ${byteOffset} to ${byteOffset + byteLength} reach past its end at ` +
-        `${buffer.byteLength}`,
+      `${call} ${buffer.label}: bytes ${byteOffset} to ${byteOffset + byteLength} extend past the end ` +
+        `at ${buffer.byteLength}`,
     );
   }
 }

@@ -1,4 +1,7 @@
-/** The worker module in which a server runs the WebGPU backend. `src/backend/remote_backend.ts` explains why. */
+/**
+ * The main module of the worker in which a server runs the WebGPU backend, so that waiting for the GPU does not block the
+ * server's event loop (see `backend/remote_backend.ts`). All kernels are compiled before the backend is ready.
+ */
 
 import { type Port, serveBackend } from "../backend/backend_server.ts";
 import { KERNELS } from "../kernels/kernels.ts";

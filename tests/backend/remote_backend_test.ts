@@ -1,4 +1,7 @@
-/** A backend behind a port is the backend itself: the same results, the same errors, and nothing left at the far end. */
+/**
+ * A `RemoteBackend` behaves like the backend in the worker: it returns the same results, throws the same errors, and frees
+ * all buffers of the worker's backend.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,24 +11,25 @@ import { connectBackend, type RemotePort } from "../../src/backend/remote_backen
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { copy2d } from "../../src/kernels/copy2d.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import { hasWebGpu } from "./has_webgpu.ts";
+import { webgpuMissing } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 
-/** Both ends in one thread, over a message channel. */
-function linked(open: () => Promise<Backend>): Promise<Backend> {
+/** Connects a remote backend to a server in the same thread, over a message channel. */
+function connectInThread(open: () => Promise<Backend>): Promise<Backend> {
   const { port1, port2 } = new MessageChannel();
-  const near: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
-  const connected = connectBackend(near);
+  const clientPort: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
+  const connected = connectBackend(clientPort);
   void serveBackend(port2, open);
   port1.start();
   port2.start();
   return connected;
 }
 
+/** Runs `body` with a cpu backend and a remote backend that is connected to it. */
 async function withCpu(body: (remote: Backend, real: Backend) => Promise<void>): Promise<void> {
   const real = await createCpuBackend({ threads: 0 });
-  const remote = await linked(() => Promise.resolve(real));
+  const remote = await connectInThread(() => Promise.resolve(real));
   try {
     await body(remote, real);
   } finally {
@@ -34,7 +38,7 @@ async function withCpu(body: (remote: Backend, real: Backend) => Promise<void>):
 }
 
 describe("RemoteBackend", () => {
-  it("has the far end's name and limits", async () => {
+  it("has the kind, adapter and limits of the real backend", async () => {
     await withCpu((remote, real) => {
       assert.deepEqual([remote.kind, remote.adapter, remote.maxBufferBytes], [
         real.kind,
@@ -45,7 +49,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("writes, copies, clears and reads in order", async () => {
+  it("writes, copies, clears and reads in the order of the calls", async () => {
     await withCpu(async (remote, real) => {
       const a = upload(remote, Float32Array.of(1, 2, 3, 4)), b = upload(remote, Float32Array.of(5, 6, 7, 8));
       remote.copy(a, 4, b, 8, 8);
@@ -62,7 +66,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("lets the bytes of a write be reused at once", async () => {
+  it("copies the bytes of a write, so that the caller can reuse them at once", async () => {
     await withCpu(async (remote) => {
       const buffer = remote.createBuffer("b", 4), bytes = Uint8Array.of(1, 2, 3, 4);
       remote.write(buffer, 0, bytes);
@@ -71,7 +75,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("solves a layer to the same bits", async () => {
+  it("solves a layer to the same bits as the real backend", async () => {
     await withCpu(async (remote, real) => {
       const layer = makeLayer(20, 100, { seed: 1 });
       const parameters = {
@@ -101,7 +105,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("tells a misuse at the next wait, once", async () => {
+  it("throws the error of an invalid dispatch once, from the next wait", async () => {
     await withCpu(async (remote) => {
       const a = remote.createBuffer("a", 4);
       const params = { rows: 1, cols: 1, source_offset: 0, source_ld: 1, target_offset: 0, target_ld: 1 };
@@ -111,7 +115,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("refuses what a buffer cannot be, here", async () => {
+  it("rejects a buffer that is too large, was destroyed or belongs to another backend, at once", async () => {
     await withCpu(async (remote, real) => {
       assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfDeviceMemoryError);
       const gone = remote.createBuffer("gone", 4);
@@ -122,7 +126,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("tells at the next wait that the far end had no room", async () => {
+  it("throws an allocation failure of the real backend from the next wait", async () => {
     await withCpu(async (remote, real) => {
       real.createBuffer = () => {
         throw new OutOfDeviceMemoryError("full");
@@ -136,9 +140,9 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("is lost when the far end says so, and when it is disposed of", async () => {
+  it("is lost when the real backend reports a lost device, and when it is disposed of", async () => {
     const real = await createCpuBackend({ threads: 0 });
-    const remote = await linked(() => Promise.resolve(real));
+    const remote = await connectInThread(() => Promise.resolve(real));
     const buffer = remote.createBuffer("b", 4);
     real.finish = () => Promise.reject(new DeviceLostError("unplugged"));
     await assert.rejects(remote.finish(), { name: "DeviceLostError", message: "unplugged" });
@@ -149,16 +153,14 @@ describe("RemoteBackend", () => {
     await real.dispose();
   });
 
-  it("does not open what the far end cannot", async () => {
-    const opening = linked(() => Promise.reject(new RangeError("no threads")));
+  it("rejects with the error of opening the real backend", async () => {
+    const opening = connectInThread(() => Promise.reject(new RangeError("no threads")));
     await assert.rejects(opening, { name: "RangeError", message: "no threads" });
   });
 });
 
-const missing = await hasWebGpu() ? undefined : "no WebGPU adapter";
-
 describe("the WebGPU worker", () => {
-  it("works without stopping this thread", { skip: missing }, async () => {
+  it("solves a layer without blocking this thread", { skip: webgpuMissing }, async () => {
     const { selectBackend } = await import("../../src/host/backends.ts");
     const remote = await selectBackend("webgpu");
     assert.equal(remote.kind, "webgpu");
@@ -184,7 +186,7 @@ describe("the WebGPU worker", () => {
     assert.equal(solution.zeros, 256 * 512 / 2);
     for (const owner of [solution, factor!, operands]) owner.destroy();
     await remote.dispose();
-    // Waited for on this thread, nearly all of it would be one gap. An emulated GPU also competes for this core.
-    assert.ok(gap < duration / 4, `${gap} of ${duration} ms without a turn of the event loop`);
+    // If this thread waited for the device, the gap would be nearly the whole duration. An emulated GPU also uses this core.
+    assert.ok(gap < duration / 4, `the event loop was blocked for ${gap} of ${duration} ms`);
   });
 });

@@ -1,24 +1,24 @@
-/** How columns are cut into tiles, panels and blocks. */
+/** The division of columns into tiles, panels and blocks. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { checkBlocking, panelWidth, tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { splitIntoPanels, splitRange } from "../../src/linalg/index_range.ts";
 
-describe("tileEdgeFor", () => {
-  it("is the largest multiple of the block size up to the edge, and at least a block", () => {
+describe("tileEdgeFor()", () => {
+  it("returns the largest multiple of the block size up to the edge, and at least one block", () => {
     assert.deepEqual([1, 96, 100, 128, 256].map((size) => tileEdgeFor(size)), [4096, 4032, 4000, 4096, 4096]);
     assert.equal(tileEdgeFor(128, 300), 256);
     assert.equal(tileEdgeFor(128, 64), 128);
   });
 
-  it("refuses block sizes no kernel takes", () => {
+  it("rejects block sizes that no kernel supports", () => {
     for (const size of [0, -4, 1.5, 257, NaN]) assert.throws(() => tileEdgeFor(size), RangeError);
   });
 });
 
-describe("checkBlocking", () => {
-  it("refuses blocks that straddle tiles, naming both sizes", () => {
+describe("checkBlocking()", () => {
+  it("rejects blocks that extend over two tiles, and names both sizes", () => {
     checkBlocking("h", 4096, 128);
     assert.throws(() => checkBlocking("h", 4096, 96), {
       name: "RangeError",
@@ -27,8 +27,8 @@ describe("checkBlocking", () => {
   });
 });
 
-describe("panelWidth", () => {
-  it("is whole blocks, within the tile and the largest buffer", () => {
+describe("panelWidth()", () => {
+  it("returns whole blocks that fit in the tile and in the largest buffer", () => {
     const unlimited = 2 ** 31;
     assert.equal(panelWidth(4096, 128, 4096, unlimited), 512);
     assert.equal(panelWidth(4096, 96, 4032, unlimited), 480);
@@ -39,8 +39,8 @@ describe("panelWidth", () => {
   });
 });
 
-describe("panels", () => {
-  it("cover every column once, in order, and never straddle tiles", () => {
+describe("splitIntoPanels() and splitRange()", () => {
+  it("splitIntoPanels() covers every column once, in order, and no panel extends over two tiles", () => {
     for (const [cols, edge, width] of [[1, 64, 32], [64, 64, 32], [300, 64, 48], [1100, 4096, 512]]) {
       let next = 0;
       for (const { start, end } of splitIntoPanels(cols, edge, width)) {
@@ -53,7 +53,7 @@ describe("panels", () => {
     }
   });
 
-  it("ranges end with a shorter one", () => {
+  it("splitRange() ends with a shorter range", () => {
     assert.deepEqual([...splitRange({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
     assert.deepEqual([...splitRange({ start: 4, end: 4 }, 2)], []);
   });

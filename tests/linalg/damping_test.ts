@@ -1,12 +1,12 @@
-/** The diagonal before the factorisation: dead inputs, bad input, and the ladder of dampings. */
+/** The preparation of the diagonal before the factorisation: dead inputs, invalid entries, and the dampings of the retries. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { addDamping, nextDamping, prepareDiagonal } from "../../src/linalg/damping.ts";
 import { InvalidStatisticsError } from "../../src/linalg/errors.ts";
 
-describe("prepareDiagonal", () => {
-  it("sets dead inputs to 1 before taking the mean", () => {
+describe("prepareDiagonal()", () => {
+  it("sets dead inputs to 1 before it computes the mean", () => {
     const diagonal = Float32Array.of(2, 0, 4, -0);
     const { values, dead, mean } = prepareDiagonal(diagonal);
     assert.deepEqual([...values], [2, 1, 4, 1]);
@@ -15,11 +15,11 @@ describe("prepareDiagonal", () => {
     assert.equal(diagonal[1], 0);
   });
 
-  it("has no flags when every input is live", () => {
+  it("returns no flags if no input is dead", () => {
     assert.equal(prepareDiagonal(Float32Array.of(1, 2)).dead, undefined);
   });
 
-  it("names the first entry no statistics have", () => {
+  it("rejects negative and non-finite entries, and names the first one", () => {
     for (const value of [-1e-30, NaN, Infinity, -Infinity]) {
       assert.throws(() => prepareDiagonal(Float32Array.of(1, 0, value, value)), (error) => {
         assert.ok(error instanceof InvalidStatisticsError);
@@ -31,31 +31,32 @@ describe("prepareDiagonal", () => {
   });
 });
 
-describe("addDamping", () => {
-  it("adds to every entry", () => {
+describe("addDamping()", () => {
+  it("adds the value to every entry", () => {
     assert.deepEqual([...addDamping(Float32Array.of(1, 2), 0.5)], [1.5, 2.5]);
   });
 });
 
-describe("nextDamping", () => {
-  function ladder(first: number): number[] {
+describe("nextDamping()", () => {
+  /** All dampings that are tried if every attempt fails. */
+  function dampingsFrom(first: number): number[] {
     const tried = [first];
     for (let next = nextDamping(first); next !== undefined; next = nextDamping(next)) tried.push(next);
     return tried;
   }
 
-  it("goes up tenfold to 1", () => {
-    assert.deepEqual(ladder(0.01), [0.01, 0.1, 1]);
-    assert.deepEqual(ladder(0.05), [0.05, 0.5, 1]);
+  it("multiplies the damping by ten, up to 1", () => {
+    assert.deepEqual(dampingsFrom(0.01), [0.01, 0.1, 1]);
+    assert.deepEqual(dampingsFrom(0.05), [0.05, 0.5, 1]);
   });
 
-  it("starts again at 0.01 from less than a tenth of it", () => {
-    assert.deepEqual(ladder(0), [0, 0.01, 0.1, 1]);
-    assert.deepEqual(ladder(1e-9), [1e-9, 0.01, 0.1, 1]);
+  it("continues with 0.01 after a damping below 0.001", () => {
+    assert.deepEqual(dampingsFrom(0), [0, 0.01, 0.1, 1]);
+    assert.deepEqual(dampingsFrom(1e-9), [1e-9, 0.01, 0.1, 1]);
   });
 
-  it("tries 1 and what is over it once", () => {
-    assert.deepEqual(ladder(1), [1]);
-    assert.deepEqual(ladder(3), [3]);
+  it("ends after a damping of 1 or more", () => {
+    assert.deepEqual(dampingsFrom(1), [1]);
+    assert.deepEqual(dampingsFrom(3), [3]);
   });
 });

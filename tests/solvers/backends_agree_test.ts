@@ -1,4 +1,4 @@
-/** The two backends against each other, on layers neither has seen elsewhere: masks and errors agree as each does with float64. */
+/** The two backends prune the same layer alike: their masks and errors agree as closely as each agrees with float64. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -36,7 +36,7 @@ describe("cpu and webgpu", { skip: webgpuMissing }, () => {
   });
 
   for (const request of SOLVE_CASES) {
-    it(`agree at ${request.name}`, async () => {
+    it(`compute the same zeros, mask and error at ${request.name}`, async () => {
       const host = makeLayer(211, 347, { seed: 5 });
       const a = await solve(cpu, host, request), b = await solve(webgpu, host, request);
       assert.equal(a.zeros, b.zeros);

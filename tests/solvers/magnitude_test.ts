@@ -1,4 +1,4 @@
-/** Magnitude pruning on every backend against float64. */
+/** Magnitude pruning on every backend, compared with float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -22,7 +22,7 @@ const CASES: [rows: number, cols: number, edge?: number][] = [
 
 const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true };
 
-/** The layer of a size, and the reference's answer to a request. */
+/** Creates the layer of a size and a function that computes the reference solution of a request. Both are computed once. */
 const prepare = memoize(([rows, cols]: [rows: number, cols: number, edge?: number]) => {
   const host = makeLayer(rows, cols, { seed: rows, tokens: 50 });
   const expected = memoize(({ sparsity, groups }: SolveCase) =>
@@ -31,7 +31,7 @@ const prepare = memoize(([rows, cols]: [rows: number, cols: number, edge?: numbe
   return { host, expected };
 });
 
-eachBackend("solveMagnitude", (backend) => {
+eachBackend("solveMagnitude()", (backend) => {
   for (const size of CASES) {
     const [rows, cols, edge] = size;
     for (const request of SOLVE_CASES) {
@@ -52,7 +52,7 @@ eachBackend("solveMagnitude", (backend) => {
     }
   }
 
-  it("needs no statistics, and then judges nothing", async () => {
+  it("needs no statistics, and computes no error without them", async () => {
     const host = makeLayer(7, 5, { seed: 1 }), layer = uploadLayer(backend(), host);
     const solution = await solveMagnitude(backend(), layer, undefined, HALF);
     assert.deepEqual([solution.zeros, solution.loss, solution.relativeError], [18, null, null]);
@@ -60,7 +60,7 @@ eachBackend("solveMagnitude", (backend) => {
     layer.destroy();
   });
 
-  it("breaks ties by row-major index across blocks and tiles", async () => {
+  it("orders equal weights by row-major index, across blocks and tiles", async () => {
     const rows = 80, cols = 600;
     const host: HostLayer = {
       rows,
@@ -77,7 +77,7 @@ eachBackend("solveMagnitude", (backend) => {
   });
 
   for (const { name, sparsity, pattern, groups } of SOLVE_CASES) {
-    it(`keeps forced entries pruned at ${name}`, async () => {
+    it(`prunes forced entries at ${name}`, async () => {
       const rows = 60, cols = 300, next = uniform(8);
       const forced = Uint8Array.from({ length: rows * cols }, (_, i) => i < cols || next() < 0.2 ? 1 : 0);
       const host = { ...makeLayer(rows, cols, { seed: 2, tokens: 50 }), forced };
@@ -91,7 +91,7 @@ eachBackend("solveMagnitude", (backend) => {
     });
   }
 
-  it("refuses statistics and groups that do not fit", async () => {
+  it("rejects statistics with another tile edge, and groups that extend over two tiles", async () => {
     const live = backend().counters.bytesLive, host = makeLayer(7, 100, { seed: 3 });
     const layer = uploadLayer(backend(), host, 64);
     const other = uploadHessian(backend(), host.hessian, 100, 128);

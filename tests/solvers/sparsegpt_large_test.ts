@@ -1,4 +1,4 @@
-/** A layer of several panels and blocks with a partial last block, and the work a solve queues for one of 512². */
+/** The solve of a layer with several panels and a partial last block, and the work that a solve of a 512×512 layer queues. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -17,9 +17,9 @@ const expected = memoize(({ sparsity, groups }: SolveCase) =>
   referenceSparseGpt(host, reference, { sparsity, groups, blocksize: BLOCKSIZE })
 );
 
-eachBackend("solveSparseGpt, several panels", (backend) => {
+eachBackend("solveSparseGpt() with several panels", (backend) => {
   for (const request of SOLVE_CASES.filter(({ name }) => name === "50 %" || name === "2:4")) {
-    it(`solves ${ROWS}×${COLS} at ${request.name} as the published algorithm does`, async () => {
+    it(`computes the same solution of ${ROWS}×${COLS} at ${request.name} as the published algorithm`, async () => {
       const { sparsity, pattern } = request;
       const hessian = uploadHessian(backend(), host.hessian, COLS);
       const factored = await factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE });
@@ -35,10 +35,10 @@ eachBackend("solveSparseGpt, several panels", (backend) => {
   }
 });
 
-eachBackend("work queued for a 512×512 layer", (backend) => {
+eachBackend("the work queued for a 512×512 layer", (backend) => {
   const small = makeLayer(512, 512, { seed: 2, tokens: 64 });
 
-  /** Dispatches and bytes read by `work`. */
+  /** Runs `work` and counts its dispatches and the bytes that it reads. */
   async function measure<T>(
     work: () => Promise<T>,
   ): Promise<{ result: T; dispatches: number; bytesRead: number }> {
@@ -48,15 +48,19 @@ eachBackend("work queued for a 512×512 layer", (backend) => {
     return { result, dispatches: now.dispatches - dispatches, bytesRead: now.bytesRead - bytesRead };
   }
 
-  // Four blocks, one panel, one tile. More dispatches than this are a regression; fewer are to be recorded here.
-  it("is what it was, with no read-back inside the factorisation or the solve", async () => {
+  // The layer has four blocks, one panel and one tile. More dispatches are a regression. If there are fewer, lower the figures.
+  it("has the recorded size, and nothing is read back during the factorisation or the solve", async () => {
     const hessian = uploadHessian(backend(), small.hessian, 512);
     const factoring = await measure(() =>
       factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE })
     );
     const factored = factoring.result;
     assert.equal(factoring.dispatches, 17);
-    assert.equal(factoring.bytesRead, 4 * 512 + 4, "the diagonal before, the status after");
+    assert.equal(
+      factoring.bytesRead,
+      4 * 512 + 4,
+      "the diagonal before and the status after the factorisation",
+    );
 
     const figures: Record<string, [dispatches: number, bytesRead: number]> = {};
     for (const relativeError of [false, true]) {

@@ -1,4 +1,4 @@
-/** The SparseGPT solve on every backend against the published form in float64. */
+/** The SparseGPT solve on every backend, compared with the published algorithm in float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -14,7 +14,7 @@ import { memoize } from "../support/memoize.ts";
 import { normals, uniform } from "../support/random.ts";
 import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
-/** Layer, block size, and where tiles are forced small, their edge. */
+/** A layer to solve. An edge makes the tiles so small that there are several. `dead` are inputs that are always 0. */
 interface Case {
   readonly rows: number;
   readonly cols: number;
@@ -38,10 +38,10 @@ const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, r
 const TWO_OF_FOUR: SolveOptions = { ...HALF, pattern: { kind: "n:m", keep: 2, group: 4 } };
 
 function describeCase({ rows, cols, blocksize, edge }: Case): string {
-  return `${rows}×${cols} by ${blocksize}${edge ? ` in tiles of ${edge}` : ""}`;
+  return `${rows}×${cols} in blocks of ${blocksize}${edge ? ` and tiles of ${edge}` : ""}`;
 }
 
-/** The layer, and the reference's answer to a request. */
+/** Creates the layer of a case and a function that computes the reference solution of a request. Both are computed once. */
 const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   const host = makeLayer(rows, cols, { seed: rows + cols, dead });
   const reference = referenceFactor(host.hessian, cols, 0.01);
@@ -51,7 +51,7 @@ const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   return { host, expected };
 });
 
-/** Factors and solves `host`, hands the solution to `use`, and frees everything. */
+/** Factors the statistics of `host`, solves it, passes the solution to `use`, and frees everything. */
 async function solve(
   backend: Backend,
   host: HostLayer,
@@ -69,10 +69,10 @@ async function solve(
   assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
 }
 
-eachBackend("solveSparseGpt", (backend) => {
+eachBackend("solveSparseGpt()", (backend) => {
   for (const layer of CASES) {
     for (const request of SOLVE_CASES) {
-      it(`solves ${describeCase(layer)} at ${request.name} as the published algorithm does`, async () => {
+      it(`computes the same solution of ${describeCase(layer)} at ${request.name} as the published algorithm`, async () => {
         const { host, expected } = prepare(layer), { sparsity, pattern } = request;
         await solve(backend(), host, layer, { sparsity, pattern, relativeError: true }, async (solution) => {
           await assertSolution(backend(), solution, expected(request));
@@ -81,7 +81,7 @@ eachBackend("solveSparseGpt", (backend) => {
     }
   }
 
-  it("prunes nothing at sparsity 0, and leaves the weights as they came", async () => {
+  it("prunes nothing at sparsity 0, and does not change the weights", async () => {
     const host = makeLayer(40, 70, { seed: 5 });
     await solve(
       backend(),
@@ -97,7 +97,7 @@ eachBackend("solveSparseGpt", (backend) => {
     );
   });
 
-  it("has a relative error of 0 for weights that are all 0, with the exact number of zeros", async () => {
+  it("returns a relative error of 0 and the exact number of zeros if all weights are 0", async () => {
     const rows = 33, cols = 50;
     const host = { ...makeLayer(rows, cols, { seed: 6 }), weight: new Float32Array(rows * cols) };
     await solve(backend(), host, { blocksize: 32 }, HALF, async (solution) => {
@@ -110,9 +110,10 @@ eachBackend("solveSparseGpt", (backend) => {
 
   for (const options of [HALF, { ...HALF, sparsity: 0.05 }, TWO_OF_FOUR]) {
     const { sparsity, pattern } = options;
-    it(`keeps forced entries pruned (${pattern.kind}, ${sparsity})`, async () => {
+    it(`prunes forced entries (${pattern.kind}, ${sparsity})`, async () => {
       const rows = 60, cols = 150, next = uniform(8);
-      // A fully forced row and column block, groups with more forced than the pattern prunes, and scattered entries.
+      // The forced entries are a whole row, most entries of a block of columns, more entries of some groups than the pattern
+      // prunes, and scattered entries.
       const forced = Uint8Array.from(
         { length: rows * cols },
         (_, i) => i < cols || (i % cols < 40 && i % 5 < 4) || next() < 0.03 ? 1 : 0,
@@ -132,7 +133,7 @@ eachBackend("solveSparseGpt", (backend) => {
     });
   }
 
-  it("breaks ties by row-major index", async () => {
+  it("orders equal scores by row-major index", async () => {
     const rows = 20, cols = 64;
     const host = makeLayer(rows, cols, { seed: 9 });
     host.weight.fill(1);
@@ -140,14 +141,14 @@ eachBackend("solveSparseGpt", (backend) => {
     for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
     await solve(backend(), host, { blocksize: 32 }, { ...HALF, sparsity: 0.3 }, async (solution) => {
       const { mask } = await readSolution(backend(), solution);
-      // 0.3·640 = 192 entries of each block of 32 columns: its first six rows.
+      // In each block of 32 columns, 0.3·640 = 192 entries are pruned, which are the first six rows.
       const expected = Uint8Array.from({ length: rows * cols }, (_, i) => Math.floor(i / cols) < 6 ? 0 : 1);
       assert.deepEqual(mask, expected);
     });
   });
 
   for (const options of [HALF, TWO_OF_FOUR]) {
-    it(`gives the same bits twice (${options.pattern.kind})`, async () => {
+    it(`computes the same bits in every run (${options.pattern.kind})`, async () => {
       const host = makeLayer(100, 172, { seed: 10 });
       const runs: unknown[] = [];
       for (let run = 0; run < 2; run++) {
@@ -160,7 +161,7 @@ eachBackend("solveSparseGpt", (backend) => {
     });
   }
 
-  it("solves layer after layer with one factor", async () => {
+  it("solves several layers with one factor", async () => {
     const cols = 129, blocksize = 64, host = makeLayer(30, cols, { seed: 11 });
     const reference = referenceFactor(host.hessian, cols, 0.01);
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, cols), {
@@ -182,7 +183,7 @@ eachBackend("solveSparseGpt", (backend) => {
     factored.destroy();
   });
 
-  it("leaves Δ = W − Q in the weight, and no relative error unless asked", async () => {
+  it("overwrites the weight with Δ = W − Q, and computes the relative error only on request", async () => {
     const host = makeLayer(40, 70, { seed: 12 }), blocksize = 32;
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70), {
       damping: 0.01,
@@ -197,7 +198,7 @@ eachBackend("solveSparseGpt", (backend) => {
     for (const resource of [solution, layer, factored]) resource.destroy();
   });
 
-  it("refuses operands that do not fit, leaving nothing allocated", async () => {
+  it("rejects operands that do not fit together, and frees everything", async () => {
     const host = makeLayer(8, 70, { seed: 13 }), live = backend().counters.bytesLive;
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70, 64), {
       damping: 0.01,

@@ -6,7 +6,8 @@
 import { after, before, describe, it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { createWebGpuBackend, NoAdapterError } from "../../src/webgpu/backend.ts";
+import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
+import { NoAdapterError } from "../../src/webgpu/device.ts";
 
 const makers: Record<Backend["kind"], () => Promise<Backend>> = {
   cpu: () => createCpuBackend(),

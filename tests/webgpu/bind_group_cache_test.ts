@@ -1,4 +1,4 @@
-/** Bind groups live as long as their buffers: reused while they do, forgotten with the first that goes. */
+/** The cache reuses a bind group until the first of its buffers is destroyed. */
 
 import { notStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -9,8 +9,8 @@ import { PARAMS_BYTES, PipelineCache } from "../../src/webgpu/pipeline_cache.ts"
 import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";
 
-webgpuSuite("bind groups", (backend) => {
-  it("are reused, and evicted with any of their buffers", () => {
+webgpuSuite("BindGroupCache", (backend) => {
+  it("reuses bind groups, and evicts them with any of their buffers", () => {
     const { device } = backend();
     const params = device.createBuffer({ size: PARAMS_BYTES, usage: GPUBufferUsage.UNIFORM });
     const cache = new BindGroupCache(device, params);

@@ -1,4 +1,4 @@
-/** Which adapter is taken for what, and that the device has more than WebGPU's default limits. */
+/** The description of adapters, and the limits of the device, which exceed WebGPU's defaults. */
 
 import { ok, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,24 +6,25 @@ import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../../src/webgpu/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-function described(info: Partial<GPUAdapterInfo>) {
-  const nothing = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
-  return describeAdapter({ info: { ...nothing, ...info } as GPUAdapterInfo });
+/** Describes an adapter with the given properties. All others are empty. */
+function describeInfo(info: Partial<GPUAdapterInfo>) {
+  const empty = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
+  return describeAdapter({ info: { ...empty, ...info } as GPUAdapterInfo });
 }
 
-describe("describing an adapter", () => {
-  it("prefers the description, then whatever says something", () => {
+describe("describeAdapter()", () => {
+  it("uses the description as the name, or the other properties if there is none", () => {
     strictEqual(
-      described({ vendor: "4318", description: "NVIDIA H100 80GB HBM3" }).name,
+      describeInfo({ vendor: "4318", description: "NVIDIA H100 80GB HBM3" }).name,
       "NVIDIA H100 80GB HBM3",
     );
-    strictEqual(described({ vendor: "apple", architecture: "metal-3" }).name, "apple metal-3");
-    strictEqual(described({}).name, "unnamed adapter");
+    strictEqual(describeInfo({ vendor: "apple", architecture: "metal-3" }).name, "apple metal-3");
+    strictEqual(describeInfo({}).name, "unnamed adapter");
   });
 
-  it("knows software adapters by their flag or their name", () => {
-    ok(!described({ description: "AMD Radeon RX 7900 XTX" }).software);
-    ok(described({ description: "some renderer", isFallbackAdapter: true }).software);
+  it("recognises software adapters by their flag or their name", () => {
+    ok(!describeInfo({ description: "AMD Radeon RX 7900 XTX" }).software);
+    ok(describeInfo({ description: "some renderer", isFallbackAdapter: true }).software);
     for (
       const name of [
         "llvmpipe (LLVM 19.1.7, 256 bits)",
@@ -31,13 +32,13 @@ describe("describing an adapter", () => {
         "Microsoft Basic Render Driver",
       ]
     ) {
-      ok(described({ description: name }).software, name);
+      ok(describeInfo({ description: name }).software, name);
     }
   });
 });
 
-webgpuSuite("the device", (backend) => {
-  it("has the adapter's limits, not the defaults", async () => {
+webgpuSuite("the WebGPU device", (backend) => {
+  it("has the limits of the adapter instead of the defaults", async () => {
     const { limits } = await requestAdapter();
     strictEqual(backend().device.limits.maxStorageBufferBindingSize, limits.maxStorageBufferBindingSize);
     strictEqual(backend().device.limits.maxBufferSize, limits.maxBufferSize);
@@ -49,21 +50,21 @@ webgpuSuite("the device", (backend) => {
     ok(backend().maxBufferBytes >= 2 ** 27 - 16);
   });
 
-  it("can bind a buffer of the largest size", async () => {
+  it("writes and reads a buffer of the largest size", async () => {
     const buffer = backend().createBuffer("largest", backend().maxBufferBytes);
     backend().write(buffer, buffer.byteLength - 4, Uint8Array.of(1, 2, 3, 4));
     strictEqual((await backend().read(buffer, buffer.byteLength - 4, 4))[3], 4);
     buffer.destroy();
   });
 
-  it("opens on an adapter that is given", async () => {
+  it("opens on the given adapter", async () => {
     const adapter = await requestAdapter();
     const given = await createWebGpuBackend({ adapter });
     strictEqual(given.adapter.name, describeAdapter(adapter).name);
     await given.dispose();
   });
 
-  it("is hardware exactly when a hardware adapter is said to exist", async () => {
+  it("is a hardware GPU if and only if hasHardwareAdapter() returns true", async () => {
     strictEqual(await hasHardwareAdapter(), !backend().adapter.software);
   });
 });

@@ -1,4 +1,4 @@
-/** What a wrong call, a wrong shader and a lost device answer: the class, and a message that names the thing at fault. */
+/** The errors of invalid calls, invalid shaders and a lost device: their class, and a message that names the cause. */
 
 import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,13 +10,13 @@ import { webgpuSuite } from "./suite.ts";
 
 const ONE = { count: 1, step: 0 };
 
-webgpuSuite("refusals on webgpu", (backend) => {
+webgpuSuite("a WebGPU backend", (backend) => {
   const pair = () => ({
     x: upload(backend(), Float32Array.of(1), "the x"),
     y: upload(backend(), Float32Array.of(1), "the y"),
   });
 
-  it("a buffer over the limit: label, size and limit", () => {
+  it("rejects a buffer over the limit, and names its label, its size and the limit", () => {
     const limit = backend().maxBufferBytes;
     throws(() => backend().createBuffer("huge", limit + 4), {
       name: "OutOfDeviceMemoryError",
@@ -25,7 +25,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     throws(() => backend().createBuffer("odd", 1.5), { name: "RangeError", message: /odd.*1\.5/ });
   });
 
-  it("ranges that are not whole words, or reach past the end", async () => {
+  it("rejects byte ranges that do not consist of whole words or extend past the end", async () => {
     const buffer = backend().createBuffer("short", 10);
     strictEqual(buffer.byteLength, 12);
     throws(() => backend().write(buffer, 2, new Uint8Array(4)), {
@@ -51,12 +51,15 @@ webgpuSuite("refusals on webgpu", (backend) => {
     other.destroy();
   });
 
-  it("missing, unknown, foreign, destroyed and doubly bound buffers", () => {
+  it("rejects missing, undeclared, foreign and destroyed buffers, and a written buffer that is bound twice", () => {
     const { x, y } = pair();
     const dispatch = (buffers: Record<string, unknown>) => () =>
       backend().dispatch(doubleAndAdd, buffers as Record<"x" | "y", DeviceBuffer>, ONE);
     throws(dispatch({ x }), { name: "TypeError", message: /double_and_add: binding y is missing/ });
-    throws(dispatch({ x, y, z: y }), { name: "TypeError", message: /double_and_add: it has no binding z/ });
+    throws(dispatch({ x, y, z: y }), {
+      name: "TypeError",
+      message: /double_and_add: the kernel has no binding z/,
+    });
     throws(dispatch({ x: { label: "alien" }, y }), { name: "TypeError", message: /binding x.*alien/ });
     throws(dispatch({ x: y, y }), { name: "TypeError", message: /x and y are both the y/ });
     x.destroy();
@@ -64,7 +67,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("missing, unknown and impossible parameters and grids", () => {
+  it("rejects missing, undeclared and invalid parameters, and a grid over the limit", () => {
     const { x, y } = pair();
     const dispatch = (params: Record<string, unknown>) => () =>
       backend().dispatch(doubleAndAdd, { x, y }, params as Record<"count" | "step", number>);
@@ -81,21 +84,21 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("a shader that does not compile: the kernel and the place, at the next wait and at once from then on", async () => {
+  it("reports a shader that does not compile at the next wait and at every later dispatch, with kernel and source line", async () => {
     const { x, y } = pair();
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     backend().dispatch(malformed, { x, y }, ONE);
     await rejects(backend().finish(), refusal);
     throws(() => backend().dispatch(malformed, { x, y }, ONE), refusal);
     await rejects(backend().warm([overreaching]), { message: /kernel overreaching does not compile/ });
-    // Both failures are told; the device goes on.
+    // After both errors the device still works.
     backend().dispatch(doubleAndAdd, { x, y }, ONE);
     deepStrictEqual(new Float32Array((await backend().read(y, 0, 4)).buffer), Float32Array.of(3));
     x.destroy();
     y.destroy();
   });
 
-  it("a fault that WebGPU reports by itself: told once, by the next wait", async () => {
+  it("throws an error that WebGPU reports by an event once, from the next wait", async () => {
     const { x, y } = pair();
     const encoder = backend().device.createCommandEncoder();
     encoder.copyBufferToBuffer(
@@ -112,7 +115,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("a lost device: pending calls and all later ones", async () => {
+  it("makes all pending and later calls fail when the device is lost", async () => {
     const doomed = await createWebGpuBackend();
     const buffer = upload(doomed, Float32Array.of(1)), other = upload(doomed, Float32Array.of(1));
     const pending = [doomed.read(buffer, 0, 4), doomed.finish()];
@@ -131,7 +134,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     await doomed.dispose();
   });
 
-  it("a disposed backend", async () => {
+  it("rejects calls after it was disposed of, and can be disposed of twice", async () => {
     const disposed = await createWebGpuBackend();
     await disposed.dispose();
     await disposed.dispose();

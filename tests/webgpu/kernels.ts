@@ -1,4 +1,4 @@
-/** Small kernels for tests of the backend itself. */
+/** Small kernels for the tests of the WebGPU backend. */
 
 import { defineKernel, type Grid } from "../../src/kernels/kernel.ts";
 
@@ -9,6 +9,7 @@ struct Params { count: u32, step: f32 }
 @group(0) @binding(2) var<uniform> params: Params;
 `;
 
+/** Declares a kernel whose shader runs `body` for each i < count. */
 function declare(name: string, body: string, grid?: (p: Readonly<Record<"count" | "step", number>>) => Grid) {
   return defineKernel({
     name,
@@ -23,13 +24,13 @@ function declare(name: string, body: string, grid?: (p: Readonly<Record<"count" 
   });
 }
 
-/** y[i] ← y[i]·2 + x[i] + step for i < count: applied in another order it gives another result. */
+/** y[i] ← y[i]·2 + x[i] + step for i < count. The result of several dispatches depends on their order. */
 export const doubleAndAdd = declare("double_and_add", "y[i] = y[i] * 2.0 + x[i] + params.step;");
 
-/** Its shader does not parse. */
+/** A kernel whose shader has a syntax error. */
 export const malformed = declare("malformed", "y[i] = ;");
 
-/** Its shader writes a binding declared as read. */
+/** A kernel whose shader writes a binding that is declared as read. */
 export const overreaching = defineKernel({
   name: "overreaching",
   bindings: { y: "read" },
@@ -42,5 +43,5 @@ export const overreaching = defineKernel({
   },
 });
 
-/** Its grid is over the limit along one axis. */
+/** A kernel whose grid is over the limit along one axis. */
 export const sprawling = declare("sprawling", "y[i] = 0.0;", () => [65536, 1, 1]);

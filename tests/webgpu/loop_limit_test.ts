@@ -1,4 +1,4 @@
-/** Dispatches whose loops a software adapter might end early. */
+/** The check that rejects dispatches whose loops a software adapter could end early. */
 
 import { doesNotThrow, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -8,7 +8,7 @@ import { assertUnderLoopLimit } from "../../src/webgpu/loop_limit.ts";
 import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** A product without rows: it is checked like any other, and then runs nothing. */
+/** The parameters of a product without rows. It is checked like any other product, but computes nothing. */
 const EMPTY_PRODUCT = {
   m: 0,
   n: 128,
@@ -29,13 +29,13 @@ const REFUSAL = {
     "dispatch of gemm_nn: one invocation would need 65535 loop iterations, but a software adapter may end " +
     "its loops after 65535",
 };
-/** The loops that store C and the loop that is skipped take 93. */
+/** The smallest k that is rejected. The loops that store C and the loop that is skipped take 93 iterations. */
 const TOO_LARGE_K = 65_535 - 93;
 
 describe("assertUnderLoopLimit()", () => {
   const shader = gemmNN.softwareShader!;
 
-  it("refuses 65,535 iterations and names the kernel", () => {
+  it("rejects 65,535 iterations and names the kernel", () => {
     throws(() => assertUnderLoopLimit(gemmNN, shader, { ...EMPTY_PRODUCT, k: TOO_LARGE_K }), REFUSAL);
   });
 
@@ -48,7 +48,7 @@ describe("assertUnderLoopLimit()", () => {
     doesNotThrow(() => assertUnderLoopLimit(gemmNN, gemmNN.shader, { ...EMPTY_PRODUCT, k: 1_000_000 }));
   });
 
-  it("refuses groups of 256 columns, which a single invocation would compare pair by pair", () => {
+  it("rejects groups of 256 columns, which a single invocation would compare pair by pair", () => {
     throws(
       () => assertUnderLoopLimit(pruneBlockNM, pruneBlockNM.softwareShader!, { size: 256, group: 256 }),
       RangeError,
@@ -56,8 +56,8 @@ describe("assertUnderLoopLimit()", () => {
   });
 });
 
-webgpuSuite("a backend", (backend) => {
-  it("refuses a dispatch over the limit if its adapter is a software adapter", () => {
+webgpuSuite("a WebGPU backend and the loop limit", (backend) => {
+  it("rejects a dispatch over the limit if its adapter is a software adapter", () => {
     const [a, b, c] = ["a", "b", "c"].map((label) => upload(backend(), new Float32Array(128), label));
     const dispatch = () => backend().dispatch(gemmNN, { a, b, c }, { ...EMPTY_PRODUCT, k: TOO_LARGE_K });
     if (backend().adapter.software) throws(dispatch, REFUSAL);

@@ -1,4 +1,4 @@
-/** The queue: whatever mix of writes, kernels, copies and clears is given, the result is that of running them one by one. */
+/** Any sequence of writes, dispatches, copies and clears has the same result as if each call ran before the next one. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -15,7 +15,7 @@ function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(values.buffer);
 }
 
-/** Applies `steps` random operations to three buffers on the device and, in plain arrays, on the host. */
+/** Applies `steps` random operations to three buffers on the device and to three arrays on the host, and compares them. */
 async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: number): Promise<void> {
   const random = uniform(seed);
   const pick = (count: number) => Math.floor(random() * count);
@@ -28,7 +28,7 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
         const start = pick(COUNT), values = Float32Array.from({ length: COUNT - start }, () => pick(9));
         backend.write(device[to], start * 4, bytesOf(values));
         host[to].set(values, start);
-        values.fill(NaN); // the bytes may be reused at once
+        values.fill(NaN); // The caller may reuse the bytes at once.
         break;
       }
       case 1: {
@@ -46,7 +46,7 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
         for (let i = 0; i < COUNT; i++) {
           host[to][i] = Math.fround(Math.fround(host[to][i] * 2 + host[from][i]) + step);
         }
-        // Kept small: every sum is then exact and order is all that the comparison sees.
+        // Small integers are exact in f32, so the results can differ only by the order of the operations.
         if (host[to].some((value) => Math.abs(value) > 2 ** 16)) {
           backend.clear(device[to]);
           host[to].fill(0);
@@ -57,12 +57,13 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
   for (const buffer of device) buffer.destroy();
 }
 
-webgpuSuite("order on webgpu", (backend) => {
+webgpuSuite("the order of work on webgpu", (backend) => {
   for (const seed of [1, 2, 3, 4]) {
-    it(`is kept in a random program of 300 steps (${seed})`, () => checkRandomProgram(backend(), 300, seed));
+    it(`is the order of the calls in a random program of 300 steps (seed ${seed})`, () =>
+      checkRandomProgram(backend(), 300, seed));
   }
 
-  it("is kept over many dispatches with parameters of their own", async () => {
+  it("is the order of the calls for 1000 dispatches, each with its own parameters", async () => {
     const x = upload(backend(), new Float32Array(COUNT)), y = upload(backend(), new Float32Array(COUNT));
     let expected = 0;
     for (let i = 0; i < 1000; i++) {
@@ -75,7 +76,7 @@ webgpuSuite("order on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("lets a buffer be destroyed while commands that use it wait", async () => {
+  it("allows a buffer to be destroyed while queued commands use it", async () => {
     const y = upload(backend(), new Float32Array(COUNT));
     const x = upload(backend(), new Float32Array(COUNT).fill(3));
     backend().dispatch(doubleAndAdd, { x, y }, { count: COUNT, step: 1 });
@@ -85,7 +86,7 @@ webgpuSuite("order on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("gives a new buffer its own bindings after one like it is destroyed", async () => {
+  it("binds a new buffer and not a destroyed one with the same label", async () => {
     const y = upload(backend(), new Float32Array(COUNT));
     let x: DeviceBuffer | undefined;
     for (const value of [1, 2, 4]) {
@@ -98,7 +99,7 @@ webgpuSuite("order on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("skips an empty grid", async () => {
+  it("skips a dispatch with an empty grid", async () => {
     const y = upload(backend(), Float32Array.of(5)), x = upload(backend(), Float32Array.of(5));
     const { dispatches } = backend().counters;
     backend().dispatch(doubleAndAdd, { x, y }, { count: 0, step: 1 });

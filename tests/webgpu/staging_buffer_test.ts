@@ -1,4 +1,4 @@
-/** Staging buffers: a wait ends when the device is done, not before, whether its promise has resolved by then or not. */
+/** Waiting for the device by mapping a staging buffer: the wait never ends before the device is done. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -9,8 +9,8 @@ import { webgpuSuite } from "./suite.ts";
 
 const COUNT = 2 ** 20;
 
-webgpuSuite("waiting on webgpu", (backend) => {
-  it("ends after work that takes long, and again for the next", async () => {
+webgpuSuite("waiting for a WebGPU device", (backend) => {
+  it("ends only after long work, several times in a row", async () => {
     const x = upload(backend(), new Float32Array(COUNT).fill(1)),
       y = upload(backend(), new Float32Array(COUNT));
     for (let round = 1; round <= 3; round++) {
@@ -23,7 +23,7 @@ webgpuSuite("waiting on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("leaves a buffer to be mapped again at once", async () => {
+  it("allows a staging buffer to be mapped again at once", async () => {
     const { device } = backend(), staging = new StagingBuffer(device, 64);
     const source = device.createBuffer({
       size: 64,

@@ -1,30 +1,21 @@
-/** Suites for what only the WebGPU backend has. Skipped with the reason where there is no adapter; a failure under PARE_REQUIRE_WEBGPU=1. */
+/**
+ * Test suites for features that only the WebGPU backend has. Without an adapter the suites are skipped and name the reason.
+ * With PARE_REQUIRE_WEBGPU=1 a missing adapter is a failure.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../src/webgpu/backend.ts";
-import { NoAdapterError, requestAdapter } from "../../src/webgpu/device.ts";
-import { WEBGPU_REQUIRED } from "../support/backends.ts";
+import { webgpuMissing } from "../support/backends.ts";
 
-async function whyMissing(): Promise<string | undefined> {
-  try {
-    await requestAdapter();
-  } catch (error) {
-    if (error instanceof NoAdapterError && !WEBGPU_REQUIRED) return error.message;
-    throw error;
-  }
-}
-
-const missing = await whyMissing();
-
-/** Declares `body` over one backend that lives as long as the suite. */
+/** Declares a suite with the tests of `body`, which share one backend. */
 export function webgpuSuite(
   name: string,
   body: (backend: () => WebGpuBackend) => void,
   options: WebGpuOptions = {},
 ): void {
   describe(name, () => {
-    if (missing) {
-      it(`is skipped: ${missing}`, { skip: missing }, () => {});
+    if (webgpuMissing) {
+      it(`is skipped: ${webgpuMissing}`, { skip: webgpuMissing }, () => {});
       return;
     }
     let backend: WebGpuBackend;

@@ -1,4 +1,4 @@
-/** Tunings: found by the whole of what tells adapters apart, obeyed by the backend, and refused where they name what is not there. */
+/** Tunings: the lookup by adapter, the choice of shaders, and the entries of `tunings.json`. */
 
 import { ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -17,20 +17,23 @@ import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
 const ONE = { vendor: "a", architecture: "b", device: "c", description: "d" };
-const KNOWN: readonly TunedAdapter[] = [
+const MEASUREMENTS: readonly TunedAdapter[] = [
   { adapter: { ...ONE, device: "other" }, date: "", tuning: { gemm_nn: "128x64" } },
   { adapter: ONE, date: "", tuning: { gemm_nn: "64x64" } },
 ];
 
 describe("tunings", () => {
-  it("are found by vendor, architecture, device and description together", () => {
-    strictEqual(tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, KNOWN)?.gemm_nn, "64x64");
+  it("are found only if vendor, architecture, device and description are equal", () => {
+    strictEqual(
+      tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, MEASUREMENTS)?.gemm_nn,
+      "64x64",
+    );
     for (const name of ["vendor", "architecture", "device", "description"] as const) {
-      strictEqual(tuningFor({ ...ONE, [name]: "?" }, KNOWN), undefined, name);
+      strictEqual(tuningFor({ ...ONE, [name]: "?" }, MEASUREMENTS), undefined, name);
     }
   });
 
-  it("choose a shader; what they do not name stays with the adapter's kind", () => {
+  it("choose the shader of a kernel, and the default shader of the adapter's kind if they do not name the kernel", () => {
     strictEqual(chooseShader(gemmNN, "software"), gemmNN.softwareShader);
     strictEqual(chooseShader(gemmNN, "discrete"), gemmNN.shader);
     strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }), gemmNN.shader);
@@ -38,11 +41,11 @@ describe("tunings", () => {
     strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }), zeroColumns.shader);
     throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }), {
       name: "RangeError",
-      message: /gemm_nn: it has no variant 7x9/,
+      message: /gemm_nn: the kernel has no variant 7x9/,
     });
   });
 
-  it("in the file name kernels and variants there are, an adapter once", () => {
+  it("in tunings.json name existing kernels and variants, and each adapter once", () => {
     const kernels = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
     const keys = tunings.map(({ adapter }) => JSON.stringify(adapterKey(adapter)));
     strictEqual(new Set(keys).size, keys.length);
@@ -54,8 +57,8 @@ describe("tunings", () => {
   });
 });
 
-webgpuSuite("a tuned backend", (backend) => {
-  it("times a pass on the device's clock, where it has one", async () => {
+webgpuSuite("a backend with a tuning", (backend) => {
+  it("computes a product, and times the pass if the device has a clock", async () => {
     const [a, b, c] = [1, 2, 3].map((value) => upload(backend(), new Float32Array(128 * 128).fill(value)));
     const shape = {
       m: 128,

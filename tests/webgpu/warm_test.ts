@@ -1,4 +1,4 @@
-/** Compiling ahead: a device that was warmed compiles nothing for its first layer, and readies what reading back needs. */
+/** Compiling kernels before their first use: a warmed backend compiles nothing while it solves its first layer. */
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,7 +12,7 @@ import { webgpuSuite } from "./suite.ts";
 
 const COMPILING = ["createShaderModule", "createComputePipeline", "createComputePipelineAsync"] as const;
 
-/** Counts the calls that compile on `device` from here on. */
+/** Replaces the methods of `device` that compile by ones that count their calls. */
 function countCompilations(device: GPUDevice): Record<(typeof COMPILING)[number], number> {
   const counts = { createShaderModule: 0, createComputePipeline: 0, createComputePipelineAsync: 0 };
   for (const name of COMPILING) {
@@ -27,6 +27,7 @@ function countCompilations(device: GPUDevice): Record<(typeof COMPILING)[number]
   return counts;
 }
 
+/** Factors and solves one small layer. */
 async function solveOne(backend: WebGpuBackend): Promise<void> {
   const layer = makeLayer(40, 96, { seed: 1 });
   const factored = await factor(backend, uploadHessian(backend, layer.hessian, 96), {
@@ -42,8 +43,8 @@ async function solveOne(backend: WebGpuBackend): Promise<void> {
   for (const resource of [solution, operands, factored]) resource.destroy();
 }
 
-webgpuSuite("compiling ahead on webgpu", (cold) => {
-  it("leaves nothing to compile for the first layer, where a cold device compiles for it", async () => {
+webgpuSuite("warming a WebGPU backend", (cold) => {
+  it("compiles all kernels of a layer, which a cold backend compiles during its first layer", async () => {
     const warm = await createWebGpuBackend({ warm: KERNELS });
     try {
       const counts = countCompilations(warm.device);
@@ -61,7 +62,7 @@ webgpuSuite("compiling ahead on webgpu", (cold) => {
     ok(counts.createComputePipeline > 5 && counts.createShaderModule > 3, JSON.stringify(counts));
   });
 
-  it("compiles a kernel once, however often it is asked to, and a source once for all its kernels", async () => {
+  it("compiles each kernel once, and each source once for all its kernels, even if it is repeated", async () => {
     const fresh = await createWebGpuBackend();
     try {
       const counts = countCompilations(fresh.device);
@@ -80,7 +81,7 @@ webgpuSuite("compiling ahead on webgpu", (cold) => {
     }
   });
 
-  it("fails on the first kernel that does not compile, and goes on after", async () => {
+  it("fails with the first kernel that does not compile, and the backend still works afterwards", async () => {
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     await rejects(createWebGpuBackend({ warm: [doubleAndAdd, malformed] }), refusal);
     await rejects(cold().warm([malformed]), refusal);

@@ -1,7 +1,8 @@
 /**
- * What a layer costs besides arithmetic: dispatches, bytes over the bus either way, and buffers made, phase by phase. Nothing is read back
- * inside a factorisation or a solve, and 16-bit weights cross the bus as 16 bits. A figure that grows is a regression; one that
- * shrinks is to be recorded here. `tests/solvers/sparsegpt_large_test.ts` holds both backends to a part of it.
+ * The overhead of a layer on WebGPU, for each phase: the number of dispatches and buffers, and the bytes that cross the bus.
+ * Nothing is read back during a factorisation or a solve, and 16-bit weights cross the bus as 16 bits. A larger figure is a
+ * regression; if a figure shrinks, lower it here. `tests/solvers/sparsegpt_large_test.ts` checks some of the figures on both
+ * backends.
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
@@ -20,6 +21,7 @@ import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { normals } from "../support/random.ts";
 import { webgpuSuite } from "./suite.ts";
 
+/** The work of one phase. */
 interface Work {
   readonly dispatches: number;
   readonly bytesWritten: number;
@@ -27,7 +29,7 @@ interface Work {
   readonly buffers: number;
 }
 
-/** Counts what `work` asks of `backend`. */
+/** Runs `work` and counts the work that it queues on `backend`. */
 async function measure<T>(backend: WebGpuBackend, work: () => Promise<T>): Promise<[result: T, work: Work]> {
   const before = { ...backend.counters };
   let buffers = 0;
@@ -56,9 +58,9 @@ const PATTERNS: Readonly<Record<string, Pattern>> = {
   "4:8": { kind: "n:m", keep: 4, group: 8 },
 };
 
-/** Dispatches and buffers by layer and phase; what is read and written follows from the sizes. */
+/** The dispatches and buffers of each layer and phase. The bytes read and written follow from the sizes. */
 const LAYERS = {
-  "512×512: one panel, four blocks": {
+  "512×512, one panel and four blocks": {
     size: [512, 512],
     counts: {
       "factor": { dispatches: 17, buffers: 8 },
@@ -70,7 +72,7 @@ const LAYERS = {
       "4:8 with its error": { dispatches: 20, buffers: 10 },
     },
   },
-  "96×1100: three panels, nine blocks, the last partial": {
+  "96×1100, three panels and nine blocks, the last one partial": {
     size: [96, 1100],
     counts: {
       "factor": { dispatches: 42, buffers: 8 },
@@ -84,9 +86,9 @@ const LAYERS = {
   },
 } as const;
 
-webgpuSuite("work of a layer on webgpu", (backend) => {
+webgpuSuite("the work queued on webgpu", (backend) => {
   for (const [title, { size: [rows, cols], counts }] of Object.entries(LAYERS)) {
-    it(title, async () => {
+    it(`has the recorded size for a layer of ${title}`, async () => {
       const layer = makeLayer(rows, cols, { seed: 1, tokens: 64 });
       const hessian = uploadHessian(backend(), layer.hessian, cols);
       const [factored, { bytesWritten, bytesRead, ...factoring }] = await measure(
@@ -94,7 +96,7 @@ webgpuSuite("work of a layer on webgpu", (backend) => {
         () => factor(backend(), hessian, { damping: 0.01, blocksize: 128 }),
       );
       strictEqual(bytesWritten, 4 * cols, "the damped diagonal");
-      strictEqual(bytesRead, 4 * cols + 4, "the diagonal before, the status after");
+      strictEqual(bytesRead, 4 * cols + 4, "the diagonal before and the status after the factorisation");
 
       const found: Record<string, Pick<Work, "dispatches" | "buffers">> = { factor: factoring };
       for (const relativeError of [false, true]) {
@@ -109,7 +111,7 @@ webgpuSuite("work of a layer on webgpu", (backend) => {
           strictEqual(
             bytesRead,
             4 * rows * (relativeError ? 4 : 2),
-            "two sums a row at the end, and two for the error",
+            "two sums per row at the end, and two more for the relative error",
           );
           found[relativeError ? `${name} with its error` : name] = solving;
           solution.destroy();
@@ -138,12 +140,15 @@ const REPORT: Report = {
   factor_reused: false,
 };
 
-webgpuSuite("bytes that cross the bus on webgpu", (backend) => {
+webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
   const rows = 64, cols = 96, entries = rows * cols;
   const hessian = correlatedHessian(cols, { seed: 1 });
 
-  /** Bytes written for a body of a weight and packed statistics, less those of the statistics and the flaw slots; and read back. */
-  async function carry(dtype: FloatDtype): Promise<{ weightIn: number; answerOut: number }> {
+  /**
+   * Sends a request with a weight in `dtype` and packed statistics through a whole solve. Returns the bytes written for the
+   * weight, without those for the statistics and the flaw slots, and the bytes read back for the answer.
+   */
+  async function transferLayer(dtype: FloatDtype): Promise<{ weightIn: number; answerOut: number }> {
     const body = file({
       weight: floats(dtype, [rows, cols], normals(entries, 2)),
       hessian_upper: floats("F32", [(cols * (cols + 1)) / 2], packUpper(hessian, cols)),
@@ -171,8 +176,8 @@ webgpuSuite("bytes that cross the bus on webgpu", (backend) => {
   }
 
   for (const [dtype, width] of [["F32", 4], ["F16", 2], ["BF16", 2]] as const) {
-    it(`a weight in ${dtype} goes up and comes back at ${width} bytes an element`, async () => {
-      deepStrictEqual(await carry(dtype), {
+    it(`are ${width} per element in each direction for a weight in ${dtype}`, async () => {
+      deepStrictEqual(await transferLayer(dtype), {
         weightIn: width * entries,
         answerOut: width * entries + entries / 8,
       });
