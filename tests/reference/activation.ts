@@ -1,6 +1,9 @@
-/** Activations in float64, from their definitions. */
+/** The activation functions in naive float64, each written from its definition. GELU is Hendrycks & Gimpel, arXiv 1606.08415. */
 
-/** The error function, by its series 2/√π·e^(−x²)·Σ 2ⁿ x^(2n+1)/(2n+1)!!, whose terms all have one sign. */
+/**
+ * The error function, by the series 2/√π·e^(−x²)·Σ 2ⁿ x^(2n+1)/(2n+1)!! (Abramowitz & Stegun 7.1.6). All terms have the same sign, so
+ * nothing cancels.
+ */
 export function erf(x: number): number {
   if (Math.abs(x) > 6) return Math.sign(x); // 1 − erf(6) is 2e-17
   let term = x, sum = x;
@@ -11,7 +14,7 @@ export function erf(x: number): number {
   return 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum;
 }
 
-/** By the names of the `activation` parameter. */
+/** The activation functions, keyed by the values of the kernels' `activation` parameter. */
 export const REFERENCE_ACTIVATIONS = {
   none: (x: number) => x,
   relu: (x: number) => x > 0 ? x : 0,

@@ -1,6 +1,9 @@
-/** Causal self-attention from its definition in float64: every softmax whole, one query at a time. */
+/**
+ * Causal self-attention in naive float64, softmax(q·kᵀ·scale + bias)·v (Vaswani et al., arXiv 1706.03762), with grouped key heads and
+ * ALiBi slopes. It handles one query at a time and never splits a softmax.
+ */
 
-/** Shapes of one attention problem, rows without padding. */
+/** The shapes of one attention problem. All matrices are row-major without padding. */
 export interface AttentionShape {
   readonly batch: number;
   readonly tokens: number;
@@ -8,13 +11,14 @@ export interface AttentionShape {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly scale: number;
-  /** Keys a query sees, itself included; 0 for all before it. */
+  /** The number of keys that a query attends to, its own position included; 0 means all positions up to its own. */
   readonly window: number;
 }
 
 /**
- * q (batch·tokens, heads·headDim), k and v (batch·tokens, kvHeads·headDim), slopes (heads): the result, shaped as q. Query heads share
- * key heads in runs of heads/kvHeads.
+ * Computes attention of q (batch·tokens, heads·headDim) over k and v (batch·tokens, kvHeads·headDim), with one ALiBi slope per head in
+ * `slopes` (heads). Each run of heads/kvHeads consecutive query heads shares one key head.
+ * @returns the attended values, in the shape of q
  */
 export function referenceAttention(
   shape: AttentionShape,

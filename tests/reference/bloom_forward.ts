@@ -1,9 +1,9 @@
 /**
- * BLOOM's forward in float64, one window at a time, as `modeling_bloom.py` of transformers defines it: ALiBi as a row of
- * key positions times the slope, the fused rows viewed as [heads, 3, head_dim].
+ * BLOOM's forward pass in naive float64, one window at a time, as `modeling_bloom.py` of transformers defines it. The ALiBi bias of a key
+ * is its position times the slope of the head. The rows of the fused query, key and value projection are ordered [heads, 3, head_dim].
  */
 
-/** The settings that matter. */
+/** The settings of `config.json` that the forward pass uses, under the names of transformers. */
 export interface BloomConfig {
   readonly hidden_size: number;
   readonly n_layer: number;
@@ -14,7 +14,11 @@ export interface BloomConfig {
 
 type Row = number[];
 
-/** Runs one window: (tokens, vocabulary) logits of the tied head. Tensors by whole name, row-major. */
+/**
+ * Runs one window of token ids. `tensors` holds row-major values under their full names in the checkpoint.
+ * @returns the logits of the tied head, (tokens, vocabulary)
+ * @throws {Error} if a tensor is missing
+ */
 export function forwardBloom(
   config: BloomConfig,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
@@ -93,7 +97,7 @@ export function forwardBloom(
   });
 }
 
-/** `build_alibi_tensor`'s slopes. */
+/** Returns the ALiBi slope of each head, as `build_alibi_tensor` in `modeling_bloom.py` computes it. */
 export function alibi(heads: number): number[] {
   const closest = 2 ** Math.floor(Math.log2(heads));
   const base = 2 ** -(2 ** -(Math.log2(closest) - 3));

@@ -1,6 +1,12 @@
-/** Naive float64 Cholesky arithmetic on row-major square matrices, for checking; shares no code with `src`. */
+/**
+ * The Cholesky factorization and the inverse computed from it, in naive float64 on row-major square matrices (Golub & Van Loan, Matrix
+ * Computations, §4.2). It shares no code with `src`.
+ */
 
-/** L, lower triangular with A = L·Lᵀ. @throws {Error} at a pivot that is not positive */
+/**
+ * Factors A, (n, n), as A = L·Lᵀ with L lower triangular. Only the lower triangle of A is read.
+ * @throws {Error} if a pivot is not positive
+ */
 export function choleskyLower(a: Float64Array, n: number): Float64Array {
   const l = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
@@ -14,7 +20,7 @@ export function choleskyLower(a: Float64Array, n: number): Float64Array {
   return l;
 }
 
-/** A⁻¹ from L: the inverse of L, then L⁻ᵀ·L⁻¹. */
+/** Returns A⁻¹ = L⁻ᵀ·L⁻¹, (n, n), from the lower Cholesky factor L of A. */
 export function choleskyInverse(l: Float64Array, n: number): Float64Array {
   // Row c of `columns` is column c of L⁻¹, so that every inner loop runs along a row.
   const columns = new Float64Array(n * n);
@@ -37,7 +43,7 @@ export function choleskyInverse(l: Float64Array, n: number): Float64Array {
   return inverse;
 }
 
-/** Aᵀ of an (n, n) matrix. */
+/** Returns the transpose of an (n, n) matrix. */
 export function transpose(a: Float64Array, n: number): Float64Array {
   const t = new Float64Array(n * n);
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) t[j * n + i] = a[i * n + j];

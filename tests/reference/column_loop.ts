@@ -1,6 +1,12 @@
-/** The column loop of one block in naive float64: the published form, a row at a time. */
+/**
+ * SparseGPT's loop over the columns of one block (arXiv 2301.00774, algorithm 1) in naive float64, one row at a time. It is the reference
+ * for the kernel `prune_block`.
+ */
 
-/** One block: `work` (rows, size) as updated so far, `original` as it came, U (size, size) upper triangular. */
+/**
+ * One block of columns. `work` (rows, size) holds the weights with the updates of earlier blocks applied, `original` (rows, size) the
+ * weights before any update, and U (size, size) is the upper triangular factor.
+ */
 export interface ReferenceBlock {
   readonly rows: number;
   readonly size: number;
@@ -9,26 +15,30 @@ export interface ReferenceBlock {
   readonly u: ArrayLike<number>;
 }
 
-/** What the loop leaves. */
+/** The results of the column loop. */
 export interface ReferenceColumns {
-  /** (rows, size) */
+  /** (rows, size): the pruned and updated weights. */
   readonly q: Float64Array;
   /** (rows, size): original − Q. */
   readonly delta: Float64Array;
-  /** (rows, size): 1 where pruned. */
+  /** (rows, size): 1 where an entry is pruned. */
   readonly pruned: Uint8Array;
-  /** (rows): Σ err². */
+  /** (rows): Σ err², where err is the change of an entry divided by the diagonal element of U. */
   readonly errorSums: Float64Array;
-  /** (rows): Σ Δ². */
+  /** (rows): Σ delta². */
   readonly deltaSums: Float64Array;
 }
 
-/** Prunes the entries of `pruned` that are 1. */
+/** Runs the loop with a given choice: the entries that are 1 in `pruned`, (rows, size), are pruned. */
 export function referenceColumnLoop(block: ReferenceBlock, pruned: Uint8Array): ReferenceColumns {
   return columnLoop(block, pruned, () => {});
 }
 
-/** n:m: each group of columns chooses when the loop reaches it. `gap` is the least relative distance between a score pruned and one kept. */
+/**
+ * Runs the loop with an n:m pattern. The entries of each group of columns are chosen when the loop reaches the group. Entries that are 1
+ * in `forced`, (rows, size), are always pruned. `gap` is the smallest relative distance, over all groups, between the largest pruned score
+ * and the smallest kept one.
+ */
 export function referenceGroupLoop(
   block: ReferenceBlock,
   { keep, group, forced }: { keep: number; group: number; forced?: ArrayLike<number> },

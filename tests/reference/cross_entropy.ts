@@ -1,6 +1,6 @@
-/** Negative log-likelihood in float64, from its definition. */
+/** The cross-entropy of logits and target classes in naive float64, from its definition. */
 
-/** −log softmax(row)[target] for each row of `cols`, in nats. */
+/** Returns −log softmax(row)[target], in nats, for each row of `cols` logits. There is one target per row. */
 export function referenceCrossEntropy(
   logits: ArrayLike<number>,
   cols: number,

@@ -1,9 +1,9 @@
 /**
- * f16 and bf16 from their definition, one value at a time in float64 arithmetic: no bit of an f32 is looked at.
- * It covers every value but NaN, whose payload is not arithmetic.
+ * Conversions between numbers and the 16-bit formats f16 (IEEE 754 binary16) and bf16, in float64 arithmetic and without looking at the
+ * bits of an f32. NaN is not covered, because arithmetic does not define its payload.
  */
 
-/** A binary floating-point format of 16 bits: one of sign, then the exponent, then the fraction. */
+/** A 16-bit binary floating-point format: one sign bit, then the exponent, then the fraction. */
 export interface Format {
   readonly exponentBits: number;
   readonly fractionBits: number;
@@ -12,7 +12,7 @@ export interface Format {
 export const F16: Format = { exponentBits: 5, fractionBits: 10 };
 export const BF16: Format = { exponentBits: 8, fractionBits: 7 };
 
-/** The value of a 16-bit pattern. */
+/** Returns the value of a 16-bit pattern. */
 export function valueOf(bits: number, { exponentBits, fractionBits }: Format): number {
   const bias = 2 ** (exponentBits - 1) - 1;
   const sign = bits >= 2 ** 15 ? -1 : 1;
@@ -22,17 +22,20 @@ export function valueOf(bits: number, { exponentBits, fractionBits }: Format): n
   return field === 0 ? sign * fraction * 2 ** (1 - bias) : sign * (1 + fraction) * 2 ** (field - bias);
 }
 
-/** The pattern of the value nearest to `value`, ties to the even pattern; infinity past the largest. Not for NaN. */
+/**
+ * Returns the pattern nearest to `value`. A tie goes to the even pattern, and a value that rounds past the largest finite one becomes
+ * infinity. `value` must not be NaN.
+ */
 export function nearest(value: number, { exponentBits, fractionBits }: Format): number {
   const bias = 2 ** (exponentBits - 1) - 1;
   const sign = value < 0 || Object.is(value, -0) ? 2 ** 15 : 0;
   const infinity = (2 ** exponentBits - 1) * 2 ** fractionBits;
   const magnitude = Math.abs(value);
   if (magnitude === Infinity) return sign + infinity;
-  let exponent = 1 - bias; // of the binade the value is in; subnormals share the lowest
+  let exponent = 1 - bias; // the binade of the value; subnormal values share the lowest one
   while (magnitude >= 2 ** (exponent + 1)) exponent++;
   const units = roundHalfEven(magnitude / 2 ** (exponent - fractionBits));
-  // Patterns of one sign are consecutive, so a round-up into the next binade is the next pattern.
+  // Patterns of one sign are consecutive, so rounding up into the next binade gives the next pattern.
   return sign + Math.min(infinity, (exponent - 1 + bias) * 2 ** fractionBits + units);
 }
 

@@ -1,11 +1,11 @@
-/** The general matrix product by its definition, in float64. Nothing is blocked, reordered or shared with the code under test. */
+/** The general matrix product (GEMM of the BLAS) in naive float64, from its definition. It shares no code with `src`. */
 
-/** One operand as stored: row-major, its first element at `offset`, `ld` elements between rows. */
+/** An operand in memory: row-major, with its first element at `offset` and its rows `ld` elements apart. */
 export interface Stored {
   readonly values: ArrayLike<number>;
   readonly offset: number;
   readonly ld: number;
-  /** Reads the operand as its transpose. */
+  /** Whether the product uses the transpose of the stored matrix. */
   readonly transposed?: boolean;
 }
 
@@ -15,8 +15,9 @@ function element(operand: Stored, row: number, col: number): number {
 }
 
 /**
- * α·op(A)·op(B) + β·C, and Σ_p |α·a_ip·b_pj| + |β·c_ij| beside it: the scale that rounding errors of element (i, j) go by.
- * Both (m, n), row-major without padding. With β = 0, C is not read.
+ * Computes α·op(A)·op(B) + β·C, with op(A) (m, k) and op(B) (k, n). If β is 0, C is not read.
+ * @returns the product, and for each element (i, j) its magnitude Σ_p |α·a_ip·b_pj| + |β·c_ij|, to which rounding errors are
+ * proportional; both (m, n), row-major without padding
  */
 export function gemm(
   [m, n, k]: readonly [m: number, n: number, k: number],

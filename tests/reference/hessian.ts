@@ -1,17 +1,23 @@
-/** Calibration statistics with the traits of real ones: correlated, with a decaying spectrum, rank-deficient, inputs never active. */
+/**
+ * Generates calibration statistics H = XᵀX/tokens that resemble real ones: inputs are correlated, the spectrum decays, H is rank-deficient,
+ * and some inputs can be dead. Also holds the naive float64 products XᵀX and tr(M·H·Mᵀ).
+ */
 
 import { normals, uniform } from "../support/random.ts";
 
-/** What to generate. */
+/** Options for {@link correlatedHessian}. */
 export interface HessianOptions {
   readonly seed: number;
-  /** Rows of X: under n, so that H is singular before damping. Half of n unless given. */
+  /**
+   * The number of rows of X. Below n, H is singular before damping.
+   * @default {Math.ceil(n / 2) + 1}
+   */
   readonly tokens?: number;
-  /** Inputs that are 0 in every token. */
+  /** The indices of dead inputs, which are 0 in every token. */
   readonly dead?: readonly number[];
 }
 
-/** H = XᵀX/tokens, (n, n) row-major, symmetric to the bit. */
+/** Returns a random H = XᵀX/tokens, (n, n) row-major f32 and exactly symmetric. */
 export function correlatedHessian(n: number, options: HessianOptions): Float32Array<ArrayBuffer> {
   const { seed, tokens = Math.ceil(n / 2) + 1, dead = [] } = options;
   const next = uniform(seed);
@@ -28,7 +34,7 @@ export function correlatedHessian(n: number, options: HessianOptions): Float32Ar
   return Float32Array.from(gram(x, tokens, n), (value) => value / tokens);
 }
 
-/** XᵀX, (n, n), of X (tokens, n). */
+/** Returns XᵀX, (n, n), of X (tokens, n). */
 export function gram(x: Float64Array, tokens: number, n: number): Float64Array {
   const h = new Float64Array(n * n);
   for (let t = 0; t < tokens; t++) {
@@ -42,7 +48,7 @@ export function gram(x: Float64Array, tokens: number, n: number): Float64Array {
   return h;
 }
 
-/** tr(M·H·Mᵀ) of M (rows, n). */
+/** Returns tr(M·H·Mᵀ) of M (rows, n) and H (n, n). */
 export function quadraticForm(m: ArrayLike<number>, h: ArrayLike<number>, rows: number, n: number): number {
   let total = 0;
   const product = new Float64Array(n);

@@ -1,9 +1,9 @@
 /**
- * The forward of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, one window at a time, as the modules of transformers'
- * `modeling_*.py` and `modeling_rope_utils.py` define it, from the raw object of config.json.
+ * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in naive float64, one window at a time, as the `modeling_*.py` files and
+ * `modeling_rope_utils.py` of transformers define it. It reads the settings straight from the object in `config.json`.
  */
 
-/** What config.json may say, by transformers' names; defaults are for the tests' models, which say all that matters. */
+/** The settings of `config.json` that the forward pass uses, under the names of transformers. */
 export interface LlamaConfig {
   readonly model_type: string;
   readonly vocab_size: number;
@@ -30,7 +30,7 @@ export interface LlamaConfig {
   readonly original_max_position_embeddings?: number;
 }
 
-/** The object in `rope_scaling`, or version 5's `rope_parameters`. */
+/** The settings of rotary positions: `rope_scaling` of `config.json`, or `rope_parameters` since transformers 5. */
 export interface RopeScaling {
   readonly rope_type?: string;
   readonly type?: string;
@@ -46,7 +46,11 @@ export interface RopeScaling {
 
 type Row = number[];
 
-/** Runs one window: (tokens, vocabulary) logits. Tensors by whole name, row-major. */
+/**
+ * Runs one window of token ids. `tensors` holds row-major values under their full names in the checkpoint.
+ * @returns the logits, (tokens, vocabulary)
+ * @throws {Error} if a tensor is missing or the activation is not supported
+ */
 export function forwardLlama(
   config: LlamaConfig,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
@@ -78,7 +82,7 @@ export function forwardLlama(
     ids,
     (id) => Array.from({ length: hidden }, (_, c) => embedding[id * hidden + c]),
   );
-  const turn = rotation(config, dim, ids.length);
+  const rotate = rotation(config, dim, ids.length);
 
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const name = (part: string) => `model.layers.${layer}.${part}`;
@@ -97,8 +101,8 @@ export function forwardLlama(
         k = k.map((head) => norm(name("self_attn.k_norm"), head));
       }
       return {
-        q: q.map((head) => turn(head, t)),
-        k: k.map((head) => turn(head, t)),
+        q: q.map((head) => rotate(head, t)),
+        k: k.map((head) => rotate(head, t)),
         v: split(parts[2], kvHeads),
       };
     });
@@ -108,8 +112,8 @@ export function forwardLlama(
       for (let h = 0; h < heads; h++) {
         const shared = Math.floor(h / (heads / kvHeads));
         const weights = projected.map(({ k }, s) => {
-          const seen = s <= t && (window === null || s > t - window);
-          return seen ? Math.exp(dot(projected[t].q[h], k[shared]) / Math.sqrt(dim)) : 0;
+          const visible = s <= t && (window === null || s > t - window);
+          return visible ? Math.exp(dot(projected[t].q[h], k[shared]) / Math.sqrt(dim)) : 0;
         });
         const total = weights.reduce((sum, weight) => sum + weight, 0);
         for (let d = 0; d < dim; d++) {
@@ -146,7 +150,10 @@ function slidingWindow(config: LlamaConfig, layer: number): number | null {
   return config.sliding_window ?? null;
 }
 
-/** `apply_rotary_pos_emb` on one head: x·cos + rotate_half(x)·sin over the rotating part, the rest passed on. */
+/**
+ * Returns `apply_rotary_pos_emb` of transformers for one head: the leading part of the head that rotates becomes
+ * x·cos + rotate_half(x)·sin, and the rest stays unchanged.
+ */
 function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row, position: number) => Row {
   const rope = config.rope_parameters ?? config.rope_scaling ?? {};
   const kind = rope.rope_type ?? rope.type ?? "default";
@@ -167,11 +174,11 @@ function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row,
   return (head, position) => {
     const part = head.slice(0, rotating), half = rotating / 2;
     const rotated = [...part.slice(half).map((value) => -value), ...part.slice(0, half)];
-    const turned = part.map((value, i) => {
+    const rotatedPart = part.map((value, i) => {
       return value * Math.cos(position * angles[i]) * scaling +
         rotated[i] * Math.sin(position * angles[i]) * scaling;
     });
-    return [...turned, ...head.slice(rotating)];
+    return [...rotatedPart, ...head.slice(rotating)];
   };
 }
 

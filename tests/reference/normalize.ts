@@ -1,6 +1,6 @@
-/** LayerNorm and RMSNorm in float64, from their definitions. */
+/** LayerNorm (arXiv 1607.06450) and RMSNorm (arXiv 1910.07467) in naive float64, from their definitions. */
 
-/** (x − mean)/√(variance + eps)·weight + bias over each row of `cols`, the variance biased. */
+/** Returns (x − mean)/√(variance + eps)·weight + bias for each row of `cols` elements. The variance is the biased one. */
 export function referenceLayerNorm(
   x: ArrayLike<number>,
   cols: number,
@@ -19,7 +19,7 @@ export function referenceLayerNorm(
   return y;
 }
 
-/** x/√(mean of squares + eps)·weight over each row of `cols`. */
+/** Returns x/√(mean of squares + eps)·weight for each row of `cols` elements. */
 export function referenceRmsNorm(
   x: ArrayLike<number>,
   cols: number,

@@ -1,31 +1,34 @@
 /**
- * OPT's forward in float64, as the definition reads, one window at a time: no batching, no blocking, and a reader
- * of f16 safetensors files of its own. Keeps the input of every linear layer, for checking calibration.
+ * OPT's forward pass in naive float64, one window at a time, as `modeling_opt.py` of transformers defines it. It also records the input of
+ * every linear layer, which tests of calibration need. The f16 weights are read by a parser that shares no code with `src`.
  */
 
 import { F16, valueOf } from "./float16.ts";
 
-/** An opt-like model with ReLU and a tied head; with `project_in` and `project_out` where there are such tensors. */
+/**
+ * An OPT model with ReLU and a tied head. The projections `project_in` and `project_out` are applied if their tensors exist, as in
+ * opt-350m.
+ */
 export interface OptReference {
   readonly hidden: number;
   readonly heads: number;
   readonly blocks: number;
   readonly vocabulary: number;
-  /** LayerNorm after each half of a block, and none at the end (opt-350m); otherwise before. */
+  /** Whether LayerNorm follows each half of a block, with none after the last block, as in opt-350m. Otherwise it precedes each half. */
   readonly normAfter?: boolean;
-  /** By whole name, row-major; a test may put others in their place. */
+  /** Row-major values under their full names in the checkpoint. A test may replace them. */
   readonly tensors: Map<string, Float64Array>;
 }
 
-/** What a window gives. */
+/** The results of one window. */
 export interface ForwardResult {
   /** (tokens, vocabulary). */
   readonly logits: Float64Array;
-  /** The input, (tokens, in_features), of each linear layer, by the name of its weight. */
+  /** The input, (tokens, in_features), of each linear layer, keyed by the name of the layer's weight. */
   readonly inputs: Map<string, Float64Array>;
 }
 
-/** Reads `config.json` and `model.safetensors` in a folder. */
+/** Reads a model from the files `config.json` and `model.safetensors` of a folder. All tensors must be F16. */
 export function readOptReference(folder: URL): OptReference {
   const config = JSON.parse(Deno.readTextFileSync(new URL("config.json", folder)));
   const file = Deno.readFileSync(new URL("model.safetensors", folder));
@@ -48,7 +51,10 @@ export function readOptReference(folder: URL): OptReference {
   };
 }
 
-/** Runs one window. */
+/**
+ * Runs one window of token ids.
+ * @throws {Error} if a tensor is missing
+ */
 export function forwardOpt(model: OptReference, ids: ArrayLike<number>): ForwardResult {
   const { hidden, heads, vocabulary } = model;
   const tokens = ids.length;
@@ -102,7 +108,7 @@ export function forwardOpt(model: OptReference, ids: ArrayLike<number>): Forward
   return { logits: head, inputs };
 }
 
-/** Mean of −log p(ids[t + 1]) over a window's positions but the last. */
+/** Returns the mean, in nats, of −log p(ids[t + 1]) over all positions t of a window except the last. */
 export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
   const vocabulary = logits.length / ids.length;
   let total = 0;
@@ -114,7 +120,7 @@ export function meanLoss(logits: Float64Array, ids: ArrayLike<number>): number {
   return total / (ids.length - 1);
 }
 
-/** x·Wᵀ + b, with W (out, in). */
+/** Returns x·Wᵀ + b, with W (out, in) and b (out). */
 function affine(x: Float64Array, weight: Float64Array, bias: Float64Array): Float64Array {
   const out = bias.length, inner = weight.length / out;
   return Float64Array.from({ length: (x.length / inner) * out }, (_, i) => {

@@ -1,6 +1,12 @@
-/** H = R·Rᵀ with R upper triangular, column by column from the last, in naive float64; and the residuals a factor is judged by. */
+/**
+ * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled residuals that measure the error
+ * of a computed factor. The factorization is ordinary Cholesky started from the last column.
+ */
 
-/** R, (n, n) row-major, and the first column, counting down, whose pivot is not positive; only the upper triangle of `h` is read. */
+/**
+ * Factors H, (n, n). Only the upper triangle of `h` is read.
+ * @returns R, (n, n) row-major. If a pivot is not positive, `failed` is its column and the columns before it are not computed.
+ */
 export function referenceReverseCholesky(
   h: ArrayLike<number>,
   n: number,
@@ -23,7 +29,7 @@ function norm(a: ArrayLike<number>): number {
   return Math.sqrt(sum);
 }
 
-/** ‖H − R·Rᵀ‖/(n·‖H‖) in Frobenius norms, H symmetric. */
+/** Returns the residual ‖H − R·Rᵀ‖/(n·‖H‖) in Frobenius norms. H, (n, n), is symmetric and stored whole. */
 export function factorResidual(h: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
   const difference = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
@@ -36,7 +42,7 @@ export function factorResidual(h: ArrayLike<number>, r: ArrayLike<number>, n: nu
   return norm(difference) / (n * norm(h));
 }
 
-/** ‖U·R − I‖/(n·‖U‖·‖R‖) in Frobenius norms. */
+/** Returns the residual ‖U·R − I‖/(n·‖U‖·‖R‖) in Frobenius norms, where U, (n, n), approximates R⁻¹. */
 export function inverseResidual(u: ArrayLike<number>, r: ArrayLike<number>, n: number): number {
   const difference = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {

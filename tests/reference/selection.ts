@@ -1,6 +1,9 @@
-/** The selection rule by sorting: the k smallest scores, forced entries before all others, equal ones by index. */
+/** The rule by which Pare selects the entries to prune, implemented by sorting all scores. */
 
-/** 1 at the chosen entries. `forced` entries count among the k. */
+/**
+ * Selects `k` entries: first those for which `forced` holds, then those with the smallest scores. The lower index wins a tie.
+ * @returns 1 for each selected entry and 0 for all others
+ */
 export function referenceSelection(
   scores: ArrayLike<number>,
   k: number,

@@ -1,19 +1,19 @@
 /**
- * SparseGPT and magnitude pruning in naive float64, in the published form (arXiv 2301.00774, algorithm 1): Cholesky → inverse → upper Cholesky
- * factor of the inverse, H⁻¹ = UᵀU, and a loop over columns that updates all columns after. Only the selection rule is Pare's:
- * an exact count a block, ties to the lower row-major index. Shares no code with `src`.
+ * SparseGPT (arXiv 2301.00774, algorithm 1) and magnitude pruning in naive float64. SparseGPT follows the published form: it inverts H by
+ * Cholesky, factors the inverse as H⁻¹ = UᵀU, and prunes column by column, updating all later columns each time. Only the selection rule
+ * is Pare's own: every block prunes an exact count, and the lower row-major index wins a tie. The file shares no code with `src`.
  */
 
 import { choleskyInverse, choleskyLower, transpose } from "./cholesky.ts";
 import { quadraticForm } from "./hessian.ts";
 
-/** Keep `keep` of every `group` consecutive columns. */
+/** The n:m pattern: of every `group` consecutive columns in a row, `keep` entries are kept. */
 export interface Groups {
   readonly keep: number;
   readonly group: number;
 }
 
-/** A layer to prune: W (rows, cols) and H (cols, cols), both row-major. */
+/** A layer to prune: the weights W (rows, cols) and the calibration statistics H (cols, cols), both row-major. */
 export interface ReferenceLayer {
   readonly rows: number;
   readonly cols: number;
@@ -23,30 +23,34 @@ export interface ReferenceLayer {
   readonly forced?: ArrayLike<number>;
 }
 
-/** How to prune it. */
+/** Options for pruning a layer. `groups` replaces `sparsity`. */
 export interface ReferenceOptions {
   readonly sparsity: number;
   readonly groups?: Groups;
   readonly blocksize: number;
 }
 
-/** What comes out. */
+/** The results of pruning a layer. */
 export interface ReferenceSolution {
+  /** (rows, cols): the pruned and updated weights. */
   readonly q: Float64Array;
-  /** (rows, cols): 1 where kept. */
+  /** (rows, cols): 1 where an entry is kept. */
   readonly mask: Uint8Array;
+  /** tr((W − Q)·H·(W − Q)ᵀ). */
   readonly loss: number;
+  /** The loss divided by tr(W·H·Wᵀ), or 0 if that is 0. */
   readonly relativeError: number;
 }
 
-/** What the published code derives from H, once a layer input. */
+/** The factor of H, which all layers with the same input share. */
 export interface ReferenceFactor {
-  /** U, (n, n) upper triangular, H⁻¹ = UᵀU on the damped H. */
+  /** U, (n, n) upper triangular, with H⁻¹ = UᵀU for the damped H. */
   readonly u: Float64Array;
+  /** The indices of dead inputs, whose diagonal element of H is 0. */
   readonly dead: readonly number[];
 }
 
-/** Dead inputs, damping λ·mean(diag H), and U. */
+/** Finds the dead inputs of H (n, n), sets their diagonal elements to 1, adds damping·mean(diag H) to the diagonal, and computes U. */
 export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: number): ReferenceFactor {
   const h = Float64Array.from(hessian);
   const dead: number[] = [];
@@ -63,7 +67,7 @@ export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: 
   return { u: transpose(choleskyLower(inverse, n), n), dead };
 }
 
-/** The published algorithm. */
+/** Prunes a layer by the published algorithm. The columns of dead inputs are zeroed first. */
 export function referenceSparseGpt(
   layer: ReferenceLayer,
   { u, dead }: ReferenceFactor,
@@ -81,8 +85,8 @@ export function referenceSparseGpt(
     const i2 = Math.min(i1 + blocksize, cols);
     if (!groups) {
       const block = indices(rows, cols, i1, i2);
-      const mustGo = block.filter((i) => forced?.[i]).length;
-      const count = Math.max(mustGo, Math.round(sparsity * (rows * i2)) - pruned);
+      const forcedCount = block.filter((i) => forced?.[i]).length;
+      const count = Math.max(forcedCount, Math.round(sparsity * (rows * i2)) - pruned);
       for (const i of smallest(block, score, count)) mask[i] = 0;
       pruned += count;
     }
@@ -90,7 +94,7 @@ export function referenceSparseGpt(
       if (groups && (j - i1) % groups.group === 0) {
         pruneGroups(rows, cols, j, Math.min(j + groups.group, i2), groups, score, mask, forced);
       }
-      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:], which leaves q where it was for a kept entry.
+      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:]. For a kept entry w[:, j] = q, so its row does not change.
       for (let r = 0; r < rows; r++) {
         const i = r * cols + j;
         if (mask[i]) continue;
@@ -100,10 +104,10 @@ export function referenceSparseGpt(
       }
     }
   }
-  return judged(original, w, mask, layer);
+  return withErrors(original, w, mask, layer);
 }
 
-/** The smallest |w| of the whole layer, or of each group. */
+/** Prunes the entries with the smallest |w|, of the whole layer or, with `groups`, of each group. */
 export function referenceMagnitude(
   layer: ReferenceLayer,
   { sparsity, groups }: Omit<ReferenceOptions, "blocksize">,
@@ -121,10 +125,10 @@ export function referenceMagnitude(
     const count = Math.max(all.filter((i) => forced?.[i]).length, Math.round(sparsity * (rows * cols)));
     for (const i of smallest(all, score, count)) mask[i] = 0;
   }
-  return judged(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
+  return withErrors(original, original.map((value, i) => mask[i] ? value : 0), mask, layer);
 }
 
-/** Row-major indices of the columns i1 ≤ c < i2. */
+/** Returns the row-major indices of all entries in the columns i1 ≤ c < i2. */
 function indices(rows: number, cols: number, i1: number, i2: number): number[] {
   return Array.from(
     { length: rows * (i2 - i1) },
@@ -132,13 +136,16 @@ function indices(rows: number, cols: number, i1: number, i2: number): number[] {
   );
 }
 
-/** The `count` indices with the smallest scores, the lower index first where they are equal. */
+/** Returns the `count` indices with the smallest scores. The lower index wins a tie. */
 function smallest(candidates: number[], score: (i: number) => number, count: number): number[] {
   const scores = new Map(candidates.map((i) => [i, score(i)]));
   return candidates.toSorted((a, b) => scores.get(a)! - scores.get(b)! || a - b).slice(0, count);
 }
 
-/** Prunes the columns j1 ≤ c < j2, one group, of every row: all but ceil(keep·size/group), and whatever is forced. */
+/**
+ * Prunes one group, the columns j1 ≤ c < j2, in every row. It keeps ceil(keep·size/group) entries, or fewer if more entries are forced to
+ * be pruned.
+ */
 function pruneGroups(
   rows: number,
   cols: number,
@@ -152,12 +159,12 @@ function pruneGroups(
   const size = j2 - j1, count = size - Math.ceil(keep * size / group);
   for (let r = 0; r < rows; r++) {
     const entries = Array.from({ length: size }, (_, c) => r * cols + j1 + c);
-    const mustGo = entries.filter((i) => forced?.[i]).length;
-    for (const i of smallest(entries, score, Math.max(count, mustGo))) mask[i] = 0;
+    const forcedCount = entries.filter((i) => forced?.[i]).length;
+    for (const i of smallest(entries, score, Math.max(count, forcedCount))) mask[i] = 0;
   }
 }
 
-function judged(
+function withErrors(
   original: Float64Array,
   q: Float64Array,
   mask: Uint8Array,

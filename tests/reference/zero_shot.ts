@@ -1,25 +1,25 @@
 /**
- * Zero-shot scores from their definition in float64: one request at a time through the naive forward, nothing batched or padded, and
- * the prompts written out once more. It reads the forms of the files in `tests/fixtures/tasks` alone.
+ * Zero-shot scores in naive float64: one request at a time through the naive forward pass, without batches or padding. The prompts are
+ * those of EleutherAI's lm-evaluation-harness, written here independently of `src`, for the file forms in `tests/fixtures/tasks` only.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
 import { forwardOpt, type OptReference } from "./opt_forward.ts";
 
-/** A prompt and what may follow, the space before it included. */
+/** A prompt, its possible continuations, each with the space before it, and the index of the right one. */
 export interface ReferenceExample {
   readonly prompt: string;
   readonly continuations: readonly string[];
   readonly right: number;
 }
 
-/** What a model says of a continuation. */
+/** The score of one continuation: log p in nats, and whether greedy decoding would produce it. */
 export interface ReferenceScore {
   readonly logLikelihood: number;
   readonly greedy: boolean;
 }
 
-/** A function from a parsed line to its example, by task. */
+/** For each task, the function that turns a parsed line of its file into an example. */
 export const PROMPTS = {
   lambada: ({ text }: { text: string }): ReferenceExample => {
     const words = text.split(" ");
@@ -44,7 +44,10 @@ export const PROMPTS = {
   }),
 };
 
-/** log p of the continuation, fed at most `positions` tokens. */
+/**
+ * Scores a continuation of a prompt. The model sees at most the last `positions` tokens. Spaces at the end of the prompt count as part of
+ * the continuation.
+ */
 export function scoreContinuation(
   model: OptReference,
   tokenizer: Tokenizer,
@@ -56,12 +59,12 @@ export function scoreContinuation(
   const start = prompt.slice(0, prompt.length - spaces.length);
   const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
   const all = encode(start + spaces + continuation);
-  const wanted = all.slice(encode(start).length);
-  const fed = all.slice(-(positions + 1)).slice(0, -1);
-  const { logits } = forwardOpt(model, fed);
+  const targets = all.slice(encode(start).length);
+  const input = all.slice(-(positions + 1)).slice(0, -1);
+  const { logits } = forwardOpt(model, input);
   let logLikelihood = 0, greedy = true;
-  for (const [i, id] of wanted.entries()) {
-    const t = fed.length - wanted.length + i;
+  for (const [i, id] of targets.entries()) {
+    const t = input.length - targets.length + i;
     const row = [...logits.subarray(t * model.vocabulary, (t + 1) * model.vocabulary)];
     const largest = Math.max(...row);
     logLikelihood += row[id] - largest - Math.log(row.reduce((sum, x) => sum + Math.exp(x - largest), 0));
@@ -70,7 +73,10 @@ export function scoreContinuation(
   return { logLikelihood, greedy };
 }
 
-/** The fraction of examples whose best continuation is the right one; divided by its characters where `byLength`. */
+/**
+ * Returns the fraction of examples whose best continuation is the right one. With `byLength`, each log-likelihood is first divided by the
+ * number of characters of its continuation, without the leading space.
+ */
 export function accuracy(
   examples: readonly ReferenceExample[],
   scores: readonly (readonly ReferenceScore[])[],
