@@ -1,4 +1,4 @@
-/** How columns are cut into tiles, panels and blocks. */
+/** Tests how the columns of a matrix are divided into tiles, panels and blocks. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,13 +6,13 @@ import { checkBlocking, panelWidth, tileEdgeFor } from "../../src/linalg/blockin
 import { splitIntoPanels, splitRange } from "../../src/linalg/index_range.ts";
 
 describe("tileEdgeFor", () => {
-  it("is the largest multiple of the block size up to the edge, and at least a block", () => {
+  it("returns the largest multiple of the block size up to the edge, and at least one block", () => {
     assert.deepEqual([1, 96, 100, 128, 256].map((size) => tileEdgeFor(size)), [4096, 4032, 4000, 4096, 4096]);
     assert.equal(tileEdgeFor(128, 300), 256);
     assert.equal(tileEdgeFor(128, 64), 128);
   });
 
-  it("refuses block sizes no kernel takes", () => {
+  it("refuses block sizes that no kernel supports", () => {
     for (const size of [0, -4, 1.5, 257, NaN]) assert.throws(() => tileEdgeFor(size), RangeError);
   });
 });
@@ -28,7 +28,7 @@ describe("checkBlocking", () => {
 });
 
 describe("panelWidth", () => {
-  it("is whole blocks, within the tile and the largest buffer", () => {
+  it("returns whole blocks that fit into the tile and the largest buffer", () => {
     const unlimited = 2 ** 31;
     assert.equal(panelWidth(4096, 128, 4096, unlimited), 512);
     assert.equal(panelWidth(4096, 96, 4032, unlimited), 480);
@@ -53,7 +53,7 @@ describe("panels", () => {
     }
   });
 
-  it("ranges end with a shorter one", () => {
+  it("end with a shorter range if the length is not a multiple of the width", () => {
     assert.deepEqual([...splitRange({ start: 4, end: 9 }, 2)].map(({ end }) => end), [6, 8, 9]);
     assert.deepEqual([...splitRange({ start: 4, end: 4 }, 2)], []);
   });

@@ -1,4 +1,4 @@
-/** The diagonal before the factorisation: dead inputs, bad input, and the ladder of dampings. */
+/** Tests how the diagonal is prepared for the factorisation: dead inputs, invalid entries, and the dampings that are tried in turn. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -15,11 +15,11 @@ describe("prepareDiagonal", () => {
     assert.equal(diagonal[1], 0);
   });
 
-  it("has no flags when every input is live", () => {
+  it("returns no flags when every input is live", () => {
     assert.equal(prepareDiagonal(Float32Array.of(1, 2)).dead, undefined);
   });
 
-  it("names the first entry no statistics have", () => {
+  it("names the first entry that is negative or not finite", () => {
     for (const value of [-1e-30, NaN, Infinity, -Infinity]) {
       assert.throws(() => prepareDiagonal(Float32Array.of(1, 0, value, value)), (error) => {
         assert.ok(error instanceof InvalidStatisticsError);
@@ -32,30 +32,30 @@ describe("prepareDiagonal", () => {
 });
 
 describe("addDamping", () => {
-  it("adds to every entry", () => {
+  it("adds the damping to every entry", () => {
     assert.deepEqual([...addDamping(Float32Array.of(1, 2), 0.5)], [1.5, 2.5]);
   });
 });
 
 describe("nextDamping", () => {
-  function ladder(first: number): number[] {
-    const tried = [first];
-    for (let next = nextDamping(first); next !== undefined; next = nextDamping(next)) tried.push(next);
-    return tried;
+  function allDampings(first: number): number[] {
+    const dampings = [first];
+    for (let next = nextDamping(first); next !== undefined; next = nextDamping(next)) dampings.push(next);
+    return dampings;
   }
 
-  it("goes up tenfold to 1", () => {
-    assert.deepEqual(ladder(0.01), [0.01, 0.1, 1]);
-    assert.deepEqual(ladder(0.05), [0.05, 0.5, 1]);
+  it("multiplies by ten, up to 1", () => {
+    assert.deepEqual(allDampings(0.01), [0.01, 0.1, 1]);
+    assert.deepEqual(allDampings(0.05), [0.05, 0.5, 1]);
   });
 
-  it("starts again at 0.01 from less than a tenth of it", () => {
-    assert.deepEqual(ladder(0), [0, 0.01, 0.1, 1]);
-    assert.deepEqual(ladder(1e-9), [1e-9, 0.01, 0.1, 1]);
+  it("continues at 0.01 after a damping below 0.001", () => {
+    assert.deepEqual(allDampings(0), [0, 0.01, 0.1, 1]);
+    assert.deepEqual(allDampings(1e-9), [1e-9, 0.01, 0.1, 1]);
   });
 
-  it("tries 1 and what is over it once", () => {
-    assert.deepEqual(ladder(1), [1]);
-    assert.deepEqual(ladder(3), [3]);
+  it("returns nothing after a damping of 1 or more", () => {
+    assert.deepEqual(allDampings(1), [1]);
+    assert.deepEqual(allDampings(3), [3]);
   });
 });

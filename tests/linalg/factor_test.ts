@@ -1,4 +1,4 @@
-/** The factorisation on every backend: scaled residuals against float64, dead inputs, retries and failures. */
+/** Tests the factorisation on every backend: scaled residuals in float64, dead inputs, retries with more damping, and failures. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -13,7 +13,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32 } from "../support/device.ts";
 import { uploadHessian } from "../support/layers.ts";
 
-/** Order, block size, and where tiles are forced small, their edge. */
+/** The orders and block sizes to test. An edge forces small tiles. */
 const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [1, 128],
   [5, 128],
@@ -29,14 +29,14 @@ const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [700, 128],
 ];
 
-/** R with what is stored below the diagonal taken as 0. */
+/** Reads R and sets the entries below its diagonal to 0. */
 async function upperTriangle(backend: Backend, { r }: Factor): Promise<Float32Array> {
   const values = await readMatrix(backend, r);
   for (let i = 0; i < r.rows; i++) values.fill(0, i * r.cols, i * r.cols + i);
   return values;
 }
 
-/** ‖A − R·Rᵀ‖/(n·‖A‖) in the Frobenius norm, A = H + added·I. */
+/** Returns ‖A − R·Rᵀ‖/(n·‖A‖) in the Frobenius norm, where A = H + added·I. */
 function residual(h: Float32Array, added: number, r: Float32Array, n: number): number {
   let difference = 0, norm = 0;
   for (let i = 0; i < n; i++) {
@@ -52,7 +52,7 @@ function residual(h: Float32Array, added: number, r: Float32Array, n: number): n
   return Math.sqrt(difference / norm) / n;
 }
 
-/** The identity with h[i,j] = h[j,i] = value. */
+/** Returns the identity matrix with h[i,j] and h[j,i] set to `value`. */
 function coupled(n: number, i: number, j: number, value: number): Float32Array {
   const h = new Float32Array(n * n);
   for (let d = 0; d < n; d++) h[d * n + d] = 1;
@@ -60,7 +60,7 @@ function coupled(n: number, i: number, j: number, value: number): Float32Array {
   return h;
 }
 
-/** `backend` with no room for the copy a retry needs. */
+/** Wraps a backend so that it has no memory for the copy that a retry needs. */
 function withoutRoomForCopies(backend: Backend): Backend {
   return new Proxy(backend, {
     get(target, key) {
@@ -104,7 +104,7 @@ eachBackend("factor", (backend) => {
     });
   }
 
-  it("gives dead inputs a diagonal of 1 and flags them", async () => {
+  it("sets the diagonal of dead inputs to 1 and flags them", async () => {
     const n = 70, dead = [0, 33, 69];
     const h = correlatedHessian(n, { seed: 3, dead });
     const result = await factor(backend(), uploadHessian(backend(), h, n, 64), {
@@ -119,7 +119,7 @@ eachBackend("factor", (backend) => {
     result.destroy();
   });
 
-  it("gives the same bits twice", async () => {
+  it("computes the same bits in every run", async () => {
     const n = 172, h = correlatedHessian(n, { seed: 4 });
     const runs: Float32Array[] = [];
     for (let run = 0; run < 2; run++) {
@@ -133,7 +133,7 @@ eachBackend("factor", (backend) => {
     assert.deepEqual(runs[0], runs[1]);
   });
 
-  it("retries with more damping from the statistics as they came", async () => {
+  it("retries with more damping, starting from the original statistics", async () => {
     const n = 150, h = coupled(n, 20, 140, 1.05);
     for (const damping of [0, 0.01]) {
       const result = await factor(backend(), uploadHessian(backend(), h, n, 64), { damping, blocksize: 32 });
@@ -144,7 +144,7 @@ eachBackend("factor", (backend) => {
     }
   });
 
-  it("fails in the end, naming the order of the failing minor and the last damping", async () => {
+  it("fails after the last damping, and names that damping and the order of the failing minor", async () => {
     const n = 150, live = backend().counters.bytesLive;
     for (const [damping, last] of [[0.01, 1], [1, 1], [2, 2]]) {
       const hessian = uploadHessian(backend(), coupled(n, 20, 140, 5), n, 64);
@@ -158,7 +158,7 @@ eachBackend("factor", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("says what to send when there was no room for a copy to retry from", async () => {
+  it("suggests a larger damping when there is no memory for a retry", async () => {
     const n = 40, live = backend().counters.bytesLive;
     const cramped = withoutRoomForCopies(backend());
     const hessian = uploadHessian(backend(), coupled(n, 3, 30, 1.05), n, 64);
@@ -171,7 +171,7 @@ eachBackend("factor", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("refuses a diagonal no statistics have, and a block size that straddles tiles", async () => {
+  it("refuses a negative diagonal, and a block size that straddles tiles", async () => {
     const live = backend().counters.bytesLive, h = coupled(5, 0, 1, 0.5);
     h[3 * 6] = -1;
     await assert.rejects(
@@ -186,7 +186,7 @@ eachBackend("factor", (backend) => {
   });
 });
 
-/** R_kk·U_kk = I for every block, and U_kk upper triangular. */
+/** Asserts for every block k that R_kk·U_kk = I and that U_kk is upper triangular. */
 function assertInverseBlocks(u: Float32Array, r: Float32Array, n: number, blocksize: number): void {
   for (let k = 0; k < n; k += blocksize) {
     const size = Math.min(blocksize, n - k);

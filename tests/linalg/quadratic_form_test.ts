@@ -1,4 +1,4 @@
-/** tr(M·H·Mᵀ) on every backend, from H and through its factor, against float64. */
+/** Tests tr(M·H·Mᵀ) on every backend, computed from H and from its factor, against float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -27,7 +27,7 @@ const SIZES: [rows: number, cols: number, blocksize: number, edge: number][] = [
 
 eachBackend("tr(M·H·Mᵀ)", (backend) => {
   for (const [rows, cols, blocksize, edge] of SIZES) {
-    it(`of ${rows}×${cols} in tiles of ${edge}`, async () => {
+    it(`is right for M of ${rows}×${cols} in tiles of ${edge}`, async () => {
       const live = backend().counters.bytesLive;
       const host = makeLayer(rows, cols, { seed: rows });
       const layer = uploadLayer(backend(), host, edge);
@@ -53,7 +53,7 @@ eachBackend("tr(M·H·Mᵀ)", (backend) => {
     });
   }
 
-  it("does not read what diagonal tiles hold below the diagonal", async () => {
+  it("does not read the entries of diagonal tiles below the diagonal", async () => {
     const rows = 20, cols = 100, host = makeLayer(rows, cols, { seed: 9 });
     const upper = host.hessian.slice();
     for (let i = 0; i < cols; i++) upper.fill(NaN, i * cols, i * cols + i);

@@ -36,7 +36,9 @@ export function decodeBitmask(
     }
   }
   if (read * size !== compressed.data.length) {
-    throw new Error(`the bitmask has ${read} set bits, but ${compressed.data.length / size} entries are stored`);
+    throw new Error(
+      `the bitmask has ${read} set bits, but ${compressed.data.length / size} entries are stored`,
+    );
   }
   return dense;
 }

@@ -1,4 +1,7 @@
-/** The two backends against each other, on layers neither has seen elsewhere: masks and errors agree as each does with float64. */
+/**
+ * Compares the cpu and webgpu backends with each other on layers that no other test uses. Their masks and errors must agree as closely as
+ * each backend agrees with float64.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -36,7 +39,7 @@ describe("cpu and webgpu", { skip: webgpuMissing }, () => {
   });
 
   for (const request of REQUESTS) {
-    it(`agree at ${request.name}`, async () => {
+    it(`agree on masks and errors at ${request.name}`, async () => {
       const host = makeLayer(211, 347, { seed: 5 });
       const a = await solve(cpu, host, request), b = await solve(webgpu, host, request);
       assert.equal(a.zeros, b.zeros);

@@ -1,4 +1,4 @@
-/** Magnitude pruning on every backend against float64. */
+/** Tests magnitude pruning on every backend against float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -22,7 +22,7 @@ const CASES: [rows: number, cols: number, edge?: number][] = [
 
 const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true };
 
-/** The layer of a size, and the reference's answer to a request. */
+/** Returns the layer of a size, and a function that computes the reference's solution of a request. */
 const prepare = memoize(([rows, cols]: [rows: number, cols: number, edge?: number]) => {
   const host = makeLayer(rows, cols, { seed: rows, tokens: 50 });
   const expected = memoize(({ sparsity, groups }: Request) => referenceMagnitude(host, { sparsity, groups }));
@@ -50,7 +50,7 @@ eachBackend("solveMagnitude", (backend) => {
     }
   }
 
-  it("needs no statistics, and then judges nothing", async () => {
+  it("computes no loss and no relative error without statistics", async () => {
     const host = makeLayer(7, 5, { seed: 1 }), layer = uploadLayer(backend(), host);
     const solution = await solveMagnitude(backend(), layer, undefined, HALF);
     assert.deepEqual([solution.zeros, solution.loss, solution.relativeError], [18, null, null]);
@@ -89,15 +89,15 @@ eachBackend("solveMagnitude", (backend) => {
     });
   }
 
-  it("refuses statistics and groups that do not fit", async () => {
+  it("refuses statistics in mismatched tiles, and groups that straddle tiles", async () => {
     const live = backend().counters.bytesLive, host = makeLayer(7, 100, { seed: 3 });
     const layer = uploadLayer(backend(), host, 64);
-    const other = uploadHessian(backend(), host.hessian, 100, 128);
-    await assert.rejects(solveMagnitude(backend(), layer, other, HALF), RangeError);
+    const mismatched = uploadHessian(backend(), host.hessian, 100, 128);
+    await assert.rejects(solveMagnitude(backend(), layer, mismatched, HALF), RangeError);
     const odd: SolveOptions = { ...HALF, pattern: { kind: "n:m", keep: 2, group: 5 } };
     await assert.rejects(solveMagnitude(backend(), layer, undefined, odd), RangeError);
     layer.destroy();
-    other.destroy();
+    mismatched.destroy();
     assert.equal(backend().counters.bytesLive, live);
   });
 });

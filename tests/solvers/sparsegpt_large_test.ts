@@ -1,4 +1,7 @@
-/** A layer of several panels and blocks with a partial last block, and the work a solve queues for one of 512². */
+/**
+ * Tests the SparseGPT solve on a layer of several panels and blocks whose last block is partial, and counts the dispatches and reads that
+ * a 512×512 layer takes.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -38,7 +41,7 @@ eachBackend("solveSparseGpt, several panels", (backend) => {
 eachBackend("work queued for a 512×512 layer", (backend) => {
   const small = makeLayer(512, 512, { seed: 2, tokens: 64 });
 
-  /** Dispatches and bytes read by `work`. */
+  /** Runs `work` and returns its result with the dispatches and the bytes that it read. */
   async function measure<T>(
     work: () => Promise<T>,
   ): Promise<{ result: T; dispatches: number; bytesRead: number }> {
@@ -48,32 +51,36 @@ eachBackend("work queued for a 512×512 layer", (backend) => {
     return { result, dispatches: now.dispatches - dispatches, bytesRead: now.bytesRead - bytesRead };
   }
 
-  // Four blocks, one panel, one tile. More dispatches than this are a regression; fewer are to be recorded here.
-  it("is what it was, with no read-back inside the factorisation or the solve", async () => {
+  // The layer has four blocks, one panel and one tile. More dispatches are a regression. If there are fewer, lower the numbers here.
+  it("takes the recorded numbers of dispatches and bytes, without reads inside the factorisation or the solve", async () => {
     const hessian = uploadHessian(backend(), small.hessian, 512);
     const factoring = await measure(() =>
       factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE })
     );
     const factored = factoring.result;
     assert.equal(factoring.dispatches, 17);
-    assert.equal(factoring.bytesRead, 4 * 512 + 4, "the diagonal before, the status after");
+    assert.equal(
+      factoring.bytesRead,
+      4 * 512 + 4,
+      "the diagonal is read before the factorisation, and the status after it",
+    );
 
-    const figures: Record<string, [dispatches: number, bytesRead: number]> = {};
+    const counts: Record<string, [dispatches: number, bytesRead: number]> = {};
     for (const relativeError of [false, true]) {
       for (const { name, sparsity, pattern } of REQUESTS) {
         const layer = uploadLayer(backend(), small);
         const { result, ...work } = await measure(() =>
           solveSparseGpt(backend(), layer, factored, { sparsity, pattern, relativeError })
         );
-        figures[`${name}${relativeError ? " with its error" : ""}`] = [work.dispatches, work.bytesRead];
+        counts[`${name}${relativeError ? " with its error" : ""}`] = [work.dispatches, work.bytesRead];
         result.destroy();
         layer.destroy();
       }
     }
-    assert.deepEqual(figures["50 %"], [58, 2 * 4 * 512]);
-    assert.deepEqual(figures["2:4"], [14, 2 * 4 * 512]);
-    assert.deepEqual(figures["50 % with its error"], [64, 4 * 4 * 512]);
-    assert.deepEqual(figures["90 %"], figures["50 %"]);
+    assert.deepEqual(counts["50 %"], [58, 2 * 4 * 512]);
+    assert.deepEqual(counts["2:4"], [14, 2 * 4 * 512]);
+    assert.deepEqual(counts["50 % with its error"], [64, 4 * 4 * 512]);
+    assert.deepEqual(counts["90 %"], counts["50 %"]);
     factored.destroy();
   });
 });

@@ -1,4 +1,4 @@
-/** The SparseGPT solve on every backend against the published form in float64. */
+/** Tests the SparseGPT solve on every backend against the published algorithm in float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -14,7 +14,7 @@ import { memoize } from "../support/memoize.ts";
 import { normals, uniform } from "../support/random.ts";
 import { assertSolution, type Request, REQUESTS } from "../support/solution_checks.ts";
 
-/** Layer, block size, and where tiles are forced small, their edge. */
+/** A layer's size and block size. An edge forces small tiles. */
 interface Case {
   readonly rows: number;
   readonly cols: number;
@@ -41,7 +41,7 @@ function describeCase({ rows, cols, blocksize, edge }: Case): string {
   return `${rows}×${cols} by ${blocksize}${edge ? ` in tiles of ${edge}` : ""}`;
 }
 
-/** The layer, and the reference's answer to a request. */
+/** Returns the layer of a case, and a function that computes the reference's solution of a request. */
 const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   const host = makeLayer(rows, cols, { seed: rows + cols, dead });
   const reference = referenceFactor(host.hessian, cols, 0.01);
@@ -51,7 +51,7 @@ const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   return { host, expected };
 });
 
-/** Factors and solves `host`, hands the solution to `use`, and frees everything. */
+/** Uploads, factors and solves `host`, calls `use` with the solution, and frees everything. */
 async function solve(
   backend: Backend,
   host: HostLayer,
@@ -81,7 +81,7 @@ eachBackend("solveSparseGpt", (backend) => {
     }
   }
 
-  it("prunes nothing at sparsity 0, and leaves the weights as they came", async () => {
+  it("prunes nothing at sparsity 0, and does not change the weights", async () => {
     const host = makeLayer(40, 70, { seed: 5 });
     await solve(
       backend(),
@@ -97,7 +97,7 @@ eachBackend("solveSparseGpt", (backend) => {
     );
   });
 
-  it("has a relative error of 0 for weights that are all 0, with the exact number of zeros", async () => {
+  it("reports a relative error of 0 and the exact number of zeros if all weights are 0", async () => {
     const rows = 33, cols = 50;
     const host = { ...makeLayer(rows, cols, { seed: 6 }), weight: new Float32Array(rows * cols) };
     await solve(backend(), host, { blocksize: 32 }, HALF, async (solution) => {
@@ -112,7 +112,7 @@ eachBackend("solveSparseGpt", (backend) => {
     const { sparsity, pattern } = options;
     it(`keeps forced entries pruned (${pattern.kind}, ${sparsity})`, async () => {
       const rows = 60, cols = 150, next = uniform(8);
-      // A fully forced row and column block, groups with more forced than the pattern prunes, and scattered entries.
+      // Forces a whole row, most entries of the first columns, which are more than the pattern prunes per group, and scattered entries.
       const forced = Uint8Array.from(
         { length: rows * cols },
         (_, i) => i < cols || (i % cols < 40 && i % 5 < 4) || next() < 0.03 ? 1 : 0,
@@ -140,14 +140,14 @@ eachBackend("solveSparseGpt", (backend) => {
     for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
     await solve(backend(), host, { blocksize: 32 }, { ...HALF, sparsity: 0.3 }, async (solution) => {
       const { mask } = await readSolution(backend(), solution);
-      // 0.3·640 = 192 entries of each block of 32 columns: its first six rows.
+      // Each block of 32 columns prunes 0.3·640 = 192 entries, which are its first six rows.
       const expected = Uint8Array.from({ length: rows * cols }, (_, i) => Math.floor(i / cols) < 6 ? 0 : 1);
       assert.deepEqual(mask, expected);
     });
   });
 
   for (const options of [HALF, TWO_OF_FOUR]) {
-    it(`gives the same bits twice (${options.pattern.kind})`, async () => {
+    it(`computes the same bits in every run (${options.pattern.kind})`, async () => {
       const host = makeLayer(100, 172, { seed: 10 });
       const runs: unknown[] = [];
       for (let run = 0; run < 2; run++) {
@@ -160,7 +160,7 @@ eachBackend("solveSparseGpt", (backend) => {
     });
   }
 
-  it("solves layer after layer with one factor", async () => {
+  it("solves several layers with the same factor", async () => {
     const cols = 129, blocksize = 64, host = makeLayer(30, cols, { seed: 11 });
     const reference = referenceFactor(host.hessian, cols, 0.01);
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, cols), {
@@ -182,7 +182,7 @@ eachBackend("solveSparseGpt", (backend) => {
     factored.destroy();
   });
 
-  it("leaves Δ = W − Q in the weight, and no relative error unless asked", async () => {
+  it("leaves Δ = W − Q in the weight's buffers, and computes the relative error only on request", async () => {
     const host = makeLayer(40, 70, { seed: 12 }), blocksize = 32;
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70), {
       damping: 0.01,
@@ -197,18 +197,18 @@ eachBackend("solveSparseGpt", (backend) => {
     for (const resource of [solution, layer, factored]) resource.destroy();
   });
 
-  it("refuses operands that do not fit, leaving nothing allocated", async () => {
+  it("refuses operands of mismatched sizes or tiles, and leaves nothing allocated", async () => {
     const host = makeLayer(8, 70, { seed: 13 }), live = backend().counters.bytesLive;
     const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70, 64), {
       damping: 0.01,
       blocksize: 32,
     });
-    const wrong: [HostLayer, number, SolveOptions][] = [
+    const mismatched: [HostLayer, number, SolveOptions][] = [
       [makeLayer(8, 69, { seed: 13 }), 64, HALF],
       [host, 128, HALF],
       [host, 64, { ...HALF, pattern: { kind: "n:m", keep: 2, group: 5 } }],
     ];
-    for (const [other, edge, options] of wrong) {
+    for (const [other, edge, options] of mismatched) {
       const layer = uploadLayer(backend(), other, edge);
       await assert.rejects(solveSparseGpt(backend(), layer, factored, options), RangeError);
       layer.destroy();
