@@ -1,8 +1,9 @@
-/** Whether WebGPU can be tested here. Under PARE_REQUIRE_WEBGPU=1 the tests run in any case, and fail where it cannot. */
+/** Detects whether WebGPU can be tested on this machine. With PARE_REQUIRE_WEBGPU=1 a missing adapter fails the tests instead. */
 
 import { NoAdapterError, requestAdapter } from "../../src/webgpu/device.ts";
 import { WEBGPU_REQUIRED } from "../support/backends.ts";
 
+/** Returns true if there is a WebGPU adapter, or if PARE_REQUIRE_WEBGPU=1 requires one. */
 export async function hasWebGpu(): Promise<boolean> {
   try {
     await requestAdapter();

@@ -1,4 +1,7 @@
-/** A backend behind a port is the backend itself: the same results, the same errors, and nothing left at the far end. */
+/**
+ * Tests the remote backend, which forwards the calls of a backend over a message port to the thread that owns the device. It must return
+ * the same results and errors as the served backend, and leave no buffers behind.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,41 +15,41 @@ import { hasWebGpu } from "./has_webgpu.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 
-/** Both ends in one thread, over a message channel. */
-function linked(open: () => Promise<Backend>): Promise<Backend> {
+/** Connects a remote backend to a server in the same thread, over a message channel. */
+function connectInThread(open: () => Promise<Backend>): Promise<Backend> {
   const { port1, port2 } = new MessageChannel();
-  const near: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
-  const connected = connectBackend(near);
+  const clientPort: RemotePort = Object.assign(port1, { terminate: () => (port1.close(), port2.close()) });
+  const connected = connectBackend(clientPort);
   void serveBackend(port2, open);
   port1.start();
   port2.start();
   return connected;
 }
 
-async function withCpu(body: (remote: Backend, real: Backend) => Promise<void>): Promise<void> {
-  const real = await createCpuBackend({ threads: 0 });
-  const remote = await linked(() => Promise.resolve(real));
+async function withCpu(body: (remote: Backend, served: Backend) => Promise<void>): Promise<void> {
+  const served = await createCpuBackend({ threads: 0 });
+  const remote = await connectInThread(() => Promise.resolve(served));
   try {
-    await body(remote, real);
+    await body(remote, served);
   } finally {
     await remote.dispose();
   }
 }
 
 describe("RemoteBackend", () => {
-  it("has the far end's name and limits", async () => {
-    await withCpu((remote, real) => {
+  it("has the name and limits of the served backend", async () => {
+    await withCpu((remote, served) => {
       assert.deepEqual([remote.kind, remote.adapter, remote.maxBufferBytes], [
-        real.kind,
-        { ...real.adapter },
-        real.maxBufferBytes,
+        served.kind,
+        { ...served.adapter },
+        served.maxBufferBytes,
       ]);
       return Promise.resolve();
     });
   });
 
   it("writes, copies, clears and reads in order", async () => {
-    await withCpu(async (remote, real) => {
+    await withCpu(async (remote, served) => {
       const a = upload(remote, Float32Array.of(1, 2, 3, 4)), b = upload(remote, Float32Array.of(5, 6, 7, 8));
       remote.copy(a, 4, b, 8, 8);
       remote.clear(a);
@@ -58,11 +61,11 @@ describe("RemoteBackend", () => {
       b.destroy();
       b.destroy();
       await remote.finish();
-      assert.deepEqual([remote.counters.bytesLive, real.counters.bytesLive], [0, 0]);
+      assert.deepEqual([remote.counters.bytesLive, served.counters.bytesLive], [0, 0]);
     });
   });
 
-  it("lets the bytes of a write be reused at once", async () => {
+  it("copies the bytes of a write at once, so that the caller can reuse them", async () => {
     await withCpu(async (remote) => {
       const buffer = remote.createBuffer("b", 4), bytes = Uint8Array.of(1, 2, 3, 4);
       remote.write(buffer, 0, bytes);
@@ -71,8 +74,8 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("solves a layer to the same bits", async () => {
-    await withCpu(async (remote, real) => {
+  it("computes the same bits for a layer", async () => {
+    await withCpu(async (remote, served) => {
       const layer = makeLayer(20, 100, { seed: 1 });
       const parameters = {
         method: "sparsegpt",
@@ -95,13 +98,13 @@ describe("RemoteBackend", () => {
         for (const owner of [solution, factor!, operands]) owner.destroy();
         return read;
       };
-      assert.deepEqual(await solve(remote), await solve(real));
+      assert.deepEqual(await solve(remote), await solve(served));
       await remote.finish();
-      assert.deepEqual([remote.counters.bytesLive, real.counters.bytesLive], [0, 0]);
+      assert.deepEqual([remote.counters.bytesLive, served.counters.bytesLive], [0, 0]);
     });
   });
 
-  it("tells a misuse at the next wait, once", async () => {
+  it("reports a misuse once, at the next read or finish", async () => {
     await withCpu(async (remote) => {
       const a = remote.createBuffer("a", 4);
       const params = { rows: 1, cols: 1, source_offset: 0, source_ld: 1, target_offset: 0, target_ld: 1 };
@@ -111,20 +114,20 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("refuses what a buffer cannot be, here", async () => {
-    await withCpu(async (remote, real) => {
-      assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfDeviceMemoryError);
+  it("refuses oversized, destroyed and foreign buffers without asking the server", async () => {
+    await withCpu(async (remote, served) => {
+      assert.throws(() => remote.createBuffer("huge", served.maxBufferBytes + 4), OutOfDeviceMemoryError);
       const gone = remote.createBuffer("gone", 4);
       gone.destroy();
       assert.throws(() => remote.clear(gone), /gone was destroyed/);
-      assert.throws(() => remote.clear(real.createBuffer("theirs", 4)), /another backend/);
+      assert.throws(() => remote.clear(served.createBuffer("theirs", 4)), /another backend/);
       await remote.finish();
     });
   });
 
-  it("tells at the next wait that the far end had no room", async () => {
-    await withCpu(async (remote, real) => {
-      real.createBuffer = () => {
+  it("reports an allocation that failed on the server at the next read or finish", async () => {
+    await withCpu(async (remote, served) => {
+      served.createBuffer = () => {
         throw new OutOfDeviceMemoryError("full");
       };
       remote.createBuffer("b", 4);
@@ -136,29 +139,29 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("is lost when the far end says so, and when it is disposed of", async () => {
-    const real = await createCpuBackend({ threads: 0 });
-    const remote = await linked(() => Promise.resolve(real));
+  it("is lost when the served backend reports a lost device", async () => {
+    const served = await createCpuBackend({ threads: 0 });
+    const remote = await connectInThread(() => Promise.resolve(served));
     const buffer = remote.createBuffer("b", 4);
-    real.finish = () => Promise.reject(new DeviceLostError("unplugged"));
+    served.finish = () => Promise.reject(new DeviceLostError("unplugged"));
     await assert.rejects(remote.finish(), { name: "DeviceLostError", message: "unplugged" });
     assert.throws(() => remote.clear(buffer), DeviceLostError);
     await assert.rejects(remote.read(buffer, 0, 4), DeviceLostError);
     buffer.destroy();
     await remote.dispose();
-    await real.dispose();
+    await served.dispose();
   });
 
-  it("does not open what the far end cannot", async () => {
-    const opening = linked(() => Promise.reject(new RangeError("no threads")));
+  it("fails to open with the error of the served backend", async () => {
+    const opening = connectInThread(() => Promise.reject(new RangeError("no threads")));
     await assert.rejects(opening, { name: "RangeError", message: "no threads" });
   });
 });
 
-const missing = await hasWebGpu() ? undefined : "no WebGPU adapter";
+const skipReason = await hasWebGpu() ? undefined : "no WebGPU adapter";
 
 describe("the WebGPU worker", () => {
-  it("works without stopping this thread", { skip: missing }, async () => {
+  it("does not block the calling thread", { skip: skipReason }, async () => {
     const { selectBackend } = await import("../../src/host/backends.ts");
     const remote = await selectBackend("webgpu");
     assert.equal(remote.kind, "webgpu");
@@ -184,7 +187,7 @@ describe("the WebGPU worker", () => {
     assert.equal(solution.zeros, 256 * 512 / 2);
     for (const owner of [solution, factor!, operands]) owner.destroy();
     await remote.dispose();
-    // Waited for on this thread, nearly all of it would be one gap. An emulated GPU also competes for this core.
-    assert.ok(gap < duration / 4, `${gap} of ${duration} ms without a turn of the event loop`);
+    // If this thread were blocked, the longest gap would be nearly the whole duration. An emulated GPU also competes for this core.
+    assert.ok(gap < duration / 4, `${gap} of ${duration} ms passed without a turn of the event loop`);
   });
 });

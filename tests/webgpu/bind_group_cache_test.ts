@@ -1,4 +1,4 @@
-/** Bind groups live as long as their buffers: reused while they do, forgotten with the first that goes. */
+/** Tests the cache of bind groups: a group is reused until one of its buffers is destroyed. */
 
 import { notStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,7 +10,7 @@ import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";
 
 webgpuSuite("bind groups", (backend) => {
-  it("are reused, and evicted with any of their buffers", () => {
+  it("are reused, and evicted when any of their buffers is evicted", () => {
     const { device } = backend();
     const params = device.createBuffer({ size: PARAMS_BYTES, usage: GPUBufferUsage.UNIFORM });
     const cache = new BindGroupCache(device, params);

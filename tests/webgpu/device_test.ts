@@ -1,4 +1,4 @@
-/** Which adapter is taken for what, and that the device has more than WebGPU's default limits. */
+/** Tests how adapters are describeInfo and classified, and that the device gets the adapter's limits rather than WebGPU's defaults. */
 
 import { ok, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,24 +6,24 @@ import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../../src/webgpu/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-function described(info: Partial<GPUAdapterInfo>) {
-  const nothing = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
+function describeInfo(info: Partial<GPUAdapterInfo>) {
+  const empty = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
   return describeAdapter({ info: { ...nothing, ...info } as GPUAdapterInfo });
 }
 
 describe("describing an adapter", () => {
-  it("prefers the description, then whatever says something", () => {
+  it("prefers the description, and otherwise joins the other fields", () => {
     strictEqual(
-      described({ vendor: "4318", description: "NVIDIA H100 80GB HBM3" }).name,
+      describeInfo({ vendor: "4318", description: "NVIDIA H100 80GB HBM3" }).name,
       "NVIDIA H100 80GB HBM3",
     );
-    strictEqual(described({ vendor: "apple", architecture: "metal-3" }).name, "apple metal-3");
-    strictEqual(described({}).name, "unnamed adapter");
+    strictEqual(describeInfo({ vendor: "apple", architecture: "metal-3" }).name, "apple metal-3");
+    strictEqual(describeInfo({}).name, "unnamed adapter");
   });
 
-  it("knows software adapters by their flag or their name", () => {
-    ok(!described({ description: "AMD Radeon RX 7900 XTX" }).software);
-    ok(described({ description: "some renderer", isFallbackAdapter: true }).software);
+  it("recognizes software adapters by their flag or their name", () => {
+    ok(!describeInfo({ description: "AMD Radeon RX 7900 XTX" }).software);
+    ok(describeInfo({ description: "some renderer", isFallbackAdapter: true }).software);
     for (
       const name of [
         "llvmpipe (LLVM 19.1.7, 256 bits)",
@@ -31,13 +31,13 @@ describe("describing an adapter", () => {
         "Microsoft Basic Render Driver",
       ]
     ) {
-      ok(described({ description: name }).software, name);
+      ok(describeInfo({ description: name }).software, name);
     }
   });
 });
 
 webgpuSuite("the device", (backend) => {
-  it("has the adapter's limits, not the defaults", async () => {
+  it("has the adapter's limits rather than the defaults", async () => {
     const { limits } = await requestAdapter();
     strictEqual(backend().device.limits.maxStorageBufferBindingSize, limits.maxStorageBufferBindingSize);
     strictEqual(backend().device.limits.maxBufferSize, limits.maxBufferSize);
@@ -56,14 +56,14 @@ webgpuSuite("the device", (backend) => {
     buffer.destroy();
   });
 
-  it("opens on an adapter that is given", async () => {
+  it("opens on a given adapter", async () => {
     const adapter = await requestAdapter();
     const given = await createWebGpuBackend({ adapter });
     strictEqual(given.adapter.name, describeAdapter(adapter).name);
     await given.dispose();
   });
 
-  it("is hardware exactly when a hardware adapter is said to exist", async () => {
+  it("is hardware exactly if hasHardwareAdapter() returns true", async () => {
     strictEqual(await hasHardwareAdapter(), !backend().adapter.software);
   });
 });

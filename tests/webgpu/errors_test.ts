@@ -1,4 +1,4 @@
-/** What a wrong call, a wrong shader and a lost device answer: the class, and a message that names the thing at fault. */
+/** Tests the errors of the WebGPU backend for invalid calls, broken shaders and lost devices: their class, and what their message names. */
 
 import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,13 +10,13 @@ import { webgpuSuite } from "./suite.ts";
 
 const ONE = { count: 1, step: 0 };
 
-webgpuSuite("refusals on webgpu", (backend) => {
+webgpuSuite("the WebGPU backend", (backend) => {
   const pair = () => ({
     x: upload(backend(), Float32Array.of(1), "the x"),
     y: upload(backend(), Float32Array.of(1), "the y"),
   });
 
-  it("a buffer over the limit: label, size and limit", () => {
+  it("refuses a buffer over the limit, and names its label, its size and the limit", () => {
     const limit = backend().maxBufferBytes;
     throws(() => backend().createBuffer("huge", limit + 4), {
       name: "OutOfDeviceMemoryError",
@@ -25,7 +25,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     throws(() => backend().createBuffer("odd", 1.5), { name: "RangeError", message: /odd.*1\.5/ });
   });
 
-  it("ranges that are not whole words, or reach past the end", async () => {
+  it("refuses ranges that are not whole words or reach past the end", async () => {
     const buffer = backend().createBuffer("short", 10);
     strictEqual(buffer.byteLength, 12);
     throws(() => backend().write(buffer, 2, new Uint8Array(4)), {
@@ -51,7 +51,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     other.destroy();
   });
 
-  it("missing, unknown, foreign, destroyed and doubly bound buffers", () => {
+  it("refuses missing, unknown, foreign, destroyed and doubly bound buffers", () => {
     const { x, y } = pair();
     const dispatch = (buffers: Record<string, unknown>) => () =>
       backend().dispatch(doubleAndAdd, buffers as Record<"x" | "y", DeviceBuffer>, ONE);
@@ -64,7 +64,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("missing, unknown and impossible parameters and grids", () => {
+  it("refuses missing, unknown and out-of-range parameters, and grids over the limit", () => {
     const { x, y } = pair();
     const dispatch = (params: Record<string, unknown>) => () =>
       backend().dispatch(doubleAndAdd, { x, y }, params as Record<"count" | "step", number>);
@@ -81,21 +81,21 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("a shader that does not compile: the kernel and the place, at the next wait and at once from then on", async () => {
+  it("reports a shader that does not compile at the next wait, and refuses its kernel from then on", async () => {
     const { x, y } = pair();
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     backend().dispatch(malformed, { x, y }, ONE);
     await rejects(backend().finish(), refusal);
     throws(() => backend().dispatch(malformed, { x, y }, ONE), refusal);
     await rejects(backend().warm([overreaching]), { message: /kernel overreaching does not compile/ });
-    // Both failures are told; the device goes on.
+    // Both failures were reported, and the device still works.
     backend().dispatch(doubleAndAdd, { x, y }, ONE);
     deepStrictEqual(new Float32Array((await backend().read(y, 0, 4)).buffer), Float32Array.of(3));
     x.destroy();
     y.destroy();
   });
 
-  it("a fault that WebGPU reports by itself: told once, by the next wait", async () => {
+  it("reports an uncaptured WebGPU error once, at the next wait", async () => {
     const { x, y } = pair();
     const encoder = backend().device.createCommandEncoder();
     encoder.copyBufferToBuffer(
@@ -112,7 +112,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("a lost device: pending calls and all later ones", async () => {
+  it("rejects pending and later calls with DeviceLostError after the device is lost", async () => {
     const doomed = await createWebGpuBackend();
     const buffer = upload(doomed, Float32Array.of(1)), other = upload(doomed, Float32Array.of(1));
     const pending = [doomed.read(buffer, 0, 4), doomed.finish()];
@@ -131,7 +131,7 @@ webgpuSuite("refusals on webgpu", (backend) => {
     await doomed.dispose();
   });
 
-  it("a disposed backend", async () => {
+  it("rejects calls with DeviceLostError after it is disposed of", async () => {
     const disposed = await createWebGpuBackend();
     await disposed.dispose();
     await disposed.dispose();

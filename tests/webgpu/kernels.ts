@@ -1,4 +1,4 @@
-/** Small kernels for tests of the backend itself. */
+/** Small kernels, some of them invalid, for tests of the WebGPU backend itself. */
 
 import { defineKernel, type Grid } from "../../src/kernels/kernel.ts";
 
@@ -23,13 +23,13 @@ function declare(name: string, body: string, grid?: (p: Readonly<Record<"count" 
   });
 }
 
-/** y[i] ← y[i]·2 + x[i] + step for i < count: applied in another order it gives another result. */
+/** Computes y[i] ← y[i]·2 + x[i] + step for i < count. The result depends on the order of dispatches. */
 export const doubleAndAdd = declare("double_and_add", "y[i] = y[i] * 2.0 + x[i] + params.step;");
 
-/** Its shader does not parse. */
+/** A kernel whose shader does not parse. */
 export const malformed = declare("malformed", "y[i] = ;");
 
-/** Its shader writes a binding declared as read. */
+/** A kernel whose shader writes a binding that is declared as read-only. */
 export const overreaching = defineKernel({
   name: "overreaching",
   bindings: { y: "read" },
@@ -42,5 +42,5 @@ export const overreaching = defineKernel({
   },
 });
 
-/** Its grid is over the limit along one axis. */
+/** A kernel whose grid exceeds the limit of workgroups along one axis. */
 export const sprawling = declare("sprawling", "y[i] = 0.0;", () => [65536, 1, 1]);

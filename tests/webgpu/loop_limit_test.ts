@@ -1,4 +1,4 @@
-/** Dispatches whose loops a software adapter might end early. */
+/** Tests that dispatches are refused if a software adapter might end their loops early, after 65,535 iterations. */
 
 import { doesNotThrow, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -8,7 +8,7 @@ import { assertUnderLoopLimit } from "../../src/webgpu/loop_limit.ts";
 import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** A product without rows: it is checked like any other, and then runs nothing. */
+/** A product without rows. It passes through the same check as any other, and then nothing runs. */
 const EMPTY_PRODUCT = {
   m: 0,
   n: 128,
@@ -29,7 +29,7 @@ const REFUSAL = {
     "dispatch of gemm_nn: one invocation would need 65535 loop iterations, but a software adapter may end " +
     "its loops after 65535",
 };
-/** The loops that store C and the loop that is skipped take 93. */
+/** A k for which the kernel needs 65,535 iterations. The loops that store C and the skipped loop take 93 of them. */
 const TOO_LARGE_K = 65_535 - 93;
 
 describe("assertUnderLoopLimit()", () => {

@@ -1,4 +1,4 @@
-/** The queue: whatever mix of writes, kernels, copies and clears is given, the result is that of running them one by one. */
+/** Tests that writes, dispatches, copies and clears have the same result as if they ran one after another in the order of the calls. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -28,7 +28,7 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
         const start = pick(COUNT), values = Float32Array.from({ length: COUNT - start }, () => pick(9));
         backend.write(device[to], start * 4, bytesOf(values));
         host[to].set(values, start);
-        values.fill(NaN); // the bytes may be reused at once
+        values.fill(NaN); // the caller may reuse the bytes at once
         break;
       }
       case 1: {
@@ -46,7 +46,7 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
         for (let i = 0; i < COUNT; i++) {
           host[to][i] = Math.fround(Math.fround(host[to][i] * 2 + host[from][i]) + step);
         }
-        // Kept small: every sum is then exact and order is all that the comparison sees.
+        // Small values keep every sum exact, so that only a wrong order can change the result.
         if (host[to].some((value) => Math.abs(value) > 2 ** 16)) {
           backend.clear(device[to]);
           host[to].fill(0);
@@ -59,10 +59,11 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
 
 webgpuSuite("order on webgpu", (backend) => {
   for (const seed of [1, 2, 3, 4]) {
-    it(`is kept in a random program of 300 steps (${seed})`, () => checkRandomProgram(backend(), 300, seed));
+    it(`is preserved in a random program of 300 steps (seed ${seed})`, () =>
+      checkRandomProgram(backend(), 300, seed));
   }
 
-  it("is kept over many dispatches with parameters of their own", async () => {
+  it("is preserved over many dispatches with different parameters", async () => {
     const x = upload(backend(), new Float32Array(COUNT)), y = upload(backend(), new Float32Array(COUNT));
     let expected = 0;
     for (let i = 0; i < 1000; i++) {
@@ -75,7 +76,7 @@ webgpuSuite("order on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("lets a buffer be destroyed while commands that use it wait", async () => {
+  it("allows a buffer to be destroyed while queued commands use it", async () => {
     const y = upload(backend(), new Float32Array(COUNT));
     const x = upload(backend(), new Float32Array(COUNT).fill(3));
     backend().dispatch(doubleAndAdd, { x, y }, { count: COUNT, step: 1 });
@@ -85,7 +86,7 @@ webgpuSuite("order on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("gives a new buffer its own bindings after one like it is destroyed", async () => {
+  it("binds a new buffer correctly after an equal one was destroyed", async () => {
     const y = upload(backend(), new Float32Array(COUNT));
     let x: DeviceBuffer | undefined;
     for (const value of [1, 2, 4]) {

@@ -1,4 +1,4 @@
-/** Staging buffers: a wait ends when the device is done, not before, whether its promise has resolved by then or not. */
+/** Tests staging buffers, through which data is read back: mapping one waits until the device has finished the work before it. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,7 +10,7 @@ import { webgpuSuite } from "./suite.ts";
 const COUNT = 2 ** 20;
 
 webgpuSuite("waiting on webgpu", (backend) => {
-  it("ends after work that takes long, and again for the next", async () => {
+  it("ends after long work is complete, in every round", async () => {
     const x = upload(backend(), new Float32Array(COUNT).fill(1)),
       y = upload(backend(), new Float32Array(COUNT));
     for (let round = 1; round <= 3; round++) {
@@ -23,7 +23,7 @@ webgpuSuite("waiting on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("leaves a buffer to be mapped again at once", async () => {
+  it("allows a buffer to be mapped again at once", async () => {
     const { device } = backend(), staging = new StagingBuffer(device, 64);
     const source = device.createBuffer({
       size: 64,

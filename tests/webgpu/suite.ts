@@ -1,11 +1,14 @@
-/** Suites for what only the WebGPU backend has. Skipped with the reason where there is no adapter; a failure under PARE_REQUIRE_WEBGPU=1. */
+/**
+ * Declares suites for features that only the WebGPU backend has. Without an adapter they are skipped with the reason, or fail if
+ * PARE_REQUIRE_WEBGPU=1.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../src/webgpu/backend.ts";
 import { NoAdapterError, requestAdapter } from "../../src/webgpu/device.ts";
 import { WEBGPU_REQUIRED } from "../support/backends.ts";
 
-async function whyMissing(): Promise<string | undefined> {
+async function findSkipReason(): Promise<string | undefined> {
   try {
     await requestAdapter();
   } catch (error) {
@@ -14,17 +17,17 @@ async function whyMissing(): Promise<string | undefined> {
   }
 }
 
-const missing = await whyMissing();
+const skipReason = await findSkipReason();
 
-/** Declares `body` over one backend that lives as long as the suite. */
+/** Declares a suite whose tests share one backend, which is disposed of after the last test. */
 export function webgpuSuite(
   name: string,
   body: (backend: () => WebGpuBackend) => void,
   options: WebGpuOptions = {},
 ): void {
   describe(name, () => {
-    if (missing) {
-      it(`is skipped: ${missing}`, { skip: missing }, () => {});
+    if (skipReason) {
+      it(`is skipped: ${skipReason}`, { skip: skipReason }, () => {});
       return;
     }
     let backend: WebGpuBackend;

@@ -1,6 +1,6 @@
 /**
- * Every shader of a kernel on whatever adapter there is: a software adapter shows that those for discrete GPUs compute the same.
- * `tests/kernels/` tests only the ones that the adapter gets.
+ * Tests every shader variant of the matrix products on the adapter of this machine, so that a software adapter checks the shaders for
+ * discrete GPUs too. `tests/kernels/` tests only the variant that the backend chooses for the adapter.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -14,7 +14,7 @@ import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** Around the edges of the tiles of 128 and 64 and of 8×128 and of the slices of 8. */
+/** Sizes around the edges of the tiles (128, 64 and 8×128) and of the slices of 8. */
 const SIZES = [[1, 1, 1], [9, 130, 7], [63, 65, 17], [127, 129, 8], [128, 128, 9], [131, 257, 33], [
   260,
   5,
@@ -29,7 +29,7 @@ const PRODUCTS = [
 
 const VARIANTS = [...shadersOf(gemmNN).keys()];
 
-it("there is a shader for either kind of adapter, and smaller tiles", () => {
+it("gemmNN has a shader for each kind of adapter, and variants with smaller tiles", () => {
   deepStrictEqual(VARIANTS, ["discrete", "software", "64x64", "64x128", "128x64"]);
 });
 
@@ -37,10 +37,10 @@ for (const variant of VARIANTS) {
   const forced = variant === "discrete" || variant === "software" ? variant : undefined;
   const tuning = Object.fromEntries(PRODUCTS.map(({ kernel }) => [kernel.name, variant]));
   webgpuSuite(`the ${variant} tiling`, (backend) => {
-    if (forced) it("compiles, every kernel", () => backend().warm(KERNELS));
+    if (forced) it("compiles for every kernel", () => backend().warm(KERNELS));
 
     for (const { kernel, transA, transB } of PRODUCTS) {
-      it(`${kernel.name}: odd sizes, offsets and leading dimensions`, async () => {
+      it(`computes ${kernel.name} with odd sizes, offsets and leading dimensions`, async () => {
         for (const [m, n, k] of SIZES) {
           for (const odd of [0, 1]) {
             for (const upper of [0, 1]) {
@@ -70,7 +70,7 @@ for (const variant of VARIANTS) {
                 if (upper === 1 && i > j) return 0;
                 return Math.abs(result[c_offset + i * ldc + j] - expected) / magnitude[at];
               });
-              // γ_k = k·u bounds the error of a sum in any order; two more roundings for alpha and beta.
+              // γ_k = k·u bounds the error of a sum in any order. The factors alpha and beta add further roundings.
               assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
                 scale: 1,
                 what: `${kernel.name} ${m}×${n}×${k}`,

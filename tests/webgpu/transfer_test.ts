@@ -1,4 +1,4 @@
-/** Moving bytes: reads in several chunks, writes from shared memory, empty ranges, and what the counters say. */
+/** Tests reads and writes of buffers: reads in several chunks, writes from shared memory, empty ranges, and the backend's counters. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -17,7 +17,7 @@ function randomBytes(count: number, seed: number): Uint8Array<ArrayBuffer> {
 
 webgpuSuite("transfers on webgpu", (backend) => {
   for (const length of [4, CHUNK - 4, CHUNK, CHUNK + 4, 3 * CHUNK, 5 * CHUNK + 12]) {
-    it(`reads ${length} bytes from an offset, ${CHUNK} at a time`, async () => {
+    it(`read ${length} bytes from an offset in chunks of ${CHUNK}`, async () => {
       const bytes = randomBytes(length + 8, length);
       const buffer = backend().createBuffer("source", bytes.byteLength);
       backend().write(buffer, 0, bytes);
@@ -28,7 +28,7 @@ webgpuSuite("transfers on webgpu", (backend) => {
     });
   }
 
-  it("serves reads that are under way together", async () => {
+  it("serve concurrent reads", async () => {
     const all = [1, 2, 3].map((seed) => randomBytes(3 * CHUNK, seed));
     const buffers = all.map((bytes) => {
       const buffer = backend().createBuffer("source", bytes.byteLength);
@@ -39,7 +39,7 @@ webgpuSuite("transfers on webgpu", (backend) => {
     for (const buffer of buffers) buffer.destroy();
   });
 
-  it("writes from shared memory", async () => {
+  it("write from shared memory", async () => {
     const bytes = randomBytes(1024, 5);
     const shared = new Uint8Array(new SharedArrayBuffer(1024));
     shared.set(bytes);
@@ -50,14 +50,14 @@ webgpuSuite("transfers on webgpu", (backend) => {
     buffer.destroy();
   });
 
-  it("takes empty ranges", async () => {
+  it("accept empty ranges", async () => {
     const buffer = backend().createBuffer("empty", 0);
     backend().write(buffer, 0, new Uint8Array(0));
     deepStrictEqual(await backend().read(buffer, 4, 0), new Uint8Array(0));
     buffer.destroy();
   });
 
-  it("writes more than one chunk of staging memory", async () => {
+  it("write more than one chunk of staging memory", async () => {
     const bytes = new Uint8Array(96 * 2 ** 20);
     const ends = [0, 64 * 2 ** 20 - 4, 64 * 2 ** 20, bytes.length - 4];
     ends.forEach((at, i) => bytes[at] = i + 1);
@@ -67,7 +67,7 @@ webgpuSuite("transfers on webgpu", (backend) => {
     buffer.destroy();
   });
 
-  it("counts work, traffic and memory", async () => {
+  it("count dispatches, transferred bytes and memory", async () => {
     const counted = await createWebGpuBackend();
     try {
       const x = upload(counted, new Float32Array(25)), y = upload(counted, new Float32Array(50));

@@ -1,4 +1,4 @@
-/** Tunings: found by the whole of what tells adapters apart, obeyed by the backend, and refused where they name what is not there. */
+/** Tests tunings, which name the fastest measured shader variant per kernel and adapter: how they are found, applied and validated. */
 
 import { ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -17,20 +17,20 @@ import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
 const ONE = { vendor: "a", architecture: "b", device: "c", description: "d" };
-const KNOWN: readonly TunedAdapter[] = [
+const ADAPTERS: readonly TunedAdapter[] = [
   { adapter: { ...ONE, device: "other" }, date: "", tuning: { gemm_nn: "128x64" } },
   { adapter: ONE, date: "", tuning: { gemm_nn: "64x64" } },
 ];
 
 describe("tunings", () => {
   it("are found by vendor, architecture, device and description together", () => {
-    strictEqual(tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, KNOWN)?.gemm_nn, "64x64");
+    strictEqual(tuningFor({ ...ONE, isFallbackAdapter: true } as GPUAdapterInfo, ADAPTERS)?.gemm_nn, "64x64");
     for (const name of ["vendor", "architecture", "device", "description"] as const) {
-      strictEqual(tuningFor({ ...ONE, [name]: "?" }, KNOWN), undefined, name);
+      strictEqual(tuningFor({ ...ONE, [name]: "?" }, ADAPTERS), undefined, name);
     }
   });
 
-  it("choose a shader; what they do not name stays with the adapter's kind", () => {
+  it("choose a shader, and leave other kernels with the shader for the adapter's kind", () => {
     strictEqual(chooseShader(gemmNN, "software"), gemmNN.softwareShader);
     strictEqual(chooseShader(gemmNN, "discrete"), gemmNN.shader);
     strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }), gemmNN.shader);
@@ -42,7 +42,7 @@ describe("tunings", () => {
     });
   });
 
-  it("in the file name kernels and variants there are, an adapter once", () => {
+  it("in tunings.json name existing kernels and variants, and each adapter once", () => {
     const kernels = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
     const keys = tunings.map(({ adapter }) => JSON.stringify(adapterKey(adapter)));
     strictEqual(new Set(keys).size, keys.length);
@@ -55,7 +55,7 @@ describe("tunings", () => {
 });
 
 webgpuSuite("a tuned backend", (backend) => {
-  it("times a pass on the device's clock, where it has one", async () => {
+  it("times a pass with the device's clock if it has one", async () => {
     const [a, b, c] = [1, 2, 3].map((value) => upload(backend(), new Float32Array(128 * 128).fill(value)));
     const shape = {
       m: 128,

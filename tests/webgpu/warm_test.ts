@@ -1,4 +1,4 @@
-/** Compiling ahead: a device that was warmed compiles nothing for its first layer, and readies what reading back needs. */
+/** Tests compiling shaders ahead of use: a warmed backend compiles nothing for its first layer. */
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,7 +12,7 @@ import { webgpuSuite } from "./suite.ts";
 
 const COMPILING = ["createShaderModule", "createComputePipeline", "createComputePipelineAsync"] as const;
 
-/** Counts the calls that compile on `device` from here on. */
+/** Counts all later calls of `device` that compile. */
 function countCompilations(device: GPUDevice): Record<(typeof COMPILING)[number], number> {
   const counts = { createShaderModule: 0, createComputePipeline: 0, createComputePipelineAsync: 0 };
   for (const name of COMPILING) {
@@ -43,7 +43,7 @@ async function solveOne(backend: WebGpuBackend): Promise<void> {
 }
 
 webgpuSuite("compiling ahead on webgpu", (cold) => {
-  it("leaves nothing to compile for the first layer, where a cold device compiles for it", async () => {
+  it("leaves nothing to compile for the first layer, unlike a cold device", async () => {
     const warm = await createWebGpuBackend({ warm: KERNELS });
     try {
       const counts = countCompilations(warm.device);
@@ -61,7 +61,7 @@ webgpuSuite("compiling ahead on webgpu", (cold) => {
     ok(counts.createComputePipeline > 5 && counts.createShaderModule > 3, JSON.stringify(counts));
   });
 
-  it("compiles a kernel once, however often it is asked to, and a source once for all its kernels", async () => {
+  it("compiles each kernel once in repeated calls, and each source once for all its kernels", async () => {
     const fresh = await createWebGpuBackend();
     try {
       const counts = countCompilations(fresh.device);
@@ -80,7 +80,7 @@ webgpuSuite("compiling ahead on webgpu", (cold) => {
     }
   });
 
-  it("fails on the first kernel that does not compile, and goes on after", async () => {
+  it("fails on the first kernel that does not compile, and works afterwards", async () => {
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     await rejects(createWebGpuBackend({ warm: [doubleAndAdd, malformed] }), refusal);
     await rejects(cold().warm([malformed]), refusal);

@@ -1,7 +1,7 @@
 /**
- * What a layer costs besides arithmetic: dispatches, bytes over the bus either way, and buffers made, phase by phase. Nothing is read back
- * inside a factorisation or a solve, and 16-bit weights cross the bus as 16 bits. A figure that grows is a regression; one that
- * shrinks is to be recorded here. `tests/solvers/sparsegpt_large_test.ts` holds both backends to a part of it.
+ * Counts the overheads of a layer in each phase: dispatches, bytes transferred in both directions, and buffers created. Nothing is read
+ * back inside a factorisation or a solve, and 16-bit weights are transferred as 16 bits. A larger count is a regression. If a count
+ * becomes smaller, record it here. `tests/solvers/sparsegpt_large_test.ts` checks some of the counts on both backends.
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
@@ -27,7 +27,7 @@ interface Work {
   readonly buffers: number;
 }
 
-/** Counts what `work` asks of `backend`. */
+/** Runs `work` and counts the dispatches, transferred bytes and buffers that it takes from `backend`. */
 async function measure<T>(backend: WebGpuBackend, work: () => Promise<T>): Promise<[result: T, work: Work]> {
   const before = { ...backend.counters };
   let buffers = 0;
@@ -56,9 +56,9 @@ const PATTERNS: Readonly<Record<string, Pattern>> = {
   "4:8": { kind: "n:m", keep: 4, group: 8 },
 };
 
-/** Dispatches and buffers by layer and phase; what is read and written follows from the sizes. */
+/** The dispatches and buffers of each layer and phase. The transferred bytes follow from the sizes. */
 const LAYERS = {
-  "512×512: one panel, four blocks": {
+  "512×512 (one panel, four blocks)": {
     size: [512, 512],
     counts: {
       "factor": { dispatches: 17, buffers: 8 },
@@ -70,7 +70,7 @@ const LAYERS = {
       "4:8 with its error": { dispatches: 20, buffers: 10 },
     },
   },
-  "96×1100: three panels, nine blocks, the last partial": {
+  "96×1100 (three panels, nine blocks, the last partial)": {
     size: [96, 1100],
     counts: {
       "factor": { dispatches: 42, buffers: 8 },
@@ -84,9 +84,9 @@ const LAYERS = {
   },
 } as const;
 
-webgpuSuite("work of a layer on webgpu", (backend) => {
+webgpuSuite("the work of a layer on webgpu", (backend) => {
   for (const [title, { size: [rows, cols], counts }] of Object.entries(LAYERS)) {
-    it(title, async () => {
+    it(`is as recorded for ${title}`, async () => {
       const layer = makeLayer(rows, cols, { seed: 1, tokens: 64 });
       const hessian = uploadHessian(backend(), layer.hessian, cols);
       const [factored, { bytesWritten, bytesRead, ...factoring }] = await measure(
@@ -94,9 +94,13 @@ webgpuSuite("work of a layer on webgpu", (backend) => {
         () => factor(backend(), hessian, { damping: 0.01, blocksize: 128 }),
       );
       strictEqual(bytesWritten, 4 * cols, "the damped diagonal");
-      strictEqual(bytesRead, 4 * cols + 4, "the diagonal before, the status after");
+      strictEqual(
+        bytesRead,
+        4 * cols + 4,
+        "the diagonal is read before the factorisation, and the status after it",
+      );
 
-      const found: Record<string, Pick<Work, "dispatches" | "buffers">> = { factor: factoring };
+      const measured: Record<string, Pick<Work, "dispatches" | "buffers">> = { factor: factoring };
       for (const relativeError of [false, true]) {
         for (const [name, pattern] of Object.entries(PATTERNS)) {
           const operands = uploadLayer(backend(), layer);
@@ -109,15 +113,15 @@ webgpuSuite("work of a layer on webgpu", (backend) => {
           strictEqual(
             bytesRead,
             4 * rows * (relativeError ? 4 : 2),
-            "two sums a row at the end, and two for the error",
+            "two sums per row at the end, and two more for the error",
           );
-          found[relativeError ? `${name} with its error` : name] = solving;
+          measured[relativeError ? `${name} with its error` : name] = solving;
           solution.destroy();
           operands.destroy();
         }
       }
       factored.destroy();
-      deepStrictEqual(found, counts);
+      deepStrictEqual(measured, counts);
     });
   }
 });
@@ -138,12 +142,15 @@ const REPORT: Report = {
   factor_reused: false,
 };
 
-webgpuSuite("bytes that cross the bus on webgpu", (backend) => {
+webgpuSuite("the bytes transferred on webgpu", (backend) => {
   const rows = 64, cols = 96, entries = rows * cols;
   const hessian = correlatedHessian(cols, { seed: 1 });
 
-  /** Bytes written for a body of a weight and packed statistics, less those of the statistics and the flaw slots; and read back. */
-  async function carry(dtype: FloatDtype): Promise<{ weightIn: number; answerOut: number }> {
+  /**
+   * Prunes a layer with a weight in `dtype`, and returns the bytes that are written for the weight and read back for the answer. The bytes
+   * of the statistics and of the slots of deferred checks are subtracted.
+   */
+  async function measureTransfers(dtype: FloatDtype): Promise<{ weightIn: number; answerOut: number }> {
     const body = file({
       weight: floats(dtype, [rows, cols], normals(entries, 2)),
       hessian_upper: floats("F32", [(cols * (cols + 1)) / 2], packUpper(hessian, cols)),
@@ -171,8 +178,8 @@ webgpuSuite("bytes that cross the bus on webgpu", (backend) => {
   }
 
   for (const [dtype, width] of [["F32", 4], ["F16", 2], ["BF16", 2]] as const) {
-    it(`a weight in ${dtype} goes up and comes back at ${width} bytes an element`, async () => {
-      deepStrictEqual(await carry(dtype), {
+    it(`are ${width} per element in each direction for a weight in ${dtype}`, async () => {
+      deepStrictEqual(await measureTransfers(dtype), {
         weightIn: width * entries,
         answerOut: width * entries + entries / 8,
       });
