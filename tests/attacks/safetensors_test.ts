@@ -1,4 +1,4 @@
-/** Every hostile file meets its error, whether it is read whole or as a stream, and quickly. */
+/** Tests that every hostile safetensors file is refused quickly with its error, whether it is read at once or as a stream. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,7 +6,7 @@ import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
 import { SafetensorsError } from "../../src/safetensors/error.ts";
 import { SAFETENSORS_ATTACKS } from "./safetensors_files.ts";
 
-const MAX_MILLISECONDS = 2000; // a file takes about 10 at most; shared machines stutter
+const MAX_MILLISECONDS = 2000; // A file takes about 10 ms. The margin is for loaded machines.
 
 async function readAsStream(file: Uint8Array): Promise<void> {
   const { chunks } = await openSafetensors(ReadableStream.from([file]));

@@ -1,4 +1,4 @@
-/** Every hostile weight file in torch's format meets its error, quickly, and never makes the reader ask for much at once. */
+/** Tests that every hostile torch file is refused quickly with its error, and never makes the reader read many bytes at once. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -7,7 +7,7 @@ import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { TORCH_ATTACKS } from "./torch_files.ts";
 
-const MAX_MILLISECONDS = 4000; // the largest takes about 300; shared machines stutter
+const MAX_MILLISECONDS = 4000; // The largest file takes about 300 ms. The margin is for loaded machines.
 const MAX_READ_BYTES = 32 << 20;
 
 describe("hostile torch files", () => {

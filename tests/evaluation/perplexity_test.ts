@@ -37,10 +37,10 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
     const logits = await windowLogits(model, backend(), tokens.subarray(0, 32));
     for (const [t, expected] of values_0_to_15.entries()) {
       const row = logits.subarray(t * 2048, (t + 1) * 2048);
-      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, what: `logits of token ${t}` });
+      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
       assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
       const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
-      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, what: `logsumexp of token ${t}` });
+      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
     }
   });
 

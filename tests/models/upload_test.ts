@@ -1,3 +1,5 @@
+/** Tests the upload of a checkpoint's tensors to a device as f32, and the check of their shapes and dtypes. */
+
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
@@ -9,7 +11,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-/** A source of the one tensor `x`. */
+/** Makes a tensor source that holds only the tensor `x`. */
 function sourceOf(x: HostTensor): TensorSource {
   const missing = () => {
     throw new RangeError("no such tensor");
@@ -19,7 +21,7 @@ function sourceOf(x: HostTensor): TensorSource {
 
 eachBackend("uploadElements", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
-    it(`widens ${dtype} elements, odd counts at odd places too`, async () => {
+    it(`widens ${dtype} elements, including odd counts at odd offsets`, async () => {
       const data = fromFloat32(normals(15, 3), dtype);
       const source = sourceOf({ dtype, shape: [3, 5], data });
       for (const [first, count] of [[0, 15], [5, 5], [5, 10], [14, 1]]) {
@@ -31,7 +33,7 @@ eachBackend("uploadElements", (backend) => {
     });
   }
 
-  it("leaves nothing else on the device", async () => {
+  it("frees its temporary buffers", async () => {
     const live = backend().counters.bytesLive;
     const source = sourceOf({ dtype: "F16", shape: [8], data: new Uint8Array(16) });
     (await uploadElements(backend(), source, "x", "F16", 0, 8)).destroy();

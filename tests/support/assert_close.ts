@@ -1,26 +1,28 @@
-/** Numerical assertions: they name the worst element, and refuse a tolerance that would assert nothing. */
+/** A numerical assertion that names the worst element, and refuses tolerances so large that they would assert nothing. */
 
 import { AssertionError } from "node:assert";
 
-/** Anything past this says the test, not the code, is at fault. */
+/** The largest tolerance that a test may use. A test that needs more is wrong. */
 const LOOSEST_TOLERANCE = 1e-2;
 
 /**
- * |actual − expected| ≤ tolerance·scale everywhere, where `scale` is the largest |expected| unless given.
- * @throws {AssertionError} naming the worst index and both values there; {RangeError} on a tolerance over 1e-2
+ * Asserts that |actual − expected| ≤ tolerance·scale for all elements. `scale` defaults to the largest |expected|, and `label` names the
+ * values in messages.
+ * @throws {AssertionError} if an element differs by more, naming the worst index and both of its values, or if the lengths differ
+ * @throws {RangeError} if the tolerance is above 1e-2
  */
 export function assertClose(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
   tolerance: number,
-  options: { scale?: number; what?: string } = {},
+  options: { scale?: number; label?: string } = {},
 ): void {
-  const { what = "values" } = options;
+  const { label = "values" } = options;
   if (!(tolerance >= 0 && tolerance <= LOOSEST_TOLERANCE)) {
     throw new RangeError(`assertClose: tolerance ${tolerance} is over ${LOOSEST_TOLERANCE}`);
   }
   if (actual.length !== expected.length) {
-    throw new AssertionError({ message: `${what}: ${actual.length} elements, expected ${expected.length}` });
+    throw new AssertionError({ message: `${label}: ${actual.length} elements, expected ${expected.length}` });
   }
   let scale = options.scale ?? 0, worst = -1, worstError = -1;
   if (options.scale === undefined) {
@@ -33,7 +35,7 @@ export function assertClose(
   }
   if (worst >= 0 && !(worstError <= tolerance * scale)) {
     throw new AssertionError({
-      message: `${what}: element ${worst} is ${actual[worst]}, expected ${expected[worst]} ` +
+      message: `${label}: element ${worst} is ${actual[worst]}, expected ${expected[worst]} ` +
         `(off by ${worstError}, allowed ${tolerance} × ${scale})`,
     });
   }

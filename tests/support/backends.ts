@@ -1,6 +1,6 @@
 /**
- * One test body, every backend. `eachBackend` declares a suite for each; where an adapter is missing the suite is skipped with its reason, or
- * fails under PARE_REQUIRE_WEBGPU=1.
+ * Runs the same test body on every backend. `eachBackend` declares one suite per backend. Without a WebGPU adapter the webgpu suite is
+ * skipped with the reason, or fails if PARE_REQUIRE_WEBGPU=1.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -8,53 +8,69 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { createWebGpuBackend, NoAdapterError } from "../../src/webgpu/backend.ts";
 
-const makers: Record<Backend["kind"], () => Promise<Backend>> = {
+const CREATE: Record<Backend["kind"], () => Promise<Backend>> = {
   cpu: () => createCpuBackend(),
   webgpu: () => createWebGpuBackend(),
 };
 
-/** Whether a missing WebGPU adapter is a failure rather than a skip. */
+/** Whether a missing WebGPU adapter fails the tests instead of skipping them. */
 export const WEBGPU_REQUIRED = Deno.env.get("PARE_REQUIRE_WEBGPU") === "1";
 
-async function whyMissing(): Promise<string | undefined> {
+async function findSkipReason(): Promise<string | undefined> {
   try {
-    await (await makers.webgpu()).dispose();
+    await (await CREATE.webgpu()).dispose();
   } catch (error) {
     if (error instanceof NoAdapterError && !WEBGPU_REQUIRED) return error.message;
     throw error;
   }
 }
 
-/** Why there is no WebGPU adapter; undefined where there is one. */
-export const webgpuMissing = await whyMissing();
+/** The reason why webgpu suites are skipped. Undefined if there is an adapter. */
+export const webgpuSkipReason = await findSkipReason();
 
 type Body = (backend: () => Backend) => void;
 
-function suite(name: string, make: () => Promise<Backend>, missing: string | undefined, body: Body): void {
+function declareSuite(
+  name: string,
+  create: () => Promise<Backend>,
+  skipReason: string | undefined,
+  body: Body,
+): void {
   describe(name, () => {
-    if (missing) {
-      it(`is skipped: ${missing}`, { skip: missing }, () => {});
+    if (skipReason) {
+      it(`is skipped: ${skipReason}`, { skip: skipReason }, () => {});
       return;
     }
     let backend: Backend;
     before(async () => {
-      backend = await make();
+      backend = await create();
     });
     after(() => backend.dispose());
     body(() => backend);
   });
 }
 
-/** Declares `body` once a backend: `backend()` gives it inside a test. The backend lives as long as the suite. */
+/**
+ * Declares a suite with the tests of `body` for each backend. Inside a test, `backend()` returns the backend, which is disposed of after
+ * the suite.
+ */
 export function eachBackend(name: string, body: Body): void {
-  suite(`${name} on cpu`, makers.cpu, undefined, body);
-  suite(`${name} on webgpu`, makers.webgpu, webgpuMissing, body);
+  declareSuite(`${name} on cpu`, CREATE.cpu, undefined, body);
+  declareSuite(`${name} on webgpu`, CREATE.webgpu, webgpuSkipReason, body);
 }
 
-/** As {@link eachBackend}, for kernels with a shader a kind of adapter: on webgpu once a shader, whatever the adapter is. */
+/**
+ * Like {@link eachBackend}, for kernels that have one shader per kind of adapter: on webgpu it declares one suite per shader, whatever the
+ * adapter of this machine is.
+ */
 export function eachTiling(name: string, body: Body): void {
-  suite(`${name} on cpu`, makers.cpu, undefined, body);
+  declareSuite(`${name} on cpu`, CREATE.cpu, undefined, body);
   for (const tiling of ["software", "discrete"] as const) {
-    suite(`${name} on webgpu, ${tiling}`, () => createWebGpuBackend({ tiling }), webgpuMissing, body);
+    declareSuite(
+      `${name} on webgpu, ${tiling}`,
+      () => createWebGpuBackend({ tiling }),
+      webgpuSkipReason,
+      body,
+    );
   }
 }

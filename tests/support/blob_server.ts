@@ -1,16 +1,17 @@
-/** Blobs over HTTP for tests, as an S3 bucket with signed URLs serves them: GET and PUT by path, and faults on demand. */
+/** A blob server for tests. Like an S3 bucket with signed URLs, it serves GET and PUT by path. Tests can inject faults. */
 
-/** A server of blobs. */
+/** A running blob server. */
 export interface BlobServer extends AsyncDisposable {
   readonly origin: string;
+  /** The stored blobs, by path. */
   readonly blobs: Map<string, Uint8Array<ArrayBuffer>>;
-  /** Answers in place of the next requests, in order. */
+  /** Functions that answer the next requests, in order, instead of the server. */
   readonly faults: ((request: Request) => Response | Promise<Response>)[];
-  /** `METHOD PATH` of every request so far. */
+  /** All requests so far, as `METHOD PATH`. */
   readonly requests: string[];
 }
 
-/** Starts one on a free port of the loopback. */
+/** Starts a blob server on a free loopback port. */
 export function startBlobServer(): BlobServer {
   const blobs = new Map<string, Uint8Array<ArrayBuffer>>(),
     faults: BlobServer["faults"] = [],

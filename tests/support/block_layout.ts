@@ -1,6 +1,6 @@
 /**
- * A block of weights at odd places of larger buffers, for the tests of the column loop: uploads them, says where the block
- * lies, and afterwards checks all of them.
+ * Places a block of weights at odd offsets inside larger buffers, for tests of the column-loop kernels. It uploads the buffers, provides
+ * the parameters of dispatches, and checks the results and the memory around the block.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
@@ -10,19 +10,20 @@ import { assertClose } from "./assert_close.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";
 import { normals, uniform } from "./random.ts";
 
-/** f32 against f64 through up to 256 dependent columns, relative to the largest element. */
+/** The error allowed between f32 and f64 after up to 256 dependent columns, relative to the largest element. */
 export const TOLERANCE = 1e-5;
-/** What fills the space around. */
+/** The value that fills the space around the block. */
 const SENTINEL = 77;
 
 /** A block in the middle of larger buffers. */
 export interface BlockCase extends ReferenceBlock {
-  /** The matrix column of the block's first, and the words of a mask row. */
+  /** The matrix column of the block's first column. */
   readonly first: number;
+  /** The number of 32-bit words in a row of the mask. */
   readonly words: number;
 }
 
-/** Random weights and a well-conditioned U, or I. */
+/** Makes random weights (rows, size) with a well-conditioned random U, or with the identity as U. */
 export function makeCase(
   rows: number,
   size: number,
@@ -41,7 +42,7 @@ export function makeCase(
   return { rows, size, work, original, u, first, words };
 }
 
-/** Buffers every dispatch shares, and where in them the block lies. */
+/** The buffers of one block, which all dispatches share, and the position of the block in them. */
 export class BlockLayout {
   readonly block: BlockCase;
   readonly ldwork: number;
@@ -87,7 +88,7 @@ export class BlockLayout {
     };
   }
 
-  /** Parameters of a dispatch over `rows` rows from row0; w and q are bound whole, so their offset names the row too. */
+  /** Returns the parameters of a dispatch over `rows` rows from row0. w and q are bound whole, so their offset includes row0. */
   params(row0: number, rows: number) {
     return {
       rows,
@@ -103,13 +104,16 @@ export class BlockLayout {
     };
   }
 
-  /** Two dispatches that share the rows, where there are two rows. */
+  /** Divides the rows between two dispatches, or returns one dispatch if there is only one row. */
   dispatches(): [row0: number, rows: number][] {
     const { rows } = this.block, half = Math.ceil(rows / 3);
     return rows > 1 ? [[0, half], [half, rows - half]] : [[0, rows]];
   }
 
-  /** Compares everything with `expected`, and what lies beside the block with what was there. @throws {AssertionError} */
+  /**
+   * Asserts that all results agree with `expected` and that the memory around the block is unchanged.
+   * @throws {AssertionError} if not
+   */
   async assertResult(backend: Backend, expected: ReferenceColumns): Promise<void> {
     const { rows, size, first, words } = this.block;
     const mask = this.maskBefore.slice();
@@ -128,8 +132,8 @@ export class BlockLayout {
         { length: rows * size },
         (_, i) => values[this.wOffset + Math.floor(i / size) * this.ldw + i % size],
       );
-    assertClose(inside(q), expected.q, TOLERANCE, { what: "Q" });
-    assertClose(inside(delta), expected.delta, TOLERANCE, { what: "Δ" });
+    assertClose(inside(q), expected.q, TOLERANCE, { label: "Q" });
+    assertClose(inside(delta), expected.delta, TOLERANCE, { label: "Δ" });
     inside(q).forEach((value, i) => {
       if (expected.pruned[i]) ok(Object.is(value, 0), `element ${i} of Q is pruned but ${value}`);
     });
@@ -143,8 +147,8 @@ export class BlockLayout {
     const pairs = Array.from({ length: 2 * rows }, (_, i) => {
       return (i % 2 ? expected.deltaSums : expected.errorSums)[i >> 1];
     });
-    // The subtraction of what was there costs an ulp of that.
-    assertClose(sums, pairs, TOLERANCE, { what: "sums", scale: Math.max(2 * rows, ...pairs) });
+    // Subtracting the earlier sums costs an ulp of those sums.
+    assertClose(sums, pairs, TOLERANCE, { label: "sums", scale: Math.max(2 * rows, ...pairs) });
   }
 
   destroy(): void {

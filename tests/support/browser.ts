@@ -1,21 +1,21 @@
 /**
- * A headless Chromium driven over its debugging protocol, for tests of how a page looks. It is Debian's package or
- * none: `browserMissing` says why a test is skipped.
+ * A headless Chromium controlled over its debugging protocol, for tests of the layout of pages. Only Debian's package is used. Tests are
+ * skipped with the reason from `browserSkipReason` if it is not installed.
  */
 
 const CHROMIUM = "/usr/bin/chromium";
 
-/** Why there is no browser here; undefined where there is one. */
-export function browserMissing(): string | undefined {
+/** Returns the reason why tests with a browser are skipped, or undefined if there is a browser. */
+export function browserSkipReason(): string | undefined {
   try {
     return Deno.statSync(CHROMIUM).isFile ? undefined : `${CHROMIUM} is not a file`;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return `${CHROMIUM} is not there`;
+    if (error instanceof Deno.errors.NotFound) return `${CHROMIUM} does not exist`;
     throw error;
   }
 }
 
-/** How a page is laid out. */
+/** The viewport and the media settings of a page. */
 export interface Layout {
   readonly width: number;
   readonly height: number;
@@ -23,12 +23,12 @@ export interface Layout {
   readonly scheme?: "light" | "dark";
 }
 
-/** One page in a browser of its own. */
+/** A browser process with one page. */
 export class Browser implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #profile: string;
   readonly #socket: WebSocket;
-  readonly #waiting = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
+  readonly #pending = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
   #loaded = Promise.withResolvers<void>();
   #session: string | undefined;
   #next = 0;
@@ -40,7 +40,7 @@ export class Browser implements AsyncDisposable {
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
   }
 
-  /** Starts it, with an empty page. */
+  /** Starts a browser with an empty page. */
   static async start(): Promise<Browser> {
     const profile = await Deno.makeTempDir({ prefix: "pare-test-" });
     const process = new Deno.Command(CHROMIUM, {
@@ -65,22 +65,22 @@ export class Browser implements AsyncDisposable {
     return browser;
   }
 
-  /** Sends a command of the protocol and gives its result. */
+  /** Sends a command of the protocol and returns its result. */
   send(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Record<string, unknown>> {
     const id = this.#next++, answer = Promise.withResolvers<Record<string, unknown>>();
-    this.#waiting.set(id, answer);
+    this.#pending.set(id, answer);
     this.#socket.send(JSON.stringify({ id, method, params, sessionId: this.#session }));
     return answer.promise;
   }
 
-  /** Shows the page at `url`, whole. */
+  /** Opens the page at `url` and waits until it is loaded. */
   async open(url: string): Promise<void> {
     this.#loaded = Promise.withResolvers();
     await this.send("Page.navigate", { url });
     await this.#loaded.promise;
   }
 
-  /** Lays the page out. */
+  /** Applies a viewport and media settings to the page. */
   async layOut({ width, height, media = "screen", scheme = "light" }: Layout): Promise<void> {
     await this.send("Emulation.setDeviceMetricsOverride", {
       width,
@@ -92,13 +92,13 @@ export class Browser implements AsyncDisposable {
     await this.send("Emulation.setEmulatedMedia", { media, features });
   }
 
-  /** The value of an expression in the page. */
+  /** Evaluates an expression in the page and returns its value. */
   async evaluate<T>(expression: string): Promise<T> {
     const { result } = await this.send("Runtime.evaluate", { expression, returnByValue: true });
     return (result as { value: T }).value;
   }
 
-  /** The bytes that `method` answers in base64: a screenshot, a PDF. */
+  /** Sends a command whose result is base64, such as a screenshot or a PDF, and returns the bytes. */
   async bytes(method: string, params?: Readonly<Record<string, unknown>>): Promise<Uint8Array> {
     return Uint8Array.fromBase64(String((await this.send(method, params)).data));
   }
@@ -114,23 +114,26 @@ export class Browser implements AsyncDisposable {
     message: { id?: number; method?: string; result?: Record<string, unknown>; error?: { message: string } },
   ) {
     if (message.method === "Page.loadEventFired") this.#loaded.resolve();
-    const answer = message.id === undefined ? undefined : this.#waiting.get(message.id);
+    const answer = message.id === undefined ? undefined : this.#pending.get(message.id);
     if (!answer) return;
-    this.#waiting.delete(message.id!);
+    this.#pending.delete(message.id!);
     if (message.error) answer.reject(new Error(message.error.message));
     else answer.resolve(message.result ?? {});
   }
 }
 
-/** The address in the line that the browser greets with. The rest of what it says is read and dropped. */
+/**
+ * Returns the debugging URL that the browser prints when it starts. All later output is read and discarded.
+ * @throws {Error} if the browser ends before it prints the URL
+ */
 async function debuggingUrl(stderr: ReadableStream<Uint8Array>): Promise<string> {
   const lines = stderr.pipeThrough(new TextDecoderStream()).getReader();
-  let said = "";
+  let output = "";
   for (;;) {
     const { done, value } = await lines.read();
-    if (done) throw new Error(`chromium ended: ${said}`);
-    said += value;
-    const url = said.match(/DevTools listening on (ws:\S+)/)?.[1];
+    if (done) throw new Error(`chromium ended: ${output}`);
+    output += value;
+    const url = output.match(/DevTools listening on (ws:\S+)/)?.[1];
     if (!url) continue;
     drain(lines);
     return url;

@@ -3,13 +3,16 @@
 import { encode } from "../../src/safetensors/encode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** A U8-filled tensor whose bytes are told apart from others' by `seed`. */
+/** Makes a tensor with a pattern of bytes that depends on `seed`. */
 export function patternTensor(dtype: "F16" | "F32" | "BF16", shape: number[], seed: number): HostTensor {
   const bytes = shape.reduce((product, extent) => product * extent, dtype === "F32" ? 4 : 2);
   return { dtype, shape, data: Uint8Array.from({ length: bytes }, (_, i) => (i * 7 + seed * 31) % 251) };
 }
 
-/** Writes each of `files` into `folder`: text as it is, an object of tensors as a safetensors file, else as JSON. */
+/**
+ * Writes files into `folder`, by name. A string is written unchanged, the content of a `.safetensors` file is an object of tensors, and
+ * any other object is written as JSON.
+ */
 export async function writeFiles(
   folder: string,
   files: Readonly<Record<string, string | object>>,
@@ -23,7 +26,7 @@ export async function writeFiles(
   }
 }
 
-/** A checkpoint of two shards, with an index, a tokenizer file and weights in another format. */
+/** Returns the files of a checkpoint with two shards, an index, a tokenizer file, and a copy of the weights in another format. */
 export function shardedCheckpoint(): Record<string, string | object> {
   const first = { a: patternTensor("F16", [3, 5], 1), b: patternTensor("F32", [4], 2) };
   const second = {

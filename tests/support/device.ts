@@ -1,8 +1,8 @@
-/** Short hands for moving test data to and from a backend. */
+/** Helpers that move test data to and from a backend. */
 
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 
-/** A buffer holding `values`. */
+/** Creates a buffer that holds `values`. */
 export function upload(
   backend: Backend,
   values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
@@ -15,7 +15,7 @@ export function upload(
   return buffer;
 }
 
-/** The buffer's elements as f32. */
+/** Reads the buffer's elements as f32. */
 export async function downloadF32(
   backend: Backend,
   buffer: DeviceBuffer,
@@ -23,7 +23,7 @@ export async function downloadF32(
   return new Float32Array((await backend.read(buffer, 0, buffer.byteLength)).buffer);
 }
 
-/** The buffer's elements as u32. */
+/** Reads the buffer's elements as u32. */
 export async function downloadU32(backend: Backend, buffer: DeviceBuffer): Promise<Uint32Array<ArrayBuffer>> {
   return new Uint32Array((await backend.read(buffer, 0, buffer.byteLength)).buffer);
 }

@@ -1,31 +1,28 @@
-/** A file system that fails: at a given moment and from then on, as a killed process would, or for want of room. */
+/** File systems that fail: one simulates a process that is killed after a number of operations, and one a disk that becomes full. */
 
 import type { WorkFileSystem, WritableFile } from "../../src/files/file_system.ts";
 
-/** What it throws when its moment has come. */
+/** The error of every operation after the simulated kill. */
 export class Killed extends Error {
   override readonly name = "Killed";
 }
 
 /**
- * `fs` until `operations` changes of files or folders are done; the next one and all after it throw {@link Killed}. A write that is
- * cut off has written half.
+ * Wraps `fs` so that `operations` changes of files or folders succeed, and all later ones throw {@link Killed}. If the first failing
+ * change is a write, half of its bytes are written.
  */
 export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSystem {
-  let left = operations;
-  const spend = () => {
-    if (left <= 0) throw new Killed("killed");
-    left--;
-  };
+  let remaining = operations;
   const step = async <T>(change: () => Promise<T>) => {
-    spend();
+    if (remaining <= 0) throw new Killed("killed");
+    remaining--;
     return await change();
   };
   const watch = <F extends WritableFile>(file: F): F => {
     const write = file.write.bind(file), sync = file.sync.bind(file);
     file.sync = () => step(sync);
     file.write = async (offset, bytes) => {
-      if (left === 0) await write(offset, bytes.subarray(0, bytes.byteLength >> 1));
+      if (remaining === 0) await write(offset, bytes.subarray(0, bytes.byteLength >> 1));
       await step(() => write(offset, bytes));
     };
     return file;
@@ -42,14 +39,14 @@ export function killedAfter(fs: WorkFileSystem, operations: number): WorkFileSys
   };
 }
 
-/** `fs` on a disk with room for `bytes` more: writes past it throw, everything else goes on. */
+/** Wraps `fs` so that `bytes` bytes can be written. Further writes throw, while all other operations still succeed. */
 export function fullAfter(fs: WorkFileSystem, bytes: number): WorkFileSystem {
-  let left = bytes;
+  let remaining = bytes;
   const watch = <F extends WritableFile>(file: F): F => {
     const write = file.write.bind(file);
     file.write = async (offset, piece) => {
-      if (piece.byteLength > left) throw new Error("no space left on device");
-      left -= piece.byteLength;
+      if (piece.byteLength > remaining) throw new Error("no space left on device");
+      remaining -= piece.byteLength;
       await write(offset, piece);
     };
     return file;

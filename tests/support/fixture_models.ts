@@ -1,13 +1,13 @@
-/** The trained models beside opt-sotu: our own in fixtures, and third-party ones outside the repository. */
+/** Opens the trained test models other than opt-sotu: our own fixtures, and third-party models outside the repository. */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 
-/** Of the shared data's folder, beside the repository. */
+/** The path of the folder of shared data, which lies beside the repository. */
 export const SHARED = fileURLToPath(new URL("../../../shared", import.meta.url));
 
-/** Opens a fixture; its tokenizer is opt-sotu's. */
+/** Opens a fixture model. The fixtures have the same tokenizer as opt-sotu. */
 export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoint> {
   return openCheckpoint(
     fileURLToPath(new URL(`../fixtures/models/${name}`, import.meta.url)),
@@ -15,7 +15,7 @@ export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoi
   );
 }
 
-/** Why a test that reads `path`, in the shared data's folder, cannot run; undefined where it can. */
-export async function whySharedMissing(path: string): Promise<string | undefined> {
-  return await Deno.stat(`${SHARED}/${path}`).then(() => undefined, () => `there is no ${SHARED}/${path}`);
+/** Returns the reason why a test that reads `path` in the folder of shared data is skipped, or undefined if the path exists. */
+export async function sharedSkipReason(path: string): Promise<string | undefined> {
+  return await Deno.stat(`${SHARED}/${path}`).then(() => undefined, () => `${SHARED}/${path} does not exist`);
 }

@@ -1,4 +1,4 @@
-/** Layers for the tests of the solve: made on the host, put on a device, and read back from it. */
+/** Helpers for tests of the solvers: they make layers on the host, upload them to a device, and read solutions back. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { readMatrix, TiledMatrix, writeMatrix } from "../../src/backend/tiled_matrix.ts";
@@ -8,20 +8,20 @@ import type { ReferenceLayer } from "../reference/sparsegpt.ts";
 import { upload } from "./device.ts";
 import { normals } from "./random.ts";
 
-/** A layer on the host; `forced`, (rows, cols), is 1 where an entry must be pruned. */
+/** A layer in host memory. `forced`, (rows, cols), is 1 where an entry must be pruned. */
 export interface HostLayer extends ReferenceLayer {
   readonly weight: Float32Array<ArrayBuffer>;
   readonly hessian: Float32Array<ArrayBuffer>;
   readonly forced?: Uint8Array;
 }
 
-/** Normal weights against correlated statistics. */
+/** Makes a layer with normally distributed weights and correlated statistics. */
 export function makeLayer(rows: number, cols: number, options: HessianOptions): HostLayer {
   const weight = normals(rows * cols, options.seed + 2);
   return { rows, cols, weight, hessian: correlatedHessian(cols, options) };
 }
 
-/** The statistics on a device. */
+/** Uploads the statistics, (order, order), as a tiled matrix. */
 export function uploadHessian(
   backend: Backend,
   hessian: Float32Array,
@@ -39,7 +39,7 @@ export function uploadHessian(
   return matrix;
 }
 
-/** The layer on a device, for a test to free. */
+/** Uploads the layer. The caller must destroy it. */
 export function uploadLayer(
   backend: Backend,
   { rows, cols, weight, forced }: HostLayer,
@@ -58,7 +58,10 @@ export function uploadLayer(
   };
 }
 
-/** What a solution holds, on the host: Q, and the mask with a byte an entry, 1 where kept. */
+/**
+ * Reads a solution back: the weights Q and the mask, both (rows, cols). The mask has one byte per entry, which is 1 if the entry is kept.
+ * `paddingBits` is the number of set bits in the padding of the mask's rows.
+ */
 export async function readSolution(
   backend: Backend,
   solution: Solution,

@@ -1,8 +1,8 @@
-/** A backend whose buffers are smaller than the device's, to force what large models force. */
+/** A backend with a smaller limit on buffers than its device, so that small models take the code paths of large ones. */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
-/** `backend`, refusing buffers over `maxBufferBytes`. It shares the device: dispose of the original. */
+/** Wraps `backend` so that it refuses buffers above `maxBufferBytes`. Both share the device, so dispose of only one of them. */
 export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend {
   return {
     kind: backend.kind,

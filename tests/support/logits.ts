@@ -1,4 +1,4 @@
-/** The logits of a few tokens, for looking at what a model says. Scoring many is `perplexity.ts`. */
+/** Computes all logits of one window, for tests that compare a model's output. `perplexity.ts` scores many windows. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { Forward } from "../../src/models/forward.ts";
@@ -8,8 +8,8 @@ import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 
 /**
  * Runs one window through the whole model.
- * @returns (tokens, vocabSize) f32, row t what follows token t
- * @throws {RangeError} the window is empty or too long, or an id is not in the vocabulary
+ * @returns the logits, (tokens, vocabSize) f32; row t predicts the token after token t
+ * @throws {RangeError} if the window is empty or too long, or an id is not in the vocabulary
  */
 export async function windowLogits(
   model: Model,

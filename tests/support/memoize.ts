@@ -1,10 +1,10 @@
-/** Float64 references are slow, and every backend is held to the same ones: compute each once. */
+/** Caches the results of slow functions, such as float64 references, which the tests of every backend need. */
 
-/** `make`, called once a key. */
-export function memoize<K, V>(make: (key: K) => V): (key: K) => V {
-  const made = new Map<K, V>();
+/** Returns a function that calls `compute` once per key and then returns the cached result. Keys are compared by identity. */
+export function memoize<K, V>(compute: (key: K) => V): (key: K) => V {
+  const results = new Map<K, V>();
   return (key) => {
-    if (!made.has(key)) made.set(key, make(key));
-    return made.get(key)!;
+    if (!results.has(key)) results.set(key, compute(key));
+    return results.get(key)!;
   };
 }

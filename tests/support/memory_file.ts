@@ -1,9 +1,9 @@
-/** Files that are not on the disk. */
+/** Read-only files in memory that record the longest read. */
 
 import type { ReadableFile } from "../../src/files/file_system.ts";
 import type { Segment } from "./torch_archive.ts";
 
-/** A file of `byteLength` zeros but for `segments`: it may be far larger than memory. Tells the longest read asked of it. */
+/** Makes a file of `byteLength` bytes that are 0 outside of `segments`. It may be far larger than memory. */
 export function sparseFile(
   segments: readonly Segment[],
   byteLength: number,
@@ -35,7 +35,7 @@ export function sparseFile(
   };
 }
 
-/** A file in memory. */
+/** Makes a file from its bytes. */
 export function memoryFile(bytes: Uint8Array): ReadableFile & { readonly longestRead: number } {
   return sparseFile([{ at: 0, bytes }], bytes.byteLength);
 }

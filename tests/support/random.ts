@@ -1,6 +1,6 @@
-/** Seeded random numbers for tests: the same seed, the same numbers, on every machine. */
+/** Seeded random numbers for tests. A seed produces the same numbers on every machine. */
 
-/** A generator of uniform numbers in [0, 1) (mulberry32, public domain by its author, Tommy Ettinger). */
+/** Returns a generator of uniform numbers in [0, 1) (mulberry32, placed in the public domain by its author, Tommy Ettinger). */
 export function uniform(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -12,7 +12,7 @@ export function uniform(seed: number): () => number {
   };
 }
 
-/** `count` standard normal f32 numbers (Box–Muller). */
+/** Returns `count` standard normal f32 numbers (Box–Muller). */
 export function normals(count: number, seed: number): Float32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Float32Array.from(

@@ -1,22 +1,22 @@
-/** Random weights for models of any shape, as a source of tensors and, the same values, as numbers for a reference. */
+/** Random weights for models of any shape, both as a tensor source for Pare and as numbers for a float64 reference. */
 
 import { ModelError } from "../../src/files/model_error.ts";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { normals } from "./random.ts";
 
-/** Names of tensors with their shapes. */
+/** The shapes of a model's tensors, by name. */
 export type Shapes = Readonly<Record<string, readonly number[]>>;
 
-/** The weights of a model that was never trained. */
+/** The same random weights in both forms. */
 export interface RandomWeights {
   readonly source: TensorSource;
   readonly values: ReadonlyMap<string, Float64Array>;
 }
 
 /**
- * F32 tensors: matrices normal with a deviation of 1.5/√columns, so that softmaxes are far from even and no half of a block is
- * nothing beside the other; weights of norms about 1, biases about 0.
+ * Makes F32 tensors. Matrices are normal with a deviation of 1.5/√columns, so that softmaxes are far from uniform and both halves of a
+ * block contribute to the states. The weights of norms lie around 1, and biases around 0.
  */
 export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
   const tensors = new Map<string, HostTensor>();

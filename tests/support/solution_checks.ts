@@ -1,4 +1,4 @@
-/** What every solver's answer is held to, whatever the method: exact zeros, a faithful mask, and agreement with float64. */
+/** Checks the solution of any solver: exact zeros, a mask that matches them, and agreement with a float64 reference. */
 
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -8,12 +8,12 @@ import type { Groups, ReferenceSolution } from "../reference/sparsegpt.ts";
 import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";
 
-/** f32 rounding may swap entries whose scores all but tie; past one in a thousand something else is wrong. */
+/** The least fraction of equal mask entries. Rounding in f32 may swap entries whose scores nearly tie, but not one in a thousand. */
 const LEAST_EQUAL_MASK = 0.999;
-/** Of the relative error, and of the loss. */
+/** The tolerance of the relative error and of the loss. */
 const ERROR_TOLERANCE = 5e-3;
 
-/** A pattern and a sparsity as a test names and asks for them. */
+/** A sparsity and a pattern to prune to, with a name for test titles. */
 export interface Request {
   readonly name: string;
   readonly sparsity: number;
@@ -34,7 +34,7 @@ function unstructured(sparsity: number): Request {
   return { name: `${100 * sparsity} %`, sparsity, pattern: { kind: "unstructured" } };
 }
 
-/** Sparsities and patterns every size is solved at. */
+/** The sparsities and patterns that are tested at every size. */
 export const REQUESTS: readonly Request[] = [
   unstructured(0.1),
   unstructured(0.5),
@@ -45,8 +45,9 @@ export const REQUESTS: readonly Request[] = [
 ];
 
 /**
- * The solution prunes as many entries as the reference, is exactly 0 there and nowhere silently different, and is as good.
- * Where the masks are equal the weights must be too.
+ * Asserts that the solution prunes as many entries as the reference, that pruned entries are exactly 0, that nearly all mask entries
+ * agree, and that loss and relative error agree. If the masks are equal, the weights must agree too.
+ * @throws {AssertionError} if not
  */
 export async function assertSolution(
   backend: Backend,
@@ -63,11 +64,11 @@ export async function assertSolution(
     if (kept === expected.mask[i]) equal++;
   });
   assert.ok(equal >= LEAST_EQUAL_MASK * mask.length, `${equal} of ${mask.length} mask entries are equal`);
-  if (equal === mask.length) assertClose(q, expected.q, 1e-3, { what: "weights" });
-  assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { what: "loss" });
+  if (equal === mask.length) assertClose(q, expected.q, 1e-3, { label: "weights" });
+  assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { label: "loss" });
   if (solution.relativeError !== null) {
     assertClose([solution.relativeError], [expected.relativeError], ERROR_TOLERANCE, {
-      what: "relative error",
+      label: "relative error",
     });
   }
 }

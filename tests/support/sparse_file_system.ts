@@ -1,6 +1,6 @@
 /**
- * Files in memory that may be larger than it: a piece of a MiB or more that is written counts as zeros, and every byte
- * never written reads as zero. For what is done at offsets past 2³².
+ * A file system in memory whose files may be larger than memory, for tests of offsets past 2³². Written pieces of a MiB or more are
+ * discarded and read as zeros, as do all bytes that were never written.
  */
 
 import type { EditableFile, WorkFileSystem } from "../../src/files/file_system.ts";
@@ -10,12 +10,13 @@ const ZEROS = new Uint8Array(16 << 20);
 
 interface SparseFile {
   byteLength: number;
-  /** By offset. */
+  /** The stored pieces, by offset. */
   readonly pieces: Map<number, Uint8Array>;
 }
 
-/** The files, by path; folders need not be made. */
+/** The file system. Folders exist implicitly. */
 export class SparseFileSystem implements WorkFileSystem {
+  /** The files, by path. */
   readonly files = new Map<string, SparseFile>();
 
   /** Adds a file of `byteLength` bytes that begins with `bytes`. */
@@ -32,7 +33,7 @@ export class SparseFileSystem implements WorkFileSystem {
 
   open(path: string): Promise<EditableFile> {
     const file = this.files.get(path);
-    if (!file) return Promise.reject(new Error(`${path}: is not there`));
+    if (!file) return Promise.reject(new Error(`${path}: does not exist`));
     return Promise.resolve({
       byteLength: file.byteLength,
       read: (offset, byteLength) => Promise.resolve(read(path, file, offset, byteLength)),

@@ -1,8 +1,8 @@
-/** The files of `tests/fixtures/tasks`: our own sentences in the forms the data sets are distributed in. */
+/** Locates the files of `tests/fixtures/tasks`, which hold our own sentences in the published formats of the data sets. */
 
 import { fileURLToPath } from "node:url";
 
-/** The path of a fixture file. */
+/** Returns the path of a fixture file. */
 export function taskFile(name: string): string {
   return fileURLToPath(new URL(`../fixtures/tasks/${name}`, import.meta.url));
 }

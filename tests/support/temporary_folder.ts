@@ -1,6 +1,6 @@
-/** Folders for tests that write files. */
+/** Temporary folders for tests that write files. */
 
-/** Runs `body` with an empty folder that is removed afterwards. */
+/** Runs `body` with the path of an empty folder, and removes the folder afterwards. */
 export async function withTemporaryFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
   const folder = await Deno.makeTempDir({ prefix: "pare-test-" });
   try {

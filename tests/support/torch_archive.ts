@@ -1,16 +1,16 @@
 /**
- * Weight files as torch.save writes them, sound or broken, put together from the formats' definitions and sharing no
- * code with src: pickle opcodes one by one, and a zip archive whose every field can be made to lie.
+ * Builds weight files in the format of torch.save, valid or broken, from the definitions of the pickle and zip formats. Pickles are built
+ * opcode by opcode, and any field of the zip archive can be falsified. The file shares no code with `src`.
  */
 
 const text = new TextEncoder();
 
-/** Little-endian bytes of an unsigned integer. */
+/** Returns the little-endian bytes of an integer. */
 function le(value: number | bigint, byteLength: number): number[] {
   return Array.from({ length: byteLength }, (_, i) => Number((BigInt(value) >> BigInt(8 * i)) & 255n));
 }
 
-/** Pieces of a pickle, each the bytes of some opcodes. */
+/** The parts of a pickle. Each is, or returns, the bytes of one or more opcodes. */
 export const pickle = {
   file: (...body: number[][]): Uint8Array<ArrayBuffer> => Uint8Array.from([0x80, 2, ...body.flat(), 0x2e]),
   none: [0x4e],
@@ -66,26 +66,27 @@ export const pickle = {
     ),
 };
 
-/** An entry of an archive and the lies told about it. */
+/** An entry of an archive, with values that falsify its headers. */
 export interface ZipEntry {
   readonly name: string;
   readonly data: Uint8Array;
-  /** In both headers; 0 is stored. */
+  /** The compression method in both headers. 0, the default, means stored. */
   readonly method?: number;
-  /** General purpose bits. */
+  /** The general purpose flags in both headers. */
   readonly flags?: number;
-  /** The name in the entry's own header. */
+  /** The name in the local header, if it differs. */
   readonly localName?: string;
-  /** The size in the directory, where it is not that of the data. */
+  /** The size in the directory, if it differs from the size of the data. */
   readonly size?: number;
+  /** The compressed size in the directory, if it differs from the size. */
   readonly compressedSize?: number;
-  /** Where the directory says that the entry begins. */
+  /** The offset of the entry in the directory, if it differs. */
   readonly begin?: number;
-  /** Zeros before the entry: they take no memory in {@link sparseFile}. */
+  /** The number of zeros before the entry. They take no memory in a `sparseFile`. */
   readonly gap?: number;
 }
 
-/** Some bytes of a file and where they begin. */
+/** A run of bytes in a file, and its offset. */
 export interface Segment {
   readonly at: number;
   readonly bytes: Uint8Array;
@@ -93,7 +94,7 @@ export interface Segment {
 
 const MAX_32 = 0xffffffff;
 
-/** The archive's bytes and where they lie: with zip64 records throughout, as torch writes them. */
+/** Builds an archive as segments of a file. It has zip64 records, as torch writes them. */
 export function zipSegments(entries: readonly ZipEntry[]): { segments: Segment[]; byteLength: number } {
   const segments: Segment[] = [];
   const directory: number[] = [];
@@ -135,7 +136,7 @@ export function zipSegments(entries: readonly ZipEntry[]): { segments: Segment[]
   return { segments, byteLength: at + directory.length };
 }
 
-/** The archive in memory. */
+/** Builds an archive in memory. */
 export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
   const { segments, byteLength } = zipSegments(entries);
   const file = new Uint8Array(byteLength);
@@ -143,7 +144,10 @@ export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
   return file;
 }
 
-/** A sound file of one F32 tensor `w`, (2, 3), of 0…5, in the manner of a torch without `byteorder`; `more` entries go last. */
+/**
+ * Builds a file with the pickle `data`, by default a valid one with the F32 tensor `w`, (2, 3), of the values 0 to 5. Like files of older
+ * versions of torch, it has no `byteorder` entry. The entries in `more` follow at the end.
+ */
 export function torchFile(
   data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
   ...more: ZipEntry[]
@@ -151,7 +155,7 @@ export function torchFile(
   return zip([...torchEntries(data), ...more]);
 }
 
-/** The entries of {@link torchFile}. */
+/** Returns the entries of {@link torchFile}. */
 export function torchEntries(
   data: Uint8Array = pickle.file(pickle.dict(["w", pickle.tensor()])),
 ): ZipEntry[] {

@@ -1,4 +1,4 @@
-/** Tests how adapters are describeInfo and classified, and that the device gets the adapter's limits rather than WebGPU's defaults. */
+/** Tests how adapters are described and classified, and that the device gets the adapter's limits rather than WebGPU's defaults. */
 
 import { ok, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -8,7 +8,7 @@ import { webgpuSuite } from "./suite.ts";
 
 function describeInfo(info: Partial<GPUAdapterInfo>) {
   const empty = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
-  return describeAdapter({ info: { ...nothing, ...info } as GPUAdapterInfo });
+  return describeAdapter({ info: { ...empty, ...info } as GPUAdapterInfo });
 }
 
 describe("describing an adapter", () => {

@@ -73,7 +73,7 @@ for (const variant of VARIANTS) {
               // γ_k = k·u bounds the error of a sum in any order. The factors alpha and beta add further roundings.
               assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
                 scale: 1,
-                what: `${kernel.name} ${m}×${n}×${k}`,
+                label: `${kernel.name} ${m}×${n}×${k}`,
               });
               for (const buffer of Object.values(buffers)) buffer.destroy();
             }
