@@ -16,7 +16,7 @@ export interface CountedDispatch {
   readonly furtherIterations: number;
 }
 
-/** What the loops of a dispatch did. */
+/** The loop counts of a dispatch. */
 export interface LoopReport {
   /** The most iterations that one invocation counted. */
   readonly iterations: number;
@@ -24,11 +24,14 @@ export interface LoopReport {
   readonly completed: number;
 }
 
-/** Bytes of every buffer. Indices past the end are clamped by WebGPU, and no loop count depends on what is read there. */
+/** The size of every buffer. WebGPU clamps indices past the end, and no loop count depends on the values read there. */
 const BUFFER_BYTES = 1 << 20;
 const PARAMS_BYTES = 256;
 
-/** Dispatches a shader and returns what its loops did. @throws {GPUError} the rewritten shader does not compile */
+/**
+ * Dispatches a shader and returns the counts of its loops.
+ * @throws {GPUError} if the rewritten shader does not compile
+ */
 export async function runCounted(device: GPUDevice, dispatch: CountedDispatch): Promise<LoopReport> {
   const { kernel, shader, params, fill, furtherIterations } = dispatch;
   device.pushErrorScope("validation");
@@ -105,7 +108,10 @@ function encode(kernel: Kernel, params: Readonly<Record<string, number>>): Uint3
   return words;
 }
 
-/** The source with its loops counted, and with an entry point that reports the counts. */
+/**
+ * Returns WGSL source in which all loops are counted and the entry point reports the counts.
+ * @throws {RangeError} if the source has no such entry point
+ */
 export function countLoops(code: string, entryPoint: string): string {
   const counted = countEachLoop(code.replace(/\/\/.*$/gm, ""));
   const entry = new RegExp(`@compute\\s+(@workgroup_size\\(.*\\))\\s*fn ${entryPoint}\\(([^{]*)\\)\\s*{`);

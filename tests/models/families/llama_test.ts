@@ -175,8 +175,8 @@ for (
   const [settings, pattern] of [
     [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
     [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
-    [{ head_dim: 257 }, /heads of 257 are not supported; at most 256/],
-    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, which are no pairs/],
+    [{ head_dim: 257 }, /heads of 257 dimensions are not supported, at most 256 are/],
+    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, but the number must be even/],
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [

@@ -47,14 +47,18 @@ describe("the GPU bench", () => {
     }
   });
 
-  it("checks every design against float64 before timing it", { skip: webgpuSkipReason ?? false }, async () => {
-    const rates = await raceMatmuls(2 * ORDER_MULTIPLE, 1);
-    assert.deepEqual(
-      rates.filter(({ ours }) => !ours).map(({ design }) => design),
-      PUBLIC_MATMULS.map(({ name }) => name),
-    );
-    assert.ok(rates.every(({ gflops }) => gflops > 0 && Number.isFinite(gflops)));
-  });
+  it(
+    "checks every design against float64 before timing it",
+    { skip: webgpuSkipReason ?? false },
+    async () => {
+      const rates = await raceMatmuls(2 * ORDER_MULTIPLE, 1);
+      assert.deepEqual(
+        rates.filter(({ ours }) => !ours).map(({ design }) => design),
+        PUBLIC_MATMULS.map(({ name }) => name),
+      );
+      assert.ok(rates.every(({ gflops }) => gflops > 0 && Number.isFinite(gflops)));
+    },
+  );
 
   it("times every variant of every heavy kernel", { skip: webgpuSkipReason ?? false }, async () => {
     const rates = await measureKernels(128, 1);
