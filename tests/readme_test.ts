@@ -1,4 +1,4 @@
-/** Tests the README: its examples run unchanged against a host, and its tables have the figures of the results files. */
+/** Tests the README: its examples run unchanged against a host, and its tables match the results files. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -9,7 +9,7 @@ import { decode } from "../src/safetensors/decode.ts";
 const README_ORIGIN = "http://127.0.0.1:8000";
 const repository = new URL("../", import.meta.url);
 
-/** The fenced blocks of one language, with the README's origin replaced by the test host's. */
+/** Returns the README's fenced code blocks in one language, with the origin of their URLs replaced by the test host's. */
 async function examples(language: string, url: string): Promise<string[]> {
   const readme = await Deno.readTextFile(new URL("README.md", repository));
   const blocks = [...readme.matchAll(new RegExp("```" + language + "\\n([\\s\\S]*?)```", "g"))];
@@ -31,7 +31,7 @@ describe("the README", () => {
   });
   after(() => host.shutdown());
 
-  it("has the figures of the results files", async () => {
+  it("has tables that match the results files", async () => {
     const plain = (text: string) => text.replace(/[ \n-]+/g, " ");
     for (const page of PAGES) {
       assert.equal(plain(await Deno.readTextFile(page)), plain(await renderPage(page)), page.pathname);

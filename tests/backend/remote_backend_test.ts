@@ -11,7 +11,7 @@ import { connectBackend, type RemotePort } from "../../src/backend/remote_backen
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { copy2d } from "../../src/kernels/copy2d.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import { webgpuMissing } from "../support/backends.ts";
+import { webgpuSkipReason } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
 import { makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 
@@ -160,7 +160,7 @@ describe("RemoteBackend", () => {
 });
 
 describe("the WebGPU worker", () => {
-  it("solves a layer without blocking this thread", { skip: webgpuMissing }, async () => {
+  it("solves a layer without blocking this thread", { skip: webgpuSkipReason }, async () => {
     const { selectBackend } = await import("../../src/host/backends.ts");
     const remote = await selectBackend("webgpu");
     assert.equal(remote.kind, "webgpu");

@@ -1,3 +1,5 @@
+/** Tests encodeRequest(), which tokenizes a context and a continuation for scoring and fits them into the model's window. */
+
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -14,7 +16,7 @@ before(async () => {
 const text = (ids: Uint32Array) => tokenizer.decode([...ids]);
 
 describe("encodeRequest", () => {
-  it("feeds all but the last token, and wants the continuation's", () => {
+  it("returns all tokens except the last as input, and the continuation's tokens as targets", () => {
     const { tokens, targets } = encodeRequest(tokenizer, "The State of the", " Union is naïve", 512);
     assert.equal(text(targets), " Union is naïve");
     const whole = tokenizer.encode("The State of the Union is naïve").ids;
@@ -22,14 +24,14 @@ describe("encodeRequest", () => {
     assert.ok(targets.length > 3);
   });
 
-  it("gives white space at the end of the context to the continuation", () => {
+  it("moves white space at the end of the context to the continuation", () => {
     const moved = encodeRequest(tokenizer, "The State of the \n", "Union", 512);
     assert.equal(text(moved.targets), " \nUnion");
     const space = encodeRequest(tokenizer, "The State of the ", "Union", 512);
     assert.deepEqual(space, encodeRequest(tokenizer, "The State of the", " Union", 512));
   });
 
-  it("cuts a long context from the left", () => {
+  it("truncates a long context from the left", () => {
     const whole = encodeRequest(tokenizer, "The State of the", " Union", 512);
     for (const most of [1, 2, whole.tokens.length]) {
       const { tokens, targets } = encodeRequest(tokenizer, "The State of the", " Union", most);
@@ -38,7 +40,7 @@ describe("encodeRequest", () => {
     }
   });
 
-  it("adds no special tokens, though the tokenizer would", () => {
+  it("adds no special tokens, even if the tokenizer would add them", () => {
     const { model } = JSON.parse(Deno.readTextFileSync(`${OPT_SOTU}/tokenizer.json`));
     const start = { SpecialToken: { id: "<s>", type_id: 0 } }, rest = { Sequence: { id: "A", type_id: 0 } };
     const definition = {
@@ -59,12 +61,12 @@ describe("encodeRequest", () => {
   });
 
   for (
-    const [what, context, continuation, most, message] of [
+    const [description, context, continuation, most, message] of [
       ["an empty context", "", " Union", 512, /context "": has no tokens/],
       ["a context of white space", " \n", " Union", 512, /has no tokens/],
       ["an empty continuation", "The", "", 512, /choice "": has no tokens/],
       [
-        "a continuation past the window",
+        "a continuation longer than the window",
         "The",
         " State of the Union is",
         2,
@@ -72,7 +74,7 @@ describe("encodeRequest", () => {
       ],
     ] as const
   ) {
-    it(`refuses ${what}`, () => {
+    it(`refuses ${description}`, () => {
       assert.throws(() => encodeRequest(tokenizer, context, continuation, most), {
         name: "RangeError",
         message,

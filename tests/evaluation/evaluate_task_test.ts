@@ -1,4 +1,7 @@
-/** Whole tasks against an independent scorer in float64: the same choices, the same log-likelihoods, however requests are batched. */
+/**
+ * Tests zero-shot tasks against an independent scorer in float64. The log-likelihoods and metrics must agree, and must not depend on how
+ * requests are batched.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -23,7 +26,7 @@ import { taskFile } from "../support/tasks.ts";
 const POSITIONS = 512;
 const reference = readOptReference(OPT_SOTU_URL);
 
-/** Each task with the file the product reads and the one the reference does. */
+/** Each task with the file that Pare reads, and the prompt and the file that the reference uses. */
 const CASES = [
   ["lambada", "lambada.jsonl", "lambada", "lambada.jsonl"],
   ["piqa", "piqa.jsonl", "piqa", "piqa.jsonl"],
@@ -43,9 +46,9 @@ before(async () => {
 after(() => checkpoint.close());
 
 function referenceExamples(prompts: keyof typeof PROMPTS, file: string): ReferenceExample[] {
-  const make = PROMPTS[prompts] as (line: unknown) => ReferenceExample;
+  const toExample = PROMPTS[prompts] as (line: unknown) => ReferenceExample;
   const lines = Deno.readTextFileSync(taskFile(file)).split("\n").filter((line) => line !== "");
-  return lines.map((line) => make(JSON.parse(line)));
+  return lines.map((line) => toExample(JSON.parse(line)));
 }
 
 const referenceScores = memoize((file: string) => {
@@ -65,7 +68,7 @@ function encodeAll(examples: readonly PlacedExample[]): LikelihoodRequest[] {
 
 eachBackend("zero-shot tasks on opt-sotu", (backend) => {
   for (const [name, file, prompts, referenceFile] of CASES) {
-    it(`${name} from ${file}`, async () => {
+    it(`score ${name} from ${file} like the reference`, async () => {
       const task = findTask(name);
       const examples = await readExamples(task, taskFile(file), denoFileSystem);
       const expected = referenceScores(referenceFile), likelihoods = expected.flat();
@@ -91,17 +94,17 @@ eachBackend("zero-shot tasks on opt-sotu", (backend) => {
     });
   }
 
-  it("keeps the end of a context longer than the window", async () => {
+  it("use the end of a context that is longer than the window", async () => {
     const context = "We the people of the United States have met here tonight to ask what";
     const request = encodeRequest(tokenizer, context, " this Congress will do", 12);
     assert.equal(request.tokens.length, 12);
     const expected = scoreContinuation(reference, tokenizer, context, " this Congress will do", 12);
     const [{ logLikelihood, greedy }] = await logLikelihoods(model, backend(), [request]);
     assertClose([logLikelihood], [expected.logLikelihood], 1e-5);
-    assert.equal(greedy, undefined, "was not asked for");
+    assert.equal(greedy, undefined, "`greedy` was not requested");
   });
 
-  it("frees the device's memory", async () => {
+  it("free the device's memory", async () => {
     const live = backend().counters.bytesLive;
     await logLikelihoods(model, backend(), [encodeRequest(tokenizer, "God bless", " America", POSITIONS)]);
     assert.equal(backend().counters.bytesLive, live);
@@ -130,11 +133,11 @@ eachBackend("logLikelihoods", (backend) => {
     }
   });
 
-  it("of nothing is nothing", async () => {
+  it("returns an empty list for no requests", async () => {
     assert.deepEqual(await logLikelihoods(model, backend(), []), []);
   });
 
-  it("tells its progress to the end, and ends when aborted", async () => {
+  it("reports its progress up to the end, and stops when it is aborted", async () => {
     const steps: number[] = [];
     await logLikelihoods(model, backend(), requests(5), {
       progress: (done, total) => void steps.push(done / total),
@@ -148,8 +151,8 @@ eachBackend("logLikelihoods", (backend) => {
   });
 });
 
-describe("an example that does not fit", () => {
-  it("is refused with its file and line before anything is run", async () => {
+describe("an example that does not fit into the model's window", () => {
+  it("is refused with its file and line before anything runs", async () => {
     const task = findTask("piqa");
     const choice = "the people ".repeat(600);
     const example = {
@@ -158,8 +161,8 @@ describe("an example that does not fit", () => {
       answer: 0,
       place: "p.jsonl: line 7",
     };
-    const nothing = undefined as unknown as Parameters<typeof evaluateTask>[4];
-    await assert.rejects(evaluateTask(task, [example], model, tokenizer, nothing), {
+    const noBackend = undefined as unknown as Parameters<typeof evaluateTask>[4];
+    await assert.rejects(evaluateTask(task, [example], model, tokenizer, noBackend), {
       name: "ModelError",
       message: /^p\.jsonl: line 7: choice of \d+ tokens: the model has positions for 512$/,
     });

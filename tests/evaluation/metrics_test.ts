@@ -1,3 +1,5 @@
+/** Tests score(), which computes the metrics of a zero-shot task from log-likelihoods. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { score } from "../../src/evaluation/metrics.ts";
@@ -5,8 +7,8 @@ import { assertClose } from "../support/assert_close.ts";
 
 const likelihood = (logLikelihood: number, greedy?: boolean) => ({ logLikelihood, greedy });
 
-describe("judge", () => {
-  it("counts the likeliest choice, and the likeliest a character", () => {
+describe("score", () => {
+  it("counts examples whose likeliest choice, or likeliest choice per character, is right", () => {
     const examples = [
       { context: "c", choices: ["no", "certainly"], answer: 1 },
       { context: "c", choices: ["yes", "not"], answer: 0 },
@@ -20,15 +22,15 @@ describe("judge", () => {
     assertClose([acc.stderr!, acc_norm.stderr!], [Math.sqrt(1 / 3 / 4), Math.sqrt(0.75 / 3 / 4)], 1e-12);
   });
 
-  it("takes the first of equals, and counts characters, not UTF-16 units", () => {
+  it("prefers the first of equal choices, and counts characters rather than UTF-16 units", () => {
     const tie = [{ context: "c", choices: ["aa", "bb"], answer: 1 }];
     assert.equal(score("choices", tie, [[likelihood(-1), likelihood(-1)]]).acc.value, 0);
-    // −6 over 2 characters loses to −7 over 3; by UTF-16 units −6 over 4 would win.
+    // −6 over 2 characters loses to −7 over 3 characters. With UTF-16 units, −6 over 4 would win.
     const unicode = [{ context: "c", choices: ["🐝🐝", "bee"], answer: 1 }];
     assert.equal(score("choices", unicode, [[likelihood(-6), likelihood(-7)]]).acc_norm.value, 1);
   });
 
-  it("gives the perplexity of words and how many the model would write", () => {
+  it("computes the perplexity of last words, and the fraction that greedy decoding finds", () => {
     const examples = [1, 2].map(() => ({ context: "c", choices: ["w"], answer: 0 }));
     const { perplexity, acc } = score("last word", examples, [[likelihood(-1, true)], [
       likelihood(-3, false),
@@ -37,7 +39,7 @@ describe("judge", () => {
     assert.equal(acc.value, 0.5);
   });
 
-  it("has no standard error of one example", () => {
+  it("returns no standard error for a single example", () => {
     const one = [{ context: "c", choices: ["w"], answer: 0 }];
     assert.deepEqual(score("choices", one, [[likelihood(-1)]]).acc, { value: 1, stderr: null });
   });

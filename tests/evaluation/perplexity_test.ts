@@ -1,3 +1,5 @@
+/** Tests the forward pass and the perplexity of the fixture model opt-sotu, against float64 and against numbers from PyTorch. */
+
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -23,26 +25,26 @@ before(async () => {
 });
 after(() => checkpoint.close());
 
-eachBackend("the forward of opt-sotu", (backend) => {
-  it("gives the logits of the naive float64 forward", async () => {
+eachBackend("the forward pass of opt-sotu", (backend) => {
+  it("computes the logits of the naive float64 forward pass", async () => {
     const window = tokens.subarray(1000, 1021);
     const actual = await windowLogits(model, backend(), window);
     assertClose(actual, forwardOpt(reference, window).logits, 2e-5);
   });
 
-  it("gives the logits PyTorch gave", async () => {
+  it("computes the logits of PyTorch", async () => {
     const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(model, backend(), tokens.subarray(0, 32));
     for (const [t, expected] of values_0_to_15.entries()) {
       const row = logits.subarray(t * 2048, (t + 1) * 2048);
-      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, what: `logits of token ${t}` });
+      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
       assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
       const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
-      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, what: `logsumexp of token ${t}` });
+      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
     }
   });
 
-  it("scores short windows as the naive float64 forward does", async () => {
+  it("computes the perplexity of the naive float64 forward pass on short windows", async () => {
     const seqlen = 17, windows = 3;
     const losses = Array.from({ length: windows }, (_, i) => {
       const window = tokens.subarray(i * seqlen, (i + 1) * seqlen);
@@ -69,12 +71,12 @@ describe("perplexity", () => {
   });
   after(() => backend.dispose());
 
-  it("of the dense opt-sotu is PyTorch's on 128 windows of 256", async () => {
+  it("agrees with PyTorch for the dense opt-sotu on 128 windows of 256 tokens", async () => {
     const { perplexity: dense } = await perplexity(model, backend, tokens, { seqlen: 256, windows: 128 });
     assertClose([dense], [published.perplexity.dense], 1e-4);
   });
 
-  it("does not depend on how memory divides the windows", async () => {
+  it("does not depend on how windows are divided to fit into memory", async () => {
     const options = { seqlen: 32, windows: 7 };
     const whole = await perplexity(model, backend, tokens, options);
     const memory = { activationBytes: 1 << 19, stateBytes: 0 };
@@ -82,7 +84,7 @@ describe("perplexity", () => {
     assertClose([divided.perplexity], [whole.perplexity], 1e-6);
   });
 
-  it("tells its progress and ends when aborted", async () => {
+  it("reports its progress and stops when it is aborted", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
     await perplexity(model, backend, tokens, { seqlen: 8, windows: 1, progress });
@@ -93,23 +95,23 @@ describe("perplexity", () => {
     assert.equal(backend.counters.bytesLive, live);
   });
 
-  it("takes every whole window unless told how many", async () => {
+  it("uses every whole window by default", async () => {
     const { windows } = await perplexity(model, backend, tokens.subarray(0, 39), { seqlen: 8 });
     assert.equal(windows, 4);
   });
 
   for (
-    const [what, options, pattern] of [
+    const [description, options, pattern] of [
       ["windows of one token", { seqlen: 1 }, /2 tokens or more/],
       [
-        "more windows than there are",
+        "more windows than the text has",
         { seqlen: 8, windows: 6 },
         /has 40 tokens, 5 whole windows of 8, not 6/,
       ],
       ["a text shorter than a window", { seqlen: 64 }, /has 40 tokens, 0 whole windows of 64/],
     ] as const
   ) {
-    it(`refuses ${what}`, async () => {
+    it(`refuses ${description}`, async () => {
       const text = tokens.subarray(0, 40);
       await assert.rejects(perplexity(model, backend, text, options), {
         name: "RangeError",
@@ -118,11 +120,11 @@ describe("perplexity", () => {
     });
   }
 
-  it("refuses windows past the model's positions", async () => {
+  it("refuses windows longer than the model's positions", async () => {
     await assert.rejects(perplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
   });
 
-  it("refuses ids out of the vocabulary", async () => {
+  it("refuses ids outside the vocabulary", async () => {
     await assert.rejects(
       perplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
       /embed_tokens.weight: no row 2048 of 2048/,

@@ -1,4 +1,4 @@
-/** Task files as they are distributed, and what is said of malformed ones. */
+/** Tests readExamples(), which reads zero-shot examples from the published file formats, and its errors for malformed files. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,7 +12,7 @@ const read = (task: string, file: string, limit?: number) =>
   readExamples(findTask(task), taskFile(file), denoFileSystem, limit);
 
 describe("readExamples", () => {
-  it("reads both forms of a data set alike", async () => {
+  it("reads the same examples from both forms of a data set", async () => {
     const withoutPlace = async (task: string, file: string) =>
       (await read(task, file)).map(({ context, choices, answer }) => ({ context, choices, answer }));
     for (
@@ -24,7 +24,7 @@ describe("readExamples", () => {
     ) assert.deepEqual(await withoutPlace(task, one), await withoutPlace(task, other), task);
   });
 
-  it("remembers lines, past blank ones", async () => {
+  it("records the line of each example, counting blank lines", async () => {
     const places = (await read("lambada", "lambada.jsonl")).map(({ place }) => place);
     assert.deepEqual(
       places.map((place) => place.slice(-7)),
@@ -36,41 +36,41 @@ describe("readExamples", () => {
     assert.match((await read("storycloze", "storycloze.csv"))[1].place, /: line 3$/);
   });
 
-  it("takes the first so many", async () => {
+  it("reads at most the requested number of examples", async () => {
     assert.equal((await read("lambada", "lambada.jsonl", 2)).length, 2);
     assert.equal((await read("lambada", "lambada.jsonl", 99)).length, 5);
   });
 
-  it("takes the word after the last space of a passage", async () => {
+  it("uses the word after the last space of a passage as the choice", async () => {
     const [, , , , last] = await read("lambada", "lambada.jsonl");
     assert.deepEqual(last.choices, ["naïveté"]);
     assert.ok(last.context.endsWith("café—then she whispered:"));
   });
 });
 
-/** Each task with the text of a file and what its error must say after the file's name. */
+/** Malformed files: a description for the test's title, the task, the file's name and text, and the expected error. */
 const MALFORMED:
-  readonly (readonly [what: string, task: string, file: string, text: string, message: RegExp])[] = [
+  readonly (readonly [description: string, task: string, file: string, text: string, message: RegExp])[] = [
     ["an empty file", "lambada", "t.jsonl", "", /t\.jsonl: has no examples$/],
-    ["blank lines alone", "lambada", "t.jsonl", "\n \n", /t\.jsonl: has no examples$/],
+    ["a file of blank lines", "lambada", "t.jsonl", "\n \n", /t\.jsonl: has no examples$/],
     [
-      "a CSV head alone",
+      "a CSV file without rows",
       "storycloze",
       "t.csv",
       "InputSentence1,InputSentence2\n",
       /t\.csv: has no examples$/,
     ],
     [
-      "a line that is no JSON",
+      "a line that is not JSON",
       "lambada",
       "t.jsonl",
       '{"text": "a b"}\n{"text"',
       /t\.jsonl: line 2: is not valid JSON/,
     ],
-    ["a line that is no object", "lambada", "t.jsonl", "[1]", /line 1: .*object/],
-    ["a field missing", "lambada", "t.jsonl", '\n{"txt": "a b"}', /line 2: field text: /],
+    ["a line that is not an object", "lambada", "t.jsonl", "[1]", /line 1: .*object/],
+    ["a line without a required field", "lambada", "t.jsonl", '\n{"txt": "a b"}', /line 2: field text: /],
     [
-      "one word",
+      "a passage of one word",
       "lambada",
       "t.jsonl",
       '{"text": "alone"}',
@@ -98,21 +98,21 @@ const MALFORMED:
       /line 1: field sol1: must not be empty/,
     ],
     [
-      "no labels anywhere",
+      "lines without labels and no label file",
       "piqa",
       "t.jsonl",
       '{"goal": "g", "sol1": "a", "sol2": "b"}',
       /lines have no field label, and .*t-labels\.lst cannot be read/,
     ],
     [
-      "an answer that is no label",
+      "an answer that is not a label",
       "arc_easy",
       "t.jsonl",
       '{"question": "q", "choices": {"text": ["a"], "label": ["A"]}, "answerKey": "B"}',
       /line 1: field answerKey: must be a choice's label, one of A, got B/,
     ],
     [
-      "labels that are not as many as choices",
+      "fewer labels than choices",
       "arc_easy",
       "t.jsonl",
       '{"question": "q", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}',
@@ -126,12 +126,12 @@ const MALFORMED:
       /line 1: field question\.choices\.0\.text: /,
     ],
     ["a CSV row cut short", "storycloze", "t.csv", "a,b\n1,2\n3\n", /t\.csv: is not valid CSV: .*line 3/],
-    ["a CSV file of other columns", "storycloze", "t.csv", "a,b\n1,2\n", /line 2: field InputSentence1: /],
+    ["a CSV file with other columns", "storycloze", "t.csv", "a,b\n1,2\n", /line 2: field InputSentence1: /],
   ];
 
 describe("readExamples refuses", () => {
-  for (const [what, task, file, text, message] of MALFORMED) {
-    it(what, () =>
+  for (const [description, task, file, text, message] of MALFORMED) {
+    it(description, () =>
       withTemporaryFolder(async (folder) => {
         await Deno.writeTextFile(`${folder}/${file}`, text);
         const reading = readExamples(findTask(task), `${folder}/${file}`, denoFileSystem);
@@ -139,7 +139,7 @@ describe("readExamples refuses", () => {
       }));
   }
 
-  it("a label file of another length", () =>
+  it("a label file with another number of lines", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/t.jsonl`, '{"goal": "g", "sol1": "a", "sol2": "b"}\n');
       await Deno.writeTextFile(`${folder}/t-labels.lst`, "0\n1\n");
@@ -148,7 +148,7 @@ describe("readExamples refuses", () => {
       });
     }));
 
-  it("a task that there is not", () => {
+  it("an unknown task", () => {
     assert.throws(() => findTask("mmlu"), /task mmlu: is unknown; the known tasks are: lambada, piqa/);
   });
 });

@@ -1,4 +1,4 @@
-/** The queue: order, bounds, cancellation, and what a refused client is told. */
+/** Tests BoundedQueue: the order of tasks, the limits on running and waiting tasks, cancellation, and the retry time in a refusal. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,10 +8,10 @@ function createQueue(concurrency: number, maxWaiting: number, clock = () => 0) {
   return new BoundedQueue({ concurrency, maxWaiting, clock });
 }
 
-const turn = () => new Promise((resolve) => setTimeout(resolve));
+const nextMacrotask = () => new Promise((resolve) => setTimeout(resolve));
 
 describe("BoundedQueue", () => {
-  it("runs as many as it is wide, the rest in order of arrival", async () => {
+  it("runs up to `concurrency` tasks at once, in order of arrival", async () => {
     const queue = createQueue(2, 10);
     const log: string[] = [], open: (() => void)[] = [];
     const task = (name: string) =>
@@ -20,28 +20,28 @@ describe("BoundedQueue", () => {
         await new Promise<void>((resolve) => open.push(resolve));
       });
     const all = ["a", "b", "c", "d"].map(task);
-    await turn();
+    await nextMacrotask();
     assert.deepEqual([log.join(""), queue.running, queue.waiting], ["ab", 2, 2]);
     open.shift()!();
-    await turn();
+    await nextMacrotask();
     assert.deepEqual([log.join(""), queue.running, queue.waiting], ["abc", 2, 1]);
     while (open.length) {
       open.shift()!();
-      await turn();
+      await nextMacrotask();
     }
     await Promise.all(all);
     assert.deepEqual([log.join(""), queue.running, queue.waiting], ["abcd", 0, 0]);
   });
 
-  it("refuses at once when it is full, and says when to come back", async () => {
+  it("refuses a task at once when it is full, and estimates when to retry", async () => {
     let now = 0;
     const queue = createQueue(1, 1, () => now);
-    const leave = await queue.enter();
+    const release = await queue.enter();
     now += 20_000;
-    leave();
+    release();
     const first = await queue.enter();
     const second = queue.enter();
-    // A mean of 0.2 · 20 s, twice: the one that runs and the one that waits.
+    // The moving average is 0.2 · 20 s, and two tasks are ahead: the running one and the waiting one.
     await assert.rejects(
       queue.enter(),
       (error) => error instanceof BusyError && error.retryAfterSeconds === 8,
@@ -51,32 +51,32 @@ describe("BoundedQueue", () => {
     (await queue.enter())();
   });
 
-  it("passes the place on where a task fails", async () => {
+  it("frees the place of a task that fails", async () => {
     const queue = createQueue(1, 1);
     await assert.rejects(queue.run(() => Promise.reject(new Error("no"))), /no/);
     assert.equal(await queue.run(() => Promise.resolve(7)), 7);
   });
 
-  it("lets a waiting task leave", async () => {
+  it("removes a waiting task whose signal is aborted", async () => {
     const queue = createQueue(1, 1);
-    const leave = await queue.enter();
+    const release = await queue.enter();
     const abort = new AbortController();
     const waiting = queue.enter(abort.signal);
     abort.abort(new Error("gone"));
     await assert.rejects(waiting, /gone/);
     assert.equal(queue.waiting, 0);
     const next = queue.enter();
-    leave();
+    release();
     (await next)();
     await assert.rejects(queue.enter(abort.signal), /gone/);
     assert.equal(queue.running, 0);
   });
 
-  it("counts a place given back twice once", async () => {
+  it("ignores the second release of the same place", async () => {
     const queue = createQueue(1, 0);
-    const leave = await queue.enter();
-    leave();
-    leave();
+    const release = await queue.enter();
+    release();
+    release();
     await queue.enter();
     assert.equal(queue.running, 1);
     await assert.rejects(queue.enter(), BusyError);

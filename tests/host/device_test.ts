@@ -1,4 +1,4 @@
-/** The device's life: absent, ready, lost, back, closed. */
+/** Tests the life cycle of a host's device: opening, failing to open, loss, reopening, retirement and closing. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,7 +8,7 @@ import { BusyError } from "../../src/host/bounded_queue.ts";
 import { memoryBackend } from "./memory_backend.ts";
 
 const OPTIONS = { residents: 2, queueDepth: 2, clock: () => 0 };
-const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+const waitForReopening = () => new Promise((resolve) => setTimeout(resolve, 5));
 
 function opening(...outcomes: (Backend | Error)[]) {
   return () => {
@@ -18,13 +18,13 @@ function opening(...outcomes: (Backend | Error)[]) {
 }
 
 describe("Device", () => {
-  it("is not there before it is opened", () => {
+  it("has no session before it is opened", () => {
     const device = new Device(opening(), OPTIONS);
     assert.equal(device.current(), undefined);
     assert.throws(() => device.session(), NoDeviceError);
   });
 
-  it("says why it cannot be had", async () => {
+  it("reports why it could not be opened", async () => {
     const device = new Device(opening(new Error("no adapter")), OPTIONS);
     await device.start();
     assert.throws(() => device.session(), { name: "NoDeviceError", message: "no adapter" });
@@ -32,7 +32,7 @@ describe("Device", () => {
     await device.close();
   });
 
-  it("comes back after it was lost, with an empty store", async () => {
+  it("opens a new session after the device was lost", async () => {
     const first = memoryBackend(), second = memoryBackend();
     const device = new Device(opening(first, second), OPTIONS);
     await device.start();
@@ -40,37 +40,37 @@ describe("Device", () => {
     const lost = new DeviceLostError("driver reset");
     assert.equal(device.handleFailure(lost, session), lost);
     assert.throws(() => device.session(), DeviceLostError);
-    await turn();
+    await waitForReopening();
     assert.equal(device.session().backend, second);
-    // A late failure of the old device is no loss of the new one.
+    // A late failure of the old device does not affect the new one.
     device.handleFailure(lost, session);
     assert.equal(device.session().backend, second);
     await device.close();
   });
 
-  it("stays lost while it cannot be opened again", async () => {
+  it("stays lost while it cannot be reopened", async () => {
     const device = new Device(opening(memoryBackend(), new Error("still gone")), OPTIONS);
     await device.start();
     device.handleFailure(new DeviceLostError("unplugged"), device.session());
-    await turn();
+    await waitForReopening();
     assert.throws(() => device.session(), { name: "DeviceLostError", message: "unplugged" });
     await device.close();
   });
 
-  it("is busy rather than too small where other layers hold its memory", async () => {
+  it("reports that it is busy, rather than too small, while other layers hold its memory", async () => {
     const device = new Device(opening(memoryBackend()), OPTIONS);
     await device.start();
     const session = device.session(), full = new OutOfDeviceMemoryError("no room");
-    const leave = await session.residence.enter();
+    const release1 = await session.residence.enter();
     assert.equal(device.handleFailure(full, session), full);
-    const leaveToo = await session.residence.enter();
+    const release2 = await session.residence.enter();
     assert.ok(device.handleFailure(full, session) instanceof BusyError);
-    leave();
-    leaveToo();
+    release1();
+    release2();
     await device.close();
   });
 
-  it("gives out no more sessions once retired, and leaves those it gave", async () => {
+  it("opens no session once it is retired, but keeps existing sessions usable", async () => {
     const backend = memoryBackend();
     const device = new Device(opening(backend), OPTIONS);
     await device.start();
@@ -81,7 +81,7 @@ describe("Device", () => {
     await device.close();
   });
 
-  it("is disposed of when closed", async () => {
+  it("disposes of its backend once when it is closed", async () => {
     const backend = memoryBackend();
     let disposed = 0;
     backend.dispose = () => Promise.resolve(void disposed++);

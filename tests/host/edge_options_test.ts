@@ -1,4 +1,4 @@
-/** What a host is told of its edge: how the variables read, and which are refused. */
+/** Tests parseEdgeOptions(), which parses and checks the environment variables that connect a host to an edge. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,7 +6,7 @@ import { parseEdgeOptions } from "../../src/host/edge_options.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
 
-describe("the options of a host with an edge", () => {
+describe("parseEdgeOptions", () => {
   const settings = {
     secret: SECRET,
     blobOrigins: "https://a.example",
@@ -14,7 +14,7 @@ describe("the options of a host with an edge", () => {
     publicUrl: undefined,
   };
 
-  it("are read from text", () => {
+  it("parses the variables, and returns undefined without a secret", () => {
     assert.equal(parseEdgeOptions({ ...settings, secret: undefined }), undefined);
     assert.deepEqual(
       parseEdgeOptions({ ...settings, blobOrigins: "https://a.example/, http://b:9", edge: "http://e" }),
@@ -27,7 +27,7 @@ describe("the options of a host with an edge", () => {
     );
   });
 
-  it("are refused by name", () => {
+  it("names the variable that it refuses", () => {
     const cases: [Partial<Parameters<typeof parseEdgeOptions>[0]>, RegExp][] = [
       [{ secret: undefined, edge: "http://e" }, /EDGE_HOST_SECRET: must be set/],
       [{ secret: "short" }, /EDGE_HOST_SECRET: must have 32 bytes/],

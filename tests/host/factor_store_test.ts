@@ -1,4 +1,4 @@
-/** The store: what it keeps, what it lets go first, and that nothing in use is freed. */
+/** Tests FactorStore, the host's cache of calibration statistics and their factors: its budget, its order of eviction, and its loans. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,7 +8,7 @@ import type { Factor } from "../../src/linalg/factor.ts";
 import { FactorStore, HessianNotFoundError, StoreBudgetError } from "../../src/host/factor_store.ts";
 import { memoryBackend } from "./memory_backend.ts";
 
-/** Bytes of a Hessian of order 8, and of each factor here. */
+/** The bytes of a Hessian of order 8, and of each factor in this file. */
 const ONE = 8 * 8 * 4;
 const KEY = { damping: 0.01, blocksize: 128 };
 
@@ -32,22 +32,22 @@ function factor(backend: Backend): Factor {
   };
 }
 
-/** A store with room for `count` matrices, and `names` in it. */
+/** Makes a store with room for `count` matrices that holds one Hessian per letter of `names`. */
 function storeOf(count: number, names: string) {
   const backend = memoryBackend();
   const store = new FactorStore(count * ONE);
   for (const name of names) store.add(name, hessian(backend));
-  const keepFactor = (name: string) => {
+  const storeFactor = (name: string) => {
     const loan = store.borrow(name);
     loan.store(factor(backend), KEY);
     loan.return();
   };
   const listed = () => [..."abcdef"].filter((name) => store.order(name) !== undefined).join("");
-  return { backend, store, keepFactor, listed, live: () => backend.counters.bytesLive / ONE };
+  return { backend, store, storeFactor, listed, live: () => backend.counters.bytesLive / ONE };
 }
 
 describe("FactorStore", () => {
-  it("keeps statistics and finds them by digest", () => {
+  it("stores statistics and finds them by digest", () => {
     const { store, listed } = storeOf(3, "ab");
     assert.equal(listed(), "ab");
     assert.deepEqual([store.size, store.byteLength, store.order("a")], [2, 2 * ONE, 8]);
@@ -58,7 +58,7 @@ describe("FactorStore", () => {
     assert.throws(() => store.delete("c"), HessianNotFoundError);
   });
 
-  it("lets the least recently used go", () => {
+  it("evicts the least recently used statistics first", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     store.borrow("a").return();
     store.add("c", hessian(backend));
@@ -66,10 +66,10 @@ describe("FactorStore", () => {
     assert.equal(live(), 2);
   });
 
-  it("lets factors go before statistics", () => {
-    const { backend, store, keepFactor, listed, live } = storeOf(4, "ab");
-    keepFactor("a");
-    keepFactor("b");
+  it("evicts factors before statistics", () => {
+    const { backend, store, storeFactor, listed, live } = storeOf(4, "ab");
+    storeFactor("a");
+    storeFactor("b");
     assert.equal(live(), 4);
     store.add("c", hessian(backend));
     assert.deepEqual([listed(), live()], ["abc", 4]);
@@ -78,9 +78,9 @@ describe("FactorStore", () => {
     loans.forEach((loan) => loan.return());
   });
 
-  it("gives a factor for the same damping and block size only", () => {
-    const { store, keepFactor } = storeOf(4, "a");
-    keepFactor("a");
+  it("lends a factor only for the damping and block size that it was made with", () => {
+    const { store, storeFactor } = storeOf(4, "a");
+    storeFactor("a");
     const loan = store.borrow("a");
     assert.ok(loan.factor({ ...KEY }));
     assert.equal(loan.factor({ ...KEY, damping: 0.1 }), undefined);
@@ -88,9 +88,9 @@ describe("FactorStore", () => {
     loan.return();
   });
 
-  it("keeps the latest factor", () => {
-    const { backend, store, keepFactor, live } = storeOf(4, "a");
-    keepFactor("a");
+  it("replaces a factor by a later one", () => {
+    const { backend, store, storeFactor, live } = storeOf(4, "a");
+    storeFactor("a");
     const loan = store.borrow("a");
     loan.store(factor(backend), { ...KEY, damping: 0.5 });
     assert.equal(loan.factor(KEY), undefined);
@@ -100,18 +100,18 @@ describe("FactorStore", () => {
   });
 
   it("frees a new factor rather than one that another request is using", () => {
-    const { backend, store, keepFactor, live } = storeOf(4, "a");
-    keepFactor("a");
-    const using = store.borrow("a"), making = store.borrow("a");
-    const used = using.factor(KEY);
-    making.store(factor(backend), { ...KEY, damping: 0.5 });
-    assert.equal(using.factor(KEY), used);
+    const { backend, store, storeFactor, live } = storeOf(4, "a");
+    storeFactor("a");
+    const user = store.borrow("a"), maker = store.borrow("a");
+    const used = user.factor(KEY);
+    maker.store(factor(backend), { ...KEY, damping: 0.5 });
+    assert.equal(user.factor(KEY), used);
     assert.equal(live(), 2);
-    using.return();
-    making.return();
+    user.return();
+    maker.return();
   });
 
-  it("never frees what is in use, and comes back within its budget after", () => {
+  it("never frees statistics in use, and returns to its budget when they are free", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     const a = store.borrow("a"), b = store.borrow("b");
     store.add("c", hessian(backend));
@@ -123,7 +123,7 @@ describe("FactorStore", () => {
     a.return();
   });
 
-  it("frees what is deleted while in use when the last loan ends, its factor too", () => {
+  it("frees statistics deleted while in use, and their factor, when the last loan ends", () => {
     const { backend, store, live } = storeOf(4, "a");
     const one = store.borrow("a"), two = store.borrow("a");
     store.delete("a");
@@ -135,14 +135,14 @@ describe("FactorStore", () => {
     assert.equal(live(), 0);
   });
 
-  it("takes the same statistics twice as one", () => {
+  it("stores identical statistics only once", () => {
     const { backend, store, live } = storeOf(4, "a");
     assert.equal(store.add("a", hessian(backend)), false);
     assert.equal(store.add("b", hessian(backend)), true);
     assert.equal(live(), 2);
   });
 
-  it("refuses what is larger than the budget and keeps the rest", () => {
+  it("refuses statistics larger than the budget and keeps the others", () => {
     const { backend, store, listed, live } = storeOf(1, "a");
     const large = new TiledMatrix(backend, { label: "hessian", rows: 9, cols: 9, storage: "upper" });
     assert.throws(
@@ -152,15 +152,15 @@ describe("FactorStore", () => {
     assert.deepEqual([listed(), live()], ["a", 1]);
   });
 
-  it("frees a factor there is no room for beside its statistics", () => {
-    const { keepFactor, listed, live } = storeOf(1, "a");
-    keepFactor("a");
+  it("frees a factor that does not fit beside its statistics", () => {
+    const { storeFactor, listed, live } = storeOf(1, "a");
+    storeFactor("a");
     assert.deepEqual([listed(), live()], ["a", 1]);
   });
 
-  it("forgets everything", () => {
-    const { store, keepFactor, live } = storeOf(4, "ab");
-    keepFactor("a");
+  it("frees everything when it is cleared", () => {
+    const { store, storeFactor, live } = storeOf(4, "ab");
+    storeFactor("a");
     store.clear();
     assert.deepEqual([store.size, live()], [0, 0]);
   });

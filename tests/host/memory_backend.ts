@@ -1,8 +1,8 @@
-/** A backend that only counts what is allocated, for tests of who frees what. It computes nothing. */
+/** A backend that counts allocated bytes but computes nothing, for tests that check whether buffers are freed. */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
-/** Buffers without contents, at most `capacity` bytes of them. */
+/** Creates a backend whose buffers have no contents and take at most `capacity` bytes in total. Reads return zeros. */
 export function memoryBackend(capacity = Infinity): Backend {
   const counters = { dispatches: 0, bytesWritten: 0, bytesRead: 0, bytesLive: 0, bytesPeak: 0 };
   const createBuffer = (label: string, byteLength: number): DeviceBuffer => {

@@ -1,4 +1,7 @@
-/** A host that registers: what it tells, that it goes on telling, and how it leaves, over real sockets with an edge's part played here. */
+/**
+ * Tests how a host registers with an edge: its heartbeats, its behaviour without a working edge, and its shutdown. The host runs over real
+ * sockets, and a server in this file plays the edge.
+ */
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
@@ -15,10 +18,10 @@ const SECRET = "a secret of thirty-two bytes: 123";
 
 describe("registration", () => {
   let server: Deno.HttpServer<Deno.NetAddr>,
-    heard: { method: string; path: string; body: Uint8Array<ArrayBuffer> }[];
+    requests: { method: string; path: string; body: Uint8Array<ArrayBuffer> }[];
   let status: number, nonces: NonceMemory, url: string;
   beforeEach(() => {
-    heard = [];
+    requests = [];
     status = 204;
     nonces = new NonceMemory();
     server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
@@ -26,7 +29,7 @@ describe("registration", () => {
       const path = pathname.replace("/base", "");
       const subject = { audience: EDGE_AUDIENCE, method, path, body };
       await verifyTicket(SECRET, request.headers.get("Authorization") ?? "", subject, Date.now(), nonces);
-      heard.push({ method, path, body });
+      requests.push({ method, path, body });
       return new Response(null, { status });
     });
     url = `http://127.0.0.1:${server.addr.port}/base`;
@@ -46,14 +49,14 @@ describe("registration", () => {
     assert.ok(met());
   }
 
-  it("tells the edge what it is, again and again, and says goodbye", async () => {
+  it("reports its state to the edge repeatedly, and deregisters when it stops", async () => {
     const log: LogRecord[] = [], host = await start(log);
-    await until(() => heard.length >= 3);
+    await until(() => requests.length >= 3);
     await host.shutdown();
-    const tidings = heard.slice(0, -1), last = heard.at(-1)!;
-    assert.deepEqual([last.method, last.path, last.body.length], ["DELETE", tidings[0].path, 0]);
+    const heartbeats = requests.slice(0, -1), last = requests.at(-1)!;
+    assert.deepEqual([last.method, last.path, last.body.length], ["DELETE", heartbeats[0].path, 0]);
     assert.match(last.path, /^\/v1\/hosts\/[0-9a-f-]{36}$/);
-    for (const { method, body } of tidings) {
+    for (const { method, body } of heartbeats) {
       assert.equal(method, "PUT");
       const { url, backend, capacity, queue, factors } = hostStateSchema.parse(
         JSON.parse(new TextDecoder().decode(body)),
@@ -66,31 +69,31 @@ describe("registration", () => {
         factors: [],
       });
     }
-    const count = heard.length;
+    const count = requests.length;
     await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal(heard.length, count, "nothing comes after the goodbye");
+    assert.equal(requests.length, count, "no request follows the deregistration");
     assert.deepEqual(log.map(({ event }) => event), ["listening", "registered", "stopped"]);
   });
 
-  it("serves without an edge that answers, and tells each change once", async () => {
+  it("serves while the edge fails, and logs each change of the registration once", async () => {
     status = 503;
     const log: LogRecord[] = [], host = await start(log);
-    await until(() => heard.length >= 3);
+    await until(() => requests.length >= 3);
     assert.equal((await fetch(`${host.url}/healthz`)).status, 200);
     status = 204;
     await until(() => log.some(({ event }) => event === "registered"));
     await host.shutdown();
-    const told = log.filter(({ event }) => event !== "request");
-    assert.deepEqual(told.map(({ event }) => event), [
+    const events = log.filter(({ event }) => event !== "request");
+    assert.deepEqual(events.map(({ event }) => event), [
       "listening",
       "not registered",
       "registered",
       "stopped",
     ]);
-    assert.match(String(told[1].fault), /^503/);
+    assert.match(String(events[1].fault), /^503/);
   });
 
-  it("finishes the task it has before it ends", async () => {
+  it("finishes its running task before it stops", async () => {
     await using store = startBlobServer();
     const weight = file({ weight: floats("F32", [8, 16], normals(8 * 16, 1)) });
     store.faults.push(async () => {
@@ -98,8 +101,8 @@ describe("registration", () => {
       return new Response(weight);
     });
     const host = await start([], [store.origin]);
-    await until(() => heard.length >= 1);
-    const hostId = heard[0].path.split("/").at(-1)!;
+    await until(() => requests.length >= 1);
+    const hostId = requests[0].path.split("/").at(-1)!;
     const body = new TextEncoder().encode(JSON.stringify({
       id: "task",
       weight: { url: `${store.origin}/weight`, sha256: formatDigest(await sha256(weight)) },

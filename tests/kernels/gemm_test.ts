@@ -91,7 +91,7 @@ async function check(backend: Backend, name: keyof typeof KERNELS, options: Case
   // With unit roundoff u, k·u bounds the error of a sum in any order. Alpha and beta add two more roundings.
   assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
     scale: 1,
-    what: `${name} ${size.join("×")}`,
+    label: `${name} ${size.join("×")}`,
   });
   assert.deepEqual(outside, outsideBefore, `${name} ${size.join("×")}: elements outside of C`);
 }

@@ -1,28 +1,28 @@
-/** Request bodies for tests: tensors as safetensors, and their bytes in chunks of awkward sizes. */
+/** Helpers that build request bodies for tests: tensors, the safetensors file that holds them, and a stream of its bytes in odd chunks. */
 
 import { encode } from "../../src/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
 import type { Dtype, FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 
-/** A tensor of f32 values, rounded to `dtype`. */
+/** Makes a tensor from f32 values, which are rounded to `dtype`. */
 export function floats(dtype: FloatDtype, shape: number[], values: Float32Array): HostTensor {
   return { dtype, shape, data: floatsToBytes(values, dtype) };
 }
 
-/** A tensor of bytes. */
+/** Makes a tensor from its bytes. */
 export function bytes(dtype: Dtype, shape: number[], data: Uint8Array<ArrayBuffer>): HostTensor {
   return { dtype, shape, data };
 }
 
-/** The packed upper triangle of an (n, n) matrix. */
+/** Packs the upper triangle of an (n, n) matrix, row by row. */
 export function packUpper(matrix: Float32Array, n: number): Float32Array {
   const packed = new Float32Array((n * (n + 1)) / 2);
   for (let i = 0, at = 0; i < n; at += n - i, i++) packed.set(matrix.subarray(i * n + i, (i + 1) * n), at);
   return packed;
 }
 
-/** (rows, ⌈cols/8⌉) bits from (rows, cols) bytes, least significant first. */
+/** Packs (rows, cols) bytes of 0 or 1 into (rows, ⌈cols/8⌉) bytes of bits, the least significant bit first. */
 export function packBits(entries: Uint8Array, rows: number, cols: number): Uint8Array<ArrayBuffer> {
   const rowBytes = Math.ceil(cols / 8), packed = new Uint8Array(rows * rowBytes);
   for (let r = 0; r < rows; r++) {
@@ -31,12 +31,12 @@ export function packBits(entries: Uint8Array, rows: number, cols: number): Uint8
   return packed;
 }
 
-/** The file, tensors in the order given. */
+/** Encodes a safetensors file with the tensors in the given order. */
 export function file(tensors: Record<string, HostTensor>): Uint8Array<ArrayBuffer> {
   return encode(tensors);
 }
 
-/** `whole` in chunks of `size` bytes, and whether the reader let go of it. */
+/** Streams `whole` in chunks of `size` bytes. `closed` becomes true when the reader has finished or cancelled the stream. */
 export function source(whole: Uint8Array, size = 997): AsyncIterable<Uint8Array> & { closed: boolean } {
   const state = {
     closed: false,

@@ -1,4 +1,4 @@
-/** Which sets of tensors are a layer, and what is said of those that are not. */
+/** Tests the checks of a request body's header: which sets of tensors describe a layer or its statistics, and which tensor an error names. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -21,7 +21,7 @@ function check(spec: Spec, rule: StatisticsRule = "required") {
 const WEIGHT = { weight: ["F16", 6, 10] } as const satisfies Spec;
 
 describe("checkLayerTensors", () => {
-  it("takes each form of statistics and of masks", () => {
+  it("accepts every form of statistics and of masks", () => {
     assert.deepEqual(check({ ...WEIGHT, hessian: ["F32", 10, 10] }).statistics, {
       name: "hessian",
       order: 10,
@@ -31,7 +31,7 @@ describe("checkLayerTensors", () => {
       order: 10,
     });
     assert.equal(check({ ...WEIGHT, inputs: ["BF16", 3, 10] }).statistics?.name, "inputs");
-    // Tokens are no features: there may be more of them.
+    // The limit on features does not apply to tokens.
     assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_FEATURES + 1, 10] }));
     assert.equal(check(WEIGHT, "optional").statistics, undefined);
     assert.equal(check(WEIGHT, "elsewhere").statistics, undefined);
@@ -42,13 +42,18 @@ describe("checkLayerTensors", () => {
   });
 
   const refused: [string, Spec, StatisticsRule, string][] = [
-    ["no weight", { hessian: ["F32", 10, 10] }, "required", "weight"],
-    ["a weight of whole numbers", { weight: ["I32", 6, 10] }, "optional", "weight"],
-    ["a weight of one axis", { weight: ["F32", 6] }, "optional", "weight"],
+    ["a layer without a weight", { hessian: ["F32", 10, 10] }, "required", "weight"],
+    ["a weight of integers", { weight: ["I32", 6, 10] }, "optional", "weight"],
+    ["a weight with one axis", { weight: ["F32", 6] }, "optional", "weight"],
     ["a weight without rows", { weight: ["F32", 0, 10] }, "optional", "weight"],
-    ["a weight too wide", { weight: ["F32", 1, MAX_FEATURES + 1] }, "optional", "weight"],
-    ["no statistics", WEIGHT, "required", "hessian"],
-    ["statistics sent and stored", { ...WEIGHT, hessian: ["F32", 10, 10] }, "elsewhere", "hessian"],
+    ["a weight with too many columns", { weight: ["F32", 1, MAX_FEATURES + 1] }, "optional", "weight"],
+    ["a layer without statistics", WEIGHT, "required", "hessian"],
+    [
+      "statistics in the body when they are already stored",
+      { ...WEIGHT, hessian: ["F32", 10, 10] },
+      "elsewhere",
+      "hessian",
+    ],
     [
       "two kinds of statistics",
       { ...WEIGHT, hessian: ["F32", 10, 10], inputs: ["F32", 2, 10] },
@@ -59,19 +64,19 @@ describe("checkLayerTensors", () => {
     ["a hessian in half precision", { ...WEIGHT, hessian: ["F16", 10, 10] }, "required", "hessian"],
     ["a triangle of another order", { ...WEIGHT, hessian_upper: ["F32", 54] }, "required", "hessian_upper"],
     ["inputs of another width", { ...WEIGHT, inputs: ["F32", 2, 9] }, "required", "inputs"],
-    ["no tokens", { ...WEIGHT, inputs: ["F32", 0, 10] }, "required", "inputs"],
+    ["inputs without tokens", { ...WEIGHT, inputs: ["F32", 0, 10] }, "required", "inputs"],
     ["a mask of another shape", { ...WEIGHT, mask: ["U8", 6, 10] }, "optional", "mask"],
-    ["a tensor nobody knows", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],
+    ["a tensor with an unknown name", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],
   ];
-  for (const [what, spec, rule, tensor] of refused) {
-    it(`refuses ${what}`, () => {
+  for (const [description, spec, rule, tensor] of refused) {
+    it(`refuses ${description}`, () => {
       assert.throws(() => check(spec, rule), { name: "TensorMismatchError", tensor });
     });
   }
 });
 
 describe("checkHessianTensors", () => {
-  it("takes either form, alone", () => {
+  it("accepts either form of a hessian if it is the only tensor", () => {
     assert.deepEqual(checkHessianTensors(infos({ hessian: ["F32", 7, 7] })), { name: "hessian", order: 7 });
     for (const order of [1, 2, 3, 100, 49152]) {
       const spec: Spec = { hessian_upper: ["F32", (order * (order + 1)) / 2] };
@@ -79,7 +84,7 @@ describe("checkHessianTensors", () => {
     }
   });
 
-  it("refuses everything else", () => {
+  it("refuses other tensors, dtypes and shapes", () => {
     const refused: Spec[] = [
       {},
       { hessian: ["F32", 7, 8] },

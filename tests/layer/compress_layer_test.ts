@@ -1,4 +1,4 @@
-/** One layer through the pipeline: which operands each method takes, what the report says, who frees what. */
+/** Tests compressLayer(), which prunes one layer on a device: the operands of each method, the report, and the ownership of buffers. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -19,14 +19,14 @@ const PARAMETERS: LayerParameters = {
   damping: 0.01,
 };
 
-/** A clock that moves on by 250 ms each time it is asked. */
+/** Returns a clock that advances by 250 ms each time it is read. */
 function tickingClock(): () => number {
   let now = 1e6;
   return () => now += 250;
 }
 
 eachBackend("compressLayer", (backend) => {
-  it("factors, solves and reports", async () => {
+  it("factors the statistics, prunes the layer and reports the result", async () => {
     const live = backend().counters.bytesLive;
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, COLS);
     const { solution, factor, report } = await compressLayer(
@@ -55,24 +55,26 @@ eachBackend("compressLayer", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("reuses a factor, to the same answer", async () => {
-    const first = uploadLayer(backend(), host), second = uploadLayer(backend(), host);
+  it("gets the same result from a reused factor", async () => {
+    const layer1 = uploadLayer(backend(), host), layer2 = uploadLayer(backend(), host);
     const hessian = uploadHessian(backend(), host.hessian, COLS);
     const clock = tickingClock();
-    const made = await compressLayer(backend(), { layer: first, hessian }, PARAMETERS, clock);
+    const first = await compressLayer(backend(), { layer: layer1, hessian }, PARAMETERS, clock);
     const reused = await compressLayer(
       backend(),
-      { layer: second, factor: made.factor },
+      { layer: layer2, factor: first.factor },
       PARAMETERS,
       clock,
     );
     assert.equal(reused.factor, undefined);
     assert.equal(reused.report.factor_reused, true);
-    assert.equal(reused.report.loss, made.report.loss);
-    for (const resource of [made.solution, reused.solution, made.factor!, first, second]) resource.destroy();
+    assert.equal(reused.report.loss, first.report.loss);
+    for (const resource of [first.solution, reused.solution, first.factor!, layer1, layer2]) {
+      resource.destroy();
+    }
   });
 
-  it("reports the sparsity a pattern reached, and no damping where nothing was factored", async () => {
+  it("reports the sparsity that a pattern reaches, and no damping for a method that does not factor", async () => {
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, COLS);
     const parameters = {
       ...PARAMETERS,
@@ -93,22 +95,22 @@ eachBackend("compressLayer", (backend) => {
     for (const resource of [solution, layer, hessian]) resource.destroy();
   });
 
-  it("refuses operands a method cannot use", async () => {
+  it("refuses operands that the method cannot use", async () => {
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, COLS);
     const clock = tickingClock();
     await assert.rejects(compressLayer(backend(), { layer }, PARAMETERS, clock), TypeError);
-    const made = await compressLayer(backend(), { layer, hessian }, PARAMETERS, clock);
-    const both = { layer, hessian, factor: made.factor };
+    const first = await compressLayer(backend(), { layer, hessian }, PARAMETERS, clock);
+    const both = { layer, hessian, factor: first.factor };
     await assert.rejects(compressLayer(backend(), both, PARAMETERS, clock), TypeError);
     const magnitude = { ...PARAMETERS, method: "magnitude" } as const;
     await assert.rejects(
-      compressLayer(backend(), { layer, factor: made.factor }, magnitude, clock),
+      compressLayer(backend(), { layer, factor: first.factor }, magnitude, clock),
       TypeError,
     );
-    for (const resource of [made.solution, made.factor!, layer]) resource.destroy();
+    for (const resource of [first.solution, first.factor!, layer]) resource.destroy();
   });
 
-  it("frees what it made when the statistics or the solve fail", async () => {
+  it("frees its buffers when the factorisation or the solve fails", async () => {
     const live = backend().counters.bytesLive, clock = tickingClock();
     const layer = uploadLayer(backend(), host);
     const indefinite = host.hessian.map((value, i) => i % (COLS + 1) === 0 ? 1 : 10 * Math.sign(value));

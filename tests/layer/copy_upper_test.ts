@@ -1,4 +1,4 @@
-/** A copy has the same upper triangle, whatever the two tile edges. */
+/** Tests copyUpper(), which copies the upper triangle of a tiled matrix into tiles of another edge length. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,7 @@
-/** A body becomes the matrices it describes, on every backend, over several tiles and strips, and leaves nothing behind when refused. */
+/**
+ * Tests reading a request body into matrices on a device, on every backend. The sizes cross the borders of tiles and strips. A refused body
+ * must leave no buffer allocated.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -18,7 +21,7 @@ import { bytes, file, floats, packBits, packUpper, source } from "./bodies.ts";
 
 const EDGE = 32;
 
-/** The upper triangle of an (n, n) matrix, zeros below it. */
+/** Returns an (n, n) matrix with its entries below the diagonal set to 0. */
 function upper(matrix: ArrayLike<number>, n: number): Float64Array {
   return Float64Array.from({ length: n * n }, (_, i) => i % n >= Math.floor(i / n) ? matrix[i] : 0);
 }
@@ -64,7 +67,7 @@ eachBackend("readLayer", (backend) => {
     const matrix = correlatedHessian(n, { seed: n });
     const weight = floats("F32", [2, n], normals(2 * n, 2));
 
-    it(`reads a whole hessian of order ${n}, before the weight`, async () => {
+    it(`reads a whole hessian of order ${n} that precedes the weight`, async () => {
       await withLayer({ hessian: floats("F32", [n, n], matrix), weight }, async ({ hessian }, backend) => {
         assert.deepEqual(upper(await readMatrix(backend, hessian!), n), upper(matrix, n));
       });
@@ -94,10 +97,10 @@ eachBackend("readLayer", (backend) => {
   }
 
   for (const [rows, cols] of [[1, 1], [5, 31], [3, 32], [300, 45]]) {
-    it(`reads a ${rows}×${cols} mask, as bits and as bytes`, async () => {
+    it(`reads a ${rows}×${cols} mask stored as bits or as bytes`, async () => {
       const next = uniform(rows), kept = Uint8Array.from({ length: rows * cols }, () => next() < 0.4 ? 0 : 1);
       const weight = floats("F32", [rows, cols], normals(rows * cols, 4));
-      // Padding bits are the client's to set as it likes.
+      // A client may set padding bits to any value.
       const bits = packBits(kept, rows, cols), rowBytes = Math.ceil(cols / 8);
       if (cols % 8) { for (let r = 0; r < rows; r++) bits[r * rowBytes + rowBytes - 1] |= 0xff << cols % 8; }
       const words = Math.ceil(cols / 32);
@@ -117,7 +120,7 @@ eachBackend("readLayer", (backend) => {
     });
   }
 
-  describe("refuses, and frees everything", () => {
+  describe("refuses without leaving buffers allocated:", () => {
     const n = 40, weight = normals(3 * n, 5), hessian = correlatedHessian(n, { seed: 6 });
 
     async function refuses(tensors: Record<string, HostTensor>, expected: object, cut = 0) {
@@ -129,13 +132,9 @@ eachBackend("readLayer", (backend) => {
       assert.ok(body.closed);
     }
 
-    function at(values: Float32Array, index: number, value: number): Float32Array {
-      return values.with(index, value);
-    }
-
     for (const dtype of ["F32", "F16", "BF16"] as const) {
-      it(`a weight in ${dtype} that is not finite, at its first such element`, async () => {
-        const bad = at(at(weight, 2 * n + 7, NaN), n + 39, Infinity);
+      it(`a weight in ${dtype} that is not finite, naming its first such element`, async () => {
+        const bad = weight.with(2 * n + 7, NaN).with(n + 39, Infinity);
         await refuses({ weight: floats(dtype, [3, n], bad) }, {
           name: "NonFiniteError",
           tensor: "weight",
@@ -146,17 +145,17 @@ eachBackend("readLayer", (backend) => {
 
     it("statistics that are not finite", async () => {
       const good = floats("F32", [3, n], weight);
-      const bad = at(hessian, 33 * n + 34, NaN);
+      const bad = hessian.with(33 * n + 34, NaN);
       await refuses({ weight: good, hessian: floats("F32", [n, n], bad) }, {
         tensor: "hessian",
         index: [33, 34],
       });
-      const packed = at(packUpper(hessian, n), 500, -Infinity);
+      const packed = packUpper(hessian, n).with(500, -Infinity);
       await refuses({ hessian_upper: floats("F32", [packed.length], packed), weight: good }, {
         tensor: "hessian_upper",
         index: [500],
       });
-      const inputs = at(normals(50 * n, 7), 45 * n + 2, NaN);
+      const inputs = normals(50 * n, 7).with(45 * n + 2, NaN);
       await refuses({ weight: good, inputs: floats("BF16", [50, n], inputs) }, {
         tensor: "inputs",
         index: [45, 2],
@@ -164,9 +163,8 @@ eachBackend("readLayer", (backend) => {
     });
 
     for (const [i, j] of [[1, 0], [39, 3], [39, 38], [35, 33], [33, 10]]) {
-      it(`a hessian whose element [${i}, ${j}] is not its mirror`, async () => {
-        const bad = at(
-          hessian,
+      it(`a hessian whose element [${i}, ${j}] differs from its transposed element`, async () => {
+        const bad = hessian.with(
           i * n + j,
           hessian[i * n + j] + 0.01 * Math.sqrt(hessian[i * n + i] * hessian[j * n + j]),
         );
@@ -180,12 +178,12 @@ eachBackend("readLayer", (backend) => {
       await refuses(tensors, { name: "SafetensorsError", kind: "truncated" }, 100);
     });
 
-    it("tensors that do not fit", async () => {
+    it("tensors of the wrong shape", async () => {
       await refuses({ weight: floats("F32", [n], weight.subarray(0, n)) }, { name: "TensorMismatchError" });
     });
   });
 
-  it("reads statistics on their own", async () => {
+  it("reads statistics without a layer", async () => {
     const n = 50, matrix = correlatedHessian(n, { seed: 8 });
     const body = file({ hessian: floats("F32", [n, n], matrix) });
     const hessian = await readHessian(backend(), source(body), { totalBytes: body.length, edge: EDGE });
@@ -194,8 +192,8 @@ eachBackend("readLayer", (backend) => {
   });
 });
 
-describe("readLayer without room", () => {
-  it("frees what it got, wherever the device is full", async () => {
+describe("readLayer on a device without enough memory", () => {
+  it("frees all its buffers, whichever allocation fails", async () => {
     const n = 100, shape = [n, n];
     const values = normals(n * n, 9);
     const mask = bytes("U8", [n, 13], new Uint8Array(13 * n));
@@ -207,7 +205,7 @@ describe("readLayer without room", () => {
     for (const [name, tensor] of Object.entries(statistics)) {
       const body = file({ weight: floats("BF16", shape, values), [name]: tensor, mask });
       const options = { totalBytes: body.length, edge: EDGE, statistics: "required" } as const;
-      // Less and less room, so that every allocation is at some point the one that fails.
+      // The capacity shrinks step by step, so that each allocation in turn is the first one to fail.
       for (let capacity = 200_000; capacity >= 0; capacity -= 500) {
         const backend = memoryBackend(capacity), bodySource = source(body);
         const received = await readLayer(backend, bodySource, options).catch((error) => error);

@@ -1,4 +1,4 @@
-/** A solution on the device comes out as the file that describes it, in every dtype, over several tiles and strips. */
+/** Tests encodeAnswer(), which streams a pruned layer from a device as a safetensors file, in every dtype and over several tiles and strips. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -67,7 +67,7 @@ async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array<Ar
 eachBackend("encodeAnswer", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     for (const [rows, cols] of [[1, 1], [3, 31], [33, 32], [70, 28], [70, 41], [5, 129]]) {
-      it(`writes ${rows}×${cols} in ${dtype}`, async () => {
+      it(`writes a ${rows}×${cols} layer in ${dtype}`, async () => {
         const before = backend().counters.bytesLive;
         const { values, kept, solution } = makeSolution(backend(), rows, cols, 32);
         const answer = encodeAnswer(backend(), solution, dtype, REPORT);
@@ -86,18 +86,20 @@ eachBackend("encodeAnswer", (backend) => {
     }
   }
 
-  it("frees its buffers when it is left early", async () => {
+  it("frees its buffers when the reader stops early", async () => {
     const before = backend().counters.bytesLive;
     const { solution } = makeSolution(backend(), 40, 40, 32);
-    let taken = 0;
-    for await (const _ of encodeAnswer(backend(), solution, "F16", REPORT).chunks()) if (++taken === 2) break;
+    let chunkCount = 0;
+    for await (const _ of encodeAnswer(backend(), solution, "F16", REPORT).chunks()) {
+      if (++chunkCount === 2) break;
+    }
     solution.destroy();
     assert.equal(backend().counters.bytesLive, before);
   });
 });
 
-describe("an answer larger than a read", () => {
-  it("is read in several", async () => {
+describe("an answer larger than one read from the device", () => {
+  it("is read in several pieces", async () => {
     const backend = memoryBackend(), rows = 600, cols = 16384;
     const q = new TiledMatrix(backend, { label: "q", rows, cols });
     const mask = backend.createBuffer("mask", rows * cols / 8);

@@ -200,6 +200,6 @@ function assertInverseBlocks(u: Float32Array, r: Float32Array, n: number, blocks
         identity.push(i === j ? 1 : 0);
       }
     }
-    assertClose(product, identity, 1e-3, { what: `block at ${k}` });
+    assertClose(product, identity, 1e-3, { label: `block at ${k}` });
   }
 }

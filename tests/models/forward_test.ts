@@ -1,4 +1,7 @@
-/** The forward where opt-sotu itself does not go: weights in strips, no biases, plain norms, a head of its own. */
+/**
+ * Tests variants of the forward pass that the fixture model opt-sotu does not have: weights in strips, no biases, norms without weights,
+ * and an untied head.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -18,15 +21,15 @@ import { openOptSotu, OPT_SOTU_URL } from "../support/opt_sotu.ts";
 
 const window = Uint32Array.of(48, 365, 436, 1160, 72, 467, 268, 15, 488, 85, 17, 1384, 498);
 
-/** The reference with every tensor whose name matches filled with `value`. */
-function filled(reference: OptReference, pattern: RegExp, value: number): OptReference {
+/** Returns a copy of the reference in which every tensor whose name matches `pattern` is filled with `value`. */
+function fillTensors(reference: OptReference, pattern: RegExp, value: number): OptReference {
   const tensors = [...reference.tensors].map(([name, values]): [string, Float64Array] => {
     return [name, pattern.test(name) ? values.map(() => value) : values];
   });
   return { ...reference, tensors: new Map(tensors) };
 }
 
-describe("the forward", () => {
+describe("the forward pass", () => {
   let backend: Backend;
   let checkpoint: Checkpoint;
   let model: Model;
@@ -42,22 +45,22 @@ describe("the forward", () => {
     await backend.dispose();
   });
 
-  it("takes weights in strips and logits in chunks where buffers are small", async () => {
+  it("reads weights in strips and computes logits in chunks if buffers are small", async () => {
     const small = limitBuffers(backend, window.length * 768 * 4);
     const actual = await windowLogits(model, small, window);
     assertClose(actual, forwardOpt(reference, window).logits, 2e-5);
   });
 
-  it("goes without biases", async () => {
+  it("supports linear layers without biases", async () => {
     const spec = opt.read({ ...checkpoint.config, enable_bias: false }, (name) => checkpoint.has(name));
-    const expected = forwardOpt(filled(reference, /(proj|fc\d)\.bias$/, 0), window).logits;
+    const expected = forwardOpt(fillTensors(reference, /(proj|fc\d)\.bias$/, 0), window).logits;
     assertClose(await windowLogits({ ...model, spec }, backend, window), expected, 2e-5);
   });
 
-  it("goes without the norms' weights", async () => {
+  it("supports norms without weights", async () => {
     const settings = { ...checkpoint.config, layer_norm_elementwise_affine: false };
     const spec = opt.read(settings, (name) => checkpoint.has(name));
-    const plain = filled(filled(reference, /norm\.weight$/, 1), /norm\.bias$/, 0);
+    const plain = fillTensors(fillTensors(reference, /norm\.weight$/, 1), /norm\.bias$/, 0);
     assertClose(
       await windowLogits({ ...model, spec }, backend, window),
       forwardOpt(plain, window).logits,
@@ -65,7 +68,7 @@ describe("the forward", () => {
     );
   });
 
-  it("takes a head of its own", async () => {
+  it("supports an untied head", async () => {
     const head = await checkpoint.tensor("model.decoder.embed_tokens.weight");
     const weights = withReplacements(checkpoint, new Map([["lm_head.weight", head]]));
     const spec = opt.read(
@@ -78,40 +81,40 @@ describe("the forward", () => {
     );
   });
 
-  it("shows a tap the input of every group and leaves out the last product, and the states as they were", async () => {
+  it("passes the input of every group to an observer, skips the last product, and does not change the states", async () => {
     const forward = await Forward.begin(backend, model, [window]);
     try {
-      const read = async () => {
+      const readStates = async () => {
         const states: Uint8Array[] = [];
         await forward.states.visit(async (x) =>
           void states.push(await backend.read(x, 0, window.length * 192 * 4))
         );
         return states;
       };
-      const before = await read();
-      const seen: [string, number][] = [];
-      const counted = async (work: Promise<void>) => {
+      const before = await readStates();
+      const observed: [string, number][] = [];
+      const countDispatches = async (work: Promise<void>) => {
         const { dispatches } = backend.counters;
         await work;
         return backend.counters.dispatches - dispatches;
       };
-      const observing = await counted(
-        forward.observeBlock(0, ([{ name }], _, rows) => seen.push([name, rows])),
+      const observing = await countDispatches(
+        forward.observeBlock(0, ([{ name }], _, rows) => observed.push([name, rows])),
       );
-      assert.deepEqual(seen, [["self_attn.q_proj", 13], ["self_attn.out_proj", 13], ["fc1", 13], [
+      assert.deepEqual(observed, [["self_attn.q_proj", 13], ["self_attn.out_proj", 13], ["fc1", 13], [
         "fc2",
         13,
       ]]);
-      assert.deepEqual(await read(), before);
-      // Without widening the last weight and its bias, the product, and adding the bias.
-      assert.equal(await counted(forward.runBlock(0)) - observing, 4);
-      assert.notDeepEqual(await read(), before);
+      assert.deepEqual(await readStates(), before);
+      // Observing skips four dispatches: widening the last weight and its bias, the product, and the addition of the bias.
+      assert.equal(await countDispatches(forward.runBlock(0)) - observing, 4);
+      assert.notDeepEqual(await readStates(), before);
     } finally {
       forward.destroy();
     }
   });
 
-  it("names a tensor that does not fit the configuration, and frees what it loaded before", async () => {
+  it("names a tensor that contradicts the configuration, and frees the tensors loaded before it", async () => {
     const live = backend.counters.bytesLive;
     const spec = opt.read({ ...checkpoint.config, ffn_dim: 700 }, (name) => checkpoint.has(name));
     await assert.rejects(windowLogits({ ...model, spec }, backend, window), {
@@ -121,7 +124,7 @@ describe("the forward", () => {
     assert.equal(backend.counters.bytesLive, live);
   });
 
-  it("refuses windows of several lengths, or none", async () => {
+  it("refuses windows of different lengths, and an empty list of windows", async () => {
     await assert.rejects(Forward.begin(backend, model, []), { name: "RangeError", message: /at least one/ });
     await assert.rejects(
       Forward.begin(backend, model, [window, window.subarray(1)]),
@@ -131,7 +134,7 @@ describe("the forward", () => {
 });
 
 describe("the embedding", () => {
-  it("is the same by rows as from whole tables, and the sum of token and position", async () => {
+  it("is the sum of the token's and the position's rows, read from whole tables or row by row", async () => {
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await createCpuBackend(), (opened) => opened.dispose());
     const checkpoint = cleanup.adopt(await openOptSotu(), (opened) => opened.close());

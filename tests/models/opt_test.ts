@@ -1,3 +1,5 @@
+/** Tests how the OPT family reads config.json, and how windows are divided into batches. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { planBatches } from "../../src/models/batches.ts";
@@ -19,7 +21,7 @@ function read(settings: object = {}, has: (name: string) => boolean = () => fals
 }
 
 describe("the OPT family", () => {
-  it("names its tensors as OPTForCausalLM does", () => {
+  it("uses the tensor names of OPTForCausalLM", () => {
     const spec = read();
     assert.equal(spec.block.prefix(2), "model.decoder.layers.2.");
     assert.deepEqual(spec.block.groups.map((group) => group.map(({ name }) => name)), [
@@ -32,7 +34,7 @@ describe("the OPT family", () => {
     assert.equal(spec.finalNorm?.name, "model.decoder.final_layer_norm");
   });
 
-  it("finds the names without the outer prefix", () => {
+  it("finds tensor names without the outer prefix", () => {
     const spec = read({}, (name) => name === "decoder.embed_tokens.weight");
     assert.equal(spec.block.prefix(0), "decoder.layers.0.");
     assert.equal(spec.embedding.positions?.name, "decoder.embed_positions.weight");
@@ -45,7 +47,7 @@ describe("the OPT family", () => {
     assert.ok(spec.block.groups.flat().every(({ bias }) => !bias));
   });
 
-  it("projects an embedding of another width, and has no final norm where norms come after", () => {
+  it("projects an embedding of another width, and has no final norm if norms follow each half", () => {
     const spec = read({ word_embed_proj_dim: 32, do_layer_norm_before: false });
     assert.deepEqual(spec.embedding.projection, {
       name: "model.decoder.project_in",
@@ -61,7 +63,7 @@ describe("the OPT family", () => {
   for (
     const [settings, pattern] of [
       [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
-      [{ hidden_size: 1028 }, /heads of 257 are not supported; at most 256/],
+      [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported, at most 256 are/],
       [
         { activation_function: "mish" },
         /activation_function: mish is not supported; supported are: relu, gelu/,
@@ -78,7 +80,7 @@ describe("the OPT family", () => {
 describe("planBatches", () => {
   const bounds = { maxBufferBytes: 1 << 20, activationBytes: 1 << 30 };
 
-  it("covers every window once, in batches of nearly one size", () => {
+  it("covers every window once, in batches whose sizes differ by at most one", () => {
     for (const windows of [1, 2, 31, 32, 33, 100]) {
       const batches = planBatches(read(), windows, 32, bounds);
       assert.deepEqual(
@@ -87,12 +89,12 @@ describe("planBatches", () => {
       );
       const counts = batches.map(({ count }) => count);
       assert.ok(Math.max(...counts) - Math.min(...counts) <= 1);
-      // The widest activation, 256 f32 a token, of 32 windows of 32 tokens is just 1 MiB.
+      // The widest activation has 256 f32 per token, so 32 windows of 32 tokens take exactly 1 MiB.
       assert.equal(batches.length, Math.ceil(windows / 32));
     }
   });
 
-  it("takes one window at a time where memory is short, and refuses one that no buffer holds", () => {
+  it("plans one window per batch if memory is short, and refuses a window that fits into no buffer", () => {
     assert.equal(planBatches(read(), 5, 32, { ...bounds, activationBytes: 1 }).length, 5);
     assert.throws(() => planBatches(read(), 5, 1025, bounds), {
       name: "RangeError",

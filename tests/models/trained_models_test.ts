@@ -1,4 +1,4 @@
-/** Trained models of the other families: their logits and perplexities are those that others measured. */
+/** Tests trained models of the families other than OPT: their logits and perplexities must agree with independently measured ones. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,27 +12,27 @@ import { windowLogits } from "../support/logits.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
-import { openFixture, SHARED, whySharedMissing } from "../support/fixture_models.ts";
+import { openFixture, SHARED, sharedSkipReason } from "../support/fixture_models.ts";
 import { type OptSotuReference, sotuTokens } from "../support/opt_sotu.ts";
 
-/** What an independent PyTorch program computed from llama-sotu's weights. */
+/** The numbers that an independent PyTorch program computed from llama-sotu's weights. */
 const published: OptSotuReference = JSON.parse(
   await Deno.readTextFile(new URL("../fixtures/models/llama-sotu/reference.json", import.meta.url)),
 );
 const tokens = await sotuTokens("evaluation");
-const storiesMissing = await whySharedMissing("models/stories260K");
+const storiesSkipReason = await sharedSkipReason("models/stories260K");
 
-eachBackend("the forward of llama-sotu", (backend) => {
-  it("gives the logits PyTorch gave", async () => {
+eachBackend("the forward pass of llama-sotu", (backend) => {
+  it("computes the logits of PyTorch", async () => {
     const checkpoint = await openFixture("llama-sotu");
     const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(openModel(checkpoint), backend(), tokens.subarray(0, 32));
     for (const [t, expected] of values_0_to_15.entries()) {
       const row = logits.subarray(t * 2048, (t + 1) * 2048);
-      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, what: `logits of token ${t}` });
+      assertClose(row.subarray(0, 16), expected, 1e-4, { scale: 1, label: `logits of token ${t}` });
       assert.equal(row.indexOf(Math.max(...row)), argmax[t]);
       const sum = row.reduce((partial, value) => partial + Math.exp(value), 0);
-      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, what: `logsumexp of token ${t}` });
+      assertClose([Math.log(sum)], [logsumexp[t]], 1e-4, { scale: 1, label: `logsumexp of token ${t}` });
     }
     await checkpoint.close();
   });
@@ -45,7 +45,7 @@ describe("dense perplexity", () => {
   });
   after(() => backend.dispose());
 
-  it("of llama-sotu is PyTorch's on 128 windows of 256", async () => {
+  it("of llama-sotu agrees with PyTorch on 128 windows of 256 tokens", async () => {
     const checkpoint = await openFixture("llama-sotu");
     const options = { seqlen: 256, windows: 128 };
     const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
@@ -53,25 +53,25 @@ describe("dense perplexity", () => {
     await checkpoint.close();
   });
 
-  it("of bloom-sotu, trained on the same text by the same recipe, is within a fiftieth of llama-sotu's", async () => {
+  it("of bloom-sotu is within 2 % of that of llama-sotu, which was trained on the same text in the same way", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const options = { seqlen: 256, windows: 128 };
     const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
-    const near = published.perplexity.dense;
-    assert.ok(Math.abs(dense / near - 1) < 0.02, `${dense} is not near ${near}`);
+    const llamaPerplexity = published.perplexity.dense;
+    assert.ok(Math.abs(dense / llamaPerplexity - 1) < 0.02, `${dense} is not near ${llamaPerplexity}`);
     await checkpoint.close();
   });
 
-  it("of bloom-sotu does not break down past the 256 tokens it was trained on", async () => {
+  it("of bloom-sotu does not grow on windows longer than its trained 256 tokens", async () => {
     const checkpoint = await openFixture("bloom-sotu");
-    const of = (seqlen: number) =>
+    const measure = (seqlen: number) =>
       perplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });
-    const [trained, longer] = [await of(256), await of(1024)];
+    const [trained, longer] = [await measure(256), await measure(1024)];
     assert.ok(longer.perplexity < 1.02 * trained.perplexity, JSON.stringify({ trained, longer }));
     await checkpoint.close();
   });
 
-  it("of stories260K is the one in its README", { skip: storiesMissing }, async () => {
+  it("of stories260K agrees with the model's README", { skip: storiesSkipReason }, async () => {
     const folder = `${SHARED}/models/stories260K`;
     const checkpoint = await openCheckpoint(folder, denoFileSystem);
     const stories = await readTokens(

@@ -1,4 +1,4 @@
-/** The small forms of the contract: digests, media types, problems, and the version. */
+/** Tests the small formats of the HTTP contract: digests, media types, problem documents and the version. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -10,14 +10,14 @@ import { makeProblem, PROBLEMS, problemSchema } from "../../src/protocol/problem
 import { VERSION } from "../../src/protocol/version.ts";
 
 describe("digests", () => {
-  it("name bytes by their sha-256", async () => {
+  it("identify bytes by their SHA-256", async () => {
     const bytes = Uint8Array.from({ length: 1000 }, (_, i) => i);
     const digest = formatDigest(await sha256(bytes));
     assert.equal(digest, `sha256:${createHash("sha256").update(bytes).digest("hex")}`);
     assert.ok(digestSchema.safeParse(digest).success);
   });
 
-  it("have one spelling", () => {
+  it("have only one valid spelling", () => {
     for (
       const text of [
         "",
@@ -33,7 +33,7 @@ describe("digests", () => {
 });
 
 describe("media types", () => {
-  it("accept both names of a safetensors file, whatever their parameters", () => {
+  it("accept both types of a safetensors file, with any parameters", () => {
     for (const type of ["application/vnd.safetensors", "Application/Octet-Stream ; q=1"]) {
       assert.ok(isSafetensorsType(type));
     }
@@ -44,7 +44,7 @@ describe("media types", () => {
 });
 
 describe("problems", () => {
-  it("carry their status, title and members", () => {
+  it("contain their status, title and further members", () => {
     const problem = makeProblem("too_large", "too much", "id-1", { limit: 7 });
     assert.deepEqual(problemSchema.parse(problem), {
       type: "urn:pare:problem:too_large",
@@ -59,5 +59,5 @@ describe("problems", () => {
 });
 
 describe("the version", () => {
-  it("is the manifest's", () => assert.equal(VERSION, manifest.version));
+  it("is the same in the code and in deno.json", () => assert.equal(VERSION, manifest.version));
 });

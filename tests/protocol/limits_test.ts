@@ -1,4 +1,4 @@
-/** The limits of the contract agree with the numbers that the mathematics uses. */
+/** Tests that the limits of the HTTP contract agree with the constants of the numerical code. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -12,7 +12,7 @@ describe("the limits of the contract", () => {
     assert.throws(() => tileEdgeFor(MAX_BLOCKSIZE + 1), RangeError);
   });
 
-  it("end where the retries of a failed factorisation end", () => {
+  it("set the largest damping to the one at which the factorisation stops retrying", () => {
     assert.equal(nextDamping(MAX_DAMPING / 2), MAX_DAMPING);
     assert.equal(nextDamping(MAX_DAMPING), undefined);
   });

@@ -1,4 +1,4 @@
-/** The parameters of a layer: defaults, forms, bounds, and the rules between them. */
+/** Tests the schema of a layer's parameters: defaults, text and typed values, bounds, and the rules that connect parameters. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,12 +6,12 @@ import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../..
 
 const DIGEST = `sha256:${"0f".repeat(32)}`;
 
-function settle(query: Record<string, unknown>) {
+function resolve(query: Record<string, unknown>) {
   return resolveParameters(layerQuerySchema.parse(query));
 }
 
-/** The parameters that `query` gets wrong. */
-function wrong(query: Record<string, unknown>): string[] {
+/** Returns the names of the invalid parameters of `query`. */
+function invalidNames(query: Record<string, unknown>): string[] {
   const { error } = layerQuerySchema.safeParse(query);
   return (error?.issues ?? []).map((issue) =>
     issue.code === "unrecognized_keys" ? issue.keys.join() : issue.path.join(".")
@@ -20,7 +20,7 @@ function wrong(query: Record<string, unknown>): string[] {
 
 describe("layer parameters", () => {
   it("have the contract's defaults", () => {
-    assert.deepEqual(settle({}), {
+    assert.deepEqual(resolve({}), {
       method: "sparsegpt",
       sparsity: 0.5,
       pattern: { kind: "unstructured" },
@@ -34,7 +34,7 @@ describe("layer parameters", () => {
     assert.deepEqual([bits, group_size, symmetric, refit], [undefined, 0, false, 0]);
   });
 
-  it("are the same as text and as values", () => {
+  it("may be given as text or as values", () => {
     const values = {
       method: "magnitude",
       sparsity: 0.25,
@@ -46,12 +46,12 @@ describe("layer parameters", () => {
       hessian: DIGEST,
     };
     const text = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]));
-    assert.deepEqual(settle(text), settle(values));
-    assert.equal(settle({ sparsity: "1e-1" }).sparsity, 0.1);
-    assert.equal(settle({ sparsity: ".5" }).sparsity, 0.5);
+    assert.deepEqual(resolve(text), resolve(values));
+    assert.equal(resolve({ sparsity: "1e-1" }).sparsity, 0.1);
+    assert.equal(resolve({ sparsity: ".5" }).sparsity, 0.5);
   });
 
-  it("take the sparsity and the block size of a pattern", () => {
+  it("take their sparsity and block size from an n:m pattern", () => {
     for (
       const [pattern, sparsity, blocksize] of [["2:4", 0.5, 128], ["1:4", 0.75, 128], [
         "2:3",
@@ -59,17 +59,17 @@ describe("layer parameters", () => {
         126,
       ]] as const
     ) {
-      const settled = settle({ pattern });
-      assert.ok(Math.abs(settled.sparsity - sparsity) < 1e-12);
-      assert.equal(settled.blocksize, blocksize);
+      const resolved = resolve({ pattern });
+      assert.ok(Math.abs(resolved.sparsity - sparsity) < 1e-12);
+      assert.equal(resolved.blocksize, blocksize);
     }
-    assert.equal(settle({ pattern: "100:128" }).blocksize, 128);
-    assert.equal(settle({ pattern: "50:100" }).blocksize, 100);
-    assert.equal(settle({ pattern: "2:4", blocksize: 256 }).blocksize, 256);
-    assert.deepEqual(wrong({ pattern: "2:3", sparsity: "0.333333" }), []);
+    assert.equal(resolve({ pattern: "100:128" }).blocksize, 128);
+    assert.equal(resolve({ pattern: "50:100" }).blocksize, 100);
+    assert.equal(resolve({ pattern: "2:4", blocksize: 256 }).blocksize, 256);
+    assert.deepEqual(invalidNames({ pattern: "2:3", sparsity: "0.333333" }), []);
   });
 
-  it("are refused by name", () => {
+  it("are named when they are invalid", () => {
     const cases: [Record<string, unknown>, string[]][] = [
       [{ method: "oracle" }, ["method"]],
       [{ sparsity: "1" }, ["sparsity"]],
@@ -98,10 +98,10 @@ describe("layer parameters", () => {
       [{ hessian: DIGEST.toUpperCase() }, ["hessian"]],
       [{ block_size: 64 }, ["block_size"]],
     ];
-    for (const [query, names] of cases) assert.deepEqual(wrong(query), names, JSON.stringify(query));
+    for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });
 
-  it("may be valid and not built yet", () => {
+  it("may be valid but not supported yet", () => {
     const cases = [
       ["method", "wanda"],
       ["method", "alps"],

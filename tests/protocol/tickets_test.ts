@@ -1,4 +1,4 @@
-/** Tickets: what they are bound to, one thing at a time. */
+/** Tests tickets, the signed tokens that authorize one request between edge and host: each part of the request that they are bound to. */
 
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
@@ -29,7 +29,7 @@ const verify = (
 ) => verifyTicket(SECRET, ticket, { ...subject, ...changes }, now, nonces);
 
 describe("a ticket", () => {
-  it("holds for its own request, and is the HMAC it is said to be", async () => {
+  it("is valid for its own request, and contains the documented HMAC", async () => {
     const ticket = await signTicket(SECRET, subject, NOW);
     await verify(ticket);
     const [expires, nonce, mac] = ticket.slice("Pare-Ticket ".length).split(".");
@@ -38,7 +38,7 @@ describe("a ticket", () => {
     assert.equal(mac, createHmac("sha256", SECRET).update(text).digest("hex"));
   });
 
-  it("holds for no other receiver, method, path or body", async () => {
+  it("is not valid for another receiver, method, path or body", async () => {
     const changes: Partial<TicketSubject>[] = [
       { audience: "host-2" },
       { method: "DELETE" },
@@ -51,14 +51,14 @@ describe("a ticket", () => {
     }
   });
 
-  it("holds until it expires, and from no clock too far ahead", async () => {
+  it("is valid until it expires, but not if its expiry is too far in the future", async () => {
     const ticket = await signTicket(SECRET, subject, NOW);
     await verify(ticket, {}, NOW + TICKET_MILLISECONDS);
     await assert.rejects(verify(ticket, {}, NOW + TICKET_MILLISECONDS + 1), /expired 1 ms ago/);
     await assert.rejects(verify(ticket, {}, NOW - 60_000), /too far ahead/);
   });
 
-  it("is refused when a byte of it is changed", async () => {
+  it("is refused if one of its bytes is changed", async () => {
     const ticket = await signTicket(SECRET, subject, NOW);
     for (const at of ["Pare-Ticket 1".length, ticket.indexOf(".") + 1, ticket.length - 1]) {
       const other = ticket[at] === "0" ? "1" : "0";
@@ -73,20 +73,20 @@ describe("a ticket", () => {
     );
   });
 
-  it("is good once", async () => {
+  it("can be used only once", async () => {
     const nonces = new NonceMemory(), ticket = await signTicket(SECRET, subject, NOW);
     await verify(ticket, {}, NOW, nonces);
     await assert.rejects(verify(ticket, {}, NOW, nonces), /has been used/);
     await verify(await signTicket(SECRET, subject, NOW), {}, NOW, nonces);
   });
 
-  it("wants a secret of 32 bytes", async () => {
+  it("requires a secret of at least 32 bytes", async () => {
     await assert.rejects(signTicket("short", subject, NOW), RangeError);
   });
 });
 
 describe("the memory of nonces", () => {
-  it("forgets what has expired, and when full of what has not, takes nothing", () => {
+  it("forgets expired nonces, and accepts none while it is full of valid ones", () => {
     const nonces = new NonceMemory(2);
     assert.ok(nonces.rememberNonce("a", 10, 0));
     assert.ok(nonces.rememberNonce("b", 20, 0));

@@ -101,7 +101,7 @@ describe("calibratedModel", () => {
         block = group.block;
       }
       const [{ name }] = group.layers;
-      assertClose(asFloat32(group.hessian!.data), expectedHessian(reference, name), 1e-5, { what: name });
+      assertClose(asFloat32(group.hessian!.data), expectedHessian(reference, name), 1e-5, { label: name });
     }, { onReplace });
     assert.equal(written.size, 24);
   });
@@ -115,7 +115,7 @@ describe("calibratedModel", () => {
     await replaceAll(({ weight }) => halved(weight), (group) => {
       const [{ name }] = group.layers;
       const hessian = asFloat32(group.hessian!.data);
-      assertClose(hessian, expectedHessian(reference, name), 1e-5, { what: name });
+      assertClose(hessian, expectedHessian(reference, name), 1e-5, { label: name });
       hessians.push(hessian);
     }, { onReplace, trueSequential: true });
     assert.equal(hessians.length, 16);

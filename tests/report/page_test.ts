@@ -4,10 +4,10 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 import { renderReport } from "../../src/report/render.ts";
-import { Browser, browserMissing, type Layout } from "../support/browser.ts";
+import { Browser, browserSkipReason, type Layout } from "../support/browser.ts";
 import { deepRun, sampleRun } from "./sample_run.ts";
 
-const missing = browserMissing();
+const missing = browserSkipReason();
 if (missing) console.log(`skipped: the report page in a browser, because ${missing}`);
 
 const LAYOUTS: readonly Layout[] = [

@@ -1,4 +1,4 @@
-/** What every answer carries, and the resources that describe the host. */
+/** Tests the host's HTTP application: request ids, logging, allowed methods, and the resources that describe the host. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -15,7 +15,7 @@ describe("the application", () => {
   });
   after(() => host.close());
 
-  it("takes over a sane request id and makes one otherwise", async () => {
+  it("keeps a well-formed request id of the client, and otherwise generates one", async () => {
     const idOf = async (given?: string) => {
       const headers: HeadersInit = given === undefined ? {} : { "X-Request-Id": given };
       return (await host.request("/healthz", { headers })).headers.get("X-Request-Id");
@@ -26,7 +26,7 @@ describe("the application", () => {
     }
   });
 
-  it("logs one record a request", async () => {
+  it("logs one record per request", async () => {
     host.records.length = 0;
     const response = await host.send("POST", "/v1/layers?method=magnitude&bits=3", BODY, {
       "X-Request-Id": "abc",
@@ -34,7 +34,7 @@ describe("the application", () => {
     await response.text();
     await (await host.send("POST", "/v1/layers?method=magnitude", BODY)).arrayBuffer();
     await host.request("/no/such/place");
-    const [refused, solved, lost] = host.records;
+    const [refused, solved, unmatched] = host.records;
     assert.deepEqual({ ...refused, milliseconds: 0 }, {
       event: "request",
       request_id: "abc",
@@ -49,18 +49,18 @@ describe("the application", () => {
     });
     assert.deepEqual([solved.status, solved.code, solved.bytes_in], [200, undefined, BODY.length]);
     assert.ok((solved.bytes_out as number) > 32);
-    assert.deepEqual([lost.route, lost.status], ["none", 404]);
+    assert.deepEqual([unmatched.route, unmatched.status], ["none", 404]);
     assert.equal(host.records.length, 3);
   });
 
-  it("names the methods a path takes", async () => {
+  it("names the allowed methods of a path in a 405", async () => {
     const response = await host.request("/v1/layers", { method: "DELETE" });
     assert.deepEqual([response.status, response.headers.get("Allow")], [405, "POST"]);
     const stored = await host.request(`/v1/hessians/sha256:${"0".repeat(64)}`, { method: "POST" });
     assert.deepEqual(stored.headers.get("Allow")!.split(", ").sort(), ["DELETE", "GET", "HEAD", "PUT"]);
   });
 
-  it("says that it is up, and what it is ready with", async () => {
+  it("reports that it is up, and its backend, queue and limits when it is ready", async () => {
     assert.deepEqual(await (await host.request("/healthz")).json(), { status: "up" });
     const ready = await (await host.request("/readyz")).json();
     assert.deepEqual([ready.status, ready.backend, ready.queue], ["ready", "cpu", {
@@ -71,7 +71,7 @@ describe("the application", () => {
     assert.ok(ready.limits.max_body_bytes > 0 && ready.limits.max_buffer_bytes > 0);
   });
 
-  it("has a page for people, with and without a browser", async () => {
+  it("has a start page, as HTML for browsers and as plain text for others", async () => {
     const text = await host.request("/");
     assert.match(text.headers.get("Content-Type")!, /^text\/plain/);
     assert.match(await text.text(), /POST \/v1\/layers/);
@@ -123,7 +123,7 @@ describe("the application", () => {
     assert.ok(document.components.schemas.Problem && document.components.schemas.Ready);
   });
 
-  it("counts what it does", async () => {
+  it("publishes metrics in the Prometheus text format", async () => {
     await (await host.send("POST", "/v1/layers?method=magnitude", BODY)).arrayBuffer();
     const response = await host.request("/metrics");
     assert.match(response.headers.get("Content-Type")!, /^text\/plain; version=0\.0\.4/);
@@ -139,8 +139,8 @@ describe("the application", () => {
   });
 });
 
-describe("a fault of the host", () => {
-  it("is told as such and no more, and logged with its cause", async () => {
+describe("an internal error of the host", () => {
+  it("is reported without its cause, which is only logged", async () => {
     const backend = memoryBackend();
     backend.createBuffer = () => {
       throw new TypeError("a secret of the host");

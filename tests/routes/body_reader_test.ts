@@ -1,4 +1,4 @@
-/** A body's bytes come out whole and in order, from a connection and from a stream that takes no buffers. */
+/** Tests openBodyReader(), which reads the bytes of a request body in order, from a connection and from any other stream. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -16,7 +16,7 @@ async function collect(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<U
 const pattern = (length: number) => Uint8Array.from({ length }, (_, i) => (i * 31) >> 3);
 
 describe("openBodyReader", () => {
-  it("reads what a connection brings, of every length", async () => {
+  it("reads bodies of all lengths from a connection", async () => {
     const lengths = [1, 65535, 65537, 2 ** 20, 3 * 2 ** 20 + 1];
     const received: Uint8Array[] = [];
     await using server = Deno.serve(
@@ -42,13 +42,13 @@ describe("openBodyReader", () => {
     assert.equal((await collect(new Response(new Uint8Array(0)).body!)).byteLength, 0);
   });
 
-  it("passes on what breaks the stream, and ends when it is cancelled", async () => {
+  it("throws the error of a broken stream, and ends when it is cancelled", async () => {
     const broken = new ReadableStream({ type: "bytes", pull: (c) => c.error(new Error("gone")) });
     await assert.rejects(openBodyReader(broken).read(), { message: "gone" });
     const reader = openBodyReader(new ReadableStream({ type: "bytes" }));
-    const waiting = reader.read();
+    const pendingRead = reader.read();
     await reader.cancel();
-    assert.equal(await waiting, undefined);
+    assert.equal(await pendingRead, undefined);
     assert.equal(await reader.read(), undefined);
   });
 });

@@ -1,4 +1,7 @@
-/** Every row of the contract's error table, provoked over HTTP; and after each the host serves on and has kept nothing. */
+/**
+ * Provokes every error of the HTTP contract. After each error the host must still prune a layer, and no device memory may have leaked. The
+ * last test checks that no error code is missing.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -24,7 +27,7 @@ function withElement(values: Float32Array, index: number, value: number) {
   return floats("F32", [N, N], values.with(index, value));
 }
 
-/** Codes provoked, so that none is forgotten. */
+/** The codes that the tests have provoked. No endpoint of the host answers `idempotency_conflict`, which belongs to the edge. */
 const provoked = new Set<ProblemCode>(["idempotency_conflict"]);
 
 async function assertProblem(response: Response, code: ProblemCode, members: object = {}): Promise<Problem> {
@@ -44,7 +47,7 @@ async function assertProblem(response: Response, code: ProblemCode, members: obj
 }
 
 describe("toRefusal", () => {
-  it("blames the size of a request for a full device, and the host for any other range", () => {
+  it("maps a full device to too_large, and any other RangeError to internal", () => {
     assert.equal(toRefusal(new OutOfDeviceMemoryError("no room")).code, "too_large");
     assert.equal(toRefusal(new RangeError("out of range")).code, "internal");
   });
@@ -60,44 +63,46 @@ describe("the error table", () => {
   });
   after(() => host.close());
 
-  async function servesOn() {
+  async function assertStillServing() {
     assert.equal((await host.request("/healthz")).status, 200);
     await answerOf(await host.send("POST", LAYERS, GOOD));
   }
 
-  function row(
-    what: string,
+  function itAnswers(
     code: ProblemCode,
-    ask: () => Promise<Response>,
+    description: string,
+    request: () => Promise<Response>,
     members: object = {},
   ) {
-    it(`${code}: ${what}`, async () => {
+    it(`answers ${code} to ${description}`, async () => {
       const live = host.liveBytes();
-      await assertProblem(await ask(), code, members);
+      await assertProblem(await request(), code, members);
       assert.equal(host.liveBytes(), live, "device bytes");
-      await servesOn();
-      assert.equal(host.liveBytes(), live, "device bytes after the next");
+      await assertStillServing();
+      assert.equal(host.liveBytes(), live, "device bytes after the next layer");
     });
   }
 
   const post = (body: Uint8Array<ArrayBuffer>, query = "", headers: HeadersInit = {}) => () =>
     host.send("POST", LAYERS + query, body, headers);
 
-  row(
-    "a header that is no JSON",
+  itAnswers(
     "malformed_safetensors",
+    "a header that is not JSON",
     post(Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x7b)),
   );
-  row("a header longer than any", "malformed_safetensors", post(new Uint8Array(64).fill(0xff)), { byte: 0 });
-  row("bytes after the last tensor", "malformed_safetensors", post(new Uint8Array([...GOOD, 0])));
-  row("a body shorter than its header says", "truncated_body", post(GOOD.subarray(0, 500).slice()));
-  row("no body", "truncated_body", post(new Uint8Array(0)));
-  row(
-    "a body shorter than its length",
+  itAnswers("malformed_safetensors", "a header longer than the limit", post(new Uint8Array(64).fill(0xff)), {
+    byte: 0,
+  });
+  itAnswers("malformed_safetensors", "bytes after the last tensor", post(new Uint8Array([...GOOD, 0])));
+  itAnswers("truncated_body", "a body that ends before its last tensor", post(GOOD.subarray(0, 500).slice()));
+  itAnswers("truncated_body", "an empty body", post(new Uint8Array(0)));
+  itAnswers(
     "truncated_body",
+    "a body shorter than its Content-Length",
     post(GOOD.subarray(0, -1).slice(), "", { "Content-Length": String(GOOD.length) }),
   );
-  row("a connection that ends", "truncated_body", () => {
+  itAnswers("truncated_body", "a body whose connection breaks", () => {
     let sent = false;
     const body = new ReadableStream({
       pull(controller) {
@@ -108,7 +113,7 @@ describe("the error table", () => {
     });
     return host.request(LAYERS, { method: "POST", body, headers: safetensorsHeaders(GOOD.length) });
   });
-  row("a connection that falls silent", "truncated_body", () => {
+  itAnswers("truncated_body", "a body whose connection becomes idle", () => {
     const body = new ReadableStream({ start: (controller) => controller.enqueue(GOOD.subarray(0, 5000)) });
     return host.request(LAYERS, { method: "POST", body, headers: safetensorsHeaders(GOOD.length) });
   });
@@ -129,48 +134,59 @@ describe("the error table", () => {
     sparsty: "sparsty=0.5",
   };
   for (const [parameter, query] of Object.entries(invalid)) {
-    it(`invalid_parameter: ${query}`, async () => {
+    it(`answers invalid_parameter to ${query}`, async () => {
       const problem = await assertProblem(await post(GOOD, `?${query}`)(), "invalid_parameter");
       assert.deepEqual(problem.errors!.map((error) => error.parameter), [parameter]);
     });
   }
-  row("a digest in another form", "invalid_parameter", () => host.request("/v1/hessians/abc"));
+  itAnswers("invalid_parameter", "a malformed digest", () => host.request("/v1/hessians/abc"));
 
-  row(
-    "stored statistics that are not",
+  itAnswers(
     "hessian_not_found",
+    "a layer whose stored statistics do not exist",
     post(GOOD, `?hessian=${NOWHERE.split("/").at(-1)}`),
   );
-  row("asking for what is not stored", "hessian_not_found", () => host.request(NOWHERE));
-  row("deleting what is not stored", "hessian_not_found", () => host.request(NOWHERE, { method: "DELETE" }));
-  row("a path of no resource", "not_found", () => host.request("/v1/layer"));
-  row("a method the path does not take", "method_not_allowed", () => host.request(LAYERS));
-  row("another body's digest", "digest_mismatch", () => host.send("PUT", NOWHERE, file({ hessian })));
-  row("a body of unknown length", "length_required", () => {
+  itAnswers("hessian_not_found", "a GET of statistics that do not exist", () => host.request(NOWHERE));
+  itAnswers(
+    "hessian_not_found",
+    "a DELETE of statistics that do not exist",
+    () => host.request(NOWHERE, { method: "DELETE" }),
+  );
+  itAnswers("not_found", "an unknown path", () => host.request("/v1/layer"));
+  itAnswers("method_not_allowed", "a method that the path does not allow", () => host.request(LAYERS));
+  itAnswers(
+    "digest_mismatch",
+    "a body with another digest than its path",
+    () => host.send("PUT", NOWHERE, file({ hessian })),
+  );
+  itAnswers("length_required", "a body of unknown length", () => {
     const headers = safetensorsHeaders(0);
     headers.delete("Content-Length");
     return host.request(LAYERS, { method: "POST", body: GOOD, headers });
   });
-  row("a body over the limit", "too_large", post(GOOD, "", { "Content-Length": "100001" }), {
+  itAnswers("too_large", "a body over the limit", post(GOOD, "", { "Content-Length": "100001" }), {
     limit: 100_000,
   });
-  row("a body that goes on over the limit", "too_large", () => {
+  itAnswers("too_large", "a body that exceeds the limit after a Content-Length below it", () => {
     const tensors = { weight: floats("F32", [600, N], new Float32Array(600 * N)), hessian };
     return post(file(tensors), "", { "Content-Length": "99999" })();
   });
-  row("statistics over the store's budget", "too_large", async () => {
+  itAnswers("too_large", "statistics larger than the store", async () => {
     const body = file({ hessian: floats("F32", [80, 80], correlatedHessian(80, { seed: 3 })) });
     return await host.send("PUT", `/v1/hessians/${formatDigest(await sha256(body))}`, body);
   }, { limit: 20_000 });
-  row(
-    "a form",
+  itAnswers(
     "unsupported_media_type",
+    "a body of another media type",
     post(GOOD, "", { "Content-Type": "application/x-www-form-urlencoded" }),
   );
-  row("no statistics", "shape_mismatch", post(file({ weight })), { tensor: "hessian", got: "none" });
-  row(
-    "a mask of another shape",
+  itAnswers("shape_mismatch", "a layer without statistics", post(file({ weight })), {
+    tensor: "hessian",
+    got: "none",
+  });
+  itAnswers(
     "shape_mismatch",
+    "a mask of another shape",
     post(file({ weight, hessian, mask: bytes("U8", [1], new Uint8Array(1)) })),
     {
       tensor: "mask",
@@ -178,7 +194,7 @@ describe("the error table", () => {
       got: "U8 [1]",
     },
   );
-  row("stored statistics of another order", "shape_mismatch", async () => {
+  itAnswers("shape_mismatch", "stored statistics of another order", async () => {
     const body = file({ hessian: floats("F32", [20, 20], correlatedHessian(20, { seed: 3 })) });
     const digest = formatDigest(await sha256(body));
     assert.equal((await host.send("PUT", `/v1/hessians/${digest}`, body)).status, 201);
@@ -186,47 +202,50 @@ describe("the error table", () => {
     assert.equal((await host.request(`/v1/hessians/${digest}`, { method: "DELETE" })).status, 204);
     return response;
   }, { tensor: "weight" });
-  row("a weight that is not a number", "non_finite", () => {
+  itAnswers("non_finite", "a weight with a NaN", () => {
     const bad = floats("F32", [ROWS, N], normals(ROWS * N, 1).with(3 * N + 5, NaN));
     return host.send("POST", LAYERS, file({ weight: bad, hessian }));
   }, { tensor: "weight", index: [3, 5] });
-  row("one triangle unlike the other", "not_symmetric", () => {
+  itAnswers("not_symmetric", "statistics that are not symmetric", () => {
     const bad = withElement(statistics, 9 * N + 4, statistics[9 * N + 4] + 10);
     return host.send("POST", LAYERS, file({ weight, hessian: bad }));
   }, { tensor: "hessian", index: [9, 4] });
-  row("statistics no damping mends", "not_positive_definite", () => {
+  itAnswers("not_positive_definite", "statistics that are indefinite with any damping", () => {
     const bad = new Float32Array(N * N).fill(-1);
     for (let i = 0; i < N; i++) bad[i * N + i] = 1;
     return host.send("POST", LAYERS, file({ weight, hessian: floats("F32", [N, N], bad) }));
   }, { damping: 1 });
-  row("a negative diagonal", "not_positive_definite", () => {
+  itAnswers("not_positive_definite", "statistics with a negative diagonal", () => {
     return host.send("POST", LAYERS, file({ weight, hessian: withElement(statistics, 5 * N + 5, -1) }));
   }, { index: [5, 5] });
 
   const unsupported = { method: "wanda", bits: 4, group_size: 128, symmetric: true, refit: 3 };
   for (const [parameter, value] of Object.entries(unsupported)) {
-    row(`${parameter}=${value}`, "unsupported", post(GOOD, `?${parameter}=${value}`), { parameter, value });
+    itAnswers("unsupported", `${parameter}=${value}`, post(GOOD, `?${parameter}=${value}`), {
+      parameter,
+      value,
+    });
   }
 });
 
 describe("the error table: keys", () => {
-  it("unauthorized and forbidden", async () => {
+  it("answers unauthorized to a missing or unknown key, and forbidden to a key without the scope", async () => {
     const digest = await sha256(new TextEncoder().encode("sesame"));
     const host = await startHost({ keys: [{ digest, scopes: new Set(["metrics"]) }] });
-    const ask = (authorization?: string) =>
+    const post = (authorization?: string) =>
       host.send("POST", LAYERS, GOOD, authorization ? { Authorization: authorization } : {});
     for (const authorization of [undefined, "Bearer", "Bearer open", "Basic sesame", "Bearer sesame x"]) {
-      const response = await ask(authorization);
+      const response = await post(authorization);
       assert.equal(response.headers.get("WWW-Authenticate"), "Bearer");
       await assertProblem(response, "unauthorized");
     }
-    await assertProblem(await ask("Bearer sesame"), "forbidden");
+    await assertProblem(await post("Bearer sesame"), "forbidden");
     await host.close();
   });
 });
 
 describe("the error table: the device", () => {
-  it("busy: the queue is full", async () => {
+  it("answers busy when the queue is full", async () => {
     const host = await startHost({ device: { residents: 1, queueDepth: 1 } });
     const live = host.liveBytes();
     const gate = Promise.withResolvers<void>();
@@ -255,28 +274,28 @@ describe("the error table: the device", () => {
     await host.close();
   });
 
-  it("truncated_body: a client that leaves while it waits frees its place in the queue", async () => {
+  it("answers truncated_body when a waiting client disconnects, and frees its place in the queue", async () => {
     const host = await startHost({ device: { residents: 1, queueDepth: 1 } });
     const { residence } = host.device.session();
-    const leave = await residence.enter();
-    const leaving = new AbortController();
+    const release = await residence.enter();
+    const clientAbort = new AbortController();
     const init = {
       method: "POST",
       body: GOOD,
       headers: safetensorsHeaders(GOOD.length),
-      signal: leaving.signal,
+      signal: clientAbort.signal,
     };
     const waiting = host.request(LAYERS, init);
     while (residence.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-    leaving.abort();
+    clientAbort.abort();
     await assertProblem(await waiting, "truncated_body");
     assert.equal(residence.waiting, 0);
-    leave();
+    release();
     await answerOf(await host.send("POST", LAYERS, GOOD));
     await host.close();
   });
 
-  it("no_device: the backend cannot be had", async () => {
+  it("answers no_device when the backend cannot be opened", async () => {
     const host = await startHost({ open: () => Promise.reject(new Error("no WebGPU adapter")) });
     for (const response of [await host.send("POST", LAYERS, GOOD), await host.request("/readyz")]) {
       assert.match((await assertProblem(response, "no_device")).detail, /no WebGPU adapter/);
@@ -287,18 +306,18 @@ describe("the error table: the device", () => {
     await host.close();
   });
 
-  it("device_lost: at any wait of a request, and back after", async () => {
+  it("answers device_lost whenever the device is lost during a request, and then opens a new device", async () => {
     let countdown = 0, opened = 0;
     const open = async () => {
       opened++;
-      return losing(await createCpuBackend({ threads: 0 }), () => countdown-- === 0);
+      return withDeviceLoss(await createCpuBackend({ threads: 0 }), () => countdown-- === 0);
     };
     const host = await startHost({ open });
     for (let wait = 0;; wait++) {
       countdown = wait;
       const response = await host.send("POST", LAYERS, GOOD);
       if (response.status === 200) {
-        // The loss came while the answer was on its way, or not at all.
+        // The device was lost while the answer was streamed, or not at all.
         const complete = await response.arrayBuffer().then(() => true, () => false);
         if (complete) break;
       } else {
@@ -316,17 +335,17 @@ describe("the error table: the device", () => {
 });
 
 describe("the error table: completeness", () => {
-  it("leaves no code out", () => {
+  it("covers every error code", () => {
     provoked.add("internal"); // provoked in app_test
     provoked.add("blob_unavailable"); // provoked in tasks_test
     assert.deepEqual(Object.keys(PROBLEMS).filter((code) => !provoked.has(code as ProblemCode)), []);
   });
 });
 
-/** `backend`, except that a wait is told its device was lost when `now` says so. */
-function losing(backend: Backend, now: () => boolean): Backend {
+/** Wraps a backend so that each read or finish during which `isLost` returns true fails with a DeviceLostError. */
+function withDeviceLoss(backend: Backend, isLost: () => boolean): Backend {
   const check = () => {
-    if (now()) throw new DeviceLostError("the test pulled the plug");
+    if (isLost()) throw new DeviceLostError("the test pulled the plug");
   };
   return {
     kind: backend.kind,

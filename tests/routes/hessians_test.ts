@@ -1,4 +1,4 @@
-/** Statistics sent once and used by several layers. */
+/** Tests `/v1/hessians`, where a client stores calibration statistics once and uses them for several layers. */
 
 import { after, afterEach, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -25,7 +25,7 @@ describe("/v1/hessians", () => {
     host = await startHost({ limits: { tileEdge: 64 } });
   });
   after(() => host.close());
-  // So that no test begins with what another, or its failure, left stored.
+  // Each test starts with an empty store, even after a failed one.
   afterEach(async () => void await host.request(path, { method: "DELETE" }));
 
   async function prune(seed: number, query = "") {
@@ -37,7 +37,7 @@ describe("/v1/hessians", () => {
     return await answerOf(response);
   }
 
-  it("stores, tells, and forgets", async () => {
+  it("stores, describes and deletes statistics", async () => {
     const live = host.liveBytes();
     assert.equal((await host.request(path, { method: "HEAD" })).status, 404);
     const put = await host.send("PUT", path, body);
@@ -46,22 +46,22 @@ describe("/v1/hessians", () => {
     const head = await host.request(path, { method: "HEAD" });
     assert.deepEqual([head.status, await head.text()], [200, ""]);
     assert.deepEqual(await (await host.request(path)).json(), { digest, order: N });
-    const held = host.liveBytes();
-    assert.ok(held > live);
+    const stored = host.liveBytes();
+    assert.ok(stored > live);
     assert.equal((await host.send("PUT", path, body)).status, 200);
-    assert.equal(host.liveBytes(), held);
+    assert.equal(host.liveBytes(), stored);
     assert.equal((await host.request(path, { method: "DELETE" })).status, 204);
     assert.equal((await host.request(path, { method: "DELETE" })).status, 404);
     assert.equal(host.liveBytes(), live);
   });
 
-  it("takes the same statistics from two clients at once", async () => {
+  it("accepts the same statistics from two clients at once", async () => {
     const answers = await Promise.all([host.send("PUT", path, body), host.send("PUT", path, body)]);
     assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 201]);
     await host.request(path, { method: "DELETE" });
   });
 
-  it("gives the answer that statistics sent with the layer give, and factors once", async () => {
+  it("prunes like statistics sent with the layer, and reuses their factor", async () => {
     const live = host.liveBytes();
     await host.send("PUT", path, body);
     const reused: boolean[] = [];
@@ -85,21 +85,21 @@ describe("/v1/hessians", () => {
       assert.equal(sent.report.factor_reused, false);
       reused.push(stored.report.factor_reused);
     }
-    // A factor is kept for one damping and block size at a time.
+    // The store holds the factor of one damping and block size at a time.
     assert.deepEqual(reused, [false, true, false, false, false, false, false]);
     await host.request(path, { method: "DELETE" });
     assert.equal(host.liveBytes(), live);
   });
 
-  it("factors once for layers that come at the same time", async () => {
+  it("factors once for layers that arrive at the same time", async () => {
     await host.send("PUT", path, body);
     const answers = await Promise.all([prune(1), prune(2), prune(3)]);
-    // Their bodies stream in side by side, so that any of them may be the first to be solved; only one makes the factor.
+    // The bodies are received concurrently, so any of the layers may be the first one to be solved. Only that one makes the factor.
     assert.deepEqual(answers.map(({ report }) => report.factor_reused).sort(), [false, true, true]);
     await host.request(path, { method: "DELETE" });
   });
 
-  it("lets a layer finish whose statistics are deleted", async () => {
+  it("finishes a layer whose statistics are deleted while it is pruned", async () => {
     const live = host.liveBytes();
     await host.send("PUT", path, body);
     const solving = prune(1);
@@ -111,7 +111,7 @@ describe("/v1/hessians", () => {
     assert.equal((await problemOf(gone)).code, "hessian_not_found");
   });
 
-  it("refuses statistics in the body beside stored ones", async () => {
+  it("refuses a layer with statistics in its body if it names stored ones", async () => {
     await host.send("PUT", path, body);
     const response = await host.send(
       "POST",

@@ -1,4 +1,4 @@
-/** A host for tests: the application over a backend of its own, called without a socket, and what it logged. */
+/** A host for tests: the HTTP application with its own backend, called without a socket. It records the log. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
@@ -14,7 +14,7 @@ import type { Key } from "../../src/protocol/keys.ts";
 import type { LogRecord } from "../../src/host/log_record.ts";
 import { HostMetrics } from "../../src/host/metrics.ts";
 
-/** What a test may set. */
+/** Options of a test host. */
 export interface TestHostOptions {
   readonly open?: () => Promise<Backend>;
   readonly keys?: readonly Key[];
@@ -26,7 +26,7 @@ export interface TestHostOptions {
 /** A host under test. */
 export type TestHost = Awaited<ReturnType<typeof startHost>>;
 
-/** Starts one. `close` it: its backend has threads. */
+/** Starts a host. The caller must call `close`, because the backend has threads. */
 export async function startHost(options: TestHostOptions = {}) {
   const clock = () => performance.now();
   const device = new Device(options.open ?? (() => createCpuBackend()), {
@@ -54,21 +54,24 @@ export async function startHost(options: TestHostOptions = {}) {
     records,
     request,
     liveBytes: () => device.current()?.backend.counters.bytesLive ?? 0,
-    /** Sends a safetensors body as a client does. */
+    /** Sends a safetensors body with the headers that a client sets. */
     send: async (method: string, path: string, body: Uint8Array<ArrayBuffer>, headers: HeadersInit = {}) =>
       await request(path, { method, body, headers: safetensorsHeaders(body.length, headers) }),
     close: () => device.close(),
   };
 }
 
-/** The headers of a safetensors body of `length` bytes; `extra` goes over them. */
+/** Returns the headers of a safetensors body of `length` bytes. Headers in `extra` replace them. */
 export function safetensorsHeaders(length: number, extra: HeadersInit = {}): Headers {
   const headers = new Headers({ "Content-Type": SAFETENSORS_TYPE, "Content-Length": String(length) });
   new Headers(extra).forEach((value, name) => headers.set(name, value));
   return headers;
 }
 
-/** The tensors and the report of a 200. */
+/**
+ * Decodes a successful answer into its tensors and its report.
+ * @throws {Error} if the status is not 200
+ */
 export async function answerOf(response: Response) {
   const body = new Uint8Array(await response.arrayBuffer());
   if (response.status !== 200) throw new Error(`${response.status}: ${new TextDecoder().decode(body)}`);
@@ -77,7 +80,7 @@ export async function answerOf(response: Response) {
   return { ...named, report: JSON.parse(header.metadata.report), body };
 }
 
-/** The problem of a refusal. */
+/** Reads the problem document of an error response. */
 export async function problemOf(response: Response): Promise<Problem> {
   return await response.json();
 }

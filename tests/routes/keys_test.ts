@@ -1,4 +1,4 @@
-/** Keys: how they are written, and what each lets through. */
+/** Tests API keys: the format of their configuration, and the requests that each scope allows. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -20,11 +20,11 @@ describe("parseKeys", () => {
     assert.deepEqual(some.scopes, new Set(["solve", "metrics"]));
   });
 
-  it("knows solving by the name of its resource too", () => {
+  it("accepts `layers` as another name of the scope `solve`", () => {
     assert.deepEqual(parseKeys(`${HEX}:layers+read`)[0].scopes, new Set(["solve", "read"]));
   });
 
-  it("refuses anything else without repeating it", () => {
+  it("refuses malformed keys without repeating them in the message", () => {
     for (const text of ["sesame", HEX.slice(1), `${HEX}:`, `${HEX}:root`, `${HEX} ${HEX}`]) {
       assert.throws(
         () => parseKeys(text),
@@ -35,7 +35,7 @@ describe("parseKeys", () => {
 });
 
 describe("a host with keys", () => {
-  it("lets each key do what it may, and anyone ask after its health", async () => {
+  it("allows each key its scopes, and everyone the public pages", async () => {
     const host = await startHost({
       keys: parseKeys([
         await digestOf("all"),
@@ -46,7 +46,7 @@ describe("a host with keys", () => {
     const status = async (path: string, key: string, method = "GET") =>
       (await host.request(path, { method, headers: { Authorization: `Bearer ${key}` } })).status;
     const stored = `/v1/hessians/sha256:${"0".repeat(64)}`;
-    // Past the key a bodiless POST is refused for its type, and statistics nobody sent are not found.
+    // With an allowed key, a POST without a body answers 415, and statistics that do not exist answer 404.
     assert.deepEqual(
       await Promise.all(["all", "solver", "scraper", "x"].map((key) => status("/v1/layers", key, "POST"))),
       [

@@ -1,4 +1,4 @@
-/** `POST /v1/layers` against the published algorithm in float64, in each form a layer may come. */
+/** Tests `POST /v1/layers` against the published algorithm in float64, for every form of a layer's tensors. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
 import { answerOf, startHost, type TestHost } from "./host.ts";
 
 const ROWS = 24, COLS = 100;
-/** Unit roundoff of each dtype, doubled: the reference rounds nowhere. */
+/** The tolerance of each dtype: about twice its unit roundoff for 16-bit dtypes, because the reference does not round. */
 const ROUNDING: Readonly<Record<FloatDtype, number>> = { F32: 1e-4, F16: 1e-3, BF16: 8e-3 };
 
 const hessian = correlatedHessian(COLS, { seed: 1 });
@@ -26,7 +26,7 @@ const packed = floats("F32", [(COLS * (COLS + 1)) / 2], packUpper(hessian, COLS)
 describe("POST /v1/layers", () => {
   let host: TestHost;
   before(async () => {
-    // Tiles of 32 columns force every path over several tiles.
+    // Tiles of 32 columns make every matrix span several tiles.
     host = await startHost({ limits: { tileEdge: 32 } });
   });
   after(() => host.close());
@@ -49,7 +49,7 @@ describe("POST /v1/layers", () => {
 
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     for (const [form, statistics] of Object.entries({ hessian: whole, hessian_upper: packed })) {
-      it(`solves a layer in ${dtype} by ${form}`, async () => {
+      it(`prunes a layer in ${dtype} with statistics in ${form}`, async () => {
         const sent = floats(dtype, [ROWS, COLS], weights);
         const expected = reference(bytesToFloats(sent.data, dtype));
         const answer = await prune({ weight: sent, [form]: statistics });
@@ -60,7 +60,7 @@ describe("POST /v1/layers", () => {
       });
     }
 
-    it(`solves a layer by inputs in ${dtype}`, async () => {
+    it(`prunes a layer with inputs in ${dtype}`, async () => {
       const tokens = 150, inputs = floats(dtype, [tokens, COLS], normals(tokens * COLS, 3));
       const x = Float64Array.from(bytesToFloats(inputs.data, dtype));
       const expected = reference(weights, gram(x, tokens, COLS));
@@ -70,7 +70,7 @@ describe("POST /v1/layers", () => {
     });
   }
 
-  it("casts the answer", async () => {
+  it("converts the answer to the requested dtype", async () => {
     const expected = reference(weights);
     for (const dtype of ["F32", "F16", "BF16"] as const) {
       const answer = await prune({ weight, hessian: whole }, `dtype=${dtype}`);
@@ -79,7 +79,7 @@ describe("POST /v1/layers", () => {
     }
   });
 
-  it("keeps n of every m", async () => {
+  it("keeps n of every m columns with an n:m pattern", async () => {
     const expected = referenceSparseGpt(
       { rows: ROWS, cols: COLS, weight: weights, hessian },
       referenceFactor(hessian, COLS, 0.01),
@@ -104,7 +104,7 @@ describe("POST /v1/layers", () => {
     }
   });
 
-  it("keeps pruned what the request's mask prunes", async () => {
+  it("prunes the entries that the request's mask prunes", async () => {
     const kept = Uint8Array.from({ length: ROWS * COLS }, (_, i) => i % 7 === 0 ? 0 : 1);
     const masks = [bytes("U8", [ROWS, 13], packBits(kept, ROWS, COLS)), bytes("BOOL", [ROWS, COLS], kept)];
     const answers = [];
@@ -118,7 +118,7 @@ describe("POST /v1/layers", () => {
     assert.deepEqual(answers[0], answers[1]);
   });
 
-  it("reports what it did, in the file and in the headers", async () => {
+  it("sends its report in the file and in the headers", async () => {
     const { report, headers } = await prune(
       { weight, hessian: whole },
       "sparsity=0.25&damping=0.02&error=false",
@@ -142,12 +142,12 @@ describe("POST /v1/layers", () => {
     assert.equal(headers.get("Content-Type"), "application/vnd.safetensors");
   });
 
-  it("announces the length of what it sends", async () => {
+  it("sends the length of the answer in its headers", async () => {
     const { body, headers } = await prune({ weight, hessian: whole });
     assert.equal(headers.get("Content-Length"), String(body.length));
   });
 
-  it("answers the same request with the same tensors, to the bit", async () => {
+  it("answers the same request with the same bits", async () => {
     for (const query of ["", "pattern=4:8", "method=magnitude", "dtype=BF16"]) {
       const [first, second] = [
         await prune({ weight, hessian: whole }, query),
@@ -158,7 +158,7 @@ describe("POST /v1/layers", () => {
     }
   });
 
-  it("takes a body that calls itself octets", async () => {
+  it("accepts a body of type application/octet-stream", async () => {
     const response = await host.send("POST", "/v1/layers", file({ weight, hessian: whole }), {
       "Content-Type": "application/octet-stream; charset=binary",
     });

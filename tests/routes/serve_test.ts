@@ -1,4 +1,4 @@
-/** The host over a real socket: streaming, lengths, clients that leave, health while it solves, and its end. */
+/** Tests the host over a real socket: streaming, content lengths, clients that disconnect, health checks during a solve, and shutdown. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -42,14 +42,14 @@ describe("serve", () => {
       ...init,
     });
 
-  async function settled(live: number) {
+  async function assertFreed(live: number) {
     for (let wait = 0; wait < 200 && backend.counters.bytesLive !== live; wait++) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     assert.equal(backend.counters.bytesLive, live);
   }
 
-  it("streams a layer in and out, of the length it announced", async () => {
+  it("streams a layer in and out, with the right Content-Length", async () => {
     const rows = 700, n = 1024, live = backend.counters.bytesLive;
     const body = file({
       weight: floats("F32", [rows, n], normals(rows * n, 1)),
@@ -60,10 +60,10 @@ describe("serve", () => {
     const { body: answer, report } = await answerOf(response);
     assert.equal(answer.length, length);
     assert.equal(report.zeros, rows * n / 2);
-    await settled(live);
+    await assertFreed(live);
   });
 
-  it("answers a refusal before the body is sent", async () => {
+  it("refuses a request before its body is sent", async () => {
     const body = new Uint8Array(64 * 2 ** 20);
     const response = await post(body, { headers: { "Content-Type": "text/plain" } });
     assert.equal(response.status, 415);
@@ -81,7 +81,7 @@ describe("serve", () => {
     assert.equal((await response.json()).code, "length_required");
   });
 
-  it("frees a layer whose client leaves in the middle of the body", async () => {
+  it("frees a layer whose client disconnects in the middle of the body", async () => {
     const live = backend.counters.bytesLive;
     const body = file({
       weight: floats("F32", [512, 512], normals(512 * 512, 2)),
@@ -99,28 +99,28 @@ describe("serve", () => {
     assert.ok(backend.counters.bytesLive > live);
     writer.releaseLock();
     connection.close();
-    await settled(live);
+    await assertFreed(live);
   });
 
-  it("frees a layer whose client leaves in the middle of the answer", async () => {
+  it("frees a layer whose client disconnects in the middle of the answer", async () => {
     const n = 2048, live = backend.counters.bytesLive;
     const body = file({ weight: floats("F32", [4096, n], new Float32Array(4096 * n).fill(1)) });
-    const leaving = new AbortController();
+    const clientAbort = new AbortController();
     const response = await fetch(`${host.url}/v1/layers?method=magnitude`, {
       method: "POST",
       body,
       headers: safetensorsHeaders(body.length),
-      signal: leaving.signal,
+      signal: clientAbort.signal,
     });
     const reader = response.body!.getReader();
     await reader.read();
     assert.ok(backend.counters.bytesLive > live);
-    leaving.abort();
+    clientAbort.abort();
     await assert.rejects(reader.closed);
-    await settled(live);
+    await assertFreed(live);
   });
 
-  it("tells its health at once while it solves 2048²", async () => {
+  it("answers health checks within 50 ms while it solves a 2048×2048 layer", async () => {
     const n = 2048,
       body = file({ weight: floats("F32", [n, n], normals(n * n, 3)), hessian: dominantDiagonal(n) });
     let solving = true;
@@ -135,14 +135,14 @@ describe("serve", () => {
     }
     await solve;
     times.sort((a, b) => a - b);
-    // The body and the answer are made and checked on this same thread: the median is the host's, the worst is the test's.
+    // The test encodes the body and checks the answer on this thread too, which delays some health checks. So only the median counts.
     assert.ok(times.length > 20, `${times.length} answers`);
     assert.ok(times[times.length >> 1] < HEALTH_MILLISECONDS, `median ${times[times.length >> 1]} ms`);
   });
 });
 
-describe("a host's life", () => {
-  it("ends when told, finishing a layer that is still coming in and refusing new ones", async () => {
+describe("the life cycle of a host", () => {
+  it("finishes a layer that is still being received when it shuts down, and refuses new ones", async () => {
     const backend = await createCpuBackend();
     const events: string[] = [];
     const host = await serve({
@@ -181,16 +181,16 @@ describe("a host's life", () => {
     await host.shutdown();
   });
 
-  it("listens on loopback alone without keys, and says so", async () => {
-    const told: unknown[] = [];
+  it("listens only on loopback without keys, and logs it", async () => {
+    const logged: unknown[] = [];
     const host = await serve({
       open: () => Promise.resolve(memoryBackend()),
       hostname: "0.0.0.0",
       port: 0,
-      log: ({ auth, hostname }) => void told.push(hostname, auth),
+      log: ({ auth, hostname }) => void logged.push(hostname, auth),
     });
     assert.equal(new URL(host.url).hostname, "127.0.0.1");
-    assert.deepEqual(told.slice(0, 2), ["127.0.0.1", "no keys are set: listening on loopback alone"]);
+    assert.deepEqual(logged.slice(0, 2), ["127.0.0.1", "no keys are set: listening on loopback alone"]);
     await host.shutdown();
   });
 });

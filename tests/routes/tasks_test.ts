@@ -1,4 +1,7 @@
-/** Tasks of an edge: who may give them, what they fetch and write, and what becomes of operands that are not what they should be. */
+/**
+ * Tests tasks, the requests by which an edge makes a host fetch a layer from a blob store, prune it and write the result back: their
+ * authorization, their transfers, and their failures.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
@@ -39,7 +42,7 @@ describe("tasks", () => {
     store.faults.length = 0;
   });
 
-  async function keep(path: string, bytes: Uint8Array<ArrayBuffer>) {
+  async function putBlob(path: string, bytes: Uint8Array<ArrayBuffer>) {
     store.blobs.set(path, bytes);
     return { url: store.origin + path, sha256: formatDigest(await sha256(bytes)) };
   }
@@ -47,15 +50,15 @@ describe("tasks", () => {
   async function taskOf(changes: Record<string, unknown> = {}) {
     return {
       id: `task-${++count}`,
-      weight: await keep("/weight", WEIGHT),
-      hessian: await keep("/hessian", HESSIAN),
+      weight: await putBlob("/weight", WEIGHT),
+      hessian: await putBlob("/hessian", HESSIAN),
       result: { url: `${store.origin}/result` },
       parameters: { sparsity: 0.5 },
       ...changes,
     };
   }
 
-  interface Sending {
+  interface SendOptions {
     readonly to?: TestHost;
     readonly wait?: number;
     readonly ticket?: string;
@@ -65,12 +68,12 @@ describe("tasks", () => {
     readonly now?: number;
   }
 
-  /** Sends a task as an edge does; `sending` says what it does otherwise. */
-  async function send(task: unknown, sending: Sending = {}): Promise<Response> {
-    const { to = host, wait = 30, audience = HOST_ID, path = "/v1/tasks", now = Date.now() } = sending;
+  /** Sends a task as an edge does, with the deviations in `options`. */
+  async function send(task: unknown, options: SendOptions = {}): Promise<Response> {
+    const { to = host, wait = 30, audience = HOST_ID, path = "/v1/tasks", now = Date.now() } = options;
     const body = new TextEncoder().encode(JSON.stringify(task));
-    const signed = sending.signed === undefined ? body : new TextEncoder().encode(sending.signed);
-    const ticket = sending.ticket ??
+    const signed = options.signed === undefined ? body : new TextEncoder().encode(options.signed);
+    const ticket = options.ticket ??
       await signTicket(SECRET, { audience, method: "POST", path, body: signed }, now);
     return await to.request("/v1/tasks", {
       method: "POST",
@@ -86,7 +89,7 @@ describe("tasks", () => {
 
   const codeOf = async (response: Response) => [response.status, (await response.json()).code];
 
-  it("write what POST /v1/layers answers, and tell its digest and report", async () => {
+  it("write the answer of POST /v1/layers, and return its digest and report", async () => {
     const response = await send(await taskOf());
     const answer = await response.json();
     assert.equal(response.status, 200, JSON.stringify(answer));
@@ -110,7 +113,7 @@ describe("tasks", () => {
 
   it("fetch statistics once for layers that share them, and reuse their factor", async () => {
     const other = file({ hessian: floats("F32", [COLS, COLS], correlatedHessian(COLS, { seed: 9 })) });
-    const hessian = await keep("/other", other);
+    const hessian = await putBlob("/other", other);
     const reused = [];
     for (let layer = 0; layer < 2; layer++) {
       const { report } = await (await send(await taskOf({ hessian }))).json();
@@ -120,7 +123,7 @@ describe("tasks", () => {
     assert.equal(store.requests.filter((request) => request === "GET /other").length, 1);
   });
 
-  it("solve with statistics that are more than the host stores, and with none beside the weight's file", async () => {
+  it("solve with statistics larger than the store, and with statistics in the weight's file", async () => {
     assert.equal((await send(await taskOf(), { to: small })).status, 200);
     const stored = await answerOf(new Response(store.blobs.get("/result")));
     assert.equal((await send(await taskOf())).status, 200);
@@ -134,12 +137,12 @@ describe("tasks", () => {
         packUpper(correlatedHessian(COLS, { seed: 3 }), COLS),
       ),
     });
-    const task = await taskOf({ weight: await keep("/whole", whole), hessian: undefined });
+    const task = await taskOf({ weight: await putBlob("/whole", whole), hessian: undefined });
     assert.equal((await send(task)).status, 200);
     assert.deepEqual((await answerOf(new Response(store.blobs.get("/result")))).weight, large.weight);
   });
 
-  it("are joined by asking again, and done only once", async () => {
+  it("run only once if the same task is sent again", async () => {
     const release = Promise.withResolvers<void>(), task = await taskOf({ hessian: undefined });
     const whole = { ...task, parameters: { method: "magnitude" } };
     store.faults.push(async () => {
@@ -155,9 +158,9 @@ describe("tasks", () => {
     assert.deepEqual(store.requests, ["GET /weight", "PUT /result"]);
   });
 
-  it("are refused without a ticket for just this request", async () => {
+  it("are refused without a ticket for this very request", async () => {
     const task = await taskOf(), text = JSON.stringify(task);
-    const refused: Sending[] = [
+    const refused: SendOptions[] = [
       { ticket: "Bearer key" },
       { ticket: "Pare-Ticket 1.2.3" },
       { signed: text + " " },
@@ -166,8 +169,8 @@ describe("tasks", () => {
       { now: Date.now() - 61_000 },
       { now: Date.now() + 120_000 },
     ];
-    for (const sending of refused) {
-      assert.deepEqual(await codeOf(await send(task, sending)), [401, "unauthorized"]);
+    for (const options of refused) {
+      assert.deepEqual(await codeOf(await send(task, options)), [401, "unauthorized"]);
     }
     const body = new TextEncoder().encode(text);
     const ticket = await signTicket(
@@ -181,7 +184,7 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(cancel), [401, "unauthorized"]);
   });
 
-  it("keep to the origins they are given, and follow no redirect", async () => {
+  it("use only the configured origins, and do not follow redirects", async () => {
     const task = await taskOf();
     const elsewhere = { url: "http://169.254.169.254/latest", sha256: task.weight.sha256 };
     assert.deepEqual(await codeOf(await send({ ...task, weight: elsewhere })), [403, "forbidden"]);
@@ -197,7 +200,7 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(await send(redirected)), [502, "blob_unavailable"]);
   });
 
-  it("refuse operands that are not what their digest says, or that do not come", async () => {
+  it("refuse operands that do not match their digest or cannot be fetched", async () => {
     const wrong = "sha256:" + "1".repeat(64), task = await taskOf();
     const { url } = task.weight;
     assert.deepEqual(await codeOf(await send(await taskOf({ weight: { url, sha256: wrong } }))), [
@@ -215,9 +218,9 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(await send(await taskOf({ hessian: missing }))), [502, "blob_unavailable"]);
   });
 
-  it("let go of the operands that they do not read", async () => {
+  it("cancel the operands that they do not read", async () => {
     const open = new Set<string>();
-    /** An operand that comes for as long as somebody is there to take it. */
+    /** Answers with an operand that never ends until its reader cancels it. */
     const endless = (name: string) => () => {
       open.add(name);
       const body = new ReadableStream({
@@ -228,7 +231,7 @@ describe("tasks", () => {
     };
     store.faults.push(endless("statistics"));
     assert.deepEqual(await codeOf(await send(await taskOf())), [400, "malformed_safetensors"]);
-    // More than this host stores, so needed again beside the weight, and not there by then.
+    // The statistics exceed this host's store, so they are fetched again beside the weight, but by then the blob is gone.
     const stored = () => new Response(HESSIAN), gone = () => new Response("NoSuchKey", { status: 404 });
     store.faults.push(stored, endless("weight"), gone);
     assert.deepEqual(await codeOf(await send(await taskOf(), { to: small })), [502, "blob_unavailable"]);
@@ -236,7 +239,7 @@ describe("tasks", () => {
     assert.deepEqual([...open], []);
   });
 
-  it("fail when a blob breaks off", async () => {
+  it("fail when the connection to a blob breaks", async () => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const origin = `http://127.0.0.1:${listener.addr.port}`;
     const breaking = (async () => {
@@ -260,10 +263,10 @@ describe("tasks", () => {
     }
   });
 
-  it("tell what the solve refuses, and can be asked anew", async () => {
+  it("report why the solve failed, and can be sent again", async () => {
     const negative = correlatedHessian(COLS, { seed: 3 });
     for (let j = 0; j < COLS; j++) negative[j * COLS + j] = -1;
-    const hessian = await keep("/negative", file({ hessian: floats("F32", [COLS, COLS], negative) }));
+    const hessian = await putBlob("/negative", file({ hessian: floats("F32", [COLS, COLS], negative) }));
     const task = await taskOf({ hessian });
     assert.deepEqual(await codeOf(await send(task)), [422, "not_positive_definite"]);
     assert.deepEqual(await codeOf(await send(task)), [422, "not_positive_definite"]);
@@ -273,7 +276,7 @@ describe("tasks", () => {
     ]);
   });
 
-  it("fail when the store does not take the answer, and leave nothing on the device", async () => {
+  it("fail when the store refuses the result, and leave nothing on the device", async () => {
     const task = await taskOf();
     await (await send(task)).body?.cancel();
     const live = host.liveBytes();
@@ -310,7 +313,7 @@ describe("tasks", () => {
     release.resolve();
   });
 
-  it("are not there for a host that knows no edge", async () => {
+  it("answer 404 on a host without an edge", async () => {
     const plain = await startHost();
     try {
       assert.equal((await send(await taskOf(), { to: plain })).status, 404);

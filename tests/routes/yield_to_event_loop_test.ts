@@ -1,4 +1,4 @@
-/** A transfer that never waits lets others have their turn all the same. */
+/** Tests TransferPauses, by which a transfer that never has to wait still yields to the event loop. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,11 +6,11 @@ import { longPause, shortPause, TransferPauses } from "../../routes/yield_to_eve
 
 describe("TransferPauses", () => {
   for (const pause of [longPause, shortPause]) {
-    it(`lets a due timer run while bytes are moved: ${pause.name}`, async () => {
+    it(`lets a due timer run during a transfer (${pause.name})`, async () => {
       const pauses = new TransferPauses(pause);
       let ran = false;
       setTimeout(() => ran = true, 0);
-      for (const start = performance.now(); performance.now() < start + 5;); // until it is due
+      for (const start = performance.now(); performance.now() < start + 5;); // waits until the timer is due
       for (let moved = 0; moved < 16; moved++) {
         assert.equal(ran, false, `after ${moved} MiB`);
         await pauses.afterBytes(2 ** 20);

@@ -8,7 +8,7 @@ import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { factor } from "../../src/linalg/factor.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
-import { webgpuMissing } from "../support/backends.ts";
+import { webgpuSkipReason } from "../support/backends.ts";
 import { type HostLayer, makeLayer, readSolution, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
@@ -25,7 +25,7 @@ async function solve(backend: Backend, host: HostLayer, { sparsity, pattern }: S
   return { mask, zeros: solution.zeros, relativeError: solution.relativeError! };
 }
 
-describe("cpu and webgpu", { skip: webgpuMissing }, () => {
+describe("cpu and webgpu", { skip: webgpuSkipReason }, () => {
   let cpu: Backend, webgpu: Backend;
   before(async () => {
     [cpu, webgpu] = [await createCpuBackend(), await createWebGpuBackend()];

@@ -12,7 +12,7 @@ const LOOSEST_TOLERANCE = 1e-2;
  * Asserts that |actual − expected| ≤ tolerance·scale for every element.
  *
  * @param options.scale by default, the largest |expected|
- * @param options.what the name of the values, for the message
+ * @param options.label the name of the values, for the message
  * @throws {AssertionError} if an element differs by more. The message names the element with the largest error.
  * @throws {RangeError} if the tolerance is larger than 1e-2
  */
@@ -20,14 +20,14 @@ export function assertClose(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
   tolerance: number,
-  options: { scale?: number; what?: string } = {},
+  options: { scale?: number; label?: string } = {},
 ): void {
-  const { what = "values" } = options;
+  const { label = "values" } = options;
   if (!(tolerance >= 0 && tolerance <= LOOSEST_TOLERANCE)) {
     throw new RangeError(`assertClose: tolerance ${tolerance} is larger than ${LOOSEST_TOLERANCE}`);
   }
   if (actual.length !== expected.length) {
-    throw new AssertionError({ message: `${what}: ${actual.length} elements, expected ${expected.length}` });
+    throw new AssertionError({ message: `${label}: ${actual.length} elements, expected ${expected.length}` });
   }
   let scale = options.scale ?? 0, worst = -1, worstError = -1;
   if (options.scale === undefined) {
@@ -40,7 +40,7 @@ export function assertClose(
   }
   if (worst >= 0 && !(worstError <= tolerance * scale)) {
     throw new AssertionError({
-      message: `${what}: element ${worst} is ${actual[worst]}, expected ${expected[worst]} ` +
+      message: `${label}: element ${worst} is ${actual[worst]}, expected ${expected[worst]} ` +
         `(off by ${worstError}, allowed ${tolerance} × ${scale})`,
     });
   }

@@ -27,7 +27,7 @@ async function whyMissing(): Promise<string | undefined> {
 }
 
 /** The reason why there is no WebGPU adapter. Undefined if there is one. */
-export const webgpuMissing = await whyMissing();
+export const webgpuSkipReason = await whyMissing();
 
 /** Declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite. */
 type Body = (backend: () => Backend) => void;
@@ -50,7 +50,7 @@ function suite(name: string, make: () => Promise<Backend>, missing: string | und
 /** Declares one suite per backend with the tests of `body`. The backend is created before the suite and disposed after it. */
 export function eachBackend(name: string, body: Body): void {
   suite(`${name} on cpu`, makers.cpu, undefined, body);
-  suite(`${name} on webgpu`, makers.webgpu, webgpuMissing, body);
+  suite(`${name} on webgpu`, makers.webgpu, webgpuSkipReason, body);
 }
 
 /**
@@ -60,6 +60,6 @@ export function eachBackend(name: string, body: Body): void {
 export function eachTiling(name: string, body: Body): void {
   suite(`${name} on cpu`, makers.cpu, undefined, body);
   for (const tiling of ["software", "discrete"] as const) {
-    suite(`${name} on webgpu, ${tiling}`, () => createWebGpuBackend({ tiling }), webgpuMissing, body);
+    suite(`${name} on webgpu, ${tiling}`, () => createWebGpuBackend({ tiling }), webgpuSkipReason, body);
   }
 }

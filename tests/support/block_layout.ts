@@ -138,8 +138,8 @@ export class BlockLayout {
         { length: rows * size },
         (_, i) => values[this.wOffset + Math.floor(i / size) * this.ldw + i % size],
       );
-    assertClose(inside(q), expected.q, TOLERANCE, { what: "Q" });
-    assertClose(inside(delta), expected.delta, TOLERANCE, { what: "Δ" });
+    assertClose(inside(q), expected.q, TOLERANCE, { label: "Q" });
+    assertClose(inside(delta), expected.delta, TOLERANCE, { label: "Δ" });
     inside(q).forEach((value, i) => {
       if (expected.pruned[i]) {
         ok(Object.is(value, 0), `element ${i} of Q is pruned but has the value ${value}`);
@@ -156,7 +156,7 @@ export class BlockLayout {
       return (i % 2 ? expected.deltaSums : expected.errorSums)[i >> 1];
     });
     // Subtracting the previous contents adds a rounding error proportional to them, so they are part of the scale.
-    assertClose(sums, pairs, TOLERANCE, { what: "sums", scale: Math.max(2 * rows, ...pairs) });
+    assertClose(sums, pairs, TOLERANCE, { label: "sums", scale: Math.max(2 * rows, ...pairs) });
   }
 
   destroy(): void {

@@ -1,12 +1,12 @@
 /**
  * Controls a headless Chromium over the Chrome DevTools Protocol, for tests of the layout of pages. Only the browser at
- * the path of Debian's package is used. Without it, `browserMissing` returns the reason for which the tests are skipped.
+ * the path of Debian's package is used. Without it, `browserSkipReason` returns the reason for which the tests are skipped.
  */
 
 const CHROMIUM = "/usr/bin/chromium";
 
 /** The reason why there is no browser on this machine. Undefined if there is one. */
-export function browserMissing(): string | undefined {
+export function browserSkipReason(): string | undefined {
   try {
     return Deno.statSync(CHROMIUM).isFile ? undefined : `${CHROMIUM} is not a file`;
   } catch (error) {

@@ -19,6 +19,6 @@ export function openFixture(name: "llama-sotu" | "bloom-sotu"): Promise<Checkpoi
 }
 
 /** The reason why a test that reads `path` in the folder of shared data must be skipped. Undefined if the path exists. */
-export async function whySharedMissing(path: string): Promise<string | undefined> {
+export async function sharedSkipReason(path: string): Promise<string | undefined> {
   return await Deno.stat(`${SHARED}/${path}`).then(() => undefined, () => `${SHARED}/${path} does not exist`);
 }

@@ -73,11 +73,11 @@ export async function assertSolution(
     if (kept === expected.mask[i]) equal++;
   });
   assert.ok(equal >= MIN_EQUAL_MASK * mask.length, `${equal} of ${mask.length} mask entries are equal`);
-  if (equal === mask.length) assertClose(q, expected.q, 1e-3, { what: "weights" });
-  assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { what: "loss" });
+  if (equal === mask.length) assertClose(q, expected.q, 1e-3, { label: "weights" });
+  assertClose([solution.loss!], [expected.loss], ERROR_TOLERANCE, { label: "loss" });
   if (solution.relativeError !== null) {
     assertClose([solution.relativeError], [expected.relativeError], ERROR_TOLERANCE, {
-      what: "relative error",
+      label: "relative error",
     });
   }
 }

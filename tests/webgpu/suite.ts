@@ -5,7 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from "../../src/webgpu/backend.ts";
-import { webgpuMissing } from "../support/backends.ts";
+import { webgpuSkipReason } from "../support/backends.ts";
 
 /** Declares a suite with the tests of `body`, which share one backend. */
 export function webgpuSuite(
@@ -14,8 +14,8 @@ export function webgpuSuite(
   options: WebGpuOptions = {},
 ): void {
   describe(name, () => {
-    if (webgpuMissing) {
-      it(`is skipped: ${webgpuMissing}`, { skip: webgpuMissing }, () => {});
+    if (webgpuSkipReason) {
+      it(`is skipped: ${webgpuSkipReason}`, { skip: webgpuSkipReason }, () => {});
       return;
     }
     let backend: WebGpuBackend;

@@ -73,7 +73,7 @@ for (const variant of VARIANTS) {
               // k·u bounds the error of a sum of k terms in any order (u = 2⁻²⁴). Alpha, beta and the last addition add three roundings.
               assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
                 scale: 1,
-                what: `${kernel.name} ${m}×${n}×${k}`,
+                label: `${kernel.name} ${m}×${n}×${k}`,
               });
               for (const buffer of Object.values(buffers)) buffer.destroy();
             }

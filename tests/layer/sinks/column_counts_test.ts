@@ -1,4 +1,7 @@
-/** Column counts against counting one bit at a time, past the rows at which the planes are flushed. */
+/**
+ * Tests ColumnCounts, which counts set bits per column in bit planes, against counting one bit at a time. Some sizes exceed the number of
+ * rows after which the planes are flushed.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,7 +16,7 @@ describe("ColumnCounts", () => {
       for (let r = 0; r < rows; r++) {
         const row = new Uint32Array(words);
         for (let c = 0; c < cols; c++) {
-          // The last column is always set, so that its planes fill up.
+          // The last column is always set, so that its planes reach their largest count.
           if (c < cols - 1 && next() < 0.5) continue;
           row[c >>> 5] |= 1 << (c & 31);
           expected[c]++;

@@ -1,4 +1,4 @@
-/** Strips hold whole rows, all of them, and come out the same however the bytes arrive. */
+/** Tests strips, which are the runs of whole rows in which a tensor is received, and their assembly from chunks of any size. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -6,7 +6,7 @@ import { cutStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/
 import { uniform } from "../../support/random.ts";
 
 describe("cutStrips", () => {
-  it("covers every row once and keeps within the size", () => {
+  it("covers every row once, in strips of at most the given size", () => {
     for (const rows of [1, 2, 7, 8, 9, 100]) {
       for (const rowBytes of [1, 3, 64, 1000]) {
         for (const boundary of [undefined, 1, 4, 64]) {
@@ -34,20 +34,20 @@ describe("cutStrips", () => {
     ]);
   });
 
-  it("needs a buffer for the largest strip and its padding", () => {
+  it("needs a buffer as large as the longest padded strip", () => {
     assert.equal(stripBufferBytes(cutStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
     assert.equal(stripBufferBytes([]), 0);
   });
 });
 
 describe("StripAssembler", () => {
-  it("gives the same strips whatever the chunks", () => {
+  it("produces the same strips from chunks of any size", () => {
     const next = uniform(3);
     const data = Uint8Array.from({ length: 37 * 5 }, (_, i) => i + 1);
     const strips = cutStrips({ rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 });
     for (let round = 0; round < 50; round++) {
       const assembler = new StripAssembler(strips, new Uint8Array(stripBufferBytes(strips)));
-      const seen: number[] = [];
+      const received: number[] = [];
       for (let at = 0; at < data.length;) {
         const end = at + 1 + Math.floor(next() * (round + 1));
         for (const { strip, bytes } of assembler.push(data.subarray(at, end))) {
@@ -56,11 +56,11 @@ describe("StripAssembler", () => {
             [...bytes.subarray(strip.byteLength)],
             Array(bytes.byteLength - strip.byteLength).fill(0),
           );
-          seen.push(...bytes.subarray(0, strip.byteLength));
+          received.push(...bytes.subarray(0, strip.byteLength));
         }
         at = end;
       }
-      assert.deepEqual(seen, [...data]);
+      assert.deepEqual(received, [...data]);
     }
   });
 });

@@ -1,4 +1,4 @@
-/** BLOOM on random weights, against the float64 forward of its definition. */
+/** Tests the BLOOM family with random weights against its forward pass in float64, and the configurations that it refuses. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,7 +13,7 @@ import { randomWeights, type Shapes } from "../../support/random_weights.ts";
 const VOCABULARY = 23;
 const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % VOCABULARY);
 
-/** The tensors of a model with hidden states of `hidden`, two blocks, under `root`. */
+/** Returns the shapes of the tensors of a model with two blocks and hidden states of `hidden` values. Their names start with `root`. */
 function shapes(hidden: number, root = "transformer."): Shapes {
   const all: Record<string, readonly number[]> = {
     [`${root}word_embeddings.weight`]: [VOCABULARY, hidden],
@@ -46,32 +46,32 @@ function configOf(heads: number, hidden: number, settings: Partial<BloomConfig> 
   };
 }
 
-const OTHERS = { model_type: "bloom", vocab_size: VOCABULARY, seq_length: 8 };
+const OTHER_SETTINGS = { model_type: "bloom", vocab_size: VOCABULARY, seq_length: 8 };
 
 eachBackend("the BLOOM family", (backend) => {
   for (
     const [name, config] of [
       ["four heads", configOf(4, 24)],
-      ["six heads, no power of two", configOf(6, 30)],
+      ["six heads, which is not a power of two", configOf(6, 30)],
       ["one head", configOf(1, 9)],
       ["residuals after the norms", configOf(3, 24, { apply_residual_connection_post_layernorm: true })],
       ["another epsilon", configOf(2, 16, { layer_norm_epsilon: 0.01 })],
     ] as const
   ) {
-    it(`runs ${name}, past its trained length`, async () => {
+    it(`runs with ${name} on a text longer than its trained length`, async () => {
       const { source, values } = randomWeights(shapes(config.hidden_size));
-      const spec = readModelSpec({ ...OTHERS, ...config }, source.has);
+      const spec = readModelSpec({ ...OTHER_SETTINGS, ...config }, source.has);
       const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
       assertClose(actual, forwardBloom(config, values, IDS), 1e-5);
     });
   }
 });
 
-it("reads the published checkpoints' names, of tensors and of sizes", () => {
+it("reads the names of tensors and settings in published checkpoints", () => {
   const { source } = randomWeights(shapes(24, ""));
   const { hidden_size, n_layer, n_head } = configOf(4, 24);
   const sizes = { n_embed: hidden_size, num_hidden_layers: n_layer, num_attention_heads: n_head };
-  const spec = readModelSpec({ ...OTHERS, ...sizes }, source.has);
+  const spec = readModelSpec({ ...OTHER_SETTINGS, ...sizes }, source.has);
   assert.deepEqual([spec.hiddenSize, spec.blockCount, spec.block.prefix(1)], [24, 2, "h.1."]);
   assert.equal(spec.head.name, "word_embeddings");
   assert.deepEqual(spec.block.groups.map(([{ name }]) => name), [
@@ -82,23 +82,23 @@ it("reads the published checkpoints' names, of tensors and of sizes", () => {
   ]);
 });
 
-it("ALiBi's slopes are BLOOM's for any number of heads", () => {
+it("alibiSlopes() computes BLOOM's slopes for any number of heads", () => {
   for (const heads of [1, 2, 3, 5, 6, 7, 8, 12, 16, 40, 112]) {
-    assertClose(alibiSlopes(heads), alibi(heads), 1e-7, { what: `${heads} heads` });
+    assertClose(alibiSlopes(heads), alibi(heads), 1e-7, { label: `${heads} heads` });
   }
 });
 
 for (
   const [settings, pattern] of [
     [{ n_head: 5 }, /hidden_size 24 is not a multiple of n_head 5/],
-    [{ hidden_size: 1028 }, /heads of 257 are not supported; at most 256/],
+    [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported, at most 256 are/],
     [{ n_head: undefined }, /n_head is missing/],
     [{ hidden_size: undefined }, /hidden_size is missing/],
     [{ n_layer: 1.5 }, /n_layer: /],
   ] as const
 ) {
   it(`BLOOM refuses ${JSON.stringify(settings)}`, () => {
-    const config = { ...OTHERS, ...configOf(4, 24), ...settings };
+    const config = { ...OTHER_SETTINGS, ...configOf(4, 24), ...settings };
     assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
   });
 }

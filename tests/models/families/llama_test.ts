@@ -1,4 +1,7 @@
-/** LLaMA and its relatives on random weights, each against the float64 forward of its definition; and what is refused. */
+/**
+ * Tests LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 with random weights against their forward passes in float64, and the configurations that
+ * they refuse.
+ */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -27,7 +30,7 @@ const BASE = {
 
 const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % 23);
 
-/** The tensors that transformers saves of such a model. */
+/** Returns the names and shapes of the tensors that transformers saves for a configuration. */
 function shapes(config: LlamaConfig): Shapes {
   const { model_type: type, hidden_size: hidden, intermediate_size: wide } = config;
   const dim = config.head_dim ?? hidden / config.num_attention_heads;
@@ -74,28 +77,28 @@ const LLAMA3 = {
 const LONGROPE = { type: "longrope", short_factor: [1, 1.1, 1.5], long_factor: [1.2, 2, 7] };
 const LONG = { model_type: "phi3", rope_scaling: LONGROPE, original_max_position_embeddings: 32 };
 
-/** Each differs from `BASE` in what it names. */
+/** The models to test: the settings by which each differs from `BASE`. */
 const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
   "LLaMA": {},
-  "LLaMA with a key head a query head, and a tied head": {
+  "LLaMA with one key head per query head, and a tied head": {
     num_key_value_heads: 4,
     tie_word_embeddings: true,
   },
-  "LLaMA with one key head, heads of its own size and biases": {
+  "LLaMA with one key head, an explicit head size and biases": {
     num_key_value_heads: 1,
     head_dim: 10,
     attention_bias: true,
     mlp_bias: true,
   },
   "LLaMA with another theta, and ReLU": { rope_theta: 500, hidden_act: "relu" },
-  "LLaMA scaled linearly": { rope_scaling: { type: "linear", factor: 4 } },
+  "LLaMA with linear scaling of positions": { rope_scaling: { type: "linear", factor: 4 } },
   "LLaMA 3.1": { head_dim: 16, rope_theta: 500000, rope_scaling: LLAMA3 },
-  "LLaMA 3.1 as transformers 5 writes it": {
+  "LLaMA 3.1 in the format of transformers 5": {
     head_dim: 16,
     rope_parameters: { ...LLAMA3, rope_theta: 500000 },
   },
-  "Mistral, its window shorter than the text": { model_type: "mistral", sliding_window: 5 },
-  "Mistral, its window as long as the text": { model_type: "mistral", sliding_window: 19 },
+  "Mistral with a window shorter than the text": { model_type: "mistral", sliding_window: 5 },
+  "Mistral with a window as long as the text": { model_type: "mistral", sliding_window: 19 },
   "Mistral without a window": { model_type: "mistral", sliding_window: null },
   "Qwen2": { model_type: "qwen2", use_sliding_window: false, sliding_window: 5, max_window_layers: 0 },
   "Qwen2 with a window in its upper block": {
@@ -114,10 +117,10 @@ const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
   },
   "Qwen3 with biases": { model_type: "qwen3", head_dim: 8, attention_bias: true, max_window_layers: 2 },
   "Phi-3": { model_type: "phi3", sliding_window: 7 },
-  "Phi-3 that turns a part of each head": { model_type: "phi3", head_dim: 8, partial_rotary_factor: 0.75 },
-  "Phi-3 with LongRoPE, within the trained length": LONG,
-  "Phi-3 with LongRoPE, past the trained length": { ...LONG, original_max_position_embeddings: 16 },
-  "Phi-3 with both, as transformers 5 writes it": {
+  "Phi-3 that rotates a part of each head": { model_type: "phi3", head_dim: 8, partial_rotary_factor: 0.75 },
+  "Phi-3 with LongRoPE on a text within the trained length": LONG,
+  "Phi-3 with LongRoPE on a text past the trained length": { ...LONG, original_max_position_embeddings: 16 },
+  "Phi-3 with LongRoPE and partial rotation in the format of transformers 5": {
     model_type: "phi3",
     head_dim: 8,
     rope_parameters: {
@@ -141,25 +144,25 @@ eachBackend("the LLaMA family", (backend) => {
   }
 });
 
-it("the models of the test above differ, so that each setting is seen to act", () => {
-  const seen = new Map<string, string>();
-  const same: string[] = [];
+it("the models of the test above have different logits, which proves that each setting has an effect", () => {
+  const nameByLogits = new Map<string, string>();
+  const equalPairs: string[] = [];
   for (const [name, settings] of Object.entries(MODELS)) {
     const config: LlamaConfig = { ...BASE, ...settings };
     const logits = forwardLlama(config, randomWeights(shapes(config)).values, IDS);
     const key = logits.map((logit) => logit.toFixed(3)).join();
-    const other = seen.get(key);
-    if (other) same.push(`${name} = ${other}`);
-    seen.set(key, name);
+    const other = nameByLogits.get(key);
+    if (other) equalPairs.push(`${name} = ${other}`);
+    nameByLogits.set(key, name);
   }
-  assert.deepEqual(same, [
-    "LLaMA 3.1 as transformers 5 writes it = LLaMA 3.1",
-    "Mistral, its window as long as the text = LLaMA",
-    "Mistral without a window = Mistral, its window as long as the text",
+  assert.deepEqual(equalPairs, [
+    "LLaMA 3.1 in the format of transformers 5 = LLaMA 3.1",
+    "Mistral with a window as long as the text = LLaMA",
+    "Mistral without a window = Mistral with a window as long as the text",
   ]);
 });
 
-it("LLaMA finds the names of a checkpoint without the head", () => {
+it("LLaMA finds the names of the tensors in a checkpoint without a head", () => {
   const spec = llama.read({ ...BASE }, (name) => name === "embed_tokens.weight");
   assert.deepEqual([spec.block.prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
     "layers.1.",
@@ -172,8 +175,8 @@ for (
   const [settings, pattern] of [
     [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
     [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
-    [{ head_dim: 257 }, /heads of 257 are not supported; at most 256/],
-    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, which are no pairs/],
+    [{ head_dim: 257 }, /heads of 257 dimensions are not supported, at most 256 are/],
+    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, but the number must be even/],
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
@@ -192,7 +195,7 @@ for (
   });
 }
 
-it("Qwen2 refuses layer types for another number of blocks", () => {
+it("Qwen2 refuses a list of layer types whose length is not the number of blocks", () => {
   const config = { ...BASE, num_hidden_layers: 2, layer_types: ["sliding_attention"] };
   assert.throws(() => qwen2.read(config, () => false), {
     name: "ModelError",

@@ -1,4 +1,7 @@
-/** OPT in the shape of opt-350m: LayerNorms after, and an embedding of another width than the hidden states. */
+/**
+ * Tests OPT models shaped like opt-350m, where LayerNorm follows each half of a block and the embedding is not as wide as the hidden
+ * states.
+ */
 
 import { it } from "@std/testing/bdd";
 import { readModelSpec } from "../../../src/models/families/families.ts";
@@ -21,7 +24,7 @@ const CONFIG = {
   max_position_embeddings: POSITIONS,
 };
 
-/** The tensors that transformers saves of it. */
+/** Returns the names and shapes of the tensors that transformers saves for an embedding of `width` values. */
 function shapes(width: number, normAfter: boolean): Shapes {
   const all: Record<string, readonly number[]> = {
     "model.decoder.embed_tokens.weight": [VOCABULARY, width],
@@ -49,11 +52,11 @@ function shapes(width: number, normAfter: boolean): Shapes {
   return all;
 }
 
-eachBackend("OPT as opt-350m", (backend) => {
+eachBackend("OPT in the shape of opt-350m", (backend) => {
   for (
     const [name, width, normAfter] of [
-      ["norms after and a narrow embedding", 10, true],
-      ["norms after", HIDDEN, true],
+      ["norms after each half and a narrow embedding", 10, true],
+      ["norms after each half", HIDDEN, true],
       ["a narrow embedding", 10, false],
       ["a wide embedding", 50, false],
     ] as const

@@ -1,4 +1,4 @@
-/** Checkpoints that no family covers are refused by what they are, before any weight is read. */
+/** Tests that models which no family supports are refused with the reason, before any weight is read. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -27,7 +27,7 @@ for (
   });
 }
 
-it("does not mistake an absent part for one", () => {
+it("does not refuse a model whose unsupported parts are null or 0", () => {
   const config = {
     model_type: "llama",
     vision_config: null,

@@ -1,4 +1,7 @@
-/** Hidden states wherever they are kept: the same after every block, and again from what was kept. */
+/**
+ * Tests HiddenStates, which holds the hidden states of all windows between blocks. The states must be the same wherever they are held, on
+ * the device, in host memory or on disk, and must be restored from the file that a resumable run saves.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -21,12 +24,12 @@ const BATCHES: readonly Batch[] = [{ first: 0, count: 2 }, { first: 2, count: 2 
 const PLACES: readonly [name: string, place: StatesPlace | undefined, deviceBytes: number][] = [
   ["on the device", undefined, 1 << 20],
   ["in host memory", undefined, 0],
-  ["on the device, kept", "memory", 1 << 20],
-  ["in host memory, kept", "auto", 0],
+  ["on the device, with a saved copy", "memory", 1 << 20],
+  ["in host memory, with a saved copy", "auto", 0],
   ["on disk", "disk", 1 << 20],
 ];
 
-/** The numbers of a window before block 0. */
+/** Returns the initial states of a batch, in which every number is different. */
 function initial({ first, count }: Batch): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count * WINDOW }, (_, i) => first * WINDOW + i);
 }
@@ -38,7 +41,7 @@ describe("HiddenStates", () => {
   });
   after(() => backend.dispose());
 
-  /** Adds `amount` to every state of a batch, by way of the host. */
+  /** Adds `amount` to every state of a batch, on the host. */
   async function add(buffer: DeviceBuffer, count: number, amount: number): Promise<void> {
     const values = asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)).map((x) => x + amount);
     backend.write(buffer, 0, new Uint8Array(values.buffer));
@@ -48,22 +51,22 @@ describe("HiddenStates", () => {
     const values: number[] = [];
     await states.visit(async (buffer, { count }) => {
       values.push(...asFloat32(await backend.read(buffer, 0, count * WINDOW * 4)));
-      await add(buffer, count, 1000); // must be forgotten
+      await add(buffer, count, 1000); // visit() must discard this change
     });
     return values;
   }
 
-  function make(folder: string, place: StatesPlace | undefined, deviceBytes: number): HiddenStates {
-    const keeping = place && { folder: new StatesFolder(denoFileSystem, folder), place };
-    const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, keeping };
+  function createStates(folder: string, place: StatesPlace | undefined, deviceBytes: number): HiddenStates {
+    const saving = place && { folder: new StatesFolder(denoFileSystem, folder), place };
+    const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, keeping: saving };
     return new HiddenStates(backend, options);
   }
 
   for (const [name, place, deviceBytes] of PLACES) {
-    it(`${name}: stay as work leaves them, block after block`, () =>
+    it(`persist from block to block ${name}`, () =>
       withTemporaryFolder(async (folder) => {
         const live = backend.counters.bytesLive;
-        const states = make(folder, place, deviceBytes);
+        const states = createStates(folder, place, deviceBytes);
         await states.fill((batch) => Promise.resolve(initial(batch)));
         const expected = Array.from({ length: 5 * WINDOW }, (_, i) => i);
         assert.deepEqual(await valuesOf(states), expected);
@@ -81,15 +84,15 @@ describe("HiddenStates", () => {
       }));
   }
 
-  it("go on from what was kept, wherever it goes", () =>
+  it("are restored from a saved copy, in memory or on disk", () =>
     withTemporaryFolder(async (folder) => {
-      const first = make(folder, "memory", 0);
+      const first = createStates(folder, "memory", 0);
       await first.fill((batch) => Promise.resolve(initial(batch)));
       await first.update((buffer, { count }) => add(buffer, count, 0.5));
       const expected = await valuesOf(first);
       for (const place of ["memory", "disk"] as const) {
         for (const deviceBytes of [0, 1 << 20]) {
-          const again = make(folder, place, deviceBytes);
+          const again = createStates(folder, place, deviceBytes);
           await again.load(1);
           assert.equal(again.block, 1);
           assert.deepEqual(await valuesOf(again), expected);
@@ -99,10 +102,10 @@ describe("HiddenStates", () => {
       first.destroy();
     }));
 
-  it("are those before the block when the block fails, and leave no handle open", () =>
+  it("stay at the block before a failed one, and leave no file handle open", () =>
     withTemporaryFolder(async (folder) => {
       for (const place of ["memory", "disk"] as const) {
-        const states = make(folder, place, 0);
+        const states = createStates(folder, place, 0);
         await states.fill((batch) => Promise.resolve(initial(batch)));
         await states.update(() => {});
         const failing = states.update((_, { first }) => {
@@ -116,18 +119,18 @@ describe("HiddenStates", () => {
       }
     }));
 
-  it("refuse a file of another size, and one that is not there", () =>
+  it("refuse a saved file of the wrong size, and a missing file", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeFile(`${folder}/states-2.f32`, new Uint8Array(5 * WINDOW * 4 - 1));
-      const states = make(folder, "memory", 0);
+      const states = createStates(folder, "memory", 0);
       await assert.rejects(states.load(2), /states-2\.f32: has 239 bytes, the run's hidden states take 240/);
       await assert.rejects(states.load(3));
       states.destroy();
     }));
 
-  it("go to disk by themselves only past the limit", () =>
+  it("are moved to disk automatically only above the limit", () =>
     withTemporaryFolder(async (folder) => {
-      const keeping = { folder: new StatesFolder(denoFileSystem, folder), place: "auto" } as const;
+      const saving = { folder: new StatesFolder(denoFileSystem, folder), place: "auto" } as const;
       const count = AUTO_MEMORY_BYTES / (WINDOW * 4);
       for (const [windows, files] of [[Math.floor(count), 0], [Math.floor(count) + 1, 1]]) {
         const states = new HiddenStates(backend, {
@@ -135,7 +138,7 @@ describe("HiddenStates", () => {
           tokens: TOKENS,
           hiddenSize: HIDDEN,
           deviceBytes: 0,
-          keeping,
+          keeping: saving,
         });
         await states.fill((batch) => Promise.resolve(initial(batch)));
         assert.equal([...Deno.readDirSync(folder)].length, files);

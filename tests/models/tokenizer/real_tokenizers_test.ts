@@ -1,4 +1,4 @@
-/** Real tokenizers, read where they lie outside the repository, against byte-pair encoding by its definition. */
+/** Tests published tokenizers, which lie outside the repository, against byte-pair encoding by its definition. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ const OPT = `${SHARED}/tokenizers/opt`;
 const STORIES = `${SHARED}/models/stories260K`;
 const STORY_TEXT = `${SHARED}/text/tinystories-eval.jsonl`;
 
-/** What an OPT checkpoint says of its tokenizer. */
+/** The tokenizer settings of an OPT checkpoint. */
 const OPT_SETTINGS = {
   "tokenizer_config.json": {
     tokenizer_class: "GPT2Tokenizer",
@@ -24,7 +24,7 @@ const OPT_SETTINGS = {
   "special_tokens_map.json": { eos_token: "</s>", pad_token: "<pad>", unk_token: "</s>" },
 };
 
-const AWKWARD = [
+const UNUSUAL_TEXTS = [
   "",
   " ",
   "Hello world",
@@ -40,7 +40,7 @@ function hasFiles(...paths: string[]): boolean {
     for (const path of paths) Deno.statSync(path);
     return true;
   } catch {
-    console.log(`skipped: ${paths.join(" or ")} is not there`);
+    console.log(`skipped: ${paths.join(" or ")} does not exist`);
     return false;
   }
 }
@@ -50,7 +50,7 @@ async function readJson(path: string) {
 }
 
 describe("the tokenizer of OPT", { skip: !hasFiles(OPT) }, () => {
-  it("gives the published ids, and those of the definition on awkward text", () =>
+  it("produces the published ids, and the ids of the definition for unusual text", () =>
     withTemporaryFolder(async (folder) => {
       for (const name of ["vocab.json", "merges.txt"]) {
         await Deno.symlink(`${OPT}/${name}`, `${folder}/${name}`);
@@ -61,7 +61,7 @@ describe("the tokenizer of OPT", { skip: !hasFiles(OPT) }, () => {
       const vocabulary = await readJson(`${OPT}/vocab.json`);
       const [, ...merges] = (await Deno.readTextFile(`${OPT}/merges.txt`)).trimEnd().split("\n");
       const ranks = ranksOf(merges);
-      for (const text of AWKWARD) {
+      for (const text of UNUSUAL_TEXTS) {
         const expected = gpt2Tokens(text, ranks).map((token) => vocabulary[token]);
         assert.deepEqual([...encodeText(tokenizer, text, "txt")], [2, ...expected], JSON.stringify(text));
       }
@@ -70,20 +70,20 @@ describe("the tokenizer of OPT", { skip: !hasFiles(OPT) }, () => {
 });
 
 describe("the tokenizer of a LLaMA", { skip: !hasFiles(STORIES, STORY_TEXT) }, () => {
-  it("gives the ids of the definition, <s> before each document of a .jsonl", async () => {
+  it("produces the ids of the definition, and puts <s> before each document of a .jsonl file", async () => {
     const tokenizer = await loadTokenizer(STORIES, denoFileSystem);
     const { model: { vocab, merges } } = await readJson(`${STORIES}/tokenizer.json`);
     const ranks = ranksOf(merges);
     const stories = (await Deno.readTextFile(STORY_TEXT)).split("\n").slice(0, 6).map((line) =>
       JSON.parse(line).text
     );
-    for (const text of [...AWKWARD.slice(2), ...stories]) {
+    for (const text of [...UNUSUAL_TEXTS.slice(2), ...stories]) {
       const expected = sentencePieceTokens(text, ranks, vocab).map((token) => vocab[token]);
       assert.deepEqual([...encodeText(tokenizer, text, "txt")], [1, ...expected], JSON.stringify(text));
     }
   });
 
-  it("gives as many windows of 512 as the reference run had", async () => {
+  it("produces as many windows of 512 tokens as the reference run", async () => {
     const tokens = await readTokens(await loadTokenizer(STORIES, denoFileSystem), STORY_TEXT, denoFileSystem);
     assert.equal(Math.floor(tokens.length / 512), 106);
     const stories = (await Deno.readTextFile(STORY_TEXT)).split("\n").filter((line) => line !== "").length;
@@ -91,8 +91,8 @@ describe("the tokenizer of a LLaMA", { skip: !hasFiles(STORIES, STORY_TEXT) }, (
   });
 });
 
-describe("a tokenizer as BLOOM's", () => {
-  it("splits at BLOOM's marks, parentheses and bars, and adds no special tokens", () =>
+describe("a tokenizer like BLOOM's", () => {
+  it("splits at punctuation, parentheses and bars like BLOOM, and adds no special tokens", () =>
     withTemporaryFolder(async (folder) => {
       const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
       const letters = Object.fromEntries([..."abĠ(|),.Ċ"].map((letter, id) => [letter, id + 1]));

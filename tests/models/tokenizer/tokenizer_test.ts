@@ -1,3 +1,5 @@
+/** Tests loading a checkpoint's tokenizer and reading text files as tokens. */
+
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
@@ -6,7 +8,7 @@ import { writeFiles } from "../../support/checkpoint_files.ts";
 import { OPT_SOTU, readReference, sotuTokens } from "../../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
-/** The files of a tokenizer with the letters a and b, their pair, and `</s>` before every document. */
+/** The files of a tokenizer that knows the letters a and b and their pair, and puts `</s>` before every document. */
 const BPE_FILES = {
   "vocab.json": { "</s>": 0, a: 1, b: 2, ab: 3, "Ġ": 4, "Ċ": 5 },
   "merges.txt": "#version: 0.2\na b\n",
@@ -14,7 +16,7 @@ const BPE_FILES = {
 };
 
 describe("the tokenizer of opt-sotu", () => {
-  it("gives the reference ids", async () => {
+  it("produces the ids of the reference", async () => {
     const reference = await readReference();
     const evaluation = await sotuTokens("evaluation");
     assert.equal(evaluation.length, reference.eval.tokens);
@@ -23,7 +25,7 @@ describe("the tokenizer of opt-sotu", () => {
 });
 
 describe("a tokenizer of vocab.json and merges.txt", () => {
-  it("merges, and starts each document as it is told", () =>
+  it("merges pairs, and starts each document with the configured token", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, BPE_FILES);
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
@@ -32,14 +34,14 @@ describe("a tokenizer of vocab.json and merges.txt", () => {
       assert.deepEqual([...encodeText(tokenizer, lines, "jsonl")], [0, 3, 0, 2, 5, 1]);
     }));
 
-  it("adds nothing where it is not told", () =>
+  it("adds no special token if none is configured", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": {} });
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
       assert.deepEqual([...encodeText(tokenizer, "ab", "txt")], [3]);
     }));
 
-  it("takes special tokens from special_tokens_map.json, and later ones from added_tokens.json", () =>
+  it("reads special tokens from special_tokens_map.json, and further ones from added_tokens.json", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, {
         ...BPE_FILES,
@@ -62,7 +64,7 @@ describe("a tokenizer of vocab.json and merges.txt", () => {
 });
 
 describe("readTokens", () => {
-  it("reads .jsonl by documents and anything else as one", () =>
+  it("reads a .jsonl file as one document per line, and any other file as one document", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, {
         ...BPE_FILES,
@@ -79,7 +81,7 @@ describe("readTokens", () => {
       assert.deepEqual([...await readTokens(tokenizer, `${folder}/text.txt`, denoFileSystem)], [0, 3, 5]);
     }));
 
-  it("reads every way of ending a line as one", () =>
+  it("reads every kind of line ending as a newline", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { ...BPE_FILES, "text.txt": "a\r\nb\ra\n" });
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
@@ -96,7 +98,7 @@ describe("readTokens", () => {
       ['["b"]', /text.jsonl: line 3: must be an object with a string "text"/],
     ] as const
   ) {
-    it(`names the line that is ${line}`, () =>
+    it(`names the file and line of the malformed line ${line}`, () =>
       withTemporaryFolder(async (folder) => {
         await writeFiles(folder, { "text.jsonl": `{"text": "a"}\n\n${line}\n` });
         const tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
@@ -109,7 +111,7 @@ describe("readTokens", () => {
 });
 
 describe("loadTokenizer", () => {
-  it("refuses a folder without one, and a broken one", () =>
+  it("refuses a folder without a tokenizer, and a malformed tokenizer", () =>
     withTemporaryFolder(async (folder) => {
       await assert.rejects(
         loadTokenizer(folder, denoFileSystem),

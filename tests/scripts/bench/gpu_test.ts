@@ -8,7 +8,7 @@ import { type KernelRate, measureKernels } from "../../../scripts/bench/gpu/kern
 import { ORDER_MULTIPLE, PUBLIC_MATMULS } from "../../../scripts/bench/gpu/public_matmuls.ts";
 import { fastestVariants, withEntry } from "../../../scripts/bench/gpu/save_tuning.ts";
 import { kernelTable, matmulTable } from "../../../scripts/bench/gpu/tables.ts";
-import { webgpuMissing } from "../../support/backends.ts";
+import { webgpuSkipReason } from "../../support/backends.ts";
 
 function rate(kernel: string, variant: string, seconds: number): KernelRate {
   return { kernel, variant, seconds, gflops: 1 / seconds, gigabytesPerSecond: 2 / seconds };
@@ -47,16 +47,20 @@ describe("the GPU bench", () => {
     }
   });
 
-  it("checks every design against float64 before timing it", { skip: webgpuMissing ?? false }, async () => {
-    const rates = await raceMatmuls(2 * ORDER_MULTIPLE, 1);
-    assert.deepEqual(
-      rates.filter(({ ours }) => !ours).map(({ design }) => design),
-      PUBLIC_MATMULS.map(({ name }) => name),
-    );
-    assert.ok(rates.every(({ gflops }) => gflops > 0 && Number.isFinite(gflops)));
-  });
+  it(
+    "checks every design against float64 before timing it",
+    { skip: webgpuSkipReason ?? false },
+    async () => {
+      const rates = await raceMatmuls(2 * ORDER_MULTIPLE, 1);
+      assert.deepEqual(
+        rates.filter(({ ours }) => !ours).map(({ design }) => design),
+        PUBLIC_MATMULS.map(({ name }) => name),
+      );
+      assert.ok(rates.every(({ gflops }) => gflops > 0 && Number.isFinite(gflops)));
+    },
+  );
 
-  it("times every variant of every heavy kernel", { skip: webgpuMissing ?? false }, async () => {
+  it("times every variant of every heavy kernel", { skip: webgpuSkipReason ?? false }, async () => {
     const rates = await measureKernels(128, 1);
     assert.equal(new Set(rates.map(({ kernel, variant }) => `${kernel} ${variant}`)).size, rates.length);
     assert.ok(rates.length > 15 && rates.every(({ seconds }) => seconds > 0));
