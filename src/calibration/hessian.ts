@@ -10,14 +10,24 @@ import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmTN, MAX_SOFTWARE_K } from "../kernels/gemm.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
+/** Options of a {@link HessianAccumulator}. */
+export interface AccumulatorOptions {
+  /**
+   * Whether the first addition overwrites the memory of H. This is faster, because the memory need not be cleared and
+   * read. The sums are the same except for the sign of zeros: a product can underflow to −0, and 0 + (−0) is +0.
+   * @default false, which clears the memory first
+   */
+  readonly overwrite?: boolean;
+}
+
 /** The upper triangle of H for the input of one layer, or of several layers with the same input, in device memory. */
 export class HessianAccumulator {
   /** The order of H, which is the number of features of the input. */
   readonly size: number;
   readonly #backend: Backend;
   readonly #upper: TiledMatrix;
-  /** True until the first addition. Until then, the memory of H is uninitialized. */
-  #isEmpty = true;
+  /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
+  #isUndefined = true;
   #taken = false;
 
   /**
@@ -27,10 +37,17 @@ export class HessianAccumulator {
    * @param edge the edge length of the tiles in elements; by default, the one that {@link TiledMatrix} chooses
    * @throws {RangeError} if the device does not have enough memory
    */
-  constructor(backend: Backend, label: string, size: number, edge?: number) {
+  constructor(
+    backend: Backend,
+    label: string,
+    size: number,
+    edge?: number,
+    { overwrite = false }: AccumulatorOptions = {},
+  ) {
     this.size = size;
     this.#backend = backend;
     this.#upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
+    if (!overwrite) this.#clearIfUndefined();
   }
 
   /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
@@ -40,11 +57,11 @@ export class HessianAccumulator {
     for (let row0 = 0; row0 < rows; row0 += step) this.#addRows(x, row0, Math.min(step, rows - row0));
   }
 
-  /** Sets H to 0 if nothing has been added. */
-  #clearIfEmpty(): void {
-    if (!this.#isEmpty) return;
+  /** Sets H to 0, unless it was cleared or added to before. */
+  #clearIfUndefined(): void {
+    if (!this.#isUndefined) return;
     for (const tile of this.#upper.tiles()) this.#backend.clear(tile.buffer);
-    this.#isEmpty = false;
+    this.#isUndefined = false;
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
@@ -61,11 +78,11 @@ export class HessianAccumulator {
         c_offset: 0,
         ldc: tile.ld,
         alpha: 1,
-        beta: this.#isEmpty ? 0 : 1,
+        beta: this.#isUndefined ? 0 : 1,
         upper: tile.row0 === tile.col0 ? 1 : 0,
       });
     }
-    this.#isEmpty = false;
+    this.#isUndefined = false;
   }
 
   /**
@@ -74,7 +91,7 @@ export class HessianAccumulator {
    * @returns the upper triangle of H, packed in row-major order: F32 with shape [size·(size+1)/2]
    */
   async packedUpper(): Promise<HostTensor> {
-    this.#clearIfEmpty();
+    this.#clearIfUndefined();
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
     for (const tile of this.#upper.tiles()) {
       const bytes = await this.#backend.read(tile.buffer, 0, tile.rows * tile.ld * 4);
@@ -88,7 +105,7 @@ export class HessianAccumulator {
    * In the tiles on the diagonal, the elements below the diagonal are undefined.
    */
   take(): TiledMatrix {
-    this.#clearIfEmpty();
+    this.#clearIfUndefined();
     this.#taken = true;
     return this.#upper;
   }

@@ -40,7 +40,7 @@ export class InputsSink implements TensorSink {
     });
     this.#panel = backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens);
     try {
-      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge);
+      this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, { overwrite: true });
     } catch (error) {
       this.#panel.destroy();
       throw error;
