@@ -8,7 +8,7 @@ import { NoDeviceError } from "../src/host/device.ts";
 import { HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
 import { BusyError } from "../src/host/bounded_queue.ts";
 import { DigestMismatchError } from "../src/host/store_hessian.ts";
-import { layerRefusal } from "../src/layer/refusals.ts";
+import { layerRefusal } from "../src/layer/layer_refusal.ts";
 import { PROBLEM_TYPE } from "../src/protocol/media_type.ts";
 import { makeProblem, PROBLEMS } from "../src/protocol/problem.ts";
 import type { HostEnv } from "./host_env.ts";

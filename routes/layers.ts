@@ -77,7 +77,7 @@ async function pruneLayer(
     clock,
     start,
     tileEdge: limits.tileEdge,
-    inTurn: (solve) => solves.run(solve, signal),
+    runSolve: (solve) => solves.run(solve, signal),
   });
   held.defer(answer.destroy);
   // The answer needs no statistics, and a slow client may take a while to fetch it.

@@ -6,6 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { Owned } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmTN, MAX_SOFTWARE_K } from "../kernels/gemm.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -25,10 +26,9 @@ export class HessianAccumulator {
   /** The order of H, which is the number of features of the input. */
   readonly size: number;
   readonly #backend: Backend;
-  readonly #upper: TiledMatrix;
+  readonly #upper: Owned<TiledMatrix>;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
-  #taken = false;
 
   /**
    * Allocates H. It is 0 until something is added.
@@ -46,7 +46,8 @@ export class HessianAccumulator {
   ) {
     this.size = size;
     this.#backend = backend;
-    this.#upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
+    const upper = new TiledMatrix(backend, { label, rows: size, cols: size, edge, storage: "upper" });
+    this.#upper = new Owned(upper);
     if (!overwrite) this.#clearIfUndefined();
   }
 
@@ -60,13 +61,13 @@ export class HessianAccumulator {
   /** Sets H to 0, unless it was cleared or added to before. */
   #clearIfUndefined(): void {
     if (!this.#isUndefined) return;
-    for (const tile of this.#upper.tiles()) this.#backend.clear(tile.buffer);
+    for (const tile of this.#upper.value.tiles()) this.#backend.clear(tile.buffer);
     this.#isUndefined = false;
   }
 
   #addRows(x: DeviceBuffer, row0: number, rows: number): void {
     const offset = row0 * this.size;
-    for (const tile of this.#upper.tiles()) {
+    for (const tile of this.#upper.value.tiles()) {
       this.#backend.dispatch(gemmTN, { a: x, b: x, c: tile.buffer }, {
         m: tile.rows,
         n: tile.cols,
@@ -93,7 +94,7 @@ export class HessianAccumulator {
   async packedUpper(): Promise<HostTensor> {
     this.#clearIfUndefined();
     const packed = new Float32Array((this.size * (this.size + 1)) / 2);
-    for (const tile of this.#upper.tiles()) {
+    for (const tile of this.#upper.value.tiles()) {
       const bytes = await this.#backend.read(tile.buffer, 0, tile.rows * tile.ld * 4);
       packTile(new Float32Array(bytes.buffer), tile, this.size, packed);
     }
@@ -106,13 +107,12 @@ export class HessianAccumulator {
    */
   take(): TiledMatrix {
     this.#clearIfUndefined();
-    this.#taken = true;
-    return this.#upper;
+    return this.#upper.take();
   }
 
   /** Frees the device memory, unless {@link take} has transferred it to a caller. */
   destroy(): void {
-    if (!this.#taken) this.#upper.destroy();
+    this.#upper.destroy();
   }
 }
 

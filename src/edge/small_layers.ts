@@ -13,7 +13,7 @@ import type { Context } from "hono";
 import { type Backend, DeviceLostError } from "../backend/backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
-import { layerRefusal } from "../layer/refusals.ts";
+import { layerRefusal } from "../layer/layer_refusal.ts";
 import { isSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import {
   type ParsedLayerQuery,

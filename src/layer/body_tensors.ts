@@ -1,11 +1,13 @@
 /**
- * Checks the header of a body before any data is read: which tensors it has, their dtypes and ranks, and whether their shapes fit
- * together. Values are checked later, on the device.
+ * Checks the header of a request body before any tensor data is read: which tensors the body has, their dtypes, and
+ * whether their shapes fit together. The values of the tensors are checked later, on the device.
  */
 
 import { MAX_FEATURES } from "../protocol/limits.ts";
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
+import { maskRowBytes } from "../sparsity/mask_bits.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
+import { sameShape } from "../tensor/shape.ts";
 import { TensorMismatchError } from "./errors.ts";
 
 /** The tensors that carry statistics. A body has at most one of them. */
@@ -14,8 +16,11 @@ const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 /** The name of a statistics tensor. */
 export type StatisticsName = (typeof STATISTICS)[number];
 
-/** Whether the body must have statistics, may have them, or must not because the request names stored ones. */
-export type StatisticsRule = "required" | "optional" | "elsewhere";
+/**
+ * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them because
+ * the request names stored ones ("stored").
+ */
+export type StatisticsRule = "required" | "optional" | "stored";
 
 /** The checked tensors of a layer's body. */
 export interface CheckedBody {
@@ -23,6 +28,7 @@ export interface CheckedBody {
   readonly cols: number;
   readonly weight: FloatTensor;
   readonly statistics: Statistics | undefined;
+  /** `packed` tells U8 [rows, ⌈cols/8⌉], one bit per entry, from BOOL [rows, cols]. */
   readonly mask: { readonly packed: boolean } | undefined;
 }
 
@@ -34,20 +40,24 @@ export interface FloatTensor {
   readonly cols: number;
 }
 
-/** The statistics of `order` inputs. */
+/** Statistics of a layer with `order` inputs (in_features). */
 export type Statistics =
   | { readonly name: "hessian" | "hessian_upper"; readonly order: number }
   | { readonly name: "inputs"; readonly order: number; readonly tensor: FloatTensor };
 
-/** Checks a layer's body. @throws {TensorMismatchError} naming the first tensor that is missing, unknown or does not fit */
+/** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
-  refuseUnknown(tensors, ["weight", "mask", ...STATISTICS]);
+  rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS]);
   const weightInfo = find(tensors, "weight");
   if (!weightInfo) throw new TensorMismatchError("weight", "[out_features, in_features]", "none");
   const weight = floatMatrix(weightInfo, "[out_features, in_features]");
   const statistics = findStatistics(tensors);
-  if (statistics && rule === "elsewhere") {
-    throw new TensorMismatchError(statistics.name, "none, since the request names stored statistics", "one");
+  if (statistics && rule === "stored") {
+    throw new TensorMismatchError(
+      statistics.name,
+      "no statistics, because the request names stored ones",
+      describe(statistics),
+    );
   }
   if (!statistics && rule === "required") {
     throw new TensorMismatchError("hessian", `one of ${STATISTICS.join(", ")}, or stored statistics`, "none");
@@ -62,17 +72,17 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
   };
 }
 
-/** Checks a body that holds a Hessian and nothing else. @throws {TensorMismatchError} as `checkLayerTensors` */
+/** Checks a body that has a Hessian and nothing else. @throws {TensorMismatchError} as `checkLayerTensors` */
 export function checkHessianTensors(
   tensors: readonly TensorInfo[],
 ): Statistics & { name: "hessian" | "hessian_upper" } {
-  refuseUnknown(tensors, ["hessian", "hessian_upper"]);
+  rejectUnknownTensors(tensors, ["hessian", "hessian_upper"]);
   const info = findStatistics(tensors);
   if (!info) throw new TensorMismatchError("hessian", "hessian or hessian_upper", "none");
   const order = info.name === "hessian" ? info.shape[0] ?? 0 : packedOrder(info);
   checkExtent(info, order);
   const statistics = checkStatistics(info, order);
-  if (statistics.name === "inputs") throw new TypeError("inputs are refused above");
+  if (statistics.name === "inputs") throw new TypeError("inputs were rejected above");
   return statistics;
 }
 
@@ -80,9 +90,10 @@ function find(tensors: readonly TensorInfo[], name: string): TensorInfo | undefi
   return tensors.find((tensor) => tensor.name === name);
 }
 
-function refuseUnknown(tensors: readonly TensorInfo[], known: readonly string[]): void {
-  for (const { name } of tensors) {
-    if (!known.includes(name)) throw new TensorMismatchError(name, `none but ${known.join(", ")}`, "one");
+function rejectUnknownTensors(tensors: readonly TensorInfo[], allowed: readonly string[]): void {
+  const unknown = tensors.find(({ name }) => !allowed.includes(name));
+  if (unknown) {
+    throw new TensorMismatchError(unknown.name, `a name among ${allowed.join(", ")}`, "an unknown name");
   }
 }
 
@@ -110,18 +121,19 @@ function checkStatistics(info: TensorInfo, cols: number): Statistics {
 
 function checkMask(info: TensorInfo | undefined, rows: number, cols: number): CheckedBody["mask"] {
   if (!info) return undefined;
-  const packed = info.dtype === "U8" && sameShape(info.shape, [rows, Math.ceil(cols / 8)]);
+  const rowBytes = maskRowBytes(cols);
+  const packed = info.dtype === "U8" && sameShape(info.shape, [rows, rowBytes]);
   if (!packed && !(info.dtype === "BOOL" && sameShape(info.shape, [rows, cols]))) {
-    throw mismatch(info, `U8 [${rows}, ${Math.ceil(cols / 8)}] or BOOL [${rows}, ${cols}]`);
+    throw mismatch(info, `U8 [${rows}, ${rowBytes}] or BOOL [${rows}, ${cols}]`);
   }
   return { packed };
 }
 
-/** With `anyRows` the number of rows is not limited, because the rows are tokens and not features. */
+/** Checks a matrix. With `anyRows` the number of rows is not limited, because the rows are tokens and not features. */
 function floatMatrix(info: TensorInfo, shape: string, { anyRows = false } = {}): FloatTensor {
   const { name, dtype, shape: [rows, cols] } = info;
   if (!isFloatDtype(dtype) || info.shape.length !== 2 || rows === 0 || cols === 0) {
-    throw mismatch(info, `F32, F16 or BF16 ${shape}, no extent 0`);
+    throw mismatch(info, `F32, F16 or BF16 ${shape} with at least one row and column`);
   }
   if (!anyRows) checkExtent(info, rows);
   checkExtent(info, cols);
@@ -132,15 +144,18 @@ function checkExtent(info: TensorInfo, extent: number): void {
   if (!(extent >= 1 && extent <= MAX_FEATURES)) throw mismatch(info, `1 to ${MAX_FEATURES} features`);
 }
 
-/** Returns n for a length of n·(n+1)/2. For any other length it returns an order whose packed length differs, so the check fails. */
+/**
+ * Returns the order n of a packed triangle of n·(n+1)/2 elements. If there is no such n, the result is an order of
+ * another length, so that the check of the shape fails.
+ */
 function packedOrder({ shape }: TensorInfo): number {
   return Math.floor((Math.sqrt(8 * (shape[0] ?? 0) + 1) - 1) / 2);
 }
 
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+function mismatch(info: TensorInfo, expected: string): TensorMismatchError {
+  return new TensorMismatchError(info.name, expected, describe(info));
 }
 
-function mismatch(info: TensorInfo, expected: string): TensorMismatchError {
-  return new TensorMismatchError(info.name, expected, `${info.dtype} [${info.shape.join(", ")}]`);
+function describe({ dtype, shape }: TensorInfo): string {
+  return `${dtype} [${shape.join(", ")}]`;
 }

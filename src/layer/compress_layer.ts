@@ -1,55 +1,44 @@
 /**
- * Solves one layer whose operands are on the device: factors the statistics if no factor is given, runs the method, and times the phases.
- * The caller reads tensors in and writes them out.
+ * Solves one layer whose operands are on the device: factors the statistics unless a factor is given, runs the method, and
+ * measures the time of each phase. Other files read the operands from a request and write the solution to an answer.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
+import type { SupportedMethod } from "../protocol/parameters.ts";
+import type { Report } from "../protocol/report.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import type { Layer, Solution, SolveOptions } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 
-/** A layer and the statistics of its inputs: a Hessian, a factor, or neither. */
+/** A layer and the statistics of its inputs. The statistics are a Hessian, a factor of one, or absent. */
 export interface LayerOperands {
   readonly layer: Layer;
   /** H, (cols, cols) f32, upper storage, undamped. `sparsegpt` overwrites it with its factor; `magnitude` only reads it. */
   readonly hessian?: TiledMatrix;
-  /** A factor from an earlier layer. For `sparsegpt` only. */
+  /** The factor that an earlier layer with the same inputs made. For `sparsegpt` only. */
   readonly factor?: Factor;
 }
 
-/** The parameters of the solve, validated by the caller. */
+/** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
-  readonly method: "sparsegpt" | "magnitude";
-  /** Columns per block, used if this call factors. */
+  readonly method: SupportedMethod;
+  /** Columns per block of the factor. Used only if this call factors. */
   readonly blocksize: number;
-  /** λ, used if this call factors. */
+  /** The damping λ of the factor. Used only if this call factors. */
   readonly damping: number;
 }
 
-/** The report of the solve, with the names of the HTTP contract. The caller adds the phases `read` and `total`. */
-export interface LayerReport {
-  readonly method: LayerParameters["method"];
-  readonly rows: number;
-  readonly cols: number;
-  readonly pattern: string;
-  /** zeros / (rows·cols). */
-  readonly sparsity: number;
-  readonly zeros: number;
-  readonly loss: number | null;
-  readonly relative_error: number | null;
-  /** The λ that was used, or null if nothing was factored. */
-  readonly damping: number | null;
-  readonly backend: Backend["kind"];
-  readonly adapter: string;
-  readonly seconds: { readonly factor: number; readonly solve: number; readonly refit: number };
-  readonly factor_reused: boolean;
+/** The report of the solve. The caller knows and adds the phases `read` and `total`. */
+export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
+  readonly seconds: Readonly<Omit<Report["seconds"], "read" | "total">>;
 }
 
 /** A solved layer. */
 export interface CompressedLayer {
+  /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
   /** The factor, if this call made one. Other layers with the same inputs can use it. The caller frees it. */
   readonly factor?: Factor;
@@ -69,14 +58,14 @@ export async function compressLayer(
   clock: () => number,
 ): Promise<CompressedLayer> {
   const { layer, hessian } = operands;
-  checkStatistics(operands, parameters);
-  const start = clock();
-  const made = parameters.method === "sparsegpt" && hessian
+  checkOperands(operands, parameters);
+  const startedAt = clock();
+  const newFactor = parameters.method === "sparsegpt" && hessian
     ? await factorStatistics(backend, hessian, parameters)
     : undefined;
-  const factored = clock();
+  const factoredAt = clock();
   try {
-    const factor = made ?? operands.factor;
+    const factor = newFactor ?? operands.factor;
     const solution = factor
       ? await solveSparseGpt(backend, layer, factor, parameters)
       : await solveMagnitude(backend, layer, hessian, parameters);
@@ -93,18 +82,18 @@ export async function compressLayer(
       damping: factor?.damping ?? null,
       backend: backend.kind,
       adapter: backend.adapter.name,
-      seconds: { factor: (factored - start) / 1e3, solve: (clock() - factored) / 1e3, refit: 0 },
+      seconds: { factor: (factoredAt - startedAt) / 1e3, solve: (clock() - factoredAt) / 1e3, refit: 0 },
       factor_reused: operands.factor !== undefined,
     };
-    return { solution, factor: made, report };
+    return { solution, factor: newFactor, report };
   } catch (error) {
-    made?.destroy();
+    newFactor?.destroy();
     throw error;
   }
 }
 
-function checkStatistics({ hessian, factor }: LayerOperands, { method }: LayerParameters): void {
-  if (hessian && factor) throw new TypeError("statistics: give a hessian or its factor, not both");
+function checkOperands({ hessian, factor }: LayerOperands, { method }: LayerParameters): void {
+  if (hessian && factor) throw new TypeError("operands of a layer: give a hessian or its factor, not both");
   if (method === "sparsegpt" && !hessian && !factor) {
     throw new TypeError("sparsegpt: needs a hessian or its factor");
   }

@@ -1,4 +1,7 @@
-/** Copies the upper triangle of a matrix to a matrix with another tile edge. A solve overwrites its statistics, so it gets a copy of stored ones. */
+/**
+ * Copies a symmetric matrix, stored as its upper triangle, to a new matrix that may have another tile edge. A solve overwrites its
+ * statistics, so a layer that uses stored statistics is given a copy of them.
+ */
 
 import type { Backend } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -6,7 +9,8 @@ import { copySubmatrix } from "../linalg/copy_submatrix.ts";
 import { submatrixOf } from "../linalg/submatrix.ts";
 
 /**
- * Queues a copy of `source`, (n, n) f32, upper storage, to tiles of edge `edge`.
+ * Allocates a matrix with tiles of edge `edge`, and queues the copy of `source` to it. Both are (n, n) f32 in upper storage. The caller
+ * owns the new matrix.
  * @throws {OutOfDeviceMemoryError}
  */
 export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
@@ -18,6 +22,7 @@ export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): 
   return target;
 }
 
+/** Queues the copy of the elements that both tiles cover. */
 function copyOverlap(backend: Backend, from: Tile, to: Tile): void {
   const row = Math.max(from.row0, to.row0), col = Math.max(from.col0, to.col0);
   const rows = Math.min(from.row0 + from.rows, to.row0 + to.rows) - row;

@@ -1,4 +1,4 @@
-/** The errors for tensors of a well-formed body. Each has the name of the tensor, so that the answer can name it. */
+/** The errors for invalid tensors in a well-formed safetensors body. Each error has the name of the tensor, so that the answer can quote it. */
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {

@@ -1,6 +1,6 @@
 /**
- * Reads a request's bytes into a layer on the device: opens the safetensors file, checks its tensors, and streams each tensor into its
- * sink.
+ * Reads a request body, which is a safetensors file, into a layer on the device. The header is checked first. Then each tensor is streamed
+ * into its sink, which builds a matrix from it.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -21,9 +21,9 @@ import { MaskSink } from "./sinks/mask_sink.ts";
 import type { TensorSink } from "./sinks/tensor_sink.ts";
 import { WeightSink } from "./sinks/weight_sink.ts";
 
-/** How a body is read. */
+/** Options of reading a body. */
 export interface ReadOptions {
-  /** The length of the whole body. */
+  /** The length of the whole body, in bytes. */
   readonly totalBytes: number;
   /** The tile edge of the matrices, a multiple of the block size. */
   readonly edge: number;
@@ -38,7 +38,7 @@ export interface ReceivedLayer {
   readonly layer: Layer;
   /** (cols, cols) f32, upper storage, or undefined if the body has no statistics. */
   readonly hessian: TiledMatrix | undefined;
-  /** Frees everything. It may be called after a solve, which frees some of it, and more than once. */
+  /** Frees all tensors. Idempotent, also after a solve, which may have freed some of them. */
   destroy(): void;
 }
 
@@ -59,13 +59,13 @@ export async function readLayer(
     const { rows, cols, statistics } = tensors;
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
-    const sums = statistics && statisticsSink(backend, statistics, edge);
-    if (sums) sinks.set(statistics.name, sums);
+    const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge);
+    if (statisticsSink) sinks.set(statistics.name, statisticsSink);
     const mask = tensors.mask && new MaskSink(backend, rows, cols, tensors.mask.packed);
     if (mask) sinks.set("mask", mask);
     await ingest(backend, stream, sinks);
     const layer: Layer = { weight: weight.take(), forced: mask?.take() };
-    const hessian = sums?.take();
+    const hessian = statisticsSink?.take();
     return {
       rows,
       cols,
@@ -81,7 +81,11 @@ export async function readLayer(
   });
 }
 
-/** Reads a body that holds only a Hessian. Otherwise as `readLayer`. */
+/**
+ * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays allocated.
+ * @returns H, (n, n) f32, upper storage. The caller frees it
+ * @throws as `readLayer`
+ */
 export async function readHessian(
   backend: Backend,
   source: AsyncIterable<Uint8Array>,
@@ -90,16 +94,18 @@ export async function readHessian(
   const stream = await openSafetensors(source, { totalBytes });
   return await withSinks(stream, async (sinks) => {
     const statistics = checkHessianTensors(stream.header.tensors);
-    const sink = statisticsSink(backend, statistics, edge);
+    const sink = createStatisticsSink(backend, statistics, edge);
     sinks.set(statistics.name, sink);
     await ingest(backend, stream, sinks);
     return sink.take();
   });
 }
 
-type StatisticsSink = HessianSink | PackedHessianSink | InputsSink;
-
-function statisticsSink(backend: Backend, statistics: Statistics, edge: number): StatisticsSink {
+function createStatisticsSink(
+  backend: Backend,
+  statistics: Statistics,
+  edge: number,
+): TensorSink<TiledMatrix> {
   switch (statistics.name) {
     case "hessian":
       return new HessianSink(backend, statistics.order, edge);
@@ -110,12 +116,12 @@ function statisticsSink(backend: Backend, statistics: Statistics, edge: number):
   }
 }
 
-/** Calls `body` with an empty map for sinks. However `body` ends, the sinks in the map are destroyed and the source is closed. */
+/** Calls `body` with an empty map, to which it adds its sinks. When `body` ends or throws, the sinks are destroyed and the source is closed. */
 async function withSinks<T>(
   stream: SafetensorsStream,
-  body: (sinks: Map<string, TensorSink>) => Promise<T>,
+  body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,
 ): Promise<T> {
-  const sinks = new Map<string, TensorSink>();
+  const sinks = new Map<string, TensorSink<unknown>>();
   try {
     return await body(sinks);
   } finally {

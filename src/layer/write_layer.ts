@@ -1,6 +1,6 @@
 /**
- * Writes a solution on the device as the bytes of an answer. The header and the length are known in advance. The data is converted on the
- * device and read back strip by strip, so a layer of any size takes little host memory.
+ * Encodes a solution, which is on the device, as the bytes of an answer. The header and the length are known in advance. The data is
+ * converted on the device and read back in strips of a few rows, so a layer of any size takes little host memory.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -11,22 +11,23 @@ import { type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { Solution } from "../solvers/solver.ts";
+import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { hasPackedRows } from "./packed_rows.ts";
-import { cutStrips, type Strip } from "./sinks/strips.ts";
+import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /**
- * Bytes per read-back, counted in f32. Each read-back waits for the queue of a GPU, and large pieces hide that wait. The `cpu` backend
- * copies from its own memory. There small pieces are better, because the allocator reuses memory for them and a copy does not delay other
- * requests.
+ * The largest number of bytes per read-back, before the conversion from f32. On a GPU each read-back waits for the GPU's queue, so large
+ * pieces are better. The `cpu` backend copies from its own memory, and small pieces are better: the allocator reuses their memory, and
+ * the copy of a piece does not delay other requests.
  */
 const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
 
 /** An answer that is ready to be sent. */
 export interface Answer {
-  /** The length of the whole file. */
+  /** The length of the whole file, in bytes. */
   readonly byteLength: number;
-  /** Yields the bytes of the file, once. The solution must not be freed before the end. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+  /** Yields the bytes of the file. It may be called once, and the solution must not be freed before it ends. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
@@ -40,7 +41,7 @@ export function encodeAnswer(
   const { rows, cols } = solution.q;
   const header = encodeHeader([
     { name: "weight", dtype, shape: [rows, cols] },
-    { name: "mask", dtype: "U8", shape: [rows, Math.ceil(cols / 8)] },
+    { name: "mask", dtype: "U8", shape: [rows, maskRowBytes(cols)] },
   ], { report: JSON.stringify(report) });
   return {
     byteLength: header.bytes.byteLength + header.dataBytes,
@@ -58,7 +59,7 @@ async function* weightChunks(
   dtype: FloatDtype,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const { rows, cols, edge } = q, width = BYTES_PER_ELEMENT[dtype];
-  const strips = cutStrips({
+  const strips = splitIntoStrips({
     rows,
     rowBytes: 4 * cols,
     boundary: edge,
@@ -68,24 +69,29 @@ async function* weightChunks(
   using staging = new DisposableStack();
   const stage = (label: string, byteLength: number) =>
     staging.adopt(backend.createBuffer(label, byteLength), (buffer) => buffer.destroy());
-  const wide = hasPackedRows(q) ? undefined : stage("strip of the answer in f32", 4 * elements);
-  const narrow = width < 4 ? stage(`strip of the answer in ${dtype}`, width * elements) : undefined;
+  const contiguous = hasPackedRows(q) ? undefined : stage("strip of the answer in f32", 4 * elements);
+  const converted = width < 4 ? stage(`strip of the answer in ${dtype}`, width * elements) : undefined;
   for (const strip of strips) {
-    const floats = wide ? gather(backend, q, strip, wide) : firstOf(q, strip);
+    const floats = contiguous ? gatherRows(backend, q, strip, contiguous) : firstRowOf(q, strip);
     const count = strip.rows * cols;
-    const source = narrow ? convert(backend, floats, narrow, dtype, count) : floats;
+    const source = converted ? convert(backend, floats, converted, dtype, count) : floats;
     const bytes = await backend.read(source.buffer, 4 * source.offset, Math.ceil((width * count) / 4) * 4);
     yield bytes.subarray(0, width * count);
   }
 }
 
-/** The position of a strip's first row in the only tile across. */
-function firstOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
+/** Returns the position of a strip's first row, in a matrix that is one tile wide. */
+function firstRowOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
   return submatrixOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
 }
 
-/** Queues a copy of the strip's rows from all tiles across into contiguous rows of `target`. */
-function gather(backend: Backend, q: TiledMatrix, { row0, rows }: Strip, target: DeviceBuffer): Submatrix {
+/** Queues the copy of a strip's rows to `target`, without gaps. Each row comes from all tiles of its tile row. */
+function gatherRows(
+  backend: Backend,
+  q: TiledMatrix,
+  { row0, rows }: Strip,
+  target: DeviceBuffer,
+): Submatrix {
   const i = Math.floor(row0 / q.edge);
   for (let j = 0; j < q.tileCols; j++) {
     const tile = q.tile(i, j);
@@ -111,13 +117,13 @@ function convert(
   return { buffer: target, offset: 0 };
 }
 
-/** Yields the mask. On the device its rows are whole 32-bit words; in the file the unused bytes of the last word are left out. */
+/** Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to whole bytes. */
 async function* maskChunks(
   backend: Backend,
   { q, mask }: Solution,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
-  const rowBytes = Math.ceil(q.cols / 8), wordBytes = Math.ceil(q.cols / 32) * 4;
-  const strips = cutStrips({ rows: q.rows, rowBytes: wordBytes, stripBytes: READ_BYTES[backend.kind] });
+  const rowBytes = maskRowBytes(q.cols), wordBytes = 4 * wordsPerRow(q.cols);
+  const strips = splitIntoStrips({ rows: q.rows, rowBytes: wordBytes, stripBytes: READ_BYTES[backend.kind] });
   for (const { row0, rows } of strips) {
     const words = await backend.read(mask, row0 * wordBytes, rows * wordBytes);
     if (rowBytes === wordBytes) {

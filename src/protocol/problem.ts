@@ -1,6 +1,6 @@
 /**
  * The errors of the HTTP contract, as problem documents (RFC 9457). This table has every code with its status and title. Which error of the
- * code leads to which problem is decided by `routes/errors.ts`, `layer/refusals.ts` and the edge.
+ * code leads to which problem is decided by `routes/errors.ts`, `layer/layer_refusal.ts` and the edge.
  */
 
 import { z } from "zod";

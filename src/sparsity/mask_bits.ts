@@ -1,11 +1,16 @@
 /**
- * The bit layout of masks over a weight matrix: one bit per entry, ⌈cols/32⌉ u32 words per row, least significant bit
- * first.
+ * The bit layout of masks over a weight matrix: one bit per entry, least significant bit first. On a device a row is
+ * ⌈cols/32⌉ u32 words; in a file it is ⌈cols/8⌉ bytes.
  */
 
-/** The number of u32 words in one row of a mask with `cols` columns. */
+/** The number of u32 words in one row of a mask with `cols` columns, on a device. */
 export function wordsPerRow(cols: number): number {
   return Math.ceil(cols / 32);
+}
+
+/** The number of bytes in one row of a mask with `cols` columns, in a file. */
+export function maskRowBytes(cols: number): number {
+  return Math.ceil(cols / 8);
 }
 
 /** Counts the bits of `words` that are 1. */

@@ -1,4 +1,4 @@
-/** Computes the number of elements and of bytes of a dense tensor from its shape. Every result is an exact integer. */
+/** Functions of the shapes of dense tensors: the number of elements and of bytes, as exact integers, and equality. */
 
 import { BYTES_PER_ELEMENT, type Dtype } from "./dtype.ts";
 
@@ -29,4 +29,9 @@ export function tensorBytes(dtype: Dtype, shape: readonly number[]): number {
   const bytes = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
   if (!Number.isSafeInteger(bytes)) throw new RangeError("its size in bytes is not below 2^53");
   return bytes;
+}
+
+/** Whether two shapes have the same extents in the same order. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
 }

@@ -34,7 +34,7 @@ describe("checkLayerTensors", () => {
     // The limit on features does not apply to tokens.
     assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_FEATURES + 1, 10] }));
     assert.equal(check(WEIGHT, "optional").statistics, undefined);
-    assert.equal(check(WEIGHT, "elsewhere").statistics, undefined);
+    assert.equal(check(WEIGHT, "stored").statistics, undefined);
     assert.deepEqual(check({ ...WEIGHT, mask: ["U8", 6, 2] }, "optional").mask, { packed: true });
     assert.deepEqual(check({ ...WEIGHT, mask: ["BOOL", 6, 10] }, "optional").mask, { packed: false });
     const { rows, cols, weight } = check(WEIGHT, "optional");
@@ -51,7 +51,7 @@ describe("checkLayerTensors", () => {
     [
       "statistics in the body when they are already stored",
       { ...WEIGHT, hessian: ["F32", 10, 10] },
-      "elsewhere",
+      "stored",
       "hessian",
     ],
     [

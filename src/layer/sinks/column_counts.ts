@@ -1,25 +1,32 @@
 /**
- * Counts the set bits of each column of a bit matrix, 32 columns at a time. The counters are stored as bit planes: plane p holds bit p of
- * every column's count. Adding a row then takes a few word operations, and the planes are added to the counts only when they are full.
+ * Counts the set bits in each column of a bit matrix, for 32 columns at a time. The counters are bit-sliced: plane p is a row of words that
+ * holds bit p of the counter of every column. Adding a row of the matrix to all counters is then a carry addition on whole words. Before a
+ * counter of 8 planes can overflow, all counters are added to ordinary integers.
  */
 
+import { wordsPerRow } from "../../sparsity/mask_bits.ts";
+
+/** The number of bits per counter. */
 const PLANES = 8;
+
+/** The number of rows after which a counter may be full. */
 const ROWS_PER_FLUSH = 2 ** PLANES - 1;
 
-/** The counts of a bit matrix with `cols` columns. */
+/** The counts of the columns of a bit matrix with `cols` columns. */
 export class ColumnCounts {
   readonly #words: number;
   readonly #planes: Uint32Array;
   readonly #counts: Uint32Array<ArrayBuffer>;
-  #pending = 0;
+  /** The number of rows that are only in the planes. */
+  #pendingRows = 0;
 
   constructor(cols: number) {
-    this.#words = Math.ceil(cols / 32);
+    this.#words = wordsPerRow(cols);
     this.#planes = new Uint32Array(PLANES * this.#words);
     this.#counts = new Uint32Array(cols);
   }
 
-  /** Adds a row. Bit c%32 of word c/32 belongs to column c, and bits after the last column must be 0. */
+  /** Adds a row. Bit c%32 of word c/32 belongs to column c, and the bits after the last column must be 0. */
   add(row: Uint32Array): void {
     const words = this.#words, planes = this.#planes;
     for (let w = 0; w < words; w++) {
@@ -30,15 +37,16 @@ export class ColumnCounts {
         carry = overflow;
       }
     }
-    if (++this.#pending === ROWS_PER_FLUSH) this.#flush();
+    if (++this.#pendingRows === ROWS_PER_FLUSH) this.#flush();
   }
 
-  /** Returns the counts of the rows so far, (cols). */
+  /** Returns the counts of all rows that were added, (cols). */
   counts(): Uint32Array<ArrayBuffer> {
     this.#flush();
     return this.#counts;
   }
 
+  /** Adds the counters in the planes to `#counts`, and sets the planes to 0. */
   #flush(): void {
     const words = this.#words, counts = this.#counts;
     for (let plane = 0; plane < PLANES; plane++) {
@@ -47,6 +55,6 @@ export class ColumnCounts {
       }
     }
     this.#planes.fill(0);
-    this.#pending = 0;
+    this.#pendingRows = 0;
   }
 }

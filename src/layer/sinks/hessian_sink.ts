@@ -1,60 +1,61 @@
 /**
- * Receives a Hessian: either the whole matrix [n, n], whose lower triangle must mirror its upper one, or the packed upper triangle. Both
- * become a `TiledMatrix` that stores the upper triangle.
+ * Receives a Hessian, and builds a matrix in upper storage from it. There are two forms, with one sink each: the whole matrix [n, n], which
+ * must be symmetric, and the upper triangle packed row by row.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
+import { Owned } from "../../backend/owned.ts";
 import { TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { checkSymmetry } from "../../kernels/check.ts";
 import { getDiagonal } from "../../kernels/diagonal.ts";
 import { unpackUpper } from "../../kernels/unpack_upper.ts";
 import { copySubmatrix } from "../../linalg/copy_submatrix.ts";
 import { submatrixOf } from "../../linalg/submatrix.ts";
-import type { DeferredChecks } from "./deferred_checks.ts";
-import { cutStrips, type Strip } from "./strips.ts";
 import { NotSymmetricError } from "../errors.ts";
+import type { DeferredChecks } from "./deferred_checks.ts";
+import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /**
- * The largest difference of two mirrored elements, relative to √(h_ii·h_jj). A product in f32 that fills both triangles differs by about
- * 1e-6. A matrix that differs by 1e-3 is not Σ x·xᵀ.
+ * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a product in f32 computes both triangles separately, they
+ * differ by about 1e-6. A matrix whose triangles differ by more than 1e-3 is not Σ x·xᵀ.
  */
 const SYMMETRY_TOLERANCE = 1e-3;
 
-/** Receives all rows of an (order, order) F32 matrix. */
-export class HessianSink implements TensorSink {
+/** Receives all rows of an (order, order) F32 matrix, and checks that the matrix is symmetric. */
+export class HessianSink implements TensorSink<TiledMatrix> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip: number;
   readonly #backend: Backend;
   readonly #order: number;
-  readonly #matrix: TiledMatrix;
+  readonly #matrix: Owned<TiledMatrix>;
+  /** (order) f32: the diagonal of the rows that were received. */
   readonly #diagonal: DeviceBuffer;
-  #taken = false;
 
   /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
-    this.strips = cutStrips({ rows: order, rowBytes: 4 * order, boundary: edge });
+    this.strips = splitIntoStrips({ rows: order, rowBytes: 4 * order, boundary: edge });
     this.#diagonal = backend.createBuffer("diagonal", 4 * order);
     try {
-      this.#matrix = upperMatrix(backend, order, edge);
+      this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
     } catch (error) {
       this.#diagonal.destroy();
       throw error;
     }
-    this.checksPerStrip = 1 + this.#matrix.tileRows;
+    this.checksPerStrip = 1 + this.#matrix.value.tileRows;
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void {
-    const order = this.#order, { row0, rows } = strip, matrix = this.#matrix;
+    const order = this.#order, { row0, rows } = strip, matrix = this.#matrix.value;
     const locate = (index: number): [number, number] => [row0 + Math.floor(index / order), index % order];
-    const buffer = uploader.stage({ name: "hessian", dtype: "F32" }, bytes, rows * order, locate);
+    const buffer = uploader.uploadToStaging({ name: "hessian", dtype: "F32" }, bytes, rows * order, locate);
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
-      // Elements left of the diagonal are compared below but not stored. The copy starts at a multiple of 16 bytes, like the rows.
+      // Elements left of the diagonal need not be stored. The copy starts at a multiple of 16 bytes, as the rows of a tile do.
       const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
       const source = { buffer, offset: col, ld: order };
       copySubmatrix(this.#backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
@@ -69,7 +70,7 @@ export class HessianSink implements TensorSink {
     for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 
-  /** Compares the strip's elements in tile (i, j), left of the diagonal, with tile (j, i), whose rows came earlier. */
+  /** Queues the comparison of the strip's elements that are in tile (i, j), on or left of the diagonal, with tile (j, i), which is stored. */
   #checkMirror(
     buffer: DeviceBuffer,
     { row0, rows }: Strip,
@@ -78,7 +79,7 @@ export class HessianSink implements TensorSink {
     checks: DeferredChecks,
     locate: (index: number) => [number, number],
   ): void {
-    const upper = this.#matrix.tile(j, i);
+    const upper = this.#matrix.value.tile(j, i);
     this.#backend.dispatch(checkSymmetry, {
       strip: buffer,
       upper: upper.buffer,
@@ -92,47 +93,44 @@ export class HessianSink implements TensorSink {
       ldstrip: this.#order,
       ldupper: upper.ld,
       tile_col0: upper.col0,
-      slot: checks.open((index) => new NotSymmetricError("hessian", locate(index))),
+      slot: checks.add((index) => new NotSymmetricError("hessian", locate(index))),
       tolerance: SYMMETRY_TOLERANCE,
     });
   }
 
-  /** Returns the matrix. The caller now owns it. */
   take(): TiledMatrix {
-    this.#taken = true;
-    return this.#matrix;
+    return this.#matrix.take();
   }
 
   destroy(): void {
     this.#diagonal.destroy();
-    if (!this.#taken) this.#matrix.destroy();
+    this.#matrix.destroy();
   }
 }
 
-/** Receives the packed upper triangle of an (order, order) matrix, F32 [order·(order+1)/2]. */
-export class PackedHessianSink implements TensorSink {
+/** Receives the upper triangle of an (order, order) matrix, packed row by row: F32 [order·(order+1)/2]. */
+export class PackedHessianSink implements TensorSink<TiledMatrix> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #order: number;
-  readonly #matrix: TiledMatrix;
-  #taken = false;
+  readonly #matrix: Owned<TiledMatrix>;
 
   /** @throws {OutOfDeviceMemoryError} */
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
-    this.strips = cutStrips({ rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge });
-    this.#matrix = upperMatrix(backend, order, edge);
+    this.strips = splitIntoStrips({ rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge });
+    this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
   }
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
-    const { row0, rows } = strip, matrix = this.#matrix;
-    const source = uploader.stage(
+    const { row0, rows } = strip, matrix = this.#matrix.value;
+    const source = uploader.uploadToStaging(
       { name: "hessian_upper", dtype: "F32" },
       bytes,
       strip.byteLength / 4,
-      (index) => [packedStart(this.#order, row0) + index],
+      (index) => [packedRowStart(this.#order, row0) + index],
     );
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
@@ -149,22 +147,20 @@ export class PackedHessianSink implements TensorSink {
     }
   }
 
-  /** Returns the matrix. The caller now owns it. */
   take(): TiledMatrix {
-    this.#taken = true;
-    return this.#matrix;
+    return this.#matrix.take();
   }
 
   destroy(): void {
-    if (!this.#taken) this.#matrix.destroy();
+    this.#matrix.destroy();
   }
 }
 
-/** The index of the first element of row `row` in a packed upper triangle of order `order`. */
-function packedStart(order: number, row: number): number {
+/** Returns the index of the first element of row `row` in a packed upper triangle of order `order`. */
+function packedRowStart(order: number, row: number): number {
   return row * order - (row * (row - 1)) / 2;
 }
 
-function upperMatrix(backend: Backend, order: number, edge: number): TiledMatrix {
+function createUpperMatrix(backend: Backend, order: number, edge: number): TiledMatrix {
   return new TiledMatrix(backend, { label: "hessian", rows: order, cols: order, edge, storage: "upper" });
 }

@@ -1,6 +1,6 @@
 /**
- * Moves the tensors of one safetensors body into their sinks while its bytes arrive, in the order of the file. The host's memory holds
- * one strip, and at most 128 MiB that the device has not taken yet.
+ * Moves the tensors of one safetensors body into their sinks while the bytes arrive, in the order of the file. Host memory holds one strip,
+ * and at most 128 MiB of data whose upload to the device is queued.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -10,11 +10,11 @@ import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import { Uploader } from "./upload.ts";
 
-/** After this many queued bytes the device is waited for, because they may all be in staging memory until then. */
+/** After this many bytes, reading pauses until the device has finished the queued work. Until then the data may be in staging memory. */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 /**
- * Reads `stream` to its end into `sinks`, which has one sink per tensor of the file, and checks the values. The caller keeps the sinks.
+ * Reads `stream` to its end into `sinks`, and checks the values. `sinks` has one sink for each tensor of the file. The caller owns the sinks.
  * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
  * @throws {NonFiniteError} {NotSymmetricError} for the first invalid value in file order
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
@@ -22,30 +22,30 @@ const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 export async function ingest(
   backend: Backend,
   stream: SafetensorsStream,
-  sinks: ReadonlyMap<string, TensorSink>,
+  sinks: ReadonlyMap<string, TensorSink<unknown>>,
 ): Promise<void> {
   const all = [...sinks.values()];
-  const slots = all.reduce((sum, { strips, checksPerStrip }) => sum + strips.length * checksPerStrip, 0);
+  const maxChecks = all.reduce((sum, { strips, checksPerStrip }) => sum + strips.length * checksPerStrip, 0);
   const buffer = new Uint8Array(Math.max(...all.map(({ strips }) => stripBufferBytes(strips))));
   const assemblers = new Map(
     [...sinks].map(([name, { strips }]) => [name, new StripAssembler(strips, buffer)]),
   );
-  const checks = new DeferredChecks(backend, slots);
+  const checks = new DeferredChecks(backend, maxChecks);
   const uploader = new Uploader(backend, checks);
   try {
-    let queued = 0;
+    let queuedBytes = 0;
     for await (const { tensor, bytes: chunk } of stream.chunks()) {
       const sink = sinks.get(tensor.name)!;
       for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
         sink.accept(strip, bytes, uploader, checks);
-        queued += bytes.byteLength;
+        queuedBytes += bytes.byteLength;
       }
-      if (queued >= BACKPRESSURE_BYTES) {
+      if (queuedBytes >= BACKPRESSURE_BYTES) {
         await backend.finish();
-        queued = 0;
+        queuedBytes = 0;
       }
     }
-    await checks.settle();
+    await checks.throwFirstFailure();
   } finally {
     uploader.destroy();
     checks.destroy();

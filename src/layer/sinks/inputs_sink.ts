@@ -1,5 +1,6 @@
 /**
- * Receives raw calibration inputs X, one row per token. The rows are collected in a panel, and each full panel adds XᵀX to the statistics.
+ * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them. The rows are collected
+ * on the device in a panel P, and each full panel adds PᵀP to H.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -7,20 +8,21 @@ import type { TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { HessianAccumulator } from "../../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import { cutStrips, type Strip } from "./strips.ts";
+import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /**
- * The largest number of tokens in a panel. Each panel reads and writes the whole statistics once, so it must be tall for the product to be
- * limited by arithmetic. Taller panels gain nothing more.
+ * The largest number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before the arithmetic takes
+ * longer than the memory traffic. With 1024 rows it does, and more rows gain nothing.
  */
 const PANEL_TOKENS = 1024;
-/** The largest panel in bytes, half of the binding limit of the smallest adapters. It shortens panels with over 16384 inputs. */
+
+/** The largest panel in bytes: half of the binding limit of the smallest adapters. Panels with more than 16384 columns have fewer rows. */
 const PANEL_BYTES = 64 * 2 ** 20;
 
-/** Computes Σ x·xᵀ, (cols, cols) f32, upper storage, from a tensor (tokens, cols). */
-export class InputsSink implements TensorSink {
+/** Receives (tokens, cols) inputs. Its result is H = Σ x·xᵀ over the rows x, (cols, cols) f32, upper storage. */
+export class InputsSink implements TensorSink<TiledMatrix> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 1;
   readonly #tensor: FloatTensor;
@@ -33,7 +35,7 @@ export class InputsSink implements TensorSink {
     const { rows: tokens, cols, dtype } = tensor;
     this.#tensor = tensor;
     this.#panelTokens = Math.min(tokens, PANEL_TOKENS, Math.max(1, Math.floor(PANEL_BYTES / (4 * cols))));
-    this.strips = cutStrips({
+    this.strips = splitIntoStrips({
       rows: tokens,
       rowBytes: cols * BYTES_PER_ELEMENT[dtype],
       boundary: this.#panelTokens,
@@ -49,20 +51,16 @@ export class InputsSink implements TensorSink {
 
   accept(strip: Strip, bytes: Uint8Array, uploader: Uploader): void {
     const { rows: tokens, cols } = this.#tensor, { row0, rows } = strip;
-    const inPanel = row0 % this.#panelTokens, end = row0 + rows;
-    uploader.into(
-      this.#panel,
-      inPanel * cols,
-      this.#tensor,
-      bytes,
-      rows * cols,
-      (index) => [row0 + Math.floor(index / cols), index % cols],
-    );
+    const panelRow = row0 % this.#panelTokens, end = row0 + rows;
+    const locate = (index: number) => [row0 + Math.floor(index / cols), index % cols];
+    uploader.upload(this.#tensor, bytes, rows * cols, locate, {
+      buffer: this.#panel,
+      offset: panelRow * cols,
+    });
     const isPanelComplete = end % this.#panelTokens === 0 || end === tokens;
-    if (isPanelComplete) this.#hessian.add(this.#panel, inPanel + rows);
+    if (isPanelComplete) this.#hessian.add(this.#panel, panelRow + rows);
   }
 
-  /** Returns the statistics. The caller now owns them. */
   take(): TiledMatrix {
     return this.#hessian.take();
   }

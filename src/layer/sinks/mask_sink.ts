@@ -1,45 +1,45 @@
-/** Receives the mask of a layer, as bits or as bytes. Its zeros become the set of entries that must stay pruned. */
+/** Receives the mask of a layer, as bits or as bytes, and builds the set of entries that must stay pruned: the zeros of the mask. */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
+import { Owned } from "../../backend/owned.ts";
 import type { ForcedEntries } from "../../solvers/solver.ts";
+import { maskRowBytes, wordsPerRow } from "../../sparsity/mask_bits.ts";
 import { ColumnCounts } from "./column_counts.ts";
-import { cutStrips, type Strip } from "./strips.ts";
+import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 
-/** The bits of a strip are counted on the calling thread. 256 KiB, which are two million bits, block it for about two milliseconds. */
+/**
+ * The largest strip of a mask in bytes. Its bits are counted on the calling thread, which two million bits block for about two
+ * milliseconds.
+ */
 const MASK_STRIP_BYTES = 2 ** 18;
 
-/** Receives the mask of a (rows, cols) layer. */
-export class MaskSink implements TensorSink {
+/** Receives the mask of a (rows, cols) layer. Its result is the set of forced entries. */
+export class MaskSink implements TensorSink<ForcedEntries> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 0;
   readonly #backend: Backend;
   readonly #cols: number;
   readonly #packed: boolean;
-  readonly #bits: DeviceBuffer;
+  readonly #bits: Owned<DeviceBuffer>;
   readonly #counts: ColumnCounts;
-  #taken = false;
 
   /**
-   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉], one bit per entry. Otherwise it is BOOL [rows, cols]
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉], one bit per entry. Otherwise it is BOOL [rows, cols], one byte per entry
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {
     this.#backend = backend;
     this.#cols = cols;
     this.#packed = packed;
-    const rowBytes = packed ? Math.ceil(cols / 8) : cols;
-    this.strips = cutStrips({ rows, rowBytes, stripBytes: MASK_STRIP_BYTES });
-    this.#bits = backend.createBuffer("forced entries", rows * this.#rowWords * 4);
+    const rowBytes = packed ? maskRowBytes(cols) : cols;
+    this.strips = splitIntoStrips({ rows, rowBytes, stripBytes: MASK_STRIP_BYTES });
+    this.#bits = new Owned(backend.createBuffer("forced entries", 4 * rows * wordsPerRow(cols)));
     this.#counts = new ColumnCounts(cols);
   }
 
-  get #rowWords(): number {
-    return Math.ceil(this.#cols / 32);
-  }
-
   accept({ row0, rows, byteLength }: Strip, bytes: Uint8Array): void {
-    const words = this.#rowWords, rowBytes = byteLength / rows;
+    const words = wordsPerRow(this.#cols), rowBytes = byteLength / rows;
     const forced = new Uint32Array(rows * words);
     for (let r = 0; r < rows; r++) {
       const source = bytes.subarray(r * rowBytes, (r + 1) * rowBytes);
@@ -47,25 +47,23 @@ export class MaskSink implements TensorSink {
       if (this.#packed) new Uint8Array(target.buffer, target.byteOffset, rowBytes).set(source);
       else packBytes(source, target);
       for (let w = 0; w < words; w++) target[w] = ~target[w];
-      // Padding bits after the last column force nothing.
+      // The padding bits after the last column must not count as forced entries.
       if (this.#cols % 32 !== 0) target[words - 1] &= 2 ** (this.#cols % 32) - 1;
       this.#counts.add(target);
     }
-    this.#backend.write(this.#bits, row0 * words * 4, new Uint8Array(forced.buffer));
+    this.#backend.write(this.#bits.value, row0 * words * 4, new Uint8Array(forced.buffer));
   }
 
-  /** Returns the forced entries. The caller now owns them. */
   take(): ForcedEntries {
-    this.#taken = true;
-    return { bits: this.#bits, perColumn: this.#counts.counts() };
+    return { bits: this.#bits.take(), perColumn: this.#counts.counts() };
   }
 
   destroy(): void {
-    if (!this.#taken) this.#bits.destroy();
+    this.#bits.destroy();
   }
 }
 
-/** Sets bit c%32 of word c/32 if byte c is not 0. `words` must be zeros. */
+/** Sets bit c%32 of word c/32 for every byte c that is not 0. All bits of `words` must be 0 before. */
 function packBytes(bytes: Uint8Array, words: Uint32Array): void {
   for (let c = 0; c < bytes.length; c++) {
     if (bytes[c] !== 0) words[c >>> 5] |= 1 << (c & 31);

@@ -1,10 +1,11 @@
 /**
- * Cuts the rows of a tensor into strips of a few megabytes, and assembles each strip in one host buffer from chunks of any size. Because
- * the buffer is reused, a body of any size takes little host memory.
+ * Strips: the pieces in which a tensor is moved between host and device. A strip is a few consecutive whole rows, usually a few megabytes.
+ * `splitIntoStrips` plans the strips of a tensor. `StripAssembler` builds each strip from the chunks of a body, whose sizes are arbitrary.
+ * All strips share one host buffer, so a body of any size takes little host memory.
  */
 
-/** The size of a strip: large enough that queueing costs little compared with copying, and small enough for every cache. */
-export const STRIP_BYTES = 4 * 2 ** 20;
+/** The default size of a strip: large enough that queueing costs little compared with copying, and small enough for the processor's cache. */
+const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
 
 /** Consecutive whole rows of a tensor. */
 export interface Strip {
@@ -13,19 +14,26 @@ export interface Strip {
   readonly byteLength: number;
 }
 
-/** How rows are cut into strips. */
+/** The rows of a tensor, and the rules by which they are split. */
 export interface StripRules {
   readonly rows: number;
-  /** The bytes of every row, or a function from a row to its bytes. */
+  /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
   readonly rowBytes: number | ((row: number) => number);
-  /** No strip crosses a multiple of this number of rows. */
+  /**
+   * No strip contains rows from both sides of a multiple of this number, such as the tile edge.
+   * @default Infinity
+   */
   readonly boundary?: number;
+  /**
+   * The largest strip in bytes.
+   * @default DEFAULT_STRIP_BYTES
+   */
   readonly stripBytes?: number;
 }
 
-/** Cuts rows into strips, from first to last. A row longer than `stripBytes` is a strip of its own. */
-export function cutStrips(rules: StripRules): Strip[] {
-  const { rows, boundary = Infinity, stripBytes = STRIP_BYTES } = rules;
+/** Splits rows into strips, in order. A row longer than `stripBytes` is a strip of its own. */
+export function splitIntoStrips(rules: StripRules): Strip[] {
+  const { rows, boundary = Infinity, stripBytes = DEFAULT_STRIP_BYTES } = rules;
   const rowBytes = typeof rules.rowBytes === "number" ? () => rules.rowBytes as number : rules.rowBytes;
   const strips: Strip[] = [];
   for (let row0 = 0; row0 < rows;) {
@@ -38,43 +46,43 @@ export function cutStrips(rules: StripRules): Strip[] {
   return strips;
 }
 
-/** Assembles strips from chunks. */
+/** Assembles the strips of one tensor from the chunks of a body. */
 export class StripAssembler {
   readonly #strips: readonly Strip[];
   readonly #buffer: Uint8Array<ArrayBuffer>;
-  #current = 0;
-  #filled = 0;
+  #stripIndex = 0;
+  #filledBytes = 0;
 
-  /** @param buffer at least `stripBufferBytes(strips)` long. Tensors that are read one after the other may share it */
+  /** @param buffer the memory for a strip, at least `stripBufferBytes(strips)` bytes. Tensors that are read one after the other may share it */
   constructor(strips: readonly Strip[], buffer: Uint8Array<ArrayBuffer>) {
     this.#strips = strips;
     this.#buffer = buffer;
   }
 
   /**
-   * Takes the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are padded with zeros to a multiple
-   * of 4, and are overwritten by the next strip.
+   * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are padded with zeros to a multiple
+   * of 4. They are valid until the next strip.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array<ArrayBuffer> }> {
-    for (let taken = 0; taken < bytes.byteLength;) {
-      const strip = this.#strips[this.#current];
-      const part = bytes.subarray(taken, taken + strip.byteLength - this.#filled);
-      this.#buffer.set(part, this.#filled);
-      this.#filled += part.byteLength;
-      taken += part.byteLength;
-      if (this.#filled < strip.byteLength) return;
+    for (let copied = 0; copied < bytes.byteLength;) {
+      const strip = this.#strips[this.#stripIndex];
+      const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
+      this.#buffer.set(part, this.#filledBytes);
+      this.#filledBytes += part.byteLength;
+      copied += part.byteLength;
+      if (this.#filledBytes < strip.byteLength) return;
       const padded = roundUp4(strip.byteLength);
       this.#buffer.fill(0, strip.byteLength, padded);
-      this.#current++;
-      this.#filled = 0;
+      this.#stripIndex++;
+      this.#filledBytes = 0;
       yield { strip, bytes: this.#buffer.subarray(0, padded) };
     }
   }
 }
 
-/** The buffer size that the largest of `strips` needs, padding included. */
+/** Returns the buffer size in bytes that the largest of `strips` needs, padding included. */
 export function stripBufferBytes(strips: readonly Strip[]): number {
-  return strips.reduce((most, { byteLength }) => Math.max(most, roundUp4(byteLength)), 0);
+  return strips.reduce((maximum, { byteLength }) => Math.max(maximum, roundUp4(byteLength)), 0);
 }
 
 function roundUp4(bytes: number): number {

@@ -1,18 +1,25 @@
-/**
- * The receiver of one tensor's strips. A sink owns the device memory that it allocates. Each implementation has a method `take` that
- * returns the result and makes the caller its owner. `destroy` must always be called; it frees everything that was not taken.
- */
+/** The interface of the receivers of a body's tensors. Each kind of tensor has its own implementation, a sink. */
 
-import type { Strip } from "./strips.ts";
 import type { DeferredChecks } from "./deferred_checks.ts";
+import type { Strip } from "./strips.ts";
 import type { Uploader } from "./upload.ts";
 
-/** Receives one tensor, strip by strip and in order. */
-export interface TensorSink {
+/**
+ * Receives one tensor in strips, and builds a `Result` from it on the device. A sink owns the device memory that it allocates. Whoever
+ * creates a sink must call `destroy`, even after `take`.
+ */
+export interface TensorSink<Result> {
+  /** The strips of the tensor, in the order in which `accept` expects them. */
   readonly strips: readonly Strip[];
-  /** The largest number of `DeferredChecks` that accepting one strip adds. */
+  /** The largest number of `DeferredChecks` that one call of `accept` adds. */
   readonly checksPerStrip: number;
-  /** Queues one strip. `bytes` is its data, padded with zeros to a multiple of 4. The caller may reuse it afterwards. */
+  /**
+   * Queues the next strip.
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The caller may overwrite it after the call
+   */
   accept(strip: Strip, bytes: Uint8Array<ArrayBuffer>, uploader: Uploader, checks: DeferredChecks): void;
+  /** Returns the result after the last strip. The caller now owns it. */
+  take(): Result;
+  /** Frees all device memory of the sink, except a result that was taken. */
   destroy(): void;
 }

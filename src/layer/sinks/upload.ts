@@ -1,24 +1,32 @@
-/** Uploads strips of raw elements to the device and converts them to f32. All strips share two staging buffers. */
+/** Uploads strips of F32, F16 or BF16 elements to the device, converts them to f32 there, and checks that they are finite. */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { checkFinite } from "../../kernels/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../kernels/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
-import type { DeferredChecks } from "./deferred_checks.ts";
 import { NonFiniteError } from "../errors.ts";
+import type { DeferredChecks } from "./deferred_checks.ts";
 
-/** The tensor that a strip belongs to. Its values are checked to be finite. */
+/** The tensor that a strip belongs to. */
 export interface UploadedTensor {
   readonly name: string;
   readonly dtype: FloatDtype;
 }
 
-/** The staging buffers of one body. */
+/** A position in a device buffer. The offset is in elements of f32. */
+export interface UploadTarget {
+  readonly buffer: DeviceBuffer;
+  readonly offset: number;
+}
+
+/** Uploads the strips of one body. All strips share two staging buffers on the device. */
 export class Uploader {
   readonly #backend: Backend;
   readonly #checks: DeferredChecks;
-  #raw: DeviceBuffer | undefined;
-  #wide: DeviceBuffer | undefined;
+  /** Receives the elements of a strip before their conversion. */
+  #source: DeviceBuffer | undefined;
+  /** Receives the elements of a strip in f32, if the caller has no buffer for them. */
+  #float32: DeviceBuffer | undefined;
 
   constructor(backend: Backend, checks: DeferredChecks) {
     this.#backend = backend;
@@ -26,33 +34,20 @@ export class Uploader {
   }
 
   /**
-   * Queues the upload and the check of `count` elements into the uploader's own buffer, which is valid until the next upload.
-   * @param locate turns an index into the strip into an index into the tensor, for the error message
+   * Queues the upload, the conversion and the check of `count` elements.
+   * @param locate turns an index in the strip into an index in the tensor, for the error message
    */
-  stage(
-    tensor: UploadedTensor,
-    bytes: Uint8Array,
-    count: number,
-    locate: (index: number) => readonly number[],
-  ): DeviceBuffer {
-    const target = this.#wide = this.#atLeast(this.#wide, "strip in f32", 4 * count);
-    this.into(target, 0, tensor, bytes, count, locate);
-    return target;
-  }
-
-  /** As `stage`, but uploads to `target`, starting at element `offset`. */
-  into(
-    target: DeviceBuffer,
-    offset: number,
+  upload(
     { name, dtype }: UploadedTensor,
     bytes: Uint8Array,
     count: number,
     locate: (index: number) => readonly number[],
+    { buffer: target, offset }: UploadTarget,
   ): void {
     if (BYTES_PER_ELEMENT[dtype] === 4) {
       this.#backend.write(target, 4 * offset, bytes);
     } else {
-      const source = this.#raw = this.#atLeast(this.#raw, "raw strip", bytes.byteLength);
+      const source = this.#source = this.#ensureBuffer(this.#source, "raw strip", bytes.byteLength);
       this.#backend.write(source, 0, bytes);
       this.#backend.dispatch(toFloat32, { source, target }, {
         count,
@@ -61,18 +56,30 @@ export class Uploader {
         target_offset: offset,
       });
     }
-    const slot = this.#checks.open((index) => new NonFiniteError(name, locate(index)));
+    const slot = this.#checks.add((index) => new NonFiniteError(name, locate(index)));
     this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, { count, offset, slot });
+  }
+
+  /** As `upload`, to a buffer of the uploader. The returned buffer is valid until the next upload. */
+  uploadToStaging(
+    tensor: UploadedTensor,
+    bytes: Uint8Array,
+    count: number,
+    locate: (index: number) => readonly number[],
+  ): DeviceBuffer {
+    const buffer = this.#float32 = this.#ensureBuffer(this.#float32, "strip in f32", 4 * count);
+    this.upload(tensor, bytes, count, locate, { buffer, offset: 0 });
+    return buffer;
   }
 
   /** Frees the staging buffers. */
   destroy(): void {
-    this.#raw?.destroy();
-    this.#wide?.destroy();
+    this.#source?.destroy();
+    this.#float32?.destroy();
   }
 
-  /** Returns `buffer` if it is large enough, else a new one. The strips of a tensor have nearly the same size, so growth is rare. */
-  #atLeast(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
+  /** Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor have similar sizes, so this is rare. */
+  #ensureBuffer(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;
     const larger = this.#backend.createBuffer(label, byteLength);
     buffer?.destroy();

@@ -2,15 +2,15 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { cutStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/strips.ts";
+import { splitIntoStrips, StripAssembler, stripBufferBytes } from "../../../src/layer/sinks/strips.ts";
 import { uniform } from "../../support/random.ts";
 
-describe("cutStrips", () => {
+describe("splitIntoStrips", () => {
   it("covers every row once, in strips of at most the given size", () => {
     for (const rows of [1, 2, 7, 8, 9, 100]) {
       for (const rowBytes of [1, 3, 64, 1000]) {
         for (const boundary of [undefined, 1, 4, 64]) {
-          const strips = cutStrips({ rows, rowBytes, boundary, stripBytes: 256 });
+          const strips = splitIntoStrips({ rows, rowBytes, boundary, stripBytes: 256 });
           let next = 0;
           for (const strip of strips) {
             assert.equal(strip.row0, next);
@@ -27,7 +27,7 @@ describe("cutStrips", () => {
   });
 
   it("cuts rows of different lengths", () => {
-    const strips = cutStrips({ rows: 4, rowBytes: (row) => 4 * (4 - row), stripBytes: 28 });
+    const strips = splitIntoStrips({ rows: 4, rowBytes: (row) => 4 * (4 - row), stripBytes: 28 });
     assert.deepEqual(strips.map(({ row0, rows, byteLength }) => [row0, rows, byteLength]), [
       [0, 2, 28],
       [2, 2, 12],
@@ -35,7 +35,7 @@ describe("cutStrips", () => {
   });
 
   it("needs a buffer as large as the longest padded strip", () => {
-    assert.equal(stripBufferBytes(cutStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
+    assert.equal(stripBufferBytes(splitIntoStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
     assert.equal(stripBufferBytes([]), 0);
   });
 });
@@ -44,7 +44,7 @@ describe("StripAssembler", () => {
   it("produces the same strips from chunks of any size", () => {
     const next = uniform(3);
     const data = Uint8Array.from({ length: 37 * 5 }, (_, i) => i + 1);
-    const strips = cutStrips({ rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 });
+    const strips = splitIntoStrips({ rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 });
     for (let round = 0; round < 50; round++) {
       const assembler = new StripAssembler(strips, new Uint8Array(stripBufferBytes(strips)));
       const received: number[] = [];

@@ -1,15 +1,15 @@
 /**
- * Solves a layer that was read from a request, with the request's own statistics or with stored ones. If the statistics are stored, the
+ * Solves a layer that was read from a request, with the statistics of the request or with stored ones. If the statistics are stored, their
  * factor is stored with them for the next layer. This file decides what is copied, reused and freed; `compressLayer` does the mathematics.
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { copyUpper } from "./copy_upper.ts";
 import { compressLayer, type LayerParameters, type LayerReport } from "./compress_layer.ts";
+import { copyUpper } from "./copy_upper.ts";
+import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
 import type { ReceivedLayer } from "./read_layer.ts";
 import type { Solution } from "../solvers/solver.ts";
-import { TensorMismatchError } from "./errors.ts";
 
 /** A solved layer. The caller frees the solution. */
 export interface LayerSolution {
@@ -34,10 +34,10 @@ export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 
 /**
  * Solves `received` and overwrites its tensors.
- * @param loan the stored statistics, if the request names some; the body then has none
+ * @param loan the stored statistics, if the request names some; `received` then has none
  * @throws what `compressLayer` throws
  */
-export async function solveReceived(
+export async function solveReceivedLayer(
   backend: Backend,
   received: ReceivedLayer,
   loan: Loan | undefined,
@@ -46,19 +46,22 @@ export async function solveReceived(
 ): Promise<LayerSolution> {
   const { layer } = received;
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
-  const reused = parameters.method === "sparsegpt" ? loan?.factor(key) : undefined;
-  const copy = loan && !reused ? copyUpper(backend, loan.hessian, layer.weight.edge) : undefined;
+  const storedFactor = parameters.method === "sparsegpt" ? loan?.factor(key) : undefined;
+  const hessianCopy = loan && !storedFactor ? copyUpper(backend, loan.hessian, layer.weight.edge) : undefined;
   try {
-    const operands = reused ? { layer, factor: reused } : { layer, hessian: received.hessian ?? copy };
+    const operands = storedFactor
+      ? { layer, factor: storedFactor }
+      : { layer, hessian: received.hessian ?? hessianCopy };
     const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
+    // A new factor was computed in the memory of the copy, and frees it when it is destroyed.
     if (factor && loan) loan.store(factor, key);
     else {
       factor?.destroy();
-      copy?.destroy();
+      hessianCopy?.destroy();
     }
     return { solution, report };
   } catch (error) {
-    copy?.destroy();
+    hessianCopy?.destroy();
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Words the errors of one layer as refusals of the HTTP contract: a malformed body, tensors that do not fit, statistics that cannot be
- * factored, and a device that is lost or full. The host and the edge's small layers both use it; each adds the errors that only it has.
+ * Maps the errors of one layer to problems of the HTTP contract: a malformed body, tensors that do not fit, statistics that cannot be
+ * factored, and a device that is lost or out of memory. The host and the edge's small layers share this table. The host adds the errors
+ * that only a host has.
  */
 
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
@@ -10,7 +11,7 @@ import { Refusal } from "../protocol/refusal.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
 import { NonFiniteError, NotSymmetricError, TensorMismatchError } from "./errors.ts";
 
-/** The refusal that stands for `error`, or undefined if `error` is not an error of a layer. */
+/** Returns the refusal for `error`, or undefined if `error` is not an error of a layer. */
 export function layerRefusal(error: unknown): Refusal | undefined {
   if (error instanceof SafetensorsError) {
     const { tensor, byte, message } = error;
@@ -31,7 +32,7 @@ export function layerRefusal(error: unknown): Refusal | undefined {
   }
   if (error instanceof InvalidStatisticsError) {
     const { index, value, message } = error;
-    // What is finite and still wrong is negative: no positive definite matrix has that on its diagonal.
+    // The error is about the diagonal. A finite value can only be wrong by being negative, and then H is not positive definite.
     const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
     return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
   }
