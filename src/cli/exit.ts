@@ -1,13 +1,13 @@
-/** How a command ends: the exit codes, and the one line that tells a failure. */
+/** The exit codes of commands, and the line that reports a failure. */
 
 import { CommanderError } from "commander";
 
-/** The command line contradicts itself or a rule of the contract. */
+/** The command line contradicts itself, or breaks a rule of the contract. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** A signal told the command to stop. */
+/** The command was stopped by a signal. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 
@@ -16,10 +16,10 @@ export class Interrupted extends Error {
   }
 }
 
-/** The signals that stop a command, with their numbers: 128 more is the exit code that shells expect then. */
+/** The signals that stop a command, with their numbers. The exit code is the number plus 128, as shells expect. */
 export const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
-/** The exit code for what a command threw. */
+/** Returns the exit code for an error of a command. */
 export function exitCode(thrown: unknown): number {
   const error = original(thrown);
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
@@ -27,7 +27,7 @@ export function exitCode(thrown: unknown): number {
   return error instanceof Interrupted ? 128 + STOP_SIGNALS[error.by] : 1;
 }
 
-/** The line for what a command threw; undefined where commander has already told. */
+/** Returns the line that reports an error, or undefined if commander has already reported it. */
 export function failureLine(thrown: unknown): string | undefined {
   const error = original(thrown);
   if (error instanceof CommanderError) return undefined;
@@ -35,7 +35,7 @@ export function failureLine(thrown: unknown): string | undefined {
   return `error: ${message.trim().replace(/\s*\n\s*/g, "; ")}`;
 }
 
-/** What went wrong first, where cleaning up after it failed too. */
+/** Returns the first error if a later one was thrown while cleaning up. */
 function original(thrown: unknown): unknown {
   return thrown instanceof SuppressedError ? original(thrown.suppressed) : thrown;
 }

@@ -1,6 +1,6 @@
 /**
- * `pare`: the command line. This file puts the commands together, turns Ctrl-C into an abort, and ends the process with the
- * exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted (143 by SIGTERM).
+ * The command line `pare`. This file assembles the commands, turns Ctrl-C into an abort, and ends the process with the exit code: 0 for
+ * success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
  */
 
 import { Command } from "commander";
@@ -14,7 +14,7 @@ import { serveCommand } from "./serve.ts";
 import { sweepCommand } from "./sweep.ts";
 import { unpackCommand } from "./unpack.ts";
 
-/** Runs the command line `args` and gives the exit code. Failures are told on standard error. */
+/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
@@ -46,10 +46,10 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
   }
 }
 
-/** Aborts at the first Ctrl-C or SIGTERM; a second one ends the process at once, as it does by default. */
+/** Returns a signal that aborts at the first Ctrl-C or SIGTERM. A second one ends the process at once, which is the default behaviour. */
 function stopSignal(): AbortSignal {
   const controller = new AbortController();
-  // Windows has no SIGTERM to listen for.
+  // Windows has no SIGTERM.
   for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(name, function stop() {
       Deno.removeSignalListener(name, stop);

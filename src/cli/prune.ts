@@ -6,12 +6,13 @@
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { calibrationWindows } from "../calibration/windows.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { Model } from "../models/model.ts";
+import { openModelFolder } from "../models/open_model_folder.ts";
+import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import { readCalibration } from "../prune/read_calibration.ts";
 import type { LayerEntry } from "../prune/run/journal.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
@@ -44,13 +45,13 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
+  const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  const { checkpoint, model } = opened;
   const choice = await readChoice(model.spec, options, query, denoFileSystem);
   checkFormat(options.format, choice.chosen.keys(), choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
-  const windows = await readWindows(tokenizer, seqlen, options);
+  const tokenizer = await opened.loadTokenizer();
+  const windows = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const texts = await readTexts(tokenizer, options.text);
   const remote = await remotePruner(options, output, signal);
   const local = cleanup.use(await openLocalHost(options.backend));
@@ -77,9 +78,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const known = describe(shownName, checkpoint, model, query, options, seqlen);
+      const facts = describeRun(shownName, checkpoint, model, query, options, seqlen);
       const run = runReport(
-        { ...known, skipped, resumed: resumeCount, perplexity },
+        { ...facts, skipped, resumed: resumeCount, perplexity },
         inOrder(layers, choice.chosen.keys()),
       );
       return runReportFiles(run, run.format, run.bytes.written);
@@ -95,20 +96,13 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       progress.step(done, total, event && `${event.name} relative error ${error}`);
     },
     calibrating: (done, total) => progress.note(`calibrating ${done}/${total}`),
-    kept: (kept) =>
-      output.remark(`what is done is in ${kept}: the same command continues, --restart starts over`),
+    onKept: (folder) =>
+      output.remark(
+        `the finished work is in ${folder}: repeat the command to continue, or add --restart to start over`,
+      ),
   });
   progress.stop();
   report(layers, (performance.now() - started) / 1000, output, options.out);
-}
-
-async function readWindows(
-  tokenizer: Tokenizer,
-  seqlen: number,
-  { calibration, samples, seed }: PruneOptions,
-): Promise<Uint32Array[]> {
-  const tokens = await readTokens(tokenizer, calibration, denoFileSystem);
-  return calibrationWindows(tokens, { windows: samples, seqlen, seed });
 }
 
 async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promise<TokenizedText[]> {
@@ -126,7 +120,7 @@ function inOrder(layers: readonly LayerEntry[], names: Iterable<string>): LayerE
 }
 
 /** What of the report is known beforehand. */
-function describe(
+function describeRun(
   name: string,
   checkpoint: Checkpoint,
   { spec }: Model,

@@ -1,4 +1,4 @@
-/** `pare serve`: the host, until it is told to stop. The log goes to standard error, one JSON object a line. */
+/** `pare serve` runs a host until it is stopped. The log is written to standard error, one JSON object per line. */
 
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
@@ -10,7 +10,7 @@ import { addBackendOption, addCommonOptions, type CommonOptions } from "./option
 import { integer } from "./options/numbers.ts";
 import { Output } from "./terminal/output.ts";
 
-interface Options extends CommonOptions {
+interface ServeCommandOptions extends CommonOptions {
   readonly host: string;
   readonly port: number;
   readonly queue: number;
@@ -19,29 +19,34 @@ interface Options extends CommonOptions {
   readonly backend: BackendChoice;
 }
 
-/** The command; `signal` shuts the host down. */
+/** Declares the command. `signal` shuts the host down. */
 export function serveCommand(signal: AbortSignal): Command {
   const command = new Command("serve")
-    .description("start the host; the environment's PARE_KEYS holds the keys it accepts")
-    .option("--host <address>", "address to listen on; loopback alone while there are no keys", "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 is any free one", integer(0, 65535), 8000)
-    .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16)
+    .description(
+      "start a host; the environment variable PARE_KEYS has the digests of the keys that it accepts",
+    )
+    .option("--host <address>", "address to listen on; always loopback if there are no keys", "127.0.0.1")
+    .option("--port <n>", "port to listen on; 0 chooses a free port", integer(0, 65535), 8000)
+    .option("--queue <n>", "number of layers that may wait before the host answers 429 busy", integer(0), 16)
     .addOption(
       new Option(
         "--edge <url>",
-        "take tasks of this edge (EDGE_HOST_SECRET, PARE_BLOB_ORIGINS: see src/host/edge_options.ts)",
+        "register at this edge and take its tasks; EDGE_HOST_SECRET must have the secret shared with the edge, and PARE_BLOB_ORIGINS the comma-separated origins of its tensors",
       )
         .env("PARE_EDGE"),
     )
     .addOption(
-      new Option("--public-url <url>", "where the edge reaches this host; by default where it listens")
+      new Option(
+        "--public-url <url>",
+        "URL at which the edge reaches this host (default: the address it listens on)",
+      )
         .env("PARE_PUBLIC_URL"),
     );
   addCommonOptions(addBackendOption(command));
-  return command.action((options: Options) => serveUntil(signal, options));
+  return command.action((options: ServeCommandOptions) => serveUntil(signal, options));
 }
 
-async function serveUntil(signal: AbortSignal, options: Options): Promise<void> {
+async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Promise<void> {
   const output = new Output(options.json ?? false);
   const host = await serve({
     backend: options.backend,

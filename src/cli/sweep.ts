@@ -1,14 +1,14 @@
 /**
- * `pare sweep MODEL`: perplexity over sparsity for several methods, as the published figure shows it. Every point prunes the dense model
- * anew, in this process and in memory: nothing is written but the figures.
+ * `pare sweep MODEL` measures perplexity over sparsity for several methods, like the figure in the paper. Every point prunes the dense model
+ * again, in this process and in memory. No checkpoint is written.
  */
 
 import { basename } from "node:path";
 import { Command } from "commander";
-import { calibrationWindows } from "../calibration/windows.ts";
-import { openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { Model } from "../models/model.ts";
+import { openModelFolder } from "../models/open_model_folder.ts";
+import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import { readCalibration } from "../prune/read_calibration.ts";
 import { type Perplexity, perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
@@ -24,10 +24,10 @@ import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable
 import { addSeqlenOption, windowTokens } from "./options/seqlen_option.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
-/** The published code's number of calibration windows. */
+/** The number of calibration windows in the published code. */
 const DEFAULT_SAMPLES = 128;
 
-interface Options extends CommonOptions, PointLists {
+interface SweepOptions extends CommonOptions, PointLists {
   readonly calibration: string;
   readonly text: string;
   readonly samples: number;
@@ -38,53 +38,57 @@ interface Options extends CommonOptions, PointLists {
   readonly backend: BackendChoice;
 }
 
-/** The command, stopped by `signal`. */
+/** Declares the command. `signal` stops it. */
 export function sweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
-    .description("measure perplexity over sparsities, patterns and methods, writing no checkpoint")
+    .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption("--calibration <file>", "text to calibrate on: .txt, or .jsonl with a document a line")
-    .requiredOption("--text <file>", "text to measure on, likewise")
+    .requiredOption(
+      "--calibration <file>",
+      "text to calibrate on: .txt, or .jsonl with one document per line",
+    )
+    .requiredOption("--text <file>", "text to measure on, in the same formats")
     .option(
       "--sparsities <list>",
-      "fractions with commas between; 0.1..0.8 is a range in steps of 0.1, 0.5..0.6:0.02 of 0.02",
+      "comma-separated fractions; 0.1..0.8 is a range with steps of 0.1, and 0.5..0.6:0.02 one with steps of 0.02",
     )
-    .option("--patterns <list>", "n:m patterns with commas between, such as 2:4,4:8")
-    .option("--methods <list>", "methods with commas between", "sparsegpt,magnitude")
-    .option("--samples <n>", "calibration windows", integer(1), DEFAULT_SAMPLES)
-    .option("--windows <n>", "only the first n windows of the text (default: all that are whole)", integer(1))
-    .option("--csv <file>", "append each point to this file as it is measured; what it held is replaced")
-    .option("--svg <file>", "draw the figure at the end");
+    .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
+    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
+    .option("--samples <n>", "number of calibration windows", integer(1), DEFAULT_SAMPLES)
+    .option(
+      "--windows <n>",
+      "measure only the first n windows of the text (default: all complete windows)",
+      integer(1),
+    )
+    .option("--csv <file>", "write each point to this file when it is measured; an existing file is replaced")
+    .option("--svg <file>", "draw the figure to this file at the end");
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
-  return command.action((model: string, options: Options) => sweep(model, options, signal));
+  return command.action((model: string, options: SweepOptions) => sweep(model, options, signal));
 }
 
-/** What every point shares. */
-interface Setting {
+/** The values that all points share, and the position of one point. */
+interface SweepSetting {
   readonly model: Model;
   readonly local: LocalHost;
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;
-  /** Which point of how many. */
+  /** The index of the point, and the number of points. */
   readonly place: readonly [index: number, count: number];
   measure(model: Model): Promise<Perplexity>;
 }
 
-async function sweep(name: string, options: Options, signal: AbortSignal): Promise<void> {
+async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
   const points = sweepPoints(options);
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
+  const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  const { model } = opened;
   const seqlen = windowTokens(model, options.seqlen);
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
+  const tokenizer = await opened.loadTokenizer();
   const { samples, csv, svg } = options;
-  const calibration = calibrationWindows(await readTokens(tokenizer, options.calibration, denoFileSystem), {
-    windows: samples,
-    seqlen,
-  });
+  const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const tokens = await readTokens(tokenizer, options.text, denoFileSystem);
   const local = cleanup.use(await openLocalHost(options.backend));
   const measure = (pruned: Model) =>
@@ -117,16 +121,16 @@ async function sweep(name: string, options: Options, signal: AbortSignal): Promi
     points: results,
   };
   if (svg !== undefined) {
-    const { sweepChart } = await import("./sweep/chart.ts"); // drawing is slow to load, and seldom asked for
+    const { sweepChart } = await import("./sweep/chart.ts"); // the drawing library loads slowly and is seldom needed
     await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(whole)));
   }
   output.result(whole, [sweepTable(whole)]);
 }
 
-/** Prunes the dense model as `point` says and measures it; tells of it at once. */
+/** Prunes the dense model as `point` says, measures the perplexity, and reports it. */
 async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, measure, place: [index, count] }: Setting,
+  { model, local, calibration, output, signal, measure, place: [index, count] }: SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
   const name = `${point.method} ${settingName(point)}`;

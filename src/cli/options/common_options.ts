@@ -3,13 +3,13 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
 
-/** What every command takes. */
+/** The options of every command. */
 export interface CommonOptions {
   readonly json?: boolean;
   readonly debug?: boolean;
 }
 
-/** Where the work is done. */
+/** The options that choose where layers are solved. */
 export interface ConnectOptions {
   readonly server?: string;
   readonly apiKey?: string;
@@ -19,14 +19,14 @@ export interface ConnectOptions {
 /** Declares `--json` and `--debug`. */
 export function addCommonOptions(command: Command): Command {
   return command
-    .option("--json", "print the result as one JSON object on the last line of standard output")
-    .option("--debug", "print where a failure came from");
+    .option("--json", "print the result as one JSON object, on the last line of standard output")
+    .option("--debug", "print the stack of a failure");
 }
 
 /** Declares `--backend`. */
 export function addBackendOption(command: Command): Command {
   return command.addOption(
-    new Option("--backend <kind>", "where to compute; auto is a GPU where there is one, else cpu")
+    new Option("--backend <kind>", "where to compute; auto chooses a GPU if there is one, else cpu")
       .choices(BACKEND_CHOICES)
       .default("auto"),
   );
@@ -35,26 +35,26 @@ export function addBackendOption(command: Command): Command {
 /** Declares `--server` and `--api-key`. */
 export function addServerOptions(command: Command): Command {
   return command
-    .option("--server <url>", "solve at this host (default: in this process)", httpUrl)
+    .option("--server <url>", "solve on this host (default: in this process)", httpUrl)
     .addOption(apiKeyOption());
 }
 
-/** Declares `--server`, given any number of times, `--jobs` and `--api-key`. */
+/** Declares `--server`, which may be repeated, `--jobs` and `--api-key`. */
 export function addHostPoolOptions(command: Command): Command {
   return command
     .option(
       "--server <url>",
-      "solve at this host or edge; repeatable: at all of them (default: in this process)",
+      "solve on this host or edge; may be repeated to use several (default: in this process)",
       (url: string, earlier: readonly string[]) => [...earlier, httpUrl(url)],
       [],
     )
-    .option("--jobs", "solve in durable jobs of the edge (default: where the server lists hosts)")
-    .option("--no-jobs", "solve in requests, whatever the server is")
+    .option("--jobs", "solve in durable jobs of the edge (default: if the server lists hosts)")
+    .option("--no-jobs", "solve in single requests, even if the server is an edge")
     .addOption(apiKeyOption());
 }
 
 function apiKeyOption(): Option {
-  return new Option("--api-key <key>", "the host's key").env("PARE_API_KEY");
+  return new Option("--api-key <key>", "API key of the server").env("PARE_API_KEY");
 }
 
 function httpUrl(text: string): string {

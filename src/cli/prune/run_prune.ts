@@ -1,6 +1,6 @@
 /**
- * One run of `pare prune`, from whatever an earlier one left of it to the whole result: has each layer solved, writes it down,
- * and gives the result its names at the end. A failure leaves what is done, for the same run to go on from.
+ * Runs `pare prune`, or continues an earlier process's run: prunes the remaining layers, records each of them, and publishes the result at
+ * the end. After a failure the finished work is kept, so that the same command can continue.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -22,7 +22,7 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 
-/** What is to be done. */
+/** The model to prune, and how. */
 export interface PruneJob {
   readonly checkpoint: Checkpoint;
   readonly model: Model;
@@ -36,35 +36,35 @@ export interface PruneJob {
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: Fingerprint;
-  /** Turns the dense copy in a folder into the result in `out`; without it the copy is the result. */
+  /** Packs the dense copy in a folder into the result in `out`. Without it, the dense copy is the result. */
   readonly pack?: (folder: string) => Promise<void>;
-  /** Texts, by name, of the files that tell of the run, which has `pruned` all that was chosen. */
+  /** Returns the names and texts of the run's report files. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
-  /** The names of those. */
+  /** The names of the report files. */
   readonly reportFileNames: readonly string[];
 }
 
-/** With what it is done. */
-export interface PruneSetting {
+/** The services of a run, and callbacks for its progress. */
+export interface PruneServices {
   readonly fs: WorkFileSystem;
   /** Runs the forwards. */
   readonly backend: Backend;
   /** Solves the layers. */
   readonly pare: ModelPruner;
   readonly signal?: AbortSignal;
-  /** Told of layers done before, and of each that is done now. */
+  /** Called first with the number of layers that an earlier process finished, then after each layer. */
   layerDone?(done: number, total: number, event?: LayerEvent): void;
   calibrating?(done: number, total: number): void;
-  /** Told when work is left in `folder` after a failure. */
-  kept?(folder: string): void;
+  /** Called with the folder of the finished work after a failure. */
+  onKept?(folder: string): void;
 }
 
 /**
  * Does it.
  * @returns what was done to each layer, by this process or an earlier one
- * @throws whatever stopped it; what is done is kept unless there was nothing
+ * @throws whatever stopped it; what is done is onKept unless there was nothing
  */
-export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<LayerEntry[]> {
+export async function runPrune(job: PruneJob, setting: PruneServices): Promise<LayerEntry[]> {
   const { fs } = setting;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
@@ -87,9 +87,9 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
     await job.pack?.(run.denseFolder);
   } catch (error) {
     try {
-      await leave(job, setting, run, open, isNew);
+      await cleanUpAfterFailure(job, setting, run, open, isNew);
     } catch (leaving) {
-      throw new SuppressedError(leaving, error, "what failed first is what matters");
+      throw new SuppressedError(leaving, error, "the first failure matters more");
     }
     throw error;
   }
@@ -97,17 +97,17 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
   return run.layers;
 }
 
-/** After a failure: keeps what is done, or removes every trace where nothing is. */
-async function leave(
+/** Keeps the finished work after a failure, or removes every file if nothing was finished. */
+async function cleanUpAfterFailure(
   { out }: PruneJob,
-  { fs, kept }: PruneSetting,
+  { fs, onKept }: PruneServices,
   run: PruneRun,
   open: OpenCopy | undefined,
   isNew: boolean,
 ): Promise<void> {
   if (await run.hasProgress()) {
     await open?.close();
-    kept?.(run.folder);
+    onKept?.(run.folder);
     return;
   }
   await open?.abort();
@@ -118,7 +118,7 @@ async function leave(
 /** Prunes the remaining layers and completes the copy. The journal records the start, every layer and the completion. */
 async function pruneAndComplete(
   job: PruneJob,
-  setting: PruneSetting,
+  setting: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<CompleteCopy> {
@@ -135,7 +135,7 @@ async function pruneAndComplete(
 
 async function pruneLayers(
   job: PruneJob,
-  setting: PruneSetting,
+  setting: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<void> {
@@ -166,12 +166,12 @@ async function pruneLayers(
   }
 }
 
-/** Layers of one run come from one adapter: others round otherwise, and the run would not end in the same bytes. */
+/** Refuses a layer from another adapter. Adapters round differently, so the run would not end in the same bytes. */
 function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
   const first = run.layers[0]?.report ?? report;
   if (first.backend === report.backend && first.adapter === report.adapter) return;
   throw new Error(
-    `${name}: was solved on ${report.backend} (${report.adapter}), the run's first layer on ${first.backend} ` +
+    `${name}: was solved on ${report.backend} (${report.adapter}), but the run's first layer on ${first.backend} ` +
       `(${first.adapter}). Continue with the first, start over with --restart, or write to another folder`,
   );
 }

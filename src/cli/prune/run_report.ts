@@ -1,4 +1,4 @@
-/** The report of a run, as `pare.json` has it, from its journal and what it was asked for. */
+/** Builds the report of a run, the content of `pare.json`, from the journal and the settings of the run. */
 
 import { countWeightFileBytes } from "../../checkpoint/count_weight_file_bytes.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
@@ -6,11 +6,11 @@ import type { LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
-/** What the journal does not know. */
+/** The facts that are not in the journal. */
 export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" | "resumed" | "perplexity"> {
-  /** Weights left dense by choice. */
+  /** The weights that were deliberately not pruned. */
   readonly skipped: readonly string[];
-  /** For people. */
+  /** The name of the model, for people. */
   readonly name: string;
   readonly checkpoint: Checkpoint;
   readonly blocks: number;
@@ -18,7 +18,7 @@ export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" |
   readonly finished: Date;
 }
 
-/** The report of a run whose copy is dense; {@link RunReport} says what is in it. */
+/** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunReport {
   const { checkpoint, calibration, parameters, skipped, resumed, perplexity } = facts;
   const bytes = countWeightFileBytes(checkpoint);
@@ -35,7 +35,7 @@ export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunR
     },
     parameters,
     calibration,
-    backend: entries[0].report.backend, // every run prunes a layer
+    backend: entries[0].report.backend, // every run prunes at least one layer
     adapter: entries[0].report.adapter,
     resumed,
     seconds: {

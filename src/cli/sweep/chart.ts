@@ -1,13 +1,13 @@
-/** A sweep as the published figure: perplexity, on a logarithmic scale, over sparsity, a line a method. Drawn without a browser. */
+/** Draws a sweep like the figure in the paper: perplexity on a logarithmic scale over sparsity, with one line per method. No browser is needed. */
 
 import * as Plot from "@observablehq/plot";
 import { DOMParser } from "linkedom";
 import type { Sweep } from "./results.ts";
 
-/** Opaque, so that it reads on a dark page too. */
+/** The background is opaque, so that the chart is readable on dark pages. */
 const STYLE = { background: "white", color: "black", fontFamily: "system-ui, sans-serif" };
 
-/** An SVG file. */
+/** Returns the chart as the text of an SVG file. */
 export function sweepChart({ dense, points }: Sweep): string {
   const drawable = points.filter(({ perplexity }) => Number.isFinite(perplexity));
   const unstructured = drawable.filter(({ pattern }) => pattern === "unstructured")
