@@ -1,6 +1,6 @@
 /**
- * `pare eval MODEL` measures the perplexity of a model on texts and its zero-shot accuracy on tasks, in this process. `--compare` measures
- * other models beside it.
+ * `pare eval MODEL` measures the perplexity of a model on texts and its zero-shot accuracy on tasks. The model runs in this
+ * process. With `--compare`, other models are measured on the same texts and tasks, and the table has a column for each.
  */
 
 import { Command, InvalidArgumentError } from "commander";
@@ -15,6 +15,7 @@ import { UsageError } from "./exit.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { integer } from "./options/numbers.ts";
+import { appendValue } from "./options/repeatable.ts";
 import { Output } from "./terminal/output.ts";
 import { addSeqlenOption } from "./options/seqlen_option.ts";
 import { messageOf } from "../text/message_of.ts";
@@ -25,6 +26,7 @@ interface TaskFile {
   readonly file: string;
 }
 
+/** The options as commander parses them. */
 interface EvalOptions extends CommonOptions {
   readonly text: readonly string[];
   readonly task: readonly TaskFile[];
@@ -35,26 +37,26 @@ interface EvalOptions extends CommonOptions {
   readonly backend: BackendChoice;
 }
 
-/** Declares the command. `signal` stops it. */
+/** Returns the command `pare eval`. `signal` stops it. */
 export function evalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
     .description("measure perplexity on texts and accuracy on zero-shot tasks")
     .argument("<model>", MODEL_ARGUMENT)
     .option(
       "--text <file>",
-      "a .txt file, or a .jsonl file with one document per line; repeatable",
-      append,
+      "a .txt file, or a .jsonl file with one document per line; may be repeated",
+      appendValue,
       [],
     )
     .option(
       "--task <name=file>",
       `a zero-shot task with its .jsonl or .csv file (${
         TASKS.map(({ name }) => name).join(", ")
-      }); repeatable`,
+      }); may be repeated`,
       appendTask,
       [],
     )
-    .option("--compare <model>", "another model to measure beside it; repeatable", append, [])
+    .option("--compare <model>", "another model to measure in the same way; may be repeated", appendValue, [])
     .option(
       "--windows <n>",
       "measure only the first n windows of a text (default: all complete windows)",
@@ -65,10 +67,7 @@ export function evalCommand(signal: AbortSignal): Command {
   return command.action((model: string, options: EvalOptions) => evaluate(model, options, signal));
 }
 
-function append(value: string, earlier: readonly string[]): string[] {
-  return [...earlier, value];
-}
-
+/** Parses one `--task NAME=FILE` and adds it to the earlier ones. */
 function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
   const equals = value.indexOf("=");
   if (equals < 0 || equals === value.length - 1) {
@@ -83,7 +82,7 @@ function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
 
 async function evaluate(model: string, options: EvalOptions, signal: AbortSignal): Promise<void> {
   const { text: texts, task: tasks, compare } = options;
-  if (texts.length + tasks.length === 0) throw new UsageError("eval: give at least one --text or --task");
+  if (texts.length + tasks.length === 0) throw new UsageError("eval: needs at least one --text or --task");
   const output = new Output(options.json ?? false);
   const plan: EvaluationPlan = {
     texts,

@@ -1,13 +1,13 @@
-/** The exit codes of commands, and the line that reports a failure. */
+/** Turns the error that a command threw into the exit code of the process and the line that reports the failure. */
 
 import { CommanderError } from "commander";
 
-/** The command line contradicts itself, or breaks a rule of the contract. */
+/** Thrown if options contradict each other, or if the value of an option breaks a rule. The exit code is 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The command was stopped by a signal. */
+/** Thrown if a signal stopped the command. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 
@@ -16,12 +16,12 @@ export class Interrupted extends Error {
   }
 }
 
-/** The signals that stop a command, with their numbers. The exit code is the number plus 128, as shells expect. */
+/** The signals that stop a command, with their numbers. The exit code is 128 plus the number, as shells expect. */
 export const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
-/** Returns the exit code for an error of a command. */
+/** Returns the exit code for the error that a command threw. */
 export function exitCode(thrown: unknown): number {
-  const error = original(thrown);
+  const error = firstError(thrown);
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof UsageError) return 2;
   return error instanceof Interrupted ? 128 + STOP_SIGNALS[error.by] : 1;
@@ -29,13 +29,13 @@ export function exitCode(thrown: unknown): number {
 
 /** Returns the line that reports an error, or undefined if commander has already reported it. */
 export function failureLine(thrown: unknown): string | undefined {
-  const error = original(thrown);
+  const error = firstError(thrown);
   if (error instanceof CommanderError) return undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
   return `error: ${message.trim().replace(/\s*\n\s*/g, "; ")}`;
 }
 
-/** Returns the first error if a later one was thrown while cleaning up. */
-function original(thrown: unknown): unknown {
-  return thrown instanceof SuppressedError ? original(thrown.suppressed) : thrown;
+/** Returns the error that stopped the command, even if cleaning up after it failed as well. */
+function firstError(thrown: unknown): unknown {
+  return thrown instanceof SuppressedError ? firstError(thrown.suppressed) : thrown;
 }

@@ -1,4 +1,7 @@
-/** `pare layer FILE.safetensors --out FILE` prunes one layer. The input file is a request body of `POST /v1/layers`, and the output file is its answer. */
+/**
+ * `pare layer FILE --out FILE` prunes one layer. The input file is a request body of `POST /v1/layers`, a safetensors file. The
+ * output file is a safetensors file with the pruned weight and the mask.
+ */
 
 import { Command } from "commander";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
@@ -20,21 +23,24 @@ import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
+/** The options as commander parses them. */
 interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerOptions {
   readonly out: string;
 }
 
-/** Declares the command. `signal` stops it. */
+/** Returns the command `pare layer`. `signal` stops it. */
 export function layerCommand(signal: AbortSignal): Command {
   const command = new Command("layer")
-    .description("prune one layer: a safetensors file with weight and hessian, hessian_upper or inputs")
-    .argument("<file>", "the layer, a request body of POST /v1/layers")
+    .description(
+      "prune one layer, a safetensors file with weight and one of hessian, hessian_upper and inputs",
+    )
+    .argument("<file>", "the layer, in the format of a request body of POST /v1/layers")
     .requiredOption("--out <file>", "where to write weight and mask");
   addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
-  return command.action((file: string, options: LayerCommandOptions) => layer(file, options, signal));
+  return command.action((file: string, options: LayerCommandOptions) => pruneOne(file, options, signal));
 }
 
-async function layer(file: string, options: LayerCommandOptions, signal: AbortSignal): Promise<void> {
+async function pruneOne(file: string, options: LayerCommandOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
@@ -51,7 +57,7 @@ async function layer(file: string, options: LayerCommandOptions, signal: AbortSi
   ]);
 }
 
-/** Reads the tensors of a file. The host checks which of them are needed. */
+/** Reads the tensors of a file. Whether they are the tensors of a layer is checked by the host. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
     return Object.fromEntries(decode(await Deno.readFile(path)).tensors) as unknown as LayerTensors;
@@ -61,8 +67,11 @@ async function readLayer(path: string): Promise<LayerTensors> {
   }
 }
 
-/** Encodes the answer as a file. The times are left out of the report, so that the same request gives the same bytes. */
+/**
+ * Encodes a pruned layer as a file. The times are left out of the report, so that the same request always gives the same
+ * bytes.
+ */
 function encodeResult({ weight, mask, report }: PrunedLayer): Uint8Array {
-  const { seconds: _, ...lasting } = report;
-  return encode({ weight, mask }, { report: JSON.stringify(lasting) });
+  const { seconds: _, ...reproducible } = report;
+  return encode({ weight, mask }, { report: JSON.stringify(reproducible) });
 }

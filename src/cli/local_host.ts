@@ -1,6 +1,6 @@
 /**
- * A host inside this process, without a socket. Commands solve layers through the application that serves HTTP, so their results are the
- * same as those of a server.
+ * Opens a host inside this process, without a socket. The commands solve layers through the same application that serves HTTP,
+ * so their results are the same as those of a server.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -17,15 +17,16 @@ const NEVER_IDLE = 2 ** 31 - 1;
 
 /** A host inside this process. */
 export interface LocalHost extends AsyncDisposable {
-  /** The backend of the host. Forwards may use it between two solves. */
+  /** The backend of the host. Forward passes may use it while no layer is being solved. */
   readonly backend: Backend;
+  /** A client of the host. */
   readonly pare: Pare;
 }
 
-/** Opens a local host. @throws the error of the backend if it cannot be opened */
+/** Opens the host. @throws the error of the backend if it cannot be opened */
 export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
   const clock = () => performance.now();
-  // There is one client, which sends one layer at a time, so nothing waits.
+  // The only client sends one layer at a time, so the queue stays empty.
   const device = new Device(() => selectBackend(choice), { residents: 1, queueDepth: 0, clock });
   await device.start();
   const { backend } = device.session();

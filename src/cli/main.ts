@@ -1,6 +1,6 @@
 /**
- * The command line `pare`. This file assembles the commands, turns Ctrl-C into an abort, and ends the process with the exit code: 0 for
- * success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
+ * The entry point of the command line `pare`. It assembles the commands, turns Ctrl-C into an abort signal, and ends the process
+ * with the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
  */
 
 import { Command } from "commander";
@@ -20,7 +20,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
     .description("one-shot pruning of large language models")
     .version(VERSION);
   for (
-    const command of [
+    const createCommand of [
       serveCommand,
       pruneCommand,
       evalCommand,
@@ -30,7 +30,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
       unpackCommand,
     ]
   ) {
-    program.addCommand(command(signal));
+    program.addCommand(createCommand(signal));
   }
   for (const command of [program, ...program.commands]) {
     command.exitOverride();
@@ -46,8 +46,11 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
   }
 }
 
-/** Returns a signal that aborts at the first Ctrl-C or SIGTERM. A second one ends the process at once, which is the default behaviour. */
-function stopSignal(): AbortSignal {
+/**
+ * Returns a signal that aborts at the first Ctrl-C or SIGTERM. The listener is removed then, so a second Ctrl-C ends the process
+ * at once.
+ */
+function listenForStopSignals(): AbortSignal {
   const controller = new AbortController();
   // Windows has no SIGTERM.
   for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const) {
@@ -59,4 +62,4 @@ function stopSignal(): AbortSignal {
   return controller.signal;
 }
 
-if (import.meta.main) Deno.exit(await run(Deno.args, stopSignal()));
+if (import.meta.main) Deno.exit(await run(Deno.args, listenForStopSignals()));

@@ -1,4 +1,7 @@
-/** `pare pack MODEL --out FOLDER` writes a pruned checkpoint in one of the sparse layouts of compressed-tensors. */
+/**
+ * `pare pack MODEL --out FOLDER` writes a pruned checkpoint in one of the sparse layouts of the compressed-tensors library. They
+ * store only the nonzero weights, so the checkpoint is smaller.
+ */
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../checkpoint/packed/format.ts";
@@ -10,16 +13,19 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import { Output } from "./terminal/output.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
+/** The options as commander parses them. */
 interface PackCommandOptions extends CommonOptions {
   readonly out: string;
   readonly format: PackFormat;
   readonly overwrite?: boolean;
 }
 
-/** Declares the command. `signal` stops it. */
+/** Returns the command `pare pack`. `signal` stops it. */
 export function packCommand(signal: AbortSignal): Command {
   const command = new Command("pack")
-    .description("write a smaller copy of a pruned model, with the kept weights and bits for their positions")
+    .description(
+      "write a smaller copy of a pruned model, with its nonzero weights and a bit mask of their positions",
+    )
     .argument("<model>", "a pruned Hugging Face checkpoint folder")
     .requiredOption("--out <folder>", "where to write the packed checkpoint")
     .addOption(

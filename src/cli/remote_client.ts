@@ -1,4 +1,4 @@
-/** Creates the client for `--server`. `prune/remote_pruner.ts` handles several servers, and the jobs of an edge. */
+/** Creates the client of the host that `--server` names. For several hosts and for edges see `prune/remote_pruner.ts`. */
 
 import { Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
@@ -6,7 +6,7 @@ import type { ConnectOptions } from "./options/common_options.ts";
 import { formatSeconds } from "../report/format.ts";
 import type { Output } from "./terminal/output.ts";
 
-/** Returns a client of the server, which reports its retries, or undefined if no server is given. */
+/** Returns a client of the server, or undefined if no server is given. The client reports its retries to `output`. */
 export function remoteClient({ server, apiKey }: ConnectOptions, output: Output): Pare | undefined {
   return server === undefined ? undefined : new Pare(remoteTransport(server, apiKey, output));
 }

@@ -10,6 +10,16 @@ import { addBackendOption, addCommonOptions, type CommonOptions } from "./option
 import { integer } from "./options/numbers.ts";
 import { Output } from "./terminal/output.ts";
 
+/** The environment variables, for the help. `--edge` and `--public-url` name their own. */
+const ENVIRONMENT = `
+Environment:
+  PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
+                     optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
+  EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed to take tasks
+  PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
+                     it may write the answers; needed to take tasks`;
+
+/** The options as commander parses them. */
 interface ServeCommandOptions extends CommonOptions {
   readonly host: string;
   readonly port: number;
@@ -19,26 +29,34 @@ interface ServeCommandOptions extends CommonOptions {
   readonly backend: BackendChoice;
 }
 
-/** Declares the command. `signal` shuts the host down. */
+/** Returns the command `pare serve`. `signal` shuts the host down. */
 export function serveCommand(signal: AbortSignal): Command {
   const command = new Command("serve")
-    .description(
-      "start a host; the environment variable PARE_KEYS has the digests of the keys that it accepts",
+    .description("start a host, which prunes the layers that clients send over HTTP")
+    .addHelpText("after", ENVIRONMENT)
+    .option(
+      "--host <address>",
+      "address to listen on; ignored without keys, because the host then listens on loopback only",
+      "127.0.0.1",
     )
-    .option("--host <address>", "address to listen on; always loopback if there are no keys", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 chooses a free port", integer(0, 65535), 8000)
-    .option("--queue <n>", "number of layers that may wait before the host answers 429 busy", integer(0), 16)
+    .option(
+      "--queue <n>",
+      "number of layers that may wait before the host answers that it is busy",
+      integer(0),
+      16,
+    )
     .addOption(
       new Option(
         "--edge <url>",
-        "register at this edge and take its tasks; EDGE_HOST_SECRET must have the secret shared with the edge, and PARE_BLOB_ORIGINS the comma-separated origins of its tensors",
+        "register at this edge and take its tasks; needs EDGE_HOST_SECRET and PARE_BLOB_ORIGINS",
       )
         .env("PARE_EDGE"),
     )
     .addOption(
       new Option(
         "--public-url <url>",
-        "URL at which the edge reaches this host (default: the address it listens on)",
+        "URL at which the edge reaches this host (default: the address that it listens on)",
       )
         .env("PARE_PUBLIC_URL"),
     );
@@ -72,6 +90,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
   await host.shutdown();
 }
 
+/** Prints the address of the host, as the result of the command. */
 function announce({ url, backend, adapter, auth }: LogRecord, output: Output): void {
   output.result({ url, backend, adapter }, [`listening on ${url} (${backend}: ${adapter}; ${auth})`]);
 }

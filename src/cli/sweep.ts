@@ -1,6 +1,6 @@
 /**
- * `pare sweep MODEL` measures perplexity over sparsity for several methods, like the figure in the paper. Every point prunes the dense model
- * again, in this process and in memory. No checkpoint is written.
+ * `pare sweep MODEL` measures how the perplexity of a model grows with its sparsity, for several methods, like the figure in the
+ * SparseGPT paper. For every point the dense model is pruned anew, in this process and in memory. No checkpoint is written.
  */
 
 import { basename } from "node:path";
@@ -13,6 +13,7 @@ import { type Perplexity, perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { addCalibrationOption, addSamplesOption } from "./options/calibration_options.ts";
 import { formatSeconds } from "../report/format.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -24,9 +25,7 @@ import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable
 import { addSeqlenOption, windowTokens } from "./options/seqlen_option.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
-/** The number of calibration windows in the published code. */
-const DEFAULT_SAMPLES = 128;
-
+/** The options as commander parses them. */
 interface SweepOptions extends CommonOptions, PointLists {
   readonly calibration: string;
   readonly text: string;
@@ -38,43 +37,45 @@ interface SweepOptions extends CommonOptions, PointLists {
   readonly backend: BackendChoice;
 }
 
-/** Declares the command. `signal` stops it. */
+/** Returns the command `pare sweep`. `signal` stops it. */
 export function sweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
-    .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption(
-      "--calibration <file>",
-      "text to calibrate on: .txt, or .jsonl with one document per line",
-    )
+    .argument("<model>", MODEL_ARGUMENT);
+  addCalibrationOption(command)
     .requiredOption("--text <file>", "text to measure on, in the same formats")
     .option(
       "--sparsities <list>",
-      "comma-separated fractions; 0.1..0.8 is a range with steps of 0.1, and 0.5..0.6:0.02 one with steps of 0.02",
+      "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02",
     )
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
-    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
-    .option("--samples <n>", "number of calibration windows", integer(1), DEFAULT_SAMPLES)
+    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude");
+  addSamplesOption(command)
     .option(
       "--windows <n>",
       "measure only the first n windows of the text (default: all complete windows)",
       integer(1),
     )
-    .option("--csv <file>", "write each point to this file when it is measured; an existing file is replaced")
-    .option("--svg <file>", "draw the figure to this file at the end");
+    .option(
+      "--csv <file>",
+      "write each point to this file as soon as it is measured; an existing file is replaced",
+    )
+    .option("--svg <file>", "write a chart to this file at the end");
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
   return command.action((model: string, options: SweepOptions) => sweep(model, options, signal));
 }
 
-/** The values that all points share, and the position of one point. */
+/** The parts that all points share, and the position of one point among them. */
 interface SweepSetting {
   readonly model: Model;
   readonly local: LocalHost;
+  /** The calibration windows, as token ids. */
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;
   /** The index of the point, and the number of points. */
-  readonly place: readonly [index: number, count: number];
+  readonly position: readonly [index: number, count: number];
+  /** Measures the perplexity of a pruned model. */
   measure(model: Model): Promise<Perplexity>;
 }
 
@@ -96,7 +97,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const { perplexity: dense, windows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${windows} windows of ${seqlen}`);
   if (csv !== undefined) await Deno.writeTextFile(csv, csvHead(dense));
-  const results: SweepResult[] = [];
+  const measured: SweepResult[] = [];
   for (const [i, point] of points.entries()) {
     const result = await measurePoint(point, {
       model,
@@ -105,12 +106,12 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
       output,
       signal,
       measure,
-      place: [i, points.length],
+      position: [i, points.length],
     });
-    results.push(result);
+    measured.push(result);
     if (csv !== undefined) await Deno.writeTextFile(csv, csvLine(result), { append: true });
   }
-  const whole: Sweep = {
+  const results: Sweep = {
     model: basename(name),
     calibration: basename(options.calibration),
     samples,
@@ -118,19 +119,19 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     seqlen,
     windows,
     dense,
-    points: results,
+    points: measured,
   };
   if (svg !== undefined) {
     const { sweepChart } = await import("./sweep/chart.ts"); // the drawing library loads slowly and is seldom needed
-    await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(whole)));
+    await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(results)));
   }
-  output.result(whole, [sweepTable(whole)]);
+  output.result(results, [sweepTable(results)]);
 }
 
-/** Prunes the dense model as `point` says, measures the perplexity, and reports it. */
+/** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
 async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, measure, place: [index, count] }: SweepSetting,
+  { model, local, calibration, output, signal, measure, position: [index, count] }: SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
   const name = `${point.method} ${settingName(point)}`;

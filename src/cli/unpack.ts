@@ -1,4 +1,7 @@
-/** `pare unpack MODEL --out FOLDER` writes a packed checkpoint as a dense one again, bit for bit as before packing. */
+/**
+ * `pare unpack MODEL --out FOLDER` writes a packed checkpoint as a dense one. The weights are bit for bit the same as before
+ * packing.
+ */
 
 import { Command } from "commander";
 import { unpackCheckpoint } from "../checkpoint/packed/unpack_checkpoint.ts";
@@ -9,16 +12,20 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import { Output } from "./terminal/output.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
+/** The options as commander parses them. */
 interface UnpackCommandOptions extends CommonOptions {
   readonly out: string;
   readonly overwrite?: boolean;
 }
 
-/** Declares the command. `signal` stops it. */
+/** Returns the command `pare unpack`. `signal` stops it. */
 export function unpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
     .description("write a dense copy of a packed model, which prune, eval and other programs can read")
-    .argument("<model>", "a folder written by pack, or by compressed-tensors in one of its sparse formats")
+    .argument(
+      "<model>",
+      "a folder that was written by pack, or by compressed-tensors in one of its sparse formats",
+    )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
     .option("--overwrite", "replace a checkpoint in the output folder");
   return addCommonOptions(command).action((model: string, options: UnpackCommandOptions) =>

@@ -1,4 +1,4 @@
-/** Opens the checkpoint folder of a model for pruning or evaluation: its weights, its network and its tokenizer. */
+/** Opens the folder of a model for pruning or evaluation: its weights, its network and its tokenizer. */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
@@ -6,7 +6,7 @@ import type { FileSystem } from "../files/file_system.ts";
 import { type Model, openModel } from "./model.ts";
 import { loadTokenizer } from "./tokenizer/tokenizer.ts";
 
-/** A model whose files are open. Dispose of it to close them. */
+/** The open folder of a model. Dispose of it to close its files. */
 export interface ModelFolder extends AsyncDisposable {
   readonly checkpoint: Checkpoint;
   readonly model: Model;

@@ -5,7 +5,7 @@ import { calibrationWindows } from "../calibration/windows.ts";
 import type { FileSystem } from "../files/file_system.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 
-/** The calibration text, and how it is cut. */
+/** A calibration text, and how it is cut into windows. */
 export interface CalibrationText {
   /** The path of the text, `.txt` or `.jsonl`. */
   readonly calibration: string;
@@ -17,7 +17,11 @@ export interface CalibrationText {
   readonly seed?: number;
 }
 
-/** Returns the windows as token ids. @throws {ModelError} if the text is malformed @throws {RangeError} if it is too short */
+/**
+ * Returns the windows as token ids, `samples` arrays of `seqlen` tokens each.
+ * @throws {ModelError} if the text is malformed
+ * @throws {RangeError} if the text is too short
+ */
 export async function readCalibration(
   tokenizer: Tokenizer,
   { calibration, samples, seqlen, seed }: CalibrationText,

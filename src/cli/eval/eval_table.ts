@@ -1,4 +1,4 @@
-/** Prints the results of models as a table with one row per metric and one column per model. */
+/** Formats the results of `pare eval` as a table with one row per metric and one column per model. */
 
 import { basename } from "node:path";
 import type { Metric } from "../../evaluation/metrics.ts";
@@ -25,10 +25,10 @@ export function evalTable(models: readonly ModelEvaluation[]): string {
   return textTable(["", "", ...columnNames(models.map(({ model }) => model))], rows, 2);
 }
 
-/** Returns the last part of each name, or the whole name if several end in the same part. */
+/** Returns the last part of each path, or the whole path if several paths end in the same part. */
 export function columnNames(names: readonly string[]): string[] {
   const short = names.map((name) => basename(name));
-  return names.map((name, i) => short.filter((one) => one === short[i]).length === 1 ? short[i] : name);
+  return names.map((name, i) => short.filter((other) => other === short[i]).length === 1 ? short[i] : name);
 }
 
 function formatMetric(name: string, { value, stderr }: Metric): string {

@@ -28,7 +28,7 @@ export interface EvaluationPlan {
   readonly seqlen?: number;
 }
 
-/** The services of an evaluation. */
+/** The parts that the evaluations of all models share. */
 export interface EvaluationSetting {
   readonly backend: Backend;
   readonly output: Output;
@@ -50,7 +50,11 @@ export interface ModelEvaluation {
   }[];
 }
 
-/** Evaluates the model `name`, a folder or a reference to the hub. */
+/**
+ * Evaluates the model `name`, a folder or a reference to the hub.
+ * @throws {ModelError} if the model or a text cannot be read
+ * @throws {RangeError} if a text is shorter than a window
+ */
 export async function evaluateModel(
   name: string,
   plan: EvaluationPlan,

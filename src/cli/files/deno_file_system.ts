@@ -1,4 +1,7 @@
-/** Implements the file-system interface with Deno. Errors of the system are passed through. */
+/**
+ * Implements the interface through which the other rooms read and write files, with Deno. Errors of the operating system are
+ * passed through unchanged.
+ */
 
 import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
 
@@ -35,7 +38,7 @@ export const denoFileSystem: WorkFileSystem = {
   realPath: Deno.realPath,
   modified: async (path) => (await Deno.stat(path)).mtime?.getTime() ?? 0,
   async syncFolder(folder) {
-    if (Deno.build.os === "windows") return; // Windows cannot open folders, and writes names to the disk at once
+    if (Deno.build.os === "windows") return; // Windows cannot open folders, and it writes names to the disk at once
     using opened = await Deno.open(folder);
     await opened.sync();
   },
@@ -48,9 +51,9 @@ export const denoFileSystem: WorkFileSystem = {
   },
   async lock(path) {
     const file = await Deno.open(path, { write: true, create: true });
-    const held = new OpenFile(path, file, 0);
-    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => held.close() };
-    await held.close();
+    const locked = new OpenFile(path, file, 0);
+    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => locked.close() };
+    await locked.close();
   },
 };
 
@@ -63,7 +66,10 @@ async function isFile(path: string): Promise<boolean> {
   }
 }
 
-/** An open file with its one cursor. Deno reads and writes at the cursor only, so overlapping calls run one after the other. */
+/**
+ * An open file. Deno reads and writes only at the cursor of a file, and a file has one cursor. So calls that overlap run one
+ * after the other.
+ */
 class OpenFile implements EditableFile {
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;

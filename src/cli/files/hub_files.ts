@@ -1,4 +1,4 @@
-/** Implements the file-system interface of the hub's cache with Deno. */
+/** Implements the file system that the cache of downloaded models needs: Deno's, and links. */
 
 import { dirname, relative } from "node:path";
 import type { CacheFileSystem } from "../../hub/cache.ts";

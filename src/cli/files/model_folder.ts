@@ -1,6 +1,6 @@
 /**
- * Resolves the MODEL argument of a command: a folder, or `hf:OWNER/NAME[@REVISION]`, a model of the Hugging Face hub, which is downloaded
- * first. The hub's own environment variables set the cache folder and the access token.
+ * Resolves the MODEL argument of a command. It is a folder, or `hf:OWNER/NAME[@REVISION]`, a model of the Hugging Face hub,
+ * which is downloaded first. The environment variables of Hugging Face's own tools set the cache folder and the access token.
  */
 
 import { cacheFolder } from "../../hub/cache.ts";
@@ -12,7 +12,7 @@ import type { Output } from "../terminal/output.ts";
 export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAME[@REVISION]";
 
 /**
- * Returns the folder of `model`, and downloads it if needed.
+ * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
  * @param env `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
  * @throws {ModelError} if the hub has no such model, refuses access, or cannot be reached
  */

@@ -1,4 +1,4 @@
-/** Reads the run report in a checkpoint folder, and updates it when the layout of the weights changes. */
+/** Reads the report that `pare prune` wrote into a checkpoint folder, and updates it when the weights are packed or unpacked. */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { formatJson, readJson } from "../../files/json_file.ts";
@@ -12,7 +12,10 @@ import {
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
-/** Reads `pare.json` of a checkpoint folder, or returns undefined if there is none. @throws {ModelError} if it is malformed */
+/**
+ * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
+ * @throws {ModelError} if it is malformed
+ */
 export async function readRunReport({ folder, files }: Checkpoint): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
@@ -21,7 +24,10 @@ export async function readRunReport({ folder, files }: Checkpoint): Promise<RunR
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }
 
-/** Returns the texts of `pare.json` and `report.html` for weights in `format` that take `written` bytes. */
+/**
+ * Returns the texts of `pare.json` and `report.html`, by file name, for weights in `format` that take `written` bytes. Returns
+ * an empty map if there is no report.
+ */
 export async function runReportFiles(
   run: RunReport | undefined,
   format: RunReport["format"],

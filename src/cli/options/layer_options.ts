@@ -1,11 +1,11 @@
-/** The options for the parameters of a layer, one per parameter of the contract that this version supports. */
+/** Declares the options that say how a layer is pruned, such as `--sparsity`. They are sent as the parameters of its request. */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
-/** The options as text. The schema of the contract parses and checks them. */
+/** The options as the user wrote them. The schema of the HTTP contract parses and checks them. */
 export interface LayerOptions {
   readonly method?: string;
   readonly sparsity?: string;
@@ -26,12 +26,12 @@ export function addLayerOptions(command: Command): Command {
     .option("--blocksize <columns>", "columns per block, a multiple of m (default: 128)")
     .option(
       "--damping <lambda>",
-      "share of the mean diagonal that is added to the Hessian's diagonal (default: 0.01)",
+      "share of its mean diagonal that is added to the diagonal of the Hessian (default: 0.01)",
     );
 }
 
 /**
- * Returns the given parameters. Defaults are left to the host.
+ * Parses the options that were given. The host fills in the defaults of the others.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerOptions): LayerQuery {

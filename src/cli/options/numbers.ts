@@ -2,7 +2,10 @@
 
 import { InvalidArgumentError } from "commander";
 
-/** Returns a parser for decimal integers from `least` to `most`. It throws InvalidArgumentError, which commander reports. */
+/**
+ * Returns a parser of decimal integers from `least` to `most`. The parser throws an InvalidArgumentError, which commander
+ * reports together with the option and its value.
+ */
 export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^\d+$/.test(text) ? Number(text) : NaN;

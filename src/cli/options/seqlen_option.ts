@@ -1,17 +1,17 @@
-/** The option for the length of the windows into which a text is cut. */
+/** The option `--seqlen`, the length of the windows into which a text is cut. */
 
 import type { Command } from "commander";
 import type { Model } from "../../models/model.ts";
 import { integer } from "./numbers.ts";
 
-/** The window length of the published code. Longer windows cost much and change the results little. */
+/** The window length in the authors' code. Longer windows cost more and change the results little. */
 const MAX_DEFAULT_SEQLEN = 2048;
 
-/** Declares `--seqlen`. */
+/** Declares `--seqlen`, an integer of `least` or more. */
 export function addSeqlenOption(command: Command, least: number): Command {
   return command.option(
     "--seqlen <n>",
-    `tokens per window (default: the model's positions, at most ${MAX_DEFAULT_SEQLEN})`,
+    `tokens per window (default: the number of positions of the model, at most ${MAX_DEFAULT_SEQLEN})`,
     integer(least),
   );
 }

@@ -1,4 +1,7 @@
-/** The options that choose the layers of a model and their parameters: by name, by block, and by a profile. */
+/**
+ * The options of `pare prune` that choose which layers of a model are pruned, by name and by block, and the profile, a file with
+ * other parameters for some layers.
+ */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -21,8 +24,9 @@ export interface ChoiceFlags {
   readonly profile?: string;
 }
 
-/** The layers to prune, and the parameters of each of them. */
+/** The layers to prune and to skip, and the parameters of each layer. */
 export interface LayerChoice extends Choice {
+  /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
 }
 
@@ -38,19 +42,20 @@ export function addChoiceOptions(command: Command): Command {
     .option("--skip <patterns>", "do not prune these layers; same forms as --layers", collect)
     .option(
       "--min-layer <block>",
-      "prune only the transformer blocks from this one on, counted from 0",
+      "prune only this transformer block and later ones; blocks are counted from 0",
       integer(0),
     )
-    .option("--max-layer <block>", "prune only the transformer blocks before this one", integer(0))
+    .option("--max-layer <block>", "prune only transformer blocks before this one", integer(0))
     .option(
       "--profile <file>",
-      'JSON file with parameters for single layers; later rules win: [{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
+      "JSON file with other parameters for some layers; later rules override earlier ones: " +
+        '[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
     );
 }
 
 /**
  * Applies the options to the layers of a model. `query` has the parameters of the run.
- * @throws {UsageError} if a pattern or rule matches no layer, if the profile is malformed, or if parameters contradict each other
+ * @throws {UsageError} if a pattern or rule matches no layer, the profile is malformed, or parameters contradict each other
  */
 export async function readChoice(
   spec: ModelSpec,
@@ -62,9 +67,9 @@ export async function readChoice(
   try {
     const profile = options.profile === undefined ? [] : parseProfile(await readText(fs, options.profile));
     const choice = chooseLayers(linearLayers(spec), { layers, skip, minBlock, maxBlock, profile });
-    const queries = new Map([...choice.chosen].map(([name, parameters]) => {
-      return [name, mergeQuery(name, query, parameters)];
-    }));
+    const queries = new Map(
+      [...choice.chosen].map(([name, parameters]) => [name, mergeQuery(name, query, parameters)]),
+    );
     return { ...choice, queryOf: (name) => queries.get(name) ?? query };
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
@@ -72,7 +77,11 @@ export async function readChoice(
   }
 }
 
-/** Returns the parameters of one layer: those of the run, overridden by those of the profile, and checked together. */
+/**
+ * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is checked as a
+ * whole.
+ * @throws {RangeError} naming the layer, the parameter and the rule
+ */
 function mergeQuery(
   name: string,
   query: LayerQuery,

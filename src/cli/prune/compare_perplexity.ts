@@ -9,10 +9,11 @@ import type { RunReport } from "../../report/run_report.ts";
 export interface TokenizedText {
   /** The name of its file. */
   readonly text: string;
+  /** The token ids of the whole text. */
   readonly tokens: Uint32Array;
 }
 
-/** Options for the measurement. */
+/** Options of {@link comparePerplexity}. */
 export interface ComparisonOptions {
   /** Tokens per window. */
   readonly seqlen: number;
@@ -44,13 +45,14 @@ export async function comparePerplexity(
       text,
       seqlen,
       windows: after.windows,
-      dense: finite(before.perplexity),
-      pruned: finite(after.perplexity),
+      dense: finiteOrNull(before.perplexity),
+      pruned: finiteOrNull(after.perplexity),
     });
   }
   return rows;
 }
 
-function finite(value: number): number | null {
+/** JSON has no infinity, so null stands for a perplexity that is not finite. */
+function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }

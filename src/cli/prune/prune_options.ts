@@ -1,8 +1,9 @@
-/** The options of `pare prune`. */
+/** Declares the options of `pare prune`, and checks those that depend on each other. */
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
 import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
+import { addCalibrationOption, addSamplesOption } from "../options/calibration_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import {
   addBackendOption,
@@ -10,6 +11,7 @@ import {
   addHostPoolOptions,
   type CommonOptions,
   type ConnectOptions,
+  type HostPoolOptions,
 } from "../options/common_options.ts";
 import { addLayerOptions, type LayerOptions } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -17,17 +19,14 @@ import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { integer } from "../options/numbers.ts";
-import type { RemotePrunerOptions } from "./remote_pruner.ts";
+import { appendValue } from "../options/repeatable.ts";
 import { addSeqlenOption } from "../options/seqlen_option.ts";
-
-/** The number of calibration windows in the published code. */
-const DEFAULT_SAMPLES = 128;
 
 const STATES_PLACES: readonly StatesPlace[] = ["auto", "memory", "disk"];
 
 /** The options as commander parses them. */
 export interface PruneOptions
-  extends CommonOptions, Pick<ConnectOptions, "backend">, RemotePrunerOptions, LayerOptions, ChoiceFlags {
+  extends CommonOptions, Pick<ConnectOptions, "backend">, HostPoolOptions, LayerOptions, ChoiceFlags {
   readonly out: string;
   readonly calibration: string;
   readonly samples: number;
@@ -44,7 +43,7 @@ export interface PruneOptions
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @throws {UsageError} naming the layer whose pattern leaves more than two of four weights, which sparse-24 cannot store
+ * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of four weights: names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
@@ -63,45 +62,41 @@ export function checkFormat(
 }
 
 /** Checks that `--jobs` is used with exactly one server. @throws {UsageError} */
-export function checkServers({ server, jobs }: RemotePrunerOptions): void {
+export function checkHostPoolOptions({ server, jobs }: HostPoolOptions): void {
   if (!jobs || server.length === 1) return;
   throw new UsageError(
     `option --jobs: needs exactly one --server, which must be an edge; got ${server.length}`,
   );
 }
 
-/** Declares the command and its options, without the action. */
+/** Returns the command and its options, without the action. */
 export function declarePrune(): Command {
   const command = new Command("prune")
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption("--out <folder>", "where to write the pruned checkpoint")
-    .requiredOption(
-      "--calibration <file>",
-      "text to calibrate on: .txt, or .jsonl with one document per line",
-    )
-    .option("--samples <n>", "number of calibration windows", integer(1), DEFAULT_SAMPLES)
+    .requiredOption("--out <folder>", "where to write the pruned checkpoint");
+  addSamplesOption(addCalibrationOption(command))
     .option(
       "--seed <n>",
-      "choose the windows at random with this seed (default: evenly spaced)",
+      "choose the calibration windows at random with this seed (default: evenly spaced)",
       integer(0, 2 ** 32 - 1),
     )
     .option(
       "--true-sequential",
-      "calibrate each group of layers with the earlier layers of its block already pruned",
+      "calibrate each group of layers after the earlier groups of its block have been pruned",
     )
     .addOption(
       new Option(
         "--activations <place>",
-        "where hidden states are stored between blocks; auto means memory up to 4 GiB, then disk",
+        "where the hidden states between blocks are stored; auto is memory, or disk for more than 4 GiB",
       )
         .choices(STATES_PLACES)
         .default("auto"),
     )
     .option(
       "--text <file>",
-      "a text for the perplexity before and after pruning; repeatable",
-      (file: string, earlier: readonly string[]) => [...earlier, file],
+      "a text to measure the perplexity on, before and after pruning; may be repeated",
+      appendValue,
       [],
     )
     .option(
@@ -110,12 +105,12 @@ export function declarePrune(): Command {
       integer(1),
     )
     .addOption(
-      new Option("--format <format>", "dense, or one of the packed layouts of pare pack")
+      new Option("--format <format>", "dense, or one of the formats of pare pack")
         .choices(["dense", ...PACK_FORMATS])
         .default("dense"),
     )
     .option("--overwrite", "replace a checkpoint in the output folder")
-    .option("--restart", "discard an unfinished run in the output folder");
+    .option("--restart", "discard the unfinished run in the output folder and start over");
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
   return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command))));

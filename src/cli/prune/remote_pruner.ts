@@ -1,6 +1,7 @@
 /**
- * Chooses how `pare prune --server` solves layers: on one host, on several hosts at once, or in jobs of an edge. A server that lists
- * registered hosts (`GET /v1/hosts`) is an edge that runs jobs. A host does not have that resource.
+ * Chooses how `pare prune --server` solves layers: on one host, on several hosts at once, or in jobs of an edge. An edge is a
+ * server that passes layers on to hosts. It is recognized by `GET /v1/hosts`, the list of its registered hosts, which a host does
+ * not have.
  */
 
 import { listEdgeHosts } from "../../client/jobs/list_edge_hosts.ts";
@@ -8,29 +9,25 @@ import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
+import type { HostPoolOptions } from "../options/common_options.ts";
 import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
-/** The options for servers. */
-export interface RemotePrunerOptions {
-  /** The values of `--server`. */
-  readonly server: readonly string[];
-  readonly apiKey?: string;
-  /** `--jobs` or `--no-jobs`. By default it depends on the server. */
-  readonly jobs?: boolean;
-}
-
-/** Retries per host if there are several. Long waits gain nothing, because other hosts take over and a lost host is checked again before each round. */
+/**
+ * The number of retries per host if there are several hosts. Waiting longer for a host gains nothing, because the other hosts
+ * take over its layers, and it is tried again before each calibration round.
+ */
 const RETRIES_AMONG_SEVERAL = 2;
 
 /**
- * Returns the pruner for the servers, or undefined if there are none, and reports where layers are solved. Servers are checked here, before
- * the first calibration.
- * @throws {Error} if the hosts have different adapters, which would not give the same bytes
- * @throws {PareError} {ConnectionError} if a server cannot work
+ * Returns the client that prunes on the servers, or undefined if no server is given, and reports where layers are solved. The
+ * servers are checked here, before the first calibration.
+ * @throws {Error} if the hosts have different adapters, because their results would differ in the last bits
+ * @throws {PareError} if a server refuses the request
+ * @throws {ConnectionError} if a server cannot be reached
  */
 export async function remotePruner(
-  { server: servers, apiKey, jobs }: RemotePrunerOptions,
+  { server: servers, apiKey, jobs }: HostPoolOptions,
   output: Output,
   signal: AbortSignal,
 ): Promise<ModelPruner | undefined> {

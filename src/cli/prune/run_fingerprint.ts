@@ -1,4 +1,7 @@
-/** Computes the fingerprint of a run of `pare prune`: everything that its result depends on, by names that the user knows. */
+/**
+ * Computes the fingerprint of a run of `pare prune`: everything that the bytes of its result depend on, under the names that the
+ * user knows. A run is resumed only by a command with the same fingerprint.
+ */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -15,12 +18,15 @@ export interface FingerprintSources {
   readonly options: PruneOptions;
   /** Tokens per window. */
   readonly seqlen: number;
-  /** The backend of the forwards. */
+  /** The backend of the forward passes. */
   readonly backend: Backend;
   readonly fs: WorkFileSystem;
 }
 
-/** Computes the fingerprint. It leaves out where states are stored and where layers are solved, because they change no byte. The journal has the adapter. */
+/**
+ * Computes the fingerprint. It does not contain where hidden states are stored, because that changes no byte. It does not contain
+ * where layers are solved either, because the journal records the adapter of each layer.
+ */
 export async function runFingerprint(
   { checkpoint, query, options, seqlen, backend, fs }: FingerprintSources,
 ): Promise<Fingerprint> {

@@ -1,6 +1,7 @@
 /**
- * Runs `pare prune`, or continues an earlier process's run: prunes the remaining layers, records each of them, and publishes the result at
- * the end. After a failure the finished work is kept, so that the same command can continue.
+ * Runs `pare prune`, or continues the run of an earlier process: prunes the remaining layers, records each of them in a journal,
+ * and gives the files of the result their final names at the end. After a failure, the finished layers stay in the output folder,
+ * so that the same command can continue.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -26,46 +27,53 @@ import { PhaseClock } from "../../prune/phase_clock.ts";
 export interface PruneJob {
   readonly checkpoint: Checkpoint;
   readonly model: Model;
+  /** The calibration windows, as token ids. */
   readonly windows: readonly Uint32Array[];
+  /** The names of the weights to prune. */
   readonly layers: NameSet;
+  /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
   readonly trueSequential?: boolean;
   readonly activations: StatesPlace;
+  /** The output folder. */
   readonly out: string;
+  /** Whether a checkpoint in the output folder may be replaced. */
   readonly overwrite?: boolean;
+  /** Whether to discard an unfinished run in the output folder. */
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: Fingerprint;
   /** Packs the dense copy in a folder into the result in `out`. Without it, the dense copy is the result. */
   readonly pack?: (folder: string) => Promise<void>;
-  /** Returns the names and texts of the run's report files. `pruned` is the pruned model. */
+  /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of the report files. */
   readonly reportFileNames: readonly string[];
 }
 
-/** The services of a run, and callbacks for its progress. */
+/** The files, the backend and the client that a run uses, and callbacks for its progress. */
 export interface PruneServices {
   readonly fs: WorkFileSystem;
-  /** Runs the forwards. */
+  /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
   /** Solves the layers. */
   readonly pare: ModelPruner;
   readonly signal?: AbortSignal;
-  /** Called first with the number of layers that an earlier process finished, then after each layer. */
-  layerDone?(done: number, total: number, event?: LayerEvent): void;
-  calibrating?(done: number, total: number): void;
-  /** Called with the folder of the finished work after a failure. */
-  onKept?(folder: string): void;
+  /** Called at the start with the number of layers that earlier processes finished, and then after each layer. */
+  onLayerDone?(done: number, total: number, event?: LayerEvent): void;
+  /** Called after each step of the calibration. `total` is the number of all steps. */
+  onCalibrationStep?(done: number, total: number): void;
+  /** Called after a failure if there are finished layers, with the folder of the unfinished run. */
+  onUnfinished?(folder: string): void;
 }
 
 /**
- * Does it.
- * @returns what was done to each layer, by this process or an earlier one
- * @throws whatever stopped it; what is done is onKept unless there was nothing
+ * Runs the job to its end.
+ * @returns the journal's entries of all layers, pruned by this process or an earlier one
+ * @throws the error that stopped the run. The finished layers are kept. If there are none, everything is removed
  */
-export async function runPrune(job: PruneJob, setting: PruneServices): Promise<LayerEntry[]> {
-  const { fs } = setting;
+export async function runPrune(job: PruneJob, services: PruneServices): Promise<LayerEntry[]> {
+  const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
   const copyFolder = job.pack ? run.denseFolder : job.out;
@@ -81,15 +89,15 @@ export async function runPrune(job: PruneJob, setting: PruneServices): Promise<L
         replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
         extraFiles: job.reportFileNames,
       });
-      complete = await pruneAndComplete(job, setting, run, open);
+      complete = await pruneAndComplete(job, services, run, open);
     }
     await complete.publish();
     await job.pack?.(run.denseFolder);
   } catch (error) {
     try {
-      await cleanUpAfterFailure(job, setting, run, open, isNew);
-    } catch (leaving) {
-      throw new SuppressedError(leaving, error, "the first failure matters more");
+      await cleanUpAfterFailure(job, services, run, open, isNew);
+    } catch (cleanUpError) {
+      throw new SuppressedError(cleanUpError, error, "cleaning up after a failure failed");
     }
     throw error;
   }
@@ -97,17 +105,17 @@ export async function runPrune(job: PruneJob, setting: PruneServices): Promise<L
   return run.layers;
 }
 
-/** Keeps the finished work after a failure, or removes every file if nothing was finished. */
+/** Keeps the finished layers after a failure. If there are none, removes every file that the run created. */
 async function cleanUpAfterFailure(
   { out }: PruneJob,
-  { fs, onKept }: PruneServices,
+  { fs, onUnfinished }: PruneServices,
   run: PruneRun,
   open: OpenCopy | undefined,
   isNew: boolean,
 ): Promise<void> {
   if (await run.hasProgress()) {
     await open?.close();
-    onKept?.(run.folder);
+    onUnfinished?.(run.folder);
     return;
   }
   await open?.abort();
@@ -118,30 +126,30 @@ async function cleanUpAfterFailure(
 /** Prunes the remaining layers and completes the copy. The journal records the start, every layer and the completion. */
 async function pruneAndComplete(
   job: PruneJob,
-  setting: PruneServices,
+  services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<CompleteCopy> {
   await run.journal.append({ type: "start", time: new Date().toISOString() });
-  await pruneLayers(job, setting, run, copy);
+  await pruneLayers(job, services, run, copy);
   const pruned = { spec: job.model.spec, weights: copy.tensors };
   const texts = [...await job.reportFiles(run, pruned)].map((
     [name, text],
   ) => [name, new TextEncoder().encode(text)]);
-  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: setting.signal });
+  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: services.signal });
   await run.journal.append({ type: "complete" });
   return complete;
 }
 
 async function pruneLayers(
   job: PruneJob,
-  setting: PruneServices,
+  services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<void> {
-  const { signal } = setting;
+  const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
-  const source = calibratedModel(job.model, setting.backend, {
+  const source = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
     trueSequential: job.trueSequential,
@@ -151,18 +159,20 @@ async function pruneLayers(
       await copy.replace(name, weight);
       await copy.sync(name);
     },
-    progress: setting.calibrating,
+    progress: services.onCalibrationStep,
     signal,
   });
   const total = finished.size + source.layerCount;
-  setting.layerDone?.(finished.size, total);
+  services.onLayerDone?.(finished.size, total);
   const clock = new PhaseClock();
-  for await (const event of setting.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })) {
+  for await (
+    const event of services.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })
+  ) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
     const { name, block, report } = event;
     await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), report });
-    setting.layerDone?.(finished.size + event.done, total, event);
+    services.onLayerDone?.(finished.size + event.done, total, event);
   }
 }
 

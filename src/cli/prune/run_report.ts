@@ -1,4 +1,4 @@
-/** Builds the report of a run, the content of `pare.json`, from the journal and the settings of the run. */
+/** Builds the report of a run, which is the content of `pare.json`, from the journal and the settings of the run. */
 
 import { countWeightFileBytes } from "../../checkpoint/count_weight_file_bytes.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
@@ -8,13 +8,15 @@ import type { RunReport } from "../../report/run_report.ts";
 
 /** The facts that are not in the journal. */
 export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" | "resumed" | "perplexity"> {
-  /** The weights that were deliberately not pruned. */
+  /** The names of the weights that the options excluded from pruning. */
   readonly skipped: readonly string[];
-  /** The name of the model, for people. */
+  /** The name of the model in the title of the report. */
   readonly name: string;
   readonly checkpoint: Checkpoint;
+  /** The number of transformer blocks. */
   readonly blocks: number;
   readonly hiddenSize: number;
+  /** The time at which the last layer was finished. */
   readonly finished: Date;
 }
 

@@ -1,4 +1,4 @@
-/** The points of a sweep: every method at every sparsity and pattern of the command line. */
+/** Parses the lists of `pare sweep` into its points. A point is one method at one sparsity or pattern. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../../protocol/parameters.ts";
@@ -13,12 +13,15 @@ export interface SweepPoint {
   readonly sparsity: number;
 }
 
-/** Returns the parameters of all layers at `point`. A sweep compares perplexities, so the errors of layers are not computed. */
+/**
+ * Returns the parameters of all layers at `point`. A sweep compares perplexities only, so the relative errors of the layers are
+ * not computed.
+ */
 export function layerQueryOf({ method, pattern, sparsity }: SweepPoint): LayerQuery {
   return { method, ...pattern === "unstructured" ? { sparsity } : { pattern }, error: false };
 }
 
-/** The lists of the command line. */
+/** The lists as they were given on the command line. */
 export interface PointLists {
   readonly methods: string;
   readonly sparsities?: string;
@@ -38,20 +41,21 @@ const UNITS = 1e6;
 export function sweepPoints({ methods, sparsities, patterns }: PointLists): SweepPoint[] {
   const settings = [
     ...sparsities === undefined ? [] : parseSparsities(sparsities).map((sparsity) => ({ sparsity })),
-    ...patterns === undefined ? [] : entries("patterns", patterns).map((pattern) => ({ pattern })),
+    ...patterns === undefined ? [] : splitList("patterns", patterns).map((pattern) => ({ pattern })),
   ];
-  if (settings.length === 0) throw new UsageError("sweep: give --sparsities or --patterns");
-  return entries("methods", methods).flatMap((method) =>
+  if (settings.length === 0) throw new UsageError("sweep: needs --sparsities or --patterns");
+  return splitList("methods", methods).flatMap((method) =>
     settings.map((setting) => readPoint({ method, ...setting }))
   );
 }
 
 /**
- * Parses fractions such as `0.5,0.6`, and ranges such as `0.1..0.8` (steps of 0.1) or `0.5..0.6:0.02`, which include both ends.
+ * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or `0.5..0.6:0.02`. A range includes
+ * both ends.
  * @throws {UsageError} naming the entry that is malformed or not in [0, 1)
  */
 export function parseSparsities(list: string): number[] {
-  const values = entries("sparsities", list).flatMap((entry) => {
+  const values = splitList("sparsities", list).flatMap((entry) => {
     const [, first, last, step] = /^(\d*\.?\d+)(?:\.\.(\d*\.?\d+)(?::(\d*\.?\d+))?)?$/.exec(entry) ?? [];
     const from = Number(first), to = Number(last ?? first), by = Number(step ?? DEFAULT_STEP);
     if (!(from >= 0 && from <= to && to < 1 && by * UNITS >= 1)) {
@@ -66,7 +70,8 @@ export function parseSparsities(list: string): number[] {
   return [...new Set(values)];
 }
 
-function entries(option: string, list: string): string[] {
+/** Splits a list at its commas and removes duplicates. @throws {UsageError} if an entry is empty */
+function splitList(option: string, list: string): string[] {
   const found = list.split(",").map((entry) => entry.trim());
   if (found.some((entry) => entry === "")) {
     throw new UsageError(`option --${option} ${list}: must be a comma-separated list without empty entries`);
@@ -74,6 +79,7 @@ function entries(option: string, list: string): string[] {
   return [...new Set(found)];
 }
 
+/** Checks one point by the schema of the HTTP contract. @throws {UsageError} naming the parameter and the rule */
 function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint {
   const parsed = layerQuerySchema.safeParse(given);
   if (!parsed.success) {

@@ -1,4 +1,4 @@
-/** Prints the results of a sweep as CSV lines and as a table. */
+/** Formats the results of `pare sweep` as lines of a CSV file and as a table. */
 
 import { textTable } from "../terminal/text_table.ts";
 import type { SweepPoint } from "./points.ts";
@@ -6,7 +6,7 @@ import type { SweepPoint } from "./points.ts";
 /** A measured point. */
 export interface SweepResult extends SweepPoint {
   readonly perplexity: number;
-  /** The seconds for pruning and measuring. */
+  /** The seconds that pruning and measuring took. */
   readonly seconds: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The output of a command. Standard output has only the result: lines for people, or one JSON object with `--json`. Progress and remarks are
- * written to standard error.
+ * Prints the output of a command. Standard output has only the result: lines for people, or one JSON object with `--json`.
+ * Progress and remarks are written to standard error.
  */
 
 import process from "node:process";

@@ -1,4 +1,4 @@
-/** Displays the progress over steps: as a bar on a terminal, or as one line per step in logs and pipes. */
+/** Shows the progress of a task with several steps: as a bar on a terminal, or as one line per step in logs and pipes. */
 
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
@@ -43,7 +43,7 @@ export class BarProgress implements Progress {
   }
 }
 
-/** One line per step. */
+/** A progress display that writes one line per step. */
 export class LineProgress implements Progress {
   constructor(
     readonly write: (line: string) => void,

@@ -1,4 +1,4 @@
-/** Prints results as a table on a terminal. */
+/** Formats results as a table for a terminal. */
 
 import Table from "cli-table3";
 
