@@ -3,9 +3,8 @@
 import { fileURLToPath } from "node:url";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../../src/models/model.ts";
-import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
+import { type ModelFolder, openModelFolder } from "../../src/models/open_model_folder.ts";
+import { encodeText } from "../../src/models/tokenizer/tokenizer.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
 
 const FOLDER = fileURLToPath(new URL("../../tests/fixtures/models/opt-sotu", import.meta.url));
@@ -15,10 +14,8 @@ const SEQLEN = 256;
 const CALIBRATION_WINDOWS = 64;
 const EVALUATION_WINDOWS = 128;
 
-/** The model of the demo and its texts as token ids. Dispose of it to close the checkpoint. */
-export interface DemoModel extends AsyncDisposable {
-  readonly checkpoint: Checkpoint;
-  readonly model: Model;
+/** The model of the demo and its texts as token ids. Dispose of it to close the files of the model. */
+export interface DemoModel extends Pick<ModelFolder, "checkpoint" | "model">, AsyncDisposable {
   /** Tokens per window of both texts. */
   readonly seqlen: number;
   /** The calibration windows. */
@@ -30,7 +27,9 @@ export interface DemoModel extends AsyncDisposable {
 
 /** Opens the checkpoint, the model and its tokenizer, and cuts the calibration text into windows. */
 export async function openDemoModel(): Promise<DemoModel> {
-  const tokenizer = await loadTokenizer(FOLDER, denoFileSystem);
+  await using cleanup = new AsyncDisposableStack();
+  const folder = cleanup.use(await openModelFolder(FOLDER, denoFileSystem));
+  const tokenizer = await folder.loadTokenizer();
   const encodePart = async (part: "calibration" | "evaluation") =>
     encodeText(tokenizer, await sotuText(part), "txt");
   const calibration = calibrationWindows(await encodePart("calibration"), {
@@ -38,14 +37,14 @@ export async function openDemoModel(): Promise<DemoModel> {
     seqlen: SEQLEN,
   });
   const evaluation = await encodePart("evaluation");
-  const checkpoint = await openCheckpoint(FOLDER, denoFileSystem);
+  const files = cleanup.move(); // from here on the caller closes the files
   return {
-    checkpoint,
-    model: openModel(checkpoint),
+    checkpoint: folder.checkpoint,
+    model: folder.model,
     seqlen: SEQLEN,
     calibration,
     evaluation,
     evaluationWindows: EVALUATION_WINDOWS,
-    [Symbol.asyncDispose]: () => checkpoint.close(),
+    [Symbol.asyncDispose]: () => files.disposeAsync(),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * `pare eval MODEL`: the perplexity of a model on texts, and its zero-shot accuracy on tasks, computed in this process. With
- * `--compare` the same of other models, side by side.
+ * `pare eval MODEL` measures the perplexity of a model on texts and its zero-shot accuracy on tasks. The model runs in this
+ * process. With `--compare`, other models are measured on the same texts and tasks, and the table has a column for each.
  */
 
 import { Command, InvalidArgumentError } from "commander";
@@ -10,22 +10,24 @@ import type { Task } from "../evaluation/task.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
-import { evaluateModel, type ModelResult, type Work } from "./eval/evaluate_model.ts";
+import { evaluateModel, type EvaluationPlan, type ModelEvaluation } from "./eval/evaluate_model.ts";
 import { UsageError } from "./exit.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { integer } from "./options/numbers.ts";
+import { appendValue } from "./options/repeatable.ts";
 import { Output } from "./terminal/output.ts";
 import { addSeqlenOption } from "./options/seqlen_option.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** A task with its file. */
+/** A task and the file with its examples. */
 interface TaskFile {
   readonly task: Task;
   readonly file: string;
 }
 
-interface Options extends CommonOptions {
+/** The options as commander parses them. */
+interface EvalOptions extends CommonOptions {
   readonly text: readonly string[];
   readonly task: readonly TaskFile[];
   readonly compare: readonly string[];
@@ -35,31 +37,37 @@ interface Options extends CommonOptions {
   readonly backend: BackendChoice;
 }
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare eval`. `signal` stops it. */
 export function evalCommand(signal: AbortSignal): Command {
   const command = new Command("eval")
     .description("measure perplexity on texts and accuracy on zero-shot tasks")
     .argument("<model>", MODEL_ARGUMENT)
-    .option("--text <file>", "a .txt file, or a .jsonl file with a document a line; repeatable", append, [])
+    .option(
+      "--text <file>",
+      "a .txt file, or a .jsonl file with one document per line; may be repeated",
+      appendValue,
+      [],
+    )
     .option(
       "--task <name=file>",
       `a zero-shot task with its .jsonl or .csv file (${
         TASKS.map(({ name }) => name).join(", ")
-      }); repeatable`,
+      }); may be repeated`,
       appendTask,
       [],
     )
-    .option("--compare <model>", "another model to measure beside it; repeatable", append, [])
-    .option("--windows <n>", "only the first n windows of a text (default: all that are whole)", integer(1))
-    .option("--limit <n>", "only the first n examples of a task (default: all)", integer(1));
+    .option("--compare <model>", "another model to measure in the same way; may be repeated", appendValue, [])
+    .option(
+      "--windows <n>",
+      "measure only the first n windows of a text (default: all complete windows)",
+      integer(1),
+    )
+    .option("--limit <n>", "measure only the first n examples of a task (default: all)", integer(1));
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
-  return command.action((model: string, options: Options) => evaluate(model, options, signal));
+  return command.action((model: string, options: EvalOptions) => evaluate(model, options, signal));
 }
 
-function append(value: string, earlier: readonly string[]): string[] {
-  return [...earlier, value];
-}
-
+/** Parses one `--task NAME=FILE` and adds it to the earlier ones. */
 function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
   const equals = value.indexOf("=");
   if (equals < 0 || equals === value.length - 1) {
@@ -72,11 +80,11 @@ function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
   }
 }
 
-async function evaluate(model: string, options: Options, signal: AbortSignal): Promise<void> {
+async function evaluate(model: string, options: EvalOptions, signal: AbortSignal): Promise<void> {
   const { text: texts, task: tasks, compare } = options;
-  if (texts.length + tasks.length === 0) throw new UsageError("eval: needs a --text or a --task");
+  if (texts.length + tasks.length === 0) throw new UsageError("eval: needs at least one --text or --task");
   const output = new Output(options.json ?? false);
-  const work: Work = {
+  const plan: EvaluationPlan = {
     texts,
     tasks: await Promise.all(tasks.map(async ({ task, file }) => (
       { task, file, examples: await readExamples(task, file, denoFileSystem, options.limit) }
@@ -86,11 +94,11 @@ async function evaluate(model: string, options: Options, signal: AbortSignal): P
   };
   await using cleanup = new AsyncDisposableStack();
   const backend = cleanup.adopt(await selectBackend(options.backend), (opened) => opened.dispose());
-  const results: ModelResult[] = [];
+  const results: ModelEvaluation[] = [];
   for (const name of [model, ...compare]) {
-    // Perplexities are comparable on the same windows only: the first model's length goes for all.
-    const seqlen = work.seqlen ?? results[0]?.seqlen;
-    results.push(await evaluateModel(name, { ...work, seqlen }, { backend, output, signal }));
+    // Perplexities are only comparable on the same windows, so all models use the window length of the first one.
+    const seqlen = plan.seqlen ?? results[0]?.seqlen;
+    results.push(await evaluateModel(name, { ...plan, seqlen }, { backend, output, signal }));
   }
   output.result({ models: results }, [evalTable(results)]);
 }

@@ -1,13 +1,13 @@
-/** How a command ends: the exit codes, and the one line that tells a failure. */
+/** Turns the error that a command threw into the exit code of the process and the line that reports the failure. */
 
 import { CommanderError } from "commander";
 
-/** The command line contradicts itself or a rule of the contract. */
+/** Thrown if options contradict each other, or if the value of an option breaks a rule. The exit code is 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** A signal told the command to stop. */
+/** Thrown if a signal stopped the command. */
 export class Interrupted extends Error {
   override readonly name = "Interrupted";
 
@@ -16,26 +16,26 @@ export class Interrupted extends Error {
   }
 }
 
-/** The signals that stop a command, with their numbers: 128 more is the exit code that shells expect then. */
+/** The signals that stop a command, with their numbers. The exit code is 128 plus the number, as shells expect. */
 export const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
-/** The exit code for what a command threw. */
+/** Returns the exit code for the error that a command threw. */
 export function exitCode(thrown: unknown): number {
-  const error = original(thrown);
+  const error = firstError(thrown);
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof UsageError) return 2;
   return error instanceof Interrupted ? 128 + STOP_SIGNALS[error.by] : 1;
 }
 
-/** The line for what a command threw; undefined where commander has already told. */
+/** Returns the line that reports an error, or undefined if commander has already reported it. */
 export function failureLine(thrown: unknown): string | undefined {
-  const error = original(thrown);
+  const error = firstError(thrown);
   if (error instanceof CommanderError) return undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
   return `error: ${message.trim().replace(/\s*\n\s*/g, "; ")}`;
 }
 
-/** What went wrong first, where cleaning up after it failed too. */
-function original(thrown: unknown): unknown {
-  return thrown instanceof SuppressedError ? original(thrown.suppressed) : thrown;
+/** Returns the error that stopped the command, even if cleaning up after it failed as well. */
+function firstError(thrown: unknown): unknown {
+  return thrown instanceof SuppressedError ? firstError(thrown.suppressed) : thrown;
 }

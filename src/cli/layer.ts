@@ -1,4 +1,7 @@
-/** `pare layer FILE.safetensors --out FILE`: prunes one layer. The input is a request body of the contract, the output its answer. */
+/**
+ * `pare layer FILE --out FILE` prunes one layer. The input file is a request body of `POST /v1/layers`, a safetensors file. The
+ * output file is a safetensors file with the pruned weight and the mask.
+ */
 
 import { Command } from "commander";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
@@ -20,21 +23,24 @@ import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
-interface Options extends CommonOptions, ConnectOptions, LayerOptions {
+/** The options as commander parses them. */
+interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerOptions {
   readonly out: string;
 }
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare layer`. `signal` stops it. */
 export function layerCommand(signal: AbortSignal): Command {
   const command = new Command("layer")
-    .description("prune one layer: a safetensors file with weight and hessian, hessian_upper or inputs")
-    .argument("<file>", "the layer, as POST /v1/layers takes it")
+    .description(
+      "prune one layer, a safetensors file with weight and one of hessian, hessian_upper and inputs",
+    )
+    .argument("<file>", "the layer, in the format of a request body of POST /v1/layers")
     .requiredOption("--out <file>", "where to write weight and mask");
   addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
-  return command.action((file: string, options: Options) => layer(file, options, signal));
+  return command.action((file: string, options: LayerCommandOptions) => pruneOne(file, options, signal));
 }
 
-async function layer(file: string, options: Options, signal: AbortSignal): Promise<void> {
+async function pruneOne(file: string, options: LayerCommandOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
@@ -51,7 +57,7 @@ async function layer(file: string, options: Options, signal: AbortSignal): Promi
   ]);
 }
 
-/** The tensors in a file; which of them a layer needs is for the host to say. */
+/** Reads the tensors of a file. Whether they are the tensors of a layer is checked by the host. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
     return Object.fromEntries(decode(await Deno.readFile(path)).tensors) as unknown as LayerTensors;
@@ -61,8 +67,11 @@ async function readLayer(path: string): Promise<LayerTensors> {
   }
 }
 
-/** The answer as a file. The report goes without its times, so that the same request makes the same bytes. */
+/**
+ * Encodes a pruned layer as a file. The times are left out of the report, so that the same request always gives the same
+ * bytes.
+ */
 function encodeResult({ weight, mask, report }: PrunedLayer): Uint8Array {
-  const { seconds: _, ...lasting } = report;
-  return encode({ weight, mask }, { report: JSON.stringify(lasting) });
+  const { seconds: _, ...reproducible } = report;
+  return encode({ weight, mask }, { report: JSON.stringify(reproducible) });
 }

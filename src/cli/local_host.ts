@@ -1,6 +1,6 @@
 /**
- * A host within this process, without a socket: the commands solve through the application that serves HTTP, so that
- * what they write is what a server's answers would have made.
+ * Opens a host inside this process, without a socket. The commands solve layers through the same application that serves HTTP,
+ * so their results are the same as those of a server.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,20 +12,21 @@ import { createApp } from "../../routes/app.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
 import { HostMetrics } from "../host/metrics.ts";
 
-/** The longest a timer can wait, in milliseconds: bodies from this process do not stall. */
+/** The longest possible timeout, in milliseconds, because bodies from this process never stall. */
 const NEVER_IDLE = 2 ** 31 - 1;
 
-/** A host of one's own. */
+/** A host inside this process. */
 export interface LocalHost extends AsyncDisposable {
-  /** The backend it solves on; free for a forward while it does not. */
+  /** The backend of the host. Forward passes may use it while no layer is being solved. */
   readonly backend: Backend;
+  /** A client of the host. */
   readonly pare: Pare;
 }
 
-/** Opens one. @throws the reason why the backend cannot be had */
+/** Opens the host. @throws the error of the backend if it cannot be opened */
 export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
   const clock = () => performance.now();
-  // One client that sends one layer at a time: nothing waits.
+  // The only client sends one layer at a time, so the queue stays empty.
   const device = new Device(() => selectBackend(choice), { residents: 1, queueDepth: 0, clock });
   await device.start();
   const { backend } = device.session();

@@ -1,6 +1,6 @@
 /**
- * `pare`: the command line. This file puts the commands together, turns Ctrl-C into an abort, and ends the process with the
- * exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted (143 by SIGTERM).
+ * The entry point of the command line `pare`. It assembles the commands, turns Ctrl-C into an abort signal, and ends the process
+ * with the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
  */
 
 import { Command } from "commander";
@@ -14,13 +14,13 @@ import { serveCommand } from "./serve.ts";
 import { sweepCommand } from "./sweep.ts";
 import { unpackCommand } from "./unpack.ts";
 
-/** Runs the command line `args` and gives the exit code. Failures are told on standard error. */
+/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
   for (
-    const command of [
+    const createCommand of [
       serveCommand,
       pruneCommand,
       evalCommand,
@@ -30,7 +30,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
       unpackCommand,
     ]
   ) {
-    program.addCommand(command(signal));
+    program.addCommand(createCommand(signal));
   }
   for (const command of [program, ...program.commands]) {
     command.exitOverride();
@@ -46,10 +46,13 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
   }
 }
 
-/** Aborts at the first Ctrl-C or SIGTERM; a second one ends the process at once, as it does by default. */
-function stopSignal(): AbortSignal {
+/**
+ * Returns a signal that aborts at the first Ctrl-C or SIGTERM. The listener is removed then, so a second Ctrl-C ends the process
+ * at once.
+ */
+function listenForStopSignals(): AbortSignal {
   const controller = new AbortController();
-  // Windows has no SIGTERM to listen for.
+  // Windows has no SIGTERM.
   for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(name, function stop() {
       Deno.removeSignalListener(name, stop);
@@ -59,4 +62,4 @@ function stopSignal(): AbortSignal {
   return controller.signal;
 }
 
-if (import.meta.main) Deno.exit(await run(Deno.args, stopSignal()));
+if (import.meta.main) Deno.exit(await run(Deno.args, listenForStopSignals()));

@@ -1,4 +1,7 @@
-/** `pare pack MODEL --out FOLDER`: a pruned checkpoint in one of the sparse layouts of compressed-tensors. */
+/**
+ * `pare pack MODEL --out FOLDER` writes a pruned checkpoint in one of the sparse layouts of the compressed-tensors library. They
+ * store only the nonzero weights, so the checkpoint is smaller.
+ */
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../checkpoint/packed/format.ts";
@@ -10,28 +13,33 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import { Output } from "./terminal/output.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
-interface Options extends CommonOptions {
+/** The options as commander parses them. */
+interface PackCommandOptions extends CommonOptions {
   readonly out: string;
   readonly format: PackFormat;
   readonly overwrite?: boolean;
 }
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare pack`. `signal` stops it. */
 export function packCommand(signal: AbortSignal): Command {
   const command = new Command("pack")
-    .description("write a smaller copy of a pruned model: only the kept weights, and bits that say which")
+    .description(
+      "write a smaller copy of a pruned model, with its nonzero weights and a bit mask of their positions",
+    )
     .argument("<model>", "a pruned Hugging Face checkpoint folder")
     .requiredOption("--out <folder>", "where to write the packed checkpoint")
     .addOption(
-      new Option("--format <format>", "bitmask for any zeros, sparse-24 for weights pruned 2:4")
+      new Option("--format <format>", "bitmask for any pattern of zeros, sparse-24 for weights pruned 2:4")
         .choices(PACK_FORMATS)
         .default("bitmask"),
     )
-    .option("--overwrite", "replace a checkpoint already there");
-  return addCommonOptions(command).action((model: string, options: Options) => pack(model, options, signal));
+    .option("--overwrite", "replace a checkpoint in the output folder");
+  return addCommonOptions(command).action((model: string, options: PackCommandOptions) =>
+    pack(model, options, signal)
+  );
 }
 
-async function pack(folder: string, options: Options, signal: AbortSignal): Promise<void> {
+async function pack(folder: string, options: PackCommandOptions, signal: AbortSignal): Promise<void> {
   const { out, format, overwrite } = options;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());

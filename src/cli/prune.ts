@@ -1,17 +1,19 @@
 /**
- * `pare prune MODEL --out DIR`: calibrates a model here, has each layer solved, and writes the pruned checkpoint with a report of the
- * run. Given again after it was stopped or killed, the same command continues.
+ * `pare prune MODEL --out FOLDER` prunes the linear layers of a model and writes the pruned checkpoint with a report. The model is
+ * calibrated in this process. Its layers are solved in this process or on servers. If the command is stopped or killed, the same
+ * command continues the run.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { basename } from "node:path";
 import type { Command } from "commander";
-import { calibrationWindows } from "../calibration/windows.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { Model } from "../models/model.ts";
+import { openModelFolder } from "../models/open_model_folder.ts";
+import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import { readCalibration } from "../prune/read_calibration.ts";
 import type { LayerEntry } from "../prune/run/journal.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
@@ -24,7 +26,7 @@ import { layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
-import { checkFormat, checkServers, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import { checkFormat, checkHostPoolOptions, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { runFingerprint } from "./prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./prune/run_prune.ts";
@@ -32,30 +34,30 @@ import { runReport } from "./prune/run_report.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 import { windowTokens } from "./options/seqlen_option.ts";
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare prune`. `signal` stops it. */
 export function pruneCommand(signal: AbortSignal): Command {
   return declarePrune().action((model: string, options: PruneOptions) => prune(model, options, signal));
 }
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
-  checkServers(options);
+  checkHostPoolOptions(options);
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
+  const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  const { checkpoint, model } = opened;
   const choice = await readChoice(model.spec, options, query, denoFileSystem);
   checkFormat(options.format, choice.chosen.keys(), choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
-  const windows = await readWindows(tokenizer, seqlen, options);
+  const tokenizer = await opened.loadTokenizer();
+  const windows = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const texts = await readTexts(tokenizer, options.text);
   const remote = await remotePruner(options, output, signal);
   const local = cleanup.use(await openLocalHost(options.backend));
   const { backend } = local, fs = denoFileSystem;
-  const shownName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   const fingerprint = await runFingerprint({ checkpoint, query, options, seqlen, backend, fs });
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const job: PruneJob = {
@@ -66,7 +68,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     layers: choice.chosen,
     queryOf: choice.queryOf,
     fingerprint,
-    pack: packing(options, signal),
+    pack: packStep(options, signal),
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
     reportFiles: async ({ layers, resumeCount }, pruned) => {
       const { skipped } = choice;
@@ -77,10 +79,10 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
         signal,
         progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
       });
-      const known = describe(shownName, checkpoint, model, query, options, seqlen);
+      const facts = runFacts(modelName, checkpoint, model, query, options, seqlen);
       const run = runReport(
-        { ...known, skipped, resumed: resumeCount, perplexity },
-        inOrder(layers, choice.chosen.keys()),
+        { ...facts, skipped, resumed: resumeCount, perplexity },
+        sortByModel(layers, choice.chosen.keys()),
       );
       return runReportFiles(run, run.format, run.bytes.written);
     },
@@ -90,25 +92,18 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     backend,
     pare: remote ?? local.pare,
     signal,
-    layerDone: (done, total, event) => {
+    onLayerDone: (done, total, event) => {
       const error = event && formatNumber(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`);
     },
-    calibrating: (done, total) => progress.note(`calibrating ${done}/${total}`),
-    kept: (kept) =>
-      output.remark(`what is done is in ${kept}: the same command continues, --restart starts over`),
+    onCalibrationStep: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    onUnfinished: (folder) =>
+      output.remark(
+        `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,
+      ),
   });
   progress.stop();
-  report(layers, (performance.now() - started) / 1000, output, options.out);
-}
-
-async function readWindows(
-  tokenizer: Tokenizer,
-  seqlen: number,
-  { calibration, samples, seed }: PruneOptions,
-): Promise<Uint32Array[]> {
-  const tokens = await readTokens(tokenizer, calibration, denoFileSystem);
-  return calibrationWindows(tokens, { windows: samples, seqlen, seed });
+  printResult(layers, (performance.now() - started) / 1000, output, options.out);
 }
 
 async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promise<TokenizedText[]> {
@@ -119,14 +114,14 @@ async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promis
   return texts;
 }
 
-/** Layers in the order of the model: they are done in that of the hosts. */
-function inOrder(layers: readonly LayerEntry[], names: Iterable<string>): LayerEntry[] {
-  const places = new Map([...names].map((name, place) => [name, place]));
-  return layers.toSorted((a, b) => places.get(a.name)! - places.get(b.name)!);
+/** Sorts layers by the order of the model. The journal has them in the order in which the hosts solved them. */
+function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): LayerEntry[] {
+  const positions = new Map([...names].map((name, position) => [name, position]));
+  return layers.toSorted((a, b) => positions.get(a.name)! - positions.get(b.name)!);
 }
 
-/** What of the report is known beforehand. */
-function describe(
+/** Collects the facts for the report that do not depend on the layers: the model, the parameters and the calibration. */
+function runFacts(
   name: string,
   checkpoint: Checkpoint,
   { spec }: Model,
@@ -144,8 +139,8 @@ function describe(
     true_sequential: trueSequential,
   };
   const { method, sparsity, blocksize, damping, pattern } = resolveParameters(layerQuerySchema.parse(query));
-  const asked = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
-  const given = Object.entries({ ...asked, ...choice }).filter(([, value]) => value !== undefined);
+  const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
+  const given = Object.entries({ ...resolved, ...choice }).filter(([, value]) => value !== undefined);
   return {
     name,
     checkpoint,
@@ -157,8 +152,8 @@ function describe(
   };
 }
 
-/** Packs the dense copy into the output, where a sparse format was asked for. */
-function packing({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["pack"] {
+/** Returns the last step of the run, which packs the dense copy into the output. Undefined if the output is dense. */
+function packStep({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["pack"] {
   if (format === "dense") return undefined;
   return async (folder) => {
     const dense = await openCheckpoint(folder, denoFileSystem);
@@ -167,7 +162,7 @@ function packing({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["
       await packCheckpoint(dense, out, denoFileSystem, {
         format,
         weights: run?.layers.map(({ name }) => name),
-        overwrite: true, // whether it may be was settled at the start
+        overwrite: true, // the start of the run has checked that the output may be replaced
         signal,
         rewriteFiles: ({ bytes }) => runReportFiles(run, format, bytes.written),
       });
@@ -177,7 +172,8 @@ function packing({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["
   };
 }
 
-function report(layers: readonly LayerEntry[], seconds: number, output: Output, out: string): void {
+/** Prints the result of the run: every layer with `--json`, else the totals. */
+function printResult(layers: readonly LayerEntry[], seconds: number, output: Output, out: string): void {
   const rows = layers.map(({ name, report: { loss, relative_error, zeros, rows, cols } }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));

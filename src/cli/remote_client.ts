@@ -1,4 +1,4 @@
-/** The client of the host that `--server` names. Several, and an edge's jobs, are `remote_pruner.ts`'s. */
+/** Creates the client of the host that `--server` names. For several hosts and for edges see `prune/remote_pruner.ts`. */
 
 import { Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";
@@ -6,12 +6,12 @@ import type { ConnectOptions } from "./options/common_options.ts";
 import { formatSeconds } from "../report/format.ts";
 import type { Output } from "./terminal/output.ts";
 
-/** A client of the host named, which remarks on what it tries again; undefined where none is named. */
+/** Returns a client of the server, or undefined if no server is given. The client reports its retries to `output`. */
 export function remoteClient({ server, apiKey }: ConnectOptions, output: Output): Pare | undefined {
   return server === undefined ? undefined : new Pare(remoteTransport(server, apiKey, output));
 }
 
-/** How a host is reached. What is tried again is remarked on. */
+/** Returns the transport options for a server. Retries are reported to `output`. */
 export function remoteTransport(
   baseUrl: string,
   apiKey: string | undefined,

@@ -1,4 +1,4 @@
-/** `pare serve`: the host, until it is told to stop. The log goes to standard error, one JSON object a line. */
+/** `pare serve` runs a host until it is stopped. The log is written to standard error, one JSON object per line. */
 
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
@@ -10,7 +10,17 @@ import { addBackendOption, addCommonOptions, type CommonOptions } from "./option
 import { integer } from "./options/numbers.ts";
 import { Output } from "./terminal/output.ts";
 
-interface Options extends CommonOptions {
+/** The environment variables, for the help. `--edge` and `--public-url` name their own. */
+const ENVIRONMENT = `
+Environment:
+  PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
+                     optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
+  EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed to take tasks
+  PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
+                     it may write the answers; needed to take tasks`;
+
+/** The options as commander parses them. */
+interface ServeCommandOptions extends CommonOptions {
   readonly host: string;
   readonly port: number;
   readonly queue: number;
@@ -19,29 +29,42 @@ interface Options extends CommonOptions {
   readonly backend: BackendChoice;
 }
 
-/** The command; `signal` shuts the host down. */
+/** Returns the command `pare serve`. `signal` shuts the host down. */
 export function serveCommand(signal: AbortSignal): Command {
   const command = new Command("serve")
-    .description("start the host; the environment's PARE_KEYS holds the keys it accepts")
-    .option("--host <address>", "address to listen on; loopback alone while there are no keys", "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 is any free one", integer(0, 65535), 8000)
-    .option("--queue <n>", "layers that may wait before the host answers that it is busy", integer(0), 16)
+    .description("start a host, which prunes the layers that clients send over HTTP")
+    .addHelpText("after", ENVIRONMENT)
+    .option(
+      "--host <address>",
+      "address to listen on; ignored without keys, because the host then listens on loopback only",
+      "127.0.0.1",
+    )
+    .option("--port <n>", "port to listen on; 0 chooses a free port", integer(0, 65535), 8000)
+    .option(
+      "--queue <n>",
+      "number of layers that may wait before the host answers that it is busy",
+      integer(0),
+      16,
+    )
     .addOption(
       new Option(
         "--edge <url>",
-        "take tasks of this edge (EDGE_HOST_SECRET, PARE_BLOB_ORIGINS: see src/host/edge_options.ts)",
+        "register at this edge and take its tasks; needs EDGE_HOST_SECRET and PARE_BLOB_ORIGINS",
       )
         .env("PARE_EDGE"),
     )
     .addOption(
-      new Option("--public-url <url>", "where the edge reaches this host; by default where it listens")
+      new Option(
+        "--public-url <url>",
+        "URL at which the edge reaches this host (default: the address that it listens on)",
+      )
         .env("PARE_PUBLIC_URL"),
     );
   addCommonOptions(addBackendOption(command));
-  return command.action((options: Options) => serveUntil(signal, options));
+  return command.action((options: ServeCommandOptions) => serveUntil(signal, options));
 }
 
-async function serveUntil(signal: AbortSignal, options: Options): Promise<void> {
+async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Promise<void> {
   const output = new Output(options.json ?? false);
   const host = await serve({
     backend: options.backend,
@@ -67,6 +90,7 @@ async function serveUntil(signal: AbortSignal, options: Options): Promise<void> 
   await host.shutdown();
 }
 
+/** Prints the address of the host, as the result of the command. */
 function announce({ url, backend, adapter, auth }: LogRecord, output: Output): void {
   output.result({ url, backend, adapter }, [`listening on ${url} (${backend}: ${adapter}; ${auth})`]);
 }

@@ -1,18 +1,19 @@
 /**
- * `pare sweep MODEL`: perplexity over sparsity for several methods, as the published figure shows it. Every point prunes the dense model
- * anew, in this process and in memory: nothing is written but the figures.
+ * `pare sweep MODEL` measures how the perplexity of a model grows with its sparsity, for several methods, like the figure in the
+ * SparseGPT paper. For every point the dense model is pruned anew, in this process and in memory. No checkpoint is written.
  */
 
 import { basename } from "node:path";
 import { Command } from "commander";
-import { calibrationWindows } from "../calibration/windows.ts";
-import { openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { type Model, openModel } from "../models/model.ts";
-import { loadTokenizer, readTokens } from "../models/tokenizer/tokenizer.ts";
+import type { Model } from "../models/model.ts";
+import { openModelFolder } from "../models/open_model_folder.ts";
+import { readTokens } from "../models/tokenizer/tokenizer.ts";
+import { readCalibration } from "../prune/read_calibration.ts";
 import { type Perplexity, perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { addCalibrationOption, addSamplesOption } from "./options/calibration_options.ts";
 import { formatSeconds } from "../report/format.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
@@ -24,10 +25,8 @@ import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable
 import { addSeqlenOption, windowTokens } from "./options/seqlen_option.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
-/** The published code's number of calibration windows. */
-const DEFAULT_SAMPLES = 128;
-
-interface Options extends CommonOptions, PointLists {
+/** The options as commander parses them. */
+interface SweepOptions extends CommonOptions, PointLists {
   readonly calibration: string;
   readonly text: string;
   readonly samples: number;
@@ -38,53 +37,59 @@ interface Options extends CommonOptions, PointLists {
   readonly backend: BackendChoice;
 }
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare sweep`. `signal` stops it. */
 export function sweepCommand(signal: AbortSignal): Command {
   const command = new Command("sweep")
-    .description("measure perplexity over sparsities, patterns and methods, writing no checkpoint")
-    .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption("--calibration <file>", "text to calibrate on: .txt, or .jsonl with a document a line")
-    .requiredOption("--text <file>", "text to measure on, likewise")
+    .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
+    .argument("<model>", MODEL_ARGUMENT);
+  addCalibrationOption(command)
+    .requiredOption("--text <file>", "text to measure on, in the same formats")
     .option(
       "--sparsities <list>",
-      "fractions with commas between; 0.1..0.8 is a range in steps of 0.1, 0.5..0.6:0.02 of 0.02",
+      "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02",
     )
-    .option("--patterns <list>", "n:m patterns with commas between, such as 2:4,4:8")
-    .option("--methods <list>", "methods with commas between", "sparsegpt,magnitude")
-    .option("--samples <n>", "calibration windows", integer(1), DEFAULT_SAMPLES)
-    .option("--windows <n>", "only the first n windows of the text (default: all that are whole)", integer(1))
-    .option("--csv <file>", "append each point to this file as it is measured; what it held is replaced")
-    .option("--svg <file>", "draw the figure at the end");
+    .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
+    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude");
+  addSamplesOption(command)
+    .option(
+      "--windows <n>",
+      "measure only the first n windows of the text (default: all complete windows)",
+      integer(1),
+    )
+    .option(
+      "--csv <file>",
+      "write each point to this file as soon as it is measured; an existing file is replaced",
+    )
+    .option("--svg <file>", "write a chart to this file at the end");
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
-  return command.action((model: string, options: Options) => sweep(model, options, signal));
+  return command.action((model: string, options: SweepOptions) => sweep(model, options, signal));
 }
 
-/** What every point shares. */
-interface Setting {
+/** The parts that all points share, and the position of one point among them. */
+interface SweepSetting {
   readonly model: Model;
   readonly local: LocalHost;
+  /** The calibration windows, as token ids. */
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;
-  /** Which point of how many. */
-  readonly place: readonly [index: number, count: number];
+  /** The index of the point, and the number of points. */
+  readonly position: readonly [index: number, count: number];
+  /** Measures the perplexity of a pruned model. */
   measure(model: Model): Promise<Perplexity>;
 }
 
-async function sweep(name: string, options: Options, signal: AbortSignal): Promise<void> {
+async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
   const points = sweepPoints(options);
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
+  const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
+  const { model } = opened;
   const seqlen = windowTokens(model, options.seqlen);
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
+  const tokenizer = await opened.loadTokenizer();
   const { samples, csv, svg } = options;
-  const calibration = calibrationWindows(await readTokens(tokenizer, options.calibration, denoFileSystem), {
-    windows: samples,
-    seqlen,
-  });
+  const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const tokens = await readTokens(tokenizer, options.text, denoFileSystem);
   const local = cleanup.use(await openLocalHost(options.backend));
   const measure = (pruned: Model) =>
@@ -92,7 +97,7 @@ async function sweep(name: string, options: Options, signal: AbortSignal): Promi
   const { perplexity: dense, windows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${windows} windows of ${seqlen}`);
   if (csv !== undefined) await Deno.writeTextFile(csv, csvHead(dense));
-  const results: SweepResult[] = [];
+  const measured: SweepResult[] = [];
   for (const [i, point] of points.entries()) {
     const result = await measurePoint(point, {
       model,
@@ -101,12 +106,12 @@ async function sweep(name: string, options: Options, signal: AbortSignal): Promi
       output,
       signal,
       measure,
-      place: [i, points.length],
+      position: [i, points.length],
     });
-    results.push(result);
+    measured.push(result);
     if (csv !== undefined) await Deno.writeTextFile(csv, csvLine(result), { append: true });
   }
-  const whole: Sweep = {
+  const results: Sweep = {
     model: basename(name),
     calibration: basename(options.calibration),
     samples,
@@ -114,19 +119,19 @@ async function sweep(name: string, options: Options, signal: AbortSignal): Promi
     seqlen,
     windows,
     dense,
-    points: results,
+    points: measured,
   };
   if (svg !== undefined) {
-    const { sweepChart } = await import("./sweep/chart.ts"); // drawing is slow to load, and seldom asked for
-    await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(whole)));
+    const { sweepChart } = await import("./sweep/chart.ts"); // the drawing library loads slowly and is seldom needed
+    await writeAtomically(denoFileSystem, svg, new TextEncoder().encode(sweepChart(results)));
   }
-  output.result(whole, [sweepTable(whole)]);
+  output.result(results, [sweepTable(results)]);
 }
 
-/** Prunes the dense model as `point` says and measures it; tells of it at once. */
+/** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
 async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, measure, place: [index, count] }: Setting,
+  { model, local, calibration, output, signal, measure, position: [index, count] }: SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
   const name = `${point.method} ${settingName(point)}`;

@@ -1,4 +1,7 @@
-/** `pare unpack MODEL --out FOLDER`: a packed checkpoint dense again, bit for bit what was packed. */
+/**
+ * `pare unpack MODEL --out FOLDER` writes a packed checkpoint as a dense one. The weights are bit for bit the same as before
+ * packing.
+ */
 
 import { Command } from "commander";
 import { unpackCheckpoint } from "../checkpoint/packed/unpack_checkpoint.ts";
@@ -9,24 +12,28 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import { Output } from "./terminal/output.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
 
-interface Options extends CommonOptions {
+/** The options as commander parses them. */
+interface UnpackCommandOptions extends CommonOptions {
   readonly out: string;
   readonly overwrite?: boolean;
 }
 
-/** The command, stopped by `signal`. */
+/** Returns the command `pare unpack`. `signal` stops it. */
 export function unpackCommand(signal: AbortSignal): Command {
   const command = new Command("unpack")
-    .description("write a dense copy of a packed model, as prune, eval and other programs read it")
-    .argument("<model>", "a folder written by pack, or by compressed-tensors in one of its sparse formats")
+    .description("write a dense copy of a packed model, which prune, eval and other programs can read")
+    .argument(
+      "<model>",
+      "a folder that was written by pack, or by compressed-tensors in one of its sparse formats",
+    )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
-    .option("--overwrite", "replace a checkpoint already there");
-  return addCommonOptions(command).action((model: string, options: Options) =>
+    .option("--overwrite", "replace a checkpoint in the output folder");
+  return addCommonOptions(command).action((model: string, options: UnpackCommandOptions) =>
     unpack(model, options, signal)
   );
 }
 
-async function unpack(folder: string, options: Options, signal: AbortSignal): Promise<void> {
+async function unpack(folder: string, options: UnpackCommandOptions, signal: AbortSignal): Promise<void> {
   const { out, overwrite } = options;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());

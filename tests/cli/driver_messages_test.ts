@@ -1,4 +1,4 @@
-/** The removal of driver messages from what a command printed. */
+/** Graphics drivers print messages to standard error. The tests of commands remove these messages before they compare the output. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";

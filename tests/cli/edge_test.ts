@@ -1,4 +1,7 @@
-/** `pare prune --server`: several hosts, and an edge both by requests and by jobs, each to the bytes of a run in one process. */
+/**
+ * `pare prune --server` with several hosts, and with an edge by requests and by jobs. Every run must write the same bytes as a run
+ * in one process.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -9,7 +12,7 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, startPare } from "./run_pare.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
-/** Over an attention layer of 192 by 192 with its statistics, under the others of a block. */
+/** A body limit that an attention layer of 192 by 192 with its statistics fits, and the other layers of a block do not. */
 const BODY_LIMIT = 160_000;
 
 let folder: string, args: string[], expected: Uint8Array;
@@ -20,9 +23,9 @@ before(async () => {
   const { calibration } = await writeSotuTexts(folder);
   args = ["prune", OPT_SOTU, "--calibration", calibration, "--samples", "2", "--seqlen", "64"];
   args.push("--backend", "cpu", "--max-layer", "1");
-  const alone = await runPare(...args, "--out", `${folder}/alone`);
-  assert.equal(alone.code, 0, alone.stderr);
-  expected = await weights("alone");
+  const local = await runPare(...args, "--out", `${folder}/local`);
+  assert.equal(local.code, 0, local.stderr);
+  expected = await weights("local");
   const port = freePort();
   edge = await startEdge({
     folder: `${folder}/edge`,
@@ -53,8 +56,8 @@ async function assertSame(out: string, { code, stderr }: Finished): Promise<void
   assert.deepEqual(await weights(out), expected);
 }
 
-/** Requests that a host has answered well. */
-async function served(host: ChildHost, method: string, route: string): Promise<number> {
+/** Counts the successful requests of a host, from its metrics. */
+async function countServed(host: ChildHost, method: string, route: string): Promise<number> {
   const text = await (await fetch(`${host.url}/metrics`)).text();
   const lines = text.split("\n").filter((line) =>
     line.startsWith("pare_requests_total{") && line.includes(`route="${route}`) &&
@@ -64,22 +67,22 @@ async function served(host: ChildHost, method: string, route: string): Promise<n
 }
 
 describe("pare prune --server", () => {
-  it("at several hosts has them all at work", async () => {
+  it("sends layers to every host if several are given", async () => {
     const servers = hosts.flatMap(({ url }) => ["--server", url]);
     const run = await runPare(...args, "--out", `${folder}/several`, ...servers);
     await assertSame("several", run);
     assert.match(run.stderr, /^solving at 2 hosts: cpu \(/m);
-    const counts = await Promise.all(hosts.map((host) => served(host, "POST", "/v1/layers")));
+    const counts = await Promise.all(hosts.map((host) => countServed(host, "POST", "/v1/layers")));
     assert.ok(Math.min(...counts) > 0, `layers at each: ${counts}`);
-    const reports = await Promise.all(["several", "alone"].map(async (out) => {
+    const reports = await Promise.all(["several", "local"].map(async (out) => {
       const { layers } = JSON.parse(await Deno.readTextFile(`${folder}/${out}/pare.json`));
       return layers.map(({ name }: { name: string }) => name);
     }));
     assert.deepEqual(reports[0], reports[1]);
   });
 
-  it("gives the layers of a host that is killed to the others", {
-    skip: Deno.build.os === "windows" && "it has no SIGKILL",
+  it("sends the layers of a killed host to the other hosts", {
+    skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
     const victim = await startHost(["--backend", "cpu"]);
     const child = startPare(
@@ -101,10 +104,13 @@ describe("pare prune --server", () => {
     await child.stdout.cancel();
     await victim[Symbol.asyncDispose]();
     await assertSame("lost", { code: (await child.status).code, stdout: "", stderr });
-    assert.match(stderr, new RegExp(`^${victim.url} is lost \\(.*\\); its layers go to the others$`, "m"));
+    assert.match(
+      stderr,
+      new RegExp(`^${victim.url} is lost \\(.*\\); its layers are sent to the other hosts$`, "m"),
+    );
   });
 
-  it("refuses hosts that would not give the same bytes, before any work", async () => {
+  it("refuses hosts with different adapters before any work", async () => {
     const other = Deno.serve(
       { hostname: "127.0.0.1", port: 0, onListen: () => {} },
       () => Response.json({ backend: "webgpu", adapter: { name: "another" } }),
@@ -119,23 +125,24 @@ describe("pare prune --server", () => {
 });
 
 describe("pare prune --server EDGE", () => {
-  it("--no-jobs sends what fits the edge's body limit in requests, and brings it the rest as blobs", async () => {
+  it("sends layers within the body limit as requests and larger ones as blobs with --no-jobs", async () => {
     const requests = async () => [
-      await served(hosts[0], "PUT", "/v1/hessians"),
-      await served(hosts[0], "POST", "/v1/tasks"),
+      await countServed(hosts[0], "PUT", "/v1/hessians"),
+      await countServed(hosts[0], "POST", "/v1/tasks"),
     ];
     const [hessians, tasks] = await requests();
     const run = await runPare(...args, "--out", `${folder}/by-size`, "--no-jobs", "--server", edge.url);
     await assertSame("by-size", run);
     assert.match(run.stderr, /^solving at 1 host: cpu \(/m);
-    // Those of q, k and v come in a request, out's with its layer; fc1's and fc2's are stored by the tasks of their jobs.
+    // The Hessian that q, k and v share is stored by one request, and that of out is part of its layer's request. The tasks of
+    // the jobs store the Hessians of fc1 and fc2.
     const [hessiansNow, tasksNow] = await requests();
     assert.equal(hessiansNow - hessians, 3);
     assert.ok(tasksNow - tasks >= 2, `tasks ${tasksNow - tasks}`);
   });
 
-  it("goes on in its jobs after it was killed itself", {
-    skip: Deno.build.os === "windows" && "it has no SIGKILL",
+  it("continues with its jobs after the command itself was killed", {
+    skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
     const command = [...args, "--out", `${folder}/resumed`, "--server", edge.url];
     const child = startPare(...command);

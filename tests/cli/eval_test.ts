@@ -1,8 +1,8 @@
-/** `pare eval` on texts, tasks and several models: what it prints, and what it refuses before it runs anything. */
+/** `pare eval` on texts, tasks and several models: the output, and the errors that it reports before it measures anything. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
+import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import { columnNames } from "../../src/cli/eval/eval_table.ts";
 import { perplexity } from "../../src/evaluation/perplexity.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
@@ -18,20 +18,20 @@ const ON_CPU = ["--backend", "cpu"];
 let folder: string, text: string, documents: string;
 before(async () => {
   folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  const whole = (await sotuText("evaluation")).slice(0, 6000);
+  const speech = (await sotuText("evaluation")).slice(0, 6000);
   text = `${folder}/speech.txt`;
-  await Deno.writeTextFile(text, whole);
+  await Deno.writeTextFile(text, speech);
   documents = `${folder}/speech.jsonl`;
   await Deno.writeTextFile(
     documents,
-    whole.split(". ").map((one) => JSON.stringify({ text: one })).join("\n"),
+    speech.split(". ").map((sentence) => JSON.stringify({ text: sentence })).join("\n"),
   );
 });
 after(() => Deno.remove(folder, { recursive: true }));
 
 describe("pare eval", () => {
   it("measures several texts and tasks at once", async () => {
-    const { models } = await pareJson<{ models: ModelResult[] }>(
+    const { models } = await pareJson<{ models: ModelEvaluation[] }>(
       "eval",
       OPT_SOTU,
       ...["--text", text, "--text", documents, "--seqlen", "64", "--windows", "3"],
@@ -47,7 +47,7 @@ describe("pare eval", () => {
     assert.notEqual(
       texts[0].perplexity,
       texts[1].perplexity,
-      "the documents are sentences, nothing between them",
+      "the documents are single sentences, without the text between them",
     );
     assert.deepEqual(tasks.map(({ task, examples, metrics }) => [task, examples, Object.keys(metrics)]), [
       ["piqa", 2, ["acc", "acc_norm"]],
@@ -62,7 +62,7 @@ describe("pare eval", () => {
     assert.equal(texts[0].perplexity, expected.perplexity);
   });
 
-  it("compares models in the columns of a table, and tells progress on standard error", async () => {
+  it("prints a table with one column per model, and progress on standard error", async () => {
     const other = `${folder}/opt-other`;
     await Deno.symlink(OPT_SOTU, other);
     const args = ["--text", text, "--task", PIQA, "--windows", "1", "--seqlen", "32", ...ON_CPU];
@@ -77,19 +77,19 @@ describe("pare eval", () => {
       ["piqa, 3 examples", "acc"],
       ["", "acc_norm"],
     ]);
-    for (const [, , one, two] of cells.slice(1)) assert.equal(one, two);
+    for (const [, , first, second] of cells.slice(1)) assert.equal(first, second);
     assert.match(cells[2][2], /^0\.3333 ± 0\.3333$/);
     assert.match(stderr, /^opt-sotu on speech\.txt 1\/5\n/);
     assert.match(stderr, /\nopt-other on piqa 30\/30\n$/);
   });
 
-  it("takes the first model's window length for all", async () => {
+  it("uses the window length of the first model for all models", async () => {
     const short = `${folder}/opt-short`;
     await Deno.mkdir(short);
     for await (const { name } of Deno.readDir(OPT_SOTU)) {
       await Deno.copyFile(`${OPT_SOTU}/${name}`, `${short}/${name}`);
     }
-    const { models } = await pareJson<{ models: ModelResult[] }>(
+    const { models } = await pareJson<{ models: ModelEvaluation[] }>(
       ...["eval", OPT_SOTU, "--compare", short, "--text", text, "--windows", "1", ...ON_CPU],
     );
     assert.deepEqual(models.map(({ seqlen }) => seqlen), [512, 512]);
@@ -97,22 +97,22 @@ describe("pare eval", () => {
 
   for (
     const [what, args, code, message] of [
-      ["nothing to measure", [], 2, /eval: needs a --text or a --task/],
+      ["a command without a text or a task", [], 2, /eval: needs at least one --text or --task/],
       ["a task without a file", ["--task", "piqa"], 2, /--task.*'piqa'.*NAME=FILE/],
       [
-        "a task that there is not",
+        "an unknown task",
         ["--task", "mmlu=f"],
         2,
         /task mmlu: is unknown; the known tasks are: lambada/,
       ],
-      ["a file that is not there", ["--task", "piqa=absent.jsonl"], 1, /absent\.jsonl/],
+      ["a missing file", ["--task", "piqa=absent.jsonl"], 1, /absent\.jsonl/],
       [
-        "a file of another task",
+        "a file with examples of another task",
         ["--task", `arc_easy=${taskFile("piqa.jsonl")}`],
         1,
         /line 1: field question: /,
       ],
-      ["no example at all", ["--task", PIQA, "--limit", "0"], 2, /--limit.*'0'.*integer of 1 or more/],
+      ["a limit of zero examples", ["--task", PIQA, "--limit", "0"], 2, /--limit.*'0'.*integer of 1 or more/],
     ] as const
   ) {
     it(`refuses ${what}`, async () => {
@@ -124,8 +124,8 @@ describe("pare eval", () => {
   }
 });
 
-describe("columnNames", () => {
-  it("are the folders' own, whole where two are alike", () => {
+describe("columnNames()", () => {
+  it("returns the last part of each path, or the whole path if two end alike", () => {
     assert.deepEqual(columnNames(["a/opt", "b/opt", "b/opt-2-4/"]), ["a/opt", "b/opt", "opt-2-4"]);
   });
 });

@@ -1,4 +1,4 @@
-/** `layer` as a process: a request body in, an answer out, the same bytes wherever it is solved. */
+/** `pare layer` as a process. Its output has the same bytes whether the layer is solved in the process or on a server. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -33,7 +33,7 @@ function layerArgs(out: string, ...options: readonly string[]): string[] {
 }
 
 describe("pare layer", () => {
-  it("writes weight and mask, and reports on them", async () => {
+  it("writes the weight and the mask, and prints the report", async () => {
     const args = layerArgs("out", "--pattern", "2:4");
     const { report, out } = await pareJson<{ report: Report; out: string }>(...args);
     assert.equal(out, `${folder}/out`);
@@ -48,11 +48,11 @@ describe("pare layer", () => {
     assert.deepEqual(weight.shape, [ROWS, COLS]);
     assert.equal(asFloat32(weight.data).filter((value) => value === 0).length, report.zeros);
     assert.deepEqual(tensors.get("mask")!.shape, [ROWS, COLS / 8]);
-    const { seconds: _, ...lasting } = report;
-    assert.deepEqual(JSON.parse(header.metadata.report), lasting);
+    const { seconds: _, ...reproducible } = report;
+    assert.deepEqual(JSON.parse(header.metadata.report), reproducible);
   });
 
-  it("says with lines what it says with JSON", async () => {
+  it("prints the report as lines for people without --json", async () => {
     const { code, stdout, stderr } = await runPare(...layerArgs("lines", "--sparsity", "0.25"));
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(
@@ -63,12 +63,12 @@ describe("pare layer", () => {
 
   it("writes the same bytes in process and through a server", async () => {
     await using host = await startHost(["--backend", "cpu"]);
-    await runPare(...layerArgs("here"));
-    await runPare(...layerArgs("there", "--server", host.url));
-    assert.deepEqual(await Deno.readFile(`${folder}/here`), await Deno.readFile(`${folder}/there`));
+    await runPare(...layerArgs("local"));
+    await runPare(...layerArgs("remote", "--server", host.url));
+    assert.deepEqual(await Deno.readFile(`${folder}/local`), await Deno.readFile(`${folder}/remote`));
   });
 
-  it("passes on what the host says of the layer", async () => {
+  it("prints the error with which the host refuses the layer", async () => {
     const bad = `${folder}/bad.safetensors`;
     await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
     const { code, stdout, stderr } = await runPare(
@@ -84,7 +84,7 @@ describe("pare layer", () => {
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 
-  it("names a file that is no safetensors file, or not there", async () => {
+  it("names a file that is missing or not a safetensors file", async () => {
     const text = `${folder}/text`;
     await Deno.writeTextFile(text, "not tensors");
     for (
@@ -99,7 +99,7 @@ describe("pare layer", () => {
     }
   });
 
-  it("tells a key that the host refuses", async () => {
+  it("reports that the host refuses the key", async () => {
     const key = "0".repeat(64);
     await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: key });
     const { code, stderr } = await runPare(...layerArgs("none", "--server", host.url, "--api-key", "wrong"));

@@ -1,4 +1,4 @@
-/** The memory of `pare prune` does not grow with the number of blocks: `deno task memory` shows it at size. */
+/** The memory of `pare prune` must not grow with the number of blocks. `deno task memory` measures the same on a large model. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,10 +12,10 @@ const HIDDEN = 512;
 const BLOCK_BYTES = 12 * HIDDEN * HIDDEN * 2;
 
 describe(
-  "pare prune of many blocks",
-  { skip: Deno.build.os !== "linux" && "Linux alone tells the peak" },
+  "pare prune of a model with many blocks",
+  { skip: Deno.build.os !== "linux" && "only Linux reports the peak memory of a process" },
   () => {
-    it("takes no more memory than of few, activations on disk", () =>
+    it("needs no more memory than with few blocks, with hidden states on disk", () =>
       withTemporaryFolder(async (folder) => {
         const { calibration } = await writeSotuTexts(folder);
         const peaks: number[] = [];
@@ -39,8 +39,8 @@ describe(
           peaks.push(peakBytes);
         }
         const [few, many] = peaks, added = 60 * BLOCK_BYTES;
-        const told = `${few / MIB} MiB of 4 blocks, ${many / MIB} MiB of 64`;
-        assert.ok(many - few < added / 4, told);
+        const peakText = `${few / MIB} MiB with 4 blocks, ${many / MIB} MiB with 64`;
+        assert.ok(many - few < added / 4, peakText);
       }));
   },
 );

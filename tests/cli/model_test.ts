@@ -1,4 +1,4 @@
-/** `prune` and `eval` on a real model, as processes: what they print, what they write, and what they leave behind on failure. */
+/** `pare prune` and `pare eval` on a trained model, as processes: their output, the files they write, and their failures. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -35,7 +35,7 @@ before(async () => {
 });
 after(() => Deno.remove(folder, { recursive: true }));
 
-/** `pare prune` of the fixture on few windows; later options win. */
+/** The arguments that prune the fixture with few windows. `options` override the earlier ones. */
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
   const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
@@ -58,7 +58,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 describe("pare prune, then eval", () => {
-  it("orders the ways to prune as the paper does: SparseGPT under magnitude, 50 % under 2:4", async () => {
+  it("ranks the methods like the paper: SparseGPT beats magnitude, and 50 % beats 2:4", async () => {
     const perplexity: Record<string, number> = { dense: (await evaluate(OPT_SOTU, 16)).perplexity };
     for (const method of ["magnitude", "sparsegpt"]) {
       for (const pattern of ["unstructured", "2:4"]) {
@@ -77,7 +77,7 @@ describe("pare prune, then eval", () => {
     assert.ok(gain > 1.05, `at 50 % SparseGPT is only ${gain} times better`);
   });
 
-  it("reports every layer, in order, with its loss and error", async () => {
+  it("prints the loss and the relative error of every layer, in the order of the model", async () => {
     const { layers, seconds } = await pareJson<PruneResult>(...pruneArgs(`${folder}/reported`));
     assert.equal(layers.length, 24);
     assert.equal(layers[0].name, "model.decoder.layers.0.self_attn.q_proj.weight");
@@ -89,20 +89,20 @@ describe("pare prune, then eval", () => {
     assert.ok(seconds > 0);
   });
 
-  it("says with lines what it says with JSON, and tells progress on standard error", async () => {
+  it("prints totals for people without --json, and progress on standard error", async () => {
     const { code, stdout, stderr } = await runPare(...pruneArgs(`${folder}/lines`));
     assert.equal(code, 0);
     assert.match(stdout, /^pruned 884736 of 1769472 weights in 24 layers, .*\nwrote .*lines\n$/);
     assert.match(stderr, /^pruning 0\/24\npruning 1\/24 .*q_proj/);
-    assert.ok(!stderr.includes("\x1b"), "escape codes without a terminal");
+    assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
   });
 
-  it("counts windows and predictions", async () => {
+  it("prints the numbers of windows and predicted tokens of a text", async () => {
     const { windows, tokens } = await evaluate(OPT_SOTU, 2);
     assert.deepEqual([windows, tokens], [2, 510]);
   });
 
-  it("reports the perplexity before and after, as eval measures it", async () => {
+  it("reports the same perplexities before and after pruning as eval measures", async () => {
     const out = `${folder}/measured`;
     await pareJson(...pruneArgs(out, "--seqlen", "256", "--text", texts.evaluation, "--windows", "2"));
     const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
@@ -115,7 +115,7 @@ describe("pare prune, then eval", () => {
     }]);
   });
 
-  it("draws other windows from a seed, the same ones again", async () => {
+  it("chooses other windows with a seed, and the same ones with the same seed", async () => {
     const losses: number[][] = [];
     for (const seed of [[], ["--seed", "1"], ["--seed", "1"]]) {
       const args = pruneArgs(`${folder}/seeded`, "--overwrite", "--method", "magnitude", ...seed);
@@ -133,7 +133,7 @@ describe("pare prune --server", () => {
   });
   after(() => host[Symbol.asyncDispose]());
 
-  it("writes byte for byte what it writes in process", async () => {
+  it("writes the same bytes as without a server", async () => {
     for (const pattern of ["unstructured", "2:4"]) {
       const files: Uint8Array[] = [];
       for (const server of [[], ["--server", host.url]]) {
@@ -145,7 +145,7 @@ describe("pare prune --server", () => {
     }
   });
 
-  it("passes on what the host refuses, and leaves nothing behind", async () => {
+  it("prints the error of the host, and removes its files", async () => {
     const out = `${folder}/refused`;
     const { code, stderr } = await runPare(...pruneArgs(out, "--method", "wanda", "--server", host.url));
     assert.equal(code, 1);
@@ -155,7 +155,7 @@ describe("pare prune --server", () => {
 });
 
 describe("pare prune failures", () => {
-  it("refuses a folder that is not empty, and leaves it as it is", async () => {
+  it("refuses an output folder that is not empty, and does not change it", async () => {
     const out = `${folder}/occupied`;
     await Deno.mkdir(out);
     await Deno.writeTextFile(`${out}/notes.txt`, "mine");
@@ -168,11 +168,11 @@ describe("pare prune failures", () => {
   for (
     const [what, options, message] of [
       ["more windows than the text has", ["--samples", "9999"], /9999 windows of 64 need/],
-      ["windows past the model's positions", ["--seqlen", "1024"], /positions for 512/],
-      ["a text that is not there", ["--calibration", "absent.txt"], /absent\.txt/],
+      ["windows longer than the model's positions", ["--seqlen", "1024"], /positions for 512/],
+      ["a missing calibration text", ["--calibration", "absent.txt"], /absent\.txt/],
     ] as const
   ) {
-    it(`refuses ${what}, and leaves nothing behind`, async () => {
+    it(`refuses ${what}, and removes its files`, async () => {
       const out = `${folder}/failed`;
       const { code, stderr } = await runPare(...pruneArgs(out, ...options));
       assert.equal(code, 1);
@@ -182,7 +182,7 @@ describe("pare prune failures", () => {
     });
   }
 
-  it("shows where a failure came from with --debug alone", async () => {
+  it("prints the stack trace of a failure only with --debug", async () => {
     const args = ["eval", `${folder}/nothing`, "--text", texts.evaluation];
     assert.equal((await runPare(...args)).stderr, `error: ${folder}/nothing: there is no such folder\n`);
     assert.match((await runPare(...args, "--debug")).stderr, /checkpoint\.ts:\d+/);

@@ -1,4 +1,4 @@
-/** `pack` and `unpack` as processes, on the fixture model with most of its linear weights set to zero. */
+/** `pare pack` and `pare unpack` as processes, on the fixture model with half of the weights of its linear layers set to zero. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -21,28 +21,30 @@ before(async () => {
   folder = await Deno.makeTempDir({ prefix: "pare-test-" });
   await Deno.mkdir(`${folder}/pruned`);
   const { header, tensors } = decode(await Deno.readFile(`${OPT_SOTU}/model.safetensors`));
-  const pruned = [...tensors].map(([name, tensor]): [string, HostTensor] => [name, thinned(name, tensor)]);
+  const pruned = [...tensors].map((
+    [name, tensor],
+  ): [string, HostTensor] => [name, pruneTwoOfFour(name, tensor)]);
   await Deno.writeFile(`${folder}/pruned/model.safetensors`, encode(new Map(pruned), header.metadata));
   await Deno.copyFile(`${OPT_SOTU}/config.json`, `${folder}/pruned/config.json`);
   await Deno.copyFile(RUN, `${folder}/pruned/pare.json`);
 });
 after(() => Deno.remove(folder, { recursive: true }));
 
-/** Two of every four entries of the weights of the layers set to zero. */
-function thinned(name: string, tensor: HostTensor): HostTensor {
+/** Sets two of every four weights of a linear layer to zero. Other tensors are returned unchanged. */
+function pruneTwoOfFour(name: string, tensor: HostTensor): HostTensor {
   if (!/layers\.\d+\.(self_attn\.\w+_proj|fc\d)\.weight/.test(name)) return tensor;
   const next = uniform(name.length);
   const words = new Uint16Array(tensor.data.slice().buffer);
   for (let group = 0; group < words.length; group += 4) {
-    const kept = Math.floor(next() * 4);
-    words[group + (kept + 1) % 4] = words[group + (kept + 2) % 4] = 0;
+    const keptIndex = Math.floor(next() * 4);
+    words[group + (keptIndex + 1) % 4] = words[group + (keptIndex + 2) % 4] = 0;
   }
   return { ...tensor, data: new Uint8Array(words.buffer) };
 }
 
 describe("pare pack, then unpack", () => {
   for (const format of ["bitmask", "sparse-24"]) {
-    it(`writes a smaller folder as ${format}, tells its report so, and gets every byte back`, async () => {
+    it(`writes a smaller checkpoint as ${format}, updates its report, and restores every byte`, async () => {
       const packed = `${folder}/${format}`, dense = `${folder}/${format}-dense`;
       const { packed: names, bytes } = await pareJson<PackResult>(
         ...["pack", `${folder}/pruned`, "--out", packed, "--format", format],
@@ -65,7 +67,7 @@ describe("pare pack, then unpack", () => {
     });
   }
 
-  it("says with lines what was saved", async () => {
+  it("prints for people how much smaller the checkpoint is", async () => {
     const { stdout } = await runPare("pack", `${folder}/pruned`, "--out", `${folder}/lines`);
     assert.match(
       stdout,
@@ -73,7 +75,7 @@ describe("pare pack, then unpack", () => {
     );
   });
 
-  it("sends eval of a packed model to unpack", async () => {
+  it("is needed before eval, whose error for a packed model names `pare unpack`", async () => {
     await runPare("pack", `${folder}/pruned`, "--out", `${folder}/refused`);
     const { code, stderr } = await runPare("eval", `${folder}/refused`, "--text", "unread.txt");
     assert.equal(code, 1);

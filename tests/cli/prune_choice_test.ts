@@ -1,4 +1,4 @@
-/** `pare prune` of a part of a model, and the report that it leaves. */
+/** `pare prune` with options that choose layers, and the report that it writes. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -35,8 +35,8 @@ async function profile(rules: unknown): Promise<string> {
   return path;
 }
 
-/** The share of zeros in each tensor that is not as it was, by the end of its name. */
-async function changed(out: string): Promise<Record<string, number>> {
+/** Returns the share of zeros in each tensor that differs from the dense model, by the end of its name. */
+async function changedTensors(out: string): Promise<Record<string, number>> {
   const pruned = await openCheckpoint(out, denoFileSystem);
   const shares: Record<string, number> = {};
   try {
@@ -55,7 +55,7 @@ async function changed(out: string): Promise<Record<string, number>> {
 }
 
 describe("pare prune of some layers", () => {
-  it("changes those alone, each as its profile says, and reports the run", async () => {
+  it("changes only these layers, with the parameters of the profile, and writes a report", async () => {
     const out = `${folder}/part`;
     const rules = await profile([
       { match: "fc2", sparsity: 0.25 },
@@ -65,7 +65,7 @@ describe("pare prune of some layers", () => {
     const options = ["--layers", "fc1,fc2", "--min-layer", "1", "--max-layer", "3", "--profile", rules];
     const { code, stderr } = await prune(out, "--sparsity", "0.75", "--method", "magnitude", ...options);
     assert.equal(code, 0, stderr);
-    assert.deepEqual(await changed(out), { "1.fc2": 0.25, "2.fc1": 0.75, "2.fc2": 0.5 });
+    assert.deepEqual(await changedTensors(out), { "1.fc2": 0.25, "2.fc1": 0.75, "2.fc2": 0.5 });
 
     const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
     assert.deepEqual(
@@ -98,7 +98,7 @@ describe("pare prune of some layers", () => {
     assert.match(await Deno.readTextFile(`${out}/report.html`), /<title>opt-sotu, pruned<\/title>/);
   });
 
-  it("calibrates group after group, and then differs from there on", async () => {
+  it("calibrates the groups of a block one after the other with --true-sequential, which changes the later groups", async () => {
     const outs: string[] = [];
     for (const options of [[], ["--true-sequential"]]) {
       outs.push(`${folder}/sequential${options.length}`);
@@ -117,7 +117,7 @@ describe("pare prune of some layers", () => {
     await Promise.all([plain.close(), sequential.close()]);
   });
 
-  it("writes the same with hidden states on disk as in memory", async () => {
+  it("writes the same bytes with hidden states on disk and in memory", async () => {
     const [memory, disk] = await Promise.all(["memory", "disk"].map(async (place) => {
       const out = `${folder}/${place}`;
       const { code, stderr } = await prune(out, "--max-layer", "2", "--activations", place);
@@ -127,15 +127,15 @@ describe("pare prune of some layers", () => {
     assert.deepEqual(memory, disk);
   });
 
-  it("refuses a format that cannot hold what it would write, before any work", async () => {
+  it("refuses a format that cannot store the pruned layers, before any work", async () => {
     const out = `${folder}/refused`;
     const { code, stderr } = await prune(out, "--format", "sparse-24");
     assert.equal(code, 2);
-    assert.match(stderr, /--format sparse-24.*q_proj\.weight is to be unstructured.*--pattern 2:4/);
+    assert.match(stderr, /--format sparse-24.*q_proj\.weight is pruned unstructured.*--pattern 2:4/);
     await assert.rejects(Deno.stat(out), Deno.errors.NotFound);
   });
 
-  it("packs the result, which unpacks to the dense one", async () => {
+  it("packs the result, which unpacks to the bytes of the dense one", async () => {
     const packed = `${folder}/packed`, unpacked = `${folder}/unpacked`, plain = `${folder}/plain`;
     const options = ["--layers", "fc1", "--pattern", "2:4"];
     assert.equal((await prune(plain, ...options)).code, 0);
@@ -156,7 +156,7 @@ describe("pare prune of some layers", () => {
   for (
     const [what, options, message] of [
       ["a pattern that matches nothing", ["--layers", "fc3"], /layers "fc3": matches no layer/],
-      ["blocks that are not there", ["--min-layer", "4"], /leaves none of the 24/],
+      ["blocks that the model does not have", ["--min-layer", "4"], /leaves none of the 24/],
       ["an unknown key of a profile", [{ match: "fc1", sparcity: 1 }], /rule 0: .*sparcity/],
       [
         "a rule that matches nothing",
@@ -171,7 +171,7 @@ describe("pare prune of some layers", () => {
       ],
     ] as const
   ) {
-    it(`refuses ${what} as wrong usage, and leaves nothing behind`, async () => {
+    it(`refuses ${what} as wrong usage, and creates no files`, async () => {
       const out = `${folder}/refused`;
       const isProfile = typeof options[0] !== "string";
       const args = isProfile ? ["--profile", await profile(options)] : options as readonly string[];

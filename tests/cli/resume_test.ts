@@ -1,4 +1,4 @@
-/** `pare prune` as a process that is killed, stopped and given again. */
+/** `pare prune` as a process that is killed or interrupted and then started again. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -19,37 +19,40 @@ function pruneArgs(out: string, ...options: readonly string[]): string[] {
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 
-/** Starts it, sends `signal` once `layers` more are told of and `delay` milliseconds have passed, and gives what it said. */
+/**
+ * Starts `pare ARGS` and sends `signal` when it has reported `layers` layers and `delay` milliseconds have passed. Returns what the
+ * process printed to standard error, even if it ended before the signal.
+ */
 async function stopAfter(
   args: readonly string[],
   signal: Deno.Signal,
   layers: number,
   delay: number,
-): Promise<{ code: number; killed: boolean; said: string }> {
+): Promise<{ code: number; killed: boolean; stderr: string }> {
   const child = startPare(...args);
   const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  let said = "", sent = false;
+  let stderr = "", sent = false;
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    said += next.value;
-    if (sent || said.split("\n").length - 2 < layers) continue;
+    stderr += next.value;
+    if (sent || stderr.split("\n").length - 2 < layers) continue;
     sent = true;
     await new Promise((resolve) => setTimeout(resolve, delay));
     try {
       child.kill(signal);
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has ended by itself
+      if (!(error instanceof TypeError)) throw error; // the process has already ended
     }
   }
   await child.stdout.cancel();
-  const { code, signal: died } = await child.status;
-  return { code, killed: died !== null, said };
+  const { code, signal: terminatedBy } = await child.status;
+  return { code, killed: terminatedBy !== null, stderr };
 }
 
-/** Every file of a folder, that of the report without its times. */
+/** Reads every file of a folder. The times are removed from the report. */
 function contents(path: string): Record<string, unknown> {
   const files = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
   return Object.fromEntries(files.map((name) => {
-    if (name === "report.html") return [name, undefined]; // drawn from pare.json, times and all
+    if (name === "report.html") return [name, undefined]; // it is drawn from pare.json, with the times
     if (name !== "pare.json") return [name, Deno.readFileSync(`${path}/${name}`)];
     const { finished: _f, seconds: _s, resumed: _r, ...report } = JSON.parse(
       Deno.readTextFileSync(`${path}/${name}`),
@@ -61,11 +64,11 @@ function contents(path: string): Record<string, unknown> {
   }));
 }
 
-describe("pare prune, killed", { skip: Deno.build.os === "windows" && "it has no SIGKILL" }, () => {
+describe("pare prune, killed", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
   for (
     const [what, seed, options] of [
-      ["as it is by default", 1, []],
-      ["group after group, states on disk, 2:4, packed", 2, [
+      ["with default options", 1, []],
+      ["true-sequential, hidden states on disk, 2:4, packed", 2, [
         "--true-sequential",
         "--activations",
         "disk",
@@ -76,39 +79,46 @@ describe("pare prune, killed", { skip: Deno.build.os === "windows" && "it has no
       ]],
     ] as const
   ) {
-    it(`again and again, ends in the bytes of a run that was not: ${what}`, async () => {
-      const whole = `${folder}/whole-${seed}`, out = `${folder}/killed-${seed}`;
-      const uninterrupted = await runPare(...pruneArgs(whole, ...options));
+    it(`several times, writes the same bytes as an uninterrupted run: ${what}`, async () => {
+      const expected = `${folder}/uninterrupted-${seed}`, out = `${folder}/killed-${seed}`;
+      const uninterrupted = await runPare(...pruneArgs(expected, ...options));
       assert.equal(uninterrupted.code, 0, uninterrupted.stderr);
       const random = uniform(seed);
-      let kills = 0, seen = 0;
+      let kills = 0, finished = 0;
       for (;;) {
         const layers = 3 + Math.floor(random() * 6), delay = random() * 30;
-        const { code, killed, said } = await stopAfter(pruneArgs(out, ...options), "SIGKILL", layers, delay);
-        const done = [...said.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count));
-        assert.ok(done[0] >= seen, `had done ${seen} layers, began again after ${done[0]}`);
-        seen = done.at(-1) ?? seen;
+        const { code, killed, stderr } = await stopAfter(
+          pruneArgs(out, ...options),
+          "SIGKILL",
+          layers,
+          delay,
+        );
+        const done = [...stderr.matchAll(/^pruning (\d+)\/24/gm)].map(([, count]) => Number(count));
+        assert.ok(done[0] >= finished, `had finished ${finished} layers, resumed after ${done[0]}`);
+        finished = done.at(-1) ?? finished;
         if (!killed) {
-          assert.equal(code, 0, said);
+          assert.equal(code, 0, stderr);
           break;
         }
         kills++;
       }
       assert.ok(kills >= 2, `was killed ${kills} times`);
-      assert.deepEqual(contents(out), contents(whole));
+      assert.deepEqual(contents(out), contents(expected));
       assert.equal(JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).resumed, kills);
     });
   }
 });
 
-describe("pare prune, interrupted", { skip: Deno.build.os === "windows" && "signals end it" }, () => {
-  it("ends with 130, says that the same command continues, and it does", async () => {
+describe("pare prune, interrupted", {
+  skip: Deno.build.os === "windows" && "on Windows a signal ends the process at once",
+}, () => {
+  it("exits with 130, and continues when the command is repeated, as its message says", async () => {
     const out = `${folder}/interrupted`;
-    const { code, said } = await stopAfter(pruneArgs(out, "--samples", "64"), "SIGINT", 1, 0);
+    const { code, stderr } = await stopAfter(pruneArgs(out, "--samples", "64"), "SIGINT", 1, 0);
     assert.equal(code, 130);
     assert.match(
-      said,
-      /what is done is in .*interrupted\/\.pare: the same command continues.*\nerror: stopped by SIGINT\n$/,
+      stderr,
+      /the finished layers are in .*interrupted\/\.pare; repeat the command to continue.*\nerror: stopped by SIGINT\n$/,
     );
     assert.ok(
       !("config.json" in Object.fromEntries([...Deno.readDirSync(out)].map(({ name }) => [name, true]))),

@@ -1,15 +1,15 @@
-/** The command line as its user has it: a process, its exit code and what it printed. */
+/** Runs the command line as a process, for tests of its exit code and its output. */
 
 import { fileURLToPath } from "node:url";
 import { driverMessages, withoutLines } from "../support/driver_messages.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
-/** What became of a command. */
+/** The result of a command that has ended. */
 export interface Finished {
   readonly code: number;
   readonly stdout: string;
-  /** Without the messages of graphics drivers. */
+  /** The text on standard error, without the messages of graphics drivers. */
   readonly stderr: string;
 }
 
@@ -24,7 +24,7 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
   }).spawn();
 }
 
-/** Runs `pare ARGS` to its end. */
+/** Runs `pare ARGS` and waits for its end. */
 export async function runPare(...args: readonly string[]): Promise<Finished> {
   const { code, stdout, stderr } = await startPare(...args).output();
   const decoder = new TextDecoder();
@@ -32,7 +32,7 @@ export async function runPare(...args: readonly string[]): Promise<Finished> {
   return { code, stdout: decoder.decode(stdout), stderr: printed };
 }
 
-/** Runs `pare ARGS --json` and gives the object, which must be all there is on standard output. */
+/** Runs `pare ARGS --json` and returns the object. It must be the only output. @throws {Error} if the command fails */
 export async function pareJson<T>(...args: readonly string[]): Promise<T> {
   const { code, stdout, stderr } = await runPare(...args, "--json");
   if (code !== 0) throw new Error(`pare ${args.join(" ")}: exit code ${code}\n${stderr}`);

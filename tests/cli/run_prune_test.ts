@@ -1,4 +1,7 @@
-/** A run stopped at every moment there is, then taken up: the same bytes. In this process, on a small random model. */
+/**
+ * `runPrune` is stopped at many different moments and then resumed. The result must always have the same bytes. The tests run in
+ * this process, on a small random model.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -29,7 +32,7 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-/** A job in which two layers of a block, and one of another, are pruned. */
+/** A job that prunes two layers of one block and one layer of another. */
 function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
   const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
   return {
@@ -48,11 +51,11 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
   };
 }
 
-function run(what: PruneJob, fs?: WorkFileSystem, kept?: (folder: string) => void) {
-  return runPrune(what, { fs: fs ?? denoFileSystem, backend: host.backend, pare: host.pare, kept });
+function run(what: PruneJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
+  return runPrune(what, { fs: fs ?? denoFileSystem, backend: host.backend, pare: host.pare, onUnfinished });
 }
 
-/** Every file below a folder, by its path there. */
+/** Reads every file below a folder. The keys are the paths in the folder. */
 async function contents(root: string, below = ""): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   for await (const { name, isDirectory } of Deno.readDir(root + below)) {
@@ -67,14 +70,14 @@ function exists(path: string): Promise<boolean> {
   return Deno.stat(path).then(() => true, () => false);
 }
 
-describe("runPrune", () => {
+describe("runPrune()", () => {
   for (
     const [what, stride, changes] of [
-      ["in memory", 2, {}],
-      ["on disk, group after group", 5, { activations: "disk", trueSequential: true }],
+      ["hidden states in memory", 2, {}],
+      ["hidden states on disk, true-sequential", 5, { activations: "disk", trueSequential: true }],
     ] as const
   ) {
-    it(`ends in the same bytes wherever among its changes of files it is stopped: ${what}`, async () => {
+    it(`writes the same bytes after a stop at any change of a file: ${what}`, async () => {
       const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
       await run(job(expected, changes));
       let stops = 0;
@@ -89,11 +92,11 @@ describe("runPrune", () => {
         await Deno.remove(out, { recursive: true });
         done = !killed;
       }
-      assert.ok(stops > 50, `only ${stops} places to stop at`);
+      assert.ok(stops > 50, `stopped after at most ${stops} changes`);
     });
   }
 
-  it("ends in the same bytes when it is stopped again and again, and over an older checkpoint", async () => {
+  it("writes the same bytes over an older checkpoint when it is stopped several times", async () => {
     const expected = `${folder}/expected`, out = `${folder}/overwritten`;
     await run(job(expected));
     await run(job(out, { queryOf: () => ({ sparsity: 0.2 }), overwrite: true }));
@@ -108,34 +111,34 @@ describe("runPrune", () => {
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("keeps what is done when the disk is full, and goes on when there is room", async () => {
+  it("keeps the finished layers when the disk is full, and continues when there is space", async () => {
     const expected = `${folder}/roomy`, out = `${folder}/full`;
     await run(job(expected));
-    let kept = 0;
+    let unfinishedRuns = 0;
     for (let bytes = 500; bytes < 40_000; bytes += 3_500) {
       await assert.rejects(
-        run(job(out), fullAfter(denoFileSystem, bytes), () => kept++),
+        run(job(out), fullAfter(denoFileSystem, bytes), () => unfinishedRuns++),
         { message: "no space left on device" },
       );
       assert.ok(!(await exists(`${out}/config.json`)));
     }
-    assert.ok(kept > 3, `kept work ${kept} times`);
+    assert.ok(unfinishedRuns > 3, `kept layers ${unfinishedRuns} times`);
     await run(job(out));
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("leaves nothing when nothing was done", async () => {
+  it("removes the output folder after a failure before the first layer", async () => {
     const out = `${folder}/nothing`;
     await assert.rejects(run(job(out, { windows: [] })), /at least one window/);
     assert.equal(await exists(out), false);
   });
 
-  it("is taken up by the same run alone, says what differs, and starts over when told to", async () => {
+  it("resumes only the same run, names the differences of another, and starts over with restart", async () => {
     const out = `${folder}/changed`, expected = `${folder}/sparser`;
     const stop = Error("stopped");
     let layers = 0;
-    const tired = job(out, { queryOf: () => (layers++ === 2 ? fail(stop) : { sparsity: 0.5 }) });
-    await assert.rejects(run(tired), stop);
+    const stopping = job(out, { queryOf: () => (layers++ === 2 ? fail(stop) : { sparsity: 0.5 }) });
+    await assert.rejects(run(stopping), stop);
     const other = { fingerprint: { "--sparsity": "0.7", "--seed": "3" }, queryOf: () => ({ sparsity: 0.7 }) };
     await assert.rejects(run(job(out, other)), ({ message }: Error) => {
       assert.match(
@@ -150,7 +153,7 @@ describe("runPrune", () => {
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("says where a run file is damaged, and starts over when told to", async () => {
+  it("names a damaged run file, and starts over with restart", async () => {
     const out = `${folder}/damaged`, expected = `${folder}/undamaged`;
     await Deno.mkdir(`${out}/.pare`, { recursive: true });
     await Deno.writeTextFile(`${out}/.pare/run.json`, '{"fingerprint": 3}');
@@ -160,7 +163,7 @@ describe("runPrune", () => {
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("refuses to go on on another adapter", async () => {
+  it("refuses to continue on another adapter", async () => {
     const out = `${folder}/moved`;
     let layers = 0;
     const stopped = job(out, { queryOf: () => (layers++ === 1 ? fail(Error("stopped")) : {}) });
@@ -170,25 +173,25 @@ describe("runPrune", () => {
     await Deno.writeTextFile(journal, moved);
     await assert.rejects(
       run(job(out)),
-      /fc1\.weight: was solved on cpu \(Web.*the run's first layer on cpu \(another\)/,
+      /fc1\.weight: was solved on cpu \(Web.*but the run's first layer on cpu \(another\)/,
     );
   });
 
-  it("lets one process at a time work on an output", async () => {
+  it("refuses to work on an output on which another process works", async () => {
     const out = `${folder}/shared`;
     const second = () => run(job(out)).then(() => "ran", ({ message }) => message);
-    let told: Promise<string> | undefined;
+    let message: Promise<string> | undefined;
     await run(job(out, {
       reportFiles: async () => {
-        told = second();
-        assert.match(await told, /another process is working/);
+        message = second();
+        assert.match(await message, /another process is working/);
         return new Map([["pare.json", ""]]);
       },
     }));
-    assert.ok(told && await exists(`${out}/config.json`));
+    assert.ok(message && await exists(`${out}/config.json`));
   });
 
-  it("packs the dense copy at the end, and needs it no more", async () => {
+  it("packs the dense copy at the end, and removes it", async () => {
     const out = `${folder}/packed`;
     let failed = false;
     const pack = async (dense: string) => {

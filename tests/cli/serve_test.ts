@@ -1,10 +1,10 @@
-/** `serve` as a process: what it says when it listens, how it stops, and why it may not start. */
+/** `pare serve` as a process: its output when it listens, its shutdown, and its failure to start. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { runPare, startPare } from "./run_pare.ts";
 
-/** The first line of a stream, and then all the rest of it. */
+/** Returns the first line of a stream, and a promise of the rest. */
 async function firstLine(
   stream: ReadableStream<Uint8Array>,
 ): Promise<{ line: string; rest: Promise<string> }> {
@@ -27,7 +27,7 @@ async function firstLine(
 
 describe("pare serve", () => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    it(`prints where it listens, answers, and stops in order on ${signal}`, async () => {
+    it(`prints its address, answers requests, and shuts down in order on ${signal}`, async () => {
       const child = startPare("serve", "--port", "0", "--backend", "cpu", "--json");
       const log = new Response(child.stderr).text();
       const { line, rest } = await firstLine(child.stdout);
@@ -46,7 +46,7 @@ describe("pare serve", () => {
     });
   }
 
-  it("says which port is taken", async () => {
+  it("reports that the port is in use", async () => {
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     try {
       const { code, stderr } = await runPare("serve", "--port", String(taken.addr.port), "--backend", "cpu");

@@ -1,9 +1,9 @@
-/** `pare sweep`: its figures are those of `prune` and `eval`, its files are written as it goes. */
+/** `pare sweep` as a process. Its perplexities are those of `prune` and `eval`, and each point is written as soon as it is measured. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import type { ModelResult } from "../../src/cli/eval/evaluate_model.ts";
+import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare, startPare } from "./run_pare.ts";
@@ -34,7 +34,7 @@ function sweepArgs(...options: readonly string[]): string[] {
 }
 
 describe("pare sweep", () => {
-  it("measures what prune writes and eval reads, without a checkpoint", async () => {
+  it("measures the same perplexities as prune and eval, without writing a checkpoint", async () => {
     const csv = `${folder}/sweep.csv`, svg = `${folder}/sweep.svg`;
     const sweep = await pareJson<Sweep>(
       ...sweepArgs("--sparsities", "0.5", "--patterns", "2:4", "--csv", csv, "--svg", svg),
@@ -65,7 +65,12 @@ describe("pare sweep", () => {
     }
     const measure = ["--text", texts.evaluation, "--seqlen", "64", "--windows", "4", "--backend", "cpu"];
     const compare = folders.slice(1).flatMap((out) => ["--compare", out]);
-    const { models } = await pareJson<{ models: ModelResult[] }>("eval", OPT_SOTU, ...compare, ...measure);
+    const { models } = await pareJson<{ models: ModelEvaluation[] }>(
+      "eval",
+      OPT_SOTU,
+      ...compare,
+      ...measure,
+    );
     const perplexities = models.map((model) => model.texts[0].perplexity);
     assert.deepEqual([sweep.dense, ...sweep.points.map(({ perplexity }) => perplexity)], perplexities);
 
@@ -75,7 +80,7 @@ describe("pare sweep", () => {
     assert.match(await Deno.readTextFile(svg), /^<svg.*sparsegpt.*<\/svg>\n$/s);
   });
 
-  it("tells each point at once, and a table at the end", async () => {
+  it("reports each point as soon as it is measured, and a table at the end", async () => {
     const { code, stdout, stderr } = await runPare(
       ...sweepArgs("--methods", "magnitude", "--sparsities", "0,0.5"),
     );
@@ -88,24 +93,24 @@ describe("pare sweep", () => {
   });
 
   it(
-    "interrupted, ends with 130 and leaves the points it has",
+    "exits with 130 when it is interrupted, and keeps the measured points",
     { skip: Deno.build.os === "windows" },
     async () => {
       const csv = `${folder}/interrupted.csv`;
       const child = startPare(...sweepArgs("--sparsities", "0.1..0.9", "--samples", "32", "--csv", csv));
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-      let said = "";
-      while (!said.includes("sweeping 1/")) {
+      let stderr = "";
+      while (!stderr.includes("sweeping 1/")) {
         const { done, value } = await reader.read();
-        if (done) assert.fail(said);
-        said += value;
+        if (done) assert.fail(stderr);
+        stderr += value;
       }
       child.kill("SIGINT");
-      for (let next = await reader.read(); !next.done; next = await reader.read()) said += next.value;
+      for (let next = await reader.read(); !next.done; next = await reader.read()) stderr += next.value;
       const { code } = await child.status;
       await child.stdout.cancel();
-      assert.equal(code, 130, said);
-      assert.match(said, /error: stopped by SIGINT\n$/);
+      assert.equal(code, 130, stderr);
+      assert.match(stderr, /error: stopped by SIGINT\n$/);
       assert.match(
         await Deno.readTextFile(csv),
         /^method.*\ndense,.*\nsparsegpt,unstructured,0\.1,[\d.]+,[\d.]+\n/,
@@ -115,9 +120,14 @@ describe("pare sweep", () => {
 
   for (
     const [what, args, code, message] of [
-      ["nothing to sweep over", [], 2, /needs --sparsities or --patterns/],
+      ["a sweep without sparsities and patterns", [], 2, /needs --sparsities or --patterns/],
       ["a sparsity out of range", ["--sparsities", "0.5..1"], 2, /--sparsities 0\.5\.\.1: must be/],
-      ["too long a calibration", ["--patterns", "2:4", "--samples", "9999"], 1, /9999 windows of 64 need/],
+      [
+        "more calibration windows than the text has",
+        ["--patterns", "2:4", "--samples", "9999"],
+        1,
+        /9999 windows of 64 need/,
+      ],
     ] as const
   ) {
     it(`refuses ${what}`, async () => {

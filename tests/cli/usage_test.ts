@@ -1,4 +1,6 @@
-/** Help, the version, and wrong usage: exit code 2 and one line that names the option, its value and the rule. */
+/**
+ * Help, the version, and wrong usage. Wrong usage exits with 2 and prints one line that names the option, its value and the rule.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -9,10 +11,10 @@ import { runPare } from "./run_pare.ts";
 const PRUNE = ["prune", OPT_SOTU, "--out", "never-made", "--calibration", "text.txt"];
 const LAYER = ["layer", "layer.safetensors", "--out", "never-made"];
 
-/** Each command line with what its error must say. */
+/** Wrong command lines, each with the error that it must print. */
 const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = [
   [["train"], /unknown command 'train'/],
-  [["eval", OPT_SOTU], /eval: needs a --text or a --task/],
+  [["eval", OPT_SOTU], /eval: needs at least one --text or --task/],
   [["eval", "--text", "t"], /missing required argument 'model'/],
   [["eval", OPT_SOTU, "--text", "t", "--seqlen", "1"], /--seqlen.*'1'.*integer of 2 or more/],
   [["eval", OPT_SOTU, "--text", "t", "--windows", "1e3"], /--windows.*'1e3'.*integer of 1 or more/],
@@ -21,7 +23,7 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [["serve", "--port", "65536"], /--port.*'65536'.*from 0 to 65535/],
   [["serve", "--queue", "-1"], /--queue.*'-1'.*integer of 0 or more/],
   [[...PRUNE, "--server", "here"], /--server.*'here'.*http or https URL/],
-  [[...PRUNE, "--jobs"], /--jobs: needs one --server, an edge; got 0/],
+  [[...PRUNE, "--jobs"], /--jobs: needs exactly one --server, which must be an edge; got 0/],
   [[...PRUNE, "--samples", "0"], /--samples.*'0'.*integer of 1 or more/],
   [[...PRUNE, "--seed", "4294967296"], /--seed.*'4294967296'.*from 0 to 4294967295/],
   [[...PRUNE, "--sparsity", "1.5"], /--sparsity 1\.5: .*<1/],
@@ -45,7 +47,7 @@ describe("pare usage", () => {
     });
   }
 
-  it("shows help where no command is given", async () => {
+  it("prints the help if no command is given", async () => {
     const { code, stderr } = await runPare();
     assert.equal(code, 2);
     assert.match(stderr, /^Usage: pare /);
@@ -72,7 +74,7 @@ describe("pare --help", () => {
 });
 
 describe("pare --version", () => {
-  it("prints the version alone", async () => {
+  it("prints only the version", async () => {
     assert.deepEqual(await runPare("--version"), { code: 0, stdout: `${VERSION}\n`, stderr: "" });
   });
 });

@@ -1,12 +1,12 @@
-/** The figures of models side by side: a row a figure, a column a model. */
+/** Formats the results of `pare eval` as a table with one row per metric and one column per model. */
 
 import { basename } from "node:path";
 import type { Metric } from "../../evaluation/metrics.ts";
-import type { ModelResult } from "./evaluate_model.ts";
+import type { ModelEvaluation } from "./evaluate_model.ts";
 import { textTable } from "../terminal/text_table.ts";
 
-/** The table of one model or more, all measured on the same texts and tasks. */
-export function evalTable(models: readonly ModelResult[]): string {
+/** Returns the table of one or more models, which were all measured on the same texts and tasks. */
+export function evalTable(models: readonly ModelEvaluation[]): string {
   const [{ texts, tasks, seqlen }] = models;
   const rows = [
     ...texts.map(({ text, windows }, t) => [
@@ -25,10 +25,10 @@ export function evalTable(models: readonly ModelResult[]): string {
   return textTable(["", "", ...columnNames(models.map(({ model }) => model))], rows, 2);
 }
 
-/** The last part of each name, or the whole of it where that is not the only one. */
+/** Returns the last part of each path, or the whole path if several paths end in the same part. */
 export function columnNames(names: readonly string[]): string[] {
   const short = names.map((name) => basename(name));
-  return names.map((name, i) => short.filter((one) => one === short[i]).length === 1 ? short[i] : name);
+  return names.map((name, i) => short.filter((other) => other === short[i]).length === 1 ? short[i] : name);
 }
 
 function formatMetric(name: string, { value, stderr }: Metric): string {

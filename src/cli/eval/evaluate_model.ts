@@ -1,4 +1,4 @@
-/** What `pare eval` does with one model: opens it, measures each text and each task, and closes it. */
+/** Evaluates one model for `pare eval`: opens it, measures every text and every task, and closes it. */
 
 import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
@@ -6,41 +6,40 @@ import { evaluateTask } from "../../evaluation/evaluate_task.ts";
 import type { TaskMetrics } from "../../evaluation/metrics.ts";
 import type { PlacedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
-import { openCheckpoint } from "../../checkpoint/checkpoint.ts";
-import { openModel } from "../../models/model.ts";
-import { loadTokenizer, readTokens } from "../../models/tokenizer/tokenizer.ts";
+import { openModelFolder } from "../../models/open_model_folder.ts";
+import { readTokens } from "../../models/tokenizer/tokenizer.ts";
 import { type Perplexity, perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
 import { windowTokens } from "../options/seqlen_option.ts";
 
-/** What is measured of every model. */
-export interface Work {
+/** The texts and tasks on which every model is measured. */
+export interface EvaluationPlan {
   readonly texts: readonly string[];
   readonly tasks: readonly {
     readonly task: Task;
     readonly file: string;
     readonly examples: readonly PlacedExample[];
   }[];
-  /** Windows of each text; all that are whole unless given. */
+  /** The number of windows of each text. Defaults to all complete windows. */
   readonly windows?: number;
-  /** Tokens a window; what suits the model unless given. */
+  /** Tokens per window. The default depends on the model. */
   readonly seqlen?: number;
 }
 
-/** With what it is measured. */
+/** The parts that the evaluations of all models share. */
 export interface EvaluationSetting {
   readonly backend: Backend;
   readonly output: Output;
   readonly signal: AbortSignal;
 }
 
-/** The figures of one model, as `--json` prints them. */
-export interface ModelResult {
-  /** As it was named. */
+/** The results of one model, as `--json` prints them. */
+export interface ModelEvaluation {
+  /** The name on the command line. */
   readonly model: string;
-  /** Tokens a window of the texts. */
+  /** Tokens per window of the texts. */
   readonly seqlen: number;
   readonly texts: readonly (Perplexity & { readonly text: string })[];
   readonly tasks: readonly {
@@ -51,19 +50,21 @@ export interface ModelResult {
   }[];
 }
 
-/** Measures the model that `name` names, a folder or a reference. */
+/**
+ * Evaluates the model `name`, a folder or a reference to the hub.
+ * @throws {ModelError} if the model or a text cannot be read
+ * @throws {RangeError} if a text is shorter than a window
+ */
 export async function evaluateModel(
   name: string,
-  work: Work,
+  plan: EvaluationPlan,
   { backend, output, signal }: EvaluationSetting,
-): Promise<ModelResult> {
-  await using cleanup = new AsyncDisposableStack();
-  const folder = await modelFolder(name, output, signal);
-  const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const model = openModel(checkpoint);
-  const tokenizer = await loadTokenizer(folder, denoFileSystem);
-  const seqlen = windowTokens(model, work.seqlen);
-  const watch = async <T>(
+): Promise<ModelEvaluation> {
+  await using opened = await openModelFolder(await modelFolder(name, output, signal), denoFileSystem);
+  const { model } = opened;
+  const tokenizer = await opened.loadTokenizer();
+  const seqlen = windowTokens(model, plan.seqlen);
+  const withProgress = async <T>(
     what: string,
     measure: (progress: (done: number, total: number) => void) => Promise<T>,
   ): Promise<T> => {
@@ -74,19 +75,19 @@ export async function evaluateModel(
       progress.stop();
     }
   };
-  const texts: ModelResult["texts"][number][] = [];
-  for (const text of work.texts) {
+  const texts: ModelEvaluation["texts"][number][] = [];
+  for (const text of plan.texts) {
     const tokens = await readTokens(tokenizer, text, denoFileSystem);
-    const { windows } = work;
-    const measured = await watch(
+    const { windows } = plan;
+    const measured = await withProgress(
       basename(text),
       (progress) => perplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
     );
     texts.push({ text, ...measured });
   }
-  const tasks: ModelResult["tasks"][number][] = [];
-  for (const { task, file, examples } of work.tasks) {
-    const metrics = await watch(
+  const tasks: ModelEvaluation["tasks"][number][] = [];
+  for (const { task, file, examples } of plan.tasks) {
+    const metrics = await withProgress(
       task.name,
       (progress) => evaluateTask(task, examples, model, tokenizer, backend, { signal, progress }),
     );

@@ -1,8 +1,11 @@
-/** Deno's file system as `models` wants it. Errors of the system pass through as they are. */
+/**
+ * Implements the interface through which the other rooms read and write files, with Deno. Errors of the operating system are
+ * passed through unchanged.
+ */
 
 import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
 
-/** The files of this machine. */
+/** The file system of this machine. */
 export const denoFileSystem: WorkFileSystem = {
   async list(folder) {
     const names: string[] = [];
@@ -35,7 +38,7 @@ export const denoFileSystem: WorkFileSystem = {
   realPath: Deno.realPath,
   modified: async (path) => (await Deno.stat(path)).mtime?.getTime() ?? 0,
   async syncFolder(folder) {
-    if (Deno.build.os === "windows") return; // it opens no folders, and writes names through
+    if (Deno.build.os === "windows") return; // Windows cannot open folders, and it writes names to the disk at once
     using opened = await Deno.open(folder);
     await opened.sync();
   },
@@ -48,9 +51,9 @@ export const denoFileSystem: WorkFileSystem = {
   },
   async lock(path) {
     const file = await Deno.open(path, { write: true, create: true });
-    const held = new OpenFile(path, file, 0);
-    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => held.close() };
-    await held.close();
+    const locked = new OpenFile(path, file, 0);
+    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => locked.close() };
+    await locked.close();
   },
 };
 
@@ -58,12 +61,15 @@ async function isFile(path: string): Promise<boolean> {
   try {
     return (await Deno.stat(path)).isFile;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false; // a link to nothing
+    if (error instanceof Deno.errors.NotFound) return false; // a dangling link
     throw error;
   }
 }
 
-/** A file and its one cursor. Deno reads and writes at the cursor only, so calls that overlap wait for each other. */
+/**
+ * An open file. Deno reads and writes only at the cursor of a file, and a file has one cursor. So calls that overlap run one
+ * after the other.
+ */
 class OpenFile implements EditableFile {
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -75,7 +81,7 @@ class OpenFile implements EditableFile {
   ) {}
 
   read(offset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#inTurn(async () => {
+    return this.#runInOrder(async () => {
       const bytes = new Uint8Array(byteLength);
       await this.file.seek(offset, Deno.SeekMode.Start);
       for (let filled = 0; filled < byteLength;) {
@@ -90,27 +96,27 @@ class OpenFile implements EditableFile {
   }
 
   write(offset: number, bytes: Uint8Array): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#runInOrder(async () => {
       await this.file.seek(offset, Deno.SeekMode.Start);
       for (let done = 0; done < bytes.byteLength;) done += await this.file.write(bytes.subarray(done));
     });
   }
 
   sync(): Promise<void> {
-    return this.#inTurn(() => this.file.sync());
+    return this.#runInOrder(() => this.file.sync());
   }
 
   close(): Promise<void> {
-    return this.#inTurn(() => {
+    return this.#runInOrder(() => {
       if (!this.#closed) this.file.close();
       this.#closed = true;
       return Promise.resolve();
     });
   }
 
-  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+  #runInOrder<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#last.then(task);
-    this.#last = result.catch(() => {}); // the caller hears of it; the next in turn goes on
+    this.#last = result.catch(() => {}); // the caller gets the error; the next call runs anyway
     return result;
   }
 }

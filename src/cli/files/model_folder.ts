@@ -1,6 +1,6 @@
 /**
- * The MODEL of a command: a folder as it is, or `hf:OWNER/NAME[@REVISION]`, a model of the Hugging Face hub, which is fetched first.
- * The hub's own environment variables say where the cache is and who asks.
+ * Resolves the MODEL argument of a command. It is a folder, or `hf:OWNER/NAME[@REVISION]`, a model of the Hugging Face hub,
+ * which is downloaded first. The environment variables of Hugging Face's own tools set the cache folder and the access token.
  */
 
 import { cacheFolder } from "../../hub/cache.ts";
@@ -8,13 +8,13 @@ import { isHubReference } from "../../hub/reference.ts";
 import { hubFiles } from "./hub_files.ts";
 import type { Output } from "../terminal/output.ts";
 
-/** What MODEL may be, for the help of a command. */
+/** The description of MODEL in the help of commands. */
 export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAME[@REVISION]";
 
 /**
- * The folder that holds `model`.
+ * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
  * @param env `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
- * @throws {ModelError} the hub has no such model, refuses it, or is out of reach
+ * @throws {ModelError} if the hub has no such model, refuses access, or cannot be reached
  */
 export async function modelFolder(
   model: string,
@@ -23,9 +23,9 @@ export async function modelFolder(
   env: Readonly<Record<string, string | undefined>> = Deno.env.toObject(),
 ): Promise<string> {
   if (!isHubReference(model)) return model;
-  const { resolveModel } = await import("../../hub/resolve_model.ts"); // only these models need the hub's client
+  const { resolveModel } = await import("../../hub/resolve_model.ts"); // only models of the hub need its client
   const bar = output.progress("fetching");
-  let told = "";
+  let currentFile = "";
   try {
     return await resolveModel(model, {
       fs: hubFiles,
@@ -37,8 +37,8 @@ export async function modelFolder(
       signal,
       remark: (line) => output.remark(line),
       progress: ({ file, done, files, bytes, byteLength }) => {
-        if (file !== told) bar.step(done, files, file);
-        told = file;
+        if (file !== currentFile) bar.step(done, files, file);
+        currentFile = file;
         bar.note(`${file} ${Math.floor(100 * bytes / Math.max(byteLength, 1))} %`);
       },
     });

@@ -1,4 +1,4 @@
-/** The run report beside a checkpoint: read where there is one, and written anew when the weights change their layout. */
+/** Reads the report that `pare prune` wrote into a checkpoint folder, and updates it when the weights are packed or unpacked. */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { formatJson, readJson } from "../../files/json_file.ts";
@@ -12,7 +12,10 @@ import {
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 
-/** What a run left in the checkpoint's folder; undefined where there is nothing. @throws {ModelError} it is malformed */
+/**
+ * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
+ * @throws {ModelError} if it is malformed
+ */
 export async function readRunReport({ folder, files }: Checkpoint): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
@@ -21,14 +24,17 @@ export async function readRunReport({ folder, files }: Checkpoint): Promise<RunR
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
 }
 
-/** The report and its page, as they are once the weights are in `format` and take `written` bytes. */
+/**
+ * Returns the texts of `pare.json` and `report.html`, by file name, for weights in `format` that take `written` bytes. Returns
+ * an empty map if there is no report.
+ */
 export async function runReportFiles(
   run: RunReport | undefined,
   format: RunReport["format"],
   written: number,
 ): Promise<Map<string, string>> {
   if (!run) return new Map();
-  const { renderReport } = await import("../../report/render.ts"); // drawing takes long to load
+  const { renderReport } = await import("../../report/render.ts"); // the drawing library loads slowly
   const changed: RunReport = { ...run, format, bytes: { ...run.bytes, written } };
   return new Map([
     [RUN_REPORT_FILE, formatJson(changed)],

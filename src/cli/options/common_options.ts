@@ -1,32 +1,42 @@
-/** Options that several commands share. */
+/** Declares the options that several commands share. */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
+import { appendValue } from "./repeatable.ts";
 
-/** What every command takes. */
+/** The options of every command. */
 export interface CommonOptions {
   readonly json?: boolean;
   readonly debug?: boolean;
 }
 
-/** Where the work is done. */
+/** The options of a command that solves layers in this process or on one server. */
 export interface ConnectOptions {
   readonly server?: string;
   readonly apiKey?: string;
   readonly backend: BackendChoice;
 }
 
+/** The options of a command that solves layers in this process, on several servers, or in jobs of an edge. */
+export interface HostPoolOptions {
+  /** The values of `--server`. */
+  readonly server: readonly string[];
+  readonly apiKey?: string;
+  /** True for `--jobs`, false for `--no-jobs`. Undefined means jobs if the server lists hosts. */
+  readonly jobs?: boolean;
+}
+
 /** Declares `--json` and `--debug`. */
 export function addCommonOptions(command: Command): Command {
   return command
-    .option("--json", "print the result as one JSON object on the last line of standard output")
-    .option("--debug", "print where a failure came from");
+    .option("--json", "print the result as one JSON object, on the last line of standard output")
+    .option("--debug", "print the stack trace of a failure");
 }
 
 /** Declares `--backend`. */
 export function addBackendOption(command: Command): Command {
   return command.addOption(
-    new Option("--backend <kind>", "where to compute; auto is a GPU where there is one, else cpu")
+    new Option("--backend <kind>", "where to compute; auto uses the GPU if there is one, else the CPU")
       .choices(BACKEND_CHOICES)
       .default("auto"),
   );
@@ -35,28 +45,29 @@ export function addBackendOption(command: Command): Command {
 /** Declares `--server` and `--api-key`. */
 export function addServerOptions(command: Command): Command {
   return command
-    .option("--server <url>", "solve at this host (default: in this process)", httpUrl)
+    .option("--server <url>", "solve on this host (default: in this process)", httpUrl)
     .addOption(apiKeyOption());
 }
 
-/** Declares `--server`, given any number of times, `--jobs` and `--api-key`. */
+/** Declares `--server`, which may be repeated, `--jobs`, `--no-jobs` and `--api-key`. */
 export function addHostPoolOptions(command: Command): Command {
   return command
     .option(
       "--server <url>",
-      "solve at this host or edge; repeatable: at all of them (default: in this process)",
-      (url: string, earlier: readonly string[]) => [...earlier, httpUrl(url)],
+      "solve on this host or edge; may be repeated to use several hosts (default: in this process)",
+      (url: string, earlier: readonly string[]) => appendValue(httpUrl(url), earlier),
       [],
     )
-    .option("--jobs", "solve in durable jobs of the edge (default: where the server lists hosts)")
-    .option("--no-jobs", "solve in requests, whatever the server is")
+    .option("--jobs", "solve in durable jobs of the edge (default: if the server lists registered hosts)")
+    .option("--no-jobs", "send every layer as a request, even if the server lists registered hosts")
     .addOption(apiKeyOption());
 }
 
 function apiKeyOption(): Option {
-  return new Option("--api-key <key>", "the host's key").env("PARE_API_KEY");
+  return new Option("--api-key <key>", "API key of the server").env("PARE_API_KEY");
 }
 
+/** Checks that `text` is an HTTP URL, and returns it. */
 function httpUrl(text: string): string {
   if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) {
     throw new InvalidArgumentError("It must be an http or https URL, such as http://127.0.0.1:8000.");

@@ -1,11 +1,11 @@
-/** The options that say how a layer is to be solved: one for each parameter of the contract that this version serves. */
+/** Declares the options that say how a layer is pruned, such as `--sparsity`. They are sent as the parameters of its request. */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
-/** The options as commander leaves them, still text: the contract's schema reads and checks them. */
+/** The options as the user wrote them. The schema of the HTTP contract parses and checks them. */
 export interface LayerOptions {
   readonly method?: string;
   readonly sparsity?: string;
@@ -14,22 +14,25 @@ export interface LayerOptions {
   readonly damping?: string;
 }
 
-/** Declares them on `command`. */
+/** Declares the options on `command`. */
 export function addLayerOptions(command: Command): Command {
   return command
     .option("--method <name>", "sparsegpt or magnitude (default: sparsegpt)")
-    .option("--sparsity <fraction>", "fraction of the entries to prune, 0 ≤ s < 1 (default: 0.5)")
+    .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",
-      "unstructured, or n:m: at most n kept in every m inputs (default: unstructured)",
+      "unstructured, or n:m, which keeps at most n of every m inputs (default: unstructured)",
     )
-    .option("--blocksize <columns>", "columns a block, a multiple of m (default: 128)")
-    .option("--damping <lambda>", "part of the mean diagonal added to the Hessian's (default: 0.01)");
+    .option("--blocksize <columns>", "columns per block, a multiple of m (default: 128)")
+    .option(
+      "--damping <lambda>",
+      "share of its mean diagonal that is added to the diagonal of the Hessian (default: 0.01)",
+    );
 }
 
 /**
- * The parameters to send: those given, the host's defaults being left to it.
- * @throws {UsageError} naming each option against a rule, its value and the rule
+ * Parses the options that were given. The host fills in the defaults of the others.
+ * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerOptions): LayerQuery {
   const given = Object.fromEntries(

@@ -1,8 +1,11 @@
-/** Numbers on the command line, read strictly: `12abc`, `1e3` and an empty text are no integers. */
+/** Parses numbers on the command line strictly. `12abc`, `1e3` and an empty text are not integers. */
 
 import { InvalidArgumentError } from "commander";
 
-/** A parser for integers from `least` to `most`, in decimal digits. It throws InvalidArgumentError, which commander reports. */
+/**
+ * Returns a parser of decimal integers from `least` to `most`. The parser throws an InvalidArgumentError, which commander
+ * reports together with the option and its value.
+ */
 export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = /^\d+$/.test(text) ? Number(text) : NaN;

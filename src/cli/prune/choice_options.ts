@@ -1,4 +1,7 @@
-/** The options that say which layers of a model are pruned and with which parameters each: names, blocks and a profile. */
+/**
+ * The options of `pare prune` that choose which layers of a model are pruned, by name and by block, and the profile, a file with
+ * other parameters for some layers.
+ */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -12,8 +15,8 @@ import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 import { integer } from "../options/numbers.ts";
 
-/** The options as commander leaves them. */
-export interface ChoiceOptions {
+/** The options as commander parses them. */
+export interface ChoiceFlags {
   readonly layers?: readonly string[];
   readonly skip?: readonly string[];
   readonly minLayer?: number;
@@ -21,36 +24,42 @@ export interface ChoiceOptions {
   readonly profile?: string;
 }
 
-/** The layers to prune, and the parameters of each. */
+/** The layers to prune and to skip, and the parameters of each layer. */
 export interface LayerChoice extends Choice {
+  /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
 }
 
-/** Declares them on `command`. */
+/** Declares the options on `command`. */
 export function addChoiceOptions(command: Command): Command {
   return command
     .option(
       "--layers <patterns>",
-      "only these layers: names or ends of names (fc2), globs (*.3.fc?) or /regular expressions/, " +
-        "separated by commas; may be repeated",
+      "prune only these layers: comma-separated names or ends of names (fc2), globs (*.3.fc?) or " +
+        "/regular expressions/; may be repeated",
       collect,
     )
-    .option("--skip <patterns>", "not these layers; as --layers", collect)
-    .option("--min-layer <block>", "only blocks from this one on", integer(0))
-    .option("--max-layer <block>", "only blocks before this one", integer(0))
+    .option("--skip <patterns>", "do not prune these layers; same forms as --layers", collect)
+    .option(
+      "--min-layer <block>",
+      "prune only this transformer block and later ones; blocks are counted from 0",
+      integer(0),
+    )
+    .option("--max-layer <block>", "prune only transformer blocks before this one", integer(0))
     .option(
       "--profile <file>",
-      'JSON rules for some layers, later ones win: [{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
+      "JSON file with other parameters for some layers; later rules override earlier ones: " +
+        '[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
     );
 }
 
 /**
- * Settles the options over the layers of a model; `query` is what the run asks for.
- * @throws {UsageError} a pattern or rule matches nothing, the profile is malformed, or parameters contradict each other
+ * Applies the options to the layers of a model. `query` has the parameters of the run.
+ * @throws {UsageError} if a pattern or rule matches no layer, the profile is malformed, or parameters contradict each other
  */
 export async function readChoice(
   spec: ModelSpec,
-  options: ChoiceOptions,
+  options: ChoiceFlags,
   query: LayerQuery,
   fs: WorkFileSystem,
 ): Promise<LayerChoice> {
@@ -58,9 +67,9 @@ export async function readChoice(
   try {
     const profile = options.profile === undefined ? [] : parseProfile(await readText(fs, options.profile));
     const choice = chooseLayers(linearLayers(spec), { layers, skip, minBlock, maxBlock, profile });
-    const queries = new Map([...choice.chosen].map(([name, parameters]) => {
-      return [name, settle(name, query, parameters)];
-    }));
+    const queries = new Map(
+      [...choice.chosen].map(([name, parameters]) => [name, mergeQuery(name, query, parameters)]),
+    );
     return { ...choice, queryOf: (name) => queries.get(name) ?? query };
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
@@ -68,8 +77,16 @@ export async function readChoice(
   }
 }
 
-/** The parameters of one layer: those of the run with the profile's over them, checked together. */
-function settle(name: string, query: LayerQuery, parameters: Readonly<Record<string, unknown>>): LayerQuery {
+/**
+ * Returns the parameters of one layer. The parameters of the profile override those of the run, and the result is checked as a
+ * whole.
+ * @throws {RangeError} naming the layer, the parameter and the rule
+ */
+function mergeQuery(
+  name: string,
+  query: LayerQuery,
+  parameters: Readonly<Record<string, unknown>>,
+): LayerQuery {
   if (Object.keys(parameters).length === 0) return query;
   const merged = mergeParameters({ ...query }, parameters);
   const parsed = layerQuerySchema.safeParse(merged);
@@ -81,7 +98,7 @@ function settle(name: string, query: LayerQuery, parameters: Readonly<Record<str
   return Object.fromEntries(names.map((key) => [key, parsed.data[key]]));
 }
 
-/** Adds the patterns of one more use of an option; a regular expression may hold commas, and is taken whole. */
+/** Adds the patterns of one use of an option. A regular expression may contain commas, so it is not split. */
 function collect(text: string, earlier: readonly string[] = []): string[] {
   const isExpression = text.startsWith("/") && text.endsWith("/");
   return [...earlier, ...isExpression ? [text] : text.split(",")];

@@ -1,29 +1,30 @@
-/** The perplexity of a model before and after it was pruned, for the report of the run. */
+/** Measures the perplexity of a model before and after pruning, for the report of the run. */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { Model } from "../../models/model.ts";
 import { perplexity } from "../../evaluation/perplexity.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
-/** A text to measure on. */
+/** An evaluation text. */
 export interface TokenizedText {
-  /** Its file's name. */
+  /** The name of its file. */
   readonly text: string;
+  /** The token ids of the whole text. */
   readonly tokens: Uint32Array;
 }
 
-/** How it is measured. */
+/** Options of {@link comparePerplexity}. */
 export interface ComparisonOptions {
-  /** Tokens a window. */
+  /** Tokens per window. */
   readonly seqlen: number;
-  /** Only the first so many windows of a text; otherwise all that are whole. */
+  /** The number of windows of each text. Defaults to all complete windows. */
   readonly windows?: number;
   readonly backend: Backend;
   readonly signal?: AbortSignal;
   readonly progress?: (what: "dense model" | "pruned model", done: number, total: number) => void;
 }
 
-/** Measures both models on every text. @throws {RangeError} a text is too short, as `perplexity` */
+/** Measures both models on every text. @throws {RangeError} if a text is too short */
 export async function comparePerplexity(
   { dense, pruned }: { readonly dense: Model; readonly pruned: Model },
   texts: readonly TokenizedText[],
@@ -44,13 +45,14 @@ export async function comparePerplexity(
       text,
       seqlen,
       windows: after.windows,
-      dense: finite(before.perplexity),
-      pruned: finite(after.perplexity),
+      dense: finiteOrNull(before.perplexity),
+      pruned: finiteOrNull(after.perplexity),
     });
   }
   return rows;
 }
 
-function finite(value: number): number | null {
+/** JSON has no infinity, so null stands for a perplexity that is not finite. */
+function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }

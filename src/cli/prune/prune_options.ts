@@ -1,15 +1,17 @@
-/** The options of `pare prune`. */
+/** Declares the options of `pare prune`, and checks those that depend on each other. */
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
 import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
-import { addChoiceOptions, type ChoiceOptions } from "./choice_options.ts";
+import { addCalibrationOption, addSamplesOption } from "../options/calibration_options.ts";
+import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import {
   addBackendOption,
   addCommonOptions,
   addHostPoolOptions,
   type CommonOptions,
   type ConnectOptions,
+  type HostPoolOptions,
 } from "../options/common_options.ts";
 import { addLayerOptions, type LayerOptions } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -17,17 +19,14 @@ import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 import { integer } from "../options/numbers.ts";
-import type { ServersOptions } from "./remote_pruner.ts";
+import { appendValue } from "../options/repeatable.ts";
 import { addSeqlenOption } from "../options/seqlen_option.ts";
-
-/** The published code's number of calibration windows. */
-const DEFAULT_SAMPLES = 128;
 
 const STATES_PLACES: readonly StatesPlace[] = ["auto", "memory", "disk"];
 
-/** The options as commander leaves them. */
+/** The options as commander parses them. */
 export interface PruneOptions
-  extends CommonOptions, Pick<ConnectOptions, "backend">, ServersOptions, LayerOptions, ChoiceOptions {
+  extends CommonOptions, Pick<ConnectOptions, "backend">, HostPoolOptions, LayerOptions, ChoiceFlags {
   readonly out: string;
   readonly calibration: string;
   readonly samples: number;
@@ -43,8 +42,8 @@ export interface PruneOptions
 }
 
 /**
- * Refuses, before any work, a format that cannot hold what the layers will be.
- * @throws {UsageError} a layer's pattern leaves more than two entries in four, for sparse-24: names it
+ * Checks, before any work, that the output format can store the pruned layers.
+ * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of four weights: names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
@@ -56,55 +55,62 @@ export function checkFormat(
     const { pattern = "unstructured" } = queryOf(name);
     if (fitsTwoOfFour(parsePattern(pattern))) continue;
     throw new UsageError(
-      `option --format sparse-24: holds at most two entries in four, and ${name} is to be ${pattern}; ` +
-        "prune with --pattern 2:4, or write --format bitmask",
+      `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
+        "prune with --pattern 2:4, or use --format bitmask",
     );
   }
 }
 
-/** @throws {UsageError} `--jobs` without exactly one server */
-export function checkServers({ server, jobs }: ServersOptions): void {
+/** Checks that `--jobs` is used with exactly one server. @throws {UsageError} */
+export function checkHostPoolOptions({ server, jobs }: HostPoolOptions): void {
   if (!jobs || server.length === 1) return;
-  throw new UsageError(`option --jobs: needs one --server, an edge; got ${server.length}`);
+  throw new UsageError(
+    `option --jobs: needs exactly one --server, which must be an edge; got ${server.length}`,
+  );
 }
 
-/** The command, without what it does. */
+/** Returns the command and its options, without the action. */
 export function declarePrune(): Command {
   const command = new Command("prune")
     .description("prune the linear layers of a model's blocks and write the pruned checkpoint")
     .argument("<model>", MODEL_ARGUMENT)
-    .requiredOption("--out <folder>", "where to write the pruned checkpoint")
-    .requiredOption("--calibration <file>", "text to calibrate on: .txt, or .jsonl with a document a line")
-    .option("--samples <n>", "calibration windows", integer(1), DEFAULT_SAMPLES)
+    .requiredOption("--out <folder>", "where to write the pruned checkpoint");
+  addSamplesOption(addCalibrationOption(command))
     .option(
       "--seed <n>",
-      "draw the windows at random from this seed (default: evenly spaced)",
+      "choose the calibration windows at random with this seed (default: evenly spaced)",
       integer(0, 2 ** 32 - 1),
     )
-    .option("--true-sequential", "calibrate the layers of a block behind the pruned ones before them in it")
+    .option(
+      "--true-sequential",
+      "calibrate each group of layers after the earlier groups of its block have been pruned",
+    )
     .addOption(
-      new Option("--activations <place>", "where hidden states are between blocks; auto is disk past 4 GiB")
+      new Option(
+        "--activations <place>",
+        "where the hidden states between blocks are stored; auto is memory, or disk for more than 4 GiB",
+      )
         .choices(STATES_PLACES)
         .default("auto"),
     )
     .option(
       "--text <file>",
-      "a text to report the perplexity on, before and after; repeatable",
-      (file: string, earlier: readonly string[]) => [...earlier, file],
+      "a text to measure the perplexity on, before and after pruning; may be repeated",
+      appendValue,
       [],
     )
     .option(
       "--windows <n>",
-      "only the first n windows of each --text (default: all that are whole)",
+      "measure only the first n windows of each --text (default: all complete windows)",
       integer(1),
     )
     .addOption(
-      new Option("--format <format>", "dense, or one of the layouts of pare pack")
+      new Option("--format <format>", "dense, or one of the formats of pare pack")
         .choices(["dense", ...PACK_FORMATS])
         .default("dense"),
     )
-    .option("--overwrite", "replace a checkpoint already there")
-    .option("--restart", "forget what an unfinished run has left there");
+    .option("--overwrite", "replace a checkpoint in the output folder")
+    .option("--restart", "discard the unfinished run in the output folder and start over");
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
   return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command))));

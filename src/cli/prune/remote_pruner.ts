@@ -1,6 +1,7 @@
 /**
- * What `pare prune --server` solves layers with: one host, several at once, or the jobs of an edge. A server is taken for an edge that
- * runs jobs when it lists hosts that are alive (`GET /v1/hosts`); a host knows no such path.
+ * Chooses how `pare prune --server` solves layers: on one host, on several hosts at once, or in jobs of an edge. An edge is a
+ * server that passes layers on to hosts. It is recognized by `GET /v1/hosts`, the list of its registered hosts, which a host does
+ * not have.
  */
 
 import { listEdgeHosts } from "../../client/jobs/list_edge_hosts.ts";
@@ -8,28 +9,25 @@ import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
+import type { HostPoolOptions } from "../options/common_options.ts";
 import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
-/** Where layers are solved. */
-export interface ServersOptions {
-  /** Each `--server`. */
-  readonly server: readonly string[];
-  readonly apiKey?: string;
-  /** `--jobs` or `--no-jobs`; as the server has it unless given. */
-  readonly jobs?: boolean;
-}
-
-/** Where others take over what a host had, waiting long for it gains nothing: it is asked after again before each round. */
+/**
+ * The number of retries per host if there are several hosts. Waiting longer for a host gains nothing, because the other hosts
+ * take over its layers, and it is tried again before each calibration round.
+ */
 const RETRIES_AMONG_SEVERAL = 2;
 
 /**
- * What solves, after a remark on where; undefined where no server is named. A server that cannot work is told of here, not after the
- * first calibration.
- * @throws {Error} hosts that would not give the same bytes; {PareError} {ConnectionError} a server that cannot work
+ * Returns the client that prunes on the servers, or undefined if no server is given, and reports where layers are solved. The
+ * servers are checked here, before the first calibration.
+ * @throws {Error} if the hosts have different adapters, because their results would differ in the last bits
+ * @throws {PareError} if a server refuses the request
+ * @throws {ConnectionError} if a server cannot be reached
  */
 export async function remotePruner(
-  { server: servers, apiKey, jobs }: ServersOptions,
+  { server: servers, apiKey, jobs }: HostPoolOptions,
   output: Output,
   signal: AbortSignal,
 ): Promise<ModelPruner | undefined> {
@@ -40,8 +38,8 @@ export async function remotePruner(
     ? await listEdgeHosts(first, { signal })
     : undefined;
   if (jobs || registered?.length) {
-    if (registered) requireAlike(registered, registered.map(({ url }) => url));
-    const hosts = registered?.length ? describe(registered) : "hosts that it knows";
+    if (registered) requireSameAdapter(registered, registered.map(({ url }) => url));
+    const hosts = registered?.length ? describeHosts(registered) : "its registered hosts";
     output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
     return new PareJobs(first, {
       onLayerRetried: (name, attempts) => output.remark(`${name} took ${attempts} attempts`),
@@ -51,31 +49,31 @@ export async function remotePruner(
     ? new PareHosts(transports)
     : new PareHosts(transports.map((transport) => ({ ...transport, retries: RETRIES_AMONG_SEVERAL })), {
       onHostLost: (url, { message }) =>
-        output.remark(`${url} is lost (${message}); its layers go to the others`),
+        output.remark(`${url} is lost (${message}); its layers are sent to the other hosts`),
     });
   const hosts = await pruner.describeHosts({ signal });
-  requireAlike(hosts, servers);
-  output.remark(`solving at ${describe(hosts)}`);
+  requireSameAdapter(hosts, servers);
+  output.remark(`solving at ${describeHosts(hosts)}`);
   return pruner;
 }
 
-/** Before any work: the run refuses the first layer of another adapter anyway. */
-function requireAlike(hosts: readonly HostDescription[], urls: readonly string[]): void {
+/** Checks before any work that all hosts have the same adapter. */
+function requireSameAdapter(hosts: readonly HostDescription[], urls: readonly string[]): void {
   const index = hosts.findIndex(({ backend, adapter }) =>
     backend !== hosts[0].backend || adapter !== hosts[0].adapter
   );
   if (index < 0) return;
   throw new Error(
-    `${urls[0]} solves on ${kind(hosts[0])}, ${urls[index]} on ${kind(hosts[index])}: ` +
-      "the layers of a run need one backend and adapter, as others round otherwise",
+    `${urls[0]} solves on ${adapterText(hosts[0])}, ${urls[index]} on ${adapterText(hosts[index])}: ` +
+      "all layers of a run need the same backend and adapter, because others round differently",
   );
 }
 
-function describe(hosts: readonly HostDescription[]): string {
+function describeHosts(hosts: readonly HostDescription[]): string {
   const count = hosts.length === 1 ? "1 host" : `${hosts.length} hosts`;
-  return `${count}: ${kind(hosts[0])}`;
+  return `${count}: ${adapterText(hosts[0])}`;
 }
 
-function kind({ backend, adapter }: HostDescription): string {
+function adapterText({ backend, adapter }: HostDescription): string {
   return `${backend} (${adapter})`;
 }

@@ -1,4 +1,7 @@
-/** The fingerprint of `pare prune`: what its result depends on, by the names its user knows. */
+/**
+ * Computes the fingerprint of a run of `pare prune`: everything that the bytes of its result depend on, under the names that the
+ * user knows. A run is resumed only by a command with the same fingerprint.
+ */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -8,25 +11,28 @@ import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune
 import { VERSION } from "../../protocol/version.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
-/** What it is taken of. */
+/** The values that the fingerprint covers. */
 export interface FingerprintSources {
   readonly checkpoint: Checkpoint;
   readonly query: LayerQuery;
   readonly options: PruneOptions;
-  /** Tokens a window. */
+  /** Tokens per window. */
   readonly seqlen: number;
-  /** That of the forwards. */
+  /** The backend of the forward passes. */
   readonly backend: Backend;
   readonly fs: WorkFileSystem;
 }
 
-/** Reads the texts it covers. Where states are kept, and where layers are solved, change no byte: the journal knows the adapter. */
+/**
+ * Computes the fingerprint. It does not contain where hidden states are stored, because that changes no byte. It does not contain
+ * where layers are solved either, because the journal records the adapter of each layer.
+ */
 export async function runFingerprint(
   { checkpoint, query, options, seqlen, backend, fs }: FingerprintSources,
 ): Promise<Fingerprint> {
   const { samples, seed, layers, skip, minLayer, maxLayer, profile, trueSequential, format } = options;
   const texts = await Promise.all(options.text.map((file) => fileDigest(file, fs)));
-  const asked = {
+  const values = {
     ...query,
     samples,
     seqlen,
@@ -41,7 +47,7 @@ export async function runFingerprint(
     text: texts.length === 0 ? undefined : texts,
     windows: options.windows,
   };
-  const given = Object.entries(asked).filter(([, value]) => value !== undefined);
+  const given = Object.entries(values).filter(([, value]) => value !== undefined);
   return {
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),

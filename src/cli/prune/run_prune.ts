@@ -1,6 +1,7 @@
 /**
- * One run of `pare prune`, from whatever an earlier one left of it to the whole result: has each layer solved, writes it down,
- * and gives the result its names at the end. A failure leaves what is done, for the same run to go on from.
+ * Runs `pare prune`, or continues the run of an earlier process: prunes the remaining layers, records each of them in a journal,
+ * and gives the files of the result their final names at the end. After a failure, the finished layers stay in the output folder,
+ * so that the same command can continue.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -22,50 +23,57 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 
-/** What is to be done. */
+/** The model to prune, and how. */
 export interface PruneJob {
   readonly checkpoint: Checkpoint;
   readonly model: Model;
+  /** The calibration windows, as token ids. */
   readonly windows: readonly Uint32Array[];
+  /** The names of the weights to prune. */
   readonly layers: NameSet;
+  /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
   readonly trueSequential?: boolean;
   readonly activations: StatesPlace;
+  /** The output folder. */
   readonly out: string;
+  /** Whether a checkpoint in the output folder may be replaced. */
   readonly overwrite?: boolean;
+  /** Whether to discard an unfinished run in the output folder. */
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: Fingerprint;
-  /** Turns the dense copy in a folder into the result in `out`; without it the copy is the result. */
+  /** Packs the dense copy in a folder into the result in `out`. Without it, the dense copy is the result. */
   readonly pack?: (folder: string) => Promise<void>;
-  /** Texts, by name, of the files that tell of the run, which has `pruned` all that was chosen. */
+  /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
-  /** The names of those. */
+  /** The names of the report files. */
   readonly reportFileNames: readonly string[];
 }
 
-/** With what it is done. */
-export interface PruneSetting {
+/** The files, the backend and the client that a run uses, and callbacks for its progress. */
+export interface PruneServices {
   readonly fs: WorkFileSystem;
-  /** Runs the forwards. */
+  /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
   /** Solves the layers. */
   readonly pare: ModelPruner;
   readonly signal?: AbortSignal;
-  /** Told of layers done before, and of each that is done now. */
-  layerDone?(done: number, total: number, event?: LayerEvent): void;
-  calibrating?(done: number, total: number): void;
-  /** Told when work is left in `folder` after a failure. */
-  kept?(folder: string): void;
+  /** Called at the start with the number of layers that earlier processes finished, and then after each layer. */
+  onLayerDone?(done: number, total: number, event?: LayerEvent): void;
+  /** Called after each step of the calibration. `total` is the number of all steps. */
+  onCalibrationStep?(done: number, total: number): void;
+  /** Called after a failure if there are finished layers, with the folder of the unfinished run. */
+  onUnfinished?(folder: string): void;
 }
 
 /**
- * Does it.
- * @returns what was done to each layer, by this process or an earlier one
- * @throws whatever stopped it; what is done is kept unless there was nothing
+ * Runs the job to its end.
+ * @returns the journal's entries of all layers, pruned by this process or an earlier one
+ * @throws the error that stopped the run. The finished layers are kept. If there are none, everything is removed
  */
-export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<LayerEntry[]> {
-  const { fs } = setting;
+export async function runPrune(job: PruneJob, services: PruneServices): Promise<LayerEntry[]> {
+  const { fs } = services;
   const isNew = await fs.list(job.out) === undefined;
   await using run = await PruneRun.open(fs, job.out, job);
   const copyFolder = job.pack ? run.denseFolder : job.out;
@@ -81,15 +89,15 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
         replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
         extraFiles: job.reportFileNames,
       });
-      complete = await pruneAndComplete(job, setting, run, open);
+      complete = await pruneAndComplete(job, services, run, open);
     }
     await complete.publish();
     await job.pack?.(run.denseFolder);
   } catch (error) {
     try {
-      await leave(job, setting, run, open, isNew);
-    } catch (leaving) {
-      throw new SuppressedError(leaving, error, "what failed first is what matters");
+      await cleanUpAfterFailure(job, services, run, open, isNew);
+    } catch (cleanUpError) {
+      throw new SuppressedError(cleanUpError, error, "cleaning up after a failure failed");
     }
     throw error;
   }
@@ -97,17 +105,17 @@ export async function runPrune(job: PruneJob, setting: PruneSetting): Promise<La
   return run.layers;
 }
 
-/** After a failure: keeps what is done, or removes every trace where nothing is. */
-async function leave(
+/** Keeps the finished layers after a failure. If there are none, removes every file that the run created. */
+async function cleanUpAfterFailure(
   { out }: PruneJob,
-  { fs, kept }: PruneSetting,
+  { fs, onUnfinished }: PruneServices,
   run: PruneRun,
   open: OpenCopy | undefined,
   isNew: boolean,
 ): Promise<void> {
   if (await run.hasProgress()) {
     await open?.close();
-    kept?.(run.folder);
+    onUnfinished?.(run.folder);
     return;
   }
   await open?.abort();
@@ -118,30 +126,30 @@ async function leave(
 /** Prunes the remaining layers and completes the copy. The journal records the start, every layer and the completion. */
 async function pruneAndComplete(
   job: PruneJob,
-  setting: PruneSetting,
+  services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<CompleteCopy> {
   await run.journal.append({ type: "start", time: new Date().toISOString() });
-  await pruneLayers(job, setting, run, copy);
+  await pruneLayers(job, services, run, copy);
   const pruned = { spec: job.model.spec, weights: copy.tensors };
   const texts = [...await job.reportFiles(run, pruned)].map((
     [name, text],
   ) => [name, new TextEncoder().encode(text)]);
-  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: setting.signal });
+  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: services.signal });
   await run.journal.append({ type: "complete" });
   return complete;
 }
 
 async function pruneLayers(
   job: PruneJob,
-  setting: PruneSetting,
+  services: PruneServices,
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<void> {
-  const { signal } = setting;
+  const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
-  const source = calibratedModel(job.model, setting.backend, {
+  const source = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
     trueSequential: job.trueSequential,
@@ -151,27 +159,29 @@ async function pruneLayers(
       await copy.replace(name, weight);
       await copy.sync(name);
     },
-    progress: setting.calibrating,
+    progress: services.onCalibrationStep,
     signal,
   });
   const total = finished.size + source.layerCount;
-  setting.layerDone?.(finished.size, total);
+  services.onLayerDone?.(finished.size, total);
   const clock = new PhaseClock();
-  for await (const event of setting.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })) {
+  for await (
+    const event of services.pare.pruneModel(clock.timeCalibration(source), job.queryOf, { signal })
+  ) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
     const { name, block, report } = event;
     await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), report });
-    setting.layerDone?.(finished.size + event.done, total, event);
+    services.onLayerDone?.(finished.size + event.done, total, event);
   }
 }
 
-/** Layers of one run come from one adapter: others round otherwise, and the run would not end in the same bytes. */
+/** Refuses a layer from another adapter. Adapters round differently, so the run would not end in the same bytes. */
 function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
   const first = run.layers[0]?.report ?? report;
   if (first.backend === report.backend && first.adapter === report.adapter) return;
   throw new Error(
-    `${name}: was solved on ${report.backend} (${report.adapter}), the run's first layer on ${first.backend} ` +
+    `${name}: was solved on ${report.backend} (${report.adapter}), but the run's first layer on ${first.backend} ` +
       `(${first.adapter}). Continue with the first, start over with --restart, or write to another folder`,
   );
 }

@@ -1,4 +1,4 @@
-/** The report of a run, as `pare.json` has it, from its journal and what it was asked for. */
+/** Builds the report of a run, which is the content of `pare.json`, from the journal and the settings of the run. */
 
 import { countWeightFileBytes } from "../../checkpoint/count_weight_file_bytes.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
@@ -6,19 +6,21 @@ import type { LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
-/** What the journal does not know. */
+/** The facts that are not in the journal. */
 export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" | "resumed" | "perplexity"> {
-  /** Weights left dense by choice. */
+  /** The names of the weights that the options excluded from pruning. */
   readonly skipped: readonly string[];
-  /** For people. */
+  /** The name of the model in the title of the report. */
   readonly name: string;
   readonly checkpoint: Checkpoint;
+  /** The number of transformer blocks. */
   readonly blocks: number;
   readonly hiddenSize: number;
+  /** The time at which the last layer was finished. */
   readonly finished: Date;
 }
 
-/** The report of a run whose copy is dense; {@link RunReport} says what is in it. */
+/** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunReport {
   const { checkpoint, calibration, parameters, skipped, resumed, perplexity } = facts;
   const bytes = countWeightFileBytes(checkpoint);
@@ -35,7 +37,7 @@ export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunR
     },
     parameters,
     calibration,
-    backend: entries[0].report.backend, // every run prunes a layer
+    backend: entries[0].report.backend, // every run prunes at least one layer
     adapter: entries[0].report.adapter,
     resumed,
     seconds: {

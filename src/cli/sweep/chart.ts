@@ -1,19 +1,22 @@
-/** A sweep as the published figure: perplexity, on a logarithmic scale, over sparsity, a line a method. Drawn without a browser. */
+/**
+ * Draws the results of `pare sweep` like the figure in the SparseGPT paper: perplexity on a logarithmic scale over sparsity, with
+ * one line per method. The drawing library needs a document, which linkedom provides without a browser.
+ */
 
 import * as Plot from "@observablehq/plot";
 import { DOMParser } from "linkedom";
 import type { Sweep } from "./results.ts";
 
-/** Opaque, so that it reads on a dark page too. */
+/** The background is opaque, so that the chart is readable on dark pages. */
 const STYLE = { background: "white", color: "black", fontFamily: "system-ui, sans-serif" };
 
-/** An SVG file. */
+/** Returns the chart as the text of an SVG file. Points whose perplexity is not finite are left out. */
 export function sweepChart({ dense, points }: Sweep): string {
   const drawable = points.filter(({ perplexity }) => Number.isFinite(perplexity));
   const unstructured = drawable.filter(({ pattern }) => pattern === "unstructured")
     .toSorted((a, b) => a.sparsity - b.sparsity);
   const patterned = drawable.filter(({ pattern }) => pattern !== "unstructured");
-  const place = { x: "sparsity", y: "perplexity" };
+  const axes = { x: "sparsity", y: "perplexity" };
   const document = new DOMParser().parseFromString("<html></html>", "text/html");
   const chart = Plot.plot({
     document,
@@ -32,12 +35,12 @@ export function sweepChart({ dense, points }: Sweep): string {
     marks: [
       Plot.ruleY([dense], { stroke: "#555", strokeDasharray: "4 3" }),
       Plot.text([dense], { y: (value: number) => value, frameAnchor: "right", text: () => "dense", dx: 40 }),
-      Plot.lineY(unstructured, { ...place, stroke: "method" }),
-      Plot.dot(unstructured, { ...place, fill: "method" }),
+      Plot.lineY(unstructured, { ...axes, stroke: "method" }),
+      Plot.dot(unstructured, { ...axes, fill: "method" }),
       Plot.text(
         unstructured,
         Plot.selectLast({
-          ...place,
+          ...axes,
           z: "method",
           fill: "method",
           text: "method",
@@ -45,8 +48,8 @@ export function sweepChart({ dense, points }: Sweep): string {
           dx: 8,
         }),
       ),
-      Plot.dot(patterned, { ...place, stroke: "method", symbol: "square", r: 5 }),
-      Plot.text(patterned, { ...place, text: "pattern", fill: "method", textAnchor: "end", dx: -9 }),
+      Plot.dot(patterned, { ...axes, stroke: "method", symbol: "square", r: 5 }),
+      Plot.text(patterned, { ...axes, text: "pattern", fill: "method", textAnchor: "end", dx: -9 }),
     ],
   });
   chart.setAttribute("xmlns", "http://www.w3.org/2000/svg");

@@ -1,40 +1,40 @@
-/** What a sweep found, as CSV lines and as a table. */
+/** Formats the results of `pare sweep` as lines of a CSV file and as a table. */
 
 import { textTable } from "../terminal/text_table.ts";
 import type { SweepPoint } from "./points.ts";
 
-/** A point that was measured. */
+/** A measured point. */
 export interface SweepResult extends SweepPoint {
   readonly perplexity: number;
-  /** To prune and to measure. */
+  /** The seconds that pruning and measuring took. */
   readonly seconds: number;
 }
 
-/** A whole sweep, as `--json` prints it. */
+/** The results of a sweep, as `--json` prints them. */
 export interface Sweep {
   readonly model: string;
   readonly calibration: string;
   readonly samples: number;
   readonly text: string;
   readonly seqlen: number;
-  /** Windows measured. */
+  /** The number of measured windows. */
   readonly windows: number;
-  /** The perplexity of the model as it is. */
+  /** The perplexity of the dense model. */
   readonly dense: number;
   readonly points: readonly SweepResult[];
 }
 
-/** The head of the CSV file and its first line, the dense model. */
+/** Returns the header line of the CSV file, and the line of the dense model. */
 export function csvHead(dense: number): string {
   return `method,pattern,sparsity,perplexity,seconds\ndense,unstructured,0,${dense},\n`;
 }
 
-/** A line of the CSV file. No field needs quoting. */
+/** Returns a line of the CSV file. No field needs quotes. */
 export function csvLine({ method, pattern, sparsity, perplexity, seconds }: SweepResult): string {
   return `${method},${pattern},${sparsity},${perplexity},${seconds.toFixed(3)}\n`;
 }
 
-/** A row a sparsity or pattern, a column a method, the dense model first. */
+/** Returns a table with one row per sparsity or pattern and one column per method. The first row is the dense model. */
 export function sweepTable({ dense, points }: Sweep): string {
   const methods = [...new Set(points.map(({ method }) => method))];
   const settings = [...new Set(points.map(settingName))];
@@ -48,7 +48,7 @@ export function sweepTable({ dense, points }: Sweep): string {
   ]);
 }
 
-/** `50 %`, `2:4`. */
+/** Returns the setting of a point as text, such as `50 %` or `2:4`. */
 export function settingName({ pattern, sparsity }: SweepPoint): string {
   return pattern === "unstructured" ? `${parseFloat((100 * sparsity).toFixed(4))} %` : pattern;
 }

@@ -1,19 +1,19 @@
-/** Progress over steps: a bar for a terminal, a line a step for logs and pipes. */
+/** Shows the progress of a task with several steps: as a bar on a terminal, or as one line per step in logs and pipes. */
 
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
 
-/** Tells of steps as they are done. */
+/** A progress display. */
 export interface Progress {
-  /** `done` of `total` steps are done; `detail` says something of the last. */
+  /** Reports that `done` of `total` steps are finished. `detail` describes the last one. */
   step(done: number, total: number, detail?: string): void;
-  /** What is going on between steps. Only a bar shows it, after the first step. */
+  /** Reports the work between two steps. Only a bar shows it, after the first step. */
   note(detail: string): void;
-  /** Leaves the terminal clean, whether all steps are done or not. Calling it twice is harmless. */
+  /** Removes the display, even if not all steps are finished. Idempotent. */
   stop(): void;
 }
 
-/** A bar on a terminal, redrawn in place. */
+/** A bar on a terminal that is redrawn in place. */
 export class BarProgress implements Progress {
   readonly #bar: SingleBar;
 
@@ -43,7 +43,7 @@ export class BarProgress implements Progress {
   }
 }
 
-/** One line a step. */
+/** A progress display that writes one line per step. */
 export class LineProgress implements Progress {
   constructor(
     readonly write: (line: string) => void,

@@ -1,8 +1,8 @@
-/** Results as a table for a terminal. */
+/** Formats results as a table for a terminal. */
 
 import Table from "cli-table3";
 
-/** A table; the first `labels` columns are aligned left, the others right. */
+/** Returns a table. The first `labels` columns are aligned to the left, the others to the right. */
 export function textTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],

@@ -4,7 +4,7 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("denoFileSystem", () => {
-  it("reads at overlapping times what it wrote at overlapping times", () =>
+  it("reads and writes at the right offsets in overlapping calls", () =>
     withTemporaryFolder(async (folder) => {
       const pieces = Array.from({ length: 20 }, (_, i) => new Uint8Array(1000 + i).fill(i));
       const starts = pieces.map((_, i) =>
@@ -22,7 +22,7 @@ describe("denoFileSystem", () => {
       await source.close();
     }));
 
-  it("addresses bytes past 2³²", () =>
+  it("reads and writes at offsets above 2³²", () =>
     withTemporaryFolder(async (folder) => {
       const target = await denoFileSystem.create(`${folder}/sparse`);
       await target.write(2 ** 32 + 5, Uint8Array.of(1, 2, 3));
@@ -35,7 +35,7 @@ describe("denoFileSystem", () => {
       await source.close();
     }));
 
-  it("refuses to read past the end, and goes on", () =>
+  it("refuses to read past the end of a file, and can read again after that", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeFile(`${folder}/file`, Uint8Array.of(1, 2, 3));
       const source = await denoFileSystem.open(`${folder}/file`);
@@ -47,7 +47,7 @@ describe("denoFileSystem", () => {
       await source.close();
     }));
 
-  it("lists files and links to files, not folders or links to nothing; undefined without a folder", () =>
+  it("lists files and links to files, but not folders or dangling links, and returns undefined without a folder", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/b`, "");
       await Deno.mkdir(`${folder}/c`);
@@ -58,7 +58,7 @@ describe("denoFileSystem", () => {
       assert.equal(await denoFileSystem.list(`${folder}/none`), undefined);
     }));
 
-  it("edits a file as it is, and makes one that is not there", () =>
+  it("edits an existing file, and creates a missing one", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/file`;
       for (const [before, offset] of [[0, 0], [3, 1], [3, 5]]) {
@@ -72,18 +72,18 @@ describe("denoFileSystem", () => {
       assert.deepEqual(await Deno.readFile(path), Uint8Array.of(7, 7, 8, 0, 0, 7, 8, 9));
     }));
 
-  it("lets one hold a lock until it lets go", () =>
+  it("grants a lock to one holder until the holder releases it", () =>
     withTemporaryFolder(async (folder) => {
-      const held = await denoFileSystem.lock(`${folder}/lock`);
-      assert.ok(held);
+      const lock = await denoFileSystem.lock(`${folder}/lock`);
+      assert.ok(lock);
       assert.equal(await denoFileSystem.lock(`${folder}/lock`), undefined);
-      await held[Symbol.asyncDispose]();
-      await held[Symbol.asyncDispose]();
+      await lock[Symbol.asyncDispose]();
+      await lock[Symbol.asyncDispose]();
       await using again = await denoFileSystem.lock(`${folder}/lock`);
       assert.ok(again);
     }));
 
-  it("syncs and removes folders, and tells when a file was written", () =>
+  it("syncs and removes folders, and returns the time at which a file was modified", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.mkdir(`${folder}/a/b`, { recursive: true });
       await Deno.writeTextFile(`${folder}/a/file`, "");

@@ -6,7 +6,8 @@ import { encode } from "../../../src/safetensors/encode.ts";
 import { serveHub } from "../../hub/fake_hub.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
-class Quiet extends Output {
+/** An output that collects remarks. */
+class RecordedOutput extends Output {
   readonly lines: string[] = [];
   override remark(line: string): void {
     this.lines.push(line);
@@ -15,29 +16,29 @@ class Quiet extends Output {
 
 const { signal } = new AbortController();
 
-describe("modelFolder", () => {
-  it("leaves a folder as it is", async () => {
+describe("modelFolder()", () => {
+  it("returns a folder unchanged", async () => {
     for (const folder of ["models/opt", "./hf:odd", "/"]) {
-      assert.equal(await modelFolder(folder, new Quiet(false), signal, {}), folder);
+      assert.equal(await modelFolder(folder, new RecordedOutput(false), signal, {}), folder);
     }
   });
 
-  it("fetches a model of the hub as the environment says, and tells of each file", () =>
+  it("downloads a model of the hub with the settings of the environment, and reports each file", () =>
     withTemporaryFolder(async (HF_HOME) => {
       const commit = "3".repeat(40);
       const files = { "config.json": "{}", "model.safetensors": encode({}) };
       await using hub = serveHub({ repo: "some/model", revisions: { main: commit }, files });
-      const output = new Quiet(false);
+      const output = new RecordedOutput(false);
       const env = { HF_HOME, HF_ENDPOINT: hub.url, HF_TOKEN: "hf_x" };
       const folder = await modelFolder("hf:some/model", output, signal, env);
       assert.equal(folder, `${HF_HOME}/hub/models--some--model/snapshots/${commit}`);
       assert.equal(hub.token, "Bearer hf_x");
       assert.deepEqual(output.lines, ["fetching 0/2 config.json", "fetching 1/2 model.safetensors"]);
-      const asked = hub.requests.length;
+      const requestCount = hub.requests.length;
       assert.equal(
         await modelFolder("hf:some/model", output, signal, { ...env, HF_HUB_OFFLINE: "1" }),
         folder,
       );
-      assert.equal(hub.requests.length, asked);
+      assert.equal(hub.requests.length, requestCount);
     }));
 });

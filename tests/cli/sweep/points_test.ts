@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parseSparsities, sweepPoints } from "../../../src/cli/sweep/points.ts";
 
-describe("parseSparsities", () => {
+describe("parseSparsities()", () => {
   for (
     const [list, expected] of [
       ["0.5", [0.5]],
@@ -13,7 +13,7 @@ describe("parseSparsities", () => {
       ["0.3..0.3,0.3", [0.3]],
     ] as const
   ) {
-    it(`reads ${list}`, () => assert.deepEqual(parseSparsities(list), expected));
+    it(`parses ${list}`, () => assert.deepEqual(parseSparsities(list), expected));
   }
 
   for (
@@ -36,8 +36,8 @@ describe("parseSparsities", () => {
   }
 });
 
-describe("sweepPoints", () => {
-  it("goes through methods, sparsities, then patterns", () => {
+describe("sweepPoints()", () => {
+  it("orders the points by method, with sparsities before patterns", () => {
     const points = sweepPoints({ methods: "magnitude,sparsegpt", sparsities: "0.5", patterns: "2:4,1:4" });
     assert.deepEqual(points.map(({ method, pattern, sparsity }) => [method, pattern, sparsity]), [
       ["magnitude", "unstructured", 0.5],
@@ -53,9 +53,13 @@ describe("sweepPoints", () => {
     const [what, lists, message] of [
       ["neither sparsities nor patterns", { methods: "magnitude" }, /needs --sparsities or --patterns/],
       ["an unknown method", { methods: "prayer", patterns: "2:4" }, /method prayer: .*sparsegpt/],
-      ["no method", { methods: "", patterns: "2:4" }, /--methods .*no entry empty/],
-      ["a pattern against the rule", { methods: "magnitude", patterns: "4:2" }, /pattern 4:2: .*1 ≤ n < m/],
-      ["no pattern as one", { methods: "magnitude", patterns: "unstructured" }, /must be n:m/],
+      ["an empty list of methods", { methods: "", patterns: "2:4" }, /--methods .*without empty entries/],
+      [
+        "a pattern that breaks the rule",
+        { methods: "magnitude", patterns: "4:2" },
+        /pattern 4:2: .*1 ≤ n < m/,
+      ],
+      ["unstructured as a pattern", { methods: "magnitude", patterns: "unstructured" }, /must be n:m/],
     ] as const
   ) {
     it(`refuses ${what}`, () => assert.throws(() => sweepPoints(lists), { name: "UsageError", message }));

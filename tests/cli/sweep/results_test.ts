@@ -20,8 +20,8 @@ const SWEEP: Sweep = {
   ],
 };
 
-describe("sweepTable", () => {
-  it("has a row a setting and a column a method, a dash where nothing was measured", () => {
+describe("sweepTable()", () => {
+  it("has one row per setting and one column per method, and a dash where nothing was measured", () => {
     const cells = sweepTable(SWEEP).split("\n").filter((line) => line.startsWith("│"))
       .map((line) => line.split("│").slice(1, -1).map((cell) => cell.trim()));
     assert.deepEqual(cells, [
@@ -34,26 +34,26 @@ describe("sweepTable", () => {
   });
 });
 
-describe("settingName", () => {
-  it("is free of binary fractions", () => {
+describe("settingName()", () => {
+  it("rounds away the error of binary fractions", () => {
     assert.equal(settingName({ method: "magnitude", pattern: "unstructured", sparsity: 0.07 }), "7 %");
   });
 });
 
-describe("sweepChart", () => {
+describe("sweepChart()", () => {
   const texts = (svg: string) =>
-    [...new DOMParser().parseFromString(svg, "image/svg+xml").querySelectorAll("text")].map((one) =>
-      one.textContent
+    [...new DOMParser().parseFromString(svg, "image/svg+xml").querySelectorAll("text")].map((element) =>
+      element.textContent
     );
 
-  it("draws a line a method and a square a pattern, and leaves out what is no number", () => {
+  it("draws one line per method and one square per pattern, and leaves out perplexities that are not finite", () => {
     const svg = sweepChart(SWEEP);
     assert.ok(svg.startsWith("<svg") && svg.includes('xmlns="http://www.w3.org/2000/svg"'));
     for (const label of ["dense", "sparsegpt", "2:4"]) assert.ok(texts(svg).includes(label), label);
     assert.ok(!svg.includes("NaN") && !svg.includes("Infinity"));
   });
 
-  it("draws a sweep of patterns alone", () => {
+  it("draws a sweep that has only patterns", () => {
     const svg = sweepChart({ ...SWEEP, points: SWEEP.points.slice(-1) });
     assert.ok(texts(svg).includes("2:4"));
     assert.ok(!svg.includes("NaN"));

@@ -1,0 +1,31 @@
+/** Reads a calibration text and cuts it into windows. */
+
+import type { Tokenizer } from "@huggingface/tokenizers";
+import { calibrationWindows } from "../calibration/windows.ts";
+import type { FileSystem } from "../files/file_system.ts";
+import { readTokens } from "../models/tokenizer/tokenizer.ts";
+
+/** A calibration text, and how it is cut into windows. */
+export interface CalibrationText {
+  /** The path of the text, `.txt` or `.jsonl`. */
+  readonly calibration: string;
+  /** The number of windows. */
+  readonly samples: number;
+  /** The tokens of each window. */
+  readonly seqlen: number;
+  /** The seed for random starts. Without it the windows are evenly spaced. */
+  readonly seed?: number;
+}
+
+/**
+ * Returns the windows as token ids, `samples` arrays of `seqlen` tokens each.
+ * @throws {ModelError} if the text is malformed
+ * @throws {RangeError} if the text is too short
+ */
+export async function readCalibration(
+  tokenizer: Tokenizer,
+  { calibration, samples, seqlen, seed }: CalibrationText,
+  fs: FileSystem,
+): Promise<Uint32Array[]> {
+  return calibrationWindows(await readTokens(tokenizer, calibration, fs), { windows: samples, seqlen, seed });
+}
