@@ -59,7 +59,10 @@ export function addHostPoolOptions(command: Command): Command {
       [],
     )
     .option("--jobs", "solve in durable jobs of the edge (default: if the server lists registered hosts)")
-    .option("--no-jobs", "send every layer as a request, even if the server lists registered hosts")
+    .option(
+      "--no-jobs",
+      "send layers one by one instead of in jobs, even if the server lists registered hosts",
+    )
     .addOption(apiKeyOption());
 }
 
