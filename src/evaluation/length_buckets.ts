@@ -1,29 +1,33 @@
 /**
- * Groups requests of similar length, so that each group runs as windows of one length. Every group loads the whole model once. Few groups
- * load fewer weights, and many groups compute less padding.
+ * Divides requests of different lengths into buckets of similar length. The requests of a bucket are padded to the same length
+ * and run through the model together. Each bucket loads the weights of the whole model once, so fewer buckets load less, and
+ * more buckets need less padding.
  */
 
-/** A request joins a group only if it has at least this fraction of the longest request's length. This limits the padding. */
-const SHORTEST_OF_LONGEST = 0.75;
+/** A request joins a bucket only if its length is at least this share of the longest one. This limits the padding. */
+const MIN_LENGTH_RATIO = 0.75;
 
 /**
- * Returns the indices of `lengths` in groups, the longest first.
- * @param mostTokens the most tokens of a group, including padding. A longer request is a group of its own
+ * Returns the indices of `lengths` in buckets. The longest requests come first, both in the list of buckets and in each bucket.
+ * @param maxTokens the limit for the tokens of a bucket, including the padding. A longer request has a bucket of its own
  */
-export function groupByLength(lengths: readonly number[], mostTokens = Infinity): number[][] {
-  const groups: number[][] = [];
+export function bucketByLength(lengths: readonly number[], maxTokens = Infinity): number[][] {
+  const buckets: number[][] = [];
   const longestFirst = [...lengths.keys()].sort((a, b) => lengths[b] - lengths[a] || a - b);
   for (const index of longestFirst) {
-    const group = groups.at(-1);
-    const longest = group ? lengths[group[0]] : 0;
-    const fits = group && (group.length + 1) * longest <= mostTokens;
-    if (fits && lengths[index] >= SHORTEST_OF_LONGEST * longest) group.push(index);
-    else groups.push([index]);
+    const bucket = buckets.at(-1);
+    const longest = bucket ? lengths[bucket[0]] : 0;
+    const fits = bucket && (bucket.length + 1) * longest <= maxTokens;
+    if (fits && lengths[index] >= MIN_LENGTH_RATIO * longest) bucket.push(index);
+    else buckets.push([index]);
   }
-  return groups;
+  return buckets;
 }
 
-/** Pads `tokens` on the right to `length`. The padding does not change the results, because no token depends on later ones. */
+/**
+ * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other tokens, because no
+ * token attends to later ones.
+ */
 export function padRight(tokens: Uint32Array, length: number): Uint32Array {
   const padded = new Uint32Array(length);
   padded.set(tokens);

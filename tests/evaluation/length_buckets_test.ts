@@ -2,29 +2,29 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { groupByLength, padRight } from "../../src/evaluation/window_groups.ts";
+import { bucketByLength, padRight } from "../../src/evaluation/length_buckets.ts";
 
-describe("groupByLength", () => {
-  it("uses each index once, longest first, and pads windows by at most a quarter", () => {
+describe("bucketByLength", () => {
+  it("uses each index once, longest first, and pads requests by at most a quarter", () => {
     const lengths = Array.from({ length: 200 }, (_, i) => 1 + (i * 37) % 113);
-    const groups = groupByLength(lengths);
-    assert.deepEqual(groups.flat().toSorted((a, b) => a - b), [...lengths.keys()]);
-    for (const group of groups) {
-      assert.equal(lengths[group[0]], Math.max(...group.map((i) => lengths[i])));
-      assert.ok(group.every((i) => lengths[i] >= 0.75 * lengths[group[0]]));
+    const buckets = bucketByLength(lengths);
+    assert.deepEqual(buckets.flat().toSorted((a, b) => a - b), [...lengths.keys()]);
+    for (const bucket of buckets) {
+      assert.equal(lengths[bucket[0]], Math.max(...bucket.map((i) => lengths[i])));
+      assert.ok(bucket.every((i) => lengths[i] >= 0.75 * lengths[bucket[0]]));
     }
-    assert.ok(groups.length < 20, `${groups.length} groups`);
+    assert.ok(buckets.length < 20, `${buckets.length} buckets`);
   });
 
-  it("limits the tokens of a group, padding included", () => {
-    assert.deepEqual(groupByLength([5, 4, 4, 4, 9], 10), [[4], [0, 1], [2, 3]]);
-    assert.deepEqual(groupByLength([5, 5, 3], 4), [[0], [1], [2]]);
+  it("limits the tokens of a bucket, padding included", () => {
+    assert.deepEqual(bucketByLength([5, 4, 4, 4, 9], 10), [[4], [0, 1], [2, 3]]);
+    assert.deepEqual(bucketByLength([5, 5, 3], 4), [[0], [1], [2]]);
   });
 
-  it("returns no groups for no windows", () => assert.deepEqual(groupByLength([]), []));
+  it("returns no buckets for no requests", () => assert.deepEqual(bucketByLength([]), []));
 
-  it("keeps windows of equal length in order", () =>
-    assert.deepEqual(groupByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));
+  it("does not reorder requests of equal length", () =>
+    assert.deepEqual(bucketByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));
 });
 
 describe("padRight", () => {

@@ -1,7 +1,7 @@
 /** The figures of models side by side: a row a figure, a column a model. */
 
 import { basename } from "node:path";
-import type { Metric } from "../../evaluation/metrics.ts";
+import type { Metric } from "../../evaluation/task_metrics.ts";
 import type { ModelResult } from "./evaluate_model.ts";
 import { textTable } from "../terminal/text_table.ts";
 

@@ -3,13 +3,13 @@
 import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
 import { evaluateTask } from "../../evaluation/evaluate_task.ts";
-import type { TaskMetrics } from "../../evaluation/metrics.ts";
-import type { PlacedExample } from "../../evaluation/read_examples.ts";
+import type { TaskMetrics } from "../../evaluation/task_metrics.ts";
+import type { LocatedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
 import { openCheckpoint } from "../../checkpoint/checkpoint.ts";
 import { openModel } from "../../models/model.ts";
 import { loadTokenizer, readTokens } from "../../models/tokenizer/tokenizer.ts";
-import { type Perplexity, perplexity } from "../../evaluation/perplexity.ts";
+import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
@@ -21,7 +21,7 @@ export interface Work {
   readonly tasks: readonly {
     readonly task: Task;
     readonly file: string;
-    readonly examples: readonly PlacedExample[];
+    readonly examples: readonly LocatedExample[];
   }[];
   /** Windows of each text; all that are whole unless given. */
   readonly windows?: number;
@@ -80,7 +80,7 @@ export async function evaluateModel(
     const { windows } = work;
     const measured = await watch(
       basename(text),
-      (progress) => perplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
+      (progress) => computePerplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
     );
     texts.push({ text, ...measured });
   }

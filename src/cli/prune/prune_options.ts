@@ -2,7 +2,7 @@
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
-import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
+import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import { addChoiceOptions, type ChoiceOptions } from "./choice_options.ts";
 import {
   addBackendOption,
@@ -23,7 +23,7 @@ import { addSeqlenOption } from "../options/seqlen_option.ts";
 /** The published code's number of calibration windows. */
 const DEFAULT_SAMPLES = 128;
 
-const STATES_PLACES: readonly StatesPlace[] = ["auto", "memory", "disk"];
+const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
 /** The options as commander leaves them. */
 export interface PruneOptions
@@ -34,7 +34,7 @@ export interface PruneOptions
   readonly seqlen?: number;
   readonly seed?: number;
   readonly trueSequential?: boolean;
-  readonly activations: StatesPlace;
+  readonly activations: HiddenStatesLocation;
   readonly text: readonly string[];
   readonly windows?: number;
   readonly format: "dense" | PackFormat;
@@ -84,7 +84,7 @@ export function declarePrune(): Command {
     .option("--true-sequential", "calibrate the layers of a block behind the pruned ones before them in it")
     .addOption(
       new Option("--activations <place>", "where hidden states are between blocks; auto is disk past 4 GiB")
-        .choices(STATES_PLACES)
+        .choices(HIDDEN_STATES_LOCATIONS)
         .default("auto"),
     )
     .option(

@@ -1,35 +1,41 @@
-/** Hidden states in a file. While one batch is on the device, the next one is read. */
+/** Reads hidden states from the files of a `HiddenStatesFolder`. While the caller uses one batch, the next batch is read. */
 
-import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { ScratchStates } from "./scratch_states.ts";
-import type { StatesFolder } from "./states_folder.ts";
-import type { BatchBytes, StatesStore } from "./states_store.ts";
+import type { Backend } from "../../backend/backend.ts";
+import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
+import type { BatchBytes, DeviceBatch, HiddenStatesStore } from "./hidden_states_store.ts";
+import { ScratchBuffer } from "./scratch_buffer.ts";
 
-/** Reads hidden states from the files of a `StatesFolder`. `HiddenStates` writes these files. */
-export class DiskStates implements StatesStore {
+/** Hidden states on disk. This class only reads the files, because `HiddenStates` writes them for every kind of store. */
+export class DiskStore implements HiddenStatesStore {
   readonly needsBytes = true;
-  readonly #folder: StatesFolder;
+  readonly #folder: HiddenStatesFolder;
   readonly #batches: readonly BatchBytes[];
   readonly #totalBytes: number;
-  readonly #scratch: ScratchStates;
+  readonly #scratch: ScratchBuffer;
 
-  constructor(backend: Backend, batches: readonly BatchBytes[], totalBytes: number, folder: StatesFolder) {
+  /** @param totalBytes the size of each file */
+  constructor(
+    backend: Backend,
+    batches: readonly BatchBytes[],
+    totalBytes: number,
+    folder: HiddenStatesFolder,
+  ) {
     this.#folder = folder;
     this.#batches = batches;
     this.#totalBytes = totalBytes;
-    this.#scratch = new ScratchStates(backend, batches);
+    this.#scratch = new ScratchBuffer(backend, batches);
   }
 
-  /** Does nothing, because the initial states are written to the file. */
-  put(): void {}
+  /** Does nothing, because `HiddenStates` writes the initial states to the file. */
+  storeInitial(): void {}
 
-  async *bring(block: number): AsyncGenerator<[index: number, states: DeviceBuffer], void, undefined> {
-    const file = await this.#folder.open(block, this.#totalBytes);
+  async *onDevice(nextBlock: number): AsyncGenerator<DeviceBatch, void, undefined> {
+    const file = await this.#folder.open(nextBlock, this.#totalBytes);
     const read = (index: number) => {
       if (index === this.#batches.length) return undefined;
       const { offset, length } = this.#batches[index];
       const bytes = file.read(offset, length);
-      bytes.catch(() => {}); // awaited in its turn
+      bytes.catch(() => {}); // A failed read is reported when the loop awaits it.
       return bytes;
     };
     try {
@@ -44,8 +50,8 @@ export class DiskStates implements StatesStore {
     }
   }
 
-  /** Does nothing, because the changed states are written to the next file. */
-  putBack(): void {}
+  /** Does nothing, because `HiddenStates` writes the changed states to the file of the next block. */
+  storeChanged(): void {}
 
   destroy(): void {
     this.#scratch.destroy();

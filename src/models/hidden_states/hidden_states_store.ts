@@ -1,30 +1,34 @@
 /**
- * The places where hidden states are stored between two blocks. There are three: `DeviceStates`, `HostStates` and `DiskStates`. All of
- * them bring one batch at a time onto the device.
+ * The interface to the place where hidden states are stored between two blocks. There are three places: device memory
+ * (`DeviceStore`), host memory (`HostStore`) and a file (`DiskStore`). Each store puts one batch of windows at a time on the
+ * device.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 
-/** The position of a batch among the states of all windows, in bytes. */
+/** The byte range of a batch in the hidden states of all windows. */
 export interface BatchBytes {
   readonly offset: number;
   readonly length: number;
 }
 
+/** A batch on the device: its index, and its hidden states, (rows, hiddenSize) f32. */
+export type DeviceBatch = readonly [index: number, states: DeviceBuffer];
+
 /** Stores the hidden states of all batches. */
-export interface StatesStore {
-  /** Whether `putBack` needs the bytes of a changed batch. If not, the batch was changed in place. */
+export interface HiddenStatesStore {
+  /** Whether `storeChanged` needs the bytes of a changed batch. Otherwise batches are changed in place. */
   readonly needsBytes: boolean;
-  /** Stores the initial states of batch `index`. */
-  put(index: number, bytes: Uint8Array): void;
+  /** Stores batch `index` of the states from which the forward pass starts. */
+  storeInitial(index: number, bytes: Uint8Array): void;
   /**
-   * Brings every batch onto the device in turn. The next batch is brought while the caller works on the current one.
-   * @param block the block that comes next
-   * @param copy whether the caller may overwrite the states without changing the stored ones
+   * Puts the batches on the device, one after the other.
+   * @param nextBlock the block whose inputs are stored
+   * @param copy whether the caller may overwrite the states and the stored ones must not change
    */
-  bring(block: number, copy: boolean): AsyncGenerator<[index: number, states: DeviceBuffer], void, undefined>;
+  onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
   /** Stores the changed states of batch `index`. */
-  putBack(index: number, bytes: Uint8Array): void;
+  storeChanged(index: number, bytes: Uint8Array): void;
   /** Frees the device memory. */
   destroy(): void;
 }
