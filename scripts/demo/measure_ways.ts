@@ -9,7 +9,7 @@ import { Pare } from "../../src/client/pare.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { writePruned } from "../prune/write_pruned.ts";
 import type { DemoModel } from "./demo_model.ts";
@@ -88,5 +88,5 @@ async function measurePerplexity(
   { backend, demoModel: { evaluation, evaluationWindows, seqlen } }: DemoSetting,
 ): Promise<number> {
   const options = { seqlen, windows: evaluationWindows };
-  return (await perplexity(model, backend, evaluation, options)).perplexity;
+  return (await computePerplexity(model, backend, evaluation, options)).perplexity;
 }

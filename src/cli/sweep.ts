@@ -9,7 +9,7 @@ import type { Model } from "../models/model.ts";
 import { openModelFolder } from "../models/open_model_folder.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
-import { type Perplexity, perplexity } from "../evaluation/perplexity.ts";
+import { computePerplexity, type Perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -93,7 +93,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const tokens = await readTokens(tokenizer, options.text, denoFileSystem);
   const local = cleanup.use(await openLocalHost(options.backend));
   const measure = (pruned: Model) =>
-    perplexity(pruned, local.backend, tokens, { seqlen, windows: options.windows, signal });
+    computePerplexity(pruned, local.backend, tokens, { seqlen, windows: options.windows, signal });
   const { perplexity: dense, windows } = await measure(model);
   output.remark(`dense ${dense.toFixed(3)} over ${windows} windows of ${seqlen}`);
   if (csv !== undefined) await Deno.writeTextFile(csv, csvHead(dense));

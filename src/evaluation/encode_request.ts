@@ -1,23 +1,25 @@
 /**
- * Encodes a context and its continuation as token ids, divided in the same way as by lm-evaluation-harness. As in its default for causal
- * models, no special tokens are added.
+ * Encodes a context and a continuation as token ids. Which tokens belong to the continuation is decided as in
+ * lm-evaluation-harness, so that its likelihood is comparable. No special tokens are added, which is the default of the harness
+ * for causal models.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";
 
-/** A request for the likelihood of a continuation. */
+/** A request for the likelihood of a continuation after a context. */
 export interface LikelihoodRequest {
-  /** The input of the model: the context and the continuation without its last token. */
+  /** The input of the model: the tokens of the context and of the continuation, without the last token. */
   readonly tokens: Uint32Array;
-  /** The tokens of the continuation. The last rows of the output predict them, one row per token. */
+  /** The tokens of the continuation. The last `targets.length` rows of the logits predict them. */
   readonly targets: Uint32Array;
 }
 
 /**
- * Encodes a request. White space at the end of the context is moved to the continuation. Both are encoded together, and the tokens after
- * those of the context alone are the continuation. If the context is too long, its beginning is cut off.
- * @param maxTokens the longest window of the model
- * @throws {RangeError} if context or continuation has no tokens, or if the continuation alone is longer than the window
+ * Encodes a request. White space at the end of the context counts as part of the continuation. Context and continuation are
+ * encoded as one text. If the context alone has n tokens, the continuation starts after the first n tokens of the text. If the
+ * request is too long, tokens are removed from the start of the context.
+ * @param maxTokens the limit for the tokens of a window
+ * @throws {RangeError} if the context or the continuation has no tokens, or if the continuation alone has more than `maxTokens`
  */
 export function encodeRequest(
   tokenizer: Tokenizer,
@@ -25,15 +27,16 @@ export function encodeRequest(
   continuation: string,
   maxTokens: number,
 ): LikelihoodRequest {
-  const bare = context.trimEnd();
+  const trimmedContext = context.trimEnd();
   const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
-  const contextTokens = encode(bare).length;
-  const whole = Uint32Array.from(encode(context + continuation));
-  const targets = whole.subarray(contextTokens);
+  const contextTokens = encode(trimmedContext).length;
+  const allTokens = Uint32Array.from(encode(context + continuation));
+  const targets = allTokens.subarray(contextTokens);
   if (contextTokens === 0) throw new RangeError(`context ${JSON.stringify(context)}: has no tokens`);
   if (targets.length === 0) throw new RangeError(`choice ${JSON.stringify(continuation)}: has no tokens`);
   if (targets.length > maxTokens) {
     throw new RangeError(`choice of ${targets.length} tokens: the model has positions for ${maxTokens}`);
   }
-  return { tokens: whole.subarray(Math.max(0, whole.length - maxTokens - 1), whole.length - 1), targets };
+  const last = allTokens.length - 1;
+  return { tokens: allTokens.subarray(Math.max(0, last - maxTokens), last), targets };
 }

@@ -1,44 +1,48 @@
 /**
- * Computes the log-likelihood of continuations under a model: Σ log p over their tokens, in nats. Requests of similar length run together
- * as windows that are padded on the right, as many as fit into host memory. Only the rows that predict a token of a continuation are
- * passed to the head.
+ * Computes the log-likelihood of continuations under a model, which is Σ log p over the tokens of a continuation. Requests of
+ * similar length are padded on the right and run together. Logits are only computed for the rows that predict a token of a
+ * continuation.
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { crossEntropy } from "../kernels/cross_entropy.ts";
 import type { Batch } from "../models/batches.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
-import { forEachLogits, type LogitsChunk } from "../models/head.ts";
+import { forEachLogitsChunk, type LogitsChunk } from "../models/head.ts";
 import { AUTO_MEMORY_BYTES } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
+import { chunkLosses } from "./chunk_losses.ts";
 import type { LikelihoodRequest } from "./encode_request.ts";
-import { groupByLength, padRight } from "./window_groups.ts";
+import { bucketByLength, padRight } from "./length_buckets.ts";
 
 /** The likelihood of one continuation. */
 export interface Likelihood {
-  /** Σ log p over the continuation, in nats. */
+  /** Σ log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
-  /** Whether every token is the most likely one, with ties won by the lowest id. Undefined unless requested. */
+  /**
+   * Whether greedy decoding would generate the continuation: every token is the most likely one. Among equally likely tokens,
+   * greedy decoding chooses the lowest id. Undefined if it was not requested.
+   */
   readonly greedy?: boolean;
 }
 
-/** Options for the computation. */
+/** Options for `computeLogLikelihoods`. */
 export interface LikelihoodOptions {
-  /** Also compute `greedy`, which reads the logits back. */
+  /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
-  /** Called with the progress. `total` counts each request once per block and once for the head. */
+  /** Called after each batch. `total` is the number of requests times the number of blocks plus one, for the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
-  /** Checked between batches. */
+  /** Ends the computation after the current batch. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Returns the likelihood of each request, in order.
- * @throws {RangeError} if a request does not fit the model
+ * Computes the likelihood of each request, in order.
+ * @throws {RangeError} if a request is longer than a window of the model, or if a token is not in the vocabulary
+ * @throws the reason of the signal, if it is aborted
  */
-export async function logLikelihoods(
+export async function computeLogLikelihoods(
   model: Model,
   backend: Backend,
   requests: readonly LikelihoodRequest[],
@@ -48,97 +52,85 @@ export async function logLikelihoods(
   const likelihoods = new Array<Likelihood>(requests.length);
   const total = requests.length * (model.spec.blockCount + 1);
   let done = 0;
-  const step = ({ count }: Batch) => {
+  const onBatchDone = ({ count }: Batch) => {
     signal?.throwIfAborted();
     options.progress?.(done += count, total);
   };
-  const mostTokens = Math.floor(AUTO_MEMORY_BYTES / (model.spec.hiddenSize * 4));
-  for (const indices of groupByLength(requests.map(({ tokens }) => tokens.length), mostTokens)) {
-    const group = indices.map((index) => requests[index]);
-    const scored = await scoreGroup(model, backend, group, step, options);
-    for (const [i, index] of indices.entries()) likelihoods[index] = scored[i];
+  // The hidden states of a bucket must fit into host memory.
+  const maxTokens = Math.floor(AUTO_MEMORY_BYTES / (model.spec.hiddenSize * 4));
+  for (const indices of bucketByLength(requests.map(({ tokens }) => tokens.length), maxTokens)) {
+    const bucket = indices.map((index) => requests[index]);
+    const results = await runBucket(model, backend, bucket, onBatchDone, options);
+    for (const [i, index] of indices.entries()) likelihoods[index] = results[i];
   }
   return likelihoods;
 }
 
-/** Runs requests, the longest first, as windows of the length of the longest. */
-async function scoreGroup(
+/** Computes the likelihoods of a bucket, whose first request is the longest. All requests are padded to its length. */
+async function runBucket(
   model: Model,
   backend: Backend,
-  group: readonly LikelihoodRequest[],
-  step: (batch: Batch) => void,
+  bucket: readonly LikelihoodRequest[],
+  onBatchDone: (batch: Batch) => void,
   { memory, greedy }: LikelihoodOptions,
 ): Promise<Likelihood[]> {
-  const length = group[0].tokens.length;
+  const length = bucket[0].tokens.length;
   const forward = await Forward.begin(
     backend,
     model,
-    group.map(({ tokens }) => padRight(tokens, length)),
+    bucket.map(({ tokens }) => padRight(tokens, length)),
     memory,
   );
   try {
-    await forward.runBlocks(step);
-    const targets = Uint32Array.from(group.flatMap((request) => [...request.targets]));
+    await forward.runBlocks(onBatchDone);
+    const targets = Uint32Array.from(bucket.flatMap((request) => [...request.targets]));
     const losses = new Float32Array(targets.length);
-    const likeliest = greedy ? new Uint8Array(targets.length) : undefined;
-    await forEachLogits(
+    const matches = greedy ? new Uint8Array(targets.length) : undefined;
+    await forEachLogitsChunk(
       forward,
       async (chunk) => {
         const { firstRow, rows } = chunk;
-        const wanted = targets.slice(firstRow, firstRow + rows);
-        losses.set(await chunkLosses(forward, chunk, wanted), firstRow);
-        likeliest?.set(await areLikeliest(forward, chunk, wanted), firstRow);
+        const chunkTargets = targets.slice(firstRow, firstRow + rows);
+        losses.set(await chunkLosses(forward, chunk, chunkTargets), firstRow);
+        matches?.set(await greedyMatches(forward, chunk, chunkTargets), firstRow);
       },
-      step,
+      onBatchDone,
       ({ first, count }) =>
-        group.slice(first, first + count).map(({ tokens, targets: { length: count } }, window) => (
+        bucket.slice(first, first + count).map(({ tokens, targets: { length: count } }, window) => (
           { first: window * length + tokens.length - count, count }
         )),
     );
-    return collect(group, losses, likeliest);
+    return sumPerRequest(bucket, losses, matches);
   } finally {
     forward.destroy();
   }
 }
 
-/** Returns −log p of the target of each row. */
-async function chunkLosses(
-  { backend, workspace, model: { spec } }: Forward,
-  { logits, rows }: LogitsChunk,
-  wanted: Uint32Array<ArrayBuffer>,
-): Promise<Float32Array> {
-  const targets = workspace.take("targets", rows), loss = workspace.take("loss", rows);
-  backend.write(targets, 0, new Uint8Array(wanted.buffer));
-  const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
-  backend.dispatch(crossEntropy, { logits, targets, loss }, params);
-  return asFloat32(await backend.read(loss, 0, rows * 4));
-}
-
-/** Returns 1 for each row whose target is the most likely token, else 0. */
-async function areLikeliest(
+/** Returns 1 for each row whose target greedy decoding would choose, and 0 for the other rows. */
+async function greedyMatches(
   { backend, model: { spec: { vocabSize } } }: Forward,
   { logits, rows }: LogitsChunk,
-  wanted: Uint32Array,
+  targets: Uint32Array,
 ): Promise<Uint8Array> {
   const values = asFloat32(await backend.read(logits, 0, rows * vocabSize * 4));
-  return Uint8Array.from(wanted, (target, r) => {
+  return Uint8Array.from(targets, (target, r) => {
     const row = values.subarray(r * vocabSize, (r + 1) * vocabSize);
-    // The target wins if no earlier logit is as large, and no later one is larger.
+    // Greedy decoding chooses the target if all earlier logits are smaller and no later logit is larger.
     return row.every((value, c) => c < target ? value < row[target] : value <= row[target]) ? 1 : 0;
   });
 }
 
-/** Adds the rows of each request. */
-function collect(
-  group: readonly LikelihoodRequest[],
+/** Combines the losses and matches of the rows of each request. */
+function sumPerRequest(
+  bucket: readonly LikelihoodRequest[],
   losses: Float32Array,
-  likeliest?: Uint8Array,
+  matches?: Uint8Array,
 ): Likelihood[] {
   let row = 0;
-  return group.map(({ targets: { length } }) => {
+  return bucket.map(({ targets: { length } }) => {
     const end = row + length;
     const logLikelihood = losses.subarray(row, end).reduce((sum, loss) => sum - loss, 0);
-    const greedy = likeliest?.subarray(row, end).every((one) => one === 1);
+    const greedy = matches?.subarray(row, end).every((match) => match === 1);
     row = end;
     return { logLikelihood, greedy };
   });

@@ -1,41 +1,44 @@
 /**
- * Measures perplexity as the SparseGPT paper does: the text is tokenized once and cut into windows that do not overlap, and each window is
- * scored on its own. Perplexity is the exponential of the mean negative log-likelihood of all next tokens.
+ * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows that do not
+ * overlap, and the model predicts every token of a window but the first from the earlier tokens of that window. Perplexity is
+ * exp(mean of −log p) over all predicted tokens.
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { crossEntropy } from "../kernels/cross_entropy.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
-import { forEachLogits } from "../models/head.ts";
+import { forEachLogitsChunk } from "../models/head.ts";
 import type { Model } from "../models/model.ts";
-import { asFloat32 } from "../tensor/host_tensor.ts";
+import { chunkLosses } from "./chunk_losses.ts";
 
-/** Options for the measurement. */
+/** Options for `computePerplexity`. */
 export interface PerplexityOptions {
   /** Tokens per window. */
   readonly seqlen: number;
-  /** The number of windows to use. Defaults to all complete windows. */
+  /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
   readonly windows?: number;
-  /** Called with the progress. A step is one batch of windows through one block, or through the head. */
+  /** Called after each step. A step is one batch of windows through one block, or through the head. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
-  /** Checked between batches. */
+  /** Ends the measurement after the current batch. */
   readonly signal?: AbortSignal;
 }
 
-/** The result. */
+/** The result of a measurement. */
 export interface Perplexity {
   readonly perplexity: number;
+  /** The number of windows. */
   readonly windows: number;
   /** The number of predicted tokens: windows · (seqlen − 1). */
   readonly tokens: number;
 }
 
 /**
- * Returns the perplexity of `model` on a tokenized text.
- * @throws {RangeError} if seqlen is less than 2 or more than the model's positions, or if the text has too few tokens
+ * Computes the perplexity of `model` on a text.
+ * @param tokens the token ids of the whole text
+ * @throws {RangeError} if `seqlen` is less than 2 or more than the limit of the model, or if the text has too few tokens
+ * @throws the reason of the signal, if it is aborted
  */
-export async function perplexity(
+export async function computePerplexity(
   model: Model,
   backend: Backend,
   tokens: Uint32Array,
@@ -45,32 +48,36 @@ export async function perplexity(
   const windows = cutWindows(tokens, seqlen, options.windows);
   const forward = await Forward.begin(backend, model, windows, memory);
   try {
-    const steps = (model.spec.blockCount + 1) * forward.states.batches.length;
+    const totalSteps = (model.spec.blockCount + 1) * forward.hiddenStates.batches.length;
     let done = 0;
-    const step = () => {
+    const reportStep = () => {
       signal?.throwIfAborted();
-      options.progress?.(++done, steps);
+      options.progress?.(++done, totalSteps);
     };
-    await forward.runBlocks(step);
-    const scored = windows.length * (seqlen - 1);
-    const loss = await totalLoss(forward, windows, step);
-    return { perplexity: Math.exp(loss / scored), windows: windows.length, tokens: scored };
+    await forward.runBlocks(reportStep);
+    const predicted = windows.length * (seqlen - 1);
+    const loss = await totalLoss(forward, windows, reportStep);
+    return { perplexity: Math.exp(loss / predicted), windows: windows.length, tokens: predicted };
   } finally {
     forward.destroy();
   }
 }
 
-function cutWindows(tokens: Uint32Array, seqlen: number, most = Infinity): Uint32Array[] {
+/**
+ * Cuts the first `maxWindows` complete windows.
+ * @throws {RangeError} if there are fewer, or if a window has fewer than 2 tokens
+ */
+function cutWindows(tokens: Uint32Array, seqlen: number, maxWindows = Infinity): Uint32Array[] {
   if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);
-  const whole = Math.floor(tokens.length / seqlen);
-  if (whole === 0 || (most !== Infinity && whole < most)) {
+  const complete = Math.floor(tokens.length / seqlen);
+  if (complete === 0 || (maxWindows !== Infinity && complete < maxWindows)) {
     throw new RangeError(
-      `perplexity: the text has ${tokens.length} tokens, ${whole} whole windows of ${seqlen}` +
-        (whole === 0 ? "" : `, not ${most}`),
+      `perplexity: the text has ${tokens.length} tokens, which are ${complete} complete windows of ${seqlen}` +
+        (complete === 0 ? "" : `, but ${maxWindows} were requested`),
     );
   }
   return Array.from(
-    { length: Math.min(most, whole) },
+    { length: Math.min(maxWindows, complete) },
     (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen),
   );
 }
@@ -79,37 +86,37 @@ function cutWindows(tokens: Uint32Array, seqlen: number, most = Infinity): Uint3
 async function totalLoss(
   forward: Forward,
   windows: readonly Uint32Array[],
-  step: () => void,
+  onBatchDone: () => void,
 ): Promise<number> {
-  const { backend, tokens, workspace, model: { spec } } = forward;
+  const { tokens } = forward;
   let total = 0;
-  await forEachLogits(forward, async ({ logits, firstRow, rows }) => {
-    const targets = workspace.take("targets", rows);
-    backend.write(targets, 0, nextTokens(windows, tokens, firstRow, rows));
-    const loss = workspace.take("loss", rows);
-    const params = { rows, cols: spec.vocabSize, ld: spec.vocabSize };
-    backend.dispatch(crossEntropy, { logits, targets, loss }, params);
-    const losses = asFloat32(await backend.read(loss, 0, rows * 4));
-    for (let r = 0; r < rows; r++) if (hasNext(firstRow + r, tokens)) total += losses[r];
-  }, step);
+  await forEachLogitsChunk(forward, async (chunk) => {
+    const { firstRow, rows } = chunk;
+    const losses = await chunkLosses(forward, chunk, nextTokens(windows, tokens, firstRow, rows));
+    for (let r = 0; r < rows; r++) if (hasNextToken(firstRow + r, tokens)) total += losses[r];
+  }, onBatchDone);
   return total;
 }
 
-/** Returns the target of each row. The last row of a window gets 0, which is not scored. */
+/**
+ * Returns the token that each row predicts. The last row of a window predicts none, so its entry is 0 and its loss must be
+ * ignored.
+ */
 function nextTokens(
   windows: readonly Uint32Array[],
   tokens: number,
   firstRow: number,
   rows: number,
-): Uint8Array {
+): Uint32Array<ArrayBuffer> {
   const targets = new Uint32Array(rows);
   for (let r = 0; r < rows; r++) {
     const row = firstRow + r;
-    if (hasNext(row, tokens)) targets[r] = windows[Math.floor(row / tokens)][(row % tokens) + 1];
+    if (hasNextToken(row, tokens)) targets[r] = windows[Math.floor(row / tokens)][(row % tokens) + 1];
   }
-  return new Uint8Array(targets.buffer);
+  return targets;
 }
 
-function hasNext(row: number, tokens: number): boolean {
+/** Returns whether the token of `row` has a next token in its window of `tokens` tokens. */
+function hasNextToken(row: number, tokens: number): boolean {
   return row % tokens !== tokens - 1;
 }

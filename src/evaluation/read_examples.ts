@@ -1,76 +1,72 @@
 /**
- * Reads the examples of a task from a file: a `.csv` file with a header line, or JSON Lines. Blank lines are skipped. Every example has
- * its file and line, so that later errors can name them.
+ * Reads the examples of a zero-shot task from a file. The file is CSV with a header line if its name ends in `.csv`, and
+ * otherwise JSON Lines. Blank lines are skipped. Every example has its file and line, so that later errors can name them.
  */
 
 import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
-import { readText } from "../files/json_file.ts";
+import { parseJson, readText } from "../files/json_file.ts";
 import type { Example, Task } from "./task.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** An example with its position in the file. */
-export interface PlacedExample extends Example {
+/** An example with its location. */
+export interface LocatedExample extends Example {
   /** `FILE: line N`. */
-  readonly place: string;
+  readonly location: string;
 }
 
+/** A line of a file of examples. */
 interface Line {
+  /** The line number, from 1. */
   readonly number: number;
-  readonly record: Readonly<Record<string, unknown>>;
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
-const recordSchema = z.record(z.string(), z.unknown());
+const fieldsSchema = z.record(z.string(), z.unknown());
 
 /**
- * Reads the examples in `path`, in order.
- * @param limit the number of examples to read, from the first
- * @throws {ModelError} naming the file, the line and the field that is malformed, or if there is no example
+ * Reads the examples in the file `path`, in order.
+ * @param limit the largest number of examples to return
+ * @throws {ModelError} if the file has no examples, or naming the file, line and field that is malformed
  */
 export async function readExamples(
   task: Task,
   path: string,
   fs: FileSystem,
   limit = Infinity,
-): Promise<PlacedExample[]> {
+): Promise<LocatedExample[]> {
   const text = await readText(fs, path);
   const lines = path.endsWith(".csv") ? csvLines(path, text) : jsonLines(path, text);
   if (lines.length === 0) throw new ModelError(`${path}: has no examples`);
-  const answered = await withAnswers(task, path, lines, fs);
-  return answered.slice(0, limit).map(({ number, record }) => {
-    const place = `${path}: line ${number}`;
+  const linesWithAnswers = await withAnswers(task, path, lines, fs);
+  return linesWithAnswers.slice(0, limit).map(({ number, fields }) => {
+    const location = `${path}: line ${number}`;
     try {
-      return { ...task.example(record), place };
+      return { ...task.example(fields), location };
     } catch (error) {
       if (!(error instanceof z.ZodError)) throw error;
-      throw new ModelError(`${place}: ${error.issues.map(describe).join("; ")}`);
+      throw new ModelError(`${location}: ${error.issues.map(issueText).join("; ")}`);
     }
   });
 }
 
-function describe({ path, message }: z.core.$ZodIssue): string {
+/** Returns the text of an issue, with the name of the field. */
+function issueText({ path, message }: z.core.$ZodIssue): string {
   return path.length === 0 ? message : `field ${path.join(".")}: ${message}`;
 }
 
 function jsonLines(path: string, text: string): Line[] {
   return text.split("\n").flatMap((line, i) => {
-    return line.trim() === "" ? [] : [{ number: i + 1, record: parseLine(line, `${path}: line ${i + 1}`) }];
+    return line.trim() === "" ? [] : [{ number: i + 1, fields: parseFields(line, `${path}: line ${i + 1}`) }];
   });
 }
 
-function parseLine(line: string, place: string): Line["record"] {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    const reason = messageOf(cause);
-    throw new ModelError(`${place}: is not valid JSON: ${reason}`, { cause });
-  }
-  const record = recordSchema.safeParse(value);
-  if (record.success) return record.data;
-  throw new ModelError(`${place}: must be a JSON object`);
+function parseFields(line: string, location: string): Line["fields"] {
+  const fields = fieldsSchema.safeParse(parseJson(line, location));
+  if (fields.success) return fields.data;
+  throw new ModelError(`${location}: must be a JSON object`);
 }
 
 function csvLines(path: string, text: string): Line[] {
@@ -80,31 +76,31 @@ function csvLines(path: string, text: string): Line[] {
       info: true,
       skip_empty_lines: true,
     });
-    return parsed.map(({ record, info }) => ({ number: info.lines, record }));
+    return parsed.map(({ record, info }) => ({ number: info.lines, fields: record }));
   } catch (cause) {
     const reason = messageOf(cause);
     throw new ModelError(`${path}: is not valid CSV: ${reason}`, { cause });
   }
 }
 
-/** Adds the answers from a separate file to `lines`, if the records have none. */
+/** Adds the answers to the fields of `lines`, if the task has a file of answers and no line has an answer. */
 async function withAnswers(
   { answers }: Task,
   path: string,
   lines: readonly Line[],
   fs: FileSystem,
 ): Promise<readonly Line[]> {
-  if (!answers || lines.some(({ record }) => answers.field in record)) return lines;
+  if (!answers || lines.some(({ fields }) => answers.field in fields)) return lines;
   const answersPath = answers.path(path);
   const values = (await readAnswers(answersPath, path, answers.field, fs)).trim().split(/\s+/);
   if (values.length !== lines.length) {
     throw new ModelError(
-      `${answersPath}: has ${values.length} answers, ${path} has ${lines.length} examples`,
+      `${answersPath}: has ${values.length} answers, but ${path} has ${lines.length} examples`,
     );
   }
-  return lines.map(({ number, record }, i) => ({
+  return lines.map(({ number, fields }, i) => ({
     number,
-    record: { ...record, [answers.field]: values[i] },
+    fields: { ...fields, [answers.field]: values[i] },
   }));
 }
 
@@ -119,7 +115,7 @@ async function readAnswers(
   } catch (cause) {
     const reason = messageOf(cause);
     throw new ModelError(
-      `${path}: its lines have no field ${field}, and ${answersPath} cannot be read: ${reason}`,
+      `${path}: no line has the field ${field}, and ${answersPath} cannot be read: ${reason}`,
       { cause },
     );
   }

@@ -1,38 +1,40 @@
 /**
- * The declaration of a zero-shot task: how a record of its file becomes a context with choices, and how the choices are scored. Prompts and
- * scores are those of lm-evaluation-harness, so that results can be compared with published ones. A task reads no files and runs no model.
- *
- * To add a task, write a file in `tasks/` with a `Task` and add it to `tasks/tasks.ts`. If the data set is distributed in several forms,
- * `example` must recognise them.
+ * The declaration of a zero-shot task: how a line of its data set becomes a context with choices, and which metrics it has.
+ * Prompts and metrics are those of lm-evaluation-harness, so that results can be compared with published ones. A task does not
+ * read files and does not run a model.
  */
 
 /** A context and the choices that may follow it. */
 export interface Example {
-  /** The prompt, without the space before the choice. */
+  /** The prompt. It does not include the space before the choice. */
   readonly context: string;
-  /** At least one choice. Each is scored with a space before it. */
+  /** At least one choice. A space is put between the context and the choice. */
   readonly choices: readonly string[];
   /** The index of the right choice. */
   readonly answer: number;
 }
 
 /**
- * How examples are scored. `choices`: whether the most likely choice is the right one. `last word`: the perplexity of the only choice, and
- * whether the model would have generated it.
+ * How examples are scored. With `choices`, the metric is the share of examples whose most likely choice is the right one. With
+ * `last word`, each example has one choice. The metrics are its perplexity, and the share of examples for which greedy decoding
+ * would generate it.
  */
 export type Scoring = "choices" | "last word";
 
-/** A zero-shot task. */
+/** A zero-shot task. The README of `evaluation/` says how to add one. */
 export interface Task {
   /** The name on the command line. */
   readonly name: string;
   readonly scoring: Scoring;
-  /** The file with the right answers, if they are not in the records: one answer per line for the field `field`. */
+  /**
+   * The file with the right answers, if a form of the data set has them in a separate file. It has one answer per line, which
+   * becomes the field `field` of the example. `path` returns its path from that of the examples.
+   */
   readonly answers?: { readonly field: string; path(examples: string): string };
   /**
-   * Converts a record to an example.
-   * @param record a parsed line of a `.jsonl` file, or a line of a `.csv` file as an object of strings
-   * @throws {z.ZodError} naming the fields that do not fit the task
+   * Converts a line of the data set to an example. If the data set is distributed in several forms, it accepts all of them.
+   * @param fields the parsed object in a line of a `.jsonl` file, or the columns of a line of a `.csv` file as strings
+   * @throws {z.ZodError} naming the fields that are missing or malformed
    */
-  example(record: Readonly<Record<string, unknown>>): Example;
+  example(fields: Readonly<Record<string, unknown>>): Example;
 }

@@ -21,12 +21,20 @@ export async function readText(fs: FileSystem, path: string): Promise<string> {
 
 /** Reads and parses a JSON file. @throws {ModelError} if the file is not valid UTF-8 or not valid JSON */
 export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
-  const text = await readText(fs, path);
+  return parseJson(await readText(fs, path), path);
+}
+
+/**
+ * Parses JSON.
+ * @param location the name of the file, and the line if the text is one line of it, for the error message
+ * @throws {ModelError} if `text` is not valid JSON
+ */
+export function parseJson(text: string, location: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
     const reason = messageOf(cause);
-    throw new ModelError(`${path}: is not valid JSON: ${reason}`, { cause });
+    throw new ModelError(`${location}: is not valid JSON: ${reason}`, { cause });
   }
 }
 

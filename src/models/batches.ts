@@ -1,10 +1,15 @@
-/** Divides the windows into batches. A batch goes through a block together, and is as large as memory allows, because large products are fast. */
+/**
+ * Divides the windows of a forward pass into batches. All windows of a batch go through a transformer block together. A batch
+ * is as large as memory allows, because a large matrix product runs faster per row than a small one.
+ */
 
 import type { ModelSpec } from "./families/family.ts";
 
-/** Consecutive windows. */
+/** A batch of consecutive windows. */
 export interface Batch {
+  /** The index of the first window. */
   readonly first: number;
+  /** The number of windows. */
   readonly count: number;
 }
 
@@ -26,31 +31,31 @@ export function planBatches(
   tokens: number,
   { maxBufferBytes, activationBytes }: MemoryBounds,
 ): Batch[] {
-  const { largest, all } = activationWidths(spec);
+  const { largest, total } = activationSizes(spec);
   const windowBytes = tokens * largest * 4;
   if (windowBytes > maxBufferBytes) {
     throw new RangeError(
-      `window of ${tokens} tokens: an activation takes ${windowBytes} bytes, the device's largest buffer ` +
-        `is ${maxBufferBytes}; use shorter windows`,
+      `window of ${tokens} tokens: an activation takes ${windowBytes} bytes, but the device's largest buffer ` +
+        `has ${maxBufferBytes}; use shorter windows`,
     );
   }
-  const most = Math.max(
+  const maxWindows = Math.max(
     1,
-    Math.min(Math.floor(maxBufferBytes / windowBytes), Math.floor(activationBytes / (tokens * all * 4))),
+    Math.min(Math.floor(maxBufferBytes / windowBytes), Math.floor(activationBytes / (tokens * total * 4))),
   );
-  const batches = Math.ceil(windows / most);
+  const batches = Math.ceil(windows / maxWindows);
   return Array.from({ length: batches }, (_, i) => {
     const first = Math.floor((i * windows) / batches);
     return { first, count: Math.floor(((i + 1) * windows) / batches) - first };
   });
 }
 
-/** Returns the f32 elements per token of the widest activation in a block, and of all activations in the workspace together. */
-function activationWidths(
+/** Returns the f32 elements per token of the largest activation of a block, and of all its activations together. */
+function activationSizes(
   { hiddenSize, headProjection, block }: ModelSpec,
-): { largest: number; all: number } {
+): { largest: number; total: number } {
   const inputs = block.groups.map(([first]) => first.inFeatures);
   const outputs = block.groups.flat().map((linear) => linear.outFeatures);
-  const widths = [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs];
-  return { largest: Math.max(...widths), all: widths.reduce((sum, width) => sum + width) };
+  const sizes = [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs];
+  return { largest: Math.max(...sizes), total: sizes.reduce((sum, size) => sum + size) };
 }

@@ -1,11 +1,14 @@
-/** The weights of one block, or of the head, as f32 on the device. A matrix that exceeds the largest buffer is stored in strips of rows. */
+/**
+ * The weights of one transformer block, or of the head, on the device. They are f32. A matrix that is larger than the largest
+ * buffer of the device is stored in strips. A strip is a buffer with consecutive rows of the matrix.
+ */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { LinearSpec, NormSpec } from "./families/layer_specs.ts";
+import type { LinearSpec, NormSpec } from "./layer_specs.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
-/** A strip: rows row0 … row0 + rows − 1 of a matrix, in one buffer. */
+/** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */
 export interface RowStrip {
   readonly buffer: DeviceBuffer;
   readonly row0: number;
@@ -25,14 +28,16 @@ export interface DeviceNorm {
   readonly bias?: DeviceBuffer;
 }
 
-/** The layers to load. `prefix` precedes their names. */
+/** The layers to load. `prefix` is put before their names. */
 export interface WeightsSpec {
   readonly prefix: string;
   readonly linears: readonly LinearSpec[];
   readonly norms: readonly NormSpec[];
 }
 
-/** The weights of some layers on a device, by their specs. Destroy it after use. */
+/**
+ * The weights of several layers on a device. A layer is looked up by its declaration. The caller destroys the object after use.
+ */
 export class DeviceWeights {
   readonly #backend: Backend;
   readonly #source: TensorSource;
@@ -46,9 +51,9 @@ export class DeviceWeights {
   }
 
   /**
-   * Reads and uploads the layers of `spec`. If it throws, nothing stays allocated.
+   * Reads and uploads the layers of `spec`. If it throws, it has freed all buffers.
    * @throws {ModelError} if a tensor is missing, or does not have the shape or dtype of the model
-   * @throws {OutOfDeviceMemoryError}
+   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
    */
   static async load(backend: Backend, source: TensorSource, spec: WeightsSpec): Promise<DeviceWeights> {
     const weights = new DeviceWeights(backend, source);
@@ -68,15 +73,15 @@ export class DeviceWeights {
 
   /** Returns the weights of a linear layer. @throws {RangeError} if it was not loaded */
   linear(spec: LinearSpec): DeviceLinear {
-    return loaded(this.#linears.get(spec), spec.name);
+    return requireLoaded(this.#linears.get(spec), spec.name);
   }
 
   /** Returns the weights of a norm. @throws {RangeError} if it was not loaded */
   norm(spec: NormSpec): DeviceNorm {
-    return loaded(this.#norms.get(spec), spec.name);
+    return requireLoaded(this.#norms.get(spec), spec.name);
   }
 
-  /** Frees everything. */
+  /** Frees all buffers. */
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
   }
@@ -105,6 +110,7 @@ export class DeviceWeights {
     return { weight, bias };
   }
 
+  /** Creates a buffer with `size` elements of the same value. */
   #fill(label: string, size: number, value: number): DeviceBuffer {
     const buffer = this.#own(this.#backend.createBuffer(label, size * 4));
     this.#backend.write(buffer, 0, new Uint8Array(new Float32Array(size).fill(value).buffer));
@@ -116,13 +122,15 @@ export class DeviceWeights {
     return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
   }
 
+  /** Registers `buffer` for `destroy`. */
   #own(buffer: DeviceBuffer): DeviceBuffer {
     this.#buffers.push(buffer);
     return buffer;
   }
 }
 
-function loaded<T>(value: T | undefined, name: string): T {
-  if (value === undefined) throw new RangeError(`weights of ${name}: they were not loaded`);
+/** @throws {RangeError} if there is no value */
+function requireLoaded<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new RangeError(`weights of ${name}: were not loaded`);
   return value;
 }

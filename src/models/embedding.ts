@@ -1,7 +1,7 @@
 /**
- * Computes the first hidden states by gathering rows of the embedding tables on the host. A small table is read whole; of a large one only
- * the rows that occur are read. Only those rows are converted to f32, because a text uses a small part of a vocabulary. Some families
- * also have a projection and a norm here, which run on the device.
+ * Computes the hidden states before the first block from token ids. For each token, a row of the embedding table is copied on
+ * the host. Only rows that occur in the windows are converted to f32, because a text uses a small part of a vocabulary. Some
+ * families also have a projection and a norm after the table. These run on the device.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,10 +12,13 @@ import type { Model } from "./model.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 
-/** Tables up to this size are read whole, because one read per row would cost more than the memory. */
-const WHOLE_TABLE_BYTES = 512 << 20;
+/**
+ * A table up to this size is read completely when it is opened, because one read per row would take longer. Of a larger table,
+ * single rows are read.
+ */
+const MAX_CACHED_TABLE_BYTES = 512 << 20;
 
-/** The embedding of a model. */
+/** The embedding of a model: its table of tokens and, in some families, a table of positions. */
 export class Embedding {
   private constructor(
     readonly backend: Backend,
@@ -25,38 +28,39 @@ export class Embedding {
   ) {}
 
   /**
-   * Opens the tables.
-   * @param wholeTableBytes the size up to which a table is read whole
-   * @throws {ModelError} if a table is missing, or does not have the shape of the model
+   * Opens the tables of `model`.
+   * @param maxCachedBytes the size up to which a table is read completely
+   * @throws {ModelError} if a table is missing, or if its shape differs from the configuration
    */
   static async open(
     backend: Backend,
     model: Model,
-    wholeTableBytes = WHOLE_TABLE_BYTES,
+    maxCachedBytes = MAX_CACHED_TABLE_BYTES,
   ): Promise<Embedding> {
     const { spec, weights } = model;
     const { tokens, projection, positions } = spec.embedding;
-    const width = projection?.inFeatures ?? spec.hiddenSize;
+    const rowSize = projection?.inFeatures ?? spec.hiddenSize;
     return new Embedding(
       backend,
       model,
-      await EmbeddingTable.open(weights, tokens, spec.vocabSize, width, wholeTableBytes),
+      await EmbeddingTable.open(weights, tokens, spec.vocabSize, rowSize, maxCachedBytes),
       positions &&
         await EmbeddingTable.open(
           weights,
           positions.name,
           spec.maxTokens + positions.offset,
           spec.hiddenSize,
-          wholeTableBytes,
+          maxCachedBytes,
         ),
     );
   }
 
   /**
-   * Computes the hidden states of `windows`, token ids, all windows of one length.
+   * Computes the hidden states of `windows`.
+   * @param windows token ids. All windows have the same length
    * @returns (windows · tokens, hidden) f32
    * @throws {RangeError} if an id is not in the vocabulary
-   * @throws {ModelError} if the projection or the norm is missing, or does not have the shape of the model
+   * @throws {ModelError} if the projection or the norm is missing, or if its shape differs from the configuration
    */
   async gather(windows: readonly Uint32Array[]): Promise<Float32Array<ArrayBuffer>> {
     const { backend, model: { spec: { embedding }, weights } } = this;
@@ -72,52 +76,55 @@ export class Embedding {
   }
 }
 
-/** An embedding table, (rows, width). */
+/** An embedding table, (rowCount, rowSize), in the dtype of the checkpoint. */
 class EmbeddingTable {
   private constructor(
     readonly source: TensorSource,
     readonly name: string,
     readonly dtype: FloatDtype,
     readonly rowCount: number,
-    readonly width: number,
-    /** The raw bytes of a small table. */
-    readonly whole?: Uint8Array<ArrayBuffer>,
+    readonly rowSize: number,
+    /** The bytes of the table, if it is small. */
+    readonly bytes?: Uint8Array<ArrayBuffer>,
   ) {}
 
   static async open(
     source: TensorSource,
     name: string,
     rowCount: number,
-    width: number,
-    wholeTableBytes: number,
+    rowSize: number,
+    maxCachedBytes: number,
   ): Promise<EmbeddingTable> {
-    const dtype = checkTensor(source, name, [rowCount, width]);
-    const count = rowCount * width;
-    const whole = count * BYTES_PER_ELEMENT[dtype] <= wholeTableBytes
+    const dtype = checkTensor(source, name, [rowCount, rowSize]);
+    const count = rowCount * rowSize;
+    const bytes = count * BYTES_PER_ELEMENT[dtype] <= maxCachedBytes
       ? await readElements(source, name, 0, count)
       : undefined;
-    return new EmbeddingTable(source, name, dtype, rowCount, width, whole);
+    return new EmbeddingTable(source, name, dtype, rowCount, rowSize, bytes);
   }
 
-  /** Returns the rows `indices`, in order, as f32. */
+  /**
+   * Returns the rows `indices`, in order, as f32, (indices.length, rowSize).
+   * @throws {RangeError} if an index is not in the table
+   */
   async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
-    const { width } = this;
-    const gathered = new Float32Array(indices.length * width);
-    const read = new Map<number, Float32Array>();
+    const { rowSize } = this;
+    const gathered = new Float32Array(indices.length * rowSize);
+    const rowsByIndex = new Map<number, Float32Array>();
     for (const [i, index] of indices.entries()) {
-      let row = read.get(index);
-      if (!row) read.set(index, row = await this.#row(index));
-      gathered.set(row, i * width);
+      let row = rowsByIndex.get(index);
+      if (!row) rowsByIndex.set(index, row = await this.#row(index));
+      gathered.set(row, i * rowSize);
     }
     return gathered;
   }
 
   async #row(index: number): Promise<Float32Array> {
     if (index >= this.rowCount) throw new RangeError(`${this.name}: no row ${index} of ${this.rowCount}`);
-    const first = index * this.width;
+    const first = index * this.rowSize;
     const elementBytes = BYTES_PER_ELEMENT[this.dtype];
-    const row = this.whole?.subarray(first * elementBytes, (first + this.width) * elementBytes) ??
-      await readElements(this.source, this.name, first, this.width);
+    const row = this.bytes?.subarray(first * elementBytes, (first + this.rowSize) * elementBytes) ??
+      await readElements(this.source, this.name, first, this.rowSize);
     return bytesToFloats(row, this.dtype);
   }
 }

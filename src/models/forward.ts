@@ -1,6 +1,6 @@
 /**
- * The forward pass of a model over many windows, block by block. Only the weights of one block are on the device at a time, and all
- * windows pass through that block before the next one is loaded.
+ * The forward pass of a model over many windows of token ids, one transformer block after the other. All windows go through a
+ * block before the next one is loaded, so only the weights of one block are on the device at a time.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -8,107 +8,123 @@ import type { Batch } from "./batches.ts";
 import { planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
-import { HiddenStates, type StatesKeeping } from "./hidden_states/hidden_states.ts";
-import type { LinearGroup } from "./families/layer_specs.ts";
+import { HiddenStates, type HiddenStatesStorage } from "./hidden_states/hidden_states.ts";
+import type { LinearGroup } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
-import type { BlockPass, Tap } from "./pieces/block_pass.ts";
+import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
-import { Workspace } from "./workspace.ts";
+import { ForwardWorkspace } from "./forward_workspace.ts";
 
-/** The device memory that a forward may use besides the weights of a block. */
+/** The device memory that a forward pass may use in addition to the weights of a block. */
 export interface ForwardMemory {
-  /** Bytes for the activations of one batch. Defaults to 256 MiB, because larger products are not faster. */
+  /** Bytes for the activations of one batch. Defaults to 256 MiB, because larger batches are not faster. */
   readonly activationBytes?: number;
-  /** Bytes for the hidden states of all windows. If they take more, they are stored in host memory or on disk. Defaults to 1 GiB. */
-  readonly stateBytes?: number;
+  /** Bytes for the hidden states of all windows. Larger ones are stored in host memory or on disk. Defaults to 1 GiB. */
+  readonly hiddenStatesBytes?: number;
 }
 
-/** Options of a forward. */
+/** Options of a forward pass. */
 export interface ForwardOptions extends ForwardMemory {
-  /** Where the states are written after every block. If the folder has states of a forward that was killed, this one continues from them. */
-  readonly keeping?: StatesKeeping;
+  /**
+   * The folder in which the hidden states are stored after every block. If the folder has the states of a killed forward pass
+   * over the same windows, the forward pass resumes after the last block that was stored. By default states are stored in
+   * memory only.
+   */
+  readonly storage?: HiddenStatesStorage;
 }
 
 const ACTIVATION_BYTES = 256 << 20;
-const STATE_BYTES = 1 << 30;
+const HIDDEN_STATES_BYTES = 1 << 30;
 
-/** A forward in progress: the hidden states after the blocks that have run. Destroy it at the end. */
+/** A forward pass in progress. It has the hidden states after the blocks that have run. The caller destroys it at the end. */
 export class Forward {
-  readonly workspace: Workspace;
+  readonly workspace: ForwardWorkspace;
 
   private constructor(
     readonly backend: Backend,
     readonly model: Model,
+    /** The number of tokens of every window. */
     readonly tokens: number,
-    readonly states: HiddenStates,
+    readonly hiddenStates: HiddenStates,
   ) {
-    this.workspace = new Workspace(backend);
+    this.workspace = new ForwardWorkspace(backend);
   }
 
   /**
-   * Embeds `windows`, or loads their stored states. `states.block` is the block to run next.
-   * @param windows token ids, all windows of one length
-   * @throws {RangeError} if there are no windows, if they are unequal or too long, or if an id is not in the vocabulary
+   * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block
+   * to run next.
+   * @param windows token ids. All windows have the same length
+   * @throws {RangeError} if there are no windows, if their lengths differ, if they are too long, or if an id is not in the
+   * vocabulary
    * @throws {ModelError} if the weights do not fit the configuration
    */
   static async begin(
     backend: Backend,
     model: Model,
     windows: readonly Uint32Array[],
-    { activationBytes = ACTIVATION_BYTES, stateBytes = STATE_BYTES, keeping }: ForwardOptions = {},
+    { activationBytes = ACTIVATION_BYTES, hiddenStatesBytes = HIDDEN_STATES_BYTES, storage }: ForwardOptions =
+      {},
   ): Promise<Forward> {
     const { spec } = model;
     const tokens = commonLength(windows, spec.maxTokens);
     const { maxBufferBytes } = backend;
     const batches = planBatches(spec, windows.length, tokens, { maxBufferBytes, activationBytes });
     const { hiddenSize } = spec;
-    const states = new HiddenStates(backend, {
+    const hiddenStates = new HiddenStates(backend, {
       batches,
       tokens,
       hiddenSize,
-      deviceBytes: stateBytes,
-      keeping,
+      deviceBytes: hiddenStatesBytes,
+      storage,
     });
     try {
-      const kept = await keeping?.folder.lastBlock();
-      if (kept === undefined) {
+      const lastBlock = await storage?.folder.lastBlock();
+      if (lastBlock === undefined) {
         const embedding = await Embedding.open(backend, model);
-        await states.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
-      } else await states.load(kept);
+        await hiddenStates.fill(({ first, count }) => embedding.gather(windows.slice(first, first + count)));
+      } else await hiddenStates.load(lastBlock);
     } catch (error) {
-      states.destroy();
+      hiddenStates.destroy();
       throw error;
     }
-    return new Forward(backend, model, tokens, states);
+    return new Forward(backend, model, tokens, hiddenStates);
   }
 
   /**
-   * Runs block `index` with its weights from `source` on every window and passes the inputs of its linear layers to `tap`. The stored
-   * states do not change. The products of the block's last layers are skipped, and their weights are not loaded.
+   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states
+   * do not change. The last group of layers is not computed and its weights are not loaded, because no layer of the block uses
+   * its outputs.
+   * @param onBatchDone called after each batch
+   * @param source the weights of the block
    */
   observeBlock(
     index: number,
-    tap: Tap,
-    done?: (batch: Batch) => void,
+    observeInput: InputObserver,
+    onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
     const { groups } = this.model.spec.block;
-    const unused = groups.at(-1);
+    const skippedGroup = groups.at(-1);
     return this.#withBlock(
       index,
       source,
       groups.slice(0, -1),
       (weights) =>
-        this.states.visit((states, batch) => {
-          this.model.spec.block.forward({ ...this.pass(weights, batch), tap, unused }, states, index);
-        }, done),
+        this.hiddenStates.visit((states, batch) => {
+          const pass = { ...this.pass(weights, batch), observeInput, skippedGroup };
+          this.model.spec.block.forward(pass, states, index);
+        }, onBatchDone),
     );
   }
 
-  /** Runs block `index` with its weights from `source` on every window. The states are then the outputs of the block. */
+  /**
+   * Runs block `index` on every window. Its outputs replace the stored hidden states.
+   * @param onBatchDone called after each batch
+   * @param source the weights of the block
+   */
   runBlock(
     index: number,
-    done?: (batch: Batch) => void,
+    onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
     return this.#withBlock(
@@ -116,23 +132,24 @@ export class Forward {
       source,
       this.model.spec.block.groups,
       (weights) =>
-        this.states.update((states, batch) => {
+        this.hiddenStates.update((states, batch) => {
           this.model.spec.block.forward(this.pass(weights, batch), states, index);
-        }, done),
+        }, onBatchDone),
     );
   }
 
-  /** Runs all remaining blocks in order. */
-  async runBlocks(done?: (batch: Batch) => void): Promise<void> {
-    for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, done);
+  /** Runs all blocks in order. Must be called before any block has run. */
+  async runBlocks(onBatchDone?: (batch: Batch) => void): Promise<void> {
+    for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, onBatchDone);
   }
 
-  /** Returns the context in which the pieces run `batch`. */
+  /** Returns the context of `batch` for the pieces. `weights` are those that the pieces use. */
   pass(weights: DeviceWeights, { count }: Batch): BlockPass {
     const { backend, workspace, tokens } = this;
     return { backend, weights, workspace, windows: count, tokens, rows: count * tokens };
   }
 
+  /** Loads the weights of `groups` and of the norms of block `index`, calls `work`, and frees the weights. */
   async #withBlock(
     index: number,
     source: TensorSource,
@@ -152,13 +169,14 @@ export class Forward {
     }
   }
 
-  /** Frees the states and the activations. */
+  /** Frees the hidden states and the activations. */
   destroy(): void {
-    this.states.destroy();
+    this.hiddenStates.destroy();
     this.workspace.destroy();
   }
 }
 
+/** Returns the length of all `windows`. @throws {RangeError} if there is none, or if it is longer than `maxTokens` */
 function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
   const tokens = windows[0]?.length ?? 0;
   if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");

@@ -1,101 +1,112 @@
 /**
- * Computes logits from hidden states: the final norm, the projection that some models have, and the head. The rows are processed in
- * chunks, because a row of logits is as wide as the vocabulary.
+ * Computes logits from hidden states by the final norm, the projection that some models have, and the head. A row of logits has
+ * one element per token of the vocabulary. The logits of all rows would not fit into memory, so they are computed in chunks of
+ * rows.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 import type { Batch } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
-import type { LinearSpec } from "./families/layer_specs.ts";
+import type { LinearSpec } from "./layer_specs.ts";
 import type { Forward } from "./forward.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
-/** The bytes of logits in a chunk: enough rows for a fast product with any vocabulary. */
+/** The bytes of a chunk of logits. With any vocabulary, these are enough rows for a fast matrix product. */
 const LOGITS_BYTES = 64 << 20;
 
 /** A chunk of logits on the device. */
 export interface LogitsChunk {
-  /** (rows, vocabSize) f32, valid until the next chunk. */
+  /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;
-  /** The index of the first row among all requested rows. If all rows are requested, it is window · tokens + token. */
+  /**
+   * The index of the first row among the requested rows of all batches. If all rows are requested, it is window · tokens +
+   * token.
+   */
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** Consecutive rows of a batch. `first` is counted from the start of the batch. */
+/** Consecutive rows of a batch. Row 0 is the first token of the first window of the batch. */
 export interface PositionRange {
   readonly first: number;
   readonly count: number;
 }
 
 /**
- * Calls `use` with the logits of all rows, or of the rows that `pick` returns for each batch, in order and chunk by chunk. A chunk is used
- * before the next one is queued. Calls `done` when a batch is finished.
+ * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
+ * @param onChunk called with each chunk. The next chunk is queued after it has returned
+ * @param onBatchDone called after each batch
+ * @param pickRows returns the rows of a batch whose logits are computed. By default all rows are
  * @throws {ModelError} if the weights do not fit the configuration
  */
-export async function forEachLogits(
+export async function forEachLogitsChunk(
   forward: Forward,
-  use: (chunk: LogitsChunk) => void | Promise<void>,
-  done?: (batch: Batch) => void,
-  pick?: (batch: Batch) => readonly PositionRange[],
+  onChunk: (chunk: LogitsChunk) => void | Promise<void>,
+  onBatchDone?: (batch: Batch) => void,
+  pickRows?: (batch: Batch) => readonly PositionRange[],
 ): Promise<void> {
   const { backend, workspace, model: { spec } } = forward;
-  const most = Math.max(1, Math.floor(Math.min(LOGITS_BYTES, backend.maxBufferBytes) / (spec.vocabSize * 4)));
+  const chunkBytes = Math.min(LOGITS_BYTES, backend.maxBufferBytes);
+  const maxRows = Math.max(1, Math.floor(chunkBytes / (spec.vocabSize * 4)));
   const head = await loadHead(forward);
   let firstRow = 0;
   try {
-    await forward.states.visit(async (states, batch) => {
-      const { x, rows: wanted } = pick
-        ? gather(forward, states, pick(batch))
+    await forward.hiddenStates.visit(async (states, batch) => {
+      const { x, rowCount } = pickRows
+        ? gatherRows(forward, states, pickRows(batch))
         : allRows(forward, states, batch);
-      const pass = { ...forward.pass(head, batch), rows: wanted };
-      const normed = spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x;
-      const inputs = projected(pass, spec.headProjection, normed);
-      for (let row = 0; row < wanted; row += most) {
-        const rows = Math.min(most, wanted - row);
-        const logits = workspace.take("logits", rows * spec.vocabSize);
+      const pass = { ...forward.pass(head, batch), rows: rowCount };
+      const normalized = spec.finalNorm ? normalize(pass, spec.finalNorm, x) : x;
+      const inputs = projectToHead(pass, spec.headProjection, normalized);
+      for (let row = 0; row < rowCount; row += maxRows) {
+        const rows = Math.min(maxRows, rowCount - row);
+        const logits = workspace.buffer("logits", rows * spec.vocabSize);
         applyLinear(pass, spec.head, inputs, row, rows, logits);
-        await use({ logits, firstRow, rows });
+        await onChunk({ logits, firstRow, rows });
         firstRow += rows;
       }
-    }, done);
+    }, onBatchDone);
   } finally {
     head.destroy();
   }
 }
 
-/** Hidden states whose logits are computed, (rows, hidden) f32. */
+/** Hidden states whose logits are computed, (rowCount, hidden) f32. */
 interface Rows {
   readonly x: DeviceBuffer;
-  readonly rows: number;
+  readonly rowCount: number;
 }
 
 function allRows({ tokens }: Forward, x: DeviceBuffer, { count }: Batch): Rows {
-  return { x, rows: count * tokens };
+  return { x, rowCount: count * tokens };
 }
 
-/** Copies `ranges` of the states together, because few rows may be requested and the head costs as much as a block. */
-function gather(
+/**
+ * Copies the requested rows of a batch into one buffer. Often only few rows are requested, and the head takes as long as a
+ * block, so the head must not run on the other rows.
+ */
+function gatherRows(
   { backend, workspace, model: { spec } }: Forward,
   states: DeviceBuffer,
   ranges: readonly PositionRange[],
 ): Rows {
   const rowBytes = spec.hiddenSize * 4;
-  const rows = ranges.reduce((sum, { count }) => sum + count, 0);
-  const x = workspace.take("picked states", rows * spec.hiddenSize);
+  const rowCount = ranges.reduce((sum, { count }) => sum + count, 0);
+  const x = workspace.buffer("picked states", rowCount * spec.hiddenSize);
   let row = 0;
   for (const { first, count } of ranges) {
     backend.copy(states, first * rowBytes, x, row * rowBytes, count * rowBytes);
     row += count;
   }
-  return { x, rows };
+  return { x, rowCount };
 }
 
-function projected(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
+/** Projects the hidden states to the size of the head's inputs, if the model has such a projection. */
+function projectToHead(pass: BlockPass, projection: LinearSpec | undefined, x: DeviceBuffer): DeviceBuffer {
   if (!projection) return x;
-  const y = pass.workspace.take(projection.name, pass.rows * projection.outFeatures);
+  const y = pass.workspace.buffer(projection.name, pass.rows * projection.outFeatures);
   applyLinear(pass, projection, x, 0, pass.rows, y);
   return y;
 }

@@ -1,4 +1,4 @@
-/** A model: the weights of a checkpoint together with the family's description of them. */
+/** A model: the weights of a checkpoint, together with the description of the network that its family declares. */
 
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
@@ -6,13 +6,16 @@ import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 
-/** A model that can be run. */
+/** A model on which a forward pass can run. */
 export interface Model {
   readonly spec: ModelSpec;
   readonly weights: TensorSource;
 }
 
-/** Returns the model of a checkpoint. @throws {ModelError} if its weights are packed, or if its family or a setting is not supported */
+/**
+ * Returns the model of a checkpoint.
+ * @throws {ModelError} if the weights are packed or quantised, or if the family or a setting is not supported
+ */
 export function openModel(checkpoint: Checkpoint): Model {
   if (checkpoint.config.quantization_config) {
     throw new ModelError(

@@ -1,4 +1,6 @@
-/** Uploads tensors of a checkpoint to a device as f32. 16-bit tensors are uploaded as they are and converted on the device. */
+/**
+ * Uploads tensors of a checkpoint to a device as f32. A 16-bit tensor is uploaded in its own dtype and converted on the device.
+ */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { DTYPE_CODE, toFloat32 } from "../kernels/convert.ts";
@@ -7,7 +9,8 @@ import { ModelError } from "../files/model_error.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 
 /**
- * Checks that a tensor is floating point and has `shape`, and returns its dtype.
+ * Checks that the dtype of a tensor is floating point and that its shape is `shape`.
+ * @returns the dtype
  * @throws {ModelError} if there is no such tensor, or if its dtype or shape differs
  */
 export function checkTensor(source: TensorSource, name: string, shape: readonly number[]): FloatDtype {
@@ -21,7 +24,11 @@ export function checkTensor(source: TensorSource, name: string, shape: readonly 
   return dtype;
 }
 
-/** Uploads elements `first` … `first + count − 1` of a tensor of `dtype` as f32. The caller frees the buffer. */
+/**
+ * Uploads elements `first` … `first + count − 1` of a tensor.
+ * @param dtype the dtype of the tensor
+ * @returns (count) f32. The caller frees the buffer
+ */
 export async function uploadElements(
   backend: Backend,
   source: TensorSource,
@@ -48,7 +55,7 @@ export async function uploadElements(
   }
 }
 
-/** Pads to whole 4-byte words, which writes need. An odd number of 16-bit elements ends in half a word. */
+/** Pads an odd number of 16-bit elements to whole 4-byte words, because a backend writes whole words. */
 function padToWords(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   if (bytes.byteLength % 4 === 0) return bytes;
   const padded = new Uint8Array(bytes.byteLength + 2);

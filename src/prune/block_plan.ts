@@ -4,7 +4,7 @@
  */
 
 import type { ModelSpec } from "../models/families/family.ts";
-import type { LinearGroup, LinearSpec } from "../models/families/layer_specs.ts";
+import type { LinearGroup, LinearSpec } from "../models/layer_specs.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 /** A set of layer names. */

@@ -10,9 +10,9 @@ import type { Backend } from "../backend/backend.ts";
 import { HessianAccumulator } from "../calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
-import type { LinearGroup } from "../models/families/layer_specs.ts";
+import type { LinearGroup } from "../models/layer_specs.ts";
 import { Forward, type ForwardMemory } from "../models/forward.ts";
-import type { StatesKeeping } from "../models/hidden_states/hidden_states.ts";
+import type { HiddenStatesStorage } from "../models/hidden_states/hidden_states.ts";
 import type { Model } from "../models/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
@@ -30,7 +30,7 @@ export interface CalibrationOptions extends PlanOptions {
    * Where the hidden states are stored. If that is a folder, a run that was killed resumes from the last block whose states are
    * in the folder. The states must then belong to the layers in `finished`.
    */
-  readonly hiddenStates?: StatesKeeping;
+  readonly hiddenStates?: HiddenStatesStorage;
   /** Called after each step. A step is one batch of windows through one block, and `total` is the number of all steps. */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
@@ -64,10 +64,13 @@ async function* groups(
 ): AsyncGenerator<LayerGroup, void, undefined> {
   if (plan.layerCount === 0) return;
   const { windows, memory, hiddenStates, onReplace, trueSequential } = options;
-  const forward = await Forward.begin(backend, model, windows, { ...memory, keeping: hiddenStates });
+  const forward = await Forward.begin(backend, model, windows, { ...memory, storage: hiddenStates });
   try {
-    const firstBlock = forward.states.block;
-    const countStep = stepCounter(plan.forwardCount(firstBlock) * forward.states.batches.length, options);
+    const firstBlock = forward.hiddenStates.nextBlock;
+    const countStep = stepCounter(
+      plan.forwardCount(firstBlock) * forward.hiddenStates.batches.length,
+      options,
+    );
     for (let block = firstBlock; block <= plan.lastBlock; block++) {
       const replaced = await readFinished(plan.finished(block), options);
       const prunedWeights = withReplacements(model.weights, replaced);

@@ -6,7 +6,7 @@
 import { convertReplacement } from "../checkpoint/convert_replacement.ts";
 import { readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
-import type { LinearGroup } from "../models/families/layer_specs.ts";
+import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup } from "./block_plan.ts";
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { HiddenStates } from "../../src/models/hidden_states/hidden_states.ts";
-import { StatesFolder } from "../../src/models/hidden_states/states_folder.ts";
+import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
 import { openCopy } from "../../src/checkpoint/open_copy.ts";
 import { encodeHeader } from "../../src/safetensors/encode.ts";
 import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
@@ -68,15 +68,15 @@ describe("a file of hidden states of more than 2³² bytes", () => {
     const fs = new SparseFileSystem();
     // 16 bytes per window. The batches between these two are omitted.
     const batches = [{ first: 0, count: 2 }, { first: 2 ** 29 + 7, count: 1 }];
-    const keeping = { folder: new StatesFolder(fs, "work"), place: "disk" } as const;
-    const states = new HiddenStates(backend, { batches, tokens: 2, hiddenSize: 2, deviceBytes: 0, keeping });
+    const storage = { folder: new HiddenStatesFolder(fs, "work"), location: "disk" } as const;
+    const states = new HiddenStates(backend, { batches, tokens: 2, hiddenSize: 2, deviceBytes: 0, storage });
     await states.fill(({ first, count }) => Promise.resolve(new Float32Array(count * 4).fill(first + 1)));
     const offset = (2 ** 29 + 7) * 16;
     assert.equal(fs.files.get("work/states-0.f32")?.byteLength, offset + 16);
     await states.update((buffer, { first, count }) => {
       backend.write(buffer, 0, new Uint8Array(new Float32Array(count * 4).fill(first + 2).buffer));
     });
-    const file = await keeping.folder.open(1, offset + 16);
+    const file = await storage.folder.open(1, offset + 16);
     assert.deepEqual(asFloat32(await file.read(offset, 16)), new Float32Array(4).fill(2 ** 29 + 9));
     assert.deepEqual(asFloat32(await file.read(16, 16)), new Float32Array(4).fill(2));
     states.destroy();

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import { columnNames } from "../../src/cli/eval/eval_table.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { openModel } from "../../src/models/model.ts";
 import { openOptSotu, OPT_SOTU, sotuTokens } from "../support/opt_sotu.ts";
@@ -56,7 +56,7 @@ describe("pare eval", () => {
 
     const checkpoint = await openOptSotu(), backend = await createCpuBackend();
     const tokens = await sotuTokens("evaluation"), options = { seqlen: 64, windows: 3 };
-    const expected = await perplexity(openModel(checkpoint), backend, tokens, options);
+    const expected = await computePerplexity(openModel(checkpoint), backend, tokens, options);
     await checkpoint.close();
     await backend.dispose();
     assert.equal(texts[0].perplexity, expected.perplexity);

@@ -9,8 +9,8 @@ import type { Tokenizer } from "@huggingface/tokenizers";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { encodeRequest, type LikelihoodRequest } from "../../src/evaluation/encode_request.ts";
 import { evaluateTask } from "../../src/evaluation/evaluate_task.ts";
-import { logLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
-import { type PlacedExample, readExamples } from "../../src/evaluation/read_examples.ts";
+import { computeLogLikelihoods } from "../../src/evaluation/log_likelihoods.ts";
+import { type LocatedExample, readExamples } from "../../src/evaluation/read_examples.ts";
 import { findTask } from "../../src/evaluation/tasks/tasks.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
@@ -60,7 +60,7 @@ const referenceScores = memoize((file: string) => {
   );
 });
 
-function encodeAll(examples: readonly PlacedExample[]): LikelihoodRequest[] {
+function encodeAll(examples: readonly LocatedExample[]): LikelihoodRequest[] {
   return examples.flatMap(({ context, choices }) =>
     choices.map((choice) => encodeRequest(tokenizer, context, ` ${choice}`, POSITIONS))
   );
@@ -72,7 +72,7 @@ eachBackend("zero-shot tasks on opt-sotu", (backend) => {
       const task = findTask(name);
       const examples = await readExamples(task, taskFile(file), denoFileSystem);
       const expected = referenceScores(referenceFile), likelihoods = expected.flat();
-      const scored = await logLikelihoods(model, backend(), encodeAll(examples), { greedy: true });
+      const scored = await computeLogLikelihoods(model, backend(), encodeAll(examples), { greedy: true });
       assertClose(
         scored.map(({ logLikelihood }) => logLikelihood),
         likelihoods.map(({ logLikelihood }) => logLikelihood),
@@ -99,19 +99,21 @@ eachBackend("zero-shot tasks on opt-sotu", (backend) => {
     const request = encodeRequest(tokenizer, context, " this Congress will do", 12);
     assert.equal(request.tokens.length, 12);
     const expected = scoreContinuation(reference, tokenizer, context, " this Congress will do", 12);
-    const [{ logLikelihood, greedy }] = await logLikelihoods(model, backend(), [request]);
+    const [{ logLikelihood, greedy }] = await computeLogLikelihoods(model, backend(), [request]);
     assertClose([logLikelihood], [expected.logLikelihood], 1e-5);
     assert.equal(greedy, undefined, "`greedy` was not requested");
   });
 
   it("free the device's memory", async () => {
     const live = backend().counters.bytesLive;
-    await logLikelihoods(model, backend(), [encodeRequest(tokenizer, "God bless", " America", POSITIONS)]);
+    await computeLogLikelihoods(model, backend(), [
+      encodeRequest(tokenizer, "God bless", " America", POSITIONS),
+    ]);
     assert.equal(backend().counters.bytesLive, live);
   });
 });
 
-eachBackend("logLikelihoods", (backend) => {
+eachBackend("computeLogLikelihoods", (backend) => {
   const requests = (count: number): LikelihoodRequest[] =>
     Array.from({ length: count }, (_, i) => {
       const ids = Uint32Array.from({ length: 3 + (i * 7) % 40 }, (_, t) => (i * 131 + t * 17) % 2048);
@@ -120,12 +122,12 @@ eachBackend("logLikelihoods", (backend) => {
 
   it("does not depend on how requests are batched, and keeps their order", async () => {
     const all = requests(23);
-    const together = await logLikelihoods(model, backend(), all, { greedy: true });
-    const memory = { activationBytes: 1 << 19, stateBytes: 0 };
-    const divided = await logLikelihoods(model, backend(), all, { greedy: true, memory });
+    const together = await computeLogLikelihoods(model, backend(), all, { greedy: true });
+    const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
+    const divided = await computeLogLikelihoods(model, backend(), all, { greedy: true, memory });
     const alone = [];
     for (const request of all) {
-      alone.push(...await logLikelihoods(model, backend(), [request], { greedy: true }));
+      alone.push(...await computeLogLikelihoods(model, backend(), [request], { greedy: true }));
     }
     for (const other of [divided, alone]) {
       assertClose(other.map((one) => one.logLikelihood), together.map((one) => one.logLikelihood), 1e-5);
@@ -134,19 +136,19 @@ eachBackend("logLikelihoods", (backend) => {
   });
 
   it("returns an empty list for no requests", async () => {
-    assert.deepEqual(await logLikelihoods(model, backend(), []), []);
+    assert.deepEqual(await computeLogLikelihoods(model, backend(), []), []);
   });
 
   it("reports its progress up to the end, and stops when it is aborted", async () => {
     const steps: number[] = [];
-    await logLikelihoods(model, backend(), requests(5), {
+    await computeLogLikelihoods(model, backend(), requests(5), {
       progress: (done, total) => void steps.push(done / total),
     });
     assert.equal(steps.at(-1), 1);
     assert.deepEqual(steps, steps.toSorted((a, b) => a - b));
     const live = backend().counters.bytesLive;
     const signal = AbortSignal.abort(new Error("enough"));
-    await assert.rejects(logLikelihoods(model, backend(), requests(5), { signal }), /enough/);
+    await assert.rejects(computeLogLikelihoods(model, backend(), requests(5), { signal }), /enough/);
     assert.equal(backend().counters.bytesLive, live);
   });
 });
@@ -159,7 +161,7 @@ describe("an example that does not fit into the model's window", () => {
       context: "Question: what?\nAnswer:",
       choices: ["a", choice],
       answer: 0,
-      place: "p.jsonl: line 7",
+      location: "p.jsonl: line 7",
     };
     const noBackend = undefined as unknown as Parameters<typeof evaluateTask>[4];
     await assert.rejects(evaluateTask(task, [example], model, tokenizer, noBackend), {

@@ -7,7 +7,7 @@ import { createCpuBackend } from "../../src/cpu/backend.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { windowLogits } from "../support/logits.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { forwardOpt, meanLoss, readOptReference } from "../reference/opt_forward.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -51,7 +51,7 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
       return meanLoss(forwardOpt(reference, window).logits, window);
     });
     const expected = Math.exp(losses.reduce((sum, loss) => sum + loss) / windows);
-    const measured = await perplexity(model, backend(), tokens, { seqlen, windows });
+    const measured = await computePerplexity(model, backend(), tokens, { seqlen, windows });
     assertClose([measured.perplexity], [expected], 1e-5);
     assert.equal(measured.windows, windows);
     assert.equal(measured.tokens, windows * (seqlen - 1));
@@ -59,7 +59,7 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
 
   it("frees the device's memory", async () => {
     const live = backend().counters.bytesLive;
-    await perplexity(model, backend(), tokens, { seqlen: 9, windows: 2 });
+    await computePerplexity(model, backend(), tokens, { seqlen: 9, windows: 2 });
     assert.equal(backend().counters.bytesLive, live);
   });
 });
@@ -72,31 +72,34 @@ describe("perplexity", () => {
   after(() => backend.dispose());
 
   it("agrees with PyTorch for the dense opt-sotu on 128 windows of 256 tokens", async () => {
-    const { perplexity: dense } = await perplexity(model, backend, tokens, { seqlen: 256, windows: 128 });
+    const { perplexity: dense } = await computePerplexity(model, backend, tokens, {
+      seqlen: 256,
+      windows: 128,
+    });
     assertClose([dense], [published.perplexity.dense], 1e-4);
   });
 
   it("does not depend on how windows are divided to fit into memory", async () => {
     const options = { seqlen: 32, windows: 7 };
-    const whole = await perplexity(model, backend, tokens, options);
-    const memory = { activationBytes: 1 << 19, stateBytes: 0 };
-    const divided = await perplexity(model, backend, tokens, { ...options, memory });
+    const whole = await computePerplexity(model, backend, tokens, options);
+    const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
+    const divided = await computePerplexity(model, backend, tokens, { ...options, memory });
     assertClose([divided.perplexity], [whole.perplexity], 1e-6);
   });
 
   it("reports its progress and stops when it is aborted", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
-    await perplexity(model, backend, tokens, { seqlen: 8, windows: 1, progress });
+    await computePerplexity(model, backend, tokens, { seqlen: 8, windows: 1, progress });
     assert.deepEqual(steps, ["1/5", "2/5", "3/5", "4/5", "5/5"]);
     const live = backend.counters.bytesLive;
     const signal = AbortSignal.abort(new Error("enough"));
-    await assert.rejects(perplexity(model, backend, tokens, { seqlen: 8, signal }), /enough/);
+    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 8, signal }), /enough/);
     assert.equal(backend.counters.bytesLive, live);
   });
 
-  it("uses every whole window by default", async () => {
-    const { windows } = await perplexity(model, backend, tokens.subarray(0, 39), { seqlen: 8 });
+  it("uses every complete window by default", async () => {
+    const { windows } = await computePerplexity(model, backend, tokens.subarray(0, 39), { seqlen: 8 });
     assert.equal(windows, 4);
   });
 
@@ -106,14 +109,14 @@ describe("perplexity", () => {
       [
         "more windows than the text has",
         { seqlen: 8, windows: 6 },
-        /has 40 tokens, 5 whole windows of 8, not 6/,
+        /has 40 tokens, which are 5 complete windows of 8, but 6 were requested/,
       ],
-      ["a text shorter than a window", { seqlen: 64 }, /has 40 tokens, 0 whole windows of 64/],
+      ["a text shorter than a window", { seqlen: 64 }, /has 40 tokens, which are 0 complete windows of 64/],
     ] as const
   ) {
     it(`refuses ${description}`, async () => {
       const text = tokens.subarray(0, 40);
-      await assert.rejects(perplexity(model, backend, text, options), {
+      await assert.rejects(computePerplexity(model, backend, text, options), {
         name: "RangeError",
         message: pattern,
       });
@@ -121,12 +124,12 @@ describe("perplexity", () => {
   }
 
   it("refuses windows longer than the model's positions", async () => {
-    await assert.rejects(perplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
+    await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
   });
 
   it("refuses ids outside the vocabulary", async () => {
     await assert.rejects(
-      perplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
+      computePerplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
       /embed_tokens.weight: no row 2048 of 2048/,
     );
   });

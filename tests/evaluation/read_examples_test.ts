@@ -13,7 +13,7 @@ const read = (task: string, file: string, limit?: number) =>
 
 describe("readExamples", () => {
   it("reads the same examples from both forms of a data set", async () => {
-    const withoutPlace = async (task: string, file: string) =>
+    const withoutLocation = async (task: string, file: string) =>
       (await read(task, file)).map(({ context, choices, answer }) => ({ context, choices, answer }));
     for (
       const [task, one, other] of [
@@ -21,19 +21,19 @@ describe("readExamples", () => {
         ["storycloze", "storycloze.csv", "storycloze.jsonl"],
         ["piqa", "piqa.jsonl", "piqa_valid.jsonl"],
       ] as const
-    ) assert.deepEqual(await withoutPlace(task, one), await withoutPlace(task, other), task);
+    ) assert.deepEqual(await withoutLocation(task, one), await withoutLocation(task, other), task);
   });
 
   it("records the line of each example, counting blank lines", async () => {
-    const places = (await read("lambada", "lambada.jsonl")).map(({ place }) => place);
+    const locations = (await read("lambada", "lambada.jsonl")).map(({ location }) => location);
     assert.deepEqual(
-      places.map((place) => place.slice(-7)),
+      locations.map((location) => location.slice(-7)),
       ["line 1", "line 2", "line 4", "line 5", "line 6"].map((
         line,
       ) => ` ${line}`),
     );
-    assert.ok(places.every((place) => place.startsWith(taskFile("lambada.jsonl"))));
-    assert.match((await read("storycloze", "storycloze.csv"))[1].place, /: line 3$/);
+    assert.ok(locations.every((location) => location.startsWith(taskFile("lambada.jsonl"))));
+    assert.match((await read("storycloze", "storycloze.csv"))[1].location, /: line 3$/);
   });
 
   it("reads at most the requested number of examples", async () => {
@@ -81,7 +81,7 @@ const MALFORMED:
       "lambada",
       "t.jsonl",
       '{"text": "a b "}',
-      /line 1: field text: must not end/,
+      /line 1: field text: must not end with a space/,
     ],
     [
       "a label out of range",
@@ -102,21 +102,21 @@ const MALFORMED:
       "piqa",
       "t.jsonl",
       '{"goal": "g", "sol1": "a", "sol2": "b"}',
-      /lines have no field label, and .*t-labels\.lst cannot be read/,
+      /no line has the field label, and .*t-labels\.lst cannot be read/,
     ],
     [
       "an answer that is not a label",
       "arc_easy",
       "t.jsonl",
       '{"question": "q", "choices": {"text": ["a"], "label": ["A"]}, "answerKey": "B"}',
-      /line 1: field answerKey: must be a choice's label, one of A, got B/,
+      /line 1: field answerKey: must be the label of a choice \(A\), got B/,
     ],
     [
       "fewer labels than choices",
       "arc_easy",
       "t.jsonl",
       '{"question": "q", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}',
-      /line 1: field choices: must have a label a text/,
+      /line 1: field choices: must have one label per text/,
     ],
     [
       "a choice without text",
@@ -144,7 +144,7 @@ describe("readExamples refuses", () => {
       await Deno.writeTextFile(`${folder}/t.jsonl`, '{"goal": "g", "sol1": "a", "sol2": "b"}\n');
       await Deno.writeTextFile(`${folder}/t-labels.lst`, "0\n1\n");
       await assert.rejects(readExamples(findTask("piqa"), `${folder}/t.jsonl`, denoFileSystem), {
-        message: /t-labels\.lst: has 2 answers, .*t\.jsonl has 1 examples/,
+        message: /t-labels\.lst: has 2 answers, but .*t\.jsonl has 1 examples/,
       });
     }));
 

@@ -86,7 +86,7 @@ describe("the forward pass", () => {
     try {
       const readStates = async () => {
         const states: Uint8Array[] = [];
-        await forward.states.visit(async (x) =>
+        await forward.hiddenStates.visit(async (x) =>
           void states.push(await backend.read(x, 0, window.length * 192 * 4))
         );
         return states;

@@ -63,7 +63,7 @@ describe("the OPT family", () => {
   for (
     const [settings, pattern] of [
       [{ num_attention_heads: 5 }, /hidden_size 64 is not a multiple of num_attention_heads 5/],
-      [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported, at most 256 are/],
+      [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported; the limit is 256/],
       [
         { activation_function: "mish" },
         /activation_function: mish is not supported; supported are: relu, gelu/,

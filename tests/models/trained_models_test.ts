@@ -9,7 +9,7 @@ import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { openModel } from "../../src/models/model.ts";
 import { loadTokenizer, readTokens } from "../../src/models/tokenizer/tokenizer.ts";
 import { windowLogits } from "../support/logits.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { openFixture, SHARED, sharedSkipReason } from "../support/fixture_models.ts";
@@ -48,7 +48,7 @@ describe("dense perplexity", () => {
   it("of llama-sotu agrees with PyTorch on 128 windows of 256 tokens", async () => {
     const checkpoint = await openFixture("llama-sotu");
     const options = { seqlen: 256, windows: 128 };
-    const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
+    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend, tokens, options);
     assertClose([dense], [published.perplexity.dense], 1e-5);
     await checkpoint.close();
   });
@@ -56,7 +56,7 @@ describe("dense perplexity", () => {
   it("of bloom-sotu is within 2 % of that of llama-sotu, which was trained on the same text in the same way", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const options = { seqlen: 256, windows: 128 };
-    const { perplexity: dense } = await perplexity(openModel(checkpoint), backend, tokens, options);
+    const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend, tokens, options);
     const llamaPerplexity = published.perplexity.dense;
     assert.ok(Math.abs(dense / llamaPerplexity - 1) < 0.02, `${dense} is not near ${llamaPerplexity}`);
     await checkpoint.close();
@@ -65,7 +65,7 @@ describe("dense perplexity", () => {
   it("of bloom-sotu does not grow on windows longer than its trained 256 tokens", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const measure = (seqlen: number) =>
-      perplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });
+      computePerplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });
     const [trained, longer] = [await measure(256), await measure(1024)];
     assert.ok(longer.perplexity < 1.02 * trained.perplexity, JSON.stringify({ trained, longer }));
     await checkpoint.close();
@@ -79,7 +79,7 @@ describe("dense perplexity", () => {
       `${SHARED}/text/tinystories-eval.jsonl`,
       denoFileSystem,
     );
-    const { perplexity: dense, windows } = await perplexity(openModel(checkpoint), backend, stories, {
+    const { perplexity: dense, windows } = await computePerplexity(openModel(checkpoint), backend, stories, {
       seqlen: 512,
     });
     assert.equal(windows, 106);

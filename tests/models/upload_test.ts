@@ -19,7 +19,7 @@ function sourceOf(x: HostTensor): TensorSource {
 
 eachBackend("uploadElements", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
-    it(`widens ${dtype} elements, odd counts at odd places too`, async () => {
+    it(`converts ${dtype} elements to f32, odd counts at odd offsets too`, async () => {
       const data = floatsToBytes(normals(15, 3), dtype);
       const source = sourceOf({ dtype, shape: [3, 5], data });
       for (const [first, count] of [[0, 15], [5, 5], [5, 10], [14, 1]]) {

@@ -6,7 +6,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import type { Checkpoint } from "../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { StatesFolder } from "../../src/models/hidden_states/states_folder.ts";
+import { HiddenStatesFolder } from "../../src/models/hidden_states/hidden_states_folder.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { BlockPlan, linearLayers } from "../../src/prune/block_plan.ts";
 import { calibratedModel, type CalibrationOptions } from "../../src/prune/calibrated_model.ts";
@@ -111,7 +111,10 @@ describe("calibratedModel with a choice of layers", () => {
 
   it("resumes from stored hidden states without a pass through the blocks before them", () =>
     withTemporaryFolder(async (folder) => {
-      const hiddenStates = { folder: new StatesFolder(denoFileSystem, folder), place: "memory" } as const;
+      const hiddenStates = {
+        folder: new HiddenStatesFolder(denoFileSystem, folder),
+        location: "memory",
+      } as const;
       const whole = await visit({ layers: names("0.fc1", "2.fc1") });
       await visit({ layers: names("0.fc1", "2.fc1"), hiddenStates });
       assert.equal(await hiddenStates.folder.lastBlock(), 2);

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { readTensor } from "../../src/checkpoint/tensor_source.ts";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { pruneInMemory } from "../../src/prune/prune_in_memory.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
@@ -45,7 +45,7 @@ describe("pruneInMemory to 2:4", () => {
       const checkpoint = await openFixture(name);
       const dense = openModel(checkpoint);
       const measure = async (model: Model) =>
-        (await perplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
+        (await computePerplexity(model, backend, evaluation, { seqlen: 256, windows: 8 })).perplexity;
       const measured: Record<string, number> = { dense: await measure(dense) };
       for (const method of ["sparsegpt", "magnitude"] as const) {
         const options = { pruner: pare, backend, windows: calibration };

@@ -9,7 +9,7 @@ import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint
 import { openCopy } from "../../src/checkpoint/open_copy.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { perplexity } from "../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { compressLayer, type LayerParameters } from "../../src/layer/compress_layer.ts";
 import { openModel } from "../../src/models/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
@@ -73,7 +73,7 @@ describe("pruning opt-sotu by half", () => {
 
   async function measure(checkpoint: Checkpoint): Promise<number> {
     const options = { seqlen: 256, windows: 8 };
-    return (await perplexity(openModel(checkpoint), backend, evaluation, options)).perplexity;
+    return (await computePerplexity(openModel(checkpoint), backend, evaluation, options)).perplexity;
   }
 
   /** Writes the pruned checkpoint to `folder`, opens it, and returns its perplexity. */

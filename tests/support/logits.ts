@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { Forward } from "../../src/models/forward.ts";
-import { forEachLogits } from "../../src/models/head.ts";
+import { forEachLogitsChunk } from "../../src/models/head.ts";
 import type { Model } from "../../src/models/model.ts";
 import { asFloat32 } from "../../src/tensor/host_tensor.ts";
 
@@ -22,7 +22,7 @@ export async function windowLogits(
   const forward = await Forward.begin(backend, model, [window]);
   try {
     await forward.runBlocks();
-    await forEachLogits(forward, async ({ logits, firstRow, rows }) => {
+    await forEachLogitsChunk(forward, async ({ logits, firstRow, rows }) => {
       const chunk = await backend.read(logits, 0, rows * vocabSize * 4);
       all.set(asFloat32(chunk), firstRow * vocabSize);
     });

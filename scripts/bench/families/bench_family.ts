@@ -7,7 +7,7 @@ import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { LocalHost } from "../../../src/cli/local_host.ts";
-import { perplexity } from "../../../src/evaluation/perplexity.ts";
+import { computePerplexity } from "../../../src/evaluation/perplexity.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
@@ -51,7 +51,7 @@ export async function benchFamily(
     const model = openModel(checkpoint);
     const measure = async (title: string, measured: Model) => {
       const options = { seqlen, windows: evaluationWindows };
-      const { perplexity: value } = await perplexity(measured, backend, texts.evaluation, options);
+      const { perplexity: value } = await computePerplexity(measured, backend, texts.evaluation, options);
       log(`${name} ${title}: ${value.toFixed(3)}`);
       return value;
     };

@@ -3,12 +3,12 @@
 import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
 import { evaluateTask } from "../../evaluation/evaluate_task.ts";
-import type { TaskMetrics } from "../../evaluation/metrics.ts";
-import type { PlacedExample } from "../../evaluation/read_examples.ts";
+import type { TaskMetrics } from "../../evaluation/task_metrics.ts";
+import type { LocatedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
 import { openModelFolder } from "../../models/open_model_folder.ts";
 import { readTokens } from "../../models/tokenizer/tokenizer.ts";
-import { type Perplexity, perplexity } from "../../evaluation/perplexity.ts";
+import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
@@ -20,7 +20,7 @@ export interface EvaluationPlan {
   readonly tasks: readonly {
     readonly task: Task;
     readonly file: string;
-    readonly examples: readonly PlacedExample[];
+    readonly examples: readonly LocatedExample[];
   }[];
   /** The number of windows of each text. Defaults to all complete windows. */
   readonly windows?: number;
@@ -81,7 +81,7 @@ export async function evaluateModel(
     const { windows } = plan;
     const measured = await withProgress(
       basename(text),
-      (progress) => perplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
+      (progress) => computePerplexity(model, backend, tokens, { seqlen, windows, signal, progress }),
     );
     texts.push({ text, ...measured });
   }

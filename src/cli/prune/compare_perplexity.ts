@@ -2,7 +2,7 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { Model } from "../../models/model.ts";
-import { perplexity } from "../../evaluation/perplexity.ts";
+import { computePerplexity } from "../../evaluation/perplexity.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
 /** An evaluation text. */
@@ -33,7 +33,7 @@ export async function comparePerplexity(
   const rows: RunReport["perplexity"] = [];
   for (const { text, tokens } of texts) {
     const measure = (model: Model, what: "dense model" | "pruned model") =>
-      perplexity(model, backend, tokens, {
+      computePerplexity(model, backend, tokens, {
         seqlen,
         windows,
         signal,

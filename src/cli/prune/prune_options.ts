@@ -2,7 +2,7 @@
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
-import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
+import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import { addCalibrationOption, addSamplesOption } from "../options/calibration_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import {
@@ -22,7 +22,7 @@ import { integer } from "../options/numbers.ts";
 import { appendValue } from "../options/repeatable.ts";
 import { addSeqlenOption } from "../options/seqlen_option.ts";
 
-const STATES_PLACES: readonly StatesPlace[] = ["auto", "memory", "disk"];
+const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
 /** The options as commander parses them. */
 export interface PruneOptions
@@ -33,7 +33,7 @@ export interface PruneOptions
   readonly seqlen?: number;
   readonly seed?: number;
   readonly trueSequential?: boolean;
-  readonly activations: StatesPlace;
+  readonly activations: HiddenStatesLocation;
   readonly text: readonly string[];
   readonly windows?: number;
   readonly format: "dense" | PackFormat;
@@ -90,7 +90,7 @@ export function declarePrune(): Command {
         "--activations <place>",
         "where the hidden states between blocks are stored; auto is memory, or disk for more than 4 GiB",
       )
-        .choices(STATES_PLACES)
+        .choices(HIDDEN_STATES_LOCATIONS)
         .default("auto"),
     )
     .option(

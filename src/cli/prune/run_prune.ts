@@ -10,7 +10,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import type { StatesPlace } from "../../models/hidden_states/hidden_states.ts";
+import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import { prepareFolder } from "../../checkpoint/partial_folder.ts";
 import { type CompleteCopy, findCompleteCopy } from "../../checkpoint/complete_copy.ts";
@@ -34,7 +34,7 @@ export interface PruneJob {
   /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
   readonly trueSequential?: boolean;
-  readonly activations: StatesPlace;
+  readonly activations: HiddenStatesLocation;
   /** The output folder. */
   readonly out: string;
   /** Whether a checkpoint in the output folder may be replaced. */
@@ -154,7 +154,7 @@ async function pruneLayers(
     layers: job.layers,
     trueSequential: job.trueSequential,
     finished: { has: (name) => finished.has(name), read: (name) => copy.replacement(name) },
-    hiddenStates: { folder: run.states, place: job.activations },
+    hiddenStates: { folder: run.states, location: job.activations },
     onReplace: async (name, weight) => {
       await copy.replace(name, weight);
       await copy.sync(name);

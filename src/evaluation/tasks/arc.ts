@@ -1,7 +1,7 @@
 /**
- * ARC (Clark et al., 2018), easy and challenge: school science questions with three to five choices. The original lines are
- * `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`; those on the Hugging Face hub are
- * `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
+ * The tasks ARC easy and ARC challenge (Clark et al., 2018): science questions from school exams, with three to five choices. A
+ * line of the original files is `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. A line of the files on
+ * the Hugging Face hub is `{"question", "choices": {"text": […], "label": […]}, "answerKey"}`.
  */
 
 import { z } from "zod";
@@ -20,7 +20,7 @@ const hub = z.object({
   question: z.string(),
   choices: z.object({ text: z.array(text).min(1), label: z.array(z.string()) }).refine(
     (choices) => choices.text.length === choices.label.length,
-    "must have a label a text",
+    "must have one label per text",
   ),
   answerKey: z.string(),
 });
@@ -28,16 +28,22 @@ const hub = z.object({
 export const arcEasy: Task = { name: "arc_easy", scoring: "choices", example };
 export const arcChallenge: Task = { name: "arc_challenge", scoring: "choices", example };
 
-function example(line: Readonly<Record<string, unknown>>): Example {
-  if (typeof line.question === "object") {
-    const { question: { stem, choices }, answerKey } = original.parse(line);
-    return build(stem, choices.map((choice) => choice.text), choices.map(({ label }) => label), answerKey);
+function example(fields: Readonly<Record<string, unknown>>): Example {
+  if (typeof fields.question === "object") {
+    const { question: { stem, choices }, answerKey } = original.parse(fields);
+    return buildExample(
+      stem,
+      choices.map((choice) => choice.text),
+      choices.map(({ label }) => label),
+      answerKey,
+    );
   }
-  const { question, choices, answerKey } = hub.parse(line);
-  return build(question, choices.text, choices.label, answerKey);
+  const { question, choices, answerKey } = hub.parse(fields);
+  return buildExample(question, choices.text, choices.label, answerKey);
 }
 
-function build(
+/** @throws {z.ZodError} if no choice has the label `answerKey` */
+function buildExample(
   question: string,
   choices: readonly string[],
   labels: readonly string[],
@@ -45,7 +51,7 @@ function build(
 ): Example {
   const answer = labels.indexOf(answerKey);
   if (answer < 0) {
-    const message = `must be a choice's label, one of ${labels.join(", ")}, got ${answerKey}`;
+    const message = `must be the label of a choice (${labels.join(", ")}), got ${answerKey}`;
     throw new z.ZodError([{ code: "custom", path: ["answerKey"], message, input: answerKey }]);
   }
   return { context: `Question: ${question}\nAnswer:`, choices, answer };

@@ -1,14 +1,14 @@
-/** Schemas of fields that several tasks share. */
+/** Schemas for fields of data sets. Several tasks use them. */
 
 import { z } from "zod";
 
-/** A text that is not empty. */
+/** The schema of a text that is not empty. */
 export const text = z.string().min(1, "must not be empty");
 
-/** One of `values`, as a number or as decimal digits, as in CSV and label files. */
+/** The schema of one of `values`. It accepts a number, or its decimal digits as in CSV files and files of answers. */
 export function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)
-    .refine((value) => values.some((one) => one === value), `must be ${values.join(" or ")}`)
+    .refine((value) => values.some((allowed) => allowed === value), `must be ${values.join(" or ")}`)
     .transform(Number);
 }

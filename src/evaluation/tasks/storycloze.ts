@@ -1,6 +1,7 @@
 /**
- * StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The columns are those of the
- * published CSV files. The names on the Hugging Face hub are accepted too. The harness reports only `acc`.
+ * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The names of
+ * the fields are those of the published CSV files, or those on the Hugging Face hub. lm-evaluation-harness reports only `acc`
+ * for this task.
  */
 
 import { z } from "zod";
@@ -43,8 +44,8 @@ const hub = z.object({
 export const storycloze: Task = {
   name: "storycloze",
   scoring: "choices",
-  example(line) {
-    const { sentences, choices, ending } = ("input_sentence_1" in line ? hub : original).parse(line);
+  example(fields) {
+    const { sentences, choices, ending } = ("input_sentence_1" in fields ? hub : original).parse(fields);
     return { context: sentences.join(" "), choices, answer: ending - 1 };
   },
 };

@@ -8,11 +8,11 @@ import { storycloze } from "./storycloze.ts";
 
 export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
 
-/** Returns the task `name`. @throws {RangeError} if there is none; the message lists the tasks */
+/** Returns the task with the name `name`. @throws {RangeError} listing all tasks, if there is no such task */
 export function findTask(name: string): Task {
-  const task = TASKS.find((one) => one.name === name);
+  const task = TASKS.find(({ name: other }) => other === name);
   if (task) return task;
   throw new RangeError(
-    `task ${name}: is unknown; the known tasks are: ${TASKS.map((one) => one.name).join(", ")}`,
+    `task ${name}: is unknown; the known tasks are: ${TASKS.map((known) => known.name).join(", ")}`,
   );
 }

@@ -1,10 +1,13 @@
-/** Reads config.json with the schema of a family, and checks the settings that families share. */
+/** Reads the settings of a family from config.json, and checks settings that several families have. */
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import type { Activation } from "../pieces/block_pass.ts";
 
-/** Returns the settings in `schema` and ignores others. @throws {ModelError} naming every setting that is missing or malformed */
+/**
+ * Returns the settings of `config` that `schema` declares. Other settings are ignored.
+ * @throws {ModelError} naming every setting that is missing or malformed
+ */
 export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<string, unknown>>): T {
   const result = schema.safeParse(config);
   if (result.success) return result.data;
@@ -15,13 +18,13 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 /** The schema of a size or a count. */
 export const positive = z.int().positive();
 
-/** The largest head that the attention kernel supports. */
+/** The most dimensions of a head that the attention kernel supports. */
 const MAX_HEAD_DIM = 256;
 
 /**
- * Returns the dimensions of each head.
- * @param name the name of the number of heads in the configuration
- * @throws {ModelError} if `heads` does not divide `hidden`, or if the heads are too large for attention
+ * Returns the number of dimensions of each head, hidden / heads.
+ * @param name the setting with the number of heads, for the error message
+ * @throws {ModelError} if `hidden` is not a multiple of `heads`, or if the attention kernel does not support heads of that size
  */
 export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
   if (hidden % heads !== 0) {
@@ -30,15 +33,15 @@ export function headDimension(hidden: number, heads: number, name = "num_attenti
   return checkHeadDimension(hidden / heads);
 }
 
-/** Returns `dimensions`. @throws {ModelError} if a head of that size is too large for attention */
+/** Returns `dimensions`. @throws {ModelError} if the attention kernel does not support heads with that many dimensions */
 export function checkHeadDimension(dimensions: number): number {
   if (dimensions <= MAX_HEAD_DIM) return dimensions;
   throw new ModelError(
-    `config.json: heads of ${dimensions} dimensions are not supported, at most ${MAX_HEAD_DIM} are`,
+    `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${MAX_HEAD_DIM}`,
   );
 }
 
-/** The supported activations by their names in transformers. */
+/** The supported activations, by their names in transformers. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",
   gelu: "gelu",
@@ -49,7 +52,7 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   swish: "silu",
 };
 
-/** The schema of an activation: its name in transformers becomes the activation. */
+/** The schema of a setting that names an activation as transformers does. */
 export const activationName = z.string().transform((name, context): Activation => {
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation) return activation;

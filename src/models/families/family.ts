@@ -1,66 +1,69 @@
 /**
- * The declaration of a model family: how to read its configuration, the names and shapes of its tensors, and the forward of one block,
- * composed of the shared `pieces`. A family runs nothing and reads no weights.
- *
- * To add a family, write a file here with a `Family` and add it to `families.ts`. Arithmetic that no family had before becomes a new piece.
+ * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors with their shapes,
+ * and composes the forward pass of one transformer block of the functions in `pieces/`. It does not read weights.
  */
 
 import type { BlockPass } from "../pieces/block_pass.ts";
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
+import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
 
-/** A model family. */
+/** A model family. The README of `models/` says how to add one. */
 export interface Family {
   /** The `model_type` of its config.json. */
   readonly modelType: string;
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
-   * @param has whether the checkpoint has a tensor. Tensor names differ between checkpoints of one family
+   * @param has returns whether the checkpoint has a tensor. Tensor names differ between checkpoints of one family
    * @throws {ModelError} naming the setting that is missing, malformed or not supported
    */
   read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
 }
 
-/** A decoder-only model: an embedding, blocks of equal shape, a norm and a head. */
+/**
+ * A decoder-only language model: an embedding, transformer blocks of equal shape, a norm, and the head that computes logits.
+ */
 export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
   readonly vocabSize: number;
-  /** The longest window for which the model has positions. Infinity if it needs no position embeddings. */
+  /** The largest number of tokens in a window. It is Infinity if the model has no position limit. */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
   readonly block: BlockSpec;
-  /** The norm after the last block, if the family has one. Its name, like those of embedding and head, is complete. */
+  /** The norm after the last block. Its name needs no prefix. */
   readonly finalNorm?: NormSpec;
-  /** Projects the hidden states to the inputs of the head, if their widths differ. */
+  /** The layer between the final norm and the head, if the head has another number of inputs than the hidden states. */
   readonly headProjection?: LinearSpec;
-  /** The head. A tied head has the name of the embedding's table. */
+  /** The head. If its weight is that of the embedding, its name is the name of the embedding's table without `.weight`. */
   readonly head: LinearSpec;
 }
 
-/** The embedding: tables whose rows are added for each token. */
+/** The embedding. The hidden states of a token are the sum of a row of each table. */
 export interface EmbeddingSpec {
-  /** The name of the table of tokens, (vocabulary, hidden), or (vocabulary, inFeatures of the projection). */
+  /** The name of the table of tokens, (vocabSize, hiddenSize), or (vocabSize, inFeatures of the projection). */
   readonly tokens: string;
-  /** Projects the table's rows to the width of the hidden states, before positions are added. */
+  /** Projects the rows of the table of tokens to the size of the hidden states, before positions are added. */
   readonly projection?: LinearSpec;
-  /** The table of positions, (positions, hidden). Token t of a window uses row t + `offset`. */
+  /** The table of positions, (maxTokens + offset, hiddenSize). Token t of a window uses row t + offset. */
   readonly positions?: { readonly name: string; readonly offset: number };
-  /** The norm of the sum. */
+  /** The norm that is applied to the sum. */
   readonly norm?: NormSpec;
 }
 
-/** A block. All blocks are equal except for the prefix of their names. */
+/**
+ * A transformer block. The blocks of a model differ only in the prefix of their names and in the index that `forward` receives.
+ */
 export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
   prefix(block: number): string;
   readonly norms: readonly NormSpec[];
-  /** All prunable linear layers in the order of the forward. The layers of a group share one input. */
+  /** All linear layers, in the order in which `forward` uses them. Pruning replaces their weights. */
   readonly groups: readonly LinearGroup[];
   /**
-   * Queues block `index` on `x`, (pass.rows, hidden) f32, in place. Each group must be projected exactly once. The last group must be
-   * projected onto `x`, and only a norm may follow it.
+   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly
+   * once. The last group must be applied by `accumulateGroup` to `x`, and only a norm may follow it, because a pass may skip
+   * this group.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void;
 }

@@ -1,24 +1,25 @@
 /**
- * The model that LLaMA and its relatives share: an RMSNorm before each half of a block, rotary positions, grouped-query attention and a
- * gated feed-forward. `Traits` has the differences between the relatives. Names follow transformers' `LlamaForCausalLM`.
+ * The network of LLaMA and of the families derived from it: an RMSNorm before each half of a block, rotary positions,
+ * grouped-query attention, and a gated feed-forward network. `LlamaTraits` declares how a family differs from LLaMA. Names
+ * follow transformers' `LlamaForCausalLM`.
  */
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import { attend } from "../pieces/attention.ts";
 import type { Activation } from "../pieces/block_pass.ts";
-import { gated } from "../pieces/gate.ts";
-import { projectOnto } from "../pieces/linear.ts";
+import { applyGate } from "../pieces/gate.ts";
+import { accumulateGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { type RotarySpec, rotate } from "../pieces/rotary.ts";
 import { activationName, checkHeadDimension, headDimension, positive } from "./config.ts";
 import type { BlockSpec, ModelSpec } from "./family.ts";
-import type { NormSpec } from "./layer_specs.ts";
+import { linearSpec, type NormSpec } from "../layer_specs.ts";
 import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
-import type { LlamaSizes, Traits } from "./llama_traits.ts";
+import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 import { readRotary, rotaryShape } from "./rotary_config.ts";
 
-/** The settings of every relative. Their schemas include them. */
+/** The settings that all these families have. The schema of each family includes them. */
 export const llamaShape = {
   hidden_size: positive,
   intermediate_size: positive,
@@ -35,20 +36,24 @@ export const llamaShape = {
 
 type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
 
-/** Returns the model. @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported */
+/**
+ * Returns the model that `config` describes.
+ * @param has returns whether the checkpoint has a tensor
+ * @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported
+ */
 export function llamaModel(
   config: LlamaConfig,
   has: (name: string) => boolean,
-  traits: Traits = {},
+  traits: LlamaTraits = {},
 ): ModelSpec {
   const sizes = readSizes(config);
-  // Checkpoints saved without the head lack the outer `model.`.
+  // A checkpoint that was saved without its head lacks the prefix `model.`.
   const root = has("embed_tokens.weight") ? "" : "model.";
   const embedding = `${root}embed_tokens`;
   const norm = (name: string, size: number): NormSpec => {
     return { kind: "rms", name, size, eps: config.rms_norm_eps, affine: true };
   };
-  const parts: Parts = {
+  const parts: BlockParts = {
     sizes,
     layers: traits.fused ? fusedLayers(sizes) : separateLayers(sizes, traits.biases),
     attentionNorm: norm("input_layernorm", sizes.hidden),
@@ -68,12 +73,7 @@ export function llamaModel(
     embedding: { tokens: `${embedding}.weight` },
     block: blockSpec(parts, root),
     finalNorm: norm(`${root}norm`, sizes.hidden),
-    head: {
-      name: config.tie_word_embeddings ? embedding : "lm_head",
-      outFeatures: config.vocab_size,
-      inFeatures: sizes.hidden,
-      bias: false,
-    },
+    head: linearSpec(config.tie_word_embeddings ? embedding : "lm_head", sizes.hidden, config.vocab_size),
   };
 }
 
@@ -89,19 +89,20 @@ function readSizes(config: LlamaConfig): LlamaSizes {
   return { hidden, intermediate, heads, kvHeads, headDim };
 }
 
-/** The parts of a block. */
-interface Parts {
+/** The parts of which a block consists. */
+interface BlockParts {
   readonly sizes: LlamaSizes;
   readonly layers: LlamaLayers;
   readonly attentionNorm: NormSpec;
   readonly feedForwardNorm: NormSpec;
   readonly headNorms?: readonly [q: NormSpec, k: NormSpec];
   readonly rotary: RotarySpec;
+  /** Returns the attention window of block `index`, as `LlamaTraits` declares it. */
   readonly window: (index: number) => number;
   readonly activation: Activation;
 }
 
-function blockSpec(parts: Parts, root: string): BlockSpec {
+function blockSpec(parts: BlockParts, root: string): BlockSpec {
   const { sizes: { intermediate, heads, kvHeads, headDim }, layers, headNorms = [] } = parts;
   const [qNorm, kNorm] = headNorms;
   return {
@@ -115,9 +116,9 @@ function blockSpec(parts: Parts, root: string): BlockSpec {
       rotate(pass, parts.rotary, q, heads, headDim);
       rotate(pass, parts.rotary, k, kvHeads, headDim);
       const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index) });
-      projectOnto(pass, layers.out, attended, x);
+      accumulateGroup(pass, layers.out, attended, x);
       const { gate, up } = layers.projectGateUp(pass, normalize(pass, parts.feedForwardNorm, x));
-      projectOnto(pass, layers.down, gated(pass, gate, up, intermediate, parts.activation), x);
+      accumulateGroup(pass, layers.down, applyGate(pass, gate, up, intermediate, parts.activation), x);
     },
   };
 }

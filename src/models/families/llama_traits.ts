@@ -1,22 +1,28 @@
-/** The differences between the relatives of LLaMA, and the sizes of their blocks. */
+/** The properties in which the families derived from LLaMA differ from it, and the sizes of their blocks. */
 
-/** The properties in which a relative differs from LLaMA. */
-export interface Traits {
-  /** The linear layers that have biases. By default none has. */
+/** The differences between a family and LLaMA. */
+export interface LlamaTraits {
+  /** Which linear layers have biases. By default none has. */
   readonly biases?: { readonly qkv?: boolean; readonly out?: boolean; readonly feedForward?: boolean };
-  /** Returns the number of tokens that a query of block `index` sees, itself included. 0 means all earlier tokens, which is the default. */
+  /**
+   * Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. By
+   * default it is 0 for every block.
+   */
   window?(index: number): number;
-  /** Whether each head of queries and keys has an RMSNorm before the rotation. */
+  /** Whether an RMSNorm is applied to each head of queries and keys before the rotation. Defaults to false. */
   readonly headNorms?: boolean;
-  /** Whether q, k and v are one layer, and gate and up another. */
+  /** Whether one layer computes q, k and v, and another one gate and up. Defaults to false. */
   readonly fused?: boolean;
 }
 
-/** The sizes of a block. `intermediate` is the width of the feed-forward. */
+/** The sizes of a block. */
 export interface LlamaSizes {
   readonly hidden: number;
+  /** The number of inputs of the last layer of the feed-forward network. */
   readonly intermediate: number;
+  /** The number of query heads. */
   readonly heads: number;
+  /** The number of key heads, and of value heads. */
   readonly kvHeads: number;
   readonly headDim: number;
 }

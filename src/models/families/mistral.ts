@@ -1,11 +1,14 @@
-/** The family Mistral (Jiang et al., arXiv 2310.06825): LLaMA's block with a sliding window, as in transformers' `MistralForCausalLM`. */
+/**
+ * The family Mistral (Jiang et al., arXiv 2310.06825): LLaMA's block with a sliding window, as in transformers'
+ * `MistralForCausalLM`.
+ */
 
 import { z } from "zod";
 import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";
 
-/** The defaults are those of transformers' MistralConfig. */
+/** The defaults are those of the class `MistralConfig` in transformers. */
 const schema = z.object({
   ...llamaShape,
   num_key_value_heads: positive.nullable().default(8),

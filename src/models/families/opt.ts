@@ -1,22 +1,22 @@
 /**
- * The family OPT (Zhang et al., arXiv 2205.01068): learned positions, a LayerNorm before each half of a block, and biases. opt-350m has
- * its LayerNorms after each half, and an embedding that is narrower than the hidden states. Names and arithmetic follow transformers'
- * `OPTForCausalLM`.
+ * The family OPT (Zhang et al., arXiv 2205.01068): learned positions, a LayerNorm before each half of a block, and biases. The
+ * model opt-350m has its LayerNorms after each half, and rows of the embedding that are shorter than the hidden states. Names
+ * and arithmetic follow transformers' `OPTForCausalLM`.
  */
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import { whole } from "../pieces/columns.ts";
-import { project, projectOnto } from "../pieces/linear.ts";
+import { allColumns } from "../pieces/columns.ts";
+import { accumulateGroup, applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { activationName, headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import type { LinearGroup, LinearSpec, NormSpec } from "./layer_specs.ts";
+import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
 
-/** The rows of the position table before the row of the first token. OPT was trained with padded batches. */
+/** The index of the first token's row in the table of positions. The rows before it were used for padding in training. */
 const POSITION_OFFSET = 2;
 
-/** The default of torch.nn.LayerNorm. OPT's configuration has no setting for it. */
+/** The default of `torch.nn.LayerNorm`. The configuration of OPT has no setting for it. */
 const LAYER_NORM_EPS = 1e-5;
 
 const schema = z.object({
@@ -42,12 +42,12 @@ export const opt: Family = {
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
     const { hidden_size: hidden } = config;
-    const width = config.word_embed_proj_dim ?? hidden;
-    // Checkpoints saved from the bare OPTModel lack the outer `model.`.
+    const embeddingSize = config.word_embed_proj_dim ?? hidden;
+    // A checkpoint that was saved from the class OPTModel, which has no head, lacks the prefix `model.`.
     const root = has("decoder.embed_tokens.weight") ? "decoder." : "model.decoder.";
     const embedding = `${root}embed_tokens`;
     const projection = (name: string, inFeatures: number, outFeatures: number): LinearSpec | undefined =>
-      width === hidden ? undefined : { name: root + name, inFeatures, outFeatures, bias: false };
+      embeddingSize === hidden ? undefined : linearSpec(root + name, inFeatures, outFeatures);
     const hasFinalNorm = config.do_layer_norm_before && !config._remove_final_layer_norm;
     return {
       hiddenSize: hidden,
@@ -56,52 +56,45 @@ export const opt: Family = {
       maxTokens: config.max_position_embeddings,
       embedding: {
         tokens: `${embedding}.weight`,
-        projection: projection("project_in", width, hidden),
+        projection: projection("project_in", embeddingSize, hidden),
         positions: { name: `${root}embed_positions.weight`, offset: POSITION_OFFSET },
       },
       block: blockSpec(config, root),
       finalNorm: hasFinalNorm ? norm(config, `${root}final_layer_norm`) : undefined,
-      headProjection: projection("project_out", hidden, width),
-      head: {
-        name: config.tie_word_embeddings ? embedding : "lm_head",
-        outFeatures: config.vocab_size,
-        inFeatures: width,
-        bias: false,
-      },
+      headProjection: projection("project_out", hidden, embeddingSize),
+      head: linearSpec(config.tie_word_embeddings ? embedding : "lm_head", embeddingSize, config.vocab_size),
     };
   },
 };
 
 function blockSpec(config: Config, root: string): BlockSpec {
-  const { hidden_size: hidden, ffn_dim: wide, num_attention_heads: heads } = config;
+  const { hidden_size: hidden, ffn_dim: intermediate, num_attention_heads: heads, enable_bias: bias } =
+    config;
   const headDim = headDimension(hidden, heads);
-  const linear = (name: string, inFeatures: number, outFeatures: number): LinearSpec => {
-    return { name, inFeatures, outFeatures, bias: config.enable_bias };
-  };
   const attentionNorm = norm(config, "self_attn_layer_norm");
   const qkv: LinearGroup = [
-    linear("self_attn.q_proj", hidden, hidden),
-    linear("self_attn.k_proj", hidden, hidden),
-    linear("self_attn.v_proj", hidden, hidden),
+    linearSpec("self_attn.q_proj", hidden, hidden, bias),
+    linearSpec("self_attn.k_proj", hidden, hidden, bias),
+    linearSpec("self_attn.v_proj", hidden, hidden, bias),
   ];
-  const out: LinearGroup = [linear("self_attn.out_proj", hidden, hidden)];
+  const out: LinearGroup = [linearSpec("self_attn.out_proj", hidden, hidden, bias)];
   const feedForwardNorm = norm(config, "final_layer_norm");
-  const fc1: LinearGroup = [linear("fc1", hidden, wide)];
-  const fc2: LinearGroup = [linear("fc2", wide, hidden)];
+  const fc1: LinearGroup = [linearSpec("fc1", hidden, intermediate, bias)];
+  const fc2: LinearGroup = [linearSpec("fc2", intermediate, hidden, bias)];
   return {
     prefix: (block) => `${root}layers.${block}.`,
     norms: [attentionNorm, feedForwardNorm],
     groups: [qkv, out, fc1, fc2],
     forward(pass, x) {
-      const before = config.do_layer_norm_before;
-      const [q, k, v] = project(pass, qkv, before ? normalize(pass, attentionNorm, x) : x)
-        .map((y) => whole(y, hidden));
-      projectOnto(pass, out, attend(pass, { q, k, v, heads, headDim }), x);
-      if (!before) normalizeInPlace(pass, attentionNorm, x);
-      const fed = before ? normalize(pass, feedForwardNorm, x) : x;
-      const [inner] = project(pass, fc1, fed, config.activation_function);
-      projectOnto(pass, fc2, inner, x);
-      if (!before) normalizeInPlace(pass, feedForwardNorm, x);
+      const normBefore = config.do_layer_norm_before;
+      const [q, k, v] = applyGroup(pass, qkv, normBefore ? normalize(pass, attentionNorm, x) : x)
+        .map((y) => allColumns(y, hidden));
+      accumulateGroup(pass, out, attend(pass, { q, k, v, heads, headDim }), x);
+      if (!normBefore) normalizeInPlace(pass, attentionNorm, x);
+      const feedForwardInput = normBefore ? normalize(pass, feedForwardNorm, x) : x;
+      const [inner] = applyGroup(pass, fc1, feedForwardInput, config.activation_function);
+      accumulateGroup(pass, fc2, inner, x);
+      if (!normBefore) normalizeInPlace(pass, feedForwardNorm, x);
     },
   };
 }

@@ -1,11 +1,14 @@
-/** The family Phi-3 (Abdin et al., arXiv 2404.14219): LLaMA's block with fused layers, as in transformers' `Phi3ForCausalLM`. */
+/**
+ * The family Phi-3 (Abdin et al., arXiv 2404.14219): LLaMA's block with fused linear layers, as in transformers'
+ * `Phi3ForCausalLM`.
+ */
 
 import { z } from "zod";
 import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";
 
-/** The defaults are those of transformers' Phi3Config. */
+/** The defaults are those of the class `Phi3Config` in transformers. */
 const schema = z.object({
   ...llamaShape,
   rms_norm_eps: z.number().positive().default(1e-5),

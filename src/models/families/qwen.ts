@@ -1,6 +1,7 @@
 /**
- * The families Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases on q, k and v (Qwen2) or with norms over the
- * heads (Qwen3), as in transformers' `Qwen2ForCausalLM` and `Qwen3ForCausalLM`. The upper blocks may have a sliding window.
+ * The families Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases for q, k and v (Qwen2), or with norms
+ * for the heads of q and k (Qwen3), as in transformers' `Qwen2ForCausalLM` and `Qwen3ForCausalLM`. Some blocks may have a
+ * sliding window.
  */
 
 import { z } from "zod";
@@ -9,13 +10,16 @@ import { positive, readConfig } from "./config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama_model.ts";
 
-/** The defaults are those of transformers' configuration classes. */
+/** The defaults are those of the configuration classes in transformers. */
 const qwenShape = {
   ...llamaShape,
   num_key_value_heads: positive.nullable().default(32),
   use_sliding_window: z.boolean().default(false),
   sliding_window: positive.nullable().default(4096),
-  /** The number of blocks before the first block with a window. `layer_types`, if present, overrides it block by block. */
+  /**
+   * The number of blocks before the first block with a sliding window. If `layer_types` is present, it decides for each block
+   * instead.
+   */
   max_window_layers: z.int().nonnegative().default(28),
   layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
 };
@@ -44,6 +48,10 @@ export const qwen3: Family = {
   },
 };
 
+/**
+ * Returns the function that `LlamaTraits.window` declares.
+ * @throws {ModelError} if `layer_types` does not have one entry per block
+ */
 function windowOf(config: z.infer<typeof qwen2Schema>): (index: number) => number {
   const { use_sliding_window, sliding_window, max_window_layers, layer_types, num_hidden_layers } = config;
   if (layer_types && layer_types.length !== num_hidden_layers) {

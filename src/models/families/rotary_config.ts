@@ -1,6 +1,7 @@
 /**
- * Reads the rotary settings of a configuration by the rules of transformers (`modeling_rope_utils`). Older versions of transformers write
- * `rope_theta` and `rope_scaling`; version 5 writes one object `rope_parameters`. Both forms are read.
+ * Reads the settings of rotary position embeddings from config.json, by the rules of transformers (`modeling_rope_utils`).
+ * Older versions of transformers write `rope_theta` and `rope_scaling`. Version 5 writes one object `rope_parameters`. Both
+ * forms are read.
  */
 
 import { z } from "zod";
@@ -25,7 +26,7 @@ const ropeObject = z.object({
   attention_factor: number.nullish(),
 });
 
-/** The rotary settings. The schemas of families include them. */
+/** The rotary settings in config.json. The schema of a family includes them. */
 export const rotaryShape = {
   max_position_embeddings: positive,
   original_max_position_embeddings: positive.nullish(),
@@ -38,84 +39,93 @@ export const rotaryShape = {
 type RotaryConfig = z.infer<z.ZodObject<typeof rotaryShape>>;
 type RopeObject = z.infer<typeof ropeObject>;
 
-/** The default of transformers for every family here. */
+/** The default of `rope_theta` in transformers, for every supported family. */
 const DEFAULT_THETA = 10000;
 
-/** The supported kinds. Each function computes the frequencies of its kind. */
-const KINDS = { default: plain, linear, llama3, longrope, su: longrope } as const;
+/** The supported values of `rope_type`. Each function computes the rotation for one of them. */
+const ROPE_TYPES = { default: unscaled, linear, llama3, longrope, su: longrope } as const;
 
 /**
  * Returns the rotation of heads of `headDim` dimensions.
- * @throws {ModelError} if the kind is not supported, or if one of its settings is missing
+ * @throws {ModelError} if the `rope_type` is not supported, or if a setting that it needs is missing
  */
 export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
   const rope = config.rope_scaling ?? config.rope_parameters ?? {};
-  const kind = rope.rope_type ?? rope.type ?? "default";
-  if (!Object.hasOwn(KINDS, kind)) {
-    const kinds = Object.keys(KINDS).join(", ");
-    throw new ModelError(`config.json: rope_type ${kind} is not supported; supported are: ${kinds}`);
+  const ropeType = rope.rope_type ?? rope.type ?? "default";
+  if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
+    const supported = Object.keys(ROPE_TYPES).join(", ");
+    throw new ModelError(`config.json: rope_type ${ropeType} is not supported; supported are: ${supported}`);
   }
   const theta = config.rope_parameters?.rope_theta ?? config.rope_theta ?? rope.rope_theta ?? DEFAULT_THETA;
-  const part = config.partial_rotary_factor ?? config.rope_parameters?.partial_rotary_factor ?? 1;
-  const turned = Math.floor(headDim * part);
-  if (turned === 0 || turned % 2 !== 0) {
+  const rotatedShare = config.partial_rotary_factor ?? config.rope_parameters?.partial_rotary_factor ?? 1;
+  const rotatedDims = Math.floor(headDim * rotatedShare);
+  if (rotatedDims === 0 || rotatedDims % 2 !== 0) {
     throw new ModelError(
-      `config.json: ${turned} of a head's ${headDim} dimensions rotate, but the number must be even`,
+      `config.json: ${rotatedDims} of the ${headDim} dimensions of a head rotate, but the number must be even and positive`,
     );
   }
-  const pairs = turned / 2;
+  const pairs = rotatedDims / 2;
   const base = Float64Array.from({ length: pairs }, (_, i) => theta ** (-i / pairs));
-  return KINDS[kind as keyof typeof KINDS]({ base, rope, config });
+  return ROPE_TYPES[ropeType as keyof typeof ROPE_TYPES]({ base, rope, config });
 }
 
-interface Setting {
-  /** Radians per token for each pair, before scaling. */
+/** The settings from which the rotation is computed. */
+interface RotarySettings {
+  /** The radians per token of each pair, before scaling. */
   readonly base: Float64Array;
   readonly rope: RopeObject;
   readonly config: RotaryConfig;
 }
 
-function plain({ base }: Setting): RotarySpec {
+/** Rotates each pair by its base frequency. */
+function unscaled({ base }: RotarySettings): RotarySpec {
   return { pairs: base.length, scale: 1, frequencies: () => base };
 }
 
-function linear({ base, rope, config }: Setting): RotarySpec {
-  const factor = needed(rope, "factor");
-  return plain({ base: base.map((frequency) => frequency / factor), rope, config });
+/** Divides all frequencies by one factor. */
+function linear({ base, rope, config }: RotarySettings): RotarySpec {
+  const factor = requiredSetting(rope, "factor");
+  return unscaled({ base: base.map((frequency) => frequency / factor), rope, config });
 }
 
-/** Scales slow pairs as `linear` does, leaves fast pairs unchanged, and interpolates between them. */
-function llama3({ base, rope, config }: Setting): RotarySpec {
-  const factor = needed(rope, "factor");
-  const low = needed(rope, "low_freq_factor"), high = needed(rope, "high_freq_factor");
-  const trained = needed(rope, "original_max_position_embeddings");
+/** Divides the frequencies of slow pairs by the factor, does not change those of fast pairs, and interpolates between both. */
+function llama3({ base, rope, config }: RotarySettings): RotarySpec {
+  const factor = requiredSetting(rope, "factor");
+  const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
+  const trainedTokens = requiredSetting(rope, "original_max_position_embeddings");
   const scaled = base.map((frequency) => {
-    const turns = trained * frequency / (2 * Math.PI);
-    const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
-    return kept * frequency + (1 - kept) * frequency / factor;
+    const rotations = trainedTokens * frequency / (2 * Math.PI);
+    const unscaledShare = Math.min(1, Math.max(0, (rotations - low) / (high - low)));
+    return unscaledShare * frequency + (1 - unscaledShare) * frequency / factor;
   });
-  return plain({ base: scaled, rope, config });
+  return unscaled({ base: scaled, rope, config });
 }
 
-/** LongRoPE (Ding et al., arXiv 2402.13753): one divisor per pair, with one set for windows up to the trained length and one for longer windows. */
-function longrope({ base, rope, config }: Setting): RotarySpec {
-  const { max_position_embeddings: longest } = config;
-  const given = rope.original_max_position_embeddings ?? config.original_max_position_embeddings;
-  const trained = given ?? longest;
-  const factor = given ? longest / given : rope.factor ?? 1;
+/**
+ * LongRoPE (Ding et al., arXiv 2402.13753). Each pair has its own divisor. There is one list of divisors for windows up to the
+ * length of those in training, and one for longer windows.
+ */
+function longrope({ base, rope, config }: RotarySettings): RotarySpec {
+  const { max_position_embeddings: maxTokens } = config;
+  const original = rope.original_max_position_embeddings ?? config.original_max_position_embeddings;
+  const trainedTokens = original ?? maxTokens;
+  const factor = original ? maxTokens / original : rope.factor ?? 1;
   const scale = rope.attention_factor ??
-    (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained)));
+    (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trainedTokens)));
   const [short, long] = (["short_factor", "long_factor"] as const).map((name) => {
-    const divisors = needed(rope, name);
+    const divisors = requiredSetting(rope, name);
     if (divisors.length !== base.length) {
-      throw new ModelError(`config.json: ${name} has ${divisors.length} factors, needs ${base.length}`);
+      throw new ModelError(
+        `config.json: ${name} has ${divisors.length} factors, but ${base.length} are needed`,
+      );
     }
     return base.map((frequency, i) => frequency / divisors[i]);
   });
-  return { pairs: base.length, scale, frequencies: (tokens) => tokens > trained ? long : short };
+  return { pairs: base.length, scale, frequencies: (tokens) => tokens > trainedTokens ? long : short };
 }
 
-function needed<K extends keyof RopeObject>(rope: RopeObject, name: K): NonNullable<RopeObject[K]> {
+/** Returns the setting `name`. @throws {ModelError} if it is missing */
+function requiredSetting<K extends keyof RopeObject>(rope: RopeObject, name: K): NonNullable<RopeObject[K]> {
   const value = rope[name];
   if (value === undefined || value === null) {
     throw new ModelError(`config.json: rope_type ${rope.rope_type ?? rope.type} needs ${name}`);

@@ -1,6 +1,6 @@
-/** Finds the reason why no family supports a configuration, so that the error says more than the `model_type`. */
+/** Finds the reason why a model is not supported, so that the error message names it and not only the `model_type`. */
 
-/** Keys of a configuration, and the reason that any of them gives if it is set. */
+/** Reasons, each with the keys of config.json that show it. One key that is set is enough. */
 const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: string])[] = [
   [["vision_config", "audio_config", "text_config"], "is multimodal"],
   [
@@ -9,13 +9,13 @@ const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: strin
   ],
 ];
 
-/** Types that are not supported for a reason that their keys do not show. */
+/** Reasons that no key of config.json shows, by `model_type`. */
 const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
   gpt2: "stores its linear layers transposed (Conv1D)",
 };
 
-/** Returns the reason as the predicate of a sentence, or undefined if none is known. */
-export function whyUnsupported(config: Readonly<Record<string, unknown>>): string | undefined {
+/** Returns why a configuration is not supported, as the predicate of a sentence, or undefined if no reason was found. */
+export function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
   const { model_type: type } = config;
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   for (const [keys, reason] of REASONS_BY_KEY) if (keys.some((key) => isSet(config[key]))) return reason;

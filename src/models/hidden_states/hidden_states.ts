@@ -1,57 +1,66 @@
 /**
- * The hidden states of all windows between two blocks. They are stored on the device if they fit its share, else in host memory or in a
- * file. One batch at a time is on the device for work. If a folder is given, the states are also written there after every block, so that
- * a run that was killed can continue from the last finished block.
+ * The hidden states of all windows: the outputs of one transformer block, which are the inputs of the next one. They are stored
+ * in device memory if they fit there, and otherwise in host memory or in a file. A callback receives the states of one batch at a
+ * time, on the device. If a folder is given, the states are also written to it after every block, so that a killed forward pass
+ * can resume after the last block that it completed.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { Batch } from "../batches.ts";
-import { DeviceStates } from "./device_states.ts";
-import { DiskStates } from "./disk_states.ts";
-import { HostStates } from "./host_states.ts";
-import type { StatesFolder } from "./states_folder.ts";
-import type { BatchBytes, StatesStore } from "./states_store.ts";
+import { DeviceStore } from "./device_store.ts";
+import { DiskStore } from "./disk_store.ts";
+import { HostStore } from "./host_store.ts";
+import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
+import type { BatchBytes, HiddenStatesStore } from "./hidden_states_store.ts";
 
-/** Work on the states of one batch, (batch.count · tokens, hidden) f32. It queues kernels, and may read back. */
-export type StatesWork = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
+/**
+ * Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers
+ * back.
+ */
+export type BatchCallback = (states: DeviceBuffer, batch: Batch) => void | Promise<void>;
 
-/** Where states that do not fit the device are stored. `auto` means memory up to {@link AUTO_MEMORY_BYTES}, then disk. */
-export type StatesPlace = "memory" | "disk" | "auto";
+/**
+ * Where hidden states are stored. `memory` means device memory, or host memory if they do not fit on the device. `disk` means a
+ * file. `auto` means `memory` up to {@link AUTO_MEMORY_BYTES}, and `disk` for larger states.
+ */
+export type HiddenStatesLocation = "memory" | "disk" | "auto";
 
-/** The most that `auto` stores in host memory: a quarter of the memory of a small machine. */
+/** The limit up to which `auto` stores hidden states in host memory. It is a quarter of the memory of a small machine. */
 export const AUTO_MEMORY_BYTES = 4 * 2 ** 30;
 
-/** A folder in which states outlive the process. */
-export interface StatesKeeping {
-  readonly folder: StatesFolder;
-  readonly place: StatesPlace;
+/** Where hidden states are stored, and the folder to which they are also written so that a killed forward pass can resume. */
+export interface HiddenStatesStorage {
+  readonly folder: HiddenStatesFolder;
+  readonly location: HiddenStatesLocation;
 }
 
-/** The sizes of the states, and where they may be stored. */
+/** The sizes of the hidden states, and the limits for storing them. */
 export interface HiddenStatesOptions {
+  /** The batches, in order. There must be at least one. */
   readonly batches: readonly Batch[];
+  /** The number of tokens of every window. */
   readonly tokens: number;
   readonly hiddenSize: number;
-  /** The most bytes to store on the device. */
+  /** The limit up to which hidden states are stored in device memory. */
   readonly deviceBytes: number;
-  /** The folder for states. Without it they are in memory only. */
-  readonly keeping?: StatesKeeping;
+  /** By default, hidden states are stored in memory only. */
+  readonly storage?: HiddenStatesStorage;
 }
 
-/** The states of all windows. Call `fill` or `load` first, and `destroy` at the end. */
+/** The hidden states of all windows. The caller calls `fill` or `load` first, and `destroy` at the end. */
 export class HiddenStates {
   readonly batches: readonly Batch[];
   readonly #backend: Backend;
   readonly #batchBytes: readonly BatchBytes[];
   readonly #totalBytes: number;
   readonly #isOnDisk: boolean;
-  readonly #store: StatesStore;
-  readonly #folder?: StatesFolder;
-  #block = 0;
+  readonly #store: HiddenStatesStore;
+  readonly #folder?: HiddenStatesFolder;
+  #nextBlock = 0;
 
   constructor(
     backend: Backend,
-    { batches, tokens, hiddenSize, deviceBytes, keeping }: HiddenStatesOptions,
+    { batches, tokens, hiddenSize, deviceBytes, storage }: HiddenStatesOptions,
   ) {
     const windowBytes = tokens * hiddenSize * 4;
     this.batches = batches;
@@ -62,32 +71,32 @@ export class HiddenStates {
     }));
     const last = this.#batchBytes[batches.length - 1];
     this.#totalBytes = last.offset + last.length;
-    this.#folder = keeping?.folder;
-    const place = choosePlace(this.#totalBytes, deviceBytes, keeping?.place);
+    this.#folder = storage?.folder;
+    const place = choosePlace(this.#totalBytes, deviceBytes, storage?.location);
     this.#isOnDisk = place === "disk";
     this.#store = this.#createStore(place);
   }
 
-  #createStore(place: "device" | "host" | "disk"): StatesStore {
-    if (place === "device") return new DeviceStates(this.#backend, this.#batchBytes);
-    if (place === "host") return new HostStates(this.#backend, this.#batchBytes);
-    return new DiskStates(this.#backend, this.#batchBytes, this.#totalBytes, this.#folder!);
+  #createStore(place: Place): HiddenStatesStore {
+    if (place === "device") return new DeviceStore(this.#backend, this.#batchBytes);
+    if (place === "host") return new HostStore(this.#backend, this.#batchBytes);
+    return new DiskStore(this.#backend, this.#batchBytes, this.#totalBytes, this.#folder!);
   }
 
-  /** The block that comes next: the states are its inputs. */
-  get block(): number {
-    return this.#block;
+  /** The index of the block that runs next. The stored states are its inputs. */
+  get nextBlock(): number {
+    return this.#nextBlock;
   }
 
-  /** Sets the inputs of block 0. `gather` returns the states of a batch, (batch.count · tokens, hidden) f32. */
-  async fill(gather: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
+  /** Stores the inputs of block 0. `embed` returns those of a batch, (batch.count · tokens, hiddenSize) f32. */
+  async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
     const draft = this.#isOnDisk ? await this.#folder?.create(0) : undefined;
     try {
       for (const [i, batch] of this.batches.entries()) {
-        const states = await gather(batch);
+        const states = await embed(batch);
         const bytes = new Uint8Array(states.buffer, states.byteOffset, states.byteLength);
         await draft?.write(this.#batchBytes[i].offset, bytes);
-        this.#store.put(i, bytes);
+        this.#store.storeInitial(i, bytes);
       }
       await draft?.commit();
     } finally {
@@ -95,57 +104,61 @@ export class HiddenStates {
     }
   }
 
-  /** Loads the inputs of `block` from the folder. @throws {ModelError} if the file has another size */
+  /** Loads the inputs of `block` from the folder. @throws {ModelError} if the size of the file is not that of these states */
   async load(block: number): Promise<void> {
-    if (!this.#folder) throw new TypeError("hidden states: there is no folder to load them from");
+    if (!this.#folder) throw new TypeError("hidden states: cannot be loaded without a folder");
     const file = await this.#folder.open(block, this.#totalBytes);
     try {
       if (!this.#isOnDisk) {
         for (const [i, { offset, length }] of this.#batchBytes.entries()) {
-          this.#store.put(i, await file.read(offset, length));
+          this.#store.storeInitial(i, await file.read(offset, length));
         }
       }
     } finally {
       await file.close();
     }
-    this.#block = block;
+    this.#nextBlock = block;
   }
 
   /**
-   * Runs `work` on each batch in turn and stores the changed states, which are then the inputs of the next block.
-   * @param done called when a batch is finished
+   * Calls `change` with each batch. It overwrites the states of the batch with the inputs of the next block, which are then
+   * stored.
+   * @param onBatchDone called after each batch
    */
-  async update(work: StatesWork, done?: (batch: Batch) => void): Promise<void> {
-    const draft = await this.#folder?.create(this.#block + 1);
+  async update(change: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
+    const draft = await this.#folder?.create(this.#nextBlock + 1);
     let written = Promise.resolve();
     try {
-      for await (const [i, states] of this.#store.bring(this.#block, false)) {
+      for await (const [i, states] of this.#store.onDevice(this.#nextBlock, false)) {
         const { offset, length } = this.#batchBytes[i];
-        await work(states, this.batches[i]);
+        await change(states, this.batches[i]);
         if (draft || this.#store.needsBytes) {
           const bytes = await this.#backend.read(states, 0, length);
-          this.#store.putBack(i, bytes);
-          await written; // the previous batch is written while the device works on this one
+          this.#store.storeChanged(i, bytes);
+          await written; // The previous batch was written while the device worked on this one.
           if (draft) written = draft.write(offset, bytes);
-          written.catch(() => {}); // awaited above or below
+          written.catch(() => {}); // A failed write is reported by `await written`.
         } else await this.#backend.finish();
-        done?.(this.batches[i]);
+        onBatchDone?.(this.batches[i]);
       }
       await written;
       await draft?.commit();
     } finally {
       await draft?.close();
     }
-    this.#block++;
+    this.#nextBlock++;
   }
 
-  /** Runs `work` on a copy of each batch in turn. The stored states do not change. */
-  async visit(work: StatesWork, done?: (batch: Batch) => void): Promise<void> {
-    for await (const [i, states] of this.#store.bring(this.#block, true)) {
-      await work(states, this.batches[i]);
-      // Waiting limits how much is queued, and lets other tasks run.
+  /**
+   * Calls `use` with a copy of each batch. The stored states do not change.
+   * @param onBatchDone called after each batch
+   */
+  async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
+    for await (const [i, states] of this.#store.onDevice(this.#nextBlock, true)) {
+      await use(states, this.batches[i]);
+      // This limits the number of queued commands, and lets other tasks of the process run.
       await this.#backend.finish();
-      done?.(this.batches[i]);
+      onBatchDone?.(this.batches[i]);
     }
   }
 
@@ -155,12 +168,15 @@ export class HiddenStates {
   }
 }
 
+type Place = "device" | "host" | "disk";
+
+/** Returns where `totalBytes` of hidden states are stored. */
 function choosePlace(
   totalBytes: number,
   deviceBytes: number,
-  place: StatesPlace = "memory",
-): "device" | "host" | "disk" {
-  if (place === "disk") return "disk";
+  location: HiddenStatesLocation = "memory",
+): Place {
+  if (location === "disk") return "disk";
   if (totalBytes <= deviceBytes) return "device";
-  return place === "auto" && totalBytes > AUTO_MEMORY_BYTES ? "disk" : "host";
+  return location === "auto" && totalBytes > AUTO_MEMORY_BYTES ? "disk" : "host";
 }

@@ -1,39 +1,43 @@
-/** Causal self-attention within each window. */
+/** Causal self-attention: each token attends to itself and to earlier tokens of its window. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { attention } from "../../kernels/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { Columns } from "./columns.ts";
+import type { ColumnsView } from "./columns.ts";
 
-/** The sizes of the heads of queries, keys and values. */
+/** The number and the sizes of attention heads. */
 export interface Heads {
+  /** The number of query heads. */
   readonly heads: number;
-  /** The number of key and value heads. Each is shared by heads/kvHeads consecutive query heads. Defaults to `heads`. */
+  /**
+   * The number of key heads, and of value heads. heads/kvHeads consecutive query heads share each of them. Defaults to `heads`.
+   */
   readonly kvHeads?: number;
+  /** The number of dimensions of each head. */
   readonly headDim: number;
-  /** The number of columns from one head to the next in q, k and v. Defaults to `headDim`. */
+  /** The distance between the first columns of two consecutive heads in q, k and v. Defaults to `headDim`. */
   readonly headStride?: number;
 }
 
 /** The inputs of attention. */
 export interface AttentionInput extends Heads {
-  readonly q: Columns;
-  readonly k: Columns;
-  readonly v: Columns;
-  /** The number of tokens that a query sees, itself included. Defaults to 0, which means all earlier tokens. */
+  readonly q: ColumnsView;
+  readonly k: ColumnsView;
+  readonly v: ColumnsView;
+  /** The number of tokens to which a token attends, itself included. Defaults to 0, which means all earlier tokens. */
   readonly window?: number;
-  /** ALiBi slopes, (heads) f32. By default there are none. */
+  /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;
 }
 
 /**
- * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v for each token t over the tokens s that it sees.
- * @returns (rows, heads · headDim) f32, valid until attention runs again
+ * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v for each token t, over the tokens s to which it attends.
+ * @returns (rows, heads · headDim) f32, valid until attention is queued again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   const { q, k, v, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
-  const width = heads * headDim;
-  const out = pass.workspace.take("attention", pass.rows * width);
+  const outFeatures = heads * headDim;
+  const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
   const slopes = input.slopes ?? pass.workspace.zeros(heads);
   pass.backend.dispatch(attention, { q: q.buffer, k: k.buffer, v: v.buffer, slopes, out }, {
     batch: pass.windows,
@@ -48,7 +52,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     ldk: k.ld,
     v_offset: v.offset,
     ldv: v.ld,
-    ldo: width,
+    ldo: outFeatures,
     scale: 1 / Math.sqrt(headDim),
     window,
   });

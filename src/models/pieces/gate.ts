@@ -1,25 +1,26 @@
-/** The gate of a gated feed-forward: activation(gate)·up. */
+/** The gate of a gated feed-forward network, which multiplies activation(gate) with up. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, gatedMultiply } from "../../kernels/activate.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
-import type { Columns } from "./columns.ts";
+import type { ColumnsView } from "./columns.ts";
 
 /**
- * Queues activation(gate)·up, element by element, over `width` columns.
- * @returns (rows, width) f32, valid until a gate runs again
+ * Queues activation(gate)·up, element by element.
+ * @param columns the number of columns of `gate`, `up` and the result
+ * @returns (rows, columns) f32, valid until a gate is queued again
  */
-export function gated(
+export function applyGate(
   { backend, workspace, rows }: BlockPass,
-  gate: Columns,
-  up: Columns,
-  width: number,
+  gate: ColumnsView,
+  up: ColumnsView,
+  columns: number,
   activation: Activation,
 ): DeviceBuffer {
-  const y = workspace.take("gated", rows * width);
+  const y = workspace.buffer("gated", rows * columns);
   backend.dispatch(gatedMultiply, { gate: gate.buffer, up: up.buffer, y }, {
     rows,
-    cols: width,
+    cols: columns,
     gate_offset: gate.offset,
     ld_gate: gate.ld,
     up_offset: up.offset,

@@ -1,53 +1,62 @@
-/** Linear layers: y = activation(x·Wᵀ + b), written to new memory or added to the residual stream. */
+/**
+ * Linear layers. A layer computes y = activation(x·Wᵀ + b), or adds x·Wᵀ + b to the residual stream. The residual stream is the
+ * sum of the hidden states and of the outputs of the layers so far.
+ */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/activate.ts";
 import { gemmNT } from "../../kernels/gemm.ts";
-import type { LinearGroup, LinearSpec } from "../families/layer_specs.ts";
+import type { LinearGroup, LinearSpec } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
 /**
- * Queues every layer of `group` on `x`, (rows, inFeatures) f32, and passes `x` to the tap.
- * @returns (rows, outFeatures) f32 per layer, in order, valid until the layer runs again
+ * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to the observer.
+ * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. It is valid until the layer runs again
  */
-export function project(
+export function applyGroup(
   pass: BlockPass,
   group: LinearGroup,
   x: DeviceBuffer,
   activation: Activation = "none",
 ): DeviceBuffer[] {
-  pass.tap?.(group, x, pass.rows);
+  pass.observeInput?.(group, x, pass.rows);
   return group.map((spec) => {
-    const y = pass.workspace.take(spec.name, pass.rows * spec.outFeatures);
+    const y = pass.workspace.buffer(spec.name, pass.rows * spec.outFeatures);
     applyLinear(pass, spec, x, 0, pass.rows, y, { activation });
     return y;
   });
 }
 
 /**
- * Queues stream += x·Wᵀ + b for the only layer of `group`, with x (rows, inFeatures) and stream (rows, outFeatures) f32, and passes `x`
- * to the tap. If the outputs of the group are not used, only the tap is called.
+ * Queues stream += x·Wᵀ + b for the only layer of `group`, after passing `x` to the observer. If `pass` skips the group, only
+ * the observer is called.
+ * @param x (rows, inFeatures) f32
+ * @param stream (rows, outFeatures) f32
  */
-export function projectOnto(
+export function accumulateGroup(
   pass: BlockPass,
   group: LinearGroup,
   x: DeviceBuffer,
   stream: DeviceBuffer,
 ): void {
-  pass.tap?.(group, x, pass.rows);
-  if (group === pass.unused) return;
+  pass.observeInput?.(group, x, pass.rows);
+  if (group === pass.skippedGroup) return;
   applyLinear(pass, group[0], x, 0, pass.rows, stream, { accumulate: true });
 }
 
-/** What is done with the outputs of a layer. */
-export interface Outputs {
-  /** The activation. Defaults to none. */
+/** Options for the outputs of a layer. */
+export interface OutputOptions {
+  /** The activation. Defaults to "none". */
   readonly activation?: Activation;
-  /** Adds the outputs to the contents of the target. Only allowed without an activation. */
+  /** Whether the outputs are added to the contents of `y`. This is only allowed without an activation. */
   readonly accumulate?: boolean;
 }
 
-/** Queues one layer on `rows` rows of `x`, starting at `firstRow`, and writes the result to `y`, (rows, outFeatures). */
+/**
+ * Queues one layer on rows `firstRow` … `firstRow + rows − 1` of `x`, and writes the outputs to `y`.
+ * @param x (at least firstRow + rows, inFeatures) f32
+ * @param y (rows, outFeatures) f32
+ */
 export function applyLinear(
   { backend, weights, workspace }: Pick<BlockPass, "backend" | "weights" | "workspace">,
   spec: LinearSpec,
@@ -55,7 +64,7 @@ export function applyLinear(
   firstRow: number,
   rows: number,
   y: DeviceBuffer,
-  { activation = "none", accumulate = false }: Outputs = {},
+  { activation = "none", accumulate = false }: OutputOptions = {},
 ): void {
   const { strips, bias } = weights.linear(spec);
   for (const strip of strips) {
@@ -75,7 +84,7 @@ export function applyLinear(
     });
   }
   if (!bias && activation === "none") return;
-  backend.dispatch(biasActivate, { bias: bias ?? workspace.unused, x: y }, {
+  backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
     rows,
     cols: spec.outFeatures,
     has_bias: bias ? 1 : 0,

@@ -1,19 +1,20 @@
-/** LayerNorm and RMSNorm of rows. */
+/** LayerNorm and RMSNorm, applied to each row of an activation. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { layerNorm, rmsNorm } from "../../kernels/normalize.ts";
-import type { NormSpec } from "../families/layer_specs.ts";
+import type { NormSpec } from "../layer_specs.ts";
 import type { BlockPass } from "./block_pass.ts";
 
 type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;
 
 /**
- * Queues the norm `spec` on `x`, (rows, size) f32. A norm over heads is called with rows · heads rows.
- * @returns (rows, size) f32, valid until the norm runs again
+ * Queues the norm `spec` on `x`, (rows, size) f32.
+ * @param rows the number of rows of `x`. A norm that is applied to each head has one row per head of each token
+ * @returns (rows, size) f32, valid until the same norm is queued again
  */
 export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pass.rows): DeviceBuffer {
   const { backend, workspace, weights } = pass;
-  const y = workspace.take(spec.name, rows * spec.size);
+  const y = workspace.buffer(spec.name, rows * spec.size);
   const { weight, bias } = weights.norm(spec);
   const params = { rows, cols: spec.size, eps: spec.eps };
   if (bias) backend.dispatch(layerNorm, { x, weight, bias, y }, params);

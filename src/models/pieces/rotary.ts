@@ -1,26 +1,38 @@
 /**
- * Rotary position embedding. The sines and cosines of all positions are computed on the host in float64, because the angles of late
- * positions are large, and devices compute the sine of a large argument with different accuracy.
+ * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys by angles that
+ * grow with the position of the token. The sines and cosines of all positions are computed on the host in float64. The angles
+ * of late positions are large, and the accuracy of the sine of a large angle differs between devices.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { rotary } from "../../kernels/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { Columns } from "./columns.ts";
+import type { ColumnsView } from "./columns.ts";
 
 /** The rotation of queries and keys. */
 export interface RotarySpec {
-  /** The number of rotated pairs. Dimensions i and i + pairs of a head form a pair, and dimensions from 2 · pairs on do not rotate. */
+  /**
+   * The number of rotated pairs. Dimensions i and i + pairs of a head form a pair. Dimensions 2 · pairs and above do not
+   * rotate.
+   */
   readonly pairs: number;
-  /** A factor for the sines and cosines. */
+  /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
-  /** Returns the radians by which each pair rotates from one token to the next, in windows of `tokens` tokens. */
+  /**
+   * Returns the radians per token of each pair, (pairs) f64. In some models they depend on the length of the window, `tokens`.
+   */
   frequencies(tokens: number): Float64Array;
 }
 
-/** Queues the rotation of `heads` heads of `headDim` dimensions, in place. */
-export function rotate(pass: BlockPass, spec: RotarySpec, x: Columns, heads: number, headDim: number): void {
-  pass.backend.dispatch(rotary, { table: angles(pass, spec), x: x.buffer }, {
+/** Queues the rotation of the heads of `x`, (rows, heads · headDim) f32, in place. */
+export function rotate(
+  pass: BlockPass,
+  spec: RotarySpec,
+  x: ColumnsView,
+  heads: number,
+  headDim: number,
+): void {
+  pass.backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, {
     rows: pass.rows,
     tokens: pass.tokens,
     heads,
@@ -31,12 +43,12 @@ export function rotate(pass: BlockPass, spec: RotarySpec, x: Columns, heads: num
   });
 }
 
-function angles({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffer {
+function tableOnDevice({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffer {
   const count = tokens * 2 * spec.pairs;
   return workspace.constant("rotary table", count, () => rotaryTable(spec, tokens));
 }
 
-/** Returns the table (tokens, 2 · pairs) with the cosines, then the sines, of each token. */
+/** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */
 export function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
   const { pairs, scale } = spec;
   const frequencies = spec.frequencies(tokens);

@@ -1,6 +1,7 @@
 /**
- * Builds the definition of a byte-level BPE tokenizer, in the form of tokenizer.json, from GPT-2's files vocab.json and merges.txt, which
- * OPT checkpoints have. As in transformers' `GPT2Tokenizer`, `bos_token` is put before each document if `add_bos_token` is set.
+ * Reads a byte-level BPE tokenizer from the files vocab.json and merges.txt of GPT-2, which OPT checkpoints have, and converts
+ * it to the form of tokenizer.json. As in transformers' `GPT2Tokenizer`, `bos_token` is put before each document if
+ * `add_bos_token` is set.
  */
 
 import { z } from "zod";
@@ -11,10 +12,10 @@ import { readJson, readText } from "../../files/json_file.ts";
 const VOCABULARY_FILE = "vocab.json";
 const MERGES_FILE = "merges.txt";
 
-/** An optional file with tokens that were added to the vocabulary later. */
+/** An optional file with tokens that were added to the vocabulary after training. */
 const ADDED_FILE = "added_tokens.json";
 
-/** A special token is its text, or an object with the text. */
+/** The schema of a special token: its text, or an object with its text in `content`. */
 const tokenText = z.union([
   z.string(),
   z.object({ content: z.string() }).transform((token) => token.content),
@@ -32,7 +33,8 @@ const settingsSchema = z.object({
 const vocabularySchema = z.record(z.string(), z.int().nonnegative());
 
 /**
- * Returns the definition of the tokenizer in a folder that has `files`, or undefined if the folder lacks the BPE files.
+ * Returns the definition of the tokenizer in `folder`, or undefined if the folder lacks vocab.json or merges.txt.
+ * @param files the names of the files in `folder`
  * @param settings the object in tokenizer_config.json, with the special tokens of special_tokens_map.json
  * @throws {ModelError} if a file is malformed, or if a special token is not in the vocabulary
  */
@@ -51,16 +53,17 @@ export async function readBpeFiles(
   }
   const merges = (await readText(fs, `${folder}/${MERGES_FILE}`)).split(/\r?\n/)
     .filter((line, i) => line !== "" && !(i === 0 && line.startsWith("#version")));
-  return definition(vocabulary, added, merges, parsed.data, folder);
+  return buildDefinition(vocabulary, added, merges, parsed.data, folder);
 }
 
 async function readVocabulary(fs: FileSystem, path: string): Promise<Readonly<Record<string, number>>> {
   const vocabulary = vocabularySchema.safeParse(await readJson(fs, path));
-  if (!vocabulary.success) throw new ModelError(`${path}: is not an object of token ids`);
+  if (!vocabulary.success) throw new ModelError(`${path}: must be an object whose values are token ids`);
   return vocabulary.data;
 }
 
-function definition(
+/** Returns an object in the form of tokenizer.json. @throws {ModelError} if a special token is not in the vocabulary */
+function buildDefinition(
   vocabulary: Readonly<Record<string, number>>,
   added: Readonly<Record<string, number>>,
   merges: readonly string[],
@@ -75,11 +78,11 @@ function definition(
   const idOf = (token: string): number => {
     const id = vocabulary[token] ?? added[token];
     if (id === undefined) {
-      throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
+      throw new ModelError(`${folder}/${VOCABULARY_FILE}: has no token ${token}, but it is a special token`);
     }
     return id;
   };
-  const bytes = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
+  const byteLevel = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
   return {
     version: "1.0",
     added_tokens: [...special].map((content) => (
@@ -94,15 +97,16 @@ function definition(
       }
     )),
     normalizer: null,
-    pre_tokenizer: bytes,
+    pre_tokenizer: byteLevel,
     post_processor: add_bos_token && typeof bos_token === "string"
       ? startWith(bos_token, idOf(bos_token))
       : null,
-    decoder: bytes,
+    decoder: byteLevel,
     model: { type: "BPE", vocab: vocabulary, merges },
   };
 }
 
+/** Returns a post-processor that puts `token` before each document. */
 function startWith(token: string, id: number): object {
   const start = { SpecialToken: { id: token, type_id: 0 } };
   const sequence = (name: string, type_id: number) => ({ Sequence: { id: name, type_id } });

@@ -1,6 +1,6 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint: its tokenizer.json, or the vocab.json and merges.txt of older
- * checkpoints. Special tokens are added by the tokenizer's post-processor only.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json
+ * and merges.txt in older checkpoints. No special tokens are added except those that the post-processor of the tokenizer adds.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -8,17 +8,19 @@ import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { readBpeFiles } from "./bpe_files.ts";
-import { readJson, readText } from "../../files/json_file.ts";
+import { parseJson, readJson, readText } from "../../files/json_file.ts";
 import { messageOf } from "../../text/message_of.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";
 const SETTINGS_FILE = "tokenizer_config.json";
-/** The file with the special tokens of older checkpoints. */
+/** The file with special tokens in older checkpoints. */
 const SPECIAL_FILE = "special_tokens_map.json";
-/** The file of a SentencePiece tokenizer, which transformers can convert to TOKENIZER_FILE. */
+/** The file of a SentencePiece tokenizer. The library transformers can convert it to `TOKENIZER_FILE`. */
 const SENTENCEPIECE_FILE = "tokenizer.model";
 
-/** How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one per line, `{"text": …}`. */
+/**
+ * How a text is divided into documents. A `txt` file is one document. A `jsonl` file has one document `{"text": …}` per line.
+ */
 export type TextFormat = "txt" | "jsonl";
 
 /** Loads the tokenizer of a checkpoint folder. @throws {ModelError} if there is none, or if its files are malformed */
@@ -31,28 +33,32 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
   const definition = files.includes(TOKENIZER_FILE)
     ? await readObject(fs, `${folder}/${TOKENIZER_FILE}`)
     : await readBpeFiles(fs, folder, files, settings);
-  if (!definition) throw noTokenizer(folder, files);
+  if (!definition) throw missingTokenizer(folder, files);
   try {
     return new Tokenizer(definition, settings);
   } catch (cause) {
     const reason = messageOf(cause);
-    throw new ModelError(`${folder}: its tokenizer cannot be used: ${reason}`, { cause });
+    throw new ModelError(`${folder}: has a tokenizer that cannot be used: ${reason}`, { cause });
   }
 }
 
-function noTokenizer(folder: string, files: readonly string[]): ModelError {
-  const none = `${folder}: has no tokenizer: neither ${TOKENIZER_FILE} nor vocab.json with merges.txt`;
-  if (!files.includes(SENTENCEPIECE_FILE)) return new ModelError(none);
+/**
+ * Returns the error for a folder without a tokenizer. It says how to convert the file of a SentencePiece tokenizer, if there is
+ * one.
+ */
+function missingTokenizer(folder: string, files: readonly string[]): ModelError {
+  const message = `${folder}: has no tokenizer; it needs ${TOKENIZER_FILE}, or vocab.json and merges.txt`;
+  if (!files.includes(SENTENCEPIECE_FILE)) return new ModelError(message);
   return new ModelError(
-    `${none}. Convert its ${SENTENCEPIECE_FILE} to ${TOKENIZER_FILE} with transformers: ` +
+    `${message}. Convert its ${SENTENCEPIECE_FILE} to ${TOKENIZER_FILE} with transformers: ` +
       "AutoTokenizer.from_pretrained(folder, use_fast=True).save_pretrained(folder)",
   );
 }
 
 /**
- * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. All kinds of line ends are read as "\n", as in
- * Python's text mode, which was used for published figures.
- * @throws {ModelError} as {@link encodeText}, with the name of the file
+ * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as
+ * in Python's text mode, because published perplexities were measured that way.
+ * @throws {ModelError} naming the file and the line of a `.jsonl` file that is not `{"text": …}`
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
   const text = (await readText(fs, path)).replaceAll(/\r\n?/g, "\n");
@@ -64,27 +70,28 @@ export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSys
   }
 }
 
-/** Returns the token ids of the documents of a text, one after another. @throws {ModelError} naming the line of `jsonl` that is not `{"text": …}` */
+/**
+ * Returns the token ids of all documents of a text, one after another.
+ * @throws {ModelError} naming the line of a `jsonl` text that is not `{"text": …}`
+ */
 export function encodeText(tokenizer: Tokenizer, text: string, format: TextFormat): Uint32Array {
   if (format === "txt") return Uint32Array.from(tokenizer.encode(text).ids);
-  const documents = text.split("\n").flatMap((line, i) => line.trim() === "" ? [] : [readLine(line, i + 1)]);
+  const documents = text.split("\n").flatMap((line, i) =>
+    line.trim() === "" ? [] : [readDocument(line, i + 1)]
+  );
   return Uint32Array.from(documents.flatMap((document) => tokenizer.encode(document).ids));
 }
 
-function readLine(line: string, number: number): string {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    const reason = messageOf(cause);
-    throw new ModelError(`line ${number}: is not valid JSON: ${reason}`, { cause });
-  }
+/** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */
+function readDocument(line: string, number: number): string {
+  const value = parseJson(line, `line ${number}`);
   if (!isObject(value) || typeof value.text !== "string") {
     throw new ModelError(`line ${number}: must be an object with a string "text"`);
   }
   return value.text;
 }
 
+/** Reads a JSON object. @throws {ModelError} if the file is malformed or has another value */
 async function readObject(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
   const value = await readJson(fs, path);
   if (!isObject(value)) throw new ModelError(`${path}: is not a JSON object`);

@@ -14,7 +14,7 @@ import { z } from "zod";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readJson } from "../../files/json_file.ts";
 import { TEMPORARY_SUFFIX, writeAtomically } from "../../files/write_atomically.ts";
-import { StatesFolder } from "../../models/hidden_states/states_folder.ts";
+import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { Journal, type LayerEntry } from "./journal.ts";
 
@@ -40,7 +40,7 @@ export interface RunOptions {
  */
 export class PruneRun implements AsyncDisposable {
   /** Where the hidden states of the run are stored. */
-  readonly states: StatesFolder;
+  readonly states: HiddenStatesFolder;
 
   private constructor(
     readonly fs: WorkFileSystem,
@@ -50,7 +50,7 @@ export class PruneRun implements AsyncDisposable {
     readonly journal: Journal,
     readonly lock: AsyncDisposable,
   ) {
-    this.states = new StatesFolder(fs, folder);
+    this.states = new HiddenStatesFolder(fs, folder);
   }
 
   /**

@@ -32,7 +32,7 @@ const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % 23)
 
 /** Returns the names and shapes of the tensors that transformers saves for a configuration. */
 function shapes(config: LlamaConfig): Shapes {
-  const { model_type: type, hidden_size: hidden, intermediate_size: wide } = config;
+  const { model_type: type, hidden_size: hidden, intermediate_size: intermediate } = config;
   const dim = config.head_dim ?? hidden / config.num_attention_heads;
   const q = dim * config.num_attention_heads, kv = dim * config.num_key_value_heads;
   const all: Record<string, readonly number[]> = { "model.embed_tokens.weight": [config.vocab_size, hidden] };
@@ -44,17 +44,17 @@ function shapes(config: LlamaConfig): Shapes {
     const attention = `model.layers.${layer}.self_attn.`, mlp = `model.layers.${layer}.mlp.`;
     if (type === "phi3") {
       linear(`${attention}qkv_proj`, q + 2 * kv, hidden);
-      linear(`${mlp}gate_up_proj`, 2 * wide, hidden);
+      linear(`${mlp}gate_up_proj`, 2 * intermediate, hidden);
     } else {
       const bias = type === "qwen2" || config.attention_bias;
       linear(`${attention}q_proj`, q, hidden, bias);
       linear(`${attention}k_proj`, kv, hidden, bias);
       linear(`${attention}v_proj`, kv, hidden, bias);
-      linear(`${mlp}gate_proj`, wide, hidden, config.mlp_bias);
-      linear(`${mlp}up_proj`, wide, hidden, config.mlp_bias);
+      linear(`${mlp}gate_proj`, intermediate, hidden, config.mlp_bias);
+      linear(`${mlp}up_proj`, intermediate, hidden, config.mlp_bias);
     }
     linear(`${attention}o_proj`, hidden, q, config.attention_bias);
-    linear(`${mlp}down_proj`, hidden, wide, config.mlp_bias);
+    linear(`${mlp}down_proj`, hidden, intermediate, config.mlp_bias);
     if (type === "qwen3") {
       all[`${attention}q_norm.weight`] = [dim];
       all[`${attention}k_norm.weight`] = [dim];
@@ -175,8 +175,8 @@ for (
   const [settings, pattern] of [
     [{ num_key_value_heads: 3 }, /num_attention_heads 4 is not a multiple of num_key_value_heads 3/],
     [{ hidden_size: 25 }, /hidden_size 25 is not a multiple of num_attention_heads 4/],
-    [{ head_dim: 257 }, /heads of 257 dimensions are not supported, at most 256 are/],
-    [{ head_dim: 7 }, /7 of a head's 7 dimensions rotate, but the number must be even/],
+    [{ head_dim: 257 }, /heads of 257 dimensions are not supported; the limit is 256/],
+    [{ head_dim: 7 }, /7 of the 7 dimensions of a head rotate, but the number must be even and positive/],
     [{ hidden_act: "mish" }, /hidden_act: mish is not supported/],
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
@@ -186,7 +186,7 @@ for (
     [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
     [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
     [{ rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, /llama3 needs high_freq_factor/],
-    [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, needs 3/],
+    [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, but 3 are needed/],
   ] as const
 ) {
   it(`LLaMA refuses ${JSON.stringify(settings)}`, () => {

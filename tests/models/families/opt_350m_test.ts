@@ -1,6 +1,6 @@
 /**
- * Tests OPT models shaped like opt-350m, where LayerNorm follows each half of a block and the embedding is not as wide as the hidden
- * states.
+ * Tests OPT models shaped like opt-350m, where LayerNorm follows each half of a block and the size of the embedding differs
+ * from that of the hidden states.
  */
 
 import { it } from "@std/testing/bdd";
@@ -11,7 +11,7 @@ import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 import { randomWeights, type Shapes } from "../../support/random_weights.ts";
 
-const VOCABULARY = 23, HIDDEN = 24, HEADS = 3, WIDE = 40, BLOCKS = 2, POSITIONS = 32;
+const VOCABULARY = 23, HIDDEN = 24, HEADS = 3, INTERMEDIATE = 40, BLOCKS = 2, POSITIONS = 32;
 const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % VOCABULARY);
 
 const CONFIG = {
@@ -19,24 +19,24 @@ const CONFIG = {
   hidden_size: HIDDEN,
   num_hidden_layers: BLOCKS,
   num_attention_heads: HEADS,
-  ffn_dim: WIDE,
+  ffn_dim: INTERMEDIATE,
   vocab_size: VOCABULARY,
   max_position_embeddings: POSITIONS,
 };
 
-/** Returns the names and shapes of the tensors that transformers saves for an embedding of `width` values. */
-function shapes(width: number, normAfter: boolean): Shapes {
+/** Returns the names and shapes of the tensors that transformers saves for an embedding of `embeddingSize` values. */
+function shapes(embeddingSize: number, normAfter: boolean): Shapes {
   const all: Record<string, readonly number[]> = {
-    "model.decoder.embed_tokens.weight": [VOCABULARY, width],
+    "model.decoder.embed_tokens.weight": [VOCABULARY, embeddingSize],
     "model.decoder.embed_positions.weight": [POSITIONS + 2, HIDDEN],
   };
   const add = (name: string, out: number, ...inner: number[]) => {
     all[`model.decoder.${name}.weight`] = [out, ...inner];
     all[`model.decoder.${name}.bias`] = [out];
   };
-  if (width !== HIDDEN) {
-    all["model.decoder.project_in.weight"] = [HIDDEN, width];
-    all["model.decoder.project_out.weight"] = [width, HIDDEN];
+  if (embeddingSize !== HIDDEN) {
+    all["model.decoder.project_in.weight"] = [HIDDEN, embeddingSize];
+    all["model.decoder.project_out.weight"] = [embeddingSize, HIDDEN];
   }
   if (!normAfter) add("final_layer_norm", HIDDEN);
   for (let block = 0; block < BLOCKS; block++) {
@@ -45,8 +45,8 @@ function shapes(width: number, normAfter: boolean): Shapes {
       add(`${attention}.${name}`, HIDDEN, HIDDEN);
     }
     add(`${attention}_layer_norm`, HIDDEN);
-    add(`layers.${block}.fc1`, WIDE, HIDDEN);
-    add(`layers.${block}.fc2`, HIDDEN, WIDE);
+    add(`layers.${block}.fc1`, INTERMEDIATE, HIDDEN);
+    add(`layers.${block}.fc2`, HIDDEN, INTERMEDIATE);
     add(`layers.${block}.final_layer_norm`, HIDDEN);
   }
   return all;
@@ -54,16 +54,16 @@ function shapes(width: number, normAfter: boolean): Shapes {
 
 eachBackend("OPT in the shape of opt-350m", (backend) => {
   for (
-    const [name, width, normAfter] of [
-      ["norms after each half and a narrow embedding", 10, true],
+    const [name, embeddingSize, normAfter] of [
+      ["norms after each half and a smaller embedding", 10, true],
       ["norms after each half", HIDDEN, true],
-      ["a narrow embedding", 10, false],
-      ["a wide embedding", 50, false],
+      ["a smaller embedding", 10, false],
+      ["a larger embedding", 50, false],
     ] as const
   ) {
     it(`runs with ${name}`, async () => {
-      const { source, values } = randomWeights(shapes(width, normAfter));
-      const settings = { word_embed_proj_dim: width, do_layer_norm_before: !normAfter };
+      const { source, values } = randomWeights(shapes(embeddingSize, normAfter));
+      const settings = { word_embed_proj_dim: embeddingSize, do_layer_norm_before: !normAfter };
       const spec = readModelSpec({ ...CONFIG, ...settings }, source.has);
       const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
       const reference = { hidden: HIDDEN, heads: HEADS, blocks: BLOCKS, vocabulary: VOCABULARY, normAfter };

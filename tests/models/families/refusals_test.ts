@@ -16,7 +16,7 @@ for (
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
     [
       { model_type: "mamba" },
-      /model_type "mamba" is not supported; these are: opt, bloom, llama, mistral, qwen2, qwen3, phi3/,
+      /model_type "mamba" is not supported; supported are: opt, bloom, llama, mistral, qwen2, qwen3, phi3/,
     ],
     [{}, /model_type undefined is not supported/],
     [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],

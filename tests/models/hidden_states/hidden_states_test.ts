@@ -12,22 +12,23 @@ import type { Batch } from "../../../src/models/batches.ts";
 import {
   AUTO_MEMORY_BYTES,
   HiddenStates,
-  type StatesPlace,
+  type HiddenStatesLocation,
 } from "../../../src/models/hidden_states/hidden_states.ts";
-import { StatesFolder } from "../../../src/models/hidden_states/states_folder.ts";
+import { HiddenStatesFolder } from "../../../src/models/hidden_states/hidden_states_folder.ts";
 import { asFloat32 } from "../../../src/tensor/host_tensor.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const TOKENS = 3, HIDDEN = 4, WINDOW = TOKENS * HIDDEN;
 const BATCHES: readonly Batch[] = [{ first: 0, count: 2 }, { first: 2, count: 2 }, { first: 4, count: 1 }];
 
-const PLACES: readonly [name: string, place: StatesPlace | undefined, deviceBytes: number][] = [
-  ["on the device", undefined, 1 << 20],
-  ["in host memory", undefined, 0],
-  ["on the device, with a saved copy", "memory", 1 << 20],
-  ["in host memory, with a saved copy", "auto", 0],
-  ["on disk", "disk", 1 << 20],
-];
+const LOCATIONS: readonly [name: string, location: HiddenStatesLocation | undefined, deviceBytes: number][] =
+  [
+    ["on the device", undefined, 1 << 20],
+    ["in host memory", undefined, 0],
+    ["on the device, with a saved copy", "memory", 1 << 20],
+    ["in host memory, with a saved copy", "auto", 0],
+    ["on disk", "disk", 1 << 20],
+  ];
 
 /** Returns the initial states of a batch, in which every number is different. */
 function initial({ first, count }: Batch): Float32Array<ArrayBuffer> {
@@ -56,22 +57,26 @@ describe("HiddenStates", () => {
     return values;
   }
 
-  function createStates(folder: string, place: StatesPlace | undefined, deviceBytes: number): HiddenStates {
-    const saving = place && { folder: new StatesFolder(denoFileSystem, folder), place };
-    const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, keeping: saving };
+  function createStates(
+    folder: string,
+    location: HiddenStatesLocation | undefined,
+    deviceBytes: number,
+  ): HiddenStates {
+    const storage = location && { folder: new HiddenStatesFolder(denoFileSystem, folder), location };
+    const options = { batches: BATCHES, tokens: TOKENS, hiddenSize: HIDDEN, deviceBytes, storage };
     return new HiddenStates(backend, options);
   }
 
-  for (const [name, place, deviceBytes] of PLACES) {
+  for (const [name, location, deviceBytes] of LOCATIONS) {
     it(`persist from block to block ${name}`, () =>
       withTemporaryFolder(async (folder) => {
         const live = backend.counters.bytesLive;
-        const states = createStates(folder, place, deviceBytes);
+        const states = createStates(folder, location, deviceBytes);
         await states.fill((batch) => Promise.resolve(initial(batch)));
         const expected = Array.from({ length: 5 * WINDOW }, (_, i) => i);
         assert.deepEqual(await valuesOf(states), expected);
         for (let block = 0; block < 3; block++) {
-          assert.equal(states.block, block);
+          assert.equal(states.nextBlock, block);
           const done: number[] = [];
           await states.update((buffer, { count }) => add(buffer, count, 10), ({ first }) => done.push(first));
           assert.deepEqual(done, [0, 2, 4]);
@@ -80,7 +85,7 @@ describe("HiddenStates", () => {
         states.destroy();
         assert.equal(backend.counters.bytesLive, live);
         const files = [...Deno.readDirSync(folder)].map((entry) => entry.name);
-        assert.deepEqual(files, place === undefined ? [] : ["states-3.f32"]);
+        assert.deepEqual(files, location === undefined ? [] : ["states-3.f32"]);
       }));
   }
 
@@ -90,11 +95,11 @@ describe("HiddenStates", () => {
       await first.fill((batch) => Promise.resolve(initial(batch)));
       await first.update((buffer, { count }) => add(buffer, count, 0.5));
       const expected = await valuesOf(first);
-      for (const place of ["memory", "disk"] as const) {
+      for (const location of ["memory", "disk"] as const) {
         for (const deviceBytes of [0, 1 << 20]) {
-          const again = createStates(folder, place, deviceBytes);
+          const again = createStates(folder, location, deviceBytes);
           await again.load(1);
-          assert.equal(again.block, 1);
+          assert.equal(again.nextBlock, 1);
           assert.deepEqual(await valuesOf(again), expected);
           again.destroy();
         }
@@ -104,15 +109,15 @@ describe("HiddenStates", () => {
 
   it("stay at the block before a failed one, and leave no file handle open", () =>
     withTemporaryFolder(async (folder) => {
-      for (const place of ["memory", "disk"] as const) {
-        const states = createStates(folder, place, 0);
+      for (const location of ["memory", "disk"] as const) {
+        const states = createStates(folder, location, 0);
         await states.fill((batch) => Promise.resolve(initial(batch)));
         await states.update(() => {});
         const failing = states.update((_, { first }) => {
           if (first === 4) throw new Error("stop");
         });
         await assert.rejects(failing, /stop/);
-        assert.equal(await new StatesFolder(denoFileSystem, folder).lastBlock(), 1);
+        assert.equal(await new HiddenStatesFolder(denoFileSystem, folder).lastBlock(), 1);
         await states.load(1);
         assert.equal((await valuesOf(states)).length, 5 * WINDOW);
         states.destroy();
@@ -123,14 +128,17 @@ describe("HiddenStates", () => {
     withTemporaryFolder(async (folder) => {
       await Deno.writeFile(`${folder}/states-2.f32`, new Uint8Array(5 * WINDOW * 4 - 1));
       const states = createStates(folder, "memory", 0);
-      await assert.rejects(states.load(2), /states-2\.f32: has 239 bytes, the run's hidden states take 240/);
+      await assert.rejects(
+        states.load(2),
+        /states-2\.f32: has 239 bytes, but the hidden states of this run take 240/,
+      );
       await assert.rejects(states.load(3));
       states.destroy();
     }));
 
   it("are moved to disk automatically only above the limit", () =>
     withTemporaryFolder(async (folder) => {
-      const saving = { folder: new StatesFolder(denoFileSystem, folder), place: "auto" } as const;
+      const storage = { folder: new HiddenStatesFolder(denoFileSystem, folder), location: "auto" } as const;
       const count = AUTO_MEMORY_BYTES / (WINDOW * 4);
       for (const [windows, files] of [[Math.floor(count), 0], [Math.floor(count) + 1, 1]]) {
         const states = new HiddenStates(backend, {
@@ -138,7 +146,7 @@ describe("HiddenStates", () => {
           tokens: TOKENS,
           hiddenSize: HIDDEN,
           deviceBytes: 0,
-          keeping: saving,
+          storage,
         });
         await states.fill((batch) => Promise.resolve(initial(batch)));
         assert.equal([...Deno.readDirSync(folder)].length, files);

@@ -58,7 +58,7 @@ describe("a tokenizer of vocab.json and merges.txt", () => {
       await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": { bos_token: "<s>" } });
       await assert.rejects(loadTokenizer(folder, denoFileSystem), {
         name: "ModelError",
-        message: /vocab.json: lacks the special token <s>/,
+        message: /vocab.json: has no token <s>, but it is a special token/,
       });
     }));
 });
@@ -115,7 +115,7 @@ describe("loadTokenizer", () => {
     withTemporaryFolder(async (folder) => {
       await assert.rejects(
         loadTokenizer(folder, denoFileSystem),
-        /has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt$/,
+        /has no tokenizer; it needs tokenizer.json, or vocab.json and merges.txt$/,
       );
       await writeFiles(folder, { "tokenizer.model": "of SentencePiece" });
       await assert.rejects(

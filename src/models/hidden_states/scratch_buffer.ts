@@ -1,10 +1,12 @@
-/** One device buffer, as large as the largest batch, that holds a batch while the device works on it. */
+/**
+ * A device buffer for the batch on which the device works. It is as large as the largest batch, and is reused for all batches.
+ */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import type { BatchBytes } from "./states_store.ts";
+import type { BatchBytes } from "./hidden_states_store.ts";
 
-/** A buffer that is allocated on first use and reused for every batch. */
-export class ScratchStates {
+/** A reusable buffer that is allocated on first use. */
+export class ScratchBuffer {
   readonly #backend: Backend;
   readonly #byteLength: number;
   #buffer?: DeviceBuffer;
@@ -14,25 +16,26 @@ export class ScratchStates {
     this.#byteLength = Math.max(...batches.map(({ length }) => length));
   }
 
-  /** Queues the upload of `bytes`. */
+  /** Queues the upload of `bytes` and returns the buffer. */
   upload(bytes: Uint8Array): DeviceBuffer {
-    const buffer = this.#get();
+    const buffer = this.#allocated();
     this.#backend.write(buffer, 0, bytes);
     return buffer;
   }
 
-  /** Queues a copy of `source`. */
+  /** Queues a copy of the first `byteLength` bytes of `source` and returns the buffer. */
   copyOf(source: DeviceBuffer, byteLength: number): DeviceBuffer {
-    const buffer = this.#get();
+    const buffer = this.#allocated();
     this.#backend.copy(source, 0, buffer, 0, byteLength);
     return buffer;
   }
 
+  /** Frees the buffer. */
   destroy(): void {
     this.#buffer?.destroy();
   }
 
-  #get(): DeviceBuffer {
+  #allocated(): DeviceBuffer {
     return this.#buffer ??= this.#backend.createBuffer("hidden states", this.#byteLength);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Hidden states in files. The inputs of each block are one file of raw f32, all windows one after another. A file is written under a
- * temporary name and renamed when it is complete; then the file of the previous block is removed. So a forward that was killed continues
- * from the last block that it finished, and states that are larger than memory pass from file to file. The caller must know to which model
- * and windows a folder belongs.
+ * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be larger than memory.
+ * One file has the inputs of one block: raw f32, (windows, tokens, hiddenSize). A file is written under a temporary name and
+ * renamed when it is complete. Then the files of earlier blocks are removed. A file does not say to which model and windows it
+ * belongs, so the caller must check that.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -11,12 +11,12 @@ import { TEMPORARY_SUFFIX } from "../../files/write_atomically.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
 
-/** The files with the states of one run. */
-export class StatesFolder {
+/** A folder with the hidden states of one forward pass. */
+export class HiddenStatesFolder {
   readonly #fs: WorkFileSystem;
   readonly #folder: string;
 
-  /** @param folder an existing folder without the states of another run */
+  /** @param folder an existing folder that has no hidden states of other windows or models */
   constructor(fs: WorkFileSystem, folder: string) {
     this.#fs = fs;
     this.#folder = folder;
@@ -28,17 +28,19 @@ export class StatesFolder {
     return blocks.length === 0 ? undefined : Math.max(...blocks);
   }
 
-  /** Opens the inputs of `block`. @throws {ModelError} if the file does not have `byteLength` bytes */
+  /** Opens the file with the inputs of `block`. @throws {ModelError} if it does not have `byteLength` bytes */
   async open(block: number, byteLength: number): Promise<ReadableFile> {
     const path = this.#path(block);
     const file = await this.#fs.open(path);
     if (file.byteLength === byteLength) return file;
     await file.close();
-    throw new ModelError(`${path}: has ${file.byteLength} bytes, the run's hidden states take ${byteLength}`);
+    throw new ModelError(
+      `${path}: has ${file.byteLength} bytes, but the hidden states of this run take ${byteLength}`,
+    );
   }
 
-  /** Creates the file for the inputs of `block`. */
-  async create(block: number): Promise<StatesDraft> {
+  /** Creates the file for the inputs of `block`. It gets its final name when it is committed. */
+  async create(block: number): Promise<HiddenStatesDraft> {
     const path = this.#path(block);
     const file = await this.#fs.create(path + TEMPORARY_SUFFIX);
     return {
@@ -58,6 +60,7 @@ export class StatesFolder {
     }
   }
 
+  /** Returns the blocks whose inputs are stored. */
   async #blocks(): Promise<number[]> {
     const matches = (await this.#fs.list(this.#folder) ?? []).map((name) => FILE_NAME.exec(name));
     return matches.flatMap((match) => match ? [Number(match[1])] : []);
@@ -68,12 +71,12 @@ export class StatesFolder {
   }
 }
 
-/** A file of states that is being written. */
-export interface StatesDraft {
+/** A file of hidden states that is not complete yet. */
+export interface HiddenStatesDraft {
   /** Writes `bytes` at byte `offset` of the file. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
-  /** Completes the file and removes the files of earlier blocks. */
+  /** Renames the complete file, and removes the files of earlier blocks. */
   commit(): Promise<void>;
-  /** Closes the file without completing it. Has no effect after `commit`. */
+  /** Closes the file without renaming it. Has no effect after `commit`. */
   close(): Promise<void>;
 }

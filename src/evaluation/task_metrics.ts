@@ -1,0 +1,68 @@
+/** Computes the metrics of a zero-shot task from log-likelihoods. The definitions are those of lm-evaluation-harness. */
+
+import type { Likelihood } from "./log_likelihoods.ts";
+import type { Example, Scoring } from "./task.ts";
+
+/** The value of a metric over all examples. */
+export interface Metric {
+  readonly value: number;
+  /** The standard error of the value. It is null if there is only one example. */
+  readonly stderr: number | null;
+}
+
+/** Metrics by name: `acc` and `acc_norm`, or `perplexity` and `acc`. */
+export type TaskMetrics = Readonly<Record<string, Metric>>;
+
+/**
+ * Computes the metrics of a task.
+ * @param likelihoods for each example, one likelihood per choice, in order
+ */
+export function computeTaskMetrics(
+  scoring: Scoring,
+  examples: readonly Example[],
+  likelihoods: readonly (readonly Likelihood[])[],
+): TaskMetrics {
+  return scoring === "choices" ? choiceMetrics(examples, likelihoods) : lastWordMetrics(likelihoods);
+}
+
+/**
+ * Computes the shares of examples whose best choice is the right one. For `acc`, the best choice has the highest
+ * log-likelihood. For `acc_norm`, it has the highest log-likelihood per character. Characters are Unicode code points, and the
+ * space before a choice is not counted. If several choices are equal, the first one is the best.
+ */
+function choiceMetrics(
+  examples: readonly Example[],
+  likelihoods: readonly (readonly Likelihood[])[],
+): TaskMetrics {
+  const accuracy = (scoreOf: (likelihood: Likelihood, choice: string) => number) =>
+    mean(examples.map(({ choices, answer }, i) => {
+      const scores = choices.map((choice, c) => scoreOf(likelihoods[i][c], choice));
+      return scores.indexOf(Math.max(...scores)) === answer ? 1 : 0;
+    }));
+  return {
+    acc: accuracy(({ logLikelihood }) => logLikelihood),
+    acc_norm: accuracy(({ logLikelihood }, choice) => logLikelihood / [...choice].length),
+  };
+}
+
+/**
+ * Computes the perplexity per word, and the share of words that greedy decoding would generate. The standard error of the
+ * perplexity is the perplexity times the standard error of the mean log-likelihood. The harness estimates the same quantity by
+ * bootstrap samples.
+ */
+function lastWordMetrics(likelihoods: readonly (readonly Likelihood[])[]): TaskMetrics {
+  const loss = mean(likelihoods.map(([{ logLikelihood }]) => -logLikelihood));
+  const perplexity = Math.exp(loss.value);
+  return {
+    perplexity: { value: perplexity, stderr: loss.stderr === null ? null : perplexity * loss.stderr },
+    acc: mean(likelihoods.map(([{ greedy }]) => greedy ? 1 : 0)),
+  };
+}
+
+/** Returns the mean of `values`, with its standard error: the sample standard deviation divided by √n. */
+function mean(values: readonly number[]): Metric {
+  const n = values.length;
+  const value = values.reduce((sum, x) => sum + x, 0) / n;
+  const squares = values.reduce((sum, x) => sum + (x - value) ** 2, 0);
+  return { value, stderr: n < 2 ? null : Math.sqrt(squares / (n - 1) / n) };
+}

@@ -1,0 +1,35 @@
+/** Tests how windows of different lengths are grouped and padded for batches. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { bucketByLength, padRight } from "../../src/evaluation/length_buckets.ts";
+
+describe("bucketByLength", () => {
+  it("uses each index once, longest first, and pads requests by at most a quarter", () => {
+    const lengths = Array.from({ length: 200 }, (_, i) => 1 + (i * 37) % 113);
+    const buckets = bucketByLength(lengths);
+    assert.deepEqual(buckets.flat().toSorted((a, b) => a - b), [...lengths.keys()]);
+    for (const bucket of buckets) {
+      assert.equal(lengths[bucket[0]], Math.max(...bucket.map((i) => lengths[i])));
+      assert.ok(bucket.every((i) => lengths[i] >= 0.75 * lengths[bucket[0]]));
+    }
+    assert.ok(buckets.length < 20, `${buckets.length} buckets`);
+  });
+
+  it("limits the tokens of a bucket, padding included", () => {
+    assert.deepEqual(bucketByLength([5, 4, 4, 4, 9], 10), [[4], [0, 1], [2, 3]]);
+    assert.deepEqual(bucketByLength([5, 5, 3], 4), [[0], [1], [2]]);
+  });
+
+  it("returns no buckets for no requests", () => assert.deepEqual(bucketByLength([]), []));
+
+  it("does not reorder requests of equal length", () =>
+    assert.deepEqual(bucketByLength([5, 5, 2, 5]), [[0, 1, 3], [2]]));
+});
+
+describe("padRight", () => {
+  it("appends zeros up to the given length, or copies", () => {
+    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 4)], [7, 8, 0, 0]);
+    assert.deepEqual([...padRight(Uint32Array.of(7, 8), 2)], [7, 8]);
+  });
+});
