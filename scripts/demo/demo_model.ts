@@ -37,7 +37,7 @@ export async function openDemoModel(): Promise<DemoModel> {
     seqlen: SEQLEN,
   });
   const evaluation = await encodePart("evaluation");
-  const files = cleanup.move(); // from here on the caller closes the files
+  const files = cleanup.move(); // the caller closes the files after this line
   return {
     checkpoint: folder.checkpoint,
     model: folder.model,

@@ -16,7 +16,7 @@ import {
   type ConnectOptions,
 } from "./options/common_options.ts";
 import { formatNumber, formatSeconds } from "../report/format.ts";
-import { addLayerOptions, type LayerOptions, layerQuery } from "./options/layer_options.ts";
+import { addLayerOptions, type LayerFlags, layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
@@ -24,7 +24,7 @@ import { denoFileSystem } from "./files/deno_file_system.ts";
 import { writeAtomically } from "../files/write_atomically.ts";
 
 /** The options as commander parses them. */
-interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerOptions {
+interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerFlags {
   readonly out: string;
 }
 

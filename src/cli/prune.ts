@@ -26,7 +26,7 @@ import { layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
-import { checkFormat, checkHostPoolOptions, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import { checkFormat, checkHostPoolFlags, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { runFingerprint } from "./prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./prune/run_prune.ts";
@@ -41,7 +41,7 @@ export function pruneCommand(signal: AbortSignal): Command {
 
 async function prune(name: string, options: PruneOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
-  checkHostPoolOptions(options);
+  checkHostPoolFlags(options);
   const started = performance.now();
   await using cleanup = new AsyncDisposableStack();
   const output = new Output(options.json ?? false);

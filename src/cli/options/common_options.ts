@@ -18,7 +18,7 @@ export interface ConnectOptions {
 }
 
 /** The options of a command that solves layers in this process, on several servers, or in jobs of an edge. */
-export interface HostPoolOptions {
+export interface HostPoolFlags {
   /** The values of `--server`. */
   readonly server: readonly string[];
   readonly apiKey?: string;

@@ -6,7 +6,7 @@ import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** The options as the user wrote them. The schema of the HTTP contract parses and checks them. */
-export interface LayerOptions {
+export interface LayerFlags {
   readonly method?: string;
   readonly sparsity?: string;
   readonly pattern?: string;
@@ -34,7 +34,7 @@ export function addLayerOptions(command: Command): Command {
  * Parses the options that were given. The host fills in the defaults of the others.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
-export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerOptions): LayerQuery {
+export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerFlags): LayerQuery {
   const given = Object.fromEntries(
     Object.entries({ method, sparsity, pattern, blocksize, damping }).filter(([, value]) =>
       value !== undefined
@@ -49,6 +49,6 @@ export function layerQuery({ method, sparsity, pattern, blocksize, damping }: La
       }).join("; "),
     );
   }
-  const names = Object.keys(given) as (keyof LayerOptions)[];
+  const names = Object.keys(given) as (keyof LayerFlags)[];
   return Object.fromEntries(names.map((name) => [name, parsed.data[name]]));
 }

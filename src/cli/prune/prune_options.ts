@@ -11,9 +11,9 @@ import {
   addHostPoolOptions,
   type CommonOptions,
   type ConnectOptions,
-  type HostPoolOptions,
+  type HostPoolFlags,
 } from "../options/common_options.ts";
-import { addLayerOptions, type LayerOptions } from "../options/layer_options.ts";
+import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
@@ -26,7 +26,7 @@ const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memor
 
 /** The options as commander parses them. */
 export interface PruneOptions
-  extends CommonOptions, Pick<ConnectOptions, "backend">, HostPoolOptions, LayerOptions, ChoiceFlags {
+  extends CommonOptions, Pick<ConnectOptions, "backend">, HostPoolFlags, LayerFlags, ChoiceFlags {
   readonly out: string;
   readonly calibration: string;
   readonly samples: number;
@@ -62,7 +62,7 @@ export function checkFormat(
 }
 
 /** Checks that `--jobs` is used with exactly one server. @throws {UsageError} */
-export function checkHostPoolOptions({ server, jobs }: HostPoolOptions): void {
+export function checkHostPoolFlags({ server, jobs }: HostPoolFlags): void {
   if (!jobs || server.length === 1) return;
   throw new UsageError(
     `option --jobs: needs exactly one --server, which must be an edge; got ${server.length}`,

@@ -9,7 +9,7 @@ import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
-import type { HostPoolOptions } from "../options/common_options.ts";
+import type { HostPoolFlags } from "../options/common_options.ts";
 import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
@@ -27,7 +27,7 @@ const RETRIES_AMONG_SEVERAL = 2;
  * @throws {ConnectionError} if a server cannot be reached
  */
 export async function remotePruner(
-  { server: servers, apiKey, jobs }: HostPoolOptions,
+  { server: servers, apiKey, jobs }: HostPoolFlags,
   output: Output,
   signal: AbortSignal,
 ): Promise<ModelPruner | undefined> {
