@@ -33,5 +33,5 @@ export const MAX_BODY_BYTES = 16 * 2 ** 30;
 /** The default limit of an edge's bodies, in bytes. Cloudflare's Free and Pro plans refuse larger ones. */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 
-/** Seconds between two attempts to reopen a lost device. Clients are told to wait that long, in Retry-After. */
+/** Seconds between two attempts to reopen a lost device. Retry-After gives clients the same time. */
 export const DEVICE_REOPEN_SECONDS = 5;
