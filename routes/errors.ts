@@ -1,5 +1,5 @@
 /**
- * Maps every error of a host to a problem of the contract, and so to a status. An error that is not in the table is a fault of the host:
+ * Converts every error of a host to a problem of the HTTP contract, which has a status. Any other error is a fault of the host:
  * it is logged, and the client only learns that it happened.
  */
 
@@ -35,7 +35,7 @@ export function toRefusal(error: unknown): Refusal {
   if (error instanceof NoDeviceError) return new Refusal("no_device", error.message);
   // The request was aborted. Nobody reads this answer, but the log must not count it as a fault of the host.
   if (error instanceof DOMException && error.name === "AbortError") {
-    return new Refusal("truncated_body", "the client disconnected before its turn");
+    return new Refusal("truncated_body", "the client disconnected while its request was waiting");
   }
   return new Refusal("internal", "the host failed; its log has the error under this request id", {
     cause: error,

@@ -1,8 +1,8 @@
-/** A kernel is four files with one stem: declaration, shader, CPU twin and test. */
+/** Checks that every kernel has its four files, which share one name: declaration, shader, CPU version and test. */
 
-/** Files in the kernels' folders that are no kernels. */
+/** Files in src/kernels that do not declare a kernel. */
 const NOT_DECLARATIONS = ["kernel", "kernels", "loop_count"];
-/** AssemblyScript that several twins share, and the modules' entry. */
+/** AssemblyScript files that are not the CPU version of one kernel: helpers of several kernels, and the entry point `index`. */
 const SHARED_ASSEMBLY = [
   "attention_block",
   "exp",
@@ -21,12 +21,12 @@ const SHARED_ASSEMBLY = [
   "transfer",
   "transpose",
 ];
-/** A further tiling of a kernel's shader ends in one of these. */
+/** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
 const VARIANT = /_software$/;
-/** A test may be about one aspect of a kernel. */
+/** Tests in tests/kernels that do not belong to one kernel. */
 const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 
-/** One line per missing file of a kernel, and per kernel file that has no declaration. */
+/** Returns one message for each missing file of a kernel, and one for each file that belongs to no declared kernel. */
 export async function kernelProblems(root: string): Promise<string[]> {
   const declarations = await stems(`${root}/src/kernels`, ".ts", NOT_DECLARATIONS);
   const others = {
@@ -44,7 +44,7 @@ export async function kernelProblems(root: string): Promise<string[]> {
   ]);
 }
 
-/** Names of the files in `folder` that end in `suffix`, without it and without `except`. */
+/** Returns the names of the files in `folder` that end in `suffix`. The suffix is removed, and the names in `except` are left out. */
 async function stems(folder: string, suffix: string, except: readonly string[] = []): Promise<string[]> {
   const found: string[] = [];
   for await (const { name, isFile } of Deno.readDir(folder)) {

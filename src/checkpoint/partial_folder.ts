@@ -43,7 +43,7 @@ export async function prepareFolder(
 
 /**
  * Returns whether a file of a checkpoint is copied unchanged, as a tokenizer is. Weight files are not, because a copy of the
- * dense weights in another format could be loaded instead of the new weights. Temporary files of a killed process are not.
+ * dense weights in another format could be loaded instead of the new weights. Temporary files that a killed process left behind are not copied either.
  */
 export function isCopiedFile(name: string): boolean {
   return !WEIGHT_FILE.test(name) && !name.endsWith(TEMPORARY_SUFFIX);
@@ -67,7 +67,7 @@ export class PartialFolder {
   }
 
   /**
-   * Copies the file `name` of `checkpoint` to the file that `create` returns. `create` owns the new file and must close it. The
+   * Copies the file `name` of `checkpoint` to the file that `create` returns. This method does not close the new file; the owner of `create` does. The
    * signal is checked between chunks.
    */
   async copy(

@@ -6,7 +6,7 @@ import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /**
- * The tensors of one layer, by the names of the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be
+ * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be
  * given, unless the method needs no statistics or the query names stored statistics.
  */
 export interface LayerTensors {
@@ -31,7 +31,7 @@ export interface PrunedLayer {
   readonly report: Report;
 }
 
-/** Encodes `tensors` as a safetensors file. Returns the file in parts, the header and the data of each tensor, without a copy. */
+/** Encodes `tensors` as a safetensors file. Returns the file as a list of parts: the header, then the data of each tensor, which is not copied. */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {

@@ -38,7 +38,7 @@ export interface ReceivedLayer {
   readonly layer: Layer;
   /** (cols, cols) f32, upper storage, or undefined if the body has no statistics. */
   readonly hessian: TiledMatrix | undefined;
-  /** Frees all tensors. Idempotent, also after a solve, which may have freed some of them. */
+  /** Frees all tensors. It may be called more than once, and after a solve that has already freed some of them. */
   destroy(): void;
 }
 
@@ -116,7 +116,7 @@ function createStatisticsSink(
   }
 }
 
-/** Calls `body` with an empty map, to which it adds its sinks. When `body` ends or throws, the sinks are destroyed and the source is closed. */
+/** Calls `body` with an empty map, to which `body` adds every sink that it creates. When `body` ends or throws, the sinks are destroyed and the source is closed. */
 async function withSinks<T>(
   stream: SafetensorsStream,
   body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,

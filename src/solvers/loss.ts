@@ -1,7 +1,7 @@
-/** The two figures that measure the quality of a solution, computed in float64 on the host from sums of the device. */
+/** The two figures that measure the quality of a solution, computed on the host, in float64, from sums that the device computed. */
 
 /**
- * Computes tr(M·H·Mᵀ) from the same form with the damped H by subtracting what the damping added to it.
+ * Computes tr(M·H·Mᵀ) for a matrix M, given the same trace for the damped H. Subtracts the share that the damping contributed.
  * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
  * @param dampingAdded the value that was added to every diagonal entry of H
  * @param squaredNorm ‖M‖²

@@ -186,7 +186,7 @@ describe("the WebGPU worker", () => {
     assert.equal(solution.zeros, 256 * 512 / 2);
     for (const owner of [solution, factor!, operands]) owner.destroy();
     await remote.dispose();
-    // If this thread waited for the device, the gap would be nearly the whole duration. An emulated GPU also uses this core.
+    // If this thread waited for the device, the gap would be nearly the whole duration. The limit is loose because an emulated GPU competes with this thread for the processor.
     assert.ok(gap < duration / 4, `the event loop was blocked for ${gap} of ${duration} ms`);
   });
 });

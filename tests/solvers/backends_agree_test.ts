@@ -1,4 +1,4 @@
-/** The two backends prune the same layer alike: their masks and errors agree as closely as each agrees with float64. */
+/** Checks that both backends give the same number of zeros and nearly the same masks and errors for the same layer. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
