@@ -3,7 +3,7 @@
  * the default reader's pieces of 64 KiB a body would arrive at 15 MB/s only.
  */
 
-/** The largest piece, in bytes. Deno passes on no more at once. */
+/** The largest piece, in bytes. Deno never delivers more than this in one read. */
 const READ_BUFFER_BYTES = 2 ** 20;
 
 /** A reader of one body. */

@@ -26,7 +26,7 @@ export interface Services {
 /** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** A body or an answer without any transfer for this long is aborted. */
+  /** A request body or an answer is aborted if no bytes were transferred for this long. */
   readonly idleMilliseconds: number;
   /** The largest tile edge of matrices on the device. Defaults to that of `TiledMatrix`. Tests use small ones. */
   readonly tileEdge?: number;
@@ -36,7 +36,7 @@ export interface HostLimits {
 export interface HostEnv {
   Variables: {
     requestId: string;
-    /** The code of the answered problem. */
+    /** The code of the problem that was sent as the answer, if any. */
     problem?: ProblemCode;
     /** The error of an `internal` problem, for the log. */
     fault?: unknown;

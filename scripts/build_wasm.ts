@@ -2,8 +2,8 @@
  * `deno task build:wasm`: compiles the AssemblyScript kernels in src/cpu/assembly into the two WebAssembly modules that the
  * `cpu` backend loads:
  *
- * build/kernels.wasm         imports a shared memory, for a pool of worker threads build/kernels_single.wasm  imports an
- * unshared memory, for environments without threads
+ * - build/kernels.wasm imports a shared memory, for a pool of worker threads;
+ * - build/kernels_single.wasm imports an unshared memory, for environments without threads.
  *
  * A module that is at least as new as its newest source is not compiled again. Several builds may run at the same time,
  * because each writes its own temporary file and renames it. If compilation fails, the errors are printed as file:line:column

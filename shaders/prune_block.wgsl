@@ -28,7 +28,7 @@ struct GroupParams {
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
-// Compares the keys of the row with the threshold. Each lane sets whole words of bits, of 32 keys each.
+// Compares the keys of the row with the threshold. Each lane writes whole words of 32 bits, one bit per key.
 fn compare_keys(p: Params, lane: Lane) {
   if !lane.exists {
     return;

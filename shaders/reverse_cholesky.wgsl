@@ -3,7 +3,7 @@
 //
 // Both the factorisation and the inversion handle the block in segments of 8 columns (or rows of U), from the last to the first. They are
 // left-looking: for each segment, the contributions of everything after it are summed first. The summation is a matrix product in registers,
-// whose coefficients are staged in workgroup memory in chunks of 32 columns. Only inside a segment is there a barrier per column.
+// whose coefficients are staged in workgroup memory in chunks of 32 columns. A barrier per column is needed only within a segment.
 //
 // Lane i, the invocation with index i, computes row i of R and then column i of U. If there are fewer lanes than rows, it also computes the
 // rows i + LANES, i + 2·LANES and so on. During the factorisation `u` contains Rᵀ, so that the lanes read a column of R from consecutive

@@ -1,7 +1,7 @@
 /**
  * Downloads one file from the Hugging Face hub into the cache. The bytes are written to `BLOB.incomplete`, so that an
  * interrupted download can be resumed, also by a later process. When the file is complete and its length and digest are
- * correct, it is renamed to become the blob. The choice of files is in `resolve_model.ts`.
+ * correct, it is renamed to become the blob. `resolve_model.ts` chooses the files.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -23,7 +23,7 @@ export interface HubFile {
 /**
  * Ensures that a file is in the snapshot of its commit. Downloads the file if the cache does not have its blob yet.
  *
- * @param onReceived called during the download with the number of bytes received so far, from earlier attempts included
+ * @param onReceived called during the download with the number of bytes received so far, including those from earlier attempts
  * @throws {ModelError} if another process is downloading the file, or if the bytes do not match the listed length and
  * digest
  * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk.

@@ -1,4 +1,4 @@
-/** Prunes trained LLaMA and BLOOM models to 2:4. SparseGPT must lose less perplexity than magnitude pruning. */
+/** Prunes trained LLaMA and BLOOM models to 2:4. SparseGPT must raise the perplexity less than magnitude pruning does. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

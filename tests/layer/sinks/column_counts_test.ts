@@ -1,5 +1,5 @@
 /**
- * Tests ColumnCounts, which counts set bits per column in bit planes, against counting one bit at a time. Some sizes exceed the number of
+ * Compares ColumnCounts, which counts the set bits of each column in bit planes, with a count of one bit at a time. Some sizes exceed the number of
  * rows after which the planes are flushed.
  */
 
