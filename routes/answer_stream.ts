@@ -2,52 +2,55 @@
 
 import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
 
-/** Callbacks for the end of an answer. */
-export interface AnswerEnd {
+/** Functions that are called at the end of an answer. */
+export interface AnswerCallbacks {
   /** Frees the memory that the chunks are read from. Called exactly once. */
   release(): void;
-  /** Called with the error that ended the answer early, so that a lost device is noticed. */
-  failed(error: unknown): void;
+  /** Called with the error of `chunks`, if there is one, so that the caller can handle a lost device. */
+  onError(error: unknown): void;
 }
 
-/** Streams `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the client would otherwise occupy a place on the device. */
+/**
+ * Streams `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the layer would otherwise stay in device
+ * memory.
+ */
 export function answerStream(
   chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,
   idleMilliseconds: number,
-  end: AnswerEnd,
+  callbacks: AnswerCallbacks,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const pauses = new TransferPauses(longPause);
-  let ended = false;
-  let stalled: ReturnType<typeof setTimeout> | undefined;
+  let hasEnded = false;
+  let idleTimer: ReturnType<typeof setTimeout> | undefined;
   const finish = async () => {
-    clearTimeout(stalled);
-    if (ended) return;
-    ended = true;
+    clearTimeout(idleTimer);
+    if (hasEnded) return;
+    hasEnded = true;
     await chunks.return();
-    end.release();
+    callbacks.release();
   };
-  const watch = (controller: ReadableStreamDefaultController) => {
-    stalled = setTimeout(() => {
+  const armIdleTimer = (controller: ReadableStreamDefaultController) => {
+    idleTimer = setTimeout(() => {
       controller.error(new Error(`the client read nothing for ${idleMilliseconds / 1000} s`));
       void finish();
     }, idleMilliseconds);
   };
   return new ReadableStream({
     async pull(controller) {
-      clearTimeout(stalled);
+      clearTimeout(idleTimer);
       try {
         const { done, value } = await chunks.next();
         if (done) {
           await finish();
           controller.close();
-        } else if (!ended) {
+        } else if (!hasEnded) {
           controller.enqueue(value);
-          watch(controller);
+          armIdleTimer(controller);
           await pauses.afterBytes(value.byteLength);
         }
       } catch (error) {
         await finish();
-        end.failed(error);
+        callbacks.onError(error);
         throw error;
       }
     },

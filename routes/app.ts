@@ -1,4 +1,4 @@
-/** Builds the Hono application of a host from its services. It opens no device and no socket. */
+/** Builds the Hono application of a host from its services. The application opens neither the device nor a socket. */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
@@ -7,8 +7,8 @@ import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
 import { hessianRoutes } from "./hessians.ts";
 import { homeRoutes } from "./home.ts";
-import type { HostApp } from "./host_app.ts";
-import type { HostEnv, Services } from "./host_env.ts";
+import type { HostApp, HostEnv } from "./host_app.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
 import { logRequests } from "./middleware/log.ts";
 import { metricsRoutes } from "./metrics.ts";
@@ -19,7 +19,7 @@ import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
 /** Builds the application. */
-export function createApp(services: Services): HostApp {
+export function createApp(services: HostServices): HostApp {
   const { keys, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
     defaultHook: (result) => {
@@ -27,7 +27,7 @@ export function createApp(services: Services): HostApp {
     },
   });
   app.onError((error, c) => problemResponse(c, error));
-  app.notFound((c) => problemResponse(c, new Refusal("not_found", `there is nothing at ${c.req.path}`)));
+  app.notFound((c) => problemResponse(c, new Refusal("not_found", `there is no resource ${c.req.path}`)));
 
   app.use(requestId);
   app.use(logRequests(services));
@@ -50,7 +50,7 @@ export function createApp(services: Services): HostApp {
   layerRoutes(app, services);
   hessianRoutes(app, services);
   if (services.edge) {
-    // A task has a ticket, so the requests that it makes in process need no key.
+    // A task is authorised by its ticket, so the requests that it makes to this application need no key.
     const inner = createApp({ ...services, keys: [], edge: undefined });
     taskRoutes(app, services.edge, (request) => inner.fetch(request));
   }

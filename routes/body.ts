@@ -1,62 +1,61 @@
-/** Reads the body of a safetensors request: checks the headers first, then counts the bytes while they arrive. */
+/** Reads the safetensors body of a request. The headers are checked first, and the bytes are counted while they arrive. */
 
 import type { Context } from "hono";
-import { isSafetensorsType, OCTET_STREAM_TYPE, SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
+import { requireSafetensorsType } from "../src/protocol/media_type.ts";
 import { openBodyReader } from "./body_reader.ts";
-import type { HostEnv, HostLimits } from "./host_env.ts";
-import { Refusal } from "../src/protocol/refusal.ts";
+import type { HostLimits } from "../src/host/host_services.ts";
+import type { HostEnv } from "./host_app.ts";
+import { Refusal, tooLarge } from "../src/protocol/refusal.ts";
 import { shortPause, TransferPauses } from "./yield_to_event_loop.ts";
 
 /** A body that is ready to be read. */
 export interface RequestBody {
-  /** The Content-Length. */
+  /** The length of the body in bytes, from the header Content-Length. */
   readonly totalBytes: number;
-  /** Yields the bytes, once. Each chunk is valid until the next one. @throws {Refusal} too_large, truncated_body */
+  /**
+   * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if the
+   * body is incomplete, and `too_large` if it has too many bytes.
+   */
   readonly source: AsyncIterable<Uint8Array>;
 }
 
-/** Checks the headers and returns the body. @throws {Refusal} unsupported_media_type, length_required, too_large */
+/** Checks the headers and returns the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
 export function requestBody(c: Context<HostEnv>, limits: HostLimits): RequestBody {
-  const type = c.req.header("Content-Type");
-  if (!isSafetensorsType(type)) {
-    throw new Refusal(
-      "unsupported_media_type",
-      `Content-Type ${type ?? "(none)"}: must be ${SAFETENSORS_TYPE} or ${OCTET_STREAM_TYPE}`,
-    );
-  }
+  requireSafetensorsType(c.req.header("Content-Type"));
   const length = c.req.header("Content-Length");
   if (length === undefined || !/^\d{1,15}$/.test(length)) {
     throw new Refusal(
       "length_required",
-      "Content-Length is missing or malformed: the host needs the size before it reads the body",
+      "Content-Length is missing or malformed: the host must know the size before it reads the body",
     );
   }
   const totalBytes = Number(length);
-  if (totalBytes > limits.maxBodyBytes) throw tooLarge(totalBytes, limits.maxBodyBytes);
+  if (totalBytes > limits.maxBodyBytes) throw tooLarge("the body", totalBytes, limits.maxBodyBytes);
   const { body } = c.req.raw;
-  return { totalBytes, source: body ? counted(c, body, limits) : empty() };
+  return { totalBytes, source: body ? limitedBody(c, body, limits) : emptyBody() };
 }
 
-async function* counted(
+/** Yields the bytes of `body`. Fails if there are too many of them, or if the client sends none for too long. */
+async function* limitedBody(
   c: Context<HostEnv>,
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   { maxBodyBytes, idleMilliseconds }: HostLimits,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = openBodyReader(body), pauses = new TransferPauses(shortPause);
-  let total = 0, waiting = false, stalled = false, totalBefore = -1;
-  // One timer per body. A timer per chunk would take a tenth of the transfer time.
+  let total = 0, totalAtLastCheck = -1, isReadPending = false, isStalled = false;
+  // There is one timer per body, because a timer per chunk would take a tenth of the transfer time.
   const watchdog = setInterval(() => {
-    // If nothing is being awaited from the client, then the device is slow and not the client.
-    stalled = waiting && total === totalBefore;
-    totalBefore = total;
-    if (stalled) reader.cancel().catch(() => {});
+    // If no read is pending, the transfer stands still because the device is slow, and the client is not to blame.
+    isStalled = isReadPending && total === totalAtLastCheck;
+    totalAtLastCheck = total;
+    if (isStalled) reader.cancel().catch(() => {});
   }, idleMilliseconds);
   try {
     while (true) {
-      waiting = true;
+      isReadPending = true;
       const bytes = await reader.read();
-      waiting = false;
-      if (stalled) {
+      isReadPending = false;
+      if (isStalled) {
         throw new Refusal(
           "truncated_body",
           `no data arrived for ${idleMilliseconds / 1000} s after byte ${total}`,
@@ -65,7 +64,7 @@ async function* counted(
       if (!bytes) return;
       total += bytes.byteLength;
       c.set("bytesIn", total);
-      if (total > maxBodyBytes) throw tooLarge(total, maxBodyBytes);
+      if (total > maxBodyBytes) throw tooLarge("the body", total, maxBodyBytes);
       yield bytes;
       await pauses.afterBytes(bytes.byteLength);
     }
@@ -74,15 +73,9 @@ async function* counted(
     throw new Refusal("truncated_body", `the connection ended after byte ${total}`, { cause });
   } finally {
     clearInterval(watchdog);
-    // Tells the runtime to stop reading. This fails if the connection is gone, which does not matter.
+    // Makes the runtime stop reading. This fails if the connection is closed, which does not matter.
     await reader.cancel().catch(() => {});
   }
 }
 
-async function* empty(): AsyncGenerator<Uint8Array, void, undefined> {}
-
-function tooLarge(bytes: number, limit: number): Refusal {
-  return new Refusal("too_large", `the body has ${bytes} bytes, the limit is ${limit}`, {
-    members: { limit },
-  });
-}
+async function* emptyBody(): AsyncGenerator<Uint8Array, void, undefined> {}

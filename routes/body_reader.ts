@@ -1,20 +1,23 @@
 /**
- * Reads a body in large pieces. While the processors are busy with a solve, every piece waits a few milliseconds for processor time. With
- * the default reader's pieces of 64 KiB a body would arrive at 15 MB/s only.
+ * Reads a body in large pieces. While the processors are busy with a solve, every piece waits a few milliseconds for processor time. The
+ * default reader has pieces of 64 KiB, with which a body would arrive at only 15 MB/s.
  */
 
-/** The largest piece, in bytes. Deno never delivers more than this in one read. */
+/** The largest piece in bytes. Deno delivers no more at once. */
 const READ_BUFFER_BYTES = 2 ** 20;
 
 /** A reader of one body. */
 export interface BodyReader {
-  /** Returns the next bytes, which are valid until the next call, or undefined at the end or after `cancel`. @throws if the connection ends early */
+  /**
+   * Returns the next bytes, which are valid until the next call. Returns undefined at the end of the body, and after `cancel`.
+   * @throws the error of the connection if it ends early
+   */
   read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** Stops reading. Has no effect at the end of the body. */
   cancel(): Promise<void>;
 }
 
-/** Opens a reader, which locks `body`. */
+/** Opens a reader of `body`. The stream is locked from then on. */
 export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = byobReader(body);
   if (!reader) return plainReader(body);
@@ -33,7 +36,7 @@ export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): B
   };
 }
 
-/** Returns undefined for streams that do not come from a connection, as in tests. They cannot fill a buffer of the caller. */
+/** Returns a reader that fills the caller's buffers, or undefined if the stream supports none. Only the streams of connections do. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -43,6 +46,7 @@ function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStre
   }
 }
 
+/** Returns a reader that gets the chunks of the stream as they are. */
 function plainReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = body.getReader();
   return { read: async () => (await reader.read()).value, cancel: () => reader.cancel() };

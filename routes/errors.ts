@@ -1,6 +1,6 @@
 /**
- * Converts every error of a host to a problem of the HTTP contract, which has a status. Any other error is a fault of the host:
- * it is logged, and the client only learns that it happened.
+ * Maps every error of a host to a problem of the HTTP contract, and thereby to a status. An error that is not listed here is a fault of the
+ * host. It is logged with the request id, and the answer does not show it.
  */
 
 import type { Context } from "hono";
@@ -9,16 +9,15 @@ import { HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store
 import { BusyError } from "../src/host/bounded_queue.ts";
 import { DigestMismatchError } from "../src/host/store_hessian.ts";
 import { layerRefusal } from "../src/layer/layer_refusal.ts";
-import { PROBLEM_TYPE } from "../src/protocol/media_type.ts";
-import { makeProblem, PROBLEMS } from "../src/protocol/problem.ts";
-import type { HostEnv } from "./host_env.ts";
+import { problemAnswer } from "../src/protocol/problem_answer.ts";
+import type { HostEnv } from "./host_app.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 
 /** Returns the refusal for `error`. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
-  const ofLayer = layerRefusal(error);
-  if (ofLayer) return ofLayer;
+  const refusal = layerRefusal(error);
+  if (refusal) return refusal;
   if (error instanceof HessianNotFoundError) {
     return new Refusal("hessian_not_found", error.message, { members: { digest: error.digest } });
   }
@@ -33,7 +32,7 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
   }
   if (error instanceof NoDeviceError) return new Refusal("no_device", error.message);
-  // The request was aborted. Nobody reads this answer, but the log must not count it as a fault of the host.
+  // The client disconnected, so nobody reads this answer. It keeps the log from showing a fault of the host.
   if (error instanceof DOMException && error.name === "AbortError") {
     return new Refusal("truncated_body", "the client disconnected while its request was waiting");
   }
@@ -42,14 +41,11 @@ export function toRefusal(error: unknown): Refusal {
   });
 }
 
-/** Returns the response for `error`. */
+/** Returns the response for `error`, and sets the variables of the request that the log shows. */
 export function problemResponse(c: Context<HostEnv>, error: unknown): Response {
-  const { code, message, members, retryAfter, cause } = toRefusal(error);
-  c.set("problem", code);
-  if (code === "internal") c.set("fault", cause);
-  const headers: Record<string, string> = { "Content-Type": PROBLEM_TYPE };
-  if (retryAfter !== undefined) headers["Retry-After"] = String(retryAfter);
-  if (code === "unauthorized") headers["WWW-Authenticate"] = "Bearer";
-  const body = JSON.stringify(makeProblem(code, message, c.get("requestId"), members));
-  return c.body(body, PROBLEMS[code].status, headers);
+  const refusal = toRefusal(error);
+  c.set("problem", refusal.code);
+  if (refusal.code === "internal") c.set("fault", refusal.cause);
+  const { body, status, headers } = problemAnswer(refusal, c.get("requestId"));
+  return c.body(body, status, headers);
 }

@@ -1,10 +1,11 @@
-/** `GET /healthz` says that the process answers. `GET /readyz` says whether its device can be used, and describes the device. */
+/** `GET /healthz` answers while the process is up. `GET /readyz` answers 200 while the device can be used, and describes the device. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { MAX_BLOCKSIZE, MAX_FEATURES } from "../src/protocol/limits.ts";
+import { readySchema } from "../src/protocol/ready.ts";
 import type { HostApp } from "./host_app.ts";
-import type { Services } from "./host_env.ts";
-import { problemResponses } from "../src/protocol/problem_responses.ts";
+import type { HostServices } from "../src/host/host_services.ts";
+import { problemResponses } from "../src/protocol/openapi.ts";
 
 const healthz = createRoute({
   method: "get",
@@ -18,20 +19,6 @@ const healthz = createRoute({
   },
 });
 
-const readySchema = z.object({
-  status: z.literal("ready"),
-  version: z.string(),
-  backend: z.string(),
-  adapter: z.object({ name: z.string(), software: z.boolean() }),
-  limits: z.object({
-    max_body_bytes: z.int(),
-    max_features: z.int(),
-    max_blocksize: z.int(),
-    max_buffer_bytes: z.int(),
-  }),
-  queue: z.object({ waiting: z.int(), resident: z.int() }),
-}).meta({ id: "Ready" });
-
 const readyz = createRoute({
   method: "get",
   path: "/readyz",
@@ -42,12 +29,12 @@ const readyz = createRoute({
   },
 });
 
-/** Mounts both resources. */
-export function healthRoutes(app: HostApp, { device, limits, version }: Services): void {
+/** Adds both resources to the application. */
+export function healthRoutes(app: HostApp, { device, limits, version }: HostServices): void {
   app.openapi(healthz, (c) => c.json({ status: "up" as const }, 200));
 
   app.openapi(readyz, (c) => {
-    const { backend, residence } = device.session();
+    const { backend, residentQueue } = device.session();
     return c.json({
       status: "ready" as const,
       version,
@@ -59,7 +46,7 @@ export function healthRoutes(app: HostApp, { device, limits, version }: Services
         max_blocksize: MAX_BLOCKSIZE,
         max_buffer_bytes: backend.maxBufferBytes,
       },
-      queue: { waiting: residence.waiting, resident: residence.running },
+      queue: { waiting: residentQueue.waiting, resident: residentQueue.running },
     }, 200);
   });
 }

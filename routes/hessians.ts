@@ -1,4 +1,4 @@
-/** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that they are sent once. */
+/** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that clients send them only once. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -9,10 +9,10 @@ import type { DeviceSession } from "../src/host/device.ts";
 import { HessianNotFoundError } from "../src/host/factor_store.ts";
 import { storeHessian } from "../src/host/store_hessian.ts";
 import { type RequestBody, requestBody } from "./body.ts";
-import type { HostApp } from "./host_app.ts";
-import type { HostEnv, Services } from "./host_env.ts";
-import { problemResponses } from "../src/protocol/problem_responses.ts";
-import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
+import type { HostApp, HostEnv } from "./host_app.ts";
+import type { HostServices } from "../src/host/host_services.ts";
+import { problemResponses } from "../src/protocol/openapi.ts";
+import { BODY_PROBLEM_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
 const PATH = "/v1/hessians/{digest}";
 const security = [{ key: [] }];
@@ -24,7 +24,8 @@ const storedSchema = z.object({
   }),
 }).meta({ id: "StoredHessian" });
 const json = { "application/json": { schema: storedSchema } };
-const LOOKUP_CODES = [
+/** The codes with which a request about stored statistics can be refused. */
+const LOOKUP_PROBLEM_CODES = [
   "invalid_parameter",
   "unauthorized",
   "forbidden",
@@ -32,7 +33,7 @@ const LOOKUP_CODES = [
   "no_device",
 ] as const;
 
-const get = createRoute({
+const find = createRoute({
   method: "get",
   path: PATH,
   summary: "Ask whether statistics are stored (HEAD works too)",
@@ -40,11 +41,11 @@ const get = createRoute({
   request: { params },
   responses: {
     200: { description: "The statistics are stored", content: json },
-    ...problemResponses(LOOKUP_CODES),
+    ...problemResponses(LOOKUP_PROBLEM_CODES),
   },
 });
 
-const put = createRoute({
+const store = createRoute({
   method: "put",
   path: PATH,
   summary: "Store statistics",
@@ -54,62 +55,61 @@ const put = createRoute({
   responses: {
     200: { description: "The statistics were stored already", content: json },
     201: { description: "The statistics are stored now", content: json },
-    ...problemResponses([...BODY_CODES, "digest_mismatch"]),
+    ...problemResponses([...BODY_PROBLEM_CODES, "digest_mismatch"]),
   },
 });
 
-const forget = createRoute({
+const remove = createRoute({
   method: "delete",
   path: PATH,
   summary: "Delete statistics",
   security,
   request: { params },
-  responses: { 204: { description: "The statistics are deleted" }, ...problemResponses(LOOKUP_CODES) },
+  responses: {
+    204: { description: "The statistics are deleted" },
+    ...problemResponses(LOOKUP_PROBLEM_CODES),
+  },
 });
 
-/** Mounts the resource. */
-export function hessianRoutes(app: HostApp, services: Services): void {
+/** Adds the resource to the application. */
+export function hessianRoutes(app: HostApp, services: HostServices): void {
   const { device, limits } = services;
 
-  app.openapi(get, (c) => {
+  app.openapi(find, (c) => {
     const { digest } = c.req.valid("param");
     const order = device.session().store.order(digest);
     if (order === undefined) throw new HessianNotFoundError(digest);
     return c.json({ digest, order }, 200);
   });
 
-  app.openapi(put, async (c) => {
+  app.openapi(store, async (c) => {
     const { digest } = c.req.valid("param");
     const body = requestBody(c, limits);
     const session = device.session();
     try {
-      const { order, added } = await receive(
-        c,
-        session,
-        digest,
-        body,
-        tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge),
-      );
+      const edge = tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge);
+      const { order, added } = await receiveStatistics(c, session, digest, body, edge);
       return c.json({ digest, order }, added ? 201 : 200);
     } catch (error) {
       throw device.handleFailure(error, session);
     }
   });
 
-  app.openapi(forget, (c) => {
+  app.openapi(remove, (c) => {
     device.session().store.delete(c.req.valid("param").digest);
     return c.body(null, 204);
   });
 }
 
-async function receive(
+/** Reads the body into the store. Like a layer, it holds a place on the device meanwhile. */
+async function receiveStatistics(
   c: Context<HostEnv>,
-  { backend, store, residence }: DeviceSession,
+  { backend, store, residentQueue }: DeviceSession,
   digest: string,
   { source, totalBytes }: RequestBody,
   edge: number,
 ): Promise<{ order: number; added: boolean }> {
-  return await residence.run(
+  return await residentQueue.run(
     () => storeHessian(backend, store, digest, source, { totalBytes, edge }),
     c.req.raw.signal,
   );

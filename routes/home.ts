@@ -2,10 +2,10 @@
 
 import { homeHtml, type HomeState, homeText } from "../src/pages/home.ts";
 import type { HostApp } from "./host_app.ts";
-import type { Services } from "./host_env.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 
-/** Mounts the page. */
-export function homeRoutes(app: HostApp, { device, version }: Services): void {
+/** Adds the page to the application. */
+export function homeRoutes(app: HostApp, { device, version }: HostServices): void {
   app.get("/", (c) => {
     const backend = device.current()?.backend;
     const state: HomeState = {

@@ -1,7 +1,20 @@
-/** The type of a host's Hono application. */
+/** The types of a host's Hono application. */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { HostEnv } from "./host_env.ts";
+import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** A Hono application that collects an OpenAPI description. */
+/** The environment of a request, as Hono names it. */
+export interface HostEnv {
+  Variables: {
+    requestId: string;
+    /** The code of the problem, if the answer is one. */
+    problem?: ProblemCode;
+    /** The error behind an `internal` problem, for the log. */
+    fault?: unknown;
+    /** The number of bytes of the body that were read. */
+    bytesIn?: number;
+  };
+}
+
+/** A Hono application that also collects its OpenAPI description. */
 export type HostApp = OpenAPIHono<HostEnv>;

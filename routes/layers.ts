@@ -1,4 +1,4 @@
-/** `POST /v1/layers`: receives one layer and answers with the pruned layer. */
+/** `POST /v1/layers`: prunes the layer in the body of the request. */
 
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -6,14 +6,15 @@ import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
-import { layerQuerySchema, resolveParameters, type SupportedParameters } from "../src/protocol/parameters.ts";
+import { layerQuerySchema } from "../src/protocol/parameters.ts";
+import { type SupportedParameters, supportedParameters } from "../src/protocol/supported_parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
-import type { HostApp } from "./host_app.ts";
-import type { HostEnv, Services } from "./host_env.ts";
+import type { HostApp, HostEnv } from "./host_app.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 import { reportHeaders } from "../src/protocol/report_headers.ts";
-import { problemResponses } from "../src/protocol/problem_responses.ts";
-import { BODY_CODES, SAFETENSORS_BODY } from "./responses.ts";
+import { problemResponses } from "../src/protocol/openapi.ts";
+import { BODY_PROBLEM_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
 const route = createRoute({
   method: "post",
@@ -33,16 +34,16 @@ const route = createRoute({
       },
       content: SAFETENSORS_BODY.content,
     },
-    ...problemResponses([...BODY_CODES, "hessian_not_found", "not_positive_definite", "unsupported"]),
+    ...problemResponses([...BODY_PROBLEM_CODES, "hessian_not_found", "not_positive_definite", "unsupported"]),
   },
 });
 
-/** Mounts the resource. */
-export function layerRoutes(app: HostApp, services: Services): void {
+/** Adds the resource to the application. */
+export function layerRoutes(app: HostApp, services: HostServices): void {
   const { device, limits } = services;
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
-    const parameters = resolveParameters(query);
+    const parameters = supportedParameters(query);
     const body = requestBody(c, limits);
     const session = device.session();
     try {
@@ -55,39 +56,39 @@ export function layerRoutes(app: HostApp, services: Services): void {
 
 async function pruneLayer(
   c: Context<HostEnv>,
-  services: Services,
+  services: HostServices,
   session: DeviceSession,
   body: RequestBody,
   parameters: SupportedParameters,
 ): Promise<Response> {
-  const { backend, store, residence, solves } = session;
+  const { backend, store, residentQueue, solveQueue } = session;
   const { clock, limits, metrics, device } = services;
   const { signal } = c.req.raw;
   const start = clock();
-  // Frees in reverse order: at once if anything below throws, else when the answer has ended.
-  using held = new DisposableStack();
+  // Frees everything in reverse order: at once if a statement below throws, otherwise at the end of the answer.
+  using cleanup = new DisposableStack();
   let loan: Loan | undefined;
   if (parameters.hessian !== undefined) {
     loan = store.borrow(parameters.hessian);
-    held.defer(loan.return);
+    cleanup.defer(loan.return);
   }
-  held.defer(await residence.enter(signal));
+  cleanup.defer(await residentQueue.acquire(signal));
   const answer = await handleLayer({ ...body, parameters, loan }, {
     backend,
     clock,
     start,
     tileEdge: limits.tileEdge,
-    runSolve: (solve) => solves.run(solve, signal),
+    runSolve: (solve) => solveQueue.run(solve, signal),
   });
-  held.defer(answer.destroy);
-  // The answer needs no statistics, and a slow client may take a while to fetch it.
+  cleanup.defer(answer.destroy);
+  // The statistics are returned before the answer is sent, because a slow client may take long to fetch it.
   loan?.return();
   const { report } = answer;
-  metrics.solved(report, loan !== undefined);
-  const resources = held.move();
+  metrics.countLayer(report, loan !== undefined);
+  const resources = cleanup.move();
   const stream = answerStream(answer.chunks(), limits.idleMilliseconds, {
     release: () => resources.dispose(),
-    failed: (error) => void device.handleFailure(error, session),
+    onError: (error) => void device.handleFailure(error, session),
   });
   return c.body(stream, 200, {
     "Content-Type": SAFETENSORS_TYPE,

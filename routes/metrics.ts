@@ -3,7 +3,7 @@
 import type { HostMetrics } from "../src/host/metrics.ts";
 import type { HostApp } from "./host_app.ts";
 
-/** Mounts the resource. */
+/** Adds the resource to the application. */
 export function metricsRoutes(app: HostApp, metrics: HostMetrics): void {
   app.openAPIRegistry.registerPath({
     method: "get",

@@ -1,11 +1,12 @@
-/** `GET /openapi.json`: the contract, generated from the schemas that enforce it. */
+/** `GET /openapi.json`: the HTTP contract as an OpenAPI document, generated from the schemas that check the requests. */
 
+import { KEY_SCHEME } from "../src/protocol/openapi.ts";
 import type { HostApp } from "./host_app.ts";
-import type { Services } from "./host_env.ts";
+import type { HostServices } from "../src/host/host_services.ts";
 
-/** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
-export function openApiRoutes(app: HostApp, { version }: Services): void {
-  app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
+/** Adds the resource to the application. The document describes all resources that `app` has at the time of the request. */
+export function openApiRoutes(app: HostApp, { version }: HostServices): void {
+  app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
   app.get("/openapi.json", (c) =>
     c.json(app.getOpenAPI31Document({
       openapi: "3.1.0",

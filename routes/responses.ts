@@ -1,17 +1,17 @@
-/** Parts of the OpenAPI description that several resources share. */
+/** Parts of the OpenAPI document that several resources of a host share. */
 
-import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
+import { SAFETENSORS_CONTENT } from "../src/protocol/openapi.ts";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** A safetensors body. OpenAPI 3.1 describes raw bytes by their media type only. */
+/** A safetensors body of a request. */
 export const SAFETENSORS_BODY = {
   required: true,
   description: "A safetensors file",
-  content: { [SAFETENSORS_TYPE]: { schema: { type: "string", format: "binary" } } },
+  content: SAFETENSORS_CONTENT,
 } as const;
 
-/** The codes with which every request with a safetensors body can be refused. */
-export const BODY_CODES = [
+/** The codes with which a request with a safetensors body can be refused, whatever the resource. */
+export const BODY_PROBLEM_CODES = [
   "malformed_safetensors",
   "truncated_body",
   "invalid_parameter",

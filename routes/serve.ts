@@ -1,41 +1,44 @@
 /**
- * Starts a host: opens a backend, listens, and shuts down in order. Other code calls `serve(options)`. As a program, this file reads its
- * options from environment variables:
+ * Starts a host: opens its device, listens for requests, and shuts down in order. Other code calls `serve(options)`. Run as a program, this
+ * file reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
- *     PARE_HOST, PARE_PORT   the address to listen on; port 0 chooses a free port
- *     PARE_KEYS              HEX[:SCOPE+SCOPE],…; without keys the host listens on loopback only
- *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS   how to work with an edge (`src/host/edge_options.ts`)
+ *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
+ *     PARE_KEYS              HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on loopback only
+ *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS   the connection to an edge (`src/host/edge_options.ts`)
  */
 
 import type { Backend } from "../src/backend/backend.ts";
-import { Device, type DeviceOptions } from "../src/host/device.ts";
-import { MAX_BODY_BYTES } from "../src/protocol/limits.ts";
-import { VERSION } from "../src/protocol/version.ts";
-
-import { createApp } from "./app.ts";
 import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
-import type { HostLimits } from "./host_env.ts";
-import { type Key, parseKeys } from "../src/protocol/keys.ts";
-import type { LogRecord } from "../src/host/log_record.ts";
-import { HostMetrics } from "../src/host/metrics.ts";
+import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
+import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
-import { TaskBook } from "../src/host/tasks/task_book.ts";
+import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
+import { parseKeys } from "../src/protocol/keys.ts";
+import { createApp } from "./app.ts";
 
 /** Options of a host. All have defaults. */
-export interface ServeOptions {
+export interface ServeOptions extends Omit<HostSettings, "edge"> {
+  /** @default "auto" */
   readonly backend?: BackendChoice;
   /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
-  /** The address to listen on. Without keys the host always listens on loopback. */
+  /**
+   * The address to listen on. Without keys the host always listens on loopback.
+   * @default "0.0.0.0"
+   */
   readonly hostname?: string;
-  /** The port to listen on. 0 chooses a free port. */
+  /**
+   * The port to listen on. 0 chooses a free port.
+   * @default 8000
+   */
   readonly port?: number;
-  readonly keys?: readonly Key[];
-  readonly log?: (record: LogRecord) => void;
-  readonly limits?: Partial<HostLimits>;
-  readonly device?: Partial<Omit<DeviceOptions, "clock">>;
+  /**
+   * Called once per request, and for events such as a registration.
+   * @default a function that prints each entry as a line of JSON
+   */
+  readonly log?: (entry: LogEntry) => void;
   /** The edge from which the host takes tasks, and at which it registers. */
   readonly edge?: EdgeOptions;
 }
@@ -50,39 +53,24 @@ export interface Host {
 
 const LOOPBACK = "127.0.0.1";
 const DEFAULT_PORT = 8000;
-/** One layer is solved while another is read and a third is answered. */
-const DEFAULT_RESIDENTS = 3;
-const DEFAULT_QUEUE_DEPTH = 16;
-/** A client without any transfer for a minute is most likely gone, and still holds device memory. */
-const DEFAULT_IDLE_MILLISECONDS = 60_000;
 
-/** Starts a host. @throws the system's error if the port is not available, or the error of the backend */
+/** Starts a host. @throws the system's error if the port is not available */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
-  const { keys = [], log = writeJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
-  const clock = () => performance.now();
-  const capacity = options.device?.residents ?? DEFAULT_RESIDENTS;
-  const link = options.edge && {
+  const { keys = [], log = printJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
+  const edge = options.edge && {
     ...options.edge,
     hostId: crypto.randomUUID(),
-    tasks: new TaskBook(),
+    tasks: new TaskRegistry(),
   };
-  const device = new Device(options.open ?? (() => selectBackend(backend)), {
-    residents: DEFAULT_RESIDENTS,
-    queueDepth: DEFAULT_QUEUE_DEPTH,
-    ...options.device,
-    clock,
-  });
-  await device.start();
-  const app = createApp({
-    device,
-    metrics: new HostMetrics(device),
+  const services = await startHostServices(options.open ?? (() => selectBackend(backend)), {
     keys,
     log,
-    clock,
-    limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...options.limits },
-    version: VERSION,
-    edge: link,
+    limits: options.limits,
+    device: options.device,
+    edge,
   });
+  const { device } = services;
+  const app = createApp(services);
   const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
   const inFlight = new Set<Promise<Response>>();
   const server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => {
@@ -91,43 +79,43 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     return response.finally(() => inFlight.delete(response));
   });
   const url = `http://${hostname === "0.0.0.0" ? LOOPBACK : hostname}:${server.addr.port}`;
-  const used = device.current()?.backend;
+  const openBackend = device.current()?.backend;
   log({
     event: "listening",
     url,
     hostname,
-    backend: used?.kind ?? "none",
-    adapter: used?.adapter.name ?? device.fault()?.message,
-    auth: keys.length > 0 ? `${keys.length} keys` : "no keys are set: listening on loopback alone",
+    backend: openBackend?.kind ?? "none",
+    adapter: openBackend?.adapter.name ?? device.unavailableReason()?.message,
+    auth: keys.length > 0 ? `${keys.length} keys` : "no keys are set: listening on loopback only",
   });
-  const registration = link?.url === undefined
+  const registration = edge?.url === undefined
     ? undefined
-    : register({ ...link, edge: link.url, publicUrl: link.publicUrl ?? url, device, capacity, log });
-  let stopped: Promise<void> | undefined;
-  const stop = async () => {
+    : register({ ...edge, edge: edge.url, publicUrl: edge.publicUrl ?? url, device, log });
+  let shutdownPromise: Promise<void> | undefined;
+  const shutdown = async () => {
     await registration?.stop();
-    await link?.tasks.close();
-    device.retire();
-    // Deno's shutdown finishes answers but breaks off bodies that are still arriving, so these are awaited first.
+    await edge?.tasks.close();
+    device.stopAccepting();
+    // Deno's shutdown lets answers finish, but aborts requests whose body is still arriving. So these are awaited first.
     await Promise.allSettled(inFlight);
     await server.shutdown();
     await device.close();
     log({ event: "stopped" });
   };
-  return { url, shutdown: () => stopped ??= stop() };
+  return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
-function writeJsonLine(record: LogRecord): void {
-  console.log(JSON.stringify({ time: new Date().toISOString(), ...record }));
+function printJsonLine(entry: LogEntry): void {
+  console.log(JSON.stringify({ time: new Date().toISOString(), ...entry }));
 }
 
-function backendChoice(text: string): BackendChoice {
-  const choice = BACKEND_CHOICES.find((known) => known === text);
+function parseBackendChoice(text: string): BackendChoice {
+  const choice = BACKEND_CHOICES.find((candidate) => candidate === text);
   if (!choice) throw new RangeError(`PARE_BACKEND ${text}: must be one of ${BACKEND_CHOICES.join(", ")}`);
   return choice;
 }
 
-function portNumber(text: string): number {
+function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d+$/.test(text) || port > 65535) throw new RangeError(`PARE_PORT ${text}: must be from 0 to 65535`);
   return port;
@@ -135,9 +123,9 @@ function portNumber(text: string): number {
 
 if (import.meta.main) {
   const host = await serve({
-    backend: backendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
+    backend: parseBackendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
     hostname: Deno.env.get("PARE_HOST"),
-    port: portNumber(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
+    port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
     edge: parseEdgeOptions({
       secret: Deno.env.get("EDGE_HOST_SECRET"),

@@ -1,28 +1,28 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host, with operands and answer at signed URLs. The response is sent when the task is
- * done, or when the time in `Prefer: wait=` is over. The edge then repeats the request to ask for the result.
+ * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors from signed URLs, and writes the answer to another. It
+ * answers the request as soon as the task is done, but at the latest after the time in `Prefer: wait=`. The edge then repeats the request.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
-import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/jobs.ts";
+import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/edge/tasks.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { EdgeLink } from "../src/host/edge_link.ts";
-import { problemResponses } from "../src/protocol/problem_responses.ts";
-import { BODY_CODES } from "./responses.ts";
+import { problemResponses } from "../src/protocol/openapi.ts";
+import { BODY_PROBLEM_CODES } from "./responses.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
-import { runTask, type TaskTools } from "../src/host/tasks/run_task.ts";
-import { TaskBook } from "../src/host/tasks/task_book.ts";
+import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
+import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { requireTicket } from "./middleware/ticket_auth.ts";
 
-/** A task has three signed URLs of less than 2 KiB each. */
+/** The largest request in bytes. A task has three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
 const security = [{ ticket: [] }];
 const answer = { content: { "application/json": { schema: taskAnswerSchema } } };
 
-const ask = createRoute({
+const submit = createRoute({
   method: "post",
   path: "/v1/tasks",
   summary: "Solve a layer whose tensors are blobs (for edges)",
@@ -37,7 +37,7 @@ const ask = createRoute({
     200: { description: "The task is done", ...answer },
     202: { description: "The task is still running. Repeat the request", ...answer },
     ...problemResponses([
-      ...BODY_CODES,
+      ...BODY_PROBLEM_CODES,
       "digest_mismatch",
       "not_positive_definite",
       "unsupported",
@@ -58,10 +58,10 @@ const cancel = createRoute({
   },
 });
 
-/** Mounts the resource. `host` is the application that solves the layers, without keys. */
-export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]): void {
-  const book = link.tasks ?? new TaskBook(),
-    tools: TaskTools = { blobs: new BlobStore(link.blobOrigins), host };
+/** Adds the resource to the application. @param host the application that solves the layers, without API keys */
+export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host"]): void {
+  const tasks = link.tasks ?? new TaskRegistry();
+  const context: TaskContext = { blobs: new BlobStore(link.blobOrigins), host };
   app.openAPIRegistry.registerComponent("securitySchemes", "ticket", {
     type: "apiKey",
     in: "header",
@@ -72,7 +72,7 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]
     bodyLimit({
       maxSize: MAX_TASK_BYTES,
       onError: () => {
-        throw new Refusal("too_large", `a task may have at most ${MAX_TASK_BYTES} bytes`, {
+        throw new Refusal("too_large", `the task has more than ${MAX_TASK_BYTES} bytes`, {
           members: { limit: MAX_TASK_BYTES },
         });
       },
@@ -80,20 +80,24 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskTools["host"]
   );
   app.use("/v1/tasks/*", requireTicket(link.secret, link.hostId, Date.now));
 
-  app.openapi(ask, async (c) => {
+  app.openapi(submit, async (c) => {
     const task = c.req.valid("json");
     const wait = waitSeconds(c.req.valid("header").prefer);
-    const done = await book.ask(task.id, (signal) => runTask(task, tools, signal), wait * 1000);
-    return done ? c.json(done, 200) : c.json({ state: "running" as const }, 202);
+    const finished = await tasks.outcomeWithin(
+      wait * 1000,
+      task.id,
+      (signal) => runTask(task, context, signal),
+    );
+    return finished ? c.json(finished, 200) : c.json({ state: "running" as const }, 202);
   });
 
   app.openapi(cancel, (c) => {
-    book.cancel(c.req.valid("param").id);
+    tasks.cancel(c.req.valid("param").id);
     return c.body(null, 204);
   });
 }
 
-/** Parses `wait=N` (RFC 7240). As the RFC requires, other preferences are ignored. */
+/** Returns the seconds in `wait=SECONDS` of a Prefer header (RFC 7240), or 0. Other preferences are ignored, as the RFC requires. */
 function waitSeconds(prefer: string | undefined): number {
   const [, seconds] = /(?:^|[,;\s])wait=(\d{1,4})\b/.exec(prefer ?? "") ?? [];
   return Math.min(Number(seconds ?? 0), MAX_TASK_WAIT_SECONDS);

@@ -1,12 +1,12 @@
-/** Middleware that checks API keys. */
+/** Middleware that checks the API keys of requests. */
 
 import type { MiddlewareHandler } from "hono";
 import { type Key, requireScope, type Scope } from "../../src/protocol/keys.ts";
-import type { HostEnv } from "../host_env.ts";
+import type { HostEnv } from "../host_app.ts";
 
 /**
- * Rejects a request that has no key with `scope`: 401 if the key is missing or unknown, 403 if it lacks the scope. If no keys are
- * configured, every request passes, and the host listens on loopback only.
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
+ * If `keys` is empty, every request passes. Such a host listens on loopback only.
  */
 export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {

@@ -1,19 +1,20 @@
-/** Middleware that writes one log record and updates the metrics for every request, when its answer is known. */
+/** Middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
 
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import { stackOf } from "../../src/text/message_of.ts";
-import type { HostEnv, Services } from "../host_env.ts";
+import type { HostServices } from "../../src/host/host_services.ts";
+import type { HostEnv } from "../host_app.ts";
 
-/** Logs and counts every request. */
-export function logRequests({ log, clock, metrics }: Services): MiddlewareHandler<HostEnv> {
+/** Returns middleware that logs and counts every request. */
+export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
     const start = clock();
     await next();
     const route = c.res.status === 404 && c.get("problem") === "not_found" ? "none" : routePath(c, -1);
     const bytesOut = Number(c.res.headers.get("Content-Length") ?? 0);
     const { status } = c.res, fault = c.get("fault");
-    metrics.answered({ route, method: c.req.method, status, bytesIn: c.get("bytesIn") ?? 0, bytesOut });
+    metrics.countRequest({ route, method: c.req.method, status, bytesIn: c.get("bytesIn") ?? 0, bytesOut });
     log({
       event: "request",
       request_id: c.get("requestId"),

@@ -1,12 +1,13 @@
-/** Middleware that checks the tickets of an edge. */
+/** Middleware that checks the tickets by which an edge authenticates its requests to a host. */
 
 import type { MiddlewareHandler } from "hono";
-import { NonceMemory, verifyTicket } from "../../src/protocol/tickets.ts";
-import type { HostEnv } from "../host_env.ts";
+import { NonceMemory, verifyTicket } from "../../src/protocol/edge/tickets.ts";
+import type { HostEnv } from "../host_app.ts";
 
 /**
- * Rejects a request that has no valid ticket for the host `audience` with 401. The whole body is read first, because the ticket is bound
- * to it.
+ * Returns middleware that answers 401 unless the request has a valid ticket. It reads the whole body, because a ticket is bound to its body.
+ * @param audience the id of this host
+ * @param now returns milliseconds since 1970
  */
 export function requireTicket(
   secret: string,

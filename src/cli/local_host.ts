@@ -5,12 +5,9 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
-import { Device } from "../host/device.ts";
-import { MAX_BODY_BYTES } from "../protocol/limits.ts";
-import { VERSION } from "../protocol/version.ts";
-import { createApp } from "../../routes/app.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
-import { HostMetrics } from "../host/metrics.ts";
+import { startHostServices } from "../host/host_services.ts";
+import { createApp } from "../../routes/app.ts";
 
 /** The longest possible timeout, in milliseconds, because bodies from this process never stall. */
 const NEVER_IDLE = 2 ** 31 - 1;
@@ -25,20 +22,13 @@ export interface LocalHost extends AsyncDisposable {
 
 /** Opens the host. @throws the error of the backend if it cannot be opened */
 export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
-  const clock = () => performance.now();
-  // The only client sends one layer at a time, so the queue stays empty.
-  const device = new Device(() => selectBackend(choice), { residents: 1, queueDepth: 0, clock });
-  await device.start();
-  const { backend } = device.session();
-  const app = createApp({
-    device,
-    metrics: new HostMetrics(device),
-    keys: [],
-    log: () => {},
-    clock,
-    limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: NEVER_IDLE },
-    version: VERSION,
+  const services = await startHostServices(() => selectBackend(choice), {
+    limits: { idleMilliseconds: NEVER_IDLE },
+    // The only client sends one layer at a time, so the queue stays empty.
+    device: { maxResidentLayers: 1, queueDepth: 0 },
   });
+  const { device } = services, { backend } = device.session();
+  const app = createApp(services);
   return {
     backend,
     pare: new Pare({ baseUrl: "http://in-process", fetch: (request) => app.fetch(request), retries: 0 }),

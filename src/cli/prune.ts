@@ -15,7 +15,8 @@ import { openModelFolder } from "../models/open_model_folder.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import type { LayerEntry } from "../prune/run/journal.ts";
-import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
+import { layerQuerySchema } from "../protocol/parameters.ts";
+import { supportedParameters } from "../protocol/supported_parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -138,7 +139,9 @@ function runFacts(
     profile: profile && basename(profile),
     true_sequential: trueSequential,
   };
-  const { method, sparsity, blocksize, damping, pattern } = resolveParameters(layerQuerySchema.parse(query));
+  const { method, sparsity, blocksize, damping, pattern } = supportedParameters(
+    layerQuerySchema.parse(query),
+  );
   const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
   const given = Object.entries({ ...resolved, ...choice }).filter(([, value]) => value !== undefined);
   return {

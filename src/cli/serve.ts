@@ -4,7 +4,7 @@ import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
 import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseKeys } from "../protocol/keys.ts";
-import type { LogRecord } from "../host/log_record.ts";
+import type { LogEntry } from "../host/log_entry.ts";
 import { serve } from "../../routes/serve.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { integer } from "./options/numbers.ts";
@@ -91,6 +91,6 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
 }
 
 /** Prints the address of the host, as the result of the command. */
-function announce({ url, backend, adapter, auth }: LogRecord, output: Output): void {
+function announce({ url, backend, adapter, auth }: LogEntry, output: Output): void {
   output.result({ url, backend, adapter }, [`listening on ${url} (${backend}: ${adapter}; ${auth})`]);
 }

@@ -42,7 +42,7 @@ export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
 export type { Digest } from "../protocol/digest.ts";
-export type { Job, JobState, LayerState } from "../protocol/jobs.ts";
+export type { Job, JobState, LayerState } from "../protocol/edge/jobs.ts";
 export type { Report } from "../protocol/report.ts";
 export { decode } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { formatDigest, sha256 } from "../protocol/digest.ts";
 import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
+import { readySchema } from "../protocol/ready.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { CallOptions } from "./call_options.ts";
@@ -134,4 +135,7 @@ export class Pare implements ModelPruner {
   }
 }
 
-const descriptionSchema = z.object({ backend: z.string(), adapter: z.object({ name: z.string() }) });
+const { backend, adapter } = readySchema.shape;
+
+/** The part of the answer that the client uses. Other members may be absent, or may be added later. */
+const descriptionSchema = z.object({ backend, adapter: adapter.pick({ name: true }) });

@@ -7,7 +7,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { requestIdOf } from "../protocol/request_id.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/request_id.ts";
 import { requireEdgeKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
@@ -36,10 +36,10 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   });
   app.onError((error, c) => edgeProblemResponse(c, error));
   app.use(async (c, next) => {
-    const id = requestIdOf(c.req.header("X-Request-Id"));
+    const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
     c.set("requestId", id);
     await next();
-    c.res.headers.set("X-Request-Id", id);
+    c.res.headers.set(REQUEST_ID_HEADER, id);
   });
 
   uploadRoutes(app);

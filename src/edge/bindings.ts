@@ -17,7 +17,7 @@ export interface EdgeBindings {
   readonly EDGE_HOST?: string;
   /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
   readonly EDGE_HOST_KEY?: string;
-  /** Secret: signs the tickets of requests between the edge and its hosts (`protocol/tickets.ts`). */
+  /** Secret: signs the tickets of requests between the edge and its hosts (`protocol/edge/tickets.ts`). */
   readonly EDGE_HOST_SECRET?: string;
   /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;

@@ -5,7 +5,7 @@
 
 import type { Context } from "hono";
 import { DEFAULT_EDGE_BODY_BYTES } from "../protocol/limits.ts";
-import { Refusal } from "../protocol/refusal.ts";
+import { Refusal, tooLarge } from "../protocol/refusal.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { wholeNumber } from "./settings.ts";
 
@@ -36,9 +36,5 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
  */
 export function limitBody(c: Context<EdgeEnv>, limit: number, subject: string): void {
   const length = requireBodyLength(c);
-  if (length > limit) {
-    throw new Refusal("too_large", `${subject} has ${length} bytes, the limit is ${limit}`, {
-      members: { limit },
-    });
-  }
+  if (length > limit) throw tooLarge(subject, length, limit);
 }

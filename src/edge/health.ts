@@ -4,6 +4,7 @@
  */
 
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
+import type { Ready } from "../protocol/ready.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
 import { proxyToHost } from "./proxy.ts";
@@ -14,7 +15,7 @@ export function edgeHealthRoutes(app: EdgeApp): void {
   app.get("/healthz", (c) => c.env.EDGE_HOST ? proxyToHost(c) : c.json({ status: "up" }));
   app.get("/readyz", (c) => {
     if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return proxyToHost(c);
-    return c.json({
+    const ready: Ready = {
       status: "ready",
       version: VERSION,
       backend: "cpu",
@@ -26,6 +27,7 @@ export function edgeHealthRoutes(app: EdgeApp): void {
         max_buffer_bytes: MAX_SMALL_BYTES,
       },
       queue: { waiting: 0, resident: 0 },
-    });
+    };
+    return c.json(ready);
   });
 }

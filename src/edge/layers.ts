@@ -4,16 +4,13 @@
  */
 
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
-import { SAFETENSORS_TYPE } from "../protocol/media_type.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
-import { problemResponses } from "../protocol/problem_responses.ts";
+import { problemResponses, SAFETENSORS_CONTENT } from "../protocol/openapi.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./edge_env.ts";
 import { proxyToHost } from "./proxy.ts";
 import type { LayerHandler } from "./small_layers.ts";
-
-const FILE = { [SAFETENSORS_TYPE]: { schema: { type: "string", format: "binary" } } } as const;
 
 /** Mounts both resources. `smallLayers` handles layers if `EDGE_SOLVE` is set. */
 export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined): void {
@@ -22,9 +19,9 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
     path: "/v1/layers",
     summary: "Prune one layer",
     security: [{ key: [] }],
-    request: { query: layerQuerySchema, body: { required: true, content: FILE } },
+    request: { query: layerQuerySchema, body: { required: true, content: SAFETENSORS_CONTENT } },
     responses: {
-      200: { description: "The pruned layer, a safetensors file", content: FILE },
+      200: { description: "The pruned layer, a safetensors file", content: SAFETENSORS_CONTENT },
       ...problemResponses(["unauthorized", "forbidden", "length_required", "too_large", "busy", "no_device"]),
     },
   });

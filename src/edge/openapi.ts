@@ -3,6 +3,7 @@
  * validate their requests, and the document that the host serves at that moment.
  */
 
+import { KEY_SCHEME } from "../protocol/openapi.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
 
@@ -17,7 +18,7 @@ type Components = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
 export function edgeOpenApiRoutes(app: EdgeApp): void {
-  app.openAPIRegistry.registerComponent("securitySchemes", "key", { type: "http", scheme: "bearer" });
+  app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
   app.get("/openapi.json", async (c) => {
     const edgeDocument = app.getOpenAPI31Document({
       openapi: "3.1.0",

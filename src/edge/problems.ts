@@ -5,8 +5,7 @@
 
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
-import { PROBLEM_TYPE } from "../protocol/media_type.ts";
-import { makeProblem, PROBLEMS } from "../protocol/problem.ts";
+import { problemAnswer } from "../protocol/problem_answer.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
@@ -14,12 +13,9 @@ import type { EdgeEnv } from "./edge_env.ts";
 /** Returns the response for `error`. */
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const requestId = c.get("requestId");
-  const { code, message, members, retryAfter } = refusalOf(error) ?? logInternalError(error, requestId);
-  const headers = new Headers({ "Content-Type": PROBLEM_TYPE, "X-Request-Id": requestId });
-  if (retryAfter !== undefined) headers.set("Retry-After", String(retryAfter));
-  if (code === "unauthorized") headers.set("WWW-Authenticate", "Bearer");
-  const problem = makeProblem(code, message, requestId, members);
-  return Response.json(problem, { status: PROBLEMS[code].status, headers });
+  const refusal = refusalOf(error) ?? logInternalError(error, requestId);
+  const { body, status, headers } = problemAnswer(refusal, requestId);
+  return c.body(body, status, headers);
 }
 
 /** Returns the refusal that an error stands for, or undefined for a fault of the edge. */

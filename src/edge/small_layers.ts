@@ -14,12 +14,9 @@ import { type Backend, DeviceLostError } from "../backend/backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
-import { isSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
-import {
-  type ParsedLayerQuery,
-  resolveParameters,
-  type SupportedParameters,
-} from "../protocol/parameters.ts";
+import { requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
+import type { ParsedLayerQuery } from "../protocol/parameters.ts";
+import { type SupportedParameters, supportedParameters } from "../protocol/supported_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { reportHeaders } from "../protocol/report_headers.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
@@ -40,14 +37,8 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   return async (c, query) => {
     const length = requireBodyLength(c);
     if (length > MAX_SMALL_BYTES) return await proxyOrRefuse(c, `the body has ${length} bytes`);
-    const type = c.req.header("Content-Type");
-    if (!isSafetensorsType(type)) {
-      throw new Refusal(
-        "unsupported_media_type",
-        `Content-Type ${type ?? "(none)"}: must be ${SAFETENSORS_TYPE}`,
-      );
-    }
-    const parameters = resolveParameters(query);
+    requireSafetensorsType(c.req.header("Content-Type"));
+    const parameters = supportedParameters(query);
     if (parameters.hessian !== undefined) {
       if (c.env.EDGE_HOST) return await proxyToHost(c);
       throw new Refusal("hessian_not_found", "this edge stores no statistics: send them with the layer");

@@ -1,36 +1,39 @@
 /**
- * A bounded FIFO queue for a scarce resource: the device, or the memory of a layer on it. A few tasks run at once, in the order of their
- * arrival. A task is refused at once if the queue is full, and leaves the queue if it is aborted while it waits.
+ * A bounded FIFO queue for a scarce resource, such as the device or its memory. A fixed number of tasks run at once, and further tasks wait
+ * in the order of their arrival. A task is refused if too many tasks are waiting already. A task that is aborted while it waits leaves the
+ * queue.
  */
 
-/** The queue is full. */
+/** A task was refused because the queue is full. */
 export class BusyError extends Error {
   override name = "BusyError";
 
-  /** @param retryAfterSeconds the expected time until a place is free, a whole number from 1 */
+  /** @param retryAfterSeconds the expected seconds until a place is free, a positive integer */
   constructor(waiting: number, readonly retryAfterSeconds: number) {
     super(`${waiting} requests are waiting already`);
   }
 }
 
-/** The capacity of a queue. */
+/** The capacity of a queue, and its clock. */
 export interface BoundedQueueOptions {
-  /** The number of tasks that run at once. */
+  /** The largest number of tasks that run at once. */
   readonly concurrency: number;
-  /** The number of tasks that may wait. */
+  /** The largest number of tasks that wait. */
   readonly maxWaiting: number;
-  /** Milliseconds, from any origin. */
+  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** The weight of the newest task in the running mean of the durations. */
+/** The weight of the newest task in the moving average of the durations. */
 const NEWEST_WEIGHT = 0.2;
-/** The longest Retry-After. The mean may come from layers that are much larger than the next one. */
+
+/** The largest Retry-After. The average may come from layers that are much larger than the next one. */
 const MAX_RETRY_SECONDS = 120;
 
 /** A bounded queue of asynchronous tasks. */
 export class BoundedQueue {
   readonly #options: BoundedQueueOptions;
+  /** Functions that start the waiting tasks, in the order of their arrival. */
   readonly #waiting = new Set<() => void>();
   #running = 0;
   #meanMilliseconds = 0;
@@ -50,39 +53,39 @@ export class BoundedQueue {
   }
 
   /**
-   * Waits for a place. The caller holds the place until it calls the returned function, which is idempotent.
+   * Waits for a place.
+   * @returns a function that releases the place. It is idempotent
    * @throws {BusyError} if the queue is full
    * @throws the signal's reason if it aborts before a place is free
    */
-  async enter(signal?: AbortSignal): Promise<() => void> {
+  async acquire(signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
     const { concurrency, maxWaiting, clock } = this.#options;
     if (this.#running < concurrency) this.#running++;
     else if (this.#waiting.size >= maxWaiting) {
       throw new BusyError(this.#waiting.size, this.retryAfterSeconds);
-    } // A leaving task passes its place to the next waiting one, so `running` does not drop and a newcomer cannot overtake.
-    else await this.#wait(signal);
+    } else await this.#waitForPlace(signal);
     const start = clock();
-    let hasLeft = false;
+    let isReleased = false;
     return () => {
-      if (hasLeft) return;
-      hasLeft = true;
+      if (isReleased) return;
+      isReleased = true;
       this.#meanMilliseconds += (clock() - start - this.#meanMilliseconds) * NEWEST_WEIGHT;
-      this.#leave();
+      this.#release();
     };
   }
 
-  /** Runs `task` while holding a place. @throws as `enter`, and what the task throws */
+  /** Runs `task` while it holds a place. @throws as `acquire`, and what the task throws */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const leave = await this.enter(signal);
+    const release = await this.acquire(signal);
     try {
       return await task();
     } finally {
-      leave();
+      release();
     }
   }
 
-  async #wait(signal: AbortSignal | undefined): Promise<void> {
+  async #waitForPlace(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const abort = () => {
       this.#waiting.delete(resolve);
@@ -97,7 +100,8 @@ export class BoundedQueue {
     }
   }
 
-  #leave(): void {
+  /** Gives a place to the task that has waited longest. The place is never free in between, so a new task cannot overtake that one. */
+  #release(): void {
     const [next] = this.#waiting;
     if (next) {
       this.#waiting.delete(next);
@@ -107,7 +111,7 @@ export class BoundedQueue {
     this.#running--;
   }
 
-  /** The expected time until a new task would get a place, estimated from earlier tasks: a whole number of seconds from 1. */
+  /** The seconds that a new task would wait for a place, estimated from the durations of earlier tasks. A positive integer. */
   get retryAfterSeconds(): number {
     const { concurrency } = this.#options;
     const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / concurrency / 1000);

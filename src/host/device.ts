@@ -1,66 +1,78 @@
 /**
- * The device of a host, and everything that must be rebuilt when the device is lost: the stored statistics and the two queues. A lost
- * device is reopened in the background. Until then every use of it is refused. The entry point decides which backend is opened.
+ * The device of a host. If the device is lost, it is reopened in the background, and every request for it is refused meanwhile. Everything
+ * that depends on the open device is rebuilt with it: the stored statistics and the two queues.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
-import { FactorStore } from "./factor_store.ts";
-import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { messageOf } from "../text/message_of.ts";
+import { BoundedQueue, BusyError } from "./bounded_queue.ts";
+import { FactorStore } from "./factor_store.ts";
 
-/** The machine has no device of the requested kind. Trying again does not help. */
+/** There is no device of the requested kind, or the host is shutting down. Unlike after a loss of the device, the host will not reopen it. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
 }
 
 /** The limits of a device. */
 export interface DeviceOptions {
-  /** Device memory for stored statistics and their factors, in bytes. The default depends on the kind of backend. */
+  /**
+   * The device memory for stored statistics and their factors, in bytes.
+   * @default DEFAULT_STORE_BYTES of the kind of backend
+   */
   readonly storeBytes?: number;
-  /** The number of layers on the device at once. One of them is solved while others are read or answered. */
-  readonly residents: number;
-  /** The number of requests that may wait for a place on the device. */
+  /** The largest number of layers on the device at once. One of them is solved while others are read or answered. */
+  readonly maxResidentLayers: number;
+  /** The largest number of requests that wait for a place on the device. */
   readonly queueDepth: number;
-  /** Milliseconds, from any origin. */
+  /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
 
-/** An open device with its store and its queues. */
+/** An open device, with the parts of the host that are rebuilt when the device is lost. */
 export interface DeviceSession {
   readonly backend: Backend;
   readonly store: FactorStore;
-  /** The places for layers on the device. A layer has a place from before its first byte is read until its last byte is answered. */
-  readonly residence: BoundedQueue;
-  /** The solve itself, one layer at a time. Only layers that have a place wait here, so this queue is short. */
-  readonly solves: BoundedQueue;
+  /**
+   * Limits the layers in device memory. A layer holds a place from before the first byte of its request is read until the last byte of its
+   * answer is sent.
+   */
+  readonly residentQueue: BoundedQueue;
+  /** Limits the solves to one at a time. Only layers that hold a place in `residentQueue` wait here, so this queue is short. */
+  readonly solveQueue: BoundedQueue;
 }
 
-/** A WebAssembly memory has at most 4 GiB. A GPU for the layers of a large model has 16 GB or more. */
+/** The default budget of the store. A WebAssembly memory has at most 4 GiB; a GPU that can hold the layers of a large model has 16 GB or more. */
 const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 30, webgpu: 4 * 2 ** 30 };
 
-type State =
+type DeviceState =
   | { readonly kind: "ready"; readonly session: DeviceSession }
   | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError };
 
-/** Opens the device, and reopens it when it is lost. */
+/** The device of one host. */
 export class Device {
   readonly #open: () => Promise<Backend>;
   readonly #options: DeviceOptions;
-  #state: State = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
-  #retry: ReturnType<typeof setTimeout> | undefined;
-  #retired = false;
-  #closed = false;
+  #state: DeviceState = { kind: "unusable", error: new NoDeviceError("the device is not open yet") };
+  #reopenTimer: ReturnType<typeof setTimeout> | undefined;
+  #isAccepting = true;
+  #isClosed = false;
 
+  /** @param open opens a backend. It is called again after every loss */
   constructor(open: () => Promise<Backend>, options: DeviceOptions) {
     this.#open = open;
     this.#options = options;
   }
 
+  /** The largest number of layers on the device at once. */
+  get maxResidentLayers(): number {
+    return this.#options.maxResidentLayers;
+  }
+
   /** Opens the device for the first time. If that fails, every call of `session` throws the reason. */
   async start(): Promise<void> {
     try {
-      this.#begin(await this.#open());
+      this.#openSession(await this.#open());
     } catch (cause) {
       const reason = messageOf(cause);
       this.#state = { kind: "unusable", error: new NoDeviceError(reason, { cause }) };
@@ -72,76 +84,79 @@ export class Device {
     return this.#state.kind === "ready" ? this.#state.session : undefined;
   }
 
-  /** Returns the reason why there is no device, or undefined while there is one. */
-  fault(): NoDeviceError | DeviceLostError | undefined {
+  /** Returns the reason why there is no open device, or undefined while there is one. */
+  unavailableReason(): NoDeviceError | DeviceLostError | undefined {
     return this.#state.kind === "unusable" ? this.#state.error : undefined;
   }
 
-  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} while there is none */
+  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} if there is none */
   session(): DeviceSession {
-    if (this.#retired) throw new NoDeviceError("the host is shutting down");
+    if (!this.#isAccepting) throw new NoDeviceError("the host is shutting down");
     if (this.#state.kind === "unusable") throw this.#state.error;
     return this.#state.session;
   }
 
   /**
-   * Handles an error of work in `session`. A lost device is reopened. If the device ran out of memory while it held other layers, the
-   * error becomes a `BusyError`, because the work may succeed later.
+   * Handles an error of a request that used `session`. If the device was lost, it is reopened. If the device ran out of memory while it
+   * also held other layers, the error is replaced by a `BusyError`, because the request may succeed later.
    * @returns the error to report to the client
    */
   handleFailure(error: unknown, session: DeviceSession): unknown {
-    if (error instanceof DeviceLostError) this.#lose(error, session);
-    if (error instanceof OutOfDeviceMemoryError && session.residence.running > 1) {
-      return new BusyError(session.residence.running - 1, session.residence.retryAfterSeconds);
+    if (error instanceof DeviceLostError) this.#handleDeviceLost(error, session);
+    const { running, retryAfterSeconds } = session.residentQueue;
+    if (error instanceof OutOfDeviceMemoryError && running > 1) {
+      return new BusyError(running - 1, retryAfterSeconds);
     }
     return error;
   }
 
-  /** Refuses new sessions. Work in existing sessions may finish. */
-  retire(): void {
-    this.#retired = true;
+  /** Makes `session` throw from now on. Requests that have a session may finish. */
+  stopAccepting(): void {
+    this.#isAccepting = false;
   }
 
   /** Closes the device permanently. */
   async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#retry);
+    this.#isClosed = true;
+    clearTimeout(this.#reopenTimer);
     if (this.#state.kind !== "ready") return;
     const { backend } = this.#state.session;
     this.#state = { kind: "unusable", error: new NoDeviceError("the host is shutting down") };
     await backend.dispose();
   }
 
-  #begin(backend: Backend): void {
-    const { residents, queueDepth, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.#options;
+  #openSession(backend: Backend): void {
+    const { maxResidentLayers, queueDepth, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } =
+      this.#options;
     this.#state = {
       kind: "ready",
       session: {
         backend,
         store: new FactorStore(storeBytes),
-        residence: new BoundedQueue({ concurrency: residents, maxWaiting: queueDepth, clock }),
-        solves: new BoundedQueue({ concurrency: 1, maxWaiting: residents, clock }),
+        residentQueue: new BoundedQueue({ concurrency: maxResidentLayers, maxWaiting: queueDepth, clock }),
+        solveQueue: new BoundedQueue({ concurrency: 1, maxWaiting: maxResidentLayers, clock }),
       },
     };
   }
 
-  #lose(error: DeviceLostError, session: DeviceSession): void {
+  #handleDeviceLost(error: DeviceLostError, session: DeviceSession): void {
+    // Several requests may report the same loss.
     if (this.#state.kind !== "ready" || this.#state.session !== session) return;
     this.#state = { kind: "unusable", error };
-    // If a lost device cannot be disposed of, its resources are gone with it.
+    // An error of `dispose` does not matter, because the resources of a lost device are gone.
     session.backend.dispose().catch(() => {});
     this.#reopenAfter(0);
   }
 
   #reopenAfter(seconds: number): void {
-    this.#retry = setTimeout(async () => {
+    this.#reopenTimer = setTimeout(async () => {
       try {
         const backend = await this.#open();
-        if (this.#closed) await backend.dispose();
-        else this.#begin(backend);
+        if (this.#isClosed) await backend.dispose();
+        else this.#openSession(backend);
       } catch {
-        // The state still holds the reason of the loss. The next attempt may succeed.
-        if (!this.#closed) this.#reopenAfter(DEVICE_REOPEN_SECONDS);
+        // `#state` still has the reason of the loss, and the next attempt may succeed.
+        if (!this.#isClosed) this.#reopenAfter(DEVICE_REOPEN_SECONDS);
       }
     }, seconds * 1000);
   }

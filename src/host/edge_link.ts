@@ -1,15 +1,18 @@
-/** The agreement between a host and the edge that gives it tasks. */
+/** What a host and its edge have agreed on, so that the edge can give tasks to the host. */
 
-import type { TaskBook } from "./tasks/task_book.ts";
+import type { TaskRegistry } from "./tasks/task_registry.ts";
 
-/** The shared settings of a host and its edge. */
+/** The connection of a host to its edge. */
 export interface EdgeLink {
   /** `EDGE_HOST_SECRET`, at least 32 bytes. It signs the tickets between host and edge. */
   readonly secret: string;
-  /** The id of this process. It is new after every start. */
+  /** The id of this process. A host has a new id after every start. */
   readonly hostId: string;
   /** The origins from which operands may be fetched, and to which answers may be written. */
   readonly blobOrigins: readonly string[];
-  /** The running tasks, so that a shutdown can wait for them. */
-  readonly tasks?: TaskBook;
+  /**
+   * The tasks of this host. The caller passes them if it has to wait for them, as a shutdown does.
+   * @default a new registry
+   */
+  readonly tasks?: TaskRegistry;
 }

@@ -1,46 +1,63 @@
 /**
- * Reads how a host works with an edge from environment variables:
+ * Reads the environment variables that connect a host to an edge. An edge gives its hosts tasks: layers to solve, whose tensors the host
+ * fetches from the blob store of the edge.
  *
- *     EDGE_HOST_SECRET    the secret, at least 32 bytes, that signs the tickets between edge and host. If it is set, the host takes tasks
- *     PARE_BLOB_ORIGINS   comma-separated origins from which the host may fetch tensors and to which it may write answers
- *     PARE_EDGE           the URL of the edge at which the host registers. Without it the host does not register
- *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. Defaults to the address on which the host listens
+ *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to each other. The host
+ *                         accepts tasks if this variable is set
+ *     PARE_BLOB_ORIGINS   the origins of the edge's blob store, separated by commas, such as https://blobs.example.com. The host fetches
+ *                         tensors from these origins and writes answers to them, and to no others. Required to accept tasks
+ *     PARE_EDGE           the URL of the edge. The host registers there, so that the edge gives it tasks. Optional
+ *     PARE_PUBLIC_URL     the URL at which the edge reaches the host. Optional: by default the address at which the host listens
  */
 
+import { requireLongSecret } from "../protocol/edge/tickets.ts";
 import type { EdgeLink } from "./edge_link.ts";
 
-/** How a host works with an edge. */
+/** The options of a host that accepts tasks from an edge. */
 export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
-  /** The edge's base URL, at which the host registers. */
+  /**
+   * The base URL of the edge, at which the host registers.
+   * @default none, so that the host does not register
+   */
   readonly url?: string;
-  /** The base URL at which the edge reaches this host. */
+  /**
+   * The base URL at which the edge reaches this host.
+   * @default the address at which the host listens
+   */
   readonly publicUrl?: string;
-  /** The interval of heartbeats. Defaults to the contract's ten seconds. */
+  /**
+   * The interval of the heartbeats.
+   * @default HEARTBEAT_MILLISECONDS
+   */
   readonly heartbeatMilliseconds?: number;
 }
 
-/** The texts of the variables. */
+/** The values of the variables, undefined for those that are not set. */
 export interface EdgeVariables {
+  /** `EDGE_HOST_SECRET`. */
   readonly secret: string | undefined;
+  /** `PARE_BLOB_ORIGINS`. */
   readonly blobOrigins: string | undefined;
+  /** `PARE_EDGE`. */
   readonly edge: string | undefined;
+  /** `PARE_PUBLIC_URL`. */
   readonly publicUrl: string | undefined;
 }
 
 /**
- * Parses the variables. Returns undefined if none of them configures an edge. Missing variables are refused here, at the start, rather
- * than by the first task.
- * @throws {RangeError} naming the variable and the rule
+ * Parses the variables. Missing and invalid variables are refused when the host starts, and not by its first task.
+ * @returns the options, or undefined if neither a secret nor an edge is set
+ * @throws {RangeError} with the name of the variable, its value unless it is the secret, and the rule that it breaks
  */
 export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefined {
   const { secret, edge, publicUrl } = variables;
   if (secret === undefined) {
-    if (edge !== undefined) throw new RangeError(`EDGE_HOST_SECRET: must be set to take tasks from ${edge}`);
+    if (edge !== undefined) {
+      throw new RangeError(`EDGE_HOST_SECRET: must be set to register at the edge ${edge}`);
+    }
     return undefined;
   }
-  if (new TextEncoder().encode(secret).length < 32) {
-    throw new RangeError("EDGE_HOST_SECRET: must have 32 bytes or more");
-  }
+  requireLongSecret(secret);
   for (const [name, url] of Object.entries({ PARE_EDGE: edge, PARE_PUBLIC_URL: publicUrl })) {
     if (url !== undefined && !/^https?:$/.test(URL.parse(url)?.protocol ?? "")) {
       throw new RangeError(`${name} ${url}: must be an http or https URL`);
@@ -54,6 +71,8 @@ export function parseEdgeOptions(variables: EdgeVariables): EdgeOptions | undefi
     }
     return origin;
   });
-  if (blobOrigins.length === 0) throw new RangeError("PARE_BLOB_ORIGINS: must name an origin to take tasks");
+  if (blobOrigins.length === 0) {
+    throw new RangeError("PARE_BLOB_ORIGINS: must name an origin, because the host accepts tasks");
+  }
   return { secret, url: edge, publicUrl, blobOrigins };
 }

@@ -1,7 +1,9 @@
 /**
- * Stores statistics that several layers share on the device, each with the last factor that was made of it. The key is the digest of the
- * request body that carried the statistics. If the budget is exceeded, the least recently used entries are freed: factors first, because
- * they can be computed again. Entries that a request is using are never freed.
+ * Stores statistics that several layers share, on the device. Each entry has one matrix of statistics and the last factor that was computed
+ * from it. Its key is the digest of the request body that carried the statistics.
+ *
+ * The device memory of all entries has a budget. If it is exceeded, memory is freed in the order of the last use: first factors, because they
+ * can be computed again, then whole entries. Entries that a request is using are never freed.
  */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -9,7 +11,7 @@ import type { FactorKey, Loan } from "../layer/loan.ts";
 import type { Factor } from "../linalg/factor.ts";
 import type { Digest } from "../protocol/digest.ts";
 
-/** The requested statistics are not stored. They were never sent, or they were evicted or deleted. */
+/** The requested statistics are not stored, because they were never sent, or were evicted or deleted. */
 export class HessianNotFoundError extends Error {
   override name = "HessianNotFoundError";
 
@@ -34,19 +36,19 @@ interface Entry {
   readonly digest: Digest;
   readonly hessian: TiledMatrix;
   factor?: Factor & { readonly key: FactorKey };
-  /** The number of loans that use the entry. */
+  /** The number of loans that have not been returned. */
   loans: number;
-  /** Whether the entry was deleted while in use. The last loan then frees it. */
-  deleted: boolean;
+  /** Whether the entry was deleted. If it was in use, the return of the last loan frees it. */
+  isDeleted: boolean;
 }
 
-/** The store of one device. */
+/** The stored statistics of one device. */
 export class FactorStore {
-  /** The entries in order of their last use, the least recently used first. */
+  /** The entries in the order of their last use, least recent first. */
   readonly #entries = new Map<Digest, Entry>();
   readonly #budget: number;
 
-  /** @param budgetBytes of device memory for statistics and factors together */
+  /** @param budgetBytes the device memory for statistics and factors together */
   constructor(budgetBytes: number) {
     this.#budget = budgetBytes;
   }
@@ -65,7 +67,7 @@ export class FactorStore {
     return this.#entries.size;
   }
 
-  /** The digests of the stored statistics, the least recently used first. */
+  /** The digests of the stored statistics in the order of their last use, least recent first. */
   get digests(): Digest[] {
     return [...this.#entries.keys()];
   }
@@ -76,49 +78,49 @@ export class FactorStore {
   }
 
   /**
-   * Stores `hessian`. The store owns it from now on, even if this method throws. If `digest` is stored already, `hessian` is freed.
+   * Stores `hessian`. The store now owns it, even if this method throws. If `digest` is stored already, `hessian` is freed.
    * @returns whether `digest` was new
-   * @throws {StoreBudgetError} if it exceeds the budget; nothing is evicted then
+   * @throws {StoreBudgetError} if `hessian` alone exceeds the budget. Nothing is evicted in this case
    */
   add(digest: Digest, hessian: TiledMatrix): boolean {
     const entry = this.#entries.get(digest);
     if (entry) {
       hessian.destroy();
-      this.#touch(entry);
+      this.#markUsed(entry);
       return false;
     }
     if (hessian.byteLength > this.#budget) {
       hessian.destroy();
       throw new StoreBudgetError(hessian.byteLength, this.#budget);
     }
-    this.#entries.set(digest, { digest, hessian, loans: 0, deleted: false });
+    this.#entries.set(digest, { digest, hessian, loans: 0, isDeleted: false });
     this.#evict(digest);
     return true;
   }
 
-  /** Lends stored statistics. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
+  /** Lends stored statistics to a request. They are not freed before the loan is returned. @throws {HessianNotFoundError} */
   borrow(digest: Digest): Loan {
     const entry = this.#entries.get(digest);
     if (!entry) throw new HessianNotFoundError(digest);
-    this.#touch(entry);
+    this.#markUsed(entry);
     entry.loans++;
-    return this.#lend(entry);
+    return this.#createLoan(entry);
   }
 
   /** Deletes statistics and their factor. @throws {HessianNotFoundError} */
   delete(digest: Digest): void {
     const entry = this.#entries.get(digest);
     if (!entry) throw new HessianNotFoundError(digest);
-    this.#drop(entry);
+    this.#remove(entry);
   }
 
   /** Deletes all entries. */
   clear(): void {
-    for (const entry of [...this.#entries.values()]) this.#drop(entry);
+    for (const entry of [...this.#entries.values()]) this.#remove(entry);
   }
 
-  #lend(entry: Entry): Loan {
-    let returned = false;
+  #createLoan(entry: Entry): Loan {
+    let isReturned = false;
     return {
       hessian: entry.hessian,
       factor: ({ damping, blocksize }) => {
@@ -126,9 +128,9 @@ export class FactorStore {
         return key?.damping === damping && key.blocksize === blocksize ? entry.factor : undefined;
       },
       store: (factor, key) => {
-        // Another loan may be using the current factor, and a deleted entry stores no new one.
-        const inUse = entry.factor !== undefined && entry.loans > 1;
-        if (entry.deleted || inUse || factor.byteLength + entry.hessian.byteLength > this.#budget) {
+        // The current factor cannot be replaced while another loan may be using it.
+        const isFactorInUse = entry.factor !== undefined && entry.loans > 1;
+        if (entry.isDeleted || isFactorInUse || factor.byteLength + entry.hessian.byteLength > this.#budget) {
           factor.destroy();
           return;
         }
@@ -137,32 +139,33 @@ export class FactorStore {
         this.#evict(entry.digest);
       },
       return: () => {
-        if (returned) return;
-        returned = true;
+        if (isReturned) return;
+        isReturned = true;
         entry.loans--;
-        if (entry.deleted && entry.loans === 0) free(entry);
+        if (entry.isDeleted && entry.loans === 0) free(entry);
         else this.#evict(entry.digest);
       },
     };
   }
 
-  #touch(entry: Entry): void {
+  /** Moves an entry to the end of the order. */
+  #markUsed(entry: Entry): void {
     this.#entries.delete(entry.digest);
     this.#entries.set(entry.digest, entry);
   }
 
-  #drop(entry: Entry): void {
+  #remove(entry: Entry): void {
     this.#entries.delete(entry.digest);
-    entry.deleted = true;
+    entry.isDeleted = true;
     if (entry.loans === 0) free(entry);
   }
 
-  /** Frees unused entries until the budget is met, `spared` last. */
-  #evict(spared: Digest): void {
-    const idle = [...this.#entries.values()].filter(({ loans }) => loans === 0);
+  /** Frees entries that are not in use until the budget is met. The entry `protectedDigest` is freed last. */
+  #evict(protectedDigest: Digest): void {
+    const unused = [...this.#entries.values()].filter(({ loans }) => loans === 0);
     const order = [
-      ...idle.filter(({ digest }) => digest !== spared),
-      ...idle.filter(({ digest }) => digest === spared),
+      ...unused.filter(({ digest }) => digest !== protectedDigest),
+      ...unused.filter(({ digest }) => digest === protectedDigest),
     ];
     for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
@@ -171,7 +174,7 @@ export class FactorStore {
     }
     for (const entry of order) {
       if (this.byteLength <= this.#budget) return;
-      this.#drop(entry);
+      this.#remove(entry);
     }
   }
 }

@@ -1,11 +1,12 @@
-/** The counters and gauges of a host, written out as Prometheus text. */
+/** The counters and gauges of a host, in the text format of Prometheus. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Device, DeviceSession } from "./device.ts";
 import type { Report } from "../protocol/report.ts";
 
-/** An answered request. */
-export interface Answered {
+/** The figures of one request that was answered. */
+export interface RequestFigures {
+  /** The path pattern of the resource, or `none` if there is no such resource. */
   readonly route: string;
   readonly method: string;
   readonly status: number;
@@ -13,7 +14,7 @@ export interface Answered {
   readonly bytesOut: number;
 }
 
-/** Seconds, from a small layer on a GPU to the largest layer on a CPU. */
+/** The bounds of the histogram in seconds. They range from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
 /** The metrics of one host. */
@@ -45,15 +46,20 @@ export class HostMetrics {
     registers: [this.#registry],
   });
 
-  /** Gauges read `device` whenever the metrics are requested. */
+  /** @param device the device that the gauges read whenever the metrics are requested */
   constructor(device: Device) {
     this.#gauge(
       "pare_queue_waiting",
       "Requests waiting for a place",
       device,
-      ({ residence }) => residence.waiting,
+      ({ residentQueue }) => residentQueue.waiting,
     );
-    this.#gauge("pare_layers_resident", "Layers on the device", device, ({ residence }) => residence.running);
+    this.#gauge(
+      "pare_layers_resident",
+      "Layers on the device",
+      device,
+      ({ residentQueue }) => residentQueue.running,
+    );
     this.#gauge(
       "pare_device_live_bytes",
       "Device memory in use",
@@ -69,17 +75,19 @@ export class HostMetrics {
     this.#gauge("pare_device_usable", "1 while there is a device", device, () => 1);
   }
 
-  answered({ route, method, status, bytesIn, bytesOut }: Answered): void {
+  /** Counts a request and the bytes of its bodies. */
+  countRequest({ route, method, status, bytesIn, bytesOut }: RequestFigures): void {
     this.#requests.inc({ route, method, status });
     this.#bytes.inc({ direction: "in" }, bytesIn);
     this.#bytes.inc({ direction: "out" }, bytesOut);
   }
 
-  solved({ method, seconds, factor_reused }: Report, storedStatistics: boolean): void {
+  /** Counts a solved layer. @param usesStoredStatistics whether the request named stored statistics */
+  countLayer({ method, seconds, factor_reused }: Report, usesStoredStatistics: boolean): void {
     for (const [phase, duration] of Object.entries(seconds)) {
       this.#phases.observe({ method, phase }, duration);
     }
-    if (storedStatistics) this.#factors.inc({ outcome: factor_reused ? "hit" : "miss" });
+    if (usesStoredStatistics) this.#factors.inc({ outcome: factor_reused ? "hit" : "miss" });
   }
 
   /** Returns the metrics as text, and the content type of the text. */
@@ -87,20 +95,16 @@ export class HostMetrics {
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
   }
 
+  /** Registers a gauge. It is 0 while there is no open device. @param value reads the gauge from the open device */
   #gauge(name: string, help: string, device: Device, value: (session: DeviceSession) => number): void {
     new Gauge({
       name,
       help,
       registers: [this.#registry],
       collect() {
-        this.set(whileUsable(device, value));
+        const session = device.current();
+        this.set(session ? value(session) : 0);
       },
     });
   }
-}
-
-/** Returns 0 while there is no device. */
-function whileUsable(device: Device, value: (session: DeviceSession) => number): number {
-  const session = device.current();
-  return session ? value(session) : 0;
 }

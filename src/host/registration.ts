@@ -1,25 +1,25 @@
 /**
- * Registers this host at an edge by sending its state every ten seconds. The edge uses the state to choose a host for each layer. If the
- * edge does not answer, this is logged once, and the next heartbeat tries again. The host serves requests meanwhile.
+ * Registers a host at an edge and keeps it registered by heartbeats. A heartbeat carries the state of the host, by which the edge chooses a
+ * host for each layer. If the edge does not answer, the failure is logged once, and the next heartbeat tries again. The host serves requests
+ * meanwhile.
  */
 
-import { HEARTBEAT_MILLISECONDS, type HostState, MAX_FACTORS } from "../protocol/jobs.ts";
-import type { Device } from "./device.ts";
-import { EDGE_AUDIENCE, signTicket } from "../protocol/tickets.ts";
-import type { EdgeLink } from "./edge_link.ts";
-import type { LogRecord } from "./log_record.ts";
+import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/edge/hosts.ts";
+import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/edge/tickets.ts";
 import { messageOf } from "../text/message_of.ts";
+import type { Device } from "./device.ts";
+import type { EdgeLink } from "./edge_link.ts";
+import type { LogEntry } from "./log_entry.ts";
 
 /** Options of a registration. */
 export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId"> {
-  /** The edge's base URL. */
+  /** The base URL of the edge. */
   readonly edge: string;
-  /** The URL at which the edge reaches this host. */
+  /** The URL at which the edge reaches the host. */
   readonly publicUrl: string;
   readonly device: Device;
-  /** The number of layers that the device holds at once. */
-  readonly capacity: number;
-  readonly log: (record: LogRecord) => void;
+  readonly log: (entry: LogEntry) => void;
+  /** @default HEARTBEAT_MILLISECONDS */
   readonly heartbeatMilliseconds?: number;
 }
 
@@ -29,39 +29,36 @@ export interface Registration {
   stop(): Promise<void>;
 }
 
+/** The number of characters that are quoted from an error of the edge. */
+const MAX_QUOTED_LENGTH = 300;
+
 /** Starts the heartbeats. The first one is sent at once. */
 export function register(options: RegistrationOptions): Registration {
-  const { edge, hostId, log, heartbeatMilliseconds = HEARTBEAT_MILLISECONDS } = options;
-  const stopping = new AbortController();
+  const { edge, log, heartbeatMilliseconds = HEARTBEAT_MILLISECONDS } = options;
+  const stopController = new AbortController();
   let isRegistered: boolean | undefined;
-  const send = async (method: "PUT" | "DELETE", state?: HostState) => {
-    const path = `/v1/hosts/${hostId}`;
-    const body = new TextEncoder().encode(state ? JSON.stringify(state) : "");
-    const subject = { audience: EDGE_AUDIENCE, method, path, body };
-    const response = await fetch(new URL(`.${path}`, edge.endsWith("/") ? edge : `${edge}/`), {
-      method,
-      headers: {
-        Authorization: await signTicket(options.secret, subject, Date.now()),
-        "Content-Type": "application/json",
-      },
-      body: state && body,
-      signal: AbortSignal.any([
-        AbortSignal.timeout(heartbeatMilliseconds),
-        ...state ? [stopping.signal] : [],
-      ]),
+  const callEdge = async (method: "PUT" | "DELETE", heartbeat?: Heartbeat) => {
+    const path = `/v1/hosts/${options.hostId}`;
+    const call = { audience: EDGE_AUDIENCE, baseUrl: edge, method, path, json: heartbeat };
+    const { url, init } = await ticketedRequest(options.secret, call, Date.now());
+    const timeout = AbortSignal.timeout(heartbeatMilliseconds);
+    const response = await fetch(url, {
+      ...init,
+      // Only heartbeats end when the registration is stopped. The request that deregisters the host is sent after that.
+      signal: heartbeat ? AbortSignal.any([timeout, stopController.signal]) : timeout,
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 300)}`);
+    if (!response.ok) throw new Error(`${response.status} ${text.slice(0, MAX_QUOTED_LENGTH)}`);
   };
   const sendHeartbeat = async () => {
-    const state = stateOf(options);
+    const heartbeat = currentHeartbeat(options);
     // A host without a device sends no heartbeat, so the edge gives it no layers.
-    if (!state) return;
+    if (!heartbeat) return;
     let fault: string | undefined;
     try {
-      await send("PUT", state);
+      await callEdge("PUT", heartbeat);
     } catch (error) {
-      if (stopping.signal.aborted) return;
+      if (stopController.signal.aborted) return;
       fault = messageOf(error);
     }
     if (isRegistered !== (fault === undefined)) {
@@ -77,24 +74,25 @@ export function register(options: RegistrationOptions): Registration {
   return {
     async stop() {
       clearInterval(timer);
-      stopping.abort();
+      stopController.abort();
       await pendingHeartbeat;
       // If this fails, the edge removes the host after half a minute without a heartbeat.
-      await send("DELETE").catch(() => {});
+      await callEdge("DELETE").catch(() => {});
     },
   };
 }
 
-function stateOf({ device, publicUrl, capacity }: RegistrationOptions): HostState | undefined {
+/** Returns the state of the host, or undefined if its device is not open. */
+function currentHeartbeat({ device, publicUrl }: RegistrationOptions): Heartbeat | undefined {
   const session = device.current();
   if (!session) return undefined;
-  const { backend, residence, store } = session;
+  const { backend, residentQueue, store } = session;
   return {
     url: publicUrl,
     backend: backend.kind,
     adapter: backend.adapter.name.slice(0, 256),
-    capacity,
-    queue: { waiting: residence.waiting, resident: residence.running },
+    capacity: device.maxResidentLayers,
+    queue: { waiting: residentQueue.waiting, resident: residentQueue.running },
     // The most recently used statistics are the most likely to be requested.
     factors: store.digests.slice(-MAX_FACTORS),
   };

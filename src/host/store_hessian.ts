@@ -1,12 +1,16 @@
-/** Stores statistics that layers will share: streams them in, hashes them on the way, and stores them only if the digest is right. */
+/**
+ * Reads the body of a request that stores statistics. The statistics are read onto the device and hashed at the same time, and stored only
+ * if they have the digest that the request names.
+ */
 
 import { createHash } from "node:crypto";
 import type { Backend } from "../backend/backend.ts";
+import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
 import { type Digest, formatDigest } from "../protocol/digest.ts";
 import type { FactorStore } from "./factor_store.ts";
-import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
+import { hashedStream } from "./hashed_stream.ts";
 
-/** A body does not have the digest that the request gave. */
+/** A body does not have the digest that the request names. */
 export class DigestMismatchError extends Error {
   override name = "DigestMismatchError";
 
@@ -17,7 +21,7 @@ export class DigestMismatchError extends Error {
 
 /**
  * Reads a body into `store` under `digest`. If it throws, nothing is stored.
- * @returns the order of the statistics, and whether they are new
+ * @returns the order of the statistics, and whether they were not stored before
  * @throws {DigestMismatchError} {StoreBudgetError} and what `readHessian` throws
  */
 export async function storeHessian(
@@ -28,21 +32,11 @@ export async function storeHessian(
   options: ReadOptions,
 ): Promise<{ order: number; added: boolean }> {
   const hash = createHash("sha256");
-  const hessian = await readHessian(backend, hashed(source, hash), options);
+  const hessian = await readHessian(backend, hashedStream(source, hash), options);
   const got = formatDigest(hash.digest());
   if (got !== digest) {
     hessian.destroy();
     throw new DigestMismatchError(digest, got);
   }
   return { order: hessian.cols, added: store.add(digest, hessian) };
-}
-
-async function* hashed(
-  source: AsyncIterable<Uint8Array>,
-  hash: ReturnType<typeof createHash>,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    hash.update(chunk);
-    yield chunk;
-  }
 }

@@ -6,7 +6,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
-import type { SupportedParameters } from "../protocol/parameters.ts";
+import type { SupportedParameters } from "../protocol/supported_parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import type { Loan } from "./loan.ts";
 import { readLayer } from "./read_layer.ts";

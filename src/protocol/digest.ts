@@ -1,4 +1,4 @@
-/** Digests, `sha256:HEX`, which name stored bodies. Streamed bodies are hashed where they are streamed; this file hashes bytes in memory. */
+/** Digests `sha256:HEX`, which name stored bodies. This file hashes bytes in memory. Streams are hashed by the rooms that read them. */
 
 import { z } from "zod";
 
@@ -9,10 +9,10 @@ export const digestSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, {
   error: 'must be "sha256:" and 64 lowercase hexadecimal digits',
 }).meta({ description: "sha-256 of a body", example: PREFIX + "0".repeat(64) });
 
-/** `sha256:HEX` with lowercase HEX. */
+/** A digest `sha256:HEX`, where HEX is in lowercase. */
 export type Digest = string;
 
-/** Returns the digest for a 32-byte sha-256. */
+/** Returns the digest of a sha-256 of 32 bytes. */
 export function formatDigest(hash: Uint8Array): Digest {
   return PREFIX + Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,9 +1,9 @@
-/** Turns a failed validation into the error `invalid_parameter`, with one entry per parameter. */
+/** Converts the error of a failed validation to the refusal `invalid_parameter`, which lists every invalid parameter. */
 
 import type { z } from "zod";
 import { Refusal } from "./refusal.ts";
 
-/** Returns the refusal for a zod error. */
+/** Returns the refusal for an error of zod. */
 export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
   const errors = error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"

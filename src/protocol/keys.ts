@@ -1,6 +1,6 @@
 /**
- * API keys. Host and edge both read them from `PARE_KEYS`: a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`, where HEX is the sha-256
- * of a key. The keys themselves are never stored.
+ * API keys. Host and edge read the accepted keys from `PARE_KEYS`, a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. HEX is the sha-256
+ * of a key, so that no server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";
@@ -21,10 +21,10 @@ export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"
 /** A scope of a key. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Other names of a scope: `layers`, the resource, is accepted for `solve`. */
-const SPELLINGS: Readonly<Record<string, Scope>> = { layers: "solve" };
+/** Other accepted names of scopes. `layers` is the name of the resource that the scope `solve` opens. */
+const SCOPE_ALIASES: Readonly<Record<string, Scope>> = { layers: "solve" };
 
-/** A key, identified by its digest. */
+/** An accepted key. */
 export interface Key {
   /** The sha-256 of the key, 32 bytes. */
   readonly digest: Uint8Array;
@@ -42,17 +42,17 @@ export function parseKeys(text: string): Key[] {
       );
     }
     const scopes = match[2]?.split("+").map((name) => {
-      const scope = SPELLINGS[name] ?? name;
+      const scope = SCOPE_ALIASES[name] ?? name;
       if (isScope(scope)) return scope;
       throw new RangeError(`PARE_KEYS entry ${index + 1}: scope ${name} is none of ${SCOPES.join(", ")}`);
     });
-    return { digest: fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
+    return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
   });
 }
 
 /**
- * Returns the key of `Authorization: Bearer KEY`, or undefined if there is no such key. The digest is compared with every key, each in
- * constant time, so that the duration reveals nothing about a digest.
+ * Returns the accepted key of `Authorization: Bearer KEY`, or undefined if the header is missing or its key is not accepted. The digest is
+ * compared with every key, each time in constant time, so that the duration reveals nothing about the digests.
  */
 export async function findKey(
   keys: readonly Key[],
@@ -67,9 +67,10 @@ export async function findKey(
 }
 
 /**
- * Checks that the request has a key with `scope`, and returns the key.
- * @param server the noun for the message: "host" or "edge"
- * @throws {Refusal} `unauthorized` if there is no such key, `forbidden` if the key lacks the scope
+ * Checks that a request has an accepted key with `scope`, and returns the key.
+ * @param authorization the value of the request's Authorization header
+ * @param server the server that checks, for the error message
+ * @throws {Refusal} `unauthorized` if the key is missing or not accepted, `forbidden` if the key lacks the scope
  */
 export async function requireScope(
   keys: readonly Key[],
@@ -85,10 +86,6 @@ export async function requireScope(
 
 function isScope(name: string): name is Scope {
   return (SCOPES as readonly string[]).includes(name);
-}
-
-function fromHex(hex: string): Uint8Array {
-  return Uint8Array.from(hex.match(/../g)!, (pair) => parseInt(pair, 16));
 }
 
 /** Compares two arrays of 32 bytes in constant time. */

@@ -1,11 +1,11 @@
 /**
- * The parameters of one layer as a caller writes them. `parameters.ts` has the schema that checks them; a type test compares the two.
- * Absent parameters take the defaults of the host.
+ * The type of the parameters of one layer, for code that sends requests. The server checks the parameters by the schema in `parameters.ts`.
+ * A test fails if the type and the schema have different names or types.
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 
-/** The parameters of `POST /v1/layers`, by their names in the contract. */
+/** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** 0 ≤ s < 1. */

@@ -1,26 +1,21 @@
 /**
- * The schema for the parameters of one layer: the query string of `POST /v1/layers`, and the `parameters` of a job's layer. The schema
- * describes the whole contract. `unsupportedParameter` finds valid values that this version does not support yet.
+ * The schema of the parameters of one layer. They are the query string of `POST /v1/layers`, or the `parameters` of a job's layer. The
+ * schema accepts the whole contract. `supported_parameters.ts` refuses the values that this version does not support yet.
  */
 
 import { z } from "zod";
 import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
-import type { FloatDtype } from "../tensor/dtype.ts";
 import { digestSchema } from "./digest.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING, MAX_REFIT_STEPS } from "./limits.ts";
-import { Refusal } from "./refusal.ts";
 
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
 
-/** The sparsity of an unstructured request that does not give one. */
-const DEFAULT_SPARSITY = 0.5;
-
-/** The largest difference between `sparsity` and the sparsity of its n:m pattern. It allows decimals such as 0.333333. */
-const SPARSITY_SLACK = 1e-5;
+/** The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for decimals such as 0.333333. */
+const SPARSITY_TOLERANCE = 1e-5;
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Accepts a number, or a number as decimal text, as in a query string. */
+/** Returns a schema that accepts the values of `schema` also as decimal text, because a query string has only text. */
 function numeric<T extends z.ZodType>(schema: T) {
   return z.preprocess(
     (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,
@@ -28,7 +23,7 @@ function numeric<T extends z.ZodType>(schema: T) {
   );
 }
 
-/** Accepts a boolean, or the text "true" or "false". */
+/** Accepts a boolean, also as the text "true" or "false". */
 const flag = z.preprocess(
   (value) => value === "true" ? true : value === "false" ? false : value,
   z.boolean(),
@@ -43,7 +38,7 @@ const patternText = z.string().superRefine((text, context) => {
   }
 });
 
-/** Checks the parameters of a request. Values may be text. Unknown names are refused. */
+/** The schema of all parameters. Numbers and booleans may be given as text. Unknown names are refused. */
 export const layerQuerySchema = z.strictObject({
   method: z.enum(METHODS).default("sparsegpt"),
   sparsity: numeric(z.number().min(0).lt(1)).optional().meta({
@@ -78,10 +73,10 @@ export const layerQuerySchema = z.strictObject({
     description: "The digest of stored statistics, sent instead of a statistics tensor",
   }),
 }).superRefine((query, context) => {
-  const pattern = tryPattern(query.pattern);
+  const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind !== "n:m") return;
   const implied = 1 - pattern.keep / pattern.group;
-  if (query.sparsity !== undefined && Math.abs(query.sparsity - implied) > SPARSITY_SLACK) {
+  if (query.sparsity !== undefined && Math.abs(query.sparsity - implied) > SPARSITY_TOLERANCE) {
     context.addIssue({
       code: "custom",
       path: ["sparsity"],
@@ -98,77 +93,14 @@ export const layerQuerySchema = z.strictObject({
   }
 });
 
-/** The parameters that `layerQuerySchema` returns. */
+/** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 
-/** A method that this version has. */
-export type SupportedMethod = "sparsegpt" | "magnitude";
-
-/** The parameters with all defaults filled in. This version supports all of their values. */
-export interface SupportedParameters {
-  readonly method: SupportedMethod;
-  /** The fraction of weights to prune. An n:m pattern implies it. */
-  readonly sparsity: number;
-  readonly pattern: Pattern;
-  readonly blocksize: number;
-  readonly damping: number;
-  readonly relativeError: boolean;
-  readonly dtype: "same" | FloatDtype;
-  /** The digest of stored statistics. */
-  readonly hessian: string | undefined;
-}
-
-/**
- * Fills in the defaults that depend on other parameters.
- * @throws {Refusal} `unsupported` if a valid value is not built yet, with the members `parameter` and `value`
- */
-export function resolveParameters(query: ParsedLayerQuery): SupportedParameters {
-  const { method } = query, unsupported = unsupportedParameter(query);
-  if (unsupported || !isSupported(method)) {
-    const { parameter, value } = unsupported ?? { parameter: "method", value: method };
-    throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
-      members: { parameter, value },
-    });
-  }
-  const pattern = parsePattern(query.pattern);
-  const group = pattern.kind === "n:m" ? pattern.group : 1;
-  return {
-    method,
-    sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
-    pattern,
-    blocksize: query.blocksize ?? Math.floor(DEFAULT_BLOCKSIZE / group) * group,
-    damping: query.damping,
-    relativeError: query.error,
-    dtype: query.dtype,
-    hessian: query.hessian,
-  };
-}
-
-/** A parameter of the contract with a value that this version does not support. */
-export interface UnsupportedParameter {
-  readonly parameter: keyof ParsedLayerQuery;
-  readonly value: string | number | boolean;
-}
-
-/** Returns the first parameter whose value is valid but not built yet, or undefined if this version supports all of them. */
-export function unsupportedParameter(query: ParsedLayerQuery): UnsupportedParameter | undefined {
-  const { method, bits, group_size, symmetric, refit } = query;
-  if (!isSupported(method)) return { parameter: "method", value: method };
-  if (bits !== undefined) return { parameter: "bits", value: bits };
-  if (group_size !== 0) return { parameter: "group_size", value: group_size };
-  if (symmetric) return { parameter: "symmetric", value: symmetric };
-  if (refit > 0) return { parameter: "refit", value: refit };
-}
-
-function isSupported(method: ParsedLayerQuery["method"]): method is SupportedMethod {
-  return method === "sparsegpt" || method === "magnitude";
-}
-
-function tryPattern(text: string): Pattern | undefined {
+/** Returns undefined if the pattern is invalid. The schema of the parameter `pattern` reports that. */
+function parsePatternOrUndefined(text: string): Pattern | undefined {
   try {
     return parsePattern(text);
   } catch {
-    // The check of `pattern` has already reported this.
     return undefined;
   }
 }

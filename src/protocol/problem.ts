@@ -1,6 +1,6 @@
 /**
- * The errors of the HTTP contract, as problem documents (RFC 9457). This table has every code with its status and title. Which error of the
- * code leads to which problem is decided by `routes/errors.ts`, `layer/layer_refusal.ts` and the edge.
+ * The problems of the HTTP contract: every code with its status and title, and the problem document (RFC 9457) that carries it. Host and
+ * edge map their errors to these codes in `layer/layer_refusal.ts`, `routes/errors.ts` and `edge/problems.ts`.
  */
 
 import { z } from "zod";
@@ -15,11 +15,11 @@ export const PROBLEMS = {
   hessian_not_found: { status: 404, title: "The statistics are not stored" },
   not_found: { status: 404, title: "There is nothing here" },
   method_not_allowed: { status: 405, title: "The method is not allowed here" },
-  digest_mismatch: { status: 409, title: "The body does not have the digest given" },
+  digest_mismatch: { status: 409, title: "The body does not have the given digest" },
   idempotency_conflict: { status: 409, title: "The idempotency key was used for another request" },
   length_required: { status: 411, title: "Content-Length is required" },
   too_large: { status: 413, title: "The request is too large" },
-  unsupported_media_type: { status: 415, title: "The body is of a type that is not taken here" },
+  unsupported_media_type: { status: 415, title: "The type of the body is not supported here" },
   shape_mismatch: { status: 422, title: "The tensors do not fit together" },
   non_finite: { status: 422, title: "A tensor holds NaN or infinity" },
   not_symmetric: { status: 422, title: "The Hessian is not symmetric" },
@@ -27,7 +27,7 @@ export const PROBLEMS = {
   unsupported: { status: 422, title: "The parameter's value is not supported here" },
   busy: { status: 429, title: "The queue is full" },
   internal: { status: 500, title: "The host failed" },
-  blob_unavailable: { status: 502, title: "The blob store did not give or take a blob" },
+  blob_unavailable: { status: 502, title: "A blob could not be read or written" },
   no_device: { status: 503, title: "No device is available" },
   device_lost: { status: 503, title: "The device was lost" },
 } as const satisfies Record<string, { status: number; title: string }>;
@@ -37,7 +37,7 @@ export type ProblemCode = keyof typeof PROBLEMS;
 
 const CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
 
-/** The body of a problem. Further members depend on the code, such as `limit`, `tensor`, `index` or `order`. */
+/** A problem document. Further members depend on the code, such as `limit`, `tensor`, `index` or `order`. */
 export const problemSchema = z.looseObject({
   type: z.string().meta({ example: "urn:pare:problem:busy" }),
   title: z.string(),
@@ -50,13 +50,13 @@ export const problemSchema = z.looseObject({
   }),
 }).meta({ id: "Problem", description: "RFC 9457 problem" });
 
-/** The body of a problem. */
+/** A problem document. */
 export type Problem = z.infer<typeof problemSchema>;
 
 /** The members of a problem besides the standard ones. */
 export type ProblemMembers = Readonly<Record<string, unknown>>;
 
-/** Returns the body of the problem `code` with the additional `members`. */
+/** Returns the document of the problem `code`, with `members` in addition to the standard ones. */
 export function makeProblem(
   code: ProblemCode,
   detail: string,

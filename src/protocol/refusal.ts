@@ -1,4 +1,7 @@
-/** The error for a request that is refused with a problem of the contract. Lower layers throw errors of their own, which are mapped to refusals. */
+/**
+ * The error for a request that is refused with a problem of the HTTP contract. Rooms that do not import the contract throw errors of their
+ * own, which `layer/layer_refusal.ts` and `routes/errors.ts` convert to refusals.
+ */
 
 import type { ProblemCode, ProblemMembers } from "./problem.ts";
 
@@ -6,11 +9,11 @@ import type { ProblemCode, ProblemMembers } from "./problem.ts";
 export interface RefusalOptions extends ErrorOptions {
   /** Members of the problem besides the standard ones. */
   readonly members?: ProblemMembers;
-  /** Seconds that the client should wait, sent as Retry-After. */
+  /** The number of seconds that the client should wait before it tries again, sent as Retry-After. */
   readonly retryAfter?: number;
 }
 
-/** Is answered as the problem `code`. The message becomes the problem's detail. */
+/** A refused request. The server answers with the problem `code`, and the message becomes the problem's `detail`. */
 export class Refusal extends Error {
   override name = "Refusal";
   readonly members: ProblemMembers;
@@ -21,4 +24,11 @@ export class Refusal extends Error {
     this.members = options.members ?? {};
     this.retryAfter = options.retryAfter;
   }
+}
+
+/** Returns the refusal `too_large`. @param subject the content of the body, for the message */
+export function tooLarge(subject: string, byteLength: number, limit: number): Refusal {
+  return new Refusal("too_large", `${subject} has ${byteLength} bytes, the limit is ${limit}`, {
+    members: { limit },
+  });
 }

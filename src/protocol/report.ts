@@ -1,4 +1,4 @@
-/** The report of a solved layer. It is in the answer's `__metadata__.report` and in the `Pare-Report` header. */
+/** The report of a solved layer. An answer carries it twice, in its metadata (`__metadata__.report`) and in the header `Pare-Report`. */
 
 import { z } from "zod";
 

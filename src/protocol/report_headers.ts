@@ -1,4 +1,4 @@
-/** Writes the report of a layer as HTTP headers. */
+/** Encodes the report of a layer as HTTP headers. */
 
 import type { Report } from "./report.ts";
 
@@ -11,7 +11,7 @@ export function reportHeaders(report: Report): Record<string, string> {
   };
 }
 
-/** Encodes JSON in ASCII, as headers require. The adapter's name may be any text. */
+/** Encodes a value as JSON in ASCII, because headers cannot carry other characters. The name of an adapter may contain them. */
 function asciiJson(value: unknown): string {
   return JSON.stringify(value).replace(
     /[\u007f-\uffff]/g,

@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
-import type { HostState } from "../../src/protocol/jobs.ts";
+import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const H1 = "sha256:" + "1".repeat(64), H2 = "sha256:" + "2".repeat(64);
 
 /** Returns the state of an idle host for two layers, with some fields replaced. */
-function stateOf(changes: Partial<HostState> = {}): HostState {
+function stateOf(changes: Partial<Heartbeat> = {}): Heartbeat {
   const queue = { waiting: 0, resident: 0 };
   return { url: "http://host", backend: "cpu", adapter: "a", capacity: 2, queue, factors: [], ...changes };
 }

@@ -8,8 +8,9 @@ import { JobFailedError, pruneByJob, type SolvedJobLayer } from "../../src/clien
 import { type JobLayerRequest, Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import type { HostState, LayerState } from "../../src/protocol/jobs.ts";
-import { signTicket } from "../../src/protocol/tickets.ts";
+import type { LayerState } from "../../src/protocol/edge/jobs.ts";
+import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
+import { signTicket } from "../../src/protocol/edge/tickets.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
@@ -63,7 +64,7 @@ describe("jobs in the Workers runtime", () => {
   });
 
   /** Returns the hosts that are alive. */
-  async function aliveHosts(): Promise<HostState[]> {
+  async function aliveHosts(): Promise<Heartbeat[]> {
     return (await (await edge.request("/v1/hosts")).json()).hosts;
   }
 

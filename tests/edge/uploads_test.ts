@@ -2,7 +2,12 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
-import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../src/protocol/uploads.ts";
+import {
+  completedSchema,
+  type Upload,
+  type UploadedPart,
+  uploadSchema,
+} from "../../src/protocol/edge/uploads.ts";
 import { type LocalEdge, startEdge } from "./local_edge.ts";
 
 /** The smallest part that R2 accepts, except for the last one. */

@@ -36,19 +36,19 @@ describe("BoundedQueue", () => {
   it("refuses a task at once when it is full, and estimates when to retry", async () => {
     let now = 0;
     const queue = createQueue(1, 1, () => now);
-    const release = await queue.enter();
+    const release = await queue.acquire();
     now += 20_000;
     release();
-    const first = await queue.enter();
-    const second = queue.enter();
+    const first = await queue.acquire();
+    const second = queue.acquire();
     // The moving average is 0.2 · 20 s, and two tasks are ahead: the running one and the waiting one.
     await assert.rejects(
-      queue.enter(),
+      queue.acquire(),
       (error) => error instanceof BusyError && error.retryAfterSeconds === 8,
     );
     first();
     (await second)();
-    (await queue.enter())();
+    (await queue.acquire())();
   });
 
   it("frees the place of a task that fails", async () => {
@@ -59,26 +59,26 @@ describe("BoundedQueue", () => {
 
   it("removes a waiting task whose signal is aborted", async () => {
     const queue = createQueue(1, 1);
-    const release = await queue.enter();
+    const release = await queue.acquire();
     const abort = new AbortController();
-    const waiting = queue.enter(abort.signal);
+    const waiting = queue.acquire(abort.signal);
     abort.abort(new Error("gone"));
     await assert.rejects(waiting, /gone/);
     assert.equal(queue.waiting, 0);
-    const next = queue.enter();
+    const next = queue.acquire();
     release();
     (await next)();
-    await assert.rejects(queue.enter(abort.signal), /gone/);
+    await assert.rejects(queue.acquire(abort.signal), /gone/);
     assert.equal(queue.running, 0);
   });
 
   it("ignores the second release of the same place", async () => {
     const queue = createQueue(1, 0);
-    const release = await queue.enter();
+    const release = await queue.acquire();
     release();
     release();
-    await queue.enter();
+    await queue.acquire();
     assert.equal(queue.running, 1);
-    await assert.rejects(queue.enter(), BusyError);
+    await assert.rejects(queue.acquire(), BusyError);
   });
 });

@@ -7,7 +7,7 @@ import { Device, NoDeviceError } from "../../src/host/device.ts";
 import { BusyError } from "../../src/host/bounded_queue.ts";
 import { memoryBackend } from "./memory_backend.ts";
 
-const OPTIONS = { residents: 2, queueDepth: 2, clock: () => 0 };
+const OPTIONS = { maxResidentLayers: 2, queueDepth: 2, clock: () => 0 };
 const waitForReopening = () => new Promise((resolve) => setTimeout(resolve, 5));
 
 function opening(...outcomes: (Backend | Error)[]) {
@@ -28,7 +28,7 @@ describe("Device", () => {
     const device = new Device(opening(new Error("no adapter")), OPTIONS);
     await device.start();
     assert.throws(() => device.session(), { name: "NoDeviceError", message: "no adapter" });
-    assert.match(device.fault()!.message, /no adapter/);
+    assert.match(device.unavailableReason()!.message, /no adapter/);
     await device.close();
   });
 
@@ -61,9 +61,9 @@ describe("Device", () => {
     const device = new Device(opening(memoryBackend()), OPTIONS);
     await device.start();
     const session = device.session(), full = new OutOfDeviceMemoryError("no room");
-    const release1 = await session.residence.enter();
+    const release1 = await session.residentQueue.acquire();
     assert.equal(device.handleFailure(full, session), full);
-    const release2 = await session.residence.enter();
+    const release2 = await session.residentQueue.acquire();
     assert.ok(device.handleFailure(full, session) instanceof BusyError);
     release1();
     release2();
@@ -75,7 +75,7 @@ describe("Device", () => {
     const device = new Device(opening(backend), OPTIONS);
     await device.start();
     const session = device.session();
-    device.retire();
+    device.stopAccepting();
     assert.throws(() => device.session(), { name: "NoDeviceError", message: "the host is shutting down" });
     assert.equal(session.backend, backend);
     await device.close();

@@ -30,7 +30,7 @@ describe("parseEdgeOptions", () => {
   it("names the variable that it refuses", () => {
     const cases: [Partial<Parameters<typeof parseEdgeOptions>[0]>, RegExp][] = [
       [{ secret: undefined, edge: "http://e" }, /EDGE_HOST_SECRET: must be set/],
-      [{ secret: "short" }, /EDGE_HOST_SECRET: must have 32 bytes/],
+      [{ secret: "short" }, /EDGE_HOST_SECRET: has 5 bytes, must have at least 32/],
       [{ edge: "ftp://e" }, /PARE_EDGE ftp:\/\/e: must be/],
       [{ publicUrl: "here" }, /PARE_PUBLIC_URL here: must be/],
       [{ blobOrigins: "" }, /PARE_BLOB_ORIGINS: must name an origin/],

@@ -5,11 +5,11 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import type { LogRecord } from "../../src/host/log_record.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
 import { type Host, serve } from "../../routes/serve.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { hostStateSchema } from "../../src/protocol/jobs.ts";
-import { EDGE_AUDIENCE, NonceMemory, signTicket, verifyTicket } from "../../src/protocol/tickets.ts";
+import { heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
+import { EDGE_AUDIENCE, NonceMemory, signTicket, verifyTicket } from "../../src/protocol/edge/tickets.ts";
 import { file, floats } from "../layer/bodies.ts";
 import { startBlobServer } from "../support/blob_server.ts";
 import { normals } from "../support/random.ts";
@@ -36,7 +36,7 @@ describe("registration", () => {
   });
   afterEach(() => server.shutdown());
 
-  const start = (log: LogRecord[], blobOrigins = ["http://blobs.example"]): Promise<Host> =>
+  const start = (log: LogEntry[], blobOrigins = ["http://blobs.example"]): Promise<Host> =>
     serve({
       backend: "cpu",
       port: 0,
@@ -50,7 +50,7 @@ describe("registration", () => {
   }
 
   it("reports its state to the edge repeatedly, and deregisters when it stops", async () => {
-    const log: LogRecord[] = [], host = await start(log);
+    const log: LogEntry[] = [], host = await start(log);
     await until(() => requests.length >= 3);
     await host.shutdown();
     const heartbeats = requests.slice(0, -1), last = requests.at(-1)!;
@@ -58,7 +58,7 @@ describe("registration", () => {
     assert.match(last.path, /^\/v1\/hosts\/[0-9a-f-]{36}$/);
     for (const { method, body } of heartbeats) {
       assert.equal(method, "PUT");
-      const { url, backend, capacity, queue, factors } = hostStateSchema.parse(
+      const { url, backend, capacity, queue, factors } = heartbeatSchema.parse(
         JSON.parse(new TextDecoder().decode(body)),
       );
       assert.deepEqual({ url, backend, capacity, queue, factors }, {
@@ -77,7 +77,7 @@ describe("registration", () => {
 
   it("serves while the edge fails, and logs each change of the registration once", async () => {
     status = 503;
-    const log: LogRecord[] = [], host = await start(log);
+    const log: LogEntry[] = [], host = await start(log);
     await until(() => requests.length >= 3);
     assert.equal((await fetch(`${host.url}/healthz`)).status, 200);
     status = 204;

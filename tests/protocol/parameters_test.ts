@@ -2,12 +2,13 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../../src/protocol/parameters.ts";
+import { layerQuerySchema } from "../../src/protocol/parameters.ts";
+import { supportedParameters, unsupportedParameter } from "../../src/protocol/supported_parameters.ts";
 
 const DIGEST = `sha256:${"0f".repeat(32)}`;
 
 function resolve(query: Record<string, unknown>) {
-  return resolveParameters(layerQuerySchema.parse(query));
+  return supportedParameters(layerQuerySchema.parse(query));
 }
 
 /** Returns the names of the invalid parameters of `query`. */
@@ -113,7 +114,7 @@ describe("layer parameters", () => {
     for (const [parameter, value] of cases) {
       const query = layerQuerySchema.parse({ [parameter]: value });
       assert.deepEqual(unsupportedParameter(query), { parameter, value });
-      assert.throws(() => resolveParameters(query), { name: "Refusal", code: "unsupported" });
+      assert.throws(() => supportedParameters(query), { name: "Refusal", code: "unsupported" });
     }
     assert.equal(unsupportedParameter(layerQuerySchema.parse({ method: "magnitude" })), undefined);
   });

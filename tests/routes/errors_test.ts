@@ -246,7 +246,7 @@ describe("the error table: keys", () => {
 
 describe("the error table: the device", () => {
   it("answers busy when the queue is full", async () => {
-    const host = await startHost({ device: { residents: 1, queueDepth: 1 } });
+    const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
     const live = host.liveBytes();
     const gate = Promise.withResolvers<void>();
     const slow = new ReadableStream({
@@ -275,9 +275,9 @@ describe("the error table: the device", () => {
   });
 
   it("answers truncated_body when a waiting client disconnects, and frees its place in the queue", async () => {
-    const host = await startHost({ device: { residents: 1, queueDepth: 1 } });
-    const { residence } = host.device.session();
-    const release = await residence.enter();
+    const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
+    const { residentQueue } = host.device.session();
+    const release = await residentQueue.acquire();
     const clientAbort = new AbortController();
     const init = {
       method: "POST",
@@ -286,10 +286,10 @@ describe("the error table: the device", () => {
       signal: clientAbort.signal,
     };
     const waiting = host.request(LAYERS, init);
-    while (residence.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (residentQueue.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     clientAbort.abort();
     await assertProblem(await waiting, "truncated_body");
-    assert.equal(residence.waiting, 0);
+    assert.equal(residentQueue.waiting, 0);
     release();
     await answerOf(await host.send("POST", LAYERS, GOOD));
     await host.close();

@@ -8,10 +8,10 @@ import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { createApp } from "../../routes/app.ts";
-import type { HostLimits } from "../../routes/host_env.ts";
+import type { HostLimits } from "../../src/host/host_services.ts";
 import type { EdgeLink } from "../../src/host/edge_link.ts";
 import type { Key } from "../../src/protocol/keys.ts";
-import type { LogRecord } from "../../src/host/log_record.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
 import { HostMetrics } from "../../src/host/metrics.ts";
 
 /** Options of a test host. */
@@ -30,13 +30,13 @@ export type TestHost = Awaited<ReturnType<typeof startHost>>;
 export async function startHost(options: TestHostOptions = {}) {
   const clock = () => performance.now();
   const device = new Device(options.open ?? (() => createCpuBackend()), {
-    residents: 2,
+    maxResidentLayers: 2,
     queueDepth: 2,
     ...options.device,
     clock,
   });
   await device.start();
-  const records: LogRecord[] = [];
+  const records: LogEntry[] = [];
   const app = createApp({
     device,
     metrics: new HostMetrics(device),

@@ -190,7 +190,7 @@ describe("the life cycle of a host", () => {
       log: ({ auth, hostname }) => void logged.push(hostname, auth),
     });
     assert.equal(new URL(host.url).hostname, "127.0.0.1");
-    assert.deepEqual(logged.slice(0, 2), ["127.0.0.1", "no keys are set: listening on loopback alone"]);
+    assert.deepEqual(logged.slice(0, 2), ["127.0.0.1", "no keys are set: listening on loopback only"]);
     await host.shutdown();
   });
 });

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { signTicket } from "../../src/protocol/tickets.ts";
+import { signTicket } from "../../src/protocol/edge/tickets.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { type BlobServer, startBlobServer } from "../support/blob_server.ts";

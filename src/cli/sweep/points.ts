@@ -1,7 +1,8 @@
 /** Parses the lists of `pare sweep` into its points. A point is one method at one sparsity or pattern. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerQuerySchema, resolveParameters, unsupportedParameter } from "../../protocol/parameters.ts";
+import { layerQuerySchema } from "../../protocol/parameters.ts";
+import { supportedParameters, unsupportedParameter } from "../../protocol/supported_parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** One point of a sweep. */
@@ -100,5 +101,5 @@ function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint
       "option --patterns unstructured: must be n:m; use --sparsities for unstructured pruning",
     );
   }
-  return { method, pattern, sparsity: resolveParameters(parsed.data).sparsity };
+  return { method, pattern, sparsity: supportedParameters(parsed.data).sparsity };
 }

@@ -1,7 +1,7 @@
 /** The loop that follows a job: it asks the edge for the job again and again until the job has ended. */
 
 import { sleep } from "../../async/abort.ts";
-import { hasEnded, type Job, type LayerState } from "../../protocol/jobs.ts";
+import { hasEnded, type Job, type LayerState } from "../../protocol/edge/jobs.ts";
 
 /** Default of the longest pause between two requests for a job, in milliseconds. */
 export const DEFAULT_POLL_MS = 2000;

@@ -5,7 +5,7 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import { type Job, jobSchema, type LayerState } from "../../protocol/jobs.ts";
+import { type Job, jobSchema, type LayerState } from "../../protocol/edge/jobs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";

@@ -1,17 +1,17 @@
 /** Asks an edge for the GPU hosts that it gives layers of jobs to. */
 
 import { z } from "zod";
+import { aliveHostSchema } from "../../protocol/edge/hosts.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import { parseAnswer } from "../parse_answer.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 
-const hostListSchema = z.object({
-  hosts: z.array(z.object({ url: z.string(), backend: z.string(), adapter: z.string() })),
-});
+const edgeHostSchema = aliveHostSchema.pick({ url: true, backend: true, adapter: true }).strip();
+const hostListSchema = z.object({ hosts: z.array(edgeHostSchema) });
 
 /** A host that is registered at an edge and sends heartbeats. */
-export type EdgeHost = z.infer<typeof hostListSchema>["hosts"][number];
+export type EdgeHost = z.infer<typeof edgeHostSchema>;
 
 /**
  * Lists the hosts that are alive. Returns undefined if the server cannot list hosts: it is a host itself, an edge without a

@@ -5,7 +5,7 @@
  */
 
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { hasEnded, type Job, type LayerState } from "../../protocol/jobs.ts";
+import { hasEnded, type Job, type LayerState } from "../../protocol/edge/jobs.ts";
 import type { CallOptions } from "../call_options.ts";
 import { ConnectionError, PareError } from "../errors.ts";
 import type { PruneEvent } from "../events.ts";

@@ -6,7 +6,12 @@
 
 import type { z } from "zod";
 import type { Digest } from "../../protocol/digest.ts";
-import { completedSchema, type Upload, type UploadedPart, uploadSchema } from "../../protocol/uploads.ts";
+import {
+  completedSchema,
+  type Upload,
+  type UploadedPart,
+  uploadSchema,
+} from "../../protocol/edge/uploads.ts";
 import { messageOf } from "../../text/message_of.ts";
 import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
 import { parseAnswer } from "../parse_answer.ts";

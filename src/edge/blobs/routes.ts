@@ -6,7 +6,7 @@ import { OCTET_STREAM_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
+import { problemResponses } from "../../protocol/openapi.ts";
 import { parseRange } from "./range.ts";
 import { findBlob, findFreshBlob, requireBucket } from "./store.ts";
 

@@ -4,9 +4,9 @@
  * host that has the layer's statistics, or that will have them because another layer with the same statistics is reserved there.
  */
 
-import { HEARTBEAT_MILLISECONDS, type HostState } from "../../protocol/jobs.ts";
+import { type AliveHost, type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/edge/hosts.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import { NonceMemory, type Nonces } from "../../protocol/tickets.ts";
+import { NonceMemory, type Nonces } from "../../protocol/edge/tickets.ts";
 import type { SqlStorage } from "../runtime/durable_object.ts";
 
 /** A host counts as alive for this long after a heartbeat, so two lost heartbeats in a row do no harm. */
@@ -23,13 +23,6 @@ export interface ChosenHost {
   readonly id: string;
   /** The base URL of the host. */
   readonly url: string;
-}
-
-/** A host that is alive, with the state from its last heartbeat. */
-export interface AliveHost extends HostState {
-  readonly id: string;
-  /** The time of the last heartbeat, in milliseconds since 1970. */
-  readonly seen: number;
 }
 
 /** A host to which a layer may go. */
@@ -59,7 +52,7 @@ export class HostRegistry implements Nonces {
   }
 
   /** Records a heartbeat of a host. The first one registers the host. */
-  recordHeartbeat(id: string, state: HostState): void {
+  recordHeartbeat(id: string, state: Heartbeat): void {
     const now = this.#now();
     this.#sql.exec("DELETE FROM hosts WHERE seen < ?", now - REMOVE_MILLISECONDS);
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
@@ -78,7 +71,7 @@ export class HostRegistry implements Nonces {
       this.#now() - ALIVE_MILLISECONDS,
     ).toArray();
     return rows.map(({ id, state, seen }) => ({
-      ...JSON.parse(String(state)) as HostState,
+      ...JSON.parse(String(state)) as Heartbeat,
       id: String(id),
       seen: Number(seen),
     }));

@@ -2,9 +2,9 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { hostIdSchema, hostStateSchema } from "../../protocol/jobs.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
-import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/tickets.ts";
+import { aliveHostSchema, heartbeatSchema, hostIdSchema } from "../../protocol/edge/hosts.ts";
+import { problemResponses } from "../../protocol/openapi.ts";
+import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../body_length.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
@@ -15,15 +15,15 @@ const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: hostIdSchema });
 const security = [{ ticket: [] }];
 
-/** The largest state of a host in bytes. A state has up to 256 digests and a few names. */
-const MAX_STATE_BYTES = 64 * 2 ** 10;
+/** The largest heartbeat in bytes. A heartbeat has up to 256 digests and a few names. */
+const MAX_HEARTBEAT_BYTES = 64 * 2 ** 10;
 
 const heartbeat = createRoute({
   method: "put",
   path: PATH,
   summary: "Register a host, or send its heartbeat",
   security,
-  request: { params, body: { required: true, content: { "application/json": { schema: hostStateSchema } } } },
+  request: { params, body: { required: true, content: { "application/json": { schema: heartbeatSchema } } } },
   responses: {
     204: { description: "The host is registered" },
     ...problemResponses(["invalid_parameter", "unauthorized", "length_required", "too_large", "unsupported"]),
@@ -42,7 +42,6 @@ const deregister = createRoute({
   },
 });
 
-const aliveHostSchema = hostStateSchema.extend({ id: hostIdSchema, seen: z.int() }).meta({ id: "Host" });
 const list = createRoute({
   method: "get",
   path: "/v1/hosts",
@@ -79,7 +78,7 @@ export function hostRoutes(app: EdgeApp): void {
 /** Checks the ticket of a host's request. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
-  limitBody(c, MAX_STATE_BYTES, "the state of a host");
+  limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
   const body = new Uint8Array(await c.req.arrayBuffer());
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));

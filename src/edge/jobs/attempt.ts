@@ -5,7 +5,8 @@
 
 import { growingDelays } from "../../async/growing_delays.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import type { JobLayer, TaskAnswer, TaskRequest } from "../../protocol/jobs.ts";
+import type { JobLayer } from "../../protocol/edge/jobs.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 import { askHost, cancelTask, HostBusyError, HostFailedError, TaskRefusedError } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";

@@ -1,7 +1,7 @@
 /** Sends the edge's requests about tasks to GPU hosts: starts a task, asks for its state, and cancels it. */
 
-import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/jobs.ts";
-import { signTicket } from "../../protocol/tickets.ts";
+import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/edge/tasks.ts";
+import { ticketedRequest } from "../../protocol/edge/tickets.ts";
 import { messageOf } from "../../text/message_of.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
@@ -53,8 +53,7 @@ export async function askHost(
   host: ChosenHost,
   task: TaskRequest,
 ): Promise<TaskAnswer> {
-  const body = new TextEncoder().encode(JSON.stringify(task));
-  const response = await callHost(transport, host, "POST", "/v1/tasks", body);
+  const response = await callHost(transport, host, "POST", "/v1/tasks", task);
   const text = await response.text().catch((cause) => {
     throw new HostFailedError(`host ${host.url}: its answer was cut short: ${cause}`, { cause });
   });
@@ -86,26 +85,17 @@ export async function cancelTask(transport: HostTransport, host: ChosenHost, id:
 /** Sends one request with a ticket. @throws {HostFailedError} if the host does not answer */
 async function callHost(
   { secret, fetch }: HostTransport,
-  { id, url }: ChosenHost,
+  { id, url: baseUrl }: ChosenHost,
   method: string,
   path: string,
-  body = new Uint8Array(0),
+  json?: TaskRequest,
 ): Promise<Response> {
-  const ticket = await signTicket(secret, { audience: id, method, path, body }, Date.now());
-  const target = new URL(`.${path}`, url.endsWith("/") ? url : `${url}/`);
-  const headers: Record<string, string> = { Authorization: ticket };
-  if (method === "POST") {
-    headers["Content-Type"] = "application/json";
-    headers.Prefer = `wait=${WAIT_SECONDS}`;
-  }
+  const headers: Record<string, string> = json ? { Prefer: `wait=${WAIT_SECONDS}` } : {};
+  const call = { audience: id, baseUrl, method, path, json, headers };
+  const { url, init } = await ticketedRequest(secret, call, Date.now());
   try {
-    return await fetch(target, {
-      method,
-      headers,
-      body: method === "POST" ? body : undefined,
-      signal: AbortSignal.timeout(ANSWER_MILLISECONDS),
-    });
+    return await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_MILLISECONDS) });
   } catch (cause) {
-    throw new HostFailedError(`host ${url}: ${messageOf(cause)}`, { cause });
+    throw new HostFailedError(`host ${baseUrl}: ${messageOf(cause)}`, { cause });
   }
 }

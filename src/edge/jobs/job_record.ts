@@ -4,7 +4,7 @@
  */
 
 import type { Digest } from "../../protocol/digest.ts";
-import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protocol/jobs.ts";
+import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protocol/edge/jobs.ts";
 import type { Report } from "../../protocol/report.ts";
 import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
 

@@ -3,7 +3,7 @@
  * is over, and the object measures the time since the last progress.
  */
 
-import type { JobLayer } from "../../protocol/jobs.ts";
+import type { JobLayer } from "../../protocol/edge/jobs.ts";
 import type { DurableObjectState } from "../runtime/durable_object.ts";
 import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./job_record.ts";
 

@@ -6,8 +6,8 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { hasEnded, type JobRequest, jobRequestSchema, jobSchema } from "../../protocol/jobs.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
+import { hasEnded, type JobRequest, jobRequestSchema, jobSchema } from "../../protocol/edge/jobs.ts";
+import { problemResponses } from "../../protocol/openapi.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";

@@ -4,7 +4,7 @@
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
-import type { Upload, UploadedPart } from "../../protocol/uploads.ts";
+import type { Upload, UploadedPart } from "../../protocol/edge/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findFreshBlob, newObjectKey, requireBucket, type StoredBlob, verifyBlob } from "../blobs/store.ts";

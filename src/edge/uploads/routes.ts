@@ -9,10 +9,10 @@ import {
   completeRequestSchema,
   uploadRequestSchema,
   uploadSchema,
-} from "../../protocol/uploads.ts";
+} from "../../protocol/edge/uploads.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
-import { problemResponses } from "../../protocol/problem_responses.ts";
+import { problemResponses } from "../../protocol/openapi.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });

@@ -1,6 +1,6 @@
 /**
  * Reads and writes blobs at signed URLs. A blob is read as a stream whose digest is checked at its end, and written as a stream of known
- * length. Only the configured origins are used, and redirects are not followed, so that a task cannot send the host to another address.
+ * length. Only the configured origins are used, and redirects are not followed, so a task cannot make the host call any other address.
  */
 
 import { createHash } from "node:crypto";
@@ -8,29 +8,30 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { formatDigest } from "../../protocol/digest.ts";
+import { type Digest, formatDigest } from "../../protocol/digest.ts";
 import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { messageOf } from "../../text/message_of.ts";
+import { hashedStream } from "../hashed_stream.ts";
 
 /** A blob that is ready to be read. */
 export interface BlobBody {
   readonly totalBytes: number;
-  /** The bytes. Iteration throws the refusal `digest_mismatch` or `blob_unavailable` if they are wrong or incomplete. */
+  /** The bytes. The iteration throws the refusal `digest_mismatch` if they are wrong, and `blob_unavailable` if they are incomplete. */
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
 /** A blob that was written. */
 export interface WrittenBlob {
-  readonly sha256: string;
+  readonly sha256: Digest;
   readonly bytes: number;
 }
 
 /** The longest time without any transfer. */
 const IDLE_MILLISECONDS = 60_000;
 
-/** The number of characters that are quoted from a store's error. */
-const MAX_DETAIL = 300;
+/** The number of characters that are quoted from the error of a store. */
+const MAX_QUOTED_LENGTH = 300;
 
 /** The blobs of the allowed origins. */
 export class BlobStore {
@@ -41,31 +42,45 @@ export class BlobStore {
     this.#origins = new Set(origins);
   }
 
-  /** Opens a blob. @throws {Refusal} forbidden, blob_unavailable */
-  async open(source: { url: string; sha256: string }, signal: AbortSignal): Promise<BlobBody> {
-    const url = this.#allowed(source.url), name = url.origin + url.pathname;
+  /**
+   * Opens a blob.
+   * @throws {Refusal} `forbidden` if the origin is not allowed, `blob_unavailable` if the blob cannot be read
+   * @throws the signal's reason when it is aborted
+   */
+  async open(source: { url: string; sha256: Digest }, signal: AbortSignal): Promise<BlobBody> {
+    const url = this.#requireAllowedUrl(source.url), name = url.origin + url.pathname;
     const response = await fetch(url, { redirect: "error", signal }).catch((cause) => {
       signal.throwIfAborted();
       throw unavailable(`${name}: ${messageOf(cause)}`, cause);
     });
     if (!response.ok) {
-      throw unavailable(`${name}: ${response.status} ${(await response.text()).slice(0, MAX_DETAIL)}`);
+      throw unavailable(`${name}: ${response.status} ${(await response.text()).slice(0, MAX_QUOTED_LENGTH)}`);
     }
     const length = response.headers.get("Content-Length");
     if (length === null || response.body === null) {
       await response.body?.cancel();
       throw unavailable(`${name}: the answer has no Content-Length`);
     }
-    return { totalBytes: Number(length), bytes: verified(response.body, source.sha256, name) };
+    return { totalBytes: Number(length), bytes: verifiedStream(response.body, source.sha256, name) };
   }
 
-  /** Writes `body`, which has `bytes` bytes. @throws {Refusal} forbidden, blob_unavailable @throws what the body throws */
-  async put(target: string, body: ReadableStream, bytes: number, signal: AbortSignal): Promise<WrittenBlob> {
-    const url = this.#allowed(target), name = url.origin + url.pathname;
+  /**
+   * Writes a blob.
+   * @param byteLength the length of `body`
+   * @throws {Refusal} `forbidden` if the origin is not allowed, `blob_unavailable` if the blob cannot be written
+   * @throws the signal's reason when it is aborted, and errors of `body`
+   */
+  async put(
+    target: string,
+    body: ReadableStream<Uint8Array>,
+    byteLength: number,
+    signal: AbortSignal,
+  ): Promise<WrittenBlob> {
+    const url = this.#requireAllowedUrl(target), name = url.origin + url.pathname;
     // `fetch` would send a stream in chunked encoding, which S3 does not accept.
     const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, {
       method: "PUT",
-      headers: { "Content-Length": bytes, "Content-Type": SAFETENSORS_TYPE },
+      headers: { "Content-Length": byteLength, "Content-Type": SAFETENSORS_TYPE },
       signal,
       timeout: IDLE_MILLISECONDS,
     });
@@ -73,21 +88,22 @@ export class BlobStore {
       "timeout",
       () => request.destroy(new Error(`no data was transferred for ${IDLE_MILLISECONDS / 1000} s`)),
     );
-    const answered = new Promise<{ status: number; text: string }>((resolve, reject) => {
+    const responsePromise = new Promise<{ status: number; text: string }>((resolve, reject) => {
       request.on("error", reject);
       request.on("response", (response) => {
         let text = "";
         response.setEncoding("utf8");
-        response.on("data", (part: string) => text.length < MAX_DETAIL && (text += part));
+        response.on("data", (part: string) => text.length < MAX_QUOTED_LENGTH && (text += part));
         response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
         response.on("error", reject);
       });
     });
-    answered.catch(() => {}); // awaited below, after the body, because an error of the body takes precedence
+    // The response is awaited below, after the body, because an error of the body takes precedence.
+    responsePromise.catch(() => {});
     const hash = createHash("sha256");
     const source = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
-    let failed: unknown;
-    source.on("error", (error) => failed = error);
+    let sourceError: unknown;
+    source.on("error", (error) => sourceError = error);
     const hashing = new Transform({
       transform(chunk, _encoding, done) {
         hash.update(chunk);
@@ -96,18 +112,20 @@ export class BlobStore {
     });
     try {
       await pipeline(source, hashing, request);
-      const { status, text } = await answered;
-      if (status < 200 || status > 299) throw unavailable(`${name}: ${status} ${text.slice(0, MAX_DETAIL)}`);
+      const { status, text } = await responsePromise;
+      if (status < 200 || status > 299) {
+        throw unavailable(`${name}: ${status} ${text.slice(0, MAX_QUOTED_LENGTH)}`);
+      }
     } catch (cause) {
       signal.throwIfAborted();
-      if (failed !== undefined) throw failed;
+      if (sourceError !== undefined) throw sourceError;
       if (cause instanceof Refusal) throw cause;
       throw unavailable(`${name}: ${messageOf(cause)}`, cause);
     }
-    return { sha256: formatDigest(hash.digest()), bytes };
+    return { sha256: formatDigest(hash.digest()), bytes: byteLength };
   }
 
-  #allowed(text: string): URL {
+  #requireAllowedUrl(text: string): URL {
     const url = new URL(text);
     if (!this.#origins.has(url.origin)) {
       const allowed = [...this.#origins].join(", ") || "none";
@@ -117,17 +135,15 @@ export class BlobStore {
   }
 }
 
-async function* verified(
+/** Yields the chunks of `body`, and checks their digest after the last one. */
+async function* verifiedStream(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
-  digest: string,
+  digest: Digest,
   name: string,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const hash = createHash("sha256");
   try {
-    for await (const chunk of body) {
-      hash.update(chunk);
-      yield chunk;
-    }
+    yield* hashedStream(body, hash);
   } catch (cause) {
     throw unavailable(`${name}: the connection broke: ${messageOf(cause)}`, cause);
   }

@@ -1,92 +1,110 @@
 /**
- * Runs one task: fetches the operands, solves the layer, and writes the answer to its blob. The layer is solved through the host's own
- * HTTP contract (`PUT /v1/hessians`, `POST /v1/layers`), called in process. The answer is therefore the same as for a client of the host.
+ * Runs one task of an edge: fetches the operands, solves the layer, and writes the answer to its blob. The layer is solved by requests to
+ * the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are calls within the process. The answer is therefore the same
+ * as for a client of the host.
  */
 
-import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
-import type { TaskAnswer, TaskRequest } from "../../protocol/jobs.ts";
 import { layerSearchParams } from "../../protocol/layer_query.ts";
-import type { Problem } from "../../protocol/problem.ts";
-import { Refusal } from "../../protocol/refusal.ts";
+import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
+import { readRefusal } from "../../protocol/problem_answer.ts";
 import { reportSchema } from "../../protocol/report.ts";
+import { REQUEST_ID_HEADER } from "../../protocol/request_id.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 import { joinFiles } from "./join_files.ts";
 
-/** What a task needs from its host. */
-export interface TaskTools {
+/** The services that a task uses. */
+export interface TaskContext {
   readonly blobs: BlobStore;
-  /** The host's application, which requires no key here. */
+  /** The host's application. It must accept requests without an API key. */
   readonly host: (request: Request) => Response | Promise<Response>;
 }
 
-/** The answer of a finished task. */
-export type TaskDone = Extract<TaskAnswer, { state: "done" }>;
+/** The answer about a finished task. */
+export type FinishedTask = Extract<TaskAnswer, { state: "done" }>;
 
-/** Stored statistics may be evicted before the layer that needs them is solved. They are then stored again, up to this many times. */
-const STORE_ATTEMPTS = 3;
+/**
+ * The largest number of attempts. An attempt fails if the stored statistics are evicted before the layer that needs them is solved. The next
+ * attempt stores them again.
+ */
+const MAX_ATTEMPTS = 3;
 
-/** Runs `task`. @throws {Refusal} the host's refusal, forbidden, blob_unavailable, digest_mismatch @throws the signal's reason */
-export async function runTask(task: TaskRequest, tools: TaskTools, signal: AbortSignal): Promise<TaskDone> {
-  const over = new AbortController();
+/**
+ * Runs `task`.
+ * @throws {Refusal} with the code of the host's refusal, or `forbidden`, `blob_unavailable`, `digest_mismatch`
+ * @throws the signal's reason when it is aborted
+ */
+export async function runTask(
+  task: TaskRequest,
+  context: TaskContext,
+  signal: AbortSignal,
+): Promise<FinishedTask> {
+  const end = new AbortController();
   try {
-    return await attemptTask(task, tools, AbortSignal.any([signal, over.signal]));
+    return await attemptTask(task, context, AbortSignal.any([signal, end.signal]));
   } finally {
     // Ends downloads that were not read to their end, for example because the host refused the body.
-    over.abort();
+    end.abort();
   }
 }
 
-async function attemptTask(task: TaskRequest, tools: TaskTools, signal: AbortSignal): Promise<TaskDone> {
+async function attemptTask(
+  task: TaskRequest,
+  context: TaskContext,
+  signal: AbortSignal,
+): Promise<FinishedTask> {
   for (let attempt = 1;; attempt++) {
-    const stored = task.hessian !== undefined && await storeHessian(task.hessian, task, tools, signal);
-    const response = await solve(task, stored, tools, signal);
-    if (response.ok) return await deliver(response, task, tools, signal);
-    const refusal = await refusalOf(response);
-    if (refusal.code !== "hessian_not_found" || attempt === STORE_ATTEMPTS) throw refusal;
+    const isStored = task.hessian !== undefined && await storeHessian(task.hessian, task, context, signal);
+    const response = await solveLayer(task, isStored, context, signal);
+    if (response.ok) return await uploadResult(response, task, context, signal);
+    const refusal = await readRefusal(response);
+    if (refusal.code !== "hessian_not_found" || attempt === MAX_ATTEMPTS) throw refusal;
   }
 }
 
-/** Stores the statistics at the host. Returns false if they are too large for its store. */
+/** Stores the statistics at the host, unless they are stored already. Returns false if they are too large for the host's store. */
 async function storeHessian(
   source: NonNullable<TaskRequest["hessian"]>,
   task: TaskRequest,
-  { blobs, host }: TaskTools,
+  { blobs, host }: TaskContext,
   signal: AbortSignal,
 ): Promise<boolean> {
   const path = `/v1/hessians/${source.sha256}`;
-  const known = await host(new Request(`http://host${path}`));
-  await known.body?.cancel();
-  if (known.ok) return true;
+  const existing = await host(new Request(`http://host${path}`));
+  await existing.body?.cancel();
+  if (existing.ok) return true;
   const response = await host(bodyRequest("PUT", path, await blobs.open(source, signal), task, signal));
   if (response.ok) {
     await response.body?.cancel();
     return true;
   }
-  const refusal = await refusalOf(response);
+  const refusal = await readRefusal(response);
   if (refusal.code === "too_large") return false;
   throw refusal;
 }
 
-async function solve(
+/** Sends the layer to the host. If its statistics are not stored, they are sent in the same body. */
+async function solveLayer(
   task: TaskRequest,
-  stored: boolean,
-  tools: TaskTools,
+  isHessianStored: boolean,
+  { blobs, host }: TaskContext,
   signal: AbortSignal,
 ): Promise<Response> {
-  const { weight, hessian } = task, { blobs, host } = tools;
+  const { weight, hessian } = task;
   const query = layerSearchParams(task.parameters);
-  if (stored) query.set("hessian", hessian!.sha256);
+  if (isHessianStored) query.set("hessian", hessian!.sha256);
   let body = await blobs.open(weight, signal);
-  if (hessian && !stored) body = await joinFiles(body, await blobs.open(hessian, signal));
+  if (hessian && !isHessianStored) body = await joinFiles(body, await blobs.open(hessian, signal));
   return await host(bodyRequest("POST", `/v1/layers?${query}`, body, task, signal));
 }
 
-async function deliver(
+/** Writes the host's answer to the blob of the result. */
+async function uploadResult(
   response: Response,
   task: TaskRequest,
-  { blobs }: TaskTools,
+  { blobs }: TaskContext,
   signal: AbortSignal,
-): Promise<TaskDone> {
+): Promise<FinishedTask> {
   const report = reportSchema.parse(JSON.parse(response.headers.get("Pare-Report")!));
   const length = Number(response.headers.get("Content-Length"));
   const result = await blobs.put(task.result.url, response.body!, length, signal);
@@ -103,18 +121,12 @@ function bodyRequest(
 ): Request {
   return new Request(`http://host${path}`, {
     method,
-    headers: { "Content-Type": SAFETENSORS_TYPE, "Content-Length": String(totalBytes), "X-Request-Id": id },
+    headers: {
+      "Content-Type": SAFETENSORS_TYPE,
+      "Content-Length": String(totalBytes),
+      [REQUEST_ID_HEADER]: id,
+    },
     body: ReadableStream.from(bytes),
     signal,
-  });
-}
-
-async function refusalOf(response: Response): Promise<Refusal> {
-  const { code, detail, type: _type, title: _title, status: _status, request_id: _id, ...members }: Problem =
-    await response.json();
-  const retryAfter = response.headers.get("Retry-After");
-  return new Refusal(code, detail, {
-    members,
-    retryAfter: retryAfter === null ? undefined : Number(retryAfter),
   });
 }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import type { PruneEvent } from "../../../src/client/events.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
 import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
-import type { JobState, LayerState } from "../../../src/protocol/jobs.ts";
+import type { JobState, LayerState } from "../../../src/protocol/edge/jobs.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import { f32, report } from "../fake_host.ts";
 

@@ -1,13 +1,13 @@
-/** The messages of `/v1/uploads`, which edge and client share. A large body is uploaded in parts to signed URLs. */
+/** The messages of `/v1/uploads` between client and edge. A large body is uploaded in parts, each with a PUT to a signed URL. */
 
 import { z } from "zod";
-import { digestSchema } from "./digest.ts";
-import { MAX_BODY_BYTES } from "./limits.ts";
+import { digestSchema } from "../digest.ts";
+import { MAX_BODY_BYTES } from "../limits.ts";
 
-/** The largest number of parts in S3, which counts them from 1. */
+/** The largest number of parts of an upload in S3. */
 const MAX_PARTS = 10_000;
 
-/** `POST /v1/uploads`. */
+/** The body of `POST /v1/uploads`. */
 export const uploadRequestSchema = z.strictObject({
   size: z.int().min(1).max(MAX_BODY_BYTES).meta({ description: "The size of the whole body in bytes" }),
   sha256: z.string().regex(/^(sha256:)?[0-9a-f]{64}$/, {
@@ -15,7 +15,7 @@ export const uploadRequestSchema = z.strictObject({
   }).meta({ description: "The sha-256 of the whole body", example: "0".repeat(64) }),
 });
 
-/** An upload in progress. The client PUTs `part_size` bytes to each URL, and the rest to the last one. */
+/** An upload in progress. The client PUTs `part_size` bytes to each URL except the last, and the remaining bytes to the last. */
 export const uploadSchema = z.object({
   upload: z.string().meta({ description: "The id of the upload" }),
   part_size: z.int().min(1).meta({ description: "The size in bytes of every part except the last" }),
@@ -35,7 +35,7 @@ export const uploadedPartSchema = z.strictObject({
 /** An uploaded part. */
 export type UploadedPart = z.infer<typeof uploadedPartSchema>;
 
-/** `POST /v1/uploads/:id/complete`. */
+/** The body of `POST /v1/uploads/:id/complete`. */
 export const completeRequestSchema = z.strictObject({
   parts: z.array(uploadedPartSchema).min(1).max(MAX_PARTS),
 });

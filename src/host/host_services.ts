@@ -1,0 +1,88 @@
+/**
+ * The services of a running host, which its HTTP resources work with. `startHostServices` builds them for `routes/serve.ts`, which listens
+ * on a port, and for the command line, which calls the same application in its own process.
+ */
+
+import type { Backend } from "../backend/backend.ts";
+import type { Key } from "../protocol/keys.ts";
+import { MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { VERSION } from "../protocol/version.ts";
+import { Device, type DeviceOptions } from "./device.ts";
+import type { EdgeLink } from "./edge_link.ts";
+import type { LogEntry } from "./log_entry.ts";
+import { HostMetrics } from "./metrics.ts";
+
+/** The limits of one request. */
+export interface HostLimits {
+  readonly maxBodyBytes: number;
+  /** The longest pause in a transfer. A body or an answer that stands still for longer is aborted. */
+  readonly idleMilliseconds: number;
+  /**
+   * The largest tile edge of matrices on the device. Tests use small ones.
+   * @default DEFAULT_TILE_EDGE
+   */
+  readonly tileEdge?: number;
+}
+
+/** The services of a host. */
+export interface HostServices {
+  readonly device: Device;
+  readonly metrics: HostMetrics;
+  /** The accepted API keys. If there are none, every request is accepted. */
+  readonly keys: readonly Key[];
+  /** Called once per request, and for events such as a registration. */
+  readonly log: (entry: LogEntry) => void;
+  /** Returns milliseconds, from any origin. */
+  readonly clock: () => number;
+  readonly limits: HostLimits;
+  readonly version: string;
+  /** The edge that may give tasks to this host. Without it the host has no task resource. */
+  readonly edge?: EdgeLink;
+}
+
+/** Settings of a host. */
+export interface HostSettings {
+  /** @default none, so that every request is accepted */
+  readonly keys?: readonly Key[];
+  /** @default no log */
+  readonly log?: (entry: LogEntry) => void;
+  readonly limits?: Partial<HostLimits>;
+  readonly device?: Partial<Omit<DeviceOptions, "clock">>;
+  readonly edge?: EdgeLink;
+}
+
+/** One layer is solved while another is read and a third is answered. */
+const DEFAULT_MAX_RESIDENT_LAYERS = 3;
+
+const DEFAULT_QUEUE_DEPTH = 16;
+
+/** A client that has transferred nothing for a minute is most likely gone, but its layer still occupies device memory. */
+const DEFAULT_IDLE_MILLISECONDS = 60_000;
+
+/**
+ * Opens the device and builds the services. The caller closes the device. If the device cannot be opened, the host starts anyway, and
+ * `device.session()` throws the reason.
+ */
+export async function startHostServices(
+  open: () => Promise<Backend>,
+  { keys = [], log = () => {}, limits, device: deviceOptions, edge }: HostSettings = {},
+): Promise<HostServices> {
+  const clock = () => performance.now();
+  const device = new Device(open, {
+    maxResidentLayers: DEFAULT_MAX_RESIDENT_LAYERS,
+    queueDepth: DEFAULT_QUEUE_DEPTH,
+    ...deviceOptions,
+    clock,
+  });
+  await device.start();
+  return {
+    device,
+    metrics: new HostMetrics(device),
+    keys,
+    log,
+    clock,
+    limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...limits },
+    version: VERSION,
+    edge,
+  };
+}

@@ -1,0 +1,38 @@
+/** The messages of `/v1/tasks`. A task is one layer of a job that an edge gives to a host, with signed URLs in place of the digests of blobs. */
+
+import { z } from "zod";
+import { digestSchema } from "../digest.ts";
+import { idSchema } from "./id.ts";
+import { jobParametersSchema } from "./jobs.ts";
+import { reportSchema } from "../report.ts";
+
+/** The longest time in seconds for which a host delays its answer until the task is done (`Prefer: wait=`). */
+export const MAX_TASK_WAIT_SECONDS = 60;
+
+/** A blob at a signed URL. */
+const sourceSchema = z.strictObject({ url: z.url(), sha256: digestSchema });
+
+/** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */
+export const taskRequestSchema = z.strictObject({
+  id: idSchema,
+  weight: sourceSchema,
+  hessian: sourceSchema.optional(),
+  result: z.strictObject({ url: z.url() }),
+  parameters: jobParametersSchema,
+}).meta({ id: "TaskRequest" });
+
+/** The answer about a task that is running or done. A task that has failed is answered with its problem. */
+export const taskAnswerSchema = z.discriminatedUnion("state", [
+  z.object({ state: z.literal("running") }),
+  z.object({
+    state: z.literal("done"),
+    report: reportSchema,
+    result: z.object({ sha256: digestSchema, bytes: z.int() }),
+  }),
+]).meta({ id: "TaskAnswer" });
+
+/** A task as an edge sends it to a host. */
+export type TaskRequest = z.output<typeof taskRequestSchema>;
+
+/** The answer about a task that is running or done. */
+export type TaskAnswer = z.infer<typeof taskAnswerSchema>;

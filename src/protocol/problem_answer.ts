@@ -1,0 +1,37 @@
+/** Converts a refusal to the answer that a server sends, and such an answer back to a refusal. */
+
+import { PROBLEM_TYPE } from "./media_type.ts";
+import { makeProblem, type Problem, PROBLEMS } from "./problem.ts";
+import { Refusal } from "./refusal.ts";
+
+/** The parts of an HTTP response. */
+export interface ProblemAnswer {
+  readonly status: (typeof PROBLEMS)[keyof typeof PROBLEMS]["status"];
+  readonly headers: Record<string, string>;
+  /** The problem as JSON. */
+  readonly body: string;
+}
+
+/** Returns the answer for `refusal`. */
+export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswer {
+  const { code, message, members, retryAfter } = refusal;
+  const headers: Record<string, string> = { "Content-Type": PROBLEM_TYPE };
+  if (retryAfter !== undefined) headers["Retry-After"] = String(retryAfter);
+  if (code === "unauthorized") headers["WWW-Authenticate"] = "Bearer";
+  return {
+    status: PROBLEMS[code].status,
+    headers,
+    body: JSON.stringify(makeProblem(code, message, requestId, members)),
+  };
+}
+
+/** Returns the refusal that a server of this version has answered with. Consumes the response. */
+export async function readRefusal(response: Response): Promise<Refusal> {
+  const { code, detail, type: _type, title: _title, status: _status, request_id: _id, ...members }: Problem =
+    await response.json();
+  const retryAfter = response.headers.get("Retry-After");
+  return new Refusal(code, detail, {
+    members,
+    retryAfter: retryAfter === null ? undefined : Number(retryAfter),
+  });
+}

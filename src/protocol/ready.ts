@@ -1,0 +1,21 @@
+/** The answer of `GET /readyz`. */
+
+import { z } from "zod";
+
+/** A server whose device can be used, with its limits and the current length of its queue. */
+export const readySchema = z.object({
+  status: z.literal("ready"),
+  version: z.string(),
+  backend: z.string(),
+  adapter: z.object({ name: z.string(), software: z.boolean() }),
+  limits: z.object({
+    max_body_bytes: z.int(),
+    max_features: z.int(),
+    max_blocksize: z.int(),
+    max_buffer_bytes: z.int(),
+  }),
+  queue: z.object({ waiting: z.int(), resident: z.int() }),
+}).meta({ id: "Ready" });
+
+/** The answer of a server whose device can be used. */
+export type Ready = z.infer<typeof readySchema>;
