@@ -1,8 +1,8 @@
-/** Streams an answer at the client's pace. However the stream ends, the layer's memory is freed exactly once. */
+/** Streams the answer to a layer at the client's pace. However the stream ends, the layer's memory is freed exactly once. */
 
 import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
 
-/** Functions that are called at the end of an answer. */
+/** Functions that `answerStream` calls when the answer ends. */
 export interface AnswerCallbacks {
   /** Frees the memory that the chunks are read from. Called exactly once. */
   release(): void;

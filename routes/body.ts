@@ -45,7 +45,7 @@ async function* limitedBody(
   let total = 0, totalAtLastCheck = -1, isReadPending = false, isStalled = false;
   // There is one timer per body, because a timer per chunk would take a tenth of the transfer time.
   const watchdog = setInterval(() => {
-    // If no read is pending, the transfer stands still because the device is slow, and the client is not to blame.
+    // A transfer may also stand still because the device is slow. The client is at fault only if a read is pending.
     isStalled = isReadPending && total === totalAtLastCheck;
     totalAtLastCheck = total;
     if (isStalled) reader.cancel().catch(() => {});

@@ -36,7 +36,7 @@ const LOOKUP_PROBLEM_CODES = [
 const find = createRoute({
   method: "get",
   path: PATH,
-  summary: "Ask whether statistics are stored (HEAD works too)",
+  summary: "Find stored statistics (HEAD works too)",
   security,
   request: { params },
   responses: {

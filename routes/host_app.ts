@@ -3,7 +3,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** The environment of a request, as Hono names it. */
+/** The variables of a request, in the form that Hono expects. */
 export interface HostEnv {
   Variables: {
     requestId: string;

@@ -1,6 +1,6 @@
 /**
- * Starts a host: opens its device, listens for requests, and shuts down in order. Other code calls `serve(options)`. Run as a program, this
- * file reads its options from environment variables:
+ * Starts a host: opens its device, listens for requests, and returns a function that shuts the host down. Other code calls `serve(options)`.
+ * If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port

@@ -1,6 +1,7 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors from signed URLs, and writes the answer to another. It
- * answers the request as soon as the task is done, but at the latest after the time in `Prefer: wait=`. The edge then repeats the request.
+ * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves the layer, and writes
+ * the result to a signed URL. The request is answered as soon as the task is done, or when the seconds in `Prefer: wait=SECONDS` are over.
+ * In the second case, the edge repeats the request.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";

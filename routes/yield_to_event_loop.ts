@@ -1,12 +1,12 @@
 /**
  * Keeps a long transfer from blocking the event loop. Deno looks for new connections and due timers only when nothing is ready to run, or
- * every few dozen iterations, and on a fast connection the next piece of a body is always ready. So a transfer pauses now and then. There
- * are two kinds of pause, because the short one is not enough while an answer is sent.
+ * every few dozen iterations. On a fast connection the next piece of a body is always ready, so a transfer has to pause now and then. There
+ * are two kinds of pause: a short one while a body is received, and a longer one while an answer is sent.
  */
 
 import { setImmediate } from "node:timers";
 
-/** The number of bytes between two pauses. They take ten to thirty milliseconds. */
+/** The number of bytes between two pauses. Their transfer takes ten to thirty milliseconds. */
 const BYTES_BETWEEN_PAUSES = 16 * 2 ** 20;
 
 /** Pauses for two to three milliseconds, with a timer of 0 ms. `setImmediate` alone does not let the event loop look for connections. */
@@ -15,12 +15,12 @@ export function longPause(): Promise<void> {
 }
 
 /**
- * Pauses for less than a millisecond: waits for a digest of no bytes, which is computed on another thread, and then for the next iteration
- * of the event loop. It does so twice, because one round may fall between two checks of the timers. While an answer is sent, new
- * connections wait several times as long with this pause as with `longPause`.
+ * Pauses for less than a millisecond. It waits for the digest of no bytes, which is computed on another thread, and then for the next
+ * iteration of the event loop. It does both twice, because a single iteration may fall between two checks of the timers. This pause is too
+ * short while an answer is sent: new connections then wait several times as long as with `longPause`.
  */
 export async function shortPause(): Promise<void> {
-  for (let look = 0; look < 2; look++) {
+  for (let round = 0; round < 2; round++) {
     await crypto.subtle.digest("SHA-256", new Uint8Array(0));
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -1,7 +1,7 @@
 /**
- * A bounded FIFO queue for a scarce resource, such as the device or its memory. A fixed number of tasks run at once, and further tasks wait
- * in the order of their arrival. A task is refused if too many tasks are waiting already. A task that is aborted while it waits leaves the
- * queue.
+ * A bounded FIFO queue for a scarce resource, such as the device or its memory. Only a fixed number of tasks run at once, and further tasks
+ * wait in the order of their arrival. A task is refused if too many tasks are waiting already. A task that is aborted while it waits leaves
+ * the queue.
  */
 
 /** A task was refused because the queue is full. */

@@ -9,7 +9,7 @@ import { messageOf } from "../text/message_of.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { FactorStore } from "./factor_store.ts";
 
-/** There is no device of the requested kind, or the host is shutting down. Unlike after a loss of the device, the host will not reopen it. */
+/** The device could not be opened, or the host is shutting down. In contrast to a lost device, the host does not try to open it again. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
 }

@@ -1,4 +1,4 @@
-/** What a host and its edge have agreed on, so that the edge can give tasks to the host. */
+/** The data that a host needs to accept tasks from its edge, the public server in front of GPU hosts. */
 
 import type { TaskRegistry } from "./tasks/task_registry.ts";
 

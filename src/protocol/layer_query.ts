@@ -7,19 +7,27 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
+  /** The solver. This version has `sparsegpt` and `magnitude`. */
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** 0 ≤ s < 1. */
   readonly sparsity?: number;
   /** `unstructured` or `n:m`. */
   readonly pattern?: string;
+  /** The number of columns per block of the solve, a multiple of m if the pattern is n:m. */
   readonly blocksize?: number;
+  /** 0 ≤ λ ≤ 1. λ times the mean of the Hessian's diagonal is added to the diagonal. */
   readonly damping?: number;
+  /** Not built yet. */
   readonly bits?: number;
+  /** Not built yet. */
   readonly group_size?: number;
+  /** Not built yet. */
   readonly symmetric?: boolean;
+  /** Not built yet. */
   readonly refit?: number;
-  /** Whether the report has `relative_error`. */
+  /** Whether to compute `relative_error`, which costs one more matrix product. */
   readonly error?: boolean;
+  /** The dtype of the weights in the answer. `same` is that of the request. */
   readonly dtype?: "same" | FloatDtype;
   /** `sha256:HEX` of stored statistics, sent instead of a statistics tensor. */
   readonly hessian?: string;

@@ -1,8 +1,8 @@
 /** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
 
 /**
- * The largest block size, in columns. The column loop holds some rows of a block in workgroup memory, which is 16 KiB on the smallest
- * adapters, and its work grows with the square of the block size.
+ * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, of which the
+ * smallest adapters have 16 KiB. Its work grows with the square of the block size.
  */
 export const MAX_BLOCKSIZE = 256;
 

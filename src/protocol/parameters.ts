@@ -65,7 +65,9 @@ export const layerQuerySchema = z.strictObject({
   refit: numeric(z.int().min(0).max(MAX_REFIT_STEPS)).default(0).meta({
     description: "Conjugate-gradient steps on the chosen mask after the solve",
   }),
-  error: flag.default(true).meta({ description: "false leaves relative_error out of the report" }),
+  error: flag.default(true).meta({
+    description: "Whether to compute relative_error, which costs one more matrix product",
+  }),
   dtype: z.enum(["same", "F32", "F16", "BF16"]).default("same").meta({
     description: "The dtype of the answered weights",
   }),

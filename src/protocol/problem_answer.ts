@@ -4,7 +4,7 @@ import { PROBLEM_TYPE } from "./media_type.ts";
 import { makeProblem, type Problem, PROBLEMS } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The parts of an HTTP response. */
+/** An answer with a problem document, as the parts of an HTTP response. */
 export interface ProblemAnswer {
   readonly status: (typeof PROBLEMS)[keyof typeof PROBLEMS]["status"];
   readonly headers: Record<string, string>;

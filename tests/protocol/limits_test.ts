@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { checkBlocking, tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { nextDamping } from "../../src/linalg/damping.ts";
-import { MAX_BLOCKSIZE, MAX_DAMPING } from "../../src/protocol/limits.ts";
+import { DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING } from "../../src/protocol/limits.ts";
 
 describe("the limits of the contract", () => {
   it("allow exactly the block sizes that the solve supports", () => {
@@ -15,5 +15,9 @@ describe("the limits of the contract", () => {
   it("set the largest damping to the one at which the factorisation stops retrying", () => {
     assert.equal(nextDamping(MAX_DAMPING / 2), MAX_DAMPING);
     assert.equal(nextDamping(MAX_DAMPING), undefined);
+  });
+
+  it("set the default damping to the one with which a damping of 0 is retried", () => {
+    assert.equal(nextDamping(0), DEFAULT_DAMPING);
   });
 });

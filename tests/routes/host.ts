@@ -2,51 +2,33 @@
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { Device, type DeviceOptions } from "../../src/host/device.ts";
+import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
 import { SAFETENSORS_TYPE } from "../../src/protocol/media_type.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { createApp } from "../../routes/app.ts";
-import type { HostLimits } from "../../src/host/host_services.ts";
-import type { EdgeLink } from "../../src/host/edge_link.ts";
-import type { Key } from "../../src/protocol/keys.ts";
-import type { LogEntry } from "../../src/host/log_entry.ts";
-import { HostMetrics } from "../../src/host/metrics.ts";
 
 /** Options of a test host. */
-export interface TestHostOptions {
+export interface TestHostOptions extends Omit<HostSettings, "log"> {
   readonly open?: () => Promise<Backend>;
-  readonly keys?: readonly Key[];
-  readonly limits?: Partial<HostLimits>;
-  readonly device?: Partial<DeviceOptions>;
-  readonly edge?: EdgeLink;
 }
 
 /** A host under test. */
 export type TestHost = Awaited<ReturnType<typeof startHost>>;
 
 /** Starts a host. The caller must call `close`, because the backend has threads. */
-export async function startHost(options: TestHostOptions = {}) {
-  const clock = () => performance.now();
-  const device = new Device(options.open ?? (() => createCpuBackend()), {
-    maxResidentLayers: 2,
-    queueDepth: 2,
-    ...options.device,
-    clock,
-  });
-  await device.start();
+export async function startHost({ open = () => createCpuBackend(), ...settings }: TestHostOptions = {}) {
   const records: LogEntry[] = [];
-  const app = createApp({
-    device,
-    metrics: new HostMetrics(device),
-    keys: options.keys ?? [],
+  const services = await startHostServices(open, {
+    ...settings,
     log: (record) => void records.push(record),
-    clock,
-    limits: { maxBodyBytes: 2 ** 30, idleMilliseconds: 10_000, ...options.limits },
-    version: "0.0.0-test",
-    edge: options.edge,
+    limits: { maxBodyBytes: 2 ** 30, idleMilliseconds: 10_000, ...settings.limits },
+    device: { maxResidentLayers: 2, queueDepth: 2, ...settings.device },
   });
+  const { device } = services;
+  const app = createApp({ ...services, version: "0.0.0-test" });
   const request = async (path: string, init?: RequestInit) => await app.request(path, init);
 
   return {

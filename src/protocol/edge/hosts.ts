@@ -1,4 +1,7 @@
-/** The messages of `/v1/hosts`: the heartbeats by which a host registers at an edge, and the list of hosts that are alive. */
+/**
+ * The messages of `/v1/hosts`, a resource of the edge, which is the public server in front of GPU hosts. Hosts register there by heartbeats,
+ * and operators list the hosts that are alive.
+ */
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";

@@ -1,4 +1,7 @@
-/** The messages of `/v1/jobs` between client and edge. A job is a list of layers whose tensors are stored at the edge as blobs. */
+/**
+ * The messages of `/v1/jobs` between a client and an edge, the public server in front of GPU hosts. A job is a list of layers whose tensors
+ * are stored at the edge as blobs.
+ */
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";

@@ -1,4 +1,7 @@
-/** The messages of `/v1/tasks`. A task is one layer of a job that an edge gives to a host, with signed URLs in place of the digests of blobs. */
+/**
+ * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job that the edge gives to the host. It has signed URLs,
+ * from which the host reads the tensors and to which it writes the answer.
+ */
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";

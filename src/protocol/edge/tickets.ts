@@ -1,5 +1,5 @@
 /**
- * Tickets authenticate the requests that an edge and its hosts send to each other. A ticket is valid for one request to one receiver, once,
+ * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one request to one receiver, once,
  * within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`, where MAC is an HMAC-SHA256 over the receiver, the method,
  * the path, the sha-256 of the body, the expiry time and the nonce. Its key is a secret that edge and hosts share. A ticket does not encrypt
  * the request; TLS does.
