@@ -7,7 +7,7 @@ import type { ProblemCode } from "../src/protocol/problem.ts";
 export interface HostEnv {
   Variables: {
     requestId: string;
-    /** The code of the problem, if the answer is one. */
+    /** The code of the problem that was sent as the answer, if any. */
     problem?: ProblemCode;
     /** The error behind an `internal` problem, for the log. */
     fault?: unknown;

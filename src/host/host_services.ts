@@ -15,7 +15,7 @@ import { HostMetrics } from "./metrics.ts";
 /** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** The longest pause in a transfer. A body or an answer that stands still for longer is aborted. */
+  /** A request body or an answer is aborted if no bytes were transferred for this long. */
   readonly idleMilliseconds: number;
   /**
    * The largest tile edge of matrices on the device. Tests use small ones.
