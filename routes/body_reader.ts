@@ -3,7 +3,7 @@
  * default reader has pieces of 64 KiB, with which a body would arrive at only 15 MB/s.
  */
 
-/** The largest piece in bytes. Deno delivers no more at once. */
+/** The largest piece, in bytes. Deno never delivers more than this in one read. */
 const READ_BUFFER_BYTES = 2 ** 20;
 
 /** A reader of one body. */
