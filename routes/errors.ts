@@ -1,5 +1,5 @@
 /**
- * Maps every error of a host to a problem of the HTTP contract, and thereby to a status. An error that is not listed here is a fault of the
+ * Maps every error of a host to a problem of the HTTP contract, which fixes its status. An error that is not listed here is a fault of the
  * host. It is logged with the request id, and the answer does not show it.
  */
 

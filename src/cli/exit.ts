@@ -17,7 +17,7 @@ export class Interrupted extends Error {
 }
 
 /** The signals that stop a command, with their numbers. The exit code is 128 plus the number, as shells expect. */
-export const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
+const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 /** Returns the exit code for the error that a command threw. */
 export function exitCode(thrown: unknown): number {

@@ -11,7 +11,7 @@ const PAGE_BYTES = 65536;
  * The pages that the heap uses at most: one less than the 4 GiB that wasm32 can address. The end of the last allocation is then
  * still a 32-bit address, and a loop up to that address terminates.
  */
-export const MAX_PAGES = 65535;
+const MAX_PAGES = 65535;
 
 /**
  * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range of a

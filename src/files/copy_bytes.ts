@@ -1,7 +1,7 @@
 /** Copies a range of bytes in chunks, so that a tensor or file of any size needs only one chunk of memory. */
 
 /** The length of a chunk. */
-export const COPY_CHUNK_BYTES = 16 << 20;
+const COPY_CHUNK_BYTES = 16 << 20;
 
 /**
  * Copies the bytes from 0 to `byteLength`. Each chunk is read, then written at the same offset.

@@ -13,9 +13,6 @@ import { TensorMismatchError } from "./errors.ts";
 /** The tensors that carry statistics. A body has at most one of them. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
-/** The name of a statistics tensor. */
-export type StatisticsName = (typeof STATISTICS)[number];
-
 /**
  * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them because
  * the request names stored ones ("stored").

@@ -54,7 +54,7 @@ export function parseKeys(text: string): Key[] {
  * Returns the accepted key of `Authorization: Bearer KEY`, or undefined if the header is missing or its key is not accepted. The digest is
  * compared with every key, each time in constant time, so that the duration reveals nothing about the digests.
  */
-export async function findKey(
+async function findKey(
   keys: readonly Key[],
   authorization: string | undefined,
 ): Promise<Key | undefined> {

@@ -24,7 +24,7 @@ const perplexitySchema = z.object({
 });
 
 /** One pruned layer: the report of its solve, and its place in the model. */
-export const layerRunSchema = reportSchema.extend({
+const layerRunSchema = reportSchema.extend({
   /** The name of the weight in the checkpoint. */
   name: z.string(),
   /** The index of the transformer block, from 0. */

@@ -49,7 +49,7 @@ function tableOnDevice({ workspace, tokens }: BlockPass, spec: RotarySpec): Devi
 }
 
 /** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */
-export function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
+function rotaryTable(spec: RotarySpec, tokens: number): Float32Array<ArrayBuffer> {
   const { pairs, scale } = spec;
   const frequencies = spec.frequencies(tokens);
   const table = new Float32Array(tokens * 2 * pairs);

@@ -9,7 +9,7 @@ import { sha256 } from "../digest.ts";
 import { Refusal } from "../refusal.ts";
 
 /** The authentication scheme of the Authorization header. */
-export const TICKET_SCHEME = "Pare-Ticket";
+const TICKET_SCHEME = "Pare-Ticket";
 
 /** The receiver in the tickets that hosts send to an edge. A host is named by its id, but an edge has no id. */
 export const EDGE_AUDIENCE = "edge";

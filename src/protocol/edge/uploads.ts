@@ -27,7 +27,7 @@ export const uploadSchema = z.object({
 export type Upload = z.infer<typeof uploadSchema>;
 
 /** An uploaded part: its number, and the ETag header of the answer to its PUT. */
-export const uploadedPartSchema = z.strictObject({
+const uploadedPartSchema = z.strictObject({
   number: z.int().min(1).max(MAX_PARTS),
   etag: z.string().min(1).max(256),
 });
