@@ -2,7 +2,7 @@
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import { requireKey } from "./middleware/auth.ts";
+import { logRequests, requestId, requireKey } from "./middleware.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
 import { hessianRoutes } from "./hessians.ts";
@@ -10,11 +10,9 @@ import { homeRoutes } from "./home.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
-import { logRequests } from "./middleware/log.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
-import { requestId } from "./middleware/request_id.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 

@@ -5,14 +5,16 @@ import type { Context } from "hono";
 import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
-import { SAFETENSORS_TYPE } from "../src/protocol/media_type.ts";
-import { layerQuerySchema } from "../src/protocol/parameters.ts";
-import { type SupportedParameters, supportedParameters } from "../src/protocol/supported_parameters.ts";
+import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
+import {
+  layerQuerySchema,
+  type SupportedParameters,
+  supportedParameters,
+} from "../src/protocol/parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
-import { reportHeaders } from "../src/protocol/report_headers.ts";
 import { problemResponses } from "../src/protocol/openapi.ts";
 import { BODY_PROBLEM_CODES, SAFETENSORS_BODY } from "./responses.ts";
 

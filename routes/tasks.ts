@@ -15,7 +15,7 @@ import { BODY_PROBLEM_CODES } from "./responses.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
 import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
-import { requireTicket } from "./middleware/ticket_auth.ts";
+import { requireTicket } from "./middleware.ts";
 
 /** The largest request in bytes. A task has three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;

@@ -6,8 +6,7 @@
 
 import { Command, InvalidArgumentError } from "commander";
 import type { BackendChoice } from "../src/host/backends.ts";
-import { addBackendOption } from "../src/cli/options/common_options.ts";
-import { integer } from "../src/cli/options/numbers.ts";
+import { addBackendOption, integer } from "../src/cli/options/common_options.ts";
 import { type EdgeWithHost, startEdgeWithHost } from "./processes/edge_with_host.ts";
 
 interface Options {

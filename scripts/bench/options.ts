@@ -2,8 +2,7 @@
 
 import { Command, Option } from "commander";
 import type { BackendChoice } from "../../src/host/backends.ts";
-import { addBackendOption } from "../../src/cli/options/common_options.ts";
-import { integer } from "../../src/cli/options/numbers.ts";
+import { addBackendOption, integer } from "../../src/cli/options/common_options.ts";
 import { parseSizes, type Size } from "./measure/layer_sizes.ts";
 import { MODELS } from "./projection/model_shapes.ts";
 

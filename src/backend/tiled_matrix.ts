@@ -155,3 +155,11 @@ export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise
   }
   return values;
 }
+
+/**
+ * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true if the matrix is one tile
+ * wide and its rows need no padding. Otherwise the kernel `copy2d` must split the rows into tiles, or gather them from tiles.
+ */
+export function hasPackedRows(matrix: TiledMatrix): boolean {
+  return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;
+}

@@ -9,7 +9,7 @@ import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
-import { readJson } from "../files/json_file.ts";
+import { readJson } from "../files/whole_file.ts";
 import { nearestName } from "./nearest_name.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./shard.ts";
@@ -121,4 +121,9 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
     for (const shard of weights.shards) await shard.file.close();
     throw error;
   }
+}
+
+/** Adds up the sizes of the weight files as safetensors files, headers included. Other files do not count. */
+export function countWeightFileBytes({ shards }: Checkpoint): number {
+  return shards.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
 }

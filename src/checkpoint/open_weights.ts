@@ -3,7 +3,7 @@
 import { SafetensorsError } from "../safetensors/error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem, ReadableFile } from "../files/file_system.ts";
-import { readBytes } from "../files/json_file.ts";
+import { readBytes } from "../files/whole_file.ts";
 import type { Shard } from "./shard.ts";
 import { readSafetensorsShard } from "./safetensors_shard.ts";
 import { readTorchShard } from "./torch/torch_shard.ts";

@@ -11,7 +11,7 @@ import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
 import { copyBytes } from "../files/copy_bytes.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem, WorkFileSystem, WritableFile } from "../files/file_system.ts";
-import { TEMPORARY_SUFFIX } from "../files/write_atomically.ts";
+import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
 
 /** Matches weight files and their indexes in every format that the transformers library writes. */
 const WEIGHT_FILE = /\.(safetensors|bin|pt|pth|h5|msgpack|ot|onnx|gguf)(\.index\.json)?$/;

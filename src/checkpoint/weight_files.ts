@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
-import { formatJson, readJson } from "../files/json_file.ts";
+import { formatJson, readJson } from "../files/whole_file.ts";
 
 /** The weight file of a safetensors checkpoint that is not sharded. */
 export const WEIGHTS_FILE = "model.safetensors";

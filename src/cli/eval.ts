@@ -8,16 +8,20 @@ import { readExamples } from "../evaluation/read_examples.ts";
 import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
 import type { Task } from "../evaluation/task.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import {
+  addBackendOption,
+  addCommonOptions,
+  addSeqlenOption,
+  appendValue,
+  type CommonOptions,
+  integer,
+} from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
 import { evaluateModel, type EvaluationPlan, type ModelEvaluation } from "./eval/evaluate_model.ts";
 import { UsageError } from "./exit.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
-import { integer } from "./options/numbers.ts";
-import { appendValue } from "./options/repeatable.ts";
 import { Output } from "./terminal/output.ts";
-import { addSeqlenOption } from "./options/seqlen_option.ts";
 import { messageOf } from "../text/message_of.ts";
 
 /** A task and the file with its examples. */

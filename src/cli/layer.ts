@@ -21,7 +21,7 @@ import { openLocalHost } from "./local_host.ts";
 import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { writeAtomically } from "../files/write_atomically.ts";
+import { writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerFlags {

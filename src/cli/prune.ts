@@ -15,8 +15,7 @@ import { openModelFolder } from "../models/open_model_folder.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import type { LayerEntry } from "../prune/run/journal.ts";
-import { layerQuerySchema } from "../protocol/parameters.ts";
-import { supportedParameters } from "../protocol/supported_parameters.ts";
+import { layerQuerySchema, supportedParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -33,7 +32,7 @@ import { runFingerprint } from "./prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./prune/run_prune.ts";
 import { runReport } from "./prune/run_report.ts";
 import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
-import { windowTokens } from "./options/seqlen_option.ts";
+import { windowTokens } from "./options/common_options.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
 export function pruneCommand(signal: AbortSignal): Command {

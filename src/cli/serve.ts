@@ -6,8 +6,7 @@ import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseKeys } from "../protocol/keys.ts";
 import type { LogEntry } from "../host/log_entry.ts";
 import { serve } from "../../routes/serve.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
-import { integer } from "./options/numbers.ts";
+import { addBackendOption, addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The environment variables, for the help. `--edge` and `--public-url` name their own. */

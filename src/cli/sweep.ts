@@ -11,19 +11,25 @@ import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity, type Perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import {
+  addBackendOption,
+  addCalibrationOption,
+  addCommonOptions,
+  addSamplesOption,
+  addSeqlenOption,
+  type CommonOptions,
+  integer,
+  windowTokens,
+} from "./options/common_options.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { addCalibrationOption, addSamplesOption } from "./options/calibration_options.ts";
 import { formatSeconds } from "../report/format.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
-import { integer } from "./options/numbers.ts";
 import { Output } from "./terminal/output.ts";
 import { layerQueryOf, type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
 import { pruneInMemory } from "../prune/prune_in_memory.ts";
 import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable } from "./sweep/results.ts";
-import { addSeqlenOption, windowTokens } from "./options/seqlen_option.ts";
-import { writeAtomically } from "../files/write_atomically.ts";
+import { writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
 interface SweepOptions extends CommonOptions, PointLists {

@@ -7,7 +7,7 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/request_id.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
 import { requireEdgeKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";

@@ -14,11 +14,13 @@ import { type Backend, DeviceLostError } from "../backend/backend.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
-import { requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/media_type.ts";
-import type { ParsedLayerQuery } from "../protocol/parameters.ts";
-import { type SupportedParameters, supportedParameters } from "../protocol/supported_parameters.ts";
+import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
+import {
+  type ParsedLayerQuery,
+  type SupportedParameters,
+  supportedParameters,
+} from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
-import { reportHeaders } from "../protocol/report_headers.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
 import { requireBodyLength } from "./body_length.ts";
 import type { EdgeEnv } from "./edge_env.ts";

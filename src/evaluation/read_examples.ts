@@ -7,7 +7,7 @@ import { parse as parseCsv } from "csv-parse/sync";
 import { z } from "zod";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem } from "../files/file_system.ts";
-import { parseJson, readText } from "../files/json_file.ts";
+import { parseJson, readText } from "../files/whole_file.ts";
 import type { Example, Task } from "./task.ts";
 import { messageOf } from "../text/message_of.ts";
 

@@ -6,9 +6,8 @@
 import { createHash } from "node:crypto";
 import type { Backend } from "../backend/backend.ts";
 import { readHessian, type ReadOptions } from "../layer/read_layer.ts";
-import { type Digest, formatDigest } from "../protocol/digest.ts";
+import { type Digest, formatDigest, hashedStream } from "../protocol/digest.ts";
 import type { FactorStore } from "./factor_store.ts";
-import { hashedStream } from "./hashed_stream.ts";
 
 /** A body does not have the digest that the request names. */
 export class DigestMismatchError extends Error {

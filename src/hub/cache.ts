@@ -11,7 +11,7 @@
 
 import { ModelError } from "../files/model_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
-import { readText } from "../files/json_file.ts";
+import { readText } from "../files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
 /** The file system that the cache needs: the one for writing checkpoints, and links. */

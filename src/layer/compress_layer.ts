@@ -6,7 +6,7 @@
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
-import type { SupportedMethod } from "../protocol/supported_parameters.ts";
+import type { SupportedMethod } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import type { Layer, Solution, SolveOptions } from "../solvers/solver.ts";

@@ -6,12 +6,15 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
-import type { SupportedParameters } from "../protocol/supported_parameters.ts";
+import type { SupportedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import type { Loan } from "./loan.ts";
-import { readLayer } from "./read_layer.ts";
-import { checkLoanFits, solveReceivedLayer } from "./solve_received_layer.ts";
+import { readLayer, type ReceivedLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer } from "./write_layer.ts";
+import { compressLayer, type LayerParameters, type LayerReport } from "./compress_layer.ts";
+import { copyUpper } from "../linalg/submatrix.ts";
+import { TensorMismatchError } from "./errors.ts";
+import type { Solution } from "../solvers/solver.ts";
 
 /** The request for one layer. */
 export interface LayerRequest {
@@ -85,4 +88,59 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const answer = encodeAnswer(backend, solution, dtype, report);
   const resources = unsent.move();
   return { ...answer, report, destroy: () => resources.dispose() };
+}
+
+/** A solved layer. The caller frees the solution. */
+export interface LayerSolution {
+  readonly solution: Solution;
+  readonly report: LayerReport;
+}
+
+/**
+ * Checks that stored statistics have as many inputs as the layer.
+ * @throws {TensorMismatchError} if they do not
+ */
+export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
+  const order = loan.hessian.cols;
+  if (order !== cols) {
+    throw new TensorMismatchError(
+      "weight",
+      `[out_features, ${order}] to fit the stored statistics`,
+      `[${rows}, ${cols}]`,
+    );
+  }
+}
+
+/**
+ * Solves `received` and overwrites its tensors.
+ * @param loan the stored statistics, if the request names some; `received` then has none
+ * @throws what `compressLayer` throws
+ */
+export async function solveReceivedLayer(
+  backend: Backend,
+  received: ReceivedLayer,
+  loan: Loan | undefined,
+  parameters: LayerParameters,
+  clock: () => number,
+): Promise<LayerSolution> {
+  const { layer } = received;
+  const key = { damping: parameters.damping, blocksize: parameters.blocksize };
+  const storedFactor = parameters.method === "sparsegpt" ? loan?.factor(key) : undefined;
+  const hessianCopy = loan && !storedFactor ? copyUpper(backend, loan.hessian, layer.weight.edge) : undefined;
+  try {
+    const operands = storedFactor
+      ? { layer, factor: storedFactor }
+      : { layer, hessian: received.hessian ?? hessianCopy };
+    const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
+    // A new factor was computed in the memory of the copy, and frees it when it is destroyed.
+    if (factor && loan) loan.store(factor, key);
+    else {
+      factor?.destroy();
+      hessianCopy?.destroy();
+    }
+    return { solution, report };
+  } catch (error) {
+    hessianCopy?.destroy();
+    throw error;
+  }
 }

@@ -4,16 +4,14 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
 import { DTYPE_CODE, fromFloat32 } from "../kernels/convert.ts";
-import { copySubmatrix } from "../linalg/copy_submatrix.ts";
-import { type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
-import { hasPackedRows } from "./packed_rows.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /**

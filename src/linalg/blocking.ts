@@ -1,5 +1,5 @@
 /**
- * The three sizes into which the columns of a matrix are divided:
+ * How the columns of a matrix are divided. A division is a sequence of index ranges, and it has one of three sizes:
  * - A tile is the part of the matrix in one device buffer (`backend/tiled_matrix.ts`).
  * - A panel is the range of columns that one matrix product computes at a time.
  * - A block is the range of columns that one kernel factors or prunes at a time. Its size is B in the SparseGPT paper.
@@ -9,6 +9,24 @@
 
 import { DEFAULT_TILE_EDGE } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
+
+/** The indices i with start ≤ i < end. */
+export interface IndexRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Splits `whole` into consecutive ranges of `step` indices. The last range may be shorter. */
+export function* splitRange(whole: IndexRange, step: number): Generator<IndexRange> {
+  for (let start = whole.start; start < whole.end; start += step) {
+    yield { start, end: Math.min(start + step, whole.end) };
+  }
+}
+
+/** Splits `cols` columns into panels of at most `width` columns. No panel extends over two tiles of `edge` columns. */
+export function* splitIntoPanels(cols: number, edge: number, width: number): Generator<IndexRange> {
+  for (const tile of splitRange({ start: 0, end: cols }, edge)) yield* splitRange(tile, width);
+}
 
 /**
  * The largest width of a panel, in columns. A product reads its left operand once per panel, so wide panels save

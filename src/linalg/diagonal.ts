@@ -1,8 +1,13 @@
-/** Transfers the diagonal of a tiled square matrix between host and device. */
+/**
+ * The diagonal of H before the factorisation (steps 1 and 2 of `src/solvers/README.md`). This file transfers the diagonal between
+ * host and device. In between, on the host and in float64, it rejects diagonals that no sum Σ x·xᵀ can have, sets the diagonal of
+ * dead inputs to 1, and chooses the damping of each attempt. An input is dead if it was 0 in every calibration token.
+ */
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { getDiagonal, setDiagonal } from "../kernels/diagonal.ts";
+import { InvalidStatisticsError } from "./errors.ts";
 
 /** Reads the diagonal of `matrix`, (n) f32. Waits for the device. @throws {DeviceLostError} */
 export async function readDiagonal(
@@ -30,4 +35,55 @@ export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Flo
     backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
   }
   diagonal.destroy();
+}
+
+/** The diagonal of H with dead inputs replaced, before damping. */
+export interface PreparedDiagonal {
+  /** (n) f32: the diagonal of H, with 1 at dead inputs. */
+  readonly values: Float32Array;
+  /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
+  readonly dead: Uint32Array<ArrayBuffer> | undefined;
+  /** The mean of `values`. */
+  readonly mean: number;
+}
+
+/** The smallest damping of a retry. It is the default of the published code. */
+const SMALLEST_RETRY = 0.01;
+/** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
+const LARGEST_RETRY = 1;
+
+/**
+ * Validates the diagonal of H and replaces the zeros of dead inputs by ones.
+ * @param diagonal (n) f32; it is not modified
+ * @throws {InvalidStatisticsError} naming the first entry that is negative or not finite
+ */
+export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
+  const values = diagonal.slice(), flags = new Uint32Array(diagonal.length);
+  let sum = 0, anyDead = false;
+  diagonal.forEach((value, index) => {
+    if (!(value >= 0 && value < Infinity)) throw new InvalidStatisticsError(index, value);
+    if (value === 0) {
+      anyDead = true;
+      flags[index] = 1;
+      values[index] = 1;
+    }
+    sum += values[index];
+  });
+  return { values, dead: anyDead ? flags : undefined, mean: sum / diagonal.length };
+}
+
+/** Returns a copy of the diagonal with `added` added to every entry, rounded to f32. */
+export function addDamping(values: Float32Array, added: number): Float32Array {
+  return values.map((value) => value + added);
+}
+
+/**
+ * Returns the damping of the next attempt after an attempt with damping `failed`, or undefined if there is no further
+ * attempt. The damping grows by a factor of 10, to at most 1. The first retry uses at least 0.01: the factor would not
+ * change a damping of 0, and smaller dampings rarely make an f32 matrix positive definite, while each attempt costs a
+ * whole factorisation.
+ */
+export function nextDamping(failed: number): number | undefined {
+  if (failed >= LARGEST_RETRY) return undefined;
+  return Math.min(LARGEST_RETRY, Math.max(SMALLEST_RETRY, 10 * failed));
 }

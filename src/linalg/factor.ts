@@ -7,10 +7,16 @@
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
-import { addDamping, nextDamping, type PreparedDiagonal, prepareDiagonal } from "./damping.ts";
-import { readDiagonal, writeDiagonal } from "./diagonal.ts";
+import {
+  addDamping,
+  nextDamping,
+  type PreparedDiagonal,
+  prepareDiagonal,
+  readDiagonal,
+  writeDiagonal,
+} from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
-import { ResourceSet } from "./resource_set.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */

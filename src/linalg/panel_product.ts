@@ -8,9 +8,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmNN } from "../kernels/gemm.ts";
-import { panelWidth } from "./blocking.ts";
+import { type IndexRange, panelWidth, splitIntoPanels } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
-import { type IndexRange, splitIntoPanels } from "./index_range.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
 /** The product of M, (rows, n), and R, (n, n) upper storage. Both have the same tile edge, a multiple of `blocksize`. */

@@ -4,16 +4,58 @@
  * from H. Both compute one sum per row of M (`RowSums`) and do not modify M.
  */
 
-import type { Backend } from "../backend/backend.ts";
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { mirrorUpper } from "../kernels/diagonal.ts";
 import { gemmNN } from "../kernels/gemm.ts";
-import { panelWidth } from "./blocking.ts";
+import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
-import { splitIntoPanels, splitRange } from "./index_range.ts";
 import type { PanelProduct } from "./panel_product.ts";
-import type { RowSums } from "./row_sums.ts";
-import { submatrixOf } from "./submatrix.ts";
+import { type Submatrix, submatrixOf } from "./submatrix.ts";
+import { rowDot } from "../kernels/row_dot.ts";
+
+/** A (rows, columns) f32 array of sums on the device, row-major: each matrix row has `columns` sums, which start at 0. */
+export class RowSums {
+  readonly buffer: DeviceBuffer;
+  readonly #backend: Backend;
+  readonly #rows: number;
+  readonly #columns: number;
+
+  constructor(backend: Backend, rows: number, columns: number) {
+    this.#backend = backend;
+    this.#rows = rows;
+    this.#columns = columns;
+    this.buffer = backend.createBuffer("sums of the rows", 4 * rows * columns);
+    backend.clear(this.buffer);
+  }
+
+  /** Queues adding the dot products x(r, :)·y(r, :) of two (rows, cols) submatrices to sum `column` of row row0 + r. */
+  addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
+    this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
+      rows,
+      cols,
+      x_offset: x.offset,
+      ldx: x.ld,
+      y_offset: y.offset,
+      ldy: y.ld,
+      sums_offset: row0 * this.#columns + column,
+      sums_stride: this.#columns,
+      scale: 1,
+    });
+  }
+
+  /** Returns the total of each column over all rows. Waits for the device. @throws {DeviceLostError} */
+  async totals(): Promise<number[]> {
+    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
+    const totals = new Array<number>(this.#columns).fill(0);
+    new Float32Array(bytes.buffer).forEach((value, i) => totals[i % this.#columns] += value);
+    return totals;
+  }
+
+  destroy(): void {
+    this.buffer.destroy();
+  }
+}
 
 /**
  * Queues adding row r of ‖M·R‖² to sum `column` of row r, for all rows. Because R is the factor of the damped H, the

@@ -14,11 +14,9 @@ import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { copyTransposed } from "../kernels/copy2d.ts";
 import { gemmNN, gemmNT } from "../kernels/gemm.ts";
 import { reverseCholesky } from "../kernels/reverse_cholesky.ts";
-import { panelWidth } from "./blocking.ts";
-import { copySubmatrix } from "./copy_submatrix.ts";
+import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 import { gemm } from "./gemm.ts";
-import { type IndexRange, splitIntoPanels, splitRange } from "./index_range.ts";
-import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
 /** Buffers for the results of the factorisation other than R. */
 export interface ReverseCholeskyOutputs {

@@ -1,4 +1,4 @@
-/** Digests `sha256:HEX`, which name stored bodies. This file hashes bytes in memory. Streams are hashed by the rooms that read them. */
+/** Digests `sha256:HEX`, which name stored bodies. Bytes in memory are hashed by Web Crypto. It cannot hash a stream, so a reader of a stream brings its own hash function. */
 
 import { z } from "zod";
 
@@ -20,4 +20,15 @@ export function formatDigest(hash: Uint8Array): Digest {
 /** Returns the 32-byte sha-256 of `bytes`, computed by Web Crypto. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+}
+
+/** Yields the chunks of `source` and adds them to `hash`, such as a Hash of `node:crypto`. */
+export async function* hashedStream<Chunk extends Uint8Array>(
+  source: AsyncIterable<Chunk>,
+  hash: { update(chunk: Uint8Array): unknown },
+): AsyncGenerator<Chunk, void, undefined> {
+  for await (const chunk of source) {
+    hash.update(chunk);
+    yield chunk;
+  }
 }

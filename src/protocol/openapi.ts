@@ -1,6 +1,6 @@
 /** Parts of the OpenAPI documents that host and edge share. */
 
-import { PROBLEM_TYPE, SAFETENSORS_TYPE } from "./media_type.ts";
+import { PROBLEM_TYPE, SAFETENSORS_TYPE } from "./headers.ts";
 import { type ProblemCode, PROBLEMS, problemSchema } from "./problem.ts";
 
 /** The `content` of a safetensors body. OpenAPI 3.1 describes raw bytes only by their media type. */

@@ -1,6 +1,6 @@
 /** Converts a refusal to the answer that a server sends, and such an answer back to a refusal. */
 
-import { PROBLEM_TYPE } from "./media_type.ts";
+import { PROBLEM_TYPE } from "./headers.ts";
 import { makeProblem, type Problem, PROBLEMS } from "./problem.ts";
 import { Refusal } from "./refusal.ts";
 

@@ -1,7 +1,7 @@
 /** Makes the forced entries of a layer, which are optional, available to kernels, whose bindings are not. */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { IndexRange } from "../linalg/index_range.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
 import type { Layer } from "./solver.ts";
 
 /** The `forced` binding and the `has_forced` parameter of a kernel. A layer without forced entries gets a placeholder buffer. */

@@ -17,7 +17,7 @@ import {
   scoreKeys,
   selectDigit,
 } from "../kernels/select.ts";
-import type { IndexRange } from "../linalg/index_range.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { ForcedBinding } from "./forced_binding.ts";
 

@@ -6,11 +6,10 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { pruneBlock, pruneBlockNM } from "../kernels/prune_block.ts";
-import { copySubmatrix } from "../linalg/copy_submatrix.ts";
-import type { IndexRange } from "../linalg/index_range.ts";
-import { ResourceSet } from "../linalg/resource_set.ts";
-import { RowSums } from "../linalg/row_sums.ts";
-import { type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { RowSums } from "../linalg/quadratic_form.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 import { ForcedBinding } from "./forced_binding.ts";

@@ -2,8 +2,13 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { checkBlocking, panelWidth, tileEdgeFor } from "../../src/linalg/blocking.ts";
-import { splitIntoPanels, splitRange } from "../../src/linalg/index_range.ts";
+import {
+  checkBlocking,
+  panelWidth,
+  splitIntoPanels,
+  splitRange,
+  tileEdgeFor,
+} from "../../src/linalg/blocking.ts";
 
 describe("tileEdgeFor()", () => {
   it("returns the largest multiple of the block size up to the edge, and at least one block", () => {

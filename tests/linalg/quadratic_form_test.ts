@@ -9,8 +9,8 @@ import {
   addQuadraticForm,
   addSquaredNorm,
   mirrorDiagonalTiles,
+  RowSums,
 } from "../../src/linalg/quadratic_form.ts";
-import { RowSums } from "../../src/linalg/row_sums.ts";
 import { quadraticForm } from "../reference/hessian.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import manifest from "../../deno.json" with { type: "json" };
 import { digestSchema, formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { isSafetensorsType } from "../../src/protocol/media_type.ts";
+import { isSafetensorsType } from "../../src/protocol/headers.ts";
 import { makeProblem, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
 import { VERSION } from "../../src/protocol/version.ts";
 

@@ -2,8 +2,11 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { layerQuerySchema } from "../../src/protocol/parameters.ts";
-import { supportedParameters, unsupportedParameter } from "../../src/protocol/supported_parameters.ts";
+import {
+  layerQuerySchema,
+  supportedParameters,
+  unsupportedParameter,
+} from "../../src/protocol/parameters.ts";
 
 const DIGEST = `sha256:${"0f".repeat(32)}`;
 

@@ -4,7 +4,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { type HostSettings, startHostServices } from "../../src/host/host_services.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
-import { SAFETENSORS_TYPE } from "../../src/protocol/media_type.ts";
+import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";

@@ -10,8 +10,7 @@
 
 import { Command } from "commander";
 import type { BackendChoice } from "../../../src/host/backends.ts";
-import { addBackendOption } from "../../../src/cli/options/common_options.ts";
-import { integer } from "../../../src/cli/options/numbers.ts";
+import { addBackendOption, integer } from "../../../src/cli/options/common_options.ts";
 import { startEdgeWithHost } from "../../processes/edge_with_host.ts";
 import { parseSizes, type Size } from "../measure/layer_sizes.ts";
 import { resultsUrl, writeResults } from "../report/results_file.ts";

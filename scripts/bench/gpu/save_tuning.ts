@@ -3,7 +3,7 @@
  * up.
  */
 
-import { formatJson } from "../../../src/files/json_file.ts";
+import { formatJson } from "../../../src/files/whole_file.ts";
 import {
   type AdapterKey,
   adapterKey,

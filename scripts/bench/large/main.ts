@@ -10,8 +10,7 @@
 import { Command } from "commander";
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { DEFAULT_TILE_EDGE } from "../../../src/backend/tiled_matrix.ts";
-import { addBackendOption } from "../../../src/cli/options/common_options.ts";
-import { integer } from "../../../src/cli/options/numbers.ts";
+import { addBackendOption, integer } from "../../../src/cli/options/common_options.ts";
 import { memoryBytes } from "../../processes/process_tree.ts";
 import { withBackend } from "../measure/with_backend.ts";
 import { resultsUrl } from "../report/results_file.ts";

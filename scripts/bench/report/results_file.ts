@@ -3,7 +3,7 @@
  * the date and the machine of the measurement. Every published figure is rendered from one of these files.
  */
 
-import { formatJson } from "../../../src/files/json_file.ts";
+import { formatJson } from "../../../src/files/whole_file.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 
 /** The device that a bench ran on. */

@@ -4,9 +4,8 @@
  * At most one strip of a weight is in memory at a time.
  */
 
-import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
-import { countWeightFileBytes } from "../count_weight_file_bytes.ts";
-import { formatJson } from "../../files/json_file.ts";
+import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
+import { formatJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { elementCount } from "../../tensor/shape.ts";

@@ -3,9 +3,8 @@
  * that are not packed and other files except config.json stay the same, bit for bit.
  */
 
-import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
-import { countWeightFileBytes } from "../count_weight_file_bytes.ts";
-import { formatJson } from "../../files/json_file.ts";
+import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
+import { formatJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";

@@ -12,7 +12,7 @@ import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.
 import { denoFileSystem } from "../files/deno_file_system.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
-import { windowTokens } from "../options/seqlen_option.ts";
+import { windowTokens } from "../options/common_options.ts";
 
 /** The texts and tasks on which every model is measured. */
 export interface EvaluationPlan {

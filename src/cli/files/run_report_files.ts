@@ -1,7 +1,7 @@
 /** Reads the report that `pare prune` wrote into a checkpoint folder, and updates it when the weights are packed or unpacked. */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
-import { formatJson, readJson } from "../../files/json_file.ts";
+import { formatJson, readJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import {
   REPORT_PAGE_FILE,

@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
-import { appendValue } from "./repeatable.ts";
+import type { Model } from "../../models/model.ts";
 
 /** The options of every command. */
 export interface CommonOptions {
@@ -76,4 +76,57 @@ function httpUrl(text: string): string {
     throw new InvalidArgumentError("It must be an http or https URL, such as http://127.0.0.1:8000.");
   }
   return text;
+}
+
+/**
+ * Returns a parser of decimal integers from `least` to `most`. The parser throws an InvalidArgumentError, which commander
+ * reports together with the option and its value.
+ */
+export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (!(value >= least && value <= most)) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `of ${least} or more` : `from ${least} to ${most}`;
+      throw new InvalidArgumentError(`It must be an integer ${range}.`);
+    }
+    return value;
+  };
+}
+
+/** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */
+export function appendValue(value: string, earlier: readonly string[]): string[] {
+  return [...earlier, value];
+}
+
+/** The number of calibration windows in the authors' code. */
+const DEFAULT_SAMPLES = 128;
+
+/** Declares `--calibration`, which must be given. */
+export function addCalibrationOption(command: Command): Command {
+  return command.requiredOption(
+    "--calibration <file>",
+    "text to calibrate on: .txt, or .jsonl with one document per line",
+  );
+}
+
+/** Declares `--samples`. */
+export function addSamplesOption(command: Command): Command {
+  return command.option("--samples <n>", "number of calibration windows", integer(1), DEFAULT_SAMPLES);
+}
+
+/** The window length in the authors' code. Longer windows cost more and change the results little. */
+const MAX_DEFAULT_SEQLEN = 2048;
+
+/** Declares `--seqlen`, an integer of `least` or more. */
+export function addSeqlenOption(command: Command, least: number): Command {
+  return command.option(
+    "--seqlen <n>",
+    `tokens per window (default: the number of positions of the model, at most ${MAX_DEFAULT_SEQLEN})`,
+    integer(least),
+  );
+}
+
+/** Returns the tokens per window: the given number, or the default for the model. */
+export function windowTokens(model: Model, seqlen?: number): number {
+  return seqlen ?? Math.min(model.spec.maxTokens, MAX_DEFAULT_SEQLEN);
 }

@@ -6,14 +6,14 @@
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { readText } from "../../files/json_file.ts";
+import { readText } from "../../files/whole_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
-import { integer } from "../options/numbers.ts";
+import { integer } from "../options/common_options.ts";
 
 /** The options as commander parses them. */
 export interface ChoiceFlags {

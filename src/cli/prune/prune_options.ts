@@ -3,24 +3,25 @@
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
-import { addCalibrationOption, addSamplesOption } from "../options/calibration_options.ts";
-import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import {
   addBackendOption,
+  addCalibrationOption,
   addCommonOptions,
   addHostPoolOptions,
+  addSamplesOption,
+  addSeqlenOption,
+  appendValue,
   type CommonOptions,
   type ConnectOptions,
   type HostPoolFlags,
+  integer,
 } from "../options/common_options.ts";
+import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
-import { integer } from "../options/numbers.ts";
-import { appendValue } from "../options/repeatable.ts";
-import { addSeqlenOption } from "../options/seqlen_option.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 

@@ -1,7 +1,6 @@
 /** Builds the report of a run, which is the content of `pare.json`, from the journal and the settings of the run. */
 
-import { countWeightFileBytes } from "../../checkpoint/count_weight_file_bytes.ts";
-import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
+import { type Checkpoint, countWeightFileBytes } from "../../checkpoint/checkpoint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../../report/run_report.ts";

@@ -1,8 +1,7 @@
 /** Parses the lists of `pare sweep` into its points. A point is one method at one sparsity or pattern. */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerQuerySchema } from "../../protocol/parameters.ts";
-import { supportedParameters, unsupportedParameter } from "../../protocol/supported_parameters.ts";
+import { layerQuerySchema, supportedParameters, unsupportedParameter } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** One point of a sweep. */

@@ -1,10 +1,11 @@
 /**
  * Prints the output of a command. Standard output has only the result: lines for people, or one JSON object with `--json`.
- * Progress and remarks are written to standard error.
+ * Progress and remarks are written to standard error. Progress is a bar on a terminal, and one line per step in logs and pipes.
  */
 
 import process from "node:process";
-import { BarProgress, LineProgress, type Progress } from "./progress.ts";
+// @ts-types="@types/cli-progress"
+import { SingleBar } from "cli-progress";
 
 /** The output of one command. */
 export class Output {
@@ -26,4 +27,60 @@ export class Output {
       ? new BarProgress(process.stderr, title)
       : new LineProgress((line) => this.remark(line), title);
   }
+}
+
+/** A progress display. */
+export interface Progress {
+  /** Reports that `done` of `total` steps are finished. `detail` describes the last one. */
+  step(done: number, total: number, detail?: string): void;
+  /** Reports the work between two steps. Only a bar shows it, after the first step. */
+  note(detail: string): void;
+  /** Removes the display, even if not all steps are finished. Idempotent. */
+  stop(): void;
+}
+
+/** A bar on a terminal that is redrawn in place. */
+export class BarProgress implements Progress {
+  readonly #bar: SingleBar;
+
+  constructor(stream: NodeJS.WritableStream, title: string) {
+    this.#bar = new SingleBar({
+      stream,
+      format: `${title} {bar} {value}/{total} {duration_formatted} {detail}`,
+      barCompleteChar: "█",
+      barIncompleteChar: "░",
+      barsize: 30,
+      hideCursor: true,
+      clearOnComplete: true,
+    });
+  }
+
+  step(done: number, total: number, detail = ""): void {
+    if (!this.#bar.isActive) this.#bar.start(total, done, { detail });
+    this.#bar.update(done, { detail });
+  }
+
+  note(detail: string): void {
+    this.#bar.update({ detail });
+  }
+
+  stop(): void {
+    this.#bar.stop();
+  }
+}
+
+/** A progress display that writes one line per step. */
+export class LineProgress implements Progress {
+  constructor(
+    readonly write: (line: string) => void,
+    readonly title: string,
+  ) {}
+
+  step(done: number, total: number, detail = ""): void {
+    this.write(`${this.title} ${done}/${total} ${detail}`.trimEnd());
+  }
+
+  note(_detail: string): void {}
+
+  stop(): void {}
 }

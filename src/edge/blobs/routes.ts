@@ -2,7 +2,7 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { digestSchema } from "../../protocol/digest.ts";
-import { OCTET_STREAM_TYPE } from "../../protocol/media_type.ts";
+import { OCTET_STREAM_TYPE } from "../../protocol/headers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";

@@ -8,11 +8,10 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type Digest, formatDigest } from "../../protocol/digest.ts";
-import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
+import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.ts";
+import { SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { messageOf } from "../../text/message_of.ts";
-import { hashedStream } from "../hashed_stream.ts";
 
 /** A blob that is ready to be read. */
 export interface BlobBody {

@@ -5,10 +5,9 @@
  */
 
 import { layerSearchParams } from "../../protocol/layer_query.ts";
-import { SAFETENSORS_TYPE } from "../../protocol/media_type.ts";
+import { REQUEST_ID_HEADER, SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { readRefusal } from "../../protocol/problem_answer.ts";
 import { reportSchema } from "../../protocol/report.ts";
-import { REQUEST_ID_HEADER } from "../../protocol/request_id.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
 import type { BlobBody, BlobStore } from "./blob_store.ts";
 import { joinFiles } from "./join_files.ts";

@@ -9,13 +9,11 @@ import { TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { checkSymmetry } from "../../kernels/check.ts";
 import { getDiagonal } from "../../kernels/diagonal.ts";
 import { unpackUpper } from "../../kernels/unpack_upper.ts";
-import { copySubmatrix } from "../../linalg/copy_submatrix.ts";
-import { submatrixOf } from "../../linalg/submatrix.ts";
+import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
-import type { DeferredChecks } from "./deferred_checks.ts";
+import type { DeferredChecks, Uploader } from "./upload.ts";
 import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
-import type { Uploader } from "./upload.ts";
 
 /**
  * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a product in f32 computes both triangles separately, they

@@ -5,10 +5,9 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { SafetensorsStream } from "../../safetensors/decode.ts";
-import { DeferredChecks } from "./deferred_checks.ts";
+import { DeferredChecks, Uploader } from "./upload.ts";
 import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
-import { Uploader } from "./upload.ts";
 
 /** After this many bytes, reading pauses until the device has finished the queued work. Until then the data may be in staging memory. */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;

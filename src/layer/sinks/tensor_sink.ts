@@ -1,8 +1,7 @@
 /** The interface of the receivers of a body's tensors. Each kind of tensor has its own implementation, a sink. */
 
-import type { DeferredChecks } from "./deferred_checks.ts";
+import type { DeferredChecks, Uploader } from "./upload.ts";
 import type { Strip } from "./strips.ts";
-import type { Uploader } from "./upload.ts";
 
 /**
  * Receives one tensor in strips, and builds a `Result` from it on the device. A sink owns the device memory that it allocates. Whoever

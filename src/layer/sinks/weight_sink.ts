@@ -2,12 +2,10 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import { Owned } from "../../backend/owned.ts";
-import { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { copySubmatrix } from "../../linalg/copy_submatrix.ts";
-import { submatrixOf } from "../../linalg/submatrix.ts";
+import { hasPackedRows, TiledMatrix } from "../../backend/tiled_matrix.ts";
+import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import { hasPackedRows } from "../packed_rows.ts";
 import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";

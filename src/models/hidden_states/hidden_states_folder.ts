@@ -7,7 +7,7 @@
 
 import { ModelError } from "../../files/model_error.ts";
 import type { ReadableFile, WorkFileSystem, WritableFile } from "../../files/file_system.ts";
-import { TEMPORARY_SUFFIX } from "../../files/write_atomically.ts";
+import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 
 const FILE_NAME = /^states-(\d+)\.f32$/;
 

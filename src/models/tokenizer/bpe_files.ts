@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
-import { readJson, readText } from "../../files/json_file.ts";
+import { readJson, readText } from "../../files/whole_file.ts";
 
 const VOCABULARY_FILE = "vocab.json";
 const MERGES_FILE = "merges.txt";

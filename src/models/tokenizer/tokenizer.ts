@@ -8,7 +8,7 @@ import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
 import { readBpeFiles } from "./bpe_files.ts";
-import { parseJson, readJson, readText } from "../../files/json_file.ts";
+import { parseJson, readJson, readText } from "../../files/whole_file.ts";
 import { messageOf } from "../../text/message_of.ts";
 
 const TOKENIZER_FILE = "tokenizer.json";

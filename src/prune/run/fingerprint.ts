@@ -6,7 +6,7 @@
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { readBytes } from "../../files/json_file.ts";
+import { readBytes } from "../../files/whole_file.ts";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 
 /** Maps the name of each value to its text. */

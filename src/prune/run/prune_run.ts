@@ -12,8 +12,7 @@
 
 import { z } from "zod";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { readJson } from "../../files/json_file.ts";
-import { TEMPORARY_SUFFIX, writeAtomically } from "../../files/write_atomically.ts";
+import { readJson, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { Journal, type LayerEntry } from "./journal.ts";

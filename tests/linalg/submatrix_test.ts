@@ -3,7 +3,7 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
-import { copyUpper } from "../../src/layer/copy_upper.ts";
+import { copyUpper } from "../../src/linalg/submatrix.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { eachBackend } from "../support/backends.ts";
 import { uploadHessian } from "../support/layers.ts";

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
-import { addDamping, nextDamping, prepareDiagonal } from "../../src/linalg/damping.ts";
+import { addDamping, nextDamping, prepareDiagonal } from "../../src/linalg/diagonal.ts";
 import { InvalidStatisticsError } from "../../src/linalg/errors.ts";
 
 describe("prepareDiagonal()", () => {

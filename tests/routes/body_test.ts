@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { openBodyReader } from "../../routes/body_reader.ts";
+import { openBodyReader } from "../../routes/body.ts";
 
 async function collect(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<Uint8Array> {
   const reader = openBodyReader(body), parts: Uint8Array<ArrayBuffer>[] = [];

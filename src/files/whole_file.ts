@@ -1,4 +1,4 @@
-/** Reads small files whole, as bytes, as text and as JSON, and formats JSON files. */
+/** Reads small files whole, as bytes, text or JSON, formats JSON, and replaces a file atomically. */
 
 import { ModelError } from "./model_error.ts";
 import type { FileSystem } from "./file_system.ts";
@@ -48,5 +48,29 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new ModelError(`${path}: is not valid UTF-8`, { cause });
+  }
+}
+
+/** The suffix of the name of a file that is not complete yet. */
+export const TEMPORARY_SUFFIX = ".partial";
+
+/**
+ * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
+ * temporary file is removed and `path` is unchanged.
+ */
+export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = path + TEMPORARY_SUFFIX;
+  const file = await fs.create(temporary);
+  try {
+    try {
+      await file.write(0, bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await fs.rename(temporary, path);
+  } catch (error) {
+    await fs.remove(temporary);
+    throw error;
   }
 }

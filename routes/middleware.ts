@@ -1,0 +1,72 @@
+/** The middleware of a host: gives every request an id, logs and counts it, and checks its API key or the ticket of an edge. */
+
+import type { MiddlewareHandler } from "hono";
+import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
+import type { HostEnv } from "./host_app.ts";
+import { routePath } from "hono/route";
+import { stackOf } from "../src/text/message_of.ts";
+import type { HostServices } from "../src/host/host_services.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
+import { NonceMemory, verifyTicket } from "../src/protocol/edge/tickets.ts";
+
+/**
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
+ * If `keys` is empty, every request passes. Such a host listens on loopback only.
+ */
+export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
+  return async (c, next) => {
+    if (keys.length > 0) await requireScope(keys, c.req.header("Authorization"), scope, "host");
+    await next();
+  };
+}
+
+/** Returns middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
+export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHandler<HostEnv> {
+  return async (c, next) => {
+    const start = clock();
+    await next();
+    const route = c.res.status === 404 && c.get("problem") === "not_found" ? "none" : routePath(c, -1);
+    const bytesOut = Number(c.res.headers.get("Content-Length") ?? 0);
+    const { status } = c.res, fault = c.get("fault");
+    metrics.countRequest({ route, method: c.req.method, status, bytesIn: c.get("bytesIn") ?? 0, bytesOut });
+    log({
+      event: "request",
+      request_id: c.get("requestId"),
+      method: c.req.method,
+      route,
+      status,
+      code: c.get("problem"),
+      milliseconds: Math.round(clock() - start),
+      bytes_in: c.get("bytesIn"),
+      bytes_out: bytesOut,
+      fault: fault === undefined ? undefined : stackOf(fault),
+    });
+  };
+}
+
+/** Sets the variable `requestId`, and the header `X-Request-Id` of the answer. The id of the client is used if it is safe, else a new one. */
+export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
+  const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
+  c.set("requestId", id);
+  await next();
+  c.res.headers.set(REQUEST_ID_HEADER, id);
+};
+
+/**
+ * Returns middleware that answers 401 unless the request has a valid ticket. It reads the whole body, because a ticket is bound to its body.
+ * @param audience the id of this host
+ * @param now returns milliseconds since 1970
+ */
+export function requireTicket(
+  secret: string,
+  audience: string,
+  now: () => number,
+): MiddlewareHandler<HostEnv> {
+  const nonces = new NonceMemory();
+  return async (c, next) => {
+    const body = new Uint8Array(await c.req.arrayBuffer());
+    const subject = { audience, method: c.req.method, path: c.req.path, body };
+    await verifyTicket(secret, c.req.header("Authorization"), subject, now(), nonces);
+    await next();
+  };
+}

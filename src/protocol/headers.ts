@@ -1,0 +1,56 @@
+/** The HTTP headers of the contract: the media type of a body, the id of a request, and the report of a layer. */
+
+import { Refusal } from "./refusal.ts";
+import type { Report } from "./report.ts";
+
+/** A safetensors file. */
+export const SAFETENSORS_TYPE = "application/vnd.safetensors";
+
+/** The type of arbitrary bytes. It is accepted for safetensors files too. */
+export const OCTET_STREAM_TYPE = "application/octet-stream";
+
+/** An RFC 9457 problem. */
+export const PROBLEM_TYPE = "application/problem+json";
+
+/** Whether a Content-Type header is accepted for a safetensors body. Parameters of the header, such as `charset`, are ignored. */
+export function isSafetensorsType(header: string | null | undefined): boolean {
+  const type = header?.split(";", 1)[0].trim().toLowerCase();
+  return type === SAFETENSORS_TYPE || type === OCTET_STREAM_TYPE;
+}
+
+/** Checks the Content-Type header of a safetensors body. @throws {Refusal} `unsupported_media_type` */
+export function requireSafetensorsType(header: string | undefined): void {
+  if (isSafetensorsType(header)) return;
+  throw new Refusal(
+    "unsupported_media_type",
+    `Content-Type ${header ?? "(none)"}: must be ${SAFETENSORS_TYPE} or ${OCTET_STREAM_TYPE}`,
+  );
+}
+
+/** The header that carries the id of a request, in the request and in the answer. */
+export const REQUEST_ID_HEADER = "X-Request-Id";
+
+/** Ids that are safe in logs and headers. */
+const SAFE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
+
+/** Returns the id that the client has sent, if it is safe. Otherwise returns a new one. @param header the value of `X-Request-Id` */
+export function requestIdOf(header: string | undefined): string {
+  return header !== undefined && SAFE_ID.test(header) ? header : crypto.randomUUID();
+}
+
+/** Returns the headers `Pare-Report` and `Server-Timing`. */
+export function reportHeaders(report: Report): Record<string, string> {
+  const phases = Object.entries(report.seconds);
+  return {
+    "Pare-Report": asciiJson(report),
+    "Server-Timing": phases.map(([name, seconds]) => `${name};dur=${(seconds * 1000).toFixed(1)}`).join(", "),
+  };
+}
+
+/** Encodes a value as JSON in ASCII, because headers cannot carry other characters. The name of an adapter may contain them. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
