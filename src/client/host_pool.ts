@@ -18,7 +18,10 @@ import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 export interface HostPoolOptions<Host> {
   /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
-  /** Asks whether a lost host can solve layers again. Called before each round. Without it, lost hosts are never used again. */
+  /**
+   * Asks whether a lost host can solve layers again. Called before each round. Without this function, lost
+   * hosts are never used again.
+   */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
@@ -91,7 +94,8 @@ export class HostPool<Host extends LayerHost> {
   }
 
   /**
-   * Returns the layer if it was solved. If its host is lost, puts the layer back into the queue and returns undefined.
+   * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the
+   * queue and returns undefined.
    * @throws every other error of the request
    */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {

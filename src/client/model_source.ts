@@ -1,7 +1,8 @@
 /**
- * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups that share one
- * input, with the calibration statistics of that input, and accepts the pruned weights. The SDK does not care where the
- * statistics come from: `src/prune` computes them by forward passes, and another source may collect them in another framework.
+ * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups
+ * that share one input, with the calibration statistics of that input, and accepts the pruned weights. The
+ * SDK does not care where the statistics come from. `src/prune` computes them by forward passes, and another
+ * source may collect them in another framework.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";

@@ -23,8 +23,8 @@ const RECHECK_TIMEOUT_MS = 2000;
 export interface PareHostsOptions {
   /**
    * Called when a host still fails transiently after all retries of its request. The layer of this host is
-   * sent to another host. The lost host gets no layers until `pruneModel` finds it reachable again. It checks
-   * this before each round, which is a set of layers that may be solved at the same time.
+   * sent to another host. Before each round, which is a set of layers that may be solved at the same time,
+   * `pruneModel` checks whether the lost host is reachable again. Until then, this host gets no layers.
    */
   readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }
@@ -44,7 +44,11 @@ export class PareHosts implements ModelPruner {
     this.#options = options;
   }
 
-  /** Prunes a model as `Pare.pruneModel` does. If all hosts are lost, it throws the error of the host that was lost last. */
+  /**
+   * Prunes a model and replaces each weight in `source` as soon as it is solved.
+   * @throws {PareError} if a host refuses a layer
+   * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
+   */
   pruneModel(
     source: ModelSource,
     query: ModelQuery = {},

@@ -14,8 +14,8 @@ import type { Workflow } from "./runtime/workflow.ts";
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
   /**
-   * The origin of the GPU host to which the edge (the Worker) forwards requests. Without it, only jobs and
-   * `EDGE_SOLVE` can solve layers.
+   * The origin of the GPU host to which the edge (Pare's Cloudflare Worker) forwards requests. Without it,
+   * only jobs and `EDGE_SOLVE` can solve layers.
    */
   readonly EDGE_HOST?: string;
   /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */

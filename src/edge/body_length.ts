@@ -1,7 +1,7 @@
 /**
  * Checks the size of request bodies by their Content-Length, before anything reads them. Cloudflare refuses
- * bodies over the limit of the deployment's plan. The edge (the Worker) refuses such bodies first, so that
- * its error can name the URL where tensors can be uploaded instead.
+ * bodies over the limit of the deployment's plan. The edge (Pare's Cloudflare Worker) refuses such bodies
+ * first, so that its error can name the URL where tensors can be uploaded instead.
  */
 
 import type { Context } from "hono";

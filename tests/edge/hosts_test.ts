@@ -7,6 +7,7 @@ import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_regi
 import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
 import { memorySql } from "./memory_sql.ts";
 
+/** The digests of the statistics of two layers. The statistics of a layer are the Hessian of its inputs. */
 const H1 = "sha256:" + "1".repeat(64), H2 = "sha256:" + "2".repeat(64);
 
 /** Returns the state of an idle host that has places for two layers. `changes` replaces fields of it. */

@@ -80,7 +80,7 @@ export class Jobs {
     );
   }
 
-  /** Cancels a job. Layers that have not ended fail with the code `cancelled`. */
+  /** Cancels a job. Layers that are still queued or running fail with the code `cancelled`. */
   async cancel(id: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }

@@ -16,9 +16,9 @@ const LAYER_NAME = "layer";
 
 /**
  * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded
- * instead. The error has one of two origins. The edge itself names the URL of its uploads in the error. A
- * proxy in front of the edge sends no problem+json. If a host refused the body, the function returns false,
- * because a host accepts no uploads.
+ * instead. If the edge itself refused the body, the error has the URL of its uploads. If a proxy in front of
+ * the edge refused the body, the error is not problem+json. If a host refused the body, the function returns
+ * false, because a host accepts no uploads.
  */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;

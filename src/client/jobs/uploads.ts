@@ -60,8 +60,8 @@ export class Uploads {
    * this digest
    * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the
    * bytes do not have the given digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. The option `resume` can continue
-   * the upload without the parts that have arrived
+   * @throws {ConnectionError} if a part still fails after the last attempt. A later call with the option
+   * `resume` sends only the parts that have not arrived
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,

@@ -30,7 +30,7 @@ const route = createRoute({
       description: "The requested range",
       content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
     },
-    416: { description: "The range is outside the blob. Content-Range has its size" },
+    416: { description: "The range is outside the blob. Content-Range has the size of the blob" },
     ...problemResponses([
       "invalid_parameter",
       "unauthorized",

@@ -1,4 +1,4 @@
-/** Finds the registry of the GPU hosts that the edge (the Worker) sends layers to. */
+/** Finds the registry of the GPU hosts that the edge (Pare's Cloudflare Worker) sends layers to. */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";

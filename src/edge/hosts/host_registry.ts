@@ -17,7 +17,7 @@ export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
 /** A host that has sent no heartbeat for this long is removed from the database. */
 const REMOVE_MILLISECONDS = 600_000;
 
-/** A reservation expires after this time, in case it was never released. No layer takes longer. */
+/** A reservation expires after this time, in case it was never released. No attempt at a layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
 /** A host that was chosen for a task. */
@@ -30,8 +30,8 @@ export interface ChosenHost {
 /** A host to which a layer may go. */
 interface Candidate extends AliveHost {
   /**
-   * The larger of two numbers, the layers at the host and the layers that are reserved there, divided by its
-   * capacity.
+   * How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by
+   * its capacity.
    */
   readonly load: number;
   /** Whether the host has the layer's statistics, or will have them from a reserved layer. */

@@ -1,6 +1,6 @@
 /**
- * Reads the secret that the edge (the Worker) shares with its GPU hosts. Both sign the requests that they
- * send to each other with it.
+ * Reads the secret that the edge (Pare's Cloudflare Worker) shares with its GPU hosts. With it, both sign the
+ * requests that they send to each other.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";

@@ -1,4 +1,7 @@
-/** Finds the record of a job, which is a list of layers that the edge (the Worker) solves at GPU hosts. */
+/**
+ * Finds the record of a job, which is a list of layers that the edge (Pare's Cloudflare Worker) solves at GPU
+ * hosts.
+ */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";

@@ -1,6 +1,6 @@
 /**
- * Sends requests about tasks from the edge (the Worker) to GPU hosts. A task is one layer for a host to
- * solve. The requests start a task, ask for its state, and cancel it.
+ * Sends requests about tasks from the edge (Pare's Cloudflare Worker) to GPU hosts. A task is one layer for a
+ * host to solve. The requests start a task, ask for its state, and cancel it.
  */
 
 import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/edge/tasks.ts";

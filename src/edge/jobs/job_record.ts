@@ -1,7 +1,7 @@
 /**
- * The record of one job, which is a list of layers to prune. It has each layer with its attempts and its
- * outcome. Each change increases the version number of the job. A layer with an outcome is _settled_ and does
- * not change any more. `run_job.ts` runs the job.
+ * The record of one job, which is a list of layers to prune. The record stores the attempts and the outcome
+ * of each layer. Each change increases the version number of the job. A layer with an outcome is _settled_
+ * and does not change any more. `run_job.ts` runs the job.
  */
 
 import type { Digest } from "../../protocol/digest.ts";

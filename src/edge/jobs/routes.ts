@@ -82,7 +82,7 @@ const read = createRoute({
       headers: { ETag: { description: "Changes when the job changes", schema: { type: "string" } } },
       content: { "application/json": { schema: jobSchema } },
     },
-    304: { description: "The job has not changed since If-None-Match" },
+    304: { description: "The job has not changed: its ETag is still that of If-None-Match" },
     ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
   },
 });

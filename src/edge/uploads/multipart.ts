@@ -1,7 +1,7 @@
 /**
- * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge (the Worker)
- * begins an upload, the client sends the parts to signed URLs, and the edge joins the parts and verifies
- * their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
+ * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge (Pare's Cloudflare
+ * Worker) begins an upload, the client sends the parts to signed URLs, and the edge joins the parts and
+ * verifies their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
