@@ -1,4 +1,4 @@
-/** Waiting that ends as soon as an AbortSignal is aborted. */
+/** Functions that wait, and stop waiting as soon as an AbortSignal is aborted. */
 
 /** Settles like `promise`, or rejects with the signal's reason as soon as the signal is aborted. */
 export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -23,8 +23,9 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Yields the items of `items`. When the signal is aborted, it throws the signal's reason at once. It then also asks `items` to
- * return, but does not wait for the step that `items` is executing, and ignores an error of that step.
+ * Yields the items of `items`. When the signal is aborted, the generator throws the signal's reason at once.
+ * It then also calls `items.return()`, but it does not wait for the step that `items` is executing, and it
+ * ignores an error of that step.
  */
 export async function* untilAborted<T>(
   items: AsyncGenerator<T, void, undefined>,

@@ -1,4 +1,7 @@
-/** The pauses of a loop that asks a server again and again: short at first, so that a quick answer is seen soon. */
+/**
+ * The pauses of a loop that asks a server again and again. They are short at first, so that a quick answer is
+ * seen soon.
+ */
 
 const GROWTH = 1.5;
 

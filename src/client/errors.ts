@@ -8,7 +8,10 @@ export class PareError extends Error {
   override readonly name = "PareError";
   /** The HTTP status. */
   readonly status: number;
-  /** The code of the problem, such as `not_positive_definite`. It is `unknown` if the body was not problem+json. */
+  /**
+   * The error code of the answer, such as `not_positive_definite`. It is `unknown` if the body was not
+   * problem+json.
+   */
   readonly code: string;
   /** The server's description of the problem. */
   readonly detail: string;
@@ -16,7 +19,10 @@ export class PareError extends Error {
   readonly requestId: string | undefined;
   /** Seconds until the server wants the next attempt, if its answer had a Retry-After header. */
   readonly retryAfter: number | undefined;
-  /** The URL where an edge accepts larger bodies. Set only if the code is `too_large` and the server is an edge. */
+  /**
+   * The URL where an edge, which is Pare's Cloudflare Worker in front of hosts, accepts larger bodies. Set
+   * only if the code is `too_large` and the server is an edge.
+   */
   readonly uploads: string | undefined;
 
   constructor(status: number, problem: Partial<Problem>, retryAfter?: number) {
@@ -31,7 +37,7 @@ export class PareError extends Error {
     this.uploads = typeof problem.uploads === "string" ? problem.uploads : undefined;
   }
 
-  /** Whether the same request may succeed later. This is so for the statuses 429, 502, 503 and 504. */
+  /** Whether the same request may succeed later. True for the statuses 429, 502, 503 and 504. */
   get isTransient(): boolean {
     return this.status === 429 || this.status === 502 || this.status === 503 || this.status === 504;
   }
@@ -59,8 +65,9 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
 }
 
 /**
- * Reads the fields of a problem+json body that the SDK uses. Returns undefined if the body is not a JSON object, whatever its
- * Content-Type says: proxies send error pages with a wrong type.
+ * Reads the fields that the SDK uses from a problem+json body. Returns undefined if the Content-Type is not
+ * JSON. Also returns undefined if the body is not a JSON object, because proxies send error pages with a
+ * wrong type.
  */
 function parseProblem(contentType: string | null, text: string): Partial<Problem> | undefined {
   if (!contentType?.includes("json")) return undefined;

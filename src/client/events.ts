@@ -30,5 +30,5 @@ export interface DoneEvent {
   readonly seconds: number;
 }
 
-/** One event of pruning a model. `type` says which. */
+/** One event of pruning a model. Its `type` distinguishes the three kinds. */
 export type PruneEvent = StartEvent | LayerEvent | DoneEvent;

@@ -1,6 +1,8 @@
 /**
- * Solves the layers of one calibration round at several hosts at the same time. Each host solves one layer at a time, so the
- * next layer goes to the first host that becomes free. If a host is lost, its layer is sent to another host.
+ * Solves the layers of one calibration round at several hosts (Pare servers) at the same time. A round is a
+ * sequence of layer groups whose statistics come from the same calibration. Each host solves one layer at a
+ * time, so the next layer goes to the first host that becomes free. If a host is lost, its layer is sent to
+ * another host.
  */
 
 import type { CallOptions } from "./call_options.ts";
@@ -14,18 +16,21 @@ import { type LayerHost, SharedStatistics } from "./shared_statistics.ts";
 
 /** Options of a host pool. */
 export interface HostPoolOptions<Host> {
-  /** Called when a host fails transiently although its request was repeated. The host gets no more layers in this round. */
+  /** Called when a host still fails transiently after all retries. The host gets no more layers in this round. */
   readonly onHostLost?: (host: Host, error: Error) => void;
-  /** Asks whether a lost host can solve layers again. Called before each round. Without it, lost hosts are never used again. */
+  /**
+   * Asks whether a lost host can solve layers again. Called before each round. Without this function, lost
+   * hosts are never used again.
+   */
   readonly isReachable?: (host: Host, options: CallOptions) => Promise<boolean>;
 }
 
-/** The end of one layer's request: the solved layer or the error. */
+/** The outcome of one layer's request: the solved layer or the error. */
 type Outcome<Host> =
   & { readonly host: Host; readonly task: LayerTask<Host> }
   & ({ readonly pruned: PrunedLayer } | { readonly error: unknown });
 
-/** The requests of a round that have not ended, by host. */
+/** The running requests of a round. The key is the host. */
 type RunningRequests<Host> = Map<Host, Promise<Outcome<Host>>>;
 
 /** Several hosts that prune one model together. */
@@ -42,8 +47,8 @@ export class HostPool<Host extends LayerHost> {
   }
 
   /**
-   * Solves all layers of one round, as described at `SolveRound`.
-   * @throws {PareError} if a host refuses a layer for good
+   * Solves the groups of one round and yields each layer once, in any order.
+   * @throws {PareError} if a host refuses a layer permanently
    * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
    */
   async *solveRound(
@@ -89,7 +94,8 @@ export class HostPool<Host extends LayerHost> {
   }
 
   /**
-   * Returns the layer if it was solved. If its host is lost, puts the layer back into the queue and returns undefined.
+   * Returns the layer if it was solved. If the host of the request is lost, puts the layer back into the
+   * queue and returns undefined.
    * @throws every other error of the request
    */
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {
@@ -104,7 +110,10 @@ export class HostPool<Host extends LayerHost> {
     return { group: task.group, name: task.layer.name, weight, report };
   }
 
-  /** Records that a layer is solved. After the last layer of its group, deletes the statistics of the group at all hosts. */
+  /**
+   * Records that a layer is solved. The layers of a group share one Hessian, the statistics of the group.
+   * When the last layer of a group is solved, the statistics are deleted at all hosts that store them.
+   */
   async #finish({ layer, statistics, unsolved }: LayerTask<Host>, options: CallOptions): Promise<void> {
     unsolved.delete(layer.name);
     if (unsolved.size > 0) return;
@@ -113,7 +122,8 @@ export class HostPool<Host extends LayerHost> {
       try {
         await shared.delete(options);
       } catch (error) {
-        // A host that cannot be reached evicts the statistics itself in time.
+        // If the host cannot be reached, the statistics stay there. The host evicts them when its store needs
+        // the memory.
         if (!this.#markLost(host, error)) throw error;
       }
     }));
@@ -141,7 +151,10 @@ export class HostPool<Host extends LayerHost> {
   }
 }
 
-/** Sends one layer to a host. It never rejects, because the round may end without waiting for its outcome. */
+/**
+ * Sends one layer to a host. The promise never rejects, because the round may end without waiting for its
+ * outcome.
+ */
 async function solveTask<Host extends LayerHost>(
   host: Host,
   task: LayerTask<Host>,

@@ -6,8 +6,9 @@ import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 
 /**
- * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and `inputs` must be
- * given, unless the method needs no statistics or the query names stored statistics.
+ * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and
+ * `inputs` must be given, unless the method needs no statistics or the query names statistics that the host
+ * has stored. In the shapes, `out` and `in` are the numbers of output and input features.
  */
 export interface LayerTensors {
   /** The weights: (out, in), F32, F16 or BF16. */
@@ -18,11 +19,14 @@ export interface LayerTensors {
   readonly hessian_upper?: HostTensor;
   /** The calibration inputs: (tokens, in), F32, F16 or BF16. */
   readonly inputs?: HostTensor;
-  /** Weights whose entry is 0 stay pruned: (out, ⌈in/8⌉) U8 bits, or (out, in) BOOL. */
+  /**
+   * An optional mask. A weight whose entry is 0 is set to zero. Shape and dtype are (out, ⌈in/8⌉) U8 bits, or
+   * (out, in) BOOL.
+   */
   readonly mask?: HostTensor;
 }
 
-/** A pruned layer. */
+/** A pruned layer with `out` output and `in` input features. */
 export interface PrunedLayer {
   /** The new weights: (out, in), in the dtype that the query asked for. */
   readonly weight: HostTensor;
@@ -31,7 +35,10 @@ export interface PrunedLayer {
   readonly report: Report;
 }
 
-/** Encodes `tensors` as a safetensors file. Returns the file as a list of parts: the header, then the data of each tensor, which is not copied. */
+/**
+ * Encodes `tensors` as a safetensors file. Returns the parts of the file in order: first the header, then the
+ * data of each tensor. The data is not copied.
+ */
 export function encodeParts(
   tensors: { readonly [name in keyof LayerTensors]?: HostTensor },
 ): Uint8Array<ArrayBuffer>[] {

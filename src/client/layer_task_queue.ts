@@ -1,4 +1,8 @@
-/** The layers of one calibration round that wait for a host. Groups are requested from the model only when a host is free. */
+/**
+ * The queue of the layers of one calibration round that wait for a host. A round consists of groups of
+ * layers, and the layers of a group share one input and its statistics. The queue requests a group from the
+ * model only when a host is free.
+ */
 
 import type { LayerGroup, SourceLayer } from "./model_source.ts";
 import type { SharedStatistics } from "./shared_statistics.ts";
@@ -7,13 +11,16 @@ import type { SharedStatistics } from "./shared_statistics.ts";
 export interface LayerTask<Host> {
   readonly group: LayerGroup;
   readonly layer: SourceLayer;
-  /** The statistics of the group at each host that has worked on it. All tasks of the group share this map. */
+  /**
+   * The statistics of the group at each host that was given one of its layers. All tasks of the group share
+   * this map.
+   */
   readonly statistics: Map<Host, SharedStatistics>;
   /** Names of the layers of the group that are not solved yet. All tasks of the group share this set. */
   readonly unsolved: Set<string>;
 }
 
-/** A queue of layers. */
+/** A queue of the layers of one round. */
 export class LayerTaskQueue<Host> {
   readonly #groups: AsyncGenerator<LayerGroup, void, undefined>;
   #hasMoreGroups = true;

@@ -1,7 +1,8 @@
 /**
- * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups that share one
- * input, with the calibration statistics of that input, and accepts the pruned weights. The SDK does not care where the
- * statistics come from: `src/prune` computes them by forward passes, and another source may collect them in another framework.
+ * The interface of a model that the SDK can prune. A source yields the linear layers of the model in groups
+ * that share one input, with the calibration statistics of that input, and accepts the pruned weights. The
+ * SDK does not care where the statistics come from. `src/prune` computes them by forward passes, and another
+ * source may collect them in another framework.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -11,9 +12,10 @@ export interface ModelSource {
   /** Total number of layers in all groups. */
   readonly layerCount: number;
   /**
-   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced before the next
-   * group is requested, because later statistics depend on the pruned weights. Only a group with `hasMoreInRound` is exempt.
-   * If the caller leaves the loop early, the source frees its resources.
+   * Yields all groups once, in the order in which they must be pruned. All layers of a group must be replaced
+   * before the next group is requested, because later statistics depend on the pruned weights.
+   * `hasMoreInRound` marks the groups for which this rule does not hold. If the caller leaves the loop early,
+   * the source frees its resources.
    */
   groups(): AsyncGenerator<LayerGroup, void, undefined>;
 }
@@ -29,9 +31,11 @@ export interface LayerGroup {
   readonly hessian?: HostTensor;
   readonly layers: readonly SourceLayer[];
   /**
-   * Whether the next group belongs to the same calibration round. Then the next group may be requested, and pruned, before the
-   * layers of this group are replaced. All layers of a round must be replaced before the first group of the next round is
-   * requested. A caller that requests groups early holds the statistics of several groups in memory.
+   * Whether the next group belongs to the same calibration round, which is a sequence of groups whose
+   * statistics come from the same calibration. If so, the next group may be requested and pruned before the
+   * layers of this group are replaced. All layers of a round must be replaced before the first group of the
+   * next round is requested. A caller that requests groups early holds the statistics of several groups in
+   * memory.
    */
   readonly hasMoreInRound?: boolean;
   /**

@@ -1,6 +1,7 @@
 /**
- * The client of one Pare host or edge. It prunes single layers, and whole models layer by layer. It sends and receives tensors
- * but computes nothing on them, so it runs wherever `fetch` exists.
+ * The client of one Pare server. The server is a host, which solves layers itself, or an edge, which is a
+ * Cloudflare Worker in front of hosts. The client prunes single layers, and whole models layer by layer. It
+ * sends and receives tensors but computes nothing on them, so it runs wherever `fetch` exists.
  */
 
 import { z } from "zod";
@@ -43,7 +44,8 @@ export class Pare implements ModelPruner {
   }
 
   /**
-   * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded and a job prunes it.
+   * Prunes one layer. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job
+   * prunes it. A job is a list of layers, here of one, that the edge solves at its hosts.
    * @throws {PareError} if the server refuses the layer, with the server's code and detail
    * @throws {ConnectionError} if the server cannot be reached
    * @throws {TypeError} {SafetensorsError} if the answer is malformed
@@ -77,9 +79,11 @@ export class Pare implements ModelPruner {
   }
 
   /**
-   * Stores statistics that several layers share. The host factors them once.
-   * @param hessianUpper F32 [n(n+1)/2], as `LayerTensors.hessian_upper`
-   * @returns the digest of the stored statistics, which a layer's query names as `hessian`
+   * Stores calibration statistics that several layers share, so that the host factors them once.
+   * @param hessianUpper the upper triangle of the (n, n) Hessian, packed row by row: F32 [n(n+1)/2], where n
+   * is the number of input features
+   * @returns the digest of the stored statistics. To use them for a layer, give this digest as `hessian` in
+   * its query
    * @throws {PareError} `too_large` if the host cannot store statistics of this size
    */
   async putHessian(hessianUpper: HostTensor, options: CallOptions = {}): Promise<string> {
@@ -137,5 +141,8 @@ export class Pare implements ModelPruner {
 
 const { backend, adapter } = readySchema.shape;
 
-/** The part of the answer that the client uses. Other members may be absent, or may be added later. */
+/**
+ * The part of the answer of `/readyz` that the client uses. Other members may be absent, or may be added
+ * later.
+ */
 const descriptionSchema = z.object({ backend, adapter: adapter.pick({ name: true }) });

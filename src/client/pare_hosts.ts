@@ -1,6 +1,7 @@
 /**
- * The client of several hosts. It prunes a model with one layer at each host at the same time. For results with the same bytes
- * as those of one host, all hosts need the same backend and the same adapter.
+ * The client of several hosts, which are Pare servers. It prunes a model with one layer at each host at the
+ * same time. The results have the same bytes as those of a single host only if all hosts have the same
+ * backend and the same adapter (the device that the backend uses).
  */
 
 import type { CallOptions } from "./call_options.ts";
@@ -12,14 +13,18 @@ import { type HostDescription, Pare } from "./pare.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 import type { TransportOptions } from "./transport.ts";
 
-/** Longest time that the check of a lost host may take, in milliseconds. Rounds wait for this check. */
+/**
+ * The longest time for the check whether a lost host is reachable again, in milliseconds. No layer is sent
+ * before this check has ended.
+ */
 const RECHECK_TIMEOUT_MS = 2000;
 
 /** Options of {@link PareHosts}. */
 export interface PareHostsOptions {
   /**
-   * Called when a host fails transiently although its request was repeated. Its layer is sent to another host, and it gets no
-   * layers until it is reachable again at the start of a round.
+   * Called when a host still fails transiently after all retries of its request. The layer of this host is
+   * sent to another host. Before each round, which is a set of layers that may be solved at the same time,
+   * `pruneModel` checks whether the lost host is reachable again. Until then, this host gets no layers.
    */
   readonly onHostLost?: (baseUrl: string, error: Error) => void;
 }
@@ -39,7 +44,11 @@ export class PareHosts implements ModelPruner {
     this.#options = options;
   }
 
-  /** Prunes a model as `Pare.pruneModel` does. If all hosts are lost, it throws the error of the host that was lost last. */
+  /**
+   * Prunes a model and replaces each weight in `source` as soon as it is solved.
+   * @throws {PareError} if a host refuses a layer
+   * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
+   */
   pruneModel(
     source: ModelSource,
     query: ModelQuery = {},

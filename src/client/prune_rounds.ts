@@ -1,7 +1,9 @@
 /**
- * The loop over a model that all three clients share. It divides the groups of a model into calibration rounds. A round is a
- * sequence of groups whose statistics come from one calibration, so that its layers can be solved at the same time. The client
- * solves each round in its own way, and this loop replaces the weights and yields the events.
+ * The loop over a model that the clients `Pare`, `PareHosts` and `PareJobs` share. A model yields groups of
+ * layers, and the layers of a group have the same input. The loop divides the groups into calibration rounds.
+ * A round is a sequence of groups whose statistics come from one calibration, so that its layers can be
+ * solved at the same time. The client solves each round in its own way, and this loop replaces the weights
+ * and yields the events.
  */
 
 import { untilAborted } from "../async/abort.ts";
@@ -21,8 +23,8 @@ export interface SolvedLayer {
 }
 
 /**
- * Solves the groups of one round and yields each layer once, in any order. It requests a group only when it starts to work on
- * it, because each group holds statistics in memory.
+ * Solves the groups of one round and yields each layer once, in any order. The function requests a group only
+ * when it is ready to solve the layers of the group, because each group holds statistics in memory.
  */
 export type SolveRound = (
   groups: AsyncGenerator<LayerGroup, void, undefined>,
@@ -30,7 +32,7 @@ export type SolveRound = (
   options: CallOptions,
 ) => AsyncGenerator<SolvedLayer, void, void>;
 
-/** Prunes `source` as described at `ModelPruner.pruneModel`. Each round is solved by `solveRound`. */
+/** Prunes `source`, replaces each weight in it, and yields the events. `solveRound` solves each round. */
 export async function* pruneRounds(
   source: ModelSource,
   query: ModelQuery,

@@ -20,7 +20,10 @@ export async function readResponseBody(response: Response): Promise<Uint8Array<A
   return bytes;
 }
 
-/** Returns the Content-Length. It is useless for a compressed body, because it then counts the compressed bytes. */
+/**
+ * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of
+ * a compressed body counts the compressed bytes.
+ */
 function declaredLength(headers: Headers): number | undefined {
   const length = headers.get("Content-Length");
   return length === null || headers.has("Content-Encoding") ? undefined : Number(length);

@@ -17,7 +17,7 @@ export interface RetryOptions {
   readonly signal?: AbortSignal;
   /** Whether another attempt may succeed after `error`. */
   readonly isTransient: (error: Error) => error is TransientError;
-  /** Called before the pause that precedes another attempt, which takes `backoffMs` milliseconds. */
+  /** Called before the pause between a failure and the next attempt. The pause takes `backoffMs` milliseconds. */
   readonly beforeRetry?: (error: TransientError, backoffMs: number) => Promise<void>;
 }
 

@@ -1,7 +1,8 @@
 /**
- * The calibration statistics of one layer group at one host. They are stored at the host before its first layer of the group,
- * and the requests name them by their digest. They are deleted when the group is solved. The statistics of a group with one
- * layer are sent in that layer's request instead.
+ * The calibration statistics of one layer group at one host. The layers of a group have the same input, so
+ * they share one Hessian. The Hessian is stored at the host before the first layer of the group is sent, and
+ * the requests of the layers name it by its digest. It is deleted when the group is solved. If a group has
+ * only one layer, its Hessian is sent in the request of that layer instead.
  */
 
 import type { LayerQuery } from "../protocol/layer_query.ts";
@@ -48,7 +49,8 @@ export class SharedStatistics {
       return await this.#pruneWithStored(weight, this.#hessian, storedQuery, options);
     } catch (error) {
       if (!isOverEdgeBodyLimit(error)) throw error;
-      // A job solves the layer then, and a job cannot use statistics that a host has stored.
+      // The layer exceeds the body limit of an edge even without statistics, so `LayerHost.pruneLayer` will
+      // solve it by a job. A job cannot use statistics that a host has stored.
       return await this.#pruneWithTensor(weight, query, options);
     }
   }

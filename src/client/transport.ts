@@ -1,6 +1,7 @@
 /**
- * Sends HTTP requests to one server. It adds the API key and repeats a request that failed transiently: after the statuses 429,
- * 502, 503 and 504, or after a broken connection. A request has succeeded when the whole body of the answer has arrived.
+ * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure,
+ * which is one of the statuses 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
+ * whole body of the answer has arrived.
  */
 
 import { abortable, sleep } from "../async/abort.ts";
@@ -15,7 +16,10 @@ export interface TransportOptions {
   readonly baseUrl: string;
   /** The API key. It is sent as `Authorization: Bearer …`. */
   readonly apiKey?: string;
-  /** Sends a request. The handler of an application can be given here to call it without a socket. @default the global `fetch` */
+  /**
+   * The function that sends a request. To call a server application without a socket, give its request
+   * handler here. @default the global `fetch`
+   */
   readonly fetch?: (request: Request) => Promise<Response> | Response;
   /** Number of attempts after the first one, if a request fails transiently. @default 5 */
   readonly retries?: number;
@@ -40,7 +44,10 @@ export interface TransportRequest {
 }
 
 const MAX_BACKOFF_MS = 30_000;
-/** A server that asks for a longer pause counts as down, so its answer is thrown instead of waiting. */
+/**
+ * The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its
+ * error is thrown at once.
+ */
 const MAX_RETRY_AFTER_SECONDS = 300;
 
 /** Sends requests to one server. */
@@ -73,7 +80,8 @@ export class Transport {
       beforeRetry: async (error, retryDelayMs) => {
         const waitMs = Math.max(retryDelayMs, 1000 * retryAfter(error));
         onRetry?.(error, waitMs);
-        // The backoff follows this function, so only the rest of the Retry-After is waited for here.
+        // The backoff pause follows this function, so this function waits only for the rest of the
+        // Retry-After.
         await sleep(waitMs - retryDelayMs, signal);
       },
     });

@@ -1,7 +1,8 @@
 /**
- * Builds the Hono application of the edge. The edge serves uploads, blobs, jobs and the registry of hosts itself. It forwards all other
- * requests of the HTTP contract to a GPU host. The application runs wherever `fetch` exists; `worker.ts` connects it to the Workers
- * runtime.
+ * Builds the Hono application of the edge, which is Pare's Cloudflare Worker in front of GPU hosts. The edge
+ * itself serves uploads, blobs (stored bytes), jobs and the registry of hosts. It forwards all other requests
+ * of the HTTP contract to a GPU host. The application runs wherever `fetch` exists. `worker.ts` connects it
+ * to the Workers runtime.
  */
 
 import { OpenAPIHono } from "@hono/zod-openapi";

@@ -1,7 +1,8 @@
 /**
- * Checks the API key of a request and the rate limit of the key. If no keys are configured, the edge refuses every request that it would
- * serve itself (uploads, blobs, jobs and its own solves), unless `EDGE_OPEN` is set. The host then checks the requests that the edge only
- * forwards.
+ * Checks the API key of a request to the edge (Pare's Cloudflare Worker), and the rate limit of the key. If
+ * no keys are configured, the edge refuses every request that it would serve itself (uploads, blobs, jobs and
+ * its own solves), unless `EDGE_OPEN` is set. The other requests are only forwarded, and then the host checks
+ * them.
  */
 
 import type { Context, MiddlewareHandler } from "hono";
@@ -41,13 +42,16 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   else if (keyless === "refuse") {
     throw new Refusal(
       "unauthorized",
-      "this edge has no keys, so it refuses what it serves itself: set PARE_KEYS",
+      "this edge has no API keys, so it refuses the requests that it would serve itself. Set PARE_KEYS",
     );
   }
   await limitRate(c, undefined);
 }
 
-/** Counts the request. All requests from one network address without a key share a budget. @throws {Refusal} `busy` over the limit */
+/**
+ * Counts the request against the budget of its key. Requests without a key are counted per network address.
+ * @throws {Refusal} `busy` over the limit
+ */
 async function limitRate(c: Context<EdgeEnv>, key: Key | undefined): Promise<void> {
   const name = key ? key.digest.toHex() : c.req.header("CF-Connecting-IP") ?? "";
   const { success } = await c.env.RATE?.limit({ key: name }) ?? { success: true };

@@ -13,11 +13,14 @@ import type { Workflow } from "./runtime/workflow.ts";
 
 /** The environment that the runtime passes to the Worker. Variables and secrets are strings. */
 export interface EdgeBindings {
-  /** The origin of the GPU host that gets the requests that the edge forwards. Without it, only jobs and `EDGE_SOLVE` can solve layers. */
+  /**
+   * The origin of the GPU host to which the edge (Pare's Cloudflare Worker) forwards requests. Without it,
+   * only jobs and `EDGE_SOLVE` can solve layers.
+   */
   readonly EDGE_HOST?: string;
   /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
   readonly EDGE_HOST_KEY?: string;
-  /** Secret: signs the tickets of requests between the edge and its hosts (`protocol/edge/tickets.ts`). */
+  /** Secret: signs the requests that the edge and its hosts send to each other (`protocol/edge/tickets.ts`). */
   readonly EDGE_HOST_SECRET?: string;
   /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;
@@ -30,14 +33,17 @@ export interface EdgeBindings {
   readonly EDGE_SOLVE?: string;
   /** The size in bytes of an upload's parts, except for the last part. R2 requires at least 5 MiB. Default: 64 MiB. */
   readonly EDGE_PART_BYTES?: string;
-  /** The number of days after which a blob is deleted, at least 2. Default: 7. */
+  /**
+   * The number of days after which a blob is deleted, at least 2. A blob is a sequence of bytes that is
+   * stored under its digest. Default: 7.
+   */
   readonly EDGE_BLOB_DAYS?: string;
 
   /** The bucket for tensors, with the folders `blobs/`, `objects/` and `uploads/` (`blobs/store.ts`). */
   readonly BLOBS?: R2Bucket;
   /** The S3 URL of the bucket, `https://ACCOUNT.r2.cloudflarestorage.com/BUCKET`. Signed URLs begin with it. */
   readonly BLOBS_S3_URL?: string;
-  /** Secret: the id of the access key that signs these URLs. */
+  /** Secret: the id of the access key that signs the URLs of the bucket. */
   readonly BLOBS_ACCESS_KEY_ID?: string;
   /** Secret: the secret of that access key. */
   readonly BLOBS_SECRET_ACCESS_KEY?: string;

@@ -1,6 +1,7 @@
 /**
- * Checks the size of request bodies by their Content-Length, before anything reads them. Cloudflare refuses bodies over the limit of the
- * deployment's plan. The edge refuses them first, so that its error can name the uploads.
+ * Checks the size of request bodies by their Content-Length, before anything reads them. Cloudflare refuses
+ * bodies over the limit of the deployment's plan. The edge (Pare's Cloudflare Worker) refuses such bodies
+ * first, so that its error can name the URL where tensors can be uploaded instead.
  */
 
 import type { Context } from "hono";
@@ -22,7 +23,7 @@ export function requireBodyLength(c: Context<EdgeEnv>): number {
   const limit = wholeNumber(c.env, "EDGE_BODY_LIMIT", DEFAULT_EDGE_BODY_BYTES, 1);
   if (length > limit) {
     const uploads = c.env.BLOBS && new URL("/v1/uploads", c.req.url).href;
-    const detail = `the body has ${length} bytes, the limit of this edge is ${limit}` +
+    const detail = `the body has ${length} bytes, but the limit of this edge is ${limit}` +
       (uploads ? `: upload the tensors at ${uploads} instead` : "");
     throw new Refusal("too_large", detail, { members: { limit, uploads } });
   }

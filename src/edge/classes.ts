@@ -17,8 +17,9 @@ import { DAY_MILLISECONDS, wholeNumber } from "./settings.ts";
 const DEFAULT_JOB_DAYS = 7;
 
 /**
- * Returns a Durable Object class with the public methods of `Methods`, which forward to an instance that `create` makes. The methods are
- * defined on the prototype of the class, because the Worker can call no others.
+ * Returns a Durable Object class with the public methods of `Methods`. Each method forwards its call to an
+ * instance that `create` makes. The methods are defined on the prototype of the class, because the Worker can
+ * call no others.
  */
 function durableObject<T extends object>(
   Methods: { readonly prototype: T },

@@ -1,6 +1,8 @@
 /**
- * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes without a pointer
- * (`blobs/store.ts`). A cron trigger runs it once per day. Each run examines a limited number of objects, from the start of each listing.
+ * Deletes old objects from the bucket: expired blobs, uploads that were not completed within a day, and bytes
+ * without a pointer. A pointer is an object that makes bytes a blob, because it maps a digest to them
+ * (`blobs/store.ts`). A cron trigger runs this once per day. Each run examines a limited number of objects,
+ * from the start of each listing.
  */
 
 import type { EdgeBindings } from "./bindings.ts";
@@ -16,7 +18,10 @@ import {
   UPLOAD_PREFIX,
 } from "./blobs/store.ts";
 
-/** The largest number of pages (of 1000 objects) that a run examines per prefix. It bounds the time and the number of R2 calls of a run. */
+/**
+ * The largest number of pages, of 1000 objects each, that a run examines per prefix. It bounds the time and
+ * the number of R2 calls of a run.
+ */
 const MAX_LIST_PAGES = 100;
 
 /** The numbers of objects that a run deleted. */
@@ -40,8 +45,9 @@ export async function collectGarbage(env: EdgeBindings, now: number): Promise<Co
     await bucket.delete(expired.map(({ key }) => key));
     await bucket.delete(expired.map((pointer) => readPointer(pointer).key));
   });
-  // A pointer is written at most one upload lifetime after its bytes, so once all expired pointers are deleted, none refers to bytes that
-  // are this old.
+  // A pointer is written at most a day after its bytes, because uploads and signed URLs live no longer. Once
+  // all expired pointers are deleted, no pointer refers to bytes that are older than the lifetime of blobs
+  // plus two days.
   const objects = blobs.isComplete
     ? await deleteOlder(
       bucket,

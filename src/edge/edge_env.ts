@@ -1,4 +1,7 @@
-/** The types of the edge's Hono application and of the values that middleware attaches to a request. */
+/**
+ * The types of the edge's Hono application and of the values that middleware attaches to a request. The edge
+ * is Pare's Cloudflare Worker in front of GPU hosts.
+ */
 
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { EdgeBindings } from "./bindings.ts";

@@ -1,6 +1,8 @@
 /**
- * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge. Both are forwarded to the host, except that the Worker may solve small
- * layers itself. The host describes these resources in full; the short OpenAPI description here is used by an edge without a host.
+ * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge, which is Pare's Cloudflare Worker in front of
+ * GPU hosts. Both requests are forwarded to the host, except that the Worker may solve small layers itself.
+ * The host describes these resources in full. The short OpenAPI description here is used by an edge without a
+ * host.
  */
 
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
@@ -41,7 +43,7 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
   app.put("/v1/hessians/*", async (c) => {
     if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return await proxyToHost(c);
     // A host whose store is too small answers with the same code. Clients then send the statistics with each layer.
-    throw new Refusal("too_large", "this edge stores no statistics: send them with the layer", {
+    throw new Refusal("too_large", "this edge stores no statistics, so send them with the layer", {
       members: { limit: 0 },
     });
   });

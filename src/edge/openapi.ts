@@ -1,6 +1,8 @@
 /**
- * `GET /openapi.json` at the edge. The document combines two descriptions: the edge's own resources, generated from the schemas that
- * validate their requests, and the document that the host serves at that moment.
+ * `GET /openapi.json` at the edge, which is Pare's Cloudflare Worker in front of GPU hosts. The document
+ * combines two descriptions. The description of the edge's own resources is generated from the schemas that
+ * validate their requests. The description of the forwarded resources is fetched from the host for each
+ * request.
  */
 
 import { KEY_SCHEME } from "../protocol/openapi.ts";
@@ -47,7 +49,10 @@ async function fetchHostDocument(host: string): Promise<OpenApiDocument> {
   }
 }
 
-/** Merges components of both documents. If both have a component with one kind and name, `second` wins. */
+/**
+ * Merges the components of two documents. If both have a component of the same kind and name, the component
+ * of `second` wins.
+ */
 function mergeComponents(first: Components = {}, second: Components = {}): Components {
   const kinds = new Set([...Object.keys(first), ...Object.keys(second)]);
   return Object.fromEntries([...kinds].map((kind) => [kind, { ...first[kind], ...second[kind] }]));

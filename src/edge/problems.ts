@@ -1,6 +1,7 @@
 /**
- * Answers requests that failed with a problem of the HTTP contract. If the error is not one of the contract, it is a fault of the edge. It
- * is logged with the request id, and the answer does not show it.
+ * Converts the error of a failed request to an answer of type `application/problem+json`. If the error is not
+ * one of the HTTP contract, it is a fault of the edge (Pare's Cloudflare Worker). Such an error is logged
+ * with the request id, and the answer does not show it.
  */
 
 import type { Context } from "hono";
@@ -22,7 +23,8 @@ export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Respon
 function refusalOf(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
   if (!(error instanceof HTTPException)) return undefined;
-  // Hono throws these two when a body that must be JSON cannot be parsed, or has another Content-Type.
+  // Hono throws status 400 if a body that must be JSON cannot be parsed, and 415 if it has another
+  // Content-Type.
   if (error.status === 400) {
     return new Refusal("invalid_parameter", `body: ${error.message}`, { cause: error });
   }

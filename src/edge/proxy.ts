@@ -10,7 +10,7 @@ import { messageOf } from "../text/message_of.ts";
 import { requireBodyLength } from "./body_length.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 
-/** The Retry-After of the error for a host that cannot be reached, in seconds. */
+/** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */
 const HOST_RETRY_SECONDS = 5;
 
 /**
@@ -24,9 +24,10 @@ export async function proxyToHost(
 ): Promise<Response> {
   if (!body) requireBodyLength(c);
   const { EDGE_HOST: host, EDGE_HOST_KEY: key } = c.env;
-  if (!host) throw new Refusal("no_device", "this edge has no GPU host: EDGE_HOST is not set");
+  if (!host) throw new Refusal("no_device", "this edge has no GPU host, because EDGE_HOST is not set");
   const url = new URL(c.req.url);
-  // Resolving the path against the host's URL would let a path that begins with two slashes name another host, so the path is assigned.
+  // The path is assigned to the URL of the host. If it were resolved against that URL, a path that begins
+  // with two slashes could name another host.
   const target = new URL(host);
   target.pathname = url.pathname;
   target.search = url.search;

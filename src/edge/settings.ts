@@ -1,4 +1,7 @@
-/** Reads the numeric variables of the Worker. An invalid value is an error, because a default in its place would silently lift a limit. */
+/**
+ * Reads the numeric variables of the Worker. An invalid value is an error. If a default replaced it, a limit
+ * could be lifted without notice.
+ */
 
 import type { EdgeBindings } from "./bindings.ts";
 

@@ -1,10 +1,11 @@
 /**
- * Solves small layers in the Worker itself, with the `cpu` backend on the Worker's only thread, so that a deployment without a GPU host can
- * serve them. No other part of the edge reads tensors.
+ * Solves small layers in the edge, which is Pare's Cloudflare Worker, with the `cpu` backend on the Worker's
+ * only thread. A deployment without a GPU host can therefore serve them. No other part of the edge reads
+ * tensors.
  *
- * The whole body is in memory before the solve begins, and the whole answer when it ends. In between, the solve waits for no I/O, so it
- * ends before the Worker handles another event. Solves therefore do not compete for the Worker's 128 MB, and a connection that breaks
- * cannot leave memory in use.
+ * The whole body is read into memory before the solve begins, and the answer is complete before it is sent.
+ * In between, the solve waits for no I/O, so it ends before the Worker handles another event. Solves
+ * therefore do not compete for the Worker's 128 MB, and a connection that breaks cannot leave memory in use.
  *
  * A deployed Worker's clock stands still while it computes, so `seconds` in the report is 0 there.
  */
@@ -33,7 +34,10 @@ const LIMITS_TEXT =
 /** Answers `POST /v1/layers`, either with a solve in the Worker or by forwarding the request. */
 export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Promise<Response>;
 
-/** Returns a handler that solves small layers and forwards larger ones. `kernels` is the WebAssembly module for unshared memory. */
+/**
+ * Returns a handler that solves small layers and forwards larger ones. `kernels` is the WebAssembly module of
+ * the `cpu` backend that runs on one thread and needs no shared memory.
+ */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   let backend: Promise<Backend> | undefined;
   return async (c, query) => {
@@ -43,13 +47,13 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
     const parameters = supportedParameters(query);
     if (parameters.hessian !== undefined) {
       if (c.env.EDGE_HOST) return await proxyToHost(c);
-      throw new Refusal("hessian_not_found", "this edge stores no statistics: send them with the layer");
+      throw new Refusal("hessian_not_found", "this edge stores no statistics, so send them with the layer");
     }
     const body = new Uint8Array(await c.req.arrayBuffer());
     try {
       const dimension = await oversizedDimension(body);
       if (dimension !== undefined) {
-        return await proxyOrRefuse(c, `the layer has a side of ${dimension}`, body);
+        return await proxyOrRefuse(c, `the layer has ${dimension} rows or columns`, body);
       }
       backend ??= createCpuBackend({ threads: 0, module: kernels });
       return await solve(await backend, body, parameters);
@@ -68,7 +72,7 @@ async function proxyOrRefuse(
   body?: Uint8Array<ArrayBuffer>,
 ): Promise<Response> {
   if (c.env.EDGE_HOST) return await proxyToHost(c, body);
-  throw new Refusal("no_device", `${reason}, and this edge has no GPU host; ${LIMITS_TEXT}`, {
+  throw new Refusal("no_device", `${reason}, but this edge has no GPU host, and ${LIMITS_TEXT}`, {
     members: { limit: MAX_SMALL_FEATURES },
   });
 }

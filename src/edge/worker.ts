@@ -11,7 +11,8 @@ import { smallLayers } from "./small_layers.ts";
 
 export { HostsObject, JobObject, JobWorkflow } from "./classes.ts";
 
-// wrangler turns this import into a compiled module. The cast hides the import from Deno, which would try to load what the module imports.
+// wrangler turns this import into a compiled module. The cast hides the import from Deno, which would
+// otherwise try to load the module and everything that the module imports.
 const { default: kernels } = await import("../../build/kernels_single.wasm" as string);
 
 const app = createEdge({ smallLayers: smallLayers(kernels) });

@@ -1,4 +1,7 @@
-/** The start page of a host, as plain text for command lines and as HTML for browsers. It lists the resources and the state of the device. */
+/**
+ * The start page of a host, which is a Pare server, as plain text for command lines and as HTML for browsers.
+ * It lists the resources and the state of the device.
+ */
 
 /** The state of a host that the page shows. */
 export interface HomeState {
@@ -8,9 +11,9 @@ export interface HomeState {
 }
 
 const RESOURCES = [
-  ["POST", "/v1/layers", "prune one layer: a safetensors file in, one out"],
+  ["POST", "/v1/layers", "prune one layer (the request and the answer are safetensors files)"],
   ["PUT", "/v1/hessians/sha256:HEX", "store statistics that several layers share"],
-  ["GET", "/openapi.json", "the whole contract"],
+  ["GET", "/openapi.json", "the description of the whole API"],
   ["GET", "/readyz", "the device, its limits and the queue"],
   ["GET", "/metrics", "Prometheus text"],
 ] as const;

@@ -1,4 +1,7 @@
-/** Tests the SDK with the real application: in process, over HTTP, and over connections that break. */
+/**
+ * Tests the SDK with the real server application: in the same process, over HTTP, and over connections that
+ * break.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -44,7 +47,7 @@ describe("Pare in process", () => {
     assert.deepEqual(whole.weight.data, packed.weight.data);
   });
 
-  it("stores statistics, reuses their factor for a second layer, and deletes them", async () => {
+  it("stores statistics at the server, which factors them once for two layers, and deletes them", async () => {
     const { pare } = host;
     const hessian = await pare.putHessian(UPPER);
     const first = await pare.pruneLayer({ weight: WEIGHT }, { hessian });
@@ -57,7 +60,7 @@ describe("Pare in process", () => {
     await assert.rejects(pare.pruneLayer({ weight: WEIGHT }, { hessian }), { code: "hessian_not_found" });
   });
 
-  it("throws the application's refusal with its code and request id", async () => {
+  it("throws a PareError with the code and the request id of a refusal", async () => {
     const refused = host.pare.pruneLayer({ weight: WEIGHT, hessian_upper: f32([3], [1, 0, 1]) });
     await assert.rejects(refused, (error) => {
       assert.ok(error instanceof PareError && error.requestId);
@@ -91,7 +94,7 @@ describe("Pare over HTTP", () => {
   });
   after(() => host.shutdown());
 
-  it("gives the same bytes as in process", async () => {
+  it("returns the same bytes as a server in the same process", async () => {
     await using local = await openLocalHost("cpu");
     const remote = new Pare({ baseUrl: host.url });
     for (const query of [{}, { pattern: "2:4" }, { method: "magnitude", sparsity: 0.9 }] as const) {
@@ -106,8 +109,8 @@ describe("Pare over HTTP", () => {
 
 describe("Pare over a connection that breaks", () => {
   /**
-   * Runs `body` with a server that sends the bytes of `answer` to every connection and then closes it. `count` returns the number
-   * of connections.
+   * Runs `body` with a server that sends the bytes of `answer` to every connection and then closes the
+   * connection. `count` returns the number of connections.
    */
   async function withRawServer(answer: string, body: (pare: Pare, count: () => number) => Promise<void>) {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -131,7 +134,7 @@ describe("Pare over a connection that breaks", () => {
 
   for (
     const [what, answer] of [
-      ["before an answer", ""],
+      ["before the answer", ""],
       ["within the headers", "HTTP/1.1 200 OK\r\nContent-"],
       ["within the body", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun"],
       ["within a refusal", "HTTP/1.1 422 Unprocessable\r\nContent-Length: 1000\r\n\r\nbegun"],

@@ -1,4 +1,7 @@
-/** A fake host whose answers the test supplies. It implements `fetch` for the SDK without a socket and records all requests. */
+/**
+ * A fake host, which is a Pare server whose answers the test supplies. It implements `fetch` for the SDK
+ * without a socket and records all requests.
+ */
 
 import type { Report } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
@@ -81,7 +84,7 @@ export function report(rows: number, cols: number): Report {
   };
 }
 
-/** Answers `POST /v1/layers` like a host that prunes nothing: the answer has the weight of the request. */
+/** Answers `POST /v1/layers` like a host that prunes nothing. The answer has the weight of the request. */
 export function solved({ body }: Received): Response {
   const weight = decode(body).tensors.get("weight")!;
   const [rows, cols] = weight.shape;

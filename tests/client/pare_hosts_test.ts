@@ -22,8 +22,10 @@ const slowly = (answer: Answer): Answer => async (received) => {
 };
 
 /**
- * A model of rounds, each a list of groups, each a list of layer names. It asserts that every layer is replaced once and before
- * the next round, and counts the groups that have layers which are not replaced yet.
+ * A model with several rounds. A round is a list of groups, and a group is a list of layer names. The layers
+ * of a group share one Hessian. The model asserts that every layer is replaced once and before the next round
+ * is requested. `maxOpenGroups` is the largest number of groups that were requested and not wholly replaced
+ * at one time.
  */
 class RoundModel implements ModelSource {
   readonly replaced = new Set<string>();
@@ -81,7 +83,7 @@ const block = (index: number) => BLOCK.map((group) => group.map((name) => `${ind
 const posts = (host: FakeHost) => host.received.filter(({ method }) => method === "POST").length;
 
 describe("PareHosts.pruneModel", () => {
-  it("solves one layer at each host at the same time, and replaces every layer in its round", async () => {
+  it("solves one layer at each host at the same time, and replaces every layer before the next round", async () => {
     const model = new RoundModel([block(0), block(1)]);
     let activeCount = 0, maxActive = 0;
     const hosts = [0, 1, 2].map(() => {
@@ -100,7 +102,7 @@ describe("PareHosts.pruneModel", () => {
     assert.ok(hosts.every((host) => posts(host) >= 2), hosts.map(posts).join());
   });
 
-  it("requests only as many groups as are needed to keep the hosts busy", async () => {
+  it("requests only as many groups of layers as keep the hosts busy", async () => {
     const one = new RoundModel([block(0)]), many = new RoundModel([block(0)]);
     await layers(client([new FakeHost(working)]).pruneModel(one));
     await layers(client([1, 2, 3, 4, 5, 6].map(() => new FakeHost(slowly(working)))).pruneModel(many));
@@ -148,7 +150,7 @@ describe("PareHosts.pruneModel", () => {
     await assert.rejects(layers(client(hosts).pruneModel(model)), { code: "non_finite" });
   });
 
-  it("throws the signal's reason when it is aborted during the requests of all hosts", async () => {
+  it("throws the signal's reason when the signal is aborted while all hosts have requests", async () => {
     const controller = new AbortController(), reason = new Error("enough");
     const hosts = [1, 2].map(() => new FakeHost(() => new Promise<Response>(() => {})));
     setTimeout(() => controller.abort(reason), 10);

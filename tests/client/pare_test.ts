@@ -1,4 +1,7 @@
-/** Tests the client of one fake host: which requests it sends for a layer and for a model, and how it reads the answers. */
+/**
+ * Tests the client with one fake host: which requests it sends for a layer and for a model, and how it reads
+ * the answers.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -31,7 +34,10 @@ function pare(host: FakeHost): Pare {
 /** Answers like a host that stores statistics and solves layers. */
 const working: Answer = (received) => received.method === "POST" ? solved(received) : noContent(received);
 
-/** A model with groups of the given layer names. It records which layers were replaced and whether its generator was ended. */
+/**
+ * A model with groups of the given layer names. The layers of a group share one Hessian. The model records
+ * which layers were replaced and whether its generator has ended.
+ */
 class FakeModel implements ModelSource {
   readonly replaced: string[] = [];
   isEnded = false;
@@ -71,7 +77,7 @@ function tensorNames({ body }: Received): string[] {
 }
 
 describe("Pare.pruneLayer", () => {
-  it("sends the tensors and the parameters that are defined", async () => {
+  it("sends only the tensors and parameters that are defined", async () => {
     const host = new FakeHost(solved);
     await pare(host).pruneLayer(
       { weight: WEIGHT, hessian_upper: HESSIAN, mask: undefined },
@@ -98,7 +104,7 @@ describe("Pare.pruneLayer", () => {
     });
   });
 
-  it("names the part of an answer that is missing or malformed", async () => {
+  it("throws an error that names the missing or malformed part of an answer", async () => {
     const mask: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
     const whole = { weight: WEIGHT, mask };
     const good = JSON.stringify(report(2, 3));
@@ -138,7 +144,7 @@ describe("Pare.putHessian", () => {
 });
 
 describe("Pare.deleteHessian", () => {
-  it("ignores that the statistics do not exist, but no other error", async () => {
+  it("succeeds if the statistics do not exist, and throws any other error", async () => {
     await pare(new FakeHost(problem(404, "hessian_not_found"))).deleteHessian("sha256:0");
     await assert.rejects(pare(new FakeHost(problem(403, "forbidden"))).deleteHessian("sha256:0"), {
       code: "forbidden",
@@ -157,7 +163,7 @@ describe("Pare.pruneModel", () => {
     assert.deepEqual(model.replaced, ["q", "k", "fc"]);
   });
 
-  it("sends shared statistics once and deletes them after the group", async () => {
+  it("sends statistics that layers share once, and deletes them after the last of these layers", async () => {
     const host = new FakeHost(working);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"], ["out"]]), { sparsity: 0.5 }));
     assert.deepEqual(host.received.map(({ method }) => method), [
@@ -188,7 +194,7 @@ describe("Pare.pruneModel", () => {
     assert.deepEqual(sparsities, ["0.5", "0.25", "0.5"]);
   });
 
-  it("sends evicted statistics again and continues", async () => {
+  it("sends statistics again if the host has evicted them, and continues", async () => {
     const host = new FakeHost(noContent, solved, problem(404, "hessian_not_found"), working);
     await collect(pare(host).pruneModel(new FakeModel([["q", "k", "v"]])));
     assert.deepEqual(host.received.map(({ method }) => method), [
@@ -251,7 +257,7 @@ describe("Pare.pruneModel without statistics", () => {
   });
 });
 
-describe("Pare.pruneModel abort", () => {
+describe("Pare.pruneModel with an abort signal", () => {
   const reason = new Error("enough");
 
   /** Aborts a run after 20 ms and asserts that it throws the signal's reason within a second. */
@@ -264,19 +270,19 @@ describe("Pare.pruneModel abort", () => {
     assert.ok(performance.now() - started < 1000);
   }
 
-  it("ends a run whose host is solving", async () => {
+  it("stops while the host solves a layer", async () => {
     const model = new FakeModel([["a"]]);
     await assertAborts(new FakeHost(() => new Promise(() => {})), model);
     assert.deepEqual(model.replaced, []);
   });
 
-  it("ends a run whose model is computing", async () => {
+  it("stops while the model computes a group", async () => {
     const model = new FakeModel([["a"]]);
     model.group = () => new Promise(() => {});
     await assertAborts(new FakeHost(working), model);
   });
 
-  it("before the call ends a run before a group is requested", async () => {
+  it("requests no group if the signal is aborted before the call", async () => {
     const model = new FakeModel([["a"]]);
     let isRequested = false;
     model.group = () => {

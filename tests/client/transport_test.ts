@@ -27,7 +27,7 @@ describe("Transport request", () => {
     assert.deepEqual(body, Uint8Array.of(1, 2, 3));
   });
 
-  it("keeps the path of the base URL, with or without a slash at its end", async () => {
+  it("keeps the path of the base URL, whether or not the URL ends with a slash", async () => {
     for (const baseUrl of ["http://fake/edge", "http://fake/edge/"]) {
       const host = new FakeHost(noContent);
       const query = new URLSearchParams({ pattern: "2:4" });
@@ -73,7 +73,7 @@ describe("Transport retries", () => {
     assert.equal((await transport(host).send({ method: "GET", path: "/" })).length, 6);
   });
 
-  it("reports each retry with its pause, but not the last failure", async () => {
+  it("reports each failure that is retried with its pause, but not the last failure", async () => {
     const reported: [string, boolean][] = [];
     const onRetry: TransportOptions["onRetry"] = ({ message }, waitMs) =>
       reported.push([message, waitMs > 0]);
@@ -109,8 +109,8 @@ describe("Transport retries", () => {
   }
 });
 
-describe("Transport Retry-After", () => {
-  it("is waited for if it is longer than the backoff", async () => {
+describe("Transport after an answer with Retry-After", () => {
+  it("waits for the Retry-After if it is longer than the backoff", async () => {
     const host = new FakeHost(problem(429, "busy", { "Retry-After": "1" }), noContent);
     const started = performance.now();
     await transport(host).send(PUT);
@@ -118,14 +118,14 @@ describe("Transport Retry-After", () => {
     assert.ok(waited >= 995, `waited ${waited} ms`);
   });
 
-  it("over five minutes ends the request with the refusal", async () => {
+  it("throws the refusal at once if the Retry-After is longer than five minutes", async () => {
     const host = new FakeHost(problem(503, "no_device", { "Retry-After": "301" }));
     await assert.rejects(transport(host).send(PUT), { code: "no_device", retryAfter: 301 });
     assert.equal(host.received.length, 1);
   });
 });
 
-describe("Transport abort", () => {
+describe("Transport with an abort signal", () => {
   const reason = new Error("enough");
 
   /** Aborts after 20 ms and asserts that `send` rejects with the signal's reason within a second. */
@@ -139,19 +139,19 @@ describe("Transport abort", () => {
     assert.equal(host.received.length, 1);
   }
 
-  it("ends the wait for a host that never answers", async () => {
+  it("stops waiting for a host that never answers", async () => {
     await assertAborts(new FakeHost(() => new Promise(() => {})));
   });
 
-  it("ends the pause between attempts", async () => {
+  it("stops the pause between attempts", async () => {
     await assertAborts(new FakeHost(problem(429, "busy")));
   });
 
-  it("ends the pause that a Retry-After asks for", async () => {
+  it("stops the pause that a Retry-After asks for", async () => {
     await assertAborts(new FakeHost(problem(429, "busy", { "Retry-After": "60" })), 1);
   });
 
-  it("before the call prevents the request", async () => {
+  it("sends no request if the signal is aborted before the call", async () => {
     const host = new FakeHost(noContent);
     const sending = transport(host).send({ ...PUT, signal: AbortSignal.abort(reason) });
     await assert.rejects(sending, (error) => error === reason);

@@ -1,4 +1,7 @@
-/** One attempt at a layer of a job against a simulated host: waiting, transient failures and permanent failures. */
+/**
+ * Tests one attempt to solve a layer of a job at a simulated GPU host: waiting, transient failures and
+ * permanent failures.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -42,7 +45,7 @@ describe("attemptLayer()", () => {
     });
   }
 
-  it("throws if the host has not written the whole result", async () => {
+  it("throws if the host has not written all bytes of the result", async () => {
     const short = () =>
       Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 8 } });
     await assert.rejects(attemptLayer(0, simulateJob([short]).context), /did not write the 8 bytes/);

@@ -1,4 +1,4 @@
-/** The registry of hosts in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. */
+/** Tests the registry of GPU hosts, in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -7,9 +7,10 @@ import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_regi
 import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
 import { memorySql } from "./memory_sql.ts";
 
+/** The digests of the statistics of two layers. The statistics of a layer are the Hessian of its inputs. */
 const H1 = "sha256:" + "1".repeat(64), H2 = "sha256:" + "2".repeat(64);
 
-/** Returns the state of an idle host for two layers, with some fields replaced. */
+/** Returns the state of an idle host that has places for two layers. `changes` replaces fields of it. */
 function stateOf(changes: Partial<Heartbeat> = {}): Heartbeat {
   const queue = { waiting: 0, resident: 0 };
   return { url: "http://host", backend: "cpu", adapter: "a", capacity: 2, queue, factors: [], ...changes };
@@ -21,7 +22,7 @@ function createRegistry() {
 }
 
 describe("HostRegistry", () => {
-  it("lists a host from its heartbeat until it is silent or deregisters", () => {
+  it("lists a host from its first heartbeat until its heartbeats stop or it deregisters", () => {
     const { clock, registry: hosts } = createRegistry();
     assert.equal(hosts.choose("t", undefined), undefined);
     hosts.recordHeartbeat("a", stateOf());
@@ -44,14 +45,14 @@ describe("HostRegistry", () => {
     assert.equal(hosts.choose("5", undefined)!.id, "a");
   });
 
-  it("counts the layers that a host has from other clients", () => {
+  it("includes the layers of other clients in the load of a host", () => {
     const { registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf({ queue: { waiting: 1, resident: 2 } }));
     hosts.recordHeartbeat("b", stateOf({ queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("1", undefined)!.id, "b");
   });
 
-  it("prefers a host that has or will have the statistics, unless it is full", () => {
+  it("prefers a host that has or will have the layer's statistics, unless this host is full", () => {
     const { registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf());
     hosts.recordHeartbeat("b", stateOf({ factors: [H1], queue: { waiting: 0, resident: 1 } }));
@@ -62,7 +63,7 @@ describe("HostRegistry", () => {
     assert.equal(hosts.choose("5", H2)!.id, "a", "all hosts are full, and none has these statistics");
   });
 
-  it("reserves one place per task, until the reservation expires", () => {
+  it("reserves one place at a host per task, until the reservation expires", () => {
     const { clock, registry: hosts } = createRegistry();
     hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
     hosts.recordHeartbeat("b", stateOf({ capacity: 1 }));

@@ -1,4 +1,7 @@
-/** The record of a job: the changes that it allows, and its version numbers. */
+/**
+ * Tests the record of a job, which is a list of layers to prune: the changes that it allows, and its version
+ * numbers. A layer is settled when it is done or failed.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -27,14 +30,14 @@ function statesOf(record: JobRecord): string[] {
 }
 
 describe("JobRecord", () => {
-  it("is created once, and compares the digests of repeated requests", () => {
+  it("is created once, and distinguishes a repeated request from another by its digest", () => {
     const record = createRecord("a");
     assert.equal(record.create("id", "digest", layersOf("a")), "same");
     assert.equal(record.create("id", "other", layersOf("b")), "conflict");
     assert.equal(record.layerCount(), 1);
   });
 
-  it("is empty and unchanged by all methods if no job was created", () => {
+  it("stays empty, whatever method is called, if no job was created", () => {
     const record = new JobRecord(memorySql());
     record.settleLayer(0, DONE);
     record.cancel();
@@ -88,7 +91,7 @@ describe("JobRecord", () => {
     assert.equal(record.read()!.version, version);
   });
 
-  it("returns the layers that have changed after a version", () => {
+  it("returns only the layers that have changed after a given version", () => {
     const record = createRecord("a", "b", "c"), { version } = record.read()!;
     assert.deepEqual(record.changesAfter(version)!.job.layers, []);
     record.beginAttempt(2);

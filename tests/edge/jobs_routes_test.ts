@@ -1,4 +1,7 @@
-/** `/v1/jobs` outside the Workers runtime: keys, limits, and Workflows that fail to start. `jobs_test.ts` uses the real runtime. */
+/**
+ * Tests the routes of `/v1/jobs` outside the Workers runtime: API keys, limits, and Workflows that fail to
+ * start. `jobs_test.ts` tests them in the real runtime.
+ */
 
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
@@ -77,7 +80,7 @@ describe("/v1/jobs", () => {
     }
   });
 
-  it("distinguishes equal idempotency keys of different clients", async () => {
+  it("creates separate jobs if different clients use the same idempotency key", async () => {
     const first = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     const same = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
     const others = await send("POST", "/v1/jobs", "two", { layers: [{ ...LAYERS[0], name: "b" }] }, "k");
@@ -124,7 +127,7 @@ describe("/v1/jobs", () => {
     assert.deepEqual([status, answer.code, answer.limit], [413, "too_large", 8 * 2 ** 20]);
   });
 
-  it("answers unsupported if the deployment lacks the bindings", async () => {
+  it("answers with the code unsupported if the deployment has no bindings for jobs and hosts", async () => {
     env = { EDGE_OPEN: "true" };
     const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
     assert.deepEqual([status, answer.code], [422, "unsupported"]);

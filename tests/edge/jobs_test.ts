@@ -1,4 +1,8 @@
-/** Jobs in the real runtime, with hosts in processes of their own: jobs that succeed, fail or are cancelled, and a host that is killed. */
+/**
+ * Tests jobs in the real Workers runtime, with hosts in processes of their own. A job is a list of layers
+ * that the edge (Pare's Cloudflare Worker) solves at GPU hosts. Jobs succeed, fail or are cancelled, and one
+ * host is killed.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -26,7 +30,7 @@ const WAIT_MILLISECONDS = 30_000;
 /** Tests that take too long for the fast suite run only with PARE_SLOW=1. */
 const SLOW = Deno.env.get("PARE_SLOW") === "1";
 
-/** Returns the body of a random layer with raw activations as its statistics. */
+/** Returns the body of a random layer, whose calibration data are the inputs themselves instead of a Hessian. */
 function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBuffer> {
   return file({
     weight: floats("F32", [rows, cols], normals(rows * cols, seed)),
@@ -34,14 +38,14 @@ function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBu
   });
 }
 
-/** Calls `ask` until it returns a value. @throws {Error} naming the `condition`, if that takes too long */
+/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
 async function until<T>(condition: string, ask: () => Promise<T | undefined>): Promise<T> {
   for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
     const found = await ask();
     if (found !== undefined) return found;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`waited for ${WAIT_MILLISECONDS / 1000} s in vain: ${condition}`);
+  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
 }
 
 describe("jobs in the Workers runtime", () => {
@@ -109,7 +113,7 @@ describe("jobs in the Workers runtime", () => {
     return decodeAnswer(await response.bytes());
   }
 
-  it("finish although a host is killed while it has a layer, after one retry of that layer", async () => {
+  it("a job finishes after one of its hosts is killed, with one retry of the layer at that host", async () => {
     // The first three layers are large, one per host, so that the chosen host is killed before it has solved its layer.
     const bodies = [[1100, 1100], [1000, 1100], [1100, 1000], [33, 47]].map(([rows, cols], index) =>
       layerBody(rows, cols, 10 * index + 1)
@@ -140,7 +144,7 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("share statistics between layers, and record the error of each layer", async () => {
+  it("the layers of a job share statistics, and each failed layer has its own error", async () => {
     const n = 40,
       hessian = file({
         hessian_upper: floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 5 }), n)),
@@ -169,7 +173,7 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("prune tensors of a client, which uploads shared statistics once", async () => {
+  it("pruneByJob() uploads shared statistics once, and yields all layers except one that fails", async () => {
     const n = 24,
       hessian_upper = floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 8 }), n));
     const weights = [1, 2].map((seed) => floats("F16", [12, n], normals(12 * n, seed)));
@@ -201,7 +205,7 @@ describe("jobs in the Workers runtime", () => {
   });
 
   it(
-    "run as many layers as OPT-175B has in one Workflow",
+    "a job solves as many layers as OPT-175B has",
     { skip: !SLOW && "set PARE_SLOW=1" },
     async () => {
       const count = 576, seeds = Array.from({ length: 12 }, (_, index) => 100 + 2 * index);
@@ -221,7 +225,7 @@ describe("jobs in the Workers runtime", () => {
     },
   );
 
-  it("are found again by their idempotency key, which no other job can use", async () => {
+  it("a job is found again by its idempotency key, and another job with this key is refused", async () => {
     const weight = await store(layerBody(8, 16, 70));
     const layers = [{ name: "a", weight, parameters: { sparsity: 0.25 } }];
     const first = await jobs.submit(layers, { idempotencyKey: "key" });
@@ -235,7 +239,7 @@ describe("jobs in the Workers runtime", () => {
     assert.notEqual((await jobs.submit(layers)).id, first.id);
   });
 
-  it("can be read with an ETag and as a stream of events", async () => {
+  it("a job can be read with an ETag and as a stream of events", async () => {
     const weight = await store(layerBody(8, 16, 80));
     const created = await edge.post("/v1/jobs", { layers: [{ name: "a", weight }] });
     assert.deepEqual([created.status, created.headers.get("Retry-After")], [202, "2"]);
@@ -254,7 +258,7 @@ describe("jobs in the Workers runtime", () => {
     assert.deepEqual([same.status, await same.text()], [304, ""]);
   });
 
-  it("can be cancelled", async () => {
+  it("a job can be cancelled", async () => {
     const weight = await store(layerBody(1100, 1100, 90));
     const { id } = await jobs.submit([{ name: "a", weight }]);
     await until("the layer runs", async () => (await jobs.get(id)).state === "running" || undefined);
@@ -268,7 +272,7 @@ describe("jobs in the Workers runtime", () => {
     );
   });
 
-  it("are refused if the request is invalid", async () => {
+  it("an invalid request for a job is refused", async () => {
     const weight = "sha256:" + "0".repeat(64);
     const bodies = [
       {},
@@ -288,7 +292,7 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("accept a host only with a valid ticket, and each ticket only once", async () => {
+  it("the edge registers a host only if its request has a valid, unused ticket", async () => {
     const state = JSON.stringify(
       (await aliveHosts()).map(({ url, backend, adapter, capacity, queue, factors }) => ({
         url,
@@ -322,7 +326,7 @@ describe("jobs in the Workers runtime", () => {
     await edge.request(path, { method: "DELETE", headers: { Authorization: leave } });
   });
 
-  it("fail with no_device if no host is alive", async () => {
+  it("a job fails with no_device if no host is alive", async () => {
     await Promise.all(hosts.splice(0).map((host) => host[Symbol.asyncDispose]()));
     assert.deepEqual(await aliveHosts(), []);
     const { id } = await jobs.submit([{ name: "a", weight: "sha256:" + "0".repeat(64) }]);

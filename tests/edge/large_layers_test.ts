@@ -1,4 +1,7 @@
-/** The SDK prunes a layer over the edge's body limit by upload and job, in the real runtime and with a real host. */
+/**
+ * Tests that the SDK prunes a layer over the body limit of an edge by an upload and a job. The edge, which is
+ * Pare's Cloudflare Worker in front of GPU hosts, runs in the real Workers runtime, with a real host.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -25,7 +28,7 @@ describe("a layer over the edge's body limit", () => {
     await edge.close();
   });
 
-  it("is pruned by a job, with the same answer as from the host directly", async () => {
+  it("is pruned by a job, and the answer equals that of a host", async () => {
     for (let tries = 0; (await (await edge.request("/v1/hosts")).json()).hosts.length === 0; tries++) {
       assert.ok(tries < 500, "the host has not registered");
       await sleep(20);

@@ -1,4 +1,7 @@
-/** A layer of 300 MB is uploaded in parts, of which one fails twice, and is then pruned by a job. */
+/**
+ * Tests that a layer of 300 MB is uploaded in parts, although one part fails twice, and is then pruned by a
+ * job. The edge (Pare's Cloudflare Worker) and a host run on this machine.
+ */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -48,7 +51,7 @@ describe("a layer of 300 MB", { skip: Deno.env.get("PARE_SLOW") !== "1" && "set 
   });
   after(() => running.disposeAsync());
 
-  it("is uploaded although a part fails twice, and gets the same answer as from the host directly", async () => {
+  it("is uploaded although a part fails twice, and its job gives the same answer as the host", async () => {
     const attempts: Record<string, number> = {};
     const unreliable = async (request: Request): Promise<Response> => {
       const number = new URL(request.url).searchParams.get("partNumber");

@@ -1,4 +1,7 @@
-/** Body limits, rate limits and forwarded requests of the edge in the real runtime, in front of a real host. */
+/**
+ * Tests body limits, rate limits and forwarded requests of the edge (Pare's Cloudflare Worker) in the real
+ * Workers runtime, in front of a real host.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -38,7 +41,7 @@ describe("the edge in the Workers runtime, in front of a host", () => {
     assert.deepEqual(await tensors(answer), await tensors(direct));
   });
 
-  it("refuses a body over its limit with the URL of uploads", async () => {
+  it("refuses a body over its limit with an error that has the URL of uploads", async () => {
     const answer = await fetch(edge.url + "/v1/layers", {
       method: "POST",
       headers: HEADERS,
@@ -61,7 +64,7 @@ describe("the edge in the Workers runtime, in front of a host", () => {
 });
 
 describe("a rate limit", () => {
-  it("applies to each key separately, and names the time to wait", async () => {
+  it("applies to each key separately, and its refusal has the seconds to wait", async () => {
     const digest = async (key: string) =>
       new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
     const edge = await startDevEdge({ PARE_KEYS: `${await digest("busy")},${await digest("calm")}` }, {

@@ -1,4 +1,7 @@
-/** Starts the edge of `wrangler.toml` in the real Workers runtime on this machine, with a local bucket and its S3 endpoint. */
+/**
+ * Starts the edge, which is the Cloudflare Worker of `wrangler.toml`, in the real Workers runtime on this
+ * machine. It has a local bucket with an S3 endpoint.
+ */
 
 import { createTestHarness, type TestHarness, unstable_startWorker } from "wrangler";
 

@@ -1,4 +1,7 @@
-/** The database of a Durable Object, for tests outside the Workers runtime. */
+/**
+ * An SQL database in memory. It replaces the database of a Durable Object in tests outside the Workers
+ * runtime.
+ */
 
 import { DatabaseSync } from "node:sqlite";
 import type { SqlStorage, SqlValue } from "../../src/edge/runtime/durable_object.ts";

@@ -1,4 +1,7 @@
-/** The memory of the Worker's processes does not grow while a layer passes through, because bodies are streamed in both directions. */
+/**
+ * Tests that the memory of the Worker's processes does not grow while a layer passes through. Bodies are
+ * streamed in both directions.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -6,7 +9,10 @@ import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/ed
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { streamLayer } from "./streamed_layer.ts";
 
-/** The growth that is allowed, a quarter of the smaller layer. A runtime that buffered a body would grow several times as much. */
+/**
+ * The growth of memory that is allowed, in bytes. It is a quarter of the smaller layer. A runtime that
+ * buffered a body would grow several times as much.
+ */
 const ALLOWED_BYTES = 16 * 2 ** 20;
 
 const SLOW = Deno.env.get("PARE_SLOW") === "1";
@@ -29,10 +35,13 @@ describe("the memory of the edge", {
   });
   after(() => running.disposeAsync());
 
-  /** Returns the runtime processes: wrangler's proxy and the one with the Worker. */
+  /** Returns the two processes of the Workers runtime. One is wrangler's proxy, and the other runs the Worker. */
   const runtimes = () => descendants(pair.edge.pid).filter(({ name }) => name === "workerd");
 
-  /** Sends a layer of order² F32 weights through the edge and checks the growth of memory. The host must give the same answer directly. */
+  /**
+   * Sends a layer of order × order F32 weights through the edge and checks the growth of memory. The answer
+   * must equal the answer that the host gives directly.
+   */
   async function check(order: number) {
     const query = "method=magnitude&error=false", entries = order * order;
     const before = runtimes().map((process) => ({ ...process, resident: memoryBytes(process.pid, "VmRSS") }));
@@ -48,6 +57,10 @@ describe("the memory of the edge", {
     assert.equal(viaEdge.digest, (await streamLayer(pair.host.url, order, order, query)).digest);
   }
 
-  it("does not grow while 64 MiB pass", () => check(4096));
-  it("does not grow while 1 GiB passes", { skip: !SLOW && "set PARE_SLOW=1" }, () => check(16384));
+  it("does not grow while a layer of 64 MiB passes through", () => check(4096));
+  it(
+    "does not grow while a layer of 1 GiB passes through",
+    { skip: !SLOW && "set PARE_SLOW=1" },
+    () => check(16384),
+  );
 });

@@ -1,7 +1,8 @@
 /**
- * `pare prune` prunes a trained model by the jobs of an edge, with the edge and three hosts in processes of their own. One host is killed
- * while it has a layer, and the edge is restarted in the middle of a job with its data on disk. The pruned model has the same bytes as that
- * of a run in one process.
+ * Tests that `pare prune` prunes a trained model by the jobs of an edge, which is Pare's Cloudflare Worker in
+ * front of GPU hosts. The edge and three hosts run in processes of their own. One host is killed while it has
+ * a layer, and the edge is restarted in the middle of a job with its data on disk. The pruned model must have
+ * the same bytes as that of a run in one process.
  */
 
 import assert from "node:assert/strict";
@@ -17,7 +18,10 @@ const SECRET = "a secret of thirty-two bytes: 123";
 const HOSTS = 3, LAYERS_PER_BLOCK = 6;
 /** The longest time to wait for a condition, in milliseconds. */
 const WAIT_MILLISECONDS = 60_000;
-/** The edge restarts a job as soon as it is submitted again, because the local runtime does not resume Workflows after a restart. */
+/**
+ * The edge restarts a running job as soon as the job is submitted again (`EDGE_JOB_SILENCE`). This is needed
+ * because the local runtime does not resume Workflows after a restart.
+ */
 const VARS = { EDGE_HOST_SECRET: SECRET, EDGE_JOB_SILENCE: "0" };
 
 let folder: string, args: string[];
@@ -47,14 +51,14 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-/** Calls `ask` until it returns a value. @throws {Error} naming the `condition`, if that takes too long */
+/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
 async function until<T>(condition: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
   for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
     const found = await ask();
     if (found !== undefined) return found;
     await sleep(2);
   }
-  throw new Error(`waited for ${WAIT_MILLISECONDS / 1000} s in vain: ${condition}`);
+  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
 }
 
 /** Returns a host that has a layer on its device, if there is one. */
@@ -104,7 +108,8 @@ describe("pare prune over an edge", { skip: Deno.build.os === "windows" && "Wind
 
     assert.equal(await run.ended, 0, run.output.text);
     assert.match(run.output.text, /^solving in jobs of http.*, at 3 hosts: cpu \(/m);
-    // The killed host cost a layer a second attempt, and the restart of the edge cost a layer of a later block more attempts.
+    // The loss of the host caused a second attempt at a layer of the first block. The restart of the edge
+    // caused further attempts at a layer of a later block.
     assert.match(run.output.text, /layers\.0\.\S+ took 2 attempts/);
     assert.match(run.output.text, /layers\.[1-3]\.\S+ took \d attempts/);
     for (const name of ["model.safetensors", "config.json"]) {

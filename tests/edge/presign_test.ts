@@ -1,4 +1,7 @@
-/** Signed URLs compared with the examples that AWS publishes. `uploads_test.ts` shows that R2 accepts such URLs. */
+/**
+ * Compares signed URLs with the examples that AWS publishes. `uploads_test.ts` shows that R2 accepts such
+ * URLs.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -38,7 +41,7 @@ describe("presign()", () => {
     );
   });
 
-  it("sorts the query of the operation into the signed query, and signs the method", async () => {
+  it("sorts all query parameters before it signs them, and also signs the method", async () => {
     const url = new URL("https://h/b/a%20b(1)?uploadId=x%2By&partNumber=10");
     const signed = await presign({ ...EXAMPLE, method: "PUT", url }, CREDENTIALS);
     assert.match(

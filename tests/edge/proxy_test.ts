@@ -1,4 +1,7 @@
-/** The edge's application in front of a real host, outside the Workers runtime: requests that it forwards, and requests that it refuses. */
+/**
+ * Tests the application of the edge (Pare's Cloudflare Worker) in front of a real host, outside the Workers
+ * runtime: requests that it forwards, and requests that it refuses.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "@std/testing/bdd";
@@ -83,7 +86,7 @@ describe("the edge", () => {
   });
 });
 
-describe("EDGE_HOST_KEY", () => {
+describe("the key that the edge has for its host (EDGE_HOST_KEY)", () => {
   const hash = async (key: string) => (await sha256(new TextEncoder().encode(key))).toHex();
   let server: Deno.HttpServer<Deno.NetAddr>, seen: (string | null)[], env: EdgeBindings;
   before(() => {
@@ -112,14 +115,14 @@ describe("EDGE_HOST_KEY", () => {
     assert.equal(seen.length, 2);
   });
 
-  it("is not sent for other requests: an edge without keys forwards the key of the client", async () => {
+  it("is not sent for other requests, which are forwarded with the key of the client", async () => {
     assert.equal(await ask("/metrics", {}), 200);
     assert.equal(await ask("/metrics", {}, "mine"), 200);
     assert.equal(await ask("//metrics", { PARE_KEYS: await hash("mine") }), 200);
     assert.deepEqual(seen, [null, "Bearer mine", null]);
   });
 
-  it("is never sent to a host that the path of a request names", async () => {
+  it("is never sent to another host, even if the path of the request names one", async () => {
     const misdirected: string[] = [];
     const other = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
       misdirected.push(request.url);
@@ -137,7 +140,7 @@ describe("EDGE_HOST_KEY", () => {
 });
 
 describe("an EDGE_BODY_LIMIT that is not a number", () => {
-  it("makes requests with a body fail, and is named in the log", async () => {
+  it("makes requests with a body fail with an error in the log that names the variable", async () => {
     const logged: string[] = [], { error } = console;
     console.error = (line: string) => logged.push(line);
     try {

@@ -1,4 +1,4 @@
-/** Parsing of the Range header. */
+/** Tests the parser of the Range header. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -15,13 +15,13 @@ describe("parseRange()", () => {
     assert.deepEqual(parseRange("bytes=4294967296-", 2 ** 33), { offset: 2 ** 32, length: 2 ** 32 });
   });
 
-  it("reports ranges outside of the body", () => {
+  it("returns 'unsatisfiable' for a range outside of the body", () => {
     for (const header of ["bytes=10-", "bytes=10-12", "bytes=-0"]) {
       assert.equal(parseRange(header, 10), "unsatisfiable", header);
     }
   });
 
-  it("ignores invalid and unsupported headers", () => {
+  it("returns undefined for an invalid or unsupported header", () => {
     for (const header of [undefined, "", "bytes=-", "bytes=5-3", "bytes=0-1,3-4", "rows=0-1", "bytes=a-b"]) {
       assert.equal(parseRange(header, 10), undefined, header);
     }

@@ -1,4 +1,7 @@
-/** runJob() with a simulated Workflow engine: concurrent steps, retries, and the continuation of an interrupted run. */
+/**
+ * Tests runJob(), which solves the layers of a job in the steps of a Workflow. The Workflow engine is
+ * simulated. The tests cover concurrent steps, retries, and the continuation of an interrupted run.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -7,8 +10,9 @@ import type { WorkflowStep } from "../../src/edge/runtime/workflow.ts";
 import { DONE, problem, simulateJob } from "./simulate_job.ts";
 
 /**
- * Simulates the steps of the Workflow engine. It retries a step up to the limit, and never repeats a step that has ended.
- * `seen` counts the executions, those that run now, and the most that ran at once.
+ * Simulates the steps of the Workflow engine. It retries a step up to the limit, and never repeats a step
+ * that has ended. `seen.runs` counts all executions of steps. `seen.now` is the number that run now, and
+ * `seen.max` is its largest value.
  */
 function simulateSteps() {
   const ended = new Set<string>(), seen = { now: 0, max: 0, runs: 0 };
@@ -41,7 +45,7 @@ describe("runJob()", () => {
     assert.deepEqual([seen.runs, seen.max], [40, 32]);
   });
 
-  it("attempts a layer five times, and then records the last error", async () => {
+  it("attempts a failing layer five times, and then records the last error", async () => {
     const answers = [...Array(4).fill(problem(503, "device_lost")), problem(502, "blob_unavailable"), DONE];
     const { context, record, sendHeartbeat } = simulateJob(answers), { step } = simulateSteps();
     // The host sends a heartbeat whenever the job waits.

@@ -1,6 +1,7 @@
 /**
- * The services of a job for tests without the Workers runtime: one simulated host with prepared answers, records in memory, and a clock
- * that advances only when the code under test sleeps.
+ * Simulates the services with which the edge (Pare's Cloudflare Worker) runs a job, for tests without the
+ * Workers runtime. There is one simulated host with prepared answers. Records are in memory, and the clock
+ * advances only when the code under test sleeps.
  */
 
 import type { Remote } from "../../src/edge/runtime/durable_object.ts";
@@ -11,7 +12,7 @@ import { JobRecord } from "../../src/edge/jobs/job_record.ts";
 import { jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
-/** The digest of the only blob that exists, and the digest of every answer. */
+/** The digest of the only stored weight, and the digest of every result. */
 export const WEIGHT = "sha256:" + "a".repeat(64), RESULT = "sha256:" + "b".repeat(64);
 /** The report of every answer. */
 export const REPORT = {
@@ -29,7 +30,7 @@ export const REPORT = {
   seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
   factor_reused: false,
 };
-/** An answer for a finished task, one for a running task, and the problem of a failed one. */
+/** Answers of the host: the task is done, the task is running, and the task has failed with a code. */
 export const DONE = () =>
   Response.json({ state: "done", report: REPORT, result: { sha256: RESULT, bytes: 9 } });
 export const RUNNING = () => Response.json({ state: "running" }, { status: 202 });

@@ -1,4 +1,7 @@
-/** Layers that the Worker solves itself in the real runtime, compared with the answers of a real host's cpu backend. */
+/**
+ * Tests layers that the edge (Pare's Cloudflare Worker) solves itself, without a GPU host. The Worker runs in
+ * the real Workers runtime, and its answers are compared with those of a host with the cpu backend.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -29,7 +32,7 @@ async function codeOf(answer: Response): Promise<[number, string]> {
   return [answer.status, code];
 }
 
-describe("layers solved in the Worker", () => {
+describe("an edge that solves small layers itself", () => {
   let edge: LocalEdge, host: Host;
   before(async () => {
     [edge, host] = await Promise.all([
@@ -88,7 +91,7 @@ describe("layers solved in the Worker", () => {
     assert.equal(wide.status, 503);
     const { code, detail } = await wide.json();
     assert.equal(code, "no_device");
-    assert.match(detail, /side of 1025.*1024 rows and columns/);
+    assert.match(detail, /has 1025 rows or columns.*1024 rows and columns/);
     const long = encode({
       ...layerTensors(4, 4),
       inputs: f32([2 ** 20 + 1, 4], new Float32Array(4 * (2 ** 20 + 1))),
@@ -135,11 +138,11 @@ describe("layers solved in the Worker", () => {
     assert.equal(
       (await post(edge.url, "", encode({ weight, hessian }))).status,
       200,
-      "the next valid layer is solved",
+      "a valid layer is still solved after these requests",
     );
   });
 
-  it("serves the SDK, but refuses to store statistics", async () => {
+  it("prunes a layer for the SDK, but refuses to store statistics", async () => {
     const pare = new Pare({ baseUrl: edge.url });
     const { weight, hessian } = layerTensors(16, 24);
     const { report } = await pare.pruneLayer({ weight, hessian }, { sparsity: 0.25 });

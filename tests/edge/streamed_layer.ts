@@ -1,4 +1,7 @@
-/** Sends a layer of any size and receives its answer as streams, so that tests of other processes' memory use little memory themselves. */
+/**
+ * Sends a layer of any size and receives its answer as streams. Tests that measure the memory of other
+ * processes therefore need little memory themselves.
+ */
 
 import { createHash, type Hash } from "node:crypto";
 import { once } from "node:events";

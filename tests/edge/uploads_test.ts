@@ -1,4 +1,8 @@
-/** Uploads and blobs in the real runtime: signed URLs, digests, ranges, repeated requests, keys, and garbage collection. */
+/**
+ * Tests uploads and blobs of the edge (Pare's Cloudflare Worker) in the real Workers runtime. A blob is a
+ * stored upload, named by its digest. The tests cover signed URLs, digests, ranges, repeated requests, keys,
+ * and garbage collection.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -32,7 +36,10 @@ describe("uploads in the Workers runtime", () => {
   });
   after(() => edge.close());
 
-  /** Begins an upload of `body`, with its own digest or with `sha256`. */
+  /**
+   * Begins an upload of `body`. The upload declares the digest `sha256`, or the real digest of `body` if that
+   * is not given.
+   */
   async function begin(body: Uint8Array<ArrayBuffer>, sha256?: string): Promise<Upload> {
     const answer = await edge.post("/v1/uploads", { size: body.length, sha256: sha256 ?? await hexOf(body) });
     assert.equal(answer.status, 201);
@@ -58,7 +65,7 @@ describe("uploads in the Workers runtime", () => {
     return [answer.status, code];
   }
 
-  it("join parts into a blob, which can be read whole and by range", async () => {
+  it("a completed upload becomes a blob, which can be read whole and by range", async () => {
     const body = bytesOf(2 * PART_BYTES + 17, 1), digest = `sha256:${await hexOf(body)}`;
     assert.equal((await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" })).status, 404);
     const upload = await begin(body);
@@ -92,14 +99,14 @@ describe("uploads in the Workers runtime", () => {
     assert.deepEqual([outside.status, outside.headers.get("Content-Range")], [416, `bytes */${body.length}`]);
   });
 
-  it("accept a body of one byte", async () => {
+  it("an upload may have one byte", async () => {
     const body = bytesOf(1, 7), upload = await begin(body);
     assert.equal((await complete(upload, await putParts(body, upload))).status, 200);
     const answer = await edge.request(`/v1/blobs/sha256:${await hexOf(body)}`);
     assert.deepEqual(new Uint8Array(await answer.arrayBuffer()), body);
   });
 
-  it("never make a blob of bytes with another digest, nor replace the bytes of a blob", async () => {
+  it("bytes with a wrong digest never become a blob, and never replace the bytes of one", async () => {
     const right = bytesOf(1000, 2), wrong = bytesOf(1000, 3), hex = await hexOf(right);
     const first = await begin(wrong, hex);
     const answer = await complete(first, await putParts(wrong, first));
@@ -124,7 +131,7 @@ describe("uploads in the Workers runtime", () => {
     assert.deepEqual(new Uint8Array(await stored.arrayBuffer()), right);
   });
 
-  it("refuse a list of parts that does not match the upload", async () => {
+  it("a list of parts that does not match the upload is refused", async () => {
     const body = bytesOf(PART_BYTES + 1, 4), upload = await begin(body);
     const parts = await putParts(body, upload);
     const refused = [400, "invalid_parameter"];
@@ -138,7 +145,7 @@ describe("uploads in the Workers runtime", () => {
     assert.equal((await complete(upload, parts)).status, 200, "the upload can still be completed");
   });
 
-  it("get new URLs on request, and can be deleted", async () => {
+  it("an upload gets new URLs on request, and can be deleted", async () => {
     const upload = await begin(bytesOf(10, 5)), path = `/v1/uploads/${upload.upload}`;
     const renewed = uploadSchema.parse(await (await edge.request(path)).json());
     assert.deepEqual([renewed.upload, renewed.parts.length], [upload.upload, 1]);
@@ -146,7 +153,7 @@ describe("uploads in the Workers runtime", () => {
     assert.deepEqual(await codeOf(await edge.request(path)), [404, "not_found"]);
   });
 
-  it("refuse malformed requests with a code", async () => {
+  it("a malformed request is refused with an error code", async () => {
     const sha256 = "0".repeat(64), refused = [400, "invalid_parameter"];
     const whole = { size: 1, sha256 };
     const bodies = [{}, { size: 1 }, { ...whole, size: 0 }, { ...whole, size: 1.5 }, {
@@ -173,7 +180,7 @@ describe("uploads in the Workers runtime", () => {
     ]);
   });
 
-  it("are deleted after their lifetime, like blobs and bytes without a blob, and not before", async () => {
+  it("garbage collection deletes uploads and blobs after their lifetimes, and not before", async () => {
     const body = bytesOf(100, 6), digest = `sha256:${await hexOf(body)}`;
     const upload = await begin(body);
     assert.equal((await complete(upload, await putParts(body, upload))).status, 200);

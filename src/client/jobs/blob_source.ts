@@ -2,7 +2,10 @@
 
 import { type Digest, formatDigest } from "../../protocol/digest.ts";
 
-/** Bytes that can be read in ranges, any number of times. A `Blob` is one. A file can be wrapped to be one. */
+/**
+ * Bytes that can be read in ranges, any number of times. A `Blob` has this interface, and a file can be
+ * wrapped in it.
+ */
 export interface BlobSource {
   /** Length in bytes. */
   readonly size: number;
@@ -16,9 +19,10 @@ const HASH_CHUNK_BYTES = 8 * 2 ** 20;
 /**
  * Computes the sha-256 of `source`, chunk by chunk.
  *
- * Web Crypto cannot hash a stream: it needs all bytes in memory. So this function uses `node:crypto`, the only exception from
- * the rule that `src/client` runs wherever `fetch` exists. The module is loaded when it is needed, so that the SDK still loads
- * in browsers. A caller in a browser must pass the digest to `Uploads.uploadBlob`.
+ * Web Crypto cannot hash a stream, because it needs all bytes in memory. This function therefore uses
+ * `node:crypto`. It is the only exception from the rule that `src/client` runs wherever `fetch` exists. The
+ * module is loaded when it is needed, so that the SDK still loads in browsers. A caller in a browser must
+ * pass the digest to `Uploads.uploadBlob`.
  */
 export async function digestOfBlob(source: BlobSource, signal?: AbortSignal): Promise<Digest> {
   const { createHash } = await import("node:crypto");

@@ -1,16 +1,19 @@
-/** The loop that follows a job: it asks the edge for the job again and again until the job has ended. */
+/**
+ * The loop that follows a job, which is a list of layers that a server solves. It asks the server for the job
+ * again and again until the job has ended.
+ */
 
 import { sleep } from "../../async/abort.ts";
 import { hasEnded, type Job, type LayerState } from "../../protocol/edge/jobs.ts";
 
-/** Default of the longest pause between two requests for a job, in milliseconds. */
+/** The default of the longest pause between two requests for a job, in milliseconds. */
 export const DEFAULT_POLL_MS = 2000;
 
 /** How the loop asks for the job. */
 export interface JobPolling {
   /** Requests the current state of the job. */
   readonly nextJob: () => Promise<Job>;
-  /** The pauses before each request, in milliseconds. They must not end. */
+  /** The pauses before each request, in milliseconds. The iterable must be infinite. */
   readonly delays: Iterable<number>;
   readonly signal?: AbortSignal;
 }

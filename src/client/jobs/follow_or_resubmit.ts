@@ -1,6 +1,7 @@
 /**
- * Follows a job until it ends, even if the edge restarts or loses the job. If the job makes no progress, it is submitted again
- * with the same idempotency key. That starts the job if the edge does not run it, and has no effect if the edge does.
+ * Follows a job until it ends, even if the edge restarts or loses the job. The edge is Pare's Cloudflare
+ * Worker in front of GPU hosts. If the job makes no progress, it is submitted again with the same idempotency
+ * key. If the edge does not run the job, this starts it again. Otherwise the submission has no effect.
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
@@ -38,7 +39,7 @@ export interface JobSubmission {
 
 /**
  * Yields each layer of `job` once, as soon as it is done or failed, until the job has ended.
- * @param submission the request that `job` was the answer to
+ * @param submission the request that created `job`
  * @throws {PareError} {ConnectionError} as `Jobs.get` and `Jobs.submit`
  */
 export async function* followOrResubmit(

@@ -1,7 +1,8 @@
 /**
- * Durable jobs at an edge. A job is a list of layers whose tensors were uploaded as blobs (`uploads.ts`). The edge solves the
- * layers at its hosts, several at the same time. The job continues without this client, and any client that has the id of the
- * job can follow it.
+ * Durable jobs at an edge, which is Pare's Cloudflare Worker in front of GPU hosts. A job is a list of layers
+ * whose tensors were uploaded before (`uploads.ts`). The uploaded bytes are called blobs, and the job names
+ * them by their digests. The edge solves the layers at its hosts, several at the same time. The job continues
+ * without this client, and any client that has the id of the job can follow it.
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
@@ -17,9 +18,15 @@ import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
 export interface JobLayerRequest {
   /** Name of the layer, unique in the job. */
   readonly name: string;
-  /** The digest (`sha256:HEX`) of a blob with `weight`. The blob also has the statistics unless `hessian` is given. */
+  /**
+   * The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless
+   * `hessian` is given.
+   */
   readonly weight: string;
-  /** The digest of a blob with `hessian` or `hessian_upper`. Layers that name the same blob share one factorisation. */
+  /**
+   * The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share
+   * one factorisation.
+   */
   readonly hessian?: string;
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
@@ -27,8 +34,9 @@ export interface JobLayerRequest {
 /** Options of submitting a job. */
 export interface SubmitOptions extends CallOptions {
   /**
-   * Identifies the job. A submission with the key and the layers of an existing job returns that job. Give a key that
-   * outlives the process to find the job again after a restart. @default a random key, shared by the retries of one call
+   * Identifies the job. If a job with this key and the same layers exists, `submit` returns that job. To find
+   * the job again after a restart, give a key that outlives the process. @default a random key, shared by the
+   * retries of one call
    */
   readonly idempotencyKey?: string;
 }
@@ -50,7 +58,8 @@ export class Jobs {
 
   /**
    * Submits a job and returns it without waiting for its end.
-   * @throws {PareError} as `Pare.pruneLayer`; `idempotency_conflict` if the key belongs to a job with other layers
+   * @throws {PareError} if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to
+   * a job with other layers
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
     const { idempotencyKey = crypto.randomUUID(), signal } = options;
@@ -71,7 +80,7 @@ export class Jobs {
     );
   }
 
-  /** Cancels a job. Layers that have not ended fail with the code `cancelled`. */
+  /** Cancels a job. Layers that are still queued or running fail with the code `cancelled`. */
   async cancel(id: string, options: CallOptions = {}): Promise<void> {
     await this.#transport.send({ method: "DELETE", path: `/v1/jobs/${id}`, signal: options.signal });
   }

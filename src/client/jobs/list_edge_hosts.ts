@@ -1,4 +1,7 @@
-/** Asks an edge for the GPU hosts that it gives layers of jobs to. */
+/**
+ * Asks an edge, which is Pare's Cloudflare Worker in front of GPU hosts, for the hosts that solve the layers
+ * of its jobs.
+ */
 
 import { z } from "zod";
 import { aliveHostSchema } from "../../protocol/edge/hosts.ts";
@@ -14,9 +17,10 @@ const hostListSchema = z.object({ hosts: z.array(edgeHostSchema) });
 export type EdgeHost = z.infer<typeof edgeHostSchema>;
 
 /**
- * Lists the hosts that are alive. Returns undefined if the server cannot list hosts: it is a host itself, an edge without a
- * registry of hosts, or an edge where the API key lacks the scope `metrics`.
- * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last attempt
+ * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a
+ * host itself, an edge without a registry of hosts, or an edge where the API key lacks the scope `metrics`.
+ * @throws {PareError} {ConnectionError} if the server fails. Transient failures are thrown after the last
+ * attempt
  * @throws {TypeError} if the answer is malformed
  */
 export async function listEdgeHosts(

@@ -1,7 +1,8 @@
 /**
- * The client that prunes models by an edge's durable jobs. The layers of each calibration round are one job, which the edge
- * spreads over its hosts. The idempotency key of a job is computed from its layers. A client that was killed and started again
- * therefore finds the job that it had submitted before.
+ * The client that prunes models by durable jobs of an edge, which is Pare's Cloudflare Worker in front of GPU
+ * hosts. The layers of each calibration round, which can be solved at the same time, are one job. The edge
+ * spreads the layers over its hosts. The idempotency key of a job is computed from its layers. A client that
+ * was killed and started again therefore finds the job that it had submitted before.
  */
 
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
@@ -21,8 +22,8 @@ import { uploadLayers } from "./upload_layers.ts";
 import { Uploads } from "./uploads.ts";
 
 /**
- * The error codes of a layer that may succeed in another job: there was no host, the host failed or was busy, or somebody
- * cancelled the job.
+ * The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
+ * failed or was busy, or that somebody cancelled the job.
  */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
 
@@ -57,8 +58,10 @@ export class PareJobs implements ModelPruner {
   }
 
   /**
-   * Prunes a model as `Pare.pruneModel` does. The statistics of all groups of a round are in memory at the same time.
+   * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers
+   * of a round are in memory at the same time.
    * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
+   * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached
    */
   pruneModel(
     source: ModelSource,
@@ -98,7 +101,8 @@ export class PareJobs implements ModelPruner {
       const layers = [...remaining.values()];
       const submission = { layers, idempotencyKey: await idempotencyKeyOf(layers, submissionIndex) };
       const job = await this.#jobs.submit(layers, { idempotencyKey: submission.idempotencyKey, signal });
-      // A job that has ended before was submitted by an earlier process. The cause of its failures may be gone now.
+      // If the job has ended already, an earlier process submitted it. The cause of its failures may be gone
+      // now.
       const wasAlreadyEnded = hasEnded(job.state);
       const failures: JobFailedError["failures"][number][] = [];
       for await (const layer of this.#follow(job, submission, signal)) {
@@ -149,7 +153,10 @@ export class PareJobs implements ModelPruner {
   }
 }
 
-/** Computes the key of a job over `layers`. `submissionIndex` distinguishes the jobs over the same layers, from 0. */
+/**
+ * Computes the idempotency key of a job over `layers`. `submissionIndex` is 0 for the first job over these
+ * layers, 1 for the second, and so on, so that each has another key.
+ */
 async function idempotencyKeyOf(
   layers: readonly JobLayerRequest[],
   submissionIndex: number,

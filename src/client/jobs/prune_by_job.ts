@@ -1,4 +1,7 @@
-/** Prunes layers by one job at an edge: uploads their tensors, submits the job, and downloads each result when it is done. */
+/**
+ * Prunes layers by one job at an edge, which is Pare's Cloudflare Worker in front of GPU hosts. The tensors
+ * of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
+ */
 
 import { type PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
@@ -14,7 +17,7 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
-/** Layers of a job failed. The results of its other layers are not affected. */
+/** Some layers of a job failed. The results of its other layers are not affected. */
 export class JobFailedError extends Error {
   override readonly name = "JobFailedError";
 

@@ -1,4 +1,7 @@
-/** Prunes a layer that exceeds the body limit of an edge: its tensors are uploaded, and a job with this one layer prunes it. */
+/**
+ * Prunes a layer that exceeds the body limit of an edge, which is Pare's Cloudflare Worker in front of GPU
+ * hosts. The tensors of the layer are uploaded, and a job with this one layer prunes it.
+ */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { PROBLEMS } from "../../protocol/problem.ts";
@@ -12,9 +15,10 @@ import { JobFailedError, pruneByJob } from "./prune_by_job.ts";
 const LAYER_NAME = "layer";
 
 /**
- * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded instead. The
- * answer comes from the edge, which then names its uploads URL, or from a proxy before the edge, which sends no problem+json.
- * The limit of a host gives false, because a host accepts no uploads.
+ * Whether a request failed because its body exceeds the limit of an edge, so that the tensors can be uploaded
+ * instead. If the edge itself refused the body, the error has the URL of its uploads. If a proxy in front of
+ * the edge refused the body, the error is not problem+json. If a host refused the body, the function returns
+ * false, because a host accepts no uploads.
  */
 export function isOverEdgeBodyLimit(error: unknown): boolean {
   if (!(error instanceof PareError && error.status === 413)) return false;

@@ -1,4 +1,7 @@
-/** Uploads the tensors of layers to an edge as blobs, so that a job can name them. */
+/**
+ * Uploads the tensors of layers to an edge, which is Pare's Cloudflare Worker in front of GPU hosts. The edge
+ * stores them as blobs, which are sequences of bytes that a job can name by their digests.
+ */
 
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import { encodeParts, type LayerTensors } from "../layer_file.ts";
@@ -14,8 +17,8 @@ export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameter
 }
 
 /**
- * Uploads the tensors of `layers` and returns the layers as a job names them. The blobs are uploaded one after the other. The
- * parts of each blob are uploaded at the same time.
+ * Uploads the tensors of `layers` and returns the layers with the digests of their blobs, as a job needs
+ * them. The blobs are uploaded one after the other. The parts of each blob are uploaded at the same time.
  * @throws {PareError} {ConnectionError} as `Uploads.uploadBlob`
  */
 export async function uploadLayers(

@@ -1,7 +1,8 @@
 /**
- * Uploads large bodies to the bucket of an edge. A body is sent in parts, several at the same time, to signed URLs of the
- * bucket, so that the bytes do not pass through the edge. A body that the edge already stores is not sent. A part that fails
- * is repeated alone, and an upload that was interrupted can be resumed.
+ * Uploads large bodies to the bucket of an edge, which is Pare's Cloudflare Worker in front of GPU hosts. A
+ * body is sent in parts, several at the same time, to signed URLs of the bucket, so that the bytes do not
+ * pass through the edge. A body that the edge already stores is not sent. A part that fails is repeated
+ * alone, and an upload that was interrupted can be resumed.
  */
 
 import type { z } from "zod";
@@ -55,9 +56,12 @@ export class Uploads {
 
   /**
    * Uploads `source` unless the edge already stores it.
-   * @returns the digest of the bytes, `sha256:HEX`, by which a job names the blob
-   * @throws {PareError} if the edge or the bucket refuses; `digest_mismatch` if the bytes do not have the given digest
-   * @throws {ConnectionError} if a part still fails after the last attempt. The parts that arrived can be used by `resume`
+   * @returns the digest of the bytes, `sha256:HEX`. A job names the stored bytes, which are called a blob, by
+   * this digest
+   * @throws {PareError} if the edge or the bucket refuses a request. The code is `digest_mismatch` if the
+   * bytes do not have the given digest
+   * @throws {ConnectionError} if a part still fails after the last attempt. A later call with the option
+   * `resume` sends only the parts that have not arrived
    */
   async uploadBlob(
     source: BlobSource | Uint8Array<ArrayBuffer>,
@@ -75,7 +79,7 @@ export class Uploads {
     return (await this.#send(completedSchema, "a completed upload", "POST", path, signal, { parts })).blob;
   }
 
-  /** Whether the edge stores a blob and will store it for at least one more day. */
+  /** Whether the edge stores the blob with this digest and will store it for at least one more day. */
   async hasBlob(digest: Digest, signal?: AbortSignal): Promise<boolean> {
     try {
       await this.#transport.send({ method: "HEAD", path: `/v1/blobs/${digest}`, signal });
@@ -134,7 +138,10 @@ export class Uploads {
     return [...parts.values()];
   }
 
-  /** Sends one part and returns its ETag. `urls` has the signed URL of each part and is updated when they have expired. */
+  /**
+   * Sends one part and returns its ETag. `urls` maps the number of each part to its signed URL. If the URL
+   * has expired, all URLs in the map are renewed.
+   */
   #putPart(
     number: number,
     bytes: Blob,
@@ -190,8 +197,8 @@ export class Uploads {
 }
 
 /**
- * Whether a part can be sent again. Besides the transient statuses, this is so for 500, the bucket's own failure, and for 403,
- * which the bucket sends when the signed URL has expired.
+ * Whether a part can be sent again. This is so for a broken connection, the transient statuses, 500 and 403.
+ * The bucket sends 500 when it fails itself, and 403 when the signed URL has expired.
  */
 function isTransientPartError(error: Error): error is TransientError {
   if (error instanceof ConnectionError) return true;

@@ -1,6 +1,7 @@
 /**
- * Signs URLs for S3 with AWS Signature Version 4 in its query-string form. Until the URL expires, its holder may send the signed request
- * without credentials. The payload is not signed. Uploads are protected by their digest instead, which is verified later.
+ * Signs URLs for S3 with AWS Signature Version 4 in its query-string form. Until the URL expires, its holder
+ * may send the signed request without credentials. The signature does not cover the payload. The bytes of an
+ * upload are checked later, by their digest.
  *
  * Source: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
  */
@@ -22,7 +23,7 @@ export interface RequestToSign {
   readonly url: URL;
   /** The time from which the URL is valid. */
   readonly date: Date;
-  /** The number of seconds for which it is valid, from 1 to 604800 (a week). */
+  /** The number of seconds for which the URL is valid, from 1 to 604800 (a week). */
   readonly expiresSeconds: number;
   /** The region. R2 has only one, `auto`. */
   readonly region?: string;

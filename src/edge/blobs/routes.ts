@@ -1,4 +1,7 @@
-/** `HEAD` and `GET /v1/blobs/sha256:HEX`: reads the bytes of blobs by their digest. Uploads and jobs create blobs. */
+/**
+ * `HEAD` and `GET /v1/blobs/sha256:HEX` read blobs. A blob is a sequence of bytes that is stored under its
+ * sha-256. Uploads and jobs create blobs.
+ */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import { digestSchema } from "../../protocol/digest.ts";
@@ -15,7 +18,7 @@ const route = createRoute({
   path: "/v1/blobs/{digest}",
   summary: "Read a blob",
   description:
-    "Bytes whose digest was verified. `HEAD` asks whether the blob is stored and will stay for at least a day. One `Range` of bytes is supported.",
+    "Answers with the bytes, which were verified to have this digest. `HEAD` asks whether the blob is stored and will stay for at least a day. One `Range` of bytes is supported.",
   security: [{ key: [] }],
   request: { params: z.object({ digest: digestSchema }) },
   responses: {
@@ -27,7 +30,7 @@ const route = createRoute({
       description: "The requested range",
       content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
     },
-    416: { description: "The range is outside the blob. Content-Range has its size" },
+    416: { description: "The range is outside the blob. Content-Range has the size of the blob" },
     ...problemResponses([
       "invalid_parameter",
       "unauthorized",

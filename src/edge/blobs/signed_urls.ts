@@ -1,6 +1,6 @@
 /**
- * Signs URLs of objects in the bucket. With them, clients upload parts, and hosts read operands and write results. No tensor therefore
- * passes through the Worker.
+ * Signs URLs of objects in the bucket. With these URLs, clients upload parts, and GPU hosts read tensors and
+ * write results. Therefore no tensor passes through the Worker.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -35,6 +35,6 @@ function required(
   name: "BLOBS_S3_URL" | "BLOBS_ACCESS_KEY_ID" | "BLOBS_SECRET_ACCESS_KEY",
 ): string {
   const value = env[name];
-  if (!value) throw new Refusal("unsupported", `this edge signs no URLs: ${name} is not set`);
+  if (!value) throw new Refusal("unsupported", `this edge cannot sign URLs, because ${name} is not set`);
   return value;
 }

@@ -1,8 +1,8 @@
 /**
- * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in an object `objects/UUID`. A
- * second object, the pointer `blobs/HEX`, is empty, and its metadata holds the key of the bytes. The pointer is written only after the
- * digest of the bytes has been verified to be HEX. Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never
- * overwritten.
+ * Stores blobs in an R2 bucket. A blob is a sequence of bytes that is named by its sha-256. The bytes are in
+ * an object `objects/UUID`. A second object, the pointer `blobs/HEX`, is empty, and its metadata holds the
+ * key of the bytes. The pointer is written only after the sha-256 of the bytes has been verified to be HEX.
+ * Therefore nobody finds wrong bytes under a digest, and the bytes of a blob are never overwritten.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -37,7 +37,7 @@ export interface StoredBlob {
 /** Returns the bucket. @throws {Refusal} `unsupported` if the binding BLOBS is missing */
 export function requireBucket(env: EdgeBindings): R2Bucket {
   if (!env.BLOBS) {
-    throw new Refusal("unsupported", "this edge stores no blobs: the bucket BLOBS is not bound");
+    throw new Refusal("unsupported", "this edge stores no blobs, because the bucket BLOBS is not bound");
   }
   return env.BLOBS;
 }
@@ -67,8 +67,9 @@ export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<
 }
 
 /**
- * Makes the bytes at `key` the blob of `digest`, which the caller has verified, and returns the blob. If the blob exists and is fresh, the
- * existing blob is returned and the new bytes are deleted. A blob on its last day is replaced.
+ * Makes the bytes at `key` the blob with this digest and returns the blob. The caller has verified the
+ * digest. If the blob exists and is not on its last day, the existing blob is returned and the new bytes are
+ * deleted. A blob on its last day is replaced.
  * @param size the size of the bytes
  */
 export async function publishBlob(
@@ -90,7 +91,8 @@ export async function publishBlob(
 }
 
 /**
- * Hashes the bytes at `key` and makes them the blob of `digest`. If they have another digest, they are deleted.
+ * Hashes the bytes at `key` and makes them the blob with this digest. If the bytes have another digest, they
+ * are deleted.
  * @throws {Refusal} `digest_mismatch` with `expected` and `got`, or `not_found` if there are no bytes
  */
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {

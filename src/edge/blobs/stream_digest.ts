@@ -2,7 +2,7 @@
 
 import { type Digest, formatDigest } from "../../protocol/digest.ts";
 
-/** Web Crypto's extension in the Workers runtime. */
+/** The extension of Web Crypto that only the Workers runtime has. */
 interface StreamingCrypto {
   readonly DigestStream: new (
     algorithm: "SHA-256",

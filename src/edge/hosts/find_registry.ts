@@ -1,4 +1,4 @@
-/** Finds the registry of hosts. */
+/** Finds the registry of the GPU hosts that the edge (Pare's Cloudflare Worker) sends layers to. */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
@@ -10,6 +10,8 @@ import type { HostRegistry } from "./host_registry.ts";
  * @throws {Refusal} `unsupported` if the binding HOSTS is missing
  */
 export function findRegistry(env: EdgeBindings): Remote<HostRegistry> {
-  if (!env.HOSTS) throw new Refusal("unsupported", "this edge has no registry of hosts: HOSTS is not bound");
+  if (!env.HOSTS) {
+    throw new Refusal("unsupported", "this edge has no registry of hosts, because HOSTS is not bound");
+  }
   return env.HOSTS.getByName("hosts");
 }

@@ -1,7 +1,9 @@
 /**
- * The registry of GPU hosts, which also chooses a host for each layer of a job. A host is alive while it sends heartbeats. Each heartbeat
- * carries the host's address, capacity, queue and stored statistics, so the registry never calls a host. A layer goes to the least busy
- * host that has the layer's statistics, or that will have them because another layer with the same statistics is reserved there.
+ * The registry of GPU hosts. It also chooses the host for each layer of a job. A host is alive while it sends
+ * heartbeats. Each heartbeat carries the host's address, capacity, queue and stored statistics (Hessians of
+ * layers), so the registry never calls a host. A layer goes to the least busy host that has the layer's
+ * statistics. A host also counts if another layer with the same statistics is reserved there, because the
+ * host will have them then.
  */
 
 import { type AliveHost, type Heartbeat, HEARTBEAT_MILLISECONDS } from "../../protocol/edge/hosts.ts";
@@ -9,13 +11,13 @@ import type { Digest } from "../../protocol/digest.ts";
 import { NonceMemory, type Nonces } from "../../protocol/edge/tickets.ts";
 import type { SqlStorage } from "../runtime/durable_object.ts";
 
-/** A host counts as alive for this long after a heartbeat, so two lost heartbeats in a row do no harm. */
+/** A host counts as alive for this long after a heartbeat. Two lost heartbeats in a row therefore do no harm. */
 export const ALIVE_MILLISECONDS = 3 * HEARTBEAT_MILLISECONDS;
 
 /** A host that has sent no heartbeat for this long is removed from the database. */
 const REMOVE_MILLISECONDS = 600_000;
 
-/** A reservation expires after this time, in case it was never released. No layer takes longer. */
+/** A reservation expires after this time, in case it was never released. No attempt at a layer takes longer. */
 const RESERVATION_MILLISECONDS = 3_600_000;
 
 /** A host that was chosen for a task. */
@@ -27,7 +29,10 @@ export interface ChosenHost {
 
 /** A host to which a layer may go. */
 interface Candidate extends AliveHost {
-  /** The number of layers that the host has or that are reserved there, as a fraction of its capacity. */
+  /**
+   * How busy the host is: the number of its layers or of its reservations, whichever is larger, divided by
+   * its capacity.
+   */
   readonly load: number;
   /** Whether the host has the layer's statistics, or will have them from a reserved layer. */
   readonly hasStatistics: boolean;
@@ -58,7 +63,10 @@ export class HostRegistry implements Nonces {
     this.#sql.exec("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)", id, JSON.stringify(state), now);
   }
 
-  /** Removes a host that deregisters or has failed, and its reservations. It gets no layers until its next heartbeat. */
+  /**
+   * Removes a host that deregisters or has failed, and its reservations. The host gets no layers until its
+   * next heartbeat.
+   */
   deregister(id: string): void {
     this.#sql.exec("DELETE FROM hosts WHERE id = ?", id);
     this.#sql.exec("DELETE FROM reservations WHERE host = ?", id);
@@ -101,8 +109,9 @@ export class HostRegistry implements Nonces {
   }
 
   /**
-   * Remembers the nonce of a ticket, as `NonceMemory` does. The nonces are stored in this object, because the instances of the Worker share
-   * no memory.
+   * Remembers the nonce of a ticket, which is a signature that is valid for one request. Returns false if the
+   * nonce was used before or the memory for nonces is full. The nonces are stored in this object, because the
+   * instances of the Worker share no memory.
    */
   rememberNonce(nonce: string, expires: number, now: number): boolean {
     return this.#nonces.rememberNonce(nonce, expires, now);

@@ -1,4 +1,8 @@
-/** `/v1/hosts`: GPU hosts register themselves with tickets, and operators list the hosts that are alive. */
+/**
+ * The routes of `/v1/hosts`. GPU hosts register themselves here, and operators list the hosts that are alive.
+ * A host's request carries a ticket instead of an API key. A ticket is a signature with the secret that edge
+ * and hosts share.
+ */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -37,7 +41,7 @@ const deregister = createRoute({
   security,
   request: { params },
   responses: {
-    204: { description: "The host is not registered" },
+    204: { description: "The host is no longer registered" },
     ...problemResponses(["unauthorized", "unsupported"]),
   },
 });

@@ -1,6 +1,9 @@
 /**
- * One attempt at one layer of a job. It chooses a host, gives it the layer as a task with signed URLs, waits for the outcome and records
- * it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the layer's error.
+ * One attempt to solve one layer of a job, which is a list of layers that the edge (Pare's Cloudflare Worker)
+ * solves at GPU hosts. The attempt chooses a host and sends it the layer as a task. A task has signed URLs,
+ * by which the host reads the tensors and writes the result. The attempt then waits for the outcome and
+ * records it. Transient failures are thrown, so the Workflow retries them. Permanent ones are recorded as the
+ * layer's error.
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
@@ -11,10 +14,16 @@ import type { ChosenHost } from "../hosts/host_registry.ts";
 import { askHost, cancelTask, HostBusyError, HostFailedError, TaskRefusedError } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";
 
-/** The longest time of one task, including the transfer of its operands. After that, the layer is tried at another host. */
+/**
+ * The longest time of one task, including the transfer of its tensors. After that, the layer is tried at
+ * another host.
+ */
 const ATTEMPT_MILLISECONDS = 30 * 60_000;
 
-/** The first and the longest pause between two questions for a host or for the state of a task, in milliseconds. */
+/**
+ * The first and the longest pause, in milliseconds, between two requests for a free host or for the state of
+ * a task.
+ */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
 /** Attempts the layer at `position` in the job. @throws {HostFailedError} if another attempt may succeed */
@@ -50,7 +59,10 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   }
 }
 
-/** Has the host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError} {HostFailedError} */
+/**
+ * Lets the host solve the layer, and records the result. @throws {TaskRefusedError} {HostBusyError}
+ * {HostFailedError}
+ */
 async function solveAt(
   host: ChosenHost,
   taskId: string,
@@ -106,7 +118,10 @@ async function awaitTask(
   }
 }
 
-/** Returns an operand of a task: a blob's signed URL and its digest. @throws {TaskRefusedError} if the blob does not exist */
+/**
+ * Returns the signed URL and the digest of a blob that a task reads. @throws {TaskRefusedError} if the blob
+ * does not exist
+ */
 async function signedSource(blobs: JobBlobs, digest: Digest): Promise<TaskRequest["weight"]> {
   const url = await blobs.readUrl(digest);
   if (url === undefined) throw new TaskRefusedError("not_found", `blob ${digest} is not stored`);

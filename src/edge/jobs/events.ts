@@ -1,6 +1,6 @@
 /**
- * Streams a job as server-sent events. The event `job` has the whole job and is sent first and last. In between, an event `layer` is sent
- * for each layer that changes.
+ * Streams the state of a job, which is a list of layers to prune, as server-sent events. The first and the
+ * last event, `job`, have the whole job. In between, an event `layer` is sent for each layer that changes.
  */
 
 import type { SSEStreamingApi } from "hono/streaming";
@@ -9,7 +9,7 @@ import type { Remote } from "../runtime/durable_object.ts";
 import type { VersionedJob } from "./job_record.ts";
 import type { ObservedJob } from "./observed_job.ts";
 
-/** The longest time without any bytes, because proxies close idle connections. */
+/** The longest time between two writes, in milliseconds. It is short because proxies close idle connections. */
 const KEEP_ALIVE_MILLISECONDS = 15_000;
 
 /** Writes events until the job has ended or the client has disconnected. @param job the current state of the job */

@@ -1,4 +1,7 @@
-/** Sends the edge's requests about tasks to GPU hosts: starts a task, asks for its state, and cancels it. */
+/**
+ * Sends requests about tasks from the edge (Pare's Cloudflare Worker) to GPU hosts. A task is one layer for a
+ * host to solve. The requests start a task, ask for its state, and cancel it.
+ */
 
 import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/edge/tasks.ts";
 import { ticketedRequest } from "../../protocol/edge/tickets.ts";
@@ -6,9 +9,12 @@ import { messageOf } from "../../text/message_of.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
 
-/** The means to call hosts. */
+/** The secret and the function with which hosts are called. */
 export interface HostTransport {
-  /** The secret that signs the tickets of requests. */
+  /**
+   * The secret that edge and hosts share. It signs the ticket by which a host recognises a request of the
+   * edge.
+   */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
 }
@@ -33,19 +39,23 @@ export class HostFailedError extends Error {
 }
 
 /**
- * The number of seconds for which a host may delay its answer until the task is done. It is small because all layers of a job share the six
- * connections on which a Worker may wait for headers.
+ * The number of seconds for which a host may delay its answer until the task is done. It is small because a
+ * Worker can wait for the headers of at most six answers at a time, and all layers of a job share these
+ * connections.
  */
 const WAIT_SECONDS = 2;
 
-/** A host that has not answered after this time has failed. */
+/** If a host has not answered after this number of milliseconds, it has failed. */
 const ANSWER_MILLISECONDS = 30_000;
 
-/** Codes with a 4xx status that are transient for a task, because the host reads the operands over a connection of its own. */
+/**
+ * Codes that are transient for a task although their status is 4xx. The host reads the tensors over a
+ * connection of its own, which may break.
+ */
 const TRANSIENT_TASK_CODES: readonly unknown[] = ["truncated_body"];
 
 /**
- * Starts a task at a host. A repeated request with the same task asks for the state of the task.
+ * Starts a task at a host and returns its state. If the host has the task already, only returns its state.
  * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
  */
 export async function askHost(
@@ -66,7 +76,8 @@ export async function askHost(
   const { code, detail = text.slice(0, 200) } = (answer ?? {}) as { code?: string; detail?: string };
   if (code === "busy") throw new HostBusyError(`host ${host.url}: ${detail}`);
   const isTransient = code === undefined || response.status >= 500 || TRANSIENT_TASK_CODES.includes(code) ||
-    // The host has restarted. The ticket names the earlier process, which had another id.
+    // Status 401 means that the host has restarted. The ticket names the id of the earlier process, and the
+    // new process has another id.
     response.status === 401;
   if (isTransient) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
   throw new TaskRefusedError(code, detail);

@@ -1,4 +1,7 @@
-/** The services with which the Workflow runs one job. Tests replace them; {@link createJobContext} builds them from the bindings. */
+/**
+ * The services with which the Workflow runs one job, which is a list of layers to solve at GPU hosts. Tests
+ * replace the services. {@link createJobContext} builds them from the bindings of the Worker.
+ */
 
 import type { Digest } from "../../protocol/digest.ts";
 import { sleep } from "../../async/abort.ts";
@@ -25,24 +28,28 @@ export interface JobContext {
   readonly sleep: (milliseconds: number) => Promise<void>;
   /** Returns milliseconds since 1970. */
   readonly now: () => number;
-  /** The longest time that a layer waits for a host that is alive and not full. */
+  /** The longest time that a layer waits for a host that is alive and has a free place. */
   readonly hostWaitMilliseconds: number;
 }
 
-/** Access to blobs by signed URLs. The bytes of tensors do not pass through it. */
+/**
+ * Access to blobs, which are sequences of bytes that are stored under their digests, by signed URLs. The
+ * bytes do not pass through the Worker.
+ */
 export interface JobBlobs {
   /** Returns a signed URL to read a blob, or undefined if the blob does not exist. */
   readUrl(digest: Digest): Promise<string | undefined>;
   /** Returns the key of a new object and a signed URL to write it. */
   writeUrl(): Promise<{ key: string; url: string }>;
   /**
-   * Makes the object that a host has written and hashed the blob of `digest`.
+   * Makes the object at `key` the blob with this digest. A host has written the object and computed the
+   * digest.
    * @returns false if the object does not exist or has another size than `bytes`
    */
   publish(key: string, digest: Digest, bytes: number): Promise<boolean>;
 }
 
-/** The lifetime of signed URLs in seconds. Within it, a task must read its operands and write its answer. */
+/** The lifetime of signed URLs in seconds. A task must read its tensors and write its answer in this time. */
 const URL_SECONDS = 2 * 3600;
 
 const DEFAULT_HOST_WAIT_SECONDS = 600;

@@ -1,6 +1,7 @@
 /**
- * The record of one job: its layers with their attempts and outcomes. Each change increases the version number of the job. A layer with an
- * outcome is _settled_ and does not change any more. `run_job.ts` runs the job.
+ * The record of one job, which is a list of layers to prune. The record stores the attempts and the outcome
+ * of each layer. Each change increases the version number of the job. A layer with an outcome is _settled_
+ * and does not change any more. `run_job.ts` runs the job.
  */
 
 import type { Digest } from "../../protocol/digest.ts";
@@ -8,7 +9,7 @@ import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protoc
 import type { Report } from "../../protocol/report.ts";
 import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
 
-/** The outcome of a layer: its report and the blob of its result, or its error. */
+/** The outcome of a layer: its report and the digest of its stored result, or its error. */
 export type LayerOutcome =
   | { readonly report: Report; readonly result: Digest }
   | { readonly error: JobError };
@@ -39,8 +40,10 @@ export class JobRecord {
 
   /**
    * Creates the job if it does not exist yet.
-   * @param digest the digest of the request. It distinguishes a repeated request from another one with the same id
-   * @returns "created", or if the job exists: "same" if its request had the same digest, else "conflict"
+   * @param digest the digest of the request. It distinguishes a repeated request from another request with
+   * the same id
+   * @returns "created" if the job is new, "same" if the job exists with this digest, "conflict" if it exists
+   * with another
    */
   create(id: string, digest: string, layers: readonly JobLayer[]): "created" | "same" | "conflict" {
     if (this.#exists()) {
@@ -101,7 +104,10 @@ export class JobRecord {
     return { layer: JSON.parse(String(row.spec)), number };
   }
 
-  /** Whether the layer is still to be solved. This ends when it is settled, which includes the cancellation of its job. */
+  /**
+   * Whether the layer is still to be solved. False once the layer is settled. Cancelling the job settles its
+   * layers.
+   */
   isWanted(position: number): boolean {
     if (!this.#exists()) return false;
     const [row] = this.#sql.exec("SELECT state FROM layers WHERE position = ?", position).toArray();
@@ -134,7 +140,10 @@ export class JobRecord {
     for (const { position } of rows) this.settleLayer(Number(position), { error: CANCELLED });
   }
 
-  /** Whether the job exists. The tables are created only with the job, so a question about an unknown job stores nothing. */
+  /**
+   * Whether the job exists. The tables are created only with the job, so a request for an unknown job stores
+   * nothing.
+   */
   #exists(): boolean {
     return this.#sql.exec("SELECT name FROM sqlite_master WHERE name = 'job'").toArray().length > 0;
   }

@@ -1,13 +1,17 @@
 /**
- * The record of a job together with everything that depends on time. Callers can wait for a change, the record is deleted when its lifetime
- * is over, and the object measures the time since the last progress.
+ * The record of a job together with everything that depends on time. A job is a list of layers that a
+ * Workflow solves. Callers can wait for a change of the record, the record is deleted when its lifetime is
+ * over, and the time since the last progress is measured.
  */
 
 import type { JobLayer } from "../../protocol/edge/jobs.ts";
 import type { DurableObjectState } from "../runtime/durable_object.ts";
 import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./job_record.ts";
 
-/** An observed job. The Durable Objects of the binding `JOB_RECORDS` have the methods of this class. */
+/**
+ * The record of one job, with the functions that need a clock. The Durable Objects of the binding
+ * `JOB_RECORDS` have the methods of this class.
+ */
 export class ObservedJob {
   readonly #storage: DurableObjectState["storage"];
   readonly #record: JobRecord;
@@ -22,7 +26,10 @@ export class ObservedJob {
     this.#lifetime = lifetime;
   }
 
-  /** See `JobRecord.create`. Also schedules the deletion of a new record. */
+  /**
+   * Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new
+   * record.
+   */
   async create(
     id: string,
     digest: string,
@@ -34,7 +41,7 @@ export class ObservedJob {
     return outcome;
   }
 
-  /** See `JobRecord.read`. */
+  /** Returns the job, or undefined if it does not exist. */
   read(): VersionedJob | undefined {
     return this.#record.read();
   }
@@ -55,13 +62,13 @@ export class ObservedJob {
     return this.#record.changesAfter(version);
   }
 
-  /** See `JobRecord.layerCount`. */
+  /** Returns the number of layers, which is 0 if there is no job. */
   layerCount(): number {
     this.#noteProgress();
     return this.#record.layerCount();
   }
 
-  /** See `JobRecord.beginAttempt`. */
+  /** Begins another attempt at the layer at `position`. Returns undefined if the layer already has an outcome. */
   beginAttempt(position: number): Attempt | undefined {
     this.#noteProgress();
     const attempt = this.#record.beginAttempt(position);
@@ -69,20 +76,20 @@ export class ObservedJob {
     return attempt;
   }
 
-  /** See `JobRecord.isWanted`. */
+  /** Whether the layer at `position` is still to be solved. */
   isWanted(position: number): boolean {
     this.#noteProgress();
     return this.#record.isWanted(position);
   }
 
-  /** See `JobRecord.settleLayer`. */
+  /** Records the outcome of the layer at `position`, unless it already has one. */
   settleLayer(position: number, outcome: LayerOutcome): void {
     this.#noteProgress();
     this.#record.settleLayer(position, outcome);
     this.#notifyWaiting();
   }
 
-  /** See `JobRecord.cancel`. */
+  /** Cancels the job. Layers without an outcome fail with the code `cancelled`. */
   cancel(): void {
     this.#record.cancel();
     this.#notifyWaiting();
@@ -98,7 +105,7 @@ export class ObservedJob {
     await this.#storage.deleteAll();
   }
 
-  /** Called by the methods that only the Workflow of the job uses. */
+  /** Records that the job makes progress. Only the Workflow of the job uses the methods that call this. */
   #noteProgress(): void {
     this.#progressTime = Date.now();
   }

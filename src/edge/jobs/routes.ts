@@ -1,6 +1,7 @@
 /**
- * `/v1/jobs`: durable jobs, which prune layers whose tensors are blobs. If the client sends an idempotency key, the id of the job is derived
- * from it, so a repeated request finds the job that the first one created.
+ * The routes of `/v1/jobs`. A durable job prunes layers whose tensors are blobs, which are stored under their
+ * digests. If the client sends an idempotency key, the id of the job is derived from the key. A repeated
+ * request therefore finds the job that the first one created.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -25,10 +26,13 @@ const params = z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) });
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
 
-/** A job whose Workflow has not called the record for this long is not running. An attempt calls it at least every half minute. */
+/**
+ * If the Workflow of a job has not called the job's record for this long, the Workflow is not running. An
+ * attempt at a layer calls the record at least every half minute.
+ */
 const DEFAULT_SILENCE_SECONDS = 60;
 
-/** The largest request in bytes: `MAX_JOB_LAYERS` layers of 2 KiB each. */
+/** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 const create = createRoute({
@@ -78,7 +82,7 @@ const read = createRoute({
       headers: { ETag: { description: "Changes when the job changes", schema: { type: "string" } } },
       content: { "application/json": { schema: jobSchema } },
     },
-    304: { description: "The job has not changed since If-None-Match" },
+    304: { description: "The job has not changed: its ETag is still that of If-None-Match" },
     ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
   },
 });
@@ -135,13 +139,14 @@ export function jobRoutes(app: EdgeApp): void {
 }
 
 /**
- * Creates the record of the job and then the Workflow that runs it. If the first request failed in between, a repeated request creates the
- * Workflow. If the Workflow makes no progress, a repeated request restarts it. Layers that are settled are not solved again.
+ * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a
+ * repeated request creates the Workflow. If the Workflow makes no progress, a repeated request restarts it.
+ * Layers that already have an outcome are not solved again.
  * @throws {Refusal} `unsupported`, or `idempotency_conflict` if the job exists with other layers
  */
 async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layers"]): Promise<void> {
   const { JOBS } = env;
-  if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs: JOBS is not bound");
+  if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs, because JOBS is not bound");
   const outcome = await findJob(env, id).create(id, await hexDigest(layers), layers);
   if (outcome === "conflict") {
     throw new Refusal("idempotency_conflict", "the idempotency key was used for a job with other layers");
@@ -154,7 +159,10 @@ async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layer
   await JOBS.create({ id, params: { job: id } });
 }
 
-/** Whether a job has not ended although its Workflow has stopped. A Workflow that is queued has not started yet, so it has not stopped. */
+/**
+ * Whether the Workflow of a job has stopped before the job has ended. A Workflow that is queued has not
+ * started yet, so it has not stopped.
+ */
 async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
   if (hasEnded((await requireJob(env, id)).job.state)) return false;
   const limit = 1000 * wholeNumber(env, "EDGE_JOB_SILENCE", DEFAULT_SILENCE_SECONDS, 0);

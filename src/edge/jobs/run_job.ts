@@ -1,7 +1,7 @@
 /**
- * Runs a job as a Workflow with one step per layer. Several steps run at once, and a step is retried after a transient failure. The
- * outcomes of layers are in the job's record, so steps return nothing, and a run that was interrupted continues with the layers that have
- * no outcome yet.
+ * Runs a job, which is a list of layers, as a Workflow with one step per layer. Several steps run at once,
+ * and a step is retried after a transient failure. The outcomes of layers are stored in the job's record, so
+ * steps return nothing. A run that was interrupted continues with the layers that have no outcome yet.
  */
 
 import { messageOf } from "../../text/message_of.ts";
@@ -9,10 +9,16 @@ import type { StepConfig, WorkflowStep } from "../runtime/workflow.ts";
 import { attemptLayer } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 
-/** The number of layers that run at once. Layers over the capacity of the hosts would only wait there, and the edge polls for each. */
+/**
+ * The number of layers that run at once. If more layers ran than the hosts have places for, they would only
+ * wait there, and the edge would have to poll for each of them.
+ */
 const MAX_CONCURRENT_LAYERS = 32;
 
-/** Each lost host costs one retry. If five hosts fail on a layer, the layer itself is the likely cause. */
+/**
+ * The retries of a layer. Each lost host costs one retry. If five hosts fail on a layer, the layer itself is
+ * the likely cause.
+ */
 const LAYER_STEP: StepConfig = {
   retries: { limit: 4, delay: "2 seconds", backoff: "exponential" },
   timeout: "60 minutes",

@@ -1,7 +1,7 @@
 /**
- * The types of Durable Objects: single-threaded objects with a database of their own, which any instance of the Worker can call by name.
- * An error that a method throws reaches the Worker as a plain `Error` without its class. If a caller must distinguish outcomes, the method
- * therefore returns them.
+ * The types of Durable Objects: single-threaded objects with a database of their own, which any instance of
+ * the Worker can call by name. An error that a method throws reaches the Worker as a plain `Error` without
+ * its class. Outcomes that a caller must distinguish are therefore returned, not thrown.
  */
 
 /** A value in a row. */

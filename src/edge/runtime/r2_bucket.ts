@@ -1,7 +1,7 @@
 /**
- * The types of R2, Cloudflare's object store. This folder declares the types of the Workers runtime, limited to the members that the edge
- * uses. The runtime's own type package is not used, because it declares globals that contradict those of the DOM. Tests implement these
- * interfaces.
+ * The types of R2, Cloudflare's object store. This folder declares the types of the Workers runtime, limited
+ * to the members that the edge (Pare's Worker) uses. The runtime's own type package is not used, because it
+ * declares globals that contradict those of the DOM. Tests implement these interfaces.
  */
 
 /** An object of a bucket, without its bytes. */
@@ -36,7 +36,7 @@ export interface R2MultipartUpload {
 /** One page of a listing. */
 export interface R2Objects {
   readonly objects: readonly R2Object[];
-  /** Whether more pages follow. The next one begins at `cursor`. */
+  /** Whether more pages follow. If so, the next page begins at `cursor`. */
   readonly truncated: boolean;
   readonly cursor?: string;
 }

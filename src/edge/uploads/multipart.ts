@@ -1,6 +1,7 @@
 /**
- * Uploads, implemented with R2's multipart uploads. The edge begins an upload, the client sends the parts to signed URLs, and the edge joins
- * the parts and verifies their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
+ * Implements uploads with the multipart uploads of R2, Cloudflare's object store. The edge (Pare's Cloudflare
+ * Worker) begins an upload, the client sends the parts to signed URLs, and the edge joins the parts and
+ * verifies their digest. Every step is idempotent, so a client can repeat a request whose answer was lost.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -18,10 +19,16 @@ const DEFAULT_PART_BYTES = 64 * 2 ** 20;
 /** The smallest part in bytes that R2 accepts, except for the last one. */
 const MIN_PART_BYTES = 5 * 2 ** 20;
 
-/** The lifetime of the URLs in seconds. Within it, 16 GiB can be sent at 10 MB/s, and some parts can be repeated. */
+/**
+ * The lifetime of the signed URLs in seconds. At 1 MB/s, 16 GiB take less than five hours, so there is time
+ * to repeat some parts.
+ */
 const URL_SECONDS = 6 * 3600;
 
-/** The codes of R2's errors that the client caused: the upload or a part does not exist, or parts have wrong sizes. */
+/**
+ * The codes of the R2 errors that a client causes. The upload or a part does not exist, or parts have wrong
+ * sizes.
+ */
 const CLIENT_ERROR_CODES = /\((10024|10025|10011|10048)\)\s*$/;
 
 /**
@@ -43,8 +50,10 @@ export async function describeUpload(env: EdgeBindings, id: string): Promise<Upl
 }
 
 /**
- * Joins the parts, verifies the digest of the result, and makes it a blob. If the digest is wrong, the upload is deleted.
- * @throws {Refusal} `not_found`, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of the upload
+ * Joins the parts, verifies the digest of the result, and makes the result a blob, which can be read by its
+ * digest. If the digest is wrong, the upload is deleted.
+ * @throws {Refusal} `not_found`, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of
+ * the upload
  */
 export async function completeUpload(
   env: EdgeBindings,
@@ -102,7 +111,7 @@ async function joinParts(
     if (!isClientError(error)) throw error;
     // An earlier request, whose answer the client may not have received, has joined the parts.
     if (await bucket.head(key)) return;
-    throw new Refusal("invalid_parameter", `parts: these are not the parts of the upload: ${error.message}`, {
+    throw new Refusal("invalid_parameter", `parts: do not match the upload (${error.message})`, {
       cause: error,
     });
   }

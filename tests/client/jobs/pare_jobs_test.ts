@@ -1,4 +1,8 @@
-/** Tests the client of a fake edge that runs jobs: one job per round, resubmission, and new jobs after transient failures. */
+/**
+ * Tests the client that prunes a model by the jobs of an edge, with a fake edge. An edge is Pare's Cloudflare
+ * Worker in front of GPU hosts. The client submits one job per round of layers, resubmits jobs that make no
+ * progress, and submits new jobs after transient failures.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,9 +17,9 @@ const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 
 const MASK = { dtype: "U8" as const, shape: [2, 1], data: Uint8Array.of(7, 7) };
 const RESULT = "sha256:" + "b".repeat(64);
 
-/** The state of a layer. A string other than `done` and `queued` is the error code of a failed layer. */
+/** The state that a layer gets. A string other than `done` and `queued` is the error code of a failed layer. */
 type Fate = "done" | "queued" | string;
-/** A layer whose state the edge has to answer. */
+/** A layer in a job. The test decides its state by these values. */
 interface Question {
   /** Index of the job. */
   readonly job: number;
@@ -27,7 +31,10 @@ interface Question {
   readonly name: string;
 }
 
-/** An edge that stores every blob. Each new idempotency key is a new job, and the jobs are numbered from 0. */
+/**
+ * A fake edge that has every blob already. Each new idempotency key creates a new job, and the jobs are
+ * numbered from 0.
+ */
 class FakeEdge {
   readonly keys: string[] = [];
   readonly bodies: { layers: { name: string; weight: string; hessian: string; parameters: object }[] }[] = [];
@@ -134,7 +141,7 @@ async function prune(
 }
 
 describe("PareJobs.pruneModel", () => {
-  it("submits one job per round, in which shared statistics are one blob, with a key computed from its layers", async () => {
+  it("submits one job per round, names shared statistics by one digest, and computes the job's key from its layers", async () => {
     const edge = new FakeEdge(() => "done");
     assert.deepEqual(await prune(edge), ["q", "k", "fc", "out"]);
     const [first, second] = edge.bodies.map(({ layers }) => layers);
@@ -160,7 +167,7 @@ describe("PareJobs.pruneModel", () => {
     assert.deepEqual(edge.submissions, [3, 3]);
   });
 
-  it("resubmits a job after the edge was unreachable, and if the edge does not have the job", async () => {
+  it("resubmits a job if the edge was unreachable, and if the edge has lost the job", async () => {
     const fate = ({ job, submitted }: Question) => job === 0 && submitted < 2 ? "queued" : "done";
     const edge = new FakeEdge(fate), lostJob = new FakeEdge(fate);
     edge.unreachable = 2;
@@ -171,7 +178,7 @@ describe("PareJobs.pruneModel", () => {
     }
   });
 
-  it("submits the layers that failed transiently in another job", async () => {
+  it("submits the layers that failed transiently again, in another job", async () => {
     const edge = new FakeEdge(({ job, requested, name }) =>
       requested === 0 ? "queued" : job === 0 && name === "k" ? "no_device" : "done"
     );
@@ -188,7 +195,7 @@ describe("PareJobs.pruneModel", () => {
     assert.deepEqual((await prune(lost)).toSorted(), ["fc", "k", "out", "q"]);
   });
 
-  it("throws a refusal at once, and a transient failure after three jobs", async () => {
+  it("throws at once if a layer is refused, and after three jobs if a layer fails transiently", async () => {
     const refused = new FakeEdge(({ requested, name }) =>
       requested === 0 ? "queued" : name === "k" ? "non_finite" : "done"
     );
@@ -202,7 +209,7 @@ describe("PareJobs.pruneModel", () => {
     assert.equal(hopeless.keys.length, 3);
   });
 
-  it("throws the signal's reason when it is aborted", async () => {
+  it("throws the signal's reason when the signal is aborted", async () => {
     const controller = new AbortController(), reason = new Error("enough");
     setTimeout(() => controller.abort(reason), 20);
     const edge = new FakeEdge(() => "queued");

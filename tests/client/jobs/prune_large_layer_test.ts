@@ -1,4 +1,7 @@
-/** Tests the SDK at the body limit of an edge: a layer over the limit is uploaded, and a job prunes it. */
+/**
+ * Tests the SDK at the body limit of an edge, which is Pare's Cloudflare Worker in front of GPU hosts. A
+ * layer over the limit is uploaded, and a job prunes it.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -15,8 +18,9 @@ const TENSORS = {
 };
 
 /**
- * Makes an edge that answers all layers and statistics with `refusal`, stores blobs, and ends each job at once with the layer that
- * `jobLayer` returns for the blob of its weight.
+ * Makes a fake edge that answers each request for a layer or statistics with `refusal`. It stores uploads as
+ * blobs, and ends each job at once. `jobLayer` gets the bytes of a layer's weight and returns the outcome of
+ * the layer.
  */
 function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) => object) {
   const log: string[] = [], blobs = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -95,13 +99,13 @@ describe("Pare.pruneLayer over the body limit of an edge", () => {
     assert.equal(edge.log.at(-1), "GET /v1/blobs/DIGEST");
   });
 
-  it("does the same if a proxy before the edge refuses the body", async () => {
+  it("uploads the tensors also if a proxy in front of the edge refuses the body", async () => {
     const edge = fakeEdge(() => new Response("<html>", { status: 413 }), solvedFile);
     const { weight } = await new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS);
     assert.deepEqual(weight, TENSORS.weight);
   });
 
-  it("throws the error that the job has for the layer", async () => {
+  it("throws a PareError with the error of the layer if the job fails", async () => {
     const error = { code: "not_positive_definite", detail: "order 2" };
     const edge = fakeEdge(tooLarge, () => ({ result: null, error }));
     await assert.rejects(
@@ -111,7 +115,7 @@ describe("Pare.pruneLayer over the body limit of an edge", () => {
     );
   });
 
-  it("throws the refusal of a host, which accepts no uploads", async () => {
+  it("throws the refusal if the server is a host, which accepts no uploads", async () => {
     const edge = fakeEdge(problem(413, "too_large"), solvedFile);
     await assert.rejects(new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS), {
       code: "too_large",

@@ -1,4 +1,7 @@
-/** Tests uploads to an edge in the real Workers runtime: failing parts, interrupted uploads, existing blobs and wrong digests. */
+/**
+ * Tests uploads to an edge (Pare's Cloudflare Worker) in the real Workers runtime: failing parts, interrupted
+ * uploads, existing blobs and wrong digests. A blob is a stored upload, named by its digest.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -61,7 +64,7 @@ describe("Uploads", () => {
     return new Uint8Array(await (await edge.request(`/v1/blobs/${digest}`)).arrayBuffer());
   }
 
-  it("sends three parts at the same time, repeats a failed part alone, and sends nothing for an existing blob", async () => {
+  it("sends three parts at the same time, repeats only failed parts, and sends no parts of an existing blob", async () => {
     const body = randomBytes(3 * PART_BYTES + 1);
     const wire = interceptedFetch((number, attempt) => {
       if (number === 2 && attempt === 1) throw new TypeError("connection reset");
@@ -76,7 +79,7 @@ describe("Uploads", () => {
     assert.deepEqual(wire.posts, ["uploads", "complete"]);
   });
 
-  it("resumes an interrupted upload", async () => {
+  it("resumes an interrupted upload and sends only the missing part", async () => {
     const body = randomBytes(2 * PART_BYTES + 1);
     let reached: UploadProgress | undefined;
     const broken = interceptedFetch((number) => {
@@ -130,7 +133,7 @@ describe("Uploads", () => {
     assert.deepEqual(slices, [[0, PART_BYTES], [PART_BYTES, body.length]]);
   });
 
-  it("throws the signal's reason when it is aborted", async () => {
+  it("throws the signal's reason when the signal is aborted", async () => {
     const stop = new AbortController();
     const wire = interceptedFetch(() => {
       stop.abort(new Error("enough"));
