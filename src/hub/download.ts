@@ -1,7 +1,8 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache. The bytes are written to `BLOB.incomplete`, so that an
- * interrupted download can be resumed, also by a later process. When the file is complete and its length and digest are
- * correct, it is renamed to become the blob. `resolve_model.ts` chooses the files.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named
+ * by its digest. The bytes are written to `BLOB.incomplete`, so that an interrupted download can be resumed,
+ * also by a later process. When the file is complete and its length and digest are correct, it is renamed to
+ * become the blob. `resolve_model.ts` chooses the files.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
