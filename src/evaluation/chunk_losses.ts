@@ -9,8 +9,8 @@ import type { LogitsChunk } from "../models/head.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 
 /**
- * Computes −log p of one target token per row of a chunk, in nats. p is the probability of the token by the
- * logits of the row.
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the
+ * token by the logits of the row.
  * @param targets (rows) token ids
  * @returns (rows) f32
  */

@@ -30,8 +30,8 @@ export function bucketByLength(lengths: readonly number[], maxTokens = Infinity)
 }
 
 /**
- * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other tokens, because no
- * token attends to later ones.
+ * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other
+ * tokens, because no token attends to later tokens.
  */
 export function padRight(tokens: Uint32Array, length: number): Uint32Array {
   const padded = new Uint32Array(length);

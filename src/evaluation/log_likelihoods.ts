@@ -21,9 +21,9 @@ export interface Likelihood {
   /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation: every token is the most likely one. Among
-   * equally likely tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy` was not
-   * set.
+   * Whether greedy decoding would generate the continuation, which means that every token is the most likely
+   * one. Among equally likely tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy`
+   * was not set.
    */
   readonly greedy?: boolean;
 }
@@ -128,7 +128,7 @@ async function greedyMatches(
   });
 }
 
-/** Combines the losses and matches of the rows of each request. */
+/** Sums the losses of each request, and checks whether all of its rows match greedy decoding. */
 function sumPerRequest(
   bucket: readonly LikelihoodRequest[],
   losses: Float32Array,

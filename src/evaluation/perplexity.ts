@@ -17,7 +17,10 @@ export interface PerplexityOptions {
   readonly seqlen: number;
   /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
   readonly windows?: number;
-  /** Called after each step. A step is one batch of windows through one block, or through the head. */
+  /**
+   * Called after each step. A step runs one batch of windows through one transformer block, or through the
+   * head.
+   */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Ends the measurement after the current batch. */

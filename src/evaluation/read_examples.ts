@@ -14,7 +14,7 @@ import { messageOf } from "../text/message_of.ts";
 
 /** An example with its location. */
 export interface LocatedExample extends Example {
-  /** `FILE: line N`. */
+  /** The file and line, in the form `FILE: line N`. */
   readonly location: string;
 }
 

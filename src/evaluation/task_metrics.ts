@@ -10,7 +10,7 @@ export interface Metric {
   readonly stderr: number | null;
 }
 
-/** Metrics by name: `acc` and `acc_norm`, or `perplexity` and `acc`. */
+/** The metrics of a task by name. They are `acc` and `acc_norm`, or `perplexity` and `acc`. */
 export type TaskMetrics = Readonly<Record<string, Metric>>;
 
 /**

@@ -14,7 +14,7 @@ import type { HubAccess } from "./hub_access.ts";
 
 /** A file of one commit of a model. */
 export interface HubFile {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   readonly commit: string;
   /** The file's entry in the hub's listing: its path, size and digest. */

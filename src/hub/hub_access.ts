@@ -46,7 +46,7 @@ export class HubUnreachable extends Error {
   override readonly name = "HubUnreachable";
 }
 
-/** Sends the requests for one model reference to the hub. */
+/** Sends the requests for one model reference, such as `hf:OWNER/NAME`, to the hub. */
 export class HubAccess {
   /** The options to pass to the functions of `@huggingface/hub`. */
   readonly client: { readonly hubUrl?: string; readonly accessToken?: string; readonly fetch: typeof fetch };

@@ -7,7 +7,7 @@ import { ModelError } from "../files/model_error.ts";
 
 /** A model on the hub at one revision. */
 export interface HubReference {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The name of a branch or a tag, or a commit hash. */
   readonly revision: string;

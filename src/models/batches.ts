@@ -24,7 +24,8 @@ export interface MemoryBounds {
 
 /**
  * Divides `windows` windows of `tokens` tokens into batches of nearly equal size.
- * @throws {RangeError} if an activation of a single window exceeds the largest buffer; the message names both sizes
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer. The message gives the
+ * size of the activation and of the buffer
  */
 export function planBatches(
   spec: ModelSpec,

@@ -77,7 +77,7 @@ export async function forEachLogitsChunk(
   }
 }
 
-/** Hidden states whose logits are computed, (rowCount, hidden) f32. */
+/** The hidden states for which logits are computed, (rowCount, hidden) f32. */
 interface Rows {
   readonly x: DeviceBuffer;
   readonly rowCount: number;

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 
 /** The model that the hub serves. */
 export interface FakeModel {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The commits of the branches and tags, by name. */
   readonly revisions: Record<string, string>;

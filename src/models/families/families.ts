@@ -16,7 +16,7 @@ const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, p
  * Returns the model that the configuration of a checkpoint describes.
  * @param config the object in config.json
  * @param has returns whether the checkpoint has a tensor with the given name
- * @throws {ModelError} if no family supports the model; the message lists the supported types
+ * @throws {ModelError} if no family supports the model. The message lists the supported types
  * @throws {ModelError} naming a setting that is missing, malformed or not supported
  */
 export function readModelSpec(

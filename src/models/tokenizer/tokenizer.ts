@@ -1,6 +1,7 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json
- * and merges.txt in older checkpoints. No special tokens are added except those that the post-processor of the tokenizer adds.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json,
+ * or from vocab.json and merges.txt in older checkpoints. Special tokens are added only if the post-processor
+ * of the tokenizer adds them.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
