@@ -17,7 +17,8 @@ export interface WindowOptions {
  * Returns the windows as views of `tokens`. Without a seed, window i starts at token i·⌊tokens/windows⌋. With a seed,
  * each window starts at a random token and windows may overlap, as in the code published with SparseGPT.
  *
- * @throws {RangeError} if the text is too short. The message says how many tokens it has and how many are needed.
+ * @throws {RangeError} if the text is too short. The message says how many tokens the text has and how many
+ * are needed.
  */
 export function calibrationWindows(
   tokens: Uint32Array,

@@ -1,6 +1,6 @@
 /**
- * Computes how well logits predict given tokens. Perplexity and the likelihoods of zero-shot tasks are both sums of these
- * losses.
+ * Computes how well logits predict given tokens. Perplexity and the likelihoods of zero-shot tasks are both
+ * computed from sums of these losses.
  */
 
 import { crossEntropy } from "../kernels/cross_entropy.ts";
@@ -9,7 +9,8 @@ import type { LogitsChunk } from "../models/head.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";
 
 /**
- * Computes −log p of one target token per row of a chunk, in nats.
+ * Computes −log p of one target token per row of a chunk of logits, in nats. p is the probability of the
+ * token by the logits of the row.
  * @param targets (rows) token ids
  * @returns (rows) f32
  */

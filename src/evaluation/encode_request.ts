@@ -1,7 +1,7 @@
 /**
- * Encodes a context and a continuation as token ids. Which tokens belong to the continuation is decided as in
- * lm-evaluation-harness, so that its likelihood is comparable. No special tokens are added, which is the default of the harness
- * for causal models.
+ * Encodes a context and a continuation as token ids. The rule for which tokens belong to the continuation is
+ * that of lm-evaluation-harness, so that likelihoods are comparable with published ones. No special tokens
+ * are added, which is the default of that harness for causal models.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";

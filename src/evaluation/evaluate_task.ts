@@ -1,6 +1,6 @@
 /**
- * Evaluates a model on a zero-shot task. It computes the likelihood of every choice of every example, and the metrics of the
- * task from them.
+ * Evaluates a model on a zero-shot task. It computes the likelihood of every choice of every example, and
+ * from the likelihoods the metrics of the task.
  */
 
 import type { Tokenizer } from "@huggingface/tokenizers";

@@ -1,15 +1,20 @@
 /**
- * Divides requests of different lengths into buckets of similar length. The requests of a bucket are padded to the same length
- * and run through the model together. Each bucket loads the weights of the whole model once, so fewer buckets load less, and
- * more buckets need less padding.
+ * Divides requests of different lengths into buckets of similar length. The requests of a bucket are padded
+ * to the same length and run through the model together. Each bucket loads the weights of the whole model
+ * once. Few buckets therefore load less data, while many buckets need less padding.
  */
 
-/** A request joins a bucket only if its length is at least this share of the longest one. This limits the padding. */
+/**
+ * A request joins a bucket only if its length is at least this share of the longest request in the bucket.
+ * This limits the padding.
+ */
 const MIN_LENGTH_RATIO = 0.75;
 
 /**
- * Returns the indices of `lengths` in buckets. The longest requests come first, both in the list of buckets and in each bucket.
- * @param maxTokens the limit for the tokens of a bucket, including the padding. A longer request has a bucket of its own
+ * Divides the indices of `lengths` into buckets. The longest requests come first, both in the list of buckets
+ * and in each bucket.
+ * @param maxTokens the limit for the tokens of a bucket, including the padding. A request that exceeds the
+ * limit has a bucket of its own
  */
 export function bucketByLength(lengths: readonly number[], maxTokens = Infinity): number[][] {
   const buckets: number[][] = [];
@@ -25,8 +30,8 @@ export function bucketByLength(lengths: readonly number[], maxTokens = Infinity)
 }
 
 /**
- * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other tokens, because no
- * token attends to later ones.
+ * Pads `tokens` with zeros at the end to `length`. The padding does not change the results of the other
+ * tokens, because no token attends to later tokens.
  */
 export function padRight(tokens: Uint32Array, length: number): Uint32Array {
   const padded = new Uint32Array(length);

@@ -1,6 +1,7 @@
 /**
- * Computes the log-likelihood of continuations under a model, which is Σ log p over the tokens of a continuation. Requests of
- * similar length are padded on the right and run together. Logits are only computed for the rows that predict a token of a
+ * Computes the log-likelihood of continuations under a model, which is the sum of log p over the tokens of a
+ * continuation. p is the probability that the model gives to a token. Requests of similar length are padded
+ * on the right and run together. Logits are only computed for the rows that predict a token of a
  * continuation.
  */
 
@@ -17,11 +18,12 @@ import { bucketByLength, padRight } from "./length_buckets.ts";
 
 /** The likelihood of one continuation. */
 export interface Likelihood {
-  /** Σ log p over the tokens of the continuation, in nats. */
+  /** The sum of log p over the tokens of the continuation, in nats. */
   readonly logLikelihood: number;
   /**
-   * Whether greedy decoding would generate the continuation: every token is the most likely one. Among equally likely tokens,
-   * greedy decoding chooses the lowest id. Undefined if it was not requested.
+   * Whether greedy decoding would generate the continuation, which means that every token is the most likely
+   * one. Among equally likely tokens, greedy decoding chooses the lowest id. Undefined if the option `greedy`
+   * was not set.
    */
   readonly greedy?: boolean;
 }
@@ -30,7 +32,10 @@ export interface Likelihood {
 export interface LikelihoodOptions {
   /** Whether to compute `greedy`, which takes longer because the logits are read back. Defaults to false. */
   readonly greedy?: boolean;
-  /** Called after each batch. `total` is the number of requests times the number of blocks plus one, for the head. */
+  /**
+   * Called after each batch. `done` and `total` count every request once per transformer block and once for
+   * the head.
+   */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Ends the computation after the current batch. */
@@ -66,7 +71,10 @@ export async function computeLogLikelihoods(
   return likelihoods;
 }
 
-/** Computes the likelihoods of a bucket, whose first request is the longest. All requests are padded to its length. */
+/**
+ * Computes the likelihoods of a bucket. The first request is the longest, and all requests are padded to its
+ * length.
+ */
 async function runBucket(
   model: Model,
   backend: Backend,
@@ -120,7 +128,7 @@ async function greedyMatches(
   });
 }
 
-/** Combines the losses and matches of the rows of each request. */
+/** Sums the losses of each request, and checks whether all of its rows match greedy decoding. */
 function sumPerRequest(
   bucket: readonly LikelihoodRequest[],
   losses: Float32Array,

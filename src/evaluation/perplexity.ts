@@ -1,7 +1,8 @@
 /**
- * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows that do not
- * overlap, and the model predicts every token of a window but the first from the earlier tokens of that window. Perplexity is
- * exp(mean of −log p) over all predicted tokens.
+ * Measures the perplexity of a model as the SparseGPT paper does. The tokens of a text are cut into windows
+ * that do not overlap, and the model predicts every token of a window but the first from the earlier tokens
+ * of that window. Perplexity is exp(mean of −log p) over all predicted tokens, where p is the probability
+ * that the model gives to the token.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,11 +13,14 @@ import { chunkLosses } from "./chunk_losses.ts";
 
 /** Options for `computePerplexity`. */
 export interface PerplexityOptions {
-  /** Tokens per window. */
+  /** The number of tokens per window. */
   readonly seqlen: number;
   /** The number of windows to use, from the start of the text. Defaults to all complete windows. */
   readonly windows?: number;
-  /** Called after each step. A step is one batch of windows through one block, or through the head. */
+  /**
+   * Called after each step. A step runs one batch of windows through one transformer block, or through the
+   * head.
+   */
   readonly progress?: (done: number, total: number) => void;
   readonly memory?: ForwardMemory;
   /** Ends the measurement after the current batch. */
@@ -65,7 +69,7 @@ export async function computePerplexity(
 
 /**
  * Cuts the first `maxWindows` complete windows.
- * @throws {RangeError} if there are fewer, or if a window has fewer than 2 tokens
+ * @throws {RangeError} if there are fewer complete windows, or if a window has fewer than 2 tokens
  */
 function cutWindows(tokens: Uint32Array, seqlen: number, maxWindows = Infinity): Uint32Array[] {
   if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);
@@ -99,8 +103,8 @@ async function totalLoss(
 }
 
 /**
- * Returns the token that each row predicts. The last row of a window predicts none, so its entry is 0 and its loss must be
- * ignored.
+ * Returns the token that each row predicts. The last row of a window predicts no token, so its entry is 0 and
+ * its loss must be ignored.
  */
 function nextTokens(
   windows: readonly Uint32Array[],

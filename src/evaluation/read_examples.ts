@@ -1,6 +1,7 @@
 /**
- * Reads the examples of a zero-shot task from a file. The file is CSV with a header line if its name ends in `.csv`, and
- * otherwise JSON Lines. Blank lines are skipped. Every example has its file and line, so that later errors can name them.
+ * Reads the examples of a zero-shot task from a file. The file is CSV with a header line if its name ends in
+ * `.csv`, and otherwise JSON Lines. Blank lines are skipped. Every example records its file and line, so that
+ * later errors can name them.
  */
 
 import { parse as parseCsv } from "csv-parse/sync";
@@ -13,7 +14,7 @@ import { messageOf } from "../text/message_of.ts";
 
 /** An example with its location. */
 export interface LocatedExample extends Example {
-  /** `FILE: line N`. */
+  /** The file and line, in the form `FILE: line N`. */
   readonly location: string;
 }
 
@@ -29,7 +30,8 @@ const fieldsSchema = z.record(z.string(), z.unknown());
 /**
  * Reads the examples in the file `path`, in order.
  * @param limit the largest number of examples to return
- * @throws {ModelError} if the file has no examples, or naming the file, line and field that is malformed
+ * @throws {ModelError} if the file has no examples, or if a line is malformed. The message names the file,
+ * the line and the field
  */
 export async function readExamples(
   task: Task,

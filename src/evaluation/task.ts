@@ -15,9 +15,9 @@ export interface Example {
 }
 
 /**
- * How examples are scored. With `choices`, the metric is the share of examples whose most likely choice is the right one. With
- * `last word`, each example has one choice. The metrics are its perplexity, and the share of examples for which greedy decoding
- * would generate it.
+ * How examples are scored. With `choices`, the metric is the share of examples whose most likely choice is
+ * the right one. With `last word`, each example has one choice. The metrics are its perplexity, and the share
+ * of examples for which greedy decoding would generate the choice.
  */
 export type Scoring = "choices" | "last word";
 
@@ -27,12 +27,14 @@ export interface Task {
   readonly name: string;
   readonly scoring: Scoring;
   /**
-   * The file with the right answers, if a form of the data set has them in a separate file. It has one answer per line, which
-   * becomes the field `field` of the example. `path` returns its path from that of the examples.
+   * The file with the right answers, if a form of the data set has them in a separate file. That file has one
+   * answer per line. An answer becomes the field named `field` of its example. `path` takes the path of the
+   * file of examples and returns the path of the file of answers.
    */
   readonly answers?: { readonly field: string; path(examples: string): string };
   /**
-   * Converts a line of the data set to an example. If the data set is distributed in several forms, it accepts all of them.
+   * Converts a line of the data set to an example. If the data set is distributed in several forms, this
+   * function accepts all of them.
    * @param fields the parsed object in a line of a `.jsonl` file, or the columns of a line of a `.csv` file as strings
    * @throws {z.ZodError} naming the fields that are missing or malformed
    */

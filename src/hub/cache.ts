@@ -1,12 +1,13 @@
 /**
- * The folder in which Hugging Face's own tools cache downloaded models, so that Pare and these tools share the files.
- * Each model has a folder `models--OWNER--NAME/` with three parts:
+ * Reads and writes the folder in which Hugging Face's own tools cache downloaded models. Pare uses the same
+ * folder, so a model that another tool has downloaded is not downloaded again. Each model has a folder
+ * `models--OWNER--NAME/` with three parts:
  *
  * - `blobs/` holds the files. The name of a blob is its digest.
  * - `snapshots/COMMIT/` holds the files of one commit under their own names, as links to blobs.
  * - `refs/REVISION` holds the commit to which a branch or a tag pointed at the last download.
  *
- * This file only reads and writes the folder. Downloads are in `download.ts`.
+ * Downloads are in `download.ts`.
  */
 
 import { ModelError } from "../files/model_error.ts";
@@ -14,7 +15,7 @@ import type { WorkFileSystem } from "../files/file_system.ts";
 import { readText } from "../files/whole_file.ts";
 import type { HubReference } from "./reference.ts";
 
-/** The file system that the cache needs: the one for writing checkpoints, and links. */
+/** The file system that the cache needs. In addition to files, it can create links. */
 export interface CacheFileSystem extends WorkFileSystem {
   /**
    * Creates a link at `path` to `target`. Both are in the same cache. If the system does not support links, the target
@@ -38,7 +39,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
 /**
  * The path of the cache folder, by the rules of Hugging Face's `huggingface_hub` library.
  *
- * @throws {ModelError} if no variable determines it
+ * @throws {ModelError} if no variable determines the path
  */
 export function cacheFolder(env: CacheEnvironment): string {
   const given = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE;
@@ -73,7 +74,10 @@ export class ModelCache {
     return `${this.#folder}/snapshots/${commit}`;
   }
 
-  /** Creates the folder of blobs, and returns the path of the blob with this digest, which need not exist. */
+  /**
+   * Creates the folder of blobs, and returns the path of the blob with this digest. The blob need not exist
+   * yet.
+   */
   async prepareBlobPath(digest: string): Promise<string> {
     await this.fs.makeFolder(`${this.#folder}/blobs`);
     return `${this.#folder}/blobs/${digest}`;

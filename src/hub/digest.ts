@@ -1,7 +1,7 @@
 /**
- * Digests of files on the Hugging Face hub. The hub lists the SHA-256 of a large file (one in Git LFS) and git's object
- * id, a SHA-1, of a small file. Pare checks the bytes of a download against this digest. The digest is also the name of
- * the file's blob in the cache.
+ * Digests of files on the Hugging Face hub. For a large file, which is stored in Git LFS, the hub lists the
+ * SHA-256. For a small file, it lists git's object id, which is a SHA-1. Pare checks the bytes of a download
+ * against this digest. The digest is also the name under which the cache stores the file.
  */
 
 import { createHash } from "node:crypto";
@@ -29,7 +29,7 @@ export function listedDigest({ path, lfs, oid }: ListFileEntry): string {
 /**
  * Computes the digest of a file.
  *
- * @param expected the digest from the listing, whose length decides between SHA-256 and git's SHA-1
+ * @param expected the digest from the listing. Its length decides between SHA-256 and git's SHA-1
  */
 export async function computeDigest(file: ReadableFile, expected: string): Promise<string> {
   const isGit = expected.length === 40;

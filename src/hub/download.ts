@@ -1,7 +1,8 @@
 /**
- * Downloads one file from the Hugging Face hub into the cache. The bytes are written to `BLOB.incomplete`, so that an
- * interrupted download can be resumed, also by a later process. When the file is complete and its length and digest are
- * correct, it is renamed to become the blob. `resolve_model.ts` chooses the files.
+ * Downloads one file from the Hugging Face hub into the cache, where it becomes a blob: a file that is named
+ * by its digest. The bytes are written to `BLOB.incomplete`, so that an interrupted download can be resumed,
+ * also by a later process. When the file is complete and its length and digest are correct, it is renamed to
+ * become the blob. `resolve_model.ts` chooses the files.
  */
 
 import { downloadFile, type ListFileEntry } from "@huggingface/hub";
@@ -13,7 +14,7 @@ import type { HubAccess } from "./hub_access.ts";
 
 /** A file of one commit of a model. */
 export interface HubFile {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   readonly commit: string;
   /** The file's entry in the hub's listing: its path, size and digest. */

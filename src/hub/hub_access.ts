@@ -1,8 +1,8 @@
 /**
- * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken connection
- * or a status 503, becomes a {@link HubUnreachable}: `retry` retries it, and at the end the caller may use its cache
- * instead. A permanent failure, such as a missing model or a missing token, becomes a ModelError with advice for the
- * user.
+ * Sends requests to the Hugging Face hub and classifies their failures. A transient failure, such as a broken
+ * connection or a status 503, becomes a {@link HubUnreachable}. `retry` repeats requests that fail in this
+ * way. If the last attempt fails too, the caller may use its cache instead. A permanent failure, such as a
+ * missing model or a missing token, becomes a ModelError with advice for the user.
  */
 
 import { HubApiError } from "@huggingface/hub";
@@ -46,7 +46,7 @@ export class HubUnreachable extends Error {
   override readonly name = "HubUnreachable";
 }
 
-/** Sends the requests for one model reference to the hub. */
+/** Sends the requests for one model reference, such as `hf:OWNER/NAME`, to the hub. */
 export class HubAccess {
   /** The options to pass to the functions of `@huggingface/hub`. */
   readonly client: { readonly hubUrl?: string; readonly accessToken?: string; readonly fetch: typeof fetch };

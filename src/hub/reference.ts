@@ -7,7 +7,7 @@ import { ModelError } from "../files/model_error.ts";
 
 /** A model on the hub at one revision. */
 export interface HubReference {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The name of a branch or a tag, or a commit hash. */
   readonly revision: string;
@@ -19,7 +19,7 @@ const DEFAULT_REVISION = "main";
 /** The form of an owner's or a model's name on the hub. */
 const PART = /^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$/;
 
-/** Whether `text` refers to a model on the hub, as opposed to a folder. The form is not checked further. */
+/** Whether `text` refers to a model on the hub, as opposed to a folder. Only the prefix `hf:` is checked. */
 export function isHubReference(text: string): boolean {
   return text.startsWith(PREFIX);
 }

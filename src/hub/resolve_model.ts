@@ -1,7 +1,8 @@
 /**
- * Makes a model on the Hugging Face hub available as a folder on this machine. The files that Pare needs are downloaded
- * to the cache that Hugging Face's tools share, unless they are there already: the configuration, the tokenizer, and the
- * weights in one format. Other files of the repository, such as weights for other frameworks, are not downloaded.
+ * Makes a model on the Hugging Face hub available as a folder on this machine. Pare needs the configuration,
+ * the tokenizer, and the weights in one format. These files are downloaded to the cache that Hugging Face's
+ * tools share, unless the cache has them already. Other files of the repository, such as weights for other
+ * frameworks, are not downloaded.
  */
 
 import { type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
@@ -47,7 +48,7 @@ export interface ResolveOptions extends HubOptions {
   readonly fs: CacheFileSystem;
   /** The path of the cache folder. */
   readonly cacheDir: string;
-  /** Use only the cache, and send no request. */
+  /** Whether to use only the cache and send no request. */
   readonly offline?: boolean;
   /** Called repeatedly during a download. */
   readonly progress?: (state: HubProgress) => void;
@@ -56,9 +57,10 @@ export interface ResolveOptions extends HubOptions {
 }
 
 /**
- * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and downloads its
- * missing files first. If the revision is a commit and the cache has all of its files, no request is sent. If it is a
- * branch or a tag, the hub is asked for the current commit; if the hub cannot be reached, the cached commit is used.
+ * Returns the path of the folder with the model that `reference` (`hf:OWNER/NAME[@REVISION]`) names, and
+ * downloads its missing files first. If the revision is a commit and the cache has all of its files, no
+ * request is sent. If the revision is a branch or a tag, the hub is asked for its current commit. If the hub
+ * cannot be reached, the cached commit is used.
  *
  * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or can be
  * found neither on the hub nor in the cache
@@ -88,8 +90,8 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
 }
 
 /**
- * Finds the cached snapshot of a reference. Returns undefined if there is none, or if the configuration or a weight file
- * is missing.
+ * Finds the cached snapshot (the folder with the files of one commit) of a reference. Returns undefined if
+ * there is no snapshot, or if its configuration or one of its weight files is missing.
  */
 async function findCompleteSnapshot(cache: ModelCache, wanted: HubReference): Promise<string | undefined> {
   const commit = await cache.readCommit(wanted);

@@ -1,6 +1,7 @@
 /**
- * Divides the windows of a forward pass into batches. All windows of a batch go through a transformer block together. A batch
- * is as large as memory allows, because a large matrix product runs faster per row than a small one.
+ * Divides the windows (sequences of token ids) of a forward pass into batches. All windows of a batch go
+ * through a transformer block together. A batch is as large as memory allows, because a large matrix product
+ * runs faster per row than a small one.
  */
 
 import type { ModelSpec } from "./families/family.ts";
@@ -23,7 +24,8 @@ export interface MemoryBounds {
 
 /**
  * Divides `windows` windows of `tokens` tokens into batches of nearly equal size.
- * @throws {RangeError} if an activation of a single window exceeds the largest buffer; the message names both sizes
+ * @throws {RangeError} if an activation of a single window exceeds the largest buffer. The message gives the
+ * size of the activation and of the buffer
  */
 export function planBatches(
   spec: ModelSpec,
@@ -50,7 +52,10 @@ export function planBatches(
   });
 }
 
-/** Returns the f32 elements per token of the largest activation of a block, and of all its activations together. */
+/**
+ * Counts the f32 elements per token: `largest` for the largest activation of a block, and `total` for all
+ * activations of a block together.
+ */
 function activationSizes(
   { hiddenSize, headProjection, block }: ModelSpec,
 ): { largest: number; total: number } {

@@ -1,6 +1,7 @@
 /**
- * The weights of one transformer block, or of the head, on the device. They are f32. A matrix that is larger than the largest
- * buffer of the device is stored in strips. A strip is a buffer with consecutive rows of the matrix.
+ * The weights of one transformer block, or of the head (the layer that computes logits), on the device. They
+ * are f32. A matrix that is larger than the largest buffer of the device is stored in strips. A strip is a
+ * buffer with consecutive rows of the matrix.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -36,7 +37,8 @@ export interface WeightsSpec {
 }
 
 /**
- * The weights of several layers on a device. A layer is looked up by its declaration. The caller destroys the object after use.
+ * The weights of several layers on a device. A layer is looked up by its declaration, which is a `LinearSpec`
+ * or a `NormSpec`. The caller destroys the object after use.
  */
 export class DeviceWeights {
   readonly #backend: Backend;
@@ -51,7 +53,7 @@ export class DeviceWeights {
   }
 
   /**
-   * Reads and uploads the layers of `spec`. If it throws, it has freed all buffers.
+   * Reads and uploads the layers of `spec`. If loading fails, all buffers are freed.
    * @throws {ModelError} if a tensor is missing, or does not have the shape or dtype of the model
    * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated
    */
@@ -122,7 +124,7 @@ export class DeviceWeights {
     return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
   }
 
-  /** Registers `buffer` for `destroy`. */
+  /** Registers `buffer`, so that `destroy` frees it. */
   #own(buffer: DeviceBuffer): DeviceBuffer {
     this.#buffers.push(buffer);
     return buffer;

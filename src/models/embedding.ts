@@ -1,7 +1,8 @@
 /**
- * Computes the hidden states before the first block from token ids. For each token, a row of the embedding table is copied on
- * the host. Only rows that occur in the windows are converted to f32, because a text uses a small part of a vocabulary. Some
- * families also have a projection and a norm after the table. These run on the device.
+ * Computes the hidden states before the first transformer block from token ids. The CPU copies one row of the
+ * embedding table for each token. Only the rows of tokens that occur are converted to f32, because a text
+ * uses a small part of the vocabulary. Some families also have a projection or a norm after the table. These
+ * layers run on the device.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -13,8 +14,8 @@ import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts"
 import { checkTensor } from "./upload.ts";
 
 /**
- * A table up to this size is read completely when it is opened, because one read per row would take longer. Of a larger table,
- * single rows are read.
+ * A table up to this size is read completely when it is opened, because one read per row would take longer.
+ * From a larger table, only the rows that are needed are read.
  */
 const MAX_CACHED_TABLE_BYTES = 512 << 20;
 
@@ -120,7 +121,9 @@ class EmbeddingTable {
   }
 
   async #row(index: number): Promise<Float32Array> {
-    if (index >= this.rowCount) throw new RangeError(`${this.name}: no row ${index} of ${this.rowCount}`);
+    if (index >= this.rowCount) {
+      throw new RangeError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
+    }
     const first = index * this.rowSize;
     const elementBytes = BYTES_PER_ELEMENT[this.dtype];
     const row = this.bytes?.subarray(first * elementBytes, (first + this.rowSize) * elementBytes) ??

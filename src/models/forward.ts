@@ -1,6 +1,7 @@
 /**
- * The forward pass of a model over many windows of token ids, one transformer block after the other. All windows go through a
- * block before the next one is loaded, so only the weights of one block are on the device at a time.
+ * The forward pass of a model over many windows, which are sequences of token ids, one transformer block
+ * after the other. All windows go through a block before the next block is loaded, so only the weights of one
+ * block are on the device at a time.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -19,7 +20,10 @@ import { ForwardWorkspace } from "./forward_workspace.ts";
 export interface ForwardMemory {
   /** Bytes for the activations of one batch. Defaults to 256 MiB, because larger batches are not faster. */
   readonly activationBytes?: number;
-  /** Bytes for the hidden states of all windows. Larger ones are stored in host memory or on disk. Defaults to 1 GiB. */
+  /**
+   * Bytes for the hidden states of all windows. Hidden states that need more are stored in the CPU's memory
+   * or on disk. Defaults to 1 GiB.
+   */
   readonly hiddenStatesBytes?: number;
 }
 
@@ -91,9 +95,9 @@ export class Forward {
   }
 
   /**
-   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The stored hidden states
-   * do not change. The last group of layers is not computed and its weights are not loaded, because no layer of the block uses
-   * its outputs.
+   * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The
+   * stored hidden states do not change. The last group of layers (linear layers that share one input) is not
+   * computed and its weights are not loaded, because no layer of the block uses its outputs.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
    */
@@ -143,7 +147,7 @@ export class Forward {
     for (let index = 0; index < this.model.spec.blockCount; index++) await this.runBlock(index, onBatchDone);
   }
 
-  /** Returns the context of `batch` for the pieces. `weights` are those that the pieces use. */
+  /** Returns the context in which the functions in `pieces/` run on `batch` with `weights`. */
   pass(weights: DeviceWeights, { count }: Batch): BlockPass {
     const { backend, workspace, tokens } = this;
     return { backend, weights, workspace, windows: count, tokens, rows: count * tokens };
@@ -176,7 +180,10 @@ export class Forward {
   }
 }
 
-/** Returns the length of all `windows`. @throws {RangeError} if there is none, or if it is longer than `maxTokens` */
+/**
+ * Returns the common length of `windows`.
+ * @throws {RangeError} if there is no window, if the lengths differ, or if they exceed `maxTokens`
+ */
 function commonLength(windows: readonly Uint32Array[], maxTokens: number): number {
   const tokens = windows[0]?.length ?? 0;
   if (tokens === 0) throw new RangeError("windows: there must be at least one window of at least one token");

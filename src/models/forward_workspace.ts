@@ -5,7 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 
-/** Buffers by name. The caller destroys the workspace after the forward pass. */
+/** A set of named buffers. The caller destroys the workspace after the forward pass. */
 export class ForwardWorkspace {
   readonly #backend: Backend;
   readonly #buffers = new Map<string, DeviceBuffer>();
@@ -28,14 +28,15 @@ export class ForwardWorkspace {
     return buffer;
   }
 
-  /** Returns a buffer with `count` zeros. It must not be written. */
+  /** Returns a buffer with `count` zeros. The caller must not write to it. */
   zeros(count: number): DeviceBuffer {
     return this.constant("zeros", count, () => new Float32Array(count));
   }
 
   /**
-   * Returns the buffer `name` with `count` f32 that `compute` returns. It must not be written. `compute` is only called if the
-   * buffer has to be created, so it must return the same values whenever it is called for `name`.
+   * Returns the buffer `name`, which holds the `count` f32 that `compute` returns. The caller must not write
+   * to it. `compute` is only called if the buffer has to be created, so it must return the same values
+   * whenever it is called for `name`.
    */
   constant(name: string, count: number, compute: () => Float32Array<ArrayBuffer>): DeviceBuffer {
     const existing = this.#buffers.get(name);

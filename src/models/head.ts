@@ -1,7 +1,7 @@
 /**
- * Computes logits from hidden states by the final norm, the projection that some models have, and the head. A row of logits has
- * one element per token of the vocabulary. The logits of all rows would not fit into memory, so they are computed in chunks of
- * rows.
+ * Computes logits from hidden states. The steps are the final norm, a projection that only some models have,
+ * and the head, which is the last linear layer. A row of logits has one element per token of the vocabulary.
+ * The logits of all rows would not fit into memory, so they are computed in chunks of rows.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
@@ -13,7 +13,10 @@ import type { BlockPass } from "./pieces/block_pass.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
-/** The bytes of a chunk of logits. With any vocabulary, these are enough rows for a fast matrix product. */
+/**
+ * The bytes of a chunk of logits. Even with a large vocabulary, such a chunk has enough rows for a fast
+ * matrix product.
+ */
 const LOGITS_BYTES = 64 << 20;
 
 /** A chunk of logits on the device. */
@@ -21,14 +24,14 @@ export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;
   /**
-   * The index of the first row among the requested rows of all batches. If all rows are requested, it is window · tokens +
-   * token.
+   * The index of the first row among the requested rows of all batches. If all rows are requested, token t of
+   * window w has the index w · tokens + t, where `tokens` is the length of a window.
    */
   readonly firstRow: number;
   readonly rows: number;
 }
 
-/** Consecutive rows of a batch. Row 0 is the first token of the first window of the batch. */
+/** Consecutive rows of a batch. Row 0 belongs to the first token of the first window of the batch. */
 export interface PositionRange {
   readonly first: number;
   readonly count: number;
@@ -36,9 +39,10 @@ export interface PositionRange {
 
 /**
  * Computes the logits of the hidden states in chunks. The chunks are in the order of the rows.
- * @param onChunk called with each chunk. The next chunk is queued after it has returned
+ * @param onChunk called with each chunk. The next chunk is queued only after the callback has returned
  * @param onBatchDone called after each batch
- * @param pickRows returns the rows of a batch whose logits are computed. By default all rows are
+ * @param pickRows returns the rows of a batch for which logits are needed. By default, the logits of all rows
+ * are computed
  * @throws {ModelError} if the weights do not fit the configuration
  */
 export async function forEachLogitsChunk(
@@ -73,7 +77,7 @@ export async function forEachLogitsChunk(
   }
 }
 
-/** Hidden states whose logits are computed, (rowCount, hidden) f32. */
+/** The hidden states for which logits are computed, (rowCount, hidden) f32. */
 interface Rows {
   readonly x: DeviceBuffer;
   readonly rowCount: number;
@@ -84,8 +88,8 @@ function allRows({ tokens }: Forward, x: DeviceBuffer, { count }: Batch): Rows {
 }
 
 /**
- * Copies the requested rows of a batch into one buffer. Often only few rows are requested, and the head takes as long as a
- * block, so the head must not run on the other rows.
+ * Copies the requested rows of a batch into one buffer. Often only a few rows are requested. The head takes
+ * as long as a whole block, so it must not run on the other rows.
  */
 function gatherRows(
   { backend, workspace, model: { spec } }: Forward,

@@ -1,4 +1,7 @@
-/** A model: the weights of a checkpoint, together with the description of the network that its family declares. */
+/**
+ * A model: the weights of a checkpoint, together with the description of the network that its model family,
+ * such as OPT, declares.
+ */
 
 import type { Checkpoint } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";

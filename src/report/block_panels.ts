@@ -1,7 +1,8 @@
 /**
- * Draws the form that all charts of the report share: bar charts with one bar per transformer block. Every series has its
- * own panel, the panels are stacked, and all have the same scale. The name of the series is written in its panel, so
- * readers do not have to distinguish colours. The drawing is as wide as a phone and scales with its column.
+ * Draws the form that all charts of the report share: bar charts with one bar per transformer block. Every
+ * series, such as one kind of layer, has its own panel. The panels are stacked, and all have the same scale.
+ * The name of the series is written in its panel, so readers do not have to distinguish colours. The drawing
+ * is as wide as a phone and scales with the column of the page that holds it.
  */
 
 import * as Plot from "@observablehq/plot";
@@ -19,7 +20,7 @@ export interface BlockValue {
 /** The document, the texts and the scale of a chart. */
 export interface PanelsOptions {
   readonly document: Page;
-  /** A prefix for the ids of the elements of the chart. Must be unique in the page. */
+  /** A prefix for the ids of the elements of the chart. The prefix must be unique in the page. */
   readonly id: string;
   readonly title: string;
   /** A description of the chart for screen readers. */
@@ -84,7 +85,10 @@ export function drawBlockPanels(values: readonly BlockValue[], options: PanelsOp
   return svg as PageElement;
 }
 
-/** The blocks whose index is written on the axis: evenly spaced from 0, and few enough to fit on a phone. */
+/**
+ * The indices of the blocks that are labelled on the axis. They are evenly spaced from 0, and few enough to
+ * fit on a phone.
+ */
 function blockTicks(blocks: number): number[] {
   const step = [1, 2, 5, 10, 20, 50].find((step) => blocks / step <= 8) ?? Math.ceil(blocks / 8);
   return Array.from({ length: Math.ceil(blocks / step) }, (_, index) => index * step);

@@ -1,7 +1,8 @@
 /**
- * Builds the report page as a DOM document, with the linkedom library. Texts from a run, such as file names, become text
- * nodes and attribute values. These are escaped when the document is written as HTML, so a text cannot become markup. In
- * two places linkedom does not escape them, so this file does.
+ * Builds the report page as a DOM document, with the linkedom library. Texts from a run, such as file names,
+ * become text nodes and attribute values. These are escaped when the document is written as HTML, so a text
+ * cannot become markup. linkedom does not escape texts in attributes and in the title, so this file escapes
+ * them there.
  */
 
 import { DOMParser } from "linkedom";
@@ -51,7 +52,10 @@ export function createElement(
   return created;
 }
 
-/** Creates the title element of the page. linkedom does not escape the text of a title, so it is escaped here, by way of a paragraph. */
+/**
+ * Creates the title element of the page. linkedom does not escape the text of a title. The text is therefore
+ * put into a paragraph first, and the title gets the paragraph's escaped HTML.
+ */
 export function createTitle(document: Page, text: string): PageElement {
   return createElement(document, "title", {}, [createElement(document, "p", {}, [text]).innerHTML]);
 }

@@ -44,7 +44,7 @@ function perplexity({ text, seqlen, windows, dense, pruned }: RunReport["perplex
     name: "Perplexity",
     value: dense === null ? after : `${dense.toFixed(2)} → ${after}`,
     note: `${
-      dense === null ? "pruned" : "dense, then pruned"
+      dense === null ? "after pruning" : "before and after pruning"
     }, on ${text}: ${windows} windows of ${seqlen} tokens`,
   };
 }
@@ -55,7 +55,9 @@ function size({ format, bytes: { dense, written } }: RunReport): KeyFigure {
     value: formatBytes(written),
     note: format === "dense"
       ? "dense format: a zero takes as much space as any other weight. The command pare pack makes the files smaller."
-      : `as ${format}, ${formatShare(1 - written / dense)} less than ${formatBytes(dense)} dense`,
+      : `${format} format: ${formatShare(1 - written / dense)} less than the ${
+        formatBytes(dense)
+      } of the dense format`,
   };
 }
 

@@ -1,7 +1,7 @@
 /**
- * Renders `report.html`, a page about one run of `pare prune`, for screens of any width and for paper. The page is
- * self-contained: it loads nothing from a network and runs no script, and its content security policy forbids both.
- * Everything on the page comes from `pare.json`.
+ * Renders `report.html`, a page about one run of `pare prune`, for screens of any width and for paper. The
+ * page is self-contained: it loads nothing from a network and runs no script, and its content security policy
+ * forbids network requests and scripts. Everything on the page comes from `pare.json`.
  */
 
 import { type Child, createElement, createTitle, emptyPage, type Page, type PageElement } from "./dom.ts";

@@ -1,4 +1,7 @@
-/** The settings and the environment of a run, as pairs of name and value: everything that is needed to repeat it. */
+/**
+ * The settings and the environment of a run, as pairs of a name and a value. They are all that is needed to
+ * repeat the run.
+ */
 
 import { createElement, type Page, type PageElement } from "./dom.ts";
 import type { RunReport } from "./run_report.ts";

@@ -23,7 +23,7 @@ const perplexitySchema = z.object({
   pruned: z.number().nullable(),
 });
 
-/** One pruned layer: the report of its solve, and its place in the model. */
+/** One pruned layer: the report of the solver, and the layer's place in the model. */
 const layerRunSchema = reportSchema.extend({
   /** The name of the weight in the checkpoint. */
   name: z.string(),

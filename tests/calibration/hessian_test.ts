@@ -1,4 +1,7 @@
-/** The sum H = Σ x xᵀ on every backend, compared with float64. */
+/**
+ * Tests that HessianAccumulator computes H = Σ x xᵀ on every backend, against a sum in float64. A software
+ * adapter is a GPU interface that is emulated on the CPU.
+ */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -21,7 +24,7 @@ function packedGram(x: Float32Array, rows: number, size: number): Float64Array {
 
 eachBackend("HessianAccumulator", (backend) => {
   for (const [size, edge] of [[1, 8], [7, 8], [8, 8], [9, 8], [33, 8], [96, 32], [70, undefined]] as const) {
-    it(`sums ${size} inputs over several batches, with ${edge === undefined ? "the default tile size" : `tiles of ${edge}`}`, async () => {
+    it(`sums H for inputs of ${size} features over several batches, with ${edge === undefined ? "the default tile size" : `tiles of ${edge}`}`, async () => {
       const rows = [5, 1, 64];
       const total = rows.reduce((sum, count) => sum + count);
       const x = normals(total * size, size);
@@ -46,7 +49,7 @@ eachBackend("HessianAccumulator", (backend) => {
     hessian.destroy();
   });
 
-  it("sums more rows than one product takes on a software adapter", async () => {
+  it("sums more rows than one matrix product may have on a software adapter", async () => {
     const rows = MAX_SOFTWARE_K + 5;
     const hessian = new HessianAccumulator(backend(), "hessian", 2, 2);
     const x = upload(backend(), Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2));

@@ -1,4 +1,7 @@
-/** The choice of calibration windows: evenly spaced or random, and compared with the reference of opt-sotu. */
+/**
+ * Tests the choice of calibration windows, evenly spaced or random. One test compares them with the windows
+ * that PyTorch used for opt-sotu, a small OPT model among the test fixtures.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -32,7 +35,7 @@ describe("calibrationWindows", () => {
     assert.equal(new Set(starts(1)).size, 21);
   });
 
-  it("accepts a text that is exactly long enough, and refuses one with a token less", () => {
+  it("accepts a text that is exactly long enough, and refuses a text that is one token shorter", () => {
     assert.equal(calibrationWindows(counting(40), { windows: 4, seqlen: 10 })[3][9], 39);
     assert.throws(() => calibrationWindows(counting(39), { windows: 4, seqlen: 10 }), {
       name: "RangeError",

@@ -1,4 +1,7 @@
-/** Tests encodeRequest(), which tokenizes a context and a continuation for scoring and fits them into the model's window. */
+/**
+ * Tests encodeRequest(), which converts a context and a continuation to token ids and shortens the context to
+ * the model's limit.
+ */
 
 import { before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -24,14 +27,14 @@ describe("encodeRequest", () => {
     assert.ok(targets.length > 3);
   });
 
-  it("moves white space at the end of the context to the continuation", () => {
+  it("counts white space at the end of the context as part of the continuation", () => {
     const moved = encodeRequest(tokenizer, "The State of the \n", "Union", 512);
     assert.equal(text(moved.targets), " \nUnion");
     const space = encodeRequest(tokenizer, "The State of the ", "Union", 512);
     assert.deepEqual(space, encodeRequest(tokenizer, "The State of the", " Union", 512));
   });
 
-  it("truncates a long context from the left", () => {
+  it("removes tokens from the start of a context that is too long", () => {
     const whole = encodeRequest(tokenizer, "The State of the", " Union", 512);
     for (const most of [1, 2, whole.tokens.length]) {
       const { tokens, targets } = encodeRequest(tokenizer, "The State of the", " Union", most);

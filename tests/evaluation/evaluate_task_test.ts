@@ -1,6 +1,7 @@
 /**
- * Tests zero-shot tasks against an independent scorer in float64. The log-likelihoods and metrics must agree, and must not depend on how
- * requests are batched.
+ * Tests zero-shot tasks against an independent scorer in float64 (the reference). The log-likelihoods and
+ * metrics must agree, and must not depend on how requests are batched. The model is opt-sotu, a small OPT
+ * among the test fixtures.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -26,7 +27,7 @@ import { taskFile } from "../support/tasks.ts";
 const POSITIONS = 512;
 const reference = readOptReference(OPT_SOTU_URL);
 
-/** Each task with the file that Pare reads, and the prompt and the file that the reference uses. */
+/** The name of each task, the file that Pare reads, and the prompt and the file that the reference uses. */
 const CASES = [
   ["lambada", "lambada.jsonl", "lambada", "lambada.jsonl"],
   ["piqa", "piqa.jsonl", "piqa", "piqa.jsonl"],
@@ -68,7 +69,7 @@ function encodeAll(examples: readonly LocatedExample[]): LikelihoodRequest[] {
 
 eachBackend("zero-shot tasks on opt-sotu", (backend) => {
   for (const [name, file, prompts, referenceFile] of CASES) {
-    it(`score ${name} from ${file} like the reference`, async () => {
+    it(`give ${name} from ${file} the same scores as the reference`, async () => {
       const task = findTask(name);
       const examples = await readExamples(task, taskFile(file), denoFileSystem);
       const expected = referenceScores(referenceFile), likelihoods = expected.flat();
@@ -94,7 +95,7 @@ eachBackend("zero-shot tasks on opt-sotu", (backend) => {
     });
   }
 
-  it("use the end of a context that is longer than the window", async () => {
+  it("use only the end of a context that is longer than the limit of the model", async () => {
     const context = "We the people of the United States have met here tonight to ask what";
     const request = encodeRequest(tokenizer, context, " this Congress will do", 12);
     assert.equal(request.tokens.length, 12);
@@ -120,7 +121,7 @@ eachBackend("computeLogLikelihoods", (backend) => {
       return { tokens: ids.subarray(0, ids.length - 1), targets: ids.subarray(ids.length - 1 - i % 2) };
     });
 
-  it("does not depend on how requests are batched, and keeps their order", async () => {
+  it("gives results that do not depend on how requests are batched, in the order of the requests", async () => {
     const all = requests(23);
     const together = await computeLogLikelihoods(model, backend(), all, { greedy: true });
     const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
@@ -153,7 +154,7 @@ eachBackend("computeLogLikelihoods", (backend) => {
   });
 });
 
-describe("an example that does not fit into the model's window", () => {
+describe("an example that is longer than the model's limit", () => {
   it("is refused with its file and line before anything runs", async () => {
     const task = findTask("piqa");
     const choice = "the people ".repeat(600);

@@ -1,11 +1,11 @@
-/** Tests how windows of different lengths are grouped and padded for batches. */
+/** Tests how requests of different lengths are put into buckets of similar length and padded. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { bucketByLength, padRight } from "../../src/evaluation/length_buckets.ts";
 
 describe("bucketByLength", () => {
-  it("uses each index once, longest first, and pads requests by at most a quarter", () => {
+  it("returns each index once, longest request first, in buckets whose padding is at most a quarter", () => {
     const lengths = Array.from({ length: 200 }, (_, i) => 1 + (i * 37) % 113);
     const buckets = bucketByLength(lengths);
     assert.deepEqual(buckets.flat().toSorted((a, b) => a - b), [...lengths.keys()]);
@@ -28,7 +28,7 @@ describe("bucketByLength", () => {
 });
 
 describe("padRight", () => {
-  it("appends zeros up to the given length, or copies", () => {
+  it("appends zeros up to the given length, and copies tokens that already have that length", () => {
     assert.deepEqual([...padRight(Uint32Array.of(7, 8), 4)], [7, 8, 0, 0]);
     assert.deepEqual([...padRight(Uint32Array.of(7, 8), 2)], [7, 8]);
   });

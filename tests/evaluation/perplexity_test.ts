@@ -1,4 +1,7 @@
-/** Tests the forward pass and the perplexity of the fixture model opt-sotu, against float64 and against numbers from PyTorch. */
+/**
+ * Tests the forward pass and the perplexity of the fixture model opt-sotu, which is a small OPT, against
+ * float64 and against numbers from PyTorch.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -26,13 +29,13 @@ before(async () => {
 after(() => checkpoint.close());
 
 eachBackend("the forward pass of opt-sotu", (backend) => {
-  it("computes the logits of the naive float64 forward pass", async () => {
+  it("computes the same logits as a naive forward pass in float64", async () => {
     const window = tokens.subarray(1000, 1021);
     const actual = await windowLogits(model, backend(), window);
     assertClose(actual, forwardOpt(reference, window).logits, 2e-5);
   });
 
-  it("computes the logits of PyTorch", async () => {
+  it("computes the same logits as PyTorch", async () => {
     const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(model, backend(), tokens.subarray(0, 32));
     for (const [t, expected] of values_0_to_15.entries()) {
@@ -44,7 +47,7 @@ eachBackend("the forward pass of opt-sotu", (backend) => {
     }
   });
 
-  it("computes the perplexity of the naive float64 forward pass on short windows", async () => {
+  it("computes the same perplexity as the naive forward pass in float64, on short windows", async () => {
     const seqlen = 17, windows = 3;
     const losses = Array.from({ length: windows }, (_, i) => {
       const window = tokens.subarray(i * seqlen, (i + 1) * seqlen);
@@ -79,7 +82,7 @@ describe("perplexity", () => {
     assertClose([dense], [published.perplexity.dense], 1e-4);
   });
 
-  it("does not depend on how windows are divided to fit into memory", async () => {
+  it("does not depend on how the windows are divided into batches to fit into memory", async () => {
     const options = { seqlen: 32, windows: 7 };
     const whole = await computePerplexity(model, backend, tokens, options);
     const memory = { activationBytes: 1 << 19, hiddenStatesBytes: 0 };
@@ -107,7 +110,7 @@ describe("perplexity", () => {
     const [description, options, pattern] of [
       ["windows of one token", { seqlen: 1 }, /2 tokens or more/],
       [
-        "more windows than the text has",
+        "more windows than the text fills",
         { seqlen: 8, windows: 6 },
         /has 40 tokens, which are 5 complete windows of 8, but 6 were requested/,
       ],
@@ -123,14 +126,14 @@ describe("perplexity", () => {
     });
   }
 
-  it("refuses windows longer than the model's positions", async () => {
+  it("refuses windows with more tokens than the model has positions", async () => {
     await assert.rejects(computePerplexity(model, backend, tokens, { seqlen: 513 }), /positions for 512/);
   });
 
-  it("refuses ids outside the vocabulary", async () => {
+  it("refuses token ids outside the vocabulary", async () => {
     await assert.rejects(
       computePerplexity(model, backend, new Uint32Array(8).fill(2048), { seqlen: 8 }),
-      /embed_tokens.weight: no row 2048 of 2048/,
+      /embed_tokens.weight: has no row 2048; the number of rows is 2048/,
     );
   });
 });

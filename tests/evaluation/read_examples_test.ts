@@ -125,7 +125,13 @@ const MALFORMED:
       '{"question": {"stem": "q", "choices": [{"label": "A"}]}, "answerKey": "A"}',
       /line 1: field question\.choices\.0\.text: /,
     ],
-    ["a CSV row cut short", "storycloze", "t.csv", "a,b\n1,2\n3\n", /t\.csv: is not valid CSV: .*line 3/],
+    [
+      "a CSV row with too few columns",
+      "storycloze",
+      "t.csv",
+      "a,b\n1,2\n3\n",
+      /t\.csv: is not valid CSV: .*line 3/,
+    ],
     ["a CSV file with other columns", "storycloze", "t.csv", "a,b\n1,2\n", /line 2: field InputSentence1: /],
   ];
 
@@ -139,7 +145,7 @@ describe("readExamples refuses", () => {
       }));
   }
 
-  it("a label file with another number of lines", () =>
+  it("a label file that has more lines than the file of examples", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/t.jsonl`, '{"goal": "g", "sol1": "a", "sol2": "b"}\n');
       await Deno.writeTextFile(`${folder}/t-labels.lst`, "0\n1\n");
@@ -148,7 +154,7 @@ describe("readExamples refuses", () => {
       });
     }));
 
-  it("an unknown task", () => {
+  it("the name of an unknown task", () => {
     assert.throws(() => findTask("mmlu"), /task mmlu: is unknown; the known tasks are: lambada, piqa/);
   });
 });

@@ -8,7 +8,7 @@ import { assertClose } from "../support/assert_close.ts";
 const likelihood = (logLikelihood: number, greedy?: boolean) => ({ logLikelihood, greedy });
 
 describe("computeTaskMetrics", () => {
-  it("counts examples whose likeliest choice, or likeliest choice per character, is right", () => {
+  it("counts examples in which the right choice is the likeliest, in total (acc) or per character (acc_norm)", () => {
     const examples = [
       { context: "c", choices: ["no", "certainly"], answer: 1 },
       { context: "c", choices: ["yes", "not"], answer: 0 },
@@ -22,7 +22,7 @@ describe("computeTaskMetrics", () => {
     assertClose([acc.stderr!, acc_norm.stderr!], [Math.sqrt(1 / 3 / 4), Math.sqrt(0.75 / 3 / 4)], 1e-12);
   });
 
-  it("prefers the first of equal choices, and counts characters rather than UTF-16 units", () => {
+  it("prefers the first of equally likely choices, and counts characters rather than UTF-16 units", () => {
     const tie = [{ context: "c", choices: ["aa", "bb"], answer: 1 }];
     assert.equal(computeTaskMetrics("choices", tie, [[likelihood(-1), likelihood(-1)]]).acc.value, 0);
     // −6 over 2 characters loses to −7 over 3 characters. With UTF-16 units, −6 over 4 would win.
@@ -33,7 +33,7 @@ describe("computeTaskMetrics", () => {
     );
   });
 
-  it("computes the perplexity of last words, and the fraction that greedy decoding finds", () => {
+  it("computes the perplexity of last words, and the share of them that greedy decoding generates", () => {
     const examples = [1, 2].map(() => ({ context: "c", choices: ["w"], answer: 0 }));
     const { perplexity, acc } = computeTaskMetrics("last word", examples, [[likelihood(-1, true)], [
       likelihood(-3, false),

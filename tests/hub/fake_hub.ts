@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 
 /** The model that the hub serves. */
 export interface FakeModel {
-  /** `OWNER/NAME`. */
+  /** The name of the model, in the form `OWNER/NAME`. */
   readonly repo: string;
   /** The commits of the branches and tags, by name. */
   readonly revisions: Record<string, string>;
@@ -29,7 +29,7 @@ export interface FakeHub extends AsyncDisposable {
   readonly statuses: number[];
   /** If true, a response does not end after {@link breakAfter} bytes but sends nothing more. */
   isStalling?: boolean;
-  /** If set, the listing of the files that the hub returns instead of the true one. */
+  /** If set, the hub returns this listing of files instead of the true one. */
   listing?: object[];
   /** Contents that the hub serves instead of the listed ones, by file name. */
   readonly forged: Record<string, Uint8Array<ArrayBuffer>>;

@@ -1,4 +1,7 @@
-/** The syntax of model references, and the location of the cache. */
+/**
+ * Tests the syntax of references to models on the Hugging Face hub, and the location of the folder that
+ * caches them.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -36,7 +39,7 @@ describe("parseReference", () => {
       "some/model",
     ]
   ) {
-    it(`refuses ${JSON.stringify(text)}`, () => {
+    it(`refuses the reference ${JSON.stringify(text)}`, () => {
       assert.throws(() => parseReference(text), {
         name: "ModelError",
         message: /must have the form hf:OWNER\/NAME/,
@@ -46,7 +49,7 @@ describe("parseReference", () => {
 });
 
 describe("cacheFolder", () => {
-  it("reads the environment variables of Hugging Face's tools, and the most specific one wins", () => {
+  it("reads the environment variables of Hugging Face's tools and prefers the most specific variable", () => {
     const home = { HOME: "/home/me" };
     assert.equal(cacheFolder(home), "/home/me/.cache/huggingface/hub");
     assert.equal(cacheFolder({ USERPROFILE: "/me" }), "/me/.cache/huggingface/hub");

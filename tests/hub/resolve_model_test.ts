@@ -1,4 +1,7 @@
-/** Downloads of models from a fake hub: the files that are fetched, the content of the cache, and the handling of faults. */
+/**
+ * Tests downloads of models from a fake Hugging Face hub: the files that are fetched, the content of the
+ * cache, and the handling of faults.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -26,7 +29,10 @@ const FILES = {
   "README.md": "not wanted",
 };
 
-/** The objects of one test: a fake hub with its model, an empty cache, and a function that calls {@link resolveModel} on them. */
+/**
+ * The objects of one test: a fake hub with its model, an empty cache, and a function that calls
+ * {@link resolveModel} with this hub and this cache.
+ */
 interface Scene {
   readonly hub: FakeHub;
   readonly cacheDir: string;
@@ -72,7 +78,7 @@ describe("resolveModel", () => {
       await (await openCheckpoint(folder, hubFiles)).close();
     }));
 
-  it("accepts a tag or a commit, and downloads a file only once if two commits share it", () =>
+  it("accepts a tag or a commit as the revision, and downloads a file only once if two commits share it", () =>
     withHub(FILES, async ({ hub, cacheDir, model, resolve }) => {
       await resolve("hf:some/model");
       model.files = { ...FILES, "config.json": '{"old":true}' };
@@ -84,7 +90,7 @@ describe("resolveModel", () => {
       assert.equal(await resolve(`hf:some/model@${OLD}`, { fetch: noNetwork }), folder);
     }));
 
-  it("uses the cache if the hub cannot be reached, and reports it", () =>
+  it("uses the cache if the hub cannot be reached, and says so in a remark", () =>
     withHub(FILES, async ({ resolve }) => {
       const folder = await resolve("hf:some/model");
       const remarks: string[] = [];

@@ -1,6 +1,7 @@
 /**
- * Tests variants of the forward pass that the fixture model opt-sotu does not have: weights in strips, no biases, norms without weights,
- * and an untied head.
+ * Tests variants of the forward pass that the fixture model opt-sotu (a small OPT) does not need: weights
+ * that are divided among several buffers, no biases, norms without weights, and a head with its own weight.
+ * The expected logits come from a forward pass in float64.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -45,7 +46,7 @@ describe("the forward pass", () => {
     await backend.dispose();
   });
 
-  it("reads weights in strips and computes logits in chunks if buffers are small", async () => {
+  it("divides weights among several buffers and computes logits in chunks if buffers are small", async () => {
     const small = limitBuffers(backend, window.length * 768 * 4);
     const actual = await windowLogits(model, small, window);
     assertClose(actual, forwardOpt(reference, window).logits, 2e-5);
@@ -68,7 +69,7 @@ describe("the forward pass", () => {
     );
   });
 
-  it("supports an untied head", async () => {
+  it("supports a head that does not share the weight of the embedding", async () => {
     const head = await checkpoint.tensor("model.decoder.embed_tokens.weight");
     const weights = withReplacements(checkpoint, new Map([["lm_head.weight", head]]));
     const spec = opt.read(
@@ -81,7 +82,7 @@ describe("the forward pass", () => {
     );
   });
 
-  it("passes the input of every group to an observer, skips the last product, and does not change the states", async () => {
+  it("passes the input of every group of layers to an observer, without running the last layer or changing the states", async () => {
     const forward = await Forward.begin(backend, model, [window]);
     try {
       const readStates = async () => {
@@ -106,7 +107,8 @@ describe("the forward pass", () => {
         13,
       ]]);
       assert.deepEqual(await readStates(), before);
-      // Observing skips four dispatches: widening the last weight and its bias, the product, and the addition of the bias.
+      // Observing skips four dispatches: the conversions of the last weight and of its bias to f32, the
+      // product, and the addition of the bias.
       assert.equal(await countDispatches(forward.runBlock(0)) - observing, 4);
       assert.notDeepEqual(await readStates(), before);
     } finally {
@@ -134,7 +136,7 @@ describe("the forward pass", () => {
 });
 
 describe("the embedding", () => {
-  it("is the sum of the token's and the position's rows, read from whole tables or row by row", async () => {
+  it("adds the rows of token and position, whether it reads whole tables or single rows", async () => {
     await using cleanup = new AsyncDisposableStack();
     const backend = cleanup.adopt(await createCpuBackend(), (opened) => opened.dispose());
     const checkpoint = cleanup.adopt(await openOptSotu(), (opened) => opened.close());

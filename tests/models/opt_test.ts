@@ -34,20 +34,20 @@ describe("the OPT family", () => {
     assert.equal(spec.finalNorm?.name, "model.decoder.final_layer_norm");
   });
 
-  it("finds tensor names without the outer prefix", () => {
+  it("finds the tensors of a checkpoint whose names lack the prefix `model.`", () => {
     const spec = read({}, (name) => name === "decoder.embed_tokens.weight");
     assert.equal(spec.block.prefix(0), "decoder.layers.0.");
     assert.equal(spec.embedding.positions?.name, "decoder.embed_positions.weight");
   });
 
-  it("reads an untied head, missing biases and a missing final norm", () => {
+  it("reads the settings for a head with its own weight, no biases and no final norm", () => {
     const spec = read({ tie_word_embeddings: false, enable_bias: false, _remove_final_layer_norm: true });
     assert.equal(spec.head.name, "lm_head");
     assert.equal(spec.finalNorm, undefined);
     assert.ok(spec.block.groups.flat().every(({ bias }) => !bias));
   });
 
-  it("projects an embedding of another width, and has no final norm if norms follow each half", () => {
+  it("projects an embedding whose width is not the hidden size, and has no final norm if norms follow each half of a block", () => {
     const spec = read({ word_embed_proj_dim: 32, do_layer_norm_before: false });
     assert.deepEqual(spec.embedding.projection, {
       name: "model.decoder.project_in",
@@ -66,12 +66,12 @@ describe("the OPT family", () => {
       [{ hidden_size: 1028 }, /heads of 257 dimensions are not supported; the limit is 256/],
       [
         { activation_function: "mish" },
-        /activation_function: mish is not supported; supported are: relu, gelu/,
+        /activation_function: mish is not supported; the supported names are: relu, gelu/,
       ],
       [{ hidden_size: undefined, ffn_dim: -1 }, /hidden_size: .*; ffn_dim: /],
     ] as const
   ) {
-    it(`refuses ${JSON.stringify(settings)}`, () => {
+    it(`refuses the settings ${JSON.stringify(settings)}`, () => {
       assert.throws(() => read(settings), { name: "ModelError", message: pattern });
     });
   }
@@ -94,7 +94,7 @@ describe("planBatches", () => {
     }
   });
 
-  it("plans one window per batch if memory is short, and refuses a window that fits into no buffer", () => {
+  it("plans one window per batch if memory is short, and refuses a window that is too large for any buffer", () => {
     assert.equal(planBatches(read(), 5, 32, { ...bounds, activationBytes: 1 }).length, 5);
     assert.throws(() => planBatches(read(), 5, 1025, bounds), {
       name: "RangeError",

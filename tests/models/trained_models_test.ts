@@ -1,4 +1,8 @@
-/** Tests trained models of the families other than OPT: their logits and perplexities must agree with independently measured ones. */
+/**
+ * Tests trained models of the families LLaMA and BLOOM. Their logits and perplexities must agree with
+ * independently measured ones. llama-sotu and bloom-sotu are small models among the test fixtures.
+ * stories260K is a small LLaMA outside the repository.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -23,7 +27,7 @@ const tokens = await sotuTokens("evaluation");
 const storiesSkipReason = await sharedSkipReason("models/stories260K");
 
 eachBackend("the forward pass of llama-sotu", (backend) => {
-  it("computes the logits of PyTorch", async () => {
+  it("computes the same logits as PyTorch", async () => {
     const checkpoint = await openFixture("llama-sotu");
     const { values_0_to_15, argmax, logsumexp } = published.logits_first_32_tokens;
     const logits = await windowLogits(openModel(checkpoint), backend(), tokens.subarray(0, 32));
@@ -53,7 +57,7 @@ describe("dense perplexity", () => {
     await checkpoint.close();
   });
 
-  it("of bloom-sotu is within 2 % of that of llama-sotu, which was trained on the same text in the same way", async () => {
+  it("of bloom-sotu is within 2 % of the perplexity of llama-sotu, which was trained on the same text in the same way", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const options = { seqlen: 256, windows: 128 };
     const { perplexity: dense } = await computePerplexity(openModel(checkpoint), backend, tokens, options);
@@ -62,7 +66,7 @@ describe("dense perplexity", () => {
     await checkpoint.close();
   });
 
-  it("of bloom-sotu does not grow on windows longer than its trained 256 tokens", async () => {
+  it("of bloom-sotu does not grow on windows longer than the 256 tokens of its training windows", async () => {
     const checkpoint = await openFixture("bloom-sotu");
     const measure = (seqlen: number) =>
       computePerplexity(openModel(checkpoint), backend, tokens, { seqlen, windows: 8192 / seqlen });

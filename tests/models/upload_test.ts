@@ -1,3 +1,8 @@
+/**
+ * Tests the upload of checkpoint tensors to a device, where they become f32, and the check of their shapes
+ * and dtypes.
+ */
+
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
@@ -9,7 +14,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32 } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-/** A source of the one tensor `x`. */
+/** Returns a source that has only the tensor `x`. */
 function sourceOf(x: HostTensor): TensorSource {
   const missing = () => {
     throw new RangeError("no such tensor");
@@ -19,7 +24,7 @@ function sourceOf(x: HostTensor): TensorSource {
 
 eachBackend("uploadElements", (backend) => {
   for (const dtype of ["F32", "F16", "BF16"] as const) {
-    it(`converts ${dtype} elements to f32, odd counts at odd offsets too`, async () => {
+    it(`uploads ${dtype} elements as f32, also odd counts at odd offsets`, async () => {
       const data = floatsToBytes(normals(15, 3), dtype);
       const source = sourceOf({ dtype, shape: [3, 5], data });
       for (const [first, count] of [[0, 15], [5, 5], [5, 10], [14, 1]]) {
@@ -31,7 +36,7 @@ eachBackend("uploadElements", (backend) => {
     });
   }
 
-  it("leaves nothing else on the device", async () => {
+  it("leaves only the returned buffer on the device", async () => {
     const live = backend().counters.bytesLive;
     const source = sourceOf({ dtype: "F16", shape: [8], data: new Uint8Array(16) });
     (await uploadElements(backend(), source, "x", "F16", 0, 8)).destroy();
@@ -40,7 +45,7 @@ eachBackend("uploadElements", (backend) => {
   });
 });
 
-it("checkTensor refuses other shapes and dtypes", () => {
+it("checkTensor() refuses a tensor with an unexpected shape or dtype", () => {
   const source = sourceOf({ dtype: "F16", shape: [2, 4], data: new Uint8Array(16) });
   assert.equal(checkTensor(source, "x", [2, 4]), "F16");
   assert.throws(() => checkTensor(source, "x", [4, 2]), /has shape \[2,4\], config.json says \[4,2\]/);

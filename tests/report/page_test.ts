@@ -1,4 +1,7 @@
-/** The report page in a browser: its layout on phones and wide screens, its colours in dark mode, and its print form. */
+/**
+ * Tests the report page in a browser: its layout on phones and wide screens, its colours in dark mode, and
+ * its printed form.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -34,7 +37,7 @@ describe("the report page", { skip: missing !== undefined }, () => {
   }
 
   for (const [name, run] of [["four blocks", sampleRun()], ["96 blocks", deepRun(96)]] as const) {
-    it(`fits on every screen with ${name} and draws every chart`, async () => {
+    it(`fits on every screen and draws every chart for a run with ${name}`, async () => {
       await open(renderReport(run));
       for (const layout of LAYOUTS) {
         await browser.setLayout(layout);

@@ -1,6 +1,6 @@
 /**
- * The HTML of the report page: it is self-contained, it escapes all texts, and it shows the data of the run. The layout is
- * tested in `page_test.ts`.
+ * Tests the HTML of the report page. The page is self-contained, escapes all texts, and shows the data of the
+ * run. The layout is tested in `page_test.ts`.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -36,7 +36,7 @@ describe("renderReport", () => {
     for (const url of html.match(/https?:[^"'\s]+/g) ?? []) assert.match(url, /^http:\/\/www\.w3\.org\//); // namespaces
   });
 
-  it("gives the same text for the same run", () => {
+  it("renders the same run as the same HTML text every time", () => {
     assert.equal(renderReport(sampleRun()), renderReport(sampleRun()));
   });
 
@@ -135,7 +135,7 @@ describe("renderReport", () => {
     assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(broken))), broken);
   });
 
-  it("renders a run without layers and a run with a single block", () => {
+  it("renders a run without layers and a run with a single block, without writing NaN or undefined", () => {
     const run = sampleRun();
     const none = renderReport({ ...run, layers: [] });
     assert.doesNotMatch(none, /NaN|undefined|Infinity/);

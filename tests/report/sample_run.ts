@@ -3,7 +3,10 @@
 import { type RunReport, runReportSchema } from "../../src/report/run_report.ts";
 import real from "./opt_sotu_run.json" with { type: "json" };
 
-/** The real run: opt-sotu with 4 blocks, 24 layers at 50 %, calibrated on 32 windows on the `cpu` backend. */
+/**
+ * The real run. It pruned the fixture model opt-sotu, which has 4 blocks with 24 layers, to 50 % on the `cpu`
+ * backend, and was calibrated on 32 windows.
+ */
 export function sampleRun(): RunReport {
   return runReportSchema.parse(real);
 }

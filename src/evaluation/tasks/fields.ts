@@ -5,7 +5,10 @@ import { z } from "zod";
 /** The schema of a text that is not empty. */
 export const text = z.string().min(1, "must not be empty");
 
-/** The schema of one of `values`. It accepts a number, or its decimal digits as in CSV files and files of answers. */
+/**
+ * The schema of one of `values`. It accepts a number, or a string of its decimal digits, as CSV files and
+ * files of answers have it.
+ */
 export function oneOf(...values: readonly number[]) {
   return z.union([z.number(), z.string()], { error: "must be a number" })
     .transform((value) => typeof value === "string" && /^\d+$/.test(value.trim()) ? Number(value) : value)

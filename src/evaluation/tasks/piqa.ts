@@ -1,6 +1,7 @@
 /**
- * The task PIQA (Bisk et al., 2020): choose the one of two solutions that reaches a goal. A line is `{"goal", "sol1", "sol2",
- * "label"}`. The original file `valid.jsonl` has no labels. They are in the file `valid-labels.lst` in the same folder.
+ * The task PIQA (Bisk et al., 2020): choose which of two solutions reaches a goal. A line is
+ * `{"goal", "sol1", "sol2", "label"}`. The original file `valid.jsonl` has no labels. Its labels are in the
+ * file `valid-labels.lst` in the same folder.
  */
 
 import { z } from "zod";

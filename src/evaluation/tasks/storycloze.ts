@@ -1,7 +1,7 @@
 /**
- * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four sentences. The names of
- * the fields are those of the published CSV files, or those on the Hugging Face hub. lm-evaluation-harness reports only `acc`
- * for this task.
+ * The task StoryCloze (Mostafazadeh et al., 2016): choose which of two sentences ends a story of four
+ * sentences. The fields have the names of the published CSV files, or the names of the data set on the
+ * Hugging Face hub. lm-evaluation-harness reports only `acc` for this task.
  */
 
 import { z } from "zod";

@@ -8,7 +8,10 @@ import { storycloze } from "./storycloze.ts";
 
 export const TASKS: readonly Task[] = [lambada, piqa, arcEasy, arcChallenge, storycloze];
 
-/** Returns the task with the name `name`. @throws {RangeError} listing all tasks, if there is no such task */
+/**
+ * Returns the task with the name `name`.
+ * @throws {RangeError} if there is no such task. The message lists all tasks
+ */
 export function findTask(name: string): Task {
   const task = TASKS.find(({ name: other }) => other === name);
   if (task) return task;

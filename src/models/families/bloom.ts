@@ -14,7 +14,10 @@ import { headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
-/** Each size has two names, because configurations were written with BLOOM's own names and with those of transformers. */
+/**
+ * Each size has two names, because some configurations use BLOOM's own names and others use those of
+ * transformers.
+ */
 const schema = z.object({
   hidden_size: positive.optional(),
   n_embed: positive.nullish(),
@@ -34,7 +37,10 @@ interface BlockSettings {
   readonly heads: number;
   readonly headDim: number;
   readonly eps: number;
-  /** Whether each half of a block is added to its normalised input instead of its input. */
+  /**
+   * Whether the output of each half of a block is added to the normalised input of that half. Otherwise it is
+   * added to the input itself.
+   */
   readonly residualAfterNorm: boolean;
 }
 
@@ -51,7 +57,8 @@ export const bloom: Family = {
       eps: config.layer_norm_epsilon,
       residualAfterNorm: config.apply_residual_connection_post_layernorm,
     };
-    // The published checkpoints lack the prefix, because they were saved from the class BloomModel, which has no head.
+    // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
+    // BloomModel, which has no head.
     const root = has("word_embeddings.weight") ? "" : "transformer.";
     const embedding = `${root}word_embeddings`;
     return {

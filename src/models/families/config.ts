@@ -18,12 +18,12 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 /** The schema of a size or a count. */
 export const positive = z.int().positive();
 
-/** The most dimensions of a head that the attention kernel supports. */
+/** The largest number of dimensions of a head that the attention kernel supports. */
 const MAX_HEAD_DIM = 256;
 
 /**
  * Returns the number of dimensions of each head, hidden / heads.
- * @param name the setting with the number of heads, for the error message
+ * @param name the name of the setting with the number of heads, for the error message
  * @throws {ModelError} if `hidden` is not a multiple of `heads`, or if the attention kernel does not support heads of that size
  */
 export function headDimension(hidden: number, heads: number, name = "num_attention_heads"): number {
@@ -56,6 +56,8 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
 export const activationName = z.string().transform((name, context): Activation => {
   const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation) return activation;
-  context.addIssue(`${name} is not supported; supported are: ${Object.keys(ACTIVATIONS).join(", ")}`);
+  context.addIssue(
+    `${name} is not supported; the supported names are: ${Object.keys(ACTIVATIONS).join(", ")}`,
+  );
   return z.NEVER;
 });

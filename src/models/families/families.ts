@@ -15,8 +15,8 @@ const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, p
 /**
  * Returns the model that the configuration of a checkpoint describes.
  * @param config the object in config.json
- * @param has returns whether the checkpoint has a tensor
- * @throws {ModelError} if no family supports the model; the message lists the supported types
+ * @param has returns whether the checkpoint has a tensor with the given name
+ * @throws {ModelError} if no family supports the model. The message lists the supported types
  * @throws {ModelError} naming a setting that is missing, malformed or not supported
  */
 export function readModelSpec(
@@ -27,8 +27,9 @@ export function readModelSpec(
   const reason = unsupportedReason(config);
   if (family && !reason) return family.read(config, has);
   const supported = FAMILIES.map(({ modelType }) => modelType).join(", ");
+  const problem = reason ? `${reason}, which is not supported` : "is not supported";
   throw new ModelError(
-    `config.json: model_type ${JSON.stringify(config.model_type)} ` +
-      `${reason ? `${reason}, which is not supported` : "is not supported"}; supported are: ${supported}`,
+    `config.json: model_type ${JSON.stringify(config.model_type)} ${problem}; ` +
+      `the supported types are: ${supported}`,
   );
 }

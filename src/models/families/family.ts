@@ -1,6 +1,7 @@
 /**
- * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors with their shapes,
- * and composes the forward pass of one transformer block of the functions in `pieces/`. It does not read weights.
+ * The declaration of a model family, such as OPT or LLaMA. A family reads its config.json, names its tensors
+ * with their shapes, and composes the forward pass of one transformer block from the functions in `pieces/`.
+ * It does not read weights.
  */
 
 import type { BlockPass } from "../pieces/block_pass.ts";
@@ -14,7 +15,8 @@ export interface Family {
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
-   * @param has returns whether the checkpoint has a tensor. Tensor names differ between checkpoints of one family
+   * @param has returns whether the checkpoint has a tensor with the given name. Tensor names differ between
+   * checkpoints of one family
    * @throws {ModelError} naming the setting that is missing, malformed or not supported
    */
   read(config: Readonly<Record<string, unknown>>, has: (name: string) => boolean): ModelSpec;
@@ -27,15 +29,24 @@ export interface ModelSpec {
   readonly hiddenSize: number;
   readonly blockCount: number;
   readonly vocabSize: number;
-  /** The largest number of tokens in a window. It is Infinity if the model has no position limit. */
+  /**
+   * The largest number of tokens in a window, which is a sequence of token ids. It is Infinity if the model
+   * has no position limit.
+   */
   readonly maxTokens: number;
   readonly embedding: EmbeddingSpec;
   readonly block: BlockSpec;
-  /** The norm after the last block. Its name needs no prefix. */
+  /** The norm after the last block. Its name is complete without a prefix. */
   readonly finalNorm?: NormSpec;
-  /** The layer between the final norm and the head, if the head has another number of inputs than the hidden states. */
+  /**
+   * The layer between the final norm and the head. It exists if the head expects inputs of another size than
+   * the hidden states.
+   */
   readonly headProjection?: LinearSpec;
-  /** The head. If its weight is that of the embedding, its name is the name of the embedding's table without `.weight`. */
+  /**
+   * The head. If the head shares its weight with the embedding, its name is that of the table of tokens
+   * without `.weight`.
+   */
   readonly head: LinearSpec;
 }
 
@@ -58,12 +69,15 @@ export interface BlockSpec {
   /** Returns the prefix of the names in `norms` and `groups`, such as `model.decoder.layers.3.`. */
   prefix(block: number): string;
   readonly norms: readonly NormSpec[];
-  /** All linear layers, in the order in which `forward` uses them. Pruning replaces their weights. */
+  /**
+   * All linear layers, in groups that share one input, in the order in which `forward` uses them. Pruning
+   * replaces their weights.
+   */
   readonly groups: readonly LinearGroup[];
   /**
-   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be applied exactly
-   * once. The last group must be applied by `accumulateGroup` to `x`, and only a norm may follow it, because a pass may skip
-   * this group.
+   * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be
+   * applied exactly once. The last group must add its outputs to `x` by `accumulateGroup`, and only a norm
+   * may follow it. These rules let a pass skip the last group.
    */
   forward(pass: BlockPass, x: DeviceBuffer, index: number): void;
 }

@@ -10,13 +10,18 @@ import { applyGroup } from "../pieces/linear.ts";
 import { type LinearGroup, linearSpec } from "../layer_specs.ts";
 import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 
-/** The groups of linear layers of a block, and the projections whose outputs have several parts. */
+/**
+ * The linear layers of a block, in groups that share one input, and functions for the two groups whose
+ * outputs have several parts.
+ */
 export interface LlamaLayers {
   readonly qkv: LinearGroup;
   readonly out: LinearGroup;
   readonly gateUp: LinearGroup;
   readonly down: LinearGroup;
-  /** Applies `qkv` to `x`, (rows, hidden) f32. The heads of q, of k and of v are side by side. */
+  /**
+   * Applies `qkv` to `x`, (rows, hidden) f32. In each row of q, of k and of v, the heads are side by side.
+   */
   projectQkv(pass: BlockPass, x: DeviceBuffer): { q: ColumnsView; k: ColumnsView; v: ColumnsView };
   /** Applies `gateUp` to `x`, (rows, hidden) f32. */
   projectGateUp(pass: BlockPass, x: DeviceBuffer): { gate: ColumnsView; up: ColumnsView };

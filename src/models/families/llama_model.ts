@@ -1,7 +1,7 @@
 /**
- * The network of LLaMA and of the families derived from it: an RMSNorm before each half of a block, rotary positions,
- * grouped-query attention, and a gated feed-forward network. `LlamaTraits` declares how a family differs from LLaMA. Names
- * follow transformers' `LlamaForCausalLM`.
+ * The network of LLaMA and of the families derived from it: an RMSNorm before each half (attention and
+ * feed-forward) of a block, rotary positions, grouped-query attention, and a gated feed-forward network.
+ * `LlamaTraits` declares how a family differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
  */
 
 import { z } from "zod";
@@ -19,7 +19,7 @@ import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts
 import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 import { readRotary, rotaryShape } from "./rotary_config.ts";
 
-/** The settings that all these families have. The schema of each family includes them. */
+/** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
 export const llamaShape = {
   hidden_size: positive,
   intermediate_size: positive,
@@ -38,7 +38,7 @@ type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
 
 /**
  * Returns the model that `config` describes.
- * @param has returns whether the checkpoint has a tensor
+ * @param has returns whether the checkpoint has a tensor with the given name
  * @throws {ModelError} if sizes contradict each other, or if the rotary settings are not supported
  */
 export function llamaModel(
@@ -47,7 +47,7 @@ export function llamaModel(
   traits: LlamaTraits = {},
 ): ModelSpec {
   const sizes = readSizes(config);
-  // A checkpoint that was saved without its head lacks the prefix `model.`.
+  // A checkpoint that was saved without its head (the layer that computes logits) lacks the prefix `model.`.
   const root = has("embed_tokens.weight") ? "" : "model.";
   const embedding = `${root}embed_tokens`;
   const norm = (name: string, size: number): NormSpec => {

@@ -11,7 +11,10 @@ export interface LlamaTraits {
   window?(index: number): number;
   /** Whether an RMSNorm is applied to each head of queries and keys before the rotation. Defaults to false. */
   readonly headNorms?: boolean;
-  /** Whether one layer computes q, k and v, and another one gate and up. Defaults to false. */
+  /**
+   * Whether one layer computes q, k and v together, and a second layer computes gate and up together.
+   * Defaults to false.
+   */
   readonly fused?: boolean;
 }
 
@@ -22,7 +25,7 @@ export interface LlamaSizes {
   readonly intermediate: number;
   /** The number of query heads. */
   readonly heads: number;
-  /** The number of key heads, and of value heads. */
+  /** The number of key heads, which is also the number of value heads. */
   readonly kvHeads: number;
   readonly headDim: number;
 }

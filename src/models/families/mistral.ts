@@ -1,6 +1,6 @@
 /**
- * The family Mistral (Jiang et al., arXiv 2310.06825): LLaMA's block with a sliding window, as in transformers'
- * `MistralForCausalLM`.
+ * The family Mistral (Jiang et al., arXiv 2310.06825): LLaMA's block with a sliding attention window, as in
+ * transformers' `MistralForCausalLM`.
  */
 
 import { z } from "zod";

@@ -16,7 +16,10 @@ import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "..
 /** The index of the first token's row in the table of positions. The rows before it were used for padding in training. */
 const POSITION_OFFSET = 2;
 
-/** The default of `torch.nn.LayerNorm`. The configuration of OPT has no setting for it. */
+/**
+ * The epsilon of every LayerNorm, which is the default of `torch.nn.LayerNorm`. OPT's config.json has no
+ * setting for it.
+ */
 const LAYER_NORM_EPS = 1e-5;
 
 const schema = z.object({

@@ -1,6 +1,6 @@
 /**
- * The family Phi-3 (Abdin et al., arXiv 2404.14219): LLaMA's block with fused linear layers, as in transformers'
- * `Phi3ForCausalLM`.
+ * The family Phi-3 (Abdin et al., arXiv 2404.14219): LLaMA's block with one fused linear layer for q, k and v
+ * and one for gate and up, as in transformers' `Phi3ForCausalLM`.
  */
 
 import { z } from "zod";

@@ -1,7 +1,7 @@
 /**
- * The families Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388): LLaMA's block with biases for q, k and v (Qwen2), or with norms
- * for the heads of q and k (Qwen3), as in transformers' `Qwen2ForCausalLM` and `Qwen3ForCausalLM`. Some blocks may have a
- * sliding window.
+ * The families Qwen2 and Qwen3 (arXiv 2407.10671, 2505.09388). Qwen2 is LLaMA's block with biases for q, k
+ * and v. Qwen3 is LLaMA's block with norms for the heads of q and k. Both follow transformers'
+ * `Qwen2ForCausalLM` and `Qwen3ForCausalLM`. Some blocks may have a sliding attention window.
  */
 
 import { z } from "zod";
@@ -49,7 +49,7 @@ export const qwen3: Family = {
 };
 
 /**
- * Returns the function that `LlamaTraits.window` declares.
+ * Returns a function that gives the attention window of each block, in the form of `LlamaTraits.window`.
  * @throws {ModelError} if `layer_types` does not have one entry per block
  */
 function windowOf(config: z.infer<typeof qwen2Schema>): (index: number) => number {

@@ -54,7 +54,9 @@ export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
   const ropeType = rope.rope_type ?? rope.type ?? "default";
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
     const supported = Object.keys(ROPE_TYPES).join(", ");
-    throw new ModelError(`config.json: rope_type ${ropeType} is not supported; supported are: ${supported}`);
+    throw new ModelError(
+      `config.json: rope_type ${ropeType} is not supported; the supported types are: ${supported}`,
+    );
   }
   const theta = config.rope_parameters?.rope_theta ?? config.rope_theta ?? rope.rope_theta ?? DEFAULT_THETA;
   const rotatedShare = config.partial_rotary_factor ?? config.rope_parameters?.partial_rotary_factor ?? 1;
@@ -71,7 +73,7 @@ export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
 
 /** The settings from which the rotation is computed. */
 interface RotarySettings {
-  /** The radians per token of each pair, before scaling. */
+  /** The angle by which each pair of dimensions rotates per token, in radians, before scaling. */
   readonly base: Float64Array;
   readonly rope: RopeObject;
   readonly config: RotaryConfig;
@@ -88,7 +90,10 @@ function linear({ base, rope, config }: RotarySettings): RotarySpec {
   return unscaled({ base: base.map((frequency) => frequency / factor), rope, config });
 }
 
-/** Divides the frequencies of slow pairs by the factor, does not change those of fast pairs, and interpolates between both. */
+/**
+ * Divides the frequencies of slow pairs by `factor`, leaves those of fast pairs unchanged, and interpolates
+ * for the pairs in between.
+ */
 function llama3({ base, rope, config }: RotarySettings): RotarySpec {
   const factor = requiredSetting(rope, "factor");
   const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
@@ -102,8 +107,8 @@ function llama3({ base, rope, config }: RotarySettings): RotarySpec {
 }
 
 /**
- * LongRoPE (Ding et al., arXiv 2402.13753). Each pair has its own divisor. There is one list of divisors for windows up to the
- * length of those in training, and one for longer windows.
+ * LongRoPE (Ding et al., arXiv 2402.13753). Each pair has its own divisor. There is one list of divisors for
+ * windows that are no longer than the windows in training, and another list for longer windows.
  */
 function longrope({ base, rope, config }: RotarySettings): RotarySpec {
   const { max_position_embeddings: maxTokens } = config;

@@ -1,6 +1,9 @@
-/** Finds the reason why a model is not supported, so that the error message names it and not only the `model_type`. */
+/**
+ * Finds the reason why a model is not supported, so that the error message can give the reason and not only
+ * the `model_type`.
+ */
 
-/** Reasons, each with the keys of config.json that show it. One key that is set is enough. */
+/** Reasons, each with keys of config.json. The reason applies if at least one of its keys is set. */
 const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: string])[] = [
   [["vision_config", "audio_config", "text_config"], "is multimodal"],
   [
@@ -9,12 +12,15 @@ const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: strin
   ],
 ];
 
-/** Reasons that no key of config.json shows, by `model_type`. */
+/** Reasons that apply to every model of a `model_type`. */
 const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
   gpt2: "stores its linear layers transposed (Conv1D)",
 };
 
-/** Returns why a configuration is not supported, as the predicate of a sentence, or undefined if no reason was found. */
+/**
+ * Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or
+ * undefined if no reason was found.
+ */
 export function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
   const { model_type: type } = config;
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";

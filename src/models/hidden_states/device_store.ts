@@ -1,4 +1,7 @@
-/** Stores hidden states in device memory, in one buffer per batch. */
+/**
+ * Stores the hidden states between two transformer blocks in device memory, in one buffer per batch of
+ * windows.
+ */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { BatchBytes, DeviceBatch, HiddenStatesStore } from "./hidden_states_store.ts";

@@ -1,4 +1,7 @@
-/** Reads hidden states from the files of a `HiddenStatesFolder`. While the caller uses one batch, the next batch is read. */
+/**
+ * Reads the hidden states between two transformer blocks from the files of a `HiddenStatesFolder`. While the
+ * caller uses one batch, the next batch is read.
+ */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";

@@ -1,8 +1,9 @@
 /**
- * The hidden states of all windows: the outputs of one transformer block, which are the inputs of the next one. They are stored
- * in device memory if they fit there, and otherwise in host memory or in a file. A callback receives the states of one batch at a
- * time, on the device. If a folder is given, the states are also written to it after every block, so that a killed forward pass
- * can resume after the last block that it completed.
+ * The hidden states of all windows (sequences of token ids). They are the outputs of one transformer block
+ * and the inputs of the next one. They are stored in device memory if they fit there, and otherwise in host
+ * memory (the CPU's) or in a file. A callback receives the states of one batch at a time, on the device. If a
+ * folder is given, the states are also written to it after every block, so that a killed forward pass can
+ * resume after the last block that it completed.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -88,7 +89,10 @@ export class HiddenStates {
     return this.#nextBlock;
   }
 
-  /** Stores the inputs of block 0. `embed` returns those of a batch, (batch.count · tokens, hiddenSize) f32. */
+  /**
+   * Stores the inputs of block 0. `embed` returns the inputs for one batch, (batch.count · tokens,
+   * hiddenSize) f32.
+   */
   async fill(embed: (batch: Batch) => Promise<Float32Array<ArrayBuffer>>): Promise<void> {
     const draft = this.#isOnDisk ? await this.#folder?.create(0) : undefined;
     try {
@@ -104,7 +108,10 @@ export class HiddenStates {
     }
   }
 
-  /** Loads the inputs of `block` from the folder. @throws {ModelError} if the size of the file is not that of these states */
+  /**
+   * Loads the inputs of `block` from the folder.
+   * @throws {ModelError} if the file does not have the size of these states
+   */
   async load(block: number): Promise<void> {
     if (!this.#folder) throw new TypeError("hidden states: cannot be loaded without a folder");
     const file = await this.#folder.open(block, this.#totalBytes);
@@ -121,8 +128,8 @@ export class HiddenStates {
   }
 
   /**
-   * Calls `change` with each batch. It overwrites the states of the batch with the inputs of the next block, which are then
-   * stored.
+   * Calls `change` with each batch. `change` overwrites the states of the batch with the inputs of the next
+   * block. The new states are then stored.
    * @param onBatchDone called after each batch
    */
   async update(change: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
@@ -156,7 +163,7 @@ export class HiddenStates {
   async visit(use: BatchCallback, onBatchDone?: (batch: Batch) => void): Promise<void> {
     for await (const [i, states] of this.#store.onDevice(this.#nextBlock, true)) {
       await use(states, this.batches[i]);
-      // This limits the number of queued commands, and lets other tasks of the process run.
+      // Waiting here limits the number of queued commands, and lets other tasks of the process run.
       await this.#backend.finish();
       onBatchDone?.(this.batches[i]);
     }

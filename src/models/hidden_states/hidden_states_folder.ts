@@ -1,8 +1,9 @@
 /**
- * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be larger than memory.
- * One file has the inputs of one block: raw f32, (windows, tokens, hiddenSize). A file is written under a temporary name and
- * renamed when it is complete. Then the files of earlier blocks are removed. A file does not say to which model and windows it
- * belongs, so the caller must check that.
+ * Stores hidden states in files, so that a killed forward pass can resume, and so that hidden states may be
+ * larger than memory. One file has the inputs of one transformer block as raw f32 of shape (windows, tokens,
+ * hiddenSize). A file is written under a temporary name and renamed when it is complete. Then the files of
+ * earlier blocks are removed. A file does not record the model and the windows to which it belongs, so the
+ * caller must check that they match.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -22,13 +23,18 @@ export class HiddenStatesFolder {
     this.#folder = folder;
   }
 
-  /** Returns the last block whose inputs are stored, or undefined if there are none. */
+  /**
+   * Returns the index of the last block for which inputs are stored, or undefined if no inputs are stored.
+   */
   async lastBlock(): Promise<number | undefined> {
     const blocks = await this.#blocks();
     return blocks.length === 0 ? undefined : Math.max(...blocks);
   }
 
-  /** Opens the file with the inputs of `block`. @throws {ModelError} if it does not have `byteLength` bytes */
+  /**
+   * Opens the file with the inputs of `block`.
+   * @throws {ModelError} if the file does not have `byteLength` bytes
+   */
   async open(block: number, byteLength: number): Promise<ReadableFile> {
     const path = this.#path(block);
     const file = await this.#fs.open(path);
@@ -60,7 +66,7 @@ export class HiddenStatesFolder {
     }
   }
 
-  /** Returns the blocks whose inputs are stored. */
+  /** Returns the indices of the blocks for which inputs are stored. */
   async #blocks(): Promise<number[]> {
     const matches = (await this.#fs.list(this.#folder) ?? []).map((name) => FILE_NAME.exec(name));
     return matches.flatMap((match) => match ? [Number(match[1])] : []);

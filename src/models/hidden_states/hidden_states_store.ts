@@ -1,7 +1,7 @@
 /**
- * The interface to the place where hidden states are stored between two blocks. There are three places: device memory
- * (`DeviceStore`), host memory (`HostStore`) and a file (`DiskStore`). Each store puts one batch of windows at a time on the
- * device.
+ * The interface to the place where hidden states are stored between two transformer blocks. There are three
+ * places: device memory (`DeviceStore`), host memory, which is the CPU's (`HostStore`), and a file
+ * (`DiskStore`). Each store puts one batch of windows (sequences of token ids) at a time on the device.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
@@ -24,7 +24,8 @@ export interface HiddenStatesStore {
   /**
    * Puts the batches on the device, one after the other.
    * @param nextBlock the block whose inputs are stored
-   * @param copy whether the caller may overwrite the states and the stored ones must not change
+   * @param copy whether the stored states must stay unchanged if the caller overwrites the states on the
+   * device
    */
   onDevice(nextBlock: number, copy: boolean): AsyncGenerator<DeviceBatch, void, undefined>;
   /** Stores the changed states of batch `index`. */

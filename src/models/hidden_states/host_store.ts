@@ -1,4 +1,4 @@
-/** Stores hidden states in host memory. */
+/** Stores the hidden states between two transformer blocks in host memory, which is the memory of the CPU. */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { BatchBytes, DeviceBatch, HiddenStatesStore } from "./hidden_states_store.ts";

@@ -1,12 +1,13 @@
 /**
- * The slopes of ALiBi (Press et al., arXiv 2108.12409). A model with ALiBi has no position embeddings. Each attention head
- * subtracts a slope times the distance between two tokens from their score.
+ * The slopes of ALiBi (Press et al., arXiv 2108.12409). A model with ALiBi has no position embeddings.
+ * Instead, each attention head has a slope. The attention score of two tokens is lowered by the slope times
+ * the distance between the tokens.
  */
 
 /**
- * Computes BLOOM's slopes for a number of heads. If it is a power of two, the slopes are 2^(−8h/heads) for h = 1 … heads.
- * Otherwise they are the slopes for the next smaller power of two, followed by the first, third, fifth … slope for the next
- * larger power of two.
+ * Computes BLOOM's slopes for a number of heads. If `heads` is a power of two, head h = 1 … heads has the
+ * slope 2^(−8h/heads). Otherwise, the list starts with all slopes for the next smaller power of two. The
+ * remaining heads have the first, third, fifth … slope for the next larger power of two.
  * @returns (heads) f32
  */
 export function alibiSlopes(heads: number): Float32Array<ArrayBuffer> {

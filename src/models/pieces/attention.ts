@@ -1,4 +1,4 @@
-/** Causal self-attention: each token attends to itself and to earlier tokens of its window. */
+/** Causal self-attention: each token attends to itself and to earlier tokens of its sequence. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { attention } from "../../kernels/attention.ts";
@@ -10,7 +10,8 @@ export interface Heads {
   /** The number of query heads. */
   readonly heads: number;
   /**
-   * The number of key heads, and of value heads. heads/kvHeads consecutive query heads share each of them. Defaults to `heads`.
+   * The number of key heads, which is also the number of value heads. Each of them is shared by heads/kvHeads
+   * consecutive query heads. Defaults to `heads`.
    */
   readonly kvHeads?: number;
   /** The number of dimensions of each head. */
@@ -24,14 +25,18 @@ export interface AttentionInput extends Heads {
   readonly q: ColumnsView;
   readonly k: ColumnsView;
   readonly v: ColumnsView;
-  /** The number of tokens to which a token attends, itself included. Defaults to 0, which means all earlier tokens. */
+  /**
+   * The attention window, which is the number of tokens to which a token attends, itself included. Defaults
+   * to 0, which means all earlier tokens.
+   */
   readonly window?: number;
   /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;
 }
 
 /**
- * Queues softmax(q·kᵀ/√headDim + slope·(s − t))·v for each token t, over the tokens s to which it attends.
+ * Queues the attention of each token t, which is softmax(q·kᵀ/√headDim + slope·(s − t))·v. The softmax runs
+ * over the tokens s to which t attends.
  * @returns (rows, heads · headDim) f32, valid until attention is queued again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {

@@ -1,6 +1,7 @@
 /**
- * The context of a forward pass while one transformer block runs on one batch of windows. It has the weights of the block, the
- * memory for activations, and the observer that receives the inputs of linear layers. Every piece has it as a parameter.
+ * The context in which one transformer block runs on one batch of windows (sequences of token ids). It
+ * consists of the weights of the block, the memory for activations, and the observer that receives the inputs
+ * of linear layers. All functions in this folder that queue kernels take it as their first parameter.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -13,8 +14,9 @@ import type { ForwardWorkspace } from "../forward_workspace.ts";
 export type Activation = keyof typeof ACTIVATION_CODE;
 
 /**
- * Called with the input of a group of linear layers, (rows, inFeatures) f32, before the layers are queued. Commands that read
- * the input must be queued during the call, because its memory is reused.
+ * Called with the input that a group of linear layers shares, (rows, inFeatures) f32, before the layers are
+ * queued. Commands that read the input must be queued during the call, because the memory of the input is
+ * reused.
  */
 export type InputObserver = (group: LinearGroup, input: DeviceBuffer, rows: number) => void;
 
@@ -29,7 +31,7 @@ export interface BlockPass {
   readonly tokens: number;
   /** The number of rows of an activation, windows · tokens. */
   readonly rows: number;
-  /** By default, no inputs are observed. */
+  /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
   /** A group that is not computed, because its outputs are not used. Its input is still passed to `observeInput`. */
   readonly skippedGroup?: LinearGroup;

@@ -1,11 +1,15 @@
 /**
- * A view of consecutive columns of an activation. A fused layer computes several activations side by side in one buffer, such
- * as queries, keys and values. Each of them is a view of that buffer, so nothing is copied.
+ * A view of consecutive columns of an activation. A fused layer is one linear layer that computes several
+ * activations side by side in one buffer, such as queries, keys and values. Each activation is a view of that
+ * buffer, so nothing is copied.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 
-/** A view of a row-major f32 activation. Element (r, c) of the view is element r · ld + offset + c of `buffer`. */
+/**
+ * A view of a row-major f32 activation. Row r, column c of the view is element r · ld + offset + c of
+ * `buffer`. `ld` is the number of columns of the whole buffer.
+ */
 export interface ColumnsView {
   readonly buffer: DeviceBuffer;
   readonly offset: number;

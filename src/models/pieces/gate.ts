@@ -1,4 +1,7 @@
-/** The gate of a gated feed-forward network, which multiplies activation(gate) with up. */
+/**
+ * The gate of a gated feed-forward network. It combines two outputs of linear layers, `gate` and `up`, into
+ * activation(gate)·up.
+ */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, gatedMultiply } from "../../kernels/activate.ts";

@@ -1,6 +1,7 @@
 /**
- * Linear layers. A layer computes y = activation(x·Wᵀ + b), or adds x·Wᵀ + b to the residual stream. The residual stream is the
- * sum of the hidden states and of the outputs of the layers so far.
+ * Linear layers. A layer with weights W and bias b computes y = activation(x·Wᵀ + b) from its inputs x, or
+ * adds x·Wᵀ + b to the residual stream. The residual stream is the hidden states, to which each half of a
+ * transformer block (attention and feed-forward) adds its outputs.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
@@ -10,8 +11,10 @@ import type { LinearGroup, LinearSpec } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
 /**
- * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to the observer.
- * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. It is valid until the layer runs again
+ * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to
+ * `pass.observeInput`.
+ * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. A buffer is valid until
+ * its layer runs again
  */
 export function applyGroup(
   pass: BlockPass,
@@ -28,8 +31,8 @@ export function applyGroup(
 }
 
 /**
- * Queues stream += x·Wᵀ + b for the only layer of `group`, after passing `x` to the observer. If `pass` skips the group, only
- * the observer is called.
+ * Queues stream += x·Wᵀ + b for the only layer of `group`, after passing `x` to `pass.observeInput`. If
+ * `pass` skips the group, the layer is not queued.
  * @param x (rows, inFeatures) f32
  * @param stream (rows, outFeatures) f32
  */

@@ -9,7 +9,8 @@ type Pass = Pick<BlockPass, "backend" | "weights" | "workspace" | "rows">;
 
 /**
  * Queues the norm `spec` on `x`, (rows, size) f32.
- * @param rows the number of rows of `x`. A norm that is applied to each head has one row per head of each token
+ * @param rows the number of rows of `x`. If the norm is applied to each head, `x` has one row per head of
+ * each token
  * @returns (rows, size) f32, valid until the same norm is queued again
  */
 export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pass.rows): DeviceBuffer {
@@ -22,7 +23,7 @@ export function normalize(pass: Pass, spec: NormSpec, x: DeviceBuffer, rows = pa
   return y;
 }
 
-/** Queues x ← norm(x), (rows, size) f32. */
+/** Queues the norm `spec` on `x`, (rows, size) f32, and writes the result to `x`. */
 export function normalizeInPlace(pass: Pass, spec: NormSpec, x: DeviceBuffer): void {
   pass.backend.copy(normalize(pass, spec, x), 0, x, 0, pass.rows * spec.size * 4);
 }

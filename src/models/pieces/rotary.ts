@@ -1,7 +1,8 @@
 /**
- * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys by angles that
- * grow with the position of the token. The sines and cosines of all positions are computed on the host in float64. The angles
- * of late positions are large, and the accuracy of the sine of a large angle differs between devices.
+ * Rotary position embedding (Su et al., arXiv 2104.09864). It rotates pairs of dimensions of queries and keys
+ * by angles that grow with the position of the token. The sines and cosines of all positions are computed in
+ * float64 on the host (the CPU), not on the device. The angles of late positions are large, and devices
+ * differ in the accuracy of the sine of a large angle.
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
@@ -12,14 +13,15 @@ import type { ColumnsView } from "./columns.ts";
 /** The rotation of queries and keys. */
 export interface RotarySpec {
   /**
-   * The number of rotated pairs. Dimensions i and i + pairs of a head form a pair. Dimensions 2 · pairs and above do not
-   * rotate.
+   * The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. Dimensions
+   * 2 · pairs and above do not rotate.
    */
   readonly pairs: number;
   /** A factor by which the sines and cosines are multiplied. */
   readonly scale: number;
   /**
-   * Returns the radians per token of each pair, (pairs) f64. In some models they depend on the length of the window, `tokens`.
+   * Returns the angle by which each pair rotates per token, in radians, (pairs) f64. In some models the
+   * angles depend on `tokens`, the length of the window.
    */
   frequencies(tokens: number): Float64Array;
 }

@@ -1,7 +1,7 @@
 /**
- * Reads a byte-level BPE tokenizer from the files vocab.json and merges.txt of GPT-2, which OPT checkpoints have, and converts
- * it to the form of tokenizer.json. As in transformers' `GPT2Tokenizer`, `bos_token` is put before each document if
- * `add_bos_token` is set.
+ * Reads a byte-level BPE tokenizer from vocab.json and merges.txt, and converts it to the form of
+ * tokenizer.json. The two files have the format of GPT-2, which OPT checkpoints use. As in transformers'
+ * `GPT2Tokenizer`, `bos_token` is put before each document if `add_bos_token` is set.
  */
 
 import { z } from "zod";
@@ -35,7 +35,8 @@ const vocabularySchema = z.record(z.string(), z.int().nonnegative());
 /**
  * Returns the definition of the tokenizer in `folder`, or undefined if the folder lacks vocab.json or merges.txt.
  * @param files the names of the files in `folder`
- * @param settings the object in tokenizer_config.json, with the special tokens of special_tokens_map.json
+ * @param settings the object in tokenizer_config.json, merged with the special tokens in
+ * special_tokens_map.json
  * @throws {ModelError} if a file is malformed, or if a special token is not in the vocabulary
  */
 export async function readBpeFiles(
@@ -78,7 +79,7 @@ function buildDefinition(
   const idOf = (token: string): number => {
     const id = vocabulary[token] ?? added[token];
     if (id === undefined) {
-      throw new ModelError(`${folder}/${VOCABULARY_FILE}: has no token ${token}, but it is a special token`);
+      throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
     }
     return id;
   };

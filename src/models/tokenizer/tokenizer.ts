@@ -1,6 +1,7 @@
 /**
- * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json, or from vocab.json
- * and merges.txt in older checkpoints. No special tokens are added except those that the post-processor of the tokenizer adds.
+ * Converts text to token ids with the tokenizer of a checkpoint. The tokenizer is read from tokenizer.json,
+ * or from vocab.json and merges.txt in older checkpoints. Special tokens are added only if the post-processor
+ * of the tokenizer adds them.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -43,8 +44,8 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
 }
 
 /**
- * Returns the error for a folder without a tokenizer. It says how to convert the file of a SentencePiece tokenizer, if there is
- * one.
+ * Returns the error for a folder without a tokenizer. If the folder has the file of a SentencePiece
+ * tokenizer, the message says how to convert it.
  */
 function missingTokenizer(folder: string, files: readonly string[]): ModelError {
   const message = `${folder}: has no tokenizer; it needs ${TOKENIZER_FILE}, or vocab.json and merges.txt`;
@@ -58,7 +59,8 @@ function missingTokenizer(folder: string, files: readonly string[]): ModelError 
 /**
  * Returns the token ids of a text file. A `.jsonl` file is encoded document by document. "\r\n" and "\r" are read as "\n", as
  * in Python's text mode, because published perplexities were measured that way.
- * @throws {ModelError} naming the file and the line of a `.jsonl` file that is not `{"text": …}`
+ * @throws {ModelError} if a line of a `.jsonl` file is not `{"text": …}`. The message names the file and the
+ * line
  */
 export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSystem): Promise<Uint32Array> {
   const text = (await readText(fs, path)).replaceAll(/\r\n?/g, "\n");
@@ -72,7 +74,7 @@ export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSys
 
 /**
  * Returns the token ids of all documents of a text, one after another.
- * @throws {ModelError} naming the line of a `jsonl` text that is not `{"text": …}`
+ * @throws {ModelError} if a line of a `jsonl` text is not `{"text": …}`. The message names the line
  */
 export function encodeText(tokenizer: Tokenizer, text: string, format: TextFormat): Uint32Array {
   if (format === "txt") return Uint32Array.from(tokenizer.encode(text).ids);
@@ -91,7 +93,7 @@ function readDocument(line: string, number: number): string {
   return value.text;
 }
 
-/** Reads a JSON object. @throws {ModelError} if the file is malformed or has another value */
+/** Reads a JSON object. @throws {ModelError} if the file is malformed or holds another JSON value */
 async function readObject(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
   const value = await readJson(fs, path);
   if (!isObject(value)) throw new ModelError(`${path}: is not a JSON object`);

@@ -13,7 +13,10 @@ import { randomWeights, type Shapes } from "../../support/random_weights.ts";
 const VOCABULARY = 23;
 const IDS = Uint32Array.from({ length: 19 }, (_, t) => (t * t + 3 * t + 5) % VOCABULARY);
 
-/** Returns the shapes of the tensors of a model with two blocks and hidden states of `hidden` values. Their names start with `root`. */
+/**
+ * Returns the shapes of the tensors of a model with two blocks and hidden states of `hidden` values. The
+ * names of the tensors start with `root`.
+ */
 function shapes(hidden: number, root = "transformer."): Shapes {
   const all: Record<string, readonly number[]> = {
     [`${root}word_embeddings.weight`]: [VOCABULARY, hidden],
@@ -58,7 +61,7 @@ eachBackend("the BLOOM family", (backend) => {
       ["another epsilon", configOf(2, 16, { layer_norm_epsilon: 0.01 })],
     ] as const
   ) {
-    it(`runs with ${name} on a text longer than its trained length`, async () => {
+    it(`computes the logits of the float64 reference with ${name} on a text longer than the trained length`, async () => {
       const { source, values } = randomWeights(shapes(config.hidden_size));
       const spec = readModelSpec({ ...OTHER_SETTINGS, ...config }, source.has);
       const actual = await windowLogits({ spec, weights: source }, backend(), IDS);
@@ -67,7 +70,7 @@ eachBackend("the BLOOM family", (backend) => {
   }
 });
 
-it("reads the names of tensors and settings in published checkpoints", () => {
+it("BLOOM reads the tensor names and the setting names of published checkpoints", () => {
   const { source } = randomWeights(shapes(24, ""));
   const { hidden_size, n_layer, n_head } = configOf(4, 24);
   const sizes = { n_embed: hidden_size, num_hidden_layers: n_layer, num_attention_heads: n_head };
@@ -97,7 +100,7 @@ for (
     [{ n_layer: 1.5 }, /n_layer: /],
   ] as const
 ) {
-  it(`BLOOM refuses ${JSON.stringify(settings)}`, () => {
+  it(`BLOOM refuses the settings ${JSON.stringify(settings)}`, () => {
     const config = { ...OTHER_SETTINGS, ...configOf(4, 24), ...settings };
     assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
   });

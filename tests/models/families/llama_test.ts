@@ -1,6 +1,6 @@
 /**
- * Tests LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 with random weights against their forward passes in float64, and the configurations that
- * they refuse.
+ * Tests LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 with random weights against their forward passes in float64,
+ * and the configurations that they refuse. A window in the names below is a sliding attention window.
  */
 
 import { it } from "@std/testing/bdd";
@@ -101,14 +101,14 @@ const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
   "Mistral with a window as long as the text": { model_type: "mistral", sliding_window: 19 },
   "Mistral without a window": { model_type: "mistral", sliding_window: null },
   "Qwen2": { model_type: "qwen2", use_sliding_window: false, sliding_window: 5, max_window_layers: 0 },
-  "Qwen2 with a window in its upper block": {
+  "Qwen2 with a window in its second block": {
     model_type: "qwen2",
     use_sliding_window: true,
     sliding_window: 4,
     max_window_layers: 1,
   },
   "Qwen3": { model_type: "qwen3", head_dim: 8, max_window_layers: 2 },
-  "Qwen3 with a window in its lower block": {
+  "Qwen3 with a window in its first block": {
     model_type: "qwen3",
     head_dim: 8,
     use_sliding_window: true,
@@ -134,7 +134,7 @@ const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
 
 eachBackend("the LLaMA family", (backend) => {
   for (const [name, settings] of Object.entries(MODELS)) {
-    it(`runs ${name}`, async () => {
+    it(`computes the logits of the float64 reference for ${name}`, async () => {
       const config: LlamaConfig = { ...BASE, ...settings };
       const { source, values } = randomWeights(shapes(config));
       const spec = readModelSpec({ ...config }, source.has);
@@ -144,7 +144,7 @@ eachBackend("the LLaMA family", (backend) => {
   }
 });
 
-it("the models of the test above have different logits, which proves that each setting has an effect", () => {
+it("the tested LLaMA models have different logits, unless their settings mean the same", () => {
   const nameByLogits = new Map<string, string>();
   const equalPairs: string[] = [];
   for (const [name, settings] of Object.entries(MODELS)) {
@@ -162,7 +162,7 @@ it("the models of the test above have different logits, which proves that each s
   ]);
 });
 
-it("LLaMA finds the names of the tensors in a checkpoint without a head", () => {
+it("LLaMA finds the tensor names of a checkpoint that was saved without its head", () => {
   const spec = llama.read({ ...BASE }, (name) => name === "embed_tokens.weight");
   assert.deepEqual([spec.block.prefix(1), spec.finalNorm?.name, spec.embedding.tokens], [
     "layers.1.",
@@ -181,7 +181,7 @@ for (
     [{ intermediate_size: undefined, rms_norm_eps: -1 }, /intermediate_size: .*; rms_norm_eps: /],
     [
       { rope_scaling: { type: "dynamic", factor: 2 } },
-      /rope_type dynamic is not supported; supported are: default, linear, llama3, longrope/,
+      /rope_type dynamic is not supported; the supported types are: default, linear, llama3, longrope/,
     ],
     [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
     [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
@@ -189,7 +189,7 @@ for (
     [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, but 3 are needed/],
   ] as const
 ) {
-  it(`LLaMA refuses ${JSON.stringify(settings)}`, () => {
+  it(`LLaMA refuses the settings ${JSON.stringify(settings)}`, () => {
     const config = { ...BASE, ...settings };
     assert.throws(() => llama.read(config, () => false), { name: "ModelError", message: pattern });
   });

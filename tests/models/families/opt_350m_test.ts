@@ -55,13 +55,13 @@ function shapes(embeddingSize: number, normAfter: boolean): Shapes {
 eachBackend("OPT in the shape of opt-350m", (backend) => {
   for (
     const [name, embeddingSize, normAfter] of [
-      ["norms after each half and a smaller embedding", 10, true],
-      ["norms after each half", HIDDEN, true],
+      ["norms after each half of a block and a smaller embedding", 10, true],
+      ["norms after each half of a block", HIDDEN, true],
       ["a smaller embedding", 10, false],
       ["a larger embedding", 50, false],
     ] as const
   ) {
-    it(`runs with ${name}`, async () => {
+    it(`computes the logits of the float64 reference with ${name}`, async () => {
       const { source, values } = randomWeights(shapes(embeddingSize, normAfter));
       const settings = { word_embed_proj_dim: embeddingSize, do_layer_norm_before: !normAfter };
       const spec = readModelSpec({ ...CONFIG, ...settings }, source.has);

@@ -16,18 +16,18 @@ for (
     [{ model_type: "t5", is_encoder_decoder: true }, /model_type "t5" is an encoder with a decoder/],
     [
       { model_type: "mamba" },
-      /model_type "mamba" is not supported; supported are: opt, bloom, llama, mistral, qwen2, qwen3, phi3/,
+      /model_type "mamba" is not supported; the supported types are: opt, bloom, llama, mistral, qwen2, qwen3, phi3/,
     ],
     [{}, /model_type undefined is not supported/],
     [{ model_type: ["llama"] }, /model_type \["llama"\] is not supported/],
   ] as const
 ) {
-  it(`refuses ${JSON.stringify(config)}`, () => {
+  it(`refuses the configuration ${JSON.stringify(config)}`, () => {
     assert.throws(() => readModelSpec(config, () => true), { name: "ModelError", message: pattern });
   });
 }
 
-it("does not refuse a model whose unsupported parts are null or 0", () => {
+it("does not refuse a model because of settings for unsupported parts that are null or 0", () => {
   const config = {
     model_type: "llama",
     vision_config: null,

@@ -1,6 +1,7 @@
 /**
- * Tests HiddenStates, which holds the hidden states of all windows between blocks. The states must be the same wherever they are held, on
- * the device, in host memory or on disk, and must be restored from the file that a resumable run saves.
+ * Tests HiddenStates, which stores the hidden states of all windows (sequences of token ids) between two
+ * transformer blocks. The states must be the same whether they are stored on the device, in host memory or on
+ * disk. They must also be restored from the file that a resumable run saves.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -25,8 +26,8 @@ const LOCATIONS: readonly [name: string, location: HiddenStatesLocation | undefi
   [
     ["on the device", undefined, 1 << 20],
     ["in host memory", undefined, 0],
-    ["on the device, with a saved copy", "memory", 1 << 20],
-    ["in host memory, with a saved copy", "auto", 0],
+    ["on the device, with a copy in a file", "memory", 1 << 20],
+    ["in host memory, with a copy in a file", "auto", 0],
     ["on disk", "disk", 1 << 20],
   ];
 
@@ -89,7 +90,7 @@ describe("HiddenStates", () => {
       }));
   }
 
-  it("are restored from a saved copy, in memory or on disk", () =>
+  it("are restored from the file of an earlier run, into memory or to be read from disk", () =>
     withTemporaryFolder(async (folder) => {
       const first = createStates(folder, "memory", 0);
       await first.fill((batch) => Promise.resolve(initial(batch)));
@@ -107,7 +108,7 @@ describe("HiddenStates", () => {
       first.destroy();
     }));
 
-  it("stay at the block before a failed one, and leave no file handle open", () =>
+  it("stay at the last completed block if the next block fails, and can then be loaded again", () =>
     withTemporaryFolder(async (folder) => {
       for (const location of ["memory", "disk"] as const) {
         const states = createStates(folder, location, 0);
@@ -124,7 +125,7 @@ describe("HiddenStates", () => {
       }
     }));
 
-  it("refuse a saved file of the wrong size, and a missing file", () =>
+  it("refuse to load a file of the wrong size or a missing file", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeFile(`${folder}/states-2.f32`, new Uint8Array(5 * WINDOW * 4 - 1));
       const states = createStates(folder, "memory", 0);
@@ -136,7 +137,7 @@ describe("HiddenStates", () => {
       states.destroy();
     }));
 
-  it("are moved to disk automatically only above the limit", () =>
+  it("are stored on disk with the location `auto` only if they exceed the memory limit", () =>
     withTemporaryFolder(async (folder) => {
       const storage = { folder: new HiddenStatesFolder(denoFileSystem, folder), location: "auto" } as const;
       const count = AUTO_MEMORY_BYTES / (WINDOW * 4);

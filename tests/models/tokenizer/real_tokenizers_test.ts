@@ -1,4 +1,8 @@
-/** Tests published tokenizers, which lie outside the repository, against byte-pair encoding by its definition. */
+/**
+ * Tests published tokenizers against a reference encoder that was written from the definition of byte-pair
+ * encoding. The files of the tokenizers lie outside the repository. If they are missing, the tests are
+ * skipped.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -50,7 +54,7 @@ async function readJson(path: string) {
 }
 
 describe("the tokenizer of OPT", { skip: !hasFiles(OPT) }, () => {
-  it("produces the published ids, and the ids of the definition for unusual text", () =>
+  it("produces the published ids for one text, and the ids of the reference encoder for unusual texts", () =>
     withTemporaryFolder(async (folder) => {
       for (const name of ["vocab.json", "merges.txt"]) {
         await Deno.symlink(`${OPT}/${name}`, `${folder}/${name}`);
@@ -70,7 +74,7 @@ describe("the tokenizer of OPT", { skip: !hasFiles(OPT) }, () => {
 });
 
 describe("the tokenizer of a LLaMA", { skip: !hasFiles(STORIES, STORY_TEXT) }, () => {
-  it("produces the ids of the definition, and puts <s> before each document of a .jsonl file", async () => {
+  it("produces the ids of the reference encoder, with <s> before each text", async () => {
     const tokenizer = await loadTokenizer(STORIES, denoFileSystem);
     const { model: { vocab, merges } } = await readJson(`${STORIES}/tokenizer.json`);
     const ranks = ranksOf(merges);
@@ -83,7 +87,7 @@ describe("the tokenizer of a LLaMA", { skip: !hasFiles(STORIES, STORY_TEXT) }, (
     }
   });
 
-  it("produces as many windows of 512 tokens as the reference run", async () => {
+  it("produces as many windows of 512 tokens as the README of the model states, and one <s> per document", async () => {
     const tokens = await readTokens(await loadTokenizer(STORIES, denoFileSystem), STORY_TEXT, denoFileSystem);
     assert.equal(Math.floor(tokens.length / 512), 106);
     const stories = (await Deno.readTextFile(STORY_TEXT)).split("\n").filter((line) => line !== "").length;

@@ -1,4 +1,7 @@
-/** Tests loading a checkpoint's tokenizer and reading text files as tokens. */
+/**
+ * Tests loading a checkpoint's tokenizer and reading text files as tokens. opt-sotu is a small OPT model
+ * among the test fixtures.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -8,7 +11,7 @@ import { writeFiles } from "../../support/checkpoint_files.ts";
 import { OPT_SOTU, readReference, sotuTokens } from "../../support/opt_sotu.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
-/** The files of a tokenizer that knows the letters a and b and their pair, and puts `</s>` before every document. */
+/** The files of a tokenizer that has tokens for a, b and ab, and puts `</s>` before every document. */
 const BPE_FILES = {
   "vocab.json": { "</s>": 0, a: 1, b: 2, ab: 3, "Ġ": 4, "Ċ": 5 },
   "merges.txt": "#version: 0.2\na b\n",
@@ -16,7 +19,7 @@ const BPE_FILES = {
 };
 
 describe("the tokenizer of opt-sotu", () => {
-  it("produces the ids of the reference", async () => {
+  it("produces the ids in the reference file of the model", async () => {
     const reference = await readReference();
     const evaluation = await sotuTokens("evaluation");
     assert.equal(evaluation.length, reference.eval.tokens);
@@ -58,7 +61,7 @@ describe("a tokenizer of vocab.json and merges.txt", () => {
       await writeFiles(folder, { ...BPE_FILES, "tokenizer_config.json": { bos_token: "<s>" } });
       await assert.rejects(loadTokenizer(folder, denoFileSystem), {
         name: "ModelError",
-        message: /vocab.json: has no token <s>, but it is a special token/,
+        message: /vocab.json: lacks the special token <s>/,
       });
     }));
 });
