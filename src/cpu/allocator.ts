@@ -20,7 +20,7 @@ export class Allocator {
   readonly #sizes = new Map<number, number>();
   readonly #limit: number;
   readonly #grow: (end: number) => boolean;
-  /** The end of the addresses used so far; everything from here to the limit has never been allocated. */
+  /** The end of the addresses used so far. The addresses from here to the limit have never been allocated. */
   #end: number;
 
   /**
@@ -34,7 +34,10 @@ export class Allocator {
     this.#grow = grow;
   }
 
-  /** Returns the address of `bytes` free bytes, a multiple of {@link ALIGNMENT}; undefined if there is no room. */
+  /**
+   * Returns the address of `bytes` free bytes, or undefined if there is no room. The address is a multiple of
+   * {@link ALIGNMENT}.
+   */
   allocate(bytes: number): number | undefined {
     const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
     const i = this.#bestFit(size) ?? this.#extend(size);
@@ -54,7 +57,10 @@ export class Allocator {
     this.#addFree(address, bytes);
   }
 
-  /** The index of the smallest free range of at least `size` bytes; of the lowest address among equals. */
+  /**
+   * The index of the smallest free range of at least `size` bytes, or undefined if there is none. Among
+   * ranges of equal size it is the one with the lowest address.
+   */
   #bestFit(size: number): number | undefined {
     let best: number | undefined;
     for (let i = 0; i < this.#free.length; i++) {

@@ -22,7 +22,10 @@ import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import { createThreadPool } from "./thread_pool.ts";
 
-/** Half of the memory that wasm32 can address, so that the largest operand leaves room for others. */
+/**
+ * The size limit of a buffer: half of the memory that wasm32 can address, so that the largest operand leaves
+ * room for others.
+ */
 const MAX_BUFFER_BYTES = 2 ** 31;
 
 /** Options of {@link createCpuBackend}. */

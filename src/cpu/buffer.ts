@@ -2,7 +2,7 @@
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 
-/** The backend that a buffer belongs to, as the buffer sees it. */
+/** The part of a backend that its buffers use. */
 export interface BufferOwner {
   /** Frees the memory of a buffer once the queued commands no longer use it. */
   release(buffer: CpuBuffer): void;
@@ -15,7 +15,7 @@ export class CpuBuffer implements DeviceBuffer {
   readonly byteLength: number;
   /** The address in the WebAssembly memory. */
   readonly address: number;
-  /** No command at this position or later uses the buffer. */
+  /** Only the first `usedUntil` queued commands may use the buffer. */
   usedUntil = 0;
   destroyed = false;
 

@@ -23,11 +23,20 @@ import {
 } from "./command_ring.ts";
 import type { KernelInstance } from "./module.ts";
 
-/** The distance between two fences. A full ring holds several fences, so slots will always become free. */
+/**
+ * The number of commands from one fence to the next. A full ring contains several fences, so slots always
+ * become free again.
+ */
 const FENCE_INTERVAL = CAPACITY / 4;
-/** The commands that are published together, because waking the workers costs more than writing a command. */
+/**
+ * The number of commands that are published together, because waking the workers costs more than writing a
+ * command.
+ */
 const BATCH = 8;
-/** Added to the cells that workers wait on, to move them past every position that a worker can be at. */
+/**
+ * A number that `stop` adds to the cells that workers wait on. It moves them past every position that a
+ * worker can be at.
+ */
 const STOP_JUMP = 0x40000000;
 
 interface Command {
@@ -36,7 +45,10 @@ interface Command {
   readonly args: Int32Array;
 }
 
-/** Queues commands for the workers. Signals and fences are commands too and have positions. */
+/**
+ * Queues commands for the workers. Signals and fences are commands too. The position of a command is the
+ * number of commands before it.
+ */
 export class CommandQueue {
   readonly #kernels: KernelInstance;
   readonly #ring: number;
@@ -64,7 +76,7 @@ export class CommandQueue {
     return this.#queued;
   }
 
-  /** The commands before this position are done. Does not change after {@link stop}. */
+  /** All commands before this position are done. The value does not change after {@link stop}. */
   get completed(): number {
     if (!this.#stopped) this.#completed += (Atomics.load(this.#cells, COMPLETED) - this.#completed) | 0;
     return this.#completed;
@@ -77,13 +89,19 @@ export class CommandQueue {
     if (items > 0) this.#append(kernel, items, words);
   }
 
-  /** Queues a signal, which makes a worker send a message when everything before it is done, and publishes all commands. */
+  /**
+   * Queues a signal and publishes all commands. A signal makes a worker send a message when all commands
+   * before it are done.
+   */
   signal(): void {
     this.#append(SIGNAL, 1, 0);
     this.publish();
   }
 
-  /** Makes all commands in the ring visible to the workers. {@link push} does so by itself once per {@link BATCH} commands. */
+  /**
+   * Makes all commands in the ring visible to the workers. {@link push} does this too, once per {@link BATCH}
+   * commands.
+   */
   publish(): void {
     if (this.#stopped || this.#published === this.#written) return;
     this.#published = this.#written;
@@ -91,7 +109,11 @@ export class CommandQueue {
     Atomics.notify(this.#cells, PUBLISHED);
   }
 
-  /** Frees the slots before a fence, given the number of fences that all workers have passed, and refills them. */
+  /**
+   * Frees slots and fills them with commands from the overflow list.
+   * @param fences the number of fences that all workers have passed; the slots before the last of them are
+   *   free
+   */
   release(fences: number): void {
     this.#freed = fences * FENCE_INTERVAL;
     const count = Math.min(this.#overflow.length, this.#freed + CAPACITY - this.#written);

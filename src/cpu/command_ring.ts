@@ -32,7 +32,10 @@ export const ITEMS_DONE = 3;
 export const ARGS = 16;
 const SLOT_CELLS = ARGS + MAX_ARGS;
 
-/** The first cell of the arguments of the command that is being queued. They lie in shared memory so that a kernel can count its items. */
+/**
+ * The first cell of the arguments of the command that is being queued. The arguments lie in shared memory so
+ * that the kernel can count its work items from them.
+ */
 export const PENDING_ARGS = CONTROL_CELLS + CAPACITY * SLOT_CELLS;
 
 /** The number of cells of the whole layout. */

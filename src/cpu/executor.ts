@@ -10,7 +10,7 @@ export interface Executor {
   readonly threads: number;
   /** The number of commands queued so far, which is also the position of the next command. */
   readonly queued: number;
-  /** The commands before this position are done, and the calling thread can read their results. */
+  /** All commands before this position are done, and the calling thread can read their results. */
   readonly completed: number;
 
   /** Queues kernel `kernel` with the first `words` words of `args`. The caller may reuse `args` immediately. */

@@ -8,8 +8,8 @@ import { Allocator } from "./allocator.ts";
 const PAGE_BYTES = 65536;
 
 /**
- * The pages that the heap uses at most: one less than the 4 GiB that wasm32 can address. The end of the last allocation is then
- * still a 32-bit address, and a loop up to that address terminates.
+ * The largest number of pages that the heap uses: one page less than the 4 GiB that wasm32 can address. The
+ * end of the last allocation is then still a 32-bit address, and a loop up to that address terminates.
  */
 const MAX_PAGES = 65535;
 
@@ -20,7 +20,7 @@ const MAX_PAGES = 65535;
  */
 export const DECLARED_PAGES = 65536;
 
-/** An allocation that commands before `position` may still use. */
+/** An allocation that only the first `position` queued commands may still use. */
 interface Retired {
   readonly address: number;
   readonly position: number;
@@ -31,7 +31,7 @@ export class Heap {
   readonly memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
   #retired: Retired[] = [];
-  /** A view of the whole memory. Replaced when the memory has grown. */
+  /** A view of the whole memory. It is replaced when the memory has grown. */
   #bytes: Uint8Array<ArrayBufferLike>;
 
   /** @param heapBase the address at which the module's own data ends */
@@ -46,12 +46,12 @@ export class Heap {
     return this.#allocator.allocate(bytes);
   }
 
-  /** Marks an allocation to be freed once the commands before `position` are done. */
+  /** Marks an allocation to be freed once the first `position` queued commands are done. */
   retire(address: number, position: number): void {
     this.#retired.push({ address, position });
   }
 
-  /** Frees the retired allocations, given that the commands before `completed` are done. */
+  /** Frees the retired allocations that no command uses any more. The first `completed` commands are done. */
   sweep(completed: number): void {
     if (this.#retired.length === 0) return;
     const inUse: Retired[] = [];

@@ -12,9 +12,9 @@ export interface InlineLayout {
   readonly kernels: KernelInstance;
   /** Kernel names by index, for error messages. */
   readonly names: readonly string[];
-  /** The address of `MAX_ARGS` words. */
+  /** The address of `MAX_ARGS` 32-bit words, which receive the arguments of a command. */
   readonly args: number;
-  /** The address of `kernels.scratchBytes` bytes. */
+  /** The address of the scratch memory, which has `kernels.scratchBytes` bytes. */
   readonly scratch: number;
 }
 

@@ -63,7 +63,8 @@ export class KernelTable {
 
   /**
    * Writes `params` to {@link args}, after the pointers of the bindings.
-   * @throws {TypeError} if a parameter is missing, is not declared, or is declared as u32 and has another value
+   * @throws {TypeError} if a parameter is missing or is not declared, or if the value of a u32 parameter is
+   *   not a u32
    */
   setParams(kernel: ResolvedKernel, params: Readonly<Record<string, number>>): void {
     checkNames(kernel.name, "parameter", kernel.params, params);

@@ -7,14 +7,17 @@ import { pairsInstructions } from "./instruction_pairing.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
 export type RunItem = (args: number, item: number) => void;
-/** Returns the number of work items that a dispatch splits into. Depends only on the arguments at address `args`. */
+/**
+ * Returns the number of work items that a dispatch splits into. The number depends only on the arguments at
+ * address `args`.
+ */
 export type CountItems = (args: number) => number;
 
 /** One instance of the module. Each thread has its own instance with its own globals; all instances share one memory. */
 export interface KernelInstance {
-  /** By kernel index. */
+  /** The functions that run one work item, by kernel index. */
   readonly run: readonly RunItem[];
-  /** By kernel index. */
+  /** The functions that count work items, by kernel index. */
   readonly items: readonly CountItems[];
   /** The address at which the module's own data ends. */
   readonly heapBase: number;
@@ -52,7 +55,7 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
 }
 
 /**
- * Compiles the module. `threaded` chooses the variant that imports a shared memory.
+ * Compiles the module. If `threaded` is set, this is the variant that imports a shared memory.
  * @throws {Error} if the module has not been built
  */
 export async function loadModule(threaded: boolean): Promise<WebAssembly.Module> {

@@ -18,9 +18,9 @@ export interface PoolLayout {
   readonly kernels: KernelInstance;
   /** Kernel names by index, for error messages. */
   readonly names: readonly string[];
-  /** The address of `RING_CELLS` words. */
+  /** The address of the command ring, which has `RING_CELLS` 32-bit cells. */
   readonly ring: number;
-  /** The address of each thread's scratch memory; one per thread. */
+  /** The addresses of the threads' scratch memories, one per thread. */
   readonly scratches: readonly number[];
 }
 
@@ -39,19 +39,22 @@ export async function createThreadPool(layout: PoolLayout): Promise<Executor> {
   return pool;
 }
 
-/** A pending call of `finish`: resolves when the commands before `position` are done. */
+/** A pending call of `finish`, which resolves when the first `position` queued commands are done. */
 interface Waiter {
   readonly position: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The state of one worker. */
+/** The state of one worker thread. */
 interface Thread {
   readonly worker: Worker;
   readonly ready: PromiseWithResolvers<void>;
   readonly stopped: PromiseWithResolvers<void>;
-  /** The number of fences that the worker has passed. */
+  /**
+   * The number of fences that the worker has passed. A fence is a command that makes every worker send a
+   * message.
+   */
   fences: number;
 }
 

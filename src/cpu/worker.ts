@@ -1,8 +1,8 @@
 /**
- * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command to the last. For each
- * command, a worker takes work items until none is left, and then waits until the other workers have finished their items too.
- * It does not return to its event loop between commands. A worker waits by polling for a few microseconds and then by
- * `Atomics.wait`, which uses no processor time.
+ * A worker thread of the pool. All workers read the command ring (`command_ring.ts`) from the first command
+ * to the last. For each command, a worker takes work items until none is left, and then waits until the other
+ * workers have finished their items too. A worker does not return to its event loop between commands. It
+ * waits by polling for a few microseconds and then by `Atomics.wait`, which uses no processor time.
  */
 
 import {
@@ -23,7 +23,10 @@ import { instantiate, type KernelInstance } from "./module.ts";
 import { messageOf } from "../text/message_of.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
 
-/** The polls before a worker sleeps. They take 10–20 µs, which is about the cost of going to sleep and waking up. */
+/**
+ * The number of times that a worker polls before it sleeps. These polls take 10–20 µs, which is about the
+ * cost of going to sleep and waking up.
+ */
 const POLLS = 4000;
 
 /** The worker's global scope. The standard library declares only the global scope of a window. */
@@ -37,6 +40,7 @@ class RingReader {
   readonly #kernels: KernelInstance;
   readonly #cells: Int32Array;
   readonly #ring: number;
+  /** The position of the command that the worker runs next: the number of commands before it. */
   #position = 0;
   #fences = 0;
 
@@ -84,7 +88,9 @@ class RingReader {
     if (kernel === SIGNAL) scope.postMessage({ kind: "signal" });
   }
 
-  /** Waits until `cell` is past this worker's position. Returns false if {@link STOP} is set. */
+  /**
+   * Waits until the position in `cell` is past this worker's position. Returns false if {@link STOP} is set.
+   */
   #waitPast(cell: number): boolean {
     const cells = this.#cells;
     for (let polls = 0;; polls++) {

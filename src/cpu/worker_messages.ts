@@ -14,13 +14,13 @@ export interface WorkerStart {
 export type WorkerMessage =
   /** The worker has instantiated the kernels and reads the ring. */
   | { readonly kind: "ready" }
-  /** The worker could not start. Its last message. */
+  /** The worker could not start. This is its last message. */
   | { readonly kind: "not started"; readonly reason: string }
-  /** A signal, and therefore every command before it, is done. */
+  /** A signal command is done, and therefore every command before it. */
   | { readonly kind: "signal" }
-  /** The worker has passed another fence. `fences` counts all fences it has passed. */
+  /** The worker has passed another fence (`command_ring.ts`). `fences` counts all fences that it has passed. */
   | { readonly kind: "fence"; readonly fences: number }
   /** The kernel with this index trapped. The worker stops. */
   | { readonly kind: "failed"; readonly kernel: number; readonly reason: string }
-  /** The worker has stopped reading the ring. Its last message. */
+  /** The worker has stopped reading the command ring. This is its last message. */
   | { readonly kind: "stopped" };

@@ -1,10 +1,11 @@
 /**
- * The WebGPU backend. It runs on every adapter that the runtime offers, from a GPU of a data centre to Mesa's emulation
- * of a GPU on the CPU. This file checks the arguments of calls and maintains the counters. The other files of the folder
- * compile kernels, order and submit work, read bytes back, and report errors (see `README.md`).
+ * The WebGPU backend. It runs on every adapter that the runtime offers, from the GPU of a data centre to
+ * Mesa's emulation of a GPU on the CPU. This file checks the arguments of calls and maintains the counters.
+ * The other files of the folder compile kernels, order and submit work, read bytes back, and report errors
+ * (see `README.md`).
  *
- * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server therefore
- * runs this backend in a worker (`worker.ts`).
+ * In Deno, `read` and `finish` block the event loop of the calling thread until the device is done. A server
+ * therefore runs this backend in a worker (`worker.ts`).
  */
 
 import {
@@ -41,11 +42,14 @@ export interface WebGpuOptions {
    */
   readonly forceSoftware?: boolean;
   /**
-   * The kind of adapter whose default shaders are used. For tests and benchmarks.
+   * The kind of adapter, hardware GPU or software, whose default shaders are used. For tests and benchmarks.
    * @default the kind of the adapter
    */
   readonly tiling?: Tiling;
-  /** Returns the shaders to use on an adapter in place of the default ones. `tuningFor` returns the measured choice. */
+  /**
+   * Returns the names of the shaders to use on an adapter in place of the default shaders. `tuningFor`
+   * returns the fastest measured ones.
+   */
   readonly tuning?: (adapter: AdapterKey) => Tuning | undefined;
   /** Kernels to compile before the backend is returned, so that its first work does not have to wait for the compiler. */
   readonly warm?: readonly Kernel[];
@@ -82,7 +86,7 @@ export class WebGpuBackend implements Backend {
     bytesLive: 0,
     bytesPeak: 0,
   };
-  /** Public for benchmarks and for tests. */
+  /** The WebGPU device. Public for benchmarks and for tests. */
   readonly device: GPUDevice;
   /** The largest number of workgroups along one axis of a dispatch. */
   readonly #maxGridExtent: number;
@@ -176,9 +180,10 @@ export class WebGpuBackend implements Backend {
 
   /**
    * See {@link Backend.dispatch}.
-   * @throws {TypeError} if a binding or parameter is missing or not declared, or a buffer is bound twice and written
-   * @throws {RangeError} if the grid or a parameter is out of range, or if a software adapter could end the kernel's
-   *   loops early
+   * @throws {TypeError} if a binding or parameter is missing or not declared, or if a buffer that the kernel
+   *   writes is bound twice
+   * @throws {RangeError} if the grid or a parameter is out of range, or if the adapter is a software adapter
+   *   that could end the kernel's loops early
    * @throws {Error} if the compiler has rejected the kernel
    */
   dispatch<B extends string, P extends string>(
@@ -246,8 +251,8 @@ export class WebGpuBackend implements Backend {
   }
 
   /**
-   * Runs the dispatches of `work`, at most one batch, in one compute pass and returns how long the device took for it, in
-   * seconds.
+   * Runs the dispatches that `work` queues in one compute pass. There may be at most one batch of them (see
+   * `submission_queue.ts`). Returns the time that the device took for the pass, in seconds.
    * @throws {TypeError} if the device cannot measure times
    */
   async timePass(work: () => void): Promise<number> {

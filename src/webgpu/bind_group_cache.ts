@@ -20,10 +20,10 @@ export class BindGroupCache {
   readonly #device: GPUDevice;
   readonly #params: GPUBuffer;
   readonly #entries = new Map<string, Entry>();
-  /** The keys of the entries that contain a buffer. They are evicted with the buffer. */
+  /** For each buffer, the keys of the entries that contain it. These entries are evicted with the buffer. */
   readonly #keysOf = new Map<WebGpuBuffer, Set<string>>();
 
-  /** @param params the uniform buffer */
+  /** @param params the uniform buffer with the parameters of dispatches */
   constructor(device: GPUDevice, params: GPUBuffer) {
     this.#device = device;
     this.#params = params;

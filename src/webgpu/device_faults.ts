@@ -11,7 +11,7 @@ import { DeviceLostError } from "../backend/backend.ts";
 export class DeviceFaults {
   #lost: DeviceLostError | undefined;
   #firstError: Error | undefined;
-  /** The closed error scopes whose results are outstanding. */
+  /** The results of closed error scopes that WebGPU has not reported yet. */
   readonly #scopes = new Set<Promise<unknown>>();
   /** The reject functions of the waits in progress. */
   readonly #waiting = new Set<(reason: DeviceLostError) => void>();

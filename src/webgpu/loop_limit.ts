@@ -1,6 +1,7 @@
 /**
- * Rejects dispatches that a software adapter could compute wrongly. Some versions of Mesa end the loops of a shader after a
- * fixed number of iterations per invocation, without an error (`kernels/loop_count.ts`).
+ * Rejects dispatches that a software adapter, which emulates a GPU on the CPU, could compute wrongly. Some
+ * versions of Mesa end the loops of a shader after a fixed number of iterations per invocation, without an
+ * error (`kernels/loop_count.ts`).
  */
 
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";

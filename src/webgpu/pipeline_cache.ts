@@ -1,7 +1,7 @@
 /**
- * A cache of compiled kernels, each of which is compiled once. The bind group layouts are derived from the kernels'
- * declarations. WebGPU could derive them from the shaders (`layout: "auto"`), but it leaves out bindings that an entry
- * point does not use, and the bind groups would no longer fit.
+ * A cache of compiled kernels, in which each kernel is compiled once. The bind group layouts are derived from
+ * the kernels' declarations. WebGPU could derive them from the shaders (`layout: "auto"`). But it would leave
+ * out bindings that an entry point does not use, and the bind groups would no longer match the layouts.
  */
 
 import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
@@ -9,8 +9,8 @@ import type { DeviceFaults } from "./device_faults.ts";
 import { chooseShader, type Tiling, type Tuning } from "./tuning.ts";
 
 /**
- * The size of the uniform data of one dispatch. It is the alignment that WebGPU requires of dynamic offsets, and has room
- * for 64 parameters.
+ * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU
+ * requires of dynamic offsets, and it has room for 64 parameters.
  */
 export const PARAMS_BYTES = 256;
 
@@ -98,7 +98,10 @@ export class PipelineCache {
     return compiled;
   }
 
-  /** Compiles a kernel without blocking. If it does not compile, {@link get} compiles it again and reports the error. */
+  /**
+   * Compiles a kernel without blocking. If the kernel does not compile, {@link get} compiles it again and
+   * reports the error.
+   */
   async #compileAsync(kernel: Kernel): Promise<void> {
     if (this.#compiled.has(kernel)) return;
     this.#device.pushErrorScope("validation");

@@ -1,5 +1,5 @@
 /**
- * A staging buffer: memory that the device can copy to and the host can map, with a fast way to wait for the mapping.
+ * A staging buffer: memory that the device can copy to and the CPU can map, with a fast way to wait for the mapping.
  *
  * `mapAsync` of Deno 2.9 waits for the device before it returns, but its promise resolves only at the runtime's next poll,
  * 11 ms later, which is as long as the whole solve of a small layer. So after `mapAsync` has returned, this file first tries

@@ -1,8 +1,9 @@
 /**
- * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies and clears
- * are encoded into an open command encoder, called a batch. A batch is submitted when it is full, when a caller waits for
- * the device, or when a write needs it: WebGPU performs `writeBuffer` before all commands that are not yet submitted, so
- * a write to a buffer that the open batch uses must submit that batch first.
+ * Submits work to the device in the order in which it was queued, with few submissions. Dispatches, copies
+ * and clears are encoded into an open command encoder, called a batch. A batch is submitted when it is full,
+ * when a caller waits for the device, or before a write to a buffer that the batch uses. Such a write must
+ * submit the batch first, because WebGPU performs `writeBuffer` before all commands that are not yet
+ * submitted.
  */
 
 import { PARAMS_BYTES } from "./pipeline_cache.ts";
@@ -14,7 +15,10 @@ import type { WebGpuBuffer } from "./webgpu_buffer.ts";
  */
 const DISPATCHES_PER_BATCH = 64;
 
-/** The most written bytes that WebGPU holds in staging memory, where they stay until the next submission. */
+/**
+ * The largest number of written bytes that WebGPU may hold in staging memory. They stay there until the next
+ * submission.
+ */
 const WRITE_CHUNK_BYTES = 64 * 2 ** 20;
 
 /** One dispatch of a kernel. */
@@ -29,11 +33,11 @@ interface Dispatch {
 export class SubmissionQueue {
   readonly #device: GPUDevice;
   /**
-   * The uniform buffer, with one slot of parameters per dispatch of a batch. It is written when a batch is submitted,
-   * which WebGPU orders after the reads of earlier batches.
+   * The uniform buffer, with one slot of parameters per dispatch of a batch. It is written when a batch is
+   * submitted. WebGPU orders this write after the reads of earlier batches.
    */
   readonly params: GPUBuffer;
-  /** If set, the queries that record the begin and end times of new passes. For benchmarks. */
+  /** If set, the timestamp queries that record when a new compute pass begins and ends. For benchmarks. */
   timestamps: GPUComputePassTimestampWrites | undefined;
   /** The parameters of the open batch's dispatches. */
   readonly #slots = new Uint8Array(DISPATCHES_PER_BATCH * PARAMS_BYTES);
@@ -42,7 +46,7 @@ export class SubmissionQueue {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #pipeline: GPUComputePipeline | undefined;
-  /** The number of the open batch. */
+  /** The sequence number of the open batch. */
   #batch = 0;
   /** The number of dispatches in the open batch. */
   #dispatches = 0;
@@ -113,8 +117,8 @@ export class SubmissionQueue {
   }
 
   /**
-   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a destroyed
-   * buffer, but keeps the memory of a submitted one until its commands are done.
+   * Frees a buffer as soon as all commands that use it are submitted. WebGPU rejects a submission that uses a
+   * destroyed buffer. After the submission, WebGPU itself keeps the memory until the commands are done.
    */
   retire(buffer: WebGpuBuffer): void {
     if (buffer.lastBatch === this.#batch) this.#retired.push(buffer.gpu);

@@ -1,11 +1,12 @@
 /**
- * Measures the duration of kernels with the clock of the device, so that the measurement contains no waiting on the host.
- * For benchmarks only, because it submits everything before and after the measured work separately.
+ * Measures the duration of kernels with the clock of the device, so that the measurement contains no waiting
+ * on the CPU. It is for benchmarks only, because it submits the measured work separately from everything
+ * before and after it.
  */
 
 import type { SubmissionQueue } from "./submission_queue.ts";
 
-/** The size of the two timestamps, begin and end, in nanoseconds as u64. */
+/** The size in bytes of the two timestamps, begin and end. Each is a u64 in nanoseconds. */
 const RESULT_BYTES = 16;
 
 /**

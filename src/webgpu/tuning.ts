@@ -7,7 +7,10 @@
 import type { Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import savedTunings from "./tunings.json" with { type: "json" };
 
-/** The kind of adapter that a kernel's default shaders are made for: a hardware GPU or a software adapter. */
+/**
+ * The kind of adapter that a kernel's default shaders are made for: a hardware GPU (`discrete`), or an
+ * adapter that emulates a GPU on the CPU (`software`).
+ */
 export type Tiling = "discrete" | "software";
 
 /**
@@ -55,7 +58,8 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
 }
 
 /**
- * Returns the shader that `tuning` names for `kernel`, or the kernel's default shader for `tiling` if it names none.
+ * Returns the shader that `tuning` names for `kernel`, or the kernel's default shader for `tiling` if
+ * `tuning` does not name the kernel.
  * @throws {RangeError} if the kernel has no shader with that name
  */
 export function chooseShader(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant {

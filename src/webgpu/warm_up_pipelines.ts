@@ -1,12 +1,15 @@
 /**
- * Makes the driver finish the compilation of pipelines. Some drivers generate machine code only at the first dispatch of
- * a pipeline; for the kernels of a solve this takes Mesa's llvmpipe more than a second. A dispatch with no workgroups
- * triggers the compilation and computes nothing.
+ * Makes the driver finish the compilation of pipelines. Some drivers generate machine code only at the first
+ * dispatch of a pipeline. For the kernels of a solve, this takes Mesa's llvmpipe more than a second. A
+ * dispatch with no workgroups triggers the compilation and computes nothing.
  */
 
 import { type CompiledKernel, PARAMS_BYTES } from "./pipeline_cache.ts";
 
-/** The size of the placeholder buffers. No shader requires a larger binding, because their arrays have no fixed size. */
+/**
+ * The size of the placeholder buffers in bytes. No shader requires a larger binding, because the arrays in
+ * the shaders have no fixed size.
+ */
 const BINDING_BYTES = 256;
 
 /**

@@ -7,14 +7,14 @@ const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.
 
 let nextId = 0;
 
-/** A WebGPU buffer and the state that the queue and the bind group cache need about it. */
+/** A WebGPU buffer, with the state that the submission queue and the bind group cache store about it. */
 export class WebGpuBuffer implements DeviceBuffer {
   /** Unique in the process. The keys of cached bind groups are made of these ids. */
   readonly id = nextId++;
   readonly label: string;
   readonly byteLength: number;
   readonly gpu: GPUBuffer;
-  /** The number of the last batch whose commands use the buffer (`SubmissionQueue`), or −1. */
+  /** The sequence number of the last batch whose commands use the buffer (see `SubmissionQueue`), or −1. */
   lastBatch = -1;
   #onDestroy: ((buffer: WebGpuBuffer) => void) | undefined;
 

@@ -7,7 +7,10 @@ import { uniform } from "../support/random.ts";
 
 const START = 1000, LIMIT = 1 << 20;
 
-/** An allocator whose memory can always grow, and the end to which it has grown. */
+/**
+ * Creates an allocator whose memory can always grow. `memory.end` is the address to which it has grown so
+ * far.
+ */
 function testAllocator(limit = LIMIT) {
   const memory = { end: START };
   const allocator = new Allocator(START, limit, (end) => {

@@ -19,7 +19,10 @@ async function readSources(): Promise<string> {
   return texts.join("\n");
 }
 
-/** The first group of the only match of `pattern`. @throws {AssertionError} if there is no match or more than one */
+/**
+ * Returns the first capture group of the only match of `pattern`.
+ * @throws {AssertionError} if there is no match or more than one
+ */
 function onlyMatch(source: string, pattern: string): string {
   const matches = [...source.matchAll(new RegExp(pattern, "g"))];
   assert.equal(matches.length, 1, `${matches.length} matches of ${pattern}`);

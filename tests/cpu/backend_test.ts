@@ -30,7 +30,9 @@ function copyRow(backend: Backend, source: DeviceBuffer, target: DeviceBuffer, c
 const bytesOf = (values: Uint32Array<ArrayBuffer>) => new Uint8Array(values.buffer);
 const filled = (count: number, value: number) => new Uint32Array(count).fill(value);
 
-/** So many words that commands are still running when the next call is made. */
+/**
+ * The number of words in a buffer that is so large that commands on it still run when the next call is made.
+ */
 const MANY = 1 << 20;
 
 for (const threads of [0, 1, 3]) {
@@ -44,7 +46,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual([...part], [2, 30]);
       }));
 
-    it("does not let a dispatch see bytes that are written after it", () =>
+    it("does not let a dispatch see bytes that are written after the dispatch was queued", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));
         const last = upload(backend, filled(MANY, 0));
@@ -57,7 +59,7 @@ for (const threads of [0, 1, 3]) {
         assert.deepEqual(await downloadU32(backend, source), filled(MANY, 3));
       }));
 
-    it("reads the results of earlier commands and not those of later ones", () =>
+    it("reads the results of commands queued before the read and not of commands queued after it", () =>
       withBackend(threads, async (backend) => {
         const source = upload(backend, filled(MANY, 1)), target = upload(backend, filled(MANY, 0));
         copyRow(backend, source, target, MANY);
@@ -124,7 +126,7 @@ for (const threads of [0, 1, 3]) {
         }),
     );
 
-    it("rejects buffers over its limit and buffers that do not fit in memory", () =>
+    it("rejects a buffer over the size limit and a buffer that does not fit in memory", () =>
       withBackend(threads, (backend) => {
         const over = backend.maxBufferBytes + 4;
         assert.throws(() => backend.createBuffer("weight", over), {

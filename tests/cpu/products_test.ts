@@ -1,7 +1,8 @@
 /**
- * Tests the matrix products of the `cpu` backend: gemm with dense and sparse operands, and attention. Each has a variant for engines
- * that pair instructions and a variant for engines that do not (`src/cpu/instruction_pairing.ts`). Both variants must give the same
- * bits, and agree with a product in float64.
+ * Tests the matrix products of the `cpu` backend: gemm with dense and sparse operands, and attention. Each
+ * product has two variants. The paired variant is for engines that merge two 128-bit instructions into one of
+ * 256 bits (`src/cpu/instruction_pairing.ts`), and the unpaired variant is for all other engines. Both
+ * variants must give the same bits, and agree with a product in float64.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -19,8 +20,9 @@ const FLAGS = "DENO_V8_FLAGS";
 const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
 
 /**
- * Creates a backend while DENO_V8_FLAGS is `flags`. A backend reads the flags when it is created and chooses the variants of its kernels
- * accordingly. The flags of the running engine do not change, and both variants run on any engine.
+ * Creates a backend while the environment variable DENO_V8_FLAGS is `flags`. A backend reads the flags when
+ * it is created, and chooses the variants of its kernels accordingly. The flags of the running engine do not
+ * change. This is harmless, because both variants run on any engine.
  */
 async function withFlags(flags: string, threads?: number): Promise<Backend> {
   const before = Deno.env.get(FLAGS);
@@ -33,7 +35,7 @@ async function withFlags(flags: string, threads?: number): Promise<Backend> {
   }
 }
 
-/** Normally distributed numbers; a fraction `zeros` of them is replaced by 0. */
+/** Generates normally distributed numbers, and replaces a fraction `zeros` of them by 0. */
 function withZeros(count: number, zeros: number, seed: number): Float32Array<ArrayBuffer> {
   const next = uniform(seed + 100);
   return normals(count, seed).map((value) => next() < zeros ? 0 : value);
@@ -88,7 +90,7 @@ describe("products on the cpu backend", () => {
 
   for (const options of [...DENSE, ...SPARSE]) {
     const { kernel, size: [m, n, k], zeros, alpha = 1, beta = 0, upper = false } = options;
-    it(`${kernel} ${m}×${n}×${k} with ${zeros.join(" and ")} zeros matches float64 and gives the same bits in both variants`, async () => {
+    it(`match float64 and give the same bits in both variants: ${kernel} ${m}×${n}×${k}, fractions ${zeros.join(" and ")} of zeros in A and B`, async () => {
       const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
       const a = withZeros(m * k, zeros[0], 1), b = withZeros(k * n, zeros[1], 2), c = normals(m * n, 3);
       const lda = transA ? m : k, ldb = transB ? k : n;
@@ -119,7 +121,8 @@ describe("products on the cpu backend", () => {
   }
 
   it("choose the sparse method for the same columns in both variants", async () => {
-    // The zeros begin at the column where a second block would begin if blocks were multiples of the unpaired micro-tile's width.
+    // The zeros of B begin at column 72. If the unpaired variant used blocks of C with a multiple of 8
+    // columns, its second block would begin there, and only that variant would find a block of zeros.
     const m = 16, n = 131, k = 900, dense = 72;
     const values = normals(n * k, 5), next = uniform(6);
     const b = values.map((value, i) => i < dense * k || next() > 0.6 ? value : 0);

@@ -12,7 +12,9 @@ import { gemmNN } from "../../src/kernels/gemm.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { downloadF32, upload } from "../support/device.ts";
 
-/** A declaration of the internal copy command, with which a test can queue a copy that exceeds the memory. */
+/**
+ * Declares the internal copy command as a kernel, so that a test can queue a copy past the end of the memory.
+ */
 const copyBytes = defineKernel({
   name: "copy_bytes",
   bindings: { source: "read", target: "read_write" },
@@ -43,7 +45,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 describe("cpu thread pool", () => {
   for (const threads of [1, 2, 5]) {
-    it(`runs more commands than fit in the ring, in order, with threads: ${threads}`, async () => {
+    it(`runs more commands than fit in the command ring, in order, with threads: ${threads}`, async () => {
       const backend = await createCpuBackend({ threads });
       const one = upload(backend, Float32Array.of(1)), sum = upload(backend, Float32Array.of(0));
       const count = 5 * CAPACITY + 17;
@@ -74,7 +76,7 @@ describe("cpu thread pool", () => {
     await backend.dispose();
   });
 
-  it("rejects pending and later calls with the kernel's name after a trap", async () => {
+  it("rejects pending and later calls with the kernel's name after a kernel trapped on a worker", async () => {
     const backend = await createCpuBackend({ threads: 2 });
     const buffer = upload(backend, Float32Array.of(1));
     queueTrap(backend);
@@ -104,14 +106,14 @@ describe("cpu thread pool", () => {
     await backend.dispose();
   });
 
-  it("rejects with the kernel's name after a trap on the calling thread", async () => {
+  it("rejects finish() with the kernel's name after a kernel trapped on the calling thread", async () => {
     const backend = await createCpuBackend({ threads: 0 });
     queueTrap(backend);
     await assert.rejects(backend.finish(), { name: "DeviceLostError", message: /copy_bytes/ });
     await backend.dispose();
   });
 
-  it("rejects if a thread does not start", async () => {
+  it("fails with a DeviceLostError if a thread does not start", async () => {
     const module = await loadModule(false), plain = new WebAssembly.Memory({ initial: 1, maximum: 1 });
     const kernels = instantiate(module, plain);
     // A worker cannot instantiate the module, which imports a plain memory, with this shared memory.

@@ -5,16 +5,17 @@
 
 import { AssertionError } from "node:assert";
 
-/** The largest accepted tolerance. A test that needs a larger one is itself wrong. */
+/** The largest accepted tolerance. A test that needs a larger tolerance is itself wrong. */
 const LOOSEST_TOLERANCE = 1e-2;
 
 /**
  * Asserts that |actual − expected| ≤ tolerance·scale for every element.
  *
- * @param options.scale by default, the largest |expected|
+ * @param options.scale the magnitude that errors are relative to; by default, the largest |expected|
  * @param options.label the name of the values, for the message
- * @throws {AssertionError} if an element differs by more. The message names the element with the largest error.
- * @throws {RangeError} if the tolerance is larger than 1e-2
+ * @throws {AssertionError} if the lengths differ, or if an element differs by more. The message names the
+ *   element with the largest error.
+ * @throws {RangeError} if the tolerance is not between 0 and 1e-2
  */
 export function assertClose(
   actual: ArrayLike<number>,
@@ -24,7 +25,7 @@ export function assertClose(
 ): void {
   const { label = "values" } = options;
   if (!(tolerance >= 0 && tolerance <= LOOSEST_TOLERANCE)) {
-    throw new RangeError(`assertClose: tolerance ${tolerance} is larger than ${LOOSEST_TOLERANCE}`);
+    throw new RangeError(`assertClose: tolerance must be from 0 to ${LOOSEST_TOLERANCE}, got ${tolerance}`);
   }
   if (actual.length !== expected.length) {
     throw new AssertionError({ message: `${label}: ${actual.length} elements, expected ${expected.length}` });

@@ -29,7 +29,9 @@ async function whyMissing(): Promise<string | undefined> {
 /** The reason why there is no WebGPU adapter. Undefined if there is one. */
 export const webgpuSkipReason = await whyMissing();
 
-/** Declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite. */
+/**
+ * A function that declares the tests of a suite. Inside a test, `backend()` returns the backend of the suite.
+ */
 type Body = (backend: () => Backend) => void;
 
 function suite(name: string, make: () => Promise<Backend>, missing: string | undefined, body: Body): void {
@@ -54,8 +56,8 @@ export function eachBackend(name: string, body: Body): void {
 }
 
 /**
- * Like {@link eachBackend}, for kernels that have different shaders for software adapters and discrete GPUs. Both shaders
- * are tested, whatever the adapter of the machine is.
+ * Like {@link eachBackend}, for kernels that have one shader for discrete GPUs and another for software
+ * adapters, which emulate a GPU on the CPU. Both shaders are tested, whatever the adapter of the machine is.
  */
 export function eachTiling(name: string, body: Body): void {
   suite(`${name} on cpu`, makers.cpu, undefined, body);

@@ -1,6 +1,6 @@
 /**
- * An HTTP server for tests that stores blobs in memory. It handles GET and PUT like an S3 bucket with signed URLs, and it
- * can simulate faults.
+ * An HTTP server for tests. It stores blobs (byte sequences, one per URL path) in memory, handles GET and PUT
+ * like an S3 bucket with signed URLs, and can simulate faults.
  */
 
 /** A running blob server. */
@@ -8,7 +8,7 @@ export interface BlobServer extends AsyncDisposable {
   readonly origin: string;
   /** The stored blobs, by URL path. */
   readonly blobs: Map<string, Uint8Array<ArrayBuffer>>;
-  /** Handlers for the next requests, in order. Each one is used once, instead of the normal handling. */
+  /** Handlers for the next requests, in order. Each handler is used once, in place of the normal handling. */
   readonly faults: ((request: Request) => Response | Promise<Response>)[];
   /** One line per received request: `METHOD PATH`. */
   readonly requests: string[];

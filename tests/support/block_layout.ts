@@ -1,6 +1,8 @@
 /**
- * Support for the tests of the column-loop kernels. It places a block of weights at odd offsets of larger buffers on a
- * device, provides the kernel parameters for these offsets, and checks all buffers after the kernel has run.
+ * Support for the tests of the kernels that prune one block of columns (`src/kernels/prune_block.ts`). It
+ * places a block of weights W at odd offsets of larger buffers on a device, and provides the kernel
+ * parameters for these offsets. After the kernel has run, it checks the pruned weights Q, the change Δ = W −
+ * Q, and all other buffers.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
@@ -10,7 +12,10 @@ import { assertClose } from "./assert_close.ts";
 import { downloadF32, downloadU32, upload } from "./device.ts";
 import { normals, uniform } from "./random.ts";
 
-/** The tolerance between f32 and f64 after up to 256 columns that depend on each other, relative to the largest element. */
+/**
+ * The tolerance between the f32 and the f64 result, relative to the largest element. Up to 256 columns depend
+ * on each other, so rounding errors accumulate.
+ */
 export const TOLERANCE = 1e-5;
 /** The value of all elements outside the block. */
 const SENTINEL = 77;
@@ -23,7 +28,10 @@ export interface BlockCase extends ReferenceBlock {
   readonly words: number;
 }
 
-/** Creates a block with random weights. U is a random well-conditioned matrix, or the identity with `options.identity`. */
+/**
+ * Creates a block with random weights. U, the triangular factor that distributes the error of a column, is
+ * random and well-conditioned, or the identity with `options.identity`.
+ */
 export function makeBlockCase(
   rows: number,
   size: number,
@@ -91,8 +99,8 @@ export class BlockLayout {
   }
 
   /**
-   * The kernel parameters for `rows` rows from row0. The buffers w and q are bound as a whole, so their offset includes
-   * row0.
+   * The kernel parameters for the `rows` rows from `row0` on. The buffers w and q are bound as a whole, so
+   * their offset includes the rows before `row0`.
    */
   params(row0: number, rows: number) {
     return {
@@ -109,7 +117,7 @@ export class BlockLayout {
     };
   }
 
-  /** Divides the rows into two dispatches, or one if there is only one row. */
+  /** Divides the rows into two dispatches, or into one dispatch if there is only one row. */
   dispatches(): [row0: number, rows: number][] {
     const { rows } = this.block, half = Math.ceil(rows / 3);
     return rows > 1 ? [[0, half], [half, rows - half]] : [[0, rows]];

@@ -1,7 +1,8 @@
 /**
- * Runs a shader of a kernel and counts the loop iterations of every invocation. For this, the WGSL source is rewritten: each
- * loop increments a counter, once per iteration and once when it ends. A new entry point calls the original one and then
- * reports the counter.
+ * Runs a shader of a kernel and counts the loop iterations of every invocation. Some drivers end loops early
+ * after too many iterations, and a test can find this with a further loop that runs after the kernel. To
+ * count, the WGSL source is rewritten. Each loop increments a counter, once per iteration and once when the
+ * loop ends. A new entry point calls the original one, runs the further loop, and reports the counts.
  */
 
 import type { Kernel, ShaderVariant } from "../../src/kernels/kernel.ts";
@@ -11,17 +12,20 @@ export interface CountedDispatch {
   readonly kernel: Kernel;
   readonly shader: ShaderVariant;
   readonly params: Readonly<Record<string, number>>;
-  /** The word that fills each buffer; 0 for a binding that is not named. */
+  /** The word that fills each buffer, by binding name. The default is 0. */
   readonly fill: Readonly<Record<string, number>>;
-  /** Iterations of a further loop that every invocation runs after the kernel. */
+  /** The number of iterations of the further loop, which every invocation runs after the kernel. */
   readonly furtherIterations: number;
 }
 
 /** The loop counts of a dispatch. */
 export interface LoopReport {
-  /** The most iterations that one invocation counted. */
+  /** The largest number of loop iterations that any invocation counted in the kernel. */
   readonly iterations: number;
-  /** The fewest iterations of the further loop that one invocation completed. */
+  /**
+   * The smallest number of iterations of the further loop that any invocation completed. It is less than
+   * requested if the driver ended the loop early.
+   */
   readonly completed: number;
 }
 

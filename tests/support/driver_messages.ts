@@ -1,11 +1,15 @@
 /**
- * Messages that graphics drivers print on standard error while a process looks for an adapter, such as Mesa's "XDG_RUNTIME_DIR is invalid
- * or not set in the environment". They depend on the machine, so tests that compare standard error remove them first.
+ * Messages that graphics drivers print on standard error while a process looks for a WebGPU adapter, such as
+ * Mesa's "XDG_RUNTIME_DIR is invalid or not set in the environment". The messages depend on the machine, so
+ * tests that compare standard error remove them first.
  */
 
 let messages: Promise<ReadonlySet<string>> | undefined;
 
-/** The lines that the drivers of this machine print when a process requests an adapter and does nothing else. Collected once. */
+/**
+ * The lines that the drivers of this machine print when a process requests an adapter and does nothing else.
+ * They are collected once.
+ */
 export function driverMessages(): Promise<ReadonlySet<string>> {
   return messages ??= collectMessages();
 }

@@ -15,13 +15,16 @@ export interface HostLayer extends ReferenceLayer {
   readonly forced?: Uint8Array;
 }
 
-/** Creates a layer with normally distributed weights and correlated statistics. */
+/** Creates a layer with normally distributed weights and correlated calibration statistics (the Hessian). */
 export function makeLayer(rows: number, cols: number, options: HessianOptions): HostLayer {
   const weight = normals(rows * cols, options.seed + 2);
   return { rows, cols, weight, hessian: correlatedHessian(cols, options) };
 }
 
-/** Copies the statistics H (order, order) to a device, in upper storage. The caller must destroy the matrix. */
+/**
+ * Copies the statistics H (order, order) to a device as a matrix in square tiles of `edge` × `edge` elements.
+ * Only the tiles on and above the diagonal are stored. The caller must destroy the matrix.
+ */
 export function uploadHessian(
   backend: Backend,
   hessian: Float32Array,
@@ -39,7 +42,10 @@ export function uploadHessian(
   return matrix;
 }
 
-/** Copies the weights and the forced entries of a layer to a device. The test must destroy the result. */
+/**
+ * Copies the weights and the forced entries (those that must be pruned) of a layer to a device. The weights
+ * are stored in square tiles of `edge` × `edge` elements. The test must destroy the result.
+ */
 export function uploadLayer(
   backend: Backend,
   { rows, cols, weight, forced }: HostLayer,
@@ -59,10 +65,10 @@ export function uploadLayer(
 }
 
 /**
- * Reads a solution back.
+ * Reads a solution back from the device.
  *
- * @returns the weights q (rows, cols), the mask (rows, cols) with one byte per entry that is 0 where the entry is pruned,
- * and the number of ones in the padding bits of the mask, which should be 0
+ * @returns the weights q (rows, cols); the mask (rows, cols) with one byte per entry, which is 0 where the
+ *   entry is pruned; and the number of ones in the padding bits of the mask, which should be 0
  */
 export async function readSolution(
   backend: Backend,
@@ -82,7 +88,9 @@ export async function readSolution(
   return { q: await readMatrix(backend, solution.q), mask, paddingBits };
 }
 
-/** Packs flags, one byte each, into the bit layout of masks. */
+/**
+ * Packs the flags of forced entries, one byte each, into the bit layout of masks: ⌈cols/32⌉ words per row.
+ */
 function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array<ArrayBuffer> {
   const words = Math.ceil(cols / 32);
   const bits = new Uint32Array(rows * words);

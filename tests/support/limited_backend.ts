@@ -1,10 +1,13 @@
-/** A backend with a lower limit on the size of a buffer. It makes small tests take the paths that large models take. */
+/**
+ * A backend with a lower limit on the size of a buffer. With it, a small test takes the code paths that only
+ * large models take otherwise.
+ */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 
 /**
- * Wraps `backend` so that it refuses buffers larger than `maxBufferBytes`. Both share one device, so only one of them must
- * be disposed.
+ * Wraps `backend` so that it refuses buffers larger than `maxBufferBytes`. The two backends share one device,
+ * so only one of them must be disposed of.
  */
 export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend {
   return {

@@ -1,4 +1,7 @@
-/** Computes the logits of one window of tokens, for tests that compare them with a reference. */
+/**
+ * Computes the logits of one window (a run of consecutive tokens), for tests that compare them with a
+ * reference.
+ */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { Forward } from "../../src/models/forward.ts";

@@ -4,8 +4,8 @@ import type { ReadableFile } from "../../src/files/file_system.ts";
 import type { Segment } from "./torch_archive.ts";
 
 /**
- * A file that contains `segments` and is zero everywhere else. Only the segments take memory, so the file may be larger
- * than memory. `longestRead` is the length of the longest read so far, in bytes.
+ * A file that contains `segments` and is zero everywhere else. Only the segments take memory, so the file may
+ * be larger than memory. `longestRead` is the length in bytes of the longest read so far.
  */
 export function sparseFile(
   segments: readonly Segment[],

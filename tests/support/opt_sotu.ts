@@ -1,4 +1,7 @@
-/** The test model opt-sotu: its checkpoint, its reference numbers, and its texts as tokens. */
+/**
+ * The test model opt-sotu: its checkpoint, its reference numbers, and its texts as tokens. It is a small OPT
+ * model that was trained on State of the Union addresses (sotu).
+ */
 
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
@@ -24,7 +27,7 @@ export interface OptSotuReference {
     readonly argmax: readonly number[];
     readonly logsumexp: readonly number[];
   };
-  /** The perplexity on the first 128 windows of 256 tokens. */
+  /** The perplexity of the unpruned model on the first 128 windows of 256 tokens of the evaluation text. */
   readonly perplexity: { readonly dense: number };
 }
 
@@ -38,7 +41,7 @@ export async function readReference(): Promise<OptSotuReference> {
   return JSON.parse(await Deno.readTextFile(`${OPT_SOTU}/reference.json`));
 }
 
-/** Reads one part of the texts and encodes it as token ids. */
+/** Reads one part of the texts, such as the evaluation text, and encodes it as token ids. */
 export async function sotuTokens(part: keyof typeof SOTU_PARTS): Promise<Uint32Array> {
   return encodeText(await loadTokenizer(OPT_SOTU, denoFileSystem), await sotuText(part), "txt");
 }

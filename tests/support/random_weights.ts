@@ -1,4 +1,7 @@
-/** Random weights for models of any shape: as a source of tensors for Pare, and as numbers for a float64 reference. */
+/**
+ * Random weights for models of any shape. They come in two forms: as a source of tensors for Pare, and as
+ * numbers for a float64 reference computation.
+ */
 
 import { ModelError } from "../../src/files/model_error.ts";
 import type { TensorSource } from "../../src/checkpoint/tensor_source.ts";
@@ -15,9 +18,10 @@ export interface RandomWeights {
 }
 
 /**
- * Generates F32 tensors. Matrices are normally distributed with a standard deviation of 1.5/√columns. This is large enough
- * for the softmax of attention to be far from uniform, and for both halves of a block to matter. The weights of norms are
- * around 1, and all other vectors are around 0.
+ * Generates F32 tensors. Matrices are normally distributed with a standard deviation of 1.5/√columns. This is
+ * large enough for the softmax of attention to be far from uniform, and for both halves of a transformer
+ * block (attention and MLP) to affect the result. The weights of norms are around 1, and all other vectors
+ * are around 0.
  */
 export function randomWeights(shapes: Shapes, seed = 1): RandomWeights {
   const tensors = new Map<string, HostTensor>();

@@ -12,8 +12,8 @@ import { assertClose } from "./assert_close.ts";
 import { readSolution } from "./layers.ts";
 
 /**
- * The smallest fraction of mask entries that must equal the reference. Rounding in f32 can swap entries with nearly equal
- * scores, but more than one difference in a thousand entries has another cause.
+ * The smallest fraction of mask entries that must equal the reference. Rounding in f32 can swap entries with
+ * nearly equal scores. If more than one entry in a thousand differs, there is another cause.
  */
 const MIN_EQUAL_MASK = 0.999;
 /** The tolerance for the loss and for the relative error. */

@@ -1,12 +1,12 @@
 /**
- * A file system in memory whose files may be larger than memory, for tests with offsets above 2³². A write of less than
- * one MiB is stored. A larger write only extends the file, and its bytes read as zero, like all bytes that were never
- * written.
+ * A file system in memory whose files may be larger than memory, for tests with offsets above 2³². A write of
+ * less than one MiB is stored. A larger write only extends the file. Bytes that were not stored read as zero,
+ * and so do all bytes of a read of one MiB or more.
  */
 
 import type { EditableFile, WorkFileSystem } from "../../src/files/file_system.ts";
 
-/** Writes and reads of at least this many bytes are treated as zeros. */
+/** Writes and reads of at least this many bytes are treated as all zeros. */
 const LARGE = 1 << 20;
 /** The result of large reads. The longest read is 16 MiB. */
 const ZEROS = new Uint8Array(16 << 20);

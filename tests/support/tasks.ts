@@ -1,4 +1,7 @@
-/** The zero-shot example files in `tests/fixtures/tasks`. They have the formats of public data sets but the project's own sentences. */
+/**
+ * The example files of zero-shot tasks in `tests/fixtures/tasks`. Their formats are those of public data
+ * sets, and their sentences were written for this project.
+ */
 
 import { fileURLToPath } from "node:url";
 

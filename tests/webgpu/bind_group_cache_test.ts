@@ -1,4 +1,7 @@
-/** The cache reuses a bind group until the first of its buffers is destroyed. */
+/**
+ * Tests the cache of bind groups, which are WebGPU's sets of buffers for a dispatch. The cache must reuse a
+ * bind group until one of its buffers is destroyed.
+ */
 
 import { notStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,7 +13,7 @@ import { doubleAndAdd } from "./kernels.ts";
 import { webgpuSuite } from "./suite.ts";
 
 webgpuSuite("BindGroupCache", (backend) => {
-  it("reuses bind groups, and evicts them with any of their buffers", () => {
+  it("reuses a bind group, and evicts it when any of its buffers is evicted", () => {
     const { device } = backend();
     const params = device.createBuffer({ size: PARAMS_BYTES, usage: GPUBufferUsage.UNIFORM });
     const cache = new BindGroupCache(device, params);

@@ -1,4 +1,4 @@
-/** The description of adapters, and the limits of the device, which exceed WebGPU's defaults. */
+/** Tests the description of adapters, and the limits of the device, which exceed WebGPU's defaults. */
 
 import { ok, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -6,7 +6,7 @@ import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { describeAdapter, hasHardwareAdapter, requestAdapter } from "../../src/webgpu/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** Describes an adapter with the given properties. All others are empty. */
+/** Describes an adapter with the given properties. All other properties are empty. */
 function describeInfo(info: Partial<GPUAdapterInfo>) {
   const empty = { vendor: "", architecture: "", device: "", description: "", isFallbackAdapter: false };
   return describeAdapter({ info: { ...empty, ...info } as GPUAdapterInfo });
@@ -22,7 +22,7 @@ describe("describeAdapter()", () => {
     strictEqual(describeInfo({}).name, "unnamed adapter");
   });
 
-  it("recognises software adapters by their flag or their name", () => {
+  it("recognises adapters that emulate a GPU on the CPU, by their flag or their name", () => {
     ok(!describeInfo({ description: "AMD Radeon RX 7900 XTX" }).software);
     ok(describeInfo({ description: "some renderer", isFallbackAdapter: true }).software);
     for (
@@ -57,7 +57,7 @@ webgpuSuite("the WebGPU device", (backend) => {
     buffer.destroy();
   });
 
-  it("opens on the given adapter", async () => {
+  it("is opened on the adapter that the caller gives", async () => {
     const adapter = await requestAdapter();
     const given = await createWebGpuBackend({ adapter });
     strictEqual(given.adapter.name, describeAdapter(adapter).name);

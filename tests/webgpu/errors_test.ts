@@ -1,4 +1,7 @@
-/** The errors of invalid calls, invalid shaders and a lost device: their class, and a message that names the cause. */
+/**
+ * Tests the errors of invalid calls, invalid shaders and a lost device. It checks the class of each error,
+ * and that the message names the cause.
+ */
 
 import { deepStrictEqual, rejects, strictEqual, throws } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -84,7 +87,7 @@ webgpuSuite("a WebGPU backend", (backend) => {
     y.destroy();
   });
 
-  it("reports a shader that does not compile at the next wait and at every later dispatch, with kernel and source line", async () => {
+  it("reports a shader that does not compile, with kernel and source line, at the next wait and every later dispatch", async () => {
     const { x, y } = pair();
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     backend().dispatch(malformed, { x, y }, ONE);
@@ -98,7 +101,7 @@ webgpuSuite("a WebGPU backend", (backend) => {
     y.destroy();
   });
 
-  it("throws an error that WebGPU reports by an event once, from the next wait", async () => {
+  it("throws an error that WebGPU reports by an event from the next wait, and only once", async () => {
     const { x, y } = pair();
     const encoder = backend().device.createCommandEncoder();
     encoder.copyBufferToBuffer(

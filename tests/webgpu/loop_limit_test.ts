@@ -1,4 +1,7 @@
-/** The check that rejects dispatches whose loops a software adapter could end early. */
+/**
+ * Tests the check that rejects dispatches whose loops a software adapter, which emulates a GPU on the CPU,
+ * could end early.
+ */
 
 import { doesNotThrow, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -8,7 +11,10 @@ import { assertUnderLoopLimit } from "../../src/webgpu/loop_limit.ts";
 import { upload } from "../support/device.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** The parameters of a product without rows. It is checked like any other product, but computes nothing. */
+/**
+ * The parameters of a matrix product without rows. This product is checked like any other product, but it
+ * computes nothing.
+ */
 const EMPTY_PRODUCT = {
   m: 0,
   n: 128,
@@ -29,7 +35,10 @@ const REFUSAL = {
     "dispatch of gemm_nn: one invocation would need 65535 loop iterations, but a software adapter may end " +
     "its loops after 65535",
 };
-/** The smallest k that is rejected. The loops that store C and the loop that is skipped take 93 iterations. */
+/**
+ * The smallest k that is rejected. A dispatch counts k + 93 iterations: 93 come from the loops that store C
+ * and from a loop that is skipped.
+ */
 const TOO_LARGE_K = 65_535 - 93;
 
 describe("assertUnderLoopLimit()", () => {
@@ -44,11 +53,11 @@ describe("assertUnderLoopLimit()", () => {
     doesNotThrow(() => assertUnderLoopLimit(gemmNN, shader, { ...EMPTY_PRODUCT, k: MAX_SOFTWARE_K }));
   });
 
-  it("accepts a shader that declares no loops", () => {
+  it("accepts any size for a shader that declares no loops", () => {
     doesNotThrow(() => assertUnderLoopLimit(gemmNN, gemmNN.shader, { ...EMPTY_PRODUCT, k: 1_000_000 }));
   });
 
-  it("rejects groups of 256 columns, which a single invocation would compare pair by pair", () => {
+  it("rejects groups of 256 columns, because a single invocation would compare all pairs of columns", () => {
     throws(
       () => assertUnderLoopLimit(pruneBlockNM, pruneBlockNM.softwareShader!, { size: 256, group: 256 }),
       RangeError,

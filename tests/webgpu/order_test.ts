@@ -1,4 +1,7 @@
-/** Any sequence of writes, dispatches, copies and clears has the same result as if each call ran before the next one. */
+/**
+ * Tests that any sequence of writes, dispatches, copies and clears has the same result as if each call ran
+ * before the next one.
+ */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -15,7 +18,10 @@ function bytesOf(values: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return new Uint8Array(values.buffer);
 }
 
-/** Applies `steps` random operations to three buffers on the device and to three arrays on the host, and compares them. */
+/**
+ * Applies `steps` random operations to three buffers on the device and to three arrays in the CPU's memory,
+ * and compares the buffers with the arrays.
+ */
 async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: number): Promise<void> {
   const random = uniform(seed);
   const pick = (count: number) => Math.floor(random() * count);
@@ -57,13 +63,13 @@ async function checkRandomProgram(backend: WebGpuBackend, steps: number, seed: n
   for (const buffer of device) buffer.destroy();
 }
 
-webgpuSuite("the order of work on webgpu", (backend) => {
+webgpuSuite("the queue of a WebGPU backend", (backend) => {
   for (const seed of [1, 2, 3, 4]) {
-    it(`is the order of the calls in a random program of 300 steps (seed ${seed})`, () =>
+    it(`runs the 300 steps of a random program in the order of the calls (seed ${seed})`, () =>
       checkRandomProgram(backend(), 300, seed));
   }
 
-  it("is the order of the calls for 1000 dispatches, each with its own parameters", async () => {
+  it("runs 1000 dispatches in the order of the calls, each with its own parameters", async () => {
     const x = upload(backend(), new Float32Array(COUNT)), y = upload(backend(), new Float32Array(COUNT));
     let expected = 0;
     for (let i = 0; i < 1000; i++) {
@@ -86,7 +92,7 @@ webgpuSuite("the order of work on webgpu", (backend) => {
     y.destroy();
   });
 
-  it("binds a new buffer and not a destroyed one with the same label", async () => {
+  it("binds a new buffer instead of a destroyed buffer with the same label", async () => {
     const y = upload(backend(), new Float32Array(COUNT));
     let x: DeviceBuffer | undefined;
     for (const value of [1, 2, 4]) {

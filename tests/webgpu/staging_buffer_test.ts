@@ -1,4 +1,7 @@
-/** Waiting for the device by mapping a staging buffer: the wait never ends before the device is done. */
+/**
+ * Tests waiting for the device by mapping a staging buffer, which is memory that the device writes and the
+ * CPU reads. The wait must never end before the device is done.
+ */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -10,7 +13,7 @@ import { webgpuSuite } from "./suite.ts";
 const COUNT = 2 ** 20;
 
 webgpuSuite("waiting for a WebGPU device", (backend) => {
-  it("ends only after long work, several times in a row", async () => {
+  it("ends only when long work is done, several times in a row", async () => {
     const x = upload(backend(), new Float32Array(COUNT).fill(1)),
       y = upload(backend(), new Float32Array(COUNT));
     for (let round = 1; round <= 3; round++) {

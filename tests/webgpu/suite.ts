@@ -1,6 +1,6 @@
 /**
- * Test suites for features that only the WebGPU backend has. Without an adapter the suites are skipped and name the reason.
- * With PARE_REQUIRE_WEBGPU=1 a missing adapter is a failure.
+ * Test suites for features that only the WebGPU backend has. Without an adapter the suites are skipped and
+ * give the reason. With the environment variable PARE_REQUIRE_WEBGPU=1, they fail instead.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";

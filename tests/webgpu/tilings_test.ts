@@ -1,6 +1,7 @@
 /**
- * Tests every shader of the matrix product on the adapter of the machine. So a software adapter also tests the shaders that
- * are meant for discrete GPUs. `tests/kernels/` tests only the shaders that the adapter uses by default.
+ * Tests every shader of the matrix product on the adapter of this machine. So even a software adapter, which
+ * emulates a GPU on the CPU, tests the shaders that are meant for discrete GPUs. `tests/kernels/` tests only
+ * the shaders that the adapter uses by default.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -14,7 +15,11 @@ import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 import { webgpuSuite } from "./suite.ts";
 
-/** Sizes around the edges of the patches of C (128, 64, and 8×128 elements) and of the slices of 8. */
+/**
+ * Sizes m, n and k of products. They lie just below, at and above multiples of the sizes that the shaders
+ * work with. A workgroup computes a patch of C, which has edges of 64 or 128 elements, or 8 × 128 elements,
+ * and takes slices of 8 steps of k.
+ */
 const SIZES = [[1, 1, 1], [9, 130, 7], [63, 65, 17], [127, 129, 8], [128, 128, 9], [131, 257, 33], [
   260,
   5,
@@ -29,7 +34,7 @@ const PRODUCTS = [
 
 const VARIANTS = [...shadersOf(gemmNN).keys()];
 
-it("the matrix product has a shader for each kind of adapter, and variants with smaller patches", () => {
+it("the matrix product has a shader for each kind of adapter, and variants for smaller parts of C", () => {
   deepStrictEqual(VARIANTS, ["discrete", "software", "64x64", "64x128", "128x64"]);
 });
 
@@ -70,7 +75,8 @@ for (const variant of VARIANTS) {
                 if (upper === 1 && i > j) return 0;
                 return Math.abs(result[c_offset + i * ldc + j] - expected) / magnitude[at];
               });
-              // k·u bounds the error of a sum of k terms in any order (u = 2⁻²⁴). Alpha, beta and the last addition add three roundings.
+              // The error of a sum of k terms in any order is at most k·u, relative to the magnitude, where u
+              // = 2⁻²⁴. Alpha, beta and the last addition add three roundings.
               assertClose(errors, new Float64Array(m * n), (k + 3) * 2 ** -24, {
                 scale: 1,
                 label: `${kernel.name} ${m}×${n}×${k}`,

@@ -1,4 +1,4 @@
-/** Transfers: reads in several chunks, writes from shared memory, empty ranges, and the counters. */
+/** Tests transfers: reads in several chunks, writes from shared memory, empty ranges, and the counters. */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -67,7 +67,7 @@ webgpuSuite("transfers on webgpu", (backend) => {
     buffer.destroy();
   });
 
-  it("are counted, like dispatches and memory", async () => {
+  it("are counted, and so are dispatches and allocated bytes", async () => {
     const counted = await createWebGpuBackend();
     try {
       const x = upload(counted, new Float32Array(25)), y = upload(counted, new Float32Array(50));

@@ -1,4 +1,7 @@
-/** Tunings: the lookup by adapter, the choice of shaders, and the entries of `tunings.json`. */
+/**
+ * Tests tunings, which name the fastest shader of each kernel for an adapter: the lookup by adapter, the
+ * choice of shaders, and the entries of `tunings.json`.
+ */
 
 import { ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -33,7 +36,7 @@ describe("tunings", () => {
     }
   });
 
-  it("choose the shader of a kernel, and the default shader of the adapter's kind if they do not name the kernel", () => {
+  it("choose the shader of a kernel, or the default shader for the adapter's kind if they do not name the kernel", () => {
     strictEqual(chooseShader(gemmNN, "software"), gemmNN.softwareShader);
     strictEqual(chooseShader(gemmNN, "discrete"), gemmNN.shader);
     strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }), gemmNN.shader);
@@ -45,7 +48,7 @@ describe("tunings", () => {
     });
   });
 
-  it("in tunings.json name existing kernels and variants, and each adapter once", () => {
+  it("in tunings.json name only existing kernels and variants, and name each adapter once", () => {
     const kernels = new Map(KERNELS.map((kernel) => [kernel.name, kernel]));
     const keys = tunings.map(({ adapter }) => JSON.stringify(adapterKey(adapter)));
     strictEqual(new Set(keys).size, keys.length);
@@ -58,7 +61,7 @@ describe("tunings", () => {
 });
 
 webgpuSuite("a backend with a tuning", (backend) => {
-  it("computes a product, and times the pass if the device has a clock", async () => {
+  it("computes a matrix product, and times the compute pass if the device has a clock", async () => {
     const [a, b, c] = [1, 2, 3].map((value) => upload(backend(), new Float32Array(128 * 128).fill(value)));
     const shape = {
       m: 128,

@@ -1,4 +1,7 @@
-/** Compiling kernels before their first use: a warmed backend compiles nothing while it solves its first layer. */
+/**
+ * Tests compiling kernels before their first use. A warmed backend must compile nothing while it solves its
+ * first layer.
+ */
 
 import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,7 +15,7 @@ import { webgpuSuite } from "./suite.ts";
 
 const COMPILING = ["createShaderModule", "createComputePipeline", "createComputePipelineAsync"] as const;
 
-/** Replaces the methods of `device` that compile by ones that count their calls. */
+/** Replaces the methods of `device` that compile by methods that also count their calls. */
 function countCompilations(device: GPUDevice): Record<(typeof COMPILING)[number], number> {
   const counts = { createShaderModule: 0, createComputePipeline: 0, createComputePipelineAsync: 0 };
   for (const name of COMPILING) {
@@ -44,7 +47,7 @@ async function solveOne(backend: WebGpuBackend): Promise<void> {
 }
 
 webgpuSuite("warming a WebGPU backend", (cold) => {
-  it("compiles all kernels of a layer, which a cold backend compiles during its first layer", async () => {
+  it("compiles all kernels that a layer needs, whereas a cold backend compiles them during its first layer", async () => {
     const warm = await createWebGpuBackend({ warm: KERNELS });
     try {
       const counts = countCompilations(warm.device);
@@ -62,7 +65,7 @@ webgpuSuite("warming a WebGPU backend", (cold) => {
     ok(counts.createComputePipeline > 5 && counts.createShaderModule > 3, JSON.stringify(counts));
   });
 
-  it("compiles each kernel once, and each source once for all its kernels, even if it is repeated", async () => {
+  it("compiles each kernel once and each shader source once, even if warm() is called several times", async () => {
     const fresh = await createWebGpuBackend();
     try {
       const counts = countCompilations(fresh.device);
@@ -81,7 +84,7 @@ webgpuSuite("warming a WebGPU backend", (cold) => {
     }
   });
 
-  it("fails with the first kernel that does not compile, and the backend still works afterwards", async () => {
+  it("fails with the error of a kernel that does not compile, and the backend still works afterwards", async () => {
     const refusal = { message: /kernel malformed does not compile[^]*y\[i\] = ;[^]*\^/ };
     await rejects(createWebGpuBackend({ warm: [doubleAndAdd, malformed] }), refusal);
     await rejects(cold().warm([malformed]), refusal);

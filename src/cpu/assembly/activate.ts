@@ -1,11 +1,13 @@
-// Twins of shaders/activate.wgsl. bias_activate adds a bias and applies the activation in place; its items are runs of elements, which
-// may begin and end inside a row. gated_multiply multiplies `up` by the activated gate; its items are whole rows.
+// The CPU twins of the kernels in shaders/activate.wgsl: they compute the same. bias_activate adds a bias and
+// applies the activation function in place. Its work items, which threads run in parallel, are runs of
+// elements that may begin and end inside a row. gated_multiply multiplies `up` by the activated `gate`. Its
+// work items are whole rows.
 
 import { exp4, prepare_exp, times_sigmoid4 } from "./exp";
 import { row_items, rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
 
-// The values of `activation`: ACTIVATION_CODE in src/kernels/activate.ts.
+// The values of the argument `activation`. They must equal ACTIVATION_CODE in src/kernels/activate.ts.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
@@ -35,7 +37,8 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   activation: u32;
 }
 
-// x·Φ(x), with erf by Abramowitz & Stegun 7.1.26 (absolute error 1.5e-7).
+// Returns GELU, x·Φ(x), where Φ is the normal distribution function. Φ is computed from erf, which formula
+// 7.1.26 of Abramowitz & Stegun approximates with an absolute error of 1.5e-7.
 // @ts-ignore: decorator
 @inline function gelu4(x: v128): v128 {
   const z = f32x4.mul(f32x4.abs(x), f32x4.splat(0.70710678));
@@ -53,7 +56,8 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
 @inline function activate4(x: v128, activation: u32): v128 {
   if (activation == RELU) return f32x4.pmax(x, f32x4.splat(0));
   if (activation == GELU_TANH) {
-    // GELU's factor is (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). It is computed as σ(2u), which avoids the cancellation.
+    // GELU multiplies x by (1 + tanh u)/2 with u = √(2/π)·(x + 0.044715·x³). This factor equals σ(2u), where
+    // σ is the logistic sigmoid. σ(2u) is computed because 1 + tanh u would cancel if tanh u is near −1.
     const cubic = f32x4.mul(f32x4.mul(x, x), f32x4.mul(x, f32x4.splat(0.044715)));
     return times_sigmoid4(x, f32x4.mul(f32x4.add(x, cubic), f32x4.splat(1.5957691216)));
   }

@@ -1,14 +1,20 @@
-// Twin of shaders/attention.wgsl: causal attention with an online softmax (Milakov & Gimelshein, arXiv 1805.02867). An item is 64 query
-// rows of one head, and it takes the keys that these rows see in blocks of 64. For each block it computes the scores q·kᵀ as a matrix
-// product, turns them into the numerators of the softmax, and adds the matrix product of the numerators and v to the rows' sums. The
-// steps of one block are in attention_block.ts. Keys and values are packed into panels, so that both products use one micro-kernel.
+// The CPU twin of shaders/attention.wgsl, with the same result: causal attention with an online softmax
+// (Milakov & Gimelshein, arXiv 1805.02867). A work item, which one thread runs, is 64 query rows of one head.
+// It visits the keys that these rows see in blocks of 64, and does three steps for each block:
+//
+//   1. It computes the scores q·kᵀ as a matrix product.
+//   2. It turns the scores into the numerators p of the softmax.
+//   3. It computes the matrix product of p and the values v, and adds the product to the rows' sums.
+//
+// attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
+// both products use the same micro-kernel (a small product whose results stay in registers).
 
 import { KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./attention_block";
 import { prepare_exp } from "./exp";
 import { ceil_divide, round_up } from "./rounding";
 import { scratch } from "./scratch";
 
-// The query rows of an item.
+// The query rows of a work item.
 const QUERIES: u32 = 64;
 
 @unmanaged class AttentionArgs {
@@ -34,7 +40,7 @@ const QUERIES: u32 = 64;
   window: u32;
 }
 
-// The first key that query t sees.
+// The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
 // @ts-ignore: decorator
 @inline function first_key(t: u32, window: u32): u32 {
   return window > 0 && t + 1 > window ? t + 1 - window : 0;
@@ -49,7 +55,8 @@ export function attention(args: AttentionArgs, item: u32): void {
   const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window;
 
   prepare_exp();
-  // The last query rows see the most keys. They come first, so that all threads finish at about the same time.
+  // The last query rows see the most keys, so they are computed first. All threads then finish at about the
+  // same time.
   const queryBlock = ceil_divide(tokens, QUERIES) - 1 - item / (args.batch * heads);
   const t0 = queryBlock * QUERIES;
   const head = item % heads;
@@ -83,7 +90,7 @@ export function attention(args: AttentionArgs, item: u32): void {
     pack_keys(k, ldk, count, dim, panel, keys);
     pack_values(v, ldv, count, dim, panel, values);
     for (let r: u32 = 0; r < paddedQueries; r += MICRO_ROWS) {
-      // The last of these query rows sees the first `visible` keys of the block.
+      // Of the MICRO_ROWS query rows from r on, the last one sees the first `visible` keys of the block.
       const lastQuery = t0 + min<u32>(queries, r + MICRO_ROWS) - 1;
       if (lastQuery < s0) continue;
       const visible = min<u32>(count, lastQuery + 1 - s0);

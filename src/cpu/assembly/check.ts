@@ -1,5 +1,8 @@
-// Twins of shaders/check.wgsl. Both kernels scan whole vectors first, and search for the exact index only where a vector fails the check.
-// An item of check_finite is a run of elements; an item of check_symmetry is some whole rows of the strip.
+// The CPU twins of the kernels in shaders/check.wgsl: they compute the same. check_finite finds NaN and
+// infinity. check_symmetry compares a strip, which is some consecutive rows of a symmetric matrix, with the
+// mirror images of its elements. Both kernels check whole vectors first, and search for the exact index only
+// if a vector fails the check. A work item, which one thread runs, is a run of elements in check_finite, and
+// some whole rows of the strip in check_symmetry.
 
 import { rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
@@ -9,11 +12,12 @@ import { transpose_4x4 } from "./transpose";
 const EXPONENT: i32 = 0x7f800000;
 const NOTHING_FOUND: u32 = 0xffffffff;
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
-// The f32 elements of a cache line. An item has at least as many rows of the strip, so that it reads whole cache
-// lines of the mirrored columns.
+// The number of f32 in a cache line. A work item has at least this many rows of the strip. The mirror images
+// of a column of the strip are neighbours in memory, so the item then reads whole cache lines of them.
 const LINE: u32 = 16;
-// The rows that are compared together over one cache line of columns. If the leading dimension is a power of two, all rows fall into one
-// set of the first-level cache, and a set holds at most twelve lines. Each line must be compared completely before it is evicted.
+// The number of rows that are compared together, over one cache line of columns. If the leading dimension is
+// a power of two, the lines of all rows fall into one set of the first-level cache, which holds at most
+// twelve lines. With eight rows, each line is compared completely before it is evicted.
 const BLOCK_ROWS: u32 = 8;
 
 @unmanaged class CheckFiniteArgs {
@@ -40,7 +44,7 @@ const BLOCK_ROWS: u32 = 8;
   tolerance: f32;
 }
 
-// Stores the minimum of the word at `address` and `value` there, in one atomic step.
+// Replaces the word at `address` by `value` if `value` is smaller, in one atomic step.
 function atomic_min(address: usize, value: u32): void {
   let current = atomic.load<u32>(address);
   while (value < current) {
@@ -102,15 +106,16 @@ export function check_symmetry(args: CheckSymmetryArgs, item: u32): void {
   if (lowest != NOTHING_FOUND) atomic_min(args.first + (<usize>args.slot << 2), lowest);
 }
 
-// The index of the first asymmetric element in rows top … bottom−1 of the strip and columns left … right−1 of the compared ones;
-// NOTHING_FOUND if all are symmetric.
+// Returns the lowest index in the strip of an asymmetric element, or NOTHING_FOUND if there is none. It
+// checks rows top … bottom−1 of the strip and columns left … right−1, counted from column col0 of the matrix.
 function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left: u32, right: u32): u32 {
   const row0 = args.row0, col0 = args.col0, ldstrip = args.ldstrip, ldupper = args.ldupper;
   const diagonal = args.diagonal, tolerance = args.tolerance;
   let lowest = NOTHING_FOUND;
   for (let c = left; c < right; c += 4) {
     const j = col0 + c, width = min<u32>(4, right - c);
-    // Element (r, j) of the strip is at strip + r·ldstrip, and its mirror is at upper + r.
+    // In units of one element, element (r, j) of the strip is at strip + r·ldstrip, and its mirror image is
+    // at upper + r.
     const strip = args.strip + (<usize>j << 2);
     const upper = args.upper + (<usize>(c * ldupper + row0 - args.tile_col0) << 2);
     for (let r = top; r < bottom; r += 4) {
@@ -126,7 +131,8 @@ function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left:
         for (let b: u32 = 0; b < width && i + a > j + b; b++) {
           const below = load<f32>(strip + (<usize>((r + a) * ldstrip + b) << 2));
           const above = load<f32>(mirror + (<usize>(b * ldupper + a) << 2));
-          // Two roots, because the product of two diagonal elements may be out of range for f32.
+          // Two roots are multiplied, because the product of two diagonal elements may be out of range for
+          // f32.
           const bound = tolerance * sqrt<f32>(element(diagonal, j + b)) * sqrt<f32>(element(diagonal, i + a));
           if (abs<f32>(below - above) > bound) lowest = min<u32>(lowest, (r + a) * ldstrip + j + b);
         }
@@ -141,8 +147,8 @@ function lowest_asymmetric(args: CheckSymmetryArgs, top: u32, bottom: u32, left:
   return load<f32>(x + (<usize>i << 2));
 }
 
-// Whether any element of a 4×4 block strictly below the diagonal is asymmetric. The block's first element is matrix element (i, j), at
-// `strip`; `mirror` is the address of element (j, i).
+// Whether any element of a 4×4 block strictly below the diagonal is asymmetric. `strip` is the address of the
+// block's first element, which is matrix element (i, j). `mirror` is the address of matrix element (j, i).
 // @ts-ignore: decorator
 @inline function is_asymmetric_block(
   strip: usize,

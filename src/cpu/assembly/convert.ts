@@ -1,14 +1,18 @@
-// Twins of shaders/convert.wgsl: conversion between packed f32, f16 or bf16 elements and f32. Eight elements are converted at a time,
-// and the last few one at a time by the same functions. The bit formats are in float16.ts. An item is a run of elements.
+// The CPU twins of the kernels in shaders/convert.wgsl: they compute the same. They convert packed f32, f16
+// or bf16 elements to f32 and back. Eight elements are converted at a time, and the last few are converted
+// one at a time by the same functions. float16.ts knows the bit formats. A work item, which one thread runs,
+// is a run of elements.
 
 import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./float16";
 import { ceil_divide } from "./rounding";
 
-// The values of `dtype`: DTYPE_CODE in src/kernels/convert.ts. The third, 2, is bf16.
+// The values of the argument `dtype`, as in DTYPE_CODE of src/kernels/convert.ts. The remaining value, 2, is
+// bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
-// Even, so that two items never write to the same word of two 16-bit elements.
+// An even number, because a 32-bit word holds two 16-bit elements and two items must never write to the same
+// word.
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 
 @unmanaged class ToFloat32Args {

@@ -1,12 +1,14 @@
-// Twin of shaders/cross_entropy.wgsl. A vocabulary is too long to be summed in f32, so runs of 128 elements are summed in f32 and their
-// sums in f64. An item is some rows.
+// The CPU twin of shaders/cross_entropy.wgsl, with the same result: the loss log Σ exp(x) − x[target] of each
+// row of logits. A row has one element for each token of the vocabulary, and that is too many to be summed in
+// f32. So runs of 128 elements are summed in f32, and the sums of the runs are added in f64. A work item,
+// which one thread runs, is some whole rows.
 
 import { exp4, log_f64, prepare_exp } from "./exp";
 import { row_items, rows_per_item } from "./items";
 import { fold_to_f64, max_lane, sum_lanes_f64 } from "./lanes";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 15;
-// The elements that are summed in f32 before the sum is added in f64.
+// The number of elements that are summed in f32 before their sum is added in f64.
 const RUN: u32 = 128;
 
 @unmanaged class CrossEntropyArgs {

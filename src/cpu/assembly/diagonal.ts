@@ -1,10 +1,12 @@
-// Twins of shaders/diagonal.wgsl. get_diagonal and set_diagonal are one item each. An item of mirror_upper is some whole rows of the lower
-// triangle.
+// The CPU twins of the kernels in shaders/diagonal.wgsl: they compute the same. get_diagonal and set_diagonal
+// are one work item each, which one thread runs. mirror_upper copies the upper triangle to the lower
+// triangle, and its work item is some whole rows of the lower triangle.
 
 import { ceil_divide } from "./rounding";
 import { transpose_4x4 } from "./transpose";
 
-// The rows of the lower triangle in an item, and the edge of the blocks in which it is transposed: one cache line of f32.
+// The number of f32 in a cache line. A work item of mirror_upper has this many rows of the lower triangle,
+// and transposes square blocks with this edge.
 const EDGE: u32 = 16;
 
 @unmanaged class GetDiagonalArgs {
@@ -73,7 +75,8 @@ export function mirror_upper(args: MirrorUpperArgs, item: u32): void {
   for (let j = first; j < end; j++) mirror_elements(tile, stride, first, j, j);
 }
 
-// Mirrors into rows top … bottom−1 and columns left … right−1 of the lower triangle. The number of columns must be a multiple of 4.
+// Writes rows top … bottom−1 and columns left … right−1 of the lower triangle. The number of columns must be
+// a multiple of 4.
 function mirror_block(tile: usize, stride: usize, left: u32, right: u32, top: u32, bottom: u32): void {
   let j = top;
   for (; j + 4 <= bottom; j += 4) {
@@ -84,7 +87,7 @@ function mirror_block(tile: usize, stride: usize, left: u32, right: u32, top: u3
   for (; j < bottom; j++) mirror_elements(tile, stride, left, right, j);
 }
 
-// Mirrors into row j, columns left … right−1.
+// Writes columns left … right−1 of row j of the lower triangle.
 function mirror_elements(tile: usize, stride: usize, left: u32, right: u32, j: u32): void {
   for (let i = left; i < right; i++) {
     store<u32>(tile + j * stride + (<usize>i << 2), load<u32>(tile + i * stride + (<usize>j << 2)));

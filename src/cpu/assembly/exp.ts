@@ -1,12 +1,13 @@
-// The exponential of four lanes, and the logarithm of one f64 number. exp4 is inlined, because a call per vector would cost as much as the
-// polynomial. The logarithm is computed here because the standard library's version uses a table, and a table would be a data segment
-// in the shared memory.
+// The exponential of the four lanes of a vector, and the logarithm of one f64 number. exp4 is inlined,
+// because a call per vector would cost as much as the polynomial. The logarithm is computed here because the
+// standard library's version uses a table, and a table would be a data segment in the shared memory.
 //
-// The constants are globals, which prepare_exp() sets at the start of an item: V8 builds a v128.const from three instructions at every use,
-// but reads a global with one load, which halves the time of the whole function. pmin and pmax are used because min and max take seven
-// instructions each.
+// The constants are globals, which prepare_exp() sets at the start of a work item. V8 builds a v128.const
+// from three instructions at every use, but it reads a global with one load. This halves the time of the
+// whole function. pmin and pmax are used because min and max take seven instructions each.
 
-// Below LOWEST the result is 0; the exact result would be less than 2^-125. Above HIGHEST the result stays at e^HIGHEST = 2.4e38.
+// For x below LOWEST the result is 0, because the exact result would be less than 2^-125. For x above HIGHEST
+// the result stays at e^HIGHEST = 2.4e38.
 const LOWEST: f32 = -86.9;
 const HIGHEST: f32 = 88.37;
 // Adding this number to n rounds n to an integer, and leaves n + 127, the exponent field of 2^n, in the low bits.
@@ -32,7 +33,8 @@ export function prepare_exp(): void {
   highest = f32x4.splat(HIGHEST);
   rounding = f32x4.splat(ROUNDING);
   log2E = f32x4.splat(1.44269504);
-  // ln 2 in two parts (Cody & Waite): n times the high part is exact for every n that occurs.
+  // ln 2 as the sum of two parts (Cody & Waite). The product of n and the high part is exact for every n that
+  // occurs.
   ln2High = f32x4.splat(0.693359375);
   ln2Low = f32x4.splat(-2.12194440e-4);
   // The coefficients of (e^r − 1 − r)/r², from the expf of Cephes.
@@ -45,7 +47,8 @@ export function prepare_exp(): void {
   one = f32x4.splat(1);
 }
 
-// e^x with a relative error of 2e-7; NaN for NaN. Splits x = n·ln 2 + r with |r| ≤ ln 2/2 and evaluates a polynomial for e^r.
+// Returns e^x with a relative error of 2e-7, and NaN for NaN. It splits x = n·ln 2 + r, where n is an integer
+// and |r| ≤ ln 2/2, and evaluates a polynomial for e^r.
 // @ts-ignore: decorator
 @inline export function exp4(x: v128): v128 {
   const clamped = f32x4.pmin(f32x4.pmax(x, lowest), highest); // this order of operands preserves NaN
@@ -61,14 +64,15 @@ export function prepare_exp(): void {
   return v128.andnot(f32x4.mul(p, i32x4.shl(rounded, 23)), f32x4.lt(x, lowest));
 }
 
-// x·σ(z) = x/(1 + e^-z).
+// Returns x·σ(z) = x/(1 + e^-z), where σ is the logistic sigmoid.
 // @ts-ignore: decorator
 @inline export function times_sigmoid4(x: v128, z: v128): v128 {
   return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
 }
 
-// ln x of a positive normal number; infinity and NaN are returned unchanged. Splits x = 2^e·f with f in [√½, √2) and sums the series of
-// ln f = 2·artanh s with s = (f − 1)/(f + 1). Since |s| ≤ 0.172, eight terms have an error of 1e-14.
+// Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. It splits x = 2^e·f with
+// f in [√½, √2) and sums the series of ln f = 2·artanh s, where s = (f − 1)/(f + 1). Eight terms have an
+// error of 1e-14, because |s| ≤ 0.172.
 export function log_f64(x: f64): f64 {
   if (!(x < Infinity)) return x;
   let e = <i32>(reinterpret<u64>(x) >> 52) - 1023;

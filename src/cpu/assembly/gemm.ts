@@ -1,9 +1,15 @@
-// Twins of shaders/gemm.wgsl: gemm_nn, gemm_nt and gemm_tn compute C ← alpha·op(A)·op(B) + beta·C, after Goto & van de Geijn, "Anatomy of
-// High-Performance Matrix Multiplication" (2008). An item is a block of C. For every KC steps of k, an item packs its columns of B and
-// then MC rows of A at a time into the scratch, and runs the micro-kernel over the packed panels. Each thread packs for itself, so threads
-// never wait for each other; large items make up for packing an operand more than once.
+// The CPU twins of the kernels in shaders/gemm.wgsl: they compute the same. gemm_nn, gemm_nt and gemm_tn
+// compute C ← alpha·op(A)·op(B) + beta·C, where C is (m, n), op(A) is (m, k) and op(B) is (k, n). The two
+// letters say whether A and B are transposed (t) or not (n). The method is that of Goto & van de Geijn,
+// "Anatomy of High-Performance Matrix Multiplication" (2008).
 //
-// If a block of A or B is largely zeros, the item computes its product by gemm_sparse.ts instead.
+// A work item, which one thread runs, is a block of C. It cuts k into steps of at most KC. In each step it
+// packs its columns of B, and then MC rows of A at a time, into panels in the scratch (the thread's private
+// memory). The micro-kernel multiplies two panels: it computes a micro-tile, 4 × 8 or 4 × 16 elements of C,
+// in registers. Each thread packs for itself, so threads never wait for each other. Several threads may pack
+// the same part of an operand, but this costs little because work items are large.
+//
+// If a block of A or B is largely zeros, the item computes its product with gemm_sparse.ts instead.
 
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./gemm_sparse";
@@ -13,22 +19,27 @@ import { is_paired } from "./pairing";
 import { ceil_divide } from "./rounding";
 import { scratch } from "./scratch";
 
-// A panel of B, KC·NR floats, stays in a 32 KiB first-level cache while panels of A, KC·MR floats, pass through it. The packed rows of A,
-// MC·KC floats, stay in a 512 KiB second-level cache.
+// A panel of B has KC·NR floats, where NR is the number of columns of a micro-tile. It stays in a 32 KiB
+// first-level cache while panels of A, which have KC·MR floats (MR is the number of rows of a micro-tile),
+// pass through the cache. The packed rows of A, MC·KC floats, stay in a 512 KiB second-level cache.
 const KC: u32 = 384;
 const MC: u32 = 192;
-// The most rows and columns of C in an item, and the smallest edge of an item for which packing is still worthwhile.
+// The most rows and columns of C in a work item, and the smallest edge of its block for which packing is
+// still worthwhile.
 const MAX_ROWS: u32 = 512;
 const MAX_COLS: u32 = 1024;
 const MIN_EDGE: u32 = 64;
-// Blocks are halved until there are this many items or the edges are small, so that all threads finish at about the same time.
+// Blocks are halved until there are at least this many items, or until the edges are small. With enough
+// items, all threads finish at about the same time.
 const ENOUGH_ITEMS: u32 = 16;
 
-// The layout of the scratch: packed A, packed B, one micro-tile of C for the edges.
+// The layout of the scratch is: packed A, packed B, and one micro-tile for the edges of C. These are the
+// offsets of the last two.
 const PACKED_B: usize = <usize>MC * KC * 4;
 const EDGE_TILE: usize = PACKED_B + <usize>MAX_COLS * KC * 4;
 
-// The rows and columns of an item's block. Set by `choose_block`. Each thread has its own globals.
+// The number of rows and columns of an item's block, which `choose_block` sets. Each thread has its own
+// globals.
 let blockRows: u32 = 0;
 let blockCols: u32 = 0;
 
@@ -50,7 +61,7 @@ let blockCols: u32 = 0;
   upper: u32;
 }
 
-// The columns of C that the micro-kernel computes.
+// The number of columns of a micro-tile.
 // @ts-ignore: decorator
 @inline function micro_cols(): u32 {
   return is_paired() ? NR_PAIRED : NR_UNPAIRED;
@@ -75,8 +86,9 @@ function choose_block(m: u32, n: u32): void {
     else cols = ceil_divide(cols, 2);
   }
   blockRows = even_part(m, rows, MR);
-  // A multiple of NR_PAIRED even if the engine does not pair instructions. Both variants then sample the same blocks for zeros, choose the
-  // same method for each block, and give the same bits.
+  // A multiple of NR_PAIRED even if the engine does not pair instructions, which means merging two 128-bit
+  // instructions into one (pairing.ts). The paired and the unpaired variant then sample the same blocks for
+  // zeros, choose the same method for each block, and give the same bits.
   blockCols = even_part(n, cols, NR_PAIRED);
 }
 
@@ -87,8 +99,8 @@ function gemm_items(args: GemmArgs): u32 {
   return ceil_divide(m, blockRows) * ceil_divide(n, blockCols);
 }
 
-// C ← alpha·A·B + beta·C for a micro-tile at the edge of C. Computes the whole micro-tile in the scratch and then stores its first `rows`
-// rows and `cols` columns.
+// C ← alpha·A·B + beta·C for a micro-tile that extends past the edge of C. Computes the whole micro-tile in
+// the scratch and then stores its first `rows` rows and `cols` columns.
 function multiply_edge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u32, cols: u32, alpha: f32, beta: f32): void {
   const tile = scratch() + EDGE_TILE, width = micro_cols();
   multiply(k, a, b, tile, width << 2, alpha, 0);
@@ -132,7 +144,8 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
   if (upper && row0 > col0 + cols - 1) return;
 
-  // If A's block is largely zeros, its rows become lists of non-zeros. If B's is, its columns do, and the product is computed transposed.
+  // If the item's rows of op(A) are largely zeros, they become lists of non-zeros. If its columns of op(B)
+  // are largely zeros, the columns become lists, and the transposed product is computed.
   const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2);
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (<usize>row0 * rowStep << 2), bBlock = b + (<usize>col0 * (transB ? ldb : 1) << 2);

@@ -11,6 +11,7 @@
 //
 // Words that the files share:
 //
+//   item     a work item, the part of a dispatch that one thread runs at a time
 //   lane     one of the four 32-bit elements of a v128
 //   block    a rectangular part of a matrix
 //   strip    some whole, consecutive rows of a matrix

@@ -1,5 +1,5 @@
-// Reductions over the lanes of a vector. Every sum first adds lanes 0 and 2 and lanes 1 and 3, then the two results, so that all
-// kernels round alike.
+// Reductions over the lanes (elements) of a vector. Every sum of four lanes adds lanes 0 and 2, adds lanes 1
+// and 3, and then adds the two results. All kernels use this order, so that they round alike.
 
 // The largest lane.
 // @ts-ignore: decorator

@@ -1,12 +1,14 @@
-// The micro-kernel of gemm where the engine pairs instructions (pairing.ts): it keeps 4 × 16 elements of C, a micro-tile, in eight
-// accumulators of 256 bits. The engine can pair the instructions only because of the order of the statements: the loads, multiply-adds and
-// stores of one row are adjacent, and an element of A is loaded once for both halves. Without pairing, half of the sixteen 128-bit
-// accumulators would spill to memory.
+// The micro-kernel (innermost loop) of the matrix product for engines that pair instructions, which means
+// that they merge two 128-bit instructions into one of 256 bits (pairing.ts). It keeps a micro-tile, 4 × 16
+// elements of C, in eight accumulators of 256 bits. The engine can pair the instructions only because of the
+// order of the statements. The loads, multiply-adds and stores of one row are adjacent, and an element of A
+// is loaded once for the whole row. Without pairing, half of the sixteen 128-bit accumulators would spill to
+// memory.
 
-// The columns of a micro-tile. Its rows are MR of micro_kernel_4x8.ts.
+// The number of columns of a micro-tile. It has MR rows, as in micro_kernel_4x8.ts.
 export const NR_PAIRED: u32 = 16;
 
-// One row of C ← alpha·(w0, w1, w2, w3) + beta·C. C is not read unless `readsC`.
+// Computes one row of C ← alpha·(w0, w1, w2, w3) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
 @inline function blend(c: usize, w0: v128, w1: v128, w2: v128, w3: v128, alpha: v128, beta: v128, readsC: bool): void {
   let x0 = f32x4.mul(alpha, w0), x1 = f32x4.mul(alpha, w1), x2 = f32x4.mul(alpha, w2), x3 = f32x4.mul(alpha, w3);
@@ -22,8 +24,9 @@ export const NR_PAIRED: u32 = 16;
   v128.store(c, x3, 48);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. a: k steps of 4 elements; b: k steps of 16 elements; c: 4 rows of 16 elements, ldc bytes apart.
-// With beta = 0, C is not read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
+// 16 elements. `c` points to 4 rows of 16 elements, which are `ldc` bytes apart. With beta = 0, C is not
+// read.
 export function multiply_4x16(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c02 = f32x4.splat(0), c03 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0), c12 = f32x4.splat(0), c13 = f32x4.splat(0);

@@ -1,15 +1,16 @@
-// The micro-kernel of gemm where the engine does not pair instructions (pairing.ts): it keeps 4 × 8 elements of C, a micro-tile, in
-// registers. Packing pads the operands at the edges, so the micro-kernel checks nothing.
+// The micro-kernel (innermost loop) of the matrix product for engines that do not pair instructions, which
+// would mean merging two 128-bit instructions into one of 256 bits (pairing.ts). It keeps a micro-tile, 4 × 8
+// elements of C, in registers. Packing pads the operands at the edges, so the micro-kernel checks nothing.
 //
-// Manuals for x86 recommend 6 × 8, but an engine that checks each access against the memory's size needs three instructions per load. It is
-// therefore cheaper to load a column of A as one vector and copy its lanes with shuffles. Eight accumulators cover the latency of two
-// multiply-adds per cycle.
+// Manuals for x86 recommend 6 × 8. But an engine that checks each access against the size of the memory needs
+// three instructions per load. So it is cheaper to load a column of A as one vector and to copy its lanes
+// with shuffles. Eight accumulators cover the latency of two multiply-adds per cycle.
 
-// The rows of a micro-tile, in both micro-kernels, and the columns of this one.
+// The number of rows of a micro-tile in both micro-kernels, and of columns in this one.
 export const MR: u32 = 4;
 export const NR_UNPAIRED: u32 = 8;
 
-// One row of C ← alpha·(left, right) + beta·C. C is not read unless `readsC`.
+// Computes one row of C ← alpha·(left, right) + beta·C. Reads C only if `readsC` is true.
 // @ts-ignore: decorator
 @inline function blend(c: usize, left: v128, right: v128, alpha: v128, beta: v128, readsC: bool): void {
   let x = f32x4.mul(alpha, left), y = f32x4.mul(alpha, right);
@@ -21,8 +22,8 @@ export const NR_UNPAIRED: u32 = 8;
   v128.store(c, y, 16);
 }
 
-// C ← alpha·A·B + beta·C for one micro-tile. a: k steps of 4 elements; b: k steps of 8 elements; c: 4 rows of 8 elements, ldc bytes apart.
-// With beta = 0, C is not read.
+// C ← alpha·A·B + beta·C for one micro-tile. `a` points to k steps of 4 elements each, and `b` to k steps of
+// 8 elements. `c` points to 4 rows of 8 elements, which are `ldc` bytes apart. With beta = 0, C is not read.
 export function multiply_4x8(k: u32, a: usize, b: usize, c: usize, ldc: usize, alpha: f32, beta: f32): void {
   let c00 = f32x4.splat(0), c01 = f32x4.splat(0);
   let c10 = f32x4.splat(0), c11 = f32x4.splat(0);

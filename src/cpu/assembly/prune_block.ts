@@ -1,7 +1,9 @@
-// Twins of shaders/prune_block.wgsl; src/kernels/prune_block.ts describes the method and the buffers. An item is some rows, computed in
-// bundles of eight rows with one SIMD lane per row (prune_bundle.ts). Columns are computed left-looking, one panel at a time: first, one
-// matrix product subtracts everything that the errors of the columns before the panel contribute to it; then the columns inside the panel
-// are swept one by one.
+// The CPU twins of the kernels in shaders/prune_block.wgsl: they compute the same. src/kernels/prune_block.ts
+// describes the method and the buffers. A work item, which one thread runs, is some rows of a block of
+// columns. It computes bundles of eight rows with one SIMD lane per row (prune_bundle.ts).
+//
+// Columns are computed left-looking, in panels of a few columns. First, one matrix product applies the errors
+// of all columns before the panel to the panel. Then the columns of the panel are swept one by one.
 
 import { sum_lanes } from "./lanes";
 import {
@@ -9,9 +11,11 @@ import {
 } from "./prune_bundle";
 import { ceil_divide, round_up } from "./rounding";
 
-// A multiple of BUNDLE_ROWS, and so many rows that packing U takes a twentieth of an item's time.
+// The number of rows of a work item. It is a multiple of BUNDLE_ROWS, and so large that packing U takes only
+// a twentieth of an item's time.
 const ROWS_PER_ITEM: u32 = 96;
-// The columns of a panel in the unstructured kernel: as many as the eight accumulators of `subtract_before` hold.
+// The number of columns of a panel in prune_block, which is what the eight accumulators of `subtract_before`
+// hold.
 const PANEL: u32 = 4;
 
 @unmanaged class PruneBlockArgs {
@@ -115,8 +119,10 @@ function load_weights<A>(args: A, row: u32, count: u32): void {
   load_bundle(work, <usize>args.ldwork << 2, count, args.size, weights(0));
 }
 
-// Replaces the keys in `pruned` by flags, for all columns at once, because the keys do not change during the sweep. Within a row, ties are
-// pruned from left to right until the row's number of ties in `selection` is used up.
+// Replaces the sort keys in `pruned` by flags. An entry is pruned if its key is below the threshold. Entries
+// whose key equals the threshold are ties, which are pruned from left to right until the row's number of ties
+// in `selection` is used up. All columns are decided at once, because the keys do not change during the
+// sweep.
 function choose_by_key(selection: usize, row: u32, count: u32, size: u32): void {
   const threshold = i32x4.splat(load<u32>(selection));
   const ties = selection + (<usize>(2 + row) << 2);
@@ -138,7 +144,8 @@ function choose_by_key(selection: usize, row: u32, count: u32, size: u32): void 
   memory.copy(ties, temporary(0), <usize>count << 2);
 }
 
-// Flags the forced entries. `forced` points to the first mask word of the bundle's first row.
+// Flags the forced entries, which must be pruned. `forced` points to the first mask word of the bundle's
+// first row.
 function load_forced(forced: usize, stride: usize, count: u32, first: u32, size: u32): void {
   for (let r: u32 = 0; r < count; r++) {
     for (let j: u32 = 0; j < size; j++) {
@@ -149,7 +156,8 @@ function load_forced(forced: usize, stride: usize, count: u32, first: u32, size:
   }
 }
 
-// Flags the entries of the group whose rank is below `quota`. The rank of an entry is found by comparing it with every other entry.
+// Flags the entries of the group whose rank is below `quota`, where rank 0 has the smallest score. The rank
+// of an entry is found by comparing it with every other entry of the group.
 function choose_in_group(start: u32, width: u32, quota: u32): void {
   for (let half: usize = 0; half < COLUMN_BYTES; half += 16) {
     for (let j = start; j < start + width; j++) {
@@ -169,8 +177,9 @@ function choose_in_group(start: u32, width: u32, quota: u32): void {
   }
 }
 
-// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of a panel, four at a time. In the columns that pad the panel to a
-// multiple of four, the packed U holds zeros.
+// W[:, c] ← W[:, c] − Σ_{j < start} Err[:, j]·U[j, c] for the columns c of the panel at `start`, four at a
+// time. W are the weights and Err the errors of the bundle. In the columns that pad the panel to a multiple
+// of four, the packed U holds zeros.
 function subtract_before(size: u32, width: u32, start: u32): void {
   const rowBytes = <usize>round_up(width, 4) << 2;
   let panel = panel_of_u(size, width, start);
@@ -210,7 +219,9 @@ function subtract_before(size: u32, width: u32, start: u32): void {
   }
 }
 
-// For each column j of the panel: q = 0 where pruned, else w; err = (w − q)/U[j,j]; w[c] −= err·U[j,c] for the columns c > j of the panel.
+// Prunes each column j of the panel at `start`, from left to right:
+//   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];
+//   w[c] −= err·U[j,c] for the columns c > j of the panel.
 function sweep_columns(size: u32, width: u32, start: u32): void {
   const end = min<u32>(start + width, size);
   const rowBytes = <usize>round_up(width, 4) << 2;
@@ -233,7 +244,8 @@ function sweep_columns(size: u32, width: u32, start: u32): void {
   }
 }
 
-// Stores Q, Δ, the mask and the sums of a bundle that has been swept.
+// Stores the results of a bundle that has been swept: the pruned weights Q, Δ = W − Q, the mask, and the
+// sums.
 function store_rows<A>(args: A, row: u32, count: u32): void {
   const size = args.size, ldw = args.ldw, words = args.words, matrixRow = args.row0 + row;
   const offset = <usize>(row * ldw + args.w_offset) << 2;

@@ -1,8 +1,11 @@
-// A bundle is eight rows of a block, stored column by column in the scratch. A column of a bundle is 32 bytes: one 32-bit element of each of
-// the eight rows, so that a lane holds one row and the column loop needs no branches. There is one bundle each for weights, errors and
-// flags, and a temporary one. The scratch also holds a packed copy of U, in panels of the columns that are swept together.
+// A bundle is eight rows of a block of columns, stored column by column in the scratch (a thread's private
+// memory). A column of a bundle is 32 bytes: one 32-bit element of each of the eight rows. So a SIMD lane
+// holds one row, and the loop over the columns needs no branches. There are four bundles: weights, errors,
+// flags, and a temporary one. The scratch also holds a packed copy of the triangular factor U, in panels of
+// the columns that are swept together.
 //
-// This file defines the layout of the scratch and moves rows to bundles and back. prune_block.ts computes.
+// This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in
+// prune_block.ts.
 
 import { round_up } from "./rounding";
 import { scratch } from "./scratch";
@@ -20,13 +23,14 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return scratch() + j * COLUMN_BYTES;
 }
 
-// The address of column j of the errors, (w − q)/U[j,j].
+// The address of column j of the errors. An error is (w − q)/U[j,j], where w is a weight and q its pruned
+// value.
 // @ts-ignore: decorator
 @inline export function errors(j: u32): usize {
   return scratch() + BUNDLE_BYTES + j * COLUMN_BYTES;
 }
 
-// The address of column j of the flags: all bits set where the entry is pruned.
+// The address of column j of the flags. A flag has all bits set if the entry is pruned, and none otherwise.
 // @ts-ignore: decorator
 @inline export function pruned(j: u32): usize {
   return scratch() + 2 * BUNDLE_BYTES + j * COLUMN_BYTES;
@@ -51,7 +55,8 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
   return scratch() + 5 * BUNDLE_BYTES + (<usize>(start / width * size * round_up(width, 4)) << 2);
 }
 
-// Packs the rows of U that each panel needs, with zeros on and below the diagonal and in the padding, and the reciprocals of the diagonal.
+// Packs the rows of U that each panel needs, with zeros on and below the diagonal and in the padding. Also
+// stores the reciprocals of the diagonal.
 export function pack_u(u: usize, stride: usize, size: u32, width: u32): void {
   for (let j: u32 = 0; j < size; j++) store<f32>(reciprocal(j), 1 / load<f32>(u + j * (stride + 4)));
   for (let start: u32 = 0; start < size; start += width) {
@@ -93,7 +98,8 @@ export function load_bundle(source: usize, stride: usize, rows: u32, cols: u32, 
   }
 }
 
-// Stores the first `rows` rows of the bundle at `source`. The inverse of `load_bundle`.
+// Stores the first `rows` rows of the bundle at `source` as rows of `target`. This is the inverse of
+// `load_bundle`.
 export function store_bundle(source: usize, rows: u32, cols: u32, target: usize, stride: usize): void {
   for (let r: u32 = 0; r < rows; r += 4) {
     let c: u32 = 0;

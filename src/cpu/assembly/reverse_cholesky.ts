@@ -1,15 +1,19 @@
-// Twin of shaders/reverse_cholesky.wgsl. It has one item, because the rest of the factorisation waits for this block and the block is small.
+// The CPU twin of shaders/reverse_cholesky.wgsl: it computes the same. It factors one diagonal block H =
+// R·Rᵀ, where R is upper triangular, and computes U = R⁻¹. It has one work item, so one thread runs it. The
+// rest of the factorisation waits for the block, and the block is too small to be divided.
 //
-// The kernel works on a copy of H in the scratch, extended by the identity to a whole number of tiles, so that no loop needs a special case
-// for the edges. The identity factors to itself. Both the factor R and its inverse U are computed left-looking, in panels of four: four
-// columns of R at a time, from the last, and four rows of U at a time, from the last.
+// The kernel works on a copy of H in the scratch (the thread's private memory). The copy is extended by the
+// identity to a multiple of TILE rows and columns, so that no loop needs a special case for the edges. The
+// factor of the identity is the identity. Both R and U are computed left-looking, in panels of four. R is
+// computed four columns at a time, from the last to the first, and U four rows at a time, also from the last
+// to the first.
 
 import { round_up } from "./rounding";
 import { scratch } from "./scratch";
 
-// The columns of R, or rows of U, that one step computes.
+// The number of columns of R, or of rows of U, that one step computes.
 const PANEL: u32 = 4;
-// The columns of U that `invert_tile` computes at a time.
+// The number of columns of U that `invert_tile` computes at a time.
 const TILE: u32 = 8;
 
 @unmanaged class ReverseCholeskyArgs {
@@ -86,6 +90,7 @@ function copy_upper(source: usize, sourceStride: usize, target: usize, targetStr
 }
 
 // Replaces H by R, with H = R·Rᵀ. Returns 0, or one plus the column of the first pivot that is not positive.
+// Columns are factored from the last to the first.
 function factor_block(r: usize, stride: usize, size: u32): u32 {
   for (let start: i32 = size - PANEL; start >= 0; start -= PANEL) {
     for (let i: i32 = 0; i < start + PANEL; i += 2) subtract_products(r, stride, size, i, start);
@@ -176,8 +181,9 @@ function invert_block(r: usize, u: usize, stride: usize, size: u32): void {
   }
 }
 
-// U[I, C] ← R[I, I]⁻¹·(U[I, C] − Σ_k R[I, k]·U[k, C]). I is the panel of 4 rows at `start`, C is 8 columns at `c`, and k runs from the row
-// after I to the last column of C, below which U is zero.
+// U[I, C] ← R[I, I]⁻¹·(U[I, C] − Σ_k R[I, k]·U[k, C]). I is the panel of 4 rows from `start` on, and C is the
+// 8 columns from `c` on. k runs from the row after I to the last column of C, because U is zero below that
+// row in the columns C.
 function invert_tile(r: usize, u: usize, stride: usize, start: u32, c: u32): void {
   const target = element_address(u, stride, start, c);
   let a0 = v128.load(target), a1 = v128.load(target, 16);

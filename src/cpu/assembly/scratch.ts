@@ -1,6 +1,7 @@
-// A thread's private memory, where a kernel puts packed panels, histograms and other temporary data while it runs one item. Every
-// thread has its own instance of the module, and the backend gives each instance one region: 64-byte aligned and SCRATCH_BYTES long.
-// The contents are undefined at the start of each item.
+// A thread's private memory, where a kernel puts packed panels, histograms and other temporary data while it
+// runs one work item. Every thread has its own instance of the module. The backend gives each instance one
+// region, which is 64-byte aligned and SCRATCH_BYTES long. The contents are undefined at the start of each
+// item.
 
 export const SCRATCH_BYTES: u32 = 4 << 20;
 

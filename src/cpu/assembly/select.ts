@@ -1,5 +1,7 @@
-// Twins of shaders/select.wgsl; src/kernels/select.ts describes the method and the buffers. score_keys, key_histogram and count_ties are
-// split into many items. select_digit and rank_ties are short scans and have one item each.
+// The CPU twins of the kernels in shaders/select.wgsl: they compute the same. They select the entries with
+// the smallest scores; src/kernels/select.ts describes the method and the buffers. score_keys, key_histogram
+// and count_ties are split into many work items, which threads run in parallel. select_digit and rank_ties
+// are short scans, so each of them is one work item.
 
 import { row_items, rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
@@ -85,7 +87,8 @@ function score_row(work: usize, scale: usize, keys: usize, cols: u32): void {
   }
 }
 
-// Sets the keys of the forced entries to 0. `forced` points to the first mask word of the matrix row.
+// Sets the keys of the forced entries, which must be pruned, to 0. `forced` points to the first mask word of
+// the matrix row.
 function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
   let c: u32 = 0;
   while (c < cols) {
@@ -108,8 +111,8 @@ export function key_histogram(args: KeyHistogramArgs, item: u32): void {
   const first = item * ELEMENTS_PER_ITEM;
   const keys = args.keys + (<usize>first << 2);
   const length = min<u32>(ELEMENTS_PER_ITEM, count - first);
-  // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, and an increment of a bin would
-  // have to wait for the previous increment of the same bin.
+  // Eight neighbouring keys are counted in eight separate histograms. Most scores fall into a few bins, so in
+  // a single histogram an increment would often have to wait for the previous increment of the same bin.
   memory.fill(scratch(), 0, 8 * HISTOGRAM_BYTES);
   if (level == 0) count_top_bytes(keys, length);
   else count_under_prefix(keys, length, load<u32>(args.selection), 24 - 8 * level);
@@ -187,7 +190,7 @@ export function select_digit(args: SelectDigitArgs, _item: u32): void {
   const remaining = level == 0 ? args.k : load<u32>(selection, 4);
   store<u32>(selection, threshold);
   store<u32>(selection, remaining, 4);
-  let below: u32 = 0; // the keys with a smaller digit
+  let below: u32 = 0; // the number of keys with a smaller digit
   for (let digit: u32 = 0; digit < BINS; digit++) {
     const reached = below + load<u32>(histogram + (<usize>digit << 2));
     if (below < remaining && remaining <= reached) {

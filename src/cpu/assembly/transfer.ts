@@ -3,7 +3,7 @@
 
 import { ceil_divide } from "./rounding";
 
-// Large enough to hide the cost of taking an item, small enough to balance the threads.
+// A chunk is large enough to hide the cost of taking a work item, and small enough to balance the threads.
 const CHUNK_BYTES: u32 = 256 << 10;
 
 // @ts-ignore: decorator

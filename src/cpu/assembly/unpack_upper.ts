@@ -1,5 +1,7 @@
-// Twin of shaders/unpack_upper.wgsl. Within one row, the elements of a tile are contiguous both in the packed triangle and in the tile. An
-// item is some rows of the strip.
+// The CPU twin of shaders/unpack_upper.wgsl: it computes the same. It copies elements of a strip, which is
+// some consecutive rows of a packed upper triangle, into a tile of the matrix. The elements of one row are
+// contiguous in the strip and in the tile, so each row takes one copy. A work item, which one thread runs, is
+// some rows of the strip.
 
 import { row_items, rows_per_item } from "./items";
 
@@ -32,7 +34,7 @@ export function unpack_upper(args: UnpackUpperArgs, item: u32): void {
     const i = firstRow + r;
     const c = i > firstCol ? i - firstCol : 0;
     if (c >= cols) return; // neither this row nor the rows below it have elements in the tile's columns
-    // In u64, because r(r − 1) exceeds 2^32 long before the number of elements in the strip does.
+    // Computed in u64, because r(r − 1) exceeds 2^32 long before the number of elements in the strip does.
     const rowStart = <u64>r * firstLength - ((<u64>r * (<u64>r - 1)) >> 1);
     const from = source + <usize>((rowStart + <u64>(firstCol + c - i)) << 2);
     const to = target + (<usize>(targetOffset + r * ld + c) << 2);

@@ -1,5 +1,6 @@
-// Twin of shaders/zero_columns.wgsl. Few columns are dead, so an item reads the flag of each column once for all its rows. An item is some
-// whole rows.
+// The CPU twin of shaders/zero_columns.wgsl: it computes the same. It sets the columns of dead inputs to
+// zero. An input is dead if it is zero for every calibration token. A work item, which one thread runs, is
+// some whole rows. It reads the flag of each column once for all its rows, because few columns are dead.
 
 import { row_items, rows_per_item } from "./items";
 
