@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type ModelFolder, openModelFolder } from "../../src/models/open_model_folder.ts";
+import { type ModelFolder, openModelFolder } from "../../src/models/model.ts";
 import { encodeText } from "../../src/models/tokenizer/tokenizer.ts";
 import { sotuText } from "../fixtures/sotu_text.ts";
 

@@ -5,8 +5,7 @@
 
 import { basename } from "node:path";
 import { Command } from "commander";
-import type { Model } from "../models/model.ts";
-import { openModelFolder } from "../models/open_model_folder.ts";
+import { type Model, openModelFolder } from "../models/model.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity, type Perplexity } from "../evaluation/perplexity.ts";

@@ -7,7 +7,6 @@
 import { abortable, sleep } from "../async/abort.ts";
 import { messageOf } from "../text/message_of.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
-import { readResponseBody } from "./read_response_body.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
 /** How to reach a server. */
@@ -137,4 +136,33 @@ function isTransient(error: Error): error is TransientError {
 /** Returns the seconds that the server asked to wait, or 0. */
 function retryAfter(error: TransientError): number {
   return error instanceof PareError ? error.retryAfter ?? 0 : 0;
+}
+
+/**
+ * Reads the whole body. If the response declares its length, the array is allocated once.
+ * @throws {RangeError} if the body is shorter or longer than its Content-Length
+ */
+export async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const length = declaredLength(response.headers);
+  if (!response.body || length === undefined) return new Uint8Array(await response.arrayBuffer());
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  for await (const chunk of response.body) {
+    if (filled + chunk.length > length) {
+      throw new RangeError(`response body: is longer than its Content-Length of ${length} bytes`);
+    }
+    bytes.set(chunk, filled);
+    filled += chunk.length;
+  }
+  if (filled < length) throw new RangeError(`response body: ended after ${filled} of ${length} bytes`);
+  return bytes;
+}
+
+/**
+ * Returns the Content-Length, or undefined if there is none or the body is compressed. The Content-Length of
+ * a compressed body counts the compressed bytes.
+ */
+function declaredLength(headers: Headers): number | undefined {
+  const length = headers.get("Content-Length");
+  return length === null || headers.has("Content-Encoding") ? undefined : Number(length);
 }

@@ -1,13 +1,16 @@
 /**
- * A model: the weights of a checkpoint, together with the description of the network that its model family,
- * such as OPT, declares.
+ * A model: the weights of a checkpoint, together with the description of the network that its family declares. Pruning and evaluation
+ * open the folder of a model, which also has its tokenizer.
  */
 
-import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { ModelError } from "../files/model_error.ts";
 import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import type { Tokenizer } from "@huggingface/tokenizers";
+import type { FileSystem } from "../files/file_system.ts";
+import { loadTokenizer } from "./tokenizer/tokenizer.ts";
 
 /** A model on which a forward pass can run. */
 export interface Model {
@@ -31,5 +34,29 @@ export function openModel(checkpoint: Checkpoint): Model {
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(`${checkpoint.folder}: ${error.message}`, { cause: error });
+  }
+}
+
+/** The open folder of a model. Dispose of it to close its files. */
+export interface ModelFolder extends AsyncDisposable {
+  readonly checkpoint: Checkpoint;
+  readonly model: Model;
+  /** Loads the tokenizer. @throws {ModelError} if the folder has none, or if its files are malformed */
+  loadTokenizer(): Promise<Tokenizer>;
+}
+
+/** Opens `folder`. @throws {ModelError} if a file is missing or malformed, or if the model is not supported */
+export async function openModelFolder(folder: string, fs: FileSystem): Promise<ModelFolder> {
+  const checkpoint = await openCheckpoint(folder, fs);
+  try {
+    return {
+      checkpoint,
+      model: openModel(checkpoint),
+      loadTokenizer: () => loadTokenizer(folder, fs),
+      [Symbol.asyncDispose]: () => checkpoint.close(),
+    };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
   }
 }

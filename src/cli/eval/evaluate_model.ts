@@ -6,7 +6,7 @@ import { evaluateTask } from "../../evaluation/evaluate_task.ts";
 import type { TaskMetrics } from "../../evaluation/task_metrics.ts";
 import type { LocatedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
-import { openModelFolder } from "../../models/open_model_folder.ts";
+import { openModelFolder } from "../../models/model.ts";
 import { readTokens } from "../../models/tokenizer/tokenizer.ts";
 import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";

@@ -5,8 +5,7 @@
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import type { BlockPass } from "../pieces/block_pass.ts";
-import { allColumns, type ColumnsView } from "../pieces/columns.ts";
-import { applyGroup } from "../pieces/linear.ts";
+import { allColumns, applyGroup, type ColumnsView } from "../pieces/linear.ts";
 import { type LinearGroup, linearSpec } from "../layer_specs.ts";
 import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 

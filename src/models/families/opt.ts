@@ -6,8 +6,7 @@
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import { allColumns } from "../pieces/columns.ts";
-import { accumulateGroup, applyGroup } from "../pieces/linear.ts";
+import { accumulateGroup, allColumns, applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { activationName, headDimension, positive, readConfig } from "./config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";

@@ -5,8 +5,12 @@
 
 import type { Backend } from "../../backend/backend.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
-import type { BatchBytes, DeviceBatch, HiddenStatesStore } from "./hidden_states_store.ts";
-import { ScratchBuffer } from "./scratch_buffer.ts";
+import {
+  type BatchBytes,
+  type DeviceBatch,
+  type HiddenStatesStore,
+  ScratchBuffer,
+} from "./hidden_states_store.ts";
 
 /** Hidden states on disk. This class only reads the files, because `HiddenStates` writes them for every kind of store. */
 export class DiskStore implements HiddenStatesStore {

@@ -8,11 +8,9 @@
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import type { Batch } from "../batches.ts";
-import { DeviceStore } from "./device_store.ts";
+import { type BatchBytes, DeviceStore, type HiddenStatesStore, HostStore } from "./hidden_states_store.ts";
 import { DiskStore } from "./disk_store.ts";
-import { HostStore } from "./host_store.ts";
 import type { HiddenStatesFolder } from "./hidden_states_folder.ts";
-import type { BatchBytes, HiddenStatesStore } from "./hidden_states_store.ts";
 
 /**
  * Called with the hidden states of one batch, (batch.count · tokens, hiddenSize) f32. It queues kernels, and may read buffers

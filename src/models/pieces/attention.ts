@@ -3,7 +3,7 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { attention } from "../../kernels/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { ColumnsView } from "./columns.ts";
+import type { ColumnsView } from "./linear.ts";
 
 /** The number and the sizes of attention heads. */
 export interface Heads {

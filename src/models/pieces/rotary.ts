@@ -8,7 +8,7 @@
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { rotary } from "../../kernels/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
-import type { ColumnsView } from "./columns.ts";
+import type { ColumnsView } from "./linear.ts";
 
 /** The rotation of queries and keys. */
 export interface RotarySpec {
