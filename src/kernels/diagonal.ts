@@ -1,6 +1,7 @@
 /**
- * Kernels on a diagonal tile of a symmetric matrix. They read its diagonal, overwrite its diagonal, and fill its lower triangle from its upper
- * one.
+ * Kernels on a diagonal tile of a symmetric matrix. A tile is a square part of the matrix in a buffer of its
+ * own. The kernels read the diagonal of the tile, overwrite it, and fill the lower triangle of the tile from
+ * the upper one.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
