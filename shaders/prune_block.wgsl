@@ -30,8 +30,9 @@ struct GroupParams {
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
-// Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. Each lane
-// writes whole words of 32 bits, one bit per key.
+// Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. A key is a
+// u32 with the same order as the score of its entry. Each lane writes whole words of 32 bits, one bit per
+// key.
 fn compare_keys(p: Params, lane: Lane) {
   if !lane.exists {
     return;
@@ -72,8 +73,8 @@ fn choose_ties(lane: Lane) {
   selection[2 + lane.matrix_row] = remaining;
 }
 
-// The key by which the entries of a group are ordered: 0 if the entry is forced, and otherwise a positive
-// number that grows with the entry's score |w[j]/U[j,j]|.
+// The key by which the entries of a group are ordered: 0 if the entry is forced, which means that it must be
+// pruned, and otherwise a positive number that grows with the entry's score |w[j]/U[j,j]|.
 fn group_key(p: Params, has_forced: bool, lane: Lane, j: u32) -> u32 {
   if has_forced {
     let column = p.first + j;
