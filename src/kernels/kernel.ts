@@ -53,8 +53,8 @@ export interface Kernel<B extends string = string, P extends string = string> {
    */
   readonly softwareShader?: ShaderVariant<NoInfer<P>>;
   /**
-   * Further shaders that compute the same results, by name. `webgpu/tuning.ts` measures the shaders and
-   * chooses the fastest.
+   * Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the shader that was
+   * measured to be the fastest on the adapter.
    */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
 }
