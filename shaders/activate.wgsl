@@ -1,5 +1,6 @@
-// The element-wise kernels of a model's forward pass. `bias_activate` adds a bias and applies an activation function, in place.
-// `gated_multiply` multiplies the activation of one matrix, the gate, by another matrix.
+// The element-wise kernels of a model's forward pass. `bias_activate` adds a bias and applies an activation
+// function, in place. `gated_multiply` applies an activation function to one matrix, the gate, and multiplies
+// the result by another matrix, element by element.
 
 struct ActivateParams {
   rows: u32,
@@ -27,20 +28,22 @@ struct GateParams {
 @group(0) @binding(2) var<storage, read_write> gated: array<f32>;
 @group(0) @binding(3) var<uniform> gate_params: GateParams;
 
-// Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/activate.ts. Any other value is the identity.
+// Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/activate.ts. Any other value
+// means the identity.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;
 const SILU: u32 = 4;
 
-// x·σ(z), where σ is the logistic function. The argument of exp is at most 87, so that exp does not overflow: WGSL does not guarantee that
-// infinity behaves as in IEEE 754.
+// x·σ(z), where σ is the logistic function. The argument of exp is limited to 87 so that exp does not
+// overflow, because WGSL does not guarantee that infinity behaves as in IEEE 754.
 fn times_sigmoid(x: f32, z: f32) -> f32 {
   return x / (1 + exp(min(-z, 87)));
 }
 
-// x·Φ(x), where Φ is the normal distribution function. Its error function is approximated by formula 7.1.26 of Abramowitz and Stegun, with
-// an absolute error of at most 1.5e-7.
+// x·Φ(x), where Φ is the distribution function of the standard normal distribution. Φ follows from the error
+// function, which is approximated by formula 7.1.26 of Abramowitz and Stegun with an absolute error of at
+// most 1.5e-7.
 fn gelu(x: f32) -> f32 {
   let z = min(abs(x) * 0.70710678, 9.0);
   let t = 1 / (1 + 0.3275911 * z);
@@ -55,7 +58,8 @@ fn activation(x: f32, code: u32) -> f32 {
       return max(x, 0);
     }
     case GELU_TANH: {
-      // The formula has (1 + tanh u)/2, which equals σ(2u). The sigmoid avoids the cancellation in 1 + tanh u.
+      // The published formula is x·(1 + tanh u)/2, which equals x·σ(2u). Computing σ avoids the cancellation
+      // in 1 + tanh u.
       return times_sigmoid(x, 1.5957691216 * (x + 0.044715 * x * x * x));
     }
     case GELU: {

@@ -1,9 +1,11 @@
 // Causal self-attention. Each invocation computes the output of one query of one head, and each workgroup handles 64 consecutive queries.
 // The workgroup stages a chunk of 16 keys in workgroup memory, then their values, and then moves on to the next chunk.
 //
-// The softmax is computed online (Milakov and Gimelshein 2018): each invocation has the largest score so far, and rescales its sums when a
-// chunk has a larger one. An invocation's sums are too long for registers, so they are read and written once per chunk, not once per key.
-// The loops over the keys of a chunk are written out, so that the number of loop iterations does not depend on the driver.
+// The softmax is computed online (Milakov and Gimelshein 2018). Each invocation keeps the largest score so
+// far, and rescales its sums when a chunk has a larger score. The sums of an invocation are too long for
+// registers, so they are read and written once per chunk and not once per key. The loops over the keys of a
+// chunk are written out, so that the number of loop iterations does not depend on whether the driver unrolls
+// loops.
 
 struct Params {
   batch: u32,
@@ -30,15 +32,16 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// Queries of a workgroup, and keys of a chunk.
+// Queries per workgroup, and keys per chunk.
 const QUERIES: u32 = 64;
 const KEYS: u32 = 16;
 // A quad is four neighbouring dimensions of a head, with zeros past head_dim. A head has at most 256 dimensions.
 const MAX_QUADS: u32 = 64;
-// Less than every score. Used in place of −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
+// A number less than every score. It is a stand-in for −∞, because WGSL does not guarantee that infinity
+// behaves as in IEEE 754.
 const LOWEST: f32 = -1e38;
 
-// The keys of a chunk, and later its values: (KEYS, quads).
+// The keys of the current chunk, and later its values, with shape (KEYS, quads).
 var<workgroup> chunk: array<vec4f, KEYS * MAX_QUADS>;
 
 // The first key that query t may attend to.
@@ -61,18 +64,21 @@ fn load_value(start: u32, d: u32) -> vec4f {
   return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
 }
 
-// The quad of dimensions d … d + 3 with zeros past head_dim, where the loads read unrelated elements.
+// Sets the dimensions from head_dim on to zero in the quad of dimensions d … d + 3. The loads read unrelated
+// elements there.
 fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
   return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
 }
 
-// Whether query t may attend to the keys s … s + 3, where `low` is the first key that it may attend to.
+// Whether query t may attend to each of the keys s … s + 3, where `low` is the first key that the query may
+// attend to.
 fn visible(s: u32, low: u32, t: u32) -> vec4<bool> {
   let keys = vec4u(s, s + 1, s + 2, s + 3);
   return (keys >= vec4u(low)) & (keys <= vec4u(t));
 }
 
-// The dot products of a quad of the query with the same quad of four staged keys, the first of which is chunk[at].
+// The dot products of a quad of the query with the same quad of four staged keys. The quad of the first key
+// is chunk[at].
 fn dots(quad: vec4f, at: u32, quads: u32) -> vec4f {
   return vec4f(
     dot(quad, chunk[at]),
@@ -103,7 +109,8 @@ fn add_terms(sum: f32, terms: vec4f) -> f32 {
   return sum + terms.x + terms.y + terms.z + terms.w;
 }
 
-// `sum` plus four probabilities times the same quad of four staged values, the first of which is chunk[at].
+// `sum` plus the same quad of four staged values, each multiplied by its probability. The quad of the first
+// value is chunk[at].
 fn add_values(sum: vec4f, probabilities: vec4f, at: u32, quads: u32) -> vec4f {
   var quad = sum;
   quad += probabilities.x * chunk[at];
@@ -141,17 +148,18 @@ fn attention(
     }
   }
 
-  // Some query of the workgroup attends to keys before `end`. This query attends to the keys low … t.
+  // The workgroup needs the keys before `end`. The query of this invocation attends to the keys low … t.
   let end = min(first_query + QUERIES, params.tokens);
   let low = first_key(t);
   for (var s0 = first_key(first_query); s0 < end; s0 += KEYS) {
-    workgroupBarrier(); // every invocation has used the values of the previous chunk
+    workgroupBarrier(); // now every invocation has used the values of the previous chunk
     for (var e = local; e < KEYS * quads; e += QUERIES) {
       let s = min(s0 + e / quads, end - 1);
       chunk[e] = load_key(k_start + (first_row + s) * params.ldk, 4 * (e % quads));
     }
     workgroupBarrier();
-    // The scores of the 16 keys. They are set to zero explicitly, because naga initialises a variable that is declared in a loop only once.
+    // The scores of the 16 keys. They are set to zero explicitly, because naga (a WGSL compiler) initialises
+    // a variable that is declared in a loop only once.
     var scores0 = vec4f(0);
     var scores1 = vec4f(0);
     var scores2 = vec4f(0);
@@ -184,7 +192,7 @@ fn attention(
     denominator *= rescale;
     denominator = add_terms(add_terms(add_terms(add_terms(denominator, p0), p1), p2), p3);
 
-    workgroupBarrier(); // every invocation has used the keys
+    workgroupBarrier(); // now every invocation has used the keys
     for (var e = local; e < KEYS * quads; e += QUERIES) {
       let s = min(s0 + e / quads, end - 1);
       chunk[e] = load_value(v_start + (first_row + s) * params.ldv, 4 * (e % quads));

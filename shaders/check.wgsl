@@ -1,5 +1,7 @@
-// Checks of input data: `check_finite` looks for NaN and infinity, `check_symmetry` for elements that differ from their mirror images. An
-// invocation executes its atomic only if it found a defect, so good input causes no contention.
+// Checks input data. `check_finite` looks for NaN and infinity. `check_symmetry` looks for elements below the
+// diagonal of a symmetric matrix that differ from their mirror images above it. Each check stores the lowest
+// index of a defect by an atomic minimum. An invocation executes the atomic only if it has found a defect, so
+// good input causes no contention.
 
 struct FiniteParams {
   count: u32,
@@ -19,18 +21,20 @@ struct SymmetryParams {
   tolerance: f32,
 }
 
-// The bits of f32 values. Comparing floats would not do, because a compiler may assume that no value is NaN.
+// The bits of f32 values. The kernel tests bits, because a compiler may assume that no float is NaN.
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> first_non_finite: array<atomic<u32>>;
 @group(0) @binding(2) var<uniform> finite_params: FiniteParams;
 
+// Some whole rows of the matrix.
 @group(0) @binding(0) var<storage, read> strip: array<f32>;
+// A tile, which is a square part, of the upper triangle of the matrix.
 @group(0) @binding(1) var<storage, read> upper: array<f32>;
 @group(0) @binding(2) var<storage, read> diagonal: array<f32>;
 @group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> symmetry_params: SymmetryParams;
 
-// Elements that an invocation of check_finite examines. The kernel's grid in src/kernels/check.ts depends on it.
+// Elements per invocation of check_finite. The grid in src/kernels/check.ts depends on this constant.
 const PER_INVOCATION: u32 = 8;
 // The exponent bits of an f32, which are all set in NaN and infinity.
 const EXPONENT: u32 = 0x7f800000;

@@ -1,7 +1,8 @@
-// Conversion of f32 to and from f16 (IEEE 754 binary16) and bf16. Everything is integer arithmetic on bits, because WGSL's conversions and
-// float operations may flush subnormals to zero and do not guarantee results for NaN and infinity.
+// Converts f32 to and from f16 (IEEE 754 binary16) and bf16 (the upper half of an f32). All computations are
+// integer arithmetic on bits, because WGSL's conversions and float operations may flush subnormals to zero
+// and do not guarantee results for NaN and infinity.
 
-// Values of the `dtype` parameters, as in DTYPE_CODE of src/kernels/convert.ts. Any other value is bf16.
+// Values of the `dtype` parameters, as in DTYPE_CODE of src/kernels/convert.ts. Any other value means bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
@@ -18,7 +19,7 @@ struct FromParams {
   source_offset: u32,
 }
 
-// Packed elements of the dtype: one f32 per word, or two 16-bit elements with the first in the low half.
+// Packed elements of the dtype. A word holds one f32, or two 16-bit elements with the first in the low half.
 @group(0) @binding(0) var<storage, read> packed_source: array<u32>;
 // The bits of one f32 per word.
 @group(0) @binding(1) var<storage, read_write> f32_target: array<u32>;
@@ -49,20 +50,21 @@ fn widen_f16(half: u32) -> u32 {
   return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ffu) << 13);
 }
 
-// Converts the bits of an f32 to the bits of the nearest f16. Ties go to the even one.
+// Converts the bits of an f32 to the bits of the nearest f16. Ties go to the value with an even last bit.
 fn narrow_f16(bits: u32) -> u32 {
   let sign = (bits >> 16) & 0x8000u;
   let magnitude = bits & 0x7fffffffu;
   if magnitude > 0x7f800000u {
     return sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu);
   }
-  if magnitude >= 0x47800000u { // from 2^16 on, infinity included
+  if magnitude >= 0x47800000u { // at least 2^16, or infinity
     return sign | 0x7c00u;
   }
-  if magnitude >= 0x38800000u { // from 2^-14 on: a normal f16. Rounding up 65504 carries into the bits of infinity
+  if magnitude >= 0x38800000u { // at least 2^-14, so the f16 is normal; if 65504 is rounded up, the carry gives infinity
     return sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1)) >> 13);
   }
-  // A subnormal f16 is a multiple of 2^-24, one unit. From a shift of 25 on, the magnitude is less than half a unit.
+  // The f16 is subnormal, so it is a multiple of 2^-24, which is called a unit here. A shift of 25 or more
+  // means that the magnitude is less than half a unit.
   let exponent = magnitude >> 23;
   let mantissa = (magnitude & 0x7fffffu) | select(0x800000u, 0u, exponent == 0);
   let shift = min(126 - exponent, 25u);
@@ -73,7 +75,7 @@ fn narrow_f16(bits: u32) -> u32 {
   return sign | (units + select(0u, 1u, up));
 }
 
-// Converts the bits of an f32 to the bits of the nearest bf16. Ties go to the even one.
+// Converts the bits of an f32 to the bits of the nearest bf16. Ties go to the value with an even last bit.
 fn narrow_bf16(bits: u32) -> u32 {
   if (bits & 0x7fffffffu) > 0x7f800000u {
     return (bits >> 16) | 0x40u;
@@ -105,7 +107,7 @@ fn to_float32(
   f32_target[to_params.target_offset + index] = bits;
 }
 
-// The 16-bit element `index` of the target, or 0 from index `count` on.
+// The 16-bit element `index` of the target, or 0 if index ≥ count.
 fn narrow(index: u32) -> u32 {
   if index >= from_params.count {
     return 0;

@@ -1,5 +1,6 @@
-// Copies a (rows, cols) submatrix from one buffer to another, as it is or transposed. Each invocation copies one element. Elements are
-// declared as u32, because copying an f32 may flush subnormals to zero and change the payload of a NaN.
+// Copies a (rows, cols) submatrix from one buffer to another, unchanged or transposed. Each invocation copies
+// one element. Elements are declared as u32, because copying an f32 may flush subnormals to zero and change
+// the payload of a NaN.
 
 struct Params {
   rows: u32,

@@ -1,5 +1,5 @@
-// The negative log-likelihood of one target per row of logits. Each workgroup handles one row: it finds the largest logit, and then sums
-// exp(logit − largest).
+// Computes the negative log-likelihood of one target class for each row of logits. Each workgroup handles one
+// row. It finds the largest logit, and then sums exp(logit − largest).
 
 struct Params {
   rows: u32,
@@ -12,9 +12,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Invocations of a workgroup.
+// Invocations per workgroup.
 const SIZE: u32 = 256;
-// Used in place of −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
+// A stand-in for −∞, because WGSL does not guarantee that infinity behaves as in IEEE 754.
 const LOWEST: f32 = -3.4e38;
 var<workgroup> partials: array<f32, SIZE>;
 
@@ -28,7 +28,7 @@ fn workgroup_max(local: u32, value: f32) -> f32 {
   }
   workgroupBarrier();
   let result = partials[0];
-  workgroupBarrier(); // every invocation has read the result before `partials` is reused
+  workgroupBarrier(); // `partials` is reused only after every invocation has read the result
   return result;
 }
 

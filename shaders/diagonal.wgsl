@@ -1,5 +1,6 @@
-// Kernels on a diagonal tile of a symmetric matrix: `get_diagonal` reads its diagonal, `set_diagonal` overwrites it, and `mirror_upper`
-// copies its upper triangle onto the lower one.
+// Kernels on a diagonal tile of a symmetric matrix. A tile is a square part of the matrix in a buffer of its
+// own. `get_diagonal` reads the diagonal of the tile, `set_diagonal` overwrites it, and `mirror_upper` copies
+// the upper triangle of the tile onto the lower one.
 
 struct GetDiagonalParams {
   count: u32,

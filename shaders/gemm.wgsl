@@ -1,10 +1,11 @@
 // C ← α·op(A)·op(B) + β·C for discrete GPUs, where op(X) is X or its transpose. Each workgroup computes a patch of ROWS × COLS elements of
 // C, and each invocation computes 8×8 of them in registers.
 //
-// The workgroup multiplies one slice at a time: 8 columns of op(A) and the matching 8 rows of op(B), staged in workgroup memory. There are
-// two buffers for slices. While the current slice is multiplied, the next one is fetched into registers, so one barrier per slice is enough.
-// A quad is four neighbouring rows of op(A) or columns of op(B). It is a single load if its elements are adjacent in memory. Elements past
-// m, n and k count as zero.
+// The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of
+// op(B), and is staged in workgroup memory. There are two buffers for slices. While the current slice is
+// multiplied, the next one is fetched into registers, so one barrier per slice is enough. A quad is four
+// neighbouring rows of op(A) or columns of op(B). It is a single load if its elements are adjacent in memory.
+// Elements past m, n and k count as zero.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -20,27 +21,32 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// The extents of a workgroup's patch of C, each 64 or 128, and its number of invocations, which must be ROWS · COLS / 64.
+// The rows and columns of a workgroup's patch of C, each 64 or 128, and the invocations per workgroup, which
+// must be ROWS · COLS / 64.
 override ROWS: u32 = 128u;
 override COLS: u32 = 128u;
 override INVOCATIONS: u32 = 256u;
-// Columns of op(A), and rows of op(B), in a slice.
+// Columns of op(A), and rows of op(B), per slice.
 const DEPTH = 8u;
-// Rows and columns of C that an invocation computes. Its rows are two quads, half a patch apart, and so are its columns.
+// Each invocation computes EDGE × EDGE elements of C. Its rows are two quads that lie half a patch apart, and
+// its columns too.
 const EDGE = 8u;
 
-// The two buffers for slices: (2, DEPTH, quads of rows or columns). Together they take at most 16 KiB.
+// The two buffers for slices, with shape (2, DEPTH, quads of rows or columns). Both arrays together take at
+// most 16 KiB.
 var<workgroup> a_slices: array<vec4f, 2 * DEPTH * ROWS / 4>;
 var<workgroup> b_slices: array<vec4f, 2 * DEPTH * COLS / 4>;
 
-// The index in a slice of quad `quad` out of `quads` at depth `depth`. The exclusive or spreads the quads that a warp stores at the same time
-// over the banks of workgroup memory.
+// Returns the index within a slice of quad number `quad` at depth `depth`. A depth is one column of op(A) or
+// one row of op(B), and has `quads` quads. The exclusive or places the quads that a warp stores at the same
+// time in different memory banks.
 fn slice_index(depth: u32, quad: u32, quads: u32) -> u32 {
   return depth * quads + (quad ^ depth);
 }
 
-// The depth and the quad that an invocation fetches as item `item` of a slice. Neighbouring invocations fetch neighbouring addresses of the
-// operand as stored, whose elements are contiguous along the depth or along the quads.
+// Returns the depth and the quad number of item `item` of a slice. Neighbouring items are fetched by
+// neighbouring invocations, so they should be neighbours in memory. In memory, the elements of the operand
+// are contiguous along the depth if `depth_contiguous` is true, and along the quads otherwise.
 fn assignment(item: u32, quads: u32, depth_contiguous: bool) -> vec2u {
   return select(vec2u(item / quads, item % quads), vec2u(item % DEPTH, item / DEPTH), depth_contiguous);
 }
@@ -73,19 +79,19 @@ fn fetch_b(p: u32, j: u32, transposed: bool) -> vec4f {
   return vec4f(b_at(p, j, transposed), b_at(p, j + 1u, transposed), b_at(p, j + 2u, transposed), b_at(p, j + 3u, transposed));
 }
 
-// Writes the quad C[i, j … j+3], as far as it is in C.
+// Computes the quad C[i, j … j+3] from α, β and `product`, and writes its elements that are inside of C.
 fn store(i: u32, j: u32, product: vec4f) {
   if i >= params.m { return; }
   for (var e = 0u; e < 4u && j + e < params.n; e++) {
     let at = params.c_offset + i * params.ldc + j + e;
     var value = params.alpha * product[e];
-    // With β = 0, C is not read, because it may contain anything, NaN included.
+    // C is not read if β = 0, because it may then contain anything, even NaN.
     if params.beta != 0.0 { value += params.beta * c[at]; }
     c[at] = value;
   }
 }
 
-// The quads of a slice that one invocation fetches. There are one or two.
+// The one or two quads of a slice that an invocation fetches from one operand.
 alias Fetched = array<vec4f, 2>;
 
 fn fetch_a_slice(i0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
@@ -126,7 +132,8 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
   let across = COLS / EDGE;
   let row_quad = local / across;
   let col_quad = local % across;
-  // sums[2·r + h] is column quad h of row r, out of the two quads and eight rows of this invocation.
+  // sums[2·r + h] is quad h of row r, where r < 8 counts the rows of this invocation, and h < 2 the quads of
+  // each row.
   var sums: array<vec4f, 16>;
 
   store_slices(
@@ -146,7 +153,8 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
       let a1 = a_slices[a_base + slice_index(depth, row_quad + ROWS / EDGE, ROWS / 4u)];
       let b0 = b_slices[b_base + slice_index(depth, col_quad, COLS / 4u)];
       let b1 = b_slices[b_base + slice_index(depth, col_quad + across, COLS / 4u)];
-      // Written out, because constant indices keep `sums` in registers even if the driver does not unroll loops.
+      // The products are written out, because constant indices keep `sums` in registers even if the driver
+      // does not unroll loops.
       sums[0] = fma(vec4f(a0.x), b0, sums[0]);
       sums[1] = fma(vec4f(a0.x), b1, sums[1]);
       sums[2] = fma(vec4f(a0.y), b0, sums[2]);

@@ -1,9 +1,11 @@
 // C ← α·op(A)·op(B) + β·C for software adapters, where op(X) is X or its transpose. A software adapter runs shaders on the CPU, where a load
 // costs far more than arithmetic, and workgroup memory is as slow as any other memory.
 //
-// A quad is four neighbouring columns. Each invocation computes two quads of 8 rows of C in registers, and the 16 invocations of a workgroup
-// compute a patch of 8×128 elements. They all read the same elements of op(A), which the adapter loads only once. A quad of B is a single
-// load if its address is a multiple of 16 bytes. Past m and n, invocations read unrelated elements, and do not store the results.
+// A quad is four neighbouring columns. Each invocation computes two quads of 8 rows of C in registers, and
+// the 16 invocations of a workgroup compute a patch of 8×128 elements of C. All 16 invocations read the same
+// elements of op(A), which the adapter loads only once. A quad of B is a single load if its address is a
+// multiple of 16 bytes. For rows from m on and columns from n on, invocations compute with unrelated elements
+// and do not store the results.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -19,17 +21,19 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Invocations of a workgroup.
+// Invocations per workgroup.
 const LANES = 16u;
-// The extents of a workgroup's patch of C.
+// Rows and columns of a workgroup's patch of C.
 const ROWS = 8u;
 const COLS = 8u * LANES;
 
-// sums[2·r + h] is column quad h of row r, out of the two quads and eight rows of an invocation.
+// sums[2·r + h] is quad h of row r, where r < 8 counts the rows of an invocation, and h < 2 the quads of each
+// row.
 alias Sums = array<vec4f, 16>;
 
-// Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column starts at a[at], with `step` from one element to the
-// next. Its eight rows are written out, so that the loop over k needs one iteration per p even if the driver does not unroll loops.
+// Adds to `sums` the outer product of a column of op(A) and a row of op(B). The column has eight elements,
+// which are `step` apart, and starts at a[at]. The eight rows are written out, so that the caller's loop over
+// k contains no other loop, even if the driver does not unroll loops.
 fn accumulate(sums: ptr<function, Sums>, at: u32, step: u32, b0: vec4f, b1: vec4f) {
   let a0 = vec4f(a[at]);
   (*sums)[0] = fma(a0, b0, (*sums)[0]);
@@ -61,18 +65,18 @@ fn b_at(index: u32) -> f32 {
   return b[index / 4u][index % 4u];
 }
 
-// The four elements of B from `index` on, with `step` from one to the next.
+// Four elements of B that start at `index` and are `step` apart.
 fn b_quad(index: u32, step: u32) -> vec4f {
   return vec4f(b_at(index), b_at(index + step), b_at(index + 2u * step), b_at(index + 3u * step));
 }
 
-// Writes the quad C[i, j … j+3], as far as it is in C.
+// Computes the quad C[i, j … j+3] from α, β and `product`, and writes its elements that are inside of C.
 fn store(i: u32, j: u32, product: vec4f) {
   if i >= params.m { return; }
   for (var e = 0u; e < 4u && j + e < params.n; e++) {
     let at = params.c_offset + i * params.ldc + j + e;
     var value = params.alpha * product[e];
-    // With β = 0, C is not read, because it may contain anything, NaN included.
+    // C is not read if β = 0, because it may then contain anything, even NaN.
     if params.beta != 0.0 { value += params.beta * c[at]; }
     c[at] = value;
   }
@@ -83,7 +87,8 @@ fn gemm(workgroup: vec3u, lane: u32, a_transposed: bool, b_transposed: bool) {
   let j0 = workgroup.x * COLS;
   if params.upper != 0u && i0 >= j0 + COLS { return; } // the patch is entirely below the diagonal
 
-  // Distances in A and B as stored: from one row of op(A) to the next, from one column of op(B) to the next, and from one p to the next.
+  // Distances between elements in memory. `a_row` is from one row of op(A) to the next, and `b_col` from one
+  // column of op(B) to the next. `a_next` and `b_next` are from one term p of the sum over k to the next.
   let a_row = select(params.lda, 1u, a_transposed);
   let a_next = select(1u, params.lda, a_transposed);
   let b_col = select(1u, params.ldb, b_transposed);

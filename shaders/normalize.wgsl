@@ -1,6 +1,7 @@
-// LayerNorm and RMSNorm of the rows of a matrix. Each workgroup handles one row. LayerNorm uses the corrected two-pass algorithm of Chan,
-// Golub and LeVeque (1983). It estimates the mean, sums the deviations from the estimate and their squares, and then corrects both the mean
-// and the variance by the mean deviation. The simpler formula E[x²] − E[x]² would lose digits by cancellation.
+// Applies LayerNorm or RMSNorm to the rows of a matrix. Each workgroup handles one row. LayerNorm uses the
+// corrected two-pass algorithm of Chan, Golub and LeVeque (1983). This algorithm estimates the mean, sums the
+// deviations from the estimate and their squares, and then corrects both the mean and the variance by the
+// mean deviation. The simpler formula E[x²] − E[x]² would lose digits by cancellation.
 
 struct Params {
   rows: u32,
@@ -18,13 +19,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> rms_y: array<f32>;
 @group(0) @binding(3) var<uniform> rms_params: Params;
 
-// Invocations of a workgroup.
+// Invocations per workgroup.
 const SIZE: u32 = 256;
 var<workgroup> partials: array<vec2f, SIZE>;
 
-// The sum of `value` over the workgroup, for each of its two components.
+// Returns the sum of `value` over the invocations of the workgroup, component by component.
 fn workgroup_sum(local: u32, value: vec2f) -> vec2f {
-  workgroupBarrier(); // every invocation has read the result of the previous call
+  workgroupBarrier(); // now every invocation has read the result of the previous call
   partials[local] = value;
   for (var half = SIZE / 2; half > 0; half /= 2) {
     workgroupBarrier();

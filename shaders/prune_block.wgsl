@@ -1,8 +1,10 @@
-// Prunes one block of columns. src/kernels/prune_block.ts describes the two kernels. This file chooses the entries to prune: in advance for
-// the whole block (unstructured), or for one group of columns at a time (n:m). The loop over the columns is in shared/column_loop.wgsl,
-// which is prepended to this file.
+// Prunes one block, which is some consecutive columns of a weight matrix. The two kernels are described in
+// src/kernels/prune_block.ts. `prune_block` chooses the entries to prune before its loop over the columns.
+// `prune_block_n_m` chooses them when its loop reaches a group of columns, one group at a time. The functions
+// of the loop are in shared/column_loop.wgsl, which is prepended to this file. Lanes are the invocations that
+// share one row. Segments and spans are ranges of columns, which that file explains.
 
-// Params with three more members.
+// The members of Params, and three more.
 struct GroupParams {
   rows: u32,
   size: u32,
@@ -19,16 +21,18 @@ struct GroupParams {
   has_forced: u32,
 }
 
-// The further bindings of prune_block.
+// The bindings that only prune_block has.
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> selection: array<u32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-// The further bindings of prune_block_n_m.
+// The bindings that only prune_block_n_m has.
 @group(0) @binding(6) var<storage, read> forced: array<u32>;
 @group(0) @binding(7) var<uniform> group_params: GroupParams;
 
-// Compares the keys of the row with the threshold. Each lane writes whole words of 32 bits, one bit per key.
+// Compares the keys of the row with the threshold, and records the results in `pruned` and `tied`. A key is a
+// u32 with the same order as the score of its entry. Each lane writes whole words of 32 bits, one bit per
+// key.
 fn compare_keys(p: Params, lane: Lane) {
   if !lane.exists {
     return;
@@ -48,7 +52,8 @@ fn compare_keys(p: Params, lane: Lane) {
   }
 }
 
-// Prunes the first ties of the row, as many as selection[2 + row], and decrements that number.
+// Prunes the first ties of the row, at most as many as element 2 + matrix_row of `selection` says, and
+// subtracts their number from that element. A tie is an entry whose key equals the threshold.
 fn choose_ties(lane: Lane) {
   if !lane.exists || lane.index > 0 {
     return;
@@ -68,7 +73,8 @@ fn choose_ties(lane: Lane) {
   selection[2 + lane.matrix_row] = remaining;
 }
 
-// The key by which the entries of a group are ordered: 0 if the entry is forced, otherwise a positive number that grows with its score.
+// The key by which the entries of a group are ordered: 0 if the entry is forced, which means that it must be
+// pruned, and otherwise a positive number that grows with the entry's score |w[j]/U[j,j]|.
 fn group_key(p: Params, has_forced: bool, lane: Lane, j: u32) -> u32 {
   if has_forced {
     let column = p.first + j;
@@ -80,8 +86,8 @@ fn group_key(p: Params, has_forced: bool, lane: Lane, j: u32) -> u32 {
   return (bitcast<u32>(score) & 0x7fffffff) + 1;
 }
 
-// Chooses entries of the group of columns start … end−1: all forced ones, and those with fewer than `quota` entries before them in the order
-// of keys and columns.
+// Chooses the entries to prune in the group of columns start … end−1. These are all forced entries, and the
+// first `quota` entries in the order of their keys. Entries with equal keys are ordered by column.
 fn choose_in_group(p: Params, has_forced: bool, lane: Lane, start: u32, end: u32, quota: u32) {
   if !lane.exists {
     return;

@@ -1,13 +1,16 @@
-// Factors one diagonal block, H = R·Rᵀ with R upper triangular, and inverts the factor, U = R⁻¹. One workgroup does all of it, because every
-// step depends on the one before.
+// Factors one diagonal block H of a matrix as H = R·Rᵀ with R upper triangular, and then inverts the factor,
+// U = R⁻¹. One workgroup does all the work, because every step depends on the step before.
 //
-// Both the factorisation and the inversion handle the block in segments of 8 columns (or rows of U), from the last to the first. They are
-// left-looking: for each segment, the contributions of everything after it are summed first. The summation is a matrix product in registers,
-// whose coefficients are staged in workgroup memory in chunks of 32 columns. A barrier per column is needed only within a segment.
+// The factorisation goes through R in segments of 8 columns, and the inversion goes through U in segments of
+// 8 rows. Both go from the last segment to the first. For each segment, the contributions of all later
+// segments are summed first. This sum is a matrix product in registers. Its coefficients are staged in
+// workgroup memory in chunks of 32 columns. Only the factorisation within a segment needs one barrier per
+// column.
 //
-// Lane i, the invocation with index i, computes row i of R and then column i of U. If there are fewer lanes than rows, it also computes the
-// rows i + LANES, i + 2·LANES and so on. During the factorisation `u` contains Rᵀ, so that the lanes read a column of R from consecutive
-// addresses. The inversion overwrites it with U.
+// Lane i, the invocation with index i, computes row i of R and then column i of U. If there are fewer lanes
+// than rows, lane i also computes the rows i + LANES, i + 2·LANES and so on. During the factorisation `u`
+// contains Rᵀ, so that the lanes read a column of R from consecutive addresses. The inversion overwrites `u`
+// with U.
 
 struct Params {
   size: u32,
@@ -26,12 +29,13 @@ struct Params {
 
 // Columns of the largest block.
 const SIZE: u32 = 256;
-// Invocations of the workgroup. One lane per row hides the latency of a GPU. A software adapter is faster with fewer lanes, because it runs
-// several as one vector, and a vector whose rows are all finished does no work.
+// Invocations of the workgroup. On a GPU, one lane per row hides latency. A software adapter, which runs
+// shaders on the CPU, is faster with fewer lanes. It runs several lanes as one vector, and a vector does no
+// work once all its rows are finished.
 override LANES: u32 = SIZE;
-// Columns of a segment.
+// Columns per segment.
 const SEGMENT: u32 = 8;
-// Coefficient columns of a chunk.
+// Columns of coefficients per chunk.
 const CHUNK: u32 = 32;
 
 // The sum for column s of the segment and row i of R (or for row s of the segment and column i of U) is at s · SIZE + i.
@@ -49,15 +53,19 @@ fn u_at(i: u32, j: u32) -> u32 {
   return params.u_offset + i * params.ldu + j;
 }
 
-// Whether x is positive and not NaN. It compares bits, because a compiler may assume that no float is NaN.
+// Whether x is positive and not NaN. The function compares bits, because a compiler may assume that no float
+// is NaN.
 fn is_positive(x: f32) -> bool {
   return bitcast<u32>(x) - 1 < 0x7f800000;
 }
 
-// Sets the sum for s and i to −Σ_{l ≥ end} R[start + s, l] · u[l, i], for every s and i. While `factoring`, R[start + s, l] is read from Rᵀ in
-// `u`, and afterwards from `h`.
+// For every s < SEGMENT and i < size, sets the sum for s and i to
+// −Σ_{l ≥ end} R[start + s, l] · u[l, i].
+// If `factoring` is true, R[start + s, l] is read from Rᵀ in `u`, and otherwise from `h`.
 fn sum_later(lane: u32, start: u32, end: u32, factoring: bool) {
-  // While factoring, rows from `end` on are finished. While inverting, the columns of U before `start` are zero in the rows summed.
+  // Some sums are not needed. In the factorisation, these are the sums for the rows from `end` on, where the
+  // segment's columns of R are zero. In the inversion, these are the sums for the columns before `start`,
+  // where the later rows of U are zero.
   let first = select(start / LANES * LANES, 0, factoring) + lane;
   let past = select(params.size, end, factoring);
   for (var i = lane; i < params.size; i += LANES) {
@@ -97,10 +105,10 @@ fn sum_later(lane: u32, start: u32, end: u32, factoring: bool) {
   }
 }
 
-// Computes the columns start … end−1 of R, where H = R·Rᵀ. The later columns are finished. Returns 1 + the last column whose pivot is not
-// positive, or 0 if there is none.
+// Computes the columns start … end−1 of R, where H = R·Rᵀ. The later columns must be finished. Returns 1 + j,
+// where j is the last column whose pivot is not positive, or 0 if all pivots are positive.
 fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
-  // R[i, J] ← H[i, J] − Σ_l R[i, l]·R[J, l]
+  // R[i, J] ← H[i, J] − Σ_{l ≥ end} R[i, l]·R[J, l], where J are the columns of the segment.
   sum_later(lane, start, end, true);
   for (var i = lane; i < end; i += LANES) {
     for (var j = max(start, i); j < end; j++) {
@@ -119,7 +127,8 @@ fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
       let r = select(sums[column + i] / root, root, i == j);
       h[h_at(i, j)] = r;
       u[u_at(j, i)] = r;
-      // The sums of column j keep their unscaled values for the other lanes to read, so one barrier per column is enough.
+      // The sums of column j are not overwritten, because other lanes still read them. So one barrier per
+      // column is enough.
       for (var s = 0u; s < j - start; s++) {
         sums[s * SIZE + i] -= r * (sums[column + start + s] / root);
       }
@@ -136,7 +145,7 @@ fn factor_segment(lane: u32, start: u32, end: u32) -> u32 {
   return failure;
 }
 
-// Computes the rows start … end−1 of U, where R·U = I. The later rows are finished.
+// Computes the rows start … end−1 of U, where R·U = I. The later rows must be finished.
 fn invert_segment(lane: u32, start: u32, end: u32) {
   sum_later(lane, start, end, false);
   for (var column = lane; column < params.size; column += LANES) {
@@ -161,7 +170,7 @@ fn reverse_cholesky(@builtin(local_invocation_index) lane: u32) {
   if workgroupUniformLoad(&failed) != 0 {
     return;
   }
-  // The last segment of the block is the first to be handled. It alone may have fewer than SEGMENT columns.
+  // The last segment is handled first. Only this segment may have fewer than SEGMENT columns.
   let last = (params.size - 1) / SEGMENT * SEGMENT;
   var failure = 0u;
   for (var start = last; ; start -= SEGMENT) {

@@ -1,5 +1,6 @@
-// Rotary position embedding, in place. It rotates pairs of elements of a head by angles that grow with the token's position. Each
-// invocation rotates one pair.
+// Applies the rotary position embedding in place. It rotates pairs of elements of each attention head by
+// angles that depend on the token's position. Each row of `table` has the cosines of all angles of one token,
+// followed by the sines. Each invocation rotates one pair.
 
 struct Params {
   rows: u32,

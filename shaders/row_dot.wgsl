@@ -1,5 +1,6 @@
-// The dot product of each row of one matrix with the same row of another. Each workgroup handles one row: every invocation sums each 64th
-// product, and a tree adds up the 64 partial sums. That keeps the rounding error of a long row close to that of pairwise summation.
+// Computes the dot product of each row of x with the same row of y, and adds it to an element of `sums`. Each
+// workgroup handles one row. Each of its 64 invocations sums every 64th product, and a tree adds up the 64
+// partial sums. Therefore the rounding error of a long row is close to that of pairwise summation.
 
 struct Params {
   rows: u32,
@@ -18,7 +19,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-// Invocations of a workgroup.
+// Invocations per workgroup.
 const SIZE: u32 = 64;
 var<workgroup> partials: array<f32, SIZE>;
 

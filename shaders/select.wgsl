@@ -1,5 +1,9 @@
-// Exact selection of the k smallest scores by radix select. src/kernels/select.ts describes the algorithm and the five kernels, each of
-// which has an entry point and bindings of its own here.
+// Selects exactly the k smallest scores by radix select. The five kernels are described in
+// src/kernels/select.ts. Here, each of them has its own entry point and bindings.
+//
+// A key is a u32 with the same order as the scores. The threshold is the k-th smallest key. It is found one
+// byte at a time, from level 0, the most significant byte, to level 3. A tie is an entry whose key equals the
+// threshold.
 
 struct ScoreParams {
   rows: u32,
@@ -52,11 +56,11 @@ struct RankParams {
 @group(0) @binding(0) var<storage, read_write> rank_selection: array<u32>;
 @group(0) @binding(1) var<uniform> rank_params: RankParams;
 
-// One bin for each value of a byte.
+// One histogram bin for each value of a byte.
 const BINS: u32 = 256;
-// Keys that an invocation of key_histogram counts. The kernel's grid depends on it.
+// Keys per invocation of key_histogram. The grid in src/kernels/select.ts depends on this constant.
 const KEYS_PER_INVOCATION: u32 = 16;
-// Rows that a workgroup of count_ties counts.
+// Rows per workgroup of count_ties.
 const COUNT_ROWS: u32 = 64;
 
 var<workgroup> bins: array<atomic<u32>, BINS>;
@@ -64,7 +68,8 @@ var<workgroup> prefix: array<u32, BINS>;
 var<workgroup> row_ties: array<atomic<u32>, COUNT_ROWS>;
 var<workgroup> remaining: u32;
 
-// The sum of `value` over this invocation and all before it in the workgroup, by the method of Hillis and Steele.
+// Returns the sum of `value` over this invocation and all earlier invocations of the workgroup. The method is
+// the parallel scan of Hillis and Steele.
 fn inclusive_scan(local: u32, value: u32) -> u32 {
   prefix[local] = value;
   var sum = value;
@@ -110,7 +115,7 @@ fn key_histogram(
 ) {
   let level = histogram_params.level;
   let shift = 24 - 8 * level;
-  // Selects the bytes above `level`. At level 0 there are none.
+  // A bit mask of all bytes that are more significant than the byte at `level`. At level 0 there are none.
   let above = select(~0u << (32 - 8 * level), 0, level == 0);
   let threshold = histogram_selection[0];
   let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;

@@ -1,6 +1,7 @@
-// Copies elements from some rows of a packed upper triangle into a tile. In the packed form, row i of the matrix has only its elements
-// from column i on, and the rows follow each other without gaps. Each invocation writes one element of the tile. Elements are declared as
-// u32, so that they are copied bit for bit.
+// Copies elements from some rows of a packed upper triangle into a tile, which is a part of the matrix in a
+// buffer of its own. In the packed form, row i of the matrix has only its elements from column i on, and the
+// rows follow each other without gaps. Each invocation writes one element of the tile. Elements are declared
+// as u32, so that they are copied bit for bit.
 
 struct Params {
   n: u32,
@@ -16,8 +17,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> destination: array<u32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-// The index in `source` where its row r starts: r·length − r(r−1)/2, where `length` is the length of row 0. The even one of r and r−1 is
-// halved before the multiplication, so that products that wrap around 2^32 still give the right difference.
+// Returns the index at which row r of `source` starts: r·length − r(r−1)/2, where `length` is the length of
+// row 0. Either r or r−1 is even, and the even number is halved before the multiplication. So the difference
+// is right even if the products wrap around 2^32.
 fn row_start(r: u32) -> u32 {
   let length = params.n - params.first_row;
   let skipped = select((r / 2) * (r - 1), r * ((r - 1) / 2), (r & 1) == 1);

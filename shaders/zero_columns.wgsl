@@ -1,5 +1,6 @@
-// Sets the columns of dead inputs to zero. An input is dead if it was zero for every calibration token. Each invocation handles one
-// element, and elements of other columns are not written.
+// Sets the columns of a weight matrix that belong to dead inputs to zero. An input of a layer is dead if it
+// was zero for every token of the calibration text. Each invocation handles one element. Elements of other
+// columns are not written.
 
 struct Params {
   rows: u32,

@@ -1,10 +1,15 @@
-// The functions that the two kernels of prune_block.wgsl share: the loop over the columns of a block, which prunes entries and subtracts
-// their errors from later columns, and the functions that load the weights and store the results. Before a column is handled, the kernels
-// have decided which of its entries to prune, and recorded that as bits in workgroup memory.
+// Functions shared by the two kernels of prune_block.wgsl. A kernel prunes one block, which is some
+// consecutive columns of a weight matrix. Its loop goes over the columns of the block. In column j of a row
+// w, it sets w[j] to zero if the entry was chosen, and subtracts the error err = w[j]/U[j,j] from the later
+// columns: w[c] −= err·U[j,c] for c > j. Here U is an upper triangular matrix. Other functions load the
+// weights and store the results. Before the loop reaches a column, the kernels have chosen the entries to
+// prune and recorded them as bits in workgroup memory. The members of Params and the bindings are explained
+// in src/kernels/prune_block.ts.
 //
-// A workgroup handles 8 rows of the block. LANES invocations, called the lanes of the row, share each row. They handle the columns in
-// segments of 4. Every lane computes all errors of a segment in its own registers, and then updates its share of the later columns. So there
-// is one barrier per segment and not one per column.
+// Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the
+// lanes of the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a
+// segment in its own registers, and then updates its share of the later columns. So one barrier per segment
+// is enough.
 
 struct Params {
   rows: u32,
@@ -26,40 +31,47 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 
-// Rows of a workgroup.
+// Rows per workgroup.
 const ROWS: u32 = 8;
-// Lanes of a row. On a GPU, many lanes hide latency. On a software adapter one lane is best, because several would only repeat the work.
+// Lanes per row. On a GPU, many lanes hide memory latency. On a software adapter, which runs shaders on the
+// CPU, one lane is best, because every lane repeats the computation of the errors.
 override LANES: u32 = 16;
-// Columns of a segment.
+// Columns per segment.
 const SEGMENT: u32 = 4;
-// Columns of a span. The errors of a segment are subtracted at once from the later columns of its span, and each span first subtracts the
-// errors of all spans before it (`update_span`). On a GPU, a span holds the whole block, because the lanes share the updates. On a software
-// adapter a span is short, because storing a weight costs far more than computing an update, and a sum needs only one store.
-// A span shorter than the block needs LANES = 1, because the errors of a row overwrite its weights while other lanes would still read them.
+// Columns per span, which is a part of the block or the whole block. After each segment, its errors are
+// subtracted only from the later columns of the same span. When the loop reaches the next span, `update_span`
+// first subtracts the errors of all earlier spans from it. On a GPU, one span holds the whole block, because
+// the lanes share the updates. On a software adapter, spans are short, because storing a weight costs far
+// more than computing an update, and `update_span` stores each weight once for many updates. If a span is
+// shorter than the block, LANES must be 1, because the errors of a row overwrite weights that other lanes
+// would still read.
 override SPAN: u32 = MAX_SIZE;
 // Columns of the largest block.
 const MAX_SIZE: u32 = 256;
-// Elements from one row to the next in workgroup memory. Neighbouring rows start 16 banks apart, so 32 invocations access 32 banks.
+// The distance between two rows in workgroup memory, in elements. Neighbouring rows start 16 banks apart, so
+// that 32 invocations access 32 different banks.
 const STRIDE: u32 = MAX_SIZE + 16;
 // Words that hold one bit per column.
 const WORDS: u32 = MAX_SIZE / 32;
 
-// The weights with the updates so far, row by row.
+// The weights of the rows, with the updates made so far.
 var<workgroup> weights: array<f32, ROWS * STRIDE>;
 // Bit j%32 of word j/32 of a row is set if column j of the block is pruned.
 var<workgroup> pruned: array<atomic<u32>, ROWS * WORDS>;
-// Bit j%32 of word j/32 of a row is set if the key of column j equals the threshold.
+// Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. A tie is an entry whose key, a u32
+// with the same order as the scores, equals the threshold below which all entries are pruned. Only
+// prune_block uses these bits.
 var<workgroup> tied: array<atomic<u32>, ROWS * WORDS>;
 
 // An invocation and the row that it works on.
 struct Lane {
-  // The index of the row in the workgroup, in the dispatch and in the matrix.
+  // The index of the row within the workgroup, within the dispatch and within the matrix, in this order.
   local_row: u32,
   row: u32,
   matrix_row: u32,
   // The index of the invocation among the lanes of the row.
   index: u32,
-  // False if the dispatch has no such row.
+  // Whether the dispatch has this row. The last workgroup may have fewer than ROWS rows.
   exists: bool,
 }
 
@@ -69,7 +81,7 @@ fn find_lane(p: Params, workgroup: u32, local: u32) -> Lane {
   return Lane(local_row, row, p.row0 + row, local % LANES, row < p.rows);
 }
 
-// Loads the weights of the row, and clears its bits.
+// Loads the weights of the row, and clears its bits in `pruned` and `tied`.
 fn load_row(p: Params, lane: Lane) {
   for (var i = lane.index; i < WORDS; i += LANES) {
     atomicStore(&pruned[lane.local_row * WORDS + i], 0);
@@ -86,19 +98,20 @@ fn is_pruned(lane: Lane, j: u32) -> bool {
   return ((atomicLoad(&pruned[lane.local_row * WORDS + j / 32]) >> (j % 32)) & 1) == 1;
 }
 
-// An element of the buffer `u`, which is declared as an array of quads.
+// Element `at` of the buffer `u`, which is declared as an array of quads (four neighbouring elements).
 fn u_at(at: u32) -> f32 {
   return u[at / 4][at % 4];
 }
 
-// Subtracts the errors of all columns before `start` from the columns start … end−1, which are the next span.
+// Subtracts the errors of all columns before `start` from the columns start … end−1, which form the next
+// span.
 fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
   if start == 0 || !lane.exists {
     return;
   }
   let row = lane.local_row * STRIDE;
   if (p.u_offset | p.ldu | start) % 4 > 0 {
-    // Not every row of U starts at a quad, so elements are read one by one.
+    // Not all rows of U are aligned to quads, so the elements are read one by one.
     for (var c = start; c < end; c++) {
       for (var s = 0u; s < start; s++) {
         weights[row + c] -= weights[row + s] * u_at(p.u_offset + s * p.ldu + c);
@@ -107,7 +120,7 @@ fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
     return;
   }
   for (var c = start; c < end; c += 16) {
-    // Past `end`, the sums come from unrelated elements of U and are not used.
+    // The sums for columns from `end` on come from unrelated elements of U, and are not used.
     var sums0 = vec4f();
     var sums1 = vec4f();
     var sums2 = vec4f();
@@ -130,8 +143,9 @@ fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
   }
 }
 
-// Prunes the columns start … start+width−1, where width ≤ SEGMENT, and subtracts their errors from the later columns up to `end`, the end of
-// the span. Returns Σ err² of the segment and this lane's share of its Σ Δ².
+// Prunes the segment of columns start … start+width−1, where width ≤ SEGMENT. Then subtracts their errors
+// from the later columns before `end`, where the span ends. Returns Σ err² of the segment and this lane's
+// share of Σ Δ², where Δ is the difference between the original weights and the pruned weights.
 fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec2f {
   var totals = vec2f();
   if !lane.exists {
@@ -170,8 +184,9 @@ fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec
       }
     }
   }
-  // The four columns are written out, so that the number of loop iterations does not depend on the driver. Past the width of the segment
-  // the error is 0, and the row of U is clamped to one that exists.
+  // The updates by four columns are written out, so that the number of loop iterations does not depend on
+  // whether the driver unrolls loops. If the segment has fewer columns, the missing errors are 0 and are
+  // multiplied with the row of U of the last column.
   let columns = vec4u(start) + min(vec4u(0, 1, 2, 3), vec4u(width - 1));
   let u_rows = vec4u(p.u_offset) + columns * p.ldu;
   for (var c = start + width + lane.index; c < end; c += LANES) {
@@ -190,17 +205,19 @@ fn low_bits(count: u32) -> u32 {
   return select((1u << (count & 31)) - 1, ~0u, count >= 32);
 }
 
-// Word i of the bits of the block's columns: a bit is set if the block has that column.
+// Word i of a bit string in which bit j is set if the block has a column j.
 fn column_bits(p: Params, i: u32) -> u32 {
   return select(low_bits(p.size - i * 32), 0, i >= WORDS || i * 32 >= p.size);
 }
 
-// Word i of a bit string that is shifted up by `shift` bits, given its words i and i − 1 before the shift.
+// Word i of a bit string after a shift up by `shift` < 32 bits. `word` and `before` are its words i and i − 1
+// before the shift.
 fn shifted(word: u32, before: u32, shift: u32) -> u32 {
   return select((word << shift) | (before >> (32 - shift)), word, shift == 0);
 }
 
-// Word i of the bits of a row: a bit is set if the entry in that column is kept. Words outside of the block are 0.
+// Word i of a bit string in which bit j is set if the row's entry in column j is kept. Words past the end of
+// the block are 0.
 fn kept_bits(p: Params, lane: Lane, i: u32) -> u32 {
   if i >= WORDS {
     return 0;
@@ -208,7 +225,8 @@ fn kept_bits(p: Params, lane: Lane, i: u32) -> u32 {
   return column_bits(p, i) & ~atomicLoad(&pruned[lane.local_row * WORDS + i]);
 }
 
-// Writes the bits of the block's columns in the mask. Other bits of the same words keep their values.
+// Writes the row's bits for the columns of the block into the mask. Other bits of the same words do not
+// change.
 fn store_mask(p: Params, lane: Lane) {
   if !lane.exists {
     return;
@@ -216,14 +234,14 @@ fn store_mask(p: Params, lane: Lane) {
   let shift = p.first % 32;
   let first_word = lane.matrix_row * p.words + p.first / 32;
   for (var i = lane.index; i * 32 < shift + p.size; i += LANES) {
-    // For i = 0, the index i − 1 wraps around and is past the end, where the bits are 0.
+    // For i = 0, the index i − 1 wraps around to a large number, for which both functions return 0.
     let columns = shifted(column_bits(p, i), column_bits(p, i - 1), shift);
     let kept = shifted(kept_bits(p, lane, i), kept_bits(p, lane, i - 1), shift);
     mask[first_word + i] = (mask[first_word + i] & ~columns) | kept;
   }
 }
 
-// Adds the sums of the row to the buffer. Every lane has the whole Σ err², but only its share of Σ Δ².
+// Adds the sums of the row to the buffer `sums`. Every lane has the whole Σ err², but only its share of Σ Δ².
 fn store_sums(lane: Lane, totals: vec2f) {
   let row = lane.local_row * STRIDE;
   workgroupBarrier();

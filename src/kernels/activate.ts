@@ -1,10 +1,16 @@
-/** The element-wise kernels of a model's forward pass: bias and activation function, and the gate of a gated feed-forward layer. */
+/**
+ * The element-wise kernels of a model's forward pass. One adds a bias and applies an activation function. The
+ * other computes the gate of a gated feed-forward layer.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/activate.wgsl" with { type: "text" };
 
-/** The values of the `activation` parameter. `gelu` is exact, `gelu_tanh` is its usual approximation by tanh. */
+/**
+ * The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by
+ * tanh.
+ */
 export const ACTIVATION_CODE = { none: 0, relu: 1, gelu_tanh: 2, gelu: 3, silu: 4 } as const;
 
 /**
@@ -19,8 +25,9 @@ export const biasActivate = defineKernel({
 });
 
 /**
- * For r < rows and c < cols: y[r·cols + c] ← activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may
- * be the same buffer, so that two ranges of columns of one matrix are multiplied.
+ * For r < rows and c < cols: y[r·cols + c] ←
+ * activation(gate[gate_offset + r·ld_gate + c])·up[up_offset + r·ld_up + c]. `gate` and `up` may be the same
+ * buffer, which then holds both as ranges of columns of one matrix.
  */
 export const gatedMultiply = defineKernel({
   name: "gated_multiply",

@@ -4,19 +4,29 @@ import { defineKernel } from "./kernel.ts";
 import { loop, type LoopCount, sequence } from "./loop_count.ts";
 import code from "../../shaders/attention.wgsl" with { type: "text" };
 
-/** The constants of the same names in shaders/attention.wgsl: the queries of a workgroup, and the keys of a chunk. */
+/**
+ * The queries per workgroup and the keys per chunk. They must equal the constants of the same names in
+ * shaders/attention.wgsl.
+ */
 const QUERIES = 64;
 const KEYS = 16;
 
 /**
- * out[…, h·head_dim + d] ← Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s[d] for each query token t and head h. The sum is over the
- * tokens s ≤ t of the same window and, if `window` > 0, only over s > t − window. `slopes`, (heads) f32, are the ALiBi slopes, or zeros.
+ * For each token t, head h and dimension d:
+ * out[…, h·head_dim + d] ← Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s[d].
  *
- * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q starts at column q_offset + h·head_stride of its row, and
- * rows are `ldq` elements apart. Several heads of q may share a head of k and v: head h uses head h' = ⌊h·kv_heads/heads⌋, which starts at
- * column k_offset + h'·head_stride of k and v_offset + h'·head_stride of v. Everything is f32. The softmax subtracts the maximum.
+ * Here q is the query of token t, and k_s and v_s are the key and the value of token s. The sum is over the
+ * tokens s ≤ t of the same window. If the parameter `window` is positive, attention also slides: the sum is
+ * only over s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no ALiBi.
  *
- * `head_dim` is at most 256. A software adapter takes windows of about 23,000 tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
+ * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q starts at column
+ * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head
+ * of k and v. Head h uses their head h' = ⌊h·kv_heads/heads⌋. That head starts at column
+ * k_offset + h'·head_stride of k and at column v_offset + h'·head_stride of v. All buffers hold f32. The
+ * largest score is subtracted before exp, so that the softmax does not overflow.
+ *
+ * `head_dim` is at most 256. On a software adapter, the limit of loop iterations allows windows of up to
+ * about 23,000 tokens with `head_dim` = 64, 12,000 with 128 and 6,200 with 256.
  */
 export const attention = defineKernel({
   name: "attention",

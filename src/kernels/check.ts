@@ -1,6 +1,6 @@
 /**
- * Checks of input data that is already on the device. Each check of a run has its own element of the buffer `first`, its slot, in which it
- * stores the lowest index of a defect.
+ * Kernels that check input data on the device. Each check stores the lowest index of a defect in its own
+ * element of the buffer `first`. That element is called the slot of the check.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -8,10 +8,15 @@ import { loop } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/check.wgsl" with { type: "text" };
 
-/** The value of a slot without a defect. Slots must be set to it before the check. */
+/**
+ * The value of a slot if the check found no defect. The caller must set the slot to this value before the
+ * check.
+ */
 export const NOTHING_FOUND = 0xffffffff;
 
-/** The constant of the same name in shaders/check.wgsl: elements that an invocation of `check_finite` examines. */
+/**
+ * Elements per invocation of `check_finite`. It must equal the constant of the same name in shaders/check.wgsl.
+ */
 const PER_INVOCATION = 8;
 
 /** For every i < count such that x[offset + i] is NaN or infinite: first[slot] ← min(first[slot], i). */
@@ -28,9 +33,11 @@ export const checkFinite = defineKernel({
 });
 
 /**
- * Compares elements below the diagonal of a symmetric matrix with their mirror images in a tile of its upper triangle. `strip` holds the whole
- * rows row0 … row0+rows−1 of the matrix, `ldstrip` elements apart. `upper` is the tile that starts at row `col0` and column `tile_col0`, with
- * rows `ldupper` elements apart. `diagonal` is the diagonal of the matrix.
+ * Compares elements below the diagonal of a symmetric matrix with their mirror images in one tile of its
+ * upper triangle. A tile is a part of the matrix in a buffer of its own. `strip` holds the whole rows
+ * row0 … row0+rows−1 of the matrix, `ldstrip` elements apart. `upper` is the tile that starts at row `col0`
+ * and column `tile_col0` of the matrix, with rows `ldupper` elements apart. `diagonal` is the diagonal of the
+ * matrix.
  *
  * For r < rows and c < cols, with i = row0 + r and j = col0 + c: if i > j and
  * |strip[r·ldstrip + j] − upper[c·ldupper + (i − tile_col0)]| > tolerance·√(diagonal[i]·diagonal[j]), then

@@ -1,4 +1,4 @@
-/** Conversion between the elements of a safetensors file and f32, on the device. */
+/** Kernels that convert the elements of a safetensors file to f32 and back. */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
@@ -20,9 +20,10 @@ export const toFloat32 = defineKernel({
 });
 
 /**
- * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian elements of `dtype`. f16 and bf16
- * are rounded to the nearest element, ties to even. Overflow gives infinity, NaN stays NaN, and subnormals are not flushed to zero. If an odd
- * number of 2-byte elements is written, the other half of the last word becomes 0.
+ * For i < count: element i of `target` ← source[source_offset + i]. `target` receives packed little-endian
+ * elements of `dtype`. f16 and bf16 are rounded to the nearest element, ties to even. Overflow gives
+ * infinity, NaN stays NaN, and subnormals are not flushed to zero. If `count` is odd and the elements have 2
+ * bytes, the unused half of the last word becomes 0.
  */
 export const fromFloat32 = defineKernel({
   name: "from_float32",

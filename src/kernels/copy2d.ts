@@ -1,4 +1,4 @@
-/** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, as it is or transposed. */
+/** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, unchanged or transposed. */
 
 import { type Access, defineKernel, linearGrid, type Scalar } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };

@@ -4,7 +4,7 @@ import { defineKernel } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/cross_entropy.wgsl" with { type: "text" };
 
-/** The constant of the same name in shaders/cross_entropy.wgsl: invocations of a workgroup. */
+/** Invocations per workgroup. It must equal the constant of the same name in shaders/cross_entropy.wgsl. */
 const SIZE = 256;
 
 /**

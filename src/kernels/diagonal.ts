@@ -1,13 +1,17 @@
 /**
- * Kernels on a diagonal tile of a symmetric matrix. They read its diagonal, overwrite its diagonal, and fill its lower triangle from its upper
- * one.
+ * Kernels on a diagonal tile of a symmetric matrix. A tile is a square part of the matrix in a buffer of its
+ * own. The kernels read the diagonal of the tile, overwrite it, and fill the lower triangle of the tile from
+ * the upper one.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/diagonal.wgsl" with { type: "text" };
 
-/** For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. */
+/**
+ * For i < count: diagonal[first + i] ← tile[(row + i)·ld + col + i]. The diagonal that is read starts at row
+ * `row` and column `col` of the buffer, which may also hold some rows of the matrix instead of a tile.
+ */
 export const getDiagonal = defineKernel({
   name: "get_diagonal",
   bindings: { tile: "read", diagonal: "read_write" },

@@ -1,6 +1,7 @@
 /**
- * The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose. The blocked algorithms of the solve spend most of their
- * time in it. There is one kernel for each combination of transposed operands that is needed.
+ * The matrix product C ← α·op(A)·op(B) + β·C in f32, where op(X) is X or its transpose. The algorithms that
+ * prune a layer spend most of their time in this product. There are three kernels, because the algorithms
+ * need three combinations of transposed operands.
  */
 
 import { defineKernel, type Kernel, type Scalar, type ShaderVariant } from "./kernel.ts";
@@ -9,11 +10,12 @@ import code from "../../shaders/gemm.wgsl" with { type: "text" };
 import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" };
 
 /**
- * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the distances between the rows of the
- * operands as stored. C must not overlap A or B. With β = 0, C is not read.
+ * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the
+ * distances between the rows of A, B and C in memory. C must not overlap A or B. With β = 0, C is not read.
  *
- * With `upper` = 1, only the elements of C with i ≤ j are needed, counted from `c_offset`. The kernel may compute the others or leave them, so
- * that a symmetric product takes about half the time. An implementation may skip zeros of A or B, so 0·NaN and 0·∞ may count as 0.
+ * With `upper` = 1, the caller needs only the elements C[i, j] with i ≤ j. The kernel may skip the others, so
+ * a symmetric product takes about half the time. An implementation may skip zeros of A or B, so 0·NaN and 0·∞
+ * may count as 0.
  *
  * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
  */
@@ -34,16 +36,20 @@ const params = {
 
 type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 
-/** The rows and columns of C that a workgroup of `gemm_software.wgsl` computes. */
+/** The numbers of rows and columns of C that one workgroup of `gemm_software.wgsl` computes. */
 const SOFTWARE_ROWS = 8;
 const SOFTWARE_COLS = 128;
 
-/** The largest k on a software adapter. The loop over k and the loops that store C stay under `MAX_LOOP_ITERATIONS` together. */
+/**
+ * The largest k on a software adapter. With it, the loop over k and the loops that store C together stay
+ * under `MAX_LOOP_ITERATIONS`.
+ */
 export const MAX_SOFTWARE_K = MAX_LOOP_ITERATIONS - 128;
 
 /**
- * `gemm.wgsl` with workgroups that compute (rows, cols) elements of C each. Both are 64 or 128. Large workgroups read memory less often. Small
- * ones use more of a GPU if the product is small.
+ * Declares `gemm.wgsl` with workgroups that each compute (rows, cols) elements of C. `rows` and `cols` are 64
+ * or 128. Larger workgroups read memory less often. With smaller workgroups, a small product uses more cores
+ * of the GPU.
  */
 function hardwareShader(entryPoint: string, rows: number, cols: number): ShaderVariant<keyof typeof params> {
   return {
@@ -69,7 +75,8 @@ function declareGemm(name: string): GemmKernel {
       code: softwareCode,
       entryPoint: name,
       grid: (p) => [Math.ceil(p.n / SOFTWARE_COLS), Math.ceil(p.m / SOFTWARE_ROWS), 1],
-      // There are two loops over k, of which one runs, depending on the alignment of B. Each of the two calls of `store` has a loop of 4.
+      // The shader has two loops over k. Only one of them runs, depending on the alignment of B, and the
+      // other counts as `loop(0)`. Each of the two calls of `store` has a loop of 4.
       loops: (p) => sequence(loop(p.k), loop(0), loop(SOFTWARE_ROWS, loop(4), loop(4))),
     },
   });

@@ -1,7 +1,9 @@
 /**
- * The type of a kernel's declaration. A kernel is a function that runs on a device, once for each element or row of its data. Its declaration
- * is its contract: the buffers that it binds, its parameters, and the WGSL shaders that implement it for WebGPU. The cpu backend implements
- * the same contract in WebAssembly, by the kernel's twin in `src/cpu/assembly/`. A declaration only describes a kernel. A `Backend` runs it.
+ * The type of a kernel's declaration. A kernel is a function that runs on a device, once for each element or
+ * row of its data. Its declaration is its contract: the buffers that it binds, its parameters, and the WGSL
+ * shaders that implement it for WebGPU. For the cpu backend, the kernel's twin in `src/cpu/assembly/`
+ * implements the same contract in WebAssembly. A declaration only describes a kernel. A `Backend` runs the
+ * kernel.
  */
 
 import type { LoopCount } from "./loop_count.ts";
@@ -9,7 +11,9 @@ import type { LoopCount } from "./loop_count.ts";
 /** How a kernel uses a buffer. */
 export type Access = "read" | "read_write";
 
-/** The type of a parameter, both in the shader's uniform struct and in the arguments of the twin. */
+/**
+ * The type of a parameter, both in the shader's uniform struct and in the arguments of the WebAssembly twin.
+ */
 export type Scalar = "u32" | "f32";
 
 /** The number of workgroups along x, y and z, each at most 65535. */
@@ -25,9 +29,10 @@ export interface ShaderVariant<P extends string = string> {
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */
   readonly grid: (params: Readonly<Record<P, number>>) => Grid;
   /**
-   * The loop iterations of one invocation in the worst case. Required if the shader has loops and a software adapter may run it. On a
-   * software adapter they must be fewer than `MAX_LOOP_ITERATIONS`, so callers must choose their parameters accordingly. The WebGPU backend
-   * refuses a dispatch with more.
+   * The loop iterations of one invocation in the worst case. Required if the shader has loops and a software
+   * adapter may run it. On a software adapter, which runs shaders on the CPU, the iterations must be fewer
+   * than `MAX_LOOP_ITERATIONS`. The WebGPU backend refuses other dispatches there, so callers must choose
+   * their parameters accordingly.
    */
   readonly loops?: (params: Readonly<Record<P, number>>) => LoopCount;
 }
@@ -42,13 +47,19 @@ export interface Kernel<B extends string = string, P extends string = string> {
   readonly params: Readonly<Record<P, Scalar>>;
   /** The shader for hardware adapters, and for software adapters if there is no `softwareShader`. */
   readonly shader: ShaderVariant<NoInfer<P>>;
-  /** The shader for software adapters, for kernels that need another one there to be fast. */
+  /**
+   * The shader for software adapters. It is given only if the kernel needs different code to be fast on the
+   * CPU.
+   */
   readonly softwareShader?: ShaderVariant<NoInfer<P>>;
-  /** Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the one that was measured to be the fastest. */
+  /**
+   * Further shaders that compute the same results, by name. `webgpu/tuning.ts` chooses the shader that was
+   * measured to be the fastest on the adapter.
+   */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
 }
 
-/** Returns the declaration, with the names of its bindings and parameters as its type. */
+/** Returns the declaration unchanged. The names of its bindings and parameters become part of its type. */
 export function defineKernel<B extends string, P extends string>(kernel: Kernel<B, P>): Kernel<B, P> {
   return kernel;
 }
@@ -57,9 +68,10 @@ export function defineKernel<B extends string, P extends string>(kernel: Kernel<
 export const MAX_GRID_EXTENT = 65535;
 
 /**
- * The grid for a range of `count` elements, of which each workgroup handles `size`. A grid with more than {@link MAX_GRID_EXTENT} workgroups is
- * folded into two axes, and may then have a few workgroups past the end of the range. Shaders compute the index of an element with
- * `linear_index` of `shaders/shared/linear.wgsl`.
+ * Returns the grid for a range of `count` elements if each workgroup handles `size` elements. A grid with
+ * more than {@link MAX_GRID_EXTENT} workgroups is folded into two axes, and may then have a few workgroups
+ * past the end of the range. Shaders compute the index of an element with `linear_index` of
+ * `shaders/shared/linear.wgsl`.
  */
 export function linearGrid(count: number, size: number): Grid {
   const workgroups = Math.ceil(count / size);

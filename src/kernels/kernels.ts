@@ -18,7 +18,7 @@ import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./sel
 import { unpackUpper } from "./unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 
-/** All kernels. Those of the solve come before those of the forward pass. */
+/** All kernels. The kernels that prune a layer come before those of the model's forward pass. */
 export const KERNELS: readonly Kernel[] = [
   gemmNN,
   gemmNT,

@@ -1,11 +1,13 @@
 /**
- * Counts the loop iterations of a shader in the worst case, because some software adapters limit them. In Mesa 22.3, the Mesa of Debian
- * 12, an invocation on llvmpipe may run 65,535 iterations of all its loops together. After that every loop ends early, and the kernel
- * returns wrong numbers without an error. So a shader declares its count, and the WebGPU backend refuses a dispatch over the limit on a
+ * Counts the loop iterations of a shader in the worst case, because some software adapters limit them. In
+ * Mesa 22.3, the version in Debian 12, the software adapter llvmpipe lets an invocation run 65,535 iterations
+ * of all its loops together. After that every loop ends early, and the kernel returns wrong numbers without
+ * an error. So a shader declares its count, and the WebGPU backend refuses a dispatch over the limit on a
  * software adapter.
  *
- * llvmpipe runs 4 to 16 invocations as the elements of one vector, and counts for the vector. A loop runs as often as the invocation that
- * needs it most, and a loop that no invocation needs is still entered once. The counts here follow the same rules.
+ * llvmpipe runs 4 to 16 invocations as the elements of one vector, and counts the iterations of the whole
+ * vector. A loop runs as often as the invocation that needs the most iterations. A loop that no invocation
+ * needs still counts one iteration. The counts here follow the same rules.
  */
 
 /** The iterations after which llvmpipe ends loops early (LP_MAX_TGSI_LOOP_ITERATIONS in Mesa's source). */
@@ -13,9 +15,9 @@ export const MAX_LOOP_ITERATIONS = 65_535;
 
 /** The iterations of one or several loops. */
 export interface LoopCount {
-  /** In the worst case. */
+  /** The iterations in the worst case. */
   readonly iterations: number;
-  /** If no invocation needs the loops: one for each. */
+  /** The iterations if no invocation needs the loops. There is one for each loop, inner loops included. */
   readonly skipped: number;
 }
 
@@ -30,15 +32,18 @@ export function sequence(...loops: readonly LoopCount[]): LoopCount {
 }
 
 /**
- * The count of a loop of `trips` iterations with the loops `body` in it. The check that ends the loop counts as an iteration, in which
- * the loops of the body are skipped.
+ * The count of a loop of `trips` iterations that contains the loops `body`. The check that ends the loop
+ * counts as one more iteration, in which the inner loops are skipped.
  */
 export function loop(trips: number, ...body: readonly LoopCount[]): LoopCount {
   const { iterations, skipped } = sequence(...body);
   return { iterations: trips * (1 + iterations) + 1 + skipped, skipped: 1 + skipped };
 }
 
-/** The count of a loop whose iterations differ in the loops that they contain: one element of `bodies` for each iteration. */
+/**
+ * The count of a loop whose iterations contain different inner loops. `bodies` has the count of the inner
+ * loops for each iteration.
+ */
 export function loopOver(bodies: readonly LoopCount[]): LoopCount {
   const skipped = 1 + Math.max(0, ...bodies.map((body) => body.skipped));
   return { iterations: bodies.length + sequence(...bodies).iterations + skipped, skipped };

@@ -1,10 +1,10 @@
-/** Normalisation of the rows of a matrix of activations. */
+/** Kernels that normalise the rows of a matrix of activations. */
 
 import { defineKernel, type Grid, MAX_GRID_EXTENT } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/normalize.wgsl" with { type: "text" };
 
-/** The constant of the same name in shaders/normalize.wgsl: invocations of a workgroup. */
+/** Invocations per workgroup. It must equal the constant of the same name in shaders/normalize.wgsl. */
 const SIZE = 256;
 
 /**
@@ -44,7 +44,7 @@ export const rmsNorm = defineKernel({
   },
 });
 
-/** One workgroup for each row. */
+/** Returns a grid with one workgroup per row. */
 function rowGrid({ rows }: Readonly<Record<"rows" | "cols" | "eps", number>>): Grid {
   return [Math.min(rows, MAX_GRID_EXTENT), Math.ceil(rows / MAX_GRID_EXTENT), 1];
 }

@@ -1,22 +1,31 @@
 /**
- * Prunes one block of columns of a weight matrix: the inner loop of SparseGPT. It goes through the columns of the block in order, sets the
- * chosen entries to zero, and updates the later columns of the block so that they compensate for the error. Rows do not depend on each other.
- * `pruneBlock` takes entries that were chosen in advance, and `pruneBlockNM` chooses them itself. With U = I nothing is compensated, which is
- * magnitude pruning.
+ * Prunes one block of columns of a weight matrix. This is the inner loop of SparseGPT (arXiv 2301.00774,
+ * algorithm 1). The loop goes through the columns of the block in order. In each column, it sets the chosen
+ * entries to zero, and updates the later columns of the block so that they compensate for the error. Rows do
+ * not depend on each other. `pruneBlock` prunes entries that other kernels have chosen, and `pruneBlockNM`
+ * chooses the entries itself. With U = I no error is compensated, so the result is magnitude pruning.
  *
- * In column j of a row, where w are the weights with the updates so far:
+ * In column j of a row, where w are the weights of the row with the updates so far, the loop computes:
  *   q = 0 if the entry is pruned, else w[j];  err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
  *
- * A dispatch handles `rows` rows of the matrix from row `row0` on, and the `size` columns from column `first` on. All rows of the matrix share
- * the buffers `work`, `mask`, `sums`, `keys`, `selection` and `forced`. The buffers `w` and `q` have only the rows of the dispatch.
+ * A dispatch handles `rows` rows of the matrix from row `row0` on, and `size` columns from column `first` on.
+ * Below, r counts the rows of the dispatch, and j the columns of the block. All rows of the matrix share the
+ * buffers `work`, `mask`, `sums`, `keys`, `selection` and `forced`. The buffers `w` and `q` have only the
+ * rows of the dispatch.
  *
- * - `work`, f32, is only read: the weights of the block with the updates of earlier blocks. Rows are `ldwork` elements apart.
- * - `u`, f32: U of the block, (size, size) upper triangular. It starts at `u_offset`, and rows are `ldu` elements apart.
- * - `w`, f32: on input the original weights of the block, at [r·ldw + w_offset + j]. On output they are replaced by Δ = W − Q.
+ * - `work`, f32: the weights of the block with the updates from earlier blocks. Rows are `ldwork` elements
+ *   apart. The kernel does not change them.
+ * - `u`, f32: the matrix U of the block, (size, size) upper triangular. It is a diagonal block of the
+ *   Cholesky factor U of the inverse Hessian, H⁻¹ = UᵀU. It starts at `u_offset`, and rows are `ldu` elements
+ *   apart.
+ * - `w`, f32: the original weights W of the block, at [r·ldw + w_offset + j]. The kernel replaces them by
+ *   Δ = W − Q.
  * - `q`, f32: receives the pruned and updated weights Q at [r·ldw + w_offset + j].
- * - `mask`, u32 with `words` words per row: bit c%32 of word (row0 + r)·words + c/32, where c = first + j, becomes 1 if the entry is kept and 0
- *   if it is pruned. Other bits of a word belong to neighbouring blocks and do not change.
- * - `sums`, f32 with two elements per row: [2·(row0 + r)] += Σ err² and [2·(row0 + r) + 1] += Σ Δ².
+ * - `mask`, u32 with `words` words per row of the matrix. With c = first + j, bit c%32 of word
+ *   (row0 + r)·words + c/32 becomes 1 if the entry is kept, and 0 if it is pruned. Other bits of a word
+ *   belong to neighbouring blocks and do not change.
+ * - `sums`, f32 with two elements per row: the kernel adds Σ err² to sums[2·(row0 + r)], and Σ Δ² to
+ *   sums[2·(row0 + r) + 1]. Both sums are over the columns of the block.
  */
 
 import { type Access, defineKernel, type Scalar, type ShaderVariant } from "./kernel.ts";
@@ -24,10 +33,16 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../shaders/prune_block.wgsl" with { type: "text" };
 
-/** The constants of the same names in shaders/shared/column_loop.wgsl: the rows of a workgroup, and the columns of a segment. */
+/**
+ * The rows per workgroup and the columns per segment. They must equal the constants of the same names in
+ * shaders/shared/column_loop.wgsl.
+ */
 const ROWS = 8;
 const SEGMENT = 4;
-/** The most columns of a block. The shader's workgroup memory and the twin's scratch memory hold no more. */
+/**
+ * The largest number of columns in a block. The workgroup memory of the shader and the scratch memory of the
+ * WebAssembly twin hold no more.
+ */
 export const MAX_BLOCK_SIZE = 256;
 
 /** The bindings that both kernels have, because their shaders share the loop over the columns. */
@@ -112,8 +127,8 @@ function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
 }
 
 /**
- * The loops of `update_span` in the shader, for the columns start … end−1. One of two nests of loops runs, depending on whether the rows of U
- * start at quads.
+ * The loops of `update_span` in the shader, for the columns start … end−1. Only one of the function's two
+ * nests of loops runs, depending on whether the rows of U start at multiples of four elements.
  */
 function updateSpanLoops(start: number, end: number): LoopCount {
   const columns = start === 0 ? 0 : end - start;
@@ -124,7 +139,10 @@ function updateSpanLoops(start: number, end: number): LoopCount {
   return unaligned.iterations > aligned.iterations ? unaligned : aligned;
 }
 
-/** The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. */
+/**
+ * The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. A
+ * segment is up to `SEGMENT` columns.
+ */
 function segmentLoops(
   start: number,
   end: number,
@@ -138,7 +156,10 @@ function segmentLoops(
   return loopOver(segments);
 }
 
-/** Cuts the columns start … end−1 into parts of `step` columns, the last of which may be shorter. Returns the start and end of each. */
+/**
+ * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the
+ * start and end of each part.
+ */
 function cut(start: number, end: number, step: number): [start: number, end: number][] {
   return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
     start + i * step,
@@ -147,8 +168,9 @@ function cut(start: number, end: number, step: number): [start: number, end: num
 }
 
 /**
- * Prunes the entries that the kernels of `select.ts` chose. `keys`, (rows of the matrix, size) u32, has the key of each entry, and selection[0]
- * is the threshold. An entry is pruned if its key is less than the threshold. Of the entries whose key equals the threshold, the first
+ * Prunes the entries that the kernels of `select.ts` chose. `keys`, (rows of the matrix, size) u32, has the
+ * key of each entry, which is smaller for a smaller score. selection[0] is the threshold. An entry is pruned
+ * if its key is less than the threshold. Of the entries whose key equals the threshold, the first
  * selection[2 + row0 + r] of each row are pruned, and that number is decremented for each of them.
  */
 export const pruneBlock = defineKernel({
@@ -160,10 +182,12 @@ export const pruneBlock = defineKernel({
 });
 
 /**
- * Prunes in an n:m pattern: of each group of `group` consecutive columns, `keep` entries are kept. The entries to prune are chosen when the loop
- * arrives at the first column of the group, by the weights with their updates so far. Forced entries come first and are always pruned. Then
- * come the entries with the smallest |w[j]/U[j,j]|, and among equals those in the lower column. A last group of g < group columns keeps
- * ceil(keep·g/group). `forced` has the layout described at `scoreKeys`, and is read only if `has_forced` = 1.
+ * Prunes in an n:m pattern. Each row keeps `keep` entries of each group of `group` consecutive columns. The
+ * entries to prune are chosen when the loop reaches the first column of the group, by the weights with their
+ * updates so far. Forced entries are chosen first, and all of them are pruned even if fewer than `keep`
+ * entries remain. Then the entries with the smallest |w[j]/U[j,j]| are chosen, and among equal ones the entry
+ * in the lower column. If the last group has only g < group columns, it keeps ceil(keep·g/group) entries.
+ * `forced` has the layout described at `scoreKeys` in select.ts, and is read only if `has_forced` = 1.
  *
  * On a software adapter, groups may have up to 128 columns.
  */

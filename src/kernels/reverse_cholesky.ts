@@ -1,18 +1,23 @@
 /**
- * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper triangular, and then U = R⁻¹.
- * `linalg/reverse_cholesky.ts` factors a whole matrix with it, block by block.
+ * The Cholesky factorisation of one diagonal block from its last column to its first: H = R·Rᵀ with R upper
+ * triangular, and then U = R⁻¹. `linalg/reverse_cholesky.ts` uses this kernel to factor a whole matrix, block
+ * by block.
  */
 
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
 
-/** The constants of the same names in shaders/reverse_cholesky.wgsl: the columns of a segment, and the coefficient columns of a chunk. */
+/**
+ * The columns per segment and the columns of coefficients per chunk. They must equal the constants of the
+ * same names in shaders/reverse_cholesky.wgsl.
+ */
 const SEGMENT = 8;
 const CHUNK = 32;
 
 /**
- * Factors a block of (size, size), where `size` is at most 256. Its first column is column `first` of the matrix.
+ * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the
+ * matrix.
  *
  * - `h`, f32: the block, which starts at `offset` and has rows `ld` elements apart. Only its upper triangle is read. The kernel replaces it by R,
  *   and sets the elements below the diagonal to 0.
@@ -27,7 +32,7 @@ export const reverseCholesky = defineKernel({
   bindings: { h: "read_write", u: "read_write", diagonal: "read_write", status: "read_write" },
   params: { size: "u32", offset: "u32", ld: "u32", u_offset: "u32", ldu: "u32", first: "u32" },
   shader: shaderWithLanes(256),
-  // With one vector of 8 lanes, each lane would need 330,000 loop iterations for a block of 256 columns.
+  // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
   softwareShader: shaderWithLanes(64),
 });
 
@@ -41,7 +46,10 @@ function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
   };
 }
 
-/** The loops of the shader. Constants here are named after the functions and phases of the shader that they count. */
+/**
+ * Counts the loops of the shader. Each constant below is named after the function or phase of the shader that
+ * it counts.
+ */
 function countLoops(size: number, lanes: number): LoopCount {
   const rows = (count: number, ...body: LoopCount[]) => loop(Math.ceil(count / lanes), ...body);
   const sumLater = (end: number, rowCount: number) => {

@@ -1,10 +1,13 @@
-/** Dot products of the rows of two matrices. With the same matrix twice, they are the squared norms of its rows. */
+/**
+ * Dot products of the rows of two matrices. If both operands are the same matrix, the results are the squared
+ * norms of its rows.
+ */
 
 import { defineKernel } from "./kernel.ts";
 import { loop, sequence } from "./loop_count.ts";
 import code from "../../shaders/row_dot.wgsl" with { type: "text" };
 
-/** The constant of the same name in shaders/row_dot.wgsl: invocations of a workgroup. */
+/** Invocations per workgroup. It must equal the constant of the same name in shaders/row_dot.wgsl. */
 const SIZE = 64;
 
 /** For r < rows: sums[sums_offset + r·sums_stride] += scale·Σ_{c < cols} x[x_offset + r·ldx + c]·y[y_offset + r·ldy + c]. */

@@ -1,4 +1,7 @@
-/** Copies elements from some rows of a packed upper triangle into a tile. */
+/**
+ * Copies elements from some rows of a packed upper triangle into a tile, which is a part of the matrix in a
+ * buffer of its own.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };

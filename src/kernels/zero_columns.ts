@@ -1,10 +1,16 @@
-/** Sets the columns of dead inputs to zero. An input is dead if it was zero for every calibration token, so that its diagonal element of H is 0. */
+/**
+ * Sets the columns of a weight matrix that belong to dead inputs to zero. An input of a layer is dead if it
+ * was zero for every token of the calibration text.
+ */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/zero_columns.wgsl" with { type: "text" };
 
-/** For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `dead` is u32. */
+/**
+ * For r < rows and c < cols: if dead[first + c] ≠ 0, then w[r·ld + c] ← 0. `dead` has one u32 per column of
+ * the matrix.
+ */
 export const zeroColumns = defineKernel({
   name: "zero_columns",
   bindings: { dead: "read", w: "read_write" },

@@ -1,4 +1,7 @@
-/** Tests of bias_activate, for each activation function and for ordinary and extreme arguments, and of gated_multiply. */
+/**
+ * Tests of bias_activate and gated_multiply for each activation function. The arguments of bias_activate are
+ * ordinary and extreme.
+ */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
@@ -34,7 +37,10 @@ async function activate(
   return result;
 }
 
-/** Asserts errors of at most 1e-6: absolute for expected values up to 1, and relative for larger ones. */
+/**
+ * Asserts that each error is at most 1e-6. The error is absolute for expected values up to 1, and relative
+ * for larger ones.
+ */
 function assertEachClose(actual: Float32Array, values: Float32Array, reference: (x: number) => number): void {
   const expected = Float64Array.from(values, reference);
   const scale = (i: number) => Math.max(1, Math.abs(expected[i]));
@@ -89,7 +95,7 @@ eachBackend("bias_activate", (backend) => {
 eachBackend("gated_multiply", (backend) => {
   for (const activation of ["silu", "gelu_tanh", "relu"] as const) {
     for (const [rows, cols] of SIZES) {
-      it(`multiplies by the ${activation} of a gate, for ${rows}×${cols} elements in longer rows`, async () => {
+      it(`multiplies ${rows}×${cols} elements by the ${activation} of a gate, with padding after each row`, async () => {
         const ldGate = cols + 3, ldUp = cols + 5;
         const gates = normals(rows * ldGate, 1).map((x) => 3 * x), ups = normals(rows * ldUp + 2, 2);
         const gate = upload(backend(), gates), up = upload(backend(), ups);
@@ -113,7 +119,7 @@ eachBackend("gated_multiply", (backend) => {
     }
   }
 
-  it("takes the gate and the other factor from one buffer", async () => {
+  it("accepts the gate and the other factor in one buffer", async () => {
     const rows = 9, cols = 21, values = normals(rows * 2 * cols, 3);
     const fused = upload(backend(), values), y = backend().createBuffer("y", rows * cols * 4);
     const params = { rows, cols, gate_offset: 0, ld_gate: 2 * cols, up_offset: cols, ld_up: 2 * cols };

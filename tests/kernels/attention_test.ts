@@ -1,6 +1,7 @@
 /**
- * Tests of attention: sizes around the boundaries of workgroups and chunks, shared key heads, ALiBi, windows, q, k and v in one buffer, and
- * scores at which exp overflows.
+ * Tests of attention in comparison with a definition in float64. They cover sizes around the boundaries of
+ * workgroups and chunks, key heads that query heads share, ALiBi, sliding windows, q, k and v in one buffer,
+ * and scores at which exp overflows.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -117,7 +118,7 @@ eachBackend("attention", (backend) => {
   }
 
   for (const window of [1, 2, 17, 64, 65, 129, 1000]) {
-    it(`attends only to a window of ${window} tokens`, async () => {
+    it(`attends only to the last ${window} tokens if the window has this length`, async () => {
       const shape = shapeOf({ tokens: 150, window });
       await assertAttends(backend(), shape, operands(shape));
     });
@@ -133,7 +134,7 @@ eachBackend("attention", (backend) => {
     await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0, 0.25, 1) });
   });
 
-  it("takes q, k and v from one buffer, side by side in each row", async () => {
+  it("accepts q, k and v side by side in each row of one buffer", async () => {
     const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
     const shape = shapeOf({ tokens, heads, headDim });
     const fused = normals(tokens * 3 * width, 4);
@@ -166,7 +167,7 @@ eachBackend("attention", (backend) => {
     for (const buffer of [qkv, slopes, out]) buffer.destroy();
   });
 
-  it("takes q, k and v from one buffer, side by side for each head", async () => {
+  it("accepts q, k and v of each head side by side in one buffer", async () => {
     const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
     const shape = shapeOf({ tokens, heads, headDim });
     const fused = normals(tokens * 3 * width, 5);

@@ -1,4 +1,7 @@
-/** Tests of the input checks: they find the defect with the lowest index, respect the tolerance, and report nothing for good input. */
+/**
+ * Tests that check_finite and check_symmetry find the defect with the lowest index, respect the tolerance,
+ * and report nothing for good input.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -25,7 +28,7 @@ async function firstNonFinite(
 
 eachBackend("check_finite", (backend) => {
   for (const count of [1, 7, 31, 33, 127, 129, 172, 1000, 131071, 300007]) {
-    it(`finds the first of several non-finite values among ${count}`, async () => {
+    it(`finds the first of several non-finite values among ${count} elements`, async () => {
       const values = normals(count + 3, count);
       deepStrictEqual(await firstNonFinite(backend(), values, 3), NOTHING_FOUND);
       const nonFinite = [NaN, Infinity, -Infinity];
@@ -54,14 +57,18 @@ eachBackend("check_finite", (backend) => {
     deepStrictEqual(await firstNonFinite(backend(), values), NOTHING_FOUND);
   });
 
-  it("does not replace a lower index in its slot", async () => {
+  it("does not overwrite a lower index that its slot already contains", async () => {
     const values = Float32Array.of(0, 0, NaN, NaN);
     deepStrictEqual(await firstNonFinite(backend(), values, 0, 1), 1);
     deepStrictEqual(await firstNonFinite(backend(), values, 0, 3), 2);
   });
 });
 
-/** A comparison of `rows` whole rows from row0 on with the tile that has the `cols` rows from col0 on. */
+/**
+ * One dispatch of check_symmetry on a matrix of order n. It compares the elements in `rows` rows from row0 on
+ * and `cols` columns from col0 on with their mirror images. The mirror images are in a tile, which is the
+ * part of the matrix that starts at row col0 and column tileCol0.
+ */
 interface Comparison {
   readonly n: number;
   readonly row0: number;
@@ -113,7 +120,10 @@ function symmetric(n: number): Float32Array<ArrayBuffer> {
   return matrix;
 }
 
-/** The lowest r·n + j of a defect, computed in float64 from the definition. */
+/**
+ * Finds the first defect in row r of the comparison and column j of the matrix, and returns r·n + j. It
+ * computes in float64 from the definition.
+ */
 function referenceFirst(matrix: Float32Array, { n, row0, rows, col0, cols, tolerance }: Comparison): number {
   for (let i = row0; i < row0 + rows; i++) {
     for (let j = col0; j < Math.min(i, col0 + cols); j++) {
@@ -137,12 +147,12 @@ const COMPARISONS = [
 eachBackend("check_symmetry", (backend) => {
   for (const shape of COMPARISONS) {
     const { n, row0, rows, col0, cols } = shape;
-    it(`compares rows ${row0} to ${row0 + rows} with columns ${col0} to ${col0 + cols} of a matrix of order ${n}`, async () => {
+    it(`finds the first asymmetry in ${rows} rows from row ${row0} and ${cols} columns from column ${col0} of a matrix of order ${n}`, async () => {
       const comparison = { ...shape, tolerance: 1e-3 };
       const matrix = symmetric(n);
       deepStrictEqual(await firstAsymmetric(backend(), matrix, comparison), NOTHING_FOUND);
       const next = uniform(n);
-      for (let k = 0; k < 8; k++) { // anywhere in the matrix, so some defects are outside of the comparison
+      for (let k = 0; k < 8; k++) { // some of these defects are outside of the comparison
         const i = Math.floor(next() * n), j = Math.floor(next() * n);
         if (i !== j) matrix[i * n + j] += 1;
         const expected = referenceFirst(matrix, comparison);

@@ -42,8 +42,9 @@ async function narrow(
 }
 
 /**
- * Each value of the format, the point halfway to the next value, and the f32 on either side of each of these, with both signs. For bf16 only
- * every 37th value.
+ * Returns values at which rounding to the format is difficult, with both signs. They are each value of the
+ * format, the point halfway to the next value, and the two f32 neighbours of both. For bf16, only every 37th
+ * value is used.
  */
 function roundingCases(format: Format): Float32Array<ArrayBuffer> {
   const cases: number[] = [];
@@ -99,7 +100,7 @@ eachBackend("convert", (backend) => {
       });
     }
 
-    it(`rounds to the nearest even ${name}, subnormals and overflow included`, async () => {
+    it(`rounds to the nearest ${name} with ties to even, also for subnormals and overflow`, async () => {
       const values = roundingCases(format);
       const actual = await narrow(backend(), values, DTYPE_CODE[name]);
       values.forEach((value, i) => {

@@ -1,4 +1,6 @@
-/** Tests that the kernels on diagonal tiles copy elements bit for bit, and write nothing else. */
+/**
+ * Tests that get_diagonal, set_diagonal and mirror_upper copy elements bit for bit, and write nothing else.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,7 +14,7 @@ const FIRST = 3;
 
 eachBackend("the diagonal kernels", (backend) => {
   for (const size of SIZES) {
-    it(`get_diagonal reads ${size} elements of the diagonal of a submatrix`, async () => {
+    it(`get_diagonal reads ${size} elements from the diagonal of a submatrix`, async () => {
       const ld = size + 6, row = 2, col = 5;
       const tile = normals((size + row) * ld, size), before = normals(size + FIRST + 1, 1);
       const buffers = { tile: upload(backend(), tile), diagonal: upload(backend(), before) };
@@ -35,7 +37,7 @@ eachBackend("the diagonal kernels", (backend) => {
       buffers.diagonal.destroy();
     });
 
-    it(`mirror_upper fills the lower triangle of a tile of ${size}×${size}`, async () => {
+    it(`mirror_upper fills the lower triangle of a ${size}×${size} matrix`, async () => {
       const ld = size + 3, before = normals(size * ld, size);
       const tile = upload(backend(), before);
       backend().dispatch(mirrorUpper, { tile }, { size, ld });

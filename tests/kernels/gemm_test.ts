@@ -1,6 +1,7 @@
 /**
- * Tests of gemm_nn, gemm_nt and gemm_tn in comparison with the definition in float64. Errors are relative to Σ|a·b|, to which rounding errors
- * are proportional. So a sum that cancels neither hides an error nor fails without one.
+ * Tests of gemm_nn, gemm_nt and gemm_tn in comparison with the definition in float64. Each error is divided
+ * by Σ|a·b|, the sum of the magnitudes of the terms, because rounding errors are proportional to it. So a sum
+ * whose terms cancel neither hides an error nor fails the test without an error.
  */
 
 import { it } from "@std/testing/bdd";
@@ -32,7 +33,10 @@ interface Case {
   readonly before?: "normals" | "NaN";
 }
 
-/** A (rows, cols) operand as stored. It is surrounded by NaN, so a test fails if the kernel uses elements outside of the operand. */
+/**
+ * Returns a (rows, cols) operand in memory. It is surrounded by NaN, so a test fails if the kernel uses
+ * elements outside of the operand.
+ */
 function stored(rows: number, cols: number, offset: number, padding: number, seed: number) {
   const ld = cols + padding;
   const values = new Float32Array(offset + rows * ld + 5).fill(NaN);
@@ -115,35 +119,35 @@ const SIZES: readonly Case["size"][] = [
 
 eachBackend("gemm", (backend) => {
   for (const name of ["nn", "nt", "tn"] as const) {
-    it(`${name} multiplies matrices of every size`, async () => {
+    it(`gemm_${name} multiplies matrices of every tested size`, async () => {
       for (const size of SIZES) await check(backend(), name, { size });
     });
 
-    it(`${name} takes offsets and leading dimensions`, async () => {
+    it(`gemm_${name} accepts offsets and leading dimensions`, async () => {
       for (const size of [[5, 6, 7], [65, 70, 66], [128, 64, 32]] as const) {
         await check(backend(), name, { size, offsets: [3, 1, 2], padding: [5, 3, 7], alpha: 2, beta: 1 });
         await check(backend(), name, { size, offsets: [4, 8, 12], padding: [4, 8, 16] });
       }
     });
 
-    it(`${name} scales by alpha and beta`, async () => {
+    it(`gemm_${name} scales by alpha and beta`, async () => {
       for (const [alpha, beta] of [[1, 0], [1, 1], [-1, 1], [0.5, -2], [0, 1], [0, 0]] as const) {
         await check(backend(), name, { size: [33, 41, 600], alpha, beta });
       }
     });
 
-    it(`${name} does not read C if beta is 0`, async () => {
+    it(`gemm_${name} does not read C if beta is 0`, async () => {
       for (const size of [[6, 8, 4], [70, 75, 300]] as const) {
         await check(backend(), name, { size, beta: 0, before: "NaN" });
       }
     });
 
-    it(`${name} only scales C if k is 0`, async () => {
+    it(`gemm_${name} only scales C if k is 0`, async () => {
       await check(backend(), name, { size: [9, 11, 0], beta: 0.5 });
       await check(backend(), name, { size: [9, 11, 0], beta: 0, before: "NaN" });
     });
 
-    it(`${name} computes at least the upper triangle if upper is 1`, async () => {
+    it(`gemm_${name} computes at least the upper triangle if upper is 1`, async () => {
       for (const size of [[5, 5, 5], [130, 130, 70], [257, 257, 33], [70, 200, 20], [200, 70, 20]] as const) {
         await check(backend(), name, { size, upper: true, alpha: -1, beta: 1 });
       }
@@ -155,7 +159,7 @@ eachBackend("gemm", (backend) => {
     await check(backend(), "nn", { size: [5, 0, 3] });
   });
 
-  it("computes the same bits each time", async () => {
+  it("computes the same bits in every run", async () => {
     const a = upload(backend(), normals(200 * 300, 1)), b = upload(backend(), normals(300 * 170, 2));
     const runs: Float32Array[] = [];
     for (let run = 0; run < 2; run++) {

@@ -1,7 +1,9 @@
 /**
- * The loop iterations that shaders declare. On a software adapter, every loop of every kernel is counted in a run and compared with the
- * declaration; then the declarations are evaluated at the largest sizes that callers dispatch. On Mesa 22.3, which ends loops early, the
- * runs also show that the limit is not reached.
+ * Tests of the loop iterations that shaders declare. On a software adapter (which runs shaders on the CPU),
+ * each kernel runs with a counter in every loop, and the counts are compared with the declaration. The
+ * declarations are also evaluated at the largest sizes that callers dispatch, and compared with the limit at
+ * which the adapter Mesa 22.3 ends loops early. On Mesa 22.3, the runs also show that the limit is not
+ * reached.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -40,7 +42,7 @@ function declared(kernel: Kernel, params: Readonly<Record<string, number>>): num
 }
 
 describe("loop counts", () => {
-  it("add up as Mesa 22.3 was measured to count", () => {
+  it("follow the rules by which Mesa 22.3 was measured to count", () => {
     strictEqual(loop(1000).iterations, 1001);
     strictEqual(loop(10, loop(100)).iterations, 1022);
     strictEqual(loop(0, loop(100), loop(7)).iterations, 3);
@@ -56,18 +58,27 @@ interface Sample {
   readonly fill?: Readonly<Record<string, number>>;
 }
 
-/** Where the operands of a product lie: rows of B start on 16 bytes, or do not. */
+/**
+ * Places of the operands of a matrix product. In the first element, the rows of B start at multiples of 16
+ * bytes, and in the second they do not.
+ */
 const LAYOUTS = [0, 1].map((b_offset) => (
   { a_offset: 0, lda: 320, b_offset, ldb: 320, c_offset: 0, ldc: 320, alpha: 1, beta: 1, upper: 0 }
 ));
 
-/** A block of weights, with rows of U that start on 16 bytes and with others. */
+/**
+ * Parameters for a block of `size` columns. In the first element, the rows of U start at multiples of 16
+ * bytes, and in the second they do not.
+ */
 const blocks = (size: number) =>
   [0, 1].map((u_offset) => (
     { rows: 13, size, row0: 0, ldwork: size, u_offset, ldu: 256, w_offset: 0, ldw: 256, first: 37, words: 12 }
   ));
 
-/** Every key is tied at the threshold, and more ties are to be chosen than a row has: the longest search. */
+/**
+ * Every key equals the threshold, and `selection` asks for more entries than a row has. This makes the search
+ * of `prune_block` as long as possible.
+ */
 const ALL_TIED = { keys: 300, selection: 300 };
 
 const SAMPLES: readonly Sample[] = [
@@ -175,11 +186,14 @@ const SAMPLES: readonly Sample[] = [
   { kernel: crossEntropy, params: { rows: 3, cols: 50_272, ld: 50_272 } },
 ];
 
-/** Head dimensions, with the longest window that fits the smallest published model with such heads into buffers of 128 MiB. */
+/**
+ * For each head dimension, the largest number of tokens in a window. It is the largest window with which the
+ * smallest published model with such heads fits into buffers of 128 MiB.
+ */
 const LONGEST_WINDOWS = [
-  { head_dim: 64, tokens: Math.floor(2 ** 25 / 1536) }, // SmolLM-135M: feed-forward layers 1536 wide
-  { head_dim: 96, tokens: Math.floor(2 ** 25 / 8192) }, // Phi-3-mini: 8192
-  { head_dim: 128, tokens: Math.floor(2 ** 25 / 3072) }, // Qwen3-0.6B: 3072
+  { head_dim: 64, tokens: Math.floor(2 ** 25 / 1536) }, // SmolLM-135M has feed-forward layers that are 1536 wide
+  { head_dim: 96, tokens: Math.floor(2 ** 25 / 8192) }, // Phi-3-mini: 8192 wide
+  { head_dim: 128, tokens: Math.floor(2 ** 25 / 3072) }, // Qwen3-0.6B: 3072 wide
   { head_dim: 256, tokens: 4096 },
 ];
 
@@ -187,7 +201,8 @@ const upTo = (last: number) => Array.from({ length: last }, (_, i) => i + 1);
 
 /** For each kernel whose loops grow with a parameter, the largest sizes that callers dispatch. */
 const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, number>>[]])[] = [
-  // The inputs of BLOOM-176B's widest layer, the widest of any supported model, and the tokens of one calibration product.
+  // 57,344 is the number of inputs of the widest layer of any supported model, which is in BLOOM-176B. The
+  // other k is the largest number of tokens in one calibration product.
   ...[gemmNN, gemmNT, gemmTN].map((kernel) => [kernel, [{ k: 57_344 }, { k: MAX_SOFTWARE_K }]] as const),
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
@@ -203,10 +218,13 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
 
 describe("the largest sizes that callers dispatch", () => {
   for (const [kernel, sizes] of LARGEST) {
-    it(`${kernel.name} stays under the limit of loop iterations`, () => {
+    it(`${kernel.name} declares fewer loop iterations than the limit`, () => {
       for (const size of sizes) {
         const most = declared(kernel, size);
-        ok(most > 0 && most < MAX_LOOP_ITERATIONS, `${most} iterations at ${JSON.stringify(size)}`);
+        ok(
+          most > 0 && most < MAX_LOOP_ITERATIONS,
+          `${most} iterations are declared for ${JSON.stringify(size)}`,
+        );
       }
     });
   }
@@ -237,16 +255,16 @@ const opened = await openSoftwareDevice();
 
 describe("the loops of a kernel on a software adapter", () => {
   if (typeof opened === "string") {
-    it(`are not counted: ${opened}`, { skip: opened }, () => {});
+    it(`are not counted, because there is no such adapter: ${opened}`, { skip: opened }, () => {});
     return;
   }
   const device = opened;
   after(() => device.destroy());
 
   for (const kernel of KERNELS) {
-    it(`${kernel.name}: no invocation runs more than declared, and later loops still run to their ends`, async () => {
+    it(`${kernel.name} runs no more loop iterations than declared, and a later loop still runs to its end`, async () => {
       const samples = SAMPLES.filter((sample) => sample.kernel === kernel);
-      ok(samples.length > 0, "there is no sample");
+      ok(samples.length > 0, `SAMPLES has no entry for ${kernel.name}`);
       const shader = softwareShader(kernel);
       let mostCounted = 0, mostDeclared = 0;
       for (const { params, fill = {} } of samples) {
@@ -254,14 +272,18 @@ describe("the loops of a kernel on a software adapter", () => {
         const furtherIterations = MAX_LOOP_ITERATIONS - limit;
         const dispatch = { kernel, shader, params, fill, furtherIterations };
         const { iterations, completed } = await runCounted(device, dispatch);
-        ok(iterations <= limit, `${iterations} iterations, but ${limit} are declared: ${what}`);
-        strictEqual(completed, furtherIterations, `iterations of a later loop, after ${what}`);
+        ok(iterations <= limit, `${iterations} iterations ran, but ${limit} are declared for ${what}`);
+        strictEqual(
+          completed,
+          furtherIterations,
+          `iterations of a later loop, after the kernel ran with ${what}`,
+        );
         mostCounted = Math.max(mostCounted, iterations);
         mostDeclared = Math.max(mostDeclared, limit);
       }
       ok(
         mostCounted >= mostDeclared / 2,
-        `at most ${mostCounted} iterations, but ${mostDeclared} are declared`,
+        `at most ${mostCounted} iterations ran, but up to ${mostDeclared} are declared`,
       );
     });
   }

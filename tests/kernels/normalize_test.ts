@@ -39,7 +39,7 @@ const SIZES = [
 
 eachBackend("layer_norm", (backend) => {
   for (const [rows, cols] of SIZES) {
-    it(`normalises ${rows} rows of ${cols}`, async () => {
+    it(`normalises ${rows} rows of ${cols} elements`, async () => {
       await assertNormalizes(backend(), normals(rows * cols, cols), cols, 1e-5);
     });
   }
@@ -72,7 +72,8 @@ eachBackend("rms_norm", (backend) => {
   }
 
   for (const [rows, cols] of SIZES) {
-    it(`normalises ${rows} rows of ${cols}`, () => assertRms(normals(rows * cols, cols), cols, 1e-5));
+    it(`normalises ${rows} rows of ${cols} elements`, () =>
+      assertRms(normals(rows * cols, cols), cols, 1e-5));
   }
 
   it("normalises more rows than a grid has workgroups along one axis", () =>

@@ -1,6 +1,7 @@
 /**
- * Tests of prune_block and prune_block_n_m in comparison with naive float64 code. They compare Q, Δ, the mask and the sums, and check that
- * nothing else is written. Blocks are at odd offsets in their buffers, and their rows are divided between two dispatches.
+ * Tests of prune_block and prune_block_n_m in comparison with naive float64 code. They compare the pruned
+ * weights Q, the change Δ, the mask and the error sums, and check that nothing else is written. Each block of
+ * columns is at an odd offset in its buffer, and its rows are divided between two dispatches.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -24,7 +25,7 @@ async function checkUnstructured(
   { keys, selection, remaining }: {
     keys: Uint32Array<ArrayBuffer>;
     selection: Uint32Array<ArrayBuffer>;
-    /** The ties of each row that `selection` still asks for afterwards. */
+    /** The number of ties of each row that `selection` still asks for after the dispatches. */
     remaining: number[];
   },
 ): Promise<void> {
@@ -51,7 +52,9 @@ async function checkUnstructured(
   extra.selection.destroy();
 }
 
-/** Keys with only four different values, so that most rows have ties at the threshold. */
+/**
+ * Returns keys with only four different values, so that most rows have ties (keys that equal the threshold).
+ */
 function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Uint32Array.from({ length: count }, () => [0, 5, 0x80000000, 0xffffffff][Math.floor(next() * 4)]);
@@ -59,12 +62,13 @@ function tiedKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
 
 eachTiling("prune_block", (backend) => {
   for (const [rows, size] of SHAPES) {
-    it(`prunes ${rows}×${size} entries by their keys, and the first of the ties in each row`, async () => {
+    it(`prunes entries with keys below the threshold and the first ties of each row, for ${rows}×${size} entries`, async () => {
       const keys = tiedKeys(rows * size, size), threshold = 0x80000000;
       const ties = Array.from({ length: rows }, (_, r) => {
         return keys.subarray(r * size, (r + 1) * size).filter((key) => key === threshold).length;
       });
-      // The rows prune none, half or all of their ties, in turn.
+      // Every third row prunes none of its ties, the row after it half of them, and the row after that all of
+      // them.
       const wanted = ties.map((count, r) => r % 3 === 0 ? 0 : r % 3 === 1 ? count >> 1 : count);
       const selection = Uint32Array.of(threshold, 9, ...wanted);
       await checkUnstructured(backend(), makeBlockCase(rows, size), {
@@ -148,7 +152,7 @@ eachTiling("prune_block_n_m", (backend) => {
       100,
     ]]
   ) {
-    it(`keeps ${keep} of every ${group} entries, and a proportional number of a shorter last group`, async () => {
+    it(`keeps ${keep} of every ${group} entries, and a proportional number in a shorter last group`, async () => {
       for (const [rows, size] of SHAPES) {
         const gap = await checkGroups(backend(), makeBlockCase(rows, size), { keep, group });
         ok(gap > TOLERANCE, `the scores of ${rows}×${size} are too close to compare masks: ${gap}`);
@@ -156,7 +160,7 @@ eachTiling("prune_block_n_m", (backend) => {
     });
   }
 
-  it("prunes the ties in lower columns first", async () => {
+  it("prunes entries in lower columns first if their scores are equal", async () => {
     const block = makeBlockCase(9, 44, { identity: true });
     const tied = { ...block, work: Float32Array.from(block.work, (_, i) => i % 3 ? 1 : -1) };
     await checkGroups(backend(), tied, { keep: 2, group: 4 });

@@ -1,4 +1,7 @@
-/** Tests of reverse_cholesky: the residuals of R and U for many sizes, the elements that it reads and writes, and all ways to fail. */
+/**
+ * Tests of reverse_cholesky. They check the residuals of R and U for many sizes, the elements that the kernel
+ * reads and writes, and how it reports failed pivots.
+ */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -12,9 +15,15 @@ import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
 const SIZES = [1, 2, 7, 8, 9, 31, 32, 33, 127, 128, 129, 172, 255, 256];
-/** A backward stable method has scaled residuals of a few units of 6e-8, the unit roundoff, for matrices of any size. */
+/**
+ * The bound of the scaled residuals. A backward stable method has residuals of about the unit roundoff, 6e-8,
+ * for matrices of any size.
+ */
 const RESIDUAL = 1e-7;
-/** The place of the block in its tile: the row and column of its first element, which are odd, and the columns after it. */
+/**
+ * The block starts at row ROW and column COL of a larger tile, and MARGIN columns follow it. FIRST is its
+ * first column in the whole matrix. SENTINEL fills all elements around it.
+ */
 const ROW = 3, COL = 5, MARGIN = 2, FIRST = 11, SENTINEL = 77;
 
 /** A well-conditioned matrix, XᵀX/2n + I/10. */
@@ -24,17 +33,20 @@ function positiveDefinite(n: number): Float32Array<ArrayBuffer> {
 }
 
 interface Outcome {
-  /** The whole buffers h, u and diagonal. */
+  /** The contents of the whole buffers h, u and diagonal. */
   readonly tile: Float32Array;
   readonly inverse: Float32Array;
   readonly diagonal: Float32Array;
   readonly status: number;
-  /** The blocks R and U, (n, n). */
+  /** The blocks R and U, (n, n), cut out of `tile` and `inverse`. */
   readonly r: Float32Array;
   readonly u: Float32Array;
 }
 
-/** Runs the kernel on `h`, (n, n), inside of a larger tile of sentinels. The elements of the block below its diagonal are NaN. */
+/**
+ * Runs the kernel on `h`, (n, n), inside of a larger tile that is filled with SENTINEL. The elements below
+ * the diagonal of the block are NaN, because the kernel must not read them.
+ */
 async function factor(backend: Backend, h: Float32Array, n: number, status = 0): Promise<Outcome> {
   const ld = n + COL + MARGIN;
   const block = (from: Float32Array) =>
@@ -79,7 +91,7 @@ function assertAround(tile: Float32Array, n: number): void {
 
 eachTiling("reverse_cholesky", (backend) => {
   for (const n of SIZES) {
-    it(`factors and inverts a block of ${n}`, async () => {
+    it(`factors and inverts a block of ${n}×${n}`, async () => {
       const h = positiveDefinite(n);
       const { tile, inverse, diagonal, status, r, u } = await factor(backend(), h, n);
       strictEqual(status, 0);
@@ -110,22 +122,22 @@ eachTiling("reverse_cholesky", (backend) => {
   });
 
   for (const [n, j] of [[1, 0], [7, 3], [33, 32], [128, 0], [128, 65], [129, 128], [256, 7]]) {
-    it(`reports column ${j} of ${n} if its pivot is negative`, async () => {
+    it(`reports column ${j} of a ${n}×${n} block if its pivot is negative`, async () => {
       const h = positiveDefinite(n);
-      // The pivot is R[j,j]². Subtracting twice that from H[j,j] makes it −R[j,j]².
+      // The pivot is R[j,j]². Subtracting 2·R[j,j]² from H[j,j] makes the pivot −R[j,j]².
       h[j * (n + 1)] -= 2 * referenceReverseCholesky(h, n).r[j * (n + 1)] ** 2;
       strictEqual(referenceReverseCholesky(h, n).failed, j);
       strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
     });
 
-    it(`reports column ${j} of ${n} if its pivot is NaN`, async () => {
+    it(`reports column ${j} of a ${n}×${n} block if its pivot is NaN`, async () => {
       const h = positiveDefinite(n);
       h[j * (n + 1)] = NaN;
       strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
     });
   }
 
-  it("reports the row of a NaN above the diagonal, whose pivot is the first to become NaN", async () => {
+  it("reports the row of a NaN above the diagonal, because the pivot of this row is the first to become NaN", async () => {
     const n = 64, h = positiveDefinite(n);
     h[20 * n + 50] = NaN;
     strictEqual((await factor(backend(), h, n)).status, FIRST + 20 + 1);

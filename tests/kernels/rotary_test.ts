@@ -1,4 +1,7 @@
-/** Tests that rotary rotates some dimensions of each head by the token's position in its window, and does not change other elements. */
+/**
+ * Tests that rotary rotates some dimensions of each head by angles that depend on the token's position in its
+ * window, and does not change other elements. A window is a run of consecutive tokens.
+ */
 
 import { it } from "@std/testing/bdd";
 import { rotary } from "../../src/kernels/rotary.ts";
@@ -17,7 +20,7 @@ eachBackend("rotary", (backend) => {
       { rows: 130, tokens: 130, heads: 4, headDim: 128, pairs: 64, offset: 512, ld: 1024 },
     ]
   ) {
-    it(`rotates ${pairs} pairs in each of ${heads} heads of ${headDim}, for ${rows} rows in windows of ${tokens}`, async () => {
+    it(`rotates ${pairs} pairs in each of ${heads} heads of ${headDim} dimensions, for ${rows} rows with ${tokens} tokens per window`, async () => {
       const values = normals(rows * ld, 1), angles = normals(tokens * pairs, 2).map((x) => 3 * x);
       const table = new Float32Array(tokens * 2 * pairs);
       angles.forEach((angle, at) => {

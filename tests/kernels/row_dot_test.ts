@@ -1,4 +1,7 @@
-/** Tests of row_dot for odd sizes and strides, for one matrix as both operands, and for more rows than a grid has workgroups along one axis. */
+/**
+ * Tests of row_dot for odd sizes and strides, for the same matrix as both operands, and for more rows than a
+ * grid can have workgroups along one axis.
+ */
 
 import { it } from "@std/testing/bdd";
 import { rowDot } from "../../src/kernels/row_dot.ts";

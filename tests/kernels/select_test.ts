@@ -1,4 +1,7 @@
-/** Tests of the radix select: first of each kernel, and then of all of them together in comparison with sorting, above all for tied scores. */
+/**
+ * Tests of the radix select, which selects the k smallest scores. First each kernel is tested alone, and then
+ * all kernels together in comparison with sorting, especially for tied scores.
+ */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -23,7 +26,7 @@ function randomKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.from({ length: count }, () => next() * 2 ** 32);
 }
 
-/** Packs bits into `words` words for each row. `at` returns whether a bit is 1. */
+/** Packs bits into `words` u32 words per row. The function `at` returns whether a bit is 1. */
 function bits(
   rows: number,
   words: number,
@@ -52,7 +55,10 @@ function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number
   return selection;
 }
 
-/** The entries that a selection chooses, by the rule of `prune_block`. */
+/**
+ * Returns 1 for each entry that a selection chooses, and 0 for the others. The rule is that of the kernel
+ * `prune_block`: all keys below the threshold, and the first ties of each row.
+ */
 function chosen(keys: Uint32Array, [threshold, , ...remaining]: Uint32Array, cols: number): Uint8Array {
   return Uint8Array.from(keys, (key, i) => {
     if (key < threshold) return 1;
@@ -64,7 +70,7 @@ function chosen(keys: Uint32Array, [threshold, , ...remaining]: Uint32Array, col
 eachBackend("score_keys", (backend) => {
   for (const [rows, cols, first] of [[1, 1, 0], [7, 31, 5], [33, 128, 128], [65, 129, 31], [3, 40001, 0]]) {
     for (const hasForced of [0, 1]) {
-      it(`computes the keys of ${rows}×${cols} entries from column ${first}, with ${hasForced ? "some" : "none"} forced`, async () => {
+      it(`computes the keys of ${rows}×${cols} entries from column ${first}, ${hasForced ? "some" : "none"} of them forced`, async () => {
         const ld = cols + 3, words = Math.ceil((first + cols) / 32) + 1;
         const weights = normals(rows * ld, rows), scales = normals(first + cols, cols).map(Math.abs);
         weights[0] = -0;
@@ -134,7 +140,7 @@ eachBackend("select_digit", (backend) => {
     return [...result];
   }
 
-  it("starts with k at level 0, whatever the selection contains", async () => {
+  it("starts with k entries at level 0, whatever `selection` contains", async () => {
     deepStrictEqual(await digit([3, 0, 4, 5], [9, 9], 0, 7), [0x02000000, 4]);
     deepStrictEqual(await digit([3, 0, 4, 5], [9, 9], 0, 8), [0x03000000, 1]);
     deepStrictEqual(await digit(Array(256).fill(1), [9, 9], 0, 256), [0xff000000, 1]);
@@ -153,7 +159,7 @@ eachBackend("select_digit", (backend) => {
 
 eachBackend("count_ties and rank_ties", (backend) => {
   for (const [rows, cols] of [[1, 1], [7, 129], [64, 33], [65, 128], [1000, 3], [3, 70001]]) {
-    it(`count the ties of ${rows} rows of ${cols} keys, and choose the first of them`, async () => {
+    it(`count the ties in ${rows} rows of ${cols} keys, and choose the first ties`, async () => {
       const keys = randomKeys(rows * cols, rows).map((key) => key % 3);
       const ties = Array.from({ length: rows }, (_, r) => {
         return keys.subarray(r * cols, (r + 1) * cols).filter((key) => key === 2).length;

@@ -1,4 +1,7 @@
-/** Tests that unpack_upper copies strips of a packed triangle into tiles to the left of the diagonal, on it and to the right of it. */
+/**
+ * Tests that unpack_upper copies strips (some rows) of a packed upper triangle into tiles (parts of the full
+ * matrix). The tiles lie to the left of the diagonal, on it and to the right of it.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -23,7 +26,7 @@ const element = (i: number, j: number) => 0x80000000 + i * 65536 + j;
 eachBackend("unpack_upper", (backend) => {
   for (const shape of CASES) {
     const { n, rows, cols, first_row, first_col } = shape;
-    it(`unpacks ${rows} rows from ${first_row} and ${cols} columns from ${first_col} of a matrix of order ${n}`, async () => {
+    it(`unpacks ${rows} rows from row ${first_row} and ${cols} columns from column ${first_col} of a matrix of order ${n}`, async () => {
       const strip: number[] = [];
       for (let i = first_row; i < first_row + rows; i++) {
         for (let j = i; j < n; j++) strip.push(element(i, j));

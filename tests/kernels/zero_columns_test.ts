@@ -1,4 +1,7 @@
-/** Tests that zero_columns sets dead columns to 0, even where they contain infinity, and writes nothing else. */
+/**
+ * Tests that zero_columns sets dead columns to 0, even if they contain infinity, and writes nothing else. A
+ * column is dead if the input that it multiplies was always 0.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -8,16 +11,16 @@ import { downloadF32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
 const SHAPES = [[1, 1], [7, 31], [33, 127], [129, 172], [2, 4097], [5000, 2]];
-/** The columns of the matrix that are dead. */
+/** For each case, a function that returns whether a column of the matrix is dead. */
 const DEAD: Readonly<Record<string, (column: number) => boolean>> = {
-  "no column": () => false,
-  "every column": () => true,
-  "some columns": (column) => column % 3 === 1,
+  "no column is dead": () => false,
+  "every column is dead": () => true,
+  "some columns are dead": (column) => column % 3 === 1,
 };
 
 eachBackend("zero_columns", (backend) => {
   for (const [name, isDead] of Object.entries(DEAD)) {
-    it(`zeroes the right columns with ${name} dead`, async () => {
+    it(`zeroes exactly the dead columns if ${name}`, async () => {
       for (const [rows, cols] of SHAPES) {
         const ld = cols + 3, first = 5;
         const weights = normals(rows * ld, rows);

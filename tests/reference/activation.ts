@@ -17,7 +17,7 @@ export function erf(x: number): number {
   return 2 / Math.sqrt(Math.PI) * Math.exp(-x * x) * sum;
 }
 
-/** The activation functions, by the names that the `activation` parameter of the kernels has for them. */
+/** The activation functions, under the names that Pare gives to the kernels' `activation` parameter. */
 export const REFERENCE_ACTIVATIONS = {
   none: (x: number) => x,
   relu: (x: number) => x > 0 ? x : 0,

@@ -1,10 +1,11 @@
 /**
- * Causal self-attention in float64, from its definition (Vaswani et al., arXiv 1706.03762): one query at a time, with the
- * complete softmax. It supports shared key heads (grouped-query attention; Ainslie et al., arXiv 2305.13245), position
- * biases (ALiBi; Press et al., arXiv 2108.12409) and a sliding window (Beltagy et al., arXiv 2004.05150).
+ * Causal self-attention in float64, from its definition (Vaswani et al., arXiv 1706.03762): one query at a
+ * time, with the complete softmax. The code supports key heads that several query heads share (grouped-query
+ * attention; Ainslie et al., arXiv 2305.13245), position biases (ALiBi; Press et al., arXiv 2108.12409) and a
+ * sliding window (Beltagy et al., arXiv 2004.05150).
  */
 
-/** The sizes and settings of one attention problem. The rows of the matrices have no padding. */
+/** The sizes and settings of one call. The rows of the matrices have no padding. */
 export interface AttentionShape {
   readonly batch: number;
   readonly tokens: number;
@@ -12,7 +13,10 @@ export interface AttentionShape {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly scale: number;
-  /** The number of keys that a query can see, including its own. With 0, it sees all keys up to its own. */
+  /**
+   * The number of latest keys that a query can see, including its own. With 0, a query sees all keys up to
+   * its own.
+   */
   readonly window: number;
 }
 

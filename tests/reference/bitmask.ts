@@ -1,7 +1,8 @@
 /**
  * Decodes packed sparse weights, entry by entry, from the definition of the formats `sparse-bitmask` and
- * `sparse-24-bitmask` in the library compressed-tensors (https://github.com/vllm-project/compressed-tensors). A packed
- * weight is stored as its nonzero entries, a bitmask of their positions, and its shape. Shares no code with `src`.
+ * `sparse-24-bitmask` in the library compressed-tensors (https://github.com/vllm-project/compressed-tensors).
+ * A packed weight is stored as its nonzero entries, a bitmask of their positions, and its shape. This file
+ * shares no code with `src`.
  */
 
 /** One tensor of a packed file. */
@@ -15,10 +16,11 @@ export interface PackedTensor {
  * Decodes a packed weight to the bytes of the dense weight, row-major. Both formats are decoded in the same way.
  *
  * @param compressed the nonzero entries, in row-major order
- * @param bitmask one bit per entry, U8 (rows, ⌈cols/8⌉), least significant bit first
- * @param shape rows and cols, I64 [2]
+ * @param bitmask one bit per entry, U8 (rows, ⌈cols/8⌉), least significant bit first; a 1 marks a stored
+ * entry
+ * @param shape the numbers of rows and columns of the dense weight, I64 [2]
  * @param size the size of an entry, in bytes
- * @throws {Error} if the number of bits and the number of entries differ
+ * @throws {Error} if the number of ones in the bitmask is not the number of stored entries
  */
 export function decodeBitmask(
   compressed: PackedTensor,
@@ -41,7 +43,9 @@ export function decodeBitmask(
     }
   }
   if (taken * size !== compressed.data.length) {
-    throw new Error(`the bitmask has ${taken} ones, but ${compressed.data.length} bytes of entries`);
+    throw new Error(
+      `the bitmask has ${taken} ones, but the stored entries have ${compressed.data.length} bytes`,
+    );
   }
   return dense;
 }

@@ -1,7 +1,8 @@
 /**
- * The forward pass of BLOOM in float64, one window at a time, after `modeling_bloom.py` of Hugging Face transformers. As
- * in that file, ALiBi adds slope × key position to the scores, and the rows of the fused query-key-value projection are
- * ordered as [heads, 3, head_dim].
+ * The forward pass of BLOOM in float64, after `modeling_bloom.py` of Hugging Face transformers. It handles
+ * one window, a run of consecutive tokens, at a time. As in `modeling_bloom.py`, ALiBi adds slope × key
+ * position to the scores, and the rows of the fused query-key-value projection are ordered as
+ * [heads, 3, head_dim].
  */
 
 /** The settings of config.json that influence the forward pass. */
@@ -19,7 +20,8 @@ type Row = number[];
  * Runs one window of token ids through the model.
  *
  * @param tensors the weights by their full names, row-major
- * @returns the logits, (tokens, vocabulary) row-major. The head is tied to the word embeddings.
+ * @returns the logits, (tokens, vocabulary) row-major. The output head uses the word embeddings as its
+ * weights.
  */
 export function forwardBloom(
   config: BloomConfig,
@@ -30,7 +32,7 @@ export function forwardBloom(
   const dim = hidden / heads;
   const tensor = (name: string) => {
     const values = tensors.get(`transformer.${name}`);
-    if (!values) throw new Error(`reference: no tensor ${name}`);
+    if (!values) throw new Error(`the model of the reference has no tensor ${name}`);
     return values;
   };
   const linear = (name: string, x: Row): Row => {

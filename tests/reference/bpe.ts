@@ -1,13 +1,17 @@
 /**
- * Byte-pair encoding of text into tokens, from its definition (Sennrich et al., arXiv 1508.07909): the adjacent pair of
- * symbols with the lowest rank is merged until no pair has a rank. If a pair occurs more than once, the leftmost one is
- * merged first. The initial symbols are either bytes after the split of GPT-2 (`encoder.py` of openai/gpt-2), or
- * characters with byte fallback as in SentencePiece (Kudo & Richardson, arXiv 1808.06226).
+ * Byte-pair encoding of text into tokens, from its definition (Sennrich et al., arXiv 1508.07909): the
+ * adjacent pair of symbols with the lowest rank is merged, again and again, until no pair has a rank. If a
+ * pair occurs more than once, the leftmost one is merged first. For GPT-2, the text is first split into words
+ * by a regular expression, and the initial symbols are the bytes of a word (`encoder.py` of openai/gpt-2).
+ * For LLaMA, the initial symbols are characters, as in SentencePiece (Kudo & Richardson, arXiv 1808.06226).
  */
 
 type Ranks = ReadonlyMap<string, number>;
 
-/** The rank of each pair, which is its index in the list of merges. The key of a pair is `A B`. */
+/**
+ * The rank of each pair, which is its index in the list of merges. The key of the pair of symbols A and B is
+ * `A B`.
+ */
 export function ranksOf(merges: readonly (string | readonly string[])[]): Ranks {
   return new Map(merges.map((pair, rank) => [typeof pair === "string" ? pair : pair.join(" "), rank]));
 }
@@ -43,7 +47,10 @@ export function gpt2Tokens(text: string, ranks: Ranks): string[] {
   );
 }
 
-/** Encodes a text as a LLaMA tokenizer does, without special tokens. A token outside the vocabulary becomes byte tokens. */
+/**
+ * Encodes a text as a LLaMA tokenizer does, without special tokens. A token outside the vocabulary is
+ * replaced by one token per byte.
+ */
 export function sentencePieceTokens(
   text: string,
   ranks: Ranks,

@@ -1,6 +1,6 @@
 /**
- * The Cholesky factorization and the inverse that follows from it, in naive float64 on row-major square matrices (Golub &
- * Van Loan, Matrix Computations, section 4.2). Shares no code with `src`.
+ * The Cholesky factorization and the inverse that follows from it, in naive float64 on row-major square
+ * matrices (Golub & Van Loan, Matrix Computations, section 4.2). This file shares no code with `src`.
  */
 
 /**
@@ -14,7 +14,7 @@ export function choleskyLower(a: Float64Array, n: number): Float64Array {
     for (let j = 0; j <= i; j++) {
       let sum = a[i * n + j];
       for (let k = 0; k < j; k++) sum -= l[i * n + k] * l[j * n + k];
-      if (i === j && !(sum > 0)) throw new Error(`pivot ${i} is ${sum}`);
+      if (i === j && !(sum > 0)) throw new Error(`the matrix is not positive definite: pivot ${i} is ${sum}`);
       l[i * n + j] = i === j ? Math.sqrt(sum) : sum / l[j * n + j];
     }
   }

@@ -5,8 +5,8 @@
  */
 
 /**
- * One block of `size` columns: `work` (rows, size) with the updates of all previous blocks, `original` (rows, size) without
- * updates, and the diagonal block of U, (size, size) upper triangular.
+ * One block of `size` columns: `work` (rows, size) with the updates from all previous blocks, `original`
+ * (rows, size) without updates, and the diagonal block of U, (size, size) upper triangular.
  */
 export interface ReferenceBlock {
   readonly rows: number;
@@ -22,7 +22,7 @@ export interface ReferenceColumns {
   readonly q: Float64Array;
   /** (rows, size): original − q. */
   readonly delta: Float64Array;
-  /** (rows, size): 1 where pruned. */
+  /** (rows, size): 1 where the entry is pruned, 0 elsewhere. */
   readonly pruned: Uint8Array;
   /** (rows): the sum of err² over the columns, where err is the error of an entry divided by the diagonal of U. */
   readonly errorSums: Float64Array;
@@ -36,11 +36,13 @@ export function referenceColumnLoop(block: ReferenceBlock, pruned: Uint8Array): 
 }
 
 /**
- * Runs the loop with an n:m pattern. The choice for a group of columns is made when the loop reaches its first column.
- * Entries where `forced` (rows, size) is 1 are always pruned.
+ * Runs the loop with an n:m pattern, which keeps `keep` entries of every `group` consecutive columns in each
+ * row. The entries of a group are chosen when the loop reaches the first column of the group. Entries where
+ * `forced` (rows, size) is 1 are always pruned.
  *
- * @returns the result and `gap`, the smallest relative distance between the largest score that is pruned and the smallest
- * score that is not, over all groups. With a small gap, rounding errors of f32 can change the choice.
+ * @returns the result and `gap`. The gap of a group is the relative distance between its largest pruned score
+ * and its smallest kept score, and `gap` is the smallest one of all groups. If it is small, rounding errors
+ * of f32 can change the choice.
  */
 export function referenceGroupLoop(
   block: ReferenceBlock,
@@ -69,7 +71,7 @@ export function referenceGroupLoop(
   return { ...columns, gap };
 }
 
-/** The loop itself. `choose` is called before each entry and may set entries of `pruned`. */
+/** Runs the loop. `choose` is called before each entry is handled, and may set elements of `pruned`. */
 function columnLoop(
   { rows, size, work, original, u }: ReferenceBlock,
   pruned: Uint8Array,

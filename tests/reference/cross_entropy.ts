@@ -1,6 +1,6 @@
 /** The negative log-likelihood of tokens in float64, from the definition of the softmax. */
 
-/** −log softmax(row)[target] for each row of `cols` logits, in nats. Returns one value per target. */
+/** Computes −log softmax(row)[target] for each row of `cols` logits, in nats. There is one target per row. */
 export function referenceCrossEntropy(
   logits: ArrayLike<number>,
   cols: number,

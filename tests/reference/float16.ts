@@ -1,7 +1,7 @@
 /**
- * Conversion of single values to and from f16 (IEEE 754-2008 binary16) and bf16 (the upper half of binary32), from the
- * definition of the formats. It computes in float64 arithmetic and never looks at the bits of an f32. NaN is not
- * converted, because its payload cannot be computed by arithmetic.
+ * Conversion of single values to and from f16 (IEEE 754-2008 binary16) and bf16 (the upper half of binary32),
+ * from the definition of the formats. The code computes in float64 arithmetic and never looks at the bits of
+ * an f32. NaN is not converted, because its payload cannot be computed by arithmetic.
  */
 
 /** A binary floating-point format of 16 bits: one sign bit, then the exponent, then the fraction. */
@@ -26,8 +26,8 @@ export function decodeFloat16(bits: number, { exponentBits, fractionBits }: Form
 }
 
 /**
- * The bit pattern of the representable value that is nearest to `value`, ties to the even pattern. A value that rounds
- * past the largest finite one gives infinity. `value` must not be NaN.
+ * The bit pattern of the representable value that is nearest to `value`. Ties go to the even pattern. A value
+ * that rounds past the largest finite number gives infinity. `value` must not be NaN.
  */
 export function encodeFloat16(value: number, { exponentBits, fractionBits }: Format): number {
   const bias = 2 ** (exponentBits - 1) - 1;

@@ -1,6 +1,6 @@
 /**
- * The general matrix product α·op(A)·op(B) + β·C in float64, by the definition in the Level 3 BLAS (Dongarra et al. 1990).
- * The sums are neither blocked nor reordered. Shares no code with `src`.
+ * The general matrix product α·op(A)·op(B) + β·C in float64, by the definition in the Level 3 BLAS (Dongarra
+ * et al. 1990). The sums are neither blocked nor reordered. This file shares no code with `src`.
  */
 
 /** A matrix in memory: row-major, with the first element at `offset` and the rows `ld` elements apart. */
@@ -8,7 +8,7 @@ export interface Stored {
   readonly values: ArrayLike<number>;
   readonly offset: number;
   readonly ld: number;
-  /** Whether op(A) is the transpose of the stored matrix. */
+  /** Whether the operand of the product is the transpose of the stored matrix. */
   readonly transposed?: boolean;
 }
 
@@ -20,8 +20,9 @@ function element(operand: Stored, row: number, col: number): number {
 /**
  * Computes the product, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). If β is 0, C is not read.
  *
- * @returns `product`, and `magnitude` with the elements Σ_p |α·a_ip·b_pj| + |β·c_ij|, to which the rounding error of an
- * element is proportional. Both are (m, n), row-major without padding.
+ * @returns `product` and `magnitude`, both (m, n) row-major without padding. Element (i, j) of `magnitude` is
+ * Σ_p |α·a_ip·b_pj| + |β·c_ij|, where a and b are the elements of op(A) and op(B). The rounding error of an
+ * element of the product is proportional to the element of `magnitude`.
  */
 export function referenceGemm(
   [m, n, k]: readonly [m: number, n: number, k: number],

@@ -1,7 +1,8 @@
 /**
- * Random calibration statistics H = XᵀX that resemble those of real models, and naive float64 functions of H. The inputs
- * are correlated, their scales differ widely, H has no full rank, and some inputs may be dead, which means that they are 0
- * for every token. H is the Hessian of the layer-wise problem in SparseGPT (arXiv 2301.00774, section 3).
+ * Random calibration statistics H = XᵀX that resemble those of real models, and naive float64 functions of H.
+ * The inputs are correlated, their scales differ widely, and H does not have full rank. Some inputs may be
+ * dead, which means that they are 0 for every token. H is the Hessian of the layer-wise problem in SparseGPT
+ * (arXiv 2301.00774, section 3).
  */
 
 import { normals, uniform } from "../support/random.ts";

@@ -1,8 +1,9 @@
 /**
- * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, one window at a time, after the `modeling_*.py` of
- * these families and `modeling_rope_utils.py` in Hugging Face transformers. It reads its settings from the object in
- * config.json. The main parts are rotary positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv 1910.07467) and a gated
- * feed-forward network (arXiv 2002.05202).
+ * The forward pass of LLaMA, Mistral, Qwen2, Qwen3 and Phi-3 in float64, after the `modeling_*.py` of these
+ * families and `modeling_rope_utils.py` in Hugging Face transformers. It handles one window, a run of
+ * consecutive tokens, at a time. Its settings are the fields of config.json. The main parts are rotary
+ * positions (RoPE, arXiv 2104.09864), RMSNorm (arXiv 1910.07467) and a gated feed-forward network (arXiv
+ * 2002.05202).
  */
 
 /**
@@ -35,7 +36,10 @@ export interface LlamaConfig {
   readonly original_max_position_embeddings?: number;
 }
 
-/** The settings of the rotary positions: the object `rope_scaling`, or `rope_parameters` in version 5 of transformers. */
+/**
+ * The settings of the rotary positions. They are in the object `rope_scaling`, or in `rope_parameters` since
+ * version 5 of transformers.
+ */
 export interface RopeScaling {
   readonly rope_type?: string;
   readonly type?: string;
@@ -67,7 +71,7 @@ export function forwardLlama(
   const fused = config.model_type === "phi3";
   const tensor = (name: string) => {
     const values = tensors.get(name);
-    if (!values) throw new Error(`reference: no tensor ${name}`);
+    if (!values) throw new Error(`the model of the reference has no tensor ${name}`);
     return values;
   };
   const linear = (name: string, x: Row): Row => {
@@ -159,8 +163,9 @@ function slidingWindow(config: LlamaConfig, layer: number): number | null {
 }
 
 /**
- * The rotation of one head at a position, as `apply_rotary_pos_emb` computes it: x·cos + rotate_half(x)·sin. With a
- * partial rotary factor, only the first elements of the head rotate, and the others are returned unchanged.
+ * Returns a function that rotates one head at a position. It computes x·cos + rotate_half(x)·sin, as
+ * `apply_rotary_pos_emb` of transformers does. With a partial rotary factor, only the first elements of the
+ * head rotate, and the others are returned unchanged.
  */
 function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row, position: number) => Row {
   const rope = config.rope_parameters ?? config.rope_scaling ?? {};
@@ -204,7 +209,7 @@ function llama3Frequency(frequency: number, rope: RopeScaling): number {
 function activation(name: string, x: number): number {
   if (name === "silu") return x / (1 + Math.exp(-x));
   if (name === "relu") return Math.max(0, x);
-  throw new Error(`reference: no activation ${name}`);
+  throw new Error(`the reference does not implement the activation ${name}`);
 }
 
 function dot(a: Row, b: Row): number {

@@ -1,6 +1,9 @@
 /** LayerNorm (Ba et al., arXiv 1607.06450) and RMSNorm (Zhang & Sennrich, arXiv 1910.07467) in float64. */
 
-/** (x − mean)/√(variance + eps)·weight + bias for each row of `cols` elements. The variance is the biased one, over cols. */
+/**
+ * (x − mean)/√(variance + eps)·weight + bias for each row of `cols` elements. The variance is biased: it is
+ * divided by `cols`.
+ */
 export function referenceLayerNorm(
   x: ArrayLike<number>,
   cols: number,

@@ -1,14 +1,15 @@
 /**
- * The forward pass of OPT (Zhang et al., arXiv 2205.01068) in float64, after `modeling_opt.py` of Hugging Face
- * transformers. It runs one window at a time, without batching or blocking, and returns the input of every linear layer
- * for tests of calibration. The file has its own reader of f16 safetensors files, so it shares no code with `src`.
+ * The forward pass of OPT (Zhang et al., arXiv 2205.01068) in float64, after `modeling_opt.py` of Hugging
+ * Face transformers. It handles one window, a run of consecutive tokens, at a time. It also returns the input
+ * of every linear layer, for tests of calibration. The file has its own reader of f16 safetensors files, so
+ * it shares no code with `src`.
  */
 
 import { decodeFloat16, F16 } from "./float16.ts";
 
 /**
- * An OPT model with ReLU and a tied head. If the tensors include `project_in` and `project_out`, the embedding is
- * projected to and from the hidden size.
+ * An OPT model with ReLU. The output head uses the word embeddings as its weights. If the tensors include
+ * `project_in` and `project_out`, the embeddings are projected to the hidden size and back.
  */
 export interface OptReference {
   readonly hidden: number;
@@ -16,8 +17,9 @@ export interface OptReference {
   readonly blocks: number;
   readonly vocabulary: number;
   /**
-   * Whether LayerNorm follows each half of a block, with no final LayerNorm, as in opt-350m. Otherwise it precedes each
-   * half, with a LayerNorm at the end.
+   * A block has two halves, attention and feed-forward. If true, a LayerNorm follows each half, and there is
+   * no LayerNorm at the end of the model, as in opt-350m. Otherwise a LayerNorm precedes each half, and there
+   * is one at the end.
    */
   readonly normAfter?: boolean;
   /** The weights by their full names, row-major. A test may replace some of them. */
@@ -63,7 +65,7 @@ export function forwardOpt(model: OptReference, ids: ArrayLike<number>): Forward
   const inputs = new Map<string, Float64Array>();
   const tensor = (name: string): Float64Array => {
     const values = model.tensors.get(`model.decoder.${name}`);
-    if (!values) throw new Error(`reference: no tensor ${name}`);
+    if (!values) throw new Error(`the model of the reference has no tensor ${name}`);
     return values;
   };
   const linear = (name: string, x: Float64Array): Float64Array => {

@@ -1,7 +1,8 @@
 /**
- * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled residuals that
- * measure the accuracy of a factor. It is the Cholesky factorization (Golub & Van Loan, Matrix Computations, section 4.2)
- * with rows and columns in reverse order. U = R⁻¹ is the factor that SparseGPT needs, because H⁻¹ = UᵀU.
+ * The reverse Cholesky factorization H = R·Rᵀ with R upper triangular, in naive float64, and the scaled
+ * residuals that measure the accuracy of a factor. The reverse factorization is the Cholesky factorization
+ * (Golub & Van Loan, Matrix Computations, section 4.2) with rows and columns in reverse order. SparseGPT
+ * needs U = R⁻¹, because H⁻¹ = UᵀU.
  */
 
 /**

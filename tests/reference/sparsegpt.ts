@@ -1,15 +1,15 @@
 /**
- * SparseGPT and magnitude pruning in naive float64. SparseGPT is in the published form (Frantar & Alistarh, arXiv
- * 2301.00774, algorithm 1): factor H, invert it, compute the upper Cholesky factor U of the inverse (H⁻¹ = UᵀU), and loop
- * over the columns, where each column updates all columns after it. Only the selection rule is Pare's own: each block
- * prunes an exact number of entries, and of entries with equal scores the one with the lower row-major index is pruned
- * first. Shares no code with `src`.
+ * SparseGPT and magnitude pruning in naive float64. SparseGPT is in the published form (Frantar & Alistarh,
+ * arXiv 2301.00774, algorithm 1): factor H, invert it, compute the upper Cholesky factor U of the inverse
+ * (H⁻¹ = UᵀU), and loop over the columns, where each column updates all columns after it. Only the selection
+ * rule differs from the paper. Each block prunes an exact number of entries, and of entries with equal scores
+ * the one with the lower row-major index is pruned first. This file shares no code with `src`.
  */
 
 import { choleskyInverse, choleskyLower, transpose } from "./cholesky.ts";
 import { quadraticForm } from "./hessian.ts";
 
-/** An n:m pattern: `keep` of every `group` consecutive columns stay. */
+/** An n:m pattern. Each row keeps `keep` entries of every `group` consecutive columns. */
 export interface Groups {
   readonly keep: number;
   readonly group: number;
@@ -25,7 +25,10 @@ export interface ReferenceLayer {
   readonly forced?: ArrayLike<number>;
 }
 
-/** The settings of the prune. `sparsity` is ignored if `groups` is given. */
+/**
+ * The settings of the prune. `sparsity` is the fraction of entries to prune, and is ignored if `groups` is
+ * given.
+ */
 export interface ReferenceOptions {
   readonly sparsity: number;
   readonly groups?: Groups;
@@ -96,7 +99,8 @@ export function referenceSparseGpt(
       if (groups && (j - i1) % groups.group === 0) {
         pruneGroups(rows, cols, j, Math.min(j + groups.group, i2), groups, score, mask, forced);
       }
-      // w[:, j:] −= (w[:, j] − q)/U[j, j] ⊗ U[j, j:]. For an entry that is not pruned, q is w and nothing changes.
+      // For each pruned entry: w[r, c] −= w[r, j]/U[j, j] · U[j, c] for c ≥ j. An entry that is kept has no
+      // error.
       for (let r = 0; r < rows; r++) {
         const i = r * cols + j;
         if (mask[i]) continue;
@@ -145,8 +149,8 @@ function smallest(candidates: number[], score: (i: number) => number, count: num
 }
 
 /**
- * Prunes one group, the columns j1 ≤ c < j2, in every row. Of `size` columns, ceil(keep·size/group) stay, or fewer if more
- * entries are forced.
+ * Prunes one group, the columns j1 ≤ c < j2, in every row. With size = j2 − j1, a row keeps
+ * ceil(keep·size/group) entries of the group, or fewer if more entries are forced.
  */
 function pruneGroups(
   rows: number,
@@ -166,7 +170,7 @@ function pruneGroups(
   }
 }
 
-/** Adds the loss and the relative error to the pruned weights. */
+/** Returns the pruned weights with their loss and relative error. */
 function withLoss(
   original: Float64Array,
   q: Float64Array,

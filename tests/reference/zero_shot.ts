@@ -1,7 +1,8 @@
 /**
- * Zero-shot evaluation in float64, after the definitions in EleutherAI's lm-evaluation-harness: the prompts of its tasks,
- * the log-likelihood of a continuation, and the accuracy. Each request runs alone through the naive forward pass, without
- * batches or padding. The file supports only the task formats of the files in `tests/fixtures/tasks`.
+ * Zero-shot evaluation in float64: the prompts of the tasks, the log-likelihood of a continuation, and the
+ * accuracy. The definitions are those of EleutherAI's lm-evaluation-harness. Each prompt runs with each of
+ * its continuations alone through the naive forward pass, without batches or padding. The file supports only
+ * the task formats of the files in `tests/fixtures/tasks`.
  */
 
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -17,9 +18,9 @@ export interface ReferenceExample {
 
 /** The score that a model gives to a continuation. */
 export interface ReferenceScore {
-  /** In nats. */
+  /** The log-likelihood of the continuation, in nats. */
   readonly logLikelihood: number;
-  /** Whether every token of the continuation is the most likely one. */
+  /** Whether every token of the continuation is the model's most likely token at its position. */
   readonly greedy: boolean;
 }
 
@@ -51,7 +52,8 @@ export const PROMPTS = {
 /**
  * Scores a continuation. White space at the end of the prompt counts as part of the continuation.
  *
- * @param positions the most tokens that the model can read; the oldest tokens are dropped
+ * @param positions the largest number of tokens that the model can read. If there are more, the oldest tokens
+ * are dropped.
  */
 export function scoreContinuation(
   model: OptReference,
