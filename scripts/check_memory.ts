@@ -16,7 +16,7 @@ interface Options {
   readonly hidden: number;
   readonly samples: number;
   readonly seqlen: number;
-  /** MiB. */
+  /** The allowed memory in MiB. */
   readonly limit: number;
 }
 

@@ -33,7 +33,7 @@ function referenceColumns(form: ReferenceForm): Column<ModelTiming>[] {
   ];
 }
 
-/** The seconds of starting, moving tensors, and writing the checkpoint. */
+/** The seconds that belong to no other column: starting, moving tensors, and writing the checkpoint. */
 function restSeconds({ seconds: { total, calibrate, factor, solve } }: ModelTiming): number {
   return total - calibrate - factor - solve;
 }
