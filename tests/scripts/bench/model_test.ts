@@ -11,7 +11,7 @@ const run = (...losses: number[]): ModelRun => ({
 });
 
 describe("requireSameProblem", () => {
-  it("accepts differences that float32 and one extra entry per block explain", () =>
+  it("accepts losses that differ by less than one percent", () =>
     requireSameProblem(run(1, 200), run(1.009, 198.5)));
 
   it("rejects a loss that differs by more than one percent in either direction", () => {
@@ -50,7 +50,7 @@ describe("requireSameProblem", () => {
 });
 
 describe("modelTable", () => {
-  it("has one row per model, and shows a ratio only if there is a reference", () => {
+  it("has one row per model, and shows a ratio only if PyTorch was timed", () => {
     const result = {
       title: "opt",
       layers: 24,
