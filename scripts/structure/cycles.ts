@@ -1,4 +1,4 @@
-/** Finds files that import each other in a circle, type-only imports included. */
+/** Finds cycles of files that import each other. Type-only imports count as well. */
 
 import type { SourceFile } from "./imports.ts";
 

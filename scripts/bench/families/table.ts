@@ -1,4 +1,4 @@
-/** The table of the families bench. */
+/** The table of the families bench, which shows the perplexity of pruned models of several families. */
 
 import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { type FamilyResult, METHODS, type PrunedRun, TARGETS } from "./bench_family.ts";

@@ -1,6 +1,6 @@
 /**
- * The large bench: solves one layer and checks the result in float64. The layer can be as large as OPT-175B's
- * largest layer, fc2, which has 49152 inputs. One triangle of its Hessian takes 4.8 GB. The run is added to
+ * The large bench: solves one layer and checks the result in float64. The layer can be as large as fc2 of
+ * OPT-175B, which has 49152 inputs. One triangle of the Hessian of fc2 takes 4.8 GB. The run is added to
  * results/large.json, and the table of all runs is printed.
  *
  *     deno run -A scripts/bench/large/main.ts --backend webgpu --rows 64 --cols 49152

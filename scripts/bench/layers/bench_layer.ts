@@ -30,7 +30,7 @@ export interface LayerResult {
   readonly solveSeconds: number;
   /** The time of the whole request at `error=false`, from the first byte sent to the last byte received. */
   readonly wallSeconds: number;
-  /** The same two times for requests that also compute `relative_error`. */
+  /** `solveSeconds` and `wallSeconds` of the requests that also compute `relative_error`. */
   readonly withError: { readonly solveSeconds: number; readonly wallSeconds: number };
   /** The rate of factorisation and solve together. The flops are counted by the formulas of `flops.ts`. */
   readonly gflops: number;
@@ -142,7 +142,8 @@ function solveSeconds({ report }: TimedAnswer): number {
 function requireSameLoss({ loss, rows, cols }: Report, expected: number): void {
   if (loss === null || Math.abs(loss / expected - 1) > 0.005) {
     throw new Error(
-      `${rows}×${cols}: the loss is ${loss}, but the reference's loss is ${expected}. Pare and the reference solve different problems`,
+      `${rows}×${cols}: the loss is ${loss}, but the reference's loss is ${expected}. ` +
+        `Pare and the reference solve different problems`,
     );
   }
 }

@@ -7,7 +7,7 @@ import { type Report, reportSchema } from "../../../src/protocol/report.ts";
 /** One solved layer. */
 export interface TimedAnswer {
   readonly report: Report;
-  /** From the first byte sent to the last byte received. */
+  /** The time from the first byte sent to the last byte received. */
   readonly wallSeconds: number;
 }
 

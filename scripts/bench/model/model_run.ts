@@ -20,9 +20,9 @@ export interface ModelRun {
  * The largest allowed relative difference of two losses. The losses differ for two reasons: float32 rounding,
  * and the published code, which prunes one entry too many in each block of columns. These differences grow
  * from one transformer block to the next. In later transformer blocks, single layers exceed the tolerance if
- * their loss is small compared with the loss of their block (6 % in attention outputs of random weights).
- * Therefore single layers are compared in the first transformer block only. For every transformer block, the
- * sums of the losses are compared.
+ * their loss is small compared with the loss of their block (the difference reaches 6 % in the attention
+ * outputs of a model with random weights). Therefore single layers are compared in the first transformer
+ * block only. For every transformer block, the sums of the losses are compared.
  */
 const TOLERANCE = 0.01;
 
@@ -49,7 +49,8 @@ function requireSameLoss(name: string, loss: number, reference: number): void {
   // Written as a negation, so that NaN is an error too.
   if (!(Math.abs(loss / reference - 1) <= TOLERANCE)) {
     throw new Error(
-      `${name}: the loss is ${loss}, but the reference's loss is ${reference}. Pare and the reference solve different problems`,
+      `${name}: the loss is ${loss}, but the reference's loss is ${reference}. ` +
+        `Pare and the reference solve different problems`,
     );
   }
 }

@@ -1,4 +1,4 @@
-/** The table of the model bench. */
+/** The table of the model bench, which compares `pare prune` of whole models with PyTorch. */
 
 import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import type { ModelTiming, ReferenceForm } from "./bench_model.ts";

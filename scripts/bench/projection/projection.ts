@@ -67,7 +67,7 @@ const ACTIVATION_BYTES = 256 * 2 ** 20;
  *   windows are on disk.
  * - statistics: the memory of `forward`, and one triangle of a Hessian for each shared input of the block.
  * - read, factor, solve and write: one triangle, which is factored in place, and the weights of one layer as
- *   F32. Their largest sum over all inputs counts.
+ *   F32. The largest sum over all inputs is returned.
  */
 export function modelMemory(model: ModelShapes): ByPhase {
   const forward = 4 * weightCount({ ...model, blocks: 1 }) + ACTIVATION_BYTES;
