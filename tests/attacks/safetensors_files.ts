@@ -19,8 +19,8 @@ export interface SafetensorsAttack {
 }
 
 /**
- * Builds a file from an arbitrary header and `dataBytes` zeros. `declaredLength` is the value of the length field; if it
- * is null, the field contains the correct length.
+ * Builds a file from an arbitrary header and `dataBytes` zeros. `declaredLength` is the value of the length
+ * field. If it is null, the field contains the correct length.
  */
 export function rawFile(
   header: string | Uint8Array,

@@ -6,7 +6,8 @@ import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
 import { SafetensorsError } from "../../src/safetensors/error.ts";
 import { SAFETENSORS_ATTACKS } from "./safetensors_files.ts";
 
-const MAX_MILLISECONDS = 2000; // The slowest file takes about 10 ms. The limit is much longer, because a shared machine may pause.
+/** The slowest file takes about 10 ms. The limit is much longer, because a shared machine may pause. */
+const MAX_MILLISECONDS = 2000;
 
 async function readAsStream(file: Uint8Array): Promise<void> {
   const { chunks } = await openSafetensors(ReadableStream.from([file]));

@@ -7,7 +7,8 @@ import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
 import { TORCH_ATTACKS } from "./torch_files.ts";
 
-const MAX_MILLISECONDS = 4000; // The slowest file takes about 300 ms. The limit is much longer, because a shared machine may pause.
+/** The slowest file takes about 300 ms. The limit is much longer, because a shared machine may pause. */
+const MAX_MILLISECONDS = 4000;
 const MAX_READ_BYTES = 32 << 20;
 
 describe("the reader of PyTorch files, given a hostile file,", () => {

@@ -29,7 +29,7 @@ describe("the edge bench", () => {
     });
   });
 
-  it("changes the layer in each round", () => {
+  it("changes only the last weight of the layer for the next round", () => {
     const body = edgeLayer(2, 3), first = body.slice();
     changeLastWeight(body, 1);
     const changed = [...body.keys()].filter((at) => body[at] !== first[at]);

@@ -64,7 +64,7 @@ eachBackend("the large bench", (backend) => {
     hessian.destroy();
   });
 
-  it("creates the same weights row by row as tile by tile", async () => {
+  it("creates the same weights whether they are made by rows or by tiles", async () => {
     const shape = { rows: 5, cols: 70, tokens: 1, edge: 4 };
     const weight = makeWeight(backend(), shape);
     const whole = await readMatrix(backend(), weight);

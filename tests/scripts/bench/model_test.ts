@@ -22,7 +22,7 @@ describe("requireSameProblem", () => {
     assert.throws(() => requireSameProblem(run(1, 2), run(1, 1.97)), /layer 1/);
   });
 
-  it("compares single layers in the first block and the sums of later blocks", () => {
+  it("compares single layers in the first transformer block, and the sums of losses in later ones", () => {
     const blocks = (...losses: number[][]): ModelRun => ({
       seconds: { total: 1 },
       layers: losses.flatMap((block, i) => block.map((loss, j) => ({ name: `h.${i}.fc${j}.weight`, loss }))),
@@ -46,7 +46,7 @@ describe("requireSameProblem", () => {
     );
   });
 
-  it("rejects a loss that is not a number", () => assert.throws(() => requireSameProblem(run(NaN), run(1))));
+  it("rejects a loss that is NaN", () => assert.throws(() => requireSameProblem(run(NaN), run(1))));
 });
 
 describe("modelTable", () => {

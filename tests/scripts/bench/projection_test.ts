@@ -39,7 +39,7 @@ describe("model_shapes.ts", () => {
 });
 
 describe("modelWork", () => {
-  it("adds up all layers, and counts each shared input once", () => {
+  it("adds up the work of all layers, and counts each shared input once", () => {
     assert.deepEqual(modelWork(TINY, 10), {
       forward: 4 * 360 * 10, // weights: 2·(108 + 72)
       statistics: 2 * 10 * (144 + 36),

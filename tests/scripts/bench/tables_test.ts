@@ -32,7 +32,7 @@ describe("speedTable", () => {
     });
   });
 
-  it("marks figures that were not measured", () => {
+  it("shows a dash for figures that were not measured", () => {
     const [head, row] = cells(speedTable({ layers: [{ ...LAYER, reference: undefined }] }));
     const missing = head.filter((_, i) => row[i] === "–");
     assert.deepEqual(missing, ["of GEMM", "PyTorch s", "× PyTorch"]);
@@ -46,7 +46,7 @@ describe("phaseTable", () => {
     assert.deepEqual(row.slice(1), ["1.000", "2.000", "0.500", "1.000", "2.000", "0.500", "1.000", "8.000"]);
   });
 
-  it("marks the steps as not measured if a run has no shares", () => {
+  it("shows a dash for each step if a run has no shares", () => {
     const [, row] = cells(phaseTable({ layers: [{ ...LAYER, shares: undefined }] }));
     assert.deepEqual(row.slice(3, 7), ["–", "–", "–", "–"]);
   });

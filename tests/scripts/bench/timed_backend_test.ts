@@ -1,4 +1,4 @@
-/** Tests the backend that measures its time by group, and the measurements that use it. */
+/** Tests TimedBackend, which measures the time of each group of kernels, and the measurements that use it. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
