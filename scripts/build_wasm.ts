@@ -20,9 +20,10 @@ const BUILD = new URL("build/", ROOT);
 const MAXIMUM_PAGES = "65536";
 
 /**
- * The options of both modules. -O2 is used because -O3 interleaves the steps of unrolled loops. The micro-kernel of the
- * matrix product then spills its accumulators from registers and is a third slower. The initial memory is one page, because
- * an engine with bounds checks can omit the check of a constant offset below the initial size.
+ * The options of both modules. -O2 is used because -O3 interleaves the steps of unrolled loops. The
+ * micro-kernel of the matrix product then spills its accumulators from registers and is a third slower. The
+ * initial memory is one page, because an engine that checks bounds can omit the check for constant offsets
+ * below the initial size.
  */
 const COMMON_OPTIONS = [
   "src/cpu/assembly/index.ts",
@@ -65,8 +66,9 @@ function withLinks(messages: string): string {
 }
 
 /**
- * Compiles one module and writes it to `target` with the modification time `time` (ms since 1970). With the time of the
- * newest source, a source that is edited during compilation is newer than the module, so the next build compiles again.
+ * Compiles one module and writes it to `target` with the modification time `time` (ms since 1970). The caller
+ * passes the time of the newest source. A source that is edited during compilation is then newer than the
+ * module, so the next build compiles again.
  * @returns undefined, or the compiler's messages if compilation failed
  */
 async function compile(target: URL, flags: readonly string[], time: number): Promise<string | undefined> {

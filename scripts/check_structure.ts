@@ -1,10 +1,10 @@
 /**
  * `deno task structure`: checks how the folders and files of the project depend on each other. It fails on
  *
- * - an import against the arrows of `src/README.md`,
+ * - an import that no arrow of `src/README.md` allows (an arrow says that one folder may import another),
  * - a cycle between folders, or between files (type-only imports count),
  * - a kernel that lacks one of its four files, or a kernel file without a declaration,
- * - a folder with too many files side by side, or a large folder without a README,
+ * - a folder with too many files, or a large folder without a README,
  * - a library or a global that belongs in a few folders (hono, Deno, a concrete backend).
  *
  * The checks read import lines and never resolve types. `--root DIR` checks another checkout.
@@ -30,5 +30,5 @@ const problems = [
 for (const problem of problems.sort()) console.error(problem);
 if (problems.length > 0) Deno.exit(1);
 console.log(
-  `structure: ${files.size} files follow the arrows, without cycles; every kernel has its four files`,
+  `structure: ${files.size} files follow the import arrows without cycles, and every kernel has its four files`,
 );

@@ -24,7 +24,7 @@ const child = new Deno.Command(Deno.execPath(), {
   args: [...Deno.args],
   env: await flagEnvironment(),
 }).spawn();
-// Signals are passed on to the child. An interrupt from a terminal reaches both processes without help.
+// Signals are passed on to the child. A terminal itself sends an interrupt (Ctrl-C) to both processes.
 if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => child.kill("SIGTERM"));
 Deno.addSignalListener("SIGINT", () => {
   if (!Deno.stdin.isTerminal()) child.kill("SIGINT");

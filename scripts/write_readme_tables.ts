@@ -1,7 +1,8 @@
 /**
- * `deno task readme`: renders the tables of the results files into the README and into the README of the benches. A table
- * stands between the lines `<!-- table: NAME -->` and `<!-- end -->`, and everything between them is replaced. A test
- * compares both pages with the results files, so that no figure in them is typed by hand.
+ * `deno task readme`: renders the tables of the results files into the README and into the README of the
+ * benches. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
+ * these lines is replaced. A test compares both pages with the results files, so that no figure in them is
+ * typed by hand.
  */
 
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";

@@ -30,7 +30,7 @@ export interface BenchArguments {
 export function parseArguments(args: readonly string[]): BenchArguments {
   const command = new Command("bench")
     .description(
-      "Times layers on a host that it starts, and in PyTorch if it is installed, and writes results/NAME.json.",
+      "Starts a host, times layers on it and in PyTorch (if installed), and writes results/NAME.json.",
     )
     .option(
       "--sizes <list>",
@@ -46,17 +46,28 @@ export function parseArguments(args: readonly string[]): BenchArguments {
       5,
     )
     .option("--name <name>", "name of the results file", "layers")
-    .option("--http", "also measure the latency of 8 concurrent clients, into results/latency.json", false)
-    .option("--chart", "also draw the ratios to PyTorch of results/NAME.json, into results/NAME.svg", false)
-    .option("--no-in-process", "measure through requests only: no GEMM rate and no steps of the solve")
-    .option("--gpu", "instead time the shaders on the WebGPU adapter, into results/gemm_webgpu.json", false)
+    .option(
+      "--http",
+      "also measure the latency of 8 concurrent clients, and write results/latency.json",
+      false,
+    )
+    .option(
+      "--chart",
+      "also draw how many times as fast as PyTorch Pare is, and write results/NAME.svg",
+      false,
+    )
+    .option(
+      "--no-in-process",
+      "measure through requests only, without the GEMM rate and the steps of the solve",
+    )
+    .option("--gpu", "only time the shaders on the WebGPU adapter, and write results/gemm_webgpu.json", false)
     .option(
       "--save",
       "with --gpu: store the fastest variants for this adapter in src/webgpu/tunings.json",
       false,
     )
     .addOption(
-      new Option("--project <model>", "instead project results/NAME.json to a whole model, without timing")
+      new Option("--project <model>", "time nothing; project the rates in results/NAME.json to a whole model")
         .choices(Object.keys(MODELS)),
     );
   const options = addBackendOption(command).parse([...args], { from: "user" }).opts<BenchArguments>();

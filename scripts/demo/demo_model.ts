@@ -9,7 +9,10 @@ import { sotuText } from "../fixtures/sotu_text.ts";
 
 const FOLDER = fileURLToPath(new URL("../../tests/fixtures/models/opt-sotu", import.meta.url));
 
-/** Tokens per window. The model was trained on windows of this length, and its reference perplexity is measured on them. */
+/**
+ * Tokens per window. The model was trained on windows of this length, and its perplexity in `reference.json`
+ * was measured on them.
+ */
 const SEQLEN = 256;
 const CALIBRATION_WINDOWS = 64;
 const EVALUATION_WINDOWS = 128;

@@ -1,4 +1,4 @@
-/** Prunes the model of the demo in one way and measures the result. */
+/** Prunes the model of the demo in one way, which is a method and a sparsity, and measures the result. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
@@ -24,7 +24,7 @@ export interface PruneWay {
   readonly query: LayerQuery;
 }
 
-/** The parts that all ways share. */
+/** The objects that all ways of pruning use. */
 export interface DemoSetting {
   /** Runs the forward passes of calibration and evaluation, in this process. */
   readonly backend: Backend;

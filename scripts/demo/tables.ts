@@ -1,4 +1,7 @@
-/** The results of the demo as tables: for a terminal, and the perplexities also in Markdown. */
+/**
+ * Formats the results of the demo as tables for the terminal. The perplexities are also rendered as a
+ * Markdown table.
+ */
 
 import { type Phase, PHASES } from "../../src/prune/phase_clock.ts";
 import { textTable } from "../../src/cli/terminal/text_table.ts";

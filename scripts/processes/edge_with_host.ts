@@ -1,6 +1,7 @@
 /**
- * Starts an edge and one GPU host on this machine and connects them as in a deployment. The edge passes requests on to the
- * host, and the host solves the layers of the edge's jobs. Both serve without keys and listen on the loopback interface only.
+ * Starts an edge (Pare's Cloudflare Worker) and one GPU host on this machine and connects them as in a
+ * deployment. The edge passes requests on to the host, and the host solves the layers of the edge's jobs.
+ * Both serve without API keys and listen on the loopback interface only.
  */
 
 import type { BackendChoice } from "../../src/host/backends.ts";
@@ -23,7 +24,8 @@ export interface EdgeWithHostOptions extends ChildEdgeOptions {
 const REGISTRATION_MILLISECONDS = 30_000;
 
 /**
- * Starts both processes and waits until the host has registered with the edge. They share a new random secret.
+ * Starts both processes and waits until the host has registered with the edge. The two processes share a new
+ * random secret.
  * @throws {Error} if one of them does not start, or if the host does not register in time
  */
 export async function startEdgeWithHost(
@@ -46,7 +48,9 @@ export async function startEdgeWithHost(
   return { edge, host, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-/** Waits until the registry lists the URL of this host. It may still list hosts of an earlier start. */
+/**
+ * Waits until the registry lists the URL of this host. The registry may still list hosts of an earlier start.
+ */
 async function waitForRegistration(edge: ChildEdge, host: ChildHost): Promise<void> {
   for (const end = Date.now() + REGISTRATION_MILLISECONDS; Date.now() < end; await sleep(50)) {
     const { hosts } = await (await fetch(`${edge.url}/v1/hosts`)).json();

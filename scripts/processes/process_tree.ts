@@ -26,8 +26,8 @@ export function descendants(pid: number): Process[] {
 }
 
 /**
- * The resident memory of a process in bytes: the current value for `VmRSS`, the peak for `VmHWM`. NaN if the process has
- * ended.
+ * Returns the resident memory of a process in bytes. `VmRSS` is the current value, and `VmHWM` is the peak.
+ * The result is NaN if the process has ended.
  */
 export function memoryBytes(pid: number, field: "VmRSS" | "VmHWM"): number {
   const [, kilobytes] =

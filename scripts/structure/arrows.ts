@@ -1,11 +1,12 @@
 /**
- * The import arrows between rooms (the folders of `src`, and `routes`, `scripts`, `tests`, `shaders`). A room may import every room that
- * can be reached along the arrows.
+ * The import arrows between rooms. A room is a folder of `src`, or one of `routes`, `scripts`, `tests` and
+ * `shaders`. An arrow from one room to another says that the first may import the second, and everything that
+ * the second may import.
  */
 
 import { isWithin, type SourceFile } from "./imports.ts";
 
-/** The rooms that each room imports directly. Rooms reached through those are allowed as well. */
+/** The arrows: for each room, the rooms that it may import directly. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "shaders": [],
   "src/text": [],
@@ -39,10 +40,13 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "tests": ["scripts"],
 };
 
-/** Rooms without a subject of their own that every room may import. They import nothing. */
+/** Small rooms of general helpers. Every room may import them, and they import no room. */
 const FOUNDATIONS = ["src/text", "src/async"];
 
-/** Files that may import more than their room. These entry points choose a concrete backend. */
+/**
+ * Files and folders that may import more than the arrows allow. Most of them choose a concrete backend or
+ * load its WebAssembly module.
+ */
 const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/cpu", "src/webgpu"],
   "src/edge/small_layers.ts": ["src/cpu"],
@@ -51,7 +55,9 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "tests": ["src/cpu", "src/webgpu", "deno.json", "build"],
 };
 
-/** One line per import that no arrow allows, and per room without a place among the arrows. */
+/**
+ * Returns one message for each import that no arrow allows, and one for each file whose folder has no arrows.
+ */
 export function arrowProblems(files: ReadonlyMap<string, SourceFile>): string[] {
   const problems = roomCycles();
   for (const { path, imports } of files.values()) {
@@ -87,7 +93,7 @@ function reachable(room: string, found = new Set<string>()): Set<string> {
   return found;
 }
 
-/** The arrows themselves must have no cycle: no room may be reached from a room that it imports. */
+/** Returns one message for each arrow that is part of a cycle of arrows. */
 function roomCycles(): string[] {
   return Object.entries(ARROWS).flatMap(([room, direct]) =>
     direct.filter((next) => reachable(next).has(room)).map((next) =>

@@ -1,8 +1,11 @@
-/** Finds files that import each other in a circle, type-only imports included. */
+/** Finds cycles of files that import each other. Type-only imports count as well. */
 
 import type { SourceFile } from "./imports.ts";
 
-/** One line per cycle, which names its files in order of import. */
+/**
+ * Returns one message per cycle. The message names the files of the cycle, each before the file that it
+ * imports.
+ */
 export function cycleProblems(files: ReadonlyMap<string, SourceFile>): string[] {
   const done = new Set<string>();
   const trail: string[] = [];

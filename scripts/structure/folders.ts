@@ -1,13 +1,19 @@
-/** Folders a reader can take in at a glance: at most 20 files side by side, and a README where there are more than ten. */
+/**
+ * Checks the size of folders. A folder may have at most 20 files, not counting its subfolders. A room
+ * (`routes`, or a folder of `src` or `scripts`) with more than ten files in all needs a README.
+ */
 
-/** More files than this in one folder must be arranged into subfolders. */
+/** The largest number of files in one folder. More files must be arranged into subfolders. */
 const MAX_FILES = 20;
-/** A room with more files than this, subfolders included, has a README. */
+/** A room with more files than this, including those in subfolders, needs a README. */
 const MAX_FILES_WITHOUT_README = 10;
-/** The kernels' twins have one file per kernel and shared parts. */
+/**
+ * This folder may have more files, because it has one AssemblyScript file per kernel, and helpers that
+ * kernels share.
+ */
 const MAY_BE_LARGE = ["src/cpu/assembly"];
 
-/** One line per folder that is too full, and per room that lacks a README. */
+/** Returns one message for each folder with too many files, and one for each room that lacks a README. */
 export async function folderProblems(root: string): Promise<string[]> {
   const problems: string[] = [];
   for (const top of ["src", "routes", "scripts"]) {
@@ -27,7 +33,7 @@ async function checkFolder(root: string, folder: string, problems: string[]): Pr
     else files++;
   }
   if (files > MAX_FILES && !MAY_BE_LARGE.includes(folder)) {
-    problems.push(`${folder}: has ${files} files side by side, at most ${MAX_FILES}`);
+    problems.push(`${folder}: has ${files} files, but at most ${MAX_FILES} are allowed`);
   }
 }
 

@@ -19,7 +19,7 @@ const LEFT_OUT = ["src/cpu/assembly", "tests/fixtures"];
 const IMPORT =
   /^\s*(?:import|export)\b[^"';]*?\bfrom\s+"([^"]+)"|\bimport\(\s*"([^"]+)"|^\s*import\s+"([^"]+)"/gm;
 
-/** Reads all source files below `root`, by path. */
+/** Reads all source files of the checkout at `root`. The keys of the map are their paths. */
 export async function readImports(root: string): Promise<ReadonlyMap<string, SourceFile>> {
   const files = new Map<string, SourceFile>();
   for (const folder of FOLDERS) {

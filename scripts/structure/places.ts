@@ -1,4 +1,4 @@
-/** Libraries and globals that belong in a few folders. */
+/** Checks that some libraries and globals are used in a few folders only. */
 
 import { isWithin, type SourceFile } from "./imports.ts";
 
@@ -24,7 +24,7 @@ const PLACES: readonly Place[] = [
 /** Folders in which everything may be used. */
 const FREE = ["scripts", "tests"];
 
-/** One line per file that uses something outside its place. */
+/** Returns one message for each file that uses such a library or global outside its folders. */
 export function placeProblems(files: ReadonlyMap<string, SourceFile>): string[] {
   return [...files.values()].filter(({ path }) => !FREE.some((folder) => isWithin(path, folder))).flatMap(
     (file) =>

@@ -19,8 +19,8 @@ export interface SafetensorsAttack {
 }
 
 /**
- * Builds a file from an arbitrary header and `dataBytes` zeros. `declaredLength` is the value of the length field; if it
- * is null, the field contains the correct length.
+ * Builds a file from an arbitrary header and `dataBytes` zeros. `declaredLength` is the value of the length
+ * field. If it is null, the field contains the correct length.
  */
 export function rawFile(
   header: string | Uint8Array,
@@ -42,7 +42,7 @@ function entry(shape: string, offsets: string, dtype: string = '"F32"'): string 
 /** A valid entry of a tensor with 8 bytes of data. */
 const VALID = entry("[2]", "[0,8]");
 
-/** A malformed file with this header. */
+/** An attack with this header, which is malformed, and `dataBytes` zeros of data. */
 function malformed(
   name: string,
   header: string | Uint8Array,
@@ -52,12 +52,12 @@ function malformed(
   return { name, kind: "malformed", message, file: () => rawFile(header, dataBytes) };
 }
 
-/** A file that ends too early. */
+/** An attack whose file ends too early. */
 function truncated(name: string, file: () => Uint8Array<ArrayBuffer>): SafetensorsAttack {
   return { name, kind: "truncated", message: /file ends at byte \d+ but needs \d+/, file };
 }
 
-/** A file whose length field declares a header of `length` bytes. */
+/** An attack whose length field declares a header of `length` bytes. */
 function withLength(name: string, length: bigint): SafetensorsAttack {
   const message = new RegExp(`length ${length} is above the limit of ${MAX_HEADER_BYTES}`);
   return { name, kind: "malformed", message, file: () => rawFile(`{"t":${VALID}}`, 8, length) };
@@ -156,7 +156,7 @@ export const SAFETENSORS_ATTACKS: readonly SafetensorsAttack[] = [
   malformed("minus zero as an extent", `{"t":${entry("[-0]", "[0,0]")}}`, /plain non-negative integer/, 0),
   malformed("1e400 as an extent", `{"t":${entry("[1e400]", "[0,8]")}}`, /plain non-negative integer/),
   malformed(
-    "a fraction that disappears in float64",
+    "an extent whose fraction is lost in float64",
     `{"t":${entry("[2.0000000000000000001]", "[0,8]")}}`,
     /plain non-neg/,
   ),

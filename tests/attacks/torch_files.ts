@@ -36,38 +36,38 @@ const {
 } = pickle;
 const NO_BYTES = new Uint8Array(0);
 
-/** A file whose pickle consists of these opcodes. */
+/** An attack whose pickle consists of these opcodes. */
 function pickled(name: string, message: RegExp, ...body: number[][]): TorchAttack {
   return { name, message, file: () => torchFile(pickle.file(...body)) };
 }
 
-/** A file whose pickle calls a function when Python loads it. */
+/** An attack whose pickle calls this function when Python loads it. */
 function calls(module: string, name: string, ...args: number[][]): TorchAttack {
   const message = new RegExp(`uses "${module}.${name}", which a state dict of dense tensors does not need`);
   return pickled(`a call of ${module}.${name}`, message, call(global(module, name), ...args));
 }
 
-/** A file with one invalid tensor. */
+/** An attack with one invalid tensor. */
 function invalidTensor(name: string, message: RegExp, value: number[]): TorchAttack {
   return pickled(name, message, dict(["w", value]));
 }
 
-/** A file that is an invalid archive with these entries. */
+/** An attack that is an invalid archive with these entries. */
 function archive(name: string, message: RegExp, entries: () => ZipEntry[]): TorchAttack {
   return { name, message, file: () => zip(entries()) };
 }
 
-/** A valid archive with one more entry, which is invalid. */
+/** An attack that is a valid archive with one more entry, which is invalid. */
 function extraEntry(name: string, message: RegExp, more: ZipEntry): TorchAttack {
   return archive(name, message, () => [...torchEntries(), more]);
 }
 
-/** `bytes`, repeated `count` times. */
+/** Returns `bytes`, repeated `count` times. */
 function repeat(bytes: readonly number[], count: number): number[] {
   return Array.from({ length: bytes.length * count }, (_, i) => bytes[i % bytes.length]);
 }
 
-/** A valid file in which some bytes are replaced, beginning `fromEnd` bytes before its end. */
+/** An attack that is a valid file with some bytes replaced, beginning `fromEnd` bytes before its end. */
 function patched(name: string, message: RegExp, fromEnd: number, bytes: number[]): TorchAttack {
   return {
     name,
@@ -80,7 +80,10 @@ function patched(name: string, message: RegExp, fromEnd: number, bytes: number[]
   };
 }
 
-/** Pickles that call functions, name globals or create objects that a state dict does not need. */
+/**
+ * Pickles that call functions, name globals (importable Python names) or create objects that a state dict
+ * does not need.
+ */
 const CODE: readonly TorchAttack[] = [
   calls("os", "system", pickle.text("id")),
   calls("posix", "system", pickle.text("id")),
@@ -135,7 +138,10 @@ const CODE: readonly TorchAttack[] = [
   ),
 ];
 
-/** Pickles that violate the rules of the pickle machine or exceed its limits. */
+/**
+ * Pickles that violate the rules of the pickle machine or exceed its limits. The machine has a stack of
+ * values, marks on the stack, and a memo of values that can be recalled by index.
+ */
 const MACHINE: readonly TorchAttack[] = [
   { name: "an empty pickle", message: /pickle: ends at byte 0/, file: () => torchFile(NO_BYTES) },
   {
@@ -182,7 +188,10 @@ const MACHINE: readonly TorchAttack[] = [
   ),
 ];
 
-/** Valid pickles that describe invalid tensors or an invalid state dict. */
+/**
+ * Valid pickles that describe invalid tensors or an invalid state dict. A tensor refers to a storage, which
+ * is an entry of the archive with the values.
+ */
 const TENSORS: readonly TorchAttack[] = [
   invalidTensor(
     "a storage that the archive does not have",

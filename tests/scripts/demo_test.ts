@@ -34,7 +34,7 @@ describe("PhaseClock", () => {
     assert.ok(clock.seconds.write >= 0.028, String(clock.seconds.write));
   });
 
-  it("moves the host's phases out of the time for sending", () => {
+  it("subtracts the host's phases from the time for sending", () => {
     const clock = new PhaseClock();
     clock.seconds.send = 1;
     const seconds = { read: 0.125, factor: 0.25, solve: 0.5, refit: 0, total: 0.875 };
@@ -46,7 +46,7 @@ describe("PhaseClock", () => {
   });
 });
 
-describe("tables", () => {
+describe("the demo's tables", () => {
   const name = "model.decoder.layers.0.fc1.weight";
   const seconds = new PhaseClock().seconds;
   const runs: DemoRun[] = [

@@ -21,7 +21,7 @@ async function manifests(name: string): Promise<Manifest[]> {
   return documents.map((document) => document.toJS());
 }
 
-describe("the manifests", () => {
+describe("the Kubernetes manifests", () => {
   let all: Manifest[], pod: Manifest, container: Manifest, host: TestHost;
   const ofKind = (kind: string): Manifest[] => all.filter((manifest) => manifest.kind === kind);
 
@@ -129,14 +129,14 @@ describe("the manifests", () => {
     assert.equal(container.args[container.args.indexOf("--port") + 1], String(port.containerPort));
   });
 
-  it("scale by and scrape metrics that the host serves", async () => {
+  it("name only metrics that the host serves, for scaling and for scraping", async () => {
     const text = await (await host.request("/metrics")).text();
     const [{ spec }] = ofKind("HorizontalPodAutoscaler"), [monitor] = ofKind("PodMonitor");
     for (const { pods } of spec.metrics) assert.match(text, new RegExp(`^${pods.metric.name} \\d`, "m"));
     assert.equal(monitor.spec.podMetricsEndpoints[0].path, "/metrics");
   });
 
-  it("start the host with options that it has, as do the systemd unit and the image", async () => {
+  it("start the host only with options that it has, and so do the systemd unit and the image", async () => {
     const { stdout: help } = await runPare("serve", "--help");
     const unit = await Deno.readTextFile(new URL("systemd/pare@.service", DEPLOY));
     const image = await Deno.readTextFile(new URL("Dockerfile", DEPLOY));

@@ -1,4 +1,7 @@
-/** Tests `deno task edge:dev` as a process: it starts, serves and stops, and no child process remains. */
+/**
+ * Tests `deno task edge:dev`, which runs an edge (Pare's Cloudflare Worker) and a host on this machine. The
+ * task must start, serve and stop, and no child process may remain.
+ */
 
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";

@@ -1,7 +1,9 @@
 /**
- * Measures what the edge adds to the time of solving a layer. One layer is solved in three ways: by a request to the host, by
- * a request to the edge that passes it on to the host, and by an upload and a durable job of the edge. In each round the ways
- * take turns, so that other load on the machine affects all three. The three reports must agree, or the round fails.
+ * Measures how much time the edge adds to solving a layer. The edge is Pare's Cloudflare Worker in front of
+ * the GPU hosts. One layer is solved in three ways: by a request to a host, by a request to the edge that
+ * passes it on to the host, and by uploading the layer to the edge and submitting a durable job. Each round
+ * measures the three ways in turn, so that other load on the machine affects all of them. A round fails
+ * unless the three reports agree.
  */
 
 import { Jobs } from "../../../src/client/jobs/jobs.ts";
@@ -19,22 +21,25 @@ export interface EdgeResult {
   /** The size of the request's body. */
   readonly bodyBytes: number;
   readonly rounds: number;
-  /** Factorisation and solve, as the host reports them for the direct request. */
+  /** The time of factorisation and solve together, as the host reports it for the direct request. */
   readonly solve: number;
-  /** `POST /v1/layers` at the host, from the first byte sent to the last byte received. */
+  /** The time of `POST /v1/layers` at the host, from the first byte sent to the last byte received. */
   readonly direct: number;
-  /** The same request at the edge. */
+  /** The time of the same request at the edge. */
   readonly through: number;
   readonly job: JobSeconds;
 }
 
 /** The seconds of each step of an upload and a job. */
 export interface JobSeconds {
-  /** Computing the digest, sending the parts, and the edge's check of the digest. */
+  /** The time to compute the digest, send the parts, and wait for the edge to check the digest. */
   readonly upload: number;
-  /** From the submission of the job until the client sees that it is done. The client asks every `POLL_MS`. */
+  /**
+   * The time from submitting the job until the client sees that it is done. The client asks every `POLL_MS`
+   * milliseconds.
+   */
   readonly job: number;
-  /** Downloading the solved layer. */
+  /** The time to download the solved layer. */
   readonly fetch: number;
   readonly total: number;
 }

@@ -1,5 +1,7 @@
 /**
- * Creates the layer of the edge bench: weights in half precision, as checkpoints store them, and one triangle of the Hessian.
+ * Creates the layer of the edge bench, which measures how much time Pare's Cloudflare Worker (the edge) adds
+ * to a request. The layer has weights in half precision, as checkpoints store them, and one triangle of the
+ * Hessian.
  */
 
 import { encode } from "../../../src/safetensors/encode.ts";

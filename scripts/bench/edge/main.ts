@@ -1,11 +1,12 @@
 /**
- * The edge bench: measures what the edge adds to the time of solving a layer, with the edge and its host on this machine. It
- * prints the table and writes results/edge.json.
+ * The edge bench: measures how much time the edge adds to solving a layer. The edge is Pare's Cloudflare
+ * Worker in front of the GPU hosts. Here the edge and one host run on this machine. The bench prints its
+ * table and writes results/edge.json.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/edge/main.ts
  *
- * The edge is `wrangler dev --local`, so the times are those of wrangler's local runtime, bucket and jobs. They are not the
- * times of an edge on Cloudflare.
+ * The edge runs in `wrangler dev --local`, which emulates Cloudflare's runtime, bucket and jobs. The times on
+ * Cloudflare itself are different.
  */
 
 import { Command } from "commander";
@@ -25,7 +26,7 @@ interface Options {
 }
 
 const command = new Command("bench edge")
-  .description("Times one layer at a host, through the edge, and as an upload and a job.")
+  .description("Times one layer in three ways: at a host, through the edge, and by an upload and a job.")
   .option("--sizes <list>", "comma-separated ROWSxCOLS", parseSizes, parseSizes("2048x2048,4096x4096"))
   .option("--repeat <n>", "timed rounds for each size, after one round that is not timed", integer(1), 5)
   .option("--name <name>", "name of the results file", "edge");

@@ -1,4 +1,7 @@
-/** The table of the edge bench. */
+/**
+ * The table of the edge bench, which measures how much time Pare's Cloudflare Worker (the edge) adds to a
+ * request.
+ */
 
 import { type Column, formatPercent, formatSize, markdownTable } from "../report/markdown_table.ts";
 import type { EdgeResult } from "./bench_edge.ts";

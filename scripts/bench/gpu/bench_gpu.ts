@@ -1,6 +1,6 @@
 /**
- * Runs the GPU bench, `deno task bench --gpu`: times every shader of the heavy kernels on the WebGPU adapter, and compares
- * the matrix product with well-known public designs.
+ * Runs the GPU bench, `deno task bench --gpu`: times every shader of the kernels that take most of a solve's
+ * time, on the WebGPU adapter. It also compares Pare's matrix product with well-known public designs.
  */
 
 import { describeAdapter, requestAdapter } from "../../../src/webgpu/device.ts";
@@ -10,7 +10,10 @@ import { measureKernels } from "./kernel_rates.ts";
 import { fastestVariants, saveTuning } from "./save_tuning.ts";
 import { type GpuResults, kernelTable, matmulTable } from "./tables.ts";
 
-/** The order of the square products. It fills the adapter, and one product takes at most a second. */
+/**
+ * The order n of the (n, n) matrices that are multiplied. It is large enough to keep the adapter busy, and
+ * small enough that one product takes at most a second.
+ */
 const ORDER = { software: 512, hardware: 4096 };
 const ROUNDS = 5;
 

@@ -1,6 +1,7 @@
 /**
- * Measures the rate of every shader of the heavy kernels of a solve on the WebGPU adapter. Times are taken by the device's
- * clock. Flops are counted by formula, and bytes as if each operand were moved once.
+ * Measures the rates of the heavy kernels, which take most of a solve's time, on the WebGPU adapter. Every
+ * shader of each kernel is timed by the device's own clock. Flops are counted by formula. Bytes are counted
+ * as if each operand were read or written once.
  */
 
 import type { DeviceBuffer } from "../../../src/backend/backend.ts";
@@ -23,17 +24,20 @@ export interface KernelRate {
   readonly gigabytesPerSecond: number;
 }
 
-/** A dispatch to time. */
+/** One kernel dispatch to time. */
 interface TimedDispatch {
   readonly kernel: Kernel;
-  /** The number of elements of each buffer, which have 4 bytes each. */
+  /** The number of elements of each buffer. Every element has 4 bytes. */
   readonly elements: Readonly<Record<string, number>>;
   readonly params: Readonly<Record<string, number>>;
-  /** The work of the dispatch by formula. */
+  /** The floating-point operations of the dispatch, counted by formula. */
   readonly flops: number;
 }
 
-/** The block size B: blocks of W are (order, B), and the diagonal blocks of the factor are (B, B). */
+/**
+ * The block size B. A block of columns of the weights W is (order, B), and a diagonal block of the Hessian's
+ * factor is (B, B).
+ */
 const SIZE = DEFAULT_BLOCKSIZE;
 
 function timedDispatches(order: number): TimedDispatch[] {
@@ -135,8 +139,9 @@ function prepare(backend: WebGpuBackend, { kernel, elements, params }: TimedDisp
 }
 
 /**
- * The initial values of a buffer. Blocks of the factor are nearly identity matrices, so that they can be factored and divided
- * by. Buffers of integers and of sums are zeros, and all others are random numbers.
+ * The initial values of a buffer. The buffers `u` and `h` hold nearly identity matrices, because a kernel
+ * factors them or divides by their diagonals. Buffers that hold a status, a selection, a mask or sums start
+ * with zeros. All other buffers hold random numbers.
  */
 function initialValues(name: string, count: number, seed: number): Float32Array<ArrayBuffer> {
   const identity = name === "u" || name === "h";

@@ -19,7 +19,7 @@ export interface MatmulRate {
   readonly gflops: number;
 }
 
-/** How many elements of C are compared with float64. */
+/** How many elements of each product are compared with float64. */
 const CHECKED_ELEMENTS = 64;
 
 /** One design with its operands on a device. */
@@ -27,9 +27,9 @@ interface Entrant {
   readonly design: string;
   readonly ours: boolean;
   readonly backend: WebGpuBackend;
-  /** The product, (order, order) f32. */
+  /** The buffer of the product, (order, order) f32. */
   readonly c: DeviceBuffer;
-  /** Queues one product. */
+  /** Queues one matrix product on the device. */
   run(): void;
 }
 
@@ -100,7 +100,8 @@ async function checkProduct(
       sum += a[i * order + p] * b[p * order + j];
       magnitude += Math.abs(a[i * order + p] * b[p * order + j]);
     }
-    // The error bound γ_k holds for a sum of k terms in any order.
+    // The rounding error of a sum of k terms, added in any order, is at most about k·2⁻²⁴ times the sum of
+    // their magnitudes.
     if (!(Math.abs(product[at] - sum) <= order * 2 ** -24 * magnitude)) {
       throw new Error(`${design}: element (${i}, ${j}) is ${product[at]}, but the product is ${sum}`);
     }

@@ -14,7 +14,9 @@ import vec8 from "./matmuls/vec4_8x8.wgsl" with { type: "text" };
 /** A kernel that computes C ← A·B, where each matrix is (n, n). */
 export type Matmul = Kernel<"a" | "b" | "c", "n">;
 
-/** The order of the matrices must be a multiple of this number, which every tile size divides. */
+/**
+ * The order of the matrices must be a multiple of this number. It is a multiple of every design's tile size.
+ */
 export const ORDER_MULTIPLE = 64;
 
 function declare(name: string, code: string, tile: number): Matmul {
@@ -26,7 +28,7 @@ function declare(name: string, code: string, tile: number): Matmul {
   });
 }
 
-/** The designs. Each has the name that is shown in the results. */
+/** All designs. The results show the name of each design. */
 export const PUBLIC_MATMULS: readonly Matmul[] = [
   declare("naive, 16×16", naive, 16),
   declare("workgroup memory, 32×32", shared32, 32),

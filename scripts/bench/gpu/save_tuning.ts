@@ -1,6 +1,6 @@
 /**
- * Stores the fastest variant of each kernel on an adapter in `src/webgpu/tunings.json`, where the WebGPU backend looks them
- * up.
+ * Stores which shader variant of each kernel is fastest on an adapter. The WebGPU backend looks up the stored
+ * variants in `src/webgpu/tunings.json`.
  */
 
 import { formatJson } from "../../../src/files/whole_file.ts";

@@ -1,4 +1,4 @@
-/** The two tables of the GPU bench. */
+/** The two tables of the GPU bench: one shows the rates of the shaders, and one compares matrix products. */
 
 import { markdownTable } from "../report/markdown_table.ts";
 import type { KernelRate } from "./kernel_rates.ts";

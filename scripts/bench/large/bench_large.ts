@@ -1,6 +1,7 @@
 /**
- * Solves one layer that is too large for an HTTP request on this machine, and checks the result in float64 on sampled rows.
- * The solve runs in this process. Each phase is timed on the clock and in processor seconds.
+ * Solves one layer that is too large for an HTTP request on this machine, and checks the result in float64 on
+ * sampled rows. The solve runs in this process. Each phase is timed in wall-clock seconds and in processor
+ * seconds.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -17,7 +18,9 @@ import { evenlySpaced, readRow, readTiles } from "./read_rows.ts";
 import { measureUsage, type Usage } from "./usage.ts";
 
 const SPARSITY = 0.5;
-/** How many rows of R·Rᵀ, and how many of the weights, are checked. */
+/**
+ * How many rows of R·Rᵀ, where R is the factor of the Hessian, and how many rows of the weights are checked.
+ */
 const SAMPLED_ROWS = 8;
 
 /** The measurements and checks of one layer. */
@@ -25,8 +28,9 @@ export interface LargeResult extends LargeShape {
   readonly backend: Backend["kind"];
   readonly adapter: string;
   readonly phases: Readonly<Record<"statistics" | "factor" | "solve" | "check", Usage>>;
-  /** Counted by the formulas of `flops.ts`. */
+  /** The flops of the factorisation, counted by a formula of `flops.ts`. */
   readonly factorFlops: number;
+  /** The flops of the solve, counted by a formula of `flops.ts`. */
   readonly solveFlops: number;
   readonly zeros: number;
   readonly loss: number | null;
@@ -37,8 +41,8 @@ export interface LargeResult extends LargeShape {
 }
 
 /**
- * Creates the layer of `shape`, factors its Hessian, solves it to 50 % and checks the result. `log` is called when a phase
- * has finished.
+ * Creates the layer of `shape`, factors its Hessian, prunes half of its weights and checks the result. `log`
+ * is called when a phase has finished.
  * @throws {Error} if a check fails
  * @throws {RangeError} if the device has too little memory
  */

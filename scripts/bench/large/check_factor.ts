@@ -1,7 +1,8 @@
 /**
- * Checks that R·Rᵀ equals the damped Hessian H. The check computes all columns of some sampled rows in float64. It recomputes
- * H from the calibration inputs, so it also checks the accumulation of H on the device. R is read one tile at a time, because
- * it is too large to be held in this process.
+ * Checks the computed factor R of the damped Hessian H: the product R·Rᵀ must equal H. The check computes all
+ * columns of some sampled rows in float64. It recomputes H from the calibration inputs, so it also checks the
+ * accumulation of H on the device. R is read one tile (a rectangular piece of the matrix) at a time, because
+ * R is too large to be held in this process.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -12,9 +13,10 @@ import { readRow, type TileValues } from "./read_rows.ts";
 /** The unit roundoff u of f32. */
 const ROUNDOFF = 2 ** -24;
 /**
- * The largest allowed |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)), as a multiple of √n·u. Rounding errors of n-term sums grow like
- * a random walk, hence √n. The proven bound is n·u (Higham, Accuracy and Stability, theorem 10.5). It is hundreds of times as
- * large at these sizes, and a check against it would miss real errors.
+ * The largest allowed |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)), as a multiple of √n·u, where H is (n, n). The
+ * factor √n is there because the rounding errors of a sum of n terms grow like a random walk. The proven
+ * bound is n·u (Higham, Accuracy and Stability, theorem 10.5). At these sizes it is more than a hundred times
+ * as large as √n·u, so a check against it would miss real errors.
  */
 const ALLOWED = 1;
 
@@ -40,7 +42,10 @@ export class FactorChecker {
     this.#products = rows.map(({ length }) => new Float64Array(length));
   }
 
-  /** Reads the rows `indices` of `r`, which is (n, n) in upper storage. */
+  /**
+   * Reads the rows `indices` of `r`, (n, n) in upper storage, which holds only the tiles on and above the
+   * diagonal.
+   */
   static async start(backend: Backend, r: TiledMatrix, indices: readonly number[]): Promise<FactorChecker> {
     const rows: Float64Array[] = [];
     for (const i of indices) rows.push(Float64Array.from(await readRow(backend, r, i)).fill(0, 0, i));
@@ -48,7 +53,8 @@ export class FactorChecker {
   }
 
   /**
-   * Adds the contribution of one tile of R: (R·Rᵀ)(i, j) += Σ_k R(i, k)·R(j, k), where k are the tile's columns with k ≥ j.
+   * Adds the contribution of one tile of R: (R·Rᵀ)(i, j) += Σ_k R(i, k)·R(j, k). Here i is a sampled row, j
+   * is a row of the tile, and k runs over the tile's columns with k ≥ j.
    */
   add([tile, values]: TileValues): void {
     for (let r = 0; r < tile.rows; r++) {
@@ -63,8 +69,9 @@ export class FactorChecker {
   }
 
   /**
-   * Compares the products with H = Σ x·xᵀ of `inputs` (tokens, cols), to whose diagonal `damping`·mean(diag H) is added. Call
-   * this after all tiles have been added.
+   * Compares the products with the damped Hessian. H is Σ x·xᵀ over the rows x of `inputs` (tokens, cols),
+   * with 1 on the diagonal for dead inputs (0 in every token). Then `damping`·mean(diag H) is added to the
+   * diagonal. Call this after all tiles have been added.
    * @throws {Error} if an element differs by more than rounding explains
    */
   compare(inputs: Float32Array, { tokens, cols }: LargeShape, damping: number): FactorCheck {
@@ -88,7 +95,7 @@ export class FactorChecker {
         if (!(error <= allowed)) {
           throw new Error(
             `R·Rᵀ: element (${i}, ${j}) is ${this.#products[s][j]}, but H has ${expected[j]}. ` +
-              `The difference is ${error} of the diagonal, and ${allowed} is allowed`,
+              `Relative to the diagonal of H, the difference is ${error}, but only ${allowed} is allowed`,
           );
         }
         residual = Math.max(residual, error);

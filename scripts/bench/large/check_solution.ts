@@ -1,9 +1,12 @@
 /**
- * Checks the solved weights Q against the column recursion of SparseGPT, computed in float64 on some sampled rows. The
- * recursion takes the factor R and the mask from the solver. For the columns j in order, Δ_j = W_j where the entry is pruned,
- * and Δ_j = −(Σ_{i<j} Δ_i·R(i, j))/R(j, j) elsewhere. Then Q = W − Δ. The solver computes the same in blocks of columns.
+ * Checks the solved weights Q against the column recursion of SparseGPT, computed in float64 on some sampled
+ * rows. The recursion takes the factor R of the Hessian and the mask from the solver. In each row of the
+ * weights W, it computes a change Δ_j for each column j in order. Where the mask prunes the entry, Δ_j = W_j.
+ * Elsewhere, Δ_j = −(Σ_{i<j} Δ_i·R(i, j))/R(j, j). Then Q = W − Δ. The solver computes the same in blocks of
+ * columns.
  *
- * R is read one tile at a time, tile row by tile row from the first, because it is too large to be held in this process.
+ * R is read one tile (a rectangular piece of the matrix) at a time, from the first row of tiles to the last,
+ * because R is too large to be held in this process.
  */
 
 import { isDead, type LargeShape, weightRow } from "./large_layer.ts";
@@ -23,7 +26,10 @@ export interface SolutionCheck {
 /** One sampled row while it is computed. */
 interface SampledRow {
   readonly index: number;
-  /** Starts as the row of W, with zeros at dead inputs. Each column becomes Q̂ when it is solved. */
+  /**
+   * Starts as the row of W, with zeros at dead inputs, which are 0 in every token. When a column is solved,
+   * its entry is replaced by its value of Q̂, the float64 result.
+   */
   readonly weight: Float64Array;
   /** Σ_i Δ_i·R(i, j) for each column j, summed over the columns i solved so far. */
   readonly errors: Float64Array;
@@ -48,8 +54,8 @@ export class SolutionChecker {
   }
 
   /**
-   * Adds one tile of R. A diagonal tile solves its columns. The other tiles carry the errors of solved columns to later
-   * columns.
+   * Adds one tile of R. A tile on the diagonal is used to solve the entries of its columns. Every other tile
+   * is used to add the errors of solved columns to later columns.
    */
   add([tile, values]: TileValues): void {
     const isDiagonal = tile.row0 === tile.col0, end = tile.col0 + tile.cols;
@@ -83,7 +89,7 @@ export class SolutionChecker {
       const relative = Math.sqrt(error / norm);
       // Written as a negation, so that NaN is an error too.
       if (!(relative <= ALLOWED)) {
-        throw new Error(`Q: row ${index} differs by ${relative} of its norm, and ${ALLOWED} is allowed`);
+        throw new Error(`Q: row ${index} differs by ${relative} of its norm, but only ${ALLOWED} is allowed`);
       }
       residual = Math.max(residual, relative);
     }

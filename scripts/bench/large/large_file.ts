@@ -1,6 +1,6 @@
 /**
- * The results file of the large bench. A new run is added to the earlier ones, because some runs take hours and are not
- * repeated without need.
+ * The results file of the large bench. A new run is added to the earlier ones, because some runs take hours
+ * and are rarely repeated.
  */
 
 import { readResultsIfPresent, writeResults } from "../report/results_file.ts";

@@ -14,11 +14,11 @@ export interface LargeShape {
   readonly rows: number;
   readonly cols: number;
   /**
-   * Calibration tokens. With fewer tokens than `cols`, H is singular without damping, as it is when real layers of this size
-   * are calibrated.
+   * The number of calibration tokens. With fewer tokens than `cols`, H is singular until it is damped. That
+   * is also the case when real layers of this size are calibrated.
    */
   readonly tokens: number;
-  /** The rows and columns of a tile, a multiple of the block size. */
+  /** The number of rows and of columns of a tile, a multiple of the solver's block size. */
   readonly edge: number;
 }
 
@@ -27,7 +27,7 @@ const CORRELATION = 0.9;
 /** Every 997th input is dead: it is 0 in every token. */
 const DEAD_PERIOD = 997;
 const FIRST_DEAD = 31;
-/** The bytes of inputs that are uploaded at one time. */
+/** The most bytes of inputs that are uploaded at one time. */
 const PANEL_BYTES = 64 * 2 ** 20;
 
 /** Whether input `j` is 0 in every token. */
@@ -54,8 +54,8 @@ export function makeInputs({ tokens, cols }: LargeShape): Float32Array<ArrayBuff
 }
 
 /**
- * Accumulates H = Σ x·xᵀ of the rows of `inputs` (tokens, cols) on the device and waits for it.
- * @returns (cols, cols) upper storage. The caller owns it
+ * Accumulates H = Σ x·xᵀ over the rows x of `inputs` (tokens, cols) on the device and waits for the result.
+ * @returns H, (cols, cols) in upper storage. The caller owns it
  */
 export async function makeHessian(
   backend: Backend,
@@ -76,7 +76,10 @@ export async function makeHessian(
   return hessian.take();
 }
 
-/** The elements [col0, col0 + count) of one row of W, standard normal. `col0` must be the first column of a tile. */
+/**
+ * Returns the elements [col0, col0 + count) of one row of W, drawn from the standard normal distribution.
+ * `col0` must be the first column of a tile.
+ */
 function weightSegment(row: number, col0: number, count: number): Float32Array<ArrayBuffer> {
   return normals(count, row * 65537 + col0);
 }
@@ -94,7 +97,7 @@ export function makeWeight(backend: Backend, { rows, cols, edge }: LargeShape): 
   return weight;
 }
 
-/** One row of the W that `makeWeight` creates. */
+/** Returns one row of the weights that `makeWeight` creates. */
 export function weightRow(row: number, { cols, edge }: LargeShape): Float32Array<ArrayBuffer> {
   const values = new Float32Array(cols);
   for (let col = 0; col < cols; col += edge) {

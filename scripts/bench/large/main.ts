@@ -1,10 +1,12 @@
 /**
- * The large bench: solves one layer of up to the size of OPT-175B's fc2 and checks it in float64. A layer with 49152 inputs
- * has a Hessian whose triangle takes 4.8 GB. The run is added to results/large.json, and the table of all runs is printed.
+ * The large bench: solves one layer and checks the result in float64. The layer can be as large as fc2 of
+ * OPT-175B, which has 49152 inputs. One triangle of the Hessian of fc2 takes 4.8 GB. The run is added to
+ * results/large.json, and the table of all runs is printed.
  *
  *     deno run -A scripts/bench/large/main.ts --backend webgpu --rows 64 --cols 49152
  *
- * On a software adapter, 49152 inputs take more than an hour. A line is printed only when a phase has finished.
+ * On a software adapter, 49152 inputs take more than an hour. A line is printed only when a phase has
+ * finished.
  */
 
 import { Command } from "commander";

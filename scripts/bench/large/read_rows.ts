@@ -1,9 +1,15 @@
-/** Reads parts of a tiled matrix from the device, for checks of matrices that are too large to be read as a whole. */
+/**
+ * Reads parts of a tiled matrix from the device, for checks of matrices that are too large to be read as a
+ * whole. A tiled matrix is stored as rectangular pieces, the tiles.
+ */
 
 import type { Backend } from "../../../src/backend/backend.ts";
 import type { Tile, TiledMatrix } from "../../../src/backend/tiled_matrix.ts";
 
-/** Reads one row, (cols) f32. Elements that upper storage does not hold are 0. */
+/**
+ * Reads one row, (cols) f32. A matrix in upper storage has no tiles below the diagonal. Their elements are
+ * read as 0.
+ */
 export async function readRow(backend: Backend, matrix: TiledMatrix, row: number): Promise<Float32Array> {
   const values = new Float32Array(matrix.cols);
   const i = Math.floor(row / matrix.edge);
@@ -15,10 +21,10 @@ export async function readRow(backend: Backend, matrix: TiledMatrix, row: number
   return values;
 }
 
-/** A tile and its elements, (rows, ld) f32. */
+/** A tile and its elements, (rows, ld) f32, where ld is the length of a stored row. */
 export type TileValues = readonly [tile: Tile, values: Float32Array];
 
-/** Reads the stored tiles one by one, tile row by tile row. */
+/** Reads the stored tiles one by one, from the first row of tiles to the last. */
 export async function* readTiles(backend: Backend, matrix: TiledMatrix): AsyncGenerator<TileValues> {
   for (const tile of matrix.tiles()) {
     const bytes = await backend.read(tile.buffer, 0, 4 * tile.rows * tile.ld);
@@ -27,8 +33,8 @@ export async function* readTiles(backend: Backend, matrix: TiledMatrix): AsyncGe
 }
 
 /**
- * Returns `count` evenly spaced indices below `size`, including the first and the last. Returns all indices if there are
- * fewer.
+ * Returns `count` evenly spaced indices below `size`, including the first and the last. If `size` is smaller
+ * than `count`, all indices are returned.
  */
 export function evenlySpaced(size: number, count: number): number[] {
   const last = Math.min(count, size) - 1;

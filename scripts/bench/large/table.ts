@@ -1,4 +1,4 @@
-/** The table of the large bench. */
+/** The table of the large bench, which solves layers that are too large for an HTTP request. */
 
 import { formatSize, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import type { LargeResults } from "./large_file.ts";

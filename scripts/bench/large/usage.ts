@@ -1,6 +1,7 @@
 /**
- * Measures the time of a piece of work on the clock and in processor seconds. The operating system counts processor seconds
- * for this process and its worker threads. If other programs share the cores, the processor seconds are the better measure.
+ * Measures the time of a piece of work in wall-clock seconds and in processor seconds. The operating system
+ * counts processor seconds for this process and its worker threads. If other programs share the cores, the
+ * processor seconds are the better measure.
  */
 
 import process from "node:process";

@@ -1,4 +1,7 @@
-/** Runs the latency bench: measures a small layer under eight clients, writes `results/latency.json` and prints the table. */
+/**
+ * Runs the latency bench: measures how long requests for a small layer take while eight clients send them,
+ * writes `results/latency.json` and prints the table.
+ */
 
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { startHost } from "../../processes/child_host.ts";
@@ -6,7 +9,7 @@ import { resultsUrl, writeResults } from "../report/results_file.ts";
 import { measureLatency } from "./measure_latency.ts";
 import { type LatencyResults, latencyTable } from "./table.ts";
 
-/** Measures 200 requests of eight clients for a layer of 768 × 768, on a host that it starts. */
+/** Starts a host and measures 200 requests of eight clients for a layer of 768 × 768. */
 export async function benchLatency(backend: BackendChoice): Promise<void> {
   await using host = await startHost(["--backend", backend]);
   const results: LatencyResults = {

@@ -20,7 +20,7 @@ export interface Load {
 export interface LatencyResult extends Load {
   readonly rows: number;
   readonly cols: number;
-  /** The median. */
+  /** The median under load. */
   readonly p50: number;
   readonly p99: number;
   readonly requestsPerSecond: number;
@@ -43,7 +43,8 @@ export async function measureLatency(
     await writeLayerFile(path, rows, cols);
     const body = await Deno.readFile(path);
     const send = async () => (await postLayer(host, body, "sparsity=0.5&error=false")).wallSeconds;
-    // The first requests are not measured: the host compiles its kernels and allocates its buffers during them.
+    // The first requests are not measured, because the host compiles its kernels and allocates its buffers
+    // during them.
     await runUnderLoad({ ...load, requests: load.clients }, send);
     const single = await runUnderLoad({ clients: 1, requests: Math.ceil(load.requests / 10) }, send);
     const started = performance.now();

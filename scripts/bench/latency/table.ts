@@ -1,4 +1,4 @@
-/** The table of the latency bench. */
+/** The table of the latency bench, which sends requests from several clients at once. */
 
 import { formatSize, markdownTable } from "../report/markdown_table.ts";
 import type { LatencyResult } from "./measure_latency.ts";

@@ -1,7 +1,8 @@
 /**
- * Times layers of one size. A Pare host in its own process and PyTorch running the published algorithm solve the same layer
- * in turn. Before anything is timed, both solve it once and their losses are compared, so that both provably solve the same
- * problem.
+ * Times layers of one size. The same layer is solved in turn by a Pare host in its own process and by
+ * PyTorch, which runs the published SparseGPT algorithm and is called the reference. Before anything is
+ * timed, both programs solve the layer once and their losses are compared. This proves that they solve the
+ * same problem.
  */
 
 import type { Report } from "../../../src/protocol/report.ts";
@@ -20,21 +21,27 @@ export interface LayerResult {
   readonly cols: number;
   /** How many runs were timed. */
   readonly runs: number;
-  /** The host's phases at `error=false`, which is the work that the reference does. */
+  /**
+   * The seconds of the host's phases at `error=false`. With this parameter the host does the same work as the
+   * reference.
+   */
   readonly solve: Report["seconds"];
-  /** Factorisation and solve together, at `error=false`. */
+  /** The time of factorisation and solve together, at `error=false`. */
   readonly solveSeconds: number;
-  /** The whole request at `error=false`, from the first byte sent to the last byte received. */
+  /** The time of the whole request at `error=false`, from the first byte sent to the last byte received. */
   readonly wallSeconds: number;
-  /** The same two times for requests that also compute `relative_error`. */
+  /** `solveSeconds` and `wallSeconds` of the requests that also compute `relative_error`. */
   readonly withError: { readonly solveSeconds: number; readonly wallSeconds: number };
-  /** The rate of factorisation and solve together, by the formulas of `flops.ts`. */
+  /** The rate of factorisation and solve together. The flops are counted by the formulas of `flops.ts`. */
   readonly gflops: number;
   /** Peak resident memory of the host. The host process has solved layers of this size only. */
   readonly peakMemoryBytes: number;
   readonly loss: number | null;
   readonly relativeError: number | null;
-  /** The shares of the solve's steps. Absent if the bench measured through requests only. */
+  /**
+   * The shares of the solve's steps. Absent if the bench only sent requests, because requests do not report
+   * these steps.
+   */
   readonly shares?: StepShares;
   /** PyTorch's medians. Absent if no Python with torch was found. */
   readonly reference?: {
@@ -51,7 +58,10 @@ export interface LayerBenchOptions {
   readonly python?: string;
   /** How many pairs of runs to time, after one pair that is not timed. */
   readonly repeat: number;
-  /** Measures how the solve of a request body divides among its steps. It is called after the timed runs. */
+  /**
+   * Measures how the time of solving a request body divides among the steps of the solve. It is called after
+   * the timed runs.
+   */
   readonly breakDown?: (body: Uint8Array<ArrayBuffer>) => Promise<StepShares>;
 }
 
@@ -126,13 +136,14 @@ function solveSeconds({ report }: TimedAnswer): number {
 }
 
 /**
- * Compares the two losses. They may differ by the rounding of float32, and because the published code prunes one entry too
- * many in each block.
+ * Throws if the two losses differ by more than 0.5 %. Smaller differences have two causes: the rounding of
+ * float32, and the published code, which prunes one entry too many in each block of columns.
  */
 function requireSameLoss({ loss, rows, cols }: Report, expected: number): void {
   if (loss === null || Math.abs(loss / expected - 1) > 0.005) {
     throw new Error(
-      `${rows}×${cols}: the loss is ${loss}, but the reference's loss is ${expected}. They solve different problems`,
+      `${rows}×${cols}: the loss is ${loss}, but the reference's loss is ${expected}. ` +
+        `Pare and the reference solve different problems`,
     );
   }
 }

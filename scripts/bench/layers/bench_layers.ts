@@ -20,7 +20,10 @@ export interface LayersBenchOptions {
   readonly repeat: number;
   /** The name of the results file. */
   readonly name: string;
-  /** Whether to measure the GEMM rate and the steps of the solve, which cannot be measured through requests. */
+  /**
+   * Whether to measure the rate of the matrix product (GEMM) and the steps of the solve. Neither can be
+   * measured through requests, so a backend is opened in this process.
+   */
   readonly inProcess: boolean;
 }
 

@@ -17,7 +17,10 @@ export interface GemmRate {
   readonly gflops: number;
 }
 
-/** Products in each timing. With several, the wait for the device is a small part of the time. */
+/**
+ * The number of products in each timing. With several products, the wait for the device is a small part of
+ * the time.
+ */
 const PRODUCTS = 4;
 const TIMINGS = 8;
 

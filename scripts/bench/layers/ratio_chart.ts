@@ -1,4 +1,7 @@
-/** Draws how many times as fast as PyTorch each layer was solved: a bar chart as an SVG file. It needs no browser. */
+/**
+ * Draws a bar chart that shows how many times as fast as PyTorch each layer was solved. The chart is an SVG
+ * file, and drawing it needs no browser.
+ */
 
 import * as Plot from "@observablehq/plot";
 import { DOMParser } from "linkedom";
@@ -9,7 +12,7 @@ import type { LayerResult } from "./bench_layer.ts";
 const STYLE = { background: "white", color: "black", fontFamily: "system-ui, sans-serif" };
 
 /**
- * Draws one bar per layer that has a reference, and a dashed line at 1.
+ * Draws one bar per layer that PyTorch (the reference) has solved as well, and a dashed line at 1.
  * @returns the text of an SVG file
  * @throws {Error} if no layer has a reference
  */

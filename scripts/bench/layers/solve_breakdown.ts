@@ -1,7 +1,7 @@
 /**
- * Measures how the time of a SparseGPT solve divides among its steps. The measurement is a separate solve on a backend that
- * waits for the device after every step. The waits make that solve slower than a normal one, so the result is shares and not
- * seconds.
+ * Measures how the time of a SparseGPT solve divides among its steps. The measurement is a separate solve on
+ * a backend that waits for the device after every step. The waits make that solve slower than a normal one,
+ * so only the shares of the steps are returned, and not their seconds.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -15,8 +15,9 @@ import { sum } from "../measure/statistics.ts";
 import { TimedBackend } from "./timed_backend.ts";
 
 /**
- * A step of the solve, which follows the factorisation. `select` chooses the entries of a block to prune, `columnLoop` prunes
- * the block column by column, and `lazyUpdate` applies the errors of earlier blocks to the next block.
+ * A step of the solve, which follows the factorisation. The solve works on blocks of columns. `select`
+ * chooses the entries of a block to prune, `columnLoop` prunes the block column by column, and `lazyUpdate`
+ * applies the errors of earlier blocks to the next block. `other` is everything else.
  */
 export type SolveStep = "select" | "columnLoop" | "lazyUpdate" | "other";
 
@@ -33,12 +34,12 @@ const STEP_OF_KERNEL: Readonly<Record<string, SolveStep>> = {
   prune_block: "columnLoop",
   prune_block_n_m: "columnLoop",
   gemm_nn: "lazyUpdate",
-  copy2d: "lazyUpdate", // copies a block of W before the product is added to it
+  copy2d: "lazyUpdate", // copies a block of the weights, to which the product is then added
 };
 
 /**
- * Solves the layer of a request body (`weight` and `hessian`, both F32) on `backend` to 50 % and returns the shares of the
- * steps.
+ * Prunes half of the weights of the layer in a request body (`weight` and `hessian`, both F32) on `backend`,
+ * and returns the shares of the steps.
  */
 export async function breakDownSolve(
   backend: Backend,

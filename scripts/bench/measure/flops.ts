@@ -1,6 +1,6 @@
 /**
- * Counts the floating-point operations of a solve by formula. A multiplication and an addition count as two operations. A
- * kernel may execute more or fewer.
+ * Counts the floating-point operations of a solve by formula. A multiplication and an addition count as two
+ * operations. A kernel may execute more or fewer operations.
  */
 
 import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
@@ -11,8 +11,9 @@ export function factorFlops(n: number): number {
 }
 
 /**
- * The flops of the SparseGPT solve of a (rows, n) layer in blocks of B = `blocksize` columns: rows·n² in the lazy updates,
- * 2·rows·B·n to multiply each block A_k by its diagonal block U_kk, and rows·B·n in the column loops.
+ * The flops of the SparseGPT solve of a (rows, n) layer in blocks of B = `blocksize` columns: rows·n² to
+ * correct each block for the errors of earlier blocks, 2·rows·B·n to multiply each block by a (B, B) matrix,
+ * and rows·B·n to prune the blocks column by column.
  */
 export function solveFlops(rows: number, n: number, blocksize = DEFAULT_BLOCKSIZE): number {
   return rows * n ** 2 + 3 * rows * n * blocksize;

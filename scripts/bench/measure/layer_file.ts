@@ -4,9 +4,10 @@ import { encodeHeader } from "../../../src/safetensors/encode.ts";
 import { normals } from "../../../tests/support/random.ts";
 
 /**
- * The distance between two inputs over which their correlation halves. The correlation is 1/(1 + distance/length), the
- * generalised Cauchy covariance with α = β = 1 (Gneiting & Schlather 2004). It is positive definite. Unlike an exponential it
- * never underflows, so the Hessian has no zeros that a solver could skip.
+ * The distance between two inputs over which their correlation halves. The correlation is 1/(1 +
+ * distance/length), the generalised Cauchy covariance with α = β = 1 (Gneiting & Schlather 2004). This
+ * function is positive definite. Unlike an exponential, it never underflows, so the Hessian has no zeros that
+ * a solver could skip.
  */
 const CORRELATION_LENGTH = 10;
 
@@ -29,7 +30,10 @@ export async function writeLayerFile(path: string, rows: number, cols: number): 
   return header.bytes.byteLength + header.dataBytes;
 }
 
-/** Row i of H (cols, cols): H(i, j) = s_i·s_j/(1 + |i−j|/l), where the input scales s fall from 1 to 0.05. */
+/**
+ * Row i of H (cols, cols): H(i, j) = s_i·s_j/(1 + |i−j|/l). The scales s of the inputs fall from 1 to 0.05,
+ * and l is the correlation length.
+ */
 export function hessianRow(i: number, cols: number): Float32Array<ArrayBuffer> {
   const scale = (k: number) => 1 - (0.95 * k) / cols;
   const correlation = (distance: number) => 1 / (1 + distance / CORRELATION_LENGTH);

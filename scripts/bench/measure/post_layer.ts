@@ -7,15 +7,16 @@ import { type Report, reportSchema } from "../../../src/protocol/report.ts";
 /** One solved layer. */
 export interface TimedAnswer {
   readonly report: Report;
-  /** From the first byte sent to the last byte received. */
+  /** The time from the first byte sent to the last byte received. */
   readonly wallSeconds: number;
 }
 
 /**
- * Posts `body` to `/v1/layers?query` of `host` and reads the whole answer. It uses node:http, because `fetch` in Deno copies
- * a large body before it sends it. That copy is the client's time and not the host's.
- * @param host anything that listens: a GPU host or an edge
- * @throws {Error} if the host answers with another status than 200. The message holds the answer's body
+ * Posts `body` to `/v1/layers?query` of `host` and reads the whole answer. It uses node:http, because `fetch`
+ * in Deno copies a large body before it sends it. The measured time would include that copy, in which the
+ * host has no part.
+ * @param host a server of Pare's API: a GPU host, or an edge (Pare's Cloudflare Worker)
+ * @throws {Error} if the status of the answer is not 200. The message holds the answer's body
  */
 export async function postLayer(
   host: { readonly url: string },

@@ -1,10 +1,11 @@
 /**
- * Times the pruning of one whole model by Pare and by two PyTorch programs, which take turns. Before anything is timed, the
- * losses of one run of each are compared, so that all provably solve the same problem.
+ * Times the pruning of one whole model by Pare and by a PyTorch program in two forms, which are called the
+ * references. In each round, Pare and then each reference prunes the model once. Before anything is timed,
+ * one run of each is made and their losses are compared. This proves that all of them solve the same problem.
  *
- * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time. It adds several
- * times as much to PyTorch, because OpenBLAS's threads wait for each other. On a busy machine the ratio of the medians is
- * therefore too favourable to Pare.
+ * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time.
+ * The same load adds several times as much to PyTorch's time, because OpenBLAS's threads wait for each other.
+ * On a busy machine the ratio of the medians is therefore too favourable to Pare.
  */
 
 import type { BackendChoice } from "../../../src/host/backends.ts";
@@ -14,8 +15,8 @@ import { type ModelRun, requireSameProblem } from "./model_run.ts";
 import { runPare } from "./run_pare.ts";
 
 /**
- * The two forms of `reference_model.py`: `published` does what the published script does, and `shared` omits the products
- * that the result does not need.
+ * The two forms of the PyTorch program `reference_model.py`: `published` does what the published script does,
+ * and `shared` omits the products that the result does not need.
  */
 export type ReferenceForm = "published" | "shared";
 
@@ -40,7 +41,7 @@ export interface ModelTiming {
   /** How many rounds were timed. */
   readonly runs: number;
   readonly seconds: ModelRun["seconds"];
-  /** The total of the fastest run. */
+  /** The total time of the fastest run. */
   readonly fastestSeconds: number;
   /** The result of each form of the reference. Empty if no Python with torch was found. */
   readonly references: Readonly<Partial<Record<ReferenceForm, ReferenceResult>>>;

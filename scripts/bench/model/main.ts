@@ -1,11 +1,13 @@
 /**
- * The model bench: times `pare prune` of whole models and PyTorch programs that do the same in two forms
- * (`torch/reference_model.py`). The models are the trained fixture opt-sotu and a checkpoint with the sizes of opt-125m and
- * random weights, which is created for the run. It writes results/NAME.json and prints the table.
+ * The model bench: times how long `pare prune` and two forms of a PyTorch program
+ * (`torch/reference_model.py`) take to prune whole models. One model is opt-sotu, a small OPT model of this
+ * repository that was trained on State of the Union addresses. The other has the sizes of opt-125m and random
+ * weights, and is created for the run. The bench writes results/NAME.json and prints the table.
  *
  *     deno run -A scripts/bench/model/main.ts
  *
- * All programs get the same windows of token ids. Tokenizing the text and starting Deno and Python is not timed.
+ * All programs get the same windows of token ids. Tokenizing the text and starting Deno and Python are not
+ * timed.
  */
 
 import { Command } from "commander";
@@ -26,8 +28,8 @@ import { modelTable } from "./table.ts";
 const OPT_SOTU = fileURLToPath(new URL("../../../tests/fixtures/models/opt-sotu", import.meta.url));
 
 /**
- * The calibration windows of each model. opt-sotu has those of the demo. For opt-125m they keep PyTorch's run within two
- * minutes.
+ * The calibration windows of each model. opt-sotu uses the same windows as the demo. opt-125m has so few
+ * windows that a run of PyTorch takes less than two minutes.
  */
 const WINDOWS = {
   "opt-sotu": { windows: 64, seqlen: 256 },

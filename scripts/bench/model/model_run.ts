@@ -4,7 +4,7 @@
 export interface LayerLoss {
   /** The name of the layer's weight in the checkpoint. */
   readonly name: string;
-  /** tr(ΔHΔᵀ) on the undamped Hessian. */
+  /** tr(ΔHΔᵀ), where Δ is the change of the weights and H is the Hessian without damping. */
   readonly loss: number;
 }
 
@@ -17,11 +17,12 @@ export interface ModelRun {
 }
 
 /**
- * The largest allowed relative difference of two losses. The losses differ by float32 rounding, and because the published
- * code prunes one entry too many in each block of columns. These differences grow from one transformer block to the next. In
- * later blocks they are visible in single layers whose loss is small compared with their block's loss (6 % in attention
- * outputs of random weights). Therefore single layers are compared in the first block only, and after it the sum of each
- * block's losses.
+ * The largest allowed relative difference of two losses. The losses differ for two reasons: float32 rounding,
+ * and the published code, which prunes one entry too many in each block of columns. These differences grow
+ * from one transformer block to the next. In later transformer blocks, single layers exceed the tolerance if
+ * their loss is small compared with the loss of their block (the difference reaches 6 % in the attention
+ * outputs of a model with random weights). Therefore single layers are compared in the first transformer
+ * block only. For every transformer block, the sums of the losses are compared.
  */
 const TOLERANCE = 0.01;
 
@@ -48,12 +49,16 @@ function requireSameLoss(name: string, loss: number, reference: number): void {
   // Written as a negation, so that NaN is an error too.
   if (!(Math.abs(loss / reference - 1) <= TOLERANCE)) {
     throw new Error(
-      `${name}: the loss is ${loss}, but the reference's loss is ${reference}. They solve different problems`,
+      `${name}: the loss is ${loss}, but the reference's loss is ${reference}. ` +
+        `Pare and the reference solve different problems`,
     );
   }
 }
 
-/** Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number is its own block. */
+/**
+ * Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number counts as
+ * a block of its own.
+ */
 function submatrixOf(name: string): string {
   return /^.*?\.\d+(?=\.)/.exec(name)?.[0] ?? name;
 }

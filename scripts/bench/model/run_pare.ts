@@ -1,6 +1,7 @@
 /**
- * Prunes a checkpoint as `pare prune` does and times each phase. It uses the modules of `pare prune` and its host in this
- * process. The calibration windows are given, so that reading and tokenizing the text is not timed.
+ * Prunes a checkpoint as `pare prune` does and times each phase. It runs the modules of `pare prune`, and a
+ * host that solves the layers, in this process. The caller passes the calibration windows, so that reading
+ * and tokenizing the text are not timed.
  */
 
 import type { BackendChoice } from "../../../src/host/backends.ts";
@@ -48,8 +49,9 @@ export async function runPare(
   const seconds = {
     start,
     calibrate,
-    // No request is timed as `send` here, so `send` is minus the seconds of the host's phases. The rest of the loop is the
-    // exchange.
+    // No request is timed as `send` here. `charge` has subtracted the seconds of the host's phases from
+    // `send`, so `send` is negative. The exchange is the part of the loop that is not calibration, a phase of
+    // the host, or writing.
     exchange: send + solved - start - calibrate - write,
     read,
     factor,

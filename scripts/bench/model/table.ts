@@ -1,4 +1,4 @@
-/** The table of the model bench. */
+/** The table of the model bench, which compares `pare prune` of whole models with PyTorch. */
 
 import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import type { ModelTiming, ReferenceForm } from "./bench_model.ts";
@@ -33,7 +33,7 @@ function referenceColumns(form: ReferenceForm): Column<ModelTiming>[] {
   ];
 }
 
-/** The seconds of starting, moving tensors, and writing the checkpoint. */
+/** The seconds that belong to no other column: starting, moving tensors, and writing the checkpoint. */
 function restSeconds({ seconds: { total, calibrate, factor, solve } }: ModelTiming): number {
   return total - calibrate - factor - solve;
 }

@@ -1,19 +1,19 @@
 /**
- * The linear layers of the two largest open models that the SparseGPT paper prunes, for the projection. Embeddings and norms
- * are not listed, because they are not pruned.
+ * The sizes of the linear layers that the projection counts: those of the two largest open models that the
+ * SparseGPT paper prunes. Embeddings and norms are not listed, because they are not pruned.
  */
 
 import { sum } from "../measure/statistics.ts";
 
 /** Linear layers that share one input. They share its Hessian and the factor of that Hessian. */
 export interface SharedInput {
-  /** in_features. */
+  /** The number of inputs of each layer (in_features). */
   readonly cols: number;
-  /** out_features of each layer. */
+  /** The number of outputs of each layer (out_features). */
   readonly rows: readonly number[];
 }
 
-/** The sizes of a model, which is a stack of equal blocks. */
+/** The sizes of a model, which is a stack of equal transformer blocks. */
 export interface ModelShapes {
   readonly title: string;
   readonly blocks: number;

@@ -1,7 +1,7 @@
 /**
- * Projects the time of pruning a whole model from the rates of one layer that this machine can hold. The model's work is
- * counted by formula. The rates of the largest timed layer are assumed to hold at the model's sizes. The times of the phases
- * are added up as if no two phases overlapped.
+ * Estimates the time of pruning a whole model from the measured rates of one layer that this machine can
+ * hold. The model's work is counted by formula. The rates of the largest timed layer are assumed to hold at
+ * the model's sizes. The times of the phases are added up as if no two phases overlapped.
  */
 
 import type { LayersResults } from "../layers/layers_results.ts";
@@ -22,19 +22,24 @@ export type ModelPhase = (typeof MODEL_PHASES)[number];
 /** A number for each phase. */
 export type ByPhase = Readonly<Record<ModelPhase, number>>;
 
-/** Whether a phase moves tensors. Its work is then counted in bytes, and that of the other phases in flops. */
+/**
+ * Whether a phase moves tensors. The work of such a phase is counted in bytes, and the work of all other
+ * phases in flops.
+ */
 export function movesBytes(phase: ModelPhase): boolean {
   return phase === "read" || phase === "write";
 }
 
 /**
  * Counts the work of pruning `model` through the API, in flops, or in bytes for `read` and `write`.
- * - forward: each block runs twice over the calibration tokens. The dense block gives the inputs of its layers, and the
- *   pruned block gives the inputs of the next block. Each weight costs 2 flops per token and run. Attention itself, a few
- *   hundredths of the work, is not counted.
- * - statistics: Σ x·xᵀ of each input. One triangle is computed, which is tokens·n² flops.
- * - read: the weights as F16, and the Hessian of each input once as F32 `hessian_upper`.
- * - write: the weights as F16, and the masks with one bit per weight.
+ * - forward: each transformer block runs twice over the calibration tokens. The run before pruning computes
+ *   the inputs of the block's layers, and the run after pruning computes the inputs of the next block. Each
+ *   weight costs 2 flops per token and run. Attention itself, a few hundredths of the work, is not counted.
+ * - statistics: Σ x·xᵀ over the tokens of each input, where x has n elements. One triangle of the sum is
+ *   computed, which takes tokens·n² flops.
+ * - read: the host receives the weights as F16, and one F32 triangle of each input's Hessian
+ *   (`hessian_upper`).
+ * - write: the host sends the weights as F16, and the masks with one bit per weight.
  */
 export function modelWork(model: ModelShapes, tokens = CALIBRATION_TOKENS): ByPhase {
   const weights = weightCount(model);
@@ -50,15 +55,19 @@ export function modelWork(model: ModelShapes, tokens = CALIBRATION_TOKENS): ByPh
   };
 }
 
-/** The memory for the activations of one batch of windows, which is the default of `Forward`. */
+/**
+ * The memory for the activations of one batch of windows. The forward pass (`src/models/forward.ts`) has the
+ * same default.
+ */
 const ACTIVATION_BYTES = 256 * 2 ** 20;
 
 /**
  * The most device memory that each phase needs, in bytes.
- * - forward: the weights of one block as F32 and the activations of one batch. The hidden states of all windows are on disk.
- * - statistics: the same, and one triangle for each shared input of the block.
- * - read, factor, solve and write: the triangle, which is factored in place, and one layer as F32. The figure is that of the
- *   input for which the two are largest.
+ * - forward: the weights of one block as F32 and the activations of one batch. The hidden states of all
+ *   windows are on disk.
+ * - statistics: the memory of `forward`, and one triangle of a Hessian for each shared input of the block.
+ * - read, factor, solve and write: one triangle, which is factored in place, and the weights of one layer as
+ *   F32. The largest sum over all inputs is returned.
  */
 export function modelMemory(model: ModelShapes): ByPhase {
   const forward = 4 * weightCount({ ...model, blocks: 1 }) + ACTIVATION_BYTES;

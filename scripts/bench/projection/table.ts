@@ -1,4 +1,4 @@
-/** The table of a projection. */
+/** The table of a projection, which estimates the time of pruning a model from the rates of one layer. */
 
 import type { LayersResults } from "../layers/layers_results.ts";
 import { sum } from "../measure/statistics.ts";

@@ -16,7 +16,7 @@ export interface BenchDevice {
 
 /** When and where figures were measured. */
 export interface Measurement extends BenchDevice {
-  /** ISO 8601. */
+  /** The time of the measurement, in ISO 8601. */
   readonly date: string;
   readonly machine: Machine;
 }

@@ -1,4 +1,4 @@
-/** A child process that is driven by lines of text: one line in, one line out. */
+/** A child process that answers each line of its standard input with one line of its standard output. */
 
 /** A running child process. Its standard output is read line by line, and its standard error goes to this process's own. */
 export class LineProcess {

@@ -3,8 +3,8 @@
 The code was written anew from the paper. It reads `weight` and `hessian` (both F32) from a safetensors file, which is the body
 that the benches send to the host. For each run it prints one JSON line:
 {"rows", "cols", "seconds": {"factor", "solve", "total"}, "loss", "zeros"}
-The loss is tr(ΔHΔᵀ) with the undamped H. With --on-demand the program makes one run for each line of standard input, so that a
-bench can alternate it with Pare.
+The loss is tr(ΔHΔᵀ), where Δ is the change of the weights and H is the Hessian without damping. With --on-demand the program
+makes one run for each line of standard input, so that a bench can run it and Pare in turn.
 
     python3 reference_layer.py LAYER.safetensors [--sparsity 0.5 | --pattern 2:4] [--repeat 3] [--device cpu|cuda]
 """
@@ -43,7 +43,7 @@ def solve(
 ) -> tuple[float, int]:
     """Prunes `weight` (rows, cols) in place, one block of columns after another. Returns the loss and the number of zeros.
 
-    With group 0 it prunes the share `sparsity` of each block. Otherwise it keeps `keep` of every `group` entries of a row.
+    If `group` is 0, the share `sparsity` of each block is pruned. Otherwise `keep` of every `group` entries of a row are kept.
     """
     rows, cols = weight.shape
     losses = torch.zeros(rows, device=weight.device)

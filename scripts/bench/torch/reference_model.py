@@ -1,13 +1,13 @@
 """Prunes a whole OPT checkpoint in PyTorch as `pare prune` does, so that the model bench can compare Pare with it.
 
-The code was written anew. It prunes one block after another. A forward pass of all windows through the dense block sums the Hessian
-of each linear layer's input. Then each layer is pruned (`reference_layer.py`). A forward pass through the pruned block computes the
-inputs of the next block. There are two forms:
+The code was written anew. It prunes one transformer block after another. A forward pass of all windows through the dense block sums
+the Hessian of each linear layer's input. Then each layer is pruned (`reference_layer.py`). A forward pass through the pruned block
+computes the inputs of the next block. There are two forms:
 
 - published: does what opt.py and sparsegpt.py of github.com/IST-DASLab/sparsegpt do (opt_sequential, SparseGPT.add_batch,
   fasterprune). Windows are processed one at a time. Every linear layer has its own Hessian and factor, even q, k and v, which share
-  an input. Each Hessian is a full product of the input, rescaled by the number of windows so far. Both forward passes compute the
-  whole block.
+  an input. Each Hessian is a full product of the input with itself, and is rescaled by the number of windows so far. Both forward
+  passes compute the whole block.
 - shared: omits the work that the result does not need. q, k and v share one Hessian and one factor, several windows are processed at
   a time, and products that no later step reads are not computed.
 
@@ -45,7 +45,8 @@ GROUPS = (QKV, ("self_attn.out_proj",), ("fc1",), ("fc2",))
 BATCH = {"published": 1, "shared": 4}
 
 Weights = dict[str, torch.Tensor]
-# A function that is called with the input of each group of layers. A group is named by its first layer.
+# A function that is called with the input of each group, which consists of the layers that share this input.
+# The group is named by its first layer.
 Tap = Callable[[str, torch.Tensor], None]
 
 
@@ -65,7 +66,10 @@ class Phases:
 def forward_block(
     weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None = None, stop: bool = False
 ) -> torch.Tensor | None:
-    """Runs one block on x (windows, tokens, hidden) f32. With `stop` it ends after `tap` has been called with the last input."""
+    """Runs one transformer block on x (windows, tokens, hidden) f32, and calls `tap` with the input of each group of layers.
+
+    With `stop`, the function returns None after the last of these calls.
+    """
     windows, tokens, hidden = x.shape
 
     def norm(name: str, y: torch.Tensor) -> torch.Tensor:
@@ -93,7 +97,7 @@ def forward_block(
 
 
 class Hessian:
-    """Accumulates Σ x·xᵀ of one input. The published form accumulates 2/n times the sum, where n is the number of windows so far."""
+    """Accumulates Σ x·xᵀ of one input. The published form keeps 2/n times this sum, where n is the number of windows so far."""
 
     def __init__(self, published: bool) -> None:
         self.published, self.windows = published, 0
@@ -114,12 +118,15 @@ class Hessian:
 
     @property
     def scale(self) -> float:
-        """The factor between Σ x·xᵀ and the accumulated sum."""
+        """The accumulated sum divided by Σ x·xᵀ."""
         return 2 / self.windows if self.published else 1
 
 
 def calibrate(weights: Weights, heads: int, states: list[torch.Tensor], published: bool) -> dict[str, Hessian]:
-    """Computes the Hessians of a block: one per layer in the published form, else one per group under the name of its first layer."""
+    """Computes the Hessians of a block.
+
+    The published form has one per layer. The shared form has one per group, stored under the name of the group's first layer.
+    """
     hessians: dict[str, Hessian] = {}
 
     def add_input(name: str, x: torch.Tensor) -> None:
@@ -132,7 +139,7 @@ def calibrate(weights: Weights, heads: int, states: list[torch.Tensor], publishe
 
 
 def prune_group(weights: Weights, group: tuple[str, ...], statistics: Hessian, sparsity: float, phases: Phases):
-    """Prunes the layers that share a Hessian in place and rounds them to f16. Yields the name, the loss and the zeros of each.
+    """Prunes the layers that share a Hessian in place and rounds them to f16. Yields the name, loss and zeros of each layer.
 
     The loss is tr(ΔHΔᵀ) with H = Σ x·xᵀ.
     """

@@ -1,6 +1,6 @@
 /**
- * Starts the PyTorch programs that the benches compare Pare with. They implement the published algorithm and run in their
- * best threading.
+ * Starts the PyTorch programs that the benches compare Pare with. They implement the published SparseGPT
+ * algorithm and run with the fastest thread settings.
  */
 
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,7 @@
-/** Tests the edge bench with a small layer in the real runtime, and its table. */
+/**
+ * Tests the edge bench with a small layer in wrangler's local runtime, and tests its table. The bench
+ * measures how much time Pare's Cloudflare Worker (the edge) adds to a request.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -9,7 +12,7 @@ import { startEdgeWithHost } from "../../../scripts/processes/edge_with_host.ts"
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("the edge bench", () => {
-  it("times a layer at the host, through the edge, and as a job", async () => {
+  it("times a layer that is solved by the host, through the edge, and by a job", async () => {
     await withTemporaryFolder(async (folder) => {
       await using pair = await startEdgeWithHost({ backend: "cpu", folder });
       const result = await benchEdge(pair, 24, 40, 1);
@@ -26,7 +29,7 @@ describe("the edge bench", () => {
     });
   });
 
-  it("changes the layer in each round", () => {
+  it("changes only the last weight of the layer for the next round", () => {
     const body = edgeLayer(2, 3), first = body.slice();
     changeLastWeight(body, 1);
     const changed = [...body.keys()].filter((at) => body[at] !== first[at]);
@@ -35,7 +38,7 @@ describe("the edge bench", () => {
 });
 
 describe("the edge bench's table", () => {
-  it("shows the seconds, the rate of the body and the time that the edge adds", () => {
+  it("shows the seconds, the MB/s of the body, and the percentage that the edge adds", () => {
     const job = { upload: 4, job: 2, fetch: 1, total: 7 };
     const layer = { rows: 2, cols: 3, bodyBytes: 8e6, rounds: 3, solve: 0.5, direct: 1, through: 1.25, job };
     const cells = edgeTable({ layers: [layer] }).split("\n")[2].split("|").map((cell) => cell.trim()).slice(

@@ -1,11 +1,11 @@
-/** Tests the table of the families bench. */
+/** Tests the table of the families bench, which shows the perplexity of pruned models. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type FamilyResult, TARGETS } from "../../../scripts/bench/families/bench_family.ts";
 import { familiesTable } from "../../../scripts/bench/families/table.ts";
 
-it("familiesTable() has two rows per model and marks figures that were not measured", () => {
+it("familiesTable() has two rows per model, and shows a dash for figures that were not measured", () => {
   const model: FamilyResult = {
     name: "tiny",
     family: "llama",

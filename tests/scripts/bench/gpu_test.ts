@@ -28,7 +28,7 @@ describe("the GPU bench", () => {
     }]);
   });
 
-  it("shows one row per shader, and the designs in the order of their speed", () => {
+  it("shows one row per shader, and the matrix product designs from the fastest to the slowest", () => {
     assert.equal(kernelTable([rate("x", "fast", 0.5)]).split("\n")[2], "| x | fast | 500.00 | 2.0 | 4.00 |");
     const designs = [{ design: "theirs", ours: false, gflops: 1 }, {
       design: "gemm",
@@ -41,14 +41,14 @@ describe("the GPU bench", () => {
     ]);
   });
 
-  it("has a prediction and an outcome in every entry of its history", () => {
+  it("has no empty text in any entry of its history of tried changes", () => {
     for (const entry of history) {
       for (const text of Object.values(entry)) assert.ok(text.length > 0, JSON.stringify(entry));
     }
   });
 
   it(
-    "checks every design against float64 before timing it",
+    "checks and times every public design of the matrix product",
     { skip: webgpuSkipReason ?? false },
     async () => {
       const rates = await raceMatmuls(2 * ORDER_MULTIPLE, 1);
@@ -60,7 +60,9 @@ describe("the GPU bench", () => {
     },
   );
 
-  it("times every variant of every heavy kernel", { skip: webgpuSkipReason ?? false }, async () => {
+  it("times every shader variant of the kernels that take most of a solve's time", {
+    skip: webgpuSkipReason ?? false,
+  }, async () => {
     const rates = await measureKernels(128, 1);
     assert.equal(new Set(rates.map(({ kernel, variant }) => `${kernel} ${variant}`)).size, rates.length);
     assert.ok(rates.length > 15 && rates.every(({ seconds }) => seconds > 0));

@@ -1,6 +1,7 @@
 /**
- * Tests the large bench with small layers. Their tiles are as small as one block, so that the code for several tiles runs.
- * Also tests that the checks of the bench detect wrong results.
+ * Tests the large bench with small layers. A matrix is stored in rectangular tiles, which are as small as one
+ * block of columns here, so that the code for several tiles runs. Also tests that the checks of the bench
+ * detect wrong results.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -25,7 +26,10 @@ import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
 import { assertClose } from "../../support/assert_close.ts";
 import { eachBackend } from "../../support/backends.ts";
 
-/** Three full tile columns and a narrower fourth. The layer has a dead input. */
+/**
+ * A layer with three full columns of tiles and a narrower fourth. One of its inputs is dead, which means that
+ * it is 0 in every token.
+ */
 const SHAPE: LargeShape = {
   rows: 130,
   cols: 3 * DEFAULT_BLOCKSIZE + 37,
@@ -34,7 +38,7 @@ const SHAPE: LargeShape = {
 };
 
 eachBackend("the large bench", (backend) => {
-  it("solves a layer of several tiles, and the checks pass", async () => {
+  it("solves a layer of several tiles and passes its own checks", async () => {
     const lines: string[] = [];
     const result = await benchLarge(backend(), SHAPE, (line) => lines.push(line));
     assert.equal(result.zeros, Math.round(SHAPE.rows * SHAPE.cols / 2));
@@ -43,7 +47,7 @@ eachBackend("the large bench", (backend) => {
     assert.deepEqual(lines.map((line) => line.split(":")[0]), ["statistics", "factor", "solve", "check"]);
   });
 
-  it("accumulates H from the calibration inputs", async () => {
+  it("accumulates the Hessian H from the calibration inputs", async () => {
     const shape = { rows: 1, cols: 70, tokens: 9, edge: 32 };
     const inputs = makeInputs(shape);
     const hessian = await makeHessian(backend(), inputs, shape);
@@ -60,7 +64,7 @@ eachBackend("the large bench", (backend) => {
     hessian.destroy();
   });
 
-  it("creates the same W by rows as by tiles", async () => {
+  it("creates the same weights whether they are made by rows or by tiles", async () => {
     const shape = { rows: 5, cols: 70, tokens: 1, edge: 4 };
     const weight = makeWeight(backend(), shape);
     const whole = await readMatrix(backend(), weight);
@@ -103,12 +107,12 @@ describe("the checks of the large bench", () => {
     const checker = new SolutionChecker([0], shape, new Uint32Array([2]), 1);
     checker.add(r);
     const [first, second] = weightRow(0, shape);
-    // Δ = (w₀, −w₀·R₀₁/R₁₁), Q = W − Δ.
+    // With weights W = (w₀, w₁) and R = (1, 0.5; 0, 1), the change is Δ = (w₀, −0.5·w₀), and Q = W − Δ.
     const q = Float32Array.of(0, second + first * 0.5);
     assert.ok((await checker.compare(() => Promise.resolve(q))).residual < 1e-7);
   });
 
-  it("reject a factor of different statistics", async () => {
+  it("reject a factor that belongs to different calibration statistics", async () => {
     const inputs = makeInputs(shape);
     const backend = { read: () => Promise.resolve(new Uint8Array(Float32Array.of(1, 0.5).buffer)) };
     const matrix = { cols: 2, edge: 2, storage: "upper", tileCols: 1, tile: () => tile };
@@ -136,7 +140,7 @@ describe("the results of the large bench", () => {
     solutionCheck: { residual: 2e-7 },
   } as unknown as LargeRun);
 
-  it("replace a run of the same size on the same adapter, and order the runs", () => {
+  it("replace an earlier run of the same size on the same adapter, and are ordered by size", () => {
     const runs = withRun([run(8, "a", 1), run(4, "a", 1), run(4, "b", 1)], run(4, "a", 2));
     assert.deepEqual(
       runs.map(({ cols, adapter, phases }) => [cols, adapter, phases.factor.seconds]),
@@ -144,7 +148,7 @@ describe("the results of the large bench", () => {
     );
   });
 
-  it("are shown as a table", () => {
+  it("are shown as one table row per layer", () => {
     const lines = largeTable({ layers: [run(8, "a", 1.5)] }).split("\n");
     assert.equal(
       lines[2],
@@ -152,7 +156,7 @@ describe("the results of the large bench", () => {
     );
   });
 
-  it("sample rows that are evenly spaced", () => {
+  it("come from rows that are evenly spaced", () => {
     assert.deepEqual(evenlySpaced(10, 4), [0, 3, 6, 9]);
     assert.deepEqual(evenlySpaced(2, 8), [0, 1]);
     assert.deepEqual(evenlySpaced(1, 8), [0]);

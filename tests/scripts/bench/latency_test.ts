@@ -1,4 +1,4 @@
-/** Tests the load of concurrent clients, and the latency bench on a host. */
+/** Tests that the latency bench sends requests from concurrent clients, and runs the bench on a host. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -26,7 +26,7 @@ describe("runUnderLoad", () => {
 });
 
 describe("measureLatency", () => {
-  it("measures a host under load", async () => {
+  it("measures the latency of a host under load", async () => {
     await using host = await startHost(["--backend", "cpu"]);
     const latency = await measureLatency(host, 16, 24, { clients: 8, requests: 16 });
     assert.deepEqual([latency.rows, latency.cols, latency.clients, latency.requests], [16, 24, 8, 16]);

@@ -11,7 +11,7 @@ const run = (...losses: number[]): ModelRun => ({
 });
 
 describe("requireSameProblem", () => {
-  it("accepts differences that float32 and one extra entry per block explain", () =>
+  it("accepts losses that differ by less than one percent", () =>
     requireSameProblem(run(1, 200), run(1.009, 198.5)));
 
   it("rejects a loss that differs by more than one percent in either direction", () => {
@@ -22,7 +22,7 @@ describe("requireSameProblem", () => {
     assert.throws(() => requireSameProblem(run(1, 2), run(1, 1.97)), /layer 1/);
   });
 
-  it("compares single layers in the first block and the sums of later blocks", () => {
+  it("compares single layers in the first transformer block, and the sums of losses in later ones", () => {
     const blocks = (...losses: number[][]): ModelRun => ({
       seconds: { total: 1 },
       layers: losses.flatMap((block, i) => block.map((loss, j) => ({ name: `h.${i}.fc${j}.weight`, loss }))),
@@ -46,11 +46,11 @@ describe("requireSameProblem", () => {
     );
   });
 
-  it("rejects a loss that is not a number", () => assert.throws(() => requireSameProblem(run(NaN), run(1))));
+  it("rejects a loss that is NaN", () => assert.throws(() => requireSameProblem(run(NaN), run(1))));
 });
 
 describe("modelTable", () => {
-  it("has one row per model, and shows a ratio only if there is a reference", () => {
+  it("has one row per model, and shows a ratio only if PyTorch was timed", () => {
     const result = {
       title: "opt",
       layers: 24,

@@ -6,25 +6,25 @@ import { parseSizes } from "../../../scripts/bench/measure/layer_sizes.ts";
 import { parseArguments } from "../../../scripts/bench/options.ts";
 
 describe("parseArguments", () => {
-  it("times the common sizes by default", () => {
+  it("selects the common layer sizes by default", () => {
     const options = parseArguments([]);
     assert.deepEqual(options.sizes, [[768, 768], [768, 3072], [2048, 2048], [4096, 4096]]);
     assert.deepEqual([options.backend, options.repeat, options.name], ["auto", 5, "layers"]);
     assert.deepEqual([options.http, options.inProcess, options.project], [false, true, undefined]);
   });
 
-  it("adds the large sizes with --all", () => {
+  it("adds the large layer sizes with --all", () => {
     assert.deepEqual(parseArguments(["--all"]).sizes.slice(4), [[4096, 11008], [8192, 8192]]);
   });
 
-  it("times the GPU's shaders and stores the fastest only on request", () => {
+  it("selects the GPU bench with --gpu, and storing the fastest shaders with --save", () => {
     const { gpu, save } = parseArguments([]);
     assert.deepEqual([gpu, save], [false, false]);
     const requested = parseArguments(["--gpu", "--save"]);
     assert.deepEqual([requested.gpu, requested.save], [true, true]);
   });
 
-  it("omits the measurements in process on request", () => {
+  it("turns off the measurements in the bench's own process with --no-in-process", () => {
     assert.equal(parseArguments(["--no-in-process"]).inProcess, false);
   });
 });

@@ -1,4 +1,7 @@
-/** Tests the projection to whole models against figures that were computed by hand. */
+/**
+ * Tests the projection, which estimates the time of pruning a whole model, against figures that were computed
+ * by hand.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -7,7 +10,10 @@ import { MODELS, type ModelShapes, weightCount } from "../../../scripts/bench/pr
 import { hours, modelMemory, modelWork, ratesOf } from "../../../scripts/bench/projection/projection.ts";
 import { LAYER } from "./layer_result.ts";
 
-/** Two blocks of a (6, 12) and a (3, 12) layer on one input, and a (12, 6) layer on another. */
+/**
+ * A model with two equal blocks. In each block, a (6, 12) layer and a (3, 12) layer share one input, and a
+ * (12, 6) layer has another input.
+ */
 const TINY: ModelShapes = {
   title: "tiny",
   blocks: 2,
@@ -17,20 +23,23 @@ const TINY: ModelShapes = {
 describe("flops.ts", () => {
   it("counts a factorisation as n³/3", () => assert.equal(factorFlops(12), 576));
 
-  it("counts a solve as rows·n² + 3·rows·n·B", () => {
+  it("counts a solve as rows·n² + 3·rows·n·B for blocks of B columns", () => {
     assert.equal(solveFlops(6, 12, 4), 6 * 144 + 3 * 6 * 12 * 4);
     assert.equal(solveFlops(4096, 4096), 68_719_476_736 + 6_442_450_944);
   });
 });
 
 describe("model_shapes.ts", () => {
-  // Each block has 12·h² weights. The published sizes also count embeddings and biases.
-  it("has the weights of OPT-175B", () => assert.equal(weightCount(MODELS["opt-175b"]), 173_946_175_488));
-  it("has the weights of BLOOM-176B", () => assert.equal(weightCount(MODELS["bloom-176b"]), 172_637_552_640));
+  // Each transformer block has 12·h² weights, where h is the hidden size. The published sizes also count
+  // embeddings and biases.
+  it("has the number of weights of OPT-175B", () =>
+    assert.equal(weightCount(MODELS["opt-175b"]), 173_946_175_488));
+  it("has the number of weights of BLOOM-176B", () =>
+    assert.equal(weightCount(MODELS["bloom-176b"]), 172_637_552_640));
 });
 
 describe("modelWork", () => {
-  it("adds up all layers, and counts each shared input once", () => {
+  it("adds up the work of all layers, and counts each shared input once", () => {
     assert.deepEqual(modelWork(TINY, 10), {
       forward: 4 * 360 * 10, // weights: 2·(108 + 72)
       statistics: 2 * 10 * (144 + 36),
@@ -48,7 +57,7 @@ describe("modelWork", () => {
 });
 
 describe("modelMemory", () => {
-  it("counts the weights and statistics of one block, and then one triangle and one layer", () => {
+  it("counts one block and its statistics for calibration, and one Hessian triangle and one layer for the solve", () => {
     const forward = 4 * 180 + 256 * 2 ** 20; // weights of a block: 108 + 72
     const layer = 4 * 78 + 4 * 12 * 6; // the larger layer of the wider input
     assert.deepEqual(modelMemory(TINY), {

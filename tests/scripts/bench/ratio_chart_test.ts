@@ -1,4 +1,4 @@
-/** Tests the chart of the ratios to PyTorch: it is well-formed, and equal results give equal charts. */
+/** Tests the chart that shows how many times as fast as PyTorch each layer was solved. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -22,7 +22,7 @@ describe("ratioChart", () => {
   it("returns the same text for the same results", () =>
     assert.equal(ratioChart(LAYERS), ratioChart(LAYERS)));
 
-  it("omits sizes without a reference, and throws if no size has one", () => {
+  it("omits sizes that PyTorch did not solve, and throws if PyTorch solved none", () => {
     const unreferenced = { ...LAYER, rows: 7, reference: undefined };
     assert.ok(!ratioChart([...LAYERS, unreferenced]).includes("7 × 800"));
     assert.throws(() => ratioChart([unreferenced]), /timed together with PyTorch/);

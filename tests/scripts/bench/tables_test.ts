@@ -14,7 +14,7 @@ function cells(table: string): string[][] {
 }
 
 describe("speedTable", () => {
-  it("shows a size with its share of the GEMM rate and the time of PyTorch", () => {
+  it("shows the times of one layer size, its share of the GEMM rate, and PyTorch's time", () => {
     const [head, row] = cells(speedTable({ layers: [LAYER], peak: { order: 1024, gflops: 40 } }));
     assert.deepEqual(Object.fromEntries(head.map((title, i) => [title, row[i]])), {
       "rows × cols": "1000 × 800",
@@ -32,7 +32,7 @@ describe("speedTable", () => {
     });
   });
 
-  it("marks figures that were not measured", () => {
+  it("shows a dash for figures that were not measured", () => {
     const [head, row] = cells(speedTable({ layers: [{ ...LAYER, reference: undefined }] }));
     const missing = head.filter((_, i) => row[i] === "–");
     assert.deepEqual(missing, ["of GEMM", "PyTorch s", "× PyTorch"]);
@@ -40,20 +40,20 @@ describe("speedTable", () => {
 });
 
 describe("phaseTable", () => {
-  it("divides the timed solve by the shares, so that the phases add up to the request", () => {
+  it("splits the time of the solve by the shares of its steps, so that all phases add up to the request", () => {
     const [head, row] = cells(phaseTable({ layers: [LAYER] }));
     assert.equal(head[3], "select s");
     assert.deepEqual(row.slice(1), ["1.000", "2.000", "0.500", "1.000", "2.000", "0.500", "1.000", "8.000"]);
   });
 
-  it("marks the steps as not measured if a run has no shares", () => {
+  it("shows a dash for each step if a run has no shares", () => {
     const [, row] = cells(phaseTable({ layers: [{ ...LAYER, shares: undefined }] }));
     assert.deepEqual(row.slice(3, 7), ["–", "–", "–", "–"]);
   });
 });
 
 describe("latencyTable", () => {
-  it("shows milliseconds", () => {
+  it("shows latencies in milliseconds", () => {
     const latency = { rows: 768, cols: 768, clients: 8, requests: 200, p50: 0.25, p99: 0.5, alone: 0.05 };
     const [, row] = cells(latencyTable({ latency: { ...latency, requestsPerSecond: 32.06 } }));
     assert.deepEqual(row, ["768 × 768", "8", "200", "250", "500", "32.1", "50"]);
@@ -61,7 +61,7 @@ describe("latencyTable", () => {
 });
 
 describe("projectionTable", () => {
-  it("has one row per phase, and a row with the sum", () => {
+  it("has one row per phase, and a row with the sum of the hours", () => {
     const model = { title: "toy", blocks: 1000, inputs: [{ cols: 8000, rows: [8000] }] };
     const results = { layers: [LAYER], peak: { order: 1024, gflops: 50 } };
     const [head, ...rows] = cells(projectionTable(model, results));
@@ -75,7 +75,8 @@ describe("projectionTable", () => {
       "write",
       "total",
     ]);
-    // 1000·8000³/3 flops at the rate of 800³/3 flops in 2 s take 1000·10³·2 s.
+    // The model needs 1000·8000³/3 flops. The timed layer took 2 s for 800³/3 flops, so the model takes
+    // 1000·10³·2 s.
     assert.deepEqual(rows[3], ["factor", "0.17 PFLOP", "0.4 GB", "0.1 GFLOP/s", "555.6"]);
     const sum = rows.slice(0, 6).reduce((total, row) => total + Number(row[4]), 0);
     assert.ok(Math.abs(sum - Number(rows[6][4])) < 0.4, `${sum}`);

@@ -1,4 +1,4 @@
-/** Tests the backend that measures its time by group, and the measurements that use it. */
+/** Tests TimedBackend, which measures the time of each group of kernels, and the measurements that use it. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -56,7 +56,7 @@ describe("TimedBackend", () => {
     assert.equal(timed.takeSeconds().size, 0);
   });
 
-  it("runs no call before the caller waits", async () => {
+  it("runs no recorded call before the caller waits for the device", async () => {
     const timed = new TimedBackend(backend, (kernel) => kernel);
     const buffer = timed.createBuffer("words", 8), bytes = new Uint8Array(8).fill(1);
     timed.write(buffer, 0, bytes);
@@ -68,7 +68,7 @@ describe("TimedBackend", () => {
     await timed.finish();
   });
 
-  it("throws for a buffer of another backend", () => {
+  it("rejects a buffer that another backend created", () => {
     const timed = new TimedBackend(backend, (kernel) => kernel), own = backend.createBuffer("own", 4);
     timed.clear(own);
     return assert.rejects(timed.finish(), TypeError).finally(() => own.destroy());
@@ -102,7 +102,7 @@ describe("TimedBackend", () => {
 });
 
 describe("sharesOf", () => {
-  it("counts the time of all other groups as other", () => {
+  it("counts the time of all remaining groups as `other`", () => {
     const seconds = new Map([["select", 1], ["columnLoop", 2], ["lazyUpdate", 4], [TRANSFERS, 1]]);
     assert.deepEqual(sharesOf(seconds), { select: 0.125, columnLoop: 0.25, lazyUpdate: 0.5, other: 0.125 });
   });

@@ -1,4 +1,7 @@
-/** The check of the structure accepts the tree as it is, and refuses planted faults. */
+/**
+ * Tests the structure check, which accepts the tree as it is and refuses planted faults. A room is a folder
+ * of `src`, or `routes`, `scripts`, `tests` or `shaders`. An arrow says that one room may import another.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -30,7 +33,7 @@ describe("deno task structure", () => {
     assert.deepEqual([...await kernelProblems("."), ...await folderProblems(".")], []);
   });
 
-  it("refuses an import against the arrows", () => {
+  it("refuses an import that no arrow allows", () => {
     const files = sourceFiles({
       "src/linalg/gemm.ts": ["src/solvers/solver.ts"],
       "src/solvers/solver.ts": [],
@@ -94,7 +97,7 @@ describe("deno task structure", () => {
       }
       for (let i = 0; i < 21; i++) await Deno.writeTextFile(`${root}/src/big/${i}.ts`, "");
       assert.deepEqual(await folderProblems(root), [
-        "src/big: has 21 files side by side, at most 20",
+        "src/big: has 21 files, but at most 20 are allowed",
         "src/big: has 21 files and no README.md",
       ]);
     }));

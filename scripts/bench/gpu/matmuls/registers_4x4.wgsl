@@ -1,5 +1,5 @@
-// Each invocation computes a 4×4 block of C in registers. It reads its operands directly from memory: 16 multiply-adds for
-// every 8 loads. No workgroup memory is used.
+// A matrix product C = A·B in which each invocation computes a 4×4 block of C in registers. It reads its
+// operands directly from memory, and makes 16 multiply-adds for every 8 loads. No workgroup memory is used.
 
 struct Params { n: u32 }
 

@@ -1,5 +1,6 @@
-// Tiles of 32×32 in workgroup memory, which is the textbook step after the naive product. A workgroup has 32×8 invocations,
-// and each computes four elements of C in one column.
+// A matrix product C = A·B that copies 32×32 tiles of A and B into workgroup memory. This is the textbook
+// improvement of the naive product. A workgroup has 32×8 invocations, and each invocation computes four
+// elements of one column of C.
 
 struct Params { n: u32 }
 

@@ -1,5 +1,6 @@
-// Tiles of 64×64 of C. Panels of A and B that are 16 deep are staged in workgroup memory. Each of the 256 invocations of a
-// workgroup computes a 4×4 block of C in registers.
+// A matrix product C = A·B in which each workgroup computes a 64×64 tile of C. In each step it copies 64×16
+// elements of A and 16×64 elements of B into workgroup memory. Each of its 256 invocations computes a 4×4
+// block of C in registers.
 
 struct Params { n: u32 }
 

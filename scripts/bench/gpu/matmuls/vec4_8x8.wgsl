@@ -1,5 +1,6 @@
-// Each invocation computes an 8×8 block of C in registers. B and C are bound as vec4f: 64 multiply-adds for every 8 scalar
-// loads and 2 loads of four elements.
+// A matrix product C = A·B in which each invocation computes an 8×8 block of C in registers. B and C are
+// bound as arrays of vec4f. An invocation makes 64 multiply-adds for every 8 scalar loads and 2 loads of a
+// vec4f.
 
 struct Params { n: u32 }
 
