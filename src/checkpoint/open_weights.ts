@@ -1,11 +1,10 @@
 /** Opens the weight files of a checkpoint folder as shards. The headers of the files are read, the tensor data is not. */
 
-import { SafetensorsError } from "../safetensors/error.ts";
+import { SafetensorsError, truncated } from "../safetensors/error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { FileSystem, ReadableFile } from "../files/file_system.ts";
 import { readBytes } from "../files/whole_file.ts";
 import type { Shard } from "./shard.ts";
-import { readSafetensorsShard } from "./safetensors_shard.ts";
 import { readTorchShard } from "./torch/torch_shard.ts";
 import {
   findWeightFiles,
@@ -15,6 +14,13 @@ import {
   WEIGHT_FORMATS,
   WEIGHTS_FILE,
 } from "./weight_files.ts";
+import {
+  LENGTH_BYTES,
+  MAX_CHECKPOINT_HEADER_BYTES,
+  parseHeader,
+  parseHeaderLength,
+  type SafetensorsHeader,
+} from "../safetensors/header.ts";
 
 /** The weights of a checkpoint. */
 export interface Weights {
@@ -96,4 +102,32 @@ function makeIndex(shards: readonly Shard[]): Uint8Array<ArrayBuffer> {
   );
   const totalBytes = shards.reduce((sum, { header }) => sum + header.dataBytes, 0);
   return new TextEncoder().encode(formatWeightIndex(shardOfTensor, totalBytes));
+}
+
+/**
+ * Reads and checks the header of `file`. No tensor data is read.
+ *
+ * @throws {SafetensorsError} if the file is malformed or truncated
+ */
+export async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
+  const header = await readHeader(file);
+  return {
+    name,
+    file,
+    header,
+    readHeaderBytes: () => file.read(0, header.headerBytes),
+    position: ({ begin }) => header.headerBytes + begin,
+  };
+}
+
+async function readHeader(file: ReadableFile): Promise<SafetensorsHeader> {
+  requireLength(file, LENGTH_BYTES);
+  const jsonBytes = parseHeaderLength(await file.read(0, LENGTH_BYTES), MAX_CHECKPOINT_HEADER_BYTES);
+  const headerBytes = LENGTH_BYTES + jsonBytes;
+  requireLength(file, headerBytes);
+  return parseHeader(await file.read(LENGTH_BYTES, jsonBytes), file.byteLength - headerBytes);
+}
+
+function requireLength({ byteLength }: ReadableFile, needed: number): void {
+  if (byteLength < needed) throw truncated("header", byteLength, needed);
 }

@@ -32,12 +32,12 @@ export function requireSameProblem(ours: ModelRun, theirs: ModelRun): void {
   if (expected.size !== ours.layers.length) {
     throw new Error(`Pare pruned ${ours.layers.length} layers, but the reference pruned ${expected.size}`);
   }
-  const first = ours.layers.length > 0 ? submatrixOf(ours.layers[0].name) : "";
+  const first = ours.layers.length > 0 ? blockOf(ours.layers[0].name) : "";
   const blocks = new Map<string, { ours: number; reference: number }>();
   for (const { name, loss } of ours.layers) {
     const reference = expected.get(name);
     if (reference === undefined) throw new Error(`${name}: the reference did not prune this layer`);
-    const block = submatrixOf(name);
+    const block = blockOf(name);
     if (block === first) requireSameLoss(name, loss, reference);
     const sums = blocks.get(block) ?? { ours: 0, reference: 0 };
     blocks.set(block, { ours: sums.ours + loss, reference: sums.reference + reference });
@@ -59,6 +59,6 @@ function requireSameLoss(name: string, loss: number, reference: number): void {
  * Returns `model.decoder.layers.3` for `model.decoder.layers.3.fc1.weight`. A name without a number counts as
  * a block of its own.
  */
-function submatrixOf(name: string): string {
+function blockOf(name: string): string {
   return /^.*?\.\d+(?=\.)/.exec(name)?.[0] ?? name;
 }
