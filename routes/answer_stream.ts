@@ -6,13 +6,13 @@ import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
 export interface AnswerCallbacks {
   /** Frees the memory that the chunks are read from. Called exactly once. */
   release(): void;
-  /** Called with the error of `chunks`, if there is one, so that the caller can handle a lost device. */
+  /** Called if reading `chunks` fails, for example because the device was lost. */
   onError(error: unknown): void;
 }
 
 /**
- * Streams `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the layer would otherwise stay in device
- * memory.
+ * Returns a stream of `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the layer would otherwise stay
+ * in device memory.
  */
 export function answerStream(
   chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,

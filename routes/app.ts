@@ -1,4 +1,4 @@
-/** Builds the Hono application of a host from its services. The application opens neither the device nor a socket. */
+/** Builds the Hono application of a host from its services. The caller opens the device and the socket. */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { methodNotAllowed } from "hono/method-not-allowed";
@@ -16,7 +16,7 @@ import { Refusal } from "../src/protocol/refusal.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
-/** Builds the application. */
+/** Returns the application, with all middleware and resources. */
 export function createApp(services: HostServices): HostApp {
   const { keys, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
@@ -48,7 +48,8 @@ export function createApp(services: HostServices): HostApp {
   layerRoutes(app, services);
   hessianRoutes(app, services);
   if (services.edge) {
-    // A task is authorised by its ticket, so the requests that it makes to this application need no key.
+    // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
+    // host then solves the layer by requests to this inner application, which need no key.
     const inner = createApp({ ...services, keys: [], edge: undefined });
     taskRoutes(app, services.edge, (request) => inner.fetch(request));
   }

@@ -1,10 +1,13 @@
-/** Reads the safetensors body of a request. The headers are checked first, and the bytes are counted while they arrive. */
+/**
+ * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and the time without data.
+ * `openBodyReader` below it reads the bytes of a stream. It reuses one buffer for all reads if the stream supports that.
+ */
 
 import type { Context } from "hono";
-import { requireSafetensorsType } from "../src/protocol/headers.ts";
 import type { HostLimits } from "../src/host/host_services.ts";
-import type { HostEnv } from "./host_app.ts";
+import { requireSafetensorsType } from "../src/protocol/headers.ts";
 import { Refusal, tooLarge } from "../src/protocol/refusal.ts";
+import type { HostEnv } from "./host_app.ts";
 import { shortPause, TransferPauses } from "./yield_to_event_loop.ts";
 
 /** A body that is ready to be read. */
@@ -79,7 +82,7 @@ async function* limitedBody(
 
 async function* emptyBody(): AsyncGenerator<Uint8Array, void, undefined> {}
 
-/** The largest piece, in bytes. Deno never delivers more than this in one read. */
+/** The size of the buffer for one read, in bytes. Deno never delivers more than this in one read. */
 const READ_BUFFER_BYTES = 2 ** 20;
 
 /** A reader of one body. */
@@ -112,7 +115,7 @@ export function openBodyReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): B
   };
 }
 
-/** Returns a reader that fills the caller's buffers, or undefined if the stream supports none. Only the streams of connections do. */
+/** Returns a reader that fills the caller's buffers. Returns undefined unless `body` is a byte stream, such as the body of a connection. */
 function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: "byob" });
@@ -122,7 +125,7 @@ function byobReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStre
   }
 }
 
-/** Returns a reader that gets the chunks of the stream as they are. */
+/** Returns a reader that passes on the chunks of the stream. It is for streams that cannot fill a buffer of the caller. */
 function plainReader(body: ReadableStream<Uint8Array<ArrayBuffer>>): BodyReader {
   const reader = body.getReader();
   return { read: async () => (await reader.read()).value, cancel: () => reader.cancel() };

@@ -1,6 +1,6 @@
 /**
- * Maps every error of a host to a problem of the HTTP contract, which fixes its status. An error that is not listed here is a fault of the
- * host. It is logged with the request id, and the answer does not show it.
+ * Maps every error of a host to a problem of the HTTP contract. Each problem has a fixed status. An error that is not listed here is a fault
+ * of the host. The host logs the error with the request id, but does not show it in the answer.
  */
 
 import type { Context } from "hono";
@@ -13,7 +13,7 @@ import { problemAnswer } from "../src/protocol/problem_answer.ts";
 import type { HostEnv } from "./host_app.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 
-/** Returns the refusal for `error`. */
+/** Returns `error` as a refusal, which is an error with the code of a problem. */
 export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   const refusal = layerRefusal(error);
@@ -32,7 +32,7 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
   }
   if (error instanceof NoDeviceError) return new Refusal("no_device", error.message);
-  // The client disconnected, so nobody reads this answer. It keeps the log from showing a fault of the host.
+  // The client disconnected, so nobody reads this answer. The code makes the log show that the host is not at fault.
   if (error instanceof DOMException && error.name === "AbortError") {
     return new Refusal("truncated_body", "the client disconnected while its request was waiting");
   }
@@ -41,7 +41,7 @@ export function toRefusal(error: unknown): Refusal {
   });
 }
 
-/** Returns the response for `error`, and sets the variables of the request that the log shows. */
+/** Returns the response for `error`, and sets the request's variables `problem` and `fault`, which the log shows. */
 export function problemResponse(c: Context<HostEnv>, error: unknown): Response {
   const refusal = toRefusal(error);
   c.set("problem", refusal.code);

@@ -1,4 +1,4 @@
-/** `/v1/hessians/sha256:HEX`: stores statistics that several layers share, so that clients send them only once. */
+/** `/v1/hessians/sha256:HEX`: stores statistics (Hessians) that several layers share, so that clients send them only once. */
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
@@ -101,7 +101,10 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
   });
 }
 
-/** Reads the body into the store. Like a layer, it holds a place on the device meanwhile. */
+/**
+ * Reads the body into the store. Meanwhile the request holds a place on the device, as a request for a layer does.
+ * @param edge the tile edge of the stored matrix, in elements
+ */
 async function receiveStatistics(
   c: Context<HostEnv>,
   { backend, store, residentQueue }: DeviceSession,

@@ -3,7 +3,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** The variables of a request, in the form that Hono expects. */
+/** The variables that middleware attaches to a request, in the form that Hono expects. */
 export interface HostEnv {
   Variables: {
     requestId: string;
@@ -11,7 +11,7 @@ export interface HostEnv {
     problem?: ProblemCode;
     /** The error behind an `internal` problem, for the log. */
     fault?: unknown;
-    /** The number of bytes of the body that were read. */
+    /** The number of bytes that were read from the request's body. */
     bytesIn?: number;
   };
 }

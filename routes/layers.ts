@@ -23,8 +23,8 @@ const route = createRoute({
   path: "/v1/layers",
   summary: "Prune one layer",
   description:
-    "The request has the tensor `weight`, one of `hessian`, `hessian_upper` and `inputs` unless `?hessian=` names stored statistics, " +
-    "and optionally `mask`. The answer has `weight` and `mask`, and the report in its metadata.",
+    "The request has the tensor `weight` and optionally `mask`. It also has one of `hessian`, `hessian_upper` and `inputs`, unless " +
+    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, and the report in its metadata.",
   security: [{ key: [] }],
   request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
   responses: {
@@ -67,10 +67,11 @@ async function pruneLayer(
   const { clock, limits, metrics, device } = services;
   const { signal } = c.req.raw;
   const start = clock();
-  // Frees everything in reverse order: at once if a statement below throws, otherwise at the end of the answer.
+  // Frees everything in reverse order. This happens at once if a statement below throws, and otherwise at the end of the answer.
   using cleanup = new DisposableStack();
   let loan: Loan | undefined;
   if (parameters.hessian !== undefined) {
+    // A loan keeps the stored statistics from being freed until it is returned.
     loan = store.borrow(parameters.hessian);
     cleanup.defer(loan.return);
   }

@@ -1,24 +1,28 @@
-/** The middleware of a host: gives every request an id, logs and counts it, and checks its API key or the ticket of an edge. */
+/**
+ * The middleware of a host. `requestId` and `logRequests` run for every request. `requireKey` protects a resource with API keys.
+ * `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs a ticket
+ * for each request that it sends to a host.
+ */
 
 import type { MiddlewareHandler } from "hono";
-import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
-import type { HostEnv } from "./host_app.ts";
 import { routePath } from "hono/route";
-import { stackOf } from "../src/text/message_of.ts";
 import type { HostServices } from "../src/host/host_services.ts";
-import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
 import { NonceMemory, verifyTicket } from "../src/protocol/edge/tickets.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
+import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
+import { stackOf } from "../src/text/message_of.ts";
+import type { HostEnv } from "./host_app.ts";
 
 /**
- * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
- * If `keys` is empty, every request passes. Such a host listens on loopback only.
+ * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. The id is the one that the client has sent, if
+ * that is safe in logs and headers, and otherwise a new one.
  */
-export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
-  return async (c, next) => {
-    if (keys.length > 0) await requireScope(keys, c.req.header("Authorization"), scope, "host");
-    await next();
-  };
-}
+export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
+  const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
+  c.set("requestId", id);
+  await next();
+  c.res.headers.set(REQUEST_ID_HEADER, id);
+};
 
 /** Returns middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
 export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHandler<HostEnv> {
@@ -44,16 +48,21 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
   };
 }
 
-/** Sets the variable `requestId`, and the header `X-Request-Id` of the answer. The id of the client is used if it is safe, else a new one. */
-export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
-  const id = requestIdOf(c.req.header(REQUEST_ID_HEADER));
-  c.set("requestId", id);
-  await next();
-  c.res.headers.set(REQUEST_ID_HEADER, id);
-};
+/**
+ * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
+ * If `keys` is empty, every request passes. Such a host listens on loopback only.
+ */
+export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
+  return async (c, next) => {
+    if (keys.length > 0) await requireScope(keys, c.req.header("Authorization"), scope, "host");
+    await next();
+  };
+}
 
 /**
- * Returns middleware that answers 401 unless the request has a valid ticket. It reads the whole body, because a ticket is bound to its body.
+ * Returns middleware that answers 401 unless the request has a valid ticket of the edge. It reads the whole body, because a ticket is valid
+ * for one body only.
+ * @param secret the secret that host and edge share
  * @param audience the id of this host
  * @param now returns milliseconds since 1970
  */

@@ -1,11 +1,13 @@
 /**
- * Starts a host: opens its device, listens for requests, and returns a function that shuts the host down. Other code calls `serve(options)`.
- * If this file is run as a program, it reads its options from environment variables:
+ * Starts a host, the server that prunes layers on one device. `serve` opens the device, listens for requests, and returns the
+ * URL and a function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
- *     PARE_KEYS              HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on loopback only
- *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS   the connection to an edge (`src/host/edge_options.ts`)
+ *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
+ *                            loopback only
+ *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
+ *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
  */
 
 import type { Backend } from "../src/backend/backend.ts";
@@ -39,7 +41,7 @@ export interface ServeOptions extends Omit<HostSettings, "edge"> {
    * @default a function that prints each entry as a line of JSON
    */
   readonly log?: (entry: LogEntry) => void;
-  /** The edge from which the host takes tasks, and at which it registers. */
+  /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
 }
 
@@ -96,7 +98,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     await registration?.stop();
     await edge?.tasks.close();
     device.stopAccepting();
-    // Deno's shutdown lets answers finish, but aborts requests whose body is still arriving. So these are awaited first.
+    // Deno's shutdown lets answers finish, but aborts requests whose body is still arriving. So all requests are awaited first.
     await Promise.allSettled(inFlight);
     await server.shutdown();
     await device.close();

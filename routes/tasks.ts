@@ -1,7 +1,8 @@
 /**
- * `/v1/tasks`: layers that an edge gives to this host. The host reads the tensors of a task from signed URLs, solves the layer, and writes
- * the result to a signed URL. The request is answered as soon as the task is done, or when the seconds in `Prefer: wait=SECONDS` are over.
- * In the second case, the edge repeats the request.
+ * `/v1/tasks`: layers that an edge, the public server in front of GPU hosts, gives to this host. The host reads the tensors of a task from
+ * signed URLs, solves the layer, and writes the result to a signed URL. The request is answered as soon as the task is done, or when the
+ * seconds in `Prefer: wait=SECONDS` are over. In the second case, the edge repeats the request. Every request needs a ticket, which is a
+ * token that the edge signs for this request only.
  */
 
 import { createRoute, z } from "@hono/zod-openapi";
@@ -26,7 +27,7 @@ const answer = { content: { "application/json": { schema: taskAnswerSchema } } }
 const submit = createRoute({
   method: "post",
   path: "/v1/tasks",
-  summary: "Solve a layer whose tensors are blobs (for edges)",
+  summary: "Solve a layer whose tensors are at signed URLs. Only edges send this request",
   security,
   request: {
     headers: z.object({
@@ -59,7 +60,7 @@ const cancel = createRoute({
   },
 });
 
-/** Adds the resource to the application. @param host the application that solves the layers, without API keys */
+/** Adds the resource to the application. @param host the application that solves the layers. It must accept requests without an API key */
 export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host"]): void {
   const tasks = link.tasks ?? new TaskRegistry();
   const context: TaskContext = { blobs: new BlobStore(link.blobOrigins), host };
@@ -73,7 +74,7 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host
     bodyLimit({
       maxSize: MAX_TASK_BYTES,
       onError: () => {
-        throw new Refusal("too_large", `the task has more than ${MAX_TASK_BYTES} bytes`, {
+        throw new Refusal("too_large", `the body of the task has more than ${MAX_TASK_BYTES} bytes`, {
           members: { limit: MAX_TASK_BYTES },
         });
       },

@@ -1,7 +1,7 @@
 /**
  * Keeps a long transfer from blocking the event loop. Deno looks for new connections and due timers only when nothing is ready to run, or
- * every few dozen iterations. On a fast connection the next piece of a body is always ready, so a transfer has to pause now and then. There
- * are two kinds of pause: a short one while a body is received, and a longer one while an answer is sent.
+ * after every few dozen iterations of the loop. On a fast connection the next piece of a body is always ready, so a transfer has to pause now
+ * and then. There are two kinds of pause: a short one while a body is received, and a longer one while an answer is sent.
  */
 
 import { setImmediate } from "node:timers";
@@ -15,7 +15,7 @@ export function longPause(): Promise<void> {
 }
 
 /**
- * Pauses for less than a millisecond. It waits for the digest of no bytes, which is computed on another thread, and then for the next
+ * Pauses for less than a millisecond. It waits for the digest of an empty array, which is computed on another thread, and then for the next
  * iteration of the event loop. It does both twice, because a single iteration may fall between two checks of the timers. This pause is too
  * short while an answer is sent: new connections then wait several times as long as with `longPause`.
  */

@@ -27,7 +27,10 @@ export interface BoundedQueueOptions {
 /** The weight of the newest task in the moving average of the durations. */
 const NEWEST_WEIGHT = 0.2;
 
-/** The largest Retry-After. The average may come from layers that are much larger than the next one. */
+/**
+ * The largest estimate in a refusal, in seconds. There is a limit because the average may come from layers that are much larger than the next
+ * one.
+ */
 const MAX_RETRY_SECONDS = 120;
 
 /** A bounded queue of asynchronous tasks. */
@@ -75,7 +78,7 @@ export class BoundedQueue {
     };
   }
 
-  /** Runs `task` while it holds a place. @throws as `acquire`, and what the task throws */
+  /** Runs `task` while it holds a place. @throws the errors of `acquire` and those of the task */
   async run<T>(task: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const release = await this.acquire(signal);
     try {
@@ -100,7 +103,9 @@ export class BoundedQueue {
     }
   }
 
-  /** Gives a place to the task that has waited longest. The place is never free in between, so a new task cannot overtake that one. */
+  /**
+   * Gives the place to the task that has waited longest. The place is never free in between, so a new task cannot overtake the waiting one.
+   */
   #release(): void {
     const [next] = this.#waiting;
     if (next) {
@@ -111,7 +116,7 @@ export class BoundedQueue {
     this.#running--;
   }
 
-  /** The seconds that a new task would wait for a place, estimated from the durations of earlier tasks. A positive integer. */
+  /** The seconds that a new task would wait for a place, as a positive integer. It is estimated from the durations of earlier tasks. */
   get retryAfterSeconds(): number {
     const { concurrency } = this.#options;
     const seconds = Math.ceil((this.#meanMilliseconds * (this.#waiting.size + 1)) / concurrency / 1000);

@@ -1,6 +1,6 @@
 /**
- * The device of a host. If the device is lost, it is reopened in the background, and every request for it is refused meanwhile. Everything
- * that depends on the open device is rebuilt with it: the stored statistics and the two queues.
+ * The device of a host. If the device is lost, it is reopened in the background, and every request that needs the device is refused
+ * meanwhile. The stored statistics and the two queues depend on the open device, so they are rebuilt with it.
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
@@ -9,7 +9,7 @@ import { messageOf } from "../text/message_of.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { FactorStore } from "./factor_store.ts";
 
-/** The device could not be opened, or the host is shutting down. In contrast to a lost device, the host does not try to open it again. */
+/** The device could not be opened, or the host is shutting down. The host does not try again, whereas it reopens a device that was lost. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
 }
@@ -42,7 +42,10 @@ export interface DeviceSession {
   readonly solveQueue: BoundedQueue;
 }
 
-/** The default budget of the store. A WebAssembly memory has at most 4 GiB; a GPU that can hold the layers of a large model has 16 GB or more. */
+/**
+ * The default budget of the store, in bytes. The CPU backend has one WebAssembly memory of at most 4 GiB for everything. A GPU that can hold
+ * the layers of a large model has 16 GB or more.
+ */
 const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 30, webgpu: 4 * 2 ** 30 };
 
 type DeviceState =
@@ -110,7 +113,7 @@ export class Device {
     return error;
   }
 
-  /** Makes `session` throw from now on. Requests that have a session may finish. */
+  /** Makes `session` throw from now on. Requests that already have a session may finish. */
   stopAccepting(): void {
     this.#isAccepting = false;
   }

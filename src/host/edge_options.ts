@@ -1,6 +1,6 @@
 /**
  * Reads the environment variables that connect a host to an edge, the public server in front of GPU hosts. The edge gives its hosts tasks. A
- * task is a layer whose tensors the host fetches from the blob store of the edge.
+ * task is a layer whose tensors the host fetches from the blob store of the edge, an object store such as R2.
  *
  *     EDGE_HOST_SECRET    a secret of 32 bytes or more that the host and the edge share. It signs their requests to each other. The host
  *                         accepts tasks if this variable is set
@@ -26,13 +26,13 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
    */
   readonly publicUrl?: string;
   /**
-   * The interval of the heartbeats.
+   * The time between two heartbeats, which are the messages that keep the host registered.
    * @default HEARTBEAT_MILLISECONDS
    */
   readonly heartbeatMilliseconds?: number;
 }
 
-/** The values of the variables, undefined for those that are not set. */
+/** The values of the environment variables. A variable that is not set is undefined. */
 export interface EdgeVariables {
   /** `EDGE_HOST_SECRET`. */
   readonly secret: string | undefined;
@@ -45,7 +45,7 @@ export interface EdgeVariables {
 }
 
 /**
- * Parses the variables. Missing and invalid variables are refused when the host starts, and not by its first task.
+ * Parses the variables. It throws if one is missing or invalid, so that the host fails at its start and not at its first task.
  * @returns the options, or undefined if neither a secret nor an edge is set
  * @throws {RangeError} with the name of the variable, its value unless it is the secret, and the rule that it breaks
  */

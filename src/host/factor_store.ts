@@ -1,9 +1,10 @@
 /**
- * Stores statistics that several layers share, on the device. Each entry has one matrix of statistics and the last factor that was computed
- * from it. Its key is the digest of the request body that carried the statistics.
+ * Stores calibration statistics (Hessians) on the device, so that several layers can share them. Each entry has one Hessian and the last
+ * Cholesky factor that was computed from it. The key of an entry is the digest of the request body that carried the Hessian.
  *
- * The device memory of all entries has a budget. If it is exceeded, memory is freed in the order of the last use: first factors, because they
- * can be computed again, then whole entries. Entries that a request is using are never freed.
+ * The entries have a common budget of device memory. If they exceed it, the store frees memory, least recently used first. It frees factors
+ * before whole entries, because factors can be computed again. A request uses an entry through a loan, and an entry with a loan is never
+ * freed.
  */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -72,7 +73,7 @@ export class FactorStore {
     return [...this.#entries.keys()];
   }
 
-  /** Returns the order of the statistics stored as `digest`, or undefined. This does not count as a use. */
+  /** Returns the order of the Hessian stored as `digest`, or undefined if there is none. This does not count as a use. */
   order(digest: Digest): number | undefined {
     return this.#entries.get(digest)?.hessian.cols;
   }
@@ -148,7 +149,7 @@ export class FactorStore {
     };
   }
 
-  /** Moves an entry to the end of the order. */
+  /** Moves an entry to the end of the order of use. */
   #markUsed(entry: Entry): void {
     this.#entries.delete(entry.digest);
     this.#entries.set(entry.digest, entry);

@@ -18,7 +18,7 @@ export interface HostLimits {
   /** A request body or an answer is aborted if no bytes were transferred for this long. */
   readonly idleMilliseconds: number;
   /**
-   * The largest tile edge of matrices on the device. Tests use small ones.
+   * The largest tile edge, in elements. Matrices on the device are stored in square tiles. Tests use small tiles.
    * @default DEFAULT_TILE_EDGE
    */
   readonly tileEdge?: number;
@@ -36,7 +36,7 @@ export interface HostServices {
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
-  /** The edge that may give tasks to this host. Without it the host has no task resource. */
+  /** The edge, a public server in front of GPU hosts, that may give tasks to this host. Without an edge the host has no resource for tasks. */
   readonly edge?: EdgeLink;
 }
 

@@ -14,7 +14,7 @@ export interface RequestFigures {
   readonly bytesOut: number;
 }
 
-/** The bounds of the histogram in seconds. They range from a small layer on a GPU to the largest layer on a CPU. */
+/** The bounds of the histogram of durations, in seconds. They range from a small layer on a GPU to the largest layer on a CPU. */
 const PHASE_BUCKETS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300];
 
 /** The metrics of one host. */
@@ -41,7 +41,7 @@ export class HostMetrics {
   });
   readonly #factors = new Counter({
     name: "pare_factors_total",
-    help: "Factors used for layers with stored statistics, by whether a stored factor could be used",
+    help: "Layers with stored statistics, by whether a stored factor was used (hit or miss)",
     labelNames: ["outcome"],
     registers: [this.#registry],
   });
@@ -50,7 +50,7 @@ export class HostMetrics {
   constructor(device: Device) {
     this.#gauge(
       "pare_queue_waiting",
-      "Requests waiting for a place",
+      "Requests waiting for a place on the device",
       device,
       ({ residentQueue }) => residentQueue.waiting,
     );
@@ -72,7 +72,7 @@ export class HostMetrics {
       device,
       ({ store }) => store.byteLength,
     );
-    this.#gauge("pare_device_usable", "1 while there is a device", device, () => 1);
+    this.#gauge("pare_device_usable", "1 while the device can be used, else 0", device, () => 1);
   }
 
   /** Counts a request and the bytes of its bodies. */

@@ -1,7 +1,7 @@
 /**
- * Registers a host at an edge and keeps it registered by heartbeats. A heartbeat carries the state of the host, by which the edge chooses a
- * host for each layer. If the edge does not answer, the failure is logged once, and the next heartbeat tries again. The host serves requests
- * meanwhile.
+ * Registers a host at an edge, the public server in front of GPU hosts, and keeps it registered by heartbeats. A heartbeat carries the state
+ * of the host. The edge uses this state to choose a host for each layer. If the edge does not answer, the failure is logged once, and the next
+ * heartbeat tries again. The host serves requests meanwhile.
  */
 
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/edge/hosts.ts";
@@ -19,7 +19,10 @@ export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId">
   readonly publicUrl: string;
   readonly device: Device;
   readonly log: (entry: LogEntry) => void;
-  /** @default HEARTBEAT_MILLISECONDS */
+  /**
+   * The time between two heartbeats.
+   * @default HEARTBEAT_MILLISECONDS
+   */
   readonly heartbeatMilliseconds?: number;
 }
 
@@ -44,7 +47,7 @@ export function register(options: RegistrationOptions): Registration {
     const timeout = AbortSignal.timeout(heartbeatMilliseconds);
     const response = await fetch(url, {
       ...init,
-      // Only heartbeats end when the registration is stopped. The request that deregisters the host is sent after that.
+      // `stop` aborts a pending heartbeat. The request that deregisters the host is sent after that, so only its timeout can end it.
       signal: heartbeat ? AbortSignal.any([timeout, stopController.signal]) : timeout,
     });
     const text = await response.text();

@@ -1,6 +1,6 @@
 /**
- * Reads the body of a request that stores statistics. The statistics are read onto the device and hashed at the same time, and stored only
- * if they have the digest that the request names.
+ * Reads the body of a request that stores statistics (a Hessian). The body is read onto the device and hashed at the same time. The
+ * statistics are stored only if the body has the digest that the request names.
  */
 
 import { createHash } from "node:crypto";
@@ -14,13 +14,13 @@ export class DigestMismatchError extends Error {
   override name = "DigestMismatchError";
 
   constructor(readonly expected: Digest, readonly got: Digest) {
-    super(`the body is ${got}, not ${expected}`);
+    super(`the body has the digest ${got}, not ${expected}`);
   }
 }
 
 /**
  * Reads a body into `store` under `digest`. If it throws, nothing is stored.
- * @returns the order of the statistics, and whether they were not stored before
+ * @returns the order of the statistics, and whether they are new in the store
  * @throws {DigestMismatchError} {StoreBudgetError} and what `readHessian` throws
  */
 export async function storeHessian(

@@ -1,10 +1,13 @@
-/** Digests `sha256:HEX`, which name stored bodies. Bytes in memory are hashed by Web Crypto. It cannot hash a stream, so a reader of a stream brings its own hash function. */
+/**
+ * Digests `sha256:HEX`, which name stored bodies. `sha256` hashes bytes in memory with Web Crypto. Web Crypto cannot hash a stream, so the
+ * caller of `hashedStream` supplies a hash object, and writes the result as a digest with `formatDigest`.
+ */
 
 import { z } from "zod";
 
 const PREFIX = "sha256:";
 
-/** The text form of a digest. */
+/** The schema of a digest as text. */
 export const digestSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, {
   error: 'must be "sha256:" and 64 lowercase hexadecimal digits',
 }).meta({ description: "sha-256 of a body", example: PREFIX + "0".repeat(64) });
@@ -12,7 +15,7 @@ export const digestSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, {
 /** A digest `sha256:HEX`, where HEX is in lowercase. */
 export type Digest = string;
 
-/** Returns the digest of a sha-256 of 32 bytes. */
+/** Writes a sha-256 as a digest. @param hash 32 bytes */
 export function formatDigest(hash: Uint8Array): Digest {
   return PREFIX + Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -22,7 +25,7 @@ export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 }
 
-/** Yields the chunks of `source` and adds them to `hash`, such as a Hash of `node:crypto`. */
+/** Yields the chunks of `source`, and adds each of them to `hash`, for example a Hash of `node:crypto`. */
 export async function* hashedStream<Chunk extends Uint8Array>(
   source: AsyncIterable<Chunk>,
   hash: { update(chunk: Uint8Array): unknown },

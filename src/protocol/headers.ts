@@ -1,15 +1,18 @@
-/** The HTTP headers of the contract: the media type of a body, the id of a request, and the report of a layer. */
+/**
+ * The HTTP headers of the contract: `Content-Type` of a body, `X-Request-Id` of a request and its answer, and the headers of an answered
+ * layer, `Pare-Report` and `Server-Timing`.
+ */
 
 import { Refusal } from "./refusal.ts";
 import type { Report } from "./report.ts";
 
-/** A safetensors file. */
+/** The media type of a safetensors file. */
 export const SAFETENSORS_TYPE = "application/vnd.safetensors";
 
-/** The type of arbitrary bytes. It is accepted for safetensors files too. */
+/** The media type of arbitrary bytes. It is accepted for safetensors files too. */
 export const OCTET_STREAM_TYPE = "application/octet-stream";
 
-/** An RFC 9457 problem. */
+/** The media type of an error's problem document (RFC 9457). */
 export const PROBLEM_TYPE = "application/problem+json";
 
 /** Whether a Content-Type header is accepted for a safetensors body. Parameters of the header, such as `charset`, are ignored. */
@@ -30,15 +33,15 @@ export function requireSafetensorsType(header: string | undefined): void {
 /** The header that carries the id of a request, in the request and in the answer. */
 export const REQUEST_ID_HEADER = "X-Request-Id";
 
-/** Ids that are safe in logs and headers. */
+/** Matches ids that are safe in logs and headers. */
 const SAFE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
-/** Returns the id that the client has sent, if it is safe. Otherwise returns a new one. @param header the value of `X-Request-Id` */
+/** Returns the id that the client has sent, if it is safe, and otherwise a new one. @param header the value of the client's `X-Request-Id` */
 export function requestIdOf(header: string | undefined): string {
   return header !== undefined && SAFE_ID.test(header) ? header : crypto.randomUUID();
 }
 
-/** Returns the headers `Pare-Report` and `Server-Timing`. */
+/** Returns the headers `Pare-Report`, the report as JSON, and `Server-Timing`, the milliseconds of its phases. */
 export function reportHeaders(report: Report): Record<string, string> {
   const phases = Object.entries(report.seconds);
   return {

@@ -3,7 +3,7 @@
 import type { z } from "zod";
 import { Refusal } from "./refusal.ts";
 
-/** Returns the refusal for an error of zod. */
+/** Returns the refusal for an error of the schema library zod. */
 export function invalidParameters(error: z.ZodError | z.core.$ZodError): Refusal {
   const errors = error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"

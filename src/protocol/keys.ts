@@ -1,6 +1,6 @@
 /**
- * API keys. Host and edge read the accepted keys from `PARE_KEYS`, a comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. HEX is the sha-256
- * of a key, so that no server stores the keys themselves.
+ * API keys of the two servers. Both the host, which prunes layers, and the edge in front of it read the accepted keys from `PARE_KEYS`, a
+ * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. HEX is the sha-256 of a key, so that no server stores the keys themselves.
  */
 
 import { sha256 } from "./digest.ts";
@@ -21,7 +21,7 @@ export const SCOPES = ["solve", "hessians", "metrics", "uploads", "jobs", "read"
 /** A scope of a key. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Other accepted names of scopes. `layers` is the name of the resource that the scope `solve` opens. */
+/** Other accepted names of scopes. The scope `solve` may be written `layers`, because it gives access to `/v1/layers`. */
 const SCOPE_ALIASES: Readonly<Record<string, Scope>> = { layers: "solve" };
 
 /** An accepted key. */
@@ -31,7 +31,10 @@ export interface Key {
   readonly scopes: ReadonlySet<Scope>;
 }
 
-/** Parses `PARE_KEYS`. A key without scopes has all of them. @throws {RangeError} naming the position of the invalid entry, never its digest */
+/**
+ * Parses `PARE_KEYS`. A key without scopes has all of them.
+ * @throws {RangeError} naming the position of the invalid entry, never its digest
+ */
 export function parseKeys(text: string): Key[] {
   const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
   return entries.map((entry, index) => {

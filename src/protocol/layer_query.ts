@@ -9,9 +9,9 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 export interface LayerQuery {
   /** The solver. This version has `sparsegpt` and `magnitude`. */
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
-  /** 0 ≤ s < 1. */
+  /** The fraction s of weights to prune, 0 ≤ s < 1. */
   readonly sparsity?: number;
-  /** `unstructured` or `n:m`. */
+  /** `unstructured`, or `n:m`, which keeps at most n of every m consecutive inputs. */
   readonly pattern?: string;
   /** The number of columns per block of the solve, a multiple of m if the pattern is n:m. */
   readonly blocksize?: number;

@@ -1,8 +1,8 @@
 /** The limits and defaults of the contract, each with its reason. Host and edge enforce them, and clients may read them. */
 
 /**
- * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, of which the
- * smallest adapters have 16 KiB. Its work grows with the square of the block size.
+ * The largest block size, in columns. The kernel that prunes a block keeps some of the block's rows in workgroup memory, and
+ * the smallest adapters have only 16 KiB of it. The work of the kernel grows with the square of the block size.
  */
 export const MAX_BLOCKSIZE = 256;
 
@@ -13,27 +13,32 @@ export const DEFAULT_BLOCKSIZE = 128;
 export const DEFAULT_DAMPING = 0.01;
 
 /**
- * The largest damping. A failed factorisation is retried with ten times the damping, up to this value. With more, the added multiple of the
- * identity would outweigh the statistics.
+ * The largest damping. A failed factorisation is retried with ten times the damping, up to this value. Above this value, the multiple of
+ * the identity matrix that damping adds would outweigh the statistics.
  */
 export const MAX_DAMPING = 1;
 
-/** The largest number of conjugate-gradient steps. More steps gain nothing in float32, and would occupy the device for minutes. */
+/**
+ * The largest number of conjugate-gradient steps after a solve. More steps gain nothing in float32, and would occupy the device for minutes.
+ */
 export const MAX_REFIT_STEPS = 1000;
 
 /**
  * The largest number of rows or columns of a layer. The widest layer of OPT-175B has 49152 columns. With this limit one row of f32
- * takes at most 1 MiB, so whole rows fit in host memory and in a binding of every adapter.
+ * takes at most 1 MiB, so whole rows fit in CPU memory and in a storage binding of every adapter.
  */
 export const MAX_FEATURES = 262_144;
 
 /**
  * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB), but
- * not for most checkpoints, which a client may send by mistake.
+ * not for most whole checkpoints, which a client might send by mistake.
  */
 export const MAX_BODY_BYTES = 16 * 2 ** 30;
 
-/** The default limit of the bodies of an edge, in bytes. Cloudflare's Free and Pro plans refuse larger bodies. */
+/**
+ * The default limit of a request body at an edge, which is a Cloudflare Worker, in bytes. Cloudflare's Free and Pro plans refuse larger
+ * bodies.
+ */
 export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 
 /** The seconds between two attempts to reopen a lost device. Clients receive the same number in Retry-After. */

@@ -1,24 +1,27 @@
 /**
- * The parameters of one layer, as a server checks them. They are the query string of `POST /v1/layers`, or the `parameters` of a job's
- * layer. The schema accepts the whole contract. `supportedParameters` then refuses the values that are not built yet, and fills in the
- * defaults that depend on other parameters.
+ * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from the member `parameters`
+ * of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` accepts every value that the contract allows, even if it is not built
+ * yet. `supportedParameters` then refuses the values that are not built yet, and fills in the defaults that depend on other parameters.
  */
 
 import { z } from "zod";
 import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
+import type { FloatDtype } from "../tensor/dtype.ts";
 import { digestSchema } from "./digest.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING, MAX_REFIT_STEPS } from "./limits.ts";
-import type { FloatDtype } from "../tensor/dtype.ts";
 import { Refusal } from "./refusal.ts";
 
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
 
-/** The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for decimals such as 0.333333. */
+/**
+ * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for rounded decimals such as
+ * 0.333333.
+ */
 const SPARSITY_TOLERANCE = 1e-5;
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Returns a schema that accepts the values of `schema` also as decimal text, because a query string has only text. */
+/** Returns a schema that accepts numbers and their decimal text, because a query string has only text. The number must fit `schema`. */
 function numeric<T extends z.ZodType>(schema: T) {
   return z.preprocess(
     (value) => typeof value === "string" && DECIMAL.test(value) ? Number(value) : value,
@@ -26,7 +29,7 @@ function numeric<T extends z.ZodType>(schema: T) {
   );
 }
 
-/** Accepts a boolean, also as the text "true" or "false". */
+/** Accepts a boolean, or the text "true" or "false". */
 const flag = z.preprocess(
   (value) => value === "true" ? true : value === "false" ? false : value,
   z.boolean(),
@@ -56,7 +59,7 @@ export const layerQuerySchema = z.strictObject({
       `Columns per block, a multiple of m. Defaults to the largest multiple of m up to ${DEFAULT_BLOCKSIZE}`,
   }),
   damping: numeric(z.number().min(0).max(MAX_DAMPING)).default(DEFAULT_DAMPING).meta({
-    description: "λ. The mean of the Hessian's diagonal times λ is added to the diagonal",
+    description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
   }),
   bits: numeric(z.int().min(2).max(8)).optional().meta({
     description: "Round the kept weights to a grid of 2^bits values",
@@ -72,7 +75,7 @@ export const layerQuerySchema = z.strictObject({
     description: "Whether to compute relative_error, which costs one more matrix product",
   }),
   dtype: z.enum(["same", "F32", "F16", "BF16"]).default("same").meta({
-    description: "The dtype of the answered weights",
+    description: "The dtype of the weights in the answer. same is that of the request",
   }),
   hessian: digestSchema.optional().meta({
     description: "The digest of stored statistics, sent instead of a statistics tensor",
@@ -101,7 +104,7 @@ export const layerQuerySchema = z.strictObject({
 /** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 
-/** Returns undefined if the pattern is invalid. The schema of the parameter `pattern` reports that. */
+/** Returns the parsed pattern, or undefined if it is invalid. The schema of the parameter `pattern` reports the invalid pattern. */
 function parsePatternOrUndefined(text: string): Pattern | undefined {
   try {
     return parsePattern(text);
@@ -113,7 +116,7 @@ function parsePatternOrUndefined(text: string): Pattern | undefined {
 /** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
 const DEFAULT_SPARSITY = 0.5;
 
-/** A method that this version has. */
+/** A method that is built in this version. */
 export type SupportedMethod = "sparsegpt" | "magnitude";
 
 /** The parameters of a layer, all with values that this version supports. */

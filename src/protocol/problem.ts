@@ -1,6 +1,7 @@
 /**
- * The problems of the HTTP contract: every code with its status and title, and the problem document (RFC 9457) that carries it. Host and
- * edge map their errors to these codes in `layer/layer_refusal.ts`, `routes/errors.ts` and `edge/problems.ts`.
+ * The problems of the HTTP contract: every code with its status and title, and the problem document (RFC 9457) that carries the code. Two
+ * servers answer with problems: the host and the edge in front of it. They map their errors to codes in `layer/layer_refusal.ts`,
+ * `routes/errors.ts` and `edge/problems.ts`.
  */
 
 import { z } from "zod";

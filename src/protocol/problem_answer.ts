@@ -1,4 +1,4 @@
-/** Converts a refusal to the answer that a server sends, and such an answer back to a refusal. */
+/** Converts a refusal, the error for a refused request, to the answer that a server sends, and such an answer back to a refusal. */
 
 import { PROBLEM_TYPE } from "./headers.ts";
 import { makeProblem, type Problem, PROBLEMS } from "./problem.ts";
@@ -25,7 +25,7 @@ export function problemAnswer(refusal: Refusal, requestId: string): ProblemAnswe
   };
 }
 
-/** Returns the refusal that a server of this version has answered with. Consumes the response. */
+/** Returns the refusal with which a server of this version has answered. Consumes the response. */
 export async function readRefusal(response: Response): Promise<Refusal> {
   const { code, detail, type: _type, title: _title, status: _status, request_id: _id, ...members }: Problem =
     await response.json();

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 
-/** A server whose device can be used, with its limits and the current length of its queue. */
+/** Describes a server whose device can be used: its limits, and the current length of its queue. */
 export const readySchema = z.object({
   status: z.literal("ready"),
   version: z.string(),

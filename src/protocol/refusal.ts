@@ -1,5 +1,5 @@
 /**
- * The error for a request that is refused with a problem of the HTTP contract. Rooms that do not import the contract throw errors of their
+ * The error for a request that is refused with a problem of the HTTP contract. Folders that do not import the contract throw errors of their
  * own, which `layer/layer_refusal.ts` and `routes/errors.ts` convert to refusals.
  */
 
@@ -26,7 +26,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Returns the refusal `too_large`. @param subject the content of the body, for the message */
+/** Returns the refusal `too_large`. @param subject names what is too large, such as "the body" */
 export function tooLarge(subject: string, byteLength: number, limit: number): Refusal {
   return new Refusal("too_large", `${subject} has ${byteLength} bytes, the limit is ${limit}`, {
     members: { limit },

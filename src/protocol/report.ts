@@ -13,13 +13,16 @@ export const reportSchema = z.object({
   sparsity: z.number().min(0).max(1).meta({ description: "zeros / (rows·cols)" }),
   zeros: z.int().min(0).meta({ description: "The number of pruned entries" }),
   loss: z.number().nullable().meta({
-    description: "tr(ΔHΔᵀ) on the undamped statistics, or null without statistics",
+    description:
+      "tr(ΔHΔᵀ), where Δ is the change of the weights and H the undamped statistics. Null without statistics",
   }),
   relative_error: z.number().nullable().meta({
-    description: "loss / tr(WHWᵀ), or null without statistics or with error=false",
+    description:
+      "loss / tr(WHWᵀ), where W is the weight before pruning. Null without statistics, with error=false, or if only the denominator is 0",
   }),
   damping: z.number().nullable().meta({
-    description: "The λ that was used, after retries, or null if nothing was factored",
+    description:
+      "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if nothing was factored",
   }),
   backend: z.string().meta({ example: "webgpu" }),
   adapter: z.string().meta({ description: "The name of the device", example: "NVIDIA H100 80GB HBM3" }),

@@ -1,4 +1,7 @@
-/** Tests BoundedQueue: the order of tasks, the limits on running and waiting tasks, cancellation, and the retry time in a refusal. */
+/**
+ * Tests BoundedQueue, which limits how many tasks run and wait: the order of tasks, the limits on running and waiting tasks, cancellation,
+ * and the retry time in a refusal.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -41,7 +44,7 @@ describe("BoundedQueue", () => {
     release();
     const first = await queue.acquire();
     const second = queue.acquire();
-    // The moving average is 0.2 · 20 s, and two tasks are ahead: the running one and the waiting one.
+    // The moving average is 0.2 · 20 s = 4 s, and two tasks are ahead: one is running and one is waiting.
     await assert.rejects(
       queue.acquire(),
       (error) => error instanceof BusyError && error.retryAfterSeconds === 8,

@@ -1,4 +1,4 @@
-/** Tests the life cycle of a host's device: opening, failing to open, loss, reopening, retirement and closing. */
+/** Tests the life cycle of a host's device: opening, failing to open, loss, reopening, refusing new requests, and closing. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -57,7 +57,7 @@ describe("Device", () => {
     await device.close();
   });
 
-  it("reports that it is busy, rather than too small, while other layers hold its memory", async () => {
+  it("reports that it is busy if its memory runs out while it also holds other layers", async () => {
     const device = new Device(opening(memoryBackend()), OPTIONS);
     await device.start();
     const session = device.session(), full = new OutOfDeviceMemoryError("no room");
@@ -70,7 +70,7 @@ describe("Device", () => {
     await device.close();
   });
 
-  it("opens no session once it is retired, but keeps existing sessions usable", async () => {
+  it("gives no session to new requests after stopAccepting(), but keeps existing sessions usable", async () => {
     const backend = memoryBackend();
     const device = new Device(opening(backend), OPTIONS);
     await device.start();

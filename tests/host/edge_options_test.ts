@@ -1,4 +1,4 @@
-/** Tests parseEdgeOptions(), which parses and checks the environment variables that connect a host to an edge. */
+/** Tests parseEdgeOptions(), which parses the environment variables that connect a host to an edge, the public server in front of hosts. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -27,7 +27,7 @@ describe("parseEdgeOptions", () => {
     );
   });
 
-  it("names the variable that it refuses", () => {
+  it("names the invalid variable in its error", () => {
     const cases: [Partial<Parameters<typeof parseEdgeOptions>[0]>, RegExp][] = [
       [{ secret: undefined, edge: "http://e" }, /EDGE_HOST_SECRET: must be set/],
       [{ secret: "short" }, /EDGE_HOST_SECRET: has 5 bytes, must have at least 32/],

@@ -1,4 +1,7 @@
-/** Tests FactorStore, the host's cache of calibration statistics and their factors: its budget, its order of eviction, and its loans. */
+/**
+ * Tests FactorStore, the host's cache of calibration statistics and their factors: its budget, its order of eviction, and its loans. A loan is
+ * the use of stored statistics by one request.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -99,7 +102,7 @@ describe("FactorStore", () => {
     assert.equal(live(), 2);
   });
 
-  it("frees a new factor rather than one that another request is using", () => {
+  it("frees a new factor at once if another request is using the stored one", () => {
     const { backend, store, storeFactor, live } = storeOf(4, "a");
     storeFactor("a");
     const user = store.borrow("a"), maker = store.borrow("a");
@@ -111,7 +114,7 @@ describe("FactorStore", () => {
     maker.return();
   });
 
-  it("never frees statistics in use, and returns to its budget when they are free", () => {
+  it("never frees statistics in use, and returns to its budget when their loans end", () => {
     const { backend, store, listed, live } = storeOf(2, "ab");
     const a = store.borrow("a"), b = store.borrow("b");
     store.add("c", hessian(backend));
@@ -123,7 +126,7 @@ describe("FactorStore", () => {
     a.return();
   });
 
-  it("frees statistics deleted while in use, and their factor, when the last loan ends", () => {
+  it("frees deleted statistics once their last loan ends", () => {
     const { backend, store, live } = storeOf(4, "a");
     const one = store.borrow("a"), two = store.borrow("a");
     store.delete("a");
@@ -152,7 +155,7 @@ describe("FactorStore", () => {
     assert.deepEqual([listed(), live()], ["a", 1]);
   });
 
-  it("frees a factor that does not fit beside its statistics", () => {
+  it("frees a new factor if the factor and its statistics exceed the budget", () => {
     const { storeFactor, listed, live } = storeOf(1, "a");
     storeFactor("a");
     assert.deepEqual([listed(), live()], ["a", 1]);

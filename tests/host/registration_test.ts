@@ -1,6 +1,6 @@
 /**
- * Tests how a host registers with an edge: its heartbeats, its behaviour without a working edge, and its shutdown. The host runs over real
- * sockets, and a server in this file plays the edge.
+ * Tests how a host registers at an edge, the public server in front of GPU hosts: its heartbeats, its behaviour without a working edge, and
+ * its shutdown. The host runs over real sockets, and a server in this file plays the edge.
  */
 
 import assert from "node:assert/strict";
@@ -16,7 +16,7 @@ import { normals } from "../support/random.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
 
-describe("registration", () => {
+describe("a registered host", () => {
   let server: Deno.HttpServer<Deno.NetAddr>,
     requests: { method: string; path: string; body: Uint8Array<ArrayBuffer> }[];
   let status: number, nonces: NonceMemory, url: string;

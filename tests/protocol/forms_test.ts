@@ -32,8 +32,8 @@ describe("digests", () => {
   });
 });
 
-describe("media types", () => {
-  it("accept both types of a safetensors file, with any parameters", () => {
+describe("isSafetensorsType", () => {
+  it("accepts both media types of a safetensors file, with any parameters", () => {
     for (const type of ["application/vnd.safetensors", "Application/Octet-Stream ; q=1"]) {
       assert.ok(isSafetensorsType(type));
     }
@@ -43,7 +43,7 @@ describe("media types", () => {
   });
 });
 
-describe("problems", () => {
+describe("problem documents", () => {
   it("contain their status, title and further members", () => {
     const problem = makeProblem("too_large", "too much", "id-1", { limit: 7 });
     assert.deepEqual(problemSchema.parse(problem), {

@@ -12,12 +12,12 @@ describe("the limits of the contract", () => {
     assert.throws(() => tileEdgeFor(MAX_BLOCKSIZE + 1), RangeError);
   });
 
-  it("set the largest damping to the one at which the factorisation stops retrying", () => {
+  it("set the largest damping to the value at which the factorisation stops retrying", () => {
     assert.equal(nextDamping(MAX_DAMPING / 2), MAX_DAMPING);
     assert.equal(nextDamping(MAX_DAMPING), undefined);
   });
 
-  it("set the default damping to the one with which a damping of 0 is retried", () => {
+  it("set the default damping to the value with which the factorisation retries a damping of 0", () => {
     assert.equal(nextDamping(0), DEFAULT_DAMPING);
   });
 });

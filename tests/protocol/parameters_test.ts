@@ -73,7 +73,7 @@ describe("layer parameters", () => {
     assert.deepEqual(invalidNames({ pattern: "2:3", sparsity: "0.333333" }), []);
   });
 
-  it("are named when they are invalid", () => {
+  it("are named in the error if they are invalid", () => {
     const cases: [Record<string, unknown>, string[]][] = [
       [{ method: "oracle" }, ["method"]],
       [{ sparsity: "1" }, ["sparsity"]],
@@ -105,7 +105,7 @@ describe("layer parameters", () => {
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });
 
-  it("may be valid but not supported yet", () => {
+  it("are refused with the code unsupported if they are valid but not built yet", () => {
     const cases = [
       ["method", "wanda"],
       ["method", "alps"],

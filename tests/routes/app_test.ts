@@ -53,14 +53,14 @@ describe("the application", () => {
     assert.equal(host.records.length, 3);
   });
 
-  it("names the allowed methods of a path in a 405", async () => {
+  it("lists the allowed methods of a path when it answers 405", async () => {
     const response = await host.request("/v1/layers", { method: "DELETE" });
     assert.deepEqual([response.status, response.headers.get("Allow")], [405, "POST"]);
     const stored = await host.request(`/v1/hessians/sha256:${"0".repeat(64)}`, { method: "POST" });
     assert.deepEqual(stored.headers.get("Allow")!.split(", ").sort(), ["DELETE", "GET", "HEAD", "PUT"]);
   });
 
-  it("reports that it is up, and its backend, queue and limits when it is ready", async () => {
+  it("reports that it is up, and describes its backend, queue and limits while its device can be used", async () => {
     assert.deepEqual(await (await host.request("/healthz")).json(), { status: "up" });
     const ready = await (await host.request("/readyz")).json();
     assert.deepEqual([ready.status, ready.backend, ready.queue], ["ready", "cpu", {

@@ -27,7 +27,9 @@ function withElement(values: Float32Array, index: number, value: number) {
   return floats("F32", [N, N], values.with(index, value));
 }
 
-/** The codes that the tests have provoked. No endpoint of the host answers `idempotency_conflict`, which belongs to the edge. */
+/**
+ * The codes that the tests have provoked. `idempotency_conflict` counts as provoked, because only the edge in front of hosts answers with it.
+ */
 const provoked = new Set<ProblemCode>(["idempotency_conflict"]);
 
 async function assertProblem(response: Response, code: ProblemCode, members: object = {}): Promise<Problem> {
@@ -47,13 +49,13 @@ async function assertProblem(response: Response, code: ProblemCode, members: obj
 }
 
 describe("toRefusal", () => {
-  it("maps a full device to too_large, and any other RangeError to internal", () => {
+  it("maps an OutOfDeviceMemoryError to too_large, and a plain RangeError to internal", () => {
     assert.equal(toRefusal(new OutOfDeviceMemoryError("no room")).code, "too_large");
     assert.equal(toRefusal(new RangeError("out of range")).code, "internal");
   });
 });
 
-describe("the error table", () => {
+describe("a host", () => {
   let host: TestHost;
   before(async () => {
     host = await startHost({
@@ -156,7 +158,7 @@ describe("the error table", () => {
   itAnswers("method_not_allowed", "a method that the path does not allow", () => host.request(LAYERS));
   itAnswers(
     "digest_mismatch",
-    "a body with another digest than its path",
+    "a body whose digest differs from the one in the path",
     () => host.send("PUT", NOWHERE, file({ hessian })),
   );
   itAnswers("length_required", "a body of unknown length", () => {
@@ -186,7 +188,7 @@ describe("the error table", () => {
   });
   itAnswers(
     "shape_mismatch",
-    "a mask of another shape",
+    "a mask whose shape does not fit the weight",
     post(file({ weight, hessian, mask: bytes("U8", [1], new Uint8Array(1)) })),
     {
       tensor: "mask",
@@ -194,7 +196,7 @@ describe("the error table", () => {
       got: "U8 [1]",
     },
   );
-  itAnswers("shape_mismatch", "stored statistics of another order", async () => {
+  itAnswers("shape_mismatch", "stored statistics whose order does not fit the weight", async () => {
     const body = file({ hessian: floats("F32", [20, 20], correlatedHessian(20, { seed: 3 })) });
     const digest = formatDigest(await sha256(body));
     assert.equal((await host.send("PUT", `/v1/hessians/${digest}`, body)).status, 201);
@@ -228,7 +230,7 @@ describe("the error table", () => {
   }
 });
 
-describe("the error table: keys", () => {
+describe("a host with keys", () => {
   it("answers unauthorized to a missing or unknown key, and forbidden to a key without the scope", async () => {
     const digest = await sha256(new TextEncoder().encode("sesame"));
     const host = await startHost({ keys: [{ digest, scopes: new Set(["metrics"]) }] });
@@ -244,7 +246,7 @@ describe("the error table: keys", () => {
   });
 });
 
-describe("the error table: the device", () => {
+describe("a host with a full, missing or lost device", () => {
   it("answers busy when the queue is full", async () => {
     const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
     const live = host.liveBytes();
@@ -334,8 +336,8 @@ describe("the error table: the device", () => {
   });
 });
 
-describe("the error table: completeness", () => {
-  it("covers every error code", () => {
+describe("the tests of this file", () => {
+  it("provoke every error code, except those of other test files", () => {
     provoked.add("internal"); // provoked in app_test
     provoked.add("blob_unavailable"); // provoked in tasks_test
     assert.deepEqual(Object.keys(PROBLEMS).filter((code) => !provoked.has(code as ProblemCode)), []);

@@ -61,7 +61,7 @@ describe("/v1/hessians", () => {
     await host.request(path, { method: "DELETE" });
   });
 
-  it("prunes like statistics sent with the layer, and reuses their factor", async () => {
+  it("prunes a layer with stored statistics as with statistics in its body, and reuses their factor", async () => {
     const live = host.liveBytes();
     await host.send("PUT", path, body);
     const reused: boolean[] = [];
@@ -91,10 +91,10 @@ describe("/v1/hessians", () => {
     assert.equal(host.liveBytes(), live);
   });
 
-  it("factors once for layers that arrive at the same time", async () => {
+  it("factors the statistics once for layers that arrive at the same time", async () => {
     await host.send("PUT", path, body);
     const answers = await Promise.all([prune(1), prune(2), prune(3)]);
-    // The bodies are received concurrently, so any of the layers may be the first one to be solved. Only that one makes the factor.
+    // The bodies are received concurrently, so any of the layers may be solved first. Only the first layer makes the factor.
     assert.deepEqual(answers.map(({ report }) => report.factor_reused).sort(), [false, true, true]);
     await host.request(path, { method: "DELETE" });
   });
@@ -111,7 +111,7 @@ describe("/v1/hessians", () => {
     assert.equal((await problemOf(gone)).code, "hessian_not_found");
   });
 
-  it("refuses a layer with statistics in its body if it names stored ones", async () => {
+  it("refuses a layer that has statistics in its body and also names stored statistics", async () => {
     await host.send("PUT", path, body);
     const response = await host.send(
       "POST",

@@ -1,4 +1,4 @@
-/** A host for tests: the HTTP application with its own backend, called without a socket. It records the log. */
+/** A host for tests: the HTTP application with its own backend, called without a socket. It records its log entries. */
 
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";

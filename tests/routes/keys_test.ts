@@ -35,7 +35,7 @@ describe("parseKeys", () => {
 });
 
 describe("a host with keys", () => {
-  it("allows each key its scopes, and everyone the public pages", async () => {
+  it("accepts each key for its scopes only, and serves the public pages without a key", async () => {
     const host = await startHost({
       keys: parseKeys([
         await digestOf("all"),

@@ -14,7 +14,7 @@ import { bytes, file, floats, packBits, packUpper } from "../layer/bodies.ts";
 import { answerOf, startHost, type TestHost } from "./host.ts";
 
 const ROWS = 24, COLS = 100;
-/** The tolerance of each dtype: about twice its unit roundoff for 16-bit dtypes, because the reference does not round. */
+/** The tolerance of each dtype. For 16-bit dtypes it is about twice the unit roundoff, because the reference in float64 does not round. */
 const ROUNDING: Readonly<Record<FloatDtype, number>> = { F32: 1e-4, F16: 1e-3, BF16: 8e-3 };
 
 const hessian = correlatedHessian(COLS, { seed: 1 });
@@ -49,7 +49,7 @@ describe("POST /v1/layers", () => {
 
   for (const dtype of ["F32", "F16", "BF16"] as const) {
     for (const [form, statistics] of Object.entries({ hessian: whole, hessian_upper: packed })) {
-      it(`prunes a layer in ${dtype} with statistics in ${form}`, async () => {
+      it(`prunes a layer in ${dtype} with statistics in the tensor ${form}`, async () => {
         const sent = floats(dtype, [ROWS, COLS], weights);
         const expected = reference(bytesToFloats(sent.data, dtype));
         const answer = await prune({ weight: sent, [form]: statistics });
@@ -60,7 +60,7 @@ describe("POST /v1/layers", () => {
       });
     }
 
-    it(`prunes a layer with inputs in ${dtype}`, async () => {
+    it(`prunes a layer with calibration inputs in ${dtype}`, async () => {
       const tokens = 150, inputs = floats(dtype, [tokens, COLS], normals(tokens * COLS, 3));
       const x = Float64Array.from(bytesToFloats(inputs.data, dtype));
       const expected = reference(weights, gram(x, tokens, COLS));

@@ -63,7 +63,7 @@ describe("serve", () => {
     await assertFreed(live);
   });
 
-  it("refuses a request before its body is sent", async () => {
+  it("refuses a request of the wrong media type without waiting for its body", async () => {
     const body = new Uint8Array(64 * 2 ** 20);
     const response = await post(body, { headers: { "Content-Type": "text/plain" } });
     assert.equal(response.status, 415);

@@ -1,6 +1,6 @@
 /**
- * Tests tasks, the requests by which an edge makes a host fetch a layer from a blob store, prune it and write the result back: their
- * authorization, their transfers, and their failures.
+ * Tests tasks: their authorisation, their transfers, and their failures. A task is a request by which an edge, the public server in front of
+ * hosts, makes a host fetch a layer from a blob store, prune it and write the result back.
  */
 
 import assert from "node:assert/strict";
@@ -63,6 +63,7 @@ describe("tasks", () => {
     readonly wait?: number;
     readonly ticket?: string;
     readonly audience?: string;
+    /** The body that the ticket is signed for, if it is not the sent body. */
     readonly signed?: string;
     readonly path?: string;
     readonly now?: number;
@@ -123,7 +124,7 @@ describe("tasks", () => {
     assert.equal(store.requests.filter((request) => request === "GET /other").length, 1);
   });
 
-  it("solve with statistics larger than the store, and with statistics in the weight's file", async () => {
+  it("solve layers whose statistics exceed the host's store or are in the weight's file", async () => {
     assert.equal((await send(await taskOf(), { to: small })).status, 200);
     const stored = await answerOf(new Response(store.blobs.get("/result")));
     assert.equal((await send(await taskOf())).status, 200);
@@ -158,7 +159,7 @@ describe("tasks", () => {
     assert.deepEqual(store.requests, ["GET /weight", "PUT /result"]);
   });
 
-  it("are refused without a ticket for this very request", async () => {
+  it("are refused unless their ticket was made for exactly this request", async () => {
     const task = await taskOf(), text = JSON.stringify(task);
     const refused: SendOptions[] = [
       { ticket: "Bearer key" },
@@ -184,7 +185,7 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(cancel), [401, "unauthorized"]);
   });
 
-  it("use only the configured origins, and do not follow redirects", async () => {
+  it("fetch from and write to the configured origins only, and do not follow redirects", async () => {
     const task = await taskOf();
     const elsewhere = { url: "http://169.254.169.254/latest", sha256: task.weight.sha256 };
     assert.deepEqual(await codeOf(await send({ ...task, weight: elsewhere })), [403, "forbidden"]);
@@ -200,7 +201,7 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(await send(redirected)), [502, "blob_unavailable"]);
   });
 
-  it("refuse operands that do not match their digest or cannot be fetched", async () => {
+  it("fail if a tensor file does not match its digest or cannot be fetched", async () => {
     const wrong = "sha256:" + "1".repeat(64), task = await taskOf();
     const { url } = task.weight;
     assert.deepEqual(await codeOf(await send(await taskOf({ weight: { url, sha256: wrong } }))), [
@@ -218,9 +219,9 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(await send(await taskOf({ hessian: missing }))), [502, "blob_unavailable"]);
   });
 
-  it("cancel the operands that they do not read", async () => {
+  it("cancel the downloads that they do not read to the end", async () => {
     const open = new Set<string>();
-    /** Answers with an operand that never ends until its reader cancels it. */
+    /** Answers with a file that never ends until its reader cancels the download. */
     const endless = (name: string) => () => {
       open.add(name);
       const body = new ReadableStream({
@@ -231,7 +232,8 @@ describe("tasks", () => {
     };
     store.faults.push(endless("statistics"));
     assert.deepEqual(await codeOf(await send(await taskOf())), [400, "malformed_safetensors"]);
-    // The statistics exceed this host's store, so they are fetched again beside the weight, but by then the blob is gone.
+    // The store of this host is too small for the statistics. So the host fetches them again to send them with the weight, but by then
+    // the blob is gone.
     const stored = () => new Response(HESSIAN), gone = () => new Response("NoSuchKey", { status: 404 });
     store.faults.push(stored, endless("weight"), gone);
     assert.deepEqual(await codeOf(await send(await taskOf(), { to: small })), [502, "blob_unavailable"]);
@@ -276,7 +278,7 @@ describe("tasks", () => {
     ]);
   });
 
-  it("fail when the store refuses the result, and leave nothing on the device", async () => {
+  it("fail when the blob store refuses the result, and leave nothing on the device", async () => {
     const task = await taskOf();
     await (await send(task)).body?.cancel();
     const live = host.liveBytes();
@@ -313,7 +315,7 @@ describe("tasks", () => {
     release.resolve();
   });
 
-  it("answer 404 on a host without an edge", async () => {
+  it("are answered with 404 by a host without an edge", async () => {
     const plain = await startHost();
     try {
       assert.equal((await send(await taskOf(), { to: plain })).status, 404);

@@ -1,4 +1,4 @@
-/** Tests TransferPauses, by which a transfer that never has to wait still yields to the event loop. */
+/** Tests TransferPauses. It makes a transfer that never has to wait for data yield to the event loop. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

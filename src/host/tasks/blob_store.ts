@@ -1,6 +1,7 @@
 /**
- * Reads and writes blobs at signed URLs. A blob is read as a stream whose digest is checked at its end, and written as a stream of known
- * length. Only the configured origins are used, and redirects are not followed, so a task cannot make the host call any other address.
+ * Reads and writes blobs, which are files in an object store, at signed URLs. A blob is read as a stream whose digest is checked at its end.
+ * It is written as a stream of known length. Only the configured origins are used, and redirects are not followed, so a task cannot make the
+ * host call any other address.
  */
 
 import { createHash } from "node:crypto";
@@ -16,7 +17,10 @@ import { messageOf } from "../../text/message_of.ts";
 /** A blob that is ready to be read. */
 export interface BlobBody {
   readonly totalBytes: number;
-  /** The bytes. The iteration throws the refusal `digest_mismatch` if they are wrong, and `blob_unavailable` if they are incomplete. */
+  /**
+   * The bytes. The iteration throws the refusal `digest_mismatch` if they do not have the requested digest, and `blob_unavailable` if they
+   * are incomplete.
+   */
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
@@ -32,7 +36,7 @@ const IDLE_MILLISECONDS = 60_000;
 /** The number of characters that are quoted from the error of a store. */
 const MAX_QUOTED_LENGTH = 300;
 
-/** The blobs of the allowed origins. */
+/** Gives access to the blobs at the allowed origins. */
 export class BlobStore {
   readonly #origins: ReadonlySet<string>;
 
@@ -97,7 +101,8 @@ export class BlobStore {
         response.on("error", reject);
       });
     });
-    // The response is awaited below, after the body, because an error of the body takes precedence.
+    // The response is awaited only after the body, because an error of the body takes precedence. Until then, an early failure of the
+    // response must not count as an unhandled rejection.
     responsePromise.catch(() => {});
     const hash = createHash("sha256");
     const source = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
@@ -148,7 +153,7 @@ async function* verifiedStream(
   }
   const got = formatDigest(hash.digest());
   if (got !== digest) {
-    throw new Refusal("digest_mismatch", `${name} is ${got}, not ${digest}`, {
+    throw new Refusal("digest_mismatch", `${name} has the digest ${got}, not ${digest}`, {
       members: { expected: digest, got },
     });
   }

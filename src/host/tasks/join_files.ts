@@ -1,4 +1,7 @@
-/** Joins two safetensors files into one while they are streamed. A task uses this if its statistics are too large for the host's store. */
+/**
+ * Joins two safetensors files into one while they are streamed. A task, which is a layer that an edge gives to the host, uses this if its
+ * statistics are too large for the host's store. The weight and the statistics are then sent in one body.
+ */
 
 import { Refusal } from "../../protocol/refusal.ts";
 import { openSafetensors, type SafetensorsStream } from "../../safetensors/decode.ts";
@@ -6,7 +9,7 @@ import { encodeHeader } from "../../safetensors/encode.ts";
 import type { BlobBody } from "./blob_store.ts";
 
 /**
- * Returns a file with the tensors of `first`, then those of `second`.
+ * Returns a file with the tensors of `first`, followed by the tensors of `second`.
  * @throws {SafetensorsError} if a header is malformed
  * @throws {Refusal} `shape_mismatch` if both files have a tensor with the same name
  */

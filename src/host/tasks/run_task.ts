@@ -1,7 +1,7 @@
 /**
- * Runs one task of an edge: fetches the operands, solves the layer, and writes the answer to its blob. The layer is solved by requests to
- * the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are calls within the process. The answer is therefore the same
- * as for a client of the host.
+ * Runs one task of an edge, the public server in front of GPU hosts. A task fetches the tensors of a layer, solves the layer, and writes the
+ * answer to a signed URL. The layer is solved by requests to the host's own application (`PUT /v1/hessians`, `POST /v1/layers`), which are
+ * calls within the process. The answer is therefore the same as for a client of the host.
  */
 
 import { layerSearchParams } from "../../protocol/layer_query.ts";
@@ -30,7 +30,7 @@ const MAX_ATTEMPTS = 3;
 
 /**
  * Runs `task`.
- * @throws {Refusal} with the code of the host's refusal, or `forbidden`, `blob_unavailable`, `digest_mismatch`
+ * @throws {Refusal} with the code of the application's refusal, or `forbidden`, `blob_unavailable` or `digest_mismatch` for a blob
  * @throws the signal's reason when it is aborted
  */
 export async function runTask(
@@ -61,7 +61,7 @@ async function attemptTask(
   }
 }
 
-/** Stores the statistics at the host, unless they are stored already. Returns false if they are too large for the host's store. */
+/** Stores the statistics at the host, unless they are stored already. @returns false if they are too large for the host's store */
 async function storeHessian(
   source: NonNullable<TaskRequest["hessian"]>,
   task: TaskRequest,
@@ -97,7 +97,7 @@ async function solveLayer(
   return await host(bodyRequest("POST", `/v1/layers?${query}`, body, task, signal));
 }
 
-/** Writes the host's answer to the blob of the result. */
+/** Writes the host's answer to the result URL of the task. */
 async function uploadResult(
   response: Response,
   task: TaskRequest,
@@ -110,7 +110,7 @@ async function uploadResult(
   return { state: "done", report, result };
 }
 
-/** Builds a request to the host. Its request id is the id of the task, so that the host's log shows it. */
+/** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */
 function bodyRequest(
   method: string,
   path: string,

@@ -1,7 +1,8 @@
 /**
- * The tasks of one host process, by their ids. An edge repeats the request for a task in order to ask for its result, so a request with the
- * id of a known task joins that task. Finished tasks are remembered for a while. A failed task is forgotten as soon as its error has been
- * reported, so the next request with its id starts it again. Nothing is stored beyond the end of the process.
+ * The tasks of one host process, by their ids. A task is a layer that an edge, the public server, gives to the host. The edge repeats the
+ * request for a task in order to ask for its result, so a request with the id of a known task joins that task. Finished tasks are remembered
+ * for a while. A failed task is forgotten as soon as its error has been reported, so the next request with its id starts it again. Nothing is
+ * stored beyond the end of the process.
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
@@ -16,7 +17,7 @@ interface TaskEntry {
 /** The number of finished tasks that are remembered. Their answers take a few hundred bytes each. */
 const MAX_FINISHED_TASKS = 1024;
 
-/** The largest number of running tasks. Most of them wait for the device or for their operands. */
+/** The largest number of running tasks. Most of them wait for the device or for their tensors. */
 const MAX_RUNNING_TASKS = 64;
 
 /** The tasks of one host. */
@@ -25,7 +26,7 @@ export class TaskRegistry {
   #closed = false;
 
   /**
-   * Waits for the result of task `id`. If no task has this id, it is started.
+   * Waits for the result of task `id`. If no task has this id, the method starts one.
    * @param run runs the task until the signal is aborted
    * @returns the result, or undefined if the task is still running after `waitMilliseconds`
    * @throws {Refusal} `busy` if too many tasks are running, `no_device` if the registry is closed

@@ -7,7 +7,7 @@ import { z } from "zod";
 import { digestSchema } from "../digest.ts";
 import { idSchema } from "./id.ts";
 
-/** The largest number of stored statistics in a heartbeat. A host's store holds a few dozen. */
+/** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */
 export const MAX_FACTORS = 256;
 
 /** The interval of a host's heartbeats. */

@@ -1,6 +1,6 @@
 /**
  * The messages of `/v1/jobs` between a client and an edge, the public server in front of GPU hosts. A job is a list of layers whose tensors
- * are stored at the edge as blobs.
+ * are stored at the edge as blobs. A blob is a file that is named by its digest.
  */
 
 import { z } from "zod";
@@ -8,13 +8,16 @@ import { digestSchema } from "../digest.ts";
 import { layerQuerySchema } from "../parameters.ts";
 import { reportSchema } from "../report.ts";
 
-/** OPT-175B has 576 layers. Each layer is one step of a Workflow, and a Workflow may have 10,000 steps. */
+/** The largest number of layers in a job. OPT-175B has 576. Each layer is a step of a Cloudflare Workflow, which may have 10,000 steps. */
 export const MAX_JOB_LAYERS = 4096;
 
 /** The parameters of a job's layer: those of `POST /v1/layers`, except `hessian`. */
 export const jobParametersSchema = layerQuerySchema.default(() => layerQuerySchema.parse({})).refine(
   (query) => query.hessian === undefined,
-  { path: ["hessian"], error: "is not a parameter of a job's layer: give the digest beside weight instead" },
+  {
+    path: ["hessian"],
+    error: "is not a parameter of a job's layer: give the digest in the member hessian of the layer instead",
+  },
 );
 
 /** One layer of a job. */
@@ -69,7 +72,7 @@ export const jobSchema = z.object({
   layers: z.array(layerStateSchema),
 }).meta({ id: "Job" });
 
-/** A request for a job. */
+/** A request to start a job. */
 export type JobRequest = z.output<typeof jobRequestSchema>;
 
 /** One layer of a requested job. */

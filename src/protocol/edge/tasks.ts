@@ -1,6 +1,6 @@
 /**
- * The messages of `/v1/tasks` between an edge and a host. A task is one layer of a job that the edge gives to the host. It has signed URLs,
- * from which the host reads the tensors and to which it writes the answer.
+ * The messages of `/v1/tasks` between an edge, the public server in front of GPU hosts, and a host. A task is one layer of a job that the
+ * edge gives to the host. It has signed URLs, from which the host reads the tensors and to which it writes the answer.
  */
 
 import { z } from "zod";
@@ -12,7 +12,7 @@ import { reportSchema } from "../report.ts";
 /** The longest time in seconds for which a host delays its answer until the task is done (`Prefer: wait=`). */
 export const MAX_TASK_WAIT_SECONDS = 60;
 
-/** A blob at a signed URL. */
+/** A file to read at a signed URL, with its digest. */
 const sourceSchema = z.strictObject({ url: z.url(), sha256: digestSchema });
 
 /** The body of `POST /v1/tasks`. A second request with the same id asks for the state of the same task. */

@@ -1,8 +1,8 @@
 /**
- * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one request to one receiver, once,
- * within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`, where MAC is an HMAC-SHA256 over the receiver, the method,
- * the path, the sha-256 of the body, the expiry time and the nonce. Its key is a secret that edge and hosts share. A ticket does not encrypt
- * the request; TLS does.
+ * Tickets authenticate the requests that an edge (the public server) and its GPU hosts send to each other. A ticket is valid for one request
+ * to one receiver, once, within a minute. It is sent as `Authorization: Pare-Ticket EXPIRES.NONCE.MAC`. The nonce is a random number that is
+ * used only once. MAC is an HMAC-SHA256 over the receiver, the method, the path, the sha-256 of the body, the expiry time and the nonce. The
+ * key of the HMAC is a secret that edge and hosts share. A ticket does not encrypt the request. TLS does that.
  */
 
 import { sha256 } from "../digest.ts";
@@ -20,10 +20,10 @@ export const EDGE_AUDIENCE = "edge";
  */
 export const TICKET_MILLISECONDS = 60_000;
 
-/** The largest accepted lead of the sender's clock. It bounds the time for which a nonce must be remembered. */
+/** The most milliseconds by which the sender's clock may be ahead. This bounds the time for which a nonce must be remembered. */
 const SKEW_MILLISECONDS = 30_000;
 
-/** The length of the shortest accepted secret, in bytes. It is the length of the MAC. */
+/** The length of the shortest accepted secret, in bytes. It equals the length of the MAC. */
 const MIN_SECRET_BYTES = 32;
 
 /** The text of a ticket, without the scheme. */
@@ -96,7 +96,7 @@ export async function signTicket(secret: string, subject: TicketSubject, now: nu
  * Checks the ticket of a request, and remembers its nonce in `nonces`.
  * @param header the value of the request's Authorization header
  * @param now milliseconds since 1970
- * @throws {Refusal} `unauthorized` if there is no ticket, or if it is malformed, expired, used, or bound to another request or receiver
+ * @throws {Refusal} `unauthorized` if the ticket is missing, malformed, expired, already used, or made for another request or receiver
  * @throws {RangeError} if the secret is too short
  */
 export async function verifyTicket(
@@ -160,7 +160,9 @@ export class NonceMemory implements Nonces {
   }
 }
 
-/** Returns the text that the MAC covers, one line per part. Audience, method and path are quoted as JSON, so no part can contain a line feed. */
+/**
+ * Returns the text that the MAC covers, one line per part. Audience, method and path are quoted as JSON, so no part can contain a line feed.
+ */
 async function signedText(
   { audience, method, path, body }: TicketSubject,
   expires: number,

@@ -1,4 +1,7 @@
-/** The messages of `/v1/uploads` between client and edge. A large body is uploaded in parts, each with a PUT to a signed URL. */
+/**
+ * The messages of `/v1/uploads` between a client and an edge, the public server in front of GPU hosts. A large body is uploaded in parts,
+ * each with a PUT to a signed URL.
+ */
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";
@@ -26,7 +29,7 @@ export const uploadSchema = z.object({
 /** An upload in progress. */
 export type Upload = z.infer<typeof uploadSchema>;
 
-/** An uploaded part: its number, and the ETag header of the answer to its PUT. */
+/** An uploaded part. `etag` is the header ETag of the answer to the part's PUT. */
 const uploadedPartSchema = z.strictObject({
   number: z.int().min(1).max(MAX_PARTS),
   etag: z.string().min(1).max(256),

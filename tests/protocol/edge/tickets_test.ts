@@ -1,4 +1,4 @@
-/** Tests tickets, the signed tokens that authorize one request between edge and host: each part of the request that they are bound to. */
+/** Tests tickets. A ticket is a signed token that authorises one request between two servers, the edge and a host. */
 
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
@@ -86,7 +86,7 @@ describe("a ticket", () => {
 });
 
 describe("the memory of nonces", () => {
-  it("forgets expired nonces, and accepts none while it is full of valid ones", () => {
+  it("forgets expired nonces, and accepts no new nonce while it is full of valid ones", () => {
     const nonces = new NonceMemory(2);
     assert.ok(nonces.rememberNonce("a", 10, 0));
     assert.ok(nonces.rememberNonce("b", 20, 0));
