@@ -1,4 +1,4 @@
-/** `pare prune` as a process that is killed or interrupted and then started again. */
+/** Tests `pare prune` as a process that is killed or interrupted and then started again. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -48,7 +48,7 @@ async function stopAfter(
   return { code, killed: terminatedBy !== null, stderr };
 }
 
-/** Reads every file of a folder. The times are removed from the report. */
+/** Reads every file of a folder. Removes from the reports what may differ between runs, such as times. */
 function contents(path: string): Record<string, unknown> {
   const files = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
   return Object.fromEntries(files.map((name) => {

@@ -1,5 +1,6 @@
 /**
- * Help, the version, and wrong usage. Wrong usage exits with 2 and prints one line that names the option, its value and the rule.
+ * Tests the help, the version, and wrong usage. Wrong usage must exit with 2 and print one line that names
+ * the option, its value and the rule.
  */
 
 import { describe, it } from "@std/testing/bdd";

@@ -1,4 +1,7 @@
-/** Declares the options that say how a layer is pruned, such as `--sparsity`. They are sent as the parameters of its request. */
+/**
+ * Declares the options that say how a layer is pruned, such as `--sparsity`. The options become parameters of
+ * the HTTP request that prunes the layer.
+ */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -23,10 +26,13 @@ export function addLayerOptions(command: Command): Command {
       "--pattern <pattern>",
       "unstructured, or n:m, which keeps at most n of every m inputs (default: unstructured)",
     )
-    .option("--blocksize <columns>", "columns per block, a multiple of m (default: 128)")
+    .option(
+      "--blocksize <columns>",
+      "columns per block of the solve; with n:m, a multiple of m (default: 128)",
+    )
     .option(
       "--damping <lambda>",
-      "share of its mean diagonal that is added to the diagonal of the Hessian (default: 0.01)",
+      "fraction of the mean of the Hessian's diagonal that is added to the diagonal (default: 0.01)",
     );
 }
 

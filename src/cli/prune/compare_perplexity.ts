@@ -52,7 +52,7 @@ export async function comparePerplexity(
   return rows;
 }
 
-/** JSON has no infinity, so null stands for a perplexity that is not finite. */
+/** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
 function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
