@@ -74,7 +74,7 @@ describe("chooseLayers", () => {
     assert.equal(skipped[0], "model.layers.0.attn.out_proj.weight");
   });
 
-  it("rejects a pattern that matches no layer, and options that choose no layer", () => {
+  it("rejects a pattern or a rule that matches no layer, and options that choose no layer", () => {
     assert.throws(() => chosen({ layers: ["fc1", "fc3"] }), {
       name: "RangeError",
       message: /layers "fc3": matches no/,
