@@ -58,8 +58,8 @@ export class Checkpoint implements TensorSource {
   }
 
   /**
-   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Undefined if the weights are one file,
-   * which needs no index.
+   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Returns undefined if
+   * the weights are one file, which needs no index.
    */
   indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     return this.weights.indexFile();
@@ -93,7 +93,9 @@ export class Checkpoint implements TensorSource {
     const location = this.#locations.get(name);
     if (location) return location;
     const nearest = nearestName(name, this.names());
-    const hint = nearest === undefined ? "none of its names is near" : `the nearest is ${nearest}`;
+    const hint = nearest === undefined
+      ? "none of its tensors has a similar name"
+      : `the nearest is ${nearest}`;
     throw new ModelError(`${this.folder}: has no tensor ${name}; ${hint}`);
   }
 
@@ -123,7 +125,7 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   }
 }
 
-/** Adds up the sizes of the weight files as safetensors files, headers included. Other files do not count. */
+/** Adds up the sizes that the weight files have as safetensors files, headers included. */
 export function countWeightFileBytes({ shards }: Checkpoint): number {
   return shards.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
 }

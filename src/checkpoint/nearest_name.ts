@@ -6,7 +6,10 @@
  */
 const MAX_LENGTH = 512;
 
-/** Finds the candidate with the smallest edit distance to `name`. Undefined if no candidate has an acceptable length. */
+/**
+ * Finds the candidate with the smallest edit distance to `name`. Returns undefined if every candidate is too
+ * long to be compared.
+ */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
   let minDistance = Infinity;

@@ -1,8 +1,9 @@
 /**
- * Fits a bitmask to the 2:4 layout, which stores exactly two of every four consecutive entries of a row. If a group of four
- * has fewer than two non-zero entries, zeros are stored in addition. They are chosen as `torch.topk` chooses among equal values
- * on the CPU (PyTorch 2.6), so that the files are the same as those of the compressed-tensors library. A group with more than
- * two non-zero entries cannot be stored. It is reported as an error, because Pare never drops a value to make it fit.
+ * Fits a bitmask to the 2:4 layout, which stores exactly two of every four consecutive entries of a row. If a
+ * group of four has fewer than two non-zero entries, one or two of its zeros are stored too. These zeros are
+ * chosen as `torch.topk` chooses among equal values on the CPU (PyTorch 2.6), so that the files are the same
+ * as those of the compressed-tensors library. A group with more than two non-zero entries cannot be stored.
+ * It is reported as an error, because Pare never drops a value to make it fit.
  */
 
 import { bitmaskRowBytes } from "./bitmask.ts";

@@ -1,7 +1,8 @@
 /**
- * The Python classes and functions that a pickle may use: storages, dtypes and the functions that create tensors. Unpickling a
- * file in Python can run any code that the file names. Here, names are only looked up in the tables of this file, so a pickle
- * cannot call anything else.
+ * Lists the Python classes and functions that a pickle may use: storages, dtypes and the functions that
+ * create tensors. A pickle is Python's format for stored objects. Unpickling a file in Python can run any
+ * code that the file names. Here, names are only looked up in the tables of this file, so a pickle cannot
+ * call anything else.
  */
 
 import { quote } from "../../safetensors/error.ts";
@@ -51,7 +52,10 @@ export function findGlobal(module: string, name: string): PickleGlobal {
   return { kind: "global", name: qualifiedName };
 }
 
-/** Returns the dtype of a storage class, undefined for the untyped one. @throws {ModelError} if `value` is not a storage class */
+/**
+ * Returns the dtype of a storage class. Returns undefined for the untyped storage.
+ * @throws {ModelError} if `value` is not a storage class
+ */
 export function storageDtype(value: PickleValue): Dtype | undefined {
   if (!isGlobal(value) || !STORAGES.has(value.name)) {
     throw new ModelError(`pickle: a storage's class is ${kindOf(value)}`);

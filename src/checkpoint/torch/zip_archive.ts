@@ -35,7 +35,10 @@ const STORED = 0;
 /** The warning of zip.js about zip64 records in a small archive. torch.save always writes these records. */
 const HARMLESS_WARNING = "trailing central directory data";
 
-/** The possible lengths of the data after the directory: the end record alone, or with the two zip64 records. */
+/**
+ * The possible lengths in bytes of the data after the directory: the end record alone, or with the two zip64
+ * records.
+ */
 const END_RECORD_BYTES = [22, 22 + 56 + 20];
 
 /**

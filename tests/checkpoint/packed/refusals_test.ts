@@ -1,4 +1,7 @@
-/** Inputs that packing and unpacking reject. The error names the tensor or file, and no files remain. */
+/**
+ * Tests the inputs that packing and unpacking reject. The error must name the tensor or file, and no files
+ * may remain.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -135,7 +138,7 @@ describe("packCheckpoint rejects", () => {
       assert.equal(await Deno.readTextFile(`${source}-other/notes.txt`), "mine");
     }));
 
-  it("an aborted run with the reason of the signal, and removes the files", () =>
+  it("with the reason of the signal if it is aborted, and removes the files", () =>
     withFolders(
       { ...SPARSE, "x.fc2.weight": sparseWeight("F16", [20, 9], 0.6) },
       {},
