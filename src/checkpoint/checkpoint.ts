@@ -1,7 +1,8 @@
 /**
- * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json) and its weights.
- * Opening reads the configuration and the headers of the weight files. The bytes of a tensor are read when a caller asks for
- * them. This file treats weights as named tensors; their roles in the network are defined in `src/models/families/`.
+ * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json)
+ * and its weights. Opening reads the configuration and the headers of the weight files, which are called
+ * shards. The bytes of a tensor are read when a caller asks for them. This file treats weights as named
+ * tensors. The roles of the tensors in the network are defined in `src/models/families/`.
  */
 
 import { isObject } from "../safetensors/header_json.ts";
@@ -15,7 +16,7 @@ import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
-/** The file with the configuration. Loaders take a folder for a checkpoint only if it has this file. */
+/** The file with the configuration. Loaders accept a folder as a checkpoint only if it has this file. */
 export const CONFIG_FILE = "config.json";
 
 /** The position of a tensor in a checkpoint. */

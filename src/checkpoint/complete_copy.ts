@@ -29,8 +29,8 @@ export class CompleteCopy {
 }
 
 /**
- * Returns the copy of `checkpoint` that an earlier process completed in `folder`. The caller must know that it is complete, for
- * example from a journal; this function does not check the files.
+ * Returns the copy of `checkpoint` that an earlier process completed in `folder`. This function does not
+ * check the files. The caller must know that the copy is complete, for example from a journal.
  *
  * @param extraFiles the names of the files that the earlier process added to the copy
  */

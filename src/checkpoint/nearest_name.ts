@@ -1,8 +1,8 @@
 /** Suggests the name that a user probably meant, for the error message about an unknown name. */
 
 /**
- * The longest candidate that is compared. Longer names occur only in hostile files, where computing the distance would take
- * seconds and the message would take megabytes.
+ * The length of the longest candidate that is compared. Longer names occur only in hostile files, where
+ * computing the distance would take seconds and the message would take megabytes.
  */
 const MAX_LENGTH = 512;
 

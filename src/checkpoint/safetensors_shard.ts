@@ -1,4 +1,7 @@
-/** Opens a safetensors file as a shard. Its copy has the same layout, so the header of the copy is the header of the file. */
+/**
+ * Opens a safetensors file as a shard, which is an open weight file together with the header of its copy. A
+ * copy has the same layout as the file, so both have the same header.
+ */
 
 import { truncated } from "../safetensors/error.ts";
 import {

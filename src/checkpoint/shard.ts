@@ -1,7 +1,7 @@
 /**
- * A shard: one weight file of a checkpoint, open for reading. Copies of a checkpoint are always written as
- * safetensors, so a shard describes the safetensors file that its copy will be, whatever format the source
- * file has.
+ * Declares a shard, which is one weight file of a checkpoint, open for reading. Copies of a checkpoint are
+ * always written as safetensors, so a shard describes the safetensors file that its copy will be, whatever
+ * format the source file has.
  */
 
 import type { ReadableFile } from "../files/file_system.ts";

@@ -79,7 +79,7 @@ export function sweepCommand(signal: AbortSignal): Command {
 interface SweepSetting {
   readonly model: Model;
   readonly local: LocalHost;
-  /** The calibration windows, as token ids. */
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;

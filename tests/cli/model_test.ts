@@ -118,7 +118,7 @@ describe("pare prune, then eval", () => {
     }]);
   });
 
-  it("chooses other windows with a seed, and the same ones with the same seed", async () => {
+  it("chooses other calibration windows with a seed, and the same windows with the same seed", async () => {
     const losses: number[][] = [];
     for (const seed of [[], ["--seed", "1"], ["--seed", "1"]]) {
       const args = pruneArgs(`${folder}/seeded`, "--overwrite", "--method", "magnitude", ...seed);

@@ -73,11 +73,14 @@ function exists(path: string): Promise<boolean> {
 describe("runPrune()", () => {
   for (
     const [what, stride, changes] of [
-      ["hidden states in memory", 2, {}],
-      ["hidden states on disk, true-sequential", 5, { activations: "disk", trueSequential: true }],
+      ["with hidden states in memory", 2, {}],
+      ["with hidden states on disk and true-sequential calibration", 5, {
+        activations: "disk",
+        trueSequential: true,
+      }],
     ] as const
   ) {
-    it(`writes the same bytes after it was stopped at any change of a file: ${what}`, async () => {
+    it(`writes the same bytes after it was stopped at any change of a file, ${what}`, async () => {
       const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
       await run(job(expected, changes));
       let stops = 0;

@@ -40,7 +40,7 @@ describe("compileNamePattern", () => {
       ["self_attnXq_proj", false],
     ] as const
   ) {
-    it(`${expected ? "matches" : "does not match"} ${name} by ${pattern}`, () => {
+    it(`compiles ${pattern} to a pattern that ${expected ? "matches" : "does not match"} ${name}`, () => {
       assert.equal(compileNamePattern(pattern)(name), expected);
     });
   }

@@ -30,7 +30,7 @@ export function bitmaskRowBytes(cols: number): number {
 /**
  * Computes the bitmask of `words` (rows, cols). The mask has a 1 for every entry with at least one set bit.
  *
- * @returns the mask (rows, ⌈cols/8⌉), least significant bit first
+ * @returns the mask (rows, ⌈cols/8⌉). The least significant bit of a byte stands for its first column
  */
 export function nonZeroBits(words: Words, cols: number): Uint8Array<ArrayBuffer> {
   const rows = words.length / cols, whole = cols >>> 3;

@@ -8,7 +8,10 @@
 
 import { bitmaskRowBytes } from "./bitmask.ts";
 
-/** Maps the four bits of a group to a mask with two set bits, or to 0 if more than two bits are set. */
+/**
+ * Maps the four bits of a group to a mask with two set bits, or to 0 if more than two bits are set. The
+ * comments name the groups of each line.
+ */
 const COMPLETED_NIBBLES = Uint8Array.of(
   ...[0b1100, 0b0101, 0b1010, 0b0011], // 0000 0001 0010 0011
   ...[0b1100, 0b0101, 0b0110, 0], // 0100 0101 0110 0111

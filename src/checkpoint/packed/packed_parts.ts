@@ -1,7 +1,7 @@
 /**
- * Finds the parts of a packed weight, which are the tensors that represent it, by their names, and checks
- * that their dtypes and shapes agree with the shape that the `shape` part contains. The bits and the row
- * offsets are checked later, when `unpacked_entry.ts` reads them.
+ * Finds the parts of a packed weight, which are the tensors that represent the weight. Checks that the dtypes
+ * and shapes of the parts agree with the shape that the part `shape` contains. The bits and the row offsets
+ * are checked later, when `unpacked_entry.ts` reads them.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";

@@ -61,7 +61,7 @@ export function copiedEntry(checkpoint: Checkpoint, name: string): ShardEntry {
 }
 
 /**
- * Writes the new weight files, and their index if there are several.
+ * Writes the new weight files. Writes their index too, unless the only weight file is `model.safetensors`.
  *
  * @returns the bytes of the weight files, headers included
  */

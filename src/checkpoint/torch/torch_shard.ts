@@ -1,7 +1,7 @@
 /**
- * Opens a weight file of `torch.save` as a `Shard`, which has the header of the file's safetensors copy.
- * Tensors that share a storage, such as an output head that is tied to the embedding, are stored twice in the
- * copy.
+ * Opens a weight file of `torch.save` as a `Shard`, which is an open weight file together with the header of
+ * its safetensors copy. Tensors that share a storage, such as an output head that is tied to the embedding,
+ * are stored twice in the copy.
  */
 
 import { type EncodedHeader, encodeHeader } from "../../safetensors/encode.ts";

@@ -185,7 +185,7 @@ class Unpickler {
   /** Removes the last mark and the values above it, and returns the values. */
   #popMark(): PickleValue[] {
     const start = this.#marks.pop();
-    if (start === undefined) throw this.#malformed("lacks a mark");
+    if (start === undefined) throw this.#malformed("lacks a mark, which the opcode needs");
     return this.#stack.splice(start);
   }
 

@@ -8,7 +8,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
-/** The options as the user wrote them. The schema of the HTTP contract parses and checks them. */
+/** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
 export interface LayerFlags {
   readonly method?: string;
   readonly sparsity?: string;
@@ -37,7 +37,8 @@ export function addLayerOptions(command: Command): Command {
 }
 
 /**
- * Parses the options that were given. The host fills in the defaults of the others.
+ * Parses the options that were given. The host, which is the server that prunes the layer, fills in the
+ * defaults of the other options.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerFlags): LayerQuery {

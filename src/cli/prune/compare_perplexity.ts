@@ -17,7 +17,7 @@ export interface TokenizedText {
 export interface ComparisonOptions {
   /** Tokens per window. */
   readonly seqlen: number;
-  /** The number of windows of each text. Defaults to all complete windows. */
+  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
   readonly windows?: number;
   readonly backend: Backend;
   readonly signal?: AbortSignal;

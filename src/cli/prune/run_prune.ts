@@ -24,11 +24,11 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 
-/** The model to prune, and how. */
+/** The model to prune, the parameters, and the files to write. */
 export interface PruneJob {
   readonly checkpoint: Checkpoint;
   readonly model: Model;
-  /** The calibration windows, as token ids. */
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly windows: readonly Uint32Array[];
   /** The names of the weights to prune. */
   readonly layers: NameSet;

@@ -54,8 +54,9 @@ export function sweepPoints({ methods, sparsities, patterns }: PointLists): Swee
 }
 
 /**
- * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or `0.5..0.6:0.02`. A range includes
- * both ends.
+ * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or
+ * `0.5..0.6:0.02`. A range ends at its last step that is not above its second number, so `0.1..0.25` gives
+ * 0.1 and 0.2.
  * @throws {UsageError} naming the entry that is malformed or not in [0, 1)
  */
 export function parseSparsities(list: string): number[] {
