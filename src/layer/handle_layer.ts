@@ -120,9 +120,9 @@ export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 }
 
 /**
- * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. The solve uses their
- * stored factor if there is one for its parameters. Otherwise it uses a copy of the statistics, and a factor
- * of the copy is stored.
+ * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. If their factor is
+ * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of
+ * the statistics, and a factor that it computes from the copy is stored.
  * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its
  *   own
  * @throws the errors of `copyUpper` and `compressLayer`

@@ -13,7 +13,7 @@ import { NonFiniteError } from "../errors.ts";
 
 /**
  * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails,
- * its kernel stores the lowest index at which it failed in the slot. A function turns this index into the
+ * its kernel stores the index of the first invalid element in the slot. A function turns this index into the
  * error to throw. All slots are read back once, at the end of the body.
  */
 export class DeferredChecks {
@@ -46,7 +46,7 @@ export class DeferredChecks {
     return this.#errors.push(toError) - 1;
   }
 
-  /** Waits for all checks. @throws the error of the first check, in the order of `add`, that failed */
+  /** Waits for all checks. @throws the error of the first failed check, in the order of `add` */
   async throwFirstFailure(): Promise<void> {
     if (this.#errors.length === 0) return;
     const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#errors.length);
