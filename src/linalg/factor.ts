@@ -18,6 +18,7 @@ import {
   writeDiagonal,
 } from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
+import { copyMatrix } from "./tile_arithmetic.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
@@ -178,12 +179,4 @@ function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | unde
   }
   copyMatrix(backend, matrix, copy);
   return copy;
-}
-
-/** Queues copying `source` to `target`, which has the same shape and tile edge. */
-function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledMatrix): void {
-  const targets = target.tiles();
-  for (const { buffer } of source.tiles()) {
-    backend.copy(buffer, 0, targets.next().value!.buffer, 0, buffer.byteLength);
-  }
 }

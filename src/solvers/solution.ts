@@ -36,7 +36,7 @@ export function toSolution(
  */
 export async function countZeros(
   backend: Backend,
-  workspace: SolveWorkspace,
+  workspace: Pick<SolveWorkspace, "weight" | "forced" | "mask">,
   { pattern }: SolveOptions,
   prunedByBudget: number,
 ): Promise<number> {
