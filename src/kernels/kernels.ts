@@ -14,6 +14,7 @@ import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
+import { removeWeights } from "./remove_weights.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -40,6 +41,7 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
+  removeWeights,
   rowDot,
   scoreHistogram,
   countScoreTies,

@@ -37,6 +37,7 @@ export * from "./normalize";
 export * from "./unpack_upper";
 export * from "./diagonal";
 export * from "./prune_block";
+export * from "./remove_weights";
 export * from "./reverse_cholesky";
 export * from "./rotary";
 export * from "./row_dot";
