@@ -5,6 +5,7 @@ import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
+import { chooseInRows } from "./choose_in_rows.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
@@ -47,6 +48,7 @@ export const KERNELS: readonly Kernel[] = [
   countScoreTies,
   chooseEntries,
   chooseInGroups,
+  chooseInRows,
   maskedCombine,
   scaleTile,
   cgStep,

@@ -28,6 +28,7 @@ import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
+import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
 import { zeroColumns } from "../../src/kernels/zero_columns.ts";
 import { MAX_FEATURES } from "../../src/protocol/limits.ts";
 import { DEFAULT_TILE_EDGE } from "../../src/backend/tiled_matrix.ts";
@@ -135,6 +136,10 @@ const SAMPLES: readonly Sample[] = [
   { kernel: setDiagonal, params: { count: 70, ld: 70, first: 0 } },
   { kernel: mirrorUpper, params: { size: 20, ld: 20 } },
   { kernel: zeroColumns, params: { rows: 9, cols: 40, ld: 40, first: 0 }, fill: { dead: 1 } },
+  {
+    kernel: chooseInRows,
+    params: { rows: 3, cols: 9000, ld: 9000, row0: 0, words: 282, has_forced: 0 },
+  },
   ...[scoreHistogram, countScoreTies, chooseEntries].map((kernel) => ({
     kernel,
     params: {
@@ -265,6 +270,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
+  [chooseInRows, [{ cols: MAX_FEATURES, words: MAX_FEATURES / 32 }]],
   [chooseEntries, [{ cols: DEFAULT_TILE_EDGE }]],
   [chooseInGroups, upTo(MAX_GROUP).map((group) => ({ group, cols: DEFAULT_TILE_EDGE }))],
   [rowDot, [{ cols: MAX_FEATURES }]],

@@ -28,6 +28,7 @@ export * from "./activate";
 export * from "./attention";
 export * from "./check";
 export * from "./choose";
+export * from "./choose_in_rows";
 export * from "./combine";
 export * from "./conjugate_gradient";
 export * from "./convert";
