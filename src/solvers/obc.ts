@@ -16,6 +16,7 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { scatterRows } from "../linalg/submatrix.ts";
 import { addScaled } from "../linalg/tile_arithmetic.ts";
 import { countBits, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { checkStatisticsFit } from "./check_operands.ts";
@@ -25,7 +26,7 @@ import { checkObcSize } from "./obc/obc_limit.ts";
 import { shareRemovals } from "./obc/share_removals.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { zeroDeadInputs } from "./sparsegpt.ts";
-import { type RemovalOperands, removeInBatches, storeRows } from "./obc/weight_removal.ts";
+import { type RemovalOperands, removeInBatches } from "./obc/weight_removal.ts";
 
 /** The options of {@link solveObc}. */
 export interface ObcOptions extends SolveOptions {
@@ -159,7 +160,7 @@ async function removeCounted(
     if (cols % 32) mask[(r + 1) * words - 1] = 2 ** (cols % 32) - 1;
   }
   for await (const batch of removeInBatches(backend, weight, operands, counts)) {
-    storeRows(backend, batch, q);
+    scatterRows(backend, batch.weights, q, batch.rows);
     const { depth, trace } = batch;
     for (let r = batch.rows.start; r < batch.rows.end; r++) {
       for (let step = 0; step < depth; step++) {

@@ -9,7 +9,7 @@ import type { TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { MAX_LOOP_ITERATIONS } from "../../kernels/loop_count.ts";
 import { removeWeights, stepLoops, WeightState } from "../../kernels/remove_weights.ts";
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../../linalg/submatrix.ts";
+import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
 import { wordsPerRow } from "../../sparsity/mask_bits.ts";
 import type { Pattern } from "../../sparsity/pattern.ts";
 
@@ -84,7 +84,7 @@ export async function* removeInBatches(
 
     for (const batch of splitRange({ start: 0, end: rows }, size)) {
       const count = batch.end - batch.start, weights = { buffer: buffers.weights, offset: 0, ld };
-      loadRows(backend, weight, batch, weights);
+      gatherRows(backend, weight, batch, weights);
       backend.write(buffers.limits, 0, new Uint8Array(limits.slice(batch.start, batch.end).buffer));
       backend.write(buffers.diagonal, 0, new Uint8Array(diagonals.buffer));
       backend.write(buffers.states, 0, new Uint8Array(initialStates(cols, ld, batch, operands).buffer));
@@ -98,27 +98,6 @@ export async function* removeInBatches(
     }
   } finally {
     scratch.destroy();
-  }
-}
-
-/** Queues copying `rows` of `weight` to `target`. */
-function loadRows(backend: Backend, weight: TiledMatrix, rows: IndexRange, target: Submatrix): void {
-  for (const tile of weight.tiles()) {
-    const row = Math.max(tile.row0, rows.start), end = Math.min(tile.row0 + tile.rows, rows.end);
-    if (row >= end) continue;
-    const to = { ...target, offset: (row - rows.start) * target.ld + tile.col0 };
-    copySubmatrix(backend, submatrixOf(tile, row, tile.col0), to, end - row, tile.cols);
-  }
-}
-
-/** Queues copying the rows of `batch` to `matrix`. */
-export function storeRows(backend: Backend, batch: RemovedBatch, matrix: TiledMatrix): void {
-  const { rows, weights } = batch;
-  for (const tile of matrix.tiles()) {
-    const row = Math.max(tile.row0, rows.start), end = Math.min(tile.row0 + tile.rows, rows.end);
-    if (row >= end) continue;
-    const from = { ...weights, offset: (row - rows.start) * weights.ld + tile.col0 };
-    copySubmatrix(backend, from, submatrixOf(tile, row, tile.col0), end - row, tile.cols);
   }
 }
 
