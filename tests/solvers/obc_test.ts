@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { MAX_REMOVAL_COLUMNS } from "../../src/kernels/remove_weights.ts";
 import { NotPositiveDefiniteError } from "../../src/linalg/errors.ts";
@@ -144,6 +144,23 @@ eachBackend("solveObc()", (backend) => {
     host.hessian.set([1, 9, 9, 1]);
     const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, 2);
     await assert.rejects(solveObc(backend(), layer, hessian, HALF), NotPositiveDefiniteError);
+    layer.destroy();
+    hessian.destroy();
+    assert.equal(backend().counters.bytesLive, live);
+  });
+
+  it("frees everything if the device has no room for the vectors", async () => {
+    const live = backend().counters.bytesLive, host = makeLayer(9, 70, { seed: 6 });
+    const layer = uploadLayer(backend(), host), hessian = uploadHessian(backend(), host.hessian, 70);
+    const device = limitBuffers(backend(), backend().maxBufferBytes);
+    const failing: Backend = {
+      ...device,
+      createBuffer: (label, byteLength) => {
+        if (label === "vectors of a batch") throw new OutOfDeviceMemoryError(`buffer ${label}: no room`);
+        return device.createBuffer(label, byteLength);
+      },
+    };
+    await assert.rejects(solveObc(failing, layer, hessian, HALF), OutOfDeviceMemoryError);
     layer.destroy();
     hessian.destroy();
     assert.equal(backend().counters.bytesLive, live);
