@@ -19,8 +19,9 @@ import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.t
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
+import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/normalize.ts";
-import { MAX_BLOCK_SIZE, pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
