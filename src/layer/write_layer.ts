@@ -5,7 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
-import { DTYPE_CODE, fromFloat32 } from "../kernels/convert.ts";
+import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader } from "../safetensors/encode.ts";

@@ -11,7 +11,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copyTransposed } from "../kernels/copy2d.ts";
+import { copyTransposed } from "../kernels/transfer/copy2d.ts";
 import { gemmNN, gemmNT } from "../kernels/gemm.ts";
 import { reverseCholesky } from "../kernels/reverse_cholesky.ts";
 import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";

@@ -5,7 +5,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copy2d } from "../kernels/copy2d.ts";
+import { copy2d } from "../kernels/transfer/copy2d.ts";
 
 /** The start of a row-major f32 submatrix in a buffer. The function that uses it supplies the number of rows and columns. */
 export interface Submatrix {

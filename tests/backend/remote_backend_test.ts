@@ -9,7 +9,7 @@ import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src
 import { serveBackend } from "../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { copy2d } from "../../src/kernels/copy2d.ts";
+import { copy2d } from "../../src/kernels/transfer/copy2d.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { attention } from "../../src/kernels/attention.ts";
+import { attention } from "../../src/kernels/forward/attention.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";

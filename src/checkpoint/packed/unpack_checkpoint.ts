@@ -1,6 +1,7 @@
 /**
- * Unpacks a checkpoint: writes a dense copy of one that `pack_checkpoint.ts` or the compressed-tensors library packed. Tensors
- * that are not packed and other files except config.json stay the same, bit for bit.
+ * Unpacks a checkpoint that `pack_checkpoint.ts` or the compressed-tensors library packed: writes a dense
+ * copy of it. Tensors that are not packed stay the same, bit for bit. So do the other files, except
+ * config.json.
  */
 
 import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
@@ -82,7 +83,7 @@ async function planShards(source: Checkpoint, format: PackFormat): Promise<Shard
       if (stem === undefined) entries.push(copiedEntry(source, name));
       else if (name.endsWith(PART_SUFFIXES.compressed)) {
         entries.push(unpackedEntry(source, await readPackedParts(source, stem, format)));
-      } else source.info(partNames(stem).compressed); // throws if the part does not exist
+      } else source.info(partNames(stem).compressed); // throws if the weight has no part `compressed`
     }
     plans.push({ shard, entries });
   }

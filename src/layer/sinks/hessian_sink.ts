@@ -6,9 +6,9 @@
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { Owned } from "../../backend/owned.ts";
 import { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { checkSymmetry } from "../../kernels/check.ts";
+import { checkSymmetry } from "../../kernels/transfer/check.ts";
 import { getDiagonal } from "../../kernels/diagonal.ts";
-import { unpackUpper } from "../../kernels/unpack_upper.ts";
+import { unpackUpper } from "../../kernels/transfer/unpack_upper.ts";
 import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
 import type { DeferredChecks, Uploader } from "./upload.ts";

@@ -4,8 +4,8 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { checkFinite, NOTHING_FOUND } from "../../kernels/check.ts";
-import { DTYPE_CODE, toFloat32 } from "../../kernels/convert.ts";
+import { checkFinite, NOTHING_FOUND } from "../../kernels/transfer/check.ts";
+import { DTYPE_CODE, toFloat32 } from "../../kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
 
