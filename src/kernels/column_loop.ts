@@ -14,8 +14,8 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 export const ROWS = 8;
 export const SEGMENT = 4;
 /**
- * The largest number of columns in a block. The workgroup memory of the shader and the scratch memory of the
- * WebAssembly twin hold no more.
+ * The largest number of columns in a block. More columns would fit neither into the workgroup memory of the
+ * shader nor into the scratch memory of the kernel's WebAssembly version.
  */
 export const MAX_BLOCK_SIZE = 256;
 

@@ -6,7 +6,8 @@ import type { Pattern } from "../sparsity/pattern.ts";
 /**
  * Checks that the statistics belong to the weight's columns.
  * @param statistics H or its factor R
- * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges differ
+ * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges
+ *   differ
  */
 export function checkStatisticsFit(weight: TiledMatrix, statistics: TiledMatrix): void {
   if (weight.cols !== statistics.cols || weight.edge !== statistics.edge) {
