@@ -7,6 +7,7 @@ const NOT_DECLARATIONS = ["column_loop", "kernel", "kernels", "loop_count"];
 /** AssemblyScript files that are not the CPU version of one kernel: helpers of several kernels, and the entry point `index`. */
 const SHARED_ASSEMBLY = [
   "attention_block",
+  "column_loop",
   "exp",
   "float16",
   "gemm_pack",
@@ -19,6 +20,7 @@ const SHARED_ASSEMBLY = [
   "micro_kernel_4x8",
   "pairing",
   "prune_bundle",
+  "quantization_grid",
   "rounding",
   "scratch",
   "transfer",

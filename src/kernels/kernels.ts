@@ -14,6 +14,8 @@ import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
+import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
+import { quantizeBlock } from "./quantize_block.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -40,6 +42,10 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
+  rowExtremes,
+  fitGrids,
+  quantizeBlock,
+  encodeCodes,
   rowDot,
   scoreHistogram,
   countScoreTies,

@@ -22,6 +22,8 @@ import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels
 import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantization.ts";
+import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
@@ -115,6 +117,27 @@ const SAMPLES: readonly Sample[] = [
       { kernel: pruneBlockNM, params: { ...params, keep: group >> 1, group, has_forced: 1 } }
     ))
   ),
+  ...[[1, 0, 0], [255, 0, 0], [256, 4, 0], [256, 64, 0], [256, 128, 256], [129, 4, 100], [256, 0, 256]]
+    .flatMap(
+      ([size, group, grid_size]) =>
+        blocks(size).map((params) => (
+          {
+            kernel: quantizeBlock,
+            params: {
+              ...params,
+              keep: group >> 1,
+              group,
+              grid_size,
+              grids: 3,
+              max_code: 15,
+              symmetric: 0,
+            },
+          }
+        )),
+    ),
+  { kernel: rowExtremes, params: { rows: 3, cols: DEFAULT_TILE_EDGE, ld: DEFAULT_TILE_EDGE, row0: 0 } },
+  { kernel: fitGrids, params: { count: 70, max_code: 15, symmetric: 0 } },
+  { kernel: encodeCodes, params: { count: 999, cols: 40, q_offset: 0, row0: 0, grid_size: 8, grids: 5 } },
   {
     kernel: copy2d,
     params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
@@ -253,6 +276,18 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
+  [
+    quantizeBlock,
+    upTo(MAX_GROUP).flatMap((group) =>
+      [0, group, group * Math.floor(MAX_BLOCK_SIZE / group)].flatMap((grid_size) =>
+        [group, 2 * group, MAX_BLOCK_SIZE - 1, MAX_BLOCK_SIZE].flatMap((size) => [
+          { size, group, grid_size },
+          { size, group: 0, grid_size },
+        ])
+      )
+    ),
+  ],
+  [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],

@@ -37,6 +37,8 @@ export * from "./normalize";
 export * from "./unpack_upper";
 export * from "./diagonal";
 export * from "./prune_block";
+export * from "./quantization";
+export * from "./quantize_block";
 export * from "./reverse_cholesky";
 export * from "./rotary";
 export * from "./row_dot";
