@@ -75,8 +75,8 @@ export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Flo
 }
 
 /**
- * The smallest damping of a retry, as a fraction of the mean diagonal entry. The published code uses it by
- * default.
+ * The smallest damping of a retry, as a fraction of the mean diagonal entry. It is the default of the
+ * code that the authors of SparseGPT published.
  */
 const SMALLEST_RETRY = 0.01;
 /**

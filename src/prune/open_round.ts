@@ -12,7 +12,7 @@ import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup } from "./block_plan.ts";
 
-/** Receives each replaced weight, in the dtype of the checkpoint. */
+/** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
 
 /** The block that a round belongs to. */

@@ -1,4 +1,7 @@
-/** Checks that the operands of a solve are divided into tiles and blocks at the same columns. */
+/**
+ * Checks of a solver's operands: a weight and its statistics must have the same columns and the same tiles, and
+ * no group of an n:m pattern may cross the edge of a tile or block.
+ */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";

@@ -38,7 +38,7 @@ function listNames(folder: string): string[] {
 }
 
 describe("openCopy", () => {
-  it("copies every file bit for bit, except weights in other formats", () =>
+  it("copies every file bit for bit, but leaves out weight files that are not safetensors", () =>
     withCopySetup(async ({ source, target, open }) => {
       await (await (await open()).complete()).publish();
       assert.deepEqual(listNames(target), listNames(source).filter((name) => name !== "pytorch_model.bin"));

@@ -16,7 +16,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32 } from "../support/device.ts";
 import { uploadHessian } from "../support/layers.ts";
 
-/** The sizes to factor. Where `edge` is given, the tiles are so small that the matrix has several. */
+/** The sizes to factor. `edge` is a small tile edge, with which the larger matrices have several tiles. */
 const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [1, 128],
   [5, 128],

@@ -15,8 +15,8 @@ import type { PackableWeight } from "./find_packable_weights.ts";
 import { completeTwoFour } from "./complete_two_four.ts";
 
 /**
- * Returns the entry that packs the weight `name` of `source`. `findPackableWeights` has counted its non-zero
- * entries.
+ * Returns the parts of the packed weight `name` of `source`: their names, dtypes and shapes, and a function
+ * that writes them. `findPackableWeights` has counted the elements that are not 0.
  */
 export function packedEntry(
   source: TensorSource,
