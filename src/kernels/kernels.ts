@@ -10,6 +10,7 @@ import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "./gather.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
@@ -42,6 +43,9 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
+  gatherColumns,
+  gatherSymmetric,
+  gatherBits,
   rowExtremes,
   fitGrids,
   quantizeBlock,

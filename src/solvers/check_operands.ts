@@ -44,12 +44,18 @@ export function checkGroupsFit(what: string, size: number, pattern: Pattern): vo
  */
 export function checkRounding(
   { rows, cols }: TiledMatrix,
-  { blocksize }: Pick<Factor, "blocksize">,
+  { blocksize, order }: Pick<Factor, "blocksize" | "order">,
   { pattern, quantization, fixedMask }: SparseGptOptions,
 ): void {
   if (quantization) {
     const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
     checkQuantization(quantization, { blocksize, patternGroup });
+  }
+  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? "natural";
+  if (orderOfFactor !== wanted) {
+    throw new RangeError(
+      `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
+    );
   }
   if (!fixedMask) return;
   if (!quantization) {

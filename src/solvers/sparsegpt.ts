@@ -22,6 +22,7 @@ import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
 import { JointPass } from "./joint_pass.ts";
+import { solvePermuted } from "./solve_permuted.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
@@ -41,10 +42,25 @@ export async function solveSparseGpt(
   factor: Factor,
   options: SparseGptOptions,
 ): Promise<Solution> {
-  const { weight } = layer, { r, blocksize } = factor, { pattern, quantization } = options;
+  const { weight } = layer, { r, blocksize } = factor, { pattern } = options;
   checkStatisticsFit(weight, r);
   checkGroupsFit("block size", blocksize, pattern);
   checkRounding(weight, factor, options);
+  const solve = (permuted: Layer, mask = options.fixedMask) =>
+    solveInOrder(backend, permuted, factor, { ...options, fixedMask: mask });
+  return factor.order
+    ? await solvePermuted(backend, layer, factor.order, options.fixedMask, solve)
+    : await solve(layer);
+}
+
+/** Solves a layer whose columns have the order of the factor. */
+async function solveInOrder(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  options: SparseGptOptions,
+): Promise<Solution> {
+  const { weight } = layer, { r, blocksize } = factor, { pattern, quantization } = options;
   const workspace = new SolveWorkspace(backend, layer, blocksize);
   const scratch = new ResourceSet();
   let joint: JointPass | undefined;

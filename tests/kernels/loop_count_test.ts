@@ -15,6 +15,7 @@ import { fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
 import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
 import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/gather.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
@@ -135,6 +136,10 @@ const SAMPLES: readonly Sample[] = [
           }
         )),
     ),
+  ...[gatherColumns, gatherSymmetric, gatherBits].map((kernel) => ({
+    kernel,
+    params: Object.fromEntries(Object.keys(kernel.params).map((name) => [name, ELEMENTWISE[name] ?? 1])),
+  })),
   { kernel: rowExtremes, params: { rows: 3, cols: DEFAULT_TILE_EDGE, ld: DEFAULT_TILE_EDGE, row0: 0 } },
   { kernel: fitGrids, params: { count: 70, max_code: 15, symmetric: 0 } },
   { kernel: encodeCodes, params: { count: 999, cols: 40, q_offset: 0, row0: 0, grid_size: 8, grids: 5 } },

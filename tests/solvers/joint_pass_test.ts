@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
+import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { factor } from "../../src/linalg/factor.ts";
 import type { QuantizationOptions } from "../../src/quantization/quantization.ts";
 import type { Solution, SparseGptOptions } from "../../src/solvers/solver.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
 import type { Pattern } from "../../src/sparsity/pattern.ts";
-import { type GptqOptions, referenceGptq } from "../reference/gptq.ts";
+import { type GptqOptions, referenceActivationOrder, referenceGptq } from "../reference/gptq.ts";
 import { referenceFactor } from "../reference/sparsegpt.ts";
 import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
@@ -29,6 +30,8 @@ interface Case {
   readonly sparsity?: number;
   readonly pattern?: Pattern;
   readonly quantization: Omit<QuantizationOptions, "order">;
+  /** The default is `natural`. */
+  readonly order?: QuantizationOptions["order"];
   readonly fixedMask?: Uint8Array;
 }
 
@@ -38,10 +41,11 @@ async function solve(
   { host, blocksize, edge = tileEdgeFor(blocksize), sparsity = 0.5, pattern = UNSTRUCTURED, ...rest }: Case,
   use: (solution: Solution) => Promise<void>,
 ): Promise<void> {
-  const { rows, cols } = host, live = backend.counters.bytesLive;
+  const { rows, cols } = host, order = rest.order ?? "natural", live = backend.counters.bytesLive;
   const factored = await factor(backend, uploadHessian(backend, host.hessian, cols, edge), {
     damping: DAMPING,
     blocksize,
+    order,
   });
   const layer = uploadLayer(backend, host, edge);
   const fixedMask = rest.fixedMask && upload(backend, packForced(rest.fixedMask, rows, cols));
@@ -49,7 +53,7 @@ async function solve(
     sparsity,
     pattern,
     relativeError: true,
-    quantization: { ...rest.quantization, order: "natural" },
+    quantization: { ...rest.quantization, order },
     fixedMask,
   };
   const solution = await solveSparseGpt(backend, layer, factored, options);
@@ -62,12 +66,21 @@ async function solve(
 /** Solves and compares with the reference. */
 async function check(backend: Backend, solved: Case): Promise<void> {
   const { host, blocksize, sparsity = 0.5, pattern = UNSTRUCTURED, quantization, fixedMask } = solved;
-  const reference = referenceFactor(host.hessian, host.cols, DAMPING);
   const groups = pattern.kind === "n:m" ? pattern : undefined;
   const options: GptqOptions = { ...quantization, sparsity, groups, blocksize, fixedMask };
+  const natural = solved.order === "activation"
+    ? undefined
+    : referenceFactor(host.hessian, host.cols, DAMPING);
   await solve(backend, solved, async (solution) => {
     const rounded = await readRounded(backend, solution, quantization);
-    assertRounded(solution, rounded, (more) => referenceGptq(host, reference, { ...options, ...more }));
+    assertRounded(
+      solution,
+      rounded,
+      (more) =>
+        natural
+          ? referenceGptq(host, natural, { ...options, ...more })
+          : referenceActivationOrder(host, DAMPING, { ...options, ...more }),
+    );
     if (fixedMask) assert.deepEqual(rounded.mask, fixedMask);
   });
 }
@@ -141,6 +154,45 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
       });
     });
   }
+
+  for (const [bits, symmetric, sparsity] of [[4, false, 0.5], [3, true, 0.5], [4, false, 0]] as const) {
+    const grids = `${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids`;
+    it(`rounds in activation order at sparsity ${sparsity} with ${grids}, and answers in natural order`, async () => {
+      const host = makeLayer(70, 203, { seed: 14, dead: [0, 50] }),
+        quantization = { ...ROWS, bits, symmetric };
+      const order = "activation", next = uniform(15);
+      await check(backend(), { host, blocksize: 48, edge: 96, sparsity, quantization, order });
+      const forced = Uint8Array.from({ length: 70 * 203 }, (_, i) => i < 203 || next() < 0.1 ? 1 : 0);
+      const fixedMask = Uint8Array.from({ length: 70 * 203 }, () => next() < 0.6 ? 1 : 0);
+      await check(backend(), {
+        host: { ...host, forced },
+        blocksize: 48,
+        edge: 96,
+        sparsity,
+        quantization,
+        order,
+      });
+      await check(backend(), { host, blocksize: 48, edge: 96, quantization, order, fixedMask });
+    });
+  }
+
+  it("overwrites the weight with Δ = W − Q in natural order", async () => {
+    const host = makeLayer(20, 70, { seed: 16 });
+    for (const order of ["natural", "activation"] as const) {
+      const hessian = uploadHessian(backend(), host.hessian, 70, 64);
+      const factored = await factor(backend(), hessian, { damping: DAMPING, blocksize: 32, order });
+      const layer = uploadLayer(backend(), host, 64);
+      const solution = await solveSparseGpt(backend(), layer, factored, {
+        sparsity: 0.5,
+        pattern: UNSTRUCTURED,
+        relativeError: false,
+        quantization: { ...ROWS, bits: 4, order },
+      });
+      const q = await readMatrix(backend(), solution.q), delta = await readMatrix(backend(), layer.weight);
+      assert.deepEqual(delta, host.weight.map((value, i) => value - q[i]));
+      for (const resource of [solution, layer, factored]) resource.destroy();
+    }
+  });
 
   it("keeps a partial last group of the pattern and of the grids", async () => {
     const host = makeLayer(33, 103, { seed: 9 }), pattern: Pattern = { kind: "n:m", keep: 3, group: 5 };
@@ -225,6 +277,7 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
         { quantization: { ...base, order: "activation", groupSize: 16 } },
         /^order activation: .* group_size is 16$/,
       ],
+      [{ quantization: { ...base, order: "activation" } }, /^order activation: needs a factor in this order/],
       [{ quantization: base, fixedMask: tooShort }, /^a fixed mask of 8 bytes: must have 96 bytes/],
       [{ fixedMask: tooShort }, /^a fixed mask: needs quantization/],
     ];

@@ -37,6 +37,7 @@ export * from "./normalize";
 export * from "./unpack_upper";
 export * from "./diagonal";
 export * from "./prune_block";
+export * from "./gather";
 export * from "./quantization";
 export * from "./quantize_block";
 export * from "./reverse_cholesky";
