@@ -84,7 +84,7 @@ async function pruneLayer(
     runSolve: (solve) => solveQueue.run(solve, signal),
   });
   cleanup.defer(answer.destroy);
-  // The statistics are returned before the answer is sent, because a slow client may take long to fetch it.
+  // The loan of the statistics ends before the answer is sent, because a slow client may take long to fetch it.
   loan?.return();
   const { report } = answer;
   metrics.countLayer(report, loan !== undefined);

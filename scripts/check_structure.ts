@@ -3,7 +3,7 @@
  *
  * - an import that no arrow of `src/README.md` allows (an arrow says that one folder may import another),
  * - a cycle between folders, or between files (type-only imports count),
- * - a kernel that lacks one of its four files, or a kernel file without a declaration,
+ * - a declared kernel that lacks a shader, a CPU version or a test, or such a file without a declaration,
  * - a folder with too many files, or a large folder without a README,
  * - a library or a global that belongs in a few folders (hono, Deno, a concrete backend).
  *

@@ -28,7 +28,7 @@ struct GateParams {
 @group(0) @binding(2) var<storage, read_write> gated: array<f32>;
 @group(0) @binding(3) var<uniform> gate_params: GateParams;
 
-// Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/activate.ts. Any other value
+// Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/forward/activate.ts. Any other value
 // means the identity.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;

@@ -5,7 +5,8 @@
 // far, and rescales its sums when a chunk has a larger score. The sums of an invocation are too long for
 // registers, so they are read and written once per chunk and not once per key. The loops over the keys of a
 // chunk are written out, so that the number of loop iterations does not depend on whether the driver unrolls
-// loops.
+// loops. src/kernels/attention.ts must know this number, because llvmpipe, the CPU emulation of a GPU in Mesa
+// 22.3, ends all loops of an invocation after 65,535 iterations.
 
 struct Params {
   batch: u32,
@@ -64,8 +65,8 @@ fn load_value(start: u32, d: u32) -> vec4f {
   return below_head_dim(d, vec4f(v[at], v[at + 1], v[at + 2], v[at + 3]));
 }
 
-// Sets the dimensions from head_dim on to zero in the quad of dimensions d … d + 3. The loads read unrelated
-// elements there.
+// Returns `quad`, which holds dimensions d … d + 3, with zeros in place of the dimensions that are not below
+// head_dim. For those dimensions, the loads have read unrelated elements.
 fn below_head_dim(d: u32, quad: vec4f) -> vec4f {
   return select(vec4f(0), quad, vec4u(d, d + 1, d + 2, d + 3) < vec4u(params.head_dim));
 }

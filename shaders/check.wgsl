@@ -34,7 +34,7 @@ struct SymmetryParams {
 @group(0) @binding(3) var<storage, read_write> first_asymmetric: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> symmetry_params: SymmetryParams;
 
-// Elements per invocation of check_finite. The grid in src/kernels/check.ts depends on this constant.
+// Elements per invocation of check_finite. The grid in src/kernels/transfer/check.ts depends on this constant.
 const PER_INVOCATION: u32 = 8;
 // The exponent bits of an f32, which are all set in NaN and infinity.
 const EXPONENT: u32 = 0x7f800000;

@@ -2,7 +2,7 @@
 // integer arithmetic on bits, because WGSL's conversions and float operations may flush subnormals to zero
 // and do not guarantee results for NaN and infinity.
 
-// Values of the `dtype` parameters, as in DTYPE_CODE of src/kernels/convert.ts. Any other value means bf16.
+// Values of the `dtype` parameters, as in DTYPE_CODE of src/kernels/transfer/convert.ts. Any other value means bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;
 
@@ -60,11 +60,14 @@ fn narrow_f16(bits: u32) -> u32 {
   if magnitude >= 0x47800000u { // at least 2^16, or infinity
     return sign | 0x7c00u;
   }
-  if magnitude >= 0x38800000u { // at least 2^-14, so the f16 is normal; if 65504 is rounded up, the carry gives infinity
+  // From 2^-14 on, the f16 is normal. The largest finite f16 is 65504. A magnitude from 65520 on is nearer to
+  // 65536 or halfway, so it is rounded up. The carry into the exponent then gives infinity.
+  if magnitude >= 0x38800000u {
     return sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1)) >> 13);
   }
-  // The f16 is subnormal, so it is a multiple of 2^-24, which is called a unit here. A shift of 25 or more
-  // means that the magnitude is less than half a unit.
+  // The f16 is subnormal, so it is a multiple of 2^-24, which is called a unit here. Shifting the mantissa to
+  // the right by `shift` bits gives the number of whole units. The shift is limited to 25, because from there
+  // on the magnitude is less than half a unit, and is rounded to 0.
   let exponent = magnitude >> 23;
   let mantissa = (magnitude & 0x7fffffu) | select(0x800000u, 0u, exponent == 0);
   let shift = min(126 - exponent, 25u);

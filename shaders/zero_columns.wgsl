@@ -1,6 +1,7 @@
 // Sets the columns of a weight matrix that belong to dead inputs to zero. An input of a layer is dead if it
-// was zero for every token of the calibration text. Each invocation handles one element. Elements of other
-// columns are not written.
+// was zero for every token of the calibration text. `w` is a tile (a part) of the weight matrix, which begins
+// at column `first` of the matrix. Each invocation handles one element. Elements of other columns are not
+// written.
 
 struct Params {
   rows: u32,

@@ -1,5 +1,7 @@
 /** Checks that every kernel has its four files, which share one name: declaration, shader, CPU version and test. */
 
+/** The folders with the declarations of kernels, below src. */
+const DECLARATION_FOLDERS = ["kernels", "kernels/forward", "kernels/transfer"];
 /** Files in src/kernels that do not declare a kernel. */
 const NOT_DECLARATIONS = ["kernel", "kernels", "loop_count"];
 /** AssemblyScript files that are not the CPU version of one kernel: helpers of several kernels, and the entry point `index`. */
@@ -12,6 +14,7 @@ const SHARED_ASSEMBLY = [
   "index",
   "items",
   "lanes",
+  "mask_bits",
   "micro_kernel_4x16",
   "micro_kernel_4x8",
   "pairing",
@@ -28,7 +31,10 @@ const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 
 /** Returns one message for each missing file of a kernel, and one for each file that belongs to no declared kernel. */
 export async function kernelProblems(root: string): Promise<string[]> {
-  const declarations = await stems(`${root}/src/kernels`, ".ts", NOT_DECLARATIONS);
+  const declarations: string[] = [];
+  for (const folder of DECLARATION_FOLDERS) {
+    declarations.push(...await stems(`${root}/src/${folder}`, ".ts", NOT_DECLARATIONS));
+  }
   const others = {
     "shaders/STEM.wgsl": await stems(`${root}/shaders`, ".wgsl"),
     "src/cpu/assembly/STEM.ts": await stems(`${root}/src/cpu/assembly`, ".ts", SHARED_ASSEMBLY),

@@ -1,17 +1,17 @@
 /**
- * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue of
- * kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly). Every
- * algorithm is written once over this interface; a backend only supplies the kernels. It is not a tensor library:
- * it infers no shapes and contains no mathematics. Calls queue work and return at once; only `read` and `finish`
- * wait for the device.
+ * The interface between the algorithms and the hardware. A backend owns the buffers of one device and a queue
+ * of kernels that run on them in order. There are two backends: `webgpu` (a GPU) and `cpu` (WebAssembly).
+ * Every algorithm is written once over this interface, and a backend only supplies the kernels. A backend is
+ * not a tensor library, because it infers no shapes and contains no mathematics. Calls queue work and return
+ * at once. Only `read` and `finish` wait for the device.
  */
 
 import type { Kernel } from "../kernels/kernel.ts";
 
-/** Memory on the device. Contents are undefined until written. */
+/** Memory on the device. Its contents are undefined until they are written. */
 export interface DeviceBuffer {
   readonly label: string;
-  /** Bytes; a multiple of 4. */
+  /** The size in bytes, a multiple of 4. */
   readonly byteLength: number;
   /** Frees the memory when the work queued so far is done. Idempotent. */
   destroy(): void;
@@ -19,7 +19,10 @@ export interface DeviceBuffer {
 
 /** A description of the hardware, for people. */
 export interface Adapter {
-  /** A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)`, `WebAssembly SIMD, 2 threads`. */
+  /**
+   * A display name such as `NVIDIA H100 80GB HBM3`, `llvmpipe (LLVM 19, 256 bits)` or `WebAssembly SIMD, 2
+   * threads`.
+   */
   readonly name: string;
   /** Whether the adapter is a GPU interface that is emulated on the CPU. */
   readonly software: boolean;
@@ -30,7 +33,7 @@ export interface BackendCounters {
   dispatches: number;
   bytesWritten: number;
   bytesRead: number;
-  /** Bytes of all buffers that exist now. */
+  /** The size of all buffers that exist now, in bytes. */
   bytesLive: number;
   /** The largest value of `bytesLive` so far. */
   bytesPeak: number;
@@ -40,21 +43,21 @@ export interface BackendCounters {
 export interface Backend {
   readonly kind: "webgpu" | "cpu";
   readonly adapter: Adapter;
-  /** The largest buffer a kernel can bind, in bytes. */
+  /** The size of the largest buffer that a kernel can bind, in bytes. */
   readonly maxBufferBytes: number;
   readonly counters: Readonly<BackendCounters>;
 
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).
-   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free memory.
-   *   The message gives the label, the size and the limit. A backend that learns of an allocation failure only
-   *   later throws this error from the next `read` or `finish`.
+   * @throws {OutOfDeviceMemoryError} if the size is over `maxBufferBytes` or the device has too little free
+   *   memory. The message gives the label, the size and the limit. Some backends learn only later that an
+   *   allocation failed. They throw this error from the next `read` or `finish`.
    */
   createBuffer(label: string, byteLength: number): DeviceBuffer;
 
   /**
-   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may reuse
-   * `bytes` as soon as the call returns.
+   * Queues writing `bytes` to `target` at `byteOffset`. Offset and length are multiples of 4. The caller may
+   * reuse `bytes` as soon as the call returns.
    */
   write(target: DeviceBuffer, byteOffset: number, bytes: Uint8Array): void;
 
@@ -78,10 +81,11 @@ export interface Backend {
   ): void;
 
   /**
-   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) to the host, with the contents that the work
-   * queued so far gives them. The call may or may not wait for queued work on other buffers.
+   * Copies `byteLength` bytes at `byteOffset` (both multiples of 4) from the device to the CPU's memory. The
+   * bytes have the values that they get from the work queued before this call. The call need not wait for
+   * queued work on other buffers.
    * @throws {DeviceLostError} if the device is lost before the bytes arrive
-   * @throws {Error} the first error of earlier queued work that the device reported only now
+   * @throws {Error} the first error of work that was queued earlier, if the device has not reported it before
    */
   read(source: DeviceBuffer, byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>>;
 
@@ -93,16 +97,16 @@ export interface Backend {
 }
 
 /**
- * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. It extends
- * RangeError, which JavaScript itself throws when an allocation fails.
+ * The device cannot allocate a buffer, because the buffer exceeds the device's limit or memory is full. The
+ * class extends RangeError, because JavaScript itself throws a RangeError when an allocation fails.
  */
 export class OutOfDeviceMemoryError extends RangeError {
   override name = "OutOfDeviceMemoryError";
 }
 
 /**
- * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the backend was
- * disposed of. Its buffers cannot be used again.
+ * The device was lost: the driver was reset, the device was removed, a kernel ran out of memory, or the
+ * backend was disposed of. Its buffers cannot be used again.
  */
 export class DeviceLostError extends Error {
   override name = "DeviceLostError";

@@ -1,6 +1,7 @@
 /**
- * The worker's side of a backend that runs in a worker. The server opens the real backend, receives the calls that a
- * `RemoteBackend` in another thread sends over a message port, and runs them in order.
+ * The worker's side of a backend that runs in a Web Worker. The server opens the real backend. It then
+ * receives the calls that a `RemoteBackend` in another thread (`remote_backend.ts`) sends over a message
+ * port, and runs them in order.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
@@ -20,8 +21,9 @@ export interface Port {
 }
 
 /**
- * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first reply
- * reports whether the backend could be opened. The other side must wait for that reply before it sends a call.
+ * Opens a backend and runs the calls that arrive at `port` on it, until the backend is disposed of. The first
+ * reply reports whether the backend could be opened. The other side must wait for that reply before it sends
+ * a call.
  */
 export async function serveBackend(port: Port, open: () => Promise<Backend>): Promise<void> {
   const reply = (message: ReplyMessage, transfer: Transferable[] = []) =>
@@ -39,11 +41,14 @@ export async function serveBackend(port: Port, open: () => Promise<Backend>): Pr
   reply({ opened: { kind, maxBufferBytes, adapter: { name: adapter.name, software: adapter.software } } });
 }
 
+/** Runs the calls that arrive in messages. Buffers are identified by the ids that the other side chose. */
 class BackendServer {
   readonly #backend: Backend;
   readonly #reply: (message: ReplyMessage, transfer?: Transferable[]) => void;
   readonly #buffers = new Map<number, DeviceBuffer>();
-  /** The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error. */
+  /**
+   * The first error of a queued call. Queued calls get no reply, so the next awaited call reports the error.
+   */
   #firstError: unknown;
 
   constructor(backend: Backend, reply: (message: ReplyMessage, transfer?: Transferable[]) => void) {
@@ -122,9 +127,9 @@ class BackendServer {
   }
 
   /**
-   * The buffer with this id.
-   * @throws {TypeError} if the buffer does not exist, which happens only after its allocation failed. The allocation's
-   *   own error came first, so the next awaited call reports that one.
+   * Returns the buffer with this id.
+   * @throws {TypeError} if the buffer does not exist, which happens only if its allocation failed. The next
+   *   awaited call then reports the error of the allocation, because that error came first.
    */
   #buffer(id: number): DeviceBuffer {
     const buffer = this.#buffers.get(id);

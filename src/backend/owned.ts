@@ -1,7 +1,15 @@
-/** Ownership of device resources: a resource that may be handed over to a caller, and a set that is freed in one call. */
+/**
+ * Two classes that track which device resources must still be freed. `Owned` holds one resource until it is
+ * handed over to a caller. `ResourceSet` holds several resources and frees them in one call.
+ */
 
-/** A resource that is freed by {@link Owned.destroy}, unless {@link Owned.take} has handed it over before. */
-export class Owned<T extends { destroy(): void }> {
+/** An object that frees device memory. `destroy` is idempotent. */
+interface Destroyable {
+  destroy(): void;
+}
+
+/** A resource that {@link Owned.destroy} frees, unless {@link Owned.take} has handed it over before. */
+export class Owned<T extends Destroyable> implements Destroyable {
   readonly value: T;
   #isTaken = false;
 
@@ -15,15 +23,10 @@ export class Owned<T extends { destroy(): void }> {
     return this.value;
   }
 
-  /** Frees the resource, unless it was taken. */
+  /** Frees the resource, unless it was handed over. */
   destroy(): void {
     if (!this.#isTaken) this.value.destroy();
   }
-}
-
-/** An object that frees device memory. `destroy` is idempotent. */
-interface Destroyable {
-  destroy(): void;
 }
 
 /** Resources that are freed in one call. */

@@ -1,9 +1,11 @@
 /**
- * A backend whose device is driven by a worker. In Deno, waiting for a WebGPU device blocks the thread that waits. With
- * the device in a worker, only the worker blocks, and the event loop of a server keeps running. `RemoteBackend` sends
- * each call over a message port to a backend server (`backend_server.ts`), which runs it on the real backend. Callers
- * see one difference: when the device is out of memory, the error comes from the next `read` or `finish` and not from
- * `createBuffer`.
+ * A backend whose device is driven by a Web Worker. In Deno, waiting for a WebGPU device blocks the thread
+ * that waits. If a worker drives the device, only the worker blocks, and the event loop of a server keeps
+ * running.
+ *
+ * `RemoteBackend` sends each call over a message port to a backend server in the worker
+ * (`backend_server.ts`). The server runs the call on the real backend. Callers see one difference. When the
+ * device is out of memory, the error comes from the next `read` or `finish` and not from `createBuffer`.
  */
 
 import type { Kernel } from "../kernels/kernel.ts";
@@ -32,14 +34,18 @@ export interface RemotePort extends Port {
   addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
 }
 
-/** The most queued calls in one message. Sending a message costs more than running a call, so calls are batched. */
+/**
+ * The maximum number of queued calls in one message. Sending a message costs more than running a call, so
+ * calls are batched.
+ */
 const CALLS_PER_MESSAGE = 128;
 
 /**
- * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its backend.
+ * Connects to the worker behind `port`, which must run `serveBackend`, and waits until it has opened its
+ * backend.
  * @throws {DeviceLostError} if the worker fails
- * @throws {Error} the error with which opening the backend failed, with the same name and message. The worker is then
- *   terminated.
+ * @throws {Error} the error that the worker reports if it cannot open its backend, with the same name and
+ *   message. The worker is then terminated.
  */
 export function connectBackend(port: RemotePort): Promise<Backend> {
   return new Promise((resolve, reject) => {
@@ -87,6 +93,7 @@ interface PendingCall {
   reject(error: Error): void;
 }
 
+/** The backend that callers in this thread use. It sends their calls to the server. */
 class RemoteBackend implements Backend {
   readonly kind: Backend["kind"];
   readonly adapter: Adapter;
@@ -229,7 +236,7 @@ class RemoteBackend implements Backend {
     }
   }
 
-  /** Sends the queued calls that were not sent yet. */
+  /** Sends the queued calls that have not been sent yet. */
   #flush(): void {
     this.#flushScheduled = false;
     if (this.#unsentCalls.length === 0 || this.#lost) return;

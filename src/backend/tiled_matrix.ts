@@ -1,14 +1,15 @@
 /**
- * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a kernel
- * cannot bind a buffer as large as the largest matrices (on a software adapter the limit is 128 MiB). The class only
- * allocates, addresses and frees tiles. The arithmetic is in `src/linalg/`.
+ * A matrix on a device, stored as a grid of square tiles. Each tile has a device buffer of its own, because a
+ * kernel cannot bind a buffer as large as the largest matrices. On an adapter that emulates a GPU in
+ * software, the limit is 128 MiB. The class `TiledMatrix` only allocates, addresses and frees tiles. The
+ * arithmetic is in `src/linalg/`.
  */
 
 import type { Backend, DeviceBuffer } from "./backend.ts";
 
 /**
- * The default tile edge, in elements. A tile of 4096² f32 takes 64 MiB, which is under every adapter's limit for a
- * binding, and is large enough to keep a whole GPU busy.
+ * The default tile edge, which is the number of rows and columns of a tile. A tile of 4096² f32 takes 64 MiB.
+ * This is under every adapter's limit for a binding, and is large enough to keep a whole GPU busy.
  */
 export const DEFAULT_TILE_EDGE = 4096;
 
@@ -18,8 +19,8 @@ export interface Tile {
   readonly rows: number;
   readonly cols: number;
   /**
-   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so that every
-   * row starts on a boundary of 16 bytes. The padding has undefined contents.
+   * The distance between the starts of two rows, in elements. It is `cols` rounded up to a multiple of 4, so
+   * that every row starts on a boundary of 16 bytes. The padding has undefined contents.
    */
   readonly ld: number;
   /** The matrix row and column of the tile's first element. */
@@ -33,13 +34,13 @@ interface TiledMatrixOptions {
   readonly rows: number;
   readonly cols: number;
   /**
-   * The tile edge in elements. The last tiles across and down may be smaller.
+   * The number of rows and columns of a tile. The tiles at the right and lower borders may be smaller.
    * @default DEFAULT_TILE_EDGE
    */
   readonly edge?: number;
   /**
-   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal is
-   * stored as a whole square.
+   * `upper` needs a square matrix and stores only the tiles on and above the diagonal. A tile on the diagonal
+   * is stored as a whole square.
    * @default "full"
    */
   readonly storage?: "full" | "upper";
@@ -52,9 +53,9 @@ export class TiledMatrix {
   readonly cols: number;
   readonly edge: number;
   readonly storage: "full" | "upper";
-  /** The number of tiles down. */
+  /** The number of rows of the grid of tiles. */
   readonly tileRows: number;
-  /** The number of tiles across. */
+  /** The number of columns of the grid of tiles. */
   readonly tileCols: number;
   readonly #tiles: (Tile | undefined)[] = [];
 
@@ -101,7 +102,10 @@ export class TiledMatrix {
     };
   }
 
-  /** The tile in tile row `i` and tile column `j`. @throws {RangeError} if the tile does not exist or is not stored */
+  /**
+   * Returns the tile in row `i` and column `j` of the grid.
+   * @throws {RangeError} if the tile does not exist or is not stored
+   */
   tile(i: number, j: number): Tile {
     const tile = i >= 0 && j >= 0 && i < this.tileRows && j < this.tileCols
       ? this.#tiles[i * this.tileCols + j]
@@ -110,7 +114,7 @@ export class TiledMatrix {
     return tile;
   }
 
-  /** The stored tiles, tile row by tile row. */
+  /** Yields the stored tiles, one row of the grid after the other. */
   *tiles(): Generator<Tile> {
     for (const tile of this.#tiles) if (tile) yield tile;
   }
@@ -126,7 +130,7 @@ export class TiledMatrix {
   }
 }
 
-/** Queues writing a row-major (rows, cols) array to the stored tiles. For tests and small matrices. */
+/** Queues writing a row-major (rows, cols) array to the stored tiles. Meant for tests and small matrices. */
 export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
   for (const tile of matrix.tiles()) {
     const padded = new Float32Array(tile.rows * tile.ld);
@@ -139,8 +143,8 @@ export function writeMatrix(backend: Backend, matrix: TiledMatrix, values: Float
 }
 
 /**
- * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0. For tests
- * and small matrices.
+ * Reads the stored tiles into a row-major (rows, cols) array. Elements of tiles that are not stored become 0.
+ * Meant for tests and small matrices.
  */
 export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise<Float32Array<ArrayBuffer>> {
   const values = new Float32Array(matrix.rows * matrix.cols);
@@ -157,8 +161,9 @@ export async function readMatrix(backend: Backend, matrix: TiledMatrix): Promise
 }
 
 /**
- * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true if the matrix is one tile
- * wide and its rows need no padding. Otherwise the kernel `copy2d` must split the rows into tiles, or gather them from tiles.
+ * Whether every tile holds whole rows of the matrix without gaps between them, as a file does. This is true
+ * if the matrix is one tile wide and its rows need no padding. Otherwise the kernel `copy2d` must split rows
+ * into tiles when they are written, and gather them from tiles when they are read.
  */
 export function hasPackedRows(matrix: TiledMatrix): boolean {
   return matrix.tileCols === 1 && matrix.tile(0, 0).ld === matrix.cols;

@@ -1,7 +1,8 @@
 /**
- * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json) and its weights.
- * Opening reads the configuration and the headers of the weight files. The bytes of a tensor are read when a caller asks for
- * them. This file treats weights as named tensors; their roles in the network are defined in `src/models/families/`.
+ * Opens a checkpoint: a folder in the Hugging Face format that holds a model's configuration (config.json)
+ * and its weights. Opening reads the configuration and the headers of the weight files, which are called
+ * shards. The bytes of a tensor are read when a caller asks for them. This file treats weights as named
+ * tensors. The roles of the tensors in the network are defined in `src/models/families/`.
  */
 
 import { isObject } from "../safetensors/header_json.ts";
@@ -15,7 +16,7 @@ import { openWeights, type Weights } from "./open_weights.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
-/** The file with the configuration. Loaders take a folder for a checkpoint only if it has this file. */
+/** The file with the configuration. Loaders accept a folder as a checkpoint only if it has this file. */
 export const CONFIG_FILE = "config.json";
 
 /** The position of a tensor in a checkpoint. */
@@ -58,8 +59,8 @@ export class Checkpoint implements TensorSource {
   }
 
   /**
-   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Undefined if the weights are one file,
-   * which needs no index.
+   * Returns the content of `model.safetensors.index.json` for a copy of the checkpoint. Returns undefined if
+   * the weights are one file, which needs no index.
    */
   indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     return this.weights.indexFile();
@@ -93,7 +94,9 @@ export class Checkpoint implements TensorSource {
     const location = this.#locations.get(name);
     if (location) return location;
     const nearest = nearestName(name, this.names());
-    const hint = nearest === undefined ? "none of its names is near" : `the nearest is ${nearest}`;
+    const hint = nearest === undefined
+      ? "none of its tensors has a similar name"
+      : `the nearest is ${nearest}`;
     throw new ModelError(`${this.folder}: has no tensor ${name}; ${hint}`);
   }
 
@@ -123,7 +126,7 @@ export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Ch
   }
 }
 
-/** Adds up the sizes of the weight files as safetensors files, headers included. Other files do not count. */
+/** Adds up the sizes that the weight files have as safetensors files, headers included. */
 export function countWeightFileBytes({ shards }: Checkpoint): number {
   return shards.reduce((sum, { header }) => sum + header.headerBytes + header.dataBytes, 0);
 }

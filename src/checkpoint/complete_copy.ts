@@ -1,6 +1,6 @@
 /**
- * A complete copy of a checkpoint. All of its files are on the disk, under temporary names (`partial_folder.ts`). The only
- * remaining step is to publish it, which gives the files their final names.
+ * Represents a complete copy of a checkpoint. All files of the copy are on the disk, under temporary names
+ * (`partial_folder.ts`). The only remaining step is to publish it, which gives the files their final names.
  */
 
 import type { WorkFileSystem } from "../files/file_system.ts";
@@ -20,8 +20,8 @@ export class CompleteCopy {
   }
 
   /**
-   * Gives every file its final name, config.json last. An older checkpoint in the folder is replaced. Idempotent: if the
-   * process is killed in between, this or a later process calls it again.
+   * Gives every file its final name, config.json last. An older checkpoint in the folder is replaced.
+   * Idempotent. If the process is killed during the call, a later process can call `publish` again.
    */
   async publish(): Promise<void> {
     await this.#folder.publish(this.#names);
@@ -29,8 +29,8 @@ export class CompleteCopy {
 }
 
 /**
- * Returns the copy of `checkpoint` that an earlier process completed in `folder`. The caller must know that it is complete, for
- * example from a journal; this function does not check the files.
+ * Returns the copy of `checkpoint` that an earlier process completed in `folder`. This function does not
+ * check the files. The caller must know that the copy is complete, for example from a journal.
  *
  * @param extraFiles the names of the files that the earlier process added to the copy
  */
@@ -56,7 +56,10 @@ export async function namesOfCopy(
   ]);
 }
 
-/** Lists the files of `checkpoint` that are copied unchanged. Files that `extraFiles` replaces are not among them. */
+/**
+ * Lists the files of `checkpoint` that are copied unchanged. Files whose names are in `extraFiles` are not
+ * listed, because the caller writes them.
+ */
 export function namesToCopy({ files }: Checkpoint, extraFiles: readonly string[]): string[] {
   return files.filter((name) => isCopiedFile(name) && !extraFiles.includes(name));
 }

@@ -1,12 +1,15 @@
 /** Suggests the name that a user probably meant, for the error message about an unknown name. */
 
 /**
- * The longest candidate that is compared. Longer names occur only in hostile files, where computing the distance would take
- * seconds and the message would take megabytes.
+ * The length of the longest candidate that is compared. Longer names occur only in hostile files, where
+ * computing the distance would take seconds and the message would take megabytes.
  */
 const MAX_LENGTH = 512;
 
-/** Finds the candidate with the smallest edit distance to `name`. Undefined if no candidate has an acceptable length. */
+/**
+ * Finds the candidate with the smallest edit distance to `name`. Returns undefined if every candidate is too
+ * long to be compared.
+ */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let nearest: string | undefined;
   let minDistance = Infinity;

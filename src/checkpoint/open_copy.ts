@@ -29,8 +29,9 @@ export interface CopyOptions {
    */
   readonly overwrite?: boolean;
   /**
-   * The tensors that an earlier process replaced and synced in the same copy. If it is given, even if it is empty, the copy
-   * continues from the temporary files of that process, and the folder may contain files.
+   * The tensors that an earlier process replaced and synced in the same copy. If this option is given, even
+   * as an empty list, the copy continues from the temporary files of that process, and the folder may contain
+   * files.
    */
   readonly replaced?: Iterable<string>;
   /**
@@ -44,7 +45,7 @@ export interface CopyOptions {
 export interface CompleteOptions {
   /** The content of the extra files by name. Their names are those of {@link CopyOptions.extraFiles}. */
   readonly extras?: Readonly<Record<string, Uint8Array>>;
-  /** Is checked between chunks. */
+  /** Stops the copying between two chunks. */
   readonly signal?: AbortSignal;
 }
 
@@ -81,7 +82,10 @@ export class OpenCopy {
   readonly #extraFiles: readonly string[];
   readonly #isResumed: boolean;
   readonly #replaced: Set<string>;
-  /** The open weight files by final name. They are promises, so that two concurrent replacements open a file only once. */
+  /**
+   * The open weight files by final name. The values are promises, so that two concurrent replacements open a
+   * file only once.
+   */
   readonly #shards = new Map<string, Promise<EditableFile>>();
   /** The other open files. */
   readonly #others: WritableFile[] = [];
@@ -218,7 +222,10 @@ export class OpenCopy {
     return file;
   }
 
-  /** A resumed copy keeps the content of an existing file. A new copy empties the file first. */
+  /**
+   * Opens the weight file at `path`. A resumed copy keeps the content of an existing file. A new copy empties
+   * the file first.
+   */
   async #openShardFile(path: string): Promise<EditableFile> {
     if (!this.#isResumed) await (await this.#folder.fs.create(path)).close();
     return await this.#folder.fs.edit(path);

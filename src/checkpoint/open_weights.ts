@@ -1,4 +1,7 @@
-/** Opens the weight files of a checkpoint folder as shards. The headers of the files are read, the tensor data is not. */
+/**
+ * Opens the weight files of a checkpoint folder. Each open file is a shard. Only the headers of the files are
+ * read, and no tensor data.
+ */
 
 import { SafetensorsError, truncated } from "../safetensors/error.ts";
 import { ModelError } from "../files/model_error.ts";
@@ -25,7 +28,10 @@ import {
 /** The weights of a checkpoint. */
 export interface Weights {
   readonly shards: readonly Shard[];
-  /** Returns the content of {@link INDEX_FILE} for a copy. Undefined if the weights are one file, which needs no index. */
+  /**
+   * Returns the content of {@link INDEX_FILE} for a copy. Returns undefined if the weights are one file,
+   * which needs no index.
+   */
   indexFile(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
 

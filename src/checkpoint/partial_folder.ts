@@ -1,10 +1,11 @@
 /**
- * The files of a checkpoint folder that is being written. Every file has a temporary name (`NAME.partial`) until all files are
- * on the disk. Then `publish` gives them their final names, config.json last. Because loaders need config.json, they never
- * take an incomplete copy for a checkpoint.
+ * Manages the files of a checkpoint folder that is being written. Every file has a temporary name
+ * (`NAME.partial`) until all files are on the disk. Then `publish` gives them their final names, config.json
+ * last. Because loaders need config.json, they never read an incomplete copy.
  *
- * The two kinds of copy build on this file. `open_copy.ts` keeps the layout of every weight file and can resume after it was
- * killed. `packed/folder_writer.ts` writes weight files with a new layout.
+ * Two kinds of copy use this file. The copy of `open_copy.ts` keeps the layout of every weight file and can
+ * be resumed after the process was killed. The copy of `packed/folder_writer.ts` has weight files with a new
+ * layout.
  */
 
 import { type Checkpoint, CONFIG_FILE } from "./checkpoint.ts";
@@ -36,22 +37,23 @@ export async function prepareFolder(
   }
   const isEmpty = !files || files.length === 0;
   if (!isEmpty && !allowNonEmpty) {
-    throw new ModelError(`${folder}: is not empty; choose another folder, or say that it may be overwritten`);
+    throw new ModelError(`${folder}: is not empty; choose another folder, or set the option overwrite`);
   }
   return isEmpty;
 }
 
 /**
- * Returns whether a file of a checkpoint is copied unchanged, as a tokenizer is. Weight files are not, because a copy of the
- * dense weights in another format could be loaded instead of the new weights. Temporary files that a killed process left behind are not copied either.
+ * Returns whether a file of a checkpoint is copied unchanged, such as a file of the tokenizer. Weight files
+ * are not copied, because a loader could read dense weights in another format instead of the new weights.
+ * Temporary files that a killed process left behind are not copied either.
  */
 export function isCopiedFile(name: string): boolean {
   return !WEIGHT_FILE.test(name) && !name.endsWith(TEMPORARY_SUFFIX);
 }
 
 /**
- * A folder that is being written. The parameter `names` of its methods holds the final names of all files that the complete
- * copy consists of.
+ * A folder that is being written. In its methods, the parameter `names` holds the final names of all files of
+ * the copy.
  */
 export class PartialFolder {
   constructor(readonly fs: WorkFileSystem, readonly folder: string) {}
@@ -67,8 +69,8 @@ export class PartialFolder {
   }
 
   /**
-   * Copies the file `name` of `checkpoint` to the file that `create` returns. This method does not close the new file; the owner of `create` does. The
-   * signal is checked between chunks.
+   * Copies the file `name` of `checkpoint` to the file that `create` returns. The caller must close this new
+   * file. The signal is checked between chunks.
    */
   async copy(
     checkpoint: Checkpoint,
@@ -91,9 +93,10 @@ export class PartialFolder {
   }
 
   /**
-   * Renames all files to their final names. All of them must be on the disk. If the folder contains an older checkpoint, its
-   * config.json is removed first, and its weight files that are not overwritten are removed too, because a loader might
-   * prefer them to the new ones. If the process is killed in between, calling `publish` again completes the work.
+   * Renames all files to their final names. Their contents must already be on the disk. If the folder
+   * contains an older checkpoint, its config.json is removed first, and its weight files that are not
+   * overwritten are removed too, because a loader might prefer them to the new ones. If the process is killed
+   * during the call, another call of `publish` completes the work.
    */
   async publish(names: ReadonlySet<string>): Promise<void> {
     const temporary = await this.#findTemporary(names);

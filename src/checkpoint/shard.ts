@@ -1,6 +1,7 @@
 /**
- * A shard: one weight file of a checkpoint, open for reading. Copies of a checkpoint are always written as safetensors, so a
- * shard describes the safetensors file that its copy is, whatever format the source file has.
+ * Declares a shard, which is one weight file of a checkpoint, open for reading. Copies of a checkpoint are
+ * always written as safetensors, so a shard describes the safetensors file that its copy will be, whatever
+ * format the source file has.
  */
 
 import type { ReadableFile } from "../files/file_system.ts";
@@ -16,8 +17,8 @@ export interface Shard {
   /** The header of the copy, which lists the tensors and their offsets in the copy. */
   readonly header: SafetensorsHeader;
   /**
-   * Returns the first `header.headerBytes` bytes of the copy. They are read from a safetensors source, and encoded for a source
-   * in another format.
+   * Returns the first `header.headerBytes` bytes of the copy. If the source is a safetensors file, the bytes
+   * are read from it. If the source has another format, the bytes are encoded.
    */
   readHeaderBytes(): Promise<Uint8Array<ArrayBuffer>>;
   /** Returns the offset in `file` of the first byte of a tensor of `header`. */

@@ -1,6 +1,6 @@
 /**
- * `TensorSource`, the interface through which the network reads its weights. A checkpoint on the disk implements it, and so
- * does `withReplacements`, which combines a source with tensors in memory.
+ * Declares `TensorSource`, the interface through which the network reads its weights. A checkpoint on the
+ * disk implements it, and so does `withReplacements`, which combines a source with tensors in memory.
  */
 
 import type { Dtype } from "../tensor/dtype.ts";
@@ -50,8 +50,8 @@ export function readElements(
 }
 
 /**
- * Returns a source that reads the tensors in `replaced` from memory and all others from `source`. Tensors that are added to
- * `replaced` later are replaced from then on.
+ * Returns a source that reads the tensors in `replaced` from memory and all others from `source`. If a tensor
+ * is added to `replaced` later, the source reads it from memory from then on.
  */
 export function withReplacements(
   source: TensorSource,

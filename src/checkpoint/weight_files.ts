@@ -1,7 +1,8 @@
 /**
- * The names of the weight files in a checkpoint folder. Weights are stored either in one file or in several shards with an
- * index, a JSON file that maps each tensor to its shard. If a folder has the weights in several forms, Pare chooses in the
- * order of the transformers library: `model.safetensors`, its shards, `pytorch_model.bin`, its shards.
+ * Finds the weight files in a checkpoint folder by their names. Weights are stored either in one file or in
+ * several shards with an index, a JSON file that maps each tensor to its shard. If a folder has the weights
+ * in several forms, Pare chooses in the order of the transformers library: `model.safetensors`, its shards,
+ * `pytorch_model.bin`, its shards.
  */
 
 import { z } from "zod";
@@ -28,7 +29,10 @@ export const WEIGHT_FORMATS: readonly WeightFormat[] = [
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
-/** Chooses the format to read from the names of the files in a folder. Undefined if there are no supported weights. */
+/**
+ * Chooses the format to read from the names of the files in a folder. Returns undefined if there are no
+ * supported weights.
+ */
 export function findWeightFiles(
   files: readonly string[],
 ): { format: WeightFormat; isSharded: boolean } | undefined {

@@ -48,13 +48,13 @@ export function evalCommand(signal: AbortSignal): Command {
     .argument("<model>", MODEL_ARGUMENT)
     .option(
       "--text <file>",
-      "a .txt file, or a .jsonl file with one document per line; may be repeated",
+      "a text to measure the perplexity on: .txt, or .jsonl with one document per line; may be repeated",
       appendValue,
       [],
     )
     .option(
       "--task <name=file>",
-      `a zero-shot task with its .jsonl or .csv file (${
+      `a zero-shot task and the .jsonl or .csv file of its examples (${
         TASKS.map(({ name }) => name).join(", ")
       }); may be repeated`,
       appendTask,
@@ -71,7 +71,7 @@ export function evalCommand(signal: AbortSignal): Command {
   return command.action((model: string, options: EvalOptions) => evaluate(model, options, signal));
 }
 
-/** Parses one `--task NAME=FILE` and adds it to the earlier ones. */
+/** Parses one `--task NAME=FILE` and returns it after the tasks of earlier uses of the option. */
 function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
   const equals = value.indexOf("=");
   if (equals < 0 || equals === value.length - 1) {
@@ -100,7 +100,8 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
   const backend = cleanup.adopt(await selectBackend(options.backend), (opened) => opened.dispose());
   const results: ModelEvaluation[] = [];
   for (const name of [model, ...compare]) {
-    // Perplexities are only comparable on the same windows, so all models use the window length of the first one.
+    // Perplexities are comparable only if the texts are cut into the same windows. All models therefore use
+    // the window length of the first model.
     const seqlen = plan.seqlen ?? results[0]?.seqlen;
     results.push(await evaluateModel(name, { ...plan, seqlen }, { backend, output, signal }));
   }

@@ -35,7 +35,7 @@ export function failureLine(thrown: unknown): string | undefined {
   return `error: ${message.trim().replace(/\s*\n\s*/g, "; ")}`;
 }
 
-/** Returns the error that stopped the command, even if cleaning up after it failed as well. */
+/** Returns the error that stopped the command, even if the cleanup after this error failed as well. */
 function firstError(thrown: unknown): unknown {
   return thrown instanceof SuppressedError ? firstError(thrown.suppressed) : thrown;
 }

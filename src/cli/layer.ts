@@ -1,6 +1,7 @@
 /**
- * `pare layer FILE --out FILE` prunes one layer. The input file is a request body of `POST /v1/layers`, a safetensors file. The
- * output file is a safetensors file with the pruned weight and the mask.
+ * `pare layer FILE --out FILE` prunes one layer, in this process or on the host that `--server` names. The
+ * input file is a request body of `POST /v1/layers`, a safetensors file. The output file is a safetensors
+ * file with the pruned weight and the mask.
  */
 
 import { Command } from "commander";
@@ -32,7 +33,7 @@ interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerFlags 
 export function layerCommand(signal: AbortSignal): Command {
   const command = new Command("layer")
     .description(
-      "prune one layer, a safetensors file with weight and one of hessian, hessian_upper and inputs",
+      "prune one layer, given as a safetensors file with weight and one of hessian, hessian_upper or inputs",
     )
     .argument("<file>", "the layer, in the format of a request body of POST /v1/layers")
     .requiredOption("--out <file>", "where to write weight and mask");
@@ -57,7 +58,7 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   ]);
 }
 
-/** Reads the tensors of a file. Whether they are the tensors of a layer is checked by the host. */
+/** Reads the tensors of a file. The host checks whether they are the tensors of a layer. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
     return Object.fromEntries(decode(await Deno.readFile(path)).tensors) as unknown as LayerTensors;

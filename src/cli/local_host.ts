@@ -1,6 +1,7 @@
 /**
- * Opens a host inside this process, without a socket. The commands solve layers through the same application that serves HTTP,
- * so their results are the same as those of a server.
+ * Opens a host, which is Pare's HTTP application that solves layers, inside this process and without a
+ * socket. The commands solve layers through this application, so their results are the same as those of a
+ * server.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -9,7 +10,10 @@ import { type BackendChoice, selectBackend } from "../host/backends.ts";
 import { startHostServices } from "../host/host_services.ts";
 import { createApp } from "../../routes/app.ts";
 
-/** The longest possible timeout, in milliseconds, because bodies from this process never stall. */
+/**
+ * The longest possible timeout, in milliseconds. A request body from this process never stalls, so it needs
+ * no timeout.
+ */
 const NEVER_IDLE = 2 ** 31 - 1;
 
 /** A host inside this process. */

@@ -47,8 +47,8 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
 }
 
 /**
- * Returns a signal that aborts at the first Ctrl-C or SIGTERM. The listener is removed then, so a second Ctrl-C ends the process
- * at once.
+ * Returns a signal that aborts at the first Ctrl-C or SIGTERM. The listener is then removed, so a second
+ * Ctrl-C ends the process at once.
  */
 function listenForStopSignals(): AbortSignal {
   const controller = new AbortController();

@@ -1,6 +1,7 @@
 /**
- * `pare pack MODEL --out FOLDER` writes a pruned checkpoint in one of the sparse layouts of the compressed-tensors library. They
- * store only the nonzero weights, so the checkpoint is smaller.
+ * `pare pack MODEL --out FOLDER` writes a pruned checkpoint in one of the sparse layouts of the
+ * compressed-tensors library. These layouts store only the nonzero weights, so the checkpoint becomes
+ * smaller.
  */
 
 import { Command, Option } from "commander";

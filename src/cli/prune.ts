@@ -113,7 +113,10 @@ async function readTexts(tokenizer: Tokenizer, files: readonly string[]): Promis
   return texts;
 }
 
-/** Sorts layers by the order of the model. The journal has them in the order in which the hosts solved them. */
+/**
+ * Sorts layers by the order of the model. The journal, the file that records finished layers, has them in the
+ * order in which they were solved.
+ */
 function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): LayerEntry[] {
   const positions = new Map([...names].map((name, position) => [name, position]));
   return layers.toSorted((a, b) => positions.get(a.name)! - positions.get(b.name)!);
@@ -153,7 +156,10 @@ function runFacts(
   };
 }
 
-/** Returns the last step of the run, which packs the dense copy into the output. Undefined if the output is dense. */
+/**
+ * Returns the last step of the run, which packs the pruned dense copy into the output folder. Returns
+ * undefined if the output is dense.
+ */
 function packStep({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["pack"] {
   if (format === "dense") return undefined;
   return async (folder) => {

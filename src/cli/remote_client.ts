@@ -1,4 +1,7 @@
-/** Creates the client of the host that `--server` names. For several hosts and for edges see `prune/remote_pruner.ts`. */
+/**
+ * Creates the client of the host (the server that solves layers) that `--server` names.
+ * `prune/remote_pruner.ts` creates the clients of several hosts.
+ */
 
 import { Pare } from "../client/pare.ts";
 import type { TransportOptions } from "../client/transport.ts";

@@ -1,4 +1,7 @@
-/** `pare serve` runs a host until it is stopped. The log is written to standard error, one JSON object per line. */
+/**
+ * `pare serve` runs a host, the HTTP server that prunes layers, until it is stopped. The log is written to
+ * standard error, one JSON object per line.
+ */
 
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
@@ -9,14 +12,18 @@ import { serve } from "../../routes/serve.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
 import { Output } from "./terminal/output.ts";
 
-/** The environment variables, for the help. `--edge` and `--public-url` name their own. */
+/**
+ * The end of the help text, which lists the environment variables. Those of `--edge` and `--public-url` are
+ * missing here because commander prints them with the options.
+ */
 const ENVIRONMENT = `
 Environment:
   PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
                      optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
-  EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed to take tasks
+  EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed for tasks, which
+                     are layers that the edge sends
   PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
-                     it may write the answers; needed to take tasks`;
+                     it may write the answers; needed for tasks`;
 
 /** The options as commander parses them. */
 interface ServeCommandOptions extends CommonOptions {
@@ -48,7 +55,7 @@ export function serveCommand(signal: AbortSignal): Command {
     .addOption(
       new Option(
         "--edge <url>",
-        "register at this edge and take its tasks; needs EDGE_HOST_SECRET and PARE_BLOB_ORIGINS",
+        "register at this edge, a server that sends layers to its hosts; needs EDGE_HOST_SECRET and PARE_BLOB_ORIGINS",
       )
         .env("PARE_EDGE"),
     )

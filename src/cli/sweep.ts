@@ -1,6 +1,7 @@
 /**
- * `pare sweep MODEL` measures how the perplexity of a model grows with its sparsity, for several methods, like the figure in the
- * SparseGPT paper. For every point the dense model is pruned anew, in this process and in memory. No checkpoint is written.
+ * `pare sweep MODEL` measures how the perplexity of a model grows with its sparsity, for several methods,
+ * like the figure in the SparseGPT paper. A point of the sweep is one method at one sparsity or pattern. For
+ * every point, the dense model is pruned anew, in this process and in memory. No checkpoint is written.
  */
 
 import { basename } from "node:path";
@@ -48,7 +49,10 @@ export function sweepCommand(signal: AbortSignal): Command {
     .description("measure perplexity over sparsities, patterns and methods, without writing a checkpoint")
     .argument("<model>", MODEL_ARGUMENT);
   addCalibrationOption(command)
-    .requiredOption("--text <file>", "text to measure on, in the same formats")
+    .requiredOption(
+      "--text <file>",
+      "text to measure the perplexity on, in the same formats as the calibration text",
+    )
     .option(
       "--sparsities <list>",
       "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02",
@@ -74,7 +78,7 @@ export function sweepCommand(signal: AbortSignal): Command {
 interface SweepSetting {
   readonly model: Model;
   readonly local: LocalHost;
-  /** The calibration windows, as token ids. */
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;

@@ -1,6 +1,6 @@
 /**
- * `pare unpack MODEL --out FOLDER` writes a packed checkpoint as a dense one. The weights are bit for bit the same as before
- * packing.
+ * `pare unpack MODEL --out FOLDER` writes a dense copy of a packed checkpoint. The weights in the copy are
+ * bit for bit the same as before packing.
  */
 
 import { Command } from "commander";

@@ -15,7 +15,7 @@ export class CpuBuffer implements DeviceBuffer {
   readonly byteLength: number;
   /** The address in the WebAssembly memory. */
   readonly address: number;
-  /** Only the first `usedUntil` queued commands may use the buffer. */
+  /** The number of queued commands up to the last one that uses the buffer. Later commands do not use it. */
   usedUntil = 0;
   destroyed = false;
 

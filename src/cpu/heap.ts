@@ -20,7 +20,7 @@ const MAX_PAGES = 65535;
  */
 export const DECLARED_PAGES = 65536;
 
-/** An allocation that only the first `position` queued commands may still use. */
+/** An allocation that is freed once the first `position` queued commands are done. No later command uses it. */
 interface Retired {
   readonly address: number;
   readonly position: number;

@@ -16,9 +16,16 @@ export type WorkerMessage =
   | { readonly kind: "ready" }
   /** The worker could not start. This is its last message. */
   | { readonly kind: "not started"; readonly reason: string }
-  /** A signal command is done, and therefore every command before it. */
+  /**
+   * The worker has reached a signal, a command that makes one worker send this message. All commands before
+   * the signal are done.
+   */
   | { readonly kind: "signal" }
-  /** The worker has passed another fence (`command_ring.ts`). `fences` counts all fences that it has passed. */
+  /**
+   * The worker has passed another fence, a command that makes every worker send this message. `fences` is the
+   * number of fences that the worker has passed so far. When all workers have passed a fence, the calling
+   * thread reuses the ring slots of the commands before the fence.
+   */
   | { readonly kind: "fence"; readonly fences: number }
   /** The kernel with this index trapped. The worker stops. */
   | { readonly kind: "failed"; readonly kernel: number; readonly reason: string }

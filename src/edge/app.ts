@@ -24,7 +24,10 @@ import { uploadRoutes } from "./uploads/routes.ts";
 
 /** Optional parts of the application. */
 export interface EdgeParts {
-  /** Handles `POST /v1/layers` if `EDGE_SOLVE` is set. Without it every layer is forwarded to the host. */
+  /**
+   * Handles `POST /v1/layers` if `EDGE_SOLVE` is "true". Otherwise, or if there is no such handler, every layer
+   * is forwarded to a GPU host.
+   */
   readonly smallLayers?: LayerHandler;
 }
 

@@ -3,7 +3,7 @@
  * computed from sums of these losses.
  */
 
-import { crossEntropy } from "../kernels/cross_entropy.ts";
+import { crossEntropy } from "../kernels/forward/cross_entropy.ts";
 import type { Forward } from "../models/forward.ts";
 import type { LogitsChunk } from "../models/head.ts";
 import { asFloat32 } from "../tensor/host_tensor.ts";

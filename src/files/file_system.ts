@@ -1,7 +1,8 @@
 /**
- * The file system as an interface. Code that reads and writes checkpoints receives a `FileSystem` from its entry point, so
- * that tests can pass one that fails at a chosen moment. Files are read and written at offsets, because tensors are stored
- * at offsets. The parts of a path are joined with "/". Errors of the operating system are passed on unchanged.
+ * Declares the file system as an interface. Code that reads and writes checkpoints receives a `FileSystem`
+ * from its entry point, so that tests can pass one that fails at a chosen moment. Files are read and written
+ * at offsets, because tensors are stored at offsets. The parts of a path are joined with "/". Errors of the
+ * operating system are passed on unchanged.
  */
 
 /** A file that is open for reading. */
@@ -29,7 +30,10 @@ export interface WritableFile {
 
 /** The operations that reading and writing a checkpoint needs. */
 export interface FileSystem {
-  /** Lists the names of the regular files in `folder`, sorted. Links to files count. Undefined if the folder does not exist. */
+  /**
+   * Lists the names of the regular files in `folder`, sorted. Links to files count. Returns undefined if the
+   * folder does not exist.
+   */
   list(folder: string): Promise<string[] | undefined>;
   open(path: string): Promise<ReadableFile>;
   /** Creates an empty file. If the file exists, its content is discarded. */

@@ -1,8 +1,14 @@
-/** Reads small files whole, as bytes, text or JSON, formats JSON, and replaces a file atomically. */
+/**
+ * Reads whole files as bytes, text or JSON, and replaces a file atomically. Also parses and formats JSON that
+ * is already in memory.
+ */
 
 import { ModelError } from "./model_error.ts";
 import type { FileSystem } from "./file_system.ts";
 import { messageOf } from "../text/message_of.ts";
+
+/** The suffix of the name of a file that is not complete yet. */
+export const TEMPORARY_SUFFIX = ".partial";
 
 /** Reads all bytes of a file. */
 export async function readBytes(fs: FileSystem, path: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -25,8 +31,29 @@ export async function readJson(fs: FileSystem, path: string): Promise<unknown> {
 }
 
 /**
+ * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
+ * temporary file is removed and `path` is unchanged.
+ */
+export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = path + TEMPORARY_SUFFIX;
+  const file = await fs.create(temporary);
+  try {
+    try {
+      await file.write(0, bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await fs.rename(temporary, path);
+  } catch (error) {
+    await fs.remove(temporary);
+    throw error;
+  }
+}
+
+/**
  * Parses JSON.
- * @param location the name of the file, and the line if the text is one line of it, for the error message
+ * @param location where `text` comes from, for the error message: the name of a file, or a line of a file
  * @throws {ModelError} if `text` is not valid JSON
  */
 export function parseJson(text: string, location: string): unknown {
@@ -48,29 +75,5 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new ModelError(`${path}: is not valid UTF-8`, { cause });
-  }
-}
-
-/** The suffix of the name of a file that is not complete yet. */
-export const TEMPORARY_SUFFIX = ".partial";
-
-/**
- * Writes `bytes` to a temporary file beside `path`, flushes it to the disk and renames it to `path`. If a step fails, the
- * temporary file is removed and `path` is unchanged.
- */
-export async function writeAtomically(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = path + TEMPORARY_SUFFIX;
-  const file = await fs.create(temporary);
-  try {
-    try {
-      await file.write(0, bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await fs.rename(temporary, path);
-  } catch (error) {
-    await fs.remove(temporary);
-    throw error;
   }
 }

@@ -1,21 +1,24 @@
 /** The list of all kernels, for backends that compile them in advance and for tests of every kernel. */
 
-import { biasActivate, gatedMultiply } from "./activate.ts";
-import { attention } from "./attention.ts";
-import { checkFinite, checkSymmetry } from "./check.ts";
-import { fromFloat32, toFloat32 } from "./convert.ts";
-import { copy2d, copyTransposed } from "./copy2d.ts";
-import { crossEntropy } from "./cross_entropy.ts";
+import { biasActivate, gatedMultiply } from "./forward/activate.ts";
+import { attention } from "./forward/attention.ts";
+import { checkFinite, checkSymmetry } from "./transfer/check.ts";
+import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
+import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
+import { maskedCombine, scaleTile } from "./combine.ts";
+import { cgDirection, cgStep } from "./conjugate_gradient.ts";
+import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
+import { crossEntropy } from "./forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
-import { layerNorm, rmsNorm } from "./normalize.ts";
+import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
-import { rotary } from "./rotary.ts";
+import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./select.ts";
-import { unpackUpper } from "./unpack_upper.ts";
+import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 
 /** All kernels. The kernels that prune a layer come before those of the model's forward pass. */
@@ -38,6 +41,14 @@ export const KERNELS: readonly Kernel[] = [
   pruneBlock,
   pruneBlockNM,
   rowDot,
+  scoreHistogram,
+  countScoreTies,
+  chooseEntries,
+  chooseInGroups,
+  maskedCombine,
+  scaleTile,
+  cgStep,
+  cgDirection,
   toFloat32,
   fromFloat32,
   unpackUpper,

@@ -40,8 +40,8 @@ import code from "../../shaders/prune_block.wgsl" with { type: "text" };
 const ROWS = 8;
 const SEGMENT = 4;
 /**
- * The largest number of columns in a block. The workgroup memory of the shader and the scratch memory of the
- * WebAssembly twin hold no more.
+ * The largest number of columns in a block. More columns would fit neither into the workgroup memory of the
+ * shader nor into the scratch memory of the kernel's WebAssembly version.
  */
 export const MAX_BLOCK_SIZE = 256;
 

@@ -1,6 +1,8 @@
 /**
- * Checks the header of a request body before any tensor data is read: which tensors the body has, their dtypes, and
- * whether their shapes fit together. The values of the tensors are checked later, on the device.
+ * Checks the header of a request body before any tensor data is read. The checks cover which tensors the body
+ * has, their dtypes, and whether their shapes fit together. The values of the tensors are checked later, on
+ * the device. A body can contain statistics of the layer's calibration inputs, which the solver uses to
+ * choose the weights to prune.
  */
 
 import { MAX_FEATURES } from "../protocol/limits.ts";
@@ -10,12 +12,12 @@ import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { TensorMismatchError } from "./errors.ts";
 
-/** The tensors that carry statistics. A body has at most one of them. */
+/** The names of the tensors that contain statistics. A body has at most one of these tensors. */
 const STATISTICS = ["hessian", "hessian_upper", "inputs"] as const;
 
 /**
- * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them because
- * the request names stored ones ("stored").
+ * Whether a layer's body must have statistics ("required"), may have them ("optional"), or must not have them
+ * because the request names statistics that are already stored ("stored").
  */
 export type StatisticsRule = "required" | "optional" | "stored";
 
@@ -25,7 +27,7 @@ export interface CheckedBody {
   readonly cols: number;
   readonly weight: FloatTensor;
   readonly statistics: Statistics | undefined;
-  /** `packed` tells U8 [rows, ⌈cols/8⌉], one bit per entry, from BOOL [rows, cols]. */
+  /** `packed` is true for U8 [rows, ⌈cols/8⌉] with one bit per entry, and false for BOOL [rows, cols]. */
   readonly mask: { readonly packed: boolean } | undefined;
 }
 
@@ -42,7 +44,10 @@ export type Statistics =
   | { readonly name: "hessian" | "hessian_upper"; readonly order: number }
   | { readonly name: "inputs"; readonly order: number; readonly tensor: FloatTensor };
 
-/** Checks the tensors of a layer's body. @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit */
+/**
+ * Checks the tensors of a layer's body.
+ * @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit
+ */
 export function checkLayerTensors(tensors: readonly TensorInfo[], rule: StatisticsRule): CheckedBody {
   rejectUnknownTensors(tensors, ["weight", "mask", ...STATISTICS]);
   const weightInfo = find(tensors, "weight");
@@ -69,7 +74,10 @@ export function checkLayerTensors(tensors: readonly TensorInfo[], rule: Statisti
   };
 }
 
-/** Checks a body that has a Hessian and nothing else. @throws {TensorMismatchError} as `checkLayerTensors` */
+/**
+ * Checks a body that must have a Hessian and nothing else.
+ * @throws {TensorMismatchError} for the first tensor that is missing, unknown or does not fit
+ */
 export function checkHessianTensors(
   tensors: readonly TensorInfo[],
 ): Statistics & { name: "hessian" | "hessian_upper" } {
@@ -126,7 +134,10 @@ function checkMask(info: TensorInfo | undefined, rows: number, cols: number): Ch
   return { packed };
 }
 
-/** Checks a matrix. With `anyRows` the number of rows is not limited, because the rows are tokens and not features. */
+/**
+ * Checks a floating-point matrix. With `anyRows` the number of rows is not limited, because the rows are
+ * tokens, not features.
+ */
 function floatMatrix(info: TensorInfo, shape: string, { anyRows = false } = {}): FloatTensor {
   const { name, dtype, shape: [rows, cols] } = info;
   if (!isFloatDtype(dtype) || info.shape.length !== 2 || rows === 0 || cols === 0) {
@@ -142,8 +153,8 @@ function checkExtent(info: TensorInfo, extent: number): void {
 }
 
 /**
- * Returns the order n of a packed triangle of n·(n+1)/2 elements. If there is no such n, the result is an order of
- * another length, so that the check of the shape fails.
+ * Returns the order n of a packed triangle with n·(n+1)/2 elements. If no n gives the number of elements,
+ * returns the next smaller order, so that the later check of the shape fails.
  */
 function packedOrder({ shape }: TensorInfo): number {
   return Math.floor((Math.sqrt(8 * (shape[0] ?? 0) + 1) - 1) / 2);

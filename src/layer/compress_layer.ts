@@ -1,6 +1,7 @@
 /**
- * Solves one layer whose operands are on the device: factors the statistics unless a factor is given, runs the method, and
- * measures the time of each phase. Other files read the operands from a request and write the solution to an answer.
+ * Solves one layer whose operands are on the device. It factors the statistics unless a factor is given, runs
+ * the pruning method, and measures the time of each phase. Other files read the operands from a request and
+ * write the solution to an answer.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -13,25 +14,31 @@ import type { Layer, Solution, SolveOptions } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 
-/** A layer and the statistics of its inputs. The statistics are a Hessian, a factor of one, or absent. */
+/**
+ * A layer and the statistics of its calibration inputs. The statistics are a Hessian, the factor of a
+ * Hessian, or absent.
+ */
 export interface LayerOperands {
   readonly layer: Layer;
-  /** H, (cols, cols) f32, upper storage, undamped. `sparsegpt` overwrites it with its factor; `magnitude` only reads it. */
+  /**
+   * H, (cols, cols) f32, upper storage, undamped. The method `sparsegpt` overwrites H with its factor. The
+   * method `magnitude` keeps the values of H.
+   */
   readonly hessian?: TiledMatrix;
-  /** The factor that an earlier layer with the same inputs made. For `sparsegpt` only. */
+  /** The factor that was computed for an earlier layer with the same inputs. Only `sparsegpt` can use it. */
   readonly factor?: Factor;
 }
 
 /** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
   readonly method: SupportedMethod;
-  /** Columns per block of the factor. Used only if this call factors. */
+  /** The number of columns per block of the factor. Used only if this call computes the factor. */
   readonly blocksize: number;
-  /** The damping λ of the factor. Used only if this call factors. */
+  /** The damping λ of the factor. Used only if this call computes the factor. */
   readonly damping: number;
 }
 
-/** The report of the solve. The caller knows and adds the phases `read` and `total`. */
+/** The report of the solve. Only the caller knows the times `read` and `total`, and adds them. */
 export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
   readonly seconds: Readonly<Omit<Report["seconds"], "read" | "total">>;
 }
@@ -40,16 +47,18 @@ export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
 export interface CompressedLayer {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
-  /** The factor, if this call made one. Other layers with the same inputs can use it. The caller frees it. */
+  /**
+   * The factor, if this call computed one. Other layers with the same inputs can use it. The caller frees it.
+   */
   readonly factor?: Factor;
   readonly report: LayerReport;
 }
 
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
- * @param clock returns milliseconds
+ * @param clock returns the time in milliseconds
  * @throws {TypeError} if the method cannot use the operands
- * @throws what `factor` and the solvers throw
+ * @throws the errors of `factor` and of the solvers
  */
 export async function compressLayer(
   backend: Backend,

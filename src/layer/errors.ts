@@ -1,4 +1,7 @@
-/** The errors for invalid tensors in a well-formed safetensors body. Each error has the name of the tensor, so that the answer can quote it. */
+/**
+ * The errors for invalid tensors in a well-formed safetensors body. Each error has the name of the tensor for
+ * the answer.
+ */
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {
@@ -23,7 +26,9 @@ export class NonFiniteError extends Error {
 export class NotSymmetricError extends Error {
   override name = "NotSymmetricError";
 
-  /** @param index row and column of the first element, below the diagonal, that differs from its mirror */
+  /**
+   * @param index row and column of the first element, below the diagonal, that differs from its mirror image
+   */
   constructor(readonly tensor: string, readonly index: readonly [number, number]) {
     super(`tensor ${tensor}: element [${index.join(", ")}] differs from [${index.toReversed().join(", ")}]`);
   }

@@ -1,36 +1,43 @@
 /**
- * Handles the request for one layer, from the bytes of the request to the bytes of the answer: reads the tensors onto the device, solves
- * the layer, and encodes the solution. The host and the edge's small layers both use this function. They differ in how they receive the
- * request and send the answer.
+ * Handles the request for one layer, from the bytes of the request to the bytes of the answer. `handleLayer`
+ * reads the tensors onto the device, solves the layer, and encodes the solution. `solveReceivedLayer` is the
+ * middle step, which decides what is copied, reused and freed if the request names stored statistics.
+ *
+ * Two programs call `handleLayer`: the host, which is Pare's GPU server, and the edge, which is Pare's
+ * Cloudflare Worker and solves small layers itself. They differ in how they receive the request and send the
+ * answer.
  */
 
 import type { Backend } from "../backend/backend.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
+import { copyUpper } from "../linalg/submatrix.ts";
 import type { SupportedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
+import type { Solution } from "../solvers/solver.ts";
+import { compressLayer, type LayerParameters, type LayerReport } from "./compress_layer.ts";
+import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
 import { readLayer, type ReceivedLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer } from "./write_layer.ts";
-import { compressLayer, type LayerParameters, type LayerReport } from "./compress_layer.ts";
-import { copyUpper } from "../linalg/submatrix.ts";
-import { TensorMismatchError } from "./errors.ts";
-import type { Solution } from "../solvers/solver.ts";
 
 /** The request for one layer. */
 export interface LayerRequest {
   /** The bytes of the body, a safetensors file. They are read once. */
   readonly source: AsyncIterable<Uint8Array>;
-  /** The length of the body. */
+  /** The length of the body, in bytes. */
   readonly totalBytes: number;
   readonly parameters: SupportedParameters;
-  /** Stored statistics, if the request names them. The body then has none. The caller returns the loan. */
+  /**
+   * The stored statistics that the request borrows, if it names some. The body then has none. The caller
+   * returns the loan.
+   */
   readonly loan?: Loan;
 }
 
 /** The device that solves a layer, and settings that depend on the server. */
 export interface LayerOptions {
   readonly backend: Backend;
-  /** Milliseconds, from any origin. */
+  /** Returns the time in milliseconds, from any origin. */
   readonly clock: () => number;
   /**
    * The time on `clock` at which the report's `total` starts.
@@ -43,7 +50,8 @@ export interface LayerOptions {
    */
   readonly tileEdge?: number;
   /**
-   * Runs the solve. A server on which several layers share the device uses this to run one solve after the other.
+   * Runs the solve. A server on which several layers share the device uses this function to run one solve
+   * after the other.
    * @default a function that calls `solve` at once
    */
   readonly runSolve?: <T>(solve: () => Promise<T>) => Promise<T>;
@@ -58,7 +66,7 @@ export interface HandledLayer extends Answer {
 
 /**
  * Handles one request. If it throws, nothing that it allocated stays allocated.
- * @throws what `readLayer`, `checkLoanFits` and `solveReceivedLayer` throw
+ * @throws the errors of `readLayer`, `checkLoanFits` and `solveReceivedLayer`
  */
 export async function handleLayer(request: LayerRequest, options: LayerOptions): Promise<HandledLayer> {
   const { parameters, loan } = request;
@@ -90,15 +98,15 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   return { ...answer, report, destroy: () => resources.dispose() };
 }
 
-/** A solved layer. The caller frees the solution. */
+/** A solved layer before it is encoded. The caller frees the solution. */
 export interface LayerSolution {
   readonly solution: Solution;
   readonly report: LayerReport;
 }
 
 /**
- * Checks that stored statistics have as many inputs as the layer.
- * @throws {TensorMismatchError} if they do not
+ * Checks that the stored statistics are for the layer's number of inputs.
+ * @throws {TensorMismatchError} if they are for another number
  */
 export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
   const order = loan.hessian.cols;
@@ -112,9 +120,12 @@ export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
 }
 
 /**
- * Solves `received` and overwrites its tensors.
- * @param loan the stored statistics, if the request names some; `received` then has none
- * @throws what `compressLayer` throws
+ * Solves `received` and overwrites its tensors. Stored statistics are not overwritten. If their factor is
+ * stored for the same damping and block size, the solve uses this factor. Otherwise the solve uses a copy of
+ * the statistics, and a factor that it computes from the copy is stored.
+ * @param loan the stored statistics, if the request names some. The layer in `received` then has none of its
+ *   own
+ * @throws the errors of `copyUpper` and `compressLayer`
  */
 export async function solveReceivedLayer(
   backend: Backend,
@@ -132,7 +143,7 @@ export async function solveReceivedLayer(
       ? { layer, factor: storedFactor }
       : { layer, hessian: received.hessian ?? hessianCopy };
     const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
-    // A new factor was computed in the memory of the copy, and frees it when it is destroyed.
+    // A new factor was computed in the memory of the copy. That memory is freed when the factor is destroyed.
     if (factor && loan) loan.store(factor, key);
     else {
       factor?.destroy();

@@ -1,7 +1,8 @@
 /**
- * Maps the errors of one layer to problems of the HTTP contract: a malformed body, tensors that do not fit, statistics that cannot be
- * factored, and a device that is lost or out of memory. The host and the edge's small layers share this table. The host adds the errors
- * that only a host has.
+ * Maps the errors of one layer to problems, which are the error answers of the HTTP contract. The errors are
+ * a malformed body, tensors that do not fit, statistics that cannot be factored, and a device that is lost or
+ * out of memory. The host, which is Pare's GPU server, and the edge, which is Pare's Cloudflare Worker, share
+ * this mapping. The host adds the errors that only a host has.
  */
 
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
@@ -11,7 +12,10 @@ import { Refusal } from "../protocol/refusal.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
 import { NonFiniteError, NotSymmetricError, TensorMismatchError } from "./errors.ts";
 
-/** Returns the refusal for `error`, or undefined if `error` is not an error of a layer. */
+/**
+ * Returns the refusal (the problem to answer with) for `error`, or undefined if `error` is not an error of a
+ * layer.
+ */
 export function layerRefusal(error: unknown): Refusal | undefined {
   if (error instanceof SafetensorsError) {
     const { tensor, byte, message } = error;
@@ -32,7 +36,8 @@ export function layerRefusal(error: unknown): Refusal | undefined {
   }
   if (error instanceof InvalidStatisticsError) {
     const { index, value, message } = error;
-    // The error is about the diagonal. A finite value can only be wrong by being negative, and then H is not positive definite.
+    // The error is about a diagonal entry of H. If the entry is finite, it is negative, so H is not positive
+    // definite.
     const code = Number.isFinite(value) ? "not_positive_definite" : "non_finite";
     return new Refusal(code, message, { members: { tensor: "hessian", index: [index, index] } });
   }

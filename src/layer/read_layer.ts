@@ -1,6 +1,7 @@
 /**
- * Reads a request body, which is a safetensors file, into a layer on the device. The header is checked first. Then each tensor is streamed
- * into its sink, which builds a matrix from it.
+ * Reads a request body, which is a safetensors file, into a layer on the device. The header is checked first.
+ * Then each tensor is streamed into its sink, which is an object that builds a matrix on the device from the
+ * tensor.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -25,7 +26,9 @@ import { WeightSink } from "./sinks/weight_sink.ts";
 export interface ReadOptions {
   /** The length of the whole body, in bytes. */
   readonly totalBytes: number;
-  /** The tile edge of the matrices, a multiple of the block size. */
+  /**
+   * The tile edge of the matrices (the number of rows and columns of a tile), a multiple of the block size.
+   */
   readonly edge: number;
 }
 
@@ -36,15 +39,19 @@ export interface ReceivedLayer {
   /** The dtype of the weight in the body. */
   readonly dtype: FloatDtype;
   readonly layer: Layer;
-  /** (cols, cols) f32, upper storage, or undefined if the body has no statistics. */
+  /** The statistics H, (cols, cols) f32, upper storage. Undefined if the body has no statistics. */
   readonly hessian: TiledMatrix | undefined;
-  /** Frees all tensors. It may be called more than once, and after a solve that has already freed some of them. */
+  /**
+   * Frees all tensors. The method may be called more than once, and after a solve that has already freed some
+   * tensors.
+   */
   destroy(): void;
 }
 
 /**
  * Reads a layer and closes the source. If it throws, nothing stays allocated.
- * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is invalid
+ * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is
+ *   invalid
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
  */
 export async function readLayer(
@@ -82,9 +89,10 @@ export async function readLayer(
 }
 
 /**
- * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays allocated.
- * @returns H, (n, n) f32, upper storage. The caller frees it
- * @throws as `readLayer`
+ * Reads a body that holds a Hessian and nothing else, and closes the source. If it throws, nothing stays
+ * allocated.
+ * @returns H, (n, n) f32, upper storage. The caller frees the matrix
+ * @throws the errors of `readLayer`
  */
 export async function readHessian(
   backend: Backend,
@@ -116,7 +124,10 @@ function createStatisticsSink(
   }
 }
 
-/** Calls `body` with an empty map, to which `body` adds every sink that it creates. When `body` ends or throws, the sinks are destroyed and the source is closed. */
+/**
+ * Calls `body` with an empty map, to which `body` adds every sink that it creates. When `body` ends or
+ * throws, the sinks are destroyed and the source is closed.
+ */
 async function withSinks<T>(
   stream: SafetensorsStream,
   body: (sinks: Map<string, TensorSink<unknown>>) => Promise<T>,

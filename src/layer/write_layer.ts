@@ -1,11 +1,12 @@
 /**
- * Encodes a solution, which is on the device, as the bytes of an answer. The header and the length are known in advance. The data is
- * converted on the device and read back in strips of a few rows, so a layer of any size takes little host memory.
+ * Encodes a solution, which is on the device, as the bytes of an answer. The header and the length are known
+ * in advance. The data is converted on the device and read back in strips of a few rows, so a layer of any
+ * size takes little of the CPU's memory.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
-import { DTYPE_CODE, fromFloat32 } from "../kernels/convert.ts";
+import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
@@ -15,9 +16,10 @@ import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
 
 /**
- * The largest number of bytes per read-back, before the conversion from f32. On a GPU each read-back waits for the GPU's queue, so large
- * pieces are better. The `cpu` backend copies from its own memory, and small pieces are better: the allocator reuses their memory, and
- * the copy of a piece does not delay other requests.
+ * The largest strip in bytes, counted in f32 before the conversion. On a GPU each read waits for the GPU's
+ * queue, so large strips are better. The `cpu` backend copies from its own memory. There small strips are
+ * better, because the allocator reuses their memory, and because copying a strip does not delay other
+ * requests.
  */
 const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
 
@@ -25,7 +27,11 @@ const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, we
 export interface Answer {
   /** The length of the whole file, in bytes. */
   readonly byteLength: number;
-  /** Yields the bytes of the file. It may be called once, and the solution must not be freed before it ends. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+  /**
+   * Yields the bytes of the file. The method may be called once. The solution must not be freed before the
+   * generator ends.
+   * @throws {OutOfDeviceMemoryError} {DeviceLostError}
+   */
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
@@ -83,7 +89,10 @@ function firstRowOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
   return submatrixOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
 }
 
-/** Queues the copy of a strip's rows to `target`, without gaps. Each row comes from all tiles of its tile row. */
+/**
+ * Queues copying a strip's rows to `target`, without gaps. Each row is put together from all tiles of its
+ * tile row.
+ */
 function gatherRows(
   backend: Backend,
   q: TiledMatrix,
@@ -115,7 +124,10 @@ function convert(
   return { buffer: target, offset: 0 };
 }
 
-/** Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to whole bytes. */
+/**
+ * Yields the mask. On the device each row is padded to whole 32-bit words. In the file each row is padded to
+ * whole bytes.
+ */
 async function* maskChunks(
   backend: Backend,
   { q, mask }: Solution,

@@ -1,7 +1,9 @@
 /**
- * The diagonal of H before the factorisation (steps 1 and 2 of `src/solvers/README.md`). This file transfers the diagonal between
- * host and device. In between, on the host and in float64, it rejects diagonals that no sum Σ x·xᵀ can have, sets the diagonal of
- * dead inputs to 1, and chooses the damping of each attempt. An input is dead if it was 0 in every calibration token.
+ * Prepares the diagonal of the calibration statistics H = Σ x·xᵀ for the factorisation (steps 1 and 2 of
+ * `src/solvers/README.md`). The diagonal is read from the device, prepared on the CPU, and written back. The
+ * preparation rejects a diagonal that no sum Σ x·xᵀ can have, sets the entries of dead inputs to 1, and adds
+ * the damping. An input is dead if it was 0 in every calibration token. `nextDamping` chooses the damping of
+ * each retry.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -26,31 +28,15 @@ export async function readDiagonal(
   }
 }
 
-/** Queues writing `values`, (n) f32, to the diagonal of `matrix`. */
-export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
-  const diagonal = backend.createBuffer("diagonal", 4 * matrix.cols);
-  backend.write(diagonal, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  for (let i = 0; i < matrix.tileRows; i++) {
-    const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
-    backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
-  }
-  diagonal.destroy();
-}
-
 /** The diagonal of H with dead inputs replaced, before damping. */
 export interface PreparedDiagonal {
   /** (n) f32: the diagonal of H, with 1 at dead inputs. */
   readonly values: Float32Array;
   /** (n) u32: 1 at dead inputs and 0 elsewhere. Undefined if no input is dead. */
   readonly dead: Uint32Array<ArrayBuffer> | undefined;
-  /** The mean of `values`. */
+  /** The mean of `values`, computed in float64. */
   readonly mean: number;
 }
-
-/** The smallest damping of a retry. It is the default of the published code. */
-const SMALLEST_RETRY = 0.01;
-/** The largest damping of a retry. With more, the added multiple of the identity would outweigh the statistics. */
-const LARGEST_RETRY = 1;
 
 /**
  * Validates the diagonal of H and replaces the zeros of dead inputs by ones.
@@ -77,10 +63,32 @@ export function addDamping(values: Float32Array, added: number): Float32Array {
   return values.map((value) => value + added);
 }
 
+/** Queues writing `values`, (n) f32, to the diagonal of `matrix`. */
+export function writeDiagonal(backend: Backend, matrix: TiledMatrix, values: Float32Array): void {
+  const diagonal = backend.createBuffer("diagonal", 4 * matrix.cols);
+  backend.write(diagonal, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  for (let i = 0; i < matrix.tileRows; i++) {
+    const { buffer: tile, rows: count, ld, row0: first } = matrix.tile(i, i);
+    backend.dispatch(setDiagonal, { diagonal, tile }, { count, ld, first });
+  }
+  diagonal.destroy();
+}
+
 /**
- * Returns the damping of the next attempt after an attempt with damping `failed`, or undefined if there is no further
- * attempt. The damping grows by a factor of 10, to at most 1. The first retry uses at least 0.01: the factor would not
- * change a damping of 0, and smaller dampings rarely make an f32 matrix positive definite, while each attempt costs a
+ * The smallest damping of a retry, as a fraction of the mean diagonal entry. It is the default of the
+ * code that the authors of SparseGPT published.
+ */
+const SMALLEST_RETRY = 0.01;
+/**
+ * The largest damping of a retry. With more, the added multiple of the identity would outweigh the
+ * statistics.
+ */
+const LARGEST_RETRY = 1;
+
+/**
+ * Returns the damping to try after the damping `failed`, or undefined if there is none left to try. The
+ * damping grows by a factor of 10, to at most 1. Every retry uses at least 0.01, because a damping of 0 would
+ * not grow, and because smaller dampings rarely make an f32 matrix positive definite. Each attempt costs a
  * whole factorisation.
  */
 export function nextDamping(failed: number): number | undefined {

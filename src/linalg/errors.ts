@@ -1,22 +1,26 @@
-/** The errors of calibration statistics that are found only on the device, during the factorisation. */
+/**
+ * The errors for calibration statistics H = Σ x·xᵀ that cannot be factored. They are found during the
+ * factorisation.
+ */
 
-/** A pivot of the damped statistics is not positive, with any of the dampings that were tried. */
+/** A pivot of the damped statistics was not positive, even with the largest damping that was tried. */
 export class NotPositiveDefiniteError extends Error {
   override name = "NotPositiveDefiniteError";
 
   /**
-   * @param order the order of the trailing minor that is not positive definite: n − j for a pivot at column j of n
-   * @param damping the last damping tried, as a fraction of the mean diagonal entry
-   * @param advice the end of the message, which tells the user how to continue
+   * @param order the order of the trailing minor that is not positive definite. If the pivot in column j of n
+   *   columns is not positive, the order is n − j.
+   * @param damping the last damping that was tried, as a fraction of the mean diagonal entry
+   * @param advice one or more sentences at the end of the message, which tell the user how to continue
    */
   constructor(readonly order: number, readonly damping: number, advice: string) {
     super(
-      `statistics are not positive definite: trailing minor of order ${order}, damping ${damping}; ${advice}`,
+      `statistics are not positive definite: the trailing minor of order ${order} failed with damping ${damping}. ${advice}`,
     );
   }
 }
 
-/** A diagonal entry of the statistics is negative or not finite, which no sum Σ x·xᵀ can have. */
+/** A diagonal entry of the statistics is negative or not finite. No sum Σ x·xᵀ has such an entry. */
 export class InvalidStatisticsError extends Error {
   override name = "InvalidStatisticsError";
 

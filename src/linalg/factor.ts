@@ -1,10 +1,12 @@
 /**
- * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/solvers/README.md`). It handles dead inputs, adds
- * the damping, computes H + λ·mean(diag H)·I = R·Rᵀ with R upper triangular, and retries with more damping if that matrix
- * is not positive definite. All layers that have the same input share one factor.
+ * Factors the calibration statistics H of a layer (steps 1 to 3 of `src/solvers/README.md`). The function
+ * `factor` handles dead inputs, adds the damping, and computes H + λ·mean(diag H)·I = R·Rᵀ with R upper
+ * triangular. If the damped matrix is not positive definite, it retries with more damping. Layers with the
+ * same input can share one factor.
  */
 
 import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
 import {
@@ -16,24 +18,32 @@ import {
   writeDiagonal,
 } from "./diagonal.ts";
 import { NotPositiveDefiniteError } from "./errors.ts";
-import { ResourceSet } from "../backend/owned.ts";
+import { copyMatrix } from "./tile_arithmetic.ts";
 import { type ReverseCholeskyOutputs, reverseCholeskyTiled } from "./reverse_cholesky.ts";
 
 /** The factorisation of one H of order n. It is immutable, so any number of solves can use it. */
 export interface Factor {
-  /** R, (n, n) f32 upper storage. The elements of its diagonal tiles below the diagonal blocks are undefined. */
+  /**
+   * R, (n, n) f32 in upper storage. In its diagonal tiles, the elements below the diagonal blocks are
+   * undefined.
+   */
   readonly r: TiledMatrix;
-  /** (n, blocksize) f32: the inverses U_kk = R_kk⁻¹, block k from row k·blocksize on, with zeros below the diagonal. */
+  /**
+   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row
+   * k·blocksize, and has zeros below its diagonal.
+   */
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /** (n) u32: 1 at dead inputs, whose diagonal entry of H is 0, and 0 elsewhere. Undefined if no input is dead. */
+  /**
+   * (n) u32: 1 at dead inputs and 0 elsewhere. Input j is dead if H[j,j] is 0. Undefined if no input is dead.
+   */
   readonly dead: DeviceBuffer | undefined;
   /** The number of columns of a block. */
   readonly blocksize: number;
-  /** λ of the successful attempt, as a fraction of the mean diagonal entry. */
+  /** The damping λ of the successful attempt, as a fraction of the mean diagonal entry of H. */
   readonly damping: number;
-  /** λ·mean(diag H), the value that was added to every diagonal entry. */
+  /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
   readonly dampingAdded: number;
   /** The size on the device, in bytes. */
   readonly byteLength: number;
@@ -43,22 +53,23 @@ export interface Factor {
 
 /** The parameters of a factorisation. */
 interface FactorOptions {
-  /** λ ≥ 0 of the first attempt. */
+  /** The damping λ ≥ 0 of the first attempt. */
   readonly damping: number;
   /** The number of columns of a block. The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
 }
 
 /**
- * The largest statistics, in bytes, of which a copy is made for retries. The limit corresponds to an order of about
- * 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is final.
+ * The largest size of statistics, in bytes, at which a copy is made for retries. It corresponds to an order
+ * of about 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is
+ * final.
  */
 const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`: it becomes part of
- * the factor, or is freed if the function throws. If a pivot is not positive, the factorisation is repeated with more
- * damping, up to 1 (`nextDamping`).
+ * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The
+ * matrix becomes part of the factor, or is freed if the function throws. If a pivot is not positive, the
+ * factorisation is repeated with more damping, up to 1 (`nextDamping`).
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
@@ -102,7 +113,10 @@ export async function factor(
   }
 }
 
-/** Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that succeeds. */
+/**
+ * Factors H + λ·mean(diag H)·I with increasing λ, from `options.damping` on, and returns the first λ that
+ * succeeds.
+ */
 async function factorDamped(
   backend: Backend,
   hessian: TiledMatrix,
@@ -131,20 +145,27 @@ async function factorDamped(
   }
 }
 
-/** The advice in the error message. `next` is the damping that a retry would have used, if there is one. */
+/**
+ * Returns the advice for the error message. `next` is the damping that a retry would use, or undefined after
+ * the last one.
+ */
 function adviceFor(next: number | undefined): string {
   return next === undefined
-    ? "larger dampings are not tried: use more calibration tokens, or check that the statistics are Σ x·xᵀ"
-    : `not retried, because there is no copy of the statistics to retry from: send them again with damping ${next}`;
+    ? "Larger dampings are not tried. Use more calibration tokens, or check that the statistics are Σ x·xᵀ."
+    : "The factorisation was not retried, because there is no copy of the statistics to start from. " +
+      `Send the statistics again with damping ${next}.`;
 }
 
-/** The column of the first pivot that is not positive, or undefined if all pivots are positive. */
+/** Returns the column of the first pivot that is not positive, or undefined if all pivots are positive. */
 async function readFailedColumn(backend: Backend, status: DeviceBuffer): Promise<number | undefined> {
   const [value] = new Uint32Array((await backend.read(status, 0, 4)).buffer);
   return value === 0 ? undefined : value - 1;
 }
 
-/** Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for a copy. */
+/**
+ * Copies the statistics for retries. Returns undefined if they are too large or the device has no memory for
+ * a copy.
+ */
 function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | undefined {
   if (matrix.byteLength > LARGEST_RETRY_COPY) return undefined;
   const { rows, cols, edge, storage } = matrix;
@@ -158,12 +179,4 @@ function copyForRetry(backend: Backend, matrix: TiledMatrix): TiledMatrix | unde
   }
   copyMatrix(backend, matrix, copy);
   return copy;
-}
-
-/** Queues target ← source for two matrices of the same shape and tiling. */
-function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledMatrix): void {
-  const targets = target.tiles();
-  for (const { buffer } of source.tiles()) {
-    backend.copy(buffer, 0, targets.next().value!.buffer, 0, buffer.byteLength);
-  }
 }

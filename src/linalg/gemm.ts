@@ -1,10 +1,16 @@
-/** The matrix product of two submatrices. It translates their addresses into the parameters of the gemm kernels. */
+/**
+ * Multiplies two submatrices with a gemm kernel. `gemm` (general matrix multiplication) is the name of this
+ * product in BLAS.
+ */
 
 import type { Backend } from "../backend/backend.ts";
 import type { gemmNN, gemmNT, gemmTN } from "../kernels/gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
 
-/** The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n). */
+/**
+ * The sizes and scalars of C ← α·op(A)·op(B) + β·C, where op(A) is (m, k), op(B) is (k, n) and C is (m, n).
+ * op(A) is A or Aᵀ.
+ */
 interface Product {
   readonly m: number;
   readonly n: number;
@@ -20,16 +26,17 @@ interface Product {
    */
   readonly beta?: number;
   /**
-   * Whether only the elements of C with row ≤ column are needed. The other elements may or may not be computed.
+   * Whether only the elements of C with row ≤ column are needed. The other elements may or may not be
+   * computed.
    * @default false
    */
   readonly upper?: boolean;
 }
 
 /**
- * Queues one product. `kernel` determines which operand is transposed: `gemmNT` uses Bᵀ, `gemmTN` uses Aᵀ. C must not
- * lie in the buffer of A or B, even where the submatrices do not overlap, because WebGPU rejects a dispatch that binds one
- * buffer for reading and for writing.
+ * Queues one product. `kernel` determines which operand is transposed. `gemmNN` uses A and B, `gemmNT` uses A
+ * and Bᵀ, and `gemmTN` uses Aᵀ and B. C must not lie in the buffer of A or B, even if the submatrices do not
+ * overlap, because WebGPU rejects a dispatch that binds one buffer both for reading and for writing.
  */
 export function gemm(
   backend: Backend,

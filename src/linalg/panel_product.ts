@@ -1,8 +1,9 @@
 /**
- * The product P = M·R with an upper triangular R, computed one panel of columns at a time, so that only one panel of P
- * is ever stored. Within a panel the caller controls which terms enter each block: all columns of M up to and including
- * the block (the full product), or only the columns left of the block (the lazy batch of the solve). The elements of R
- * below its diagonal blocks are never read, because they are undefined (`Factor.r`).
+ * Computes the product P = M·R, where R is upper triangular. P is computed one panel (a range of columns) at
+ * a time, so only one panel of P is ever stored. Within a panel the caller goes from block to block, and
+ * chooses which columns of M enter each block. The full product takes the columns up to and including the
+ * block. The SparseGPT solver's lazy batch update takes only the columns left of the block. The elements of R
+ * below its diagonal blocks are undefined (`Factor.r`), and are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -12,7 +13,10 @@ import { type IndexRange, panelWidth, splitIntoPanels } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
 
-/** The product of M, (rows, n), and R, (n, n) upper storage. Both have the same tile edge, a multiple of `blocksize`. */
+/**
+ * The product of M, (rows, n), and R, (n, n) in upper storage. Both have the same tile edge, a multiple of
+ * `blocksize`.
+ */
 export class PanelProduct {
   /** (rows, width) f32: the current panel of P. */
   readonly buffer: DeviceBuffer;
@@ -33,19 +37,19 @@ export class PanelProduct {
     this.buffer = backend.createBuffer("panel of a product", 4 * m.rows * this.width);
   }
 
-  /** The panels from the first to the last column. */
+  /** Returns the column ranges of the panels, from left to right. */
   panels(): Generator<IndexRange> {
     return splitIntoPanels(this.#m.cols, this.#m.edge, this.width);
   }
 
-  /** The submatrix of `panel` that starts at (row, col), counted in the whole matrix P. */
+  /** Returns the submatrix of `panel` that starts at row `row` and column `col` of P. */
   submatrix(panel: IndexRange, row: number, col: number): Submatrix {
     return { buffer: this.buffer, offset: row * this.width + (col - panel.start), ld: this.width };
   }
 
   /**
-   * Queues P(:, panel) = M(:, left)·R(left, panel), where `left` are all columns left of the panel. The first panel has no
-   * such columns, so its contents stay undefined.
+   * Queues P(:, panel) = M(:, left)·R(left, panel), where `left` is all columns left of the panel. The first
+   * panel has no such columns, so its contents stay undefined.
    */
   startPanel(panel: IndexRange): void {
     const tilesLeft = Math.ceil(panel.start / this.#m.edge);
@@ -57,8 +61,9 @@ export class PanelProduct {
   }
 
   /**
-   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. It is called
-   * once per block, after `startPanel`. In the first panel, whose contents are undefined, it assigns and does not add.
+   * Queues P(:, block) += M(:, inner)·R(inner, block), where `inner` starts at the panel's first column. The
+   * method is called once per block, after `startPanel`. In the first panel, whose contents are undefined, it
+   * assigns the product instead of adding it.
    */
   addWithinPanel(panel: IndexRange, inner: IndexRange, block: IndexRange): void {
     this.#multiply(panel, inner, block, panel.start > 0);

@@ -1,20 +1,26 @@
 /**
- * The quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ. For a change M of the weights it is the squared error of the layer's
- * outputs over the calibration tokens. There are two ways to compute it: as ‖M·R‖² from a factor H = R·Rᵀ, and directly
- * from H. Both compute one sum per row of M (`RowSums`) and do not modify M.
+ * Computes the quadratic form tr(M·H·Mᵀ), where H = Σ x·xᵀ is the sum over the calibration inputs x of a
+ * layer. If M is a change of the layer's weights, the form is the squared error that the change causes in the
+ * layer's outputs.
+ *
+ * There are two ways to compute the form. `addFactoredForm` computes it as ‖M·R‖² from the factor R of
+ * H = R·Rᵀ. `addQuadraticForm` computes it from H itself. Both functions add up one sum per row of M
+ * (`RowSums`) and do not modify M.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { mirrorUpper } from "../kernels/diagonal.ts";
 import { gemmNN } from "../kernels/gemm.ts";
+import { rowDot } from "../kernels/row_dot.ts";
 import { panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
 import { gemm } from "./gemm.ts";
 import type { PanelProduct } from "./panel_product.ts";
 import { type Submatrix, submatrixOf } from "./submatrix.ts";
-import { rowDot } from "../kernels/row_dot.ts";
 
-/** A (rows, columns) f32 array of sums on the device, row-major: each matrix row has `columns` sums, which start at 0. */
+/**
+ * Sums for each row of a matrix: a row-major (rows, columns) f32 array on the device. All sums start at 0.
+ */
 export class RowSums {
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
@@ -29,7 +35,10 @@ export class RowSums {
     backend.clear(this.buffer);
   }
 
-  /** Queues adding the dot products x(r, :)·y(r, :) of two (rows, cols) submatrices to sum `column` of row row0 + r. */
+  /**
+   * For each row r of two (rows, cols) submatrices x and y, queues adding the dot product x(r, :)·y(r, :) to
+   * sum `column` of row row0 + r.
+   */
   addDot(column: number, row0: number, x: Submatrix, y: Submatrix, rows: number, cols: number): void {
     this.#backend.dispatch(rowDot, { x: x.buffer, y: y.buffer, sums: this.buffer }, {
       rows,
@@ -58,8 +67,9 @@ export class RowSums {
 }
 
 /**
- * Queues adding row r of ‖M·R‖² to sum `column` of row r, for all rows. Because R is the factor of the damped H, the
- * total is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and R.
+ * For each row r of M, queues adding ‖M(r, :)·R‖² to sum `column` of row r. Because R is the factor of the
+ * damped H, the total over all rows is tr(M·H·Mᵀ) with the damped H. `product` must be the product of M and
+ * R.
  */
 export function addFactoredForm(product: PanelProduct, sums: RowSums, column: number): void {
   for (const panel of product.panels()) {
@@ -72,7 +82,7 @@ export function addFactoredForm(product: PanelProduct, sums: RowSums, column: nu
   }
 }
 
-/** Queues adding row r of ‖M‖² to sum `column` of row r, for all rows. */
+/** For each row r of M, queues adding ‖M(r, :)‖² to sum `column` of row r. */
 export function addSquaredNorm(m: TiledMatrix, sums: RowSums, column: number): void {
   for (const tile of m.tiles()) {
     const whole = submatrixOf(tile, tile.row0, tile.col0);
@@ -80,7 +90,10 @@ export function addSquaredNorm(m: TiledMatrix, sums: RowSums, column: number): v
   }
 }
 
-/** Queues copying the upper triangle of each diagonal tile of `h` to its lower triangle, which may be undefined before. */
+/**
+ * Queues copying the upper triangle of each diagonal tile of `h` to the tile's lower triangle, which is
+ * undefined before.
+ */
 export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
   for (let i = 0; i < h.tileRows; i++) {
     const { buffer: tile, rows: size, ld } = h.tile(i, i);
@@ -89,9 +102,12 @@ export function mirrorDiagonalTiles(backend: Backend, h: TiledMatrix): void {
 }
 
 /**
- * Queues adding row r of tr(M·H·Mᵀ) to sum `column` of row r, for all rows. Only the tiles H_IJ with I ≤ J are stored, so
- * the form is computed as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. H is (n, n) upper
- * storage with the tile edge of M, and the lower triangles of its diagonal tiles are filled in (`mirrorDiagonalTiles`).
+ * For each row r of M, queues adding M(r, :)·H·M(r, :)ᵀ to sum `column` of row r. The total over all rows is
+ * tr(M·H·Mᵀ).
+ *
+ * H is (n, n) in upper storage with the tile edge of M, so only its tiles H_IJ with I ≤ J exist. The form is
+ * therefore computed as Σ_J ⟨M_J·H_JJ + 2·Σ_{I<J} M_I·H_IJ, M_J⟩, where M_J is the tile column J of M. The
+ * lower triangles of the diagonal tiles H_JJ must have been filled in by `mirrorDiagonalTiles`.
  */
 export function addQuadraticForm(
   backend: Backend,

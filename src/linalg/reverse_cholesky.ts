@@ -1,36 +1,43 @@
 /**
- * The factorisation H = R·Rᵀ with R upper triangular, in place on the tiles of H. It is a Cholesky factorisation that
- * runs from the last column to the first and takes n³/3 floating-point operations.
+ * Factors H = R·Rᵀ with R upper triangular, in place on the tiles of H. This is a Cholesky factorisation that
+ * runs from the last column to the first. For a matrix of order n it takes n³/3 floating-point operations.
  *
- * Columns are processed in panels, and a panel in blocks. A panel first subtracts the contribution of all finished
- * columns to its right, in one long product per tile, and is then factored block by block. Products read finished
- * columns from the tiles and write into a separate buffer, the working panel S, because a kernel cannot read the buffer
- * that it writes. Elements below the diagonal blocks of H do
- * not affect the result and are not modified.
+ * Columns are processed in panels, and each panel in blocks. For each panel, the contribution of all finished
+ * columns to its right is subtracted first, with one long product per tile. The panel is then factored block
+ * by block. Products read finished columns from the tiles and write to a separate buffer, the working panel
+ * S, because a kernel cannot read the buffer that it writes. Elements below the diagonal blocks of H do not
+ * affect the result and are not modified.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copyTransposed } from "../kernels/copy2d.ts";
+import { copyTransposed } from "../kernels/transfer/copy2d.ts";
 import { gemmNN, gemmNT } from "../kernels/gemm.ts";
 import { reverseCholesky } from "../kernels/reverse_cholesky.ts";
 import { type IndexRange, panelWidth, splitIntoPanels, splitRange } from "./blocking.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 import { gemm } from "./gemm.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 
 /** Buffers for the results of the factorisation other than R. */
 export interface ReverseCholeskyOutputs {
-  /** (n, blocksize) f32: the inverses U_kk = R_kk⁻¹, block k from row k·blocksize on. */
+  /**
+   * (n, blocksize) f32: the inverses U_kk = R_kk⁻¹ of the diagonal blocks of R. U_kk begins at row
+   * k·blocksize.
+   */
   readonly u: DeviceBuffer;
   /** (n) f32: the diagonal R[j,j]. */
   readonly diagonal: DeviceBuffer;
-  /** One u32. The caller sets it to 0. If a pivot is not positive, it becomes 1 + the column of that pivot. */
+  /**
+   * One u32, which the caller sets to 0. If a pivot is not positive, the kernel sets it to 1 + the column of
+   * that pivot.
+   */
   readonly status: DeviceBuffer;
 }
 
 /**
- * Queues the factorisation of `h`, (n, n) f32 upper storage, whose tile edge is a multiple of `blocksize`. R overwrites H.
- * If `outputs.status` is not 0 afterwards, R and the other outputs are undefined.
+ * Queues the factorisation of `h`, (n, n) f32 in upper storage. Its tile edge must be a multiple of
+ * `blocksize`. R overwrites H. If `outputs.status` is not 0 afterwards, R and the other outputs are
+ * undefined.
  * @throws {OutOfDeviceMemoryError} if the working panel cannot be allocated
  */
 export function reverseCholeskyTiled(
@@ -60,30 +67,36 @@ export function reverseCholeskyTiled(
   transposed?.destroy();
 }
 
-/** The working panel S, (n, ld) f32. Its row i is row i of H, and its column 0 is column `columns.start` of H. */
+/**
+ * The working panel S, (n, ld) f32. Its row i is row i of H, and its column 0 is column `columns.start` of H.
+ */
 interface WorkingPanel {
   readonly buffer: DeviceBuffer;
   readonly ld: number;
   readonly columns: IndexRange;
   /**
-   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, where a product with a
-   * transposed right operand (`gemmNT`) is half as fast: each element of a SIMD vector then comes from a different row,
-   * and rows whose distance is a power of two compete for the same cache sets.
+   * (edge, ld) f32, scratch space for a transposed operand. It exists only on software adapters, which
+   * emulate a GPU on the CPU. There a product with a transposed right operand (`gemmNT`) is half as fast,
+   * because each element of a SIMD vector comes from a different row. Rows whose distance is a power of two
+   * also compete for the same cache sets.
    */
   readonly transposed: DeviceBuffer | undefined;
 }
 
-/** The submatrix of S that starts at (row, col), counted in H. */
+/** Returns the submatrix of S that starts at row `row` and column `col` of H. */
 function panelSubmatrix(s: WorkingPanel, row: number, col: number): Submatrix {
   return { buffer: s.buffer, offset: row * s.ld + (col - s.columns.start), ld: s.ld };
 }
 
-/** The index of the tile column that contains `columns`. */
+/** Returns the index of the tile column that contains `columns`. */
 function tileColumn(h: TiledMatrix, columns: IndexRange): number {
   return Math.floor(columns.start / h.edge);
 }
 
-/** Queues S = H(:, p) − Σ R(:, q)·R(p, q)ᵀ, where p is the panel and q runs over the finished columns right of it. */
+/**
+ * Queues S = H(:, p) − Σ_q R(:, q)·R(p, q)ᵀ. Here p is the columns of the panel. The sum runs over the tile
+ * columns, and q is the columns of one tile column that lie right of the panel and are therefore finished.
+ */
 function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
   const { start, end } = s.columns;
   const column = tileColumn(h, s.columns);
@@ -100,7 +113,8 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
     const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
     for (let i = 0; i <= column; i++) {
       const tile = h.tile(i, j), at = tile.row0, last = tile.row0 + tile.rows;
-      // First the rows above the diagonal square S(p, p), then the square, of which only the upper triangle is needed.
+      // The first product is for the rows above the diagonal square S(p, p). The second one is for the square
+      // itself, and computes only its upper triangle.
       const m = Math.min(last, start) - at;
       gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
         ...product,
@@ -114,8 +128,9 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
 }
 
 /**
- * R(p, q)ᵀ as the right operand of a product, with the kernel for it. By default the kernel reads R(p, q) from `tile` and
- * transposes it. If `s.transposed` exists, R(p, q)ᵀ is copied there once, for the products of all tile rows.
+ * Returns R(p, q)ᵀ as the right operand of a product, and the kernel that uses it. By default the kernel
+ * reads R(p, q) from `tile` and transposes it. If the buffer `transposed` exists, R(p, q)ᵀ is copied there
+ * once, for the products of all tile rows.
  */
 function rightOperand(
   backend: Backend,
@@ -137,7 +152,7 @@ function rightOperand(
   return { kernel: gemmNN, right: { buffer: transposed, offset: 0, ld: rows } };
 }
 
-/** Queues the factorisation of the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and its inverse U_kk = R(k, k)⁻¹. */
+/** Queues factoring the diagonal block, S(k, k) = R(k, k)·R(k, k)ᵀ, and inverting it, U_kk = R(k, k)⁻¹. */
 function factorBlock(
   backend: Backend,
   h: TiledMatrix,
@@ -159,7 +174,7 @@ function factorBlock(
   copySubmatrix(backend, block, submatrixOf(h.tile(column, column), k.start, k.start), size, size);
 }
 
-/** The rows of `tile` that lie above block k. */
+/** Returns the rows of `tile` that lie above block k. */
 function rowsAbove(tile: Tile, k: IndexRange): IndexRange {
   return { start: tile.row0, end: Math.min(tile.row0 + tile.rows, k.start) };
 }
@@ -185,7 +200,10 @@ function finishRowsAbove(
   );
 }
 
-/** Queues S(r, j) −= R(r, k)·R(j, k)ᵀ for the rows r of tile row `i` above block k and the panel's columns j left of k. */
+/**
+ * Queues S(r, j) −= R(r, k)·R(j, k)ᵀ. Here r is the rows of tile row `i` above block k, and j is the panel's
+ * columns left of block k.
+ */
 function updatePanel(backend: Backend, h: TiledMatrix, i: number, s: WorkingPanel, k: IndexRange): void {
   const column = tileColumn(h, k), tile = h.tile(i, column), left = s.columns.start;
   const rows = rowsAbove(tile, k);

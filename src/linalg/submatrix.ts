@@ -1,13 +1,16 @@
 /**
- * A rectangular part of a matrix that lies in a device buffer. Kernels take their operands in this form. This file also copies
- * submatrices and whole symmetric matrices on the device.
+ * `Submatrix` describes a rectangular part of a matrix that lies in one device buffer. Kernels take their
+ * operands in this form. The file also has functions that copy a submatrix, or a whole matrix in upper
+ * storage, on the device.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
-import { copy2d } from "../kernels/copy2d.ts";
+import { copy2d } from "../kernels/transfer/copy2d.ts";
 
-/** The start of a row-major f32 submatrix in a buffer. The function that uses it supplies the number of rows and columns. */
+/**
+ * The position of a row-major f32 submatrix in a buffer. The number of rows and columns is passed separately.
+ */
 export interface Submatrix {
   readonly buffer: DeviceBuffer;
   /** The index in the buffer of the submatrix's first element. */
@@ -16,7 +19,10 @@ export interface Submatrix {
   readonly ld: number;
 }
 
-/** The submatrix of `tile` that starts at (row, col), counted in the whole matrix and not in the tile. */
+/**
+ * Returns the submatrix of `tile` that starts at row `row` and column `col` of the whole matrix, not of the
+ * tile.
+ */
 export function submatrixOf(tile: Tile, row: number, col: number): Submatrix {
   return {
     buffer: tile.buffer,
@@ -25,7 +31,9 @@ export function submatrixOf(tile: Tile, row: number, col: number): Submatrix {
   };
 }
 
-/** Queues target ← source for a submatrix of (rows, cols). `source` and `target` must lie in different buffers. */
+/**
+ * Queues copying a (rows, cols) submatrix from `source` to `target`. The two must lie in different buffers.
+ */
 export function copySubmatrix(
   backend: Backend,
   source: Submatrix,
@@ -44,8 +52,9 @@ export function copySubmatrix(
 }
 
 /**
- * Allocates a matrix with tiles of edge `edge`, and queues the copy of `source` to it. Both are (n, n) f32 in upper storage. The caller
- * owns the new matrix.
+ * Allocates a matrix with tiles of edge `edge`, and queues copying `source` to it. Both matrices are (n, n)
+ * f32 in upper storage, which means that only the tiles on and above the diagonal exist. The caller owns the
+ * new matrix.
  * @throws {OutOfDeviceMemoryError}
  */
 export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): TiledMatrix {
@@ -57,7 +66,7 @@ export function copyUpper(backend: Backend, source: TiledMatrix, edge: number): 
   return target;
 }
 
-/** Queues the copy of the elements that both tiles cover. */
+/** Queues copying the elements that both tiles cover. */
 function copyOverlap(backend: Backend, from: Tile, to: Tile): void {
   const row = Math.max(from.row0, to.row0), col = Math.max(from.col0, to.col0);
   const rows = Math.min(from.row0 + from.rows, to.row0 + to.rows) - row;

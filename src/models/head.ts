@@ -24,8 +24,9 @@ export interface LogitsChunk {
   /** (rows, vocabSize) f32, valid until the next chunk is computed. */
   readonly logits: DeviceBuffer;
   /**
-   * The index of the first row among the requested rows of all batches. If all rows are requested, token t of
-   * window w has the index w · tokens + t, where `tokens` is the length of a window.
+   * The number of the chunk's first row. The requested rows are numbered from 0, in order, across all batches.
+   * If all rows are requested, token t of window w has the number w · tokens + t, where `tokens` is the length
+   * of a window.
    */
   readonly firstRow: number;
   readonly rows: number;

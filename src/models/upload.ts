@@ -3,7 +3,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { DTYPE_CODE, toFloat32 } from "../kernels/convert.ts";
+import { DTYPE_CODE, toFloat32 } from "../kernels/transfer/convert.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { ModelError } from "../files/model_error.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";

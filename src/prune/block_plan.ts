@@ -1,6 +1,7 @@
 /**
- * The plan for pruning a model: which layers of each transformer block are still to be pruned, how they are divided into
- * calibration rounds, and how many forward passes that takes. It reads no weights.
+ * Plans the pruning of a model: which layers of each transformer block are still to be pruned, how they are
+ * divided into calibration rounds, and how many forward passes the rounds take. A round consists of the
+ * layers that one forward pass calibrates. Planning reads no weights.
  */
 
 import type { ModelSpec } from "../models/families/family.ts";
@@ -28,7 +29,7 @@ export interface PlanOptions {
 /** A group of layers that share one input, with the layers that are still to be pruned. */
 export interface PendingGroup {
   readonly group: LinearGroup;
-  /** Names of the weights to prune. Not empty. */
+  /** Names of the weights to prune, at least one. */
   readonly names: readonly string[];
 }
 

@@ -1,9 +1,13 @@
 /**
- * A model as a source of layers with calibration statistics. It follows the SparseGPT paper, block by block. First, a forward
- * pass of all calibration windows through the dense block accumulates the Hessian of each layer's input. Then the layers are
- * yielded, and the consumer prunes and replaces them. Finally, a second forward pass through the pruned block computes the
- * inputs of the next block. Layers that were not chosen or that an earlier run has pruned are left out, and so are the forward
- * passes that only these layers would need.
+ * Presents a model as a source of layers with calibration statistics. Each transformer block is processed as
+ * in the SparseGPT paper. First, a forward pass of all calibration windows through the dense block
+ * accumulates the Hessian of each layer's input. Then the layers are yielded, and the consumer prunes and
+ * replaces them. Finally, a second forward pass through the pruned block computes the inputs of the next
+ * block. Layers that were not chosen or that an earlier run has pruned are left out. Forward passes that only
+ * these layers would need are left out too.
+ *
+ * A group consists of the layers of a block that share one input. A round consists of the groups that one
+ * forward pass calibrates.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -22,13 +26,17 @@ import { type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 export interface CalibrationOptions extends PlanOptions {
   /** Token ids of the calibration windows. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
-  /** Called with each replaced weight, in the dtype of the checkpoint. It writes the pruned checkpoint. */
+  /**
+   * Called with each pruned weight, converted to the dtype of the checkpoint, for example to write it to a
+   * file.
+   */
   readonly onReplace?: OnReplace;
   /** The layers that an earlier run with the same options has pruned. */
   readonly finished?: FinishedLayers;
   /**
-   * Where the hidden states are stored. If that is a folder, a run that was killed resumes from the last block whose states are
-   * in the folder. The states must then belong to the layers in `finished`.
+   * Where the hidden states between blocks are stored. If a folder is given, a run that was killed resumes
+   * from the last block whose hidden states are in the folder. The same run must have pruned the layers in
+   * `finished`.
    */
   readonly hiddenStates?: HiddenStatesStorage;
   /** Called after each step. A step is one batch of windows through one block, and `total` is the number of all steps. */
@@ -98,7 +106,7 @@ async function* calibrateRound(
   const hessians = await accumulateHessians(forward, round, openBlock.block, weights, countStep);
   try {
     yield* openRound(round, openBlock, async (group) => {
-      const hessian = hessians.get(group)!; // `accumulateHessians` made one for each group
+      const hessian = hessians.get(group)!; // `accumulateHessians` made a Hessian for each group
       const packed = await hessian.packedUpper();
       hessian.destroy();
       return packed;
@@ -108,7 +116,7 @@ async function* calibrateRound(
   }
 }
 
-/** Computes the Hessian of each group of a round. The caller destroys them. */
+/** Computes the Hessian of each group of a round. The caller must destroy the Hessians. */
 async function accumulateHessians(
   forward: Forward,
   round: readonly PendingGroup[],

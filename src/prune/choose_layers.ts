@@ -1,6 +1,7 @@
 /**
- * Chooses the layers of a model to prune, and the parameters of each, from the options of a run and the rules of a profile. It
- * works on the names of the layers only and reads no files.
+ * Chooses the layers of a model to prune, and the parameters of each layer, from the options of a run and the
+ * rules of a profile. A profile is a list of rules that set parameters for some layers. The choice depends on
+ * the names of the layers only, and no files are read.
  */
 
 import { compileNamePattern } from "./name_pattern.ts";
@@ -63,7 +64,9 @@ export function chooseLayers(all: readonly NamedLayer[], options: ChoiceOptions)
     if (isChosen) chosen.set(name, parameters);
     else skipped.push(name);
   }
-  if (chosen.size === 0) throw new RangeError(`choice of layers: leaves none of the ${all.length} to prune`);
+  if (chosen.size === 0) {
+    throw new RangeError(`choice of layers: leaves none of the ${all.length} layers to prune`);
+  }
   return { chosen, skipped };
 }
 

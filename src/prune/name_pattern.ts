@@ -12,9 +12,10 @@ import { messageOf } from "../text/message_of.ts";
 const WEIGHT_SUFFIX = /\.weight$/;
 
 /**
- * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or without its `.weight`.
- * Plain text must match whole parts between dots. A pattern with wildcards must match the whole name. A regular expression may
- * match anywhere in the name with its `.weight`.
+ * Compiles a pattern to a function that tests the name of a weight. A name matches if it matches with or
+ * without its `.weight`. Plain text must match one or more whole parts of the name, which dots separate. A
+ * pattern with wildcards must match the whole name. A regular expression may match anywhere in the name with
+ * its `.weight`.
  * @throws {RangeError} if the pattern is empty or is a malformed regular expression
  */
 export function compileNamePattern(pattern: string): (name: string) => boolean {

@@ -1,6 +1,8 @@
 /**
- * Opens one calibration round of a model: yields its groups of layers and accepts the pruned weights until the round is over.
- * Two model sources use it, `calibratedModel` and `uncalibratedModel`.
+ * Opens one calibration round of a model: yields the round's groups of layers and accepts their pruned
+ * weights until the round is over. A group consists of the layers that share one input. A round consists of
+ * the groups that one forward pass calibrates. Two model sources use `openRound`: `calibratedModel` and
+ * `uncalibratedModel`.
  */
 
 import { convertReplacement } from "../checkpoint/convert_replacement.ts";
@@ -10,7 +12,7 @@ import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { PendingGroup } from "./block_plan.ts";
 
-/** Receives each replaced weight, in the dtype of the checkpoint. */
+/** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
 
 /** The block that a round belongs to. */
@@ -19,13 +21,13 @@ export interface OpenBlock {
   readonly block: number;
   /** The dense checkpoint. */
   readonly weights: TensorSource;
-  /** The replacements of the block so far, by name. Each replacement is added to it. */
+  /** The pruned weights of the block so far, by name. `replace` adds each pruned weight to this map. */
   readonly replaced: Map<string, HostTensor>;
-  /** Called before a replacement is added to `replaced`. */
+  /** Called with each pruned weight before it is added to `replaced`. */
   readonly onReplace?: OnReplace;
 }
 
-/** Whether the groups of a round still accept replacements. All groups of the round share it. */
+/** Whether the groups of a round still accept pruned weights. All groups of the round share this object. */
 interface RoundStatus {
   acceptsReplacements: boolean;
 }
@@ -54,7 +56,7 @@ export async function* openRound(
   }
 }
 
-/** A group that has been yielded. */
+/** A group of layers that has been yielded and accepts their pruned weights. */
 class OpenGroup implements LayerGroup {
   readonly block: number;
   readonly hessian: HostTensor | undefined;

@@ -1,18 +1,22 @@
 /**
- * Measures where the time of pruning a model goes. A run is divided into phases: calibration, the exchange with the host, the
- * host's own phases as its report gives them, writing, and evaluation. Times are wall-clock seconds as the client sees them.
+ * Measures where the time of pruning a model goes. A run is divided into phases: calibration, the exchange
+ * with the host (the server that solves the layers), the phases that the host reports, writing, and
+ * evaluation. Times are wall-clock seconds as the client sees them.
  */
 
 import type { ModelSource } from "../client/model_source.ts";
 import type { Report } from "../protocol/report.ts";
 
-/** The phases of a run, in order. `send` is the time of an HTTP exchange that is not part of one of the host's phases. */
+/**
+ * The phases of a run, in order. `send` is the time of the HTTP exchanges without the phases `read`, `factor`
+ * and `solve`, which the host reports.
+ */
 export const PHASES = ["calibrate", "send", "read", "factor", "solve", "write", "evaluate"] as const;
 
 /** A phase of a run. */
 export type Phase = (typeof PHASES)[number];
 
-/** The seconds between two calls of {@link PhaseClock.lap}, divided in two. */
+/** The seconds between two calls of {@link PhaseClock.lap}, divided into two parts. */
 export interface Lap {
   /** Seconds in which the model source computed calibration statistics. */
   readonly calibration: number;
@@ -46,8 +50,8 @@ export class PhaseClock {
   }
 
   /**
-   * Wraps `fetch` so that the time of each exchange is added to `send`. Call {@link charge} to move the host's share out of
-   * it.
+   * Wraps `fetch` so that the time of each exchange is added to `send`. Call {@link charge} to move the time
+   * of the host's phases out of `send`.
    */
   timedFetch(fetch: (request: Request) => Promise<Response>): (request: Request) => Promise<Response> {
     return (request) =>

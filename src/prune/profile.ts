@@ -1,6 +1,6 @@
 /**
- * Profiles. A profile is a JSON list of rules. Each rule sets parameters for the layers that match a pattern, or skips these
- * layers. Later rules override earlier ones.
+ * Parses profiles. A profile is a JSON list of rules. Each rule sets parameters for the layers that match a
+ * pattern, or skips these layers. Later rules override earlier ones.
  *
  *     [{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.layers.0.*", "skip": true }]
  */
@@ -21,7 +21,10 @@ const PARAMETERS = Object.keys(layerQuerySchema.shape).filter((name) => !NOT_IN_
 export interface ProfileRule {
   /** The pattern of the layer names, as in `compileNamePattern`. */
   readonly match: string;
-  /** true skips the layers. false cancels the `skip` of an earlier rule. */
+  /**
+   * `true` leaves the layers dense. `false` chooses them, even if an earlier rule or a name pattern of the
+   * options excluded them.
+   */
   readonly skip?: boolean;
   /** Parameters by their names in the HTTP contract. Their values are checked later, merged with the parameters of the run. */
   readonly parameters: Readonly<Record<string, string | number | boolean>>;

@@ -9,7 +9,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import { calibratedModel } from "./calibrated_model.ts";
 import { uncalibratedModel } from "./uncalibrated_model.ts";
 
-/** The parts that prune the model, and the calibration. */
+/** The client, the backend and the calibration windows of the run. */
 export interface InMemoryPruneOptions {
   /** Solves the layers. */
   readonly pruner: ModelPruner;

@@ -11,9 +11,11 @@ export interface CalibrationText {
   readonly calibration: string;
   /** The number of windows. */
   readonly samples: number;
-  /** The tokens of each window. */
+  /** The number of tokens per window. */
   readonly seqlen: number;
-  /** The seed for random starts. Without it the windows are evenly spaced. */
+  /**
+   * The seed that chooses the starts of the windows at random. Without a seed, the windows are evenly spaced.
+   */
   readonly seed?: number;
 }
 

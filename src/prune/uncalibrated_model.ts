@@ -1,6 +1,6 @@
 /**
- * A model as a source of layers without calibration statistics, for methods that need none, such as magnitude pruning. It runs
- * no forward pass, so it takes far less time than `calibratedModel`.
+ * Presents a model as a source of layers without calibration statistics, for methods that need no statistics,
+ * such as magnitude pruning. No forward pass is run, so this source is far faster than `calibratedModel`.
  */
 
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
@@ -9,8 +9,9 @@ import { BlockPlan } from "./block_plan.ts";
 import { type OnReplace, openRound } from "./open_round.ts";
 
 /**
- * Returns all linear layers in the blocks of `model` as a source. The layers of a block are one round. The generator of its
- * `groups` throws {Error} if a layer is not replaced before the next round is requested.
+ * Returns all linear layers in the blocks of `model` as a source. The layers of a block form one round: all
+ * of them must be replaced before the layers of the next block are requested. The generator of its `groups`
+ * throws {Error} if a layer is not replaced before the next round is requested.
  * @param onReplace called with each replaced weight, in the dtype of the checkpoint
  */
 export function uncalibratedModel(model: Model, onReplace: OnReplace): ModelSource {

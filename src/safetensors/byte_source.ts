@@ -1,6 +1,6 @@
 /**
- * Reads a given number of bytes from a stream whose chunks have arbitrary sizes. The reader returns views of the
- * chunks where it can, and it holds at most one chunk in memory.
+ * Reads a given number of bytes from a stream whose chunks have arbitrary sizes. The reader returns views of
+ * the chunks where it can, and it holds at most one chunk in memory.
  */
 
 /** Reads from an iterable of byte chunks. */
@@ -16,8 +16,8 @@ export class ByteSource {
   }
 
   /**
-   * Returns the next bytes as a view of the current chunk: at least 1 and at most `maxBytes`. Returns undefined at the
-   * end of the source. Rethrows the errors of the source.
+   * Returns at least 1 and at most `maxBytes` of the next bytes, as a view of the current chunk. Returns
+   * undefined at the end of the source. Rethrows the errors of the source.
    */
   async readSome(maxBytes: number): Promise<Uint8Array | undefined> {
     while (this.#chunk.byteLength === 0) {
@@ -32,8 +32,8 @@ export class ByteSource {
   }
 
   /**
-   * Returns the next `count` bytes, or fewer if the source ends before. The bytes are copied only if they lie in more
-   * than one chunk. Rethrows the errors of the source.
+   * Returns the next `count` bytes, or fewer if the source ends earlier. The bytes are copied only if they
+   * lie in more than one chunk. Rethrows the errors of the source.
    */
   async readExactly(count: number): Promise<Uint8Array> {
     const first = count === 0 ? undefined : await this.readSome(count);
@@ -50,7 +50,10 @@ export class ByteSource {
     return bytes.subarray(0, filled);
   }
 
-  /** Closes the source before its end; a ReadableStream is cancelled. Idempotent, and does nothing after the end. */
+  /**
+   * Closes the source early, which cancels a ReadableStream. Idempotent, and does nothing if the source has
+   * ended.
+   */
   async close(): Promise<void> {
     this.#chunk = new Uint8Array(0);
     if (this.#ended) return;

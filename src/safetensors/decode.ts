@@ -1,7 +1,8 @@
 /**
- * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights. `openSafetensors`
- * reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file that is already in memory.
- * Both return views of the input instead of copies. Neither converts or checks the values of the tensors.
+ * Reads safetensors files (https://huggingface.co/docs/safetensors), the file format of the weights.
+ * `openSafetensors` reads a stream and returns the bytes of each tensor as they arrive. `decode` reads a file
+ * that is already in memory. Both return views of the input instead of copies. Neither converts or checks the
+ * values of the tensors.
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
@@ -13,8 +14,8 @@ import type { TensorInfo } from "./tensor_info.ts";
 /** Options of {@link openSafetensors}. */
 export interface DecodeOptions {
   /**
-   * The length of the whole file in bytes, if it is known (from Content-Length, for example). A header that needs
-   * another length is then refused before any data is read.
+   * The length of the whole file in bytes, if it is known (from Content-Length, for example). If the header
+   * needs another length, the file is then refused before any data is read.
    */
   readonly totalBytes?: number;
   /**
@@ -29,31 +30,32 @@ export interface TensorChunk {
   readonly tensor: TensorInfo;
   /** The offset of `bytes` in the data of the tensor. A chunk may begin or end inside an element. */
   readonly offset: number;
-  /** At least one byte. A view of the source's chunk, and valid only as long as that chunk is. */
+  /** At least one byte. This is a view of the source's chunk, and is valid only as long as that chunk is. */
   readonly bytes: Uint8Array;
 }
 
-/** A safetensors stream of which the header has been read, but not the data. */
+/** A safetensors stream whose header has been read. Its data is still to be read. */
 export interface SafetensorsStream {
   readonly header: SafetensorsHeader;
   /**
-   * Reads the data in file order. Can be called only once. An empty tensor has no chunk. Leaving the loop early closes
-   * the source. Rethrows the errors of the source.
+   * Reads the data in file order. The method can be called only once. An empty tensor has no chunk. Leaving
+   * the loop early closes the source. Rethrows the errors of the source.
    *
-   * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last tensor
+   * @throws {SafetensorsError} `truncated` if the source ends too early, `malformed` if bytes follow the last
+   *   tensor
    * @throws {TypeError} at the second call
    */
   chunks(): AsyncGenerator<TensorChunk, void, undefined>;
-  /** Closes the source. Needed only if the result of `chunks` is never iterated. */
+  /** Closes the source. This is needed only if the result of `chunks` is never iterated. */
   close(): Promise<void>;
 }
 
 /**
- * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the header is
- * refused, the source is closed. Rethrows the errors of the source.
+ * Reads the header of a file that arrives in chunks of any size, from a ReadableStream for example. If the
+ * header is refused, the source is closed. Rethrows the errors of the source.
  *
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file ends within
- * the header or, with `totalBytes`, is too short for the tensors
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format, `truncated` if the file
+ *   ends within the header or, with `totalBytes`, is too short for the tensors
  */
 export async function openSafetensors(
   source: AsyncIterable<Uint8Array>,
@@ -115,7 +117,8 @@ async function* readChunks(
 /**
  * Reads a whole file from memory. The tensors are views of `file`, in the order of their data.
  *
- * @throws {SafetensorsError} `malformed` if the file breaks a rule of the format, `truncated` if it ends too early
+ * @throws {SafetensorsError} `malformed` if the file breaks a rule of the format, `truncated` if it ends too
+ *   early
  */
 export function decode(
   file: Uint8Array<ArrayBuffer>,

@@ -1,10 +1,14 @@
 /**
- * The error that the safetensors reader throws for an invalid file. The HTTP routes map its kind to an error code:
- * `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader does not wrap errors of the
- * source. The encoder throws RangeError or TypeError instead, because there the caller is at fault.
+ * The error that the safetensors reader throws for an invalid file. `layer/layer_refusal.ts` maps its kind to
+ * an error code: `malformed` to `malformed_safetensors` and `truncated` to `truncated_body`. The reader
+ * passes on errors of the byte source unchanged. The encoder throws RangeError or TypeError instead, because
+ * its errors are the caller's fault.
  */
 
-/** `malformed` means that the bytes break a rule of the format, `truncated` that the file ends too early. */
+/**
+ * `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too
+ * early.
+ */
 export type SafetensorsErrorKind = "malformed" | "truncated";
 
 /** The position of the fault in the file. A field is undefined if it does not apply. */
@@ -35,10 +39,16 @@ export class SafetensorsError extends Error {
   }
 }
 
-/** The most characters of a value that an error message quotes. Every real tensor name is shorter. */
+/**
+ * The maximum number of characters that an error message quotes of a value. Every real tensor name is
+ * shorter.
+ */
 const MAX_QUOTED = 120;
 
-/** Formats a value from a file as JSON for an error message. Long values are cut, so a hostile file cannot make a message long. */
+/**
+ * Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot
+ * make a message long.
+ */
 export function quote(value: unknown): string {
   const text = JSON.stringify(value) ?? "undefined";
   return text.length <= MAX_QUOTED ? text : `${text.slice(0, MAX_QUOTED)}…`;

@@ -1,9 +1,9 @@
 /**
- * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the length of
- * the header as a little-endian u64. The header itself is a JSON object that holds the dtype, the shape and the
- * position of every tensor. The data section follows it. This file and the files that it calls check every rule of the
- * format, so the rest of the program can trust the offsets and shapes. The rules for which tensors a request must
- * contain are in `protocol/`.
+ * Parses the header of a safetensors file (https://huggingface.co/docs/safetensors). A file begins with the
+ * length of the header as a little-endian u64. The header itself is a JSON object that holds the dtype, the
+ * shape and the position of every tensor. The data section follows the header. This file and the files that
+ * it calls check every rule of the format, so the rest of the program can trust the offsets and shapes. The
+ * rules for which tensors a request must contain are in `layer/body_tensors.ts`.
  */
 
 import { quote, SafetensorsError, trailingBytes, truncated } from "./error.ts";
@@ -14,20 +14,26 @@ import { parseTensorInfo, type TensorInfo } from "./tensor_info.ts";
 export const LENGTH_BYTES = 8;
 
 /**
- * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer, so 1 MiB is
- * ample, and it is small enough to parse quickly.
+ * The longest accepted header of a request body, in bytes. A request contains the few tensors of one layer,
+ * so 1 MiB is ample, and it is small enough to parse quickly.
  */
 export const MAX_HEADER_BYTES = 1 << 20;
 
-/** The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference implementation. */
+/**
+ * The longest accepted header of a checkpoint file, in bytes. This is the limit of the reference
+ * implementation.
+ */
 export const MAX_CHECKPOINT_HEADER_BYTES = 100_000_000;
 
-/** The header's key for free-form strings. A tensor cannot have this name. */
+/** The key of the header under which a file can store arbitrary strings. A tensor cannot have this name. */
 export const METADATA_KEY = "__metadata__";
 
 /** A header that follows every rule of the format. */
 export interface SafetensorsHeader {
-  /** In the order of their data. The first tensor begins at 0, and every other one begins where the previous one ends. */
+  /**
+   * The tensors in the order of their data. The first one begins at 0, and each later one begins where the
+   * previous one ends.
+   */
   readonly tensors: readonly TensorInfo[];
   readonly metadata: Readonly<Record<string, string>>;
   /** The size in bytes of everything before the data section: the length field, the JSON and its padding. */
@@ -54,9 +60,9 @@ export function parseHeaderLength(prefix: Uint8Array, maxHeaderBytes: number = M
  * Parses and checks a header.
  *
  * @param json the bytes after the length field
- * @param dataBytes the actual length of the data section in bytes, to check, if it is known
- * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or needs fewer than `dataBytes`,
- * `truncated` if it needs more than `dataBytes`
+ * @param dataBytes the actual length of the data section in bytes. If it is given, the header must match it
+ * @throws {SafetensorsError} `malformed` if the header breaks a rule of the format or the tensors need fewer
+ *   bytes than `dataBytes`, `truncated` if they need more
  */
 export function parseHeader(json: Uint8Array, dataBytes?: number): SafetensorsHeader {
   const { [METADATA_KEY]: metadata = {}, ...entries } = parseHeaderJson(json);
@@ -86,7 +92,10 @@ function parseMetadata(metadata: unknown): Record<string, string> {
   return metadata as Record<string, string>;
 }
 
-/** Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of the data section. */
+/**
+ * Checks that the tensors, in the order of their data, have no gaps and no overlaps. Returns the length of
+ * the data section.
+ */
 function checkLayout(tensors: readonly TensorInfo[]): number {
   let position = 0;
   for (const { name, begin, end } of tensors) {

@@ -1,9 +1,9 @@
 /**
- * Parses the bytes of a safetensors header to a JSON object. The parser is at least as strict as the reference
- * implementation, and it refuses three things that JSON.parse accepts:
+ * Parses the bytes of a safetensors header to a JSON object. The parser is at least as strict as the
+ * reference implementation, which is Hugging Face's library. It refuses three things that JSON.parse accepts:
  *
- * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see different
- *   tensors in the same file.
+ * - A repeated key. JSON.parse uses the last value and other parsers use the first, so two readers could see
+ *   different tensors in the same file.
  * - A number that is not written as a plain non-negative integer, such as 1e400, -0 or 1.0000000000000000001.
  * - Nesting that is deeper than the format needs. This also protects JSON.parse from extremely deep input.
  */
@@ -11,23 +11,27 @@
 import { quote, SafetensorsError } from "./error.ts";
 import { messageOf } from "../text/message_of.ts";
 
-/** The nesting depth of the format: the header contains the entry of a tensor, which contains its shape. */
+/**
+ * The nesting depth of the format. The header is an object of entries, an entry is an object, and its shape
+ * is an array.
+ */
 const MAX_DEPTH = 3;
 
 /**
  * Parses a header, without its length field, to a JSON object.
  *
- * @throws {SafetensorsError} `malformed` if the bytes are not valid UTF-8 or JSON, do not begin with `{`, or contain one
- * of the three things that the header of this file lists
+ * @throws {SafetensorsError} `malformed` if the bytes are not valid UTF-8 or JSON, do not begin with `{`, or
+ *   contain one of the three things that the first comment of this file lists
  */
 export function parseHeaderJson(bytes: Uint8Array): Record<string, unknown> {
   if (bytes[0] !== 0x7b) throw malformed("must start with '{'", 8);
   const text = decodeUtf8(bytes);
   checkTokens(text);
-  return parse(text) as Record<string, unknown>; // an object, because the text starts with '{'
+  // The value is an object, because the text starts with '{'.
+  return parse(text) as Record<string, unknown>;
 }
 
-/** Whether a JSON value is an object. Arrays and null are not. */
+/** Whether a JSON value is an object. Arrays and null do not count as objects. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -50,11 +54,13 @@ function parse(text: string): unknown {
 }
 
 /**
- * Checks for repeated keys, other numbers and deep nesting in one pass over the text. It accepts some text that is not
- * valid JSON, because `parse` refuses that afterwards.
+ * Checks in one pass over the text that no key is repeated, that all numbers are plain, and that the nesting
+ * is not too deep. The check accepts some text that is not valid JSON, because `parse` refuses such text
+ * afterwards.
  */
 function checkTokens(text: string): void {
-  // The keys read so far in each open object, with the innermost object last. The set of an array stays empty.
+  // The keys read so far in each open object, with the innermost object last. The set of an array stays
+  // empty.
   const containers: Set<string>[] = [];
   for (let at = 0; at < text.length; at++) {
     switch (text[at]) {
@@ -75,8 +81,8 @@ function checkTokens(text: string): void {
       case "]":
         containers.pop();
         break;
-      // Outside strings, the characters E . - + occur only in numbers. An e also occurs in true and false, but there
-      // it never follows a digit.
+      // Outside strings, the characters E . - + occur only in numbers. An e also occurs in true and false,
+      // but there it never follows a digit.
       case "e":
         if (!isDigit(text[at - 1])) break;
         /* falls through */
@@ -89,7 +95,7 @@ function checkTokens(text: string): void {
   }
 }
 
-/** The index after the closing quote of the string whose opening quote is at `start`. */
+/** Returns the index after the closing quote of the string whose opening quote is at `start`. */
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
     if (text[at] === "\\") at++;
@@ -105,7 +111,8 @@ function isKey(text: string, end: number): boolean {
 }
 
 function addKey(keys: Set<string> | undefined, text: string, start: number, end: number): void {
-  const key = parse(text.slice(start, end)) as string; // without escapes, because "a" and "\u0061" are the same key
+  // Parsing resolves escapes, because "a" and "\u0061" are the same key.
+  const key = parse(text.slice(start, end)) as string;
   if (keys?.has(key)) throw malformed(`repeats the key ${quote(key)}`, byteAt(text, start));
   keys?.add(key);
 }
@@ -114,7 +121,10 @@ function isDigit(character: string): boolean {
   return character >= "0" && character <= "9";
 }
 
-/** The offset in the file, in bytes, of the character at index `at` of the header. The length field has 8 bytes. */
+/**
+ * Returns the byte offset in the file of the character at index `at` of the header, which follows 8 bytes of
+ * length.
+ */
 function byteAt(text: string, at: number): number {
   return 8 + new TextEncoder().encode(text.slice(0, at)).byteLength;
 }

@@ -1,6 +1,6 @@
 /**
- * Parses the entry of one tensor in a safetensors header and checks the rules that concern this tensor alone. The rules
- * for gaps and overlaps between tensors are in `header.ts`.
+ * Parses the entry of one tensor in a safetensors header and checks the rules that concern this tensor alone.
+ * The rules for gaps and overlaps between tensors are in `header.ts`.
  */
 
 import { type Dtype, isDtype } from "../tensor/dtype.ts";
@@ -23,8 +23,8 @@ export interface TensorInfo {
 /**
  * Parses the entry of the tensor `name`.
  *
- * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not supported,
- * a number is not a safe integer, or the length of the data is not what dtype and shape need
+ * @throws {SafetensorsError} `malformed`, with `tensor` set, if a key is missing or unknown, the dtype is not
+ *   supported, a number is not a safe integer, or the length of the data is not what dtype and shape need
  */
 export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
   if (!name.isWellFormed()) throw malformed(name, "has a name that is not valid Unicode");
@@ -35,7 +35,7 @@ export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
     throw malformed(name, `has the unknown dtype ${quote(dtype)}`);
   }
   if (!isSizes(shape)) {
-    throw malformed(name, `needs a shape of integers from 0 below 2^53, not ${quote(shape)}`);
+    throw malformed(name, `needs a shape of integers from 0 to 2^53 - 1, not ${quote(shape)}`);
   }
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
     throw malformed(name, `needs data_offsets [begin, end] with begin <= end, not ${quote(offsets)}`);
@@ -43,7 +43,7 @@ export function parseTensorInfo(name: string, entry: unknown): TensorInfo {
   const [begin, end] = offsets;
   const needed = bytesNeeded(name, dtype, shape);
   if (end - begin !== needed) {
-    throw malformed(name, `spans bytes ${begin}..${end} but ${dtype} ${quote(shape)} needs ${needed}`);
+    throw malformed(name, `spans bytes ${begin}..${end} but ${dtype} ${quote(shape)} needs ${needed} bytes`);
   }
   return { name, dtype, shape, begin, end };
 }

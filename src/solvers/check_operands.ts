@@ -1,4 +1,7 @@
-/** Checks that the operands of a solve are divided into tiles and blocks at the same columns. */
+/**
+ * Checks of a solver's operands: a weight and its statistics must have the same columns and the same tiles, and
+ * no group of an n:m pattern may cross the edge of a tile or block.
+ */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
@@ -6,7 +9,8 @@ import type { Pattern } from "../sparsity/pattern.ts";
 /**
  * Checks that the statistics belong to the weight's columns.
  * @param statistics H or its factor R
- * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges differ
+ * @throws {RangeError} if the order of the statistics differs from the weight's columns, or their tile edges
+ *   differ
  */
 export function checkStatisticsFit(weight: TiledMatrix, statistics: TiledMatrix): void {
   if (weight.cols !== statistics.cols || weight.edge !== statistics.edge) {

@@ -1,14 +1,17 @@
-/** Makes the forced entries of a layer, which are optional, available to kernels, whose bindings are not. */
+/**
+ * Binds the forced entries of a layer, which must be pruned whatever their scores, to kernels. A layer may
+ * have no forced entries, but a kernel always needs a buffer for its binding, so it then gets a placeholder.
+ */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import type { Layer } from "./solver.ts";
 
-/** The `forced` binding and the `has_forced` parameter of a kernel. A layer without forced entries gets a placeholder buffer. */
+/** The `forced` binding and the `has_forced` parameter of a kernel. */
 export class ForcedBinding {
-  /** The bits of the forced entries, or a placeholder of 4 bytes. */
+  /** The bits of the forced entries, or a placeholder of 4 bytes if there are none. */
   readonly bits: DeviceBuffer;
-  /** The `has_forced` parameter: 1 if the layer has forced entries. */
+  /** The `has_forced` parameter: 1 if the layer has forced entries, and 0 otherwise. */
   readonly hasForced: 0 | 1;
   readonly #perColumn: Uint32Array | undefined;
   readonly #ownsBits: boolean;
@@ -20,7 +23,7 @@ export class ForcedBinding {
     this.bits = layer.forced?.bits ?? backend.createBuffer("no forced entries", 4);
   }
 
-  /** Returns the number of forced entries in `columns`. */
+  /** Returns the number of forced entries in the given columns. */
   count(columns: IndexRange): number {
     return this.#perColumn?.subarray(columns.start, columns.end).reduce((sum, count) => sum + count, 0) ?? 0;
   }

@@ -1,33 +1,36 @@
 /**
- * Magnitude pruning, the baseline method: prunes the entries with the smallest |w| of the whole layer and does not
- * change the others. It uses the same kernels as SparseGPT with U = I, so that no error is spread to other columns. Statistics
- * are optional, because they are needed only to compute the error of the result.
+ * Magnitude pruning, the baseline method. It prunes the entries with the smallest |w| of the whole layer, or
+ * of each group of an n:m pattern, and does not change the other entries. It uses the same kernels as
+ * SparseGPT. In SparseGPT the matrix U spreads the error of a pruned weight to other columns. Here U is the
+ * identity, so no error is spread. The statistics H are optional, because they are needed only to compute the
+ * error of the result.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
 import { RADIX_LEVELS } from "../kernels/select.ts";
 import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
-import { ResourceSet } from "../backend/owned.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
-import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { Selection } from "./selection.ts";
+import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
-/** The columns of the sums that are computed from statistics: tr(W·H·Wᵀ) and tr(Δ·H·Δᵀ). */
+/** The columns of the row sums in which tr(W·H·Wᵀ) and tr(Δ·H·Δᵀ) are added up. */
 const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
 /**
- * Prunes `layer`. `layer.weight` becomes Δ = W − Q.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. It stays the caller's and
- *   keeps its values; only the undefined lower triangles of its diagonal tiles are filled in.
- * @throws {RangeError} if weight and statistics have different tilings or orders, or a group of the pattern would extend
- *   over two tiles
+ * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.
+ * @param hessian H, (cols, cols) f32 in upper storage, undamped, with the tile edge of the weight. The caller
+ *   keeps it. Its values do not change, but the undefined lower triangles of its diagonal tiles are filled
+ *   in.
+ * @throws {RangeError} if weight and statistics have different tilings or orders, or a group of the pattern
+ *   would extend over two tiles
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -89,8 +92,9 @@ export async function solveMagnitude(
 }
 
 /**
- * Queues selecting the `count` entries with the smallest |w| of the whole layer. Each pass goes through all blocks before
- * it narrows the threshold. The keys of only one block are stored, so every pass computes them again.
+ * Queues selecting the `count` entries with the smallest |w| of the whole layer. Each pass of the radix
+ * select counts the keys of all blocks before it narrows the threshold. Only the keys of one block are
+ * stored, so every pass computes the keys again.
  */
 function selectInLayer(
   workspace: SolveWorkspace,
@@ -114,25 +118,28 @@ function selectInLayer(
   selection.assignTies();
 }
 
-/** The largest block size that the prune kernels accept and that consists of whole groups, but no more than the layer needs. */
+/**
+ * Returns the largest block size that the prune kernels accept, that consists of whole groups, and that the
+ * layer can fill.
+ */
 function blockSizeFor({ cols }: TiledMatrix, { pattern }: SolveOptions): number {
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return Math.min(Math.floor(MAX_BLOCK_SIZE / group) * group, Math.ceil(cols / group) * group);
 }
 
-/** A new (order, order) f32 identity matrix, owned by `scratch`. */
+/** Creates an (order, order) f32 identity matrix, owned by `scratch`. */
 function identity(backend: Backend, scratch: ResourceSet, order: number): Submatrix {
   const values = new Float32Array(order * order);
   for (let i = 0; i < order; i++) values[i * order + i] = 1;
   return { buffer: constant(backend, scratch, "identity", values), offset: 0, ld: order };
 }
 
-/** A new buffer of `count` f32 ones, owned by `scratch`. */
+/** Creates a buffer of `count` f32 ones, owned by `scratch`. */
 function ones(backend: Backend, scratch: ResourceSet, count: number): DeviceBuffer {
   return constant(backend, scratch, "ones", new Float32Array(count).fill(1));
 }
 
-/** A new buffer with the given contents, owned by `scratch`. */
+/** Creates a buffer with the given contents, owned by `scratch`. */
 function constant(
   backend: Backend,
   scratch: ResourceSet,

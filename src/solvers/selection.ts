@@ -1,10 +1,12 @@
 /**
- * Selects the entries with the smallest scores on the device, without reading anything back. It runs the radix select of
- * `kernels/select.ts` pass by pass. All rows take part at once; columns are processed one block at a time.
+ * Selects the entries with the smallest scores on the device, without reading anything back. It runs the
+ * radix select of `kernels/select.ts` pass by pass. All rows are processed at once, and the columns one block
+ * at a time.
  *
- * Each entry has a key, an unsigned integer that orders like its score. The four passes determine the threshold, the key of
- * the last entry to prune, one byte per pass from the most significant byte down. The keys equal to the threshold are
- * ties, of which only some may be pruned; they are assigned to rows from the first row down.
+ * Each entry has a key, which is an unsigned integer with the same order as the score. The largest key to
+ * prune is called the threshold. Each of four passes determines one byte of the threshold, from the most
+ * significant byte down. Entries whose key equals the threshold are ties. Often only some of the ties must be
+ * pruned, and these are taken from the first rows.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -21,17 +23,17 @@ import type { IndexRange } from "../linalg/blocking.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { ForcedBinding } from "./forced_binding.ts";
 
-/** The operands, besides the weights, from which entries are scored. */
+/** The operands besides the weights that determine the scores of the entries. */
 interface ScoreOperands {
   /** (cols) f32: the score of entry (r, c) is |w[r, c]|·scale[c]. */
   readonly scale: DeviceBuffer;
-  /** Forced entries come before all others. */
+  /** The entries that must be pruned. They are selected before all others. */
   readonly forced: ForcedBinding;
 }
 
 /** The weights of one block of columns. */
 interface BlockWeights {
-  /** (rows, ld) f32, of which the first columns are the block. */
+  /** (rows, ld) f32. The block is in the first columns. */
   readonly work: DeviceBuffer;
   readonly ld: number;
 }
@@ -40,7 +42,9 @@ interface BlockWeights {
 export class Selection {
   /** (rows, columns of the block) u32. */
   readonly keys: DeviceBuffer;
-  /** (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row. */
+  /**
+   * (2 + rows) u32: the threshold, the number of ties to prune, and the number of ties to prune in each row.
+   */
   readonly state: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
   readonly #backend: Backend;
@@ -94,7 +98,10 @@ export class Selection {
     });
   }
 
-  /** Queues determining the threshold's byte at `level` from the histogram, for a selection of `count` entries. */
+  /**
+   * Queues determining the threshold's byte at `level` from the histogram, for a selection of `count`
+   * entries.
+   */
   narrowThreshold(level: number, count: number): void {
     this.#backend.dispatch(selectDigit, { histogram: this.#histogram, selection: this.state }, {
       level,
@@ -102,7 +109,10 @@ export class Selection {
     });
   }
 
-  /** Queues counting the ties of each row in the block. With `accumulate`, they are added to the counts of earlier blocks. */
+  /**
+   * Queues counting the ties of each row in the block. With `accumulate`, the counts are added to those of
+   * earlier blocks.
+   */
   countTies(columns: IndexRange, accumulate: boolean): void {
     this.#backend.dispatch(countTies, { keys: this.keys, selection: this.state }, {
       rows: this.#rows,
@@ -111,7 +121,7 @@ export class Selection {
     });
   }
 
-  /** Queues assigning the ties that are pruned to rows, beginning with the first row. */
+  /** Queues computing how many ties are pruned in each row, beginning with the first row. */
   assignTies(): void {
     this.#backend.dispatch(rankTies, { selection: this.state }, { rows: this.#rows });
   }

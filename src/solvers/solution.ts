@@ -1,6 +1,6 @@
 /**
- * Creates the solution from the buffers of a finished solve. The host computes its figures in float64, from sums that the device
- * computed: the number of zeros, the loss and the relative error.
+ * Creates the solution of a finished solve, and computes the numbers in it: the number of zeros, the loss and
+ * the relative error. They are computed on the CPU in float64, from sums and masks that the device computed.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -9,7 +9,10 @@ import { prunedPerRow } from "../sparsity/pattern.ts";
 import type { SolveWorkspace } from "./solve_workspace.ts";
 import type { Solution, SolveOptions } from "./solver.ts";
 
-/** Creates a solution, which takes ownership of the workspace's `q` and `mask`. The caller frees the rest of the workspace. */
+/**
+ * Creates a solution, which now owns the workspace's `q` and `mask`. The caller frees the rest of the
+ * workspace.
+ */
 export function toSolution(
   { q, mask }: SolveWorkspace,
   figures: Pick<Solution, "zeros" | "loss" | "relativeError">,
@@ -26,13 +29,14 @@ export function toSolution(
 }
 
 /**
- * Returns the number of pruned entries. For an unstructured pattern it is `prunedByBudget`. For an n:m pattern it follows
- * from the pattern, unless entries were forced: a group can then lose more entries than the pattern prunes, so the mask is
- * read from the device and counted.
+ * Returns the number of pruned entries. For an unstructured pattern the number is `prunedByBudget`. For an
+ * n:m pattern without forced entries it follows from the pattern. Forced entries must be pruned in any case,
+ * so a group can lose more entries than the pattern prunes. The mask is then read from the device, and its
+ * zeros are counted.
  */
 export async function countZeros(
   backend: Backend,
-  workspace: SolveWorkspace,
+  workspace: Pick<SolveWorkspace, "weight" | "forced" | "mask">,
   { pattern }: SolveOptions,
   prunedByBudget: number,
 ): Promise<number> {
@@ -45,18 +49,19 @@ export async function countZeros(
 }
 
 /**
- * Computes tr(M·H·Mᵀ) for a matrix M, given the same trace for the damped H. Subtracts the share that the damping contributed.
+ * Computes tr(M·H·Mᵀ) for a matrix M from the same trace with the damped H, by subtracting the share of the
+ * damping.
  * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
  * @param dampingAdded the value that was added to every diagonal entry of H
  * @param squaredNorm ‖M‖²
- * @returns the form, or 0 if the difference is negative. The form itself is never negative, but the two sums were
- *   rounded to f32, so their difference can be.
+ * @returns the trace, or 0 if the difference is negative. The exact trace is never negative, but the
+ *   difference can be, because both sums were computed in f32.
  */
 export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number {
   return Math.max(0, dampedForm - dampingAdded * squaredNorm);
 }
 
-/** Computes loss / total. If `total` is 0, the result is 0 if the loss is 0 as well, and null otherwise. */
+/** Computes loss / total. If `total` is 0, the result is 0 for a loss of 0, and null for any other loss. */
 export function relativeError(loss: number, total: number): number | null {
   if (total > 0) return loss / total;
   return loss === 0 ? 0 : null;

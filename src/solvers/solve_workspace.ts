@@ -1,42 +1,56 @@
 /**
- * The device buffers of one solve, and the two ways to prune a block of columns in them: by a selection made beforehand, or
- * by n:m groups. Selecting entries and compensating for errors are left to the solver.
+ * `SolveWorkspace` owns the device buffers of one solve and prunes one block of columns at a time. The
+ * entries to prune are either selected beforehand, or chosen within each group of an n:m pattern. The
+ * solver's own code selects the entries beforehand and compensates for the errors of earlier blocks.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { pruneBlock, pruneBlockNM } from "../kernels/prune_block.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
-import { ResourceSet } from "../backend/owned.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
+import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 import { ForcedBinding } from "./forced_binding.ts";
 import type { Selection } from "./selection.ts";
 import type { Layer } from "./solver.ts";
 
-/** The columns of `sums`, Σ Err² and Σ Δ², in the order in which the prune kernels write them. */
+/** The number of columns of `sums`. The prune kernels write Σ Err² to column 0 and Σ Δ² to column 1. */
 const SUM_COLUMNS = 2;
 
-/** The buffers of one layer that is being solved. The block k of columns is passed as its range of column indices. */
+/**
+ * The buffers of one layer that is being solved. The methods take a block k of columns as its range of column
+ * indices.
+ */
 export class SolveWorkspace {
-  /** (rows, cols) f32: W, which becomes Δ = W − Q block by block. It belongs to the caller. */
+  /**
+   * (rows, cols) f32: the weights W, which become Δ = W − Q block by block. The matrix belongs to the caller.
+   */
   readonly weight: TiledMatrix;
   /** (rows, cols) f32: the pruned weights Q. */
   readonly q: TiledMatrix;
   /** u32 bits of the kept entries, ⌈cols/32⌉ words per row. */
   readonly mask: DeviceBuffer;
-  /** Σ Err² and Σ Δ² of each row. */
+  /**
+   * Σ Err² and Σ Δ² of each row. Err is the error of a pruned weight as SparseGPT defines it (`README.md`).
+   */
   readonly sums: RowSums;
-  /** (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier blocks. */
+  /**
+   * (rows, ld) f32: W_k, the weights of the block that is being pruned, including the updates from earlier
+   * blocks.
+   */
   readonly work: DeviceBuffer;
   /** The leading dimension of `work`. */
   readonly ld: number;
   readonly forced: ForcedBinding;
   readonly #backend: Backend;
 
-  /** @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed. */
+  /**
+   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are
+   *   freed.
+   */
   constructor(backend: Backend, layer: Layer, blocksize: number) {
     const { rows, cols, edge } = layer.weight;
     this.#backend = backend;
@@ -56,7 +70,7 @@ export class SolveWorkspace {
     backend.clear(this.mask);
   }
 
-  /** The rows of `work` from the matrix row `row` on. */
+  /** Returns the part of `work` that begins at row `row` of the matrix. */
   workFrom(row: number): Submatrix {
     return { buffer: this.work, offset: row * this.ld, ld: this.ld };
   }
@@ -69,7 +83,11 @@ export class SolveWorkspace {
     }
   }
 
-  /** Queues the column loop over `work`, which prunes the entries of `selection`. `inverse` is U_kk. */
+  /**
+   * Queues the kernel that prunes the entries of `selection` in `work`, column by column.
+   * @param inverse U_kk, the inverse of the diagonal block k of R, with which errors are spread to later
+   *   columns
+   */
   pruneSelected(k: IndexRange, inverse: Submatrix, { keys, state: selection }: Selection): void {
     for (const tile of this.#tilesOf(k)) {
       const buffers = { ...this.#buffers(tile, k, inverse), keys, selection };
@@ -77,7 +95,11 @@ export class SolveWorkspace {
     }
   }
 
-  /** Queues the column loop over `work`, which selects the entries to prune when it reaches each group. `inverse` is U_kk. */
+  /**
+   * Queues the kernel that goes through `work` column by column. When the kernel reaches a group of the n:m
+   * pattern, it selects the entries of the group to prune.
+   * @param inverse U_kk, as in `pruneSelected`
+   */
   pruneGroups(k: IndexRange, inverse: Submatrix, pattern: Pattern & { kind: "n:m" }): void {
     const { keep, group } = pattern;
     for (const tile of this.#tilesOf(k)) {
@@ -87,7 +109,7 @@ export class SolveWorkspace {
     }
   }
 
-  /** The weight's tiles that contain block k, from top to bottom. */
+  /** Yields the weight's tiles that contain block k, from top to bottom. */
   *#tilesOf(k: IndexRange): Generator<Tile> {
     const j = Math.floor(k.start / this.weight.edge);
     for (let i = 0; i < this.weight.tileRows; i++) yield this.weight.tile(i, j);

@@ -1,6 +1,7 @@
 /**
- * The types that every solver works with. A solver takes a layer's operands on the device and returns the pruned layer
- * on the device. All values are f32; a solver has no knowledge of files, HTTP or other dtypes.
+ * The types that every solver works with. A solver takes a layer's operands on the device and returns the
+ * pruned layer on the device. All values are f32. A solver knows nothing about files, HTTP or other dtypes.
+ * In this file, H is the layer's calibration statistics Σ x·xᵀ.
  */
 
 import type { DeviceBuffer } from "../backend/backend.ts";
@@ -10,8 +11,8 @@ import type { Pattern } from "../sparsity/pattern.ts";
 /** A linear layer to prune. */
 export interface Layer {
   /**
-   * The weights W, (rows, cols) = (out_features, in_features) f32. The solver overwrites them with Δ = W − Q, where Q are
-   * the pruned weights. The caller frees the matrix.
+   * The weights W, (rows, cols) = (out_features, in_features) f32. The solver overwrites them with Δ = W − Q,
+   * where Q is the pruned weights. The caller frees the matrix.
    */
   readonly weight: TiledMatrix;
   /** Entries that the solver must prune, whatever their scores. */
@@ -20,7 +21,10 @@ export interface Layer {
 
 /** The set of entries that must be pruned. It comes from the `mask` tensor of a request. */
 export interface ForcedEntries {
-  /** u32 bits, ⌈cols/32⌉ words per row, least significant bit first: 1 where the entry must be pruned. The caller frees the buffer. */
+  /**
+   * u32 bits, ⌈cols/32⌉ words per row, least significant bit first. A bit is 1 if the entry must be pruned.
+   * The caller frees the buffer.
+   */
   readonly bits: DeviceBuffer;
   /** (cols) u32: the number of forced entries in each column. */
   readonly perColumn: Uint32Array;
@@ -39,15 +43,17 @@ export interface SolveOptions {
 export interface Solution {
   /** The pruned weights Q, (rows, cols) f32. Pruned entries are exactly 0. */
   readonly q: TiledMatrix;
-  /** u32 bits, ⌈cols/32⌉ words per row: bit c%32 of word c/32 is 1 if entry c is kept. The padding bits are 0. */
+  /**
+   * u32 bits, ⌈cols/32⌉ words per row: bit c%32 of word c/32 is 1 if entry c is kept. The padding bits are 0.
+   */
   readonly mask: DeviceBuffer;
   /** The number of pruned entries. */
   readonly zeros: number;
-  /** tr(Δ·H·Δᵀ) with the undamped H. Null if there were no statistics. */
+  /** The error tr(Δ·H·Δᵀ), with the undamped H. Null if the solver had no statistics. */
   readonly loss: number | null;
   /**
-   * loss / tr(W·H·Wᵀ), or 0 if both are 0. Null if the options did not ask for it, if there were no statistics, or if only
-   * the denominator is 0.
+   * The ratio loss / tr(W·H·Wᵀ), or 0 if both numbers are 0. Null if the options did not ask for the ratio,
+   * if the solver had no statistics, or if only the denominator is 0.
    */
   readonly relativeError: number | null;
   /** Frees `q` and `mask`. */

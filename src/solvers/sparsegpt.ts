@@ -1,33 +1,36 @@
 /**
- * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1), step 4 of the algorithm in `README.md`.
- * The paper uses the Cholesky factor U of H⁻¹; this solver uses a factor H = R·Rᵀ with R = U⁻¹. Of U it needs only the
- * diagonal blocks U_kk. Before block k is pruned, the errors of all earlier blocks are compensated at once, by adding
- * A_k·U_kk with A_k = Σ_{j<k} Δ_j·R_jk (the paper's lazy batch update). The whole solve is queued without waiting for the
- * device; only the sums at the end are read back.
+ * The SparseGPT solver (Frantar & Alistarh 2023, arXiv 2301.00774, algorithm 1). It runs steps 4 and 5 of the
+ * algorithm in `README.md`, which defines the names W, Q, Δ, H, R and U. The paper uses the Cholesky factor U
+ * of H⁻¹. This solver uses R = U⁻¹, the factor of H = R·Rᵀ, and needs only the diagonal blocks U_kk of U.
+ *
+ * Before block k is pruned, the errors of all earlier blocks are compensated at once. The solver adds
+ * A_k·U_kk to the weights of the block, with A_k = Σ_{j<k} Δ_j·R_jk. The paper calls this the lazy batch
+ * update. The whole solve is queued without waiting for the device. Only the sums at the end are read back.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gemmNN } from "../kernels/gemm.ts";
 import { zeroColumns } from "../kernels/zero_columns.ts";
+import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { gemm } from "../linalg/gemm.ts";
-import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addSquaredNorm, RowSums } from "../linalg/quadratic_form.ts";
-import { ResourceSet } from "../backend/owned.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
-import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { Selection } from "./selection.ts";
+import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 
 /**
- * Prunes `layer` with the factor of its statistics. The factor is only read; `layer.weight` becomes Δ = W − Q.
- * @throws {RangeError} if layer and factor have different tilings or orders, or the block size is not a multiple of the
- *   pattern's group size
+ * Prunes `layer` with the factor of its statistics. The factor is not modified.
+ * `layer.weight` becomes Δ = W − Q.
+ * @throws {RangeError} if layer and factor have different tilings or orders, or the block size is not a
+ *   multiple of the pattern's group size
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -92,14 +95,14 @@ function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffe
   }
 }
 
-/** U_kk, the inverse of the diagonal block k of R. */
+/** Returns U_kk, the inverse of the diagonal block k of R. */
 function inverseBlock({ u, blocksize }: Factor, k: IndexRange): Submatrix {
   return { buffer: u, offset: k.start * blocksize, ld: blocksize };
 }
 
 /**
- * Queues work += A_k·U_kk, the lazy batch update of block k. It first adds the blocks of the panel that are left of
- * block k to A_k; `startPanel` added the blocks of the earlier panels.
+ * Queues work += A_k·U_kk, the lazy batch update of block k. `startPanel` has already added the terms of the
+ * earlier panels to A_k. The terms of the blocks in this panel that are left of block k are added here.
  */
 function compensate(
   backend: Backend,
@@ -116,13 +119,13 @@ function compensate(
   gemm(backend, gemmNN, accumulated.submatrix(panel, 0, k.start), inverse, workspace.workFrom(0), product);
 }
 
-/** Queues the sums ‖W·R‖² and ‖W‖² of each row, from which `readWeightForm` computes tr(W·H·Wᵀ). */
+/** For each row w of W, queues computing ‖w·R‖² and ‖w‖², from which `readWeightForm` computes tr(W·H·Wᵀ). */
 function addWeightSums(product: PanelProduct, weight: TiledMatrix, sums: RowSums): void {
   addFactoredForm(product, sums, 0);
   addSquaredNorm(weight, sums, 1);
 }
 
-/** Returns tr(W·H·Wᵀ) with the undamped H. Waits for the device. */
+/** Returns tr(W·H·Wᵀ) with the undamped H, from the sums of `addWeightSums`. Waits for the device. */
 async function readWeightForm(sums: RowSums, dampingAdded: number): Promise<number> {
   const [dampedForm, squaredNorm] = await sums.totals();
   return undampedForm(dampedForm, dampingAdded, squaredNorm);

@@ -1,13 +1,14 @@
 /**
- * Distributes the number of pruned weights over the blocks of a layer. A layer with unstructured sparsity s is
- * pruned one block of columns at a time, and the whole layer must prune exactly round(s·entries) weights.
+ * Distributes the number of pruned weights over the blocks of a layer. A layer with unstructured sparsity s
+ * is pruned one block of columns at a time, and the whole layer must prune exactly round(s·entries) weights.
  */
 
 /**
- * Counts the entries of a layer block by block, and says how many of each block to prune. After every block, the
- * total is round(s · entries so far), so the rounding error of one block is corrected in the next. Some entries are
- * forced, which means that they must be pruned in any case. If a block has more forced entries than its share, the
- * later blocks prune correspondingly less, as far as they can.
+ * Counts the entries of a layer block by block, and computes how many entries to prune in each block. After
+ * every block, the total number to prune is round(s · entries so far), so the rounding error of one block is
+ * corrected in the next. Some entries are forced, which means that they must be pruned in any case. If a
+ * block has more forced entries than its share, later blocks prune fewer entries to make up for it, as far as
+ * possible.
  */
 export class PruningBudget {
   readonly #sparsity: number;

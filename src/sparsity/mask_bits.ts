@@ -1,6 +1,6 @@
 /**
- * The bit layout of masks over a weight matrix: one bit per entry, least significant bit first. On a device a row is
- * ⌈cols/32⌉ u32 words; in a file it is ⌈cols/8⌉ bytes.
+ * The bit layout of masks over a weight matrix: one bit per entry, least significant bit first. On a device a
+ * row has ⌈cols/32⌉ u32 words, and in a file it has ⌈cols/8⌉ bytes.
  */
 
 /** The number of u32 words in one row of a mask with `cols` columns, on a device. */

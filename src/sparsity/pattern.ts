@@ -1,17 +1,20 @@
 /**
- * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and formats the
- * text form of a pattern and counts the entries that a pattern prunes.
+ * Sparsity patterns: the rule for which entries of a weight matrix may be nonzero. This file parses and
+ * formats the text form of a pattern and counts the entries that a pattern prunes.
  */
 
 /**
- * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group` consecutive
- * columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
+ * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group`
+ * consecutive columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
  */
 export type Pattern =
   | { readonly kind: "unstructured" }
   | { readonly kind: "n:m"; readonly keep: number; readonly group: number };
 
-/** The largest group of an n:m pattern. A group must fit into one block of columns of the solver. */
+/**
+ * The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one
+ * block.
+ */
 export const MAX_GROUP = 128;
 
 /**
@@ -36,16 +39,16 @@ export function formatPattern(pattern: Pattern): string {
 }
 
 /**
- * Whether every layer pruned to `pattern` has at most two nonzero entries in every four consecutive ones. Hardware
- * and file formats for 2:4 sparsity require this.
+ * Whether every layer pruned to `pattern` has at most two nonzero entries among every four consecutive
+ * entries of a row. Hardware and file formats for 2:4 sparsity require this.
  */
 export function fitsTwoOfFour(pattern: Pattern): boolean {
   return pattern.kind === "n:m" && 4 % pattern.group === 0 && pattern.keep * (4 / pattern.group) <= 2;
 }
 
 /**
- * The number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is incomplete and
- * has g entries, it keeps ceil(n·g/m) of them.
+ * Returns the number of entries that an n:m pattern prunes in a row of `cols` entries. If the last group is
+ * incomplete and has g entries, ceil(n·g/m) of these are kept.
  */
 export function prunedPerRow(pattern: Pattern & { kind: "n:m" }, cols: number): number {
   const { keep, group } = pattern;

@@ -1,18 +1,18 @@
 /**
- * Bulk conversion on the CPU between f32 and the two 16-bit floating-point formats: f16 (IEEE 754 binary16) and
- * bf16 (the upper half of an f32). Narrowing rounds to nearest, ties to even. Subnormals, infinities and signed
- * zeros are converted exactly. Float16Array would be as fast, but it drops the payload of a NaN, so this file
- * works on the bits itself.
+ * Bulk conversion on the CPU between f32 and the two 16-bit floating-point formats: f16 (IEEE 754 binary16)
+ * and bf16 (the upper half of an f32). Narrowing rounds to nearest, ties to even. Subnormals, infinities and
+ * signed zeros are converted exactly. Float16Array would be as fast, but it drops the payload of a NaN, so
+ * the functions of this file compute the bits themselves.
  *
- * Both functions return newly allocated memory; use `asFloat32` in `host_tensor.ts` for a view without a copy.
- * Typed arrays are assumed to be little-endian, as on every machine that runs WebGPU or WebAssembly.
+ * Both functions return newly allocated memory; use `asFloat32` in `host_tensor.ts` for a view without a
+ * copy. Typed arrays are assumed to be little-endian, as on every machine that runs WebGPU or WebAssembly.
  */
 
 import { BYTES_PER_ELEMENT, type FloatDtype } from "./dtype.ts";
 
 /**
- * Converts raw little-endian elements of `dtype` to f32, exactly. A NaN keeps its sign and its payload: a NaN in
- * f16 becomes a quiet NaN, and the bits of a NaN in bf16 or F32 are copied.
+ * Converts raw little-endian elements of `dtype` to f32, exactly. A NaN keeps its sign and its payload: a NaN
+ * in f16 becomes a quiet NaN, and the bits of a NaN in bf16 or F32 are copied.
  *
  * @throws {RangeError} if the length of `data` is not a whole number of elements.
  */
@@ -28,9 +28,9 @@ export function bytesToFloats(data: Uint8Array, dtype: FloatDtype): Float32Array
 }
 
 /**
- * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value that
- * rounds past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with the same
- * sign and the upper bits of its payload. If `dtype` is F32, all bits are copied.
+ * Converts f32 values to raw little-endian elements of `dtype`, rounding to nearest, ties to even. A value
+ * that rounds past the largest finite value of `dtype` becomes an infinity. A NaN becomes a quiet NaN with
+ * the same sign and the upper bits of its payload. If `dtype` is F32, all bits are copied.
  */
 export function floatsToBytes(values: Float32Array, dtype: FloatDtype): Uint8Array<ArrayBuffer> {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
@@ -65,10 +65,13 @@ function narrowFloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
     } else if (magnitude >= 0x47800000) { // at least 2^16, or infinity
       half = 0x7c00;
     } else if (magnitude >= 0x38800000) { // at least 2^-14: a normal number in f16
-      // Subtracting 0x38000000 changes the exponent bias from 127 to 15. Adding 0xfff (half a unit, less one) and
-      // the last bit that stays rounds to nearest even. A carry out of 65504 gives 0x7c00, which is infinity.
+      // Subtracting 0x38000000 changes the exponent bias from 127 to 15. The shift drops 13 bits. Adding
+      // 0xfff and the lowest of the remaining bits before the shift rounds to nearest even. A value that
+      // rounds past 65504, the largest finite f16, becomes 0x7c00, which is infinity.
       half = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13;
-    } else { // subnormal in f16: a multiple of 2^-24. Adding 2^52 in float64 rounds it to an integer, ties to even.
+    } else {
+      // Subnormal in f16, which means a multiple of 2^-24. Adding 2^52 in float64 rounds that multiple to an
+      // integer, ties to even.
       half = Math.abs(values[i]) * TWO_POW_24 + TWO_POW_52 - TWO_POW_52;
     }
     halves[i] = ((words[i] >>> 16) & 0x8000) | half;
@@ -90,7 +93,7 @@ function narrowBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
 
 let table: Uint32Array<ArrayBuffer> | undefined;
 
-/** A table of the f32 bits of all 65536 f16 bit patterns (256 KiB), computed at the first call. */
+/** Returns a table (256 KiB) of the f32 bits of all 65536 f16 bit patterns. The first call computes it. */
 function float16Table(): Uint32Array<ArrayBuffer> {
   return table ??= Uint32Array.from({ length: 1 << 16 }, (_, half) => widenOne(half));
 }
@@ -112,7 +115,10 @@ function widenOne(half: number): number {
   return sign | ((exponent + 112) << 23) | (mantissa << 13);
 }
 
-/** The bytes as 16-bit elements: a view if they are 2-byte aligned, otherwise a copy. */
+/**
+ * Returns the bytes as 16-bit elements. The result is a view if the bytes are 2-byte aligned, and otherwise a
+ * copy.
+ */
 function asUint16(data: Uint8Array): Uint16Array {
   const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2);

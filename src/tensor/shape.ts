@@ -1,12 +1,15 @@
-/** Functions of the shapes of dense tensors: the number of elements and of bytes, as exact integers, and equality. */
+/**
+ * Computes the number of elements and bytes of a dense tensor from its shape, as exact integers, and compares
+ * shapes.
+ */
 
 import { BYTES_PER_ELEMENT, type Dtype } from "./dtype.ts";
 
 /**
- * The number of elements of a tensor with this shape. The scalar shape `[]` has 1 element.
+ * Returns the number of elements of a tensor with this shape. The scalar shape `[]` has 1 element.
  *
- * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if a product of the leading extents
- * is 2^53 or more.
+ * @throws {RangeError} if an extent is not an integer from 0 to 2^53 − 1, or if the product of the
+ * extents, multiplied from the first to the last, reaches 2^53.
  */
 export function elementCount(shape: readonly number[]): number {
   let count = 1;
@@ -15,19 +18,19 @@ export function elementCount(shape: readonly number[]): number {
       throw new RangeError(`extent ${extent} is not a non-negative integer below 2^53`);
     }
     count *= extent;
-    if (!Number.isSafeInteger(count)) throw new RangeError("the product of its extents is not below 2^53");
+    if (!Number.isSafeInteger(count)) throw new RangeError("the product of the extents is not below 2^53");
   }
   return count;
 }
 
 /**
- * The size in bytes of a dense tensor with this dtype and shape.
+ * Returns the size in bytes of a dense tensor with this dtype and shape.
  *
  * @throws {RangeError} in the cases of {@link elementCount}, or if the size is 2^53 bytes or more.
  */
 export function tensorBytes(dtype: Dtype, shape: readonly number[]): number {
   const bytes = elementCount(shape) * BYTES_PER_ELEMENT[dtype];
-  if (!Number.isSafeInteger(bytes)) throw new RangeError("its size in bytes is not below 2^53");
+  if (!Number.isSafeInteger(bytes)) throw new RangeError("the size in bytes is not below 2^53");
   return bytes;
 }
 

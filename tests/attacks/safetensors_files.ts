@@ -179,7 +179,7 @@ export const SAFETENSORS_ATTACKS: readonly SafetensorsAttack[] = [
   malformed(
     "a product of extents above 2^64",
     `{"t":${entry("[4294967296,4294967296]", "[0,0]")}}`,
-    /product of its ext/,
+    /product of the ext/,
   ),
   malformed("a size above 2^53 bytes", `{"t":${entry("[4503599627370496]", "[0,8]")}}`, /size in bytes/),
 

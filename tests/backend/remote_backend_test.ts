@@ -1,6 +1,6 @@
 /**
- * A `RemoteBackend` behaves like the backend in the worker: it returns the same results, throws the same errors, and frees
- * all buffers of the worker's backend.
+ * Tests a `RemoteBackend`, which sends its calls to a real backend, usually in a worker. It must return the
+ * same results and throw the same errors as the real backend, and free all buffers of the real backend.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -9,7 +9,7 @@ import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src
 import { serveBackend } from "../../src/backend/backend_server.ts";
 import { connectBackend, type RemotePort } from "../../src/backend/remote_backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { copy2d } from "../../src/kernels/copy2d.ts";
+import { copy2d } from "../../src/kernels/transfer/copy2d.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";
@@ -75,7 +75,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("solves a layer to the same bits as the real backend", async () => {
+  it("computes the same bits as the real backend when it solves a layer", async () => {
     await withCpu(async (remote, real) => {
       const layer = makeLayer(20, 100, { seed: 1 });
       const parameters = {
@@ -105,7 +105,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("throws the error of an invalid dispatch once, from the next wait", async () => {
+  it("throws the error of an invalid dispatch once, from the next call that waits for the device", async () => {
     await withCpu(async (remote) => {
       const a = remote.createBuffer("a", 4);
       const params = { rows: 1, cols: 1, source_offset: 0, source_ld: 1, target_offset: 0, target_ld: 1 };
@@ -115,7 +115,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("rejects a buffer that is too large, was destroyed or belongs to another backend, at once", async () => {
+  it("rejects at once a buffer that is too large, was destroyed or belongs to another backend", async () => {
     await withCpu(async (remote, real) => {
       assert.throws(() => remote.createBuffer("huge", real.maxBufferBytes + 4), OutOfDeviceMemoryError);
       const gone = remote.createBuffer("gone", 4);
@@ -126,7 +126,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("throws an allocation failure of the real backend from the next wait", async () => {
+  it("throws an allocation failure of the real backend from the next call that waits for the device", async () => {
     await withCpu(async (remote, real) => {
       real.createBuffer = () => {
         throw new OutOfDeviceMemoryError("full");
@@ -140,7 +140,7 @@ describe("RemoteBackend", () => {
     });
   });
 
-  it("is lost when the real backend reports a lost device, and when it is disposed of", async () => {
+  it("throws DeviceLostError from every later call when the real backend reports a lost device", async () => {
     const real = await createCpuBackend({ threads: 0 });
     const remote = await connectInThread(() => Promise.resolve(real));
     const buffer = remote.createBuffer("b", 4);
@@ -153,7 +153,7 @@ describe("RemoteBackend", () => {
     await real.dispose();
   });
 
-  it("rejects with the error of opening the real backend", async () => {
+  it("cannot be created if the real backend cannot be opened, and reports the error", async () => {
     const opening = connectInThread(() => Promise.reject(new RangeError("no threads")));
     await assert.rejects(opening, { name: "RangeError", message: "no threads" });
   });
@@ -186,7 +186,8 @@ describe("the WebGPU worker", () => {
     assert.equal(solution.zeros, 256 * 512 / 2);
     for (const owner of [solution, factor!, operands]) owner.destroy();
     await remote.dispose();
-    // If this thread waited for the device, the gap would be nearly the whole duration. The limit is loose because an emulated GPU competes with this thread for the processor.
+    // If this thread waited for the device, the gap would be nearly the whole duration. The limit is loose
+    // because an emulated GPU competes with this thread for the processor.
     assert.ok(gap < duration / 4, `the event loop was blocked for ${gap} of ${duration} ms`);
   });
 });

@@ -49,7 +49,7 @@ eachBackend("HessianAccumulator", (backend) => {
     hessian.destroy();
   });
 
-  it("sums more rows than one matrix product may have on a software adapter", async () => {
+  it("sums a batch with more rows than a software adapter can sum in one matrix product", async () => {
     const rows = MAX_SOFTWARE_K + 5;
     const hessian = new HessianAccumulator(backend(), "hessian", 2, 2);
     const x = upload(backend(), Float32Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? 1 : 2));

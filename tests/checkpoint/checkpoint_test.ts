@@ -32,7 +32,7 @@ async function assertTensorsMatch(folder: string): Promise<void> {
 }
 
 describe("openCheckpoint of pytorch_model.bin", () => {
-  it("reads the same tensors as from safetensors, and tied tensors under both names", () =>
+  it("reads the same tensors as from a safetensors file, and tied tensors under both of their names", () =>
     assertTensorsMatch(`${TORCH}/opt`));
 
   it("reads all shards that the index names", () => assertTensorsMatch(`${TORCH}/opt-sharded`));
@@ -109,7 +109,7 @@ describe("openCheckpoint of pytorch_model.bin", () => {
 });
 
 describe("openCheckpoint", () => {
-  it("reads the same tensors as the decoder for whole files", async () => {
+  it("reads the same tensors as decode(), which reads a whole file", async () => {
     const checkpoint = await openOptSotu();
     const { tensors } = decode(await Deno.readFile(`${OPT_SOTU}/model.safetensors`));
     assert.deepEqual([...checkpoint.names()], [...tensors.keys()]);
@@ -129,7 +129,7 @@ describe("openCheckpoint", () => {
       await checkpoint.close();
     }));
 
-  it("follows symbolic links, which the Hugging Face cache consists of", () =>
+  it("follows symbolic links, because models in the Hugging Face cache consist of links", () =>
     withTemporaryFolder(async (folder) => {
       for (const name of ["config.json", "model.safetensors"]) {
         await Deno.symlink(`${OPT_SOTU}/${name}`, `${folder}/${name}`);

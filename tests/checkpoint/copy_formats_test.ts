@@ -1,4 +1,7 @@
-/** Copies of checkpoints in every weight format. Tensors that are not replaced, and files other than weights, stay the same. */
+/**
+ * Tests copies of checkpoints in every weight format. Tensors that are not replaced, and files other than
+ * weights, must stay the same.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -32,7 +35,7 @@ function listNames(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
 }
 
-/** Makes a checkpoint of a torch fixture and other files. Returns its tensors. */
+/** Makes a checkpoint from a fixture of torch files and from the files in `OTHERS`. Returns its tensors. */
 async function makeSource(folder: string, fixture: string): Promise<Tensors> {
   await Deno.mkdir(folder);
   for (const name of listNames(`${TORCH}/${fixture}`).filter((name) => !name.startsWith("expected"))) {
@@ -45,7 +48,7 @@ async function makeSource(folder: string, fixture: string): Promise<Tensors> {
 /**
  * Copies the checkpoint in `source`. One tensor is replaced by a value that differs in every byte.
  *
- * @returns the names of the copied weight files, and the value
+ * @returns the names of the copied weight files, and the new value of the tensor
  */
 async function copy(source: string, target: string): Promise<{ shards: string[]; value: HostTensor }> {
   const checkpoint = await openCheckpoint(source, denoFileSystem);
@@ -59,7 +62,10 @@ async function copy(source: string, target: string): Promise<{ shards: string[];
   return { shards, value };
 }
 
-/** Copies a checkpoint and compares all tensors and files with those expected. Returns the names of the weight files. */
+/**
+ * Copies a checkpoint and asserts that all tensors and files are as expected. Returns the names of the weight
+ * files.
+ */
 async function assertCopied(source: string, target: string, expected: Tensors): Promise<string[]> {
   const { shards, value } = await copy(source, target);
   const copied = await readTensors(target, shards);

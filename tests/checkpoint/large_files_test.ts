@@ -1,4 +1,7 @@
-/** Offsets past 2³² in weight files and in files of hidden states. The files are simulated, so the test needs no disk space. */
+/**
+ * Tests offsets past 2³² bytes in weight files and in files of hidden states. The files are simulated, so the
+ * test needs no disk space.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -66,7 +69,8 @@ describe("a file of hidden states of more than 2³² bytes", () => {
   it("is written and read at the right offsets", async () => {
     const backend = await createCpuBackend();
     const fs = new SparseFileSystem();
-    // 16 bytes per window. The batches between these two are omitted.
+    // `first` and `count` are numbers of windows. The hidden states of a window take 16 bytes. The batches
+    // between these two are left out.
     const batches = [{ first: 0, count: 2 }, { first: 2 ** 29 + 7, count: 1 }];
     const storage = { folder: new HiddenStatesFolder(fs, "work"), location: "disk" } as const;
     const states = new HiddenStates(backend, { batches, tokens: 2, hiddenSize: 2, deviceBytes: 0, storage });

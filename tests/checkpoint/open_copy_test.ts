@@ -38,7 +38,7 @@ function listNames(folder: string): string[] {
 }
 
 describe("openCopy", () => {
-  it("copies every file bit for bit, except weights in other formats", () =>
+  it("copies every file bit for bit, but leaves out weight files that are not safetensors", () =>
     withCopySetup(async ({ source, target, open }) => {
       await (await (await open()).complete()).publish();
       assert.deepEqual(listNames(target), listNames(source).filter((name) => name !== "pytorch_model.bin"));
@@ -68,7 +68,7 @@ describe("openCopy", () => {
       assert.deepEqual(await Deno.readFile(`${target}/${SECOND}`), new Uint8Array(second));
     }));
 
-  it("converts a replacement to the dtype of the original, and uses the last of two values", () =>
+  it("converts a replacement to the dtype of the original, and keeps the second of two replacements", () =>
     withCopySetup(async ({ target, open }) => {
       const copy = await open();
       const values = Float32Array.of(0, -1.5, 3.14159, 65504, 1e-7, -0);
@@ -134,7 +134,7 @@ describe("openCopy", () => {
 });
 
 describe("findCompleteCopy", () => {
-  it("publishes a copy that an earlier process completed, and may be published again", () =>
+  it("finds a copy that an earlier process completed, which can be published more than once", () =>
     withCopySetup(async ({ source, target, checkpoint, open }) => {
       const extraFiles = ["pare.json"];
       await (await open({ extraFiles })).complete({ extras: { "pare.json": Uint8Array.of(1) } });

@@ -1,6 +1,7 @@
 /**
- * `pare prune --server` with several hosts, and with an edge by requests and by jobs. Every run must write the same bytes as a run
- * in one process.
+ * Tests `pare prune --server` with several hosts and with an edge, a server that passes layers on to hosts.
+ * An edge accepts layers in single requests and in jobs, which are lists of layers. Every run must write the
+ * same bytes as a run in one process.
  */
 
 import assert from "node:assert/strict";
@@ -12,7 +13,10 @@ import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { type Finished, runPare, startPare } from "./run_pare.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
-/** A body limit that an attention layer of 192 by 192 with its statistics fits, and the other layers of a block do not. */
+/**
+ * The limit for request bodies, in bytes. An attention layer of 192 by 192 with its statistics is below this
+ * limit. The other layers of a block are above it.
+ */
 const BODY_LIMIT = 160_000;
 
 let folder: string, args: string[], expected: Uint8Array;
@@ -56,7 +60,7 @@ async function assertSame(out: string, { code, stderr }: Finished): Promise<void
   assert.deepEqual(await weights(out), expected);
 }
 
-/** Counts the successful requests of a host, from its metrics. */
+/** Reads from the metrics of a host how many requests to a route have succeeded. */
 async function countServed(host: ChildHost, method: string, route: string): Promise<number> {
   const text = await (await fetch(`${host.url}/metrics`)).text();
   const lines = text.split("\n").filter((line) =>
@@ -125,7 +129,7 @@ describe("pare prune --server", () => {
 });
 
 describe("pare prune --server EDGE", () => {
-  it("sends layers within the body limit as requests and larger ones as blobs with --no-jobs", async () => {
+  it("sends small layers in requests and uploads layers above the body limit with --no-jobs", async () => {
     const requests = async () => [
       await countServed(hosts[0], "PUT", "/v1/hessians"),
       await countServed(hosts[0], "POST", "/v1/tasks"),
@@ -134,14 +138,15 @@ describe("pare prune --server EDGE", () => {
     const run = await runPare(...args, "--out", `${folder}/by-size`, "--no-jobs", "--server", edge.url);
     await assertSame("by-size", run);
     assert.match(run.stderr, /^solving at 1 host: cpu \(/m);
-    // The Hessian that q, k and v share is stored by one request, and that of out is part of its layer's request. The tasks of
-    // the jobs store the Hessians of fc1 and fc2.
+    // One request stores the Hessian that q, k and v share. The Hessian of out is part of the request of its
+    // layer. The layers fc1 and fc2 are above the limit, and the tasks that prune them store the other two
+    // Hessians.
     const [hessiansNow, tasksNow] = await requests();
     assert.equal(hessiansNow - hessians, 3);
     assert.ok(tasksNow - tasks >= 2, `tasks ${tasksNow - tasks}`);
   });
 
-  it("continues with its jobs after the command itself was killed", {
+  it("continues a run in jobs after the command was killed", {
     skip: Deno.build.os === "windows" && "Windows has no SIGKILL",
   }, async () => {
     const command = [...args, "--out", `${folder}/resumed`, "--server", edge.url];

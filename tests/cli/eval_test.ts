@@ -1,4 +1,7 @@
-/** `pare eval` on texts, tasks and several models: the output, and the errors that it reports before it measures anything. */
+/**
+ * Tests `pare eval` on texts, tasks and several models: its output, and the errors that it reports before it
+ * measures anything.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -125,7 +128,7 @@ describe("pare eval", () => {
 });
 
 describe("columnNames()", () => {
-  it("returns the last part of each path, or the whole path if two end alike", () => {
+  it("returns the last part of each path, or the whole path if two paths end in the same part", () => {
     assert.deepEqual(columnNames(["a/opt", "b/opt", "b/opt-2-4/"]), ["a/opt", "b/opt", "opt-2-4"]);
   });
 });

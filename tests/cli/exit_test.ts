@@ -1,4 +1,4 @@
-/** The exit code and the line for each kind of error that a command may throw. */
+/** Tests the exit code and the printed line for each kind of error that a command may throw. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,7 @@
-/** `pare layer` as a process. Its output has the same bytes whether the layer is solved in the process or on a server. */
+/**
+ * Tests `pare layer` as a process. The output file must have the same bytes whether the layer is solved in
+ * the process or on a server.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -52,7 +55,7 @@ describe("pare layer", () => {
     assert.deepEqual(JSON.parse(header.metadata.report), reproducible);
   });
 
-  it("prints the report as lines for people without --json", async () => {
+  it("prints the report as lines of text without --json", async () => {
     const { code, stdout, stderr } = await runPare(...layerArgs("lines", "--sparsity", "0.25"));
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(
@@ -61,7 +64,7 @@ describe("pare layer", () => {
     );
   });
 
-  it("writes the same bytes in process and through a server", async () => {
+  it("writes the same bytes with and without a server", async () => {
     await using host = await startHost(["--backend", "cpu"]);
     await runPare(...layerArgs("local"));
     await runPare(...layerArgs("remote", "--server", host.url));

@@ -1,4 +1,7 @@
-/** The memory of `pare prune` must not grow with the number of blocks. `deno task memory` measures the same on a large model. */
+/**
+ * Tests that the memory of `pare prune` does not grow with the number of blocks. `deno task memory` measures
+ * the same on a large model.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -9,13 +12,14 @@ import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const MIB = 1 << 20;
 const HIDDEN = 512;
+/** The bytes of the weights of one block in F16. Attention has 4 · HIDDEN² weights, the other layers have 8 · HIDDEN². */
 const BLOCK_BYTES = 12 * HIDDEN * HIDDEN * 2;
 
 describe(
   "pare prune of a model with many blocks",
   { skip: Deno.build.os !== "linux" && "only Linux reports the peak memory of a process" },
   () => {
-    it("needs no more memory than with few blocks, with hidden states on disk", () =>
+    it("needs no more memory than for a model with few blocks, if the hidden states are on disk", () =>
       withTemporaryFolder(async (folder) => {
         const { calibration } = await writeSotuTexts(folder);
         const peaks: number[] = [];

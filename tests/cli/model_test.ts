@@ -1,4 +1,7 @@
-/** `pare prune` and `pare eval` on a trained model, as processes: their output, the files they write, and their failures. */
+/**
+ * Tests `pare prune` and `pare eval` as processes on a trained model: their output, the files they write, and
+ * their failures.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -35,7 +38,7 @@ before(async () => {
 });
 after(() => Deno.remove(folder, { recursive: true }));
 
-/** The arguments that prune the fixture with few windows. `options` override the earlier ones. */
+/** The arguments that prune the fixture with few windows. `options` override these arguments. */
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
   const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
@@ -89,7 +92,7 @@ describe("pare prune, then eval", () => {
     assert.ok(seconds > 0);
   });
 
-  it("prints totals for people without --json, and progress on standard error", async () => {
+  it("prints the totals as lines of text without --json, and progress on standard error", async () => {
     const { code, stdout, stderr } = await runPare(...pruneArgs(`${folder}/lines`));
     assert.equal(code, 0);
     assert.match(stdout, /^pruned 884736 of 1769472 weights in 24 layers, .*\nwrote .*lines\n$/);
@@ -115,7 +118,7 @@ describe("pare prune, then eval", () => {
     }]);
   });
 
-  it("chooses other windows with a seed, and the same ones with the same seed", async () => {
+  it("chooses other calibration windows with a seed, and the same windows with the same seed", async () => {
     const losses: number[][] = [];
     for (const seed of [[], ["--seed", "1"], ["--seed", "1"]]) {
       const args = pruneArgs(`${folder}/seeded`, "--overwrite", "--method", "magnitude", ...seed);
@@ -145,7 +148,7 @@ describe("pare prune --server", () => {
     }
   });
 
-  it("prints the error of the host, and removes its files", async () => {
+  it("prints the error of the host, and removes the files of the run", async () => {
     const out = `${folder}/refused`;
     const { code, stderr } = await runPare(...pruneArgs(out, "--method", "wanda", "--server", host.url));
     assert.equal(code, 1);
@@ -154,7 +157,7 @@ describe("pare prune --server", () => {
   });
 });
 
-describe("pare prune failures", () => {
+describe("pare prune with invalid input", () => {
   it("refuses an output folder that is not empty, and does not change it", async () => {
     const out = `${folder}/occupied`;
     await Deno.mkdir(out);
@@ -172,7 +175,7 @@ describe("pare prune failures", () => {
       ["a missing calibration text", ["--calibration", "absent.txt"], /absent\.txt/],
     ] as const
   ) {
-    it(`refuses ${what}, and removes its files`, async () => {
+    it(`refuses ${what}, and removes the output folder`, async () => {
       const out = `${folder}/failed`;
       const { code, stderr } = await runPare(...pruneArgs(out, ...options));
       assert.equal(code, 1);

@@ -1,4 +1,7 @@
-/** `pare pack` and `pare unpack` as processes, on the fixture model with half of the weights of its linear layers set to zero. */
+/**
+ * Tests `pare pack` and `pare unpack` as processes. The model is a fixture in which half of the weights of
+ * the linear layers are set to zero.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -67,7 +70,7 @@ describe("pare pack, then unpack", () => {
     });
   }
 
-  it("prints for people how much smaller the checkpoint is", async () => {
+  it("prints how much smaller the packed checkpoint is, as a line of text without --json", async () => {
     const { stdout } = await runPare("pack", `${folder}/pruned`, "--out", `${folder}/lines`);
     assert.match(
       stdout,
@@ -75,7 +78,7 @@ describe("pare pack, then unpack", () => {
     );
   });
 
-  it("is needed before eval, whose error for a packed model names `pare unpack`", async () => {
+  it("must be run before eval: eval refuses a packed model and names `pare unpack` in the error", async () => {
     await runPare("pack", `${folder}/pruned`, "--out", `${folder}/refused`);
     const { code, stderr } = await runPare("eval", `${folder}/refused`, "--text", "unread.txt");
     assert.equal(code, 1);

@@ -1,4 +1,4 @@
-/** `pare prune` with options that choose layers, and the report that it writes. */
+/** Tests `pare prune` with options that choose layers, and the report that the command writes. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -35,7 +35,10 @@ async function profile(rules: unknown): Promise<string> {
   return path;
 }
 
-/** Returns the share of zeros in each tensor that differs from the dense model, by the end of its name. */
+/**
+ * Returns the fraction of zeros in each tensor that differs from the dense model. The keys are the names
+ * without the common prefix.
+ */
 async function changedTensors(out: string): Promise<Record<string, number>> {
   const pruned = await openCheckpoint(out, denoFileSystem);
   const shares: Record<string, number> = {};
@@ -135,7 +138,7 @@ describe("pare prune of some layers", () => {
     await assert.rejects(Deno.stat(out), Deno.errors.NotFound);
   });
 
-  it("packs the result, which unpacks to the bytes of the dense one", async () => {
+  it("packs the result, which unpacks to the same bytes as a dense result", async () => {
     const packed = `${folder}/packed`, unpacked = `${folder}/unpacked`, plain = `${folder}/plain`;
     const options = ["--layers", "fc1", "--pattern", "2:4"];
     assert.equal((await prune(plain, ...options)).code, 0);

@@ -1,4 +1,4 @@
-/** `pare prune` as a process that is killed or interrupted and then started again. */
+/** Tests `pare prune` as a process that is killed or interrupted and then started again. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -48,7 +48,7 @@ async function stopAfter(
   return { code, killed: terminatedBy !== null, stderr };
 }
 
-/** Reads every file of a folder. The times are removed from the report. */
+/** Reads every file of a folder. Removes from the reports what may differ between runs, such as times. */
 function contents(path: string): Record<string, unknown> {
   const files = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
   return Object.fromEntries(files.map((name) => {
@@ -64,11 +64,11 @@ function contents(path: string): Record<string, unknown> {
   }));
 }
 
-describe("pare prune, killed", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
+describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Windows has no SIGKILL" }, () => {
   for (
     const [what, seed, options] of [
       ["with default options", 1, []],
-      ["true-sequential, hidden states on disk, 2:4, packed", 2, [
+      ["with true-sequential calibration, hidden states on disk and a packed 2:4 output", 2, [
         "--true-sequential",
         "--activations",
         "disk",
@@ -79,7 +79,7 @@ describe("pare prune, killed", { skip: Deno.build.os === "windows" && "Windows h
       ]],
     ] as const
   ) {
-    it(`several times, writes the same bytes as an uninterrupted run: ${what}`, async () => {
+    it(`writes the same bytes as an uninterrupted run after it was killed several times, ${what}`, async () => {
       const expected = `${folder}/uninterrupted-${seed}`, out = `${folder}/killed-${seed}`;
       const uninterrupted = await runPare(...pruneArgs(expected, ...options));
       assert.equal(uninterrupted.code, 0, uninterrupted.stderr);
@@ -109,7 +109,7 @@ describe("pare prune, killed", { skip: Deno.build.os === "windows" && "Windows h
   }
 });
 
-describe("pare prune, interrupted", {
+describe("pare prune after Ctrl-C", {
   skip: Deno.build.os === "windows" && "on Windows a signal ends the process at once",
 }, () => {
   it("exits with 130, and continues when the command is repeated, as its message says", async () => {

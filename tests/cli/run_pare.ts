@@ -32,7 +32,10 @@ export async function runPare(...args: readonly string[]): Promise<Finished> {
   return { code, stdout: decoder.decode(stdout), stderr: printed };
 }
 
-/** Runs `pare ARGS --json` and returns the object. It must be the only output. @throws {Error} if the command fails */
+/**
+ * Runs `pare ARGS --json` and returns the printed object. Standard output must contain nothing else. @throws
+ * {Error} if the command fails
+ */
 export async function pareJson<T>(...args: readonly string[]): Promise<T> {
   const { code, stdout, stderr } = await runPare(...args, "--json");
   if (code !== 0) throw new Error(`pare ${args.join(" ")}: exit code ${code}\n${stderr}`);

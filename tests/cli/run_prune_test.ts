@@ -1,6 +1,6 @@
 /**
- * `runPrune` is stopped at many different moments and then resumed. The result must always have the same bytes. The tests run in
- * this process, on a small random model.
+ * Tests `runPrune`, which is stopped at many different moments and then resumed. The result must always have
+ * the same bytes. The tests run in this process, on a small random model.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -55,7 +55,7 @@ function run(what: PruneJob, fs?: WorkFileSystem, onUnfinished?: (folder: string
   return runPrune(what, { fs: fs ?? denoFileSystem, backend: host.backend, pare: host.pare, onUnfinished });
 }
 
-/** Reads every file below a folder. The keys are the paths in the folder. */
+/** Reads every file in a folder and its subfolders. The keys are the paths relative to the folder. */
 async function contents(root: string, below = ""): Promise<Map<string, Uint8Array>> {
   const files = new Map<string, Uint8Array>();
   for await (const { name, isDirectory } of Deno.readDir(root + below)) {
@@ -73,11 +73,14 @@ function exists(path: string): Promise<boolean> {
 describe("runPrune()", () => {
   for (
     const [what, stride, changes] of [
-      ["hidden states in memory", 2, {}],
-      ["hidden states on disk, true-sequential", 5, { activations: "disk", trueSequential: true }],
+      ["with hidden states in memory", 2, {}],
+      ["with hidden states on disk and true-sequential calibration", 5, {
+        activations: "disk",
+        trueSequential: true,
+      }],
     ] as const
   ) {
-    it(`writes the same bytes after a stop at any change of a file: ${what}`, async () => {
+    it(`writes the same bytes after it was stopped at any change of a file, ${what}`, async () => {
       const expected = `${folder}/whole ${what}`, out = `${folder}/stopped ${what}`;
       await run(job(expected, changes));
       let stops = 0;
@@ -133,7 +136,7 @@ describe("runPrune()", () => {
     assert.equal(await exists(out), false);
   });
 
-  it("resumes only the same run, names the differences of another, and starts over with restart", async () => {
+  it("resumes only the same run, names what differs in another run, and starts over with `restart`", async () => {
     const out = `${folder}/changed`, expected = `${folder}/sparser`;
     const stop = Error("stopped");
     let layers = 0;
@@ -153,7 +156,7 @@ describe("runPrune()", () => {
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("names a damaged run file, and starts over with restart", async () => {
+  it("names a damaged run file, and starts over with `restart`", async () => {
     const out = `${folder}/damaged`, expected = `${folder}/undamaged`;
     await Deno.mkdir(`${out}/.pare`, { recursive: true });
     await Deno.writeTextFile(`${out}/.pare/run.json`, '{"fingerprint": 3}');
@@ -163,7 +166,7 @@ describe("runPrune()", () => {
     assert.deepEqual(await contents(out), await contents(expected));
   });
 
-  it("refuses to continue on another adapter", async () => {
+  it("refuses to continue a run on another adapter, which would round differently", async () => {
     const out = `${folder}/moved`;
     let layers = 0;
     const stopped = job(out, { queryOf: () => (layers++ === 1 ? fail(Error("stopped")) : {}) });
@@ -173,11 +176,11 @@ describe("runPrune()", () => {
     await Deno.writeTextFile(journal, moved);
     await assert.rejects(
       run(job(out)),
-      /fc1\.weight: was solved on cpu \(Web.*but the run's first layer on cpu \(another\)/,
+      /fc1\.weight: was solved on cpu \(Web.*but the first layer of the run was solved on cpu \(another\)/,
     );
   });
 
-  it("refuses to work on an output on which another process works", async () => {
+  it("refuses an output folder on which another process works", async () => {
     const out = `${folder}/shared`;
     const second = () => run(job(out)).then(() => "ran", ({ message }) => message);
     let message: Promise<string> | undefined;
@@ -191,7 +194,7 @@ describe("runPrune()", () => {
     assert.ok(message && await exists(`${out}/config.json`));
   });
 
-  it("packs the dense copy at the end, and removes it", async () => {
+  it("packs the dense copy at the end, and then removes the dense copy", async () => {
     const out = `${folder}/packed`;
     let failed = false;
     const pack = async (dense: string) => {

@@ -1,4 +1,4 @@
-/** `pare serve` as a process: its output when it listens, its shutdown, and its failure to start. */
+/** Tests `pare serve` as a process: its output when it listens, its shutdown, and its failure to start. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -46,7 +46,7 @@ describe("pare serve", () => {
     });
   }
 
-  it("reports that the port is in use", async () => {
+  it("fails and reports it if the port is in use", async () => {
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     try {
       const { code, stderr } = await runPare("serve", "--port", String(taken.addr.port), "--backend", "cpu");

@@ -1,4 +1,7 @@
-/** `pare sweep` as a process. Its perplexities are those of `prune` and `eval`, and each point is written as soon as it is measured. */
+/**
+ * Tests `pare sweep` as a process. It must measure the same perplexities as `prune` and `eval`, and report
+ * each point (one method at one sparsity or pattern) as soon as it is measured.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

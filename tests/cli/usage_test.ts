@@ -1,5 +1,6 @@
 /**
- * Help, the version, and wrong usage. Wrong usage exits with 2 and prints one line that names the option, its value and the rule.
+ * Tests the help, the version, and wrong usage. Wrong usage must exit with 2 and print one line that names
+ * the option, its value and the rule.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -38,7 +39,7 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
 
 describe("pare usage", () => {
   for (const [args, message] of WRONG) {
-    it(`refuses ${args.slice(0, 1)} ${args.slice(-2).join(" ")}`, async () => {
+    it(`refuses "${args.map((arg) => arg === OPT_SOTU ? "MODEL" : arg).join(" ")}"`, async () => {
       const { code, stdout, stderr } = await runPare(...args);
       assert.equal(code, 2, stderr);
       assert.equal(stdout, "");
@@ -56,7 +57,7 @@ describe("pare usage", () => {
 
 describe("pare --help", () => {
   for (const command of ["serve", "prune", "eval", "sweep", "layer"]) {
-    it(`describes ${command}`, async () => {
+    it(`describes the command ${command}`, async () => {
       const { code, stdout, stderr } = await runPare(command, "--help");
       assert.deepEqual([code, stderr], [0, ""]);
       assert.match(stdout, new RegExp(`^Usage: pare ${command} `));

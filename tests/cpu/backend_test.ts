@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { pairsInstructions } from "../../src/cpu/instruction_pairing.ts";
-import { copy2d } from "../../src/kernels/copy2d.ts";
+import { copy2d } from "../../src/kernels/transfer/copy2d.ts";
 import { defineKernel } from "../../src/kernels/kernel.ts";
 import { downloadU32, upload } from "../support/device.ts";
 

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
-import { attention } from "../../src/kernels/attention.ts";
+import { attention } from "../../src/kernels/forward/attention.ts";
 import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -113,7 +113,8 @@ describe("products on the cpu backend", () => {
       );
       const [ours, theirs] = [await run(unpaired), await run(paired)];
       const wanted = [...ours.keys()].filter((i) => !upper || i % n >= Math.floor(i / n));
-      // If a row of A is all zeros, the magnitude is 0 and the error must be exactly 0, so dividing by 1 is right.
+      // The magnitude of an element is the sum of the absolute values of its terms. An error is divided by the
+      // magnitude. If all terms are 0, the error must be exactly 0, and it is divided by 1 instead.
       const errors = wanted.map((i) => (ours[i] - expected.product[i]) / (expected.magnitude[i] || 1));
       assertClose(errors, errors.map(() => 0), 1e-6, { scale: 1 });
       assert.deepEqual(wanted.map((i) => theirs[i]), wanted.map((i) => ours[i]));
@@ -121,8 +122,9 @@ describe("products on the cpu backend", () => {
   }
 
   it("choose the sparse method for the same columns in both variants", async () => {
-    // The zeros of B begin at column 72. If the unpaired variant used blocks of C with a multiple of 8
-    // columns, its second block would begin there, and only that variant would find a block of zeros.
+    // B has zeros only from column 72 on. Both variants divide C into blocks of 80 columns (a multiple of 16),
+    // so they compute columns 72 to 79 with the dense method. If the unpaired variant used a multiple of 8, its
+    // blocks would have 72 columns, and it would compute columns 72 to 79 with the sparse method.
     const m = 16, n = 131, k = 900, dense = 72;
     const values = normals(n * k, 5), next = uniform(6);
     const b = values.map((value, i) => i < dense * k || next() > 0.6 ? value : 0);

@@ -51,7 +51,7 @@ describe("attemptLayer()", () => {
     await assert.rejects(attemptLayer(0, simulateJob([short]).context), /did not write the 8 bytes/);
   });
 
-  it("records an error of the layer if the host refuses the task or a blob does not exist", async () => {
+  it("records an error of the layer if the host refuses the task or the weight is not stored", async () => {
     const refused = simulateJob([problem(422, "not_positive_definite")]);
     await attemptLayer(0, refused.context);
     assert.deepEqual(refused.layer().error, {

@@ -1,4 +1,8 @@
-/** Tests the registry of GPU hosts, in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. */
+/**
+ * Tests the registry of GPU hosts, in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. A
+ * host calls this route to register itself at the edge, which is Pare's Cloudflare Worker. The request carries
+ * a signature with the secret that edge and hosts share.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -78,7 +82,7 @@ describe("HostRegistry", () => {
 });
 
 describe("PUT /v1/hosts/:id", () => {
-  it("refuses a body that is too large or has no Content-Length before it checks the ticket", async () => {
+  it("refuses a body that is too large or has no Content-Length before it checks the host's signature", async () => {
     const put = async (length: Record<string, string>) => {
       const headers = { "Content-Type": "application/json", ...length };
       const init = { method: "PUT", headers, body: "{}" };

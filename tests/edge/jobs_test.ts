@@ -292,7 +292,7 @@ describe("jobs in the Workers runtime", () => {
     }
   });
 
-  it("the edge registers a host only if its request has a valid, unused ticket", async () => {
+  it("the edge registers a host only if its request has a valid ticket (a signature) that was not used before", async () => {
     const state = JSON.stringify(
       (await aliveHosts()).map(({ url, backend, adapter, capacity, queue, factors }) => ({
         url,

@@ -5,7 +5,7 @@
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
+import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../src/kernels/forward/activate.ts";
 import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

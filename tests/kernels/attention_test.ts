@@ -7,7 +7,7 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { attention } from "../../src/kernels/attention.ts";
+import { attention } from "../../src/kernels/forward/attention.ts";
 import { type AttentionShape, referenceAttention } from "../reference/attention.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

@@ -6,7 +6,7 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { checkFinite, checkSymmetry, NOTHING_FOUND } from "../../src/kernels/check.ts";
+import { checkFinite, checkSymmetry, NOTHING_FOUND } from "../../src/kernels/transfer/check.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";

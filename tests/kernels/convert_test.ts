@@ -3,7 +3,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { DTYPE_CODE, fromFloat32, toFloat32 } from "../../src/kernels/convert.ts";
+import { DTYPE_CODE, fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
 import { BF16, decodeFloat16, encodeFloat16, F16, type Format } from "../reference/float16.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";

@@ -2,7 +2,7 @@
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { copy2d, copyTransposed } from "../../src/kernels/copy2d.ts";
+import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { uniform } from "../support/random.ts";

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { crossEntropy } from "../../src/kernels/cross_entropy.ts";
+import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { referenceCrossEntropy } from "../reference/cross_entropy.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

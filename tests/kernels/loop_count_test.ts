@@ -8,26 +8,30 @@
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { after, describe, it } from "@std/testing/bdd";
-import { biasActivate, gatedMultiply } from "../../src/kernels/activate.ts";
-import { attention } from "../../src/kernels/attention.ts";
-import { checkFinite, checkSymmetry } from "../../src/kernels/check.ts";
-import { fromFloat32, toFloat32 } from "../../src/kernels/convert.ts";
-import { copy2d, copyTransposed } from "../../src/kernels/copy2d.ts";
-import { crossEntropy } from "../../src/kernels/cross_entropy.ts";
+import { biasActivate, gatedMultiply } from "../../src/kernels/forward/activate.ts";
+import { attention } from "../../src/kernels/forward/attention.ts";
+import { checkFinite, checkSymmetry } from "../../src/kernels/transfer/check.ts";
+import { fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
+import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
+import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
-import { layerNorm, rmsNorm } from "../../src/kernels/normalize.ts";
+import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
 import { MAX_BLOCK_SIZE, pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
-import { rotary } from "../../src/kernels/rotary.ts";
+import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
-import { unpackUpper } from "../../src/kernels/unpack_upper.ts";
+import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
+import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
 import { zeroColumns } from "../../src/kernels/zero_columns.ts";
 import { MAX_FEATURES } from "../../src/protocol/limits.ts";
+import { DEFAULT_TILE_EDGE } from "../../src/backend/tiled_matrix.ts";
+import { cgDirection, cgStep } from "../../src/kernels/conjugate_gradient.ts";
+import { maskedCombine, scaleTile } from "../../src/kernels/combine.ts";
 import { MAX_GROUP } from "../../src/sparsity/pattern.ts";
 import { NoAdapterError, openDevice, requestAdapter } from "../../src/webgpu/device.ts";
 import { runCounted } from "../support/counted_shader.ts";
@@ -81,6 +85,16 @@ const blocks = (size: number) =>
  */
 const ALL_TIED = { keys: 300, selection: 300 };
 
+/** Parameters of the elementwise kernels on tiles. The others are 1. */
+const ELEMENTWISE: Readonly<Record<string, number>> = {
+  rows: 9,
+  cols: 40,
+  ld: 40,
+  row0: 0,
+  words: 2,
+  stride: 3,
+};
+
 const SAMPLES: readonly Sample[] = [
   ...[gemmNN, gemmNT, gemmTN].flatMap((kernel) =>
     LAYOUTS.map((layout) => ({ kernel, params: { m: 19, n: 131, k: 301, ...layout } }))
@@ -112,6 +126,37 @@ const SAMPLES: readonly Sample[] = [
   { kernel: setDiagonal, params: { count: 70, ld: 70, first: 0 } },
   { kernel: mirrorUpper, params: { size: 20, ld: 20 } },
   { kernel: zeroColumns, params: { rows: 9, cols: 40, ld: 40, first: 0 }, fill: { dead: 1 } },
+  ...[scoreHistogram, countScoreTies, chooseEntries].map((kernel) => ({
+    kernel,
+    params: {
+      rows: 9,
+      cols: 2100,
+      ld: 2100,
+      row0: 0,
+      first: 5,
+      words: 66,
+      has_forced: 1,
+      ...(kernel === scoreHistogram ? { level: 0 } : {}),
+    },
+  })),
+  ...[maskedCombine, scaleTile, cgStep, cgDirection].map((kernel) => ({
+    kernel,
+    params: Object.fromEntries(Object.keys(kernel.params).map((name) => [name, ELEMENTWISE[name] ?? 1])),
+  })),
+  {
+    kernel: chooseInGroups,
+    params: {
+      rows: 9,
+      cols: 300,
+      ld: 300,
+      row0: 0,
+      first: 0,
+      words: 10,
+      has_forced: 1,
+      keep: 3,
+      group: MAX_GROUP,
+    },
+  },
   { kernel: scoreKeys, params: { rows: 9, cols: 40, ld: 40, first: 0, words: 2, has_forced: 1 } },
   { kernel: keyHistogram, params: { count: 5000, level: 0 } },
   { kernel: selectDigit, params: { level: 0, k: 5 }, fill: { histogram: 1 } },
@@ -209,6 +254,9 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
+  [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
+  [chooseEntries, [{ cols: DEFAULT_TILE_EDGE }]],
+  [chooseInGroups, upTo(MAX_GROUP).map((group) => ({ group, cols: DEFAULT_TILE_EDGE }))],
   [rowDot, [{ cols: MAX_FEATURES }]],
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],

@@ -2,7 +2,7 @@
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { layerNorm, rmsNorm } from "../../src/kernels/normalize.ts";
+import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
 import { referenceLayerNorm, referenceRmsNorm } from "../reference/normalize.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";

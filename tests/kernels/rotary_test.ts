@@ -4,7 +4,7 @@
  */
 
 import { it } from "@std/testing/bdd";
-import { rotary } from "../../src/kernels/rotary.ts";
+import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadF32, upload } from "../support/device.ts";

@@ -5,7 +5,7 @@
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { unpackUpper } from "../../src/kernels/unpack_upper.ts";
+import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 

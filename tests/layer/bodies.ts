@@ -1,4 +1,7 @@
-/** Helpers that build request bodies for tests: tensors, the safetensors file that holds them, and a stream of its bytes in odd chunks. */
+/**
+ * Functions that build request bodies for tests: tensors, safetensors files, and streams of a file's bytes in
+ * odd chunks.
+ */
 
 import { encode } from "../../src/safetensors/encode.ts";
 import { floatsToBytes } from "../../src/tensor/convert.ts";
@@ -22,7 +25,9 @@ export function packUpper(matrix: Float32Array, n: number): Float32Array {
   return packed;
 }
 
-/** Packs (rows, cols) bytes of 0 or 1 into (rows, ⌈cols/8⌉) bytes of bits, the least significant bit first. */
+/**
+ * Packs (rows, cols) bytes of 0 or 1 into (rows, ⌈cols/8⌉) bytes of bits, the least significant bit first.
+ */
 export function packBits(entries: Uint8Array, rows: number, cols: number): Uint8Array<ArrayBuffer> {
   const rowBytes = Math.ceil(cols / 8), packed = new Uint8Array(rows * rowBytes);
   for (let r = 0; r < rows; r++) {
@@ -36,7 +41,10 @@ export function file(tensors: Record<string, HostTensor>): Uint8Array<ArrayBuffe
   return encode(tensors);
 }
 
-/** Streams `whole` in chunks of `size` bytes. `closed` becomes true when the reader has finished or cancelled the stream. */
+/**
+ * Streams `whole` in chunks of `size` bytes. `closed` becomes true when the reader has finished or cancelled
+ * the stream.
+ */
 export function source(whole: Uint8Array, size = 997): AsyncIterable<Uint8Array> & { closed: boolean } {
   const state = {
     closed: false,

@@ -1,4 +1,7 @@
-/** Tests the checks of a request body's header: which sets of tensors describe a layer or its statistics, and which tensor an error names. */
+/**
+ * Tests the checks of a request body's header. The tests cover which sets of tensors describe a layer or its
+ * statistics, and which tensor an error names.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,7 @@
-/** Tests compressLayer(), which prunes one layer on a device: the operands of each method, the report, and the ownership of buffers. */
+/**
+ * Tests compressLayer(), which prunes one layer on a device. The tests cover the operands of each method, the
+ * report, and the ownership of buffers.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -55,7 +58,7 @@ eachBackend("compressLayer", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("gets the same result from a reused factor", async () => {
+  it("computes the same result with a reused factor", async () => {
     const layer1 = uploadLayer(backend(), host), layer2 = uploadLayer(backend(), host);
     const hessian = uploadHessian(backend(), host.hessian, COLS);
     const clock = tickingClock();

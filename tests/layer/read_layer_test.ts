@@ -1,6 +1,6 @@
 /**
- * Tests reading a request body into matrices on a device, on every backend. The sizes cross the borders of tiles and strips. A refused body
- * must leave no buffer allocated.
+ * Tests reading a request body into matrices on a device, on every backend. Some sizes need several tiles, or
+ * several strips (ranges of rows that are received at once). A refused body must leave no buffer allocated.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -81,7 +81,7 @@ eachBackend("readLayer", (backend) => {
     });
 
     for (const [tokens, dtype] of [[1, "F32"], [5, "BF16"], [1025, "F16"]] as [number, FloatDtype][]) {
-      it(`accumulates ${tokens} tokens of ${n} inputs in ${dtype}`, async () => {
+      it(`computes the hessian from ${tokens} tokens of ${n} inputs in ${dtype}`, async () => {
         const inputs = floats(dtype, [tokens, n], normals(tokens * n, 3));
         const x = bytesToFloats(inputs.data, dtype), expected = new Float64Array(n * n);
         for (let t = 0; t < tokens; t++) {
@@ -120,7 +120,7 @@ eachBackend("readLayer", (backend) => {
     });
   }
 
-  describe("refuses without leaving buffers allocated:", () => {
+  describe("with an invalid body, after which no buffer may stay allocated", () => {
     const n = 40, weight = normals(3 * n, 5), hessian = correlatedHessian(n, { seed: 6 });
 
     async function refuses(tensors: Record<string, HostTensor>, expected: object, cut = 0) {
@@ -133,7 +133,7 @@ eachBackend("readLayer", (backend) => {
     }
 
     for (const dtype of ["F32", "F16", "BF16"] as const) {
-      it(`a weight in ${dtype} that is not finite, naming its first such element`, async () => {
+      it(`refuses a weight in ${dtype} with non-finite elements, and names the first of them`, async () => {
         const bad = weight.with(2 * n + 7, NaN).with(n + 39, Infinity);
         await refuses({ weight: floats(dtype, [3, n], bad) }, {
           name: "NonFiniteError",
@@ -143,7 +143,7 @@ eachBackend("readLayer", (backend) => {
       });
     }
 
-    it("statistics that are not finite", async () => {
+    it("refuses statistics with non-finite elements", async () => {
       const good = floats("F32", [3, n], weight);
       const bad = hessian.with(33 * n + 34, NaN);
       await refuses({ weight: good, hessian: floats("F32", [n, n], bad) }, {
@@ -163,7 +163,7 @@ eachBackend("readLayer", (backend) => {
     });
 
     for (const [i, j] of [[1, 0], [39, 3], [39, 38], [35, 33], [33, 10]]) {
-      it(`a hessian whose element [${i}, ${j}] differs from its transposed element`, async () => {
+      it(`refuses a hessian whose element [${i}, ${j}] differs from element [${j}, ${i}]`, async () => {
         const bad = hessian.with(
           i * n + j,
           hessian[i * n + j] + 0.01 * Math.sqrt(hessian[i * n + i] * hessian[j * n + j]),
@@ -173,17 +173,17 @@ eachBackend("readLayer", (backend) => {
       });
     }
 
-    it("a body that ends early", async () => {
+    it("refuses a body that ends early", async () => {
       const tensors = { weight: floats("F32", [3, n], weight), hessian: floats("F32", [n, n], hessian) };
       await refuses(tensors, { name: "SafetensorsError", kind: "truncated" }, 100);
     });
 
-    it("tensors of the wrong shape", async () => {
+    it("refuses tensors of the wrong shape", async () => {
       await refuses({ weight: floats("F32", [n], weight.subarray(0, n)) }, { name: "TensorMismatchError" });
     });
   });
 
-  it("reads statistics without a layer", async () => {
+  it("reads a body that has statistics and no layer", async () => {
     const n = 50, matrix = correlatedHessian(n, { seed: 8 });
     const body = file({ hessian: floats("F32", [n, n], matrix) });
     const hessian = await readHessian(backend(), source(body), { totalBytes: body.length, edge: EDGE });

@@ -1,4 +1,7 @@
-/** Tests encodeAnswer(), which streams a pruned layer from a device as a safetensors file, in every dtype and over several tiles and strips. */
+/**
+ * Tests encodeAnswer(), which streams a pruned layer from a device as a safetensors file. The layers have
+ * every dtype, and some have several tiles and strips (ranges of rows that are read at once).
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** The division of columns into tiles, panels and blocks. */
+/** Tests the division of a matrix's columns into tiles, panels and blocks. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -11,7 +11,7 @@ import {
 } from "../../src/linalg/blocking.ts";
 
 describe("tileEdgeFor()", () => {
-  it("returns the largest multiple of the block size up to the edge, and at least one block", () => {
+  it("returns the largest multiple of the block size up to the given edge, and at least one block", () => {
     assert.deepEqual([1, 96, 100, 128, 256].map((size) => tileEdgeFor(size)), [4096, 4032, 4000, 4096, 4096]);
     assert.equal(tileEdgeFor(128, 300), 256);
     assert.equal(tileEdgeFor(128, 64), 128);
@@ -23,7 +23,7 @@ describe("tileEdgeFor()", () => {
 });
 
 describe("checkBlocking()", () => {
-  it("rejects blocks that extend over two tiles, and names both sizes", () => {
+  it("rejects blocks that extend over two tiles, and names the tile edge and the block size", () => {
     checkBlocking("h", 4096, 128);
     assert.throws(() => checkBlocking("h", 4096, 96), {
       name: "RangeError",
@@ -33,7 +33,7 @@ describe("checkBlocking()", () => {
 });
 
 describe("panelWidth()", () => {
-  it("returns whole blocks that fit in the tile and in the largest buffer", () => {
+  it("returns a width of whole blocks that fit in the tile and in the largest buffer", () => {
     const unlimited = 2 ** 31;
     assert.equal(panelWidth(4096, 128, 4096, unlimited), 512);
     assert.equal(panelWidth(4096, 96, 4032, unlimited), 480);

@@ -1,4 +1,7 @@
-/** The preparation of the diagonal before the factorisation: dead inputs, invalid entries, and the dampings of the retries. */
+/**
+ * Tests how the diagonal of the statistics H is prepared before the factorisation. The tests cover dead
+ * inputs (zeros on the diagonal), invalid entries, and the dampings of the retries.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -15,7 +18,7 @@ describe("prepareDiagonal()", () => {
     assert.equal(diagonal[1], 0);
   });
 
-  it("returns no flags if no input is dead", () => {
+  it("returns no flags of dead inputs if no input is dead", () => {
     assert.equal(prepareDiagonal(Float32Array.of(1, 2)).dead, undefined);
   });
 
@@ -32,13 +35,13 @@ describe("prepareDiagonal()", () => {
 });
 
 describe("addDamping()", () => {
-  it("adds the value to every entry", () => {
+  it("adds the damping to every entry", () => {
     assert.deepEqual([...addDamping(Float32Array.of(1, 2), 0.5)], [1.5, 2.5]);
   });
 });
 
 describe("nextDamping()", () => {
-  /** All dampings that are tried if every attempt fails. */
+  /** Returns all dampings that are tried if every attempt fails. */
   function dampingsFrom(first: number): number[] {
     const tried = [first];
     for (let next = nextDamping(first); next !== undefined; next = nextDamping(next)) tried.push(next);

@@ -1,4 +1,7 @@
-/** The factorisation on every backend: scaled residuals computed in float64, dead inputs, retries and failures. */
+/**
+ * Tests factor(), which factors calibration statistics H = R·Rᵀ, on every backend. The tests cover scaled
+ * residuals that are computed in float64, dead inputs, retries and failures.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -13,7 +16,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32 } from "../support/device.ts";
 import { uploadHessian } from "../support/layers.ts";
 
-/** The sizes to factor. An edge makes the tiles so small that there are several. */
+/** The sizes to factor. `edge` is a small tile edge, with which the larger matrices have several tiles. */
 const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [1, 128],
   [5, 128],
@@ -29,14 +32,14 @@ const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [700, 128],
 ];
 
-/** R with zeros below the diagonal, where its tiles are undefined. */
+/** Reads R, and replaces the elements below the diagonal, which are undefined, by zeros. */
 async function upperTriangle(backend: Backend, { r }: Factor): Promise<Float32Array> {
   const values = await readMatrix(backend, r);
   for (let i = 0; i < r.rows; i++) values.fill(0, i * r.cols, i * r.cols + i);
   return values;
 }
 
-/** The scaled residual ‖A − R·Rᵀ‖/(n·‖A‖) in the Frobenius norm, where A = H + added·I. */
+/** Returns the scaled residual ‖A − R·Rᵀ‖/(n·‖A‖) in the Frobenius norm, where A = H + added·I. */
 function residual(h: Float32Array, added: number, r: Float32Array, n: number): number {
   let difference = 0, norm = 0;
   for (let i = 0; i < n; i++) {
@@ -52,7 +55,7 @@ function residual(h: Float32Array, added: number, r: Float32Array, n: number): n
   return Math.sqrt(difference / norm) / n;
 }
 
-/** The identity matrix with h[i,j] = h[j,i] = value, which is not positive definite if |value| ≥ 1. */
+/** Returns the identity matrix with h[i,j] = h[j,i] = value. It is not positive definite if |value| ≥ 1. */
 function coupled(n: number, i: number, j: number, value: number): Float32Array {
   const h = new Float32Array(n * n);
   for (let d = 0; d < n; d++) h[d * n + d] = 1;
@@ -60,7 +63,7 @@ function coupled(n: number, i: number, j: number, value: number): Float32Array {
   return h;
 }
 
-/** `backend`, but it fails to allocate the copy of the statistics that a retry needs. */
+/** Wraps `backend` so that it fails to allocate the copy of the statistics that a retry needs. */
 function withoutRoomForCopies(backend: Backend): Backend {
   return new Proxy(backend, {
     get(target, key) {
@@ -104,7 +107,7 @@ eachBackend("factor()", (backend) => {
     });
   }
 
-  it("sets the diagonal of dead inputs to 1 and flags them", async () => {
+  it("sets the diagonal entries of dead inputs to 1 and flags these inputs", async () => {
     const n = 70, dead = [0, 33, 69];
     const h = correlatedHessian(n, { seed: 3, dead });
     const result = await factor(backend(), uploadHessian(backend(), h, n, 64), {
@@ -119,7 +122,7 @@ eachBackend("factor()", (backend) => {
     result.destroy();
   });
 
-  it("computes the same bits in every run", async () => {
+  it("computes the same bits when it is run again", async () => {
     const n = 172, h = correlatedHessian(n, { seed: 4 });
     const runs: Float32Array[] = [];
     for (let run = 0; run < 2; run++) {
@@ -144,7 +147,7 @@ eachBackend("factor()", (backend) => {
     }
   });
 
-  it("fails after the last damping, and names it and the order of the failing minor", async () => {
+  it("fails after the last damping, and reports this damping and the order of the failing minor", async () => {
     const n = 150, live = backend().counters.bytesLive;
     for (const [damping, last] of [[0.01, 1], [1, 1], [2, 2]]) {
       const hessian = uploadHessian(backend(), coupled(n, 20, 140, 5), n, 64);
@@ -158,7 +161,7 @@ eachBackend("factor()", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("names the damping to send next if there was no memory for a copy to retry from", async () => {
+  it("names the next damping in the message if there was no memory for the copy that a retry needs", async () => {
     const n = 40, live = backend().counters.bytesLive;
     const limited = withoutRoomForCopies(backend());
     const hessian = uploadHessian(backend(), coupled(n, 3, 30, 1.05), n, 64);

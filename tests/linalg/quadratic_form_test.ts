@@ -1,4 +1,7 @@
-/** tr(M·H·Mᵀ) on every backend, computed from H and from its factor, compared with float64. */
+/**
+ * Tests the quadratic form tr(M·H·Mᵀ) on every backend. It is computed from H and from the factor of H, and
+ * compared with float64.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -27,7 +30,7 @@ const SIZES: [rows: number, cols: number, blocksize: number, edge: number][] = [
 
 eachBackend("tr(M·H·Mᵀ)", (backend) => {
   for (const [rows, cols, blocksize, edge] of SIZES) {
-    it(`is computed for M of ${rows}×${cols} in tiles of ${edge}`, async () => {
+    it(`is computed from H and from its factor for a ${rows}×${cols} matrix M in tiles of ${edge}`, async () => {
       const live = backend().counters.bytesLive;
       const host = makeLayer(rows, cols, { seed: rows });
       const layer = uploadLayer(backend(), host, edge);

@@ -1,4 +1,4 @@
-/** Tests copyUpper(), which copies the upper triangle of a tiled matrix into tiles of another edge length. */
+/** Tests copyUpper(), which copies the upper triangle of a tiled matrix to tiles of another size. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,7 +12,7 @@ eachBackend("copyUpper", (backend) => {
   for (
     const [order, from, to] of [[1, 4, 8], [40, 16, 16], [40, 16, 12], [41, 12, 16], [30, 64, 7], [30, 7, 64]]
   ) {
-    it(`copies order ${order} from tiles of ${from} to tiles of ${to}`, async () => {
+    it(`copies a matrix of order ${order} from tiles of ${from}×${from} to tiles of ${to}×${to}`, async () => {
       const matrix = correlatedHessian(order, { seed: order });
       const source = uploadHessian(backend(), matrix, order, from);
       const target = copyUpper(backend(), source, to);

@@ -1,4 +1,7 @@
-/** Tests the groups of `calibratedModel`: their order, Hessians and replacements, and the memory that they take. */
+/**
+ * Tests the groups of layers that `calibratedModel` yields: their order, Hessians and replacements, and the
+ * memory that they take.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -28,14 +31,20 @@ const LAYERS = [
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 const untouched = (layer: { weight: HostTensor }) => layer.weight;
 
-/** Sets every other entry of a weight to 0. It stands in for pruning, and changes the outputs of the layer a lot. */
+/**
+ * Sets every other entry of a weight to 0. This stands in for pruning and changes the outputs of the layer a
+ * lot.
+ */
 function halved({ dtype, shape, data }: HostTensor): HostTensor {
   assert.equal(dtype, "F16");
   const values = bytesToFloats(data, "F16").map((value, i) => i % 2 === 0 ? value : 0);
   return { dtype: "F32", shape, data: new Uint8Array(values.buffer) };
 }
 
-/** Computes Σ x·xᵀ of a layer's input over all windows by the float64 reference: the packed upper triangle. */
+/**
+ * Computes the Hessian Σ x·xᵀ with the float64 reference code, where x runs over the inputs of a layer for
+ * all tokens of all windows. Returns its packed upper triangle.
+ */
 function expectedHessian(model: OptReference, name: string): Float64Array {
   const inputs = windows.map((window) => forwardOpt(model, window).inputs.get(name) ?? new Float64Array());
   const x = Float64Array.from(inputs.flatMap((input) => [...input]));
@@ -106,7 +115,7 @@ describe("calibratedModel", () => {
     assert.equal(written.size, 24);
   });
 
-  it("with trueSequential, computes each Hessian after the earlier groups of the block were pruned too", async () => {
+  it("computes each Hessian after the earlier groups of the same block were pruned, with trueSequential", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     const onReplace = (name: string, { data }: HostTensor) => {
       return Promise.resolve(void reference.tensors.set(name, Float64Array.from(bytesToFloats(data, "F16"))));
@@ -164,7 +173,7 @@ describe("calibratedModel", () => {
       ["one group", { trueSequential: true }, [false, false, false, false]],
     ] as const
   ) {
-    it(`yields the same Hessians if all groups of a round are requested before a replacement, with rounds of ${what}`, async () => {
+    it(`yields the same Hessians if all groups of a round are requested before any is replaced, with rounds of ${what}`, async () => {
       const oneByOne: Uint8Array[] = [], atOnce: Uint8Array[] = [], hasMore: boolean[] = [];
       await replaceAll(untouched, ({ hessian }) => oneByOne.push(hessian!.data), options);
       let openGroups: LayerGroup[] = [];
@@ -183,7 +192,7 @@ describe("calibratedModel", () => {
     });
   }
 
-  it("frees the device's memory at the end, after leaving the loop early, and when aborted", async () => {
+  it("frees the device's memory at the end, after the loop is left early, and when it is aborted", async () => {
     const live = backend.counters.bytesLive;
     await replaceAll(untouched);
     assert.equal(backend.counters.bytesLive, live);
@@ -197,7 +206,7 @@ describe("calibratedModel", () => {
     assert.equal(backend.counters.bytesLive, live);
   });
 
-  it("reports its progress: two forward passes per block, but one for the last", async () => {
+  it("reports two forward passes for each block but the last, and one for the last block", async () => {
     const steps: string[] = [];
     const progress = (done: number, total: number) => void steps.push(`${done}/${total}`);
     for await (const group of calibratedModel(model, backend, { windows, progress }).groups()) {

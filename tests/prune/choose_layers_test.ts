@@ -40,7 +40,7 @@ describe("compileNamePattern", () => {
       ["self_attnXq_proj", false],
     ] as const
   ) {
-    it(`${expected ? "matches" : "does not match"} ${name} by ${pattern}`, () => {
+    it(`compiles ${pattern} to a pattern that ${expected ? "matches" : "does not match"} ${name}`, () => {
       assert.equal(compileNamePattern(pattern)(name), expected);
     });
   }
@@ -74,7 +74,7 @@ describe("chooseLayers", () => {
     assert.equal(skipped[0], "model.layers.0.attn.out_proj.weight");
   });
 
-  it("rejects a pattern that matches no layer, and options that choose no layer", () => {
+  it("rejects a pattern or a rule that matches no layer, and options that choose no layer", () => {
     assert.throws(() => chosen({ layers: ["fc1", "fc3"] }), {
       name: "RangeError",
       message: /layers "fc3": matches no/,

@@ -1,4 +1,7 @@
-/** Tests what `calibratedModel` leaves out: layers that are not chosen or already pruned, and needless forward passes. */
+/**
+ * Tests what `calibratedModel` leaves out: layers that are not chosen or are already pruned, and forward
+ * passes that no layer needs.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -16,7 +19,7 @@ import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
 const windows = [Uint32Array.of(48, 365, 436, 1160, 72), Uint32Array.of(467, 268, 15, 488, 85)];
 
-/** Returns the names of the weights of layers, which are given without the common prefix. */
+/** Returns the full names of weights. `ends` are the names without the common prefix and without `.weight`. */
 function names(...ends: readonly string[]): Set<string> {
   return new Set(ends.map((end) => `model.decoder.layers.${end}.weight`));
 }
@@ -72,25 +75,25 @@ describe("calibratedModel with a choice of layers", () => {
     return { groups, hessians, steps, accumulated: accumulated.length };
   }
 
-  it("runs no block after the last chosen layer, and accumulates Hessians for chosen groups only", async () => {
+  it("runs no block after that of the last chosen layer, and accumulates Hessians for chosen layers only", async () => {
     const visited = await visit({ layers: names("1.fc1", "1.self_attn.k_proj") });
     assert.deepEqual(visited.groups, [["1.self_attn.k_proj"], ["1.fc1"]]);
     assert.equal(visited.steps, "2/2"); // one pass through block 0, and one to calibrate block 1
     assert.equal(visited.accumulated, 2);
   });
 
-  it("runs a block without chosen layers once", async () => {
+  it("runs a block without chosen layers once, to compute the inputs of the next block", async () => {
     const { groups, steps } = await visit({ layers: names("0.fc2", "3.fc1") });
     assert.deepEqual(groups, [["0.fc2"], ["3.fc1"]]);
     assert.equal(steps, "5/5"); // block 0 twice, blocks 1 and 2 once, block 3 to calibrate it
   });
 
-  it("with trueSequential, runs one calibration pass per group", async () => {
+  it("runs one calibration pass per group with trueSequential", async () => {
     const layers = names("0.self_attn.q_proj", "0.fc1", "0.fc2", "1.fc1");
     assert.equal((await visit({ layers, trueSequential: true })).steps, "5/5");
   });
 
-  it("takes finished layers from the earlier run, and continues with the same Hessians", async () => {
+  it("reads the layers that an earlier run finished, and continues with the same Hessians", async () => {
     const layers = names("0.self_attn.q_proj", "0.self_attn.v_proj", "0.fc1", "1.fc2");
     for (const trueSequential of [false, true]) {
       const replaced = new Map<string, HostTensor>();
@@ -129,7 +132,7 @@ describe("calibratedModel with a choice of layers", () => {
 });
 
 describe("BlockPlan", () => {
-  it("counts two forward passes per block, but one for the last", async () => {
+  it("counts two forward passes for each block but the last, and one for the last block", async () => {
     const checkpoint = await openOptSotu();
     const { spec } = openModel(checkpoint);
     await checkpoint.close();

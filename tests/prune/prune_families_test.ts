@@ -1,4 +1,7 @@
-/** Prunes trained LLaMA and BLOOM models to 2:4. SparseGPT must raise the perplexity less than magnitude pruning does. */
+/**
+ * Prunes small LLaMA and BLOOM models, which were trained on State of the Union addresses, to 2:4. SparseGPT
+ * must raise the perplexity less than magnitude pruning does.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -40,7 +43,7 @@ describe("pruneInMemory to 2:4", () => {
   after(() => host[Symbol.asyncDispose]());
 
   for (const name of ["llama-sotu", "bloom-sotu"] as const) {
-    it(`raises the perplexity of ${name} less by SparseGPT than by magnitude`, async () => {
+    it(`raises the perplexity of ${name} less with SparseGPT than with magnitude pruning`, async () => {
       const { backend, pare } = host;
       const checkpoint = await openFixture(name);
       const dense = openModel(checkpoint);

@@ -1,4 +1,7 @@
-/** Prunes a trained OPT model without HTTP: calibrates it, solves every layer, writes the checkpoint, and evaluates it. */
+/**
+ * Prunes `opt-sotu`, a small OPT model that was trained on State of the Union addresses, without HTTP. The
+ * test calibrates the model, solves every layer, writes the pruned checkpoint, and evaluates it.
+ */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -104,8 +107,8 @@ describe("pruning opt-sotu by half", () => {
   }
 
   /**
-   * Asserts that half of the weights in each linear layer of a block are 0, with the pattern 2:4 two of every four, and that all
-   * other tensors equal those of the dense checkpoint.
+   * Asserts that half of the weights in each linear layer of a block are 0, and with the pattern 2:4 two of
+   * every four weights. All other tensors must equal those of the dense checkpoint.
    */
   async function assertPruned(pruned: Checkpoint, pattern: string): Promise<void> {
     for (const name of dense.names()) {
@@ -127,7 +130,7 @@ describe("pruning opt-sotu by half", () => {
     }
   }
 
-  it("raises the perplexity less by SparseGPT than by magnitude, and less unstructured than with 2:4", () =>
+  it("raises the perplexity less with SparseGPT than with magnitude, and less without a pattern than with 2:4", () =>
     withTemporaryFolder(async (folder) => {
       const before = await measure(dense);
       const sparsegpt = await pruneInto(`${folder}/sparsegpt`, "sparsegpt", "unstructured");

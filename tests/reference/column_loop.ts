@@ -37,11 +37,12 @@ export function referenceColumnLoop(block: ReferenceBlock, pruned: Uint8Array): 
 
 /**
  * Runs the loop with an n:m pattern, which keeps `keep` entries of every `group` consecutive columns in each
- * row. The entries of a group are chosen when the loop reaches the first column of the group. Entries where
- * `forced` (rows, size) is 1 are always pruned.
+ * row. The entries of a group are chosen when the loop reaches the first column of the group. The score of an
+ * entry in column j is |w/U(j, j)|, where w is the weight as updated so far. The entries with the smallest
+ * scores are pruned. Entries where `forced` (rows, size) is 1 are always pruned.
  *
  * @returns the result and `gap`. The gap of a group is the relative distance between its largest pruned score
- * and its smallest kept score, and `gap` is the smallest one of all groups. If it is small, rounding errors
+ * and its smallest kept score, and `gap` is the smallest gap of all groups. If `gap` is small, rounding errors
  * of f32 can change the choice.
  */
 export function referenceGroupLoop(

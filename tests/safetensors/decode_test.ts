@@ -1,6 +1,6 @@
 /**
- * The safetensors reader. A file gives the same tensors for every division into chunks, and a truncated file is reported
- * for every length.
+ * Tests the safetensors reader. A file must give the same tensors however it is divided into chunks. A
+ * truncated file must be reported wherever it ends.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -17,7 +17,10 @@ const FILE = encode({
 }, { report: "{}" });
 const WHOLE = decode(FILE);
 
-/** A byte source that counts how often a chunk was requested (`pulled`) and how often it was closed (`returned`). */
+/**
+ * A byte source that counts how often a chunk was requested (`pulled`) and how often the source was closed
+ * (`returned`).
+ */
 class Source implements AsyncIterable<Uint8Array> {
   returned = 0;
   pulled = 0;
@@ -173,7 +176,7 @@ describe("the source of openSafetensors", () => {
     assert.equal(source.returned, 1);
   });
 
-  it("has its own errors rethrown unchanged", async () => {
+  it("passes its own errors to the caller unchanged", async () => {
     const failure = new Error("connection reset");
     for (const length of [4, 20, FILE.byteLength - 2]) {
       const failing = (async function* () {

@@ -1,4 +1,7 @@
-/** The safetensors writer: the bytes that it writes, and round trips through the reader. */
+/**
+ * Tests the safetensors writer. The tests compare the bytes that it writes, and read them again with the
+ * reader.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
 /**
- * Fuzzing of the safetensors reader with seeded random mutations of a valid file. Every mutated file is either read or
- * refused with a SafetensorsError. The outcome is the same in memory and as a stream, and a file that can be read
- * survives a round trip through the writer.
+ * Fuzzes the safetensors reader with random mutations of a valid file, from a fixed seed. Every mutated file
+ * must either be read or be refused with a SafetensorsError. The outcome must be the same whether the file is
+ * in memory or arrives as a stream. A file that can be read must survive a round trip through the writer.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -22,7 +22,10 @@ const PIECES = [
   '"t"', '"t":', '"__proto__":', '"__metadata__":{}', '"dtype":"F16"', " ", "\n", "\0", "\ud800", "é",
 ];
 
-/** Applies one to four random edits to the header. An edit removes, repeats or overwrites a run of characters, or inserts syntax. */
+/**
+ * Applies one to four random edits to the header. An edit removes, repeats or overwrites a run of characters,
+ * or inserts syntax.
+ */
 function mutate(header: string, next: () => number): string {
   const below = (limit: number) => Math.floor(next() * limit);
   let text = header;
@@ -48,7 +51,7 @@ function flipBits(file: Uint8Array, next: () => number): void {
   }
 }
 
-/** The kind of the error that refused a file. Fails if it is not a SafetensorsError. */
+/** Returns the kind of the error that refused a file. Fails if the error is not a SafetensorsError. */
 function refusalKind(error: unknown): string {
   assert.ok(error instanceof SafetensorsError, `not a SafetensorsError: ${error}`);
   return error.kind;

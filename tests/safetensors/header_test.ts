@@ -1,4 +1,7 @@
-/** Valid headers, which must be accepted. The invalid ones are in `tests/attacks/safetensors_files.ts`. */
+/**
+ * Tests that the parser accepts valid safetensors headers. Most invalid headers are in
+ * `tests/attacks/safetensors_files.ts`.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -9,7 +12,7 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 const F32 = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}';
 
 describe("parseHeader", () => {
-  it("returns the tensors in the order of their data, not of the header", () => {
+  it("returns the tensors in the order of their data, not in the order of the header", () => {
     const json = bytes(
       '{"b":{"dtype":"F16","shape":[1,2],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},' +
         `"7":${F32},"s":{"dtype":"U8","shape":[],"data_offsets":[12,13]}}   `,
@@ -68,7 +71,7 @@ describe("parseHeader", () => {
     assert.equal(Object.getPrototypeOf(header.metadata), Object.prototype);
   });
 
-  it("reports the tensor or the byte offset of the fault", () => {
+  it("reports the tensor or the byte offset of the fault in an invalid header", () => {
     const fault = (text: string) => {
       try {
         parseHeader(bytes(text));

@@ -1,4 +1,7 @@
-/** Checks that both backends give the same number of zeros and nearly the same masks and errors for the same layer. */
+/**
+ * Checks that both backends give the same number of zeros and nearly the same masks and errors for the same
+ * layer.
+ */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -25,7 +28,7 @@ async function solve(backend: Backend, host: HostLayer, { sparsity, pattern }: S
   return { mask, zeros: solution.zeros, relativeError: solution.relativeError! };
 }
 
-describe("cpu and webgpu", { skip: webgpuSkipReason }, () => {
+describe("the cpu and webgpu backends", { skip: webgpuSkipReason }, () => {
   let cpu: Backend, webgpu: Backend;
   before(async () => {
     [cpu, webgpu] = [await createCpuBackend(), await createWebGpuBackend()];
@@ -36,7 +39,7 @@ describe("cpu and webgpu", { skip: webgpuSkipReason }, () => {
   });
 
   for (const request of SOLVE_CASES) {
-    it(`compute the same zeros, mask and error at ${request.name}`, async () => {
+    it(`compute the same number of zeros and nearly the same mask and error at ${request.name}`, async () => {
       const host = makeLayer(211, 347, { seed: 5 });
       const a = await solve(cpu, host, request), b = await solve(webgpu, host, request);
       assert.equal(a.zeros, b.zeros);

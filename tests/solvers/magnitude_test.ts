@@ -1,4 +1,4 @@
-/** Magnitude pruning on every backend, compared with float64. */
+/** Compares magnitude pruning on every backend with a float64 reference. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -22,7 +22,10 @@ const CASES: [rows: number, cols: number, edge?: number][] = [
 
 const HALF: SolveOptions = { sparsity: 0.5, pattern: { kind: "unstructured" }, relativeError: true };
 
-/** Creates the layer of a size and a function that computes the reference solution of a request. Both are computed once. */
+/**
+ * Creates the layer of a size, and a function that computes the reference solution of a request. Both results
+ * are stored.
+ */
 const prepare = memoize(([rows, cols]: [rows: number, cols: number, edge?: number]) => {
   const host = makeLayer(rows, cols, { seed: rows, tokens: 50 });
   const expected = memoize(({ sparsity, groups }: SolveCase) =>
@@ -35,7 +38,7 @@ eachBackend("solveMagnitude()", (backend) => {
   for (const size of CASES) {
     const [rows, cols, edge] = size;
     for (const request of SOLVE_CASES) {
-      it(`prunes ${rows}×${cols}${edge ? ` in tiles of ${edge}` : ""} at ${request.name}`, async () => {
+      it(`prunes a ${rows}×${cols} layer${edge ? ` in tiles of ${edge}` : ""} at ${request.name}`, async () => {
         const live = backend().counters.bytesLive, { sparsity, pattern } = request;
         const { host } = prepare(size), expected = prepare(size).expected(request);
         const hessian = uploadHessian(backend(), host.hessian, cols, edge);
@@ -60,7 +63,7 @@ eachBackend("solveMagnitude()", (backend) => {
     layer.destroy();
   });
 
-  it("orders equal weights by row-major index, across blocks and tiles", async () => {
+  it("prunes equal weights in row-major order, across blocks and tiles", async () => {
     const rows = 80, cols = 600;
     const host: HostLayer = {
       rows,

@@ -1,4 +1,7 @@
-/** The solve of a layer with several panels and a partial last block, and the work that a solve of a 512×512 layer queues. */
+/**
+ * Tests the SparseGPT solve of a layer with several panels of columns and a partial last block. Also records
+ * how much work a solve of a 512×512 layer queues.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -19,7 +22,7 @@ const expected = memoize(({ sparsity, groups }: SolveCase) =>
 
 eachBackend("solveSparseGpt() with several panels", (backend) => {
   for (const request of SOLVE_CASES.filter(({ name }) => name === "50 %" || name === "2:4")) {
-    it(`computes the same solution of ${ROWS}×${COLS} at ${request.name} as the published algorithm`, async () => {
+    it(`computes the same solution as the published algorithm for a ${ROWS}×${COLS} layer at ${request.name}`, async () => {
       const { sparsity, pattern } = request;
       const hessian = uploadHessian(backend(), host.hessian, COLS);
       const factored = await factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE });
@@ -48,8 +51,9 @@ eachBackend("the work queued for a 512×512 layer", (backend) => {
     return { result, dispatches: now.dispatches - dispatches, bytesRead: now.bytesRead - bytesRead };
   }
 
-  // The layer has four blocks, one panel and one tile. More dispatches are a regression. If there are fewer, lower the figures.
-  it("has the recorded size, and nothing is read back during the factorisation or the solve", async () => {
+  // The layer has four blocks, one panel and one tile. More dispatches than recorded are a regression. If
+  // there are fewer, lower the recorded numbers.
+  it("has the recorded numbers of dispatches and of bytes that are read back", async () => {
     const hessian = uploadHessian(backend(), small.hessian, 512);
     const factoring = await measure(() =>
       factor(backend(), hessian, { damping: 0.01, blocksize: BLOCKSIZE })
@@ -59,7 +63,7 @@ eachBackend("the work queued for a 512×512 layer", (backend) => {
     assert.equal(
       factoring.bytesRead,
       4 * 512 + 4,
-      "the diagonal before and the status after the factorisation",
+      "only the diagonal before and the status after the factorisation are read",
     );
 
     const figures: Record<string, [dispatches: number, bytesRead: number]> = {};

@@ -1,4 +1,4 @@
-/** The SparseGPT solve on every backend, compared with the published algorithm in float64. */
+/** Compares the SparseGPT solve on every backend with the published algorithm in float64. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -14,7 +14,10 @@ import { memoize } from "../support/memoize.ts";
 import { normals, uniform } from "../support/random.ts";
 import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
-/** A layer to solve. An edge makes the tiles so small that there are several. `dead` are inputs that are always 0. */
+/**
+ * A layer to solve. If `edge` is given, the layer has several tiles of this size. `dead` lists the inputs
+ * that are always 0.
+ */
 interface Case {
   readonly rows: number;
   readonly cols: number;
@@ -41,7 +44,10 @@ function describeCase({ rows, cols, blocksize, edge }: Case): string {
   return `${rows}×${cols} in blocks of ${blocksize}${edge ? ` and tiles of ${edge}` : ""}`;
 }
 
-/** Creates the layer of a case and a function that computes the reference solution of a request. Both are computed once. */
+/**
+ * Creates the layer of a case, and a function that computes the reference solution of a request. Both results
+ * are stored.
+ */
 const prepare = memoize(({ rows, cols, blocksize, dead }: Case) => {
   const host = makeLayer(rows, cols, { seed: rows + cols, dead });
   const reference = referenceFactor(host.hessian, cols, 0.01);
@@ -66,13 +72,13 @@ async function solve(
   const solution = await solveSparseGpt(backend, layer, factored, options);
   await use(solution);
   for (const resource of [solution, layer, factored]) resource.destroy();
-  assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
+  assert.equal(backend.counters.bytesLive, live, "no bytes may stay allocated");
 }
 
 eachBackend("solveSparseGpt()", (backend) => {
   for (const layer of CASES) {
     for (const request of SOLVE_CASES) {
-      it(`computes the same solution of ${describeCase(layer)} at ${request.name} as the published algorithm`, async () => {
+      it(`computes the same solution as the published algorithm for ${describeCase(layer)} at ${request.name}`, async () => {
         const { host, expected } = prepare(layer), { sparsity, pattern } = request;
         await solve(backend(), host, layer, { sparsity, pattern, relativeError: true }, async (solution) => {
           await assertSolution(backend(), solution, expected(request));
@@ -110,10 +116,10 @@ eachBackend("solveSparseGpt()", (backend) => {
 
   for (const options of [HALF, { ...HALF, sparsity: 0.05 }, TWO_OF_FOUR]) {
     const { sparsity, pattern } = options;
-    it(`prunes forced entries (${pattern.kind}, ${sparsity})`, async () => {
+    it(`prunes forced entries with pattern ${pattern.kind} and sparsity ${sparsity}`, async () => {
       const rows = 60, cols = 150, next = uniform(8);
-      // The forced entries are a whole row, most entries of a block of columns, more entries of some groups than the pattern
-      // prunes, and scattered entries.
+      // The forced entries are a whole row, most entries of a block of columns, more entries of some groups
+      // than the pattern prunes, and scattered entries.
       const forced = Uint8Array.from(
         { length: rows * cols },
         (_, i) => i < cols || (i % cols < 40 && i % 5 < 4) || next() < 0.03 ? 1 : 0,
@@ -133,7 +139,7 @@ eachBackend("solveSparseGpt()", (backend) => {
     });
   }
 
-  it("orders equal scores by row-major index", async () => {
+  it("prunes entries with equal scores in row-major order", async () => {
     const rows = 20, cols = 64;
     const host = makeLayer(rows, cols, { seed: 9 });
     host.weight.fill(1);

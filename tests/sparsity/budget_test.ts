@@ -1,10 +1,13 @@
-/** The exact number of pruned entries of a layer that is pruned block by block. */
+/** Tests that a layer which is pruned block by block loses exactly the requested number of entries. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { PruningBudget } from "../../src/sparsity/budget.ts";
 
-/** Splits `total` entries into blocks of `block`, with `forced[i]` forced entries in block i. Returns the count for each block. */
+/**
+ * Splits `total` entries into blocks of `block` entries, with `forced[i]` forced entries in block i. Returns
+ * the number of entries to prune in each block.
+ */
 function countsByBlock(
   sparsity: number,
   total: number,
@@ -42,7 +45,7 @@ describe("PruningBudget", () => {
     assert.equal(sum, Math.round(0.7 * entries));
   });
 
-  it("prunes every forced entry, and prunes fewer in later blocks if a block exceeded its share", () => {
+  it("prunes every forced entry, and prunes fewer entries in later blocks if a block exceeded its share", () => {
     assert.deepEqual(countsByBlock(0.5, 40, 10, [9, 0, 0, 0]), [9, 1, 5, 5]);
     assert.deepEqual(countsByBlock(0.1, 20, 10, [9, 9]), [9, 9]);
   });

@@ -1,4 +1,4 @@
-/** The text form of sparsity patterns, and the number of entries that an n:m pattern prunes. */
+/** Tests the text form of sparsity patterns, and the number of entries that an n:m pattern prunes. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";

@@ -1,6 +1,6 @@
 /**
- * Conversion between f32 and the 16-bit formats, compared with a reference written from the definition of the formats.
- * The tests cover every 16-bit pattern and both sides of every rounding boundary.
+ * Compares the conversion between f32 and the 16-bit formats with a reference that follows the definition of
+ * the formats. The tests cover every 16-bit pattern and both sides of every rounding boundary.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -47,11 +47,12 @@ for (const { dtype, format, infinity, quiet } of FORMATS) {
       assert.deepEqual(narrow(widen(ALL_PATTERNS)), expected);
     });
 
-    it("rounds to nearest even at and next to every representable value and every halfway point", () => {
+    it("rounds to nearest even at every representable value, at every halfway point, and next to them", () => {
       const points: number[] = [];
       for (let bits = 0; bits < infinity; bits++) {
         const low = decodeFloat16(bits, format);
-        // After the largest finite value, the next point is where the following value would be if the format had one.
+        // The largest finite value has no successor. The value that would follow in the same distance takes
+        // its place.
         const high = bits + 1 < infinity
           ? decodeFloat16(bits + 1, format)
           : 2 * low - decodeFloat16(bits - 1, format);

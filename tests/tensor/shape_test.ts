@@ -1,4 +1,7 @@
-/** The number of elements and bytes for a shape, including scalars, empty tensors, and sizes that are too large. */
+/**
+ * Tests the number of elements and bytes for a shape, including scalars, empty tensors, and sizes that are
+ * too large.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

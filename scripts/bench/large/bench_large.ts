@@ -19,7 +19,8 @@ import { measureUsage, type Usage } from "./usage.ts";
 
 const SPARSITY = 0.5;
 /**
- * How many rows of R·Rᵀ, where R is the factor of the Hessian, and how many rows of the weights are checked.
+ * The number of rows of R·Rᵀ that are checked, where R is the factor of the Hessian, and the number of rows of
+ * the weights that are checked.
  */
 const SAMPLED_ROWS = 8;
 

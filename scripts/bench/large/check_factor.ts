@@ -15,8 +15,8 @@ const ROUNDOFF = 2 ** -24;
 /**
  * The largest allowed |R·Rᵀ − H|(i, j) / √(H(i, i)·H(j, j)), as a multiple of √n·u, where H is (n, n). The
  * factor √n is there because the rounding errors of a sum of n terms grow like a random walk. The proven
- * bound is n·u (Higham, Accuracy and Stability, theorem 10.5). At these sizes it is more than a hundred times
- * as large as √n·u, so a check against it would miss real errors.
+ * bound is n·u (Higham, Accuracy and Stability, theorem 10.5). At these sizes n·u is more than a hundred times
+ * as large as √n·u, so a check against n·u would miss real errors.
  */
 const ALLOWED = 1;
 

@@ -1,9 +1,9 @@
 /**
  * Checks the solved weights Q against the column recursion of SparseGPT, computed in float64 on some sampled
- * rows. The recursion takes the factor R of the Hessian and the mask from the solver. In each row of the
- * weights W, it computes a change Δ_j for each column j in order. Where the mask prunes the entry, Δ_j = W_j.
- * Elsewhere, Δ_j = −(Σ_{i<j} Δ_i·R(i, j))/R(j, j). Then Q = W − Δ. The solver computes the same in blocks of
- * columns.
+ * rows. Two inputs of the recursion come from the solver: the mask, and the upper triangular factor R of the
+ * damped Hessian H = R·Rᵀ, which `check_factor.ts` checks. In each row of the weights W, the recursion computes
+ * a change Δ_j for each column j in order. Where the mask prunes the entry, Δ_j = W_j. Elsewhere,
+ * Δ_j = −(Σ_{i<j} Δ_i·R(i, j))/R(j, j). Then Q = W − Δ. The solver computes the same in blocks of columns.
  *
  * R is read one tile (a rectangular piece of the matrix) at a time, from the first row of tiles to the last,
  * because R is too large to be held in this process.

@@ -64,7 +64,10 @@ export async function breakDownSolve(
   return shares;
 }
 
-/** Converts the seconds of each step into shares of their sum. Seconds of any other group count as `other`. */
+/**
+ * Converts the seconds of each group of calls into shares of their sum. The time of a group that is not a
+ * step, such as the transfers, counts as `other`.
+ */
 export function sharesOf(seconds: ReadonlyMap<string, number>): StepShares {
   const total = sum([...seconds.values()]);
   const share = (step: SolveStep) => (seconds.get(step) ?? 0) / total;

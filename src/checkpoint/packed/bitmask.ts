@@ -7,7 +7,10 @@
 /** Entries of F16 and BF16 weights (16 bits) or of F32 weights (32 bits), as they are stored. */
 export type Words = Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
-/** Views little-endian entries of `size` 2 or 4 bytes as words. The bytes are copied only if they are not aligned. */
+/**
+ * Views little-endian entries as words. Each entry has `size` bytes, 2 or 4. The bytes are copied only if
+ * they are not aligned.
+ */
 export function asWords(bytes: Uint8Array<ArrayBuffer>, size: number): Words {
   const { buffer, byteOffset, byteLength } = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   const View = size === 2 ? Uint16Array : Uint32Array;
@@ -25,16 +28,16 @@ export function bitmaskRowBytes(cols: number): number {
 }
 
 /**
- * Computes the bitmask of `words` (rows, cols): a bit is 1 if any bit of the entry is set.
+ * Computes the bitmask of `words` (rows, cols). The mask has a 1 for every entry with at least one set bit.
  *
- * @returns the mask (rows, ⌈cols/8⌉), least significant bit first
+ * @returns the mask (rows, ⌈cols/8⌉). The least significant bit of a byte stands for its first column
  */
 export function nonZeroBits(words: Words, cols: number): Uint8Array<ArrayBuffer> {
   const rows = words.length / cols, whole = cols >>> 3;
   const bits = new Uint8Array(rows * bitmaskRowBytes(cols));
   let at = 0, i = 0;
   for (let row = 0; row < rows; row++) {
-    // Eight entries at a time without a branch are nine times as fast as one entry at a time.
+    // Handling eight entries at a time without a branch is nine times as fast as one entry at a time.
     for (let byte = 0; byte < whole; byte++, i += 8) {
       bits[at++] = +(words[i] !== 0) | +(words[i + 1] !== 0) << 1 | +(words[i + 2] !== 0) << 2 |
         +(words[i + 3] !== 0) << 3 | +(words[i + 4] !== 0) << 4 | +(words[i + 5] !== 0) << 5 |
@@ -69,8 +72,8 @@ const BITS_SET = Uint8Array.from({ length: 256 }, (_, byte) => {
  * @param count the number of set bits in `bits`
  */
 export function packValues(words: Words, cols: number, bits: Uint8Array, count: number): Words {
-  // Every entry is written at `next`, and an entry whose bit is not set is overwritten by the following one. The last such
-  // entry needs one more element.
+  // Every entry is written at `next`, and an entry whose bit is not set is overwritten by the following one.
+  // After the last set bit, such entries are written at index `count`, so the array has one element more.
   const capacity = count + 1;
   const values = words instanceof Uint16Array ? new Uint16Array(capacity) : new Uint32Array(capacity);
   const rowBytes = bitmaskRowBytes(cols), rows = bits.length / rowBytes;
@@ -96,6 +99,7 @@ export function unpackValues(values: Words, cols: number, bits: Uint8Array): Wor
   for (let row = 0; row < rows; row++) {
     for (let at = 0; at < rowBytes; at++) {
       const first = row * cols + at * 8;
+      // `rest & -rest` is the lowest set bit, and 31 − clz32 is its position.
       for (let rest = bits[row * rowBytes + at]; rest !== 0; rest &= rest - 1) {
         words[first + 31 - Math.clz32(rest & -rest)] = values[next++];
       }

@@ -1,13 +1,17 @@
 /**
- * Fits a bitmask to the 2:4 layout, which stores exactly two of every four consecutive entries of a row. If a group of four
- * has fewer than two non-zero entries, zeros are stored in addition. They are chosen as `torch.topk` chooses among equal values
- * on the CPU (PyTorch 2.6), so that the files are the same as those of the compressed-tensors library. A group with more than
- * two non-zero entries cannot be stored. It is reported as an error, because Pare never drops a value to make it fit.
+ * Fits a bitmask to the 2:4 layout, which stores exactly two of every four consecutive entries of a row. If a
+ * group of four has fewer than two non-zero entries, one or two of its zeros are stored too. These zeros are
+ * chosen as `torch.topk` chooses among equal values on the CPU (PyTorch 2.6), so that the files are the same
+ * as those of the compressed-tensors library. A group with more than two non-zero entries cannot be stored.
+ * It is reported as an error, because Pare never drops a value to make it fit.
  */
 
 import { bitmaskRowBytes } from "./bitmask.ts";
 
-/** Maps the four bits of a group to a mask with two set bits, or to 0 if more than two bits are set. */
+/**
+ * Maps the four bits of a group to a mask with two set bits, or to 0 if more than two bits are set. The
+ * comments name the groups of each line.
+ */
 const COMPLETED_NIBBLES = Uint8Array.of(
   ...[0b1100, 0b0101, 0b1010, 0b0011], // 0000 0001 0010 0011
   ...[0b1100, 0b0101, 0b0110, 0], // 0100 0101 0110 0111

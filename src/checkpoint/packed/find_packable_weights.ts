@@ -1,6 +1,7 @@
 /**
- * Finds the weights of a checkpoint that packing makes smaller. Every weight is read once, because the header of a packed file
- * contains the sizes of the parts and is written first. The sizes depend on the numbers of non-zero entries.
+ * Finds the weights of a checkpoint that packing makes smaller. Every weight is read once to count its
+ * non-zero entries. The sizes of the packed tensors depend on these counts, and the header of a packed file,
+ * which is written first, contains the sizes.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";
@@ -68,7 +69,7 @@ function requirePackable(checkpoint: Checkpoint, name: string): void {
   );
 }
 
-/** Counts the non-zero entries of a weight. `misfit` says why the weight does not fit the format, if it does not. */
+/** Counts the non-zero entries of a weight. If the weight does not fit the format, `misfit` is the reason. */
 async function countNonZeros(
   checkpoint: Checkpoint,
   name: string,

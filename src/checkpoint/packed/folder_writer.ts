@@ -36,7 +36,7 @@ export class FolderWriter {
     return new FolderWriter(new PartialFolder(fs, folder), isNew);
   }
 
-  /** Creates an empty file. The writer closes it. */
+  /** Creates an empty file. `finish` and `abort` close the file. */
   async create(name: string): Promise<WritableFile> {
     const file = await this.#folder.fs.create(this.#folder.temporaryPath(name));
     this.#files.set(name, file);

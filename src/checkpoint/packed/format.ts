@@ -1,6 +1,7 @@
 /**
- * The two sparse layouts of the compressed-tensors library: the names of the parts that a packed weight consists of, and the
- * description of the layout in config.json. The sources are `sparse_bitmask.py` and `sparse_24_bitmask.py` in
+ * Defines the two sparse layouts of the compressed-tensors library. In these layouts, a packed weight
+ * consists of several tensors, called its parts. This file has the names of the parts, and the description of
+ * the layout in config.json. The sources are `sparse_bitmask.py` and `sparse_24_bitmask.py` in
  * github.com/vllm-project/compressed-tensors. `bitmask.ts` and `complete_two_four.ts` compute the bits.
  *
  *     sparse-bitmask
@@ -33,7 +34,7 @@ const CONFIG_KEY = "quantization_config";
 /** The end of the name of a dense weight. */
 export const WEIGHT_SUFFIX = ".weight";
 
-/** The ends of the names of the parts. They take the place of {@link WEIGHT_SUFFIX}. */
+/** The ends of the names of the parts, which replace {@link WEIGHT_SUFFIX}. */
 export const PART_SUFFIXES = {
   compressed: ".compressed",
   bitmask: ".bitmask",
@@ -53,8 +54,8 @@ export function partNames(stem: string): Record<keyof typeof PART_SUFFIXES, stri
 }
 
 /**
- * Removes {@link WEIGHT_SUFFIX} from the name of a weight. The names of the parts begin with the result, and the library uses it
- * as the name of the layer.
+ * Removes {@link WEIGHT_SUFFIX} from the name of a weight. The result is the beginning of the names of the
+ * parts. The library uses it as the name of the layer.
  */
 export function stemOf(weight: string): string {
   return weight.endsWith(WEIGHT_SUFFIX) ? weight.slice(0, -WEIGHT_SUFFIX.length) : weight;
@@ -103,8 +104,8 @@ export function readPackFormat(config: Readonly<Record<string, unknown>>): PackF
   const isQuantized = isObject(rest.config_groups) && Object.keys(rest.config_groups).length > 0;
   if (method !== "compressed-tensors" || !format || isQuantized) {
     throw new ModelError(
-      `${CONFIG_KEY} must be of compressed-tensors with the sparsity format ` +
-        `${Object.values(LIBRARY_NAMES).join(" or ")} alone, not ${
+      `${CONFIG_KEY} must name compressed-tensors with the sparsity format ` +
+        `${Object.values(LIBRARY_NAMES).join(" or ")} and no quantisation, not ${
           JSON.stringify(description).slice(0, 200)
         }`,
     );

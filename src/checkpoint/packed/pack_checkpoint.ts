@@ -1,7 +1,8 @@
 /**
- * Packs a pruned checkpoint: writes a copy in which every pruned weight is stored as a bitmask and its non-zero entries. Packing
- * is lossless. Every non-zero entry, every other tensor and every other file except config.json stays the same, bit for bit.
- * At most one strip of a weight is in memory at a time.
+ * Packs a pruned checkpoint: writes a copy in which every pruned weight is stored as a bitmask and its
+ * non-zero entries. Packing is lossless. Every non-zero entry, every other tensor and every other file except
+ * config.json stays the same, bit for bit. At most one strip of a weight, which is a range of whole rows, is
+ * in memory at a time.
  */
 
 import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";

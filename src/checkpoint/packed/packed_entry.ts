@@ -1,4 +1,7 @@
-/** Writes a dense weight as the parts of a packed weight, strip by strip. */
+/**
+ * Writes a dense weight as the parts of a packed weight, which are the tensors that `format.ts` lists. The
+ * weight is read and written in strips, which are ranges of whole rows.
+ */
 
 import { ModelError } from "../../files/model_error.ts";
 import type { TensorSource } from "../tensor_source.ts";
@@ -11,7 +14,10 @@ import { readStrips } from "./row_strips.ts";
 import type { PackableWeight } from "./find_packable_weights.ts";
 import { completeTwoFour } from "./complete_two_four.ts";
 
-/** Returns the entry that packs the weight `name` of `source`, of which `findPackableWeights` has counted the non-zeros. */
+/**
+ * Returns the parts of the packed weight `name` of `source`: their names, dtypes and shapes, and a function
+ * that writes them. `findPackableWeights` has counted the elements that are not 0.
+ */
 export function packedEntry(
   source: TensorSource,
   { name, nonZeros }: PackableWeight,
@@ -48,7 +54,7 @@ async function writeRows(
 ): Promise<number> {
   const { dtype, shape: [, cols] } = source.info(name);
   const parts = partNames(stemOf(name)), rowBytes = bitmaskRowBytes(cols);
-  let valueCount = 0; // in all rows so far
+  let valueCount = 0; // the number of stored entries in all rows so far
   for await (const { firstRow, words } of readStrips(source, name)) {
     const bits = nonZeroBits(words, cols);
     if (format === "sparse-24") completeTwoFour(bits, cols);

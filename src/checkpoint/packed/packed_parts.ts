@@ -1,6 +1,7 @@
 /**
- * Finds the parts of a packed weight by their names, and checks that their dtypes and shapes agree with the shape that the
- * `shape` part contains. The bits and the row offsets are checked later, when `unpacked_entry.ts` reads them.
+ * Finds the parts of a packed weight, which are the tensors that represent the weight. Checks that the dtypes
+ * and shapes of the parts agree with the shape that the part `shape` contains. The bits and the row offsets
+ * are checked later, when `unpacked_entry.ts` reads them.
  */
 
 import type { Checkpoint } from "../checkpoint.ts";
@@ -23,15 +24,18 @@ export interface PackedParts {
   readonly names: ReturnType<typeof partNames>;
 }
 
-/** Returns the stem of the name of a part (see {@link partNames}). Undefined if the tensor is not a part. */
+/**
+ * Returns the stem of the name of a part, which is the name without the part's suffix. Returns undefined if
+ * the tensor is not a part.
+ */
 export function stemOfPart(name: string): string | undefined {
   const suffix = Object.values(PART_SUFFIXES).find((ending) => name.endsWith(ending));
   return suffix && name.slice(0, -suffix.length);
 }
 
 /**
- * Reads the description of the packed weight whose parts' names begin with `stem`. The stem may end in `.weight`, as it does in
- * files of early versions of the library.
+ * Reads the description of a packed weight. The names of its parts begin with `stem`, which ends in `.weight`
+ * in files of early versions of the library.
  *
  * @throws {ModelError} if a part is missing, or if its dtype or shape is wrong
  */
@@ -54,7 +58,7 @@ export async function readPackedParts(
     }
     requireTensor(checkpoint, names.compressed, dtype, [rows, cols / 2]);
   } else {
-    if (stored.length !== 1) throw mismatchError(checkpoint, names.compressed, "one extent");
+    if (stored.length !== 1) throw mismatchError(checkpoint, names.compressed, "a tensor with one axis");
     requireTensor(checkpoint, names.rowOffsets, "I64", [rows]);
   }
   const valueCount = stored.reduce((product, extent) => product * extent, 1);

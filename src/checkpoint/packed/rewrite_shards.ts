@@ -1,8 +1,9 @@
 /**
- * Writes the weight files of a checkpoint with a new layout, one new file per shard. Every tensor of the old file becomes one or
- * several tensors of the new file. The caller supplies them as `ShardEntry` values, and this file writes the headers, the data
- * and the index. Tensors with wide dtypes come first in a file. Every tensor then starts at a multiple of its element size,
- * which readers that map the file into memory need.
+ * Writes the weight files of a checkpoint with a new layout. Each shard, which is one weight file, becomes
+ * one new file. Every tensor of the old file becomes one or several tensors of the new file. The caller
+ * supplies them as `ShardEntry` values, and this file writes the headers, the data and the index. Tensors
+ * with wide dtypes come first in a file, so that every tensor starts at a multiple of its element size.
+ * Readers that map the file into memory need this alignment.
  */
 
 import type { Shard } from "../shard.ts";
@@ -35,9 +36,12 @@ export interface ShardPlan {
 
 /** Options for writing the shards. */
 export interface RewriteOptions {
-  /** Is checked before every write. */
+  /** Stops the work before the next write. */
   readonly signal?: AbortSignal;
-  /** Called after each tensor of the old checkpoint. `name` is its name, `total` the number of tensors. */
+  /**
+   * Called after each tensor of the old checkpoint. `name` is the name of this tensor, and `total` is the
+   * number of tensors.
+   */
   progress?(done: number, total: number, name: string): void;
 }
 
@@ -57,7 +61,7 @@ export function copiedEntry(source: TensorSource, name: string): ShardEntry {
 }
 
 /**
- * Writes the new weight files, and their index if there are several.
+ * Writes the new weight files. Writes their index too, unless the only weight file is `model.safetensors`.
  *
  * @returns the bytes of the weight files, headers included
  */

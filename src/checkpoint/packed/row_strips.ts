@@ -1,10 +1,10 @@
-/** Divides weights into strips of whole rows, so that packing needs memory for one strip of a weight only. */
+/** Divides weights into strips of whole rows, so that packing needs memory for only one strip at a time. */
 
 import type { TensorSource } from "../tensor_source.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import { asWords, type Words } from "./bitmask.ts";
 
-/** The largest size of a strip. A row that is longer is a strip of its own. */
+/** The largest size of a strip in bytes. A row that is longer than this is a strip of its own. */
 export const PACKING_STRIP_BYTES = 16 << 20;
 
 /** The rows from `firstRow` to `firstRow + rows − 1`. */
@@ -13,7 +13,7 @@ export interface RowRange {
   readonly rows: number;
 }
 
-/** Divides a matrix (rows, cols) of elements of `size` bytes into strips. An empty matrix has none. */
+/** Divides a matrix (rows, cols) of elements of `size` bytes into strips. An empty matrix has no strips. */
 export function* rowRanges(rows: number, cols: number, size: number): Generator<RowRange> {
   if (cols === 0) return;
   const maxRows = Math.max(1, Math.floor(PACKING_STRIP_BYTES / (cols * size)));

@@ -1,7 +1,8 @@
 /**
- * Unpacks a checkpoint: writes a dense copy of one that Pare or the compressed-tensors library packed, in a sparse layout or in
- * the layout `pack-quantized`. Tensors that are not packed and other files except config.json stay the same, bit for bit. The
- * weights of a quantised checkpoint become the values that their codes stand for.
+ * Unpacks a checkpoint that Pare or the compressed-tensors library packed, in a sparse layout or in the layout
+ * `pack-quantized`: writes a dense copy of it. Tensors that are not packed stay the same, bit for bit. So do
+ * the other files, except config.json. The weights of a quantised checkpoint become the values that their codes
+ * stand for.
  */
 
 import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
@@ -113,7 +114,7 @@ async function planSparse(source: Checkpoint, format: PackFormat): Promise<Shard
       if (stem === undefined) entries.push(copiedEntry(source, name));
       else if (name.endsWith(PART_SUFFIXES.compressed)) {
         entries.push(unpackedEntry(source, await readPackedParts(source, stem, format)));
-      } else source.info(partNames(stem).compressed); // throws if the part does not exist
+      } else source.info(partNames(stem).compressed); // throws if the weight has no part `compressed`
     }
     plans.push({ shard, entries });
   }

@@ -1,6 +1,7 @@
 /**
- * Writes a packed weight as a dense weight, strip by strip. The bits are checked against the row offsets, the number of stored
- * entries and the 2:4 pattern. If they disagree, the weight is not written, and the error names the part.
+ * Writes a packed weight as a dense weight, in strips, which are ranges of whole rows. The bits of the mask
+ * are checked against the row offsets, the number of stored entries and the 2:4 pattern. If they disagree, an
+ * error names the faulty part of the packed weight.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -18,7 +19,7 @@ export function unpackedEntry(source: TensorSource, parts: PackedParts): ShardEn
     name: weight,
     specs: [{ name: weight, dtype, shape: [rows, cols] }],
     async writeTo(write) {
-      let position = 0; // the number of entries in the rows before
+      let position = 0; // the number of stored entries in all earlier rows
       for (const range of rowRanges(rows, cols, BYTES_PER_ELEMENT[dtype])) {
         position = await writeRows(source, parts, range, position, write);
       }
@@ -70,7 +71,10 @@ function checkPadding(bits: Uint8Array, { names: { bitmask }, cols }: PackedPart
   }
 }
 
-/** Checks that each row's offset is the number of bits set before it. `position` is this number for the first row. */
+/**
+ * Checks that the offset of each row is the number of bits set in all earlier rows. `position` is this number
+ * for the first row of the strip.
+ */
 async function checkOffsets(
   source: TensorSource,
   { names: { rowOffsets } }: PackedParts,

@@ -1,6 +1,7 @@
 /**
- * The pickle opcodes that `torch.save` writes with protocols 2 to 5. The opcodes that create arbitrary objects (such as NEWOBJ,
- * INST and EXT1) are deliberately not supported. Neither are the text opcodes of protocol 0.
+ * Lists the opcodes of pickles (Python's format for stored objects) that `torch.save` writes with protocols 2
+ * to 5. The opcodes that create arbitrary objects (such as NEWOBJ, INST and EXT1) are deliberately not
+ * supported. The text opcodes of protocol 0 are not supported either.
  */
 
 /** The codes, by their names in Python's module `pickletools`. */

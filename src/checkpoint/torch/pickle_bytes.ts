@@ -1,8 +1,14 @@
-/** Reads numbers and texts from the bytes of a pickle, from front to back. `unpickler.ts` interprets them. */
+/**
+ * Reads numbers and texts from the bytes of a pickle (Python's format for stored objects), from front to
+ * back. `unpickler.ts` interprets them.
+ */
 
 import { ModelError } from "../../files/model_error.ts";
 
-/** The longest line, which holds the name of a module or of a global. It limits the search for the end of the line. */
+/**
+ * The largest length of a line, which is the name of a module or of a class or function in it. The limit
+ * bounds the search for the end of the line.
+ */
 const MAX_LINE_BYTES = 1024;
 
 /** A cursor over the bytes of a pickle. Every reading method throws a `ModelError` if too few bytes remain. */

@@ -1,7 +1,8 @@
 /**
- * The Python classes and functions that a pickle may use: storages, dtypes and the functions that create tensors. Unpickling a
- * file in Python can run any code that the file names. Here, names are only looked up in the tables of this file, so a pickle
- * cannot call anything else.
+ * Lists the Python classes and functions that a pickle may use: storages, dtypes and the functions that
+ * create tensors. A pickle is Python's format for stored objects. Unpickling a file in Python can run any
+ * code that the file names. Here, names are only looked up in the tables of this file, so a pickle cannot
+ * call anything else.
  */
 
 import { quote } from "../../safetensors/error.ts";
@@ -10,7 +11,7 @@ import { ModelError } from "../../files/model_error.ts";
 import { rebuildTensor } from "./rebuild_tensor.ts";
 import { kindOf, type PickleDictionary, type PickleGlobal, type PickleValue } from "./pickle_value.ts";
 
-/** The dtypes of the storage classes. An untyped storage has none. */
+/** The dtypes of the storage classes. An untyped storage has no dtype. */
 const STORAGES: ReadonlyMap<string, Dtype | undefined> = new Map<string, Dtype | undefined>([
   ["torch DoubleStorage", "F64"],
   ["torch FloatStorage", "F32"],
@@ -32,7 +33,7 @@ const DTYPES: ReadonlyMap<string, Dtype> = new Map([
   ["torch uint64", "U64"],
 ]);
 
-/** The functions, which receive the positional arguments of the call. */
+/** The functions that a pickle may call. They receive the positional arguments of the call. */
 const FUNCTIONS: ReadonlyMap<string, (args: readonly PickleValue[]) => PickleValue> = new Map([
   ["collections OrderedDict", makeOrderedDict],
   ["torch._utils _rebuild_tensor_v2", (args) => rebuildTensor(args.slice(0, 4), args[6] ?? null)],
@@ -51,10 +52,13 @@ export function findGlobal(module: string, name: string): PickleGlobal {
   return { kind: "global", name: qualifiedName };
 }
 
-/** Returns the dtype of a storage class, undefined for the untyped one. @throws {ModelError} if `value` is not a storage class */
+/**
+ * Returns the dtype of a storage class. Returns undefined for the untyped storage.
+ * @throws {ModelError} if `value` is not a storage class
+ */
 export function storageDtype(value: PickleValue): Dtype | undefined {
   if (!isGlobal(value) || !STORAGES.has(value.name)) {
-    throw new ModelError(`pickle: a storage's class is ${kindOf(value)}`);
+    throw new ModelError(`pickle: a storage's class is ${kindOf(value)}, not a storage class`);
   }
   return STORAGES.get(value.name);
 }
@@ -63,7 +67,11 @@ export function storageDtype(value: PickleValue): Dtype | undefined {
 export function callGlobal(callee: PickleValue, args: readonly PickleValue[]): PickleValue {
   const implementation = isGlobal(callee) ? FUNCTIONS.get(callee.name) : undefined;
   if (!implementation) {
-    throw new ModelError(`pickle: calls ${isGlobal(callee) ? quote(callee.name) : kindOf(callee)}`);
+    throw new ModelError(
+      `pickle: calls ${
+        isGlobal(callee) ? quote(callee.name) : kindOf(callee)
+      }, which is not a supported function`,
+    );
   }
   return implementation(args);
 }
@@ -73,7 +81,9 @@ function isGlobal(value: PickleValue): value is PickleGlobal {
 }
 
 function makeOrderedDict(args: readonly PickleValue[]): PickleDictionary {
-  if (args.length > 0) throw new ModelError("pickle: an OrderedDict is made with arguments");
+  if (args.length > 0) {
+    throw new ModelError("pickle: an OrderedDict is made with arguments, which no state dict needs");
+  }
   return { kind: "dictionary", entries: new Map() };
 }
 
@@ -86,5 +96,5 @@ function rebuildUntypedTensor(args: readonly PickleValue[]): PickleValue {
 
 function unwrapParameter(value: PickleValue | undefined): PickleValue {
   if (typeof value === "object" && value?.kind === "tensor") return value;
-  throw new ModelError(`pickle: a parameter is made of ${kindOf(value)}`);
+  throw new ModelError(`pickle: a parameter is made of ${kindOf(value)}, not of a tensor`);
 }

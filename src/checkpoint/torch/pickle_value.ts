@@ -1,6 +1,6 @@
 /**
- * The values that a pickle can contain. A pickle is Python's format for stored objects. None of the values has behaviour: a
- * pickle is read as data, and `pickle_globals.ts` decides which functions it may use.
+ * Declares the values that a pickle can contain. A pickle is Python's format for stored objects. None of the
+ * values has behaviour: a pickle is read as data, and `pickle_globals.ts` decides which functions it may use.
  */
 
 import type { Dtype } from "../../tensor/dtype.ts";
@@ -37,7 +37,7 @@ export interface PickleTuple {
   readonly items: readonly PickleValue[];
 }
 
-/** A Python dictionary. Like Python's, it keeps the order in which the entries were added. */
+/** A Python dictionary. The entries keep the order in which they were added, as in Python. */
 export interface PickleDictionary {
   readonly kind: "dictionary";
   readonly entries: Map<DictionaryKey, PickleValue>;
@@ -51,7 +51,7 @@ export interface PickleList {
   readonly kind: "list";
 }
 
-/** Any value on the stack of the pickle machine. */
+/** Any value on the stack of the unpickler. */
 export type PickleValue =
   | null
   | boolean

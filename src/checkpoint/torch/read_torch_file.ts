@@ -61,7 +61,10 @@ async function checkByteOrder(file: ReadableFile, entry: ArchiveEntry | undefine
   if (text !== "little") throw new ModelError(`its byte order is ${quote(text)}; only little is supported`);
 }
 
-/** Finds the storage that a persistent id names. The id is the tuple ("storage", class, key, device, elements). */
+/**
+ * Finds the storage that a persistent id names. A persistent id refers to data outside of the pickle. Here it
+ * is the tuple ("storage", class, key, device, elements).
+ */
 function findStorage(id: PickleValue, entries: ReadonlyMap<string, ArchiveEntry>): TorchStorage {
   if (typeof id !== "object" || id?.kind !== "tuple" || id.items.length !== 5 || id.items[0] !== "storage") {
     throw new ModelError("pickle: a persistent id is not that of a storage");

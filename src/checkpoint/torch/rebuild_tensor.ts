@@ -1,6 +1,7 @@
 /**
- * Locates a tensor in the storage that it is a view of. Views that skip, repeat or reorder elements, such as transposed and
- * expanded tensors, are rejected, because a tensor is read as one consecutive range of bytes.
+ * Computes the position of a tensor in its storage. A storage is a range of bytes, and a tensor is a view of
+ * it. Views that skip, repeat or reorder elements, such as transposed and expanded tensors, are rejected,
+ * because a tensor is read as one consecutive range of bytes.
  */
 
 import { quote } from "../../safetensors/error.ts";
@@ -27,10 +28,14 @@ export function rebuildTensor(
   dtype?: Dtype,
 ): TorchTensor {
   const [storage, first, size, stride] = args;
-  if (!isStorage(storage)) throw new ModelError(`pickle: a tensor's storage is ${kindOf(storage)}`);
+  if (!isStorage(storage)) {
+    throw new ModelError(`pickle: a tensor's storage is ${kindOf(storage)}, not a storage`);
+  }
   const elementType = storage.dtype ?? dtype;
   if (!elementType) throw new ModelError("pickle: a tensor in an untyped storage names no dtype");
-  if (!isSize(first)) throw new ModelError(`pickle: a tensor's offset is ${quote(first)}`);
+  if (!isSize(first)) {
+    throw new ModelError(`pickle: a tensor's offset is ${quote(first)}, not a number of elements`);
+  }
   const shape = parseExtents(size, "size");
   const strides = parseExtents(stride, "stride");
   if (metadata !== null && !isEmptyDictionary(metadata)) {
@@ -52,7 +57,7 @@ function countElements(shape: readonly number[]): number {
   try {
     return elementCount(shape);
   } catch (cause) {
-    throw new ModelError(`pickle: a tensor's size is ${quote(shape)}`, { cause });
+    throw new ModelError(`pickle: a tensor's size is ${quote(shape)}, which is too large`, { cause });
   }
 }
 
@@ -75,13 +80,15 @@ function requireContiguous(shape: readonly number[], strides: readonly number[],
 
 function parseExtents(value: PickleValue | undefined, argument: string): number[] {
   if (typeof value !== "object" || value?.kind !== "tuple") {
-    throw new ModelError(`pickle: a tensor's ${argument} is ${kindOf(value)}`);
+    throw new ModelError(`pickle: a tensor's ${argument} is ${kindOf(value)}, not a tuple`);
   }
   if (value.items.length > MAX_AXES) {
-    throw new ModelError(`pickle: a tensor has ${value.items.length} axes, above ${MAX_AXES}`);
+    throw new ModelError(`pickle: a tensor has ${value.items.length} axes, above the limit of ${MAX_AXES}`);
   }
   return value.items.map((item) => {
-    if (!isSize(item)) throw new ModelError(`pickle: a tensor's ${argument} holds ${quote(item)}`);
+    if (!isSize(item)) {
+      throw new ModelError(`pickle: a tensor's ${argument} holds ${quote(item)}, not a valid extent`);
+    }
     return item;
   });
 }

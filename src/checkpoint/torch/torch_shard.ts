@@ -1,6 +1,7 @@
 /**
- * Represents a weight file of `torch.save` as a `Shard`, with the header of its safetensors copy. Tensors that share a
- * storage, such as an output head that is tied to the embedding, are stored twice in the copy.
+ * Opens a weight file of `torch.save` as a `Shard`, which is an open weight file together with the header of
+ * its safetensors copy. Tensors that share a storage, such as an output head that is tied to the embedding,
+ * are stored twice in the copy.
  */
 
 import { type EncodedHeader, encodeHeader } from "../../safetensors/encode.ts";
@@ -37,7 +38,10 @@ export async function readTorchShard(name: string, file: ReadableFile): Promise<
   };
 }
 
-/** Sorts tensors with wide elements first, so that every tensor starts at a multiple of its element size. */
+/**
+ * Encodes the header of the safetensors copy. Tensors with wide elements come first, so that every tensor
+ * starts at a multiple of its element size.
+ */
 function encodeCopyHeader(tensors: ReadonlyMap<string, TorchTensor>): EncodedHeader {
   const specs = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     .sort((a, b) => BYTES_PER_ELEMENT[b.dtype] - BYTES_PER_ELEMENT[a.dtype]);

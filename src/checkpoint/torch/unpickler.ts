@@ -1,7 +1,8 @@
 /**
- * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle can use only the
- * names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in time and memory. Nesting depth is not
- * limited, because the machine does not recurse. Python's module `pickletools` documents the opcodes of protocols 2 to 5.
+ * Runs the opcodes of a pickle, restricted to the state dicts of tensors that `torch.save` writes. A pickle
+ * can use only the names in `pickle_globals.ts`, cannot create objects of other classes, and is limited in
+ * time and memory. Nesting depth is not limited, because the unpickler does not recurse. Python's module
+ * `pickletools` documents the opcodes of protocols 2 to 5.
  */
 
 import { quote } from "../../safetensors/error.ts";
@@ -40,7 +41,7 @@ class Unpickler {
   readonly #input: PickleBytes;
   readonly #findStorage: (id: PickleValue) => TorchStorage;
   readonly #stack: PickleValue[] = [];
-  /** The marks on the stack. Each is the number of values below it. */
+  /** The marks on the stack. Each mark is the number of values below it. */
   readonly #marks: number[] = [];
   /** The values that the pickle stored for later use, by index. */
   readonly #memo = new Map<number, PickleValue>();
@@ -147,7 +148,7 @@ class Unpickler {
         }
         return this.#push(callGlobal(callee, args.items));
       }
-      case OPCODE.BUILD: // sets attributes of an OrderedDict, in which torch stores the versions of modules
+      case OPCODE.BUILD: // sets attributes of an OrderedDict: torch stores the versions of modules in them
         this.#pop();
         this.#top("dictionary");
         return;
@@ -184,7 +185,7 @@ class Unpickler {
   /** Removes the last mark and the values above it, and returns the values. */
   #popMark(): PickleValue[] {
     const start = this.#marks.pop();
-    if (start === undefined) throw this.#malformed("lacks a mark");
+    if (start === undefined) throw this.#malformed("lacks a mark, which the opcode needs");
     return this.#stack.splice(start);
   }
 

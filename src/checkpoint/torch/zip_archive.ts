@@ -2,9 +2,10 @@
  * Reads the positions of the entries in a zip archive that `torch.save` wrote. Its entries are uncompressed and lie in one root
  * folder. Every entry is therefore a consecutive range of bytes of the file, and nothing needs to be extracted.
  *
- * zip.js reads the central directory, including zip64. The position of an entry's data is read here from the entry's local
- * header, whose length may differ from the length in the directory. The names of entries are used as keys and never as paths.
- * Checksums are not verified, because tensors are read in parts. Safetensors files have no checksums either.
+ * zip.js reads the central directory, including zip64. This file finds an entry's data from the entry's local
+ * header, because the length of this header may differ from what the directory suggests. The names of entries
+ * are used as keys and never as paths. Checksums are not verified, because tensors are read in parts.
+ * Safetensors files have no checksums either.
  */
 
 import { type Entry, Reader, ZipReader } from "@zip.js/zip.js";
@@ -35,7 +36,10 @@ const STORED = 0;
 /** The warning of zip.js about zip64 records in a small archive. torch.save always writes these records. */
 const HARMLESS_WARNING = "trailing central directory data";
 
-/** The possible lengths of the data after the directory: the end record alone, or with the two zip64 records. */
+/**
+ * The possible lengths in bytes of the data after the directory: the end record alone, or with the two zip64
+ * records.
+ */
 const END_RECORD_BYTES = [22, 22 + 56 + 20];
 
 /**

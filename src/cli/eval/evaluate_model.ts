@@ -1,4 +1,7 @@
-/** Evaluates one model for `pare eval`: opens it, measures every text and every task, and closes it. */
+/**
+ * Evaluates one model for `pare eval`: opens the model, measures every text and every task, and closes the
+ * model.
+ */
 
 import { basename } from "node:path";
 import type { Backend } from "../../backend/backend.ts";
@@ -22,7 +25,7 @@ export interface EvaluationPlan {
     readonly file: string;
     readonly examples: readonly LocatedExample[];
   }[];
-  /** The number of windows of each text. Defaults to all complete windows. */
+  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
   readonly windows?: number;
   /** Tokens per window. The default depends on the model. */
   readonly seqlen?: number;
@@ -51,7 +54,7 @@ export interface ModelEvaluation {
 }
 
 /**
- * Evaluates the model `name`, a folder or a reference to the hub.
+ * Evaluates the model `name`, which is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub.
  * @throws {ModelError} if the model or a text cannot be read
  * @throws {RangeError} if a text is shorter than a window
  */

@@ -1,6 +1,6 @@
 /**
- * Implements the interface through which the other rooms read and write files, with Deno. Errors of the operating system are
- * passed through unchanged.
+ * Implements `WorkFileSystem`, the interface through which Pare reads and writes files, with Deno. Errors of
+ * the operating system are passed on unchanged.
  */
 
 import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
@@ -67,8 +67,8 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 /**
- * An open file. Deno reads and writes only at the cursor of a file, and a file has one cursor. So calls that overlap run one
- * after the other.
+ * An open file. Deno reads and writes at the file's cursor only, and an open file has only one cursor. Calls
+ * that overlap are therefore run one after the other.
  */
 class OpenFile implements EditableFile {
   #last: Promise<unknown> = Promise.resolve();

@@ -1,4 +1,7 @@
-/** Implements the file system that the cache of downloaded models needs: Deno's, and links. */
+/**
+ * Implements the file system for the cache of downloaded models. The cache needs links in addition to the
+ * operations of `denoFileSystem`.
+ */
 
 import { dirname, relative } from "node:path";
 import type { CacheFileSystem } from "../../hub/cache.ts";
@@ -8,7 +11,7 @@ import { denoFileSystem } from "./deno_file_system.ts";
 export const hubFiles: CacheFileSystem = {
   ...denoFileSystem,
   async link(target, path) {
-    // An existing file here is a dangling link, because its blob was removed.
+    // If `path` exists, it is a dangling link: the downloaded file that it pointed to was removed.
     await Deno.remove(path).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });

@@ -1,6 +1,7 @@
 /**
- * Resolves the MODEL argument of a command. It is a folder, or `hf:OWNER/NAME[@REVISION]`, a model of the Hugging Face hub,
- * which is downloaded first. The environment variables of Hugging Face's own tools set the cache folder and the access token.
+ * Resolves the MODEL argument of a command. The argument is a folder, or `hf:OWNER/NAME[@REVISION]`, which
+ * names a model of the Hugging Face hub. Such a model is downloaded first. The cache folder and the access
+ * token are set by the same environment variables as for Hugging Face's own tools.
  */
 
 import { cacheFolder } from "../../hub/cache.ts";
@@ -13,7 +14,7 @@ export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAM
 
 /**
  * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
- * @param env `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
+ * @param env the environment variables `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
  * @throws {ModelError} if the hub has no such model, refuses access, or cannot be reached
  */
 export async function modelFolder(

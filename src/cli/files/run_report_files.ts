@@ -25,8 +25,11 @@ export async function readRunReport({ folder, files }: Checkpoint): Promise<RunR
 }
 
 /**
- * Returns the texts of `pare.json` and `report.html`, by file name, for weights in `format` that take `written` bytes. Returns
- * an empty map if there is no report.
+ * Returns the updated texts of `pare.json` and `report.html`, by file name. Returns an empty map if there is
+ * no report.
+ * @param run the report, undefined if the checkpoint has none
+ * @param format the format in which the weights are now stored
+ * @param written the bytes that the weight files now take
  */
 export async function runReportFiles(
   run: RunReport | undefined,

@@ -1,4 +1,7 @@
-/** Declares the options that several commands share. */
+/**
+ * Declares the options that several commands share: their types, the functions that add them to a command,
+ * and the parsers of their values.
+ */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
@@ -17,7 +20,10 @@ export interface ConnectOptions {
   readonly backend: BackendChoice;
 }
 
-/** The options of a command that solves layers in this process, on several servers, or in jobs of an edge. */
+/**
+ * The options of a command that solves layers in this process, on one or more hosts, or in jobs of an edge. A
+ * host is a server that solves layers. An edge is a server that passes layers on to its registered hosts.
+ */
 export interface HostPoolFlags {
   /** The values of `--server`. */
   readonly server: readonly string[];
@@ -45,7 +51,7 @@ export function addBackendOption(command: Command): Command {
 /** Declares `--server` and `--api-key`. */
 export function addServerOptions(command: Command): Command {
   return command
-    .option("--server <url>", "solve on this host (default: in this process)", httpUrl)
+    .option("--server <url>", "solve the layers on this host (default: in this process)", httpUrl)
     .addOption(apiKeyOption());
 }
 
@@ -54,20 +60,65 @@ export function addHostPoolOptions(command: Command): Command {
   return command
     .option(
       "--server <url>",
-      "solve on this host or edge; may be repeated to use several hosts (default: in this process)",
+      "solve the layers on this host, or on the hosts of this edge; may be repeated for several hosts " +
+        "(default: in this process)",
       (url: string, earlier: readonly string[]) => appendValue(httpUrl(url), earlier),
       [],
     )
-    .option("--jobs", "solve in durable jobs of the edge (default: if the server lists registered hosts)")
+    .option(
+      "--jobs",
+      "send the layers to the edge in durable jobs (default: if the server lists registered hosts)",
+    )
     .option(
       "--no-jobs",
-      "send layers one by one instead of in jobs, even if the server lists registered hosts",
+      "send the layers one by one instead of in jobs, even if the server lists registered hosts",
     )
     .addOption(apiKeyOption());
 }
 
 function apiKeyOption(): Option {
   return new Option("--api-key <key>", "API key of the server").env("PARE_API_KEY");
+}
+
+/** The default of `--samples`. It is the number of calibration windows in the code of SparseGPT's authors. */
+const DEFAULT_SAMPLES = 128;
+
+/** Declares `--calibration`, which must be given. */
+export function addCalibrationOption(command: Command): Command {
+  return command.requiredOption(
+    "--calibration <file>",
+    "text to calibrate on: .txt, or .jsonl with one document per line",
+  );
+}
+
+/** Declares `--samples`. */
+export function addSamplesOption(command: Command): Command {
+  return command.option(
+    "--samples <n>",
+    "number of windows to calibrate on, which are pieces of the text",
+    integer(1),
+    DEFAULT_SAMPLES,
+  );
+}
+
+/**
+ * The largest default of `--seqlen`, which is the window length in the code of SparseGPT's authors. Longer
+ * windows cost more and change the results little.
+ */
+const MAX_DEFAULT_SEQLEN = 2048;
+
+/** Declares `--seqlen`, an integer of `least` or more. */
+export function addSeqlenOption(command: Command, least: number): Command {
+  return command.option(
+    "--seqlen <n>",
+    `tokens per window (default: the number of positions of the model, at most ${MAX_DEFAULT_SEQLEN})`,
+    integer(least),
+  );
+}
+
+/** Returns the number of tokens per window: `seqlen` if it is given, else the default for the model. */
+export function windowTokens(model: Model, seqlen?: number): number {
+  return seqlen ?? Math.min(model.spec.maxTokens, MAX_DEFAULT_SEQLEN);
 }
 
 /** Checks that `text` is an HTTP URL, and returns it. */
@@ -96,37 +147,4 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): 
 /** Returns the earlier values of the option followed by `value`. Commander calls it for each use of the option. */
 export function appendValue(value: string, earlier: readonly string[]): string[] {
   return [...earlier, value];
-}
-
-/** The number of calibration windows in the authors' code. */
-const DEFAULT_SAMPLES = 128;
-
-/** Declares `--calibration`, which must be given. */
-export function addCalibrationOption(command: Command): Command {
-  return command.requiredOption(
-    "--calibration <file>",
-    "text to calibrate on: .txt, or .jsonl with one document per line",
-  );
-}
-
-/** Declares `--samples`. */
-export function addSamplesOption(command: Command): Command {
-  return command.option("--samples <n>", "number of calibration windows", integer(1), DEFAULT_SAMPLES);
-}
-
-/** The window length in the authors' code. Longer windows cost more and change the results little. */
-const MAX_DEFAULT_SEQLEN = 2048;
-
-/** Declares `--seqlen`, an integer of `least` or more. */
-export function addSeqlenOption(command: Command, least: number): Command {
-  return command.option(
-    "--seqlen <n>",
-    `tokens per window (default: the number of positions of the model, at most ${MAX_DEFAULT_SEQLEN})`,
-    integer(least),
-  );
-}
-
-/** Returns the tokens per window: the given number, or the default for the model. */
-export function windowTokens(model: Model, seqlen?: number): number {
-  return seqlen ?? Math.min(model.spec.maxTokens, MAX_DEFAULT_SEQLEN);
 }

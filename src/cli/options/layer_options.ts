@@ -1,11 +1,14 @@
-/** Declares the options that say how a layer is pruned, such as `--sparsity`. They are sent as the parameters of its request. */
+/**
+ * Declares the options that say how a layer is pruned, such as `--sparsity`. The options become parameters of
+ * the HTTP request that prunes the layer.
+ */
 
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
-/** The options as the user wrote them. The schema of the HTTP contract parses and checks them. */
+/** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
 export interface LayerFlags {
   readonly method?: string;
   readonly sparsity?: string;
@@ -23,15 +26,19 @@ export function addLayerOptions(command: Command): Command {
       "--pattern <pattern>",
       "unstructured, or n:m, which keeps at most n of every m inputs (default: unstructured)",
     )
-    .option("--blocksize <columns>", "columns per block, a multiple of m (default: 128)")
+    .option(
+      "--blocksize <columns>",
+      "columns per block of the solve; with n:m, a multiple of m (default: 128)",
+    )
     .option(
       "--damping <lambda>",
-      "share of its mean diagonal that is added to the diagonal of the Hessian (default: 0.01)",
+      "fraction of the mean of the Hessian's diagonal that is added to the diagonal (default: 0.01)",
     );
 }
 
 /**
- * Parses the options that were given. The host fills in the defaults of the others.
+ * Parses the options that were given. The host, which is the server that prunes the layer, fills in the
+ * defaults of the other options.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerFlags): LayerQuery {

@@ -1,6 +1,6 @@
 /**
- * The options of `pare prune` that choose which layers of a model are pruned, by name and by block, and the profile, a file with
- * other parameters for some layers.
+ * Declares the options of `pare prune` that choose layers by name and by block, and the option for a profile,
+ * a file with other parameters for some layers. Applies these options to the layers of a model.
  */
 
 import type { Command } from "commander";

@@ -17,7 +17,7 @@ export interface TokenizedText {
 export interface ComparisonOptions {
   /** Tokens per window. */
   readonly seqlen: number;
-  /** The number of windows of each text. Defaults to all complete windows. */
+  /** The number of windows (pieces of `seqlen` tokens) of each text. Defaults to all complete windows. */
   readonly windows?: number;
   readonly backend: Backend;
   readonly signal?: AbortSignal;
@@ -52,7 +52,7 @@ export async function comparePerplexity(
   return rows;
 }
 
-/** JSON has no infinity, so null stands for a perplexity that is not finite. */
+/** Replaces a perplexity that is not finite by null, because JSON has no infinity. */
 function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }

@@ -1,4 +1,4 @@
-/** Declares the options of `pare prune`, and checks those that depend on each other. */
+/** Declares the options of `pare prune`, and checks the options that depend on each other. */
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
@@ -44,7 +44,8 @@ export interface PruneOptions
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of four weights: names the layer
+ * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights;
+ * the message names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
@@ -84,12 +85,12 @@ export function declarePrune(): Command {
     )
     .option(
       "--true-sequential",
-      "calibrate each group of layers after the earlier groups of its block have been pruned",
+      "calibrate each group of layers that share an input after the earlier groups of its block are pruned",
     )
     .addOption(
       new Option(
         "--activations <place>",
-        "where the hidden states between blocks are stored; auto is memory, or disk for more than 4 GiB",
+        "where the hidden states between blocks are stored; auto uses the disk if they take more than 4 GiB",
       )
         .choices(HIDDEN_STATES_LOCATIONS)
         .default("auto"),
@@ -106,7 +107,7 @@ export function declarePrune(): Command {
       integer(1),
     )
     .addOption(
-      new Option("--format <format>", "dense, or one of the formats of pare pack")
+      new Option("--format <format>", "format of the output: dense, or one of the formats of pare pack")
         .choices(["dense", ...PACK_FORMATS])
         .default("dense"),
     )

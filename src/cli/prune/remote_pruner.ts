@@ -1,7 +1,8 @@
 /**
- * Chooses how `pare prune --server` solves layers: on one host, on several hosts at once, or in jobs of an edge. An edge is a
- * server that passes layers on to hosts. It is recognized by `GET /v1/hosts`, the list of its registered hosts, which a host does
- * not have.
+ * Chooses how `pare prune --server` solves layers: on one host, on several hosts at once, or in jobs of an
+ * edge. An edge is a server that passes layers on to hosts. A job is a list of layers that the edge solves
+ * even if the client is stopped. An edge is recognized by `GET /v1/hosts`, the list of its registered hosts.
+ * A host has no such route.
  */
 
 import { listEdgeHosts } from "../../client/jobs/list_edge_hosts.ts";
@@ -14,15 +15,17 @@ import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
 /**
- * The number of retries per host if there are several hosts. Waiting longer for a host gains nothing, because the other hosts
- * take over its layers, and it is tried again before each calibration round.
+ * The number of retries per host if there are several hosts. More retries would gain nothing, because the
+ * other hosts take over the layers of a lost host. The lost host is tried again before each calibration
+ * round, which is a set of layers that are calibrated together.
  */
 const RETRIES_AMONG_SEVERAL = 2;
 
 /**
- * Returns the client that prunes on the servers, or undefined if no server is given, and reports where layers are solved. The
- * servers are checked here, before the first calibration.
- * @throws {Error} if the hosts have different adapters, because their results would differ in the last bits
+ * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers
+ * are solved. The servers are checked here, before the first calibration.
+ * @throws {Error} if the hosts have different adapters (GPUs or CPU engines), because their results would
+ * differ in the last bits
  * @throws {PareError} if a server refuses the request
  * @throws {ConnectionError} if a server cannot be reached
  */
@@ -65,7 +68,7 @@ function requireSameAdapter(hosts: readonly HostDescription[], urls: readonly st
   if (index < 0) return;
   throw new Error(
     `${urls[0]} solves on ${adapterText(hosts[0])}, ${urls[index]} on ${adapterText(hosts[index])}: ` +
-      "all layers of a run need the same backend and adapter, because others round differently",
+      "all layers of a run need the same backend and adapter, because different adapters round differently",
   );
 }
 

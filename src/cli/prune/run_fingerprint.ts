@@ -1,6 +1,7 @@
 /**
- * Computes the fingerprint of a run of `pare prune`: everything that the bytes of its result depend on, under the names that the
- * user knows. A run is resumed only by a command with the same fingerprint.
+ * Computes the fingerprint of a run of `pare prune`. The fingerprint lists everything that the bytes of the
+ * result depend on, under names that the user knows. A run is resumed only by a command with the same
+ * fingerprint.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -16,7 +17,7 @@ export interface FingerprintSources {
   readonly checkpoint: Checkpoint;
   readonly query: LayerQuery;
   readonly options: PruneOptions;
-  /** Tokens per window. */
+  /** Tokens per window of the calibration text. */
   readonly seqlen: number;
   /** The backend of the forward passes. */
   readonly backend: Backend;
@@ -24,8 +25,9 @@ export interface FingerprintSources {
 }
 
 /**
- * Computes the fingerprint. It does not contain where hidden states are stored, because that changes no byte. It does not contain
- * where layers are solved either, because the journal records the adapter of each layer.
+ * Computes the fingerprint. It does not contain where hidden states are stored, because this place changes no
+ * byte of the result. It does not contain where layers are solved either, because the run's journal records
+ * the adapter of each layer.
  */
 export async function runFingerprint(
   { checkpoint, query, options, seqlen, backend, fs }: FingerprintSources,

@@ -1,7 +1,8 @@
 /**
- * Runs `pare prune`, or continues the run of an earlier process: prunes the remaining layers, records each of them in a journal,
- * and gives the files of the result their final names at the end. After a failure, the finished layers stay in the output folder,
- * so that the same command can continue.
+ * Runs `pare prune`, or continues the run of an earlier process. It prunes the remaining layers and records
+ * each of them in a journal, a file of finished work. At the end, it gives the files of the result their
+ * final names. After a failure, the finished layers stay in the output folder, so that the same command can
+ * continue.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -23,11 +24,11 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 
-/** The model to prune, and how. */
+/** The model to prune, the parameters, and the files to write. */
 export interface PruneJob {
   readonly checkpoint: Checkpoint;
   readonly model: Model;
-  /** The calibration windows, as token ids. */
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
   readonly windows: readonly Uint32Array[];
   /** The names of the weights to prune. */
   readonly layers: NameSet;
@@ -43,7 +44,10 @@ export interface PruneJob {
   readonly restart?: boolean;
   /** Everything that the bytes of the result depend on. */
   readonly fingerprint: Fingerprint;
-  /** Packs the dense copy in a folder into the result in `out`. Without it, the dense copy is the result. */
+  /**
+   * Packs the pruned dense copy in `folder` and writes the packed result to `out`. If this function is
+   * absent, the dense copy is the result.
+   */
   readonly pack?: (folder: string) => Promise<void>;
   /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
@@ -63,14 +67,15 @@ export interface PruneServices {
   onLayerDone?(done: number, total: number, event?: LayerEvent): void;
   /** Called after each step of the calibration. `total` is the number of all steps. */
   onCalibrationStep?(done: number, total: number): void;
-  /** Called after a failure if there are finished layers, with the folder of the unfinished run. */
+  /** Called after a failure if the run has made progress, with the folder of the unfinished run. */
   onUnfinished?(folder: string): void;
 }
 
 /**
  * Runs the job to its end.
  * @returns the journal's entries of all layers, pruned by this process or an earlier one
- * @throws the error that stopped the run. The finished layers are kept. If there are none, everything is removed
+ * @throws the error that stopped the run. The finished layers are kept. If the run has made no progress, its
+ * files are removed
  */
 export async function runPrune(job: PruneJob, services: PruneServices): Promise<LayerEntry[]> {
   const { fs } = services;
@@ -105,7 +110,10 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
   return run.layers;
 }
 
-/** Keeps the finished layers after a failure. If there are none, removes every file that the run created. */
+/**
+ * Keeps the finished layers after a failure. If the run has made no progress, removes every file that it
+ * created.
+ */
 async function cleanUpAfterFailure(
   { out }: PruneJob,
   { fs, onUnfinished }: PruneServices,
@@ -181,7 +189,8 @@ function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
   const first = run.layers[0]?.report ?? report;
   if (first.backend === report.backend && first.adapter === report.adapter) return;
   throw new Error(
-    `${name}: was solved on ${report.backend} (${report.adapter}), but the run's first layer on ${first.backend} ` +
-      `(${first.adapter}). Continue with the first, start over with --restart, or write to another folder`,
+    `${name}: was solved on ${report.backend} (${report.adapter}), but the first layer of the run was solved on ` +
+      `${first.backend} (${first.adapter}). Continue on the adapter of the first layer, start over with ` +
+      "--restart, or write to another folder",
   );
 }

@@ -1,4 +1,7 @@
-/** Builds the report of a run, which is the content of `pare.json`, from the journal and the settings of the run. */
+/**
+ * Builds the report of a run, which is the content of `pare.json`, from the settings of the run and from its
+ * journal, which records each pruned layer.
+ */
 
 import { type Checkpoint, countWeightFileBytes } from "../../checkpoint/checkpoint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";

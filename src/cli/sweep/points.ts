@@ -1,4 +1,7 @@
-/** Parses the lists of `pare sweep` into its points. A point is one method at one sparsity or pattern. */
+/**
+ * Turns the lists of methods, sparsities and patterns of `pare sweep` into points. A point is one method at
+ * one sparsity or one pattern.
+ */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, supportedParameters, unsupportedParameter } from "../../protocol/parameters.ts";
@@ -28,15 +31,16 @@ export interface PointLists {
   readonly patterns?: string;
 }
 
-/** The step of a range without a step. */
+/** The step of a range that names no step, such as `0.1..0.8`. */
 const DEFAULT_STEP = 0.1;
 
-/** Ranges are counted in millionths, so that 0.1..0.8 contains 0.3 and not 0.30000000000000004. */
+/** Ranges are computed in integer millionths, so that 0.1..0.8 contains 0.3 and not 0.30000000000000004. */
 const UNITS = 1e6;
 
 /**
  * Returns the points, ordered by method, with sparsities before patterns.
- * @throws {UsageError} naming the list that is malformed or empty, or the entry that the contract refuses
+ * @throws {UsageError} naming the list that is malformed or empty, or the entry that the HTTP API would
+ * refuse
  */
 export function sweepPoints({ methods, sparsities, patterns }: PointLists): SweepPoint[] {
   const settings = [
@@ -50,8 +54,9 @@ export function sweepPoints({ methods, sparsities, patterns }: PointLists): Swee
 }
 
 /**
- * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or `0.5..0.6:0.02`. A range includes
- * both ends.
+ * Parses a list of fractions, such as `0.5`, and ranges, such as `0.1..0.8` (steps of 0.1) or
+ * `0.5..0.6:0.02`. A range ends at its last step that is not above its second number, so `0.1..0.25` gives
+ * 0.1 and 0.2.
  * @throws {UsageError} naming the entry that is malformed or not in [0, 1)
  */
 export function parseSparsities(list: string): number[] {
@@ -79,7 +84,7 @@ function splitList(option: string, list: string): string[] {
   return [...new Set(found)];
 }
 
-/** Checks one point by the schema of the HTTP contract. @throws {UsageError} naming the parameter and the rule */
+/** Checks one point with the schema of the HTTP API. @throws {UsageError} naming the parameter and the rule */
 function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint {
   const parsed = layerQuerySchema.safeParse(given);
   if (!parsed.success) {

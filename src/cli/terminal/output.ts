@@ -1,6 +1,7 @@
 /**
- * Prints the output of a command. Standard output has only the result: lines for people, or one JSON object with `--json`.
- * Progress and remarks are written to standard error. Progress is a bar on a terminal, and one line per step in logs and pipes.
+ * Prints the output of a command: its result, remarks and progress. Only the result is written to standard
+ * output, as lines for people, or as one JSON object with `--json`. Progress and remarks are written to
+ * standard error. Progress is shown as a bar on a terminal, and as one line per step in logs and pipes.
  */
 
 import process from "node:process";
@@ -31,9 +32,12 @@ export class Output {
 
 /** A progress display. */
 export interface Progress {
-  /** Reports that `done` of `total` steps are finished. `detail` describes the last one. */
+  /** Reports that `done` of `total` steps are finished. `detail` describes the last finished step. */
   step(done: number, total: number, detail?: string): void;
-  /** Reports the work between two steps. Only a bar shows it, after the first step. */
+  /**
+   * Describes the current work between two steps. Only the bar shows this text, and only after the first
+   * step.
+   */
   note(detail: string): void;
   /** Removes the display, even if not all steps are finished. Idempotent. */
   stop(): void;

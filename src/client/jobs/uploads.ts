@@ -197,7 +197,8 @@ export class Uploads {
 }
 
 /**
- * Whether a part can be sent again. This is so for a broken connection, the transient statuses, 500 and 403.
+ * Whether a part can be sent again. This is so for a broken connection, for the
+ * transient statuses, and also for 500 and 403.
  * The bucket sends 500 when it fails itself, and 403 when the signed URL has expired.
  */
 function isTransientPartError(error: Error): error is TransientError {

@@ -7,7 +7,7 @@ import { exp4, prepare_exp, times_sigmoid4 } from "./exp";
 import { row_items, rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
 
-// The values of the argument `activation`. They must equal ACTIVATION_CODE in src/kernels/activate.ts.
+// The values of the argument `activation`. They must equal ACTIVATION_CODE in src/kernels/forward/activate.ts.
 const RELU: u32 = 1;
 const GELU_TANH: u32 = 2;
 const GELU: u32 = 3;

@@ -6,7 +6,7 @@
 import { narrow_bf16, narrow_f16, prepare_float16, widen_bf16, widen_f16 } from "./float16";
 import { ceil_divide } from "./rounding";
 
-// The values of the argument `dtype`, as in DTYPE_CODE of src/kernels/convert.ts. The remaining value, 2, is
+// The values of the argument `dtype`, as in DTYPE_CODE of src/kernels/transfer/convert.ts. The remaining value, 2, is
 // bf16.
 const F32: u32 = 0;
 const F16: u32 = 1;

@@ -1,16 +1,18 @@
 // The exponential of the four lanes of a vector, and the logarithm of one f64 number. exp4 is inlined,
 // because a call per vector would cost as much as the polynomial. The logarithm is computed here because the
-// standard library's version uses a table, and a table would be a data segment in the shared memory.
+// standard library's version reads a table. The table would be a data segment, and every thread's instance of
+// the module would write it into the shared memory again when the instance starts.
 //
 // The constants are globals, which prepare_exp() sets at the start of a work item. V8 builds a v128.const
 // from three instructions at every use, but it reads a global with one load. This halves the time of the
 // whole function. pmin and pmax are used because min and max take seven instructions each.
 
-// For x below LOWEST the result is 0, because the exact result would be less than 2^-125. For x above HIGHEST
-// the result stays at e^HIGHEST = 2.4e38.
+// The limits of exp4. For x below LOWEST, e^x is less than 2^-125, and exp4 returns 0. For x above HIGHEST,
+// exp4 returns e^HIGHEST = 2.4e38.
 const LOWEST: f32 = -86.9;
 const HIGHEST: f32 = 88.37;
-// Adding this number to n rounds n to an integer, and leaves n + 127, the exponent field of 2^n, in the low bits.
+// Adding this number to x/ln 2 rounds the quotient to an integer n. The low bits of the sum are then n + 127,
+// the exponent field of 2^n.
 const ROUNDING: f32 = 12582912 + 127;
 
 let lowest: v128 = i32x4.splat(0);

@@ -70,7 +70,8 @@ export function prepare_float16(): void {
   const sign = v128.and(i32x4.shr_u(words, 16), f16Sign);
   const magnitude = v128.and(words, f32Magnitude);
   const truncated = i32x4.shr_u(magnitude, 13);
-  // Rounding up from 65504, the largest f16, carries into the exponent and gives infinity.
+  // The largest f16 is 65504. A magnitude from 65520 on is rounded up, which carries into the exponent and gives
+  // infinity.
   const normal = i32x4.shr_u(i32x4.add(i32x4.sub(magnitude, rebiasAndRound), v128.and(truncated, one)), 13);
   const subnormal = i32x4.sub(f32x4.add(magnitude, subnormalRounding), subnormalRounding); // the f32 addition rounds
   let half = v128.bitselect(subnormal, normal, i32x4.lt_s(magnitude, f16SmallestNormal));

@@ -9,7 +9,8 @@
 // in registers. Each thread packs for itself, so threads never wait for each other. Several threads may pack
 // the same part of an operand, but this costs little because work items are large.
 //
-// If a block of A or B is largely zeros, the item computes its product with gemm_sparse.ts instead.
+// If an item's rows of op(A) are largely zeros, the item computes its block with gemm_sparse.ts instead. In
+// gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./gemm_sparse";
@@ -73,7 +74,8 @@ let blockCols: u32 = 0;
   else multiply_4x8(k, a, b, c, ldc, alpha, beta);
 }
 
-// Divides `count` into parts of about equal size, at most `size` each, and returns that size rounded up to a multiple of `unit`.
+// Divides `count` into as few parts of at most `size` as possible, and makes the parts about equal. Returns
+// the size of a part, rounded up to a multiple of `unit`, so it may exceed `size`.
 // @ts-ignore: decorator
 @inline function even_part(count: u32, size: u32, unit: u32): u32 {
   return ceil_divide(ceil_divide(count, ceil_divide(count, size)), unit) * unit;
@@ -86,8 +88,8 @@ function choose_block(m: u32, n: u32): void {
     else cols = ceil_divide(cols, 2);
   }
   blockRows = even_part(m, rows, MR);
-  // A multiple of NR_PAIRED even if the engine does not pair instructions, which means merging two 128-bit
-  // instructions into one (pairing.ts). The paired and the unpaired variant then sample the same blocks for
+  // The paired variant is for engines that merge two 128-bit instructions into one (pairing.ts). Both variants
+  // use a multiple of NR_PAIRED here, so that their blocks are the same. They then sample the same elements for
   // zeros, choose the same method for each block, and give the same bits.
   blockCols = even_part(n, cols, NR_PAIRED);
 }
@@ -144,8 +146,9 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
   if (upper && row0 > col0 + cols - 1) return;
 
-  // If the item's rows of op(A) are largely zeros, they become lists of non-zeros. If its columns of op(B)
-  // are largely zeros, the columns become lists, and the transposed product is computed.
+  // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is
+  // transposed, `upper` is not set and the item's columns of op(B) are largely zeros, the columns become lists,
+  // and the transposed product is computed.
   const rows = rowEnd - row0, cBlock = c + row0 * ldc + (<usize>col0 << 2);
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (<usize>row0 * rowStep << 2), bBlock = b + (<usize>col0 * (transB ? ldb : 1) << 2);

@@ -34,7 +34,8 @@ export function unpack_upper(args: UnpackUpperArgs, item: u32): void {
     const i = firstRow + r;
     const c = i > firstCol ? i - firstCol : 0;
     if (c >= cols) return; // neither this row nor the rows below it have elements in the tile's columns
-    // Computed in u64, because r(r − 1) exceeds 2^32 long before the number of elements in the strip does.
+    // Computed in u64, because both products can be almost twice as large as the number of elements in the
+    // strip.
     const rowStart = <u64>r * firstLength - ((<u64>r * (<u64>r - 1)) >> 1);
     const from = source + <usize>((rowStart + <u64>(firstCol + c - i)) << 2);
     const to = target + (<usize>(targetOffset + r * ld + c) << 2);

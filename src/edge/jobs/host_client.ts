@@ -12,8 +12,8 @@ import type { ChosenHost } from "../hosts/host_registry.ts";
 /** The secret and the function with which hosts are called. */
 export interface HostTransport {
   /**
-   * The secret that edge and hosts share. It signs the ticket by which a host recognises a request of the
-   * edge.
+   * The secret that edge and hosts share. The edge signs each request with it, so that the host recognises the
+   * request. The signature is called a ticket.
    */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;

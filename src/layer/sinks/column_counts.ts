@@ -1,7 +1,9 @@
 /**
- * Counts the set bits in each column of a bit matrix, for 32 columns at a time. The counters are bit-sliced: plane p is a row of words that
- * holds bit p of the counter of every column. Adding a row of the matrix to all counters is then a carry addition on whole words. Before a
- * counter of 8 planes can overflow, all counters are added to ordinary integers.
+ * Counts the set bits in each column of a bit matrix, 32 columns at a time. The counters are bit-sliced,
+ * which means that plane p is a row of words with bit p of the counter of every column. A row of the matrix
+ * is added to all counters with bit operations on whole words, which carry from one plane to the next. A
+ * counter has 8 bits. Before one can overflow, all counters are added to ordinary integers and start again at
+ * 0.
  */
 
 import { wordsPerRow } from "../../sparsity/mask_bits.ts";
@@ -17,7 +19,7 @@ export class ColumnCounts {
   readonly #words: number;
   readonly #planes: Uint32Array;
   readonly #counts: Uint32Array<ArrayBuffer>;
-  /** The number of rows that are only in the planes. */
+  /** The number of rows that were added to the planes since the last flush. */
   #pendingRows = 0;
 
   constructor(cols: number) {
@@ -26,7 +28,10 @@ export class ColumnCounts {
     this.#counts = new Uint32Array(cols);
   }
 
-  /** Adds a row. Bit c%32 of word c/32 belongs to column c, and the bits after the last column must be 0. */
+  /**
+   * Adds a row of bits. Bit c%32 of word c/32 belongs to column c, and the bits after the last column must be
+   * 0.
+   */
   add(row: Uint32Array): void {
     const words = this.#words, planes = this.#planes;
     for (let w = 0; w < words; w++) {
@@ -40,7 +45,7 @@ export class ColumnCounts {
     if (++this.#pendingRows === ROWS_PER_FLUSH) this.#flush();
   }
 
-  /** Returns the counts of all rows that were added, (cols). */
+  /** Returns the number of set bits in each column of the rows added so far, (cols) u32. */
   counts(): Uint32Array<ArrayBuffer> {
     this.#flush();
     return this.#counts;

@@ -1,23 +1,26 @@
 /**
- * Receives a Hessian, and builds a matrix in upper storage from it. There are two forms, with one sink each: the whole matrix [n, n], which
- * must be symmetric, and the upper triangle packed row by row.
+ * Receives a Hessian, which is the matrix H = Σ x·xᵀ of the calibration inputs x. The result is a matrix in
+ * upper storage, which has only the tiles on and above the diagonal. A client can send the Hessian in two
+ * forms. `HessianSink` receives the whole matrix [n, n], which must be symmetric. `PackedHessianSink`
+ * receives the upper triangle, packed row by row.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { Owned } from "../../backend/owned.ts";
 import { TiledMatrix } from "../../backend/tiled_matrix.ts";
-import { checkSymmetry } from "../../kernels/check.ts";
+import { checkSymmetry } from "../../kernels/transfer/check.ts";
 import { getDiagonal } from "../../kernels/diagonal.ts";
-import { unpackUpper } from "../../kernels/unpack_upper.ts";
+import { unpackUpper } from "../../kernels/transfer/unpack_upper.ts";
 import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
-import type { DeferredChecks, Uploader } from "./upload.ts";
 import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
+import type { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
- * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a product in f32 computes both triangles separately, they
- * differ by about 1e-6. A matrix whose triangles differ by more than 1e-3 is not Σ x·xᵀ.
+ * The largest accepted difference |h_ij − h_ji|, relative to √(h_ii·h_jj). If a client computes the two
+ * triangles separately in f32, the difference is about 1e-6. A matrix with a difference of more than 1e-3 is
+ * not Σ x·xᵀ.
  */
 const SYMMETRY_TOLERANCE = 1e-3;
 
@@ -28,7 +31,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   readonly #backend: Backend;
   readonly #order: number;
   readonly #matrix: Owned<TiledMatrix>;
-  /** (order) f32: the diagonal of the rows that were received. */
+  /** (order) f32: the diagonal, as far as its rows have been received. */
   readonly #diagonal: DeviceBuffer;
 
   /** @throws {OutOfDeviceMemoryError} */
@@ -53,7 +56,8 @@ export class HessianSink implements TensorSink<TiledMatrix> {
     const i = Math.floor(row0 / matrix.edge);
     for (let j = i; j < matrix.tileCols; j++) {
       const tile = matrix.tile(i, j);
-      // Elements left of the diagonal need not be stored. The copy starts at a multiple of 16 bytes, as the rows of a tile do.
+      // The elements left of the diagonal need not be stored. The copy starts at most 3 columns left of it,
+      // at a multiple of 16 bytes, because the rows of a tile are aligned to 16 bytes as well.
       const col = Math.max(tile.col0, Math.floor(row0 / 4) * 4);
       const source = { buffer, offset: col, ld: order };
       copySubmatrix(this.#backend, source, submatrixOf(tile, row0, col), rows, tile.col0 + tile.cols - col);
@@ -68,7 +72,10 @@ export class HessianSink implements TensorSink<TiledMatrix> {
     for (let j = 0; j <= i; j++) this.#checkMirror(buffer, strip, j, i, checks, locate);
   }
 
-  /** Queues the comparison of the strip's elements that are in tile (i, j), on or left of the diagonal, with tile (j, i), which is stored. */
+  /**
+   * Queues the check that elements of the strip equal their mirror images. The elements are those in tile
+   * (i, j), which is on or left of the diagonal. Their mirror images are in tile (j, i), which is stored.
+   */
   #checkMirror(
     buffer: DeviceBuffer,
     { row0, rows }: Strip,

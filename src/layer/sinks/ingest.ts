@@ -1,19 +1,24 @@
 /**
- * Moves the tensors of one safetensors body into their sinks while the bytes arrive, in the order of the file. Host memory holds one strip,
- * and at most 128 MiB of data whose upload to the device is queued.
+ * Moves the tensors of one safetensors body into their sinks while the bytes arrive, in the order of the
+ * file. A sink builds a matrix on the device from the strips of a tensor, which are ranges of whole rows. The
+ * CPU's memory holds one strip, and at most 128 MiB of data whose upload to the device is queued.
  */
 
 import type { Backend } from "../../backend/backend.ts";
 import type { SafetensorsStream } from "../../safetensors/decode.ts";
-import { DeferredChecks, Uploader } from "./upload.ts";
 import { StripAssembler, stripBufferBytes } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
+import { DeferredChecks, Uploader } from "./upload.ts";
 
-/** After this many bytes, reading pauses until the device has finished the queued work. Until then the data may be in staging memory. */
+/**
+ * After this many bytes, reading pauses until the device has finished the queued work. Until then, copies of
+ * the data can occupy memory.
+ */
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 /**
- * Reads `stream` to its end into `sinks`, and checks the values. `sinks` has one sink for each tensor of the file. The caller owns the sinks.
+ * Reads `stream` to its end into `sinks`, and checks the values.
+ * @param sinks one sink for each tensor of the file, by the name of the tensor. The caller owns the sinks
  * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
  * @throws {NonFiniteError} {NotSymmetricError} for the first invalid value in file order
  * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source

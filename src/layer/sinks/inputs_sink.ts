@@ -1,6 +1,7 @@
 /**
- * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX from them. The rows are collected
- * on the device in a panel P, and each full panel adds PᵀP to H.
+ * Receives raw calibration inputs, a matrix X with one row per token, and computes the statistics H = XᵀX
+ * from them. The rows of X are collected on the device in a buffer, the panel P. Whenever the panel is full,
+ * PᵀP is added to H.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -13,15 +14,22 @@ import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /**
- * The largest number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before the arithmetic takes
- * longer than the memory traffic. With 1024 rows it does, and more rows gain nothing.
+ * The largest number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many
+ * rows before the arithmetic takes longer than the memory traffic. 1024 rows are enough, and more rows gain
+ * nothing.
  */
 const PANEL_TOKENS = 1024;
 
-/** The largest panel in bytes: half of the binding limit of the smallest adapters. Panels with more than 16384 columns have fewer rows. */
+/**
+ * The largest panel in bytes. It is half of the smallest binding limit of any adapter. A panel with more
+ * than 16384 columns therefore has fewer than 1024 rows.
+ */
 const PANEL_BYTES = 64 * 2 ** 20;
 
-/** Receives (tokens, cols) inputs. Its result is H = Σ x·xᵀ over the rows x, (cols, cols) f32, upper storage. */
+/**
+ * Receives (tokens, cols) inputs. The result is H = Σ xᵀ·x over the rows x of the inputs, (cols, cols) f32,
+ * upper storage.
+ */
 export class InputsSink implements TensorSink<TiledMatrix> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 1;

@@ -1,4 +1,7 @@
-/** Receives the mask of a layer, as bits or as bytes, and builds the set of entries that must stay pruned: the zeros of the mask. */
+/**
+ * Receives the mask of a layer, as bits or as bytes. The result is the set of forced entries, which the
+ * solver must prune. They are the entries where the mask is 0.
+ */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { Owned } from "../../backend/owned.ts";
@@ -9,12 +12,12 @@ import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 
 /**
- * The largest strip of a mask in bytes. Its bits are counted on the calling thread, which two million bits block for about two
- * milliseconds.
+ * The largest strip of a mask in bytes. A strip is a range of whole rows. Its bits are counted on the calling
+ * thread, and counting two million bits blocks the thread for about two milliseconds.
  */
 const MASK_STRIP_BYTES = 2 ** 18;
 
-/** Receives the mask of a (rows, cols) layer. Its result is the set of forced entries. */
+/** Receives the mask of a (rows, cols) layer. */
 export class MaskSink implements TensorSink<ForcedEntries> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 0;
@@ -25,7 +28,8 @@ export class MaskSink implements TensorSink<ForcedEntries> {
   readonly #counts: ColumnCounts;
 
   /**
-   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉], one bit per entry. Otherwise it is BOOL [rows, cols], one byte per entry
+   * @param packed whether the mask is U8 [rows, ⌈cols/8⌉] with one bit per entry. Otherwise the mask is BOOL
+   *   [rows, cols] with one byte per entry
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, rows: number, cols: number, packed: boolean) {

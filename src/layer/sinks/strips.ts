@@ -1,10 +1,14 @@
 /**
- * Strips: the pieces in which a tensor is moved between host and device. A strip is a few consecutive whole rows, usually a few megabytes.
- * `splitIntoStrips` plans the strips of a tensor. `StripAssembler` builds each strip from the chunks of a body, whose sizes are arbitrary.
- * All strips share one host buffer, so a body of any size takes little host memory.
+ * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few
+ * consecutive whole rows, usually a few megabytes. `splitIntoStrips` plans the strips of a tensor.
+ * `StripAssembler` builds each strip from the chunks of a request body, which can have any size. All strips
+ * of a body share one buffer, so a body of any size takes little of the CPU's memory.
  */
 
-/** The default size of a strip: large enough that queueing costs little compared with copying, and small enough for the processor's cache. */
+/**
+ * The default size of a strip. It is so large that queueing costs little compared with copying, and so small
+ * that a strip fits in the processor's cache.
+ */
 const DEFAULT_STRIP_BYTES = 4 * 2 ** 20;
 
 /** Consecutive whole rows of a tensor. */
@@ -20,7 +24,8 @@ export interface StripRules {
   /** The number of bytes of every row, or a function that returns the number of bytes of a row. */
   readonly rowBytes: number | ((row: number) => number);
   /**
-   * No strip contains rows from both sides of a multiple of this number, such as the tile edge.
+   * A number of rows such as the tile edge. A strip ends at every multiple of this number, so that it lies in
+   * one tile row.
    * @default Infinity
    */
   readonly boundary?: number;
@@ -53,15 +58,18 @@ export class StripAssembler {
   #stripIndex = 0;
   #filledBytes = 0;
 
-  /** @param buffer the memory for a strip, at least `stripBufferBytes(strips)` bytes. Tensors that are read one after the other may share it */
+  /**
+   * @param buffer the memory for one strip, at least `stripBufferBytes(strips)` bytes. Tensors that are read
+   *   one after the other may share the buffer
+   */
   constructor(strips: readonly Strip[], buffer: Uint8Array<ArrayBuffer>) {
     this.#strips = strips;
     this.#buffer = buffer;
   }
 
   /**
-   * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are padded with zeros to a multiple
-   * of 4. They are valid until the next strip.
+   * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are
+   * padded with zeros to a multiple of 4, and are valid until the next strip.
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array<ArrayBuffer> }> {
     for (let copied = 0; copied < bytes.byteLength;) {

@@ -1,20 +1,25 @@
-/** The interface of the receivers of a body's tensors. Each kind of tensor has its own implementation, a sink. */
+/**
+ * The interface of sinks, which receive the tensors of a request body. Each kind of tensor has a sink of its
+ * own.
+ */
 
-import type { DeferredChecks, Uploader } from "./upload.ts";
 import type { Strip } from "./strips.ts";
+import type { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
- * Receives one tensor in strips, and builds a `Result` from it on the device. A sink owns the device memory that it allocates. Whoever
- * creates a sink must call `destroy`, even after `take`.
+ * Receives one tensor in strips, which are ranges of whole rows, and builds a `Result` from it on the device.
+ * A sink owns the device memory that it allocates. Whoever creates a sink must call `destroy`, even after
+ * `take`.
  */
 export interface TensorSink<Result> {
   /** The strips of the tensor, in the order in which `accept` expects them. */
   readonly strips: readonly Strip[];
-  /** The largest number of `DeferredChecks` that one call of `accept` adds. */
+  /** The largest number of checks that one call of `accept` adds to its `DeferredChecks`. */
   readonly checksPerStrip: number;
   /**
-   * Queues the next strip.
-   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The caller may overwrite it after the call
+   * Queues the upload of the next strip.
+   * @param bytes the data of the strip, padded with zeros to a multiple of 4. The caller may overwrite the
+   *   data after the call
    */
   accept(strip: Strip, bytes: Uint8Array<ArrayBuffer>, uploader: Uploader, checks: DeferredChecks): void;
   /** Returns the result after the last strip. The caller now owns it. */

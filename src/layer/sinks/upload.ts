@@ -1,18 +1,20 @@
 /**
- * Uploads strips of a tensor to the device, converts them to f32 there, and checks that they are finite. A strip is a range of whole
- * rows. The checks run on the device while the body arrives, so that the host never waits for a single check.
+ * Uploads strips of a tensor, which are ranges of whole rows, to the device. There the strips are converted
+ * to f32 and checked for values that are not finite. The checks run on the device while the body arrives.
+ * `DeferredChecks` collects their results, so that the CPU waits only once, at the end of the body.
+ * `Uploader` does everything else.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { checkFinite, NOTHING_FOUND } from "../../kernels/check.ts";
-import { DTYPE_CODE, toFloat32 } from "../../kernels/convert.ts";
+import { checkFinite, NOTHING_FOUND } from "../../kernels/transfer/check.ts";
+import { DTYPE_CODE, toFloat32 } from "../../kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
 
 /**
- * The checks of one body. Each check has a slot, which is one element of a device buffer. The check stores there the lowest index at
- * which it failed, and the slot has a function that turns this index into the error to throw. All slots are read back once, at the end
- * of the body.
+ * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails,
+ * its kernel stores the index of the first invalid element in the slot. A function turns this index into the
+ * error to throw. All slots are read back once, at the end of the body.
  */
 export class DeferredChecks {
   /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
@@ -21,7 +23,10 @@ export class DeferredChecks {
   readonly #capacity: number;
   readonly #errors: ((index: number) => Error)[] = [];
 
-  /** @param capacity the largest number of checks @throws {OutOfDeviceMemoryError} */
+  /**
+   * @param capacity the largest number of checks
+   * @throws {OutOfDeviceMemoryError}
+   */
   constructor(backend: Backend, capacity: number) {
     this.#backend = backend;
     this.#capacity = capacity;
@@ -41,7 +46,7 @@ export class DeferredChecks {
     return this.#errors.push(toError) - 1;
   }
 
-  /** Waits for all checks. @throws the error of the first check, in the order of `add`, that failed */
+  /** Waits for all checks. @throws the error of the first failed check, in the order of `add` */
   async throwFirstFailure(): Promise<void> {
     if (this.#errors.length === 0) return;
     const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#errors.length);
@@ -71,9 +76,9 @@ export interface UploadTarget {
 export class Uploader {
   readonly #backend: Backend;
   readonly #checks: DeferredChecks;
-  /** Receives the elements of a strip before their conversion. */
+  /** The staging buffer for the elements of a strip before their conversion. */
   #source: DeviceBuffer | undefined;
-  /** Receives the elements of a strip in f32, if the caller has no buffer for them. */
+  /** The staging buffer for the elements of a strip in f32, if the caller has no buffer for them. */
   #float32: DeviceBuffer | undefined;
 
   constructor(backend: Backend, checks: DeferredChecks) {
@@ -82,7 +87,8 @@ export class Uploader {
   }
 
   /**
-   * Queues the upload, the conversion and the check of `count` elements.
+   * Queues the upload, the conversion and the check of the `count` elements of a strip.
+   * @param bytes the elements in the tensor's dtype
    * @param locate turns an index in the strip into an index in the tensor, for the error message
    */
   upload(
@@ -108,7 +114,10 @@ export class Uploader {
     this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, { count, offset, slot });
   }
 
-  /** As `upload`, to a buffer of the uploader. The returned buffer is valid until the next upload. */
+  /**
+   * Like `upload`, but uploads to a staging buffer and returns it. The buffer's contents are valid until the
+   * next upload.
+   */
   uploadToStaging(
     tensor: UploadedTensor,
     bytes: Uint8Array,
@@ -126,7 +135,10 @@ export class Uploader {
     this.#float32?.destroy();
   }
 
-  /** Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor have similar sizes, so this is rare. */
+  /**
+   * Returns `buffer` if it is large enough. Otherwise frees it and returns a new one. The strips of a tensor
+   * have similar sizes, so a new buffer is rarely needed.
+   */
   #ensureBuffer(buffer: DeviceBuffer | undefined, label: string, byteLength: number): DeviceBuffer {
     if (buffer && buffer.byteLength >= byteLength) return buffer;
     const larger = this.#backend.createBuffer(label, byteLength);

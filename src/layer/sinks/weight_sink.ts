@@ -1,4 +1,7 @@
-/** Receives the weight of a layer, rows of F32, F16 or BF16, and builds a matrix of f32 tiles from it. */
+/**
+ * Receives the weight matrix of a layer in F32, F16 or BF16, a few rows at a time, and builds a matrix of f32
+ * tiles from it.
+ */
 
 import type { Backend } from "../../backend/backend.ts";
 import { Owned } from "../../backend/owned.ts";
@@ -10,7 +13,7 @@ import { splitIntoStrips, type Strip } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
-/** Receives a (rows, cols) weight. Its result is the weight as (rows, cols) f32. */
+/** Receives a (rows, cols) weight. The result is the weight as a (rows, cols) f32 matrix. */
 export class WeightSink implements TensorSink<TiledMatrix> {
   readonly strips: readonly Strip[];
   readonly checksPerStrip = 1;

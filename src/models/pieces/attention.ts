@@ -1,7 +1,7 @@
 /** Causal self-attention: each token attends to itself and to earlier tokens of its sequence. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { attention } from "../../kernels/attention.ts";
+import { attention } from "../../kernels/forward/attention.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./linear.ts";
 

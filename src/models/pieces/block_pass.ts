@@ -5,7 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import type { ACTIVATION_CODE } from "../../kernels/activate.ts";
+import type { ACTIVATION_CODE } from "../../kernels/forward/activate.ts";
 import type { DeviceWeights } from "../device_weights.ts";
 import type { LinearGroup } from "../layer_specs.ts";
 import type { ForwardWorkspace } from "../forward_workspace.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { ACTIVATION_CODE, gatedMultiply } from "../../kernels/activate.ts";
+import { ACTIVATION_CODE, gatedMultiply } from "../../kernels/forward/activate.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./linear.ts";
 

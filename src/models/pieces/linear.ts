@@ -5,7 +5,7 @@
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { ACTIVATION_CODE, biasActivate } from "../../kernels/activate.ts";
+import { ACTIVATION_CODE, biasActivate } from "../../kernels/forward/activate.ts";
 import { gemmNT } from "../../kernels/gemm.ts";
 import type { LinearGroup, LinearSpec } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";

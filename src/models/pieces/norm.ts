@@ -1,7 +1,7 @@
 /** LayerNorm and RMSNorm, applied to each row of an activation. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { layerNorm, rmsNorm } from "../../kernels/normalize.ts";
+import { layerNorm, rmsNorm } from "../../kernels/forward/normalize.ts";
 import type { NormSpec } from "../layer_specs.ts";
 import type { BlockPass } from "./block_pass.ts";
 

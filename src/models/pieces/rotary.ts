@@ -6,7 +6,7 @@
  */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
-import { rotary } from "../../kernels/rotary.ts";
+import { rotary } from "../../kernels/forward/rotary.ts";
 import type { BlockPass } from "./block_pass.ts";
 import type { ColumnsView } from "./linear.ts";
 

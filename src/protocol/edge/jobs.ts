@@ -50,7 +50,7 @@ export const jobRequestSchema = z.strictObject({
 
 const jobStateSchema = z.enum(["queued", "running", "done", "failed"]);
 
-/** The reason why a layer failed: a problem code of the contract, or `cancelled`. */
+/** The code of the reason why a layer failed: an error code of the HTTP API (`problem.ts`), or `cancelled`. */
 const jobErrorSchema = z.object({ code: z.string(), detail: z.string() });
 
 /** The state of one layer of a job. */

@@ -1,7 +1,9 @@
 /**
- * Fingerprints of runs. A fingerprint lists everything that the bytes of a run's result depend on, as short texts by name. An
- * unfinished run may only be resumed with the same fingerprint, and the names tell the user what differs. Large files are
- * represented by their size, time of modification and header, because reading them whole would take as long as pruning.
+ * Computes and compares the fingerprints of runs. A fingerprint maps names to short texts that cover
+ * everything on which the bytes of a run's result depend. An unfinished run may be resumed only with the same
+ * fingerprint. If the fingerprints differ, the names tell the user what has changed. Large files are
+ * represented by their size, time of modification and header, because reading them whole would take as long
+ * as pruning.
  */
 
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
@@ -19,7 +21,10 @@ const TOKENIZER_FILES =
 /** The files of a checkpoint that contain tensors. */
 const WEIGHT_FILES = /\.(safetensors|bin)$/;
 
-/** Computes the fingerprint of a checkpoint: of its configuration, its weights and its tokenizer. */
+/**
+ * Computes the part of a fingerprint that covers a checkpoint: its configuration, its weights and its
+ * tokenizer.
+ */
 export async function checkpointFingerprint(
   checkpoint: Checkpoint,
   fs: WorkFileSystem,

@@ -1,7 +1,8 @@
 /**
- * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run continues, so the
- * work that a complete line records is never lost. If the process is killed while it writes, the last line is incomplete, and
- * is ignored. Lines are only ever appended.
+ * The journal of a run: a file with one JSON object per line. Each line is flushed to the disk before the run
+ * continues, so the work that a complete line records is never lost. If the process is killed while it writes
+ * a line, this last line is incomplete. It is ignored when the journal is opened again. Lines are only ever
+ * appended.
  */
 
 import { z } from "zod";
@@ -12,20 +13,26 @@ import { tryParseJson } from "../../text/try_parse_json.ts";
 
 const secondsSchema = z.number().min(0);
 
-/** A process starts to work on the run. */
+/** Records that a process started to work on the run. */
 const startSchema = z.object({ type: z.literal("start"), time: z.string() });
 
-/** The pruned weight of a layer has been flushed to the disk, in the shard that contains it. */
+/**
+ * Records that the pruned weight of a layer has been flushed to the disk, in the weight file that contains
+ * it.
+ */
 const layerSchema = z.object({
   type: z.literal("layer"),
   name: z.string(),
   block: z.int().min(0),
-  /** The time since the previous line: `calibration` in forward passes, `layers` in all other work. */
+  /**
+   * The seconds since the previous line. `calibration` is the part that forward passes took, and `layers` is
+   * the rest.
+   */
   seconds: z.object({ calibration: secondsSchema, layers: secondsSchema }),
   report: reportSchema,
 });
 
-/** All files of the pruned copy have been flushed to the disk under their temporary names. */
+/** Records that all files of the pruned copy have been flushed to the disk under their temporary names. */
 const completeSchema = z.object({ type: z.literal("complete") });
 
 const entrySchema = z.discriminatedUnion("type", [startSchema, layerSchema, completeSchema]);

@@ -1,10 +1,11 @@
 /**
- * A run of `pare prune` on the disk. The folder `.pare` inside the output folder exists from the start of the run until the
- * result is complete. If the process is killed at any moment, the same command resumes the run and ends in the same bytes. The
- * pruned weights themselves are not in this folder. They are in temporary files in the output folder (or in `dense`).
+ * Stores the state of a run of `pare prune` on the disk. The folder `.pare` inside the output folder exists
+ * from the start of the run until the result is complete. If the process is killed at any moment, the same
+ * command resumes the run and ends in the same bytes. The pruned weights themselves are not in this folder.
+ * They are in temporary files in the output folder, or in `dense` if the output will be packed.
  *
  *     run.json       the fingerprint of the run
- *     journal.jsonl  the work that is done
+ *     journal.jsonl  the journal, with one line per finished layer
  *     states-N.f32   the hidden states before block N
  *     dense/         the pruned dense copy, if it will be packed into the output at the end
  *     lock           locked by the process that works on the run
@@ -34,8 +35,8 @@ export interface RunOptions {
 }
 
 /**
- * An open run. The caller disposes of it in any case. Before that, it calls `remove` when the result is complete, or when there
- * is no progress worth resuming.
+ * An open run. The caller must always dispose of the run. If the result is complete, or if there is no
+ * progress worth resuming, the caller first calls `remove`.
  */
 export class PruneRun implements AsyncDisposable {
   /** Where the hidden states of the run are stored. */
@@ -54,7 +55,8 @@ export class PruneRun implements AsyncDisposable {
 
   /**
    * Opens the unfinished run in the folder `out`, or creates a new one. Creates `out` if it does not exist.
-   * @throws {Error} if another process works on the run, or if the unfinished run has another fingerprint: names the differences
+   * @throws {Error} if another process works on the run, or if the unfinished run has another fingerprint;
+   * the message names the differences
    */
   static async open(
     fs: WorkFileSystem,
@@ -130,7 +132,7 @@ function requireSameRun(out: string, previous: Fingerprint, current: Fingerprint
   if (changes.length === 0) return;
   throw new Error(
     `${out}: has an unfinished run that differs from this one: ${changes.join("; ")}. ` +
-      "Repeat its command to finish it, start over with --restart, or write to another folder",
+      "Repeat the command of the unfinished run, start over with --restart, or write to another folder",
   );
 }
 

@@ -11,7 +11,10 @@ import { readTensors, sparseWeight, withCheckpoint } from "./packed_checkpoints.
 const NEW = { "x.fc1.weight": sparseWeight("F16", [20, 9], 0.7) };
 const OLD = { "x.fc1.weight": sparseWeight("F16", [4, 5], 0.7) };
 
-/** Runs `body` with the folders of a source checkpoint and of a target, which contains another checkpoint. */
+/**
+ * Runs `body` with two folders: the source with a checkpoint to pack, and the target, which contains another
+ * checkpoint.
+ */
 function withFolders(body: (source: string, target: string) => Promise<void>): Promise<void> {
   return withTemporaryFolder(async (folder) => {
     const source = `${folder}/source`, target = `${folder}/target`;
@@ -38,6 +41,7 @@ function fileExists(path: string): boolean {
 }
 
 it("packing over a checkpoint, if killed at any moment, leaves the old checkpoint, none or the new one", async () => {
+  // One letter per moment: o if the target has the old checkpoint, - if it has none, and n if it has the new one.
   let outcomes = "";
   for (let operations = 0;; operations++) {
     let isDone = false;

@@ -1,4 +1,7 @@
-/** Inputs that packing and unpacking reject. The error names the tensor or file, and no files remain. */
+/**
+ * Tests the inputs that packing and unpacking reject. The error must name the tensor or file, and no files
+ * may remain.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -77,8 +80,8 @@ function int64(shape: readonly number[], ...values: bigint[]): HostTensor {
   return { dtype: "I64", shape, data: new Uint8Array(BigInt64Array.from(values).buffer) };
 }
 
-describe("packCheckpoint rejects", () => {
-  it("a checkpoint in which no weight becomes smaller", async () => {
+describe("packCheckpoint", () => {
+  it("rejects a checkpoint in which no weight becomes smaller", async () => {
     const dense = { "a.weight": sparseWeight("F16", [16, 16], 0), "a.bias": patternTensor("F16", [4], 1) };
     await assertPackRefused(
       dense,
@@ -91,7 +94,7 @@ describe("packCheckpoint rejects", () => {
     await assertPackRefused(SPARSE, {}, { format: "sparse-24" }, /x\.fc1\.weight is not 2:4/);
   });
 
-  it("requested weights that do not exist or are not 2-D", async () => {
+  it("rejects requested weights that do not exist or are not 2-D", async () => {
     const vector = { ...SPARSE, "n.weight": patternTensor("F32", [8], 1) };
     const requesting = (weights: string[]): PackOptions => ({ format: "bitmask", weights });
     await assertPackRefused(
@@ -108,7 +111,7 @@ describe("packCheckpoint rejects", () => {
     );
   });
 
-  it("a checkpoint that is already packed or quantised", async () => {
+  it("rejects a checkpoint that is already packed or quantised", async () => {
     const packed = { quant_method: "compressed-tensors", sparsity_config: { format: "sparse-bitmask" } };
     const bitmask: PackOptions = { format: "bitmask" };
     await assertPackRefused(SPARSE, { quantization_config: packed }, bitmask, /is packed already/);
@@ -121,7 +124,7 @@ describe("packCheckpoint rejects", () => {
     );
   });
 
-  it("the folder of the checkpoint itself and a folder that is not empty", () =>
+  it("rejects the folder of the checkpoint itself and a folder that is not empty", () =>
     withFolders(SPARSE, {}, async (source) => {
       const pack = (folder: string) =>
         withCheckpoint(
@@ -135,7 +138,7 @@ describe("packCheckpoint rejects", () => {
       assert.equal(await Deno.readTextFile(`${source}-other/notes.txt`), "mine");
     }));
 
-  it("an aborted run with the reason of the signal, and removes the files", () =>
+  it("rejects with the reason of the signal if it is aborted, and removes the files", () =>
     withFolders(
       { ...SPARSE, "x.fc2.weight": sparseWeight("F16", [20, 9], 0.6) },
       {},
@@ -159,15 +162,15 @@ describe("packCheckpoint rejects", () => {
     ));
 });
 
-describe("unpackCheckpoint rejects", () => {
-  it("a dense checkpoint", () =>
+describe("unpackCheckpoint", () => {
+  it("rejects a dense checkpoint", () =>
     withFolders(SPARSE, {}, async (source, target) => {
       const unpacking = withCheckpoint(source, (opened) => unpackCheckpoint(opened, target, denoFileSystem));
       await assert.rejects(unpacking, { name: "ModelError", message: /is not packed/ });
       assertAbsent(target);
     }));
 
-  it("bitmasks with more or fewer bits than stored entries", async () => {
+  it("rejects bitmasks with more or fewer bits than stored entries", async () => {
     const tooMany = (tensors: Record<string, HostTensor>) => {
       const { dtype, shape: [count], data } = tensors["x.fc1.compressed"];
       return { "x.fc1.compressed": { dtype, shape: [count - 1], data: data.slice(2) } };
@@ -185,7 +188,7 @@ describe("unpackCheckpoint rejects", () => {
     await assertUnpackRefused(SPARSE, tooFew, /holds \d+ entries, but x\.fc1\.bitmask has \d+ bits set/);
   });
 
-  it("row offsets that disagree with the bitmask", async () => {
+  it("rejects row offsets that disagree with the bitmask", async () => {
     const withWrongOffset = (at: number) => (tensors: Record<string, HostTensor>) => (
       { "x.fc1.row_offsets": withByte(tensors["x.fc1.row_offsets"], at, (byte) => byte ^ 1) }
     );
@@ -201,7 +204,7 @@ describe("unpackCheckpoint rejects", () => {
     );
   });
 
-  it("bitmasks with bits past the last column", async () => {
+  it("rejects bitmasks with bits past the last column", async () => {
     const padded = (tensors: Record<string, HostTensor>) => (
       { "x.fc1.bitmask": withByte(tensors["x.fc1.bitmask"], 5, (byte) => byte | 0x80) }
     );
@@ -210,14 +213,14 @@ describe("unpackCheckpoint rejects", () => {
     }
   });
 
-  it("groups of four without exactly two set bits", async () => {
+  it("rejects groups of four without exactly two set bits", async () => {
     const crowded = (tensors: Record<string, HostTensor>) => (
       { "x.fc1.bitmask": withByte(tensors["x.fc1.bitmask"], 4, (byte) => (byte & 15) | 0x70) }
     );
     await assertUnpackRefused(TWO_FOUR, crowded, /x\.fc1\.bitmask: row 1 must keep two of columns 12 to 15/);
   });
 
-  it("parts that are missing or have the wrong dtype or shape", async () => {
+  it("rejects parts that are missing or have the wrong dtype or shape", async () => {
     const without = (part: string) => () => ({ [`x.fc1.${part}`]: undefined });
     for (const part of ["compressed", "bitmask", "shape", "row_offsets"]) {
       await assertUnpackRefused(SPARSE, without(part), new RegExp(`has no tensor x\\.fc1\\.${part}`));

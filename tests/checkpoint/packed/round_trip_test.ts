@@ -1,4 +1,7 @@
-/** Packing writes the layout of the compressed-tensors library, and unpacking restores the checkpoint bit for bit. */
+/**
+ * Tests that packing writes the layout of the compressed-tensors library, and that unpacking restores the
+ * checkpoint bit for bit.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -136,7 +139,7 @@ describe("pack as sparse-bitmask", () => {
     );
   });
 
-  it("packs a weight that is larger than a strip in several strips", async () => {
+  it("packs a weight that is too large for one strip of rows in several strips", async () => {
     const weight = sparseWeight("F16", [2100, 4100], 0.6);
     assert.ok(weight.data.length > PACKING_STRIP_BYTES);
     const { tensors, dense } = await roundTrip({ "model.safetensors": { "x.weight": weight } }, {
@@ -210,7 +213,8 @@ describe("pack as sparse-24-bitmask", () => {
   }
 
   it("stores the same zeros as PyTorch's topk in groups with fewer than two non-zero entries", async () => {
-    // Pairs of a mask x != 0 and the mask of x.abs().topk(2), computed with torch 2.6.
+    // Each pair has the mask of `x != 0` and the mask of `x.abs().topk(2)` for a group x of four entries,
+    // computed with torch 2.6.
     const groups = [[0b0000, 0b1100], [0b0001, 0b0101], [0b0010, 0b1010], [0b0100, 0b1100], [0b1000, 0b1100]];
     const values = groups.flatMap(([set]) => [0, 1, 2, 3].map((bit) => set >> bit & 1 ? 0x3c00 + bit : 0));
     const one: HostTensor = words({ dtype: "F16", shape: [1, 20], data: new Uint8Array() }, values);

@@ -1,6 +1,7 @@
 /**
- * Randomly damaged torch files, from fixed seeds. Every file is either read or rejected with a ModelError, and the reader reads
- * only a bounded number of bytes at once. Half of the rounds damage the pickle only, because most bytes of a file are padding.
+ * Reads torch files that are damaged at random, from fixed seeds. Every file must either be read or rejected
+ * with a ModelError, and the reader may read only a bounded number of bytes at once. Half of the rounds
+ * damage only the pickle, which lists the tensors, because most bytes of a file are padding.
  */
 
 import { describe, it } from "@std/testing/bdd";

@@ -47,7 +47,7 @@ describe("denoFileSystem", () => {
       await source.close();
     }));
 
-  it("lists files and links to files, but not folders or dangling links, and returns undefined without a folder", () =>
+  it("lists files and links to files, but not folders or dangling links, and returns undefined for a missing folder", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/b`, "");
       await Deno.mkdir(`${folder}/c`);

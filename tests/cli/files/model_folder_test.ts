@@ -6,7 +6,7 @@ import { encode } from "../../../src/safetensors/encode.ts";
 import { serveHub } from "../../hub/fake_hub.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
-/** An output that collects remarks. */
+/** An output that collects its remarks instead of printing them. */
 class RecordedOutput extends Output {
   readonly lines: string[] = [];
   override remark(line: string): void {

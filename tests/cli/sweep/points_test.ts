@@ -13,7 +13,7 @@ describe("parseSparsities()", () => {
       ["0.3..0.3,0.3", [0.3]],
     ] as const
   ) {
-    it(`parses ${list}`, () => assert.deepEqual(parseSparsities(list), expected));
+    it(`parses the list ${list}`, () => assert.deepEqual(parseSparsities(list), expected));
   }
 
   for (
@@ -30,7 +30,7 @@ describe("parseSparsities()", () => {
       "1e-1",
     ]
   ) {
-    it(`refuses ${JSON.stringify(list)}`, () => {
+    it(`refuses the list ${JSON.stringify(list)}`, () => {
       assert.throws(() => parseSparsities(list), { name: "UsageError", message: /--sparsities .*must be a/ });
     });
   }

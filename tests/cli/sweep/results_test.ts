@@ -21,7 +21,7 @@ const SWEEP: Sweep = {
 };
 
 describe("sweepTable()", () => {
-  it("has one row per setting and one column per method, and a dash where nothing was measured", () => {
+  it("has one row per sparsity or pattern, one column per method, and a dash where nothing was measured", () => {
     const cells = sweepTable(SWEEP).split("\n").filter((line) => line.startsWith("│"))
       .map((line) => line.split("│").slice(1, -1).map((cell) => cell.trim()));
     assert.deepEqual(cells, [
@@ -35,7 +35,7 @@ describe("sweepTable()", () => {
 });
 
 describe("settingName()", () => {
-  it("rounds away the error of binary fractions", () => {
+  it("rounds a percentage, so that the error of binary fractions does not show", () => {
     assert.equal(settingName({ method: "magnitude", pattern: "unstructured", sparsity: 0.07 }), "7 %");
   });
 });

@@ -1,6 +1,7 @@
 /**
- * Compares ColumnCounts, which counts the set bits of each column in bit planes, with a count of one bit at a time. Some sizes exceed the number of
- * rows after which the planes are flushed.
+ * Compares ColumnCounts, which counts the set bits of each column for 32 columns at a time, with a count of
+ * one bit at a time. Some sizes exceed 255 rows, after which the 8-bit counters of ColumnCounts are added to
+ * larger ones.
  */
 
 import { describe, it } from "@std/testing/bdd";
@@ -9,14 +10,14 @@ import { ColumnCounts } from "../../../src/layer/sinks/column_counts.ts";
 import { uniform } from "../../support/random.ts";
 
 describe("ColumnCounts", () => {
-  it("counts set bits by column", () => {
+  it("counts the set bits of each column", () => {
     for (const [rows, cols] of [[1, 1], [3, 31], [254, 32], [255, 33], [256, 64], [1000, 70]]) {
       const next = uniform(rows + cols), words = Math.ceil(cols / 32);
       const counts = new ColumnCounts(cols), expected = new Uint32Array(cols);
       for (let r = 0; r < rows; r++) {
         const row = new Uint32Array(words);
         for (let c = 0; c < cols; c++) {
-          // The last column is always set, so that its planes reach their largest count.
+          // The last column is always set, so that its counter reaches the largest value.
           if (c < cols - 1 && next() < 0.5) continue;
           row[c >>> 5] |= 1 << (c & 31);
           expected[c]++;

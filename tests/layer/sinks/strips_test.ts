@@ -1,4 +1,4 @@
-/** Tests strips, which are the runs of whole rows in which a tensor is received, and their assembly from chunks of any size. */
+/** Tests strips, which are ranges of whole rows of a tensor, and their assembly from chunks of any size. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -26,15 +26,17 @@ describe("splitIntoStrips", () => {
     }
   });
 
-  it("cuts rows of different lengths", () => {
+  it("splits rows of different lengths", () => {
     const strips = splitIntoStrips({ rows: 4, rowBytes: (row) => 4 * (4 - row), stripBytes: 28 });
     assert.deepEqual(strips.map(({ row0, rows, byteLength }) => [row0, rows, byteLength]), [
       [0, 2, 28],
       [2, 2, 12],
     ]);
   });
+});
 
-  it("needs a buffer as large as the longest padded strip", () => {
+describe("stripBufferBytes", () => {
+  it("returns the padded length of the longest strip", () => {
     assert.equal(stripBufferBytes(splitIntoStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
     assert.equal(stripBufferBytes([]), 0);
   });

@@ -1,4 +1,4 @@
-/** Tests which changes of a checkpoint change its fingerprint. */
+/** Tests which changes of a checkpoint change its fingerprint, by which a resumed run recognizes its model. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -48,7 +48,7 @@ describe("checkpointFingerprint", () => {
       }));
   }
 
-  it("differs by the time of modification if the same weights were written again", () =>
+  it("differs in the time of modification if the same weights were written again", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, shardedCheckpoint());
       const before = await fingerprint(folder);

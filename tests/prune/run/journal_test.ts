@@ -1,4 +1,7 @@
-/** Tests the journal of a run: reading its lines back, and recovering from an incomplete last line. */
+/**
+ * Tests the journal of a run, a file with one line per finished step. Its lines must be read back, and an
+ * incomplete last line must be ignored.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

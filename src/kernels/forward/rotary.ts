@@ -3,9 +3,9 @@
  * on the token's position. As in the transformers library, the two elements of a pair lie half of the rotated dimensions apart.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/rotary.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/rotary.wgsl" with { type: "text" };
 
 /**
  * In place, for r < rows, h < heads and i < pairs: rotates a point whose coordinates are the element

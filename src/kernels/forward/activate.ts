@@ -3,9 +3,9 @@
  * other computes the gate of a gated feed-forward layer.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/activate.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/activate.wgsl" with { type: "text" };
 
 /**
  * The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by

@@ -1,8 +1,8 @@
 /** Copies a (rows, cols) submatrix of 32-bit elements from one buffer to another, unchanged or transposed. */
 
-import { type Access, defineKernel, linearGrid, type Scalar } from "./kernel.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/copy2d.wgsl" with { type: "text" };
+import { type Access, defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/copy2d.wgsl" with { type: "text" };
 
 const bindings = { source: "read", target: "read_write" } as const satisfies Record<string, Access>;
 

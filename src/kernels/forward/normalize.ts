@@ -1,8 +1,8 @@
 /** Kernels that normalise the rows of a matrix of activations. */
 
-import { defineKernel, type Grid, MAX_GRID_EXTENT } from "./kernel.ts";
-import { loop, sequence } from "./loop_count.ts";
-import code from "../../shaders/normalize.wgsl" with { type: "text" };
+import { defineKernel, type Grid, MAX_GRID_EXTENT } from "../kernel.ts";
+import { loop, sequence } from "../loop_count.ts";
+import code from "../../../shaders/normalize.wgsl" with { type: "text" };
 
 /** Invocations per workgroup. It must equal the constant of the same name in shaders/normalize.wgsl. */
 const SIZE = 256;

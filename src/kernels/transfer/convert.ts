@@ -1,9 +1,9 @@
 /** Kernels that convert the elements of a safetensors file to f32 and back. */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import type { FloatDtype } from "../tensor/dtype.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/convert.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import type { FloatDtype } from "../../tensor/dtype.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/convert.wgsl" with { type: "text" };
 
 /** The values of the `dtype` parameters. */
 export const DTYPE_CODE: Readonly<Record<FloatDtype, number>> = { F32: 0, F16: 1, BF16: 2 };

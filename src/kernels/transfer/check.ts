@@ -3,10 +3,10 @@
  * element of the buffer `first`. That element is called the slot of the check.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import { loop } from "./loop_count.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/check.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { loop } from "../loop_count.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/check.wgsl" with { type: "text" };
 
 /**
  * The value of a slot if the check found no defect. The caller must set the slot to this value before the

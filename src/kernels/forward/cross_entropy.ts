@@ -1,8 +1,8 @@
 /** The negative log-likelihood of the next token, computed from a model's logits. */
 
-import { defineKernel } from "./kernel.ts";
-import { loop, sequence } from "./loop_count.ts";
-import code from "../../shaders/cross_entropy.wgsl" with { type: "text" };
+import { defineKernel } from "../kernel.ts";
+import { loop, sequence } from "../loop_count.ts";
+import code from "../../../shaders/cross_entropy.wgsl" with { type: "text" };
 
 /** Invocations per workgroup. It must equal the constant of the same name in shaders/cross_entropy.wgsl. */
 const SIZE = 256;

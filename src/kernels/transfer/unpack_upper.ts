@@ -3,9 +3,9 @@
  * buffer of its own.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/unpack_upper.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/unpack_upper.wgsl" with { type: "text" };
 
 /**
  * `source` has `rows` consecutive rows of the packed upper triangle of a matrix of order n, from row `first_row` on. In the packed form, row i

@@ -1,8 +1,8 @@
 /** Causal self-attention over a batch of windows. A window is a run of consecutive tokens that attend to each other. */
 
-import { defineKernel } from "./kernel.ts";
-import { loop, type LoopCount, sequence } from "./loop_count.ts";
-import code from "../../shaders/attention.wgsl" with { type: "text" };
+import { defineKernel } from "../kernel.ts";
+import { loop, type LoopCount, sequence } from "../loop_count.ts";
+import code from "../../../shaders/attention.wgsl" with { type: "text" };
 
 /**
  * The queries per workgroup and the keys per chunk. They must equal the constants of the same names in

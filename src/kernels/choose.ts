@@ -1,0 +1,100 @@
+/**
+ * Chooses which entries of a matrix to keep, by their scores |x·scale|, and writes the mask. The matrix stays in its tiles, and a dispatch handles
+ * one tile. There are two ways to choose:
+ *
+ * - Over the whole matrix, exactly k entries are pruned: those with the smallest scores, and among equals those that come first. For each of the
+ *   `RADIX_LEVELS` digits of the threshold, `scoreHistogram` counts one digit of all keys and `selectDigit` fixes it. Then `countScoreTies` and
+ *   `rankTies` share out the ties, and `chooseEntries` writes the mask. `select.ts` describes keys, digits, ties and the buffer `selection`.
+ * - In an n:m pattern, `chooseInGroups` keeps the entries with the largest scores of each group.
+ *
+ * The tile starts at row `row0` and column `first` of the matrix. Its element (r, c) is x[r·ld + c], and the score of this element is
+ * |x[r·ld + c]·scale[first + c]|. `forced` and the mask have `words` u32 words per row of the matrix: bit k%32 of word (row0 + r)·words + k/32
+ * belongs to column k = first + c. The mask has 1 where an entry is kept. `forced` has 1 where an entry must be pruned whatever its score is,
+ * and is read only if `has_forced` = 1. The caller sets the mask to 0 before the first tile.
+ */
+
+import { defineKernel, linearGrid, type Scalar } from "./kernel.ts";
+import { loop } from "./loop_count.ts";
+import { RADIX_BINS } from "./select.ts";
+import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../shaders/choose.wgsl" with { type: "text" };
+
+/** The constants of the same names in shaders/choose.wgsl. */
+const KEYS_PER_INVOCATION = 16, LANES = 64;
+
+const params = {
+  rows: "u32",
+  cols: "u32",
+  ld: "u32",
+  row0: "u32",
+  first: "u32",
+  words: "u32",
+  has_forced: "u32",
+} as const satisfies Record<string, Scalar>;
+
+/**
+ * For each digit d: histogram[d] += the number of keys of the tile whose byte at `level` is d and whose more significant bytes equal those of
+ * selection[0]. The key of an entry is 0 if the entry is forced, and bits(score) + 1 otherwise.
+ */
+export const scoreHistogram = defineKernel({
+  name: "score_histogram",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read", histogram: "read_write" },
+  params: { ...params, level: "u32" },
+  shader: {
+    code: shared + code,
+    entryPoint: "score_histogram",
+    grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
+    loops: () => loop(KEYS_PER_INVOCATION),
+  },
+});
+
+/** For r < rows: selection[2 + row0 + r] += the number of keys of row r of the tile that equal the threshold selection[0]. */
+export const countScoreTies = defineKernel({
+  name: "count_score_ties",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read_write" },
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "count_score_ties",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: (p) => loop(Math.ceil(p.cols / LANES)),
+  },
+});
+
+/**
+ * Sets the mask bits of the entries of the tile that are kept. An entry is pruned if its key is less than the threshold selection[0]. Of the
+ * entries of row r whose key equals the threshold, the first selection[2 + row0 + r] are pruned, and that number is decremented for each of
+ * them. So the tiles of a row must be handled from left to right.
+ */
+export const chooseEntries = defineKernel({
+  name: "choose_entries",
+  bindings: { x: "read", scale: "read", forced: "read", selection: "read_write", mask: "read_write" },
+  params,
+  shader: {
+    code: shared + code,
+    entryPoint: "choose_entries",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: (p) => {
+      // A chunk has one mask word per lane. A lane compares the 32 keys of its word. Then one lane counts the ties of all words.
+      const chunks = Math.ceil((p.cols + 31) / (32 * LANES));
+      return loop(chunks, loop(32), loop(LANES), loop(32));
+    },
+  },
+});
+
+/**
+ * Sets the mask bits of the entries of the tile that are kept in an n:m pattern: in each group of `group` consecutive columns, the `keep` entries
+ * with the largest scores, and among equals those in the higher columns. Forced entries are always pruned, and count among the pruned ones. A
+ * last group of g < group columns keeps ceil(keep·g/group). The first column of the tile must start a group.
+ */
+export const chooseInGroups = defineKernel({
+  name: "choose_in_groups",
+  bindings: { x: "read", scale: "read", forced: "read", mask: "read_write" },
+  params: { ...params, keep: "u32", group: "u32" },
+  shader: {
+    code: shared + code,
+    entryPoint: "choose_in_groups",
+    grid: (p) => linearGrid(p.rows * Math.ceil(p.cols / p.group), 64),
+    loops: (p) => loop(p.group, loop(p.group)),
+  },
+});

@@ -1,0 +1,274 @@
+/**
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction method of multipliers (ADMM). In
+ * scaled coordinates (`scaled_statistics.ts`), with G = Ŵ·Â:
+ *
+ *     D = P(Ŵ);  V = 0
+ *     for l = 0 … L−1:   ρ = ρ₀·gˡ;  factor Â + ρI
+ *         e times:   B = (G − V + ρ·D)·(Â + ρI)⁻¹;   Z = B + V/ρ;   D = P(Z);   V += ρ·(B − D)
+ *
+ * P keeps the entries with the largest magnitudes. The final weights are D, refitted on its mask. The paper decomposes H into eigenvectors so
+ * that ρ can change in every iteration. Here each ρ of a short ladder has a Cholesky factor of its own.
+ *
+ * Because D = Z ⊙ S with the mask S, the update V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So Z and S are the whole state, and neither D nor V
+ * is stored.
+ *
+ * SparseGPT's mask with the same refit is computed too, and the better of the two is returned, so the result is never worse than that of
+ * SparseGPT. Few layers need this.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { writeDiagonal } from "../linalg/diagonal.ts";
+import type { Factor } from "../linalg/factor.ts";
+import { reverseCholeskyTiled } from "../linalg/reverse_cholesky.ts";
+import { solveFactored } from "../linalg/solve_factored.ts";
+import { symmetricProduct } from "../linalg/symmetric_product.ts";
+import {
+  addScaled,
+  allocateLike,
+  combineMasked,
+  copyMatrix,
+  scaleColumns,
+} from "../linalg/tile_arithmetic.ts";
+import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import { EntryChooser } from "./entry_chooser.ts";
+import { refit } from "./refit.ts";
+import type { ScaledStatistics } from "./scaled_statistics.ts";
+import { countZeros } from "./solution.ts";
+import type { Layer, Solution, SolveOptions } from "./solver.ts";
+import { solveSparseGpt } from "./sparsegpt.ts";
+
+/** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1, with `iterations` ADMM iterations each. */
+export interface AlpsSchedule {
+  readonly rho: number;
+  readonly growth: number;
+  readonly iterations: number;
+  readonly rungs: number;
+}
+
+/** How much work to spend on the mask. */
+export type Effort = "fast" | "default" | "best";
+
+/** The schedules. They end at a ρ near 0.6 or above, which matters more than where they start. `src/solvers/README.md` compares them. */
+export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
+  fast: { rho: 0.1, growth: 2, iterations: 4, rungs: 3 },
+  default: { rho: 0.02, growth: 2, iterations: 4, rungs: 6 },
+  best: { rho: 0.05, growth: 1.3, iterations: 2, rungs: 12 },
+};
+
+/** The options of ALPS. */
+export interface AlpsOptions extends SolveOptions {
+  readonly effort: Effort;
+  /** Conjugate-gradient steps on the mask. */
+  readonly refitSteps: number;
+}
+
+/** A layer that ALPS pruned. */
+export interface AlpsSolution extends Solution {
+  /** The conjugate-gradient steps on the mask that was chosen. */
+  readonly refitSteps: number;
+  /** The number of ADMM iterations. */
+  readonly iterations: number;
+  /** Whether SparseGPT's mask was better, so that it was kept. */
+  readonly keptSparseGpt: boolean;
+}
+
+/**
+ * Prunes `layer`. `layer.weight` becomes Δ = W − Q. The factor and the statistics belong to the same H and are only read.
+ * @throws what `solveSparseGpt` throws
+ */
+export async function solveAlps(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  statistics: ScaledStatistics,
+  options: AlpsOptions,
+): Promise<AlpsSolution> {
+  const { iterations, rungs } = ALPS_SCHEDULES[options.effort];
+  const baseline = await solveSparseGpt(backend, layer, factor, options);
+  const owned = new ResourceSet();
+  owned.add(baseline);
+  try {
+    const delta = layer.weight, refitSteps = options.refitSteps;
+    const { q: baselineQ, mask: baselineMask } = baseline;
+    const baselineRefit = await refit(
+      backend,
+      { delta, q: baselineQ, mask: baselineMask },
+      statistics,
+      refitSteps,
+    );
+    const found = owned.add(await findMask(backend, layer, baseline, factor.blocksize, statistics, options));
+    const foundRefit = await refit(backend, found, statistics, refitSteps);
+    const keptSparseGpt = !(foundRefit.loss < baselineRefit.loss);
+    const [better, report, zeros] = keptSparseGpt ? [baseline, baselineRefit, baseline.zeros] : [
+      found,
+      foundRefit,
+      await countZeros(backend, { ...found, weight: delta }, options, found.prunedCount),
+    ];
+    if (!keptSparseGpt) copyMatrix(backend, found.delta, delta);
+    const { q, mask } = better;
+    found.destroyScratch();
+    (keptSparseGpt ? found : baseline).destroy();
+    return {
+      q,
+      mask,
+      zeros,
+      loss: report.loss,
+      relativeError: rescale(baseline, report.loss),
+      refitSteps: report.steps,
+      iterations: iterations * rungs,
+      keptSparseGpt,
+      destroy: () => better.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
+
+/** The relative error of a loss, given a solution of the same layer with another loss. */
+function rescale({ loss, relativeError }: Solution, newLoss: number): number | null {
+  return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
+}
+
+/** Weights that are pruned with the mask that ADMM found. */
+interface FoundWeights {
+  readonly delta: TiledMatrix;
+  readonly q: TiledMatrix;
+  readonly mask: DeviceBuffer;
+  readonly forced: EntryChooser["forced"];
+  readonly prunedCount: number;
+  /** Frees everything but `q` and `mask`. */
+  destroyScratch(): void;
+  /** Frees everything. Idempotent. */
+  destroy(): void;
+}
+
+/** Runs ADMM. `layer.weight` is Δ of the baseline, from which W = Δ + Q is restored. */
+async function findMask(
+  backend: Backend,
+  layer: Layer,
+  baseline: Solution,
+  blocksize: number,
+  statistics: ScaledStatistics,
+  options: AlpsOptions,
+): Promise<FoundWeights> {
+  const { weight } = layer,
+    kept = new ResourceSet(),
+    scratch = new ResourceSet(),
+    working = new ResourceSet();
+  try {
+    const z = kept.add(allocateLike(backend, weight, "z"));
+    const mask = kept.add(backend.createBuffer("mask", 4 * weight.rows * wordsPerRow(weight.cols)));
+    const w = scratch.add(allocateLike(backend, weight, "weight"));
+    const chooser = scratch.add(new EntryChooser(backend, layer, options));
+    const g = working.add(allocateLike(backend, weight, "g")),
+      b = working.add(allocateLike(backend, weight, "b"));
+    copyMatrix(backend, weight, w);
+    addScaled(backend, baseline.q, 1, w, baseline.mask);
+    copyMatrix(backend, w, z);
+    scaleColumns(backend, z, statistics.scale);
+    symmetricProduct(backend, z, statistics.a, g);
+    chooser.choose(z, mask);
+
+    const ladder = working.add(new FactorLadder(backend, statistics.a, blocksize));
+    const { rho: firstRho, growth, iterations, rungs } = ALPS_SCHEDULES[options.effort];
+    let previousRho = 0; // V = 0 before the first iteration
+    for (let rung = 0; rung < rungs; rung++) {
+      const rho = firstRho * growth ** rung;
+      ladder.factor(rho);
+      for (let iteration = 0; iteration < iterations; iteration++) {
+        // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept ones.
+        copyMatrix(backend, z, b);
+        combineMasked(backend, g, b, mask, { keptX: 1, keptY: rho, prunedX: 1, prunedY: -previousRho });
+        ladder.solve(b);
+        // Z = B + V/ρ
+        combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: previousRho / rho });
+        chooser.choose(z, mask);
+        previousRho = rho;
+      }
+    }
+    await ladder.requireFactored();
+    // Q = D/s, and Δ = W − Q.
+    combineMasked(backend, b, z, mask, { keptX: 0, keptY: 1, prunedX: 0, prunedY: 0 });
+    scaleColumns(backend, z, statistics.inverseScale);
+    addScaled(backend, z, -1, w, mask);
+    working.destroy();
+    return {
+      delta: w,
+      q: z,
+      mask,
+      forced: chooser.forced,
+      prunedCount: chooser.prunedCount,
+      destroyScratch: () => scratch.destroy(),
+      destroy() {
+        scratch.destroy();
+        kept.destroy();
+      },
+    };
+  } catch (error) {
+    for (const set of [working, scratch, kept]) set.destroy();
+    throw error;
+  }
+}
+
+/** The factors of Â + ρI for one ρ after another, in the same memory. */
+class FactorLadder {
+  readonly #backend: Backend;
+  readonly #a: TiledMatrix;
+  readonly #blocksize: number;
+  readonly #owned = new ResourceSet();
+  readonly #r: TiledMatrix;
+  readonly #outputs: {
+    readonly u: DeviceBuffer;
+    readonly diagonal: DeviceBuffer;
+    readonly status: DeviceBuffer;
+  };
+
+  /** @throws {OutOfDeviceMemoryError} */
+  constructor(backend: Backend, a: TiledMatrix, blocksize: number) {
+    this.#backend = backend;
+    this.#a = a;
+    this.#blocksize = blocksize;
+    const allocate = (label: string, elements: number) =>
+      this.#owned.add(backend.createBuffer(label, 4 * elements));
+    try {
+      this.#r = this.#owned.add(allocateLike(backend, a, "factor of the scaled statistics"));
+      this.#outputs = {
+        u: allocate("inverse diagonal blocks", a.cols * blocksize),
+        diagonal: allocate("diagonal of R", a.cols),
+        status: allocate("pivot status", 1),
+      };
+    } catch (error) {
+      this.#owned.destroy();
+      throw error;
+    }
+    backend.clear(this.#outputs.status);
+  }
+
+  /** Queues the factorisation of Â + ρI. The diagonal of Â is 1. */
+  factor(rho: number): void {
+    copyMatrix(this.#backend, this.#a, this.#r);
+    writeDiagonal(this.#backend, this.#r, new Float32Array(this.#a.cols).fill(1 + rho));
+    reverseCholeskyTiled(this.#backend, this.#r, this.#outputs, this.#blocksize);
+  }
+
+  /** Queues B ← B·(Â + ρI)⁻¹ with the last ρ. */
+  solve(b: TiledMatrix): void {
+    solveFactored(this.#backend, b, { r: this.#r, u: this.#outputs.u, blocksize: this.#blocksize });
+  }
+
+  /**
+   * Waits for the factorisations.
+   * @throws {Error} if a pivot was not positive. Â + ρI is positive definite if Â is, which the factor of the layer has shown
+   */
+  async requireFactored(): Promise<void> {
+    const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);
+    if (status !== 0) throw new Error(`alps: the scaled statistics have no factor (column ${status - 1})`);
+  }
+
+  destroy(): void {
+    this.#owned.destroy();
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * The statistics of a layer in scaled coordinates, in which every input has the same weight. With A = H + λ·mean(diag H)·I and
+ * s = √diag(A), the scaled statistics are Â = A/(s·sᵀ), whose diagonal is 1, and the scaled weights are Ŵ = W·diag(s). The layer error
+ * is the same in both coordinates, because Ŵ·Â·Ŵᵀ = W·A·Wᵀ. Conjugate gradients with Â are those with A and the Jacobi
+ * preconditioner, and |Ŵ| is a fair score of a weight.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { addDamping, prepareDiagonal, readDiagonal, writeDiagonal } from "../linalg/diagonal.ts";
+import { mirrorDiagonalTiles } from "../linalg/quadratic_form.ts";
+import { scaleRowsAndColumns } from "../linalg/tile_arithmetic.ts";
+
+/** Scaled statistics of order n. */
+export interface ScaledStatistics {
+  /** Â, (n, n) f32 upper storage. The lower triangles of its diagonal tiles are filled in. */
+  readonly a: TiledMatrix;
+  /** (n) f32: s. */
+  readonly scale: DeviceBuffer;
+  /** (n) f32: 1/s. */
+  readonly inverseScale: DeviceBuffer;
+  /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
+  readonly dampingAdded: number;
+  /** Frees the device memory. Idempotent. */
+  destroy(): void;
+}
+
+/**
+ * Scales `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`: it becomes part of the result, or
+ * is freed if the function throws. The diagonal entry of a dead input, which is 0, counts as 1.
+ * @param damping λ ≥ 0
+ * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError}
+ */
+export async function scaleStatistics(
+  backend: Backend,
+  hessian: TiledMatrix,
+  damping: number,
+): Promise<ScaledStatistics> {
+  const owned = new ResourceSet();
+  owned.add(hessian);
+  const upload = (label: string, values: Float32Array<ArrayBuffer>) => {
+    const buffer = owned.add(backend.createBuffer(label, values.byteLength));
+    backend.write(buffer, 0, new Uint8Array(values.buffer));
+    return buffer;
+  };
+  try {
+    const { values, mean } = prepareDiagonal(await readDiagonal(backend, hessian));
+    const dampingAdded = damping * mean, diagonal = addDamping(values, dampingAdded);
+    const scale = upload("scale of the inputs", Float32Array.from(diagonal, Math.sqrt));
+    const inverseScale = upload(
+      "inverse scale",
+      Float32Array.from(diagonal, (value) => 1 / Math.sqrt(value)),
+    );
+    mirrorDiagonalTiles(backend, hessian);
+    scaleRowsAndColumns(backend, hessian, inverseScale);
+    writeDiagonal(backend, hessian, new Float32Array(hessian.cols).fill(1));
+    return { a: hessian, scale, inverseScale, dampingAdded, destroy: () => owned.destroy() };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
