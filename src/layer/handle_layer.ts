@@ -14,9 +14,10 @@ import { copyUpper } from "../linalg/submatrix.ts";
 import type { SupportedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import type { Solution } from "../solvers/solver.ts";
-import { compressLayer, type LayerParameters, type LayerReport } from "./compress_layer.ts";
+import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
+import { type LayerParameters, needsNoStatistics, usesFactor, usesHessian } from "./operands.ts";
 import { readLayer, type ReceivedLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer } from "./write_layer.ts";
 
@@ -77,7 +78,7 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const received = await readLayer(backend, request.source, {
     totalBytes: request.totalBytes,
     edge: tileEdgeFor(parameters.blocksize, options.tileEdge),
-    statistics: loan ? "stored" : parameters.method === "magnitude" ? "optional" : "required",
+    statistics: loan ? "stored" : needsNoStatistics(parameters) ? "optional" : "required",
   });
   operands.defer(received.destroy);
   if (loan) checkLoanFits(received, loan);
@@ -136,14 +137,14 @@ export async function solveReceivedLayer(
 ): Promise<LayerSolution> {
   const { layer } = received;
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
-  const storedFactor = parameters.method === "sparsegpt" ? loan?.factor(key) : undefined;
-  const hessianCopy = loan && !storedFactor ? copyUpper(backend, loan.hessian, layer.weight.edge) : undefined;
+  const storedFactor = usesFactor(parameters) ? loan?.factor(key) : undefined;
+  const hessianCopy = loan && (!storedFactor || usesHessian(parameters))
+    ? copyUpper(backend, loan.hessian, layer.weight.edge)
+    : undefined;
   try {
-    const operands = storedFactor
-      ? { layer, factor: storedFactor }
-      : { layer, hessian: received.hessian ?? hessianCopy };
+    const operands = { layer, hessian: received.hessian ?? hessianCopy, factor: storedFactor };
     const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
-    // A new factor was computed in the memory of the copy. That memory is freed when the factor is destroyed.
+    // A new factor may lie in the memory of the copy, which is then freed together with the factor.
     if (factor && loan) loan.store(factor, key);
     else {
       factor?.destroy();

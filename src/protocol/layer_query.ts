@@ -7,7 +7,7 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-  /** The solver. This version has `sparsegpt` and `magnitude`. */
+  /** The solver. `wanda` and `obc` are not built yet. */
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** The fraction s of weights to prune, 0 ≤ s < 1. */
   readonly sparsity?: number;
@@ -23,8 +23,12 @@ export interface LayerQuery {
   readonly group_size?: number;
   /** Not built yet. */
   readonly symmetric?: boolean;
-  /** Not built yet. */
+  /** The order of the columns when quantising. Not built yet. */
+  readonly order?: "natural" | "activation";
+  /** Conjugate-gradient steps on the chosen mask. The default is 10 for `adaprune` and `alps`, and 0 for the other methods. */
   readonly refit?: number;
+  /** How much work `alps` spends on the mask. */
+  readonly effort?: "fast" | "default" | "best";
   /** Whether to compute `relative_error`, which costs one more matrix product. */
   readonly error?: boolean;
   /** The dtype of the weights in the answer. `same` is that of the request. */

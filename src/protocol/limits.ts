@@ -19,6 +19,12 @@ export const DEFAULT_DAMPING = 0.01;
 export const MAX_DAMPING = 1;
 
 /**
+ * The conjugate-gradient steps of the methods that always refit. Ten steps recover nearly all of the error that can be recovered on a mask,
+ * and thirty recover less than 1 % more.
+ */
+export const DEFAULT_REFIT_STEPS = 10;
+
+/**
  * The largest number of conjugate-gradient steps after a solve. More steps gain nothing in float32, and would occupy the device for minutes.
  */
 export const MAX_REFIT_STEPS = 1000;

@@ -8,16 +8,18 @@ import { z } from "zod";
 import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { digestSchema } from "./digest.ts";
-import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING, MAX_BLOCKSIZE, MAX_DAMPING, MAX_REFIT_STEPS } from "./limits.ts";
+import {
+  DEFAULT_BLOCKSIZE,
+  DEFAULT_DAMPING,
+  DEFAULT_REFIT_STEPS,
+  MAX_BLOCKSIZE,
+  MAX_DAMPING,
+  MAX_REFIT_STEPS,
+} from "./limits.ts";
+import { brokenRules } from "./parameter_rules.ts";
 import { Refusal } from "./refusal.ts";
 
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
-
-/**
- * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for rounded decimals such as
- * 0.333333.
- */
-const SPARSITY_TOLERANCE = 1e-5;
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -64,12 +66,20 @@ export const layerQuerySchema = z.strictObject({
   bits: numeric(z.int().min(2).max(8)).optional().meta({
     description: "Round the kept weights to a grid of 2^bits values",
   }),
-  group_size: numeric(z.int().min(0)).default(0).meta({
-    description: "Columns per quantisation group. 0 means a whole row",
+  group_size: numeric(z.int().min(0).max(MAX_BLOCKSIZE)).default(0).meta({
+    description:
+      "Columns per quantisation group. 0 means a whole row. The block size must be a multiple of it",
   }),
   symmetric: flag.default(false).meta({ description: "Whether the quantisation grid is symmetric about 0" }),
-  refit: numeric(z.int().min(0).max(MAX_REFIT_STEPS)).default(0).meta({
-    description: "Conjugate-gradient steps on the chosen mask after the solve",
+  order: z.enum(["natural", "activation"]).default("natural").meta({
+    description: "The order of the columns when quantising. activation starts with the largest inputs",
+  }),
+  refit: numeric(z.int().min(0).max(MAX_REFIT_STEPS)).optional().meta({
+    description:
+      `Conjugate-gradient steps on the chosen mask, before any quantisation. Defaults to ${DEFAULT_REFIT_STEPS} for adaprune and alps, else 0`,
+  }),
+  effort: z.enum(["fast", "default", "best"]).optional().meta({
+    description: "How much work alps spends on the mask. Defaults to default",
   }),
   error: flag.default(true).meta({
     description: "Whether to compute relative_error, which costs one more matrix product",
@@ -81,43 +91,22 @@ export const layerQuerySchema = z.strictObject({
     description: "The digest of stored statistics, sent instead of a statistics tensor",
   }),
 }).superRefine((query, context) => {
-  const pattern = parsePatternOrUndefined(query.pattern);
-  if (pattern?.kind !== "n:m") return;
-  const implied = 1 - pattern.keep / pattern.group;
-  if (query.sparsity !== undefined && Math.abs(query.sparsity - implied) > SPARSITY_TOLERANCE) {
-    context.addIssue({
-      code: "custom",
-      path: ["sparsity"],
-      message: `${query.sparsity} contradicts pattern ${query.pattern}, which prunes ${implied}: omit it`,
-    });
-  }
-  if (query.blocksize !== undefined && query.blocksize % pattern.group !== 0) {
-    context.addIssue({
-      code: "custom",
-      path: ["blocksize"],
-      message:
-        `${query.blocksize} is not a multiple of ${pattern.group}, the group of pattern ${query.pattern}`,
-    });
+  for (const { parameter, message } of brokenRules(query)) {
+    context.addIssue({ code: "custom", path: [parameter], message });
   }
 });
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 
-/** Returns the parsed pattern, or undefined if it is invalid. The schema of the parameter `pattern` reports the invalid pattern. */
-function parsePatternOrUndefined(text: string): Pattern | undefined {
-  try {
-    return parsePattern(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
 const DEFAULT_SPARSITY = 0.5;
 
+/** The methods that are built in this version. */
+const SUPPORTED_METHODS = ["sparsegpt", "magnitude", "adaprune", "alps"] as const;
+
 /** A method that is built in this version. */
-export type SupportedMethod = "sparsegpt" | "magnitude";
+export type SupportedMethod = typeof SUPPORTED_METHODS[number];
 
 /** The parameters of a layer, all with values that this version supports. */
 export interface SupportedParameters {
@@ -128,6 +117,10 @@ export interface SupportedParameters {
   readonly blocksize: number;
   readonly damping: number;
   readonly relativeError: boolean;
+  /** Conjugate-gradient steps on the mask. */
+  readonly refitSteps: number;
+  /** Used by `alps` only. */
+  readonly effort: "fast" | "default" | "best";
   readonly dtype: "same" | FloatDtype;
   /** The digest of stored statistics, if the request names some. */
   readonly hessian: string | undefined;
@@ -154,6 +147,8 @@ export function supportedParameters(query: ParsedLayerQuery): SupportedParameter
     blocksize: query.blocksize ?? Math.floor(DEFAULT_BLOCKSIZE / group) * group,
     damping: query.damping,
     relativeError: query.error,
+    refitSteps: query.refit ?? (method === "adaprune" || method === "alps" ? DEFAULT_REFIT_STEPS : 0),
+    effort: query.effort ?? "default",
     dtype: query.dtype,
     hessian: query.hessian,
   };
@@ -167,14 +162,11 @@ export interface UnsupportedParameter {
 
 /** Returns the first parameter whose value is valid but not built yet, or undefined if this version supports all of them. */
 export function unsupportedParameter(query: ParsedLayerQuery): UnsupportedParameter | undefined {
-  const { method, bits, group_size, symmetric, refit } = query;
+  const { method, bits } = query;
   if (!isSupported(method)) return { parameter: "method", value: method };
   if (bits !== undefined) return { parameter: "bits", value: bits };
-  if (group_size !== 0) return { parameter: "group_size", value: group_size };
-  if (symmetric) return { parameter: "symmetric", value: symmetric };
-  if (refit > 0) return { parameter: "refit", value: refit };
 }
 
 function isSupported(method: ParsedLayerQuery["method"]): method is SupportedMethod {
-  return method === "sparsegpt" || method === "magnitude";
+  return SUPPORTED_METHODS.some((supported) => supported === method);
 }

@@ -24,6 +24,11 @@ export const reportSchema = z.object({
     description:
       "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if nothing was factored",
   }),
+  iterations: z.int().min(0).default(0).meta({
+    description: "The iterations that searched for the mask, for alps",
+  }),
+  refit_steps: z.int().min(0).default(0).meta({ description: "The conjugate-gradient steps of the result" }),
+  notes: z.array(z.string()).default([]).meta({ description: "Remarks on the solve, as sentences" }),
   backend: z.string().meta({ example: "webgpu" }),
   adapter: z.string().meta({ description: "The name of the device", example: "NVIDIA H100 80GB HBM3" }),
   seconds: z.object({

@@ -6,7 +6,8 @@
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { NotPositiveDefiniteError } from "../../src/linalg/errors.ts";
-import { compressLayer, type LayerParameters } from "../../src/layer/compress_layer.ts";
+import { compressLayer } from "../../src/layer/compress_layer.ts";
+import { type LayerParameters } from "../../src/layer/operands.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
@@ -48,6 +49,9 @@ eachBackend("compressLayer", (backend) => {
       loss: solution.loss,
       relative_error: solution.relativeError,
       damping: 0.01,
+      iterations: 0,
+      refit_steps: 0,
+      notes: [],
       backend: backend().kind,
       adapter: backend().adapter.name,
       seconds: { factor: 0.25, solve: 0.25, refit: 0 },

@@ -31,11 +31,27 @@ describe("layer parameters", () => {
       blocksize: 128,
       damping: 0.01,
       relativeError: true,
+      refitSteps: 0,
+      effort: "default",
       dtype: "same",
       hessian: undefined,
     });
-    const { bits, group_size, symmetric, refit } = layerQuerySchema.parse({});
-    assert.deepEqual([bits, group_size, symmetric, refit], [undefined, 0, false, 0]);
+    const { bits, group_size, symmetric, order, refit } = layerQuerySchema.parse({});
+    assert.deepEqual([bits, group_size, symmetric, order, refit], [
+      undefined,
+      0,
+      false,
+      "natural",
+      undefined,
+    ]);
+  });
+
+  it("take the number of refit steps from the method", () => {
+    assert.equal(resolve({ method: "alps" }).refitSteps, 10);
+    assert.equal(resolve({ method: "adaprune" }).refitSteps, 10);
+    assert.equal(resolve({ method: "alps", refit: 0 }).refitSteps, 0);
+    assert.equal(resolve({ method: "magnitude", refit: "3" }).refitSteps, 3);
+    assert.equal(resolve({ method: "alps", effort: "best" }).effort, "best");
   });
 
   it("may be given as text or as values", () => {
@@ -93,7 +109,7 @@ describe("layer parameters", () => {
       [{ damping: "Infinity" }, ["damping"]],
       [{ bits: 1 }, ["bits"]],
       [{ bits: 9 }, ["bits"]],
-      [{ group_size: -1 }, ["group_size"]],
+      [{ group_size: -1, bits: 4 }, ["group_size"]],
       [{ symmetric: "1" }, ["symmetric"]],
       [{ refit: 1001 }, ["refit"]],
       [{ error: "no" }, ["error"]],
@@ -101,6 +117,26 @@ describe("layer parameters", () => {
       [{ hessian: "sha256:0" }, ["hessian"]],
       [{ hessian: DIGEST.toUpperCase() }, ["hessian"]],
       [{ block_size: 64 }, ["block_size"]],
+      [{ effort: "more", method: "alps" }, ["effort"]],
+      [{ order: "random", bits: 4 }, ["order"]],
+    ];
+    for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
+  });
+
+  it("are refused in combinations that mean nothing, and the error names the parameter to change", () => {
+    const cases: [Record<string, unknown>, string[]][] = [
+      [{ effort: "best" }, ["effort"]],
+      [{ method: "adaprune", refit: 0 }, ["refit"]],
+      [{ group_size: 128 }, ["group_size"]],
+      [{ symmetric: true }, ["symmetric"]],
+      [{ order: "activation" }, ["order"]],
+      [{ bits: 4, order: "activation", group_size: 64 }, ["order"]],
+      [{ bits: 4, order: "activation", pattern: "2:4" }, ["order"]],
+      [{ bits: 4, group_size: 66, pattern: "2:4" }, ["group_size"]],
+      [{ bits: 4, group_size: 48, blocksize: 64 }, ["blocksize"]],
+      [{ bits: 4, group_size: 257 }, ["group_size"]],
+      [{ bits: 4, group_size: 64, blocksize: 128, pattern: "2:4", symmetric: true }, []],
+      [{ bits: 4, order: "activation" }, []],
     ];
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
   });
@@ -108,11 +144,8 @@ describe("layer parameters", () => {
   it("are refused with the code unsupported if they are valid but not built yet", () => {
     const cases = [
       ["method", "wanda"],
-      ["method", "alps"],
+      ["method", "obc"],
       ["bits", 4],
-      ["group_size", 128],
-      ["symmetric", true],
-      ["refit", 1],
     ] as const;
     for (const [parameter, value] of cases) {
       const query = layerQuerySchema.parse({ [parameter]: value });

@@ -129,7 +129,9 @@ describe("a host", () => {
     bits: "bits=9",
     group_size: "group_size=1.5",
     symmetric: "symmetric=yes",
+    order: "order=random",
     refit: "refit=",
+    effort: "effort=best",
     error: "error=1",
     dtype: "dtype=F64",
     hessian: "hessian=sha256:abc",
@@ -221,7 +223,7 @@ describe("a host", () => {
     return host.send("POST", LAYERS, file({ weight, hessian: withElement(statistics, 5 * N + 5, -1) }));
   }, { index: [5, 5] });
 
-  const unsupported = { method: "wanda", bits: 4, group_size: 128, symmetric: true, refit: 3 };
+  const unsupported = { method: "wanda", bits: 4 };
   for (const [parameter, value] of Object.entries(unsupported)) {
     itAnswers("unsupported", `${parameter}=${value}`, post(GOOD, `?${parameter}=${value}`), {
       parameter,

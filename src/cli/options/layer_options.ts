@@ -15,12 +15,17 @@ export interface LayerFlags {
   readonly pattern?: string;
   readonly blocksize?: string;
   readonly damping?: string;
+  readonly refit?: string;
+  readonly effort?: string;
 }
+
+/** The names of the options, which are those of the parameters. */
+const NAMES = ["method", "sparsity", "pattern", "blocksize", "damping", "refit", "effort"] as const;
 
 /** Declares the options on `command`. */
 export function addLayerOptions(command: Command): Command {
   return command
-    .option("--method <name>", "sparsegpt or magnitude (default: sparsegpt)")
+    .option("--method <name>", "sparsegpt, alps, adaprune or magnitude (default: sparsegpt)")
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",
@@ -33,6 +38,14 @@ export function addLayerOptions(command: Command): Command {
     .option(
       "--damping <lambda>",
       "fraction of the mean of the Hessian's diagonal that is added to the diagonal (default: 0.01)",
+    )
+    .option(
+      "--refit <steps>",
+      "conjugate-gradient steps that fit the kept weights to the mask (default: 10 for alps and adaprune, else 0)",
+    )
+    .option(
+      "--effort <level>",
+      "fast, default or best: how much work alps spends on the mask (default: default)",
     );
 }
 
@@ -41,21 +54,18 @@ export function addLayerOptions(command: Command): Command {
  * defaults of the other options.
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
-export function layerQuery({ method, sparsity, pattern, blocksize, damping }: LayerFlags): LayerQuery {
-  const given = Object.fromEntries(
-    Object.entries({ method, sparsity, pattern, blocksize, damping }).filter(([, value]) =>
-      value !== undefined
-    ),
-  );
+export function layerQuery(flags: LayerFlags): LayerQuery {
+  const given: Partial<Record<typeof NAMES[number], string>> = {};
+  for (const name of NAMES) if (flags[name] !== undefined) given[name] = flags[name];
   const parsed = layerQuerySchema.safeParse(given);
   if (!parsed.success) {
     throw new UsageError(
       parsed.error.issues.map(({ path, message }) => {
-        const option = String(path[0]);
+        const option = path[0] as typeof NAMES[number];
         return `option --${option} ${given[option] ?? ""}: ${message}`;
       }).join("; "),
     );
   }
-  const names = Object.keys(given) as (keyof LayerFlags)[];
-  return Object.fromEntries(names.map((name) => [name, parsed.data[name]]));
+  const parameters = NAMES.filter((name) => name in given).map((name) => [name, parsed.data[name]]);
+  return Object.fromEntries(parameters);
 }

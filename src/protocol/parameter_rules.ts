@@ -1,0 +1,108 @@
+/**
+ * The rules that connect several parameters of a layer. A combination that means nothing is refused, so that no parameter is ever ignored
+ * silently. Each rule names the parameter to change.
+ */
+
+import { parsePattern, type Pattern } from "../sparsity/pattern.ts";
+
+/** The parameters that the rules look at, after each was checked alone. */
+export interface RuleParameters {
+  readonly method: string;
+  readonly sparsity?: number;
+  readonly pattern: string;
+  readonly blocksize?: number;
+  readonly bits?: number;
+  readonly group_size: number;
+  readonly symmetric: boolean;
+  readonly order: string;
+  readonly refit?: number;
+  readonly effort?: string;
+}
+
+/** A broken rule. */
+export interface BrokenRule {
+  readonly parameter: keyof RuleParameters;
+  readonly message: string;
+}
+
+/**
+ * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for rounded decimals such as
+ * 0.333333.
+ */
+const SPARSITY_TOLERANCE = 1e-5;
+
+/** Yields the rules that `query` breaks. A pattern that is malformed breaks none, because its own schema reports it. */
+export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
+  const pattern = parsePatternOrUndefined(query.pattern);
+  if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);
+  if (query.bits === undefined) yield* quantisationWithoutBits(query);
+  else yield* brokenQuantisationRules(query, pattern);
+  if (query.effort !== undefined && query.method !== "alps") {
+    yield {
+      parameter: "effort",
+      message: `${query.effort} needs method alps, and the method is ${query.method}`,
+    };
+  }
+  if (query.refit === 0 && query.method === "adaprune") {
+    const message =
+      "0 with method adaprune would be magnitude pruning: use method magnitude, or at least 1 step";
+    yield { parameter: "refit", message };
+  }
+}
+
+function* brokenPatternRules(
+  query: RuleParameters,
+  { keep, group }: Pattern & { kind: "n:m" },
+): Generator<BrokenRule> {
+  const { sparsity, pattern, blocksize } = query, implied = 1 - keep / group;
+  if (sparsity !== undefined && Math.abs(sparsity - implied) > SPARSITY_TOLERANCE) {
+    const message = `${sparsity} contradicts pattern ${pattern}, which prunes ${implied}: omit it`;
+    yield { parameter: "sparsity", message };
+  }
+  if (blocksize !== undefined && blocksize % group !== 0) {
+    const message = `${blocksize} is not a multiple of ${group}, the group of pattern ${pattern}`;
+    yield { parameter: "blocksize", message };
+  }
+}
+
+function* quantisationWithoutBits({ group_size, symmetric, order }: RuleParameters): Generator<BrokenRule> {
+  const given = [
+    ["group_size", group_size, group_size !== 0],
+    ["symmetric", symmetric, symmetric],
+    ["order", order, order !== "natural"],
+  ] as const;
+  for (const [parameter, value, isGiven] of given) {
+    if (isGiven) yield { parameter, message: `${value} describes a quantisation grid, so it needs bits` };
+  }
+}
+
+function* brokenQuantisationRules(
+  query: RuleParameters,
+  pattern: Pattern | undefined,
+): Generator<BrokenRule> {
+  const { group_size: size, blocksize, order } = query;
+  if (order === "activation" && (size > 0 || pattern?.kind === "n:m")) {
+    const reason = size > 0 ? `group_size ${size}` : `pattern ${query.pattern}`;
+    yield {
+      parameter: "order",
+      message: `activation cannot be combined with ${reason}, whose groups are neighbouring columns`,
+    };
+  }
+  if (size === 0) return;
+  if (pattern?.kind === "n:m" && size % pattern.group !== 0) {
+    const message = `${size} is not a multiple of ${pattern.group}, the group of pattern ${query.pattern}`;
+    yield { parameter: "group_size", message };
+  }
+  if (blocksize !== undefined && blocksize % size !== 0) {
+    yield { parameter: "blocksize", message: `${blocksize} is not a multiple of group_size ${size}` };
+  }
+}
+
+/** Returns the parsed pattern, or undefined if it is malformed. */
+function parsePatternOrUndefined(text: string): Pattern | undefined {
+  try {
+    return parsePattern(text);
+  } catch {
+    return undefined;
+  }
+}
