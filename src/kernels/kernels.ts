@@ -5,6 +5,7 @@ import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
+import { chooseInRows } from "./choose_in_rows.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
@@ -17,6 +18,7 @@ import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
 import { quantizeBlock } from "./quantize_block.ts";
+import { removeWeights } from "./remove_weights.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -50,11 +52,13 @@ export const KERNELS: readonly Kernel[] = [
   fitGrids,
   quantizeBlock,
   encodeCodes,
+  removeWeights,
   rowDot,
   scoreHistogram,
   countScoreTies,
   chooseEntries,
   chooseInGroups,
+  chooseInRows,
   maskedCombine,
   scaleTile,
   cgStep,

@@ -111,7 +111,7 @@ async function solveInOrder(
 }
 
 /** Queues W[:, j] = 0 for the dead inputs j, which were 0 in every calibration token. */
-function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
+export function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
   for (const { buffer: w, rows, cols, ld, col0: first } of weight.tiles()) {
     backend.dispatch(zeroColumns, { dead, w }, { rows, cols, ld, first });
   }
