@@ -62,6 +62,13 @@ export function addLayerOptions(command: Command): Command {
     .option(
       "--effort <level>",
       "fast, default or best: how much work alps spends on the mask (default: default)",
+    )
+    .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
+    .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
+    .option("--symmetric", "round to grids that are symmetric about 0")
+    .option(
+      "--order <order>",
+      "natural, or activation, which rounds the columns of the largest inputs first (default: natural)",
     );
 }
 
