@@ -16,9 +16,9 @@ import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
+import { removeWeights } from "./remove_weights.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
 import { quantizeBlock } from "./quantize_block.ts";
-import { removeWeights } from "./remove_weights.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -45,6 +45,7 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
+  removeWeights,
   gatherColumns,
   gatherSymmetric,
   gatherBits,
@@ -52,7 +53,6 @@ export const KERNELS: readonly Kernel[] = [
   fitGrids,
   quantizeBlock,
   encodeCodes,
-  removeWeights,
   rowDot,
   scoreHistogram,
   countScoreTies,
