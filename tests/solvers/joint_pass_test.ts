@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { factor } from "../../src/linalg/factor.ts";
@@ -16,6 +16,7 @@ import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { type HostLayer, makeLayer, packForced, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { uniform } from "../support/random.ts";
+import { failingAllocation } from "../support/limited_backend.ts";
 import { assertRounded, readRounded } from "../support/rounded_solutions.ts";
 
 const DAMPING = 0.01;
@@ -263,6 +264,34 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     }
     assert.deepEqual(runs[0], runs[1]);
   });
+
+  for (const order of ["natural", "activation"] as const) {
+    it(`frees everything if any of its buffers cannot be allocated (${order} order)`, async () => {
+      const host = { ...makeLayer(8, 70, { seed: 18 }), forced: new Uint8Array(560) };
+      const quantization = { ...ROWS, bits: 4, order };
+      let failures = 0;
+      for (let solved = false; !solved; failures++) {
+        const live = backend().counters.bytesLive;
+        const limited = failingAllocation(backend(), failures);
+        const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70, 64), {
+          damping: DAMPING,
+          blocksize: 32,
+          order,
+        });
+        const layer = uploadLayer(backend(), host, 64);
+        const options = { sparsity: 0.5, pattern: UNSTRUCTURED, relativeError: true, quantization };
+        try {
+          (await solveSparseGpt(limited, layer, factored, options)).destroy();
+          solved = true;
+        } catch (error) {
+          assert.ok(error instanceof OutOfDeviceMemoryError);
+        }
+        for (const resource of [layer, factored]) resource.destroy();
+        assert.equal(backend().counters.bytesLive, live, `bytes left after allocation ${failures} failed`);
+      }
+      assert.ok(failures > 10, `only ${failures} allocations`);
+    });
+  }
 
   it("refuses options that cannot be combined, with the parameter, the rule and the value, and frees everything", async () => {
     const host = makeLayer(8, 70, { seed: 13 }), live = backend().counters.bytesLive;
