@@ -16,6 +16,7 @@ import type { Report } from "../protocol/report.ts";
 import { checkObcSize } from "../solvers/obc/obc_limit.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
+import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
 import { type LayerParameters, needsNoStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
@@ -76,11 +77,15 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const readStart = clock();
   const { start = readStart } = options;
   using operands = new DisposableStack();
+  const edge = tileEdgeFor(parameters.blocksize, options.tileEdge);
   const received = await readLayer(backend, request.source, {
     totalBytes: request.totalBytes,
-    edge: tileEdgeFor(parameters.blocksize, options.tileEdge),
+    edge,
     statistics: loan ? "stored" : needsNoStatistics(parameters) ? "optional" : "required",
-    checkShape: parameters.method === "obc" ? checkObcSize : undefined,
+    checkShape(rows, cols) {
+      if (parameters.method === "obc") checkObcSize(rows, cols);
+      checkDeviceBytes(backend, { rows, cols, edge }, parameters);
+    },
   });
   operands.defer(received.destroy);
   if (loan) checkLoanFits(received, loan);
