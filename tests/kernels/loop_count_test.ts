@@ -15,13 +15,17 @@ import { fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
 import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
 import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/gather.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
+import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
-import { MAX_BLOCK_SIZE, pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../src/kernels/remove_weights.ts";
+import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantization.ts";
+import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
@@ -124,6 +128,31 @@ const SAMPLES: readonly Sample[] = [
       fill: { limits: 300, states: 1, diagonal: 0x3f800000 },
     }
   )),
+  ...[[1, 0, 0], [255, 0, 0], [256, 4, 0], [256, 64, 0], [256, 128, 256], [129, 4, 100], [256, 0, 256]]
+    .flatMap(
+      ([size, group, grid_size]) =>
+        blocks(size).map((params) => (
+          {
+            kernel: quantizeBlock,
+            params: {
+              ...params,
+              keep: group >> 1,
+              group,
+              grid_size,
+              grids: 3,
+              max_code: 15,
+              symmetric: 0,
+            },
+          }
+        )),
+    ),
+  ...[gatherColumns, gatherSymmetric, gatherBits].map((kernel) => ({
+    kernel,
+    params: Object.fromEntries(Object.keys(kernel.params).map((name) => [name, ELEMENTWISE[name] ?? 1])),
+  })),
+  { kernel: rowExtremes, params: { rows: 3, cols: DEFAULT_TILE_EDGE, ld: DEFAULT_TILE_EDGE, row0: 0 } },
+  { kernel: fitGrids, params: { count: 70, max_code: 15, symmetric: 0 } },
+  { kernel: encodeCodes, params: { count: 999, cols: 40, q_offset: 0, row0: 0, grid_size: 8, grids: 5 } },
   {
     kernel: copy2d,
     params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
@@ -267,6 +296,18 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
   [removeWeights, [{ ld: MAX_REMOVAL_COLUMNS, start: MAX_REMOVAL_COLUMNS - 1, steps: 1 }]],
+  [
+    quantizeBlock,
+    upTo(MAX_GROUP).flatMap((group) =>
+      [0, group, group * Math.floor(MAX_BLOCK_SIZE / group)].flatMap((grid_size) =>
+        [group, 2 * group, MAX_BLOCK_SIZE - 1, MAX_BLOCK_SIZE].flatMap((size) => [
+          { size, group, grid_size },
+          { size, group: 0, grid_size },
+        ])
+      )
+    ),
+  ],
+  [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
