@@ -10,7 +10,7 @@ import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
 import { PEERS_PYTHON, peersSkipReason } from "../../scripts/peers/venv.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
-import type { QuantizationGrid } from "../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py", import.meta.url));
@@ -28,7 +28,7 @@ interface Comparison {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-function grid(bits: number, groupSize: number, symmetric: boolean): QuantizationGrid {
+function grid(bits: number, groupSize: number, symmetric: boolean): GridOptions {
   return { bits, groupSize, symmetric };
 }
 

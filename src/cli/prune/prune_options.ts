@@ -23,7 +23,7 @@ import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 
@@ -80,7 +80,7 @@ function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery):
 /** A layer and its grid. */
 interface GriddedLayer {
   readonly name: string;
-  readonly grid: QuantizationGrid;
+  readonly grid: GridOptions;
 }
 
 /**
@@ -97,14 +97,14 @@ function checkKinds(first: GriddedLayer, other: GriddedLayer): void {
   );
 }
 
-function describeGrid({ bits, groupSize, symmetric }: QuantizationGrid): string {
+function describeGrid({ bits, groupSize, symmetric }: GridOptions): string {
   return `${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
     symmetric ? "symmetric" : "asymmetric"
   }`;
 }
 
 /** Returns the grid of a layer. @throws {UsageError} if pack-quantized cannot store it */
-function checkGrid(name: string, query: LayerQuery, cols: number): QuantizationGrid {
+function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
   const grid = gridOfQuery(query);
   if (!grid) {
     throw new UsageError(
