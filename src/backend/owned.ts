@@ -39,11 +39,6 @@ export class ResourceSet implements Destroyable {
     return resource;
   }
 
-  /** Removes `resource` from the set. The caller now owns it. */
-  release(resource: Destroyable): void {
-    this.#resources.splice(this.#resources.indexOf(resource), 1);
-  }
-
   /** Frees all resources of the set. */
   destroy(): void {
     for (const resource of this.#resources) resource.destroy();

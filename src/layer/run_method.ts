@@ -4,12 +4,11 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { ResourceSet } from "../backend/owned.ts";
-import { addScaled } from "../linalg/tile_arithmetic.ts";
 import { solveAlps } from "../solvers/alps.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import { solveObc } from "../solvers/obc.ts";
 import { refit } from "../solvers/refit.ts";
+import { roundSolution } from "../solvers/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
@@ -100,7 +99,7 @@ async function runAlps(
   notes: string[],
 ): Promise<MethodResult> {
   const { refitSteps: steps = 0, effort = "default" } = parameters, scaled = await statistics.scaled();
-  const options = { ...parameters, quantization: undefined, refitSteps: steps, effort };
+  const options = { ...parameters, refitSteps: steps, effort };
   const solution = await solveAlps(backend, layer, factor!, scaled, options);
   if (solution.keptSparseGpt) {
     notes.push(
@@ -149,7 +148,10 @@ async function refitResult(
 ): Promise<MethodResult> {
   const startedAt = clock(), { solution } = result, { q, mask } = solution;
   const weights = { delta: layer.weight, q, mask };
-  const report = await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!);
+  const report = await refitOrFree(
+    solution,
+    async () => await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!),
+  );
   const { loss, lossBefore, steps } = report;
   const note = steps > 0
     ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
@@ -164,47 +166,28 @@ async function refitResult(
   };
 }
 
-/**
- * Rounds the kept weights of the solution with its mask. The pass starts from the weights Q of the solution, so that the later columns of a
- * row compensate for the rounding alone. What the pass changes is added to Δ = W − Q.
- */
+/** Runs `step`, and frees the solution if it throws. */
+async function refitOrFree<T>(solution: Solution, step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    solution.destroy();
+    throw error;
+  }
+}
+
+/** Rounds the kept weights of the solution. */
 async function roundResult(
   backend: Backend,
   { layer, factor }: LayerOperands,
-  { quantization }: LayerParameters,
-  statistics: LazyStatistics,
+  { quantization, relativeError }: LayerParameters,
   result: MethodResult,
 ): Promise<MethodResult> {
-  const { solution } = result, { q, mask } = solution;
-  const fixed = {
-    sparsity: 0,
-    pattern: { kind: "unstructured" } as const,
-    relativeError: solution.loss === 0,
-  };
-  const scratch = new ResourceSet();
-  try {
-    const rounded = scratch.add(
-      await solveSparseGpt(backend, { weight: q }, factor!, { ...fixed, quantization, fixedMask: mask }),
-    );
-    addScaled(backend, q, 1, layer.weight, mask); // q holds Q minus its rounded values now
-    const weights = { delta: layer.weight, q: rounded.q, mask };
-    const { loss } = await refit(backend, weights, await statistics.scaled(), 0);
-    const note = `Rounding raised the loss from ${solution.loss} to ${loss}.`;
-    // A solution without an error has no ratio to scale, and its weights are the original ones.
-    const relativeError = solution.loss === 0
-      ? rounded.relativeError
-      : withLoss(solution, loss).relativeError;
-    scratch.release(rounded);
-    solution.destroy();
-    const zeros = solution.zeros;
-    return {
-      ...result,
-      solution: { ...rounded, zeros, loss, relativeError },
-      notes: [...result.notes, note],
-    };
-  } finally {
-    scratch.destroy();
-  }
+  const { solution } = result, { loss } = solution;
+  const options = { quantization: quantization!, relativeError };
+  const rounded = await roundSolution(backend, layer, solution, factor!, options);
+  const note = `Rounding raised the loss from ${loss} to ${rounded.loss}.`;
+  return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };
 }
 
 /** The solution with another loss, and the relative error that belongs to it. */
