@@ -16,15 +16,9 @@ import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
-<<<<<<< HEAD
 import { removeWeights } from "./remove_weights.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
 import { quantizeBlock } from "./quantize_block.ts";
-=======
-import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
-import { quantizeBlock } from "./quantize_block.ts";
-import { removeWeights } from "./remove_weights.ts";
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -51,10 +45,7 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
-<<<<<<< HEAD
   removeWeights,
-=======
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   gatherColumns,
   gatherSymmetric,
   gatherBits,
@@ -62,10 +53,6 @@ export const KERNELS: readonly Kernel[] = [
   fitGrids,
   quantizeBlock,
   encodeCodes,
-<<<<<<< HEAD
-=======
-  removeWeights,
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   rowDot,
   scoreHistogram,
   countScoreTies,

@@ -60,9 +60,7 @@ export async function runMethod(
     if (parameters.refitSteps && parameters.method !== "alps") {
       result = await refitResult(backend, operands, parameters, statistics, result, clock);
     }
-    return parameters.quantization
-      ? await roundResult(backend, operands, parameters, statistics, result)
-      : result;
+    return parameters.quantization ? await roundResult(backend, operands, parameters, result) : result;
   } catch (error) {
     result.solution.destroy();
     throw error;

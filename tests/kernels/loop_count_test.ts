@@ -22,17 +22,10 @@ import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
 import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
-<<<<<<< HEAD
 import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../src/kernels/remove_weights.ts";
 import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantization.ts";
 import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
-=======
-import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
-import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantization.ts";
-import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
-import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../src/kernels/remove_weights.ts";
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
@@ -127,7 +120,6 @@ const SAMPLES: readonly Sample[] = [
       { kernel: pruneBlockNM, params: { ...params, keep: group >> 1, group, has_forced: 1 } }
     ))
   ),
-<<<<<<< HEAD
   // All weights have the score 0, and `limits` does not stop the rows.
   ...[[12, 0, 12], [1100, 200, 30]].map(([ld, start, steps]) => (
     {
@@ -136,8 +128,6 @@ const SAMPLES: readonly Sample[] = [
       fill: { limits: 300, states: 1, diagonal: 0x3f800000 },
     }
   )),
-=======
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   ...[[1, 0, 0], [255, 0, 0], [256, 4, 0], [256, 64, 0], [256, 128, 256], [129, 4, 100], [256, 0, 256]]
     .flatMap(
       ([size, group, grid_size]) =>
@@ -163,17 +153,6 @@ const SAMPLES: readonly Sample[] = [
   { kernel: rowExtremes, params: { rows: 3, cols: DEFAULT_TILE_EDGE, ld: DEFAULT_TILE_EDGE, row0: 0 } },
   { kernel: fitGrids, params: { count: 70, max_code: 15, symmetric: 0 } },
   { kernel: encodeCodes, params: { count: 999, cols: 40, q_offset: 0, row0: 0, grid_size: 8, grids: 5 } },
-<<<<<<< HEAD
-=======
-  // All weights have the score 0, and `limits` does not stop the rows.
-  ...[[12, 0, 12], [1100, 200, 30]].map(([ld, start, steps]) => (
-    {
-      kernel: removeWeights,
-      params: { rows: 2, cols: ld, ld, depth: 1, start, steps, keep: 0, group: 0 },
-      fill: { limits: 300, states: 1, diagonal: 0x3f800000 },
-    }
-  )),
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   {
     kernel: copy2d,
     params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
@@ -316,10 +295,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
-<<<<<<< HEAD
   [removeWeights, [{ ld: MAX_REMOVAL_COLUMNS, start: MAX_REMOVAL_COLUMNS - 1, steps: 1 }]],
-=======
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   [
     quantizeBlock,
     upTo(MAX_GROUP).flatMap((group) =>
@@ -332,10 +308,6 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
     ),
   ],
   [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
-<<<<<<< HEAD
-=======
-  [removeWeights, [{ ld: MAX_REMOVAL_COLUMNS, start: MAX_REMOVAL_COLUMNS - 1, steps: 1 }]],
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],

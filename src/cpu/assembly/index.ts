@@ -38,17 +38,10 @@ export * from "./normalize";
 export * from "./unpack_upper";
 export * from "./diagonal";
 export * from "./prune_block";
-<<<<<<< HEAD
 export * from "./remove_weights";
 export * from "./gather";
 export * from "./quantization";
 export * from "./quantize_block";
-=======
-export * from "./gather";
-export * from "./quantization";
-export * from "./quantize_block";
-export * from "./remove_weights";
->>>>>>> bc00dc5ec2eb42617ed46a1f63c42ea35ba3ae92
 export * from "./reverse_cholesky";
 export * from "./rotary";
 export * from "./row_dot";
