@@ -26,7 +26,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/layer": ["src/solvers", "src/calibration", "src/protocol", "src/safetensors"],
   "src/host": ["src/layer"],
   "src/files": [],
-  "src/checkpoint": ["src/files", "src/safetensors", "src/sparsity"],
+  "src/checkpoint": ["src/files", "src/safetensors", "src/sparsity", "src/quantization"],
   "src/hub": ["src/checkpoint"],
   "src/models": ["src/checkpoint", "src/backend"],
   "src/evaluation": ["src/models"],

@@ -24,7 +24,7 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 import { quantizedModel } from "../../prune/quantized_model.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 
 /** The model to prune, the parameters, and the files to write. */
 export interface PruneJob {
@@ -55,7 +55,7 @@ export interface PruneJob {
    * Returns the grid of the layer `name` for a quantised result. The run then stores the packed tensors of the layer for `pack`, and
    * its dense copy has the weights that these tensors stand for. Absent if the result is not quantised.
    */
-  readonly gridOf?: (name: string) => QuantizationGrid | undefined;
+  readonly gridOf?: (name: string) => GridOptions | undefined;
   /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of the report files. */
