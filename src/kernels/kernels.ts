@@ -5,6 +5,7 @@ import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
+import { columnSquares } from "./column_squares.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
@@ -41,6 +42,7 @@ export const KERNELS: readonly Kernel[] = [
   pruneBlock,
   pruneBlockNM,
   rowDot,
+  columnSquares,
   scoreHistogram,
   countScoreTies,
   chooseEntries,

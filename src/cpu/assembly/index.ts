@@ -28,6 +28,7 @@ export * from "./activate";
 export * from "./attention";
 export * from "./check";
 export * from "./choose";
+export * from "./column_squares";
 export * from "./combine";
 export * from "./conjugate_gradient";
 export * from "./convert";
