@@ -129,21 +129,22 @@ describe("methodTotals()", () => {
     calibrate,
     methods: [{ factor: 1, solve: 1, exchange: 0 }, { factor: 1, solve, exchange: 0 }],
   });
-  const size = { windows: 16, seqlen: 512, blocks: 4, measured: [block(10, 3), block(20, 5)] };
+  const measured = [block(10, 3), block(20, 5)];
+  const size = { windows: 16, measuredWindows: 8, seqlen: 512, blocks: 4, measured };
 
-  it("lets the last measured block stand for the blocks after it", () => {
+  it("lets the last measured block stand for the blocks after it, and the measured windows for all", () => {
     assert.deepEqual(methodTotals(size, 1), {
-      calibrate: 10 + 3 * 20,
+      calibrate: 2 * (10 + 3 * 20),
       factor: 4,
       solve: 3 + 3 * 5,
       exchange: 0,
-      total: 70 + 4 + 18,
+      total: 140 + 4 + 18,
     });
   });
 
   it("are shown with the number of measured blocks and the multiple of SparseGPT's total", () => {
     const [, , first, second] = shareTable({ sizes: [size] }).split("\n");
-    assert.match(first, /^\| 16 × 512 \| 2 of 4 \| SparseGPT \|.*\| 1\.00 \|$/);
-    assert.match(second, /\| 1\.18 \|$/);
+    assert.match(first, /^\| 16 × 512 \| 8 of 16 \| 2 of 4 \| SparseGPT \|.*\| 1\.00 \|$/);
+    assert.match(second, /\| 1\.09 \|$/);
   });
 });

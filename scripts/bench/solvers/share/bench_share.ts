@@ -5,7 +5,9 @@
  *
  * The blocks of the model have equal sizes. So a run of a few blocks is enough, and the seconds of the other
  * blocks are extrapolated from the last block that was measured. The first block differs from the others,
- * because no block runs before it.
+ * because no block runs before it. The seconds of the calibration are proportional to the number of windows,
+ * because every window has the same length and goes through the model alone. So a run with a part of the
+ * windows is enough too. The seconds of the solvers do not depend on the windows.
  */
 
 import type { LocalHost } from "../../../../src/cli/local_host.ts";
@@ -39,6 +41,8 @@ export interface SolveSeconds {
 /** The figures of one calibration size. */
 export interface ShareResult {
   readonly windows: number;
+  /** The windows that were measured. The seconds of the calibration are multiplied by `windows / measuredWindows`. */
+  readonly measuredWindows: number;
   readonly seqlen: number;
   /** The blocks of the whole model. */
   readonly blocks: number;
@@ -48,13 +52,15 @@ export interface ShareResult {
 
 /**
  * Prunes the first `measuredBlocks` blocks of `model` to 50 % by every method.
- * @param blocks the blocks of the whole model, to which the result is extrapolated
+ * @param windows the windows to measure
+ * @param whole the blocks and windows of the whole run, to which the result is extrapolated
  */
 export async function benchShare(
   { backend, pare }: LocalHost,
   model: Model,
   windows: readonly Uint32Array[],
-  { blocks, measuredBlocks, log }: { blocks: number; measuredBlocks: number; log(text: string): void },
+  whole: { readonly blocks: number; readonly windows: number },
+  { measuredBlocks, log }: { readonly measuredBlocks: number; log(text: string): void },
 ): Promise<ShareResult> {
   const measured: BlockSeconds[] = [];
   let calibrate = 0;
@@ -82,7 +88,7 @@ export async function benchShare(
   } finally {
     await groups.return();
   }
-  return { windows: windows.length, seqlen: windows[0].length, blocks, measured };
+  return { ...whole, measuredWindows: windows.length, seqlen: windows[0].length, measured };
 }
 
 /** Solves the layers of one group as `pruneModel` does. The pruned weights replace those of the model only if `replaces` is true. */

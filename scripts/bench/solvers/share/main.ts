@@ -26,6 +26,7 @@ import { type ShareResults, shareTable } from "./table.ts";
 interface Options {
   readonly sizes: readonly Size[];
   readonly measuredBlocks: number;
+  readonly measuredWindows: number;
   readonly backend: BackendChoice;
 }
 
@@ -37,7 +38,8 @@ const BLOCKS = 12;
 const command = new Command("bench solvers share")
   .description("Times statistics and solvers on a whole model, and writes results/solvers_share.json.")
   .option("--sizes <list>", "comma-separated WINDOWSxTOKENS", parseSizes, parseSizes("16x512,128x2048"))
-  .option("--measured-blocks <n>", "blocks to measure; the others are extrapolated", integer(2), BLOCKS);
+  .option("--measured-blocks <n>", "blocks to measure; the others are extrapolated", integer(2), BLOCKS)
+  .option("--measured-windows <n>", "windows to measure; the others are extrapolated", integer(1), 128);
 const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
 
 const folder = await Deno.makeTempDir({ prefix: "pare-bench-" });
@@ -63,8 +65,11 @@ async function measureSize(windows: number, seqlen: number, tokens: Uint32Array)
   await using host = await openLocalHost(options.backend);
   await using checkpoint = await openDisposable();
   const model = openModel(checkpoint.opened);
-  const { measuredBlocks } = options;
-  return await benchShare(host, model, chosen, { blocks: BLOCKS, measuredBlocks, log: console.log });
+  const measured = chosen.slice(0, options.measuredWindows), { measuredBlocks } = options;
+  return await benchShare(host, model, measured, { blocks: BLOCKS, windows }, {
+    measuredBlocks,
+    log: console.log,
+  });
 }
 
 async function openDisposable() {

@@ -14,13 +14,19 @@ export interface MethodTotals extends SolveSeconds {
   readonly total: number;
 }
 
-/** Adds up the seconds of method `index` of `SHARE_METHODS` over all blocks. The last measured block stands for the blocks after it. */
-export function methodTotals({ blocks, measured }: ShareResult, index: number): MethodTotals {
+/**
+ * Adds up the seconds of method `index` of `SHARE_METHODS` over all blocks and windows. The last measured block
+ * stands for the blocks after it.
+ */
+export function methodTotals(
+  { blocks, windows, measuredWindows, measured }: ShareResult,
+  index: number,
+): MethodTotals {
   const total = { calibrate: 0, factor: 0, solve: 0, exchange: 0 };
   for (let block = 0; block < blocks; block++) {
     const { calibrate, methods } = measured[Math.min(block, measured.length - 1)];
     const { factor, solve, exchange } = methods[index];
-    total.calibrate += calibrate;
+    total.calibrate += calibrate * windows / measuredWindows;
     total.factor += factor;
     total.solve += solve;
     total.exchange += exchange;
@@ -40,6 +46,7 @@ interface Row {
 
 const COLUMNS: readonly Column<Row>[] = [
   ["windows × tokens", ({ size: { windows, seqlen } }) => `${windows} × ${seqlen}`],
+  ["windows measured", ({ size: { windows, measuredWindows } }) => `${measuredWindows} of ${windows}`],
   ["blocks measured", ({ size: { measured, blocks } }) => `${measured.length} of ${blocks}`],
   ["method", ({ title }) => title],
   ["forward and statistics s", ({ totals }) => totals.calibrate.toFixed(1)],

@@ -59,7 +59,7 @@ export interface WideLayerResult {
   readonly kernelShares: Readonly<Record<string, number>>;
 }
 
-/** Measures one layer in `rounds` timed rounds, after one round that measures the errors. Each round runs all methods. */
+/** Measures one layer in `rounds` timed rounds, after one solve that is not timed. Each round runs all methods. */
 export async function benchWide(
   backend: Backend,
   n: number,
@@ -68,17 +68,14 @@ export async function benchWide(
 ): Promise<WideLayerResult> {
   const timed = new TimedBackend(backend, (kernel) => kernel);
   const original = await makeWideLayer(backend, n);
-  const runs = METHODS.map(() => ({ seconds: [] as number[], ratios: [] as number[], relativeError: NaN }));
+  const runs = METHODS.map(() => ({ seconds: [] as number[], ratios: [] as number[], relativeError: 0 }));
   const rates: number[] = [];
-  for (const [i, { title, parameters }] of METHODS.entries()) {
-    const { relativeError } = await solve(backend, original, parameters, { relativeError: true });
-    log(`${n}² ${title}: relative error ${relativeError}`);
-    runs[i].relativeError = relativeError ?? NaN;
-  }
+  const energy = await weightForm(backend, original);
   for (let round = 0; round < rounds; round++) {
     for (const [i, { title, parameters, parts }] of METHODS.entries()) {
       const before = await productRate(backend, original);
-      const { seconds } = await solve(backend, original, parameters, { relativeError: false });
+      const { seconds, loss } = await solve(backend, original, parameters, { relativeError: false });
+      runs[i].relativeError = loss / energy;
       const rate = (before + await productRate(backend, original)) / 2;
       rates.push(rate);
       runs[i].seconds.push(seconds);
@@ -109,7 +106,7 @@ async function solve(
   { weight, hessian }: WideLayer,
   parameters: WideMethod["parameters"],
   { relativeError }: Pick<LayerParameters, "relativeError">,
-): Promise<{ seconds: number; relativeError: number | null }> {
+): Promise<{ seconds: number; loss: number; relativeError: number | null }> {
   const { rows, cols } = weight;
   const copy = new TiledMatrix(backend, { label: "weight", rows, cols, edge: weight.edge });
   copyMatrix(backend, weight, copy);
@@ -131,7 +128,19 @@ async function solve(
   await backend.finish();
   for (const resource of [solution, factor, copy]) resource?.destroy();
   const { factor: factorSeconds, solve: solveSeconds, refit } = report.seconds;
-  return { seconds: factorSeconds + solveSeconds + refit, relativeError: report.relative_error };
+  return {
+    seconds: factorSeconds + solveSeconds + refit,
+    loss: report.loss!,
+    relativeError: report.relative_error,
+  };
+}
+
+/** Returns tr(W·H·Wᵀ), by which losses are divided. It follows from a loss and its relative error. */
+async function weightForm(backend: Backend, layer: WideLayer): Promise<number> {
+  const { loss, relativeError } = await solve(backend, layer, { method: "sparsegpt" }, {
+    relativeError: true,
+  });
+  return loss / relativeError!;
 }
 
 /** The rate of a product of the layer's weight with a square matrix, in operations per second. */

@@ -25,7 +25,7 @@ const FILE = resultsUrl("solvers_wide", "json");
 const command = new Command("bench solvers wide")
   .description("Compares SparseGPT, the refit and ALPS on wide layers, and writes results/solvers_wide.json.")
   .option("--orders <list>", "comma-separated powers of two: the rows and columns of the layers", "2048,4096")
-  .option("--rounds <n>", "timed rounds for each layer, after one that measures the errors", integer(1), 3);
+  .option("--rounds <n>", "timed rounds for each layer, after one solve that is not timed", integer(1), 3);
 const { orders, rounds, backend } = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<
   Options
 >();
