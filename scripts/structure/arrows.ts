@@ -22,7 +22,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/linalg": ["src/backend"],
   "src/solvers": ["src/linalg", "src/sparsity", "src/quantization"],
   "src/calibration": ["src/backend"],
-  "src/protocol": ["src/sparsity"],
+  "src/protocol": ["src/sparsity", "src/quantization"],
   "src/layer": ["src/solvers", "src/calibration", "src/protocol", "src/safetensors"],
   "src/host": ["src/layer"],
   "src/files": [],

@@ -16,7 +16,7 @@ import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { gridOfQuery } from "../prune/quantized_model.ts";
 import type { LayerEntry } from "../prune/run/journal.ts";
-import { layerQuerySchema, supportedParameters } from "../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -147,7 +147,7 @@ function runFacts(
     profile: profile && basename(profile),
     true_sequential: trueSequential,
   };
-  const { method, sparsity, blocksize, damping, pattern } = supportedParameters(
+  const { method, sparsity, blocksize, damping, pattern } = resolveParameters(
     layerQuerySchema.parse(query),
   );
   const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };

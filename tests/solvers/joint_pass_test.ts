@@ -39,7 +39,7 @@ interface Case {
 async function solve(
   backend: Backend,
   { host, blocksize, edge = tileEdgeFor(blocksize), sparsity = 0.5, pattern = UNSTRUCTURED, ...rest }: Case,
-  use: (solution: Solution) => Promise<void>,
+  use: (solution: Solution, damping: number) => Promise<void>,
 ): Promise<void> {
   const { rows, cols } = host, order = rest.order ?? "natural", live = backend.counters.bytesLive;
   const factored = await factor(backend, uploadHessian(backend, host.hessian, cols, edge), {
@@ -57,7 +57,7 @@ async function solve(
     fixedMask,
   };
   const solution = await solveSparseGpt(backend, layer, factored, options);
-  await use(solution);
+  await use(solution, factored.damping);
   for (const resource of [solution, layer, factored]) resource.destroy();
   fixedMask?.destroy();
   assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
@@ -68,10 +68,10 @@ async function check(backend: Backend, solved: Case): Promise<void> {
   const { host, blocksize, sparsity = 0.5, pattern = UNSTRUCTURED, quantization, fixedMask } = solved;
   const groups = pattern.kind === "n:m" ? pattern : undefined;
   const options: GptqOptions = { ...quantization, sparsity, groups, blocksize, fixedMask };
-  const natural = solved.order === "activation"
-    ? undefined
-    : referenceFactor(host.hessian, host.cols, DAMPING);
-  await solve(backend, solved, async (solution) => {
+  await solve(backend, solved, async (solution, damping) => {
+    const natural = solved.order === "activation"
+      ? undefined
+      : referenceFactor(host.hessian, host.cols, damping);
     const rounded = await readRounded(backend, solution, quantization);
     assertRounded(
       solution,
@@ -79,7 +79,7 @@ async function check(backend: Backend, solved: Case): Promise<void> {
       (more) =>
         natural
           ? referenceGptq(host, natural, { ...options, ...more })
-          : referenceActivationOrder(host, DAMPING, { ...options, ...more }),
+          : referenceActivationOrder(host, damping, { ...options, ...more }),
     );
     if (fixedMask) assert.deepEqual(rounded.mask, fixedMask);
   });
@@ -175,6 +175,21 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
       await check(backend(), { host, blocksize: 48, edge: 96, quantization, order, fixedMask });
     });
   }
+
+  it("rounds with the damping that statistics need which are not positive definite", async () => {
+    const cols = 70, host = makeLayer(30, cols, { seed: 17 });
+    host.hessian.fill(0);
+    for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
+    host.hessian[3 * cols + 40] = host.hessian[40 * cols + 3] = 1.05;
+    for (const order of ["natural", "activation"] as const) {
+      const solved = { host, blocksize: 32, edge: 64, quantization: { ...ROWS, bits: 4 }, order };
+      await check(backend(), solved);
+      await solve(backend(), solved, (_solution, damping) => {
+        assert.equal(damping, 0.1);
+        return Promise.resolve();
+      });
+    }
+  });
 
   it("overwrites the weight with Δ = W − Q in natural order", async () => {
     const host = makeLayer(20, 70, { seed: 16 });
