@@ -52,22 +52,20 @@ export const TARGETS: readonly Target[] = [
 /** The methods that can prune and round in one pass. */
 const JOINT_METHODS = [BASELINE, "SparseGPT + refit", "ALPS default"];
 
-/** The targets that prune and round the kept weights to a grid of each output row, or of 64 inputs (`g64`). */
+/** The targets that prune and round the kept weights to one grid per output row. */
 export const JOINT_TARGETS: readonly Target[] = [
   { title: "50 % + 4 bit", query: { sparsity: 0.5, bits: 4 } },
   { title: "2:4 + 4 bit", query: { pattern: "2:4", bits: 4 } },
-  { title: "50 % + 4 bit g64", query: { sparsity: 0.5, bits: 4, group_size: 64, blocksize: 64 } },
 ];
 
 /** The name of rounding without pruning. */
 export const GPTQ = "GPTQ";
 
-/** The targets that only round, which is GPTQ. */
+/** The targets that only round to one grid per output row, which is GPTQ. */
 export const ROUNDING_TARGETS: readonly Target[] = [
   { title: "4 bit", query: { bits: 4 } },
   { title: "3 bit", query: { bits: 3 } },
   { title: "2 bit", query: { bits: 2 } },
-  { title: "3 bit g64", query: { bits: 3, group_size: 64, blocksize: 64 } },
 ];
 
 /** Lists all cells, in the order in which they are measured. */

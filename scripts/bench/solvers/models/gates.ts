@@ -22,7 +22,7 @@ const ALPS = "ALPS default";
 /** The largest geometric mean of the errors of ALPS over SparseGPT's, on all layers of the test models together. */
 const LARGEST_MEANS: Readonly<Record<string, number>> = { "50 %": 0.50, "70 %": 0.52, "2:4": 0.60 };
 
-/** The perplexities at 50 % of the prototype of ALPS in float64, on the test models. */
+/** The perplexities at 50 % on the test models, measured with a prototype of ALPS before it was built here. */
 const EXPECTED_PERPLEXITIES: Readonly<Record<string, number>> = {
   "opt-sotu": 47.8,
   "llama-sotu": 43.9,
@@ -57,11 +57,12 @@ export function gateTable(gates: readonly Gate[]): string {
 }
 
 function meanGate(models: readonly ModelResult[], target: string, limit: number): Gate {
-  const mean = errorRatios(models, ALPS, target)?.geometricMean;
+  const isComplete = Object.keys(EXPECTED_PERPLEXITIES).every((name) =>
+    models.some((model) => model.name === name)
+  );
+  const mean = isComplete ? errorRatios(models, ALPS, target)?.geometricMean : undefined;
   return {
-    requirement: `${ALPS}, ${target}: geometric mean over SparseGPT on ${models.length} test models ≤ ${
-      limit.toFixed(2)
-    }`,
+    requirement: `${ALPS}, ${target}: geometric mean over SparseGPT on the test models ≤ ${limit.toFixed(2)}`,
     measured: mean?.toFixed(3) ?? "",
     passed: mean === undefined ? undefined : mean <= limit,
   };

@@ -41,9 +41,10 @@ export async function makeWideLayer(backend: Backend, n: number, seed = 1): Prom
   });
   const statistics = new HessianAccumulator(backend, "hessian", n);
   const inputs = backend.createBuffer("inputs", 4 * BATCH * n);
-  for (let first = 0; first < INPUTS_PER_COLUMN * n; first += BATCH) {
-    const batch = normals(BATCH * n, seed + 3 + first);
-    for (let row = 0; row < BATCH; row++) {
+  const count = INPUTS_PER_COLUMN * n;
+  for (let first = 0; first < count; first += BATCH) {
+    const size = Math.min(BATCH, count - first), batch = normals(size * n, seed + 3 + first);
+    for (let row = 0; row < size; row++) {
       const x = batch.subarray(row * n, (row + 1) * n);
       multiply(x, spectrum);
       for (const sign of signs) {
@@ -53,7 +54,7 @@ export async function makeWideLayer(backend: Backend, n: number, seed = 1): Prom
       multiply(x, sizes);
     }
     backend.write(inputs, 0, new Uint8Array(batch.buffer));
-    statistics.add(inputs, BATCH);
+    statistics.add(inputs, size);
     await backend.finish();
   }
   inputs.destroy();
