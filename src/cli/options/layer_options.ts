@@ -9,7 +9,7 @@ import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
-export interface LayerFlags {
+export interface LayerFlags extends RoundingFlags {
   readonly method?: string;
   readonly sparsity?: string;
   readonly pattern?: string;
@@ -17,6 +17,10 @@ export interface LayerFlags {
   readonly damping?: string;
   readonly refit?: string;
   readonly effort?: string;
+}
+
+/** The options of rounding, as the user wrote them. */
+export interface RoundingFlags {
   readonly bits?: string;
   readonly groupSize?: string;
   readonly symmetric?: boolean;
@@ -40,7 +44,7 @@ const PARAMETERS = {
 
 /** Declares the options on `command`. */
 export function addLayerOptions(command: Command): Command {
-  return command
+  command
     .option("--method <name>", "sparsegpt, alps, wanda, adaprune, obc or magnitude (default: sparsegpt)")
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
@@ -62,7 +66,13 @@ export function addLayerOptions(command: Command): Command {
     .option(
       "--effort <level>",
       "fast, default or best: how much work alps spends on the mask (default: default)",
-    )
+    );
+  return addRoundingOptions(command);
+}
+
+/** Declares the options that say how the kept weights are rounded. */
+export function addRoundingOptions(command: Command): Command {
+  return command
     .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
     .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
     .option("--symmetric", "round to grids that are symmetric about 0")
