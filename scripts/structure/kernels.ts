@@ -1,10 +1,11 @@
 /** Checks that every kernel has its four files, which share one name: declaration, shader, CPU version and test. */
 
 /** Files in src/kernels that do not declare a kernel. */
-const NOT_DECLARATIONS = ["kernel", "kernels", "loop_count"];
+const NOT_DECLARATIONS = ["column_loop", "kernel", "kernels", "loop_count"];
 /** AssemblyScript files that are not the CPU version of one kernel: helpers of several kernels, and the entry point `index`. */
 const SHARED_ASSEMBLY = [
   "attention_block",
+  "column_loop",
   "exp",
   "float16",
   "gemm_pack",
@@ -17,6 +18,7 @@ const SHARED_ASSEMBLY = [
   "micro_kernel_4x8",
   "pairing",
   "prune_bundle",
+  "quantization_grid",
   "rounding",
   "scratch",
   "transfer",

@@ -13,6 +13,7 @@ import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { SupportedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
+import { checkObcSize } from "../solvers/obc/obc_limit.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { TensorMismatchError } from "./errors.ts";
@@ -79,6 +80,7 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
     totalBytes: request.totalBytes,
     edge: tileEdgeFor(parameters.blocksize, options.tileEdge),
     statistics: loan ? "stored" : needsNoStatistics(parameters) ? "optional" : "required",
+    checkShape: parameters.method === "obc" ? checkObcSize : undefined,
   });
   operands.defer(received.destroy);
   if (loan) checkLoanFits(received, loan);

@@ -2,7 +2,7 @@
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
-import type { SupportedMethod } from "../protocol/parameters.ts";
+import type { Method } from "../protocol/parameters.ts";
 import type { Effort } from "../solvers/alps.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 
@@ -17,7 +17,7 @@ export interface LayerOperands {
 
 /** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
-  readonly method: SupportedMethod;
+  readonly method: Method;
   /** Columns per block of the factor. Used only if this call factors. */
   readonly blocksize: number;
   /** The damping λ of the statistics. */

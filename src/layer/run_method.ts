@@ -4,10 +4,12 @@ import type { Backend } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { solveAlps } from "../solvers/alps.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
+import { solveObc } from "../solvers/obc.ts";
 import { refit } from "../solvers/refit.ts";
 import { scaleStatistics } from "../solvers/scaled_statistics.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
+import { solveWanda } from "../solvers/wanda.ts";
 import type { LayerOperands, LayerParameters } from "./operands.ts";
 
 /** The result of a method, and what it did. */
@@ -44,13 +46,34 @@ export async function runMethod(
     );
   }
   if (method === "alps") return await runAlps(backend, operands, parameters, notes);
-  const { layer, hessian } = operands;
-  const solution = factor
-    ? await solveSparseGpt(backend, layer, factor, parameters)
-    : await solveMagnitude(backend, layer, hessian, parameters);
-  const damping = factor?.damping ?? null;
+  const { solution, damping } = await solveOnce(backend, operands, parameters);
   if (refitSteps === 0) return { solution, damping, iterations: 0, refitSteps: 0, refitSeconds: 0, notes };
   return await refitSolution(backend, operands, parameters, solution, notes, clock);
+}
+
+/** Runs a method other than `alps`. Returns the damping of its statistics, or null if the method does not damp them. */
+async function solveOnce(
+  backend: Backend,
+  { layer, hessian, factor }: LayerOperands,
+  parameters: LayerParameters,
+): Promise<{ solution: Solution; damping: number | null }> {
+  switch (parameters.method) {
+    case "obc": {
+      const solution = await solveObc(backend, layer, hessian!, parameters);
+      return { solution, damping: solution.damping };
+    }
+    case "wanda":
+      return { solution: await solveWanda(backend, layer, hessian!, parameters), damping: null };
+    case "sparsegpt":
+    case "alps":
+      return {
+        solution: await solveSparseGpt(backend, layer, factor!, parameters),
+        damping: factor!.damping,
+      };
+    case "magnitude":
+    case "adaprune": // the mask of magnitude, which is refitted afterwards
+      return { solution: await solveMagnitude(backend, layer, hessian, parameters), damping: null };
+  }
 }
 
 async function runAlps(

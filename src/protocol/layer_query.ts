@@ -7,7 +7,7 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-  /** The solver. `wanda` and `obc` are not built yet. */
+  /** The solver. */
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** The fraction s of weights to prune, 0 ≤ s < 1. */
   readonly sparsity?: number;

@@ -19,7 +19,11 @@ import {
 import { brokenRules } from "./parameter_rules.ts";
 import { Refusal } from "./refusal.ts";
 
+/** The methods of the contract. */
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
+
+/** A pruning method. */
+export type Method = typeof METHODS[number];
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -102,15 +106,9 @@ export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 /** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
 const DEFAULT_SPARSITY = 0.5;
 
-/** The methods that are built in this version. */
-const SUPPORTED_METHODS = ["sparsegpt", "magnitude", "adaprune", "alps"] as const;
-
-/** A method that is built in this version. */
-export type SupportedMethod = typeof SUPPORTED_METHODS[number];
-
 /** The parameters of a layer, all with values that this version supports. */
 export interface SupportedParameters {
-  readonly method: SupportedMethod;
+  readonly method: Method;
   /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
@@ -132,8 +130,8 @@ export interface SupportedParameters {
  */
 export function supportedParameters(query: ParsedLayerQuery): SupportedParameters {
   const { method } = query, unsupported = unsupportedParameter(query);
-  if (unsupported || !isSupported(method)) {
-    const { parameter, value } = unsupported ?? { parameter: "method", value: method };
+  if (unsupported) {
+    const { parameter, value } = unsupported;
     throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
       members: { parameter, value },
     });
@@ -162,11 +160,6 @@ export interface UnsupportedParameter {
 
 /** Returns the first parameter whose value is valid but not built yet, or undefined if this version supports all of them. */
 export function unsupportedParameter(query: ParsedLayerQuery): UnsupportedParameter | undefined {
-  const { method, bits } = query;
-  if (!isSupported(method)) return { parameter: "method", value: method };
+  const { bits } = query;
   if (bits !== undefined) return { parameter: "bits", value: bits };
-}
-
-function isSupported(method: ParsedLayerQuery["method"]): method is SupportedMethod {
-  return SUPPORTED_METHODS.some((supported) => supported === method);
 }

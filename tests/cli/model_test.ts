@@ -150,9 +150,9 @@ describe("pare prune --server", () => {
 
   it("prints the error of the host, and removes the files of the run", async () => {
     const out = `${folder}/refused`;
-    const { code, stderr } = await runPare(...pruneArgs(out, "--method", "wanda", "--server", host.url));
+    const { code, stderr } = await runPare(...pruneArgs(out, "--server", `${host.url}/nowhere`));
     assert.equal(code, 1);
-    assert.match(stderr, /^error: unsupported \(422\): .*wanda/m);
+    assert.match(stderr, /^error: not_found \(404\): .*nowhere/m);
     assert.equal(await exists(out), false);
   });
 });

@@ -8,19 +8,8 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
 import { PEERS_PYTHON, peersSkipReason } from "../../scripts/peers/venv.ts";
-import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
-import { openCopy } from "../../src/checkpoint/open_copy.ts";
-import { stemOf } from "../../src/checkpoint/packed/format.ts";
-import { packWeight } from "../../src/checkpoint/quantized/pack_weight.ts";
-import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { openModel } from "../../src/models/model.ts";
-import { linearLayers } from "../../src/prune/block_plan.ts";
-import { bytesToFloats } from "../../src/tensor/convert.ts";
-import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { QuantizationGrid } from "../../src/tensor/quantized_weight.ts";
-import { type GriddedWeight, writeQuantizedFolder } from "../support/quantized_checkpoints.ts";
-import { quantize } from "../support/quantized_weights.ts";
-import { uniform } from "../support/random.ts";
+import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py", import.meta.url));
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
@@ -36,9 +25,6 @@ interface Comparison {
   readonly linear: number;
   readonly versions: Readonly<Record<string, string>>;
 }
-
-/** Returns the grid of a layer, or undefined if the layer stays dense. */
-type GridOf = (name: string) => QuantizationGrid | undefined;
 
 function grid(bits: number, groupSize: number, symmetric: boolean): QuantizationGrid {
   return { bits, groupSize, symmetric };
@@ -56,50 +42,12 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-/** A quantised copy of a model, the number of zeros of each quantised weight, and the number of layers that stay dense. */
-interface WrittenModel {
-  readonly dense: string;
-  readonly quantized: string;
-  readonly zeros: Readonly<Record<string, number>>;
-  readonly ignored: number;
-}
-
-/** Rounds the linear layers of a fixture model, with half of the weights zero, and writes the dense and the quantised copy. */
-async function writeModel(model: string, title: string, gridOf: GridOf): Promise<WrittenModel> {
-  const dense = `${folder}/${title} dense`, quantized = `${folder}/${title} quantized`;
-  const weights: Record<string, GriddedWeight> = {}, zeros: Record<string, number> = {};
-  const ignore = ["lm_head"];
-  const source = await openCheckpoint(MODELS + model, denoFileSystem);
-  try {
-    const copy = await openCopy(source, dense, denoFileSystem);
-    for (const [index, { name }] of linearLayers(openModel(source).spec).entries()) {
-      const layerGrid = gridOf(name);
-      if (!layerGrid) {
-        ignore.push(stemOf(name));
-        continue;
-      }
-      const { dtype, shape: [rows, cols], data } = await source.tensor(name), next = uniform(index);
-      const pruned = Array.from({ length: rows * cols }, () => next() < 0.5);
-      const values = bytesToFloats(data, dtype as FloatDtype);
-      const quantizedWeight = quantize(values, [rows, cols], layerGrid, (i) => pruned[i]);
-      weights[name] = { quantized: quantizedWeight, grid: layerGrid, dtype: dtype as FloatDtype };
-      const packed = packWeight(quantizedWeight, layerGrid, dtype as FloatDtype);
-      await copy.replace(name, packed.dense);
-      zeros[name] = bytesToFloats(packed.dense.data, dtype as FloatDtype).filter((value) =>
-        value === 0
-      ).length;
-      assert.ok(zeros[name] >= pruned.filter(Boolean).length);
-    }
-    await (await copy.complete()).publish();
-  } finally {
-    await source.close();
-  }
-  await writeQuantizedFolder(dense, quantized, weights, ignore);
-  return { dense, quantized, zeros, ignored: ignore.length };
-}
-
 async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<Comparison> {
-  const { dense, quantized, zeros, ignored } = await writeModel(model, title, gridOf);
+  const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
+    MODELS + model,
+    `${folder}/${title}`,
+    gridOf,
+  );
   const comparison: Comparison & { readonly error?: string } = JSON.parse(
     await peer.ask(JSON.stringify({ quantized, dense, tokens: TOKENS })),
   );

@@ -143,8 +143,6 @@ describe("layer parameters", () => {
 
   it("are refused with the code unsupported if they are valid but not built yet", () => {
     const cases = [
-      ["method", "wanda"],
-      ["method", "obc"],
       ["bits", 4],
     ] as const;
     for (const [parameter, value] of cases) {

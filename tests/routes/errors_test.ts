@@ -223,7 +223,7 @@ describe("a host", () => {
     return host.send("POST", LAYERS, file({ weight, hessian: withElement(statistics, 5 * N + 5, -1) }));
   }, { index: [5, 5] });
 
-  const unsupported = { method: "wanda", bits: 4 };
+  const unsupported = { bits: 4 };
   for (const [parameter, value] of Object.entries(unsupported)) {
     itAnswers("unsupported", `${parameter}=${value}`, post(GOOD, `?${parameter}=${value}`), {
       parameter,

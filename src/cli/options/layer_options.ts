@@ -25,7 +25,7 @@ const NAMES = ["method", "sparsity", "pattern", "blocksize", "damping", "refit",
 /** Declares the options on `command`. */
 export function addLayerOptions(command: Command): Command {
   return command
-    .option("--method <name>", "sparsegpt, alps, adaprune or magnitude (default: sparsegpt)")
+    .option("--method <name>", "sparsegpt, alps, wanda, adaprune, obc or magnitude (default: sparsegpt)")
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",

@@ -2,6 +2,8 @@
 
 import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
+import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { requireStorable } from "../../checkpoint/quantized/layout.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import {
   addBackendOption,
@@ -19,6 +21,7 @@ import {
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
@@ -37,29 +40,51 @@ export interface PruneOptions
   readonly activations: HiddenStatesLocation;
   readonly text: readonly string[];
   readonly windows?: number;
-  readonly format: "dense" | PackFormat;
+  readonly format: "dense" | PackFormat | typeof PACK_QUANTIZED;
   readonly overwrite?: boolean;
   readonly restart?: boolean;
 }
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights;
- * the message names the layer
+ * @param columnsOf returns the number of columns of a layer
+ * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
+ * if the format is pack-quantized and a layer is not rounded to a grid that the format can store; the message
+ * names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
   names: Iterable<string>,
   queryOf: (name: string) => LayerQuery,
+  columnsOf: (name: string) => number,
 ): void {
-  if (format !== "sparse-24") return;
   for (const name of names) {
-    const { pattern = "unstructured" } = queryOf(name);
-    if (fitsTwoOfFour(parsePattern(pattern))) continue;
+    if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
+    if (format === PACK_QUANTIZED) checkGrid(name, queryOf(name), columnsOf(name));
+  }
+}
+
+function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery): void {
+  if (fitsTwoOfFour(parsePattern(pattern))) return;
+  throw new UsageError(
+    `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
+      "prune with --pattern 2:4, or use --format bitmask",
+  );
+}
+
+function checkGrid(name: string, query: LayerQuery, cols: number): void {
+  const grid = gridOfQuery(query);
+  if (!grid) {
     throw new UsageError(
-      `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
-        "prune with --pattern 2:4, or use --format bitmask",
+      `option --format ${PACK_QUANTIZED}: stores codes of 4 or 8 bits, but ${name} is not quantised; ` +
+        "prune with --bits 4 or --bits 8, or use --format dense",
     );
+  }
+  try {
+    requireStorable({ ...grid, cols });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${error.message}`, { cause: error });
   }
 }
 
@@ -107,8 +132,12 @@ export function declarePrune(): Command {
       integer(1),
     )
     .addOption(
-      new Option("--format <format>", "format of the output: dense, or one of the formats of pare pack")
-        .choices(["dense", ...PACK_FORMATS])
+      new Option(
+        "--format <format>",
+        `format of the output: dense, one of the formats of pare pack, or ${PACK_QUANTIZED}, ` +
+          "which needs --bits 4 or 8",
+      )
+        .choices(["dense", ...PACK_FORMATS, PACK_QUANTIZED])
         .default("dense"),
     )
     .option("--overwrite", "replace a checkpoint in the output folder")

@@ -5,7 +5,7 @@
 // the columns that are swept together.
 //
 // This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in
-// prune_block.ts.
+// column_loop.ts.
 
 import { round_up } from "./rounding";
 import { scratch } from "./scratch";
@@ -46,6 +46,18 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 // @ts-ignore: decorator
 @inline export function reciprocal(j: u32): usize {
   return scratch() + 4 * BUNDLE_BYTES + (<usize>j << 2);
+}
+
+// The address of the scales of the eight rows' grids, to which quantize_block.ts rounds.
+// @ts-ignore: decorator
+@inline export function row_scales(): usize {
+  return reciprocal(<u32>MAX_COLUMNS);
+}
+
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0.
+// @ts-ignore: decorator
+@inline export function row_zeros(): usize {
+  return row_scales() + COLUMN_BYTES;
 }
 
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of `width`. A row of a
