@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer/tokenizer.ts";
-import { sotuText } from "../../fixtures/sotu_text.ts";
+import { sotuText, writeSotuTexts } from "../../fixtures/sotu_text.ts";
 
 /** A trained model and the settings of its measurement. */
 export interface BenchedModel {
@@ -16,6 +16,8 @@ export interface BenchedModel {
   readonly evaluationWindows: number;
   /** Reads both texts and converts them to token ids. */
   tokens(): Promise<{ readonly calibration: Uint32Array; readonly evaluation: Uint32Array }>;
+  /** Returns the paths of both texts, for programs that read files. Texts that are no files are written into `scratch`. */
+  textFiles(scratch: string): Promise<{ readonly calibration: string; readonly evaluation: string }>;
 }
 
 /**
@@ -49,6 +51,7 @@ function fixtureModel(name: string): BenchedModel {
         encodeText(tokenizer, await sotuText(part), "txt");
       return { calibration: await encodePart("calibration"), evaluation: await encodePart("evaluation") };
     },
+    textFiles: writeSotuTexts,
   };
 }
 
@@ -58,6 +61,7 @@ function fixtureModel(name: string): BenchedModel {
  */
 function storiesModel(): BenchedModel {
   const folder = `${SHARED}/models/stories260K`;
+  const partFile = (part: string) => `${SHARED}/text/tinystories-${part}.jsonl`;
   return {
     name: "stories260K",
     folder,
@@ -66,9 +70,9 @@ function storiesModel(): BenchedModel {
     evaluationWindows: 106,
     async tokens() {
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
-      const readPart = (part: string) =>
-        readTokens(tokenizer, `${SHARED}/text/tinystories-${part}.jsonl`, denoFileSystem);
+      const readPart = (part: string) => readTokens(tokenizer, partFile(part), denoFileSystem);
       return { calibration: await readPart("calib"), evaluation: await readPart("eval") };
     },
+    textFiles: () => Promise.resolve({ calibration: partFile("calib"), evaluation: partFile("eval") }),
   };
 }
