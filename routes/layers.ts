@@ -6,11 +6,7 @@ import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
-import {
-  layerQuerySchema,
-  type SupportedParameters,
-  supportedParameters,
-} from "../src/protocol/parameters.ts";
+import { layerQuerySchema, type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
@@ -45,7 +41,7 @@ export function layerRoutes(app: HostApp, services: HostServices): void {
   const { device, limits } = services;
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
-    const parameters = supportedParameters(query);
+    const parameters = resolveParameters(query);
     const body = requestBody(c, limits);
     const session = device.session();
     try {
@@ -61,7 +57,7 @@ async function pruneLayer(
   services: HostServices,
   session: DeviceSession,
   body: RequestBody,
-  parameters: SupportedParameters,
+  parameters: ResolvedParameters,
 ): Promise<Response> {
   const { backend, store, residentQueue, solveQueue } = session;
   const { clock, limits, metrics, device } = services;

@@ -1,5 +1,5 @@
 // Permutes the columns of a matrix, of a symmetric matrix, and of a mask. The kernels are described in
-// src/kernels/gather.ts. Elements are declared as u32, because copying an f32 may change its bits.
+// src/kernels/transfer/gather.ts. Elements are declared as u32, because copying an f32 may change its bits.
 
 struct ColumnsParams {
   rows: u32,

@@ -62,8 +62,10 @@ def compare(quantized_folder: str, dense_folder: str, tokens: torch.Tensor) -> d
     modules, dense_modules = dict(quantized.named_modules()), dict(dense.named_modules())
     layers = {}
     for stem in stems:
-        module = modules[stem]
-        weight, expected = module.weight, dense_modules[stem].weight
+        # A checkpoint that was saved without a head lacks the first part of the names.
+        name = stem if stem in modules else f"{quantized.base_model_prefix}.{stem}"
+        module = modules[name]
+        weight, expected = module.weight, dense_modules[name].weight
         scheme = schemes[0] if len(schemes) == 1 else module.quantization_scheme
         layers[f"{stem}.weight"] = {
             "equal": weight.dtype == expected.dtype and torch.equal(as_bits(weight), as_bits(expected)),

@@ -15,10 +15,10 @@ import { type Model, type ModelFolder, openModelFolder } from "../models/model.t
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { gridOfQuery } from "../prune/quantized_model.ts";
-import type { LayerEntry } from "../prune/run/journal.ts";
-import { layerQuerySchema, supportedParameters } from "../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
+import type { AllocationEntry, LayerEntry } from "../prune/run/journal.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE, type RunReport } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { comparePerplexity, type TokenizedText } from "./prune/compare_perplexity.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -72,11 +72,12 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     windows,
     layers: choice.chosen,
     queryOf: choice.queryOf,
+    allocation: choice.allocation,
     fingerprint,
     pack: packStep({ ...options, spec: model.spec, gridOf, fs, signal }),
     gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
-    reportFiles: async ({ layers, resumeCount }, pruned) => {
+    reportFiles: async ({ layers, resumeCount, allocation }, pruned) => {
       const { skipped } = choice;
       const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
         seqlen,
@@ -87,7 +88,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       });
       const facts = runFacts(modelName, checkpoint, model, query, options, seqlen);
       const run = runReport(
-        { ...facts, skipped, resumed: resumeCount, perplexity },
+        { ...facts, skipped, resumed: resumeCount, perplexity, allocation: reportedAllocation(allocation) },
         sortByModel(layers, choice.chosen.keys()),
       );
       return runReportFiles(run, run.format, run.bytes.written);
@@ -102,6 +103,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
       const error = event && formatNumber(event.report.relative_error);
       progress.step(done, total, event && `${event.name} relative error ${error}`);
     },
+    onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
     onCalibrationStep: (done, total) => progress.note(`calibrating ${done}/${total}`),
     onUnfinished: (folder) =>
       output.remark(
@@ -129,6 +131,13 @@ function sortByModel(layers: readonly LayerEntry[], names: Iterable<string>): La
   return layers.toSorted((a, b) => positions.get(a.name)! - positions.get(b.name)!);
 }
 
+/** Returns the allocation as the report has it, without the type of its line in the journal. */
+function reportedAllocation(entry: AllocationEntry | undefined): RunReport["allocation"] {
+  if (!entry) return undefined;
+  const { name, sparsities, notes } = entry;
+  return { name, sparsities, notes };
+}
+
 /** Collects the facts for the report that do not depend on the layers: the model, the parameters and the calibration. */
 function runFacts(
   name: string,
@@ -138,16 +147,18 @@ function runFacts(
   options: PruneOptions,
   seqlen: number,
 ) {
-  const { calibration, samples, seed, layers, skip, minLayer, maxLayer, profile, trueSequential } = options;
+  const { calibration, samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential } =
+    options;
   const choice = {
     layers,
     skip,
     min_layer: minLayer,
     max_layer: maxLayer,
     profile: profile && basename(profile),
+    allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
   };
-  const { method, sparsity, blocksize, damping, pattern } = supportedParameters(
+  const { method, sparsity, blocksize, damping, pattern } = resolveParameters(
     layerQuerySchema.parse(query),
   );
   const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };

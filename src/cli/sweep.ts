@@ -21,6 +21,8 @@ import {
   integer,
   windowTokens,
 } from "./options/common_options.ts";
+import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
+import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { formatSeconds } from "../report/format.ts";
 import { type LocalHost, openLocalHost } from "./local_host.ts";
@@ -40,6 +42,7 @@ interface SweepOptions extends CommonOptions, PointLists {
   readonly seqlen?: number;
   readonly csv?: string;
   readonly svg?: string;
+  readonly allocate: AllocationName;
   readonly backend: BackendChoice;
 }
 
@@ -58,7 +61,8 @@ export function sweepCommand(signal: AbortSignal): Command {
       "comma-separated fractions and ranges; 0.1..0.8 has steps of 0.1, and 0.5..0.6:0.02 has steps of 0.02",
     )
     .option("--patterns <list>", "comma-separated n:m patterns, such as 2:4,4:8")
-    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude");
+    .option("--methods <list>", "comma-separated methods", "sparsegpt,magnitude")
+    .addOption(allocateOption());
   addSamplesOption(command)
     .option(
       "--windows <n>",
@@ -82,6 +86,7 @@ interface SweepSetting {
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;
+  readonly allocation: AllocationName;
   /** The index of the point, and the number of points. */
   readonly position: readonly [index: number, count: number];
   /** Measures the perplexity of a pruned model. */
@@ -90,6 +95,7 @@ interface SweepSetting {
 
 async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
   const points = sweepPoints(options);
+  for (const { pattern } of points) checkAllocation(options.allocate, pattern);
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
@@ -115,6 +121,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
       output,
       signal,
       measure,
+      allocation: options.allocate,
       position: [i, points.length],
     });
     measured.push(result);
@@ -124,6 +131,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     model: basename(name),
     calibration: basename(options.calibration),
     samples,
+    allocate: options.allocate,
     text: basename(options.text),
     seqlen,
     windows,
@@ -140,7 +148,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
 /** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
 async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, measure, position: [index, count] }: SweepSetting,
+  { model, local, calibration, output, signal, allocation, measure, position: [index, count] }: SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
   const name = `${point.method} ${settingName(point)}`;
@@ -149,7 +157,7 @@ async function measurePoint(
   const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
   try {
     const { backend, pare } = local;
-    const options = { pruner: pare, backend, windows: calibration, signal, progress };
+    const options = { pruner: pare, backend, windows: calibration, allocation, signal, progress };
     const pruned = await pruneInMemory(model, layerQueryOf(point), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;

@@ -6,12 +6,13 @@ import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
 import { chooseInRows } from "./choose_in_rows.ts";
+import { columnSquares } from "./column_squares.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
-import { gatherBits, gatherColumns, gatherSymmetric } from "./gather.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "./transfer/gather.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
@@ -54,6 +55,7 @@ export const KERNELS: readonly Kernel[] = [
   quantizeBlock,
   encodeCodes,
   rowDot,
+  columnSquares,
   scoreHistogram,
   countScoreTies,
   chooseEntries,

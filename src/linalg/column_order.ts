@@ -7,7 +7,7 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { gatherBits, gatherColumns, gatherSymmetric } from "../kernels/gather.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../kernels/transfer/gather.ts";
 import { allocateLike } from "./tile_arithmetic.ts";
 
 /** A permutation of n columns, on the host and on the device. */

@@ -125,11 +125,13 @@ export class Forward {
    * Runs block `index` on every window. Its outputs replace the stored hidden states.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
+   * @param observeInput receives the inputs of the block's linear layers
    */
   runBlock(
     index: number,
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
+    observeInput: InputObserver = () => {},
   ): Promise<void> {
     return this.#withBlock(
       index,
@@ -137,7 +139,7 @@ export class Forward {
       this.model.spec.block.groups,
       (weights) =>
         this.hiddenStates.update((states, batch) => {
-          this.model.spec.block.forward(this.pass(weights, batch), states, index);
+          this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index);
         }, onBatchDone),
     );
   }

@@ -89,13 +89,27 @@ export class BlockPlan {
   }
 }
 
+/** A linear layer of a model, with the shape of its weight. */
+export interface SizedLayer extends NamedLayer {
+  /** The number of output features. */
+  readonly rows: number;
+  /** The number of input features. */
+  readonly cols: number;
+}
+
 /** Lists all linear layers of a model's blocks in the order of the forward pass. */
-export function linearLayers(spec: ModelSpec): NamedLayer[] {
+export function linearLayers(spec: ModelSpec): SizedLayer[] {
   return Array.from({ length: spec.blockCount }, (_, block) => {
-    return spec.block.groups.flat().map((linear) => ({ name: weightName(spec, block, linear), block }));
+    return spec.block.groups.flat().map((linear) => ({
+      name: weightName(spec, block, linear),
+      block,
+      rows: linear.outFeatures,
+      cols: linear.inFeatures,
+    }));
   }).flat();
 }
 
-function weightName(spec: ModelSpec, block: number, linear: LinearSpec): string {
+/** Returns the name of the weight of `linear` in block `block`. */
+export function weightName(spec: ModelSpec, block: number, linear: LinearSpec): string {
   return `${spec.block.prefix(block)}${linear.name}.weight`;
 }

@@ -2,10 +2,14 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { withReplacements } from "../checkpoint/tensor_source.ts";
-import type { ModelPruner } from "../client/model_pruner.ts";
+import type { ModelPruner, QueryOf } from "../client/model_pruner.ts";
 import type { Model } from "../models/model.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
+import { allocate, withAllocation } from "./allocation/allocate.ts";
+import type { AllocationName } from "./allocation/allocation.ts";
+import { linearLayers } from "./block_plan.ts";
 import { calibratedModel } from "./calibrated_model.ts";
 import { uncalibratedModel } from "./uncalibrated_model.ts";
 
@@ -17,6 +21,11 @@ export interface InMemoryPruneOptions {
   readonly backend: Backend;
   /** Token ids of the calibration windows. Methods that need no statistics do not use them. */
   readonly windows: readonly Uint32Array[];
+  /**
+   * How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method.
+   * @default "uniform"
+   */
+  readonly allocation?: AllocationName;
   readonly signal?: AbortSignal;
   /** Called after each layer. */
   readonly progress?: (done: number, total: number) => void;
@@ -25,20 +34,36 @@ export interface InMemoryPruneOptions {
 /**
  * Prunes all linear layers in the blocks of `model` with the parameters in `query`.
  * @returns a model that shares all other weights with `model`. The pruned weights have the dtypes of the original weights
- * @throws the errors of `ModelPruner.pruneModel` and of the calibration
+ * @throws the errors of `ModelPruner.pruneModel`, of the calibration and of `allocate`
  */
 export async function pruneInMemory(
   model: Model,
   query: LayerQuery,
-  { pruner, backend, windows, signal, progress }: InMemoryPruneOptions,
+  options: InMemoryPruneOptions,
 ): Promise<Model> {
+  const { pruner, backend, windows, signal, progress } = options;
+  const queryOf = await allocatedQuery(model, query, options);
   const replaced = new Map<string, HostTensor>();
   const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
   const source = query.method === "magnitude"
     ? uncalibratedModel(model, onReplace)
     : calibratedModel(model, backend, { windows, onReplace, signal });
-  for await (const event of pruner.pruneModel(source, query, { signal })) {
+  for await (const event of pruner.pruneModel(source, queryOf, { signal })) {
     if (event.type === "layer") progress?.(event.done, source.layerCount);
   }
   return { spec: model.spec, weights: withReplacements(model.weights, replaced) };
+}
+
+/** Returns the parameters of each layer, with the sparsity that the allocation chooses. */
+async function allocatedQuery(
+  model: Model,
+  query: LayerQuery,
+  { allocation = "uniform", pruner, backend, windows, signal }: InMemoryPruneOptions,
+): Promise<QueryOf> {
+  const queryOf = () => query;
+  if (allocation === "uniform") return queryOf;
+  const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
+  const layers = linearLayers(model.spec);
+  const task = { model, layers, sparsity, queryOf, windows, backend, pruner, signal };
+  return withAllocation(queryOf, await allocate(allocation, task));
 }

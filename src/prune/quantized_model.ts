@@ -11,11 +11,12 @@ import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import { isFloatDtype } from "../tensor/dtype.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { QuantizationGrid, QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { GridOptions } from "../quantization/quantization.ts";
+import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { QuantizedStore } from "./run/quantized_store.ts";
 
 /** Returns the grid that the parameters of a layer ask for. Undefined if the layer is not quantised. */
-export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): QuantizationGrid | undefined {
+export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOptions | undefined {
   if (bits === undefined) return undefined;
   return { bits, groupSize: group_size ?? 0, symmetric: symmetric ?? false };
 }
@@ -28,7 +29,7 @@ export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): Quanti
  */
 export function quantizedModel(
   source: ModelSource,
-  gridOf: (name: string) => QuantizationGrid | undefined,
+  gridOf: (name: string) => GridOptions | undefined,
   store: QuantizedStore,
 ): ModelSource {
   return {
@@ -41,7 +42,7 @@ export function quantizedModel(
 
 function quantizedGroup(
   group: LayerGroup,
-  gridOf: (name: string) => QuantizationGrid | undefined,
+  gridOf: (name: string) => GridOptions | undefined,
   store: QuantizedStore,
 ): LayerGroup {
   const { block, hessian, layers, hasMoreInRound } = group;
@@ -64,7 +65,7 @@ function quantizedGroup(
 function packAnswer(
   name: string,
   quantized: QuantizedWeight | undefined,
-  grid: QuantizationGrid,
+  grid: GridOptions,
   dtype: Parameters<typeof packWeight>[2],
 ): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
   if (!quantized) {

@@ -15,14 +15,18 @@
 /** The smallest and the largest number of bits of a code. */
 export const MIN_BITS = 2, MAX_BITS = 8;
 
-/** How the weights that are kept are rounded. */
-export interface QuantizationOptions {
+/** The kind of the grids of a weight. */
+export interface GridOptions {
   /** The bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
   readonly bits: number;
   /** The number of consecutive columns of a row that share a grid. 0 means that a whole row shares a grid. */
   readonly groupSize: number;
   /** Whether the grid has as many values below 0 as above 0, but for one. */
   readonly symmetric: boolean;
+}
+
+/** How the weights that are kept are rounded. */
+export interface QuantizationOptions extends GridOptions {
   /**
    * The order in which the columns are rounded: from the first to the last, or by falling diagonal entry of the Hessian,
    * which rounds the inputs with the largest activations first, while the most columns are left to compensate.
@@ -31,12 +35,12 @@ export interface QuantizationOptions {
 }
 
 /** The largest code of a grid. The codes are 0 … maxCode. */
-export function maxCode({ bits }: Pick<QuantizationOptions, "bits">): number {
+export function maxCode({ bits }: Pick<GridOptions, "bits">): number {
   return 2 ** bits - 1;
 }
 
 /** The number of grids in one row of `cols` columns. The last group of a row may have fewer columns. */
-export function gridsPerRow({ groupSize }: Pick<QuantizationOptions, "groupSize">, cols: number): number {
+export function gridsPerRow({ groupSize }: Pick<GridOptions, "groupSize">, cols: number): number {
   return groupSize === 0 ? 1 : Math.ceil(cols / groupSize);
 }
 

@@ -5,27 +5,37 @@ import { formatNumber, formatSeconds, formatShare } from "./format.ts";
 import type { LayerRun, RunReport } from "./run_report.ts";
 import { layerKind } from "./summary.ts";
 
-const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun): string }[] = [
-  { title: "Block", cell: ({ block }) => String(block) },
-  { title: "Layer", isText: true, cell: layerKind },
-  { title: "Error", cell: ({ relative_error }) => formatNumber(relative_error) },
-  { title: "Zeros", cell: ({ sparsity }) => formatShare(sparsity) },
-  { title: "Size", cell: ({ rows, cols }) => `${rows} × ${cols}` },
-  { title: "Damping", cell: ({ damping }) => damping === null ? "–" : String(damping) },
-  { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
-];
+/** The column with the sparsities that an allocation chose. It is shown only if there is an allocation. */
+const ALLOCATED = "Allocated";
+
+const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun, run: RunReport): string }[] =
+  [
+    { title: "Block", cell: ({ block }) => String(block) },
+    { title: "Layer", isText: true, cell: layerKind },
+    { title: "Error", cell: ({ relative_error }) => formatNumber(relative_error) },
+    { title: "Zeros", cell: ({ sparsity }) => formatShare(sparsity) },
+    {
+      title: ALLOCATED,
+      cell: ({ name }, { allocation }) => formatNumber(allocation?.sparsities[name] ?? null),
+    },
+    { title: "Size", cell: ({ rows, cols }) => `${rows} × ${cols}` },
+    { title: "Damping", cell: ({ damping }) => damping === null ? "–" : String(damping) },
+    { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
+  ];
 
 /** Renders the table, inside a region that scrolls sideways if the table is wider than the screen. */
-export function renderLayerTable(document: Page, { layers }: RunReport): PageElement {
+export function renderLayerTable(document: Page, run: RunReport): PageElement {
   const make = createElement.bind(null, document);
-  const headings = COLUMNS.map(({ title, isText }) =>
+  const { layers } = run;
+  const columns = COLUMNS.filter(({ title }) => title !== ALLOCATED || run.allocation);
+  const headings = columns.map(({ title, isText }) =>
     make("th", { scope: "col", ...isText && { class: "text" } }, [title])
   );
   const rows = layers.map((layer) => {
-    const cells = COLUMNS.map(({ title, isText, cell }) =>
+    const cells = columns.map(({ title, isText, cell }) =>
       title === "Layer"
-        ? make("th", { scope: "row", class: "text", title: layer.name }, [cell(layer)])
-        : make("td", isText ? { class: "text" } : {}, [cell(layer)])
+        ? make("th", { scope: "row", class: "text", title: layer.name }, [cell(layer, run)])
+        : make("td", isText ? { class: "text" } : {}, [cell(layer, run)])
     );
     return make("tr", {}, cells);
   });

@@ -9,11 +9,12 @@ import type { RunReport } from "./run_report.ts";
 /** Renders the pairs as a description list, including the names of the weights that were not pruned. */
 export function renderRunDetails(document: Page, run: RunReport): PageElement {
   const make = createElement.bind(null, document);
-  const { model, calibration, backend, adapter } = run;
+  const { model, calibration, allocation, backend, adapter } = run;
   const seed = calibration.seed === null ? "evenly spaced" : `drawn with seed ${calibration.seed}`;
   const pairs: [string, string][] = [
     ["Model", `${model.name}: ${model.model_type}, ${model.blocks} blocks of width ${model.hidden_size}`],
     ...Object.entries(run.parameters).map(([name, value]): [string, string] => [name, valueText(value)]),
+    ...allocation ? [["Allocation", allocation.notes.join(" ")] as [string, string]] : [],
     [
       "Calibration",
       `${calibration.samples} windows of ${calibration.seqlen} tokens of ${calibration.text}, ${seed}`,

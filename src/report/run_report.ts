@@ -62,6 +62,14 @@ export const runReportSchema = z.object({
   /** The sizes of the weight files in dense format, and as they were written. */
   bytes: z.object({ dense: z.int(), written: z.int() }),
   perplexity: z.array(perplexitySchema),
+  /** How the zeros were spread over the layers. Absent if the parameters of each layer set its sparsity. */
+  allocation: z.object({
+    name: z.enum(["owl", "error"]),
+    /** The chosen sparsity of each layer, by the name of the weight. */
+    sparsities: z.record(z.string(), z.number()),
+    /** The measurements behind the choice, as sentences. */
+    notes: z.array(z.string()),
+  }).optional(),
 });
 
 /** One pruned layer of a run. */

@@ -86,7 +86,8 @@ export async function solveAlps(
   options: AlpsOptions,
 ): Promise<AlpsSolution> {
   const { iterations, rungs } = ALPS_SCHEDULES[options.effort];
-  const baseline = await solveSparseGpt(backend, layer, factor, options);
+  const { sparsity, pattern, relativeError } = options;
+  const baseline = await solveSparseGpt(backend, layer, factor, { sparsity, pattern, relativeError });
   const owned = new ResourceSet();
   owned.add(baseline);
   try {

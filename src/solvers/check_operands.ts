@@ -51,10 +51,15 @@ export function checkRounding(
     const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
     checkQuantization(quantization, { blocksize, patternGroup });
   }
-  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? "natural";
+  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? orderOfFactor;
   if (orderOfFactor !== wanted) {
     throw new RangeError(
       `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
+    );
+  }
+  if (order && pattern.kind === "n:m") {
+    throw new RangeError(
+      "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
     );
   }
   if (!fixedMask) return;

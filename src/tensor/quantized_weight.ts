@@ -15,13 +15,3 @@ export interface QuantizedWeight {
   /** The code of the value 0: F32 (rows, groups). All values are integers from 0 to 2^bits − 1. */
   readonly zeros: HostTensor;
 }
-
-/** The kind of grid on which the entries of a weight lie. */
-export interface QuantizationGrid {
-  /** The number of bits of a code. */
-  readonly bits: number;
-  /** The number of consecutive columns that share a scale and a zero. 0 means that a whole row shares them. */
-  readonly groupSize: number;
-  /** Whether every zero is in the middle of the codes, at 2^(bits − 1). */
-  readonly symmetric: boolean;
-}

@@ -101,6 +101,52 @@ describe("pare prune of some layers", () => {
     assert.match(await Deno.readTextFile(`${out}/report.html`), /<title>opt-sotu, pruned<\/title>/);
   });
 
+  for (const how of ["owl", "error"]) {
+    it(`spreads the zeros with --allocate ${how}, leaves the layers of the profile out, and reports the sparsities`, async () => {
+      const out = `${folder}/allocate-${how}`;
+      const rules = await profile([{ match: "1.fc2", sparsity: 0.25 }, { match: "2.fc2", pattern: "2:4" }]);
+      const options = ["--layers", "fc1,fc2", "--sparsity", "0.6", "--profile", rules, "--allocate", how];
+      const { code, stderr } = await prune(out, ...options);
+      assert.equal(code, 0, stderr);
+      const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
+      const { name, sparsities, notes } = run.allocation!;
+      assert.deepEqual([name, run.parameters.allocate, notes.length], [how, how, 1]);
+      const isAllocated = (layer: { name: string }) => !/[12]\.fc2/.test(layer.name);
+      const allocated = run.layers.filter(isAllocated);
+      assert.deepEqual(Object.keys(sparsities), allocated.map((layer) => layer.name));
+      for (const { name, rows, cols, zeros } of allocated) {
+        assert.equal(zeros, Math.round(sparsities[name] * rows * cols), name);
+      }
+      assert.ok(new Set(Object.values(sparsities)).size > 1);
+      const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+      const entries = sumOf(allocated.map(({ rows, cols }) => rows * cols));
+      assert.equal(sumOf(allocated.map(({ zeros }) => zeros)), Math.round(0.6 * entries));
+      assert.deepEqual(run.layers.filter((layer) => !isAllocated(layer)).map(({ sparsity }) => sparsity), [
+        0.25,
+        0.5,
+      ]);
+      const page = await Deno.readTextFile(`${out}/report.html`);
+      assert.match(page, /<th scope="col">Allocated<\/th>/);
+      assert.ok(page.includes(notes[0]));
+    });
+  }
+
+  it("refuses --allocate with an n:m pattern or with a profile that sets every sparsity, before any work", async () => {
+    const out = `${folder}/refused`;
+    const rules = await profile([{ match: "*", sparsity: 0.25 }]);
+    for (
+      const [options, message] of [
+        [["--pattern", "2:4"], /--allocate owl: needs unstructured sparsity, but the pattern 2:4 fixes/],
+        [["--profile", rules], /--allocate owl: has no layer .* of all 24 layers/],
+      ] as const
+    ) {
+      const { code, stderr } = await prune(out, "--allocate", "owl", ...options);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+      await assert.rejects(Deno.stat(out), Deno.errors.NotFound);
+    }
+  });
+
   it("calibrates the groups of a block one after the other with --true-sequential, which changes the later groups", async () => {
     const outs: string[] = [];
     for (const options of [[], ["--true-sequential"]]) {

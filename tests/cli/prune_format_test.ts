@@ -13,7 +13,18 @@ function check(format: PruneOptions["format"], ...queries: readonly [LayerQuery,
 
 describe("checkFormat()", () => {
   it("accepts as pack-quantized layers of 4 and 8 bits whose groups divide their columns", () => {
-    check("pack-quantized", { bits: 4 }, { bits: 8, group_size: 16, symmetric: true });
+    check("pack-quantized", { bits: 4, group_size: 16 }, { bits: 4, group_size: 16 });
+    check("pack-quantized", { bits: 4, symmetric: true }, { bits: 8, group_size: 16, symmetric: true });
+  });
+
+  it("rejects as pack-quantized several kinds of grids if one is asymmetric, and names two layers", () => {
+    for (const other of [{ bits: 8 }, { bits: 4, group_size: 16 }, { bits: 4, symmetric: true }]) {
+      assert.throws(() => check("pack-quantized", { bits: 4 }, other), {
+        name: "UsageError",
+        message:
+          /a\.weight has 4 bits per row, asymmetric and b\.weight has .*; add --symmetric, or give all/,
+      });
+    }
   });
 
   it("rejects as pack-quantized a layer without bits, with other bits, or with a group that is left over", () => {

@@ -57,6 +57,32 @@ describe("a quantised model", () => {
 });
 
 describe("pare prune --format pack-quantized", () => {
+  it("writes a model of 4 bits whose weights are half zeros, and reports its size", async () => {
+    const out = `${folder}/four`, profile = `${folder}/four.json`;
+    await Deno.writeTextFile(profile, JSON.stringify([{ match: "*", bits: 4, group_size: 32 }]));
+    await pareJson(
+      ...["prune", OPT_SOTU, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"],
+      ...["--profile", profile, "--format", "pack-quantized", "--backend", "cpu"],
+    );
+    const { quantization_config: config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
+    assert.deepEqual(config.ignore, ["lm_head"]);
+    const { num_bits, group_size, strategy, symmetric } = config.config_groups.group_0.weights;
+    assert.deepEqual([num_bits, group_size, strategy, symmetric], [4, 32, "group", false]);
+    const report = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
+    const { size } = await Deno.stat(`${out}/model.safetensors`);
+    assert.deepEqual([report.format, report.bytes.written], ["pack-quantized", size]);
+    assert.ok(size < 0.5 * report.bytes.dense, `${size} of ${report.bytes.dense} bytes`);
+    await pareJson("unpack", out, "--out", `${out}-dense`);
+    const tensors = await readTensors(`${out}-dense`);
+    for (const { name, rows, cols, zeros } of report.layers) {
+      const words = new Uint16Array(tensors[name].data.slice().buffer);
+      // An entry that is kept may be rounded to zero, so there can be more zeros than pruned entries.
+      const count = words.filter((word) => word === 0).length;
+      assert.ok(count >= zeros && zeros === rows * cols / 2, `${name} has ${count} zeros, ${zeros} pruned`);
+      assert.ok(count < 0.6 * rows * cols, `${name} has ${count} zeros`);
+    }
+  });
+
   it("needs --bits, before any work", async () => {
     const { code, stderr } = await runPare(
       ...["prune", OPT_SOTU, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],

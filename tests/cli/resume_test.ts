@@ -77,6 +77,7 @@ describe("pare prune after a kill", { skip: Deno.build.os === "windows" && "Wind
         "--format",
         "sparse-24",
       ]],
+      ["with sparsities that are chosen by the errors of the layers", 3, ["--allocate", "error"]],
     ] as const
   ) {
     it(`writes the same bytes as an uninterrupted run after it was killed several times, ${what}`, async () => {

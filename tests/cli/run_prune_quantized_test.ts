@@ -18,7 +18,7 @@ import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
-import type { QuantizationGrid } from "../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { readTensors, withCheckpoint } from "../checkpoint/packed/packed_checkpoints.ts";
 import { Killed, killedAfter } from "../support/failing_file_system.ts";
 import { quantize } from "../support/quantized_weights.ts";
@@ -42,7 +42,7 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-function gridOf(name: string): QuantizationGrid {
+function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
 }
 

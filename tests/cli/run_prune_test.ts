@@ -32,6 +32,20 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
+/** Spreads the zeros over the layers of the job. */
+const ALLOCATION: PruneJob["allocation"] = {
+  name: "owl",
+  sparsity: 0.5,
+  layers: [["0.self_attn.q_proj", 0, 8, 8], ["0.fc1", 0, 16, 8], ["2.fc2", 2, 8, 16]].map((
+    [name, block, rows, cols],
+  ) => ({
+    name: `${PREFIX}.${name}.weight`,
+    block: Number(block),
+    rows: Number(rows),
+    cols: Number(cols),
+  })),
+};
+
 /** A job that prunes two layers of one block and one layer of another. */
 function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
   const names = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
@@ -71,12 +85,43 @@ function exists(path: string): Promise<boolean> {
 }
 
 describe("runPrune()", () => {
+  for (const name of ["owl", "error"] as const) {
+    it(`records the sparsities that ${name} chooses, and resumes with the recorded ones`, async () => {
+      const out = `${folder}/recorded ${name}`, allocation = { ...ALLOCATION, name };
+      let reported: Record<string, number> = {};
+      const reportFiles: PruneJob["reportFiles"] = (run) => {
+        reported = run.allocation!.sparsities;
+        return Promise.reject(new Error("the first process is stopped"));
+      };
+      await assert.rejects(run(job(out, { allocation, reportFiles })), /the first process is stopped/);
+      const total = Object.entries(reported).reduce((sum, [name, sparsity]) => {
+        const { rows, cols } = ALLOCATION.layers.find((layer) => layer.name === name)!;
+        return sum + Math.round(sparsity * rows * cols);
+      }, 0);
+      assert.equal(total, 160); // half of 64 + 128 + 128 weights
+      // The recorded sparsities are changed, so that a resumed process that measures them again is noticed.
+      for (const name of ["states-1.f32", "states-2.f32"]) {
+        await Deno.remove(`${out}/.pare/${name}`).catch(() => {}); // the layers before these states are solved again
+      }
+      const path = `${out}/.pare/journal.jsonl`, text = await Deno.readTextFile(path);
+      const [start, recorded] = text.split("\n");
+      const entry = { ...JSON.parse(recorded), sparsities: { [ALLOCATION.layers[0].name]: 0.25 } };
+      await Deno.writeTextFile(path, `${start}\n${JSON.stringify(entry)}\n`);
+      const layers = await run(job(out, { allocation }));
+      assert.deepEqual(layers.map(({ report }) => report.zeros), [16, 64, 64]);
+    });
+  }
+
   for (
     const [what, stride, changes] of [
       ["with hidden states in memory", 2, {}],
       ["with hidden states on disk and true-sequential calibration", 5, {
         activations: "disk",
         trueSequential: true,
+      }],
+      ["with sparsities that an allocation chooses, and hidden states on disk", 5, {
+        activations: "disk",
+        allocation: ALLOCATION,
       }],
     ] as const
   ) {

@@ -83,6 +83,20 @@ describe("pare sweep", () => {
     assert.match(await Deno.readTextFile(svg), /^<svg.*sparsegpt.*<\/svg>\n$/s);
   });
 
+  it("spreads the zeros over the layers as prune does, with --allocate", async () => {
+    const options = ["--methods", "magnitude", "--sparsities", "0.6", "--allocate", "owl"];
+    const sweep = await pareJson<Sweep>(...sweepArgs(...options));
+    const uniform = await pareJson<Sweep>(...sweepArgs(...options.slice(0, 4)));
+    assert.deepEqual([sweep.allocate, uniform.allocate], ["owl", "uniform"]);
+    assert.notEqual(sweep.points[0].perplexity, uniform.points[0].perplexity);
+    const out = `${folder}/allocated`, calibrate = ["--calibration", texts.calibration, "--backend", "cpu"];
+    const pruned = ["--method", "magnitude", "--sparsity", "0.6", "--allocate", "owl", "--samples", "4"];
+    await pareJson("prune", OPT_SOTU, "--out", out, "--seqlen", "64", ...pruned, ...calibrate);
+    const measure = ["--text", texts.evaluation, "--seqlen", "64", "--windows", "4", "--backend", "cpu"];
+    const { models } = await pareJson<{ models: ModelEvaluation[] }>("eval", out, ...measure);
+    assert.equal(sweep.points[0].perplexity, models[0].texts[0].perplexity);
+  });
+
   it("reports each point as soon as it is measured, and a table at the end", async () => {
     const { code, stdout, stderr } = await runPare(
       ...sweepArgs("--methods", "magnitude", "--sparsities", "0,0.5"),
@@ -125,6 +139,12 @@ describe("pare sweep", () => {
     const [what, args, code, message] of [
       ["a sweep without sparsities and patterns", [], 2, /needs --sparsities or --patterns/],
       ["a sparsity out of range", ["--sparsities", "0.5..1"], 2, /--sparsities 0\.5\.\.1: must be/],
+      [
+        "an allocation for a pattern that fixes the sparsity",
+        ["--patterns", "2:4", "--allocate", "error"],
+        2,
+        /--allocate error: needs unstructured sparsity/,
+      ],
       [
         "more calibration windows than the text has",
         ["--patterns", "2:4", "--samples", "9999"],

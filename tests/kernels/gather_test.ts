@@ -5,7 +5,7 @@
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/gather.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/transfer/gather.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { uniform } from "../support/random.ts";

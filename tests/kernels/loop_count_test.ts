@@ -14,8 +14,9 @@ import { checkFinite, checkSymmetry } from "../../src/kernels/transfer/check.ts"
 import { fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
 import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
 import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
+import { columnSquares, MAX_SOFTWARE_ROWS } from "../../src/kernels/column_squares.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
-import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/gather.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/transfer/gather.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
@@ -220,6 +221,7 @@ const SAMPLES: readonly Sample[] = [
       scale: 1,
     },
   },
+  { kernel: columnSquares, params: { rows: 301, cols: 40, x_offset: 0, ldx: 40 } },
   { kernel: toFloat32, params: { count: 999, dtype: 1, source_offset: 0, target_offset: 0 } },
   { kernel: fromFloat32, params: { count: 999, dtype: 1, source_offset: 0 } },
   {
@@ -315,6 +317,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [chooseEntries, [{ cols: DEFAULT_TILE_EDGE }]],
   [chooseInGroups, upTo(MAX_GROUP).map((group) => ({ group, cols: DEFAULT_TILE_EDGE }))],
   [rowDot, [{ cols: MAX_FEATURES }]],
+  [columnSquares, [{ rows: MAX_SOFTWARE_ROWS }]],
   [layerNorm, [{ cols: MAX_FEATURES }]],
   [rmsNorm, [{ cols: MAX_FEATURES }]],
   [attention, LONGEST_WINDOWS.map((size) => ({ ...size, window: 0 }))],

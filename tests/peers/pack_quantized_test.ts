@@ -8,7 +8,9 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
 import { PEERS_PYTHON, peersSkipReason } from "../../scripts/peers/venv.ts";
-import type { QuantizationGrid } from "../../src/tensor/quantized_weight.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 
 const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py", import.meta.url));
@@ -26,7 +28,7 @@ interface Comparison {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-function grid(bits: number, groupSize: number, symmetric: boolean): QuantizationGrid {
+function grid(bits: number, groupSize: number, symmetric: boolean): GridOptions {
   return { bits, groupSize, symmetric };
 }
 
@@ -42,9 +44,10 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
+/** Quantises the model in the folder `model`, loads both copies with the libraries and compares them. */
 async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<Comparison> {
   const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
-    MODELS + model,
+    model,
     `${folder}/${title}`,
     gridOf,
   );
@@ -75,7 +78,11 @@ describe("transformers with compressed-tensors, loading a pack-quantized checkpo
       for (const symmetric of [false, true]) {
         const title = `${bits} bits, ${rule}, ${symmetric ? "symmetric" : "asymmetric"}`;
         it(`computes the logits of the dense model, and packs to the same words: ${title}`, async () => {
-          const { layers } = await assertLoads("opt-sotu", title, () => grid(bits, groupSize, symmetric));
+          const { layers } = await assertLoads(
+            `${MODELS}opt-sotu`,
+            title,
+            () => grid(bits, groupSize, symmetric),
+          );
           for (const [name, { repacked }] of Object.entries(layers)) assert.ok(repacked, name);
         });
       }
@@ -83,18 +90,35 @@ describe("transformers with compressed-tensors, loading a pack-quantized checkpo
   }
 
   it("accepts several kinds of grids and layers that stay dense", async () => {
-    await assertLoads("opt-sotu", "mixed", (name) => {
+    await assertLoads(`${MODELS}opt-sotu`, "mixed", (name) => {
       if (name.endsWith("3.fc2.weight")) return undefined;
       return name.includes("self_attn") ? grid(8, 0, true) : grid(4, 32, true);
     });
   });
 
   it("computes the logits of a dense model in bfloat16 with several shards", async () => {
-    await assertLoads("llama-sotu", "llama", () => grid(8, 0, false));
-    await assertLoads("llama-sotu", "llama in groups", () => grid(4, 32, true));
+    await assertLoads(`${MODELS}llama-sotu`, "llama", () => grid(8, 0, false));
+    await assertLoads(`${MODELS}llama-sotu`, "llama in groups", () => grid(4, 32, true));
   });
 
   it("computes the logits of a dense BLOOM model", async () => {
-    await assertLoads("bloom-sotu", "bloom", () => grid(4, 64, false));
+    await assertLoads(`${MODELS}bloom-sotu`, "bloom", () => grid(4, 64, false));
+  });
+
+  it("finds the layers of a checkpoint that was saved without a head", async () => {
+    const headless = `${folder}/headless`;
+    await Deno.mkdir(headless);
+    const { header, tensors } = decode(await Deno.readFile(`${MODELS}bloom-sotu/model.safetensors`));
+    const renamed = [...tensors].map(([name, tensor]) =>
+      [name.replace(/^transformer\./, ""), tensor] as const
+    );
+    await Deno.writeFile(`${headless}/model.safetensors`, encode(new Map(renamed), header.metadata));
+    await Deno.copyFile(`${MODELS}bloom-sotu/config.json`, `${headless}/config.json`);
+    const { layers } = await assertLoads(
+      headless,
+      "headless",
+      (name) => name.startsWith("h.1.") ? undefined : grid(name.includes("mlp") ? 4 : 8, 0, true),
+    );
+    assert.ok("h.0.mlp.dense_h_to_4h.weight" in layers);
   });
 });

@@ -40,6 +40,21 @@ describe("renderReport", () => {
     assert.equal(renderReport(sampleRun()), renderReport(sampleRun()));
   });
 
+  it("shows the sparsities of an allocation and its measurements, and no such column without one", () => {
+    const run = sampleRun();
+    assert.ok(!texts(run, "th").includes("Allocated"));
+    const names = run.layers.map(({ name }) => name);
+    const sparsities = { [names[0]]: 0.4375, [names[2]]: 0.5625 };
+    const allocated = { ...run, allocation: { name: "owl" as const, sparsities, notes: ["One.", "Two."] } };
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(allocated))), allocated);
+    const column = texts(allocated, "thead th").indexOf("Allocated");
+    const cells = [...page(allocated).querySelectorAll("tbody tr")].map((row) =>
+      row.children[column].textContent
+    );
+    assert.deepEqual(cells.slice(0, 3), ["0.4375", "–", "0.5625"]);
+    assert.match(texts(allocated, ".details")[0], /AllocationOne\. Two\./);
+  });
+
   it("shows the results and the settings of the run", () => {
     const run = sampleRun();
     const zeros = run.layers.reduce((sum, layer) => sum + layer.zeros, 0);

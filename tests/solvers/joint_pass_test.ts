@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import type { Backend } from "../../src/backend/backend.ts";
+import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../../src/linalg/blocking.ts";
 import { factor } from "../../src/linalg/factor.ts";
@@ -16,6 +16,7 @@ import { eachBackend } from "../support/backends.ts";
 import { upload } from "../support/device.ts";
 import { type HostLayer, makeLayer, packForced, uploadHessian, uploadLayer } from "../support/layers.ts";
 import { uniform } from "../support/random.ts";
+import { failingAllocation } from "../support/limited_backend.ts";
 import { assertRounded, readRounded } from "../support/rounded_solutions.ts";
 
 const DAMPING = 0.01;
@@ -39,7 +40,7 @@ interface Case {
 async function solve(
   backend: Backend,
   { host, blocksize, edge = tileEdgeFor(blocksize), sparsity = 0.5, pattern = UNSTRUCTURED, ...rest }: Case,
-  use: (solution: Solution) => Promise<void>,
+  use: (solution: Solution, damping: number) => Promise<void>,
 ): Promise<void> {
   const { rows, cols } = host, order = rest.order ?? "natural", live = backend.counters.bytesLive;
   const factored = await factor(backend, uploadHessian(backend, host.hessian, cols, edge), {
@@ -57,7 +58,7 @@ async function solve(
     fixedMask,
   };
   const solution = await solveSparseGpt(backend, layer, factored, options);
-  await use(solution);
+  await use(solution, factored.damping);
   for (const resource of [solution, layer, factored]) resource.destroy();
   fixedMask?.destroy();
   assert.equal(backend.counters.bytesLive, live, "bytes left allocated");
@@ -68,10 +69,10 @@ async function check(backend: Backend, solved: Case): Promise<void> {
   const { host, blocksize, sparsity = 0.5, pattern = UNSTRUCTURED, quantization, fixedMask } = solved;
   const groups = pattern.kind === "n:m" ? pattern : undefined;
   const options: GptqOptions = { ...quantization, sparsity, groups, blocksize, fixedMask };
-  const natural = solved.order === "activation"
-    ? undefined
-    : referenceFactor(host.hessian, host.cols, DAMPING);
-  await solve(backend, solved, async (solution) => {
+  await solve(backend, solved, async (solution, damping) => {
+    const natural = solved.order === "activation"
+      ? undefined
+      : referenceFactor(host.hessian, host.cols, damping);
     const rounded = await readRounded(backend, solution, quantization);
     assertRounded(
       solution,
@@ -79,7 +80,7 @@ async function check(backend: Backend, solved: Case): Promise<void> {
       (more) =>
         natural
           ? referenceGptq(host, natural, { ...options, ...more })
-          : referenceActivationOrder(host, DAMPING, { ...options, ...more }),
+          : referenceActivationOrder(host, damping, { ...options, ...more }),
     );
     if (fixedMask) assert.deepEqual(rounded.mask, fixedMask);
   });
@@ -176,6 +177,21 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     });
   }
 
+  it("rounds with the damping that statistics need which are not positive definite", async () => {
+    const cols = 70, host = makeLayer(30, cols, { seed: 17 });
+    host.hessian.fill(0);
+    for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
+    host.hessian[3 * cols + 40] = host.hessian[40 * cols + 3] = 1.05;
+    for (const order of ["natural", "activation"] as const) {
+      const solved = { host, blocksize: 32, edge: 64, quantization: { ...ROWS, bits: 4 }, order };
+      await check(backend(), solved);
+      await solve(backend(), solved, (_solution, damping) => {
+        assert.equal(damping, 0.1);
+        return Promise.resolve();
+      });
+    }
+  });
+
   it("overwrites the weight with Δ = W − Q in natural order", async () => {
     const host = makeLayer(20, 70, { seed: 16 });
     for (const order of ["natural", "activation"] as const) {
@@ -248,6 +264,34 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     }
     assert.deepEqual(runs[0], runs[1]);
   });
+
+  for (const order of ["natural", "activation"] as const) {
+    it(`frees everything if any of its buffers cannot be allocated (${order} order)`, async () => {
+      const host = { ...makeLayer(8, 70, { seed: 18 }), forced: new Uint8Array(560) };
+      const quantization = { ...ROWS, bits: 4, order };
+      let failures = 0;
+      for (let solved = false; !solved; failures++) {
+        const live = backend().counters.bytesLive;
+        const limited = failingAllocation(backend(), failures);
+        const factored = await factor(backend(), uploadHessian(backend(), host.hessian, 70, 64), {
+          damping: DAMPING,
+          blocksize: 32,
+          order,
+        });
+        const layer = uploadLayer(backend(), host, 64);
+        const options = { sparsity: 0.5, pattern: UNSTRUCTURED, relativeError: true, quantization };
+        try {
+          (await solveSparseGpt(limited, layer, factored, options)).destroy();
+          solved = true;
+        } catch (error) {
+          assert.ok(error instanceof OutOfDeviceMemoryError);
+        }
+        for (const resource of [layer, factored]) resource.destroy();
+        assert.equal(backend().counters.bytesLive, live, `bytes left after allocation ${failures} failed`);
+      }
+      assert.ok(failures > 10, `only ${failures} allocations`);
+    });
+  }
 
   it("refuses options that cannot be combined, with the parameter, the rule and the value, and frees everything", async () => {
     const host = makeLayer(8, 70, { seed: 13 }), live = backend().counters.bytesLive;

@@ -15,14 +15,15 @@ import { linearLayers } from "../../src/prune/block_plan.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import type { QuantizationGrid, QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
+import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { quantize } from "./quantized_weights.ts";
 import { uniform } from "./random.ts";
 
 /** A quantised weight with its grid, and with the dtype of the checkpoint. */
 export interface GriddedWeight {
   readonly quantized: QuantizedWeight;
-  readonly grid: QuantizationGrid;
+  readonly grid: GridOptions;
   readonly dtype: FloatDtype;
 }
 
@@ -56,7 +57,7 @@ export async function writeQuantizedFolder(
 }
 
 /** Returns the grid of a layer, or undefined if the layer stays dense. */
-export type GridOf = (name: string) => QuantizationGrid | undefined;
+export type GridOf = (name: string) => GridOptions | undefined;
 
 /** The folders of a dense and a quantised copy of a model. */
 export interface QuantizedModel {

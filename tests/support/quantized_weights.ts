@@ -1,7 +1,8 @@
 /** Makes quantised weights for tests, in the form in which a layer's answer has them. */
 
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
-import type { QuantizationGrid, QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
+import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
 import { encode, makeGrid } from "../reference/pack_quantized.ts";
 import { normals, uniform } from "./random.ts";
 
@@ -13,7 +14,7 @@ import { normals, uniform } from "./random.ts";
 export function quantize(
   weights: ArrayLike<number>,
   [rows, cols]: readonly [number, number],
-  { bits, groupSize, symmetric }: QuantizationGrid,
+  { bits, groupSize, symmetric }: GridOptions,
   isPruned: (index: number) => boolean,
 ): QuantizedWeight {
   const size = groupSize || cols, groups = Math.ceil(cols / size);
@@ -39,7 +40,7 @@ export function quantize(
 /** Makes a random quantised weight in which about half of the entries are pruned. */
 export function randomQuantized(
   shape: readonly [number, number],
-  grid: QuantizationGrid,
+  grid: GridOptions,
   seed = 1,
 ): QuantizedWeight {
   const next = uniform(seed);

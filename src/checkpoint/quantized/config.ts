@@ -6,7 +6,7 @@
 
 import { ModelError } from "../../files/model_error.ts";
 import { isObject } from "../../safetensors/header_json.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import { PACKED_BITS } from "./layout.ts";
 
 /** The library's name of the layout, which is also its name in Pare's commands. */
@@ -22,7 +22,7 @@ const STRATEGIES = ["channel", "group"];
 export interface QuantizedLayer {
   /** The name of the layer's module in the network, such as `model.decoder.layers.0.fc1`. */
   readonly module: string;
-  readonly grid: QuantizationGrid;
+  readonly grid: GridOptions;
 }
 
 /**
@@ -59,7 +59,7 @@ export function makeQuantizedConfig(
 }
 
 /** Returns the arguments of the library for a grid. */
-function describeGrid({ bits, groupSize, symmetric }: QuantizationGrid): Record<string, unknown> {
+function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<string, unknown> {
   const isGrouped = groupSize > 0;
   return {
     num_bits: bits,
@@ -79,7 +79,7 @@ export function isPackQuantized(config: Readonly<Record<string, unknown>>): bool
 }
 
 /** A kind of codes: their number of bits, which is 4 or 8, and whether their zeros are stored. */
-export type CodeKind = Pick<QuantizationGrid, "bits" | "symmetric">;
+export type CodeKind = Pick<GridOptions, "bits" | "symmetric">;
 
 /**
  * Reads the kinds of codes, one per group of layers. All other facts about a weight follow from the shapes of its tensors.

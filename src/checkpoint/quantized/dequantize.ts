@@ -1,6 +1,7 @@
 /** Computes the values of quantised rows from their codes and from their grid. */
 
-import { groupCount, type QuantizedShape } from "./layout.ts";
+import { gridsPerRow } from "../../quantization/quantization.ts";
+import type { QuantizedShape } from "./layout.ts";
 
 /** The grids of some rows, one per row and group. */
 export interface RowGrids {
@@ -22,7 +23,7 @@ export function dequantizeRows(
   { scales, zeros }: RowGrids,
   shape: Pick<QuantizedShape, "cols" | "groupSize">,
 ): Float32Array<ArrayBuffer> {
-  const { cols } = shape, groups = groupCount(shape), groupSize = shape.groupSize || cols;
+  const { cols } = shape, groups = gridsPerRow(shape, shape.cols), groupSize = shape.groupSize || cols;
   const values = new Float32Array(codes.length);
   for (let begin = 0, grid = 0; begin < codes.length; begin += cols) {
     for (let group = 0; group < groups; group++, grid++) {

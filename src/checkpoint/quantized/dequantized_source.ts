@@ -3,6 +3,7 @@
  * of a weight are computed when they are read, so only the rows that a read covers are in memory.
  */
 
+import { gridsPerRow } from "../../quantization/quantization.ts";
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { Checkpoint } from "../checkpoint.ts";
@@ -10,7 +11,6 @@ import type { TensorShape, TensorSource } from "../tensor_source.ts";
 import { unpackColumns, unpackRows, wordBytes } from "./codes.ts";
 import { readCodeKinds } from "./config.ts";
 import { dequantizeRows } from "./dequantize.ts";
-import { groupCount } from "./layout.ts";
 import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./quantized_parts.ts";
 
 /**
@@ -69,7 +69,8 @@ export class DequantizedSource implements TensorSource {
   /** Computes the rows from `firstRow` to `endRow − 1`, in the dtype of the weight. */
   async #readRows(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array<ArrayBuffer>> {
     const { names, cols, bits, dtype } = parts, rows = endRow - firstRow;
-    const packedBytes = wordBytes(cols, bits), scaleBytes = groupCount(parts) * BYTES_PER_ELEMENT[dtype];
+    const packedBytes = wordBytes(cols, bits),
+      scaleBytes = gridsPerRow(parts, parts.cols) * BYTES_PER_ELEMENT[dtype];
     const packed = await this.#checkpoint.read(names.packed, firstRow * packedBytes, rows * packedBytes);
     const scales = await this.#checkpoint.read(names.scale, firstRow * scaleBytes, rows * scaleBytes);
     const zeros = await this.#readZeros(parts, firstRow, endRow);
@@ -79,7 +80,7 @@ export class DequantizedSource implements TensorSource {
 
   /** Reads the zeros of some rows: (rows, groups). */
   async #readZeros(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array> {
-    const { names, bits, symmetric } = parts, groups = groupCount(parts);
+    const { names, bits, symmetric } = parts, groups = gridsPerRow(parts, parts.cols);
     if (symmetric) return new Uint8Array((endRow - firstRow) * groups).fill(2 ** (bits - 1));
     // Several rows share a word, so the rows of all words that the range touches are read.
     const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);

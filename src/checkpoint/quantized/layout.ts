@@ -16,7 +16,7 @@
 
 import type { TensorSpec } from "../../safetensors/encode.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
 import { tensorBytes } from "../../tensor/shape.ts";
 
 /** The numbers of bits that Pare stores in this layout. */
@@ -40,7 +40,7 @@ export function quantizedNames(stem: string): Record<QuantizedPart, string> {
 }
 
 /** A weight that is stored in this layout. */
-export interface QuantizedShape extends QuantizationGrid {
+export interface QuantizedShape extends GridOptions {
   readonly rows: number;
   readonly cols: number;
   /** The dtype of the scales, which is also the dtype of the dense weight. */
@@ -52,15 +52,10 @@ export function wordCount(count: number, bits: number): number {
   return Math.ceil(count * bits / 32);
 }
 
-/** Returns the number of groups of columns in a row. */
-export function groupCount({ cols, groupSize }: Pick<QuantizedShape, "cols" | "groupSize">): number {
-  return groupSize === 0 ? 1 : Math.ceil(cols / groupSize);
-}
-
 /** Returns the names, dtypes and shapes of the tensors that replace the weight with the stem `stem`. */
 export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[] {
   const { rows, cols, bits, dtype, symmetric } = shape;
-  const names = quantizedNames(stem), groups = groupCount(shape);
+  const names = quantizedNames(stem), groups = gridsPerRow(shape, shape.cols);
   const zeroPoint: TensorSpec = {
     name: names.zeroPoint,
     dtype: "I32",

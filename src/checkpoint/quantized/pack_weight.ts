@@ -11,11 +11,12 @@
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../tensor/host_tensor.ts";
-import type { QuantizationGrid, QuantizedWeight } from "../../tensor/quantized_weight.ts";
+import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
+import type { QuantizedWeight } from "../../tensor/quantized_weight.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import { packColumns, packRows } from "./codes.ts";
 import { dequantizeRows } from "./dequantize.ts";
-import { groupCount, type QuantizedPart, type QuantizedShape, requireStorable, wordCount } from "./layout.ts";
+import { type QuantizedPart, type QuantizedShape, requireStorable, wordCount } from "./layout.ts";
 
 /** The tensors of one weight in the layout. The zero point is absent if the grid is symmetric. */
 export type QuantizedTensors =
@@ -39,13 +40,13 @@ export interface PackedWeight {
  */
 export function packWeight(
   { codes, scales, zeros }: QuantizedWeight,
-  grid: QuantizationGrid,
+  grid: GridOptions,
   dtype: FloatDtype,
 ): PackedWeight {
   const [rows, cols] = codes.shape;
   requireTensor("codes", codes, "U8", [rows, cols]);
   requireStorable({ ...grid, cols });
-  const shape: QuantizedShape = { ...grid, rows, cols, dtype }, groups = groupCount(shape);
+  const shape: QuantizedShape = { ...grid, rows, cols, dtype }, groups = gridsPerRow(shape, shape.cols);
   requireTensor("scales", scales, "F32", [rows, groups]);
   requireTensor("zeros", zeros, "F32", [rows, groups]);
   const zeroCodes = checkedZeros(asFloat32(zeros.data), shape);
@@ -90,7 +91,7 @@ function checkedZeros(zeros: Float32Array, shape: QuantizedShape): Uint8Array {
   if (wrong === -1) return Uint8Array.from(zeros);
   const rule = symmetric ? `${middle}, because the grid is symmetric` : `an integer from 0 to ${largest}`;
   throw new RangeError(
-    `zeros: entry ${position(wrong, groupCount(shape))} must be ${rule}, not ${zeros[wrong]}`,
+    `zeros: entry ${position(wrong, gridsPerRow(shape, shape.cols))} must be ${rule}, not ${zeros[wrong]}`,
   );
 }
 
@@ -107,7 +108,7 @@ function checkScales(rounded: Float32Array, scales: Float32Array, shape: Quantiz
   const wrong = rounded.findIndex((scale) => !(scale >= 0 && scale < Infinity));
   if (wrong === -1) return;
   throw new RangeError(
-    `scales: entry ${position(wrong, groupCount(shape))} is ${scales[wrong]}, ` +
+    `scales: entry ${position(wrong, gridsPerRow(shape, shape.cols))} is ${scales[wrong]}, ` +
       `which is not a finite positive number in ${shape.dtype}`,
   );
 }

@@ -9,7 +9,7 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import { formatJson } from "../../files/whole_file.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import { sameShape } from "../../tensor/shape.ts";
 import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
 import { FolderWriter, writeFolder } from "../packed/folder_writer.ts";
@@ -21,7 +21,7 @@ import { type QuantizedShape, quantizedSpecs, requireStorable } from "./layout.t
 
 /** A weight to write in the layout. */
 export interface QuantizedWeightSource {
-  readonly grid: QuantizationGrid;
+  readonly grid: GridOptions;
   /** The name of the layer's module in the network. */
   readonly module: string;
   /** Reads the packed tensors by their names in the checkpoint. */
@@ -82,7 +82,7 @@ export async function writeQuantized(
 }
 
 /** Returns the shape of a weight, and checks that the layout can store it. */
-function shapeOf(source: Checkpoint, name: string, grid: QuantizationGrid): QuantizedShape {
+function shapeOf(source: Checkpoint, name: string, grid: GridOptions): QuantizedShape {
   const { dtype, shape } = source.info(name);
   if (!isFloatDtype(dtype) || shape.length !== 2) {
     throw new ModelError(

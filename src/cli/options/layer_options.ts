@@ -17,10 +17,26 @@ export interface LayerFlags {
   readonly damping?: string;
   readonly refit?: string;
   readonly effort?: string;
+  readonly bits?: string;
+  readonly groupSize?: string;
+  readonly symmetric?: boolean;
+  readonly order?: string;
 }
 
-/** The names of the options, which are those of the parameters. */
-const NAMES = ["method", "sparsity", "pattern", "blocksize", "damping", "refit", "effort"] as const;
+/** The options, and the parameter that each of them sets. */
+const PARAMETERS = {
+  method: "method",
+  sparsity: "sparsity",
+  pattern: "pattern",
+  blocksize: "blocksize",
+  damping: "damping",
+  refit: "refit",
+  effort: "effort",
+  bits: "bits",
+  groupSize: "group_size",
+  symmetric: "symmetric",
+  order: "order",
+} as const satisfies Record<keyof LayerFlags, keyof LayerQuery>;
 
 /** Declares the options on `command`. */
 export function addLayerOptions(command: Command): Command {
@@ -46,6 +62,13 @@ export function addLayerOptions(command: Command): Command {
     .option(
       "--effort <level>",
       "fast, default or best: how much work alps spends on the mask (default: default)",
+    )
+    .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
+    .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
+    .option("--symmetric", "round to grids that are symmetric about 0")
+    .option(
+      "--order <order>",
+      "natural, or activation, which rounds the columns of the largest inputs first (default: natural)",
     );
 }
 
@@ -55,17 +78,23 @@ export function addLayerOptions(command: Command): Command {
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery(flags: LayerFlags): LayerQuery {
-  const given: Partial<Record<typeof NAMES[number], string>> = {};
-  for (const name of NAMES) if (flags[name] !== undefined) given[name] = flags[name];
-  const parsed = layerQuerySchema.safeParse(given);
+  const options = Object.entries(PARAMETERS) as [keyof LayerFlags, keyof LayerQuery][];
+  const given = options.filter(([option]) => flags[option] !== undefined);
+  const parsed = layerQuerySchema.safeParse(
+    Object.fromEntries(given.map(([option, name]) => [name, flags[option]])),
+  );
   if (!parsed.success) {
     throw new UsageError(
       parsed.error.issues.map(({ path, message }) => {
-        const option = path[0] as typeof NAMES[number];
-        return `option --${option} ${given[option] ?? ""}: ${message}`;
+        const [option] = options.find(([, name]) => name === path[0])!;
+        return `option --${kebabCase(option)} ${flags[option] ?? ""}: ${message}`;
       }).join("; "),
     );
   }
-  const parameters = NAMES.filter((name) => name in given).map((name) => [name, parsed.data[name]]);
-  return Object.fromEntries(parameters);
+  return Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]]));
+}
+
+/** The spelling of an option on the command line: `groupSize` is `group-size`. */
+function kebabCase(option: string): string {
+  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

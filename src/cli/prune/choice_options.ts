@@ -1,6 +1,6 @@
 /**
- * Declares the options of `pare prune` that choose layers by name and by block, and the option for a profile,
- * a file with other parameters for some layers. Applies these options to the layers of a model.
+ * Declares the options of `pare prune` that choose layers by name and by block, the option for a profile (a file
+ * with other parameters for some layers), and the option that spreads the zeros over the layers. Applies these options to the layers of a model.
  */
 
 import type { Command } from "commander";
@@ -8,11 +8,18 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readText } from "../../files/whole_file.ts";
 import type { ModelSpec } from "../../models/families/family.ts";
+import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
+import {
+  allocateOption,
+  type AllocationRequest,
+  allocationRequest,
+  checkAllocation,
+} from "../options/allocate_option.ts";
 import { integer } from "../options/common_options.ts";
 
 /** The options as commander parses them. */
@@ -22,12 +29,15 @@ export interface ChoiceFlags {
   readonly minLayer?: number;
   readonly maxLayer?: number;
   readonly profile?: string;
+  readonly allocate: AllocationName;
 }
 
 /** The layers to prune and to skip, and the parameters of each layer. */
 export interface LayerChoice extends Choice {
   /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
+  /** The layers over which an allocation spreads the zeros. Undefined if every layer has the sparsity in its parameters. */
+  readonly allocation?: AllocationRequest;
 }
 
 /** Declares the options on `command`. */
@@ -50,7 +60,8 @@ export function addChoiceOptions(command: Command): Command {
       "--profile <file>",
       "JSON file with other parameters for some layers; later rules override earlier ones: " +
         '[{ "match": "fc2", "sparsity": 0.3 }, { "match": "*.0.*", "skip": true }]',
-    );
+    )
+    .addOption(allocateOption());
 }
 
 /**
@@ -63,14 +74,16 @@ export async function readChoice(
   query: LayerQuery,
   fs: WorkFileSystem,
 ): Promise<LayerChoice> {
-  const { layers, skip, minLayer: minBlock, maxLayer: maxBlock } = options;
+  const { layers, skip, minLayer: minBlock, maxLayer: maxBlock, allocate } = options;
+  checkAllocation(allocate, query.pattern);
   try {
     const profile = options.profile === undefined ? [] : parseProfile(await readText(fs, options.profile));
     const choice = chooseLayers(linearLayers(spec), { layers, skip, minBlock, maxBlock, profile });
     const queries = new Map(
       [...choice.chosen].map(([name, parameters]) => [name, mergeQuery(name, query, parameters)]),
     );
-    return { ...choice, queryOf: (name) => queries.get(name) ?? query };
+    const allocation = allocationRequest(allocate, linearLayers(spec), choice, query);
+    return { ...choice, queryOf: (name) => queries.get(name) ?? query, allocation };
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(error.message, { cause: error });
     throw error;

@@ -10,7 +10,7 @@ import type { ModelSpec } from "../../models/families/family.ts";
 import { denseModules, moduleName } from "../../models/module_names.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import type { PruneRun } from "../../prune/run/prune_run.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import { readRunReport, runReportFiles } from "../files/run_report_files.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import type { PruneJob } from "./run_prune.ts";
@@ -19,7 +19,7 @@ import type { PruneJob } from "./run_prune.ts";
 export interface PackStepOptions extends Pick<PruneOptions, "format" | "out"> {
   readonly spec: ModelSpec;
   /** Returns the grid of a layer of a quantised result. Undefined if the layer stays dense. */
-  readonly gridOf: (name: string) => QuantizationGrid | undefined;
+  readonly gridOf: (name: string) => GridOptions | undefined;
   readonly fs: WorkFileSystem;
   readonly signal: AbortSignal;
 }

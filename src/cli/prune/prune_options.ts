@@ -23,6 +23,7 @@ import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 
@@ -49,8 +50,8 @@ export interface PruneOptions
  * Checks, before any work, that the output format can store the pruned layers.
  * @param columnsOf returns the number of columns of a layer
  * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
- * if the format is pack-quantized and a layer is not rounded to a grid that the format can store; the message
- * names the layer
+ * if the format is pack-quantized and a layer is not rounded to a grid that the format can store, or several
+ * layers have different kinds of asymmetric grids; the message names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
@@ -58,9 +59,13 @@ export function checkFormat(
   queryOf: (name: string) => LayerQuery,
   columnsOf: (name: string) => number,
 ): void {
+  let first: GriddedLayer | undefined;
   for (const name of names) {
     if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
-    if (format === PACK_QUANTIZED) checkGrid(name, queryOf(name), columnsOf(name));
+    if (format !== PACK_QUANTIZED) continue;
+    const grid = checkGrid(name, queryOf(name), columnsOf(name));
+    first ??= { name, grid };
+    checkKinds(first, { name, grid });
   }
 }
 
@@ -72,7 +77,34 @@ function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery):
   );
 }
 
-function checkGrid(name: string, query: LayerQuery, cols: number): void {
+/** A layer and its grid. */
+interface GriddedLayer {
+  readonly name: string;
+  readonly grid: GridOptions;
+}
+
+/**
+ * Checks that two kinds of grids are symmetric. transformers loads asymmetric grids only with `dequantize=True`. It then
+ * computes all layers as if they had the first kind of grid, without an error (measured with version 5.24).
+ */
+function checkKinds(first: GriddedLayer, other: GriddedLayer): void {
+  const isSame = describeGrid(first.grid) === describeGrid(other.grid);
+  if (isSame || (first.grid.symmetric && other.grid.symmetric)) return;
+  throw new UsageError(
+    `option --format ${PACK_QUANTIZED}: several kinds of grids must be symmetric, because transformers loads ` +
+      `asymmetric ones wrongly, but ${first.name} has ${describeGrid(first.grid)} and ${other.name} has ` +
+      `${describeGrid(other.grid)}; add --symmetric, or give all layers the same kind`,
+  );
+}
+
+function describeGrid({ bits, groupSize, symmetric }: GridOptions): string {
+  return `${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
+    symmetric ? "symmetric" : "asymmetric"
+  }`;
+}
+
+/** Returns the grid of a layer. @throws {UsageError} if pack-quantized cannot store it */
+function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
   const grid = gridOfQuery(query);
   if (!grid) {
     throw new UsageError(
@@ -82,6 +114,7 @@ function checkGrid(name: string, query: LayerQuery, cols: number): void {
   }
   try {
     requireStorable({ ...grid, cols });
+    return grid;
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${error.message}`, { cause: error });

@@ -32,7 +32,8 @@ export interface FingerprintSources {
 export async function runFingerprint(
   { checkpoint, query, options, seqlen, backend, fs }: FingerprintSources,
 ): Promise<Fingerprint> {
-  const { samples, seed, layers, skip, minLayer, maxLayer, profile, trueSequential, format } = options;
+  const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
+    options;
   const texts = await Promise.all(options.text.map((file) => fileDigest(file, fs)));
   const values = {
     ...query,
@@ -44,6 +45,7 @@ export async function runFingerprint(
     "min-layer": minLayer,
     "max-layer": maxLayer,
     profile: profile === undefined ? undefined : await fileDigest(profile, fs),
+    allocate: allocate === "uniform" ? undefined : allocate,
     "true-sequential": trueSequential,
     format,
     text: texts.length === 0 ? undefined : texts,

@@ -17,6 +17,8 @@ import { prepareFolder } from "../../checkpoint/partial_folder.ts";
 import { type CompleteCopy, findCompleteCopy } from "../../checkpoint/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../checkpoint/open_copy.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
+import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
+import type { Allocation } from "../../prune/allocation/allocation.ts";
 import { calibratedModel } from "../../prune/calibrated_model.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
@@ -24,7 +26,8 @@ import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 import { quantizedModel } from "../../prune/quantized_model.ts";
-import type { QuantizationGrid } from "../../tensor/quantized_weight.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
+import type { AllocationRequest } from "../options/allocate_option.ts";
 
 /** The model to prune, the parameters, and the files to write. */
 export interface PruneJob {
@@ -36,6 +39,8 @@ export interface PruneJob {
   readonly layers: NameSet;
   /** Returns the parameters of the layer `name`. */
   queryOf(name: string): LayerQuery;
+  /** The layers whose sparsities are chosen before the first layer is pruned. By default `queryOf` has all sparsities. */
+  readonly allocation?: AllocationRequest;
   readonly trueSequential?: boolean;
   readonly activations: HiddenStatesLocation;
   /** The output folder. */
@@ -55,7 +60,7 @@ export interface PruneJob {
    * Returns the grid of the layer `name` for a quantised result. The run then stores the packed tensors of the layer for `pack`, and
    * its dense copy has the weights that these tensors stand for. Absent if the result is not quantised.
    */
-  readonly gridOf?: (name: string) => QuantizationGrid | undefined;
+  readonly gridOf?: (name: string) => GridOptions | undefined;
   /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of the report files. */
@@ -72,6 +77,8 @@ export interface PruneServices {
   readonly signal?: AbortSignal;
   /** Called at the start with the number of layers that earlier processes finished, and then after each layer. */
   onLayerDone?(done: number, total: number, event?: LayerEvent): void;
+  /** Called after each step of the measurements for the allocation. `total` is the number of all steps. */
+  onAllocationStep?(done: number, total: number): void;
   /** Called after each step of the calibration. `total` is the number of all steps. */
   onCalibrationStep?(done: number, total: number): void;
   /** Called after a failure if the run has made progress, with the folder of the unfinished run. */
@@ -146,7 +153,9 @@ async function pruneAndComplete(
   copy: OpenCopy,
 ): Promise<CompleteCopy> {
   await run.journal.append({ type: "start", time: new Date().toISOString() });
-  await pruneLayers(job, services, run, copy);
+  const allocation = job.allocation && (run.allocation ?? await makeAllocation(job, services, run));
+  const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
+  await pruneLayers({ ...job, queryOf }, services, run, copy);
   const pruned = { spec: job.model.spec, weights: copy.tensors };
   const texts = [...await job.reportFiles(run, pruned)].map((
     [name, text],
@@ -154,6 +163,30 @@ async function pruneAndComplete(
   const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: services.signal });
   await run.journal.append({ type: "complete" });
   return complete;
+}
+
+/** Chooses the sparsity of each layer and records it, so that a resumed run has the same sparsities. */
+async function makeAllocation(
+  { model, windows, activations, queryOf, allocation }: PruneJob,
+  { backend, pare, signal, onAllocationStep }: PruneServices,
+  run: PruneRun,
+): Promise<Allocation> {
+  const { name, layers, sparsity } = allocation!;
+  const shared = { model, layers, sparsity, queryOf, windows, backend, pruner: pare, signal };
+  const made = await run.withTemporaryStates((folder) =>
+    allocate(name, {
+      ...shared,
+      hiddenStates: { folder, location: activations },
+      progress: onAllocationStep,
+    })
+  );
+  await run.journal.append({
+    type: "allocation",
+    ...made,
+    sparsities: { ...made.sparsities },
+    notes: [...made.notes],
+  });
+  return made;
 }
 
 async function pruneLayers(

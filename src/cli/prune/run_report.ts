@@ -9,7 +9,8 @@ import { VERSION } from "../../protocol/version.ts";
 import type { RunReport } from "../../report/run_report.ts";
 
 /** The facts that are not in the journal. */
-export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" | "resumed" | "perplexity"> {
+export interface RunFacts
+  extends Pick<RunReport, "parameters" | "calibration" | "resumed" | "perplexity" | "allocation"> {
   /** The names of the weights that the options excluded from pruning. */
   readonly skipped: readonly string[];
   /** The name of the model in the title of the report. */
@@ -24,7 +25,7 @@ export interface RunFacts extends Pick<RunReport, "parameters" | "calibration" |
 
 /** Returns the report of a run with dense output. {@link RunReport} describes the fields. */
 export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunReport {
-  const { checkpoint, calibration, parameters, skipped, resumed, perplexity } = facts;
+  const { checkpoint, calibration, parameters, skipped, resumed, perplexity, allocation } = facts;
   const bytes = countWeightFileBytes(checkpoint);
   const calibrationSeconds = entries.reduce((sum, { seconds }) => sum + seconds.calibration, 0);
   const layerSeconds = entries.reduce((sum, { seconds }) => sum + seconds.layers, 0);
@@ -54,5 +55,6 @@ export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunR
     format: "dense",
     bytes: { dense: bytes, written: bytes },
     perplexity,
+    ...allocation && { allocation },
   };
 }

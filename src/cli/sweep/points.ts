@@ -4,7 +4,7 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerQuerySchema, supportedParameters, unsupportedParameter } from "../../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** One point of a sweep. */
@@ -93,17 +93,11 @@ function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint
     );
     throw new UsageError(`sweep: ${problems.join("; ")}`);
   }
-  const unsupported = unsupportedParameter(parsed.data);
-  if (unsupported) {
-    throw new UsageError(
-      `sweep: ${unsupported.parameter} ${unsupported.value}: this version does not support it`,
-    );
-  }
   const { method, pattern } = parsed.data;
   if (given.pattern === "unstructured") {
     throw new UsageError(
       "option --patterns unstructured: must be n:m; use --sparsities for unstructured pruning",
     );
   }
-  return { method, pattern, sparsity: supportedParameters(parsed.data).sparsity };
+  return { method, pattern, sparsity: resolveParameters(parsed.data).sparsity };
 }

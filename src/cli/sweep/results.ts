@@ -1,5 +1,6 @@
 /** Formats the results of `pare sweep` as lines of a CSV file and as a table. */
 
+import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { textTable } from "../terminal/text_table.ts";
 import type { SweepPoint } from "./points.ts";
 
@@ -15,6 +16,7 @@ export interface Sweep {
   readonly model: string;
   readonly calibration: string;
   readonly samples: number;
+  readonly allocate: AllocationName;
   readonly text: string;
   readonly seqlen: number;
   /** The number of measured windows. */

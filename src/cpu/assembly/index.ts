@@ -29,6 +29,7 @@ export * from "./attention";
 export * from "./check";
 export * from "./choose";
 export * from "./choose_in_rows";
+export * from "./column_squares";
 export * from "./combine";
 export * from "./conjugate_gradient";
 export * from "./convert";

@@ -13,7 +13,7 @@ import { transpose_4x4 } from "./transpose";
 
 export const BUNDLE_ROWS: u32 = 8;
 export const COLUMN_BYTES: usize = 32;
-// MAX_BLOCK_SIZE of src/kernels/prune_block.ts, plus the columns by which the last panel may be padded.
+// MAX_BLOCK_SIZE of src/kernels/column_loop.ts, plus the columns by which the last panel may be padded.
 const MAX_COLUMNS: usize = 256 + 4;
 const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 

@@ -17,6 +17,16 @@ const secondsSchema = z.number().min(0);
 const startSchema = z.object({ type: z.literal("start"), time: z.string() });
 
 /**
+ * Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities.
+ */
+const allocationSchema = z.object({
+  type: z.literal("allocation"),
+  name: z.enum(["owl", "error"]),
+  sparsities: z.record(z.string(), z.number().min(0).lt(1)),
+  notes: z.array(z.string()),
+});
+
+/**
  * Records that the pruned weight of a layer has been flushed to the disk, in the weight file that contains
  * it.
  */
@@ -35,8 +45,15 @@ const layerSchema = z.object({
 /** Records that all files of the pruned copy have been flushed to the disk under their temporary names. */
 const completeSchema = z.object({ type: z.literal("complete") });
 
-const entrySchema = z.discriminatedUnion("type", [startSchema, layerSchema, completeSchema]);
+const entrySchema = z.discriminatedUnion("type", [
+  startSchema,
+  allocationSchema,
+  layerSchema,
+  completeSchema,
+]);
 
+/** The line that records the sparsity of each layer. */
+export type AllocationEntry = z.infer<typeof allocationSchema>;
 /** The line that records a pruned layer. */
 export type LayerEntry = z.infer<typeof layerSchema>;
 /** A line of the journal. */

@@ -7,6 +7,7 @@
  *     run.json       the fingerprint of the run
  *     journal.jsonl  the journal, with one line per finished layer
  *     states-N.f32   the hidden states before block N
+ *     allocation/    the hidden states of the forward pass that chooses the sparsity of each layer
  *     dense/         the pruned dense copy, if it will be packed into the output at the end
  *     quantized/     the packed tensors of the quantised layers, if the output will be quantised
  *     lock           locked by the process that works on the run
@@ -17,8 +18,8 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readJson, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
-import { Journal, type LayerEntry } from "./journal.ts";
 import { QuantizedStore } from "./quantized_store.ts";
+import { type AllocationEntry, Journal, type LayerEntry } from "./journal.ts";
 
 const RUN_FOLDER = ".pare";
 const RUN_FILE = "run.json";
@@ -26,6 +27,7 @@ const JOURNAL_FILE = "journal.jsonl";
 const LOCK_FILE = "lock";
 const DENSE_FOLDER = "dense";
 const QUANTIZED_FOLDER = "quantized";
+const ALLOCATION_FOLDER = "allocation";
 
 const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
 
@@ -94,6 +96,11 @@ export class PruneRun implements AsyncDisposable {
     return `${this.folder}/${DENSE_FOLDER}`;
   }
 
+  /** The sparsity of each layer. Undefined if it has not been chosen, or if every layer has the sparsity of the run. */
+  get allocation(): AllocationEntry | undefined {
+    return this.journal.entries.find((entry) => entry.type === "allocation");
+  }
+
   /** The layers that are done, in the order in which they were recorded. */
   get layers(): LayerEntry[] {
     return this.journal.entries.filter((entry) => entry.type === "layer");
@@ -111,7 +118,20 @@ export class PruneRun implements AsyncDisposable {
 
   /** Whether any work is done that a new run would have to repeat. */
   async hasProgress(): Promise<boolean> {
-    return this.layers.length > 0 || (await this.states.lastBlock() ?? 0) > 0;
+    return this.layers.length > 0 || this.allocation !== undefined ||
+      (await this.states.lastBlock() ?? 0) > 0;
+  }
+
+  /** Calls `work` with an empty folder for the hidden states of another forward pass, and removes the folder at the end. */
+  async withTemporaryStates<T>(work: (states: HiddenStatesFolder) => Promise<T>): Promise<T> {
+    const folder = `${this.folder}/${ALLOCATION_FOLDER}`;
+    await this.fs.removeFolder(folder); // a killed process may have left states in it
+    await this.fs.makeFolder(folder);
+    try {
+      return await work(new HiddenStatesFolder(this.fs, folder));
+    } finally {
+      await this.fs.removeFolder(folder);
+    }
   }
 
   /** Closes the run and removes its folder. */

@@ -15,6 +15,12 @@ export const MAX_OBC_COLUMNS = 3072;
  */
 export const MAX_OBC_WORK = 2 ** 45;
 
+/**
+ * The largest size of the vectors of a batch, in bytes. With it a batch of a layer with 2048 columns has 64 rows,
+ * which occupy half of the processors of a large GPU.
+ */
+export const MAX_OBC_BATCH_BYTES = 2 ** 30;
+
 /** A layer is larger than the solver `obc` can handle. */
 export class ObcSizeError extends RangeError {
   override name = "ObcSizeError";

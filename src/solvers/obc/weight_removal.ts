@@ -11,13 +11,8 @@ import { removeWeights, stepLoops, WeightState } from "../../kernels/remove_weig
 import { type IndexRange, splitRange } from "../../linalg/blocking.ts";
 import { gatherRows, type Submatrix } from "../../linalg/submatrix.ts";
 import { wordsPerRow } from "../../sparsity/mask_bits.ts";
+import { MAX_OBC_BATCH_BYTES } from "./obc_limit.ts";
 import type { Pattern } from "../../sparsity/pattern.ts";
-
-/**
- * The largest size of the vectors of a batch, in bytes. With it a batch of a layer with 2048 columns has 64 rows,
- * which occupy half of the processors of a large GPU.
- */
-const MAX_BATCH_BYTES = 2 ** 30;
 
 /** What a removal needs besides the weights. */
 export interface RemovalOperands {
@@ -58,7 +53,7 @@ export async function* removeInBatches(
 ): AsyncGenerator<RemovedBatch> {
   const { rows, cols } = weight, { inverse, inverseDiagonal, pattern } = operands, { ld } = inverse;
   const depth = limits.reduce((most, limit) => Math.max(most, limit), 0);
-  const batchBytes = Math.min(MAX_BATCH_BYTES, backend.maxBufferBytes);
+  const batchBytes = Math.min(MAX_OBC_BATCH_BYTES, backend.maxBufferBytes);
   const size = Math.max(1, Math.min(rows, Math.floor(batchBytes / (4 * depth * ld))));
   const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
   const scratch = new ResourceSet();

@@ -7,11 +7,12 @@ import { packWeight } from "../../../src/checkpoint/quantized/pack_weight.ts";
 import { bytesToFloats } from "../../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 import { asFloat32, type HostTensor } from "../../../src/tensor/host_tensor.ts";
-import type { QuantizationGrid, QuantizedWeight } from "../../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../../src/quantization/quantization.ts";
+import type { QuantizedWeight } from "../../../src/tensor/quantized_weight.ts";
 import { decodeQuantized, roundTo } from "../../reference/pack_quantized.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
 
-const ROW_WISE: QuantizationGrid = { bits: 4, groupSize: 0, symmetric: false };
+const ROW_WISE: GridOptions = { bits: 4, groupSize: 0, symmetric: false };
 
 function words({ data }: HostTensor): number[] {
   return [...new Uint32Array(data.slice().buffer)];
@@ -81,7 +82,7 @@ describe("packWeight()", () => {
 
   it("refuses grids that the layout cannot store, and names the rule and the value", () => {
     const refused = (
-      grid: Partial<QuantizationGrid>,
+      grid: Partial<GridOptions>,
       message: RegExp,
       changes: Partial<QuantizedWeight> = {},
     ) =>

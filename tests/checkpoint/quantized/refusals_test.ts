@@ -4,14 +4,14 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
 import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
-import type { QuantizationGrid } from "../../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../../src/quantization/quantization.ts";
 import { writeFiles } from "../../support/checkpoint_files.ts";
 import { packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { readTensors, withCheckpoint } from "../packed/packed_checkpoints.ts";
 
-const GRID: QuantizationGrid = { bits: 4, groupSize: 6, symmetric: false };
+const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
 const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;
 const DENSE = { "x.weight": packNamed("x.weight", WEIGHT).packed.dense };
 
@@ -150,7 +150,7 @@ describe("writeQuantized() rejects", () => {
   it("a weight that the layout cannot store, tensors that do not fit, and a folder that is not empty", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { "config.json": {}, "model.safetensors": DENSE });
-      const write = (name: string, grid: Partial<QuantizationGrid>, to = `${folder}/out`) =>
+      const write = (name: string, grid: Partial<GridOptions>, to = `${folder}/out`) =>
         writeQuantizedFolder(folder, to, { [name]: { ...WEIGHT, grid: { ...GRID, ...grid } } });
       await assert.rejects(
         write("x.weight", { bits: 6 }),

@@ -7,7 +7,7 @@ import { packCheckpoint } from "../../../src/checkpoint/packed/pack_checkpoint.t
 import { unpackCheckpoint } from "../../../src/checkpoint/packed/unpack_checkpoint.ts";
 import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
-import type { QuantizationGrid } from "../../../src/tensor/quantized_weight.ts";
+import type { GridOptions } from "../../../src/quantization/quantization.ts";
 import { patternTensor, writeFiles } from "../../support/checkpoint_files.ts";
 import { type GriddedWeight, packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
 import { randomQuantized } from "../../support/quantized_weights.ts";
@@ -15,10 +15,10 @@ import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 import { readTensors, withCheckpoint } from "../packed/packed_checkpoints.ts";
 
 const [ONE, TWO] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
-const FOUR: QuantizationGrid = { bits: 4, groupSize: 6, symmetric: false };
-const EIGHT: QuantizationGrid = { bits: 8, groupSize: 0, symmetric: true };
+const FOUR: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
+const EIGHT: GridOptions = { bits: 8, groupSize: 0, symmetric: true };
 
-function gridded(shape: readonly [number, number], grid: QuantizationGrid, dtype: GriddedWeight["dtype"]) {
+function gridded(shape: readonly [number, number], grid: GridOptions, dtype: GriddedWeight["dtype"]) {
   return { quantized: randomQuantized(shape, grid, shape[0]), grid, dtype };
 }
 

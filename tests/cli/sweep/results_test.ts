@@ -8,6 +8,7 @@ const SWEEP: Sweep = {
   model: "m",
   calibration: "c.txt",
   samples: 1,
+  allocate: "uniform",
   text: "t.txt",
   seqlen: 8,
   windows: 1,

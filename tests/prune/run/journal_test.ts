@@ -11,6 +11,12 @@ import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z" };
 const COMPLETE: JournalEntry = { type: "complete" };
+const ALLOCATION: JournalEntry = {
+  type: "allocation",
+  name: "owl",
+  sparsities: { "0.fc1.weight": 0.30000000000000004, "0.fc2.weight": 1 / 3 },
+  notes: ["A measurement."],
+};
 
 /** Opens the journal at `path`, appends `entries`, and returns all entries. */
 async function open(path: string, ...entries: JournalEntry[]): Promise<readonly JournalEntry[]> {
@@ -31,6 +37,8 @@ describe("Journal", () => {
       await open(path, START);
       assert.deepEqual(await open(path, START, COMPLETE), [START, START, COMPLETE]);
       assert.deepEqual(await open(path), [START, START, COMPLETE]);
+      await open(path, ALLOCATION);
+      assert.deepEqual((await open(path)).at(-1), ALLOCATION);
     }));
 
   it("discards a last line that was cut off at any byte, and appends after the line before it", () =>

@@ -7,10 +7,10 @@
  * the caller dispatches all pairs of tiles.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import { loop } from "./loop_count.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/gather.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { loop } from "../loop_count.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/gather.wgsl" with { type: "text" };
 
 /**
  * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then

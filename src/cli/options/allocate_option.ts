@@ -1,0 +1,65 @@
+/** Declares the option `--allocate`, which spreads the zeros over the layers of a model, and checks it against the other options. */
+
+import { Option } from "commander";
+import { type Allocation, type AllocationName, ALLOCATIONS } from "../../prune/allocation/allocation.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
+import type { Choice } from "../../prune/choose_layers.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
+import { UsageError } from "../exit.ts";
+
+/** An allocation to make. */
+export interface AllocationRequest {
+  readonly name: Allocation["name"];
+  readonly layers: readonly SizedLayer[];
+  /** The fraction of zeros of all `layers` together. */
+  readonly sparsity: number;
+}
+
+/** Returns the option. `pare prune` and `pare sweep` have it. */
+export function allocateOption(): Option {
+  return new Option(
+    "--allocate <how>",
+    "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl prunes blocks with " +
+      "many outliers less, error minimises the sum of the layers' errors; the total stays exact",
+  ).choices(ALLOCATIONS).default("uniform");
+}
+
+/**
+ * Checks that the pattern of the run leaves the sparsity of the layers open.
+ * @throws {UsageError} if it is n:m and the allocation is not `uniform`
+ */
+export function checkAllocation(allocate: AllocationName, pattern = "unstructured"): void {
+  if (allocate === "uniform" || pattern === "unstructured") return;
+  throw new UsageError(
+    `option --allocate ${allocate}: needs unstructured sparsity, but the pattern ${pattern} fixes the sparsity of every layer`,
+  );
+}
+
+/**
+ * Returns the allocation that the options ask for. `query` has the parameters of the run. Returns undefined if every layer gets the sparsity
+ * in its parameters. A rule of a profile that sets a sparsity or an n:m pattern is a statement of the user about single layers, so the
+ * allocation does not change these layers. The zeros of the other layers are spread over the other layers.
+ * @throws {UsageError} if the profile leaves no layer
+ */
+export function allocationRequest(
+  allocate: AllocationName,
+  all: readonly SizedLayer[],
+  { chosen }: Choice,
+  query: LayerQuery,
+): AllocationRequest | undefined {
+  if (allocate === "uniform") return undefined;
+  const layers = all.filter(({ name }) => {
+    const parameters = chosen.get(name);
+    return parameters && !("sparsity" in parameters) &&
+      (parameters.pattern ?? "unstructured") === "unstructured";
+  });
+  if (layers.length > 0) {
+    const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
+    return { name: allocate, layers, sparsity };
+  }
+  throw new UsageError(
+    `option --allocate ${allocate}: has no layer to allocate zeros to, because the profile sets the sparsity or the ` +
+      `pattern of all ${chosen.size} layers`,
+  );
+}

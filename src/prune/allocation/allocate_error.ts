@@ -1,0 +1,77 @@
+/**
+ * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities. The layers are solved with the statistics of
+ * the dense model. The host factors the statistics of a group of layers once, so most of the time goes into solving.
+ */
+
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { calibratedModel } from "../calibrated_model.ts";
+import type { AllocationTask, WantedSparsities } from "./allocation.ts";
+import { chooseLevels } from "./choose_levels.ts";
+import { levelName, levelSource } from "./level_source.ts";
+
+/** The number of levels below the sparsity of the run, and also above it. */
+const REACH = 4;
+
+/** The largest distance between two levels. */
+const LARGEST_STEP = 0.05;
+
+/**
+ * Returns the sparsity of each layer.
+ * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
+ */
+export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
+  const { layers, sparsity } = task;
+  const step = Math.min(LARGEST_STEP, sparsity / REACH, (1 - sparsity) / (REACH + 1));
+  const levels = Array.from({ length: 2 * REACH + 1 }, (_, i) => i - REACH);
+  const errors = await measureErrors(task, new Map(levels.map((level) => [level, sparsity + level * step])));
+  const leveled = layers.map(({ name, rows, cols }) => ({
+    size: rows * cols,
+    errors: levels.map((level) => errors.get(levelName(name, level))!),
+  }));
+  const chosen = chooseLevels(leveled);
+  const sumAt = (levelOf: (layer: number) => number) =>
+    leveled.reduce((sum, { errors }, i) => sum + errors[levelOf(i) + REACH], 0);
+  const before = sumAt(() => 0), after = sumAt((i) => chosen[i]);
+  return {
+    sparsities: chosen.map((level) => sparsity + level * step),
+    notes: [
+      `The sum of the relative errors of the layers is ${after.toPrecision(4)}, instead of ${
+        before.toPrecision(4)
+      } with one sparsity for all layers. It was measured with the statistics of the dense model.`,
+    ],
+  };
+}
+
+/** Solves every layer at every level. Returns the relative error of each, by its `levelName`. */
+async function measureErrors(
+  task: AllocationTask,
+  sparsities: ReadonlyMap<number, number>,
+): Promise<Map<string, number>> {
+  const { model, layers, queryOf, windows, backend, pruner, hiddenStates, progress, signal } = task;
+  const queries = new Map<string, LayerQuery>(
+    layers.flatMap(({ name }) =>
+      [...sparsities].map((
+        [level, sparsity],
+      ) => [levelName(name, level), levelQuery(queryOf(name), sparsity)])
+    ),
+  );
+  const names = new Set(layers.map(({ name }) => name));
+  const dense = calibratedModel(model, backend, { windows, layers: names, hiddenStates, signal });
+  const source = levelSource(dense, [...sparsities.keys()]);
+  const errors = new Map<string, number>();
+  for await (const event of pruner.pruneModel(source, (name) => queries.get(name)!, { signal })) {
+    if (event.type !== "layer") continue;
+    errors.set(event.name, event.report.relative_error ?? 0);
+    progress?.(event.done, source.layerCount);
+  }
+  return errors;
+}
+
+/**
+ * Returns the parameters with which a layer is measured. SparseGPT stands in for the slower methods, which take many times as long and whose
+ * errors grow with the sparsity in nearly the same way.
+ */
+function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
+  const isCheap = method === "magnitude" || method === "wanda";
+  return { method: isCheap ? method : "sparsegpt", sparsity, blocksize, damping, error: true };
+}

@@ -1,0 +1,57 @@
+/** Chooses the sparsity of each transformer block by its outliers (`owl.ts`), with one forward pass of the dense model. */
+
+import { readTensor } from "../../checkpoint/tensor_source.ts";
+import { checkTensor } from "../../models/upload.ts";
+import type { Model } from "../../models/model.ts";
+import { bytesToFloats } from "../../tensor/convert.ts";
+import { type SizedLayer, weightName } from "../block_plan.ts";
+import type { AllocationTask, WantedSparsities } from "./allocation.ts";
+import { type BlockNorms, denseNorms } from "./dense_norms.ts";
+import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";
+
+/**
+ * Returns the sparsity of each layer, which is that of its block. Only the given layers count for the outliers.
+ * @throws the errors of `denseNorms`
+ */
+export async function allocateOwl(task: AllocationTask): Promise<WantedSparsities> {
+  const { model, layers, sparsity, backend } = task;
+  const byBlock = Map.groupBy(layers, ({ block }) => block);
+  const lastBlock = Math.max(...byBlock.keys());
+  const outliers = new Map<number, number>();
+  let block = 0;
+  for await (const norms of denseNorms(model, backend, { ...task, lastBlock })) {
+    const inBlock = byBlock.get(block);
+    if (inBlock) outliers.set(block, outlierPercentage(await scoredLayers(model, block, inBlock, norms)));
+    block++;
+  }
+  const blocks = [...outliers.keys()];
+  const entries = blocks.map((index) =>
+    byBlock.get(index)!.reduce((sum, { rows, cols }) => sum + rows * cols, 0)
+  );
+  const wanted = owlSparsities([...outliers.values()], entries, sparsity);
+  const ofBlock = new Map(blocks.map((index, i) => [index, wanted[i]]));
+  const list = blocks.map((index) => `block ${index} ${outliers.get(index)!.toFixed(3)} %`).join(", ");
+  return {
+    sparsities: layers.map((layer) => ofBlock.get(layer.block)!),
+    notes: [`The share of outliers among the weights is ${list}.`],
+  };
+}
+
+/** Reads the weights of the layers of one block. */
+async function scoredLayers(
+  { spec, weights }: Model,
+  block: number,
+  layers: readonly SizedLayer[],
+  norms: BlockNorms,
+): Promise<ScoredLayer[]> {
+  const normsOf = new Map(
+    spec.block.groups.flatMap((group) =>
+      group.map((linear) => [weightName(spec, block, linear), norms.get(group)!] as const)
+    ),
+  );
+  return await Promise.all(layers.map(async ({ name, rows, cols }) => {
+    const dtype = checkTensor(weights, name, [rows, cols]);
+    const { data } = await readTensor(weights, name);
+    return { weight: bytesToFloats(data, dtype), squaredNorms: normsOf.get(name)! };
+  }));
+}

@@ -1,0 +1,80 @@
+/**
+ * Computes the squared norms of the inputs of the linear layers of a dense model, by one forward pass of the calibration windows. Only these
+ * norms, which are the diagonals of the layers' Hessians, and the weights of one block are in memory at a time.
+ */
+
+import { SquaredNorms } from "../../calibration/squared_norms.ts";
+import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
+import { Forward } from "../../models/forward.ts";
+import type { HiddenStatesStorage } from "../../models/hidden_states/hidden_states.ts";
+import type { LinearGroup } from "../../models/layer_specs.ts";
+import type { Model } from "../../models/model.ts";
+
+/** The calibration windows, and the blocks that are needed. */
+export interface NormsOptions {
+  /** Token ids of the calibration windows. All windows have the same length. */
+  readonly windows: readonly Uint32Array[];
+  /** The index of the last block whose norms are needed. */
+  readonly lastBlock: number;
+  /** Where the hidden states between blocks are stored. By default, in memory. */
+  readonly hiddenStates?: HiddenStatesStorage;
+  /** Called after each batch of windows, with the number of all batches of all blocks. */
+  readonly progress?: (done: number, total: number) => void;
+  /** Ends the forward pass after the current batch. */
+  readonly signal?: AbortSignal;
+}
+
+/** Maps each group of layers of a block to the squared norms of its input, (inFeatures) f32. */
+export type BlockNorms = ReadonlyMap<LinearGroup, Float32Array>;
+
+/**
+ * Yields the norms of the blocks from 0 to `lastBlock`.
+ * @throws {RangeError} if the windows are empty, of different lengths or too long for the model
+ * @throws the signal's reason if the signal is aborted
+ */
+export async function* denseNorms(
+  model: Model,
+  backend: Backend,
+  { windows, lastBlock, hiddenStates, progress, signal }: NormsOptions,
+): AsyncGenerator<BlockNorms, void, undefined> {
+  const forward = await Forward.begin(backend, model, windows, { storage: hiddenStates });
+  try {
+    const total = (lastBlock + 1) * forward.hiddenStates.batches.length;
+    let done = 0;
+    const onBatchDone = () => {
+      signal?.throwIfAborted();
+      progress?.(++done, total);
+    };
+    for (let block = 0; block <= lastBlock; block++) {
+      yield await blockNorms(
+        forward,
+        (observe) =>
+          block < lastBlock
+            ? forward.runBlock(block, onBatchDone, model.weights, observe)
+            : forward.observeBlock(block, observe, onBatchDone),
+      );
+    }
+  } finally {
+    forward.destroy();
+  }
+}
+
+/** Runs a block by `run`, and returns the norms of the inputs that `run` passes to its argument. */
+async function blockNorms(
+  { backend, model }: Forward,
+  run: (observe: (group: LinearGroup, input: DeviceBuffer, rows: number) => void) => Promise<void>,
+): Promise<BlockNorms> {
+  const sums = new Map<LinearGroup, SquaredNorms>();
+  try {
+    for (const group of model.spec.block.groups) {
+      const [{ name, inFeatures }] = group;
+      sums.set(group, new SquaredNorms(backend, `squared norms ${name}`, inFeatures));
+    }
+    await run((group, input, rows) => sums.get(group)!.add(input, rows));
+    const norms = new Map<LinearGroup, Float32Array>();
+    for (const [group, sum] of sums) norms.set(group, await sum.read());
+    return norms;
+  } finally {
+    for (const sum of sums.values()) sum.destroy();
+  }
+}

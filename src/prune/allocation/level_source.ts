@@ -1,0 +1,36 @@
+/**
+ * Presents a model as a source in which every layer occurs once for each of several sparsities. A client that prunes this source reports the
+ * error of each layer at each sparsity. The pruned weights are discarded, so every layer has the statistics of the dense model.
+ */
+
+import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
+
+/** Returns the name of `layer` at level `level`, which is unique in the source. */
+export function levelName(layer: string, level: number): string {
+  return `${layer}@${level}`;
+}
+
+/** Returns the source. The layers of a group share one Hessian, so a host factors the Hessian once for all of them. */
+export function levelSource(dense: ModelSource, levels: readonly number[]): ModelSource {
+  return {
+    layerCount: dense.layerCount * levels.length,
+    async *groups() {
+      for await (const group of dense.groups()) yield await atLevels(group, levels);
+    },
+  };
+}
+
+async function atLevels(group: LayerGroup, levels: readonly number[]): Promise<LayerGroup> {
+  const { block, hessian, layers, hasMoreInRound } = group;
+  // The dense source requires a new weight for each layer. With its own weight the layer stays dense.
+  for (const { name, weight } of layers) await group.replace(name, weight);
+  return {
+    block,
+    hessian,
+    hasMoreInRound,
+    layers: layers.flatMap(({ name, weight }) =>
+      levels.map((level) => ({ name: levelName(name, level), weight }))
+    ),
+    replace: () => Promise.resolve(),
+  };
+}

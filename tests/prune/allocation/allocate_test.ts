@@ -1,0 +1,105 @@
+/** Tests allocations of the test model opt-sotu: the statistics that they use, their exact totals, and what they refuse. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { calibrationWindows } from "../../../src/calibration/windows.ts";
+import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { type LocalHost, openLocalHost } from "../../../src/cli/local_host.ts";
+import { type Model, openModel } from "../../../src/models/model.ts";
+import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
+import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
+import { denseNorms } from "../../../src/prune/allocation/dense_norms.ts";
+import { linearLayers } from "../../../src/prune/block_plan.ts";
+import { calibratedModel } from "../../../src/prune/calibrated_model.ts";
+import { forwardOpt, readOptReference } from "../../reference/opt_forward.ts";
+import { assertClose } from "../../support/assert_close.ts";
+import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../../support/opt_sotu.ts";
+
+const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
+
+describe("allocations of opt-sotu", () => {
+  let host: LocalHost, checkpoint: Checkpoint, model: Model;
+  before(async () => {
+    host = await openLocalHost("cpu");
+    checkpoint = await openOptSotu();
+    model = openModel(checkpoint);
+  });
+  after(async () => {
+    await checkpoint.close();
+    await host[Symbol.asyncDispose]();
+  });
+
+  function task(changes: Partial<AllocationTask> = {}): AllocationTask {
+    const layers = linearLayers(model.spec), { backend, pare: pruner } = host;
+    return { model, layers, sparsity: 0.5, queryOf: () => ({}), windows, backend, pruner, ...changes };
+  }
+
+  it("use the squared norms of the inputs in the dense model, as denseNorms() computes them", async () => {
+    const reference = readOptReference(OPT_SOTU_URL);
+    const inputs = windows.map((window) => forwardOpt(reference, window).inputs);
+    let block = 0, steps = "";
+    const progress = (done: number, total: number) => void (steps = `${done}/${total}`);
+    for await (const norms of denseNorms(model, host.backend, { windows, lastBlock: 2, progress })) {
+      for (const [[{ name, inFeatures }], computed] of norms) {
+        const expected = new Float64Array(inFeatures);
+        for (const input of inputs) {
+          input.get(`model.decoder.layers.${block}.${name}.weight`)!
+            .forEach((value, i) => expected[i % inFeatures] += value * value);
+        }
+        assertClose(computed, expected, 1e-5, { label: `${block} ${name}` });
+      }
+      block++;
+    }
+    assert.deepEqual([block, steps], [3, "3/3"]);
+  });
+
+  for (const name of ["owl", "error"] as const) {
+    for (const sparsity of [0.503, 0.9]) {
+      it(`${name} at ${sparsity} prunes exactly round(s·weights) weights, and each layer as many as its sparsity says`, async () => {
+        const layers = linearLayers(model.spec).filter(({ name }) => !/1\.fc2|3\.self_attn\.k/.test(name));
+        const { sparsities, notes } = await allocate(name, task({ layers, sparsity }));
+        assert.deepEqual(Object.keys(sparsities), layers.map((layer) => layer.name));
+        assert.ok(new Set(Object.values(sparsities)).size > 2);
+        assert.equal(notes.length, 1);
+
+        const { windows, backend } = task(), names = new Set(Object.keys(sparsities));
+        const source = calibratedModel(model, backend, { windows, layers: names });
+        const queryOf = withAllocation(() => ({ error: false }), { name, sparsities, notes });
+        let zeros = 0;
+        for await (const event of host.pare.pruneModel(source, queryOf)) {
+          if (event.type !== "layer") continue;
+          const { rows, cols, zeros: inLayer } = event.report;
+          assert.equal(inLayer, Math.round(sparsities[event.name] * rows * cols), event.name);
+          zeros += inLayer;
+        }
+        const entries = layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+        assert.equal(zeros, Math.round(sparsity * entries));
+      });
+    }
+  }
+
+  it("error has a smaller sum of errors than one sparsity, and keeps the statistics of the dense model", async () => {
+    const { notes: [note] } = await allocate("error", task());
+    const [, after, before] = /is ([\d.]+), instead of ([\d.]+) with one sparsity/.exec(note)!;
+    assert.ok(Number(after) < Number(before), note);
+    const again = await allocate("error", task());
+    assert.equal(again.notes[0], note);
+  });
+
+  it("refuse an n:m pattern, and name the layer", async () => {
+    const queryOf = (name: string) => name.endsWith("2.fc1.weight") ? { pattern: "2:4" } : {};
+    await assert.rejects(
+      allocate("owl", task({ queryOf })),
+      /^RangeError: allocation owl: .*2\.fc1\.weight is pruned 2:4, and this pattern fixes its sparsity/,
+    );
+  });
+
+  it("end with the reason of a signal, and leave no device memory allocated", async () => {
+    const { bytesLive } = host.backend.counters;
+    for (const name of ["owl", "error"] as const) {
+      const signal = AbortSignal.abort(new Error("stopped"));
+      await assert.rejects(allocate(name, task({ signal })), /stopped/);
+    }
+    assert.equal(host.backend.counters.bytesLive, bytesLive);
+  });
+});

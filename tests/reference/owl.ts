@@ -1,0 +1,29 @@
+/**
+ * The sparsity of each block by OWL in float64, after the paper (Yin et al. 2023, arXiv 2310.05175, section 3.2) and the published code,
+ * for blocks of equal size.
+ */
+
+/** A layer: W as rows, and the inputs X as one row per token. */
+export interface OwlLayer {
+  readonly weight: readonly (readonly number[])[];
+  readonly inputs: readonly (readonly number[])[];
+}
+
+/** The percentage of the weights of a block whose score |W[i,j]|·‖X[:,j]‖ exceeds `factor` times the mean score. */
+export function referenceOutliers(layers: readonly OwlLayer[], factor: number): number {
+  const scores = layers.flatMap(({ weight, inputs }) =>
+    weight.flatMap((row) =>
+      row.map((value, j) => Math.abs(value) * Math.hypot(...inputs.map((token) => token[j])))
+    )
+  );
+  const mean = scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  return scores.filter((score) => score > factor * mean).length / scores.length * 100;
+}
+
+/** The fraction of weights that each block keeps, given the percentages D of its outliers. */
+export function referenceKeepRatios(outliers: readonly number[], sparsity: number, lambda: number): number[] {
+  const min = Math.min(...outliers), max = Math.max(...outliers);
+  const scaled = outliers.map((d) => (d - min) * (1 / (max - min) * lambda * 2));
+  const mean = scaled.reduce((sum, value) => sum + value, 0) / scaled.length;
+  return scaled.map((value) => value - mean + (1 - sparsity));
+}
