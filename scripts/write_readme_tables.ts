@@ -14,6 +14,8 @@ import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
 import type { LayersResults } from "./bench/layers/layers_results.ts";
 import { phaseTable, speedTable } from "./bench/layers/tables.ts";
 import { modelTable, type ModelTimings } from "./bench/model/table.ts";
+import type { PeersResults } from "./bench/peers/peers_result.ts";
+import { peersTable } from "./bench/peers/table.ts";
 import { comparisonTable } from "./bench/solvers/models/comparison.ts";
 import { evaluateGates, gateTable } from "./bench/solvers/models/gates.ts";
 import {
@@ -48,6 +50,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
   large: () => render<LargeResults>("large", largeTable),
   model: () => render<ModelTimings>("model", modelTable),
+  peers: () => render<PeersResults>("peers", peersTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),

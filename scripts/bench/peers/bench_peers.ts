@@ -9,7 +9,12 @@ import type { BackendChoice } from "../../../src/host/backends.ts";
 import type { BenchedModel } from "../families/models.ts";
 import { median } from "../measure/statistics.ts";
 import { countZeros } from "./count_zeros.ts";
-import { type PeersResult, requireSamePerplexity, type RunResult } from "./peers_result.ts";
+import {
+  type PeersResult,
+  type PerplexityCheck,
+  requireSamePerplexity,
+  type RunResult,
+} from "./peers_result.ts";
 import {
   type Calibration,
   parePerplexities,
@@ -18,7 +23,7 @@ import {
   runPare,
   transformersPerplexities,
 } from "./programs.ts";
-import { notBuiltReason, type PeerRun, RUNS } from "./runs.ts";
+import { type PeerRun, RUNS } from "./runs.ts";
 
 /** The settings of the bench. */
 export interface PeersOptions {
@@ -45,10 +50,12 @@ interface TimedRun {
   restored?: number;
 }
 
-/** A checkpoint and the name that messages use for it. */
-interface NamedCheckpoint {
+/** A checkpoint with the perplexity that `pare eval` measures. */
+interface MeasuredCheckpoint {
+  /** The name of the checkpoint in messages. */
   readonly title: string;
   readonly folder: string;
+  readonly perplexity: number;
 }
 
 /**
@@ -65,49 +72,50 @@ export async function benchPeers(
   const windowsFile = `${scratch}/calibration.json`, evaluationFile = `${scratch}/evaluation.json`;
   await writeWindows(windowsFile, calibrationWindows(tokens.calibration, { windows: samples, seqlen }));
   await writeWindows(evaluationFile, firstWindows(tokens.evaluation, evaluationWindows, seqlen));
-  const calibration: Calibration = { folder, text: texts.calibration, samples, seqlen, windowsFile };
 
-  const timed: TimedRun[] = RUNS.filter((run) => reasonToSkip(run) === undefined)
-    .map((run, i) => ({ run, out: `${scratch}/run${i}`, costs: [] }));
-  const programs = await timeRuns(timed, calibration, options);
-
-  const checkpoints: NamedCheckpoint[] = [
-    { title: `${name}, dense`, folder },
-    ...timed.map(({ run, out }) => ({ title: `${name} by ${run.program}, ${run.title}`, folder: out })),
-  ];
-  const settings = { seqlen, windows: evaluationWindows, backend: options.backend };
-  const perplexities = await parePerplexities(
-    checkpoints.map(({ folder }) => folder),
-    texts.evaluation,
-    settings,
+  const timed = RUNS.map((run, i): TimedRun => ({ run, out: `${scratch}/run${i}`, costs: [] }));
+  const programs = await timeRuns(
+    timed,
+    { folder, text: texts.calibration, samples, seqlen, windowsFile },
+    options,
   );
-  const firstOf = (program: PeerRun["program"]) => 1 + timed.findIndex(({ run }) => run.program === program);
-  const checked = [0, firstOf("Pare"), firstOf("llm-compressor")];
-  const theirs = await transformersPerplexities(
-    checked.map((i) => checkpoints[i].folder),
+
+  const [dense, ...perplexities] = await parePerplexities(
+    [folder, ...timed.map(({ out }) => out)],
+    texts.evaluation,
+    { seqlen, windows: evaluationWindows, backend: options.backend },
+  );
+  const measured = timed.map(({ run, out }, i) => (
+    { title: `${name} by ${run.program}, ${run.title}`, folder: out, perplexity: perplexities[i], run }
+  ));
+  const firsts = (["Pare", "llm-compressor"] as const).map((program) =>
+    measured.find(({ run }) => run.program === program)!
+  );
+  const checks = await checkPerplexities(
+    [{ title: `${name}, dense`, folder, perplexity: dense }, ...firsts],
     evaluationFile,
     options.threads,
   );
-  const checks = checked.map((i, k) => (
-    { checkpoint: checkpoints[i].title, pare: perplexities[i], transformers: theirs[k] }
-  ));
-  checks.forEach(requireSamePerplexity);
-
-  const results = new Map<PeerRun, RunResult>();
+  const runs: RunResult[] = [];
   for (const [i, { run, out, costs, restored }] of timed.entries()) {
-    const perplexity = perplexities[1 + i];
-    results.set(run, { run, perplexity, ...summarize(costs), ...await countZeros(out), restored });
+    runs.push({ run, perplexity: perplexities[i], ...summarize(costs), ...await countZeros(out), restored });
   }
-  return {
-    name,
-    seqlen,
-    calibrationWindows: samples,
-    evaluationWindows,
-    dense: perplexities[0],
-    checks,
-    runs: RUNS.map((run) => results.get(run) ?? { run, notBuilt: reasonToSkip(run)! }),
-    programs,
-  };
+  return { name, seqlen, calibrationWindows: samples, evaluationWindows, dense, checks, runs, programs };
+}
+
+/** @throws {Error} if transformers measures another perplexity for one of the checkpoints */
+async function checkPerplexities(
+  checkpoints: readonly MeasuredCheckpoint[],
+  windowsFile: string,
+  threads: number,
+): Promise<PerplexityCheck[]> {
+  const folders = checkpoints.map(({ folder }) => folder);
+  const theirs = await transformersPerplexities(folders, windowsFile, threads);
+  return checkpoints.map(({ title, perplexity }, i) => {
+    const check = { checkpoint: title, pare: perplexity, transformers: theirs[i] };
+    requireSamePerplexity(check);
+    return check;
+  });
 }
 
 /** Makes all repetitions. The checkpoints of the last repetition stay in their folders. */
@@ -137,10 +145,6 @@ async function timeRuns(
     }
   }
   return programs;
-}
-
-function reasonToSkip(run: PeerRun): string | undefined {
-  return run.program === "Pare" ? notBuiltReason(run) : undefined;
 }
 
 function summarize(costs: readonly RunCost[]): RunCost {

@@ -12,13 +12,6 @@ export interface RunResult extends RunCost, ZeroCount {
   readonly restored?: number;
 }
 
-/** A run that this version of Pare cannot make. */
-export interface NotBuilt {
-  readonly run: PeerRun;
-  /** The reason. */
-  readonly notBuilt: string;
-}
-
 /** The perplexity of one checkpoint by `pare eval` and by transformers. */
 export interface PerplexityCheck {
   readonly checkpoint: string;
@@ -36,7 +29,7 @@ export interface PeersResult {
   readonly dense: number;
   readonly checks: readonly PerplexityCheck[];
   /** One entry for each run, in the order of the table. */
-  readonly runs: readonly (RunResult | NotBuilt)[];
+  readonly runs: readonly RunResult[];
 }
 
 /** The measurements of all models, and the settings that they share. */

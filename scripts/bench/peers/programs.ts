@@ -55,7 +55,7 @@ export async function runPare(
   return { ...cost(measured, seconds.total), backend, adapter };
 }
 
-/** Runs llm-compressor. Returns its cost, its versions, and whether it changed weights outside the linear layers. */
+/** Runs llm-compressor. Returns its cost, its versions, and how many weights outside the linear layers it changed. */
 export async function runLlmCompressor(
   { recipe }: LlmCompressorRun,
   { folder, windowsFile }: Calibration,

@@ -1,8 +1,5 @@
 /** The runs that the bench of the peers compares: which program compresses a model, with which parameters, and to which target. */
 
-import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
-import { layerQuerySchema, unsupportedParameter } from "../../../src/protocol/parameters.ts";
-
 /** What the compressed weights look like. Runs with the same target solve the same problem. */
 export type Target = "50 %" | "4 bit" | "50 % + 4 bit";
 
@@ -42,6 +39,7 @@ export const RUNS: readonly PeerRun[] = [
   peer("4 bit", "GPTQModifier, actorder=static", "gptq-static"),
   pare("50 % + 4 bit", "SparseGPT and GPTQ in one pass", { method: "sparsegpt", ...HALF, ...FOUR_BITS }),
   pare("50 % + 4 bit", "ALPS, then GPTQ on its mask", { method: "alps", ...HALF, ...FOUR_BITS }),
+  pare("50 % + 4 bit", "Wanda, then GPTQ on its mask", { method: "wanda", ...HALF, ...FOUR_BITS }),
   peer("50 % + 4 bit", "SparseGPTModifier, then GPTQModifier", "sparsegpt,gptq"),
   peer("50 % + 4 bit", "GPTQModifier, then SparseGPTModifier", "gptq,sparsegpt"),
   peer("50 % + 4 bit", "GPTQModifier, then WandaPruningModifier", "gptq,wanda"),
@@ -58,16 +56,4 @@ function peer(target: Target, title: string, recipe: string): LlmCompressorRun {
 /** Returns the arguments of `pare prune` for the parameters of a run. */
 export function pruneArguments({ parameters }: PareRun): string[] {
   return Object.entries(parameters).flatMap(([name, value]) => [`--${name}`, value]);
-}
-
-/**
- * Returns the reason why this version of Pare cannot make a run. Undefined if it can.
- * @throws {ZodError} if the contract does not allow the parameters
- */
-export function notBuiltReason({ parameters }: PareRun): string | undefined {
-  const unsupported = unsupportedParameter(layerQuerySchema.parse(parameters));
-  if (unsupported) return `${unsupported.parameter}=${unsupported.value} is not built yet`;
-  const options = new Set(declarePrune().options.map(({ long }) => long));
-  const missing = Object.keys(parameters).find((name) => !options.has(`--${name}`));
-  return missing && `pare prune has no option --${missing} yet`;
 }
