@@ -1,7 +1,7 @@
 /**
- * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the method, refits the
- * kept weights if the parameters say so, and measures the time of each phase. Other files read the operands from a request and write the
- * solution to an answer.
+ * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs,
+ * runs the method, refits the kept weights if the parameters say so, and measures the time of each phase.
+ * Other files read the operands from a request and write the solution to an answer.
  */
 
 import type { Backend } from "../backend/backend.ts";
