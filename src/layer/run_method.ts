@@ -150,10 +150,7 @@ async function refitResult(
 ): Promise<MethodResult> {
   const startedAt = clock(), { solution } = result, { q, mask } = solution;
   const weights = { delta: layer.weight, q, mask };
-  const report = await refitOrFree(
-    solution,
-    async () => await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!),
-  );
+  const report = await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!);
   const { loss, lossBefore, steps } = report;
   const note = steps > 0
     ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
@@ -166,16 +163,6 @@ async function refitResult(
     refitSeconds: (clock() - startedAt) / 1e3,
     notes: [...result.notes, note],
   };
-}
-
-/** Runs `step`, and frees the solution if it throws. */
-async function refitOrFree<T>(solution: Solution, step: () => Promise<T>): Promise<T> {
-  try {
-    return await step();
-  } catch (error) {
-    solution.destroy();
-    throw error;
-  }
 }
 
 /** Rounds the kept weights of the solution. */
