@@ -5,6 +5,7 @@
  * typed by hand.
  */
 
+import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
@@ -48,6 +49,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
   large: () => render<LargeResults>("large", largeTable),
   model: () => render<ModelTimings>("model", modelTable),
+  device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
