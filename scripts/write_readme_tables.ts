@@ -5,6 +5,7 @@
  * typed by hand.
  */
 
+import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
@@ -51,6 +52,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   large: () => render<LargeResults>("large", largeTable),
   model: () => render<ModelTimings>("model", modelTable),
   peers: () => render<PeersResults>("peers", peersTable),
+  device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),

@@ -158,10 +158,21 @@ function runFacts(
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
   };
-  const { method, sparsity, blocksize, damping, pattern } = resolveParameters(
-    layerQuerySchema.parse(query),
-  );
-  const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
+  const { method, sparsity, blocksize, damping, pattern, refitSteps, effort, quantization } =
+    resolveParameters(layerQuerySchema.parse(query));
+  const resolved = {
+    method,
+    sparsity,
+    pattern: formatPattern(pattern),
+    blocksize,
+    damping,
+    refit: refitSteps || undefined,
+    effort: method === "alps" ? effort : undefined,
+    bits: quantization?.bits,
+    group_size: quantization?.groupSize,
+    symmetric: quantization?.symmetric,
+    order: quantization?.order,
+  };
   const given = Object.entries({ ...resolved, ...choice }).filter(([, value]) => value !== undefined);
   return {
     name,

@@ -48,7 +48,12 @@ if (reason !== undefined) {
   Deno.exit(1);
 }
 
-const log = (text: string) => console.error(text);
+let loadAverage = 0;
+/** Prints a line. It is called after every run, so it also reads the load of the machine. */
+const log = (text: string) => {
+  loadAverage = Math.max(loadAverage, Deno.loadavg()[0]);
+  console.error(text);
+};
 const wanted = new Set(names.split(","));
 const models: PeersResult[] = [];
 let last: Programs | undefined;
@@ -67,6 +72,6 @@ if (!last) {
   console.error(`bench peers: option --models ${names}: none of these models is on this machine`);
   Deno.exit(1);
 }
-const results = { repeat, threads, versions: last.versions, models };
+const results = { repeat, threads, loadAverage, versions: last.versions, models };
 await writeResults(resultsUrl(name, "json"), last, results);
 console.log(peersTable(results));

@@ -37,6 +37,8 @@ export interface PeersResults {
   readonly repeat: number;
   /** The threads of OpenMP in the processes of Python. */
   readonly threads: number;
+  /** The largest load average of the machine over one minute that was read after a run. It is about 2 if no other programs run. */
+  readonly loadAverage: number;
   /** The versions of Python and of its libraries. */
   readonly versions: Readonly<Record<string, string>>;
   readonly models: readonly PeersResult[];

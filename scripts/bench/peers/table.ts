@@ -29,7 +29,7 @@ const COLUMNS: readonly Column<PeersRow>[] = [
 ];
 
 /** Renders one row per model and run, and a line with the versions and the settings. */
-export function peersTable({ models, versions, threads, repeat }: PeersResults): string {
+export function peersTable({ models, versions, threads, repeat, loadAverage }: PeersResults): string {
   const rows = models.flatMap((model) =>
     model.runs.map((entry, i): PeersRow => ({
       model,
@@ -40,7 +40,8 @@ export function peersTable({ models, versions, threads, repeat }: PeersResults):
   );
   const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
   return `${markdownTable(COLUMNS, rows)}\n\n` +
-    `Peers: ${libraries}; ${threads} threads of OpenMP. Repetitions: ${repeat}.`;
+    `Peers: ${libraries}; threads of OpenMP: ${threads}. Repetitions: ${repeat}. Largest load average: ` +
+    `${loadAverage.toFixed(1)}.`;
 }
 
 function formatPerplexity(perplexity: number): string {

@@ -9,7 +9,7 @@ import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
-export interface LayerFlags {
+export interface LayerFlags extends RoundingFlags {
   readonly method?: string;
   readonly sparsity?: string;
   readonly pattern?: string;
@@ -17,6 +17,10 @@ export interface LayerFlags {
   readonly damping?: string;
   readonly refit?: string;
   readonly effort?: string;
+}
+
+/** The options of rounding, as the user wrote them. */
+export interface RoundingFlags {
   readonly bits?: string;
   readonly groupSize?: string;
   readonly symmetric?: boolean;
@@ -38,10 +42,14 @@ const PARAMETERS = {
   order: "order",
 } as const satisfies Record<keyof LayerFlags, keyof LayerQuery>;
 
-/** Declares the options on `command`. */
-export function addLayerOptions(command: Command): Command {
-  return command
-    .option("--method <name>", "sparsegpt, alps, wanda, adaprune, obc or magnitude (default: sparsegpt)")
+/**
+ * Declares the options on `command`.
+ * @param defaultMethod the method of the command. Without it the host decides, whose default is `sparsegpt`
+ */
+export function addLayerOptions(command: Command, defaultMethod?: LayerQuery["method"]): Command {
+  const methods = "sparsegpt, alps, wanda, adaprune, obc or magnitude";
+  command
+    .option("--method <name>", defaultMethod ? methods : `${methods} (default: sparsegpt)`, defaultMethod)
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",
@@ -62,7 +70,13 @@ export function addLayerOptions(command: Command): Command {
     .option(
       "--effort <level>",
       "fast, default or best: how much work alps spends on the mask (default: default)",
-    )
+    );
+  return addRoundingOptions(command);
+}
+
+/** Declares the options that say how the kept weights are rounded. */
+export function addRoundingOptions(command: Command): Command {
+  return command
     .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
     .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
     .option("--symmetric", "round to grids that are symmetric about 0")

@@ -73,10 +73,19 @@ it("peersTable() names a model and a target in their first rows only", () => {
     dense: 46.712,
     checks: [],
   };
-  const results = { repeat: 3, threads: 2, versions: { torch: "2.13" }, models: [{ ...model, runs }] };
+  const results = {
+    repeat: 3,
+    threads: 2,
+    loadAverage: 2.04,
+    versions: { torch: "2.13" },
+    models: [{ ...model, runs }],
+  };
   const [, , first, second, ...others] = peersTable(results).split("\n");
   assert.equal(first, "| tiny (46.71) | 50 % | Pare | SparseGPT | 48.98 | 33.33 % | 1.23 | 5.00 | 500 |");
   assert.ok(second.startsWith("|  |  | llm-compressor | SparseGPTModifier |"), second);
   assert.equal(others.filter((line) => line.includes("| 4 bit |")).length, 1);
-  assert.equal(others.at(-1), "Peers: torch 2.13; 2 threads of OpenMP. Repetitions: 3.");
+  assert.equal(
+    others.at(-1),
+    "Peers: torch 2.13; threads of OpenMP: 2. Repetitions: 3. Largest load average: 2.0.",
+  );
 });
