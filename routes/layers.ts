@@ -6,11 +6,7 @@ import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
-import {
-  layerQuerySchema,
-  type SupportedParameters,
-  supportedParameters,
-} from "../src/protocol/parameters.ts";
+import { layerQuerySchema, type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
@@ -24,7 +20,8 @@ const route = createRoute({
   summary: "Prune one layer",
   description:
     "The request has the tensor `weight` and optionally `mask`. It also has one of `hessian`, `hessian_upper` and `inputs`, unless " +
-    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, and the report in its metadata.",
+    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, with `bits` also `codes`, `scales` and `zeros`, " +
+    "and the report in its metadata.",
   security: [{ key: [] }],
   request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
   responses: {
@@ -45,7 +42,7 @@ export function layerRoutes(app: HostApp, services: HostServices): void {
   const { device, limits } = services;
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
-    const parameters = supportedParameters(query);
+    const parameters = resolveParameters(query);
     const body = requestBody(c, limits);
     const session = device.session();
     try {
@@ -61,7 +58,7 @@ async function pruneLayer(
   services: HostServices,
   session: DeviceSession,
   body: RequestBody,
-  parameters: SupportedParameters,
+  parameters: ResolvedParameters,
 ): Promise<Response> {
   const { backend, store, residentQueue, solveQueue } = session;
   const { clock, limits, metrics, device } = services;

@@ -1,7 +1,7 @@
 /**
- * `deno task readme`: renders the tables of the results files into the README and into the README of the
- * benches. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
- * these lines is replaced. A test compares both pages with the results files, so that no figure in them is
+ * `deno task readme`: renders the tables of the results files into the README, the README of the benches and
+ * that of the solvers. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
+ * these lines is replaced. A test compares the pages with the results files, so that no figure in them is
  * typed by hand.
  */
 
@@ -15,15 +15,26 @@ import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
 import type { LayersResults } from "./bench/layers/layers_results.ts";
 import { phaseTable, speedTable } from "./bench/layers/tables.ts";
 import { modelTable, type ModelTimings } from "./bench/model/table.ts";
+import { comparisonTable } from "./bench/solvers/models/comparison.ts";
+import { evaluateGates, gateTable } from "./bench/solvers/models/gates.ts";
+import {
+  errorTable,
+  perplexityTable as solverPerplexityTable,
+  roundingTable,
+  secondsTable,
+  type SolverResults,
+} from "./bench/solvers/models/tables.ts";
+import { type ShareResults, shareTable } from "./bench/solvers/share/table.ts";
+import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/tables.ts";
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
-export const PAGES: readonly URL[] = ["../README.md", "./bench/README.md"].map((path) =>
-  new URL(path, import.meta.url)
-);
+export const PAGES: readonly URL[] = ["../README.md", "./bench/README.md", "../src/solvers/README.md"].map((
+  path,
+) => new URL(path, import.meta.url));
 
 const TABLE = /(<!-- table: (\w+) -->)[\s\S]*?(<!-- end -->)/g;
 
@@ -42,6 +53,15 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   edge: () => render<EdgeResults>("edge", edgeTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
+  solvers: () => render<SolverResults>("solvers", comparisonTable),
+  solver_errors: () => render<SolverResults>("solvers", errorTable),
+  solver_perplexity: () => render<SolverResults>("solvers", solverPerplexityTable),
+  solver_seconds: () => render<SolverResults>("solvers", secondsTable),
+  solver_rounding: () => render<SolverResults>("solvers", roundingTable),
+  solver_gates: () => render<SolverResults>("solvers", (results) => gateTable(evaluateGates(results))),
+  solver_wide: () => render<WideResults>("solvers_wide", wideTable),
+  solver_kernels: () => render<WideResults>("solvers_wide", kernelTable),
+  solver_share: () => render<ShareResults>("solvers_share", shareTable),
 };
 
 /**

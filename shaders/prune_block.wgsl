@@ -73,36 +73,19 @@ fn choose_ties(lane: Lane) {
   selection[2 + lane.matrix_row] = remaining;
 }
 
-// The key by which the entries of a group are ordered: 0 if the entry is forced, which means that it must be
-// pruned, and otherwise a positive number that grows with the entry's score |w[j]/U[j,j]|.
-fn group_key(p: Params, has_forced: bool, lane: Lane, j: u32) -> u32 {
-  if has_forced {
-    let column = p.first + j;
-    if ((forced[lane.matrix_row * p.words + column / 32] >> (column % 32)) & 1) == 1 {
-      return 0;
-    }
-  }
-  let score = weights[lane.local_row * STRIDE + j] / u_at(p.u_offset + j * p.ldu + j);
-  return (bitcast<u32>(score) & 0x7fffffff) + 1;
+// Decides the entry in column j, whose weight with the updates so far is `weight`. `pivot` is U[j,j].
+fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
+  let prune = is_pruned(lane, j);
+  return Settled(select(weight, 0, prune), select(0, weight / pivot, prune));
 }
 
-// Chooses the entries to prune in the group of columns start … end−1. These are all forced entries, and the
-// first `quota` entries in the order of their keys. Entries with equal keys are ordered by column.
-fn choose_in_group(p: Params, has_forced: bool, lane: Lane, start: u32, end: u32, quota: u32) {
-  if !lane.exists {
-    return;
+// Whether prune_block_n_m must prune the entry in column j.
+fn is_forced(p: Params, lane: Lane, j: u32) -> bool {
+  if group_params.has_forced == 0 {
+    return false;
   }
-  for (var j = start + lane.index; j < end; j += LANES) {
-    let key = group_key(p, has_forced, lane, j);
-    var rank = 0u;
-    for (var other = start; other < end; other++) {
-      let other_key = group_key(p, has_forced, lane, other);
-      rank += select(0u, 1u, other_key < key || (other_key == key && other < j));
-    }
-    if rank < quota || key == 0 {
-      atomicOr(&pruned[lane.local_row * WORDS + j / 32], 1u << (j % 32));
-    }
-  }
+  let column = p.first + j;
+  return ((forced[lane.matrix_row * p.words + column / 32] >> (column % 32)) & 1) == 1;
 }
 
 @compute @workgroup_size(ROWS * LANES)
@@ -138,15 +121,14 @@ fn prune_block_n_m(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoc
   load_row(p, lane);
   workgroupBarrier();
   var totals = vec2f();
-  // A span consists of whole groups, unless one span holds the whole block.
-  let span_size = select(max(SPAN / g.group, 1) * g.group, SPAN, SPAN == MAX_SIZE);
-  for (var span = 0u; span < p.size; span += span_size) {
-    let span_end = min(span + span_size, p.size);
+  let step = span_size(g.group);
+  for (var span = 0u; span < p.size; span += step) {
+    let span_end = min(span + step, p.size);
     update_span(p, lane, span, span_end);
     for (var start = span; start < span_end; start += g.group) {
       let end = min(start + g.group, span_end);
       let kept = (g.keep * (end - start) + g.group - 1) / g.group;
-      choose_in_group(p, g.has_forced == 1, lane, start, end, end - start - kept);
+      choose_in_group(p, lane, start, end, end - start - kept);
       workgroupBarrier();
       for (var segment = start; segment < end; segment += SEGMENT) {
         totals += sweep_segment(p, lane, segment, min(SEGMENT, end - segment), span_end);

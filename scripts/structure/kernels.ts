@@ -1,12 +1,11 @@
 /** Checks that every kernel has its four files, which share one name: declaration, shader, CPU version and test. */
 
-/** The folders with the declarations of kernels, below src. */
-const DECLARATION_FOLDERS = ["kernels", "kernels/forward", "kernels/transfer"];
 /** Files in src/kernels that do not declare a kernel. */
-const NOT_DECLARATIONS = ["kernel", "kernels", "loop_count"];
+const NOT_DECLARATIONS = ["column_loop", "kernel", "kernels", "loop_count"];
 /** AssemblyScript files that are not the CPU version of one kernel: helpers of several kernels, and the entry point `index`. */
 const SHARED_ASSEMBLY = [
   "attention_block",
+  "column_loop",
   "exp",
   "float16",
   "gemm_pack",
@@ -19,6 +18,7 @@ const SHARED_ASSEMBLY = [
   "micro_kernel_4x8",
   "pairing",
   "prune_bundle",
+  "quantization_grid",
   "rounding",
   "scratch",
   "transfer",
@@ -31,9 +31,9 @@ const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 
 /** Returns one message for each missing file of a kernel, and one for each file that belongs to no declared kernel. */
 export async function kernelProblems(root: string): Promise<string[]> {
-  const declarations: string[] = [];
-  for (const folder of DECLARATION_FOLDERS) {
-    declarations.push(...await stems(`${root}/src/${folder}`, ".ts", NOT_DECLARATIONS));
+  const declarations = await stems(`${root}/src/kernels`, ".ts", NOT_DECLARATIONS);
+  for await (const { name, isDirectory } of Deno.readDir(`${root}/src/kernels`)) {
+    if (isDirectory) declarations.push(...await stems(`${root}/src/kernels/${name}`, ".ts", []));
   }
   const others = {
     "shaders/STEM.wgsl": await stems(`${root}/shaders`, ".wgsl"),

@@ -1,10 +1,13 @@
-// Functions shared by the two kernels of prune_block.wgsl. A kernel prunes one block, which is some
-// consecutive columns of a weight matrix. Its loop goes over the columns of the block. In column j of a row
-// w, it sets w[j] to zero if the entry was chosen, and subtracts the error err = w[j]/U[j,j] from the later
-// columns: w[c] −= err·U[j,c] for c > j. Here U is an upper triangular matrix. Other functions load the
-// weights and store the results. Before the loop reaches a column, the kernels have chosen the entries to
-// prune and recorded them as bits in workgroup memory. The members of Params and the bindings are explained
-// in src/kernels/prune_block.ts.
+// Functions shared by the kernels of prune_block.wgsl and quantize_block.wgsl. A kernel handles one block,
+// which is some consecutive columns of a weight matrix. Its loop goes over the columns of the block. In
+// column j of a row w, it replaces the weight w[j] by its result q, which is 0 if the entry was chosen to be
+// pruned. It then subtracts the error err = (w[j] − q)/U[j,j] from the later columns: w[c] −= err·U[j,c] for
+// c > j. Here U is an upper triangular matrix. Other functions load the weights and store the results. The
+// members of Params and the bindings are explained in src/kernels/prune_block.ts.
+//
+// Before the loop reaches a column, the kernels have chosen the entries to prune and recorded them as bits in
+// workgroup memory. The file that this one is prepended to defines two functions: `settle` computes q and err
+// of one entry, and `is_forced` says whether an entry of an n:m group must be pruned whatever its score.
 //
 // Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the
 // lanes of the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a
@@ -103,6 +106,12 @@ fn u_at(at: u32) -> f32 {
   return u[at / 4][at % 4];
 }
 
+// The columns of a span if every `unit` consecutive columns must lie in one span. The span consists of whole
+// units, unless one span holds the whole block.
+fn span_size(unit: u32) -> u32 {
+  return select(max(SPAN / unit, 1) * unit, SPAN, SPAN == MAX_SIZE);
+}
+
 // Subtracts the errors of all columns before `start` from the columns start … end−1, which form the next
 // span.
 fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
@@ -143,7 +152,44 @@ fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
   }
 }
 
-// Prunes the segment of columns start … start+width−1, where width ≤ SEGMENT. Then subtracts their errors
+// The key by which the entries of a group are ordered: 0 if the entry is forced, which means that it must be
+// pruned, and otherwise a positive number that grows with the entry's score |w[j]/U[j,j]|.
+fn group_key(p: Params, lane: Lane, j: u32) -> u32 {
+  if is_forced(p, lane, j) {
+    return 0;
+  }
+  let score = weights[lane.local_row * STRIDE + j] / u_at(p.u_offset + j * p.ldu + j);
+  return (bitcast<u32>(score) & 0x7fffffff) + 1;
+}
+
+// Chooses the entries to prune in the group of columns start … end−1. These are all forced entries, and the
+// first `quota` entries in the order of their keys. Entries with equal keys are ordered by column.
+fn choose_in_group(p: Params, lane: Lane, start: u32, end: u32, quota: u32) {
+  if !lane.exists {
+    return;
+  }
+  for (var j = start + lane.index; j < end; j += LANES) {
+    let key = group_key(p, lane, j);
+    var rank = 0u;
+    for (var other = start; other < end; other++) {
+      let other_key = group_key(p, lane, other);
+      rank += select(0u, 1u, other_key < key || (other_key == key && other < j));
+    }
+    if rank < quota || key == 0 {
+      atomicOr(&pruned[lane.local_row * WORDS + j / 32], 1u << (j % 32));
+    }
+  }
+}
+
+// The result of an entry.
+struct Settled {
+  // The weight q that the entry has in the result. It is 0 if the entry is pruned.
+  kept: f32,
+  // The error (w − q)/U[j,j].
+  error: f32,
+}
+
+// Settles the segment of columns start … start+width−1, where width ≤ SEGMENT. Then subtracts their errors
 // from the later columns before `end`, where the span ends. Returns Σ err² of the segment and this lane's
 // share of Σ Δ², where Δ is the difference between the original weights and the pruned weights.
 fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec2f {
@@ -162,9 +208,9 @@ fn sweep_segment(p: Params, lane: Lane, start: u32, width: u32, end: u32) -> vec
     if s < width {
       let j = start + s;
       let u_row = p.u_offset + j * p.ldu + start;
-      let prune = is_pruned(lane, j);
-      let kept = select(segment[s], 0, prune);
-      let error = select(0, segment[s] / u_at(u_row + s), prune);
+      let settled = settle(lane, j, segment[s], u_at(u_row + s));
+      let kept = settled.kept;
+      let error = settled.error;
       errors[s] = error;
       totals.x += error * error;
       for (var t = s + 1; t < SEGMENT; t++) {

@@ -45,6 +45,8 @@ export interface Backend {
   readonly adapter: Adapter;
   /** The size of the largest buffer that a kernel can bind, in bytes. */
   readonly maxBufferBytes: number;
+  /** All memory that buffers can take together, in bytes. Undefined if the backend cannot tell. */
+  readonly memoryBytes?: number;
   readonly counters: Readonly<BackendCounters>;
 
   /**

@@ -37,8 +37,15 @@ export async function serveBackend(port: Port, open: () => Promise<Backend>): Pr
   }
   const server = new BackendServer(backend, reply);
   port.addEventListener("message", ({ data }) => void server.handle(data as RequestMessage));
-  const { kind, adapter, maxBufferBytes } = backend;
-  reply({ opened: { kind, maxBufferBytes, adapter: { name: adapter.name, software: adapter.software } } });
+  const { kind, adapter, maxBufferBytes, memoryBytes } = backend;
+  reply({
+    opened: {
+      kind,
+      maxBufferBytes,
+      memoryBytes,
+      adapter: { name: adapter.name, software: adapter.software },
+    },
+  });
 }
 
 /** Runs the calls that arrive in messages. Buffers are identified by the ids that the other side chose. */

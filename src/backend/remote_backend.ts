@@ -98,6 +98,7 @@ class RemoteBackend implements Backend {
   readonly kind: Backend["kind"];
   readonly adapter: Adapter;
   readonly maxBufferBytes: number;
+  readonly memoryBytes?: number;
   readonly counters: BackendCounters = {
     dispatches: 0,
     bytesWritten: 0,
@@ -116,12 +117,16 @@ class RemoteBackend implements Backend {
 
   constructor(
     port: RemotePort,
-    { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
+    { kind, adapter, maxBufferBytes, memoryBytes }: Pick<
+      Backend,
+      "kind" | "adapter" | "maxBufferBytes" | "memoryBytes"
+    >,
   ) {
     this.#port = port;
     this.kind = kind;
     this.adapter = adapter;
     this.maxBufferBytes = maxBufferBytes;
+    this.memoryBytes = memoryBytes;
   }
 
   createBuffer(label: string, byteLength: number): DeviceBuffer {

@@ -56,7 +56,9 @@ export type RequestMessage =
  * could not be opened. Each later message carries the result of the awaited call with the same id.
  */
 export type ReplyMessage =
-  | { readonly opened: Pick<Backend, "kind" | "maxBufferBytes"> & { readonly adapter: Adapter } }
+  | {
+    readonly opened: Pick<Backend, "kind" | "maxBufferBytes" | "memoryBytes"> & { readonly adapter: Adapter };
+  }
   | { readonly failed: ErrorData }
   | { readonly id: number; readonly bytes?: Uint8Array<ArrayBuffer>; readonly error?: ErrorData };
 

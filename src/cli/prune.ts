@@ -8,13 +8,15 @@ import type { Tokenizer } from "@huggingface/tokenizers";
 import { basename } from "node:path";
 import type { Command } from "commander";
 import type { LayerQuery } from "../protocol/layer_query.ts";
-import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
-import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
-import { type Model, openModelFolder } from "../models/model.ts";
+import type { Checkpoint } from "../checkpoint/checkpoint.ts";
+import { PACK_QUANTIZED } from "../checkpoint/quantized/config.ts";
+import { ModelError } from "../files/model_error.ts";
+import { type Model, type ModelFolder, openModelFolder } from "../models/model.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
+import { gridOfQuery } from "../prune/quantized_model.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import type { AllocationEntry, LayerEntry } from "../prune/run/journal.ts";
-import { layerQuerySchema, supportedParameters } from "../protocol/parameters.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE, type RunReport } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
@@ -26,11 +28,12 @@ import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import { checkFormat, checkHostPoolFlags, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import { packStep } from "./prune/pack_step.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { runFingerprint } from "./prune/run_fingerprint.ts";
 import { type PruneJob, runPrune } from "./prune/run_prune.ts";
 import { runReport } from "./prune/run_report.ts";
-import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
+import { runReportFiles } from "./files/run_report_files.ts";
 import { windowTokens } from "./options/common_options.ts";
 
 /** Returns the command `pare prune`. `signal` stops it. */
@@ -47,8 +50,10 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const folder = await modelFolder(name, output, signal);
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   const { checkpoint, model } = opened;
+  requireDense(opened);
   const choice = await readChoice(model.spec, options, query, denoFileSystem);
-  checkFormat(options.format, choice.chosen.keys(), choice.queryOf);
+  const columnsOf = (weight: string) => model.weights.info(weight).shape[1];
+  checkFormat(options.format, choice.chosen.keys(), choice.queryOf, columnsOf);
   const seqlen = windowTokens(model, options.seqlen);
   const tokenizer = await opened.loadTokenizer();
   const windows = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
@@ -59,6 +64,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   const fingerprint = await runFingerprint({ checkpoint, query, options, seqlen, backend, fs });
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
+  const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
   const job: PruneJob = {
     ...options,
     checkpoint,
@@ -68,7 +74,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     queryOf: choice.queryOf,
     allocation: choice.allocation,
     fingerprint,
-    pack: packStep(options, signal),
+    pack: packStep({ ...options, spec: model.spec, gridOf, fs, signal }),
+    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
     reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
     reportFiles: async ({ layers, resumeCount, allocation }, pruned) => {
       const { skipped } = choice;
@@ -151,10 +158,21 @@ function runFacts(
     allocate: allocate === "uniform" ? undefined : allocate,
     true_sequential: trueSequential,
   };
-  const { method, sparsity, blocksize, damping, pattern } = supportedParameters(
-    layerQuerySchema.parse(query),
-  );
-  const resolved = { method, sparsity, pattern: formatPattern(pattern), blocksize, damping };
+  const { method, sparsity, blocksize, damping, pattern, refitSteps, effort, quantization } =
+    resolveParameters(layerQuerySchema.parse(query));
+  const resolved = {
+    method,
+    sparsity,
+    pattern: formatPattern(pattern),
+    blocksize,
+    damping,
+    refit: refitSteps || undefined,
+    effort: method === "alps" ? effort : undefined,
+    bits: quantization?.bits,
+    group_size: quantization?.groupSize,
+    symmetric: quantization?.symmetric,
+    order: quantization?.order,
+  };
   const given = Object.entries({ ...resolved, ...choice }).filter(([, value]) => value !== undefined);
   return {
     name,
@@ -167,27 +185,12 @@ function runFacts(
   };
 }
 
-/**
- * Returns the last step of the run, which packs the pruned dense copy into the output folder. Returns
- * undefined if the output is dense.
- */
-function packStep({ format, out }: PruneOptions, signal: AbortSignal): PruneJob["pack"] {
-  if (format === "dense") return undefined;
-  return async (folder) => {
-    const dense = await openCheckpoint(folder, denoFileSystem);
-    try {
-      const run = await readRunReport(dense);
-      await packCheckpoint(dense, out, denoFileSystem, {
-        format,
-        weights: run?.layers.map(({ name }) => name),
-        overwrite: true, // the start of the run has checked that the output may be replaced
-        signal,
-        rewriteFiles: ({ bytes }) => runReportFiles(run, format, bytes.written),
-      });
-    } finally {
-      await dense.close();
-    }
-  };
+/** Checks that the weights of the checkpoint are dense, because the pruned copy has the same layout as the checkpoint. */
+function requireDense({ checkpoint, model }: ModelFolder): void {
+  if (model.weights === checkpoint) return;
+  throw new ModelError(
+    `${checkpoint.folder}: is quantised: \`pare unpack\` writes a dense copy, which can be pruned`,
+  );
 }
 
 /** Prints the result of the run: every layer with `--json`, else the totals. */

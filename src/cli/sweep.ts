@@ -11,6 +11,7 @@ import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity, type Perplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
 import {
   addBackendOption,
   addCalibrationOption,
@@ -21,6 +22,7 @@ import {
   integer,
   windowTokens,
 } from "./options/common_options.ts";
+import { addRoundingOptions, layerQuery, type RoundingFlags } from "./options/layer_options.ts";
 import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -34,7 +36,7 @@ import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable
 import { writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
-interface SweepOptions extends CommonOptions, PointLists {
+interface SweepOptions extends CommonOptions, PointLists, RoundingFlags {
   readonly calibration: string;
   readonly text: string;
   readonly samples: number;
@@ -74,6 +76,7 @@ export function sweepCommand(signal: AbortSignal): Command {
       "write each point to this file as soon as it is measured; an existing file is replaced",
     )
     .option("--svg <file>", "write a chart to this file at the end");
+  addRoundingOptions(command);
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
   return command.action((model: string, options: SweepOptions) => sweep(model, options, signal));
 }
@@ -86,6 +89,8 @@ interface SweepSetting {
   readonly calibration: readonly Uint32Array[];
   readonly output: Output;
   readonly signal: AbortSignal;
+  /** The parameters that say how weights are rounded. */
+  readonly rounding: LayerQuery;
   readonly allocation: AllocationName;
   /** The index of the point, and the number of points. */
   readonly position: readonly [index: number, count: number];
@@ -94,7 +99,9 @@ interface SweepSetting {
 }
 
 async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
-  const points = sweepPoints(options);
+  const { bits, groupSize, symmetric, order } = options;
+  const rounding = layerQuery({ bits, groupSize, symmetric, order });
+  const points = sweepPoints(options, rounding);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
@@ -121,6 +128,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
       output,
       signal,
       measure,
+      rounding,
       allocation: options.allocate,
       position: [i, points.length],
     });
@@ -132,6 +140,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
     calibration: basename(options.calibration),
     samples,
     allocate: options.allocate,
+    ...rounding,
     text: basename(options.text),
     seqlen,
     windows,
@@ -148,7 +157,8 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
 /** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
 async function measurePoint(
   point: SweepPoint,
-  { model, local, calibration, output, signal, allocation, measure, position: [index, count] }: SweepSetting,
+  { model, local, calibration, output, signal, rounding, allocation, measure, position: [index, count] }:
+    SweepSetting,
 ): Promise<SweepResult> {
   const started = performance.now();
   const name = `${point.method} ${settingName(point)}`;
@@ -158,7 +168,7 @@ async function measurePoint(
   try {
     const { backend, pare } = local;
     const options = { pruner: pare, backend, windows: calibration, allocation, signal, progress };
-    const pruned = await pruneInMemory(model, layerQueryOf(point), options);
+    const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
     const { perplexity } = await measure(pruned);
     const seconds = (performance.now() - started) / 1000;
     bar.stop();

@@ -106,8 +106,8 @@ export class HostPool<Host extends LayerHost> {
       queue.putBack(task);
       return undefined;
     }
-    const { weight, report } = outcome.pruned;
-    return { group: task.group, name: task.layer.name, weight, report };
+    const { weight, quantized, report } = outcome.pruned;
+    return { group: task.group, name: task.layer.name, weight, quantized, report };
   }
 
   /**

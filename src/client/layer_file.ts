@@ -4,6 +4,7 @@ import { type Report, reportSchema } from "../protocol/report.ts";
 import { decode } from "../safetensors/decode.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 
 /**
  * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and
@@ -32,6 +33,8 @@ export interface PrunedLayer {
   readonly weight: HostTensor;
   /** One bit per weight, 1 where the weight was not pruned: (out, ⌈in/8⌉), U8, least significant bit first. */
   readonly mask: HostTensor;
+  /** The codes and the grid of the new weights, if the query has `bits`. */
+  readonly quantized?: QuantizedWeight;
   readonly report: Report;
 }
 
@@ -50,14 +53,27 @@ export function encodeParts(
 /**
  * Decodes the answer to a request that pruned a layer.
  * @throws {SafetensorsError} if `body` is not a safetensors file
- * @throws {TypeError} if the weight, the mask or the report is missing, or if the report is malformed
+ * @throws {TypeError} if the weight, the mask or the report is missing, if the report is malformed, or if the answer has some of
+ * the tensors `codes`, `scales` and `zeros`, but not all of them
  */
 export function decodeAnswer(body: Uint8Array<ArrayBuffer>): PrunedLayer {
   const { header, tensors } = decode(body);
   return {
     weight: requireTensor(tensors, "weight"),
     mask: requireTensor(tensors, "mask"),
+    ...QUANTIZED_NAMES.some((name) => tensors.has(name)) ? { quantized: readQuantized(tensors) } : {},
     report: parseReport(header.metadata.report),
+  };
+}
+
+/** The tensors of an answer that make up its quantised weight. */
+const QUANTIZED_NAMES = ["codes", "scales", "zeros"];
+
+function readQuantized(tensors: ReadonlyMap<string, HostTensor>): QuantizedWeight {
+  return {
+    codes: requireTensor(tensors, "codes"),
+    scales: requireTensor(tensors, "scales"),
+    zeros: requireTensor(tensors, "zeros"),
   };
 }
 

@@ -48,3 +48,4 @@ export { decode } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";
 export { SafetensorsError } from "../safetensors/error.ts";
 export type { HostTensor } from "../tensor/host_tensor.ts";
+export type { QuantizedWeight } from "../tensor/quantized_weight.ts";

@@ -6,6 +6,7 @@
  */
 
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 
 /** A model whose layers can be pruned. */
 export interface ModelSource {
@@ -40,9 +41,10 @@ export interface LayerGroup {
   readonly hasMoreInRound?: boolean;
   /**
    * Replaces the weight of the layer `name` of this group by a pruned weight. A layer may be replaced again.
+   * @param quantized the codes and the grid of the weight, if it was quantised. A source may ignore them
    * @throws {RangeError} if this group has no such layer, if the shape differs, or if the next round has been requested
    */
-  replace(name: string, weight: HostTensor): Promise<void>;
+  replace(name: string, weight: HostTensor, quantized?: QuantizedWeight): Promise<void>;
 }
 
 /** One linear layer before pruning. */

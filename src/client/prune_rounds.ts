@@ -9,6 +9,7 @@
 import { untilAborted } from "../async/abort.ts";
 import type { Report } from "../protocol/report.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CallOptions } from "./call_options.ts";
 import type { PruneEvent } from "./events.ts";
 import type { ModelQuery, QueryOf } from "./model_pruner.ts";
@@ -19,6 +20,8 @@ export interface SolvedLayer {
   readonly group: LayerGroup;
   readonly name: string;
   readonly weight: HostTensor;
+  /** The codes and the grid of the weight, if its query has `bits`. */
+  readonly quantized?: QuantizedWeight;
   readonly report: Report;
 }
 
@@ -46,8 +49,8 @@ export async function* pruneRounds(
   const groups = untilAborted(source.groups(), options.signal);
   for await (const firstGroup of groups) {
     const round = groupsOfRound(firstGroup, groups);
-    for await (const { group, name, weight, report } of solveRound(round, queryOf, options)) {
-      await group.replace(name, weight);
+    for await (const { group, name, weight, quantized, report } of solveRound(round, queryOf, options)) {
+      await group.replace(name, weight, quantized);
       yield { type: "layer", name, block: group.block, done: ++done, report };
     }
   }

@@ -15,7 +15,7 @@ import type { Kernel } from "../kernels/kernel.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import type { Executor } from "./executor.ts";
-import { DECLARED_PAGES, Heap } from "./heap.ts";
+import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { createInlineExecutor } from "./inline_executor.ts";
 import { pairsInstructions } from "./instruction_pairing.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
@@ -89,6 +89,7 @@ class CpuBackend implements Backend {
   readonly kind = "cpu";
   readonly adapter: Adapter;
   readonly maxBufferBytes = MAX_BUFFER_BYTES;
+  readonly memoryBytes = MAX_HEAP_BYTES;
   readonly counters: BackendCounters = {
     dispatches: 0,
     bytesWritten: 0,

@@ -13,6 +13,9 @@ const PAGE_BYTES = 65536;
  */
 const MAX_PAGES = 65535;
 
+/** The largest size of the memory, in bytes. The module's own data and the scratch memory of the threads take a few MiB of it. */
+export const MAX_HEAP_BYTES = MAX_PAGES * PAGE_BYTES;
+
 /**
  * The maximum size with which the memory is declared: all 4 GiB that wasm32 can address. An engine reserves the address range of a
  * shared memory up to this maximum. A stray access of a kernel then hits an unmapped page of that range, even if the engine does not

@@ -16,11 +16,7 @@ import { createCpuBackend } from "../cpu/backend.ts";
 import { handleLayer } from "../layer/handle_layer.ts";
 import { layerRefusal } from "../layer/layer_refusal.ts";
 import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../protocol/headers.ts";
-import {
-  type ParsedLayerQuery,
-  type SupportedParameters,
-  supportedParameters,
-} from "../protocol/parameters.ts";
+import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
 import { requireBodyLength } from "./body_length.ts";
@@ -44,7 +40,7 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
     const length = requireBodyLength(c);
     if (length > MAX_SMALL_BYTES) return await proxyOrRefuse(c, `the body has ${length} bytes`);
     requireSafetensorsType(c.req.header("Content-Type"));
-    const parameters = supportedParameters(query);
+    const parameters = resolveParameters(query);
     if (parameters.hessian !== undefined) {
       if (c.env.EDGE_HOST) return await proxyToHost(c);
       throw new Refusal("hessian_not_found", "this edge stores no statistics, so send them with the layer");
@@ -89,7 +85,7 @@ async function oversizedDimension(body: Uint8Array<ArrayBuffer>): Promise<number
 async function solve(
   backend: Backend,
   body: Uint8Array<ArrayBuffer>,
-  parameters: SupportedParameters,
+  parameters: ResolvedParameters,
 ): Promise<Response> {
   const request = { source: singleChunk(body), totalBytes: body.byteLength, parameters };
   const answer = await handleLayer(request, { backend, clock: () => performance.now() });

@@ -5,16 +5,21 @@ import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
+import { chooseInRows } from "./choose_in_rows.ts";
 import { columnSquares } from "./column_squares.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
 import { copy2d, copyTransposed } from "./transfer/copy2d.ts";
 import { crossEntropy } from "./forward/cross_entropy.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "./diagonal.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "./transfer/gather.ts";
 import { gemmNN, gemmNT, gemmTN } from "./gemm.ts";
 import type { Kernel } from "./kernel.ts";
 import { layerNorm, rmsNorm } from "./forward/normalize.ts";
 import { pruneBlock, pruneBlockNM } from "./prune_block.ts";
+import { removeWeights } from "./remove_weights.ts";
+import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
+import { quantizeBlock } from "./quantize_block.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { rowDot } from "./row_dot.ts";
@@ -41,12 +46,21 @@ export const KERNELS: readonly Kernel[] = [
   rankTies,
   pruneBlock,
   pruneBlockNM,
+  removeWeights,
+  gatherColumns,
+  gatherSymmetric,
+  gatherBits,
+  rowExtremes,
+  fitGrids,
+  quantizeBlock,
+  encodeCodes,
   rowDot,
   columnSquares,
   scoreHistogram,
   countScoreTies,
   chooseEntries,
   chooseInGroups,
+  chooseInRows,
   maskedCombine,
   scaleTile,
   cgStep,

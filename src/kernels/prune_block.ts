@@ -28,54 +28,25 @@
  *   sums[2·(row0 + r) + 1]. Both sums are over the columns of the block.
  */
 
-import { type Access, defineKernel, type Scalar, type ShaderVariant } from "./kernel.ts";
-import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
+import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import {
+  columnLoopBindings as bindings,
+  type ColumnLoopConstants,
+  columnLoopParams as params,
+  cut,
+  groupChoiceLoops,
+  HARDWARE,
+  MAX_BLOCK_SIZE,
+  rowLoops,
+  ROWS,
+  segmentLoops,
+  SOFTWARE,
+  spanSize,
+  updateSpanLoops,
+} from "./column_loop.ts";
+import { loop, loopOver, sequence } from "./loop_count.ts";
 import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
 import code from "../../shaders/prune_block.wgsl" with { type: "text" };
-
-/**
- * The rows per workgroup and the columns per segment. They must equal the constants of the same names in
- * shaders/shared/column_loop.wgsl.
- */
-const ROWS = 8;
-const SEGMENT = 4;
-/**
- * The largest number of columns in a block. More columns would fit neither into the workgroup memory of the
- * shader nor into the scratch memory of the kernel's WebAssembly version.
- */
-export const MAX_BLOCK_SIZE = 256;
-
-/** The bindings that both kernels have, because their shaders share the loop over the columns. */
-const bindings = {
-  work: "read",
-  u: "read",
-  w: "read_write",
-  q: "read_write",
-  mask: "read_write",
-  sums: "read_write",
-} as const satisfies Record<string, Access>;
-
-const params = {
-  rows: "u32",
-  size: "u32",
-  row0: "u32",
-  ldwork: "u32",
-  u_offset: "u32",
-  ldu: "u32",
-  w_offset: "u32",
-  ldw: "u32",
-  first: "u32",
-  words: "u32",
-} as const satisfies Record<string, Scalar>;
-
-/** The values of the `override` constants in shaders/shared/column_loop.wgsl, where they are explained. */
-interface ColumnLoopConstants extends Readonly<Record<string, number>> {
-  readonly LANES: number;
-  readonly SPAN: number;
-}
-
-const HARDWARE: ColumnLoopConstants = { LANES: 16, SPAN: MAX_BLOCK_SIZE };
-const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16 };
 
 function pruneBlockShader(constants: ColumnLoopConstants): ShaderVariant<keyof typeof params> {
   return {
@@ -101,11 +72,9 @@ function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof
     constants,
     grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
     loops: ({ size, group }) => {
-      const { LANES, SPAN } = constants;
-      const spanSize = SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / group), 1) * group;
-      const spans = cut(0, size, spanSize).map(([start, spanEnd]) => {
+      const spans = cut(0, size, spanSize(group, constants)).map(([start, spanEnd]) => {
         const groups = cut(start, spanEnd, group).map(([first, end]) => {
-          const choice = loop(Math.ceil((end - first) / LANES), loop(end - first));
+          const choice = groupChoiceLoops(first, end, constants);
           return sequence(choice, segmentLoops(first, end, spanEnd, constants));
         });
         return sequence(updateSpanLoops(start, spanEnd), loopOver(groups));
@@ -113,58 +82,6 @@ function pruneBlockNMShader(constants: ColumnLoopConstants): ShaderVariant<keyof
       return sequence(loopOver(spans), rowLoops(size, constants));
     },
   };
-}
-
-/** The loops of `load_row`, `store_mask` and `store_sums` in the shader. */
-function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
-  const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
-  return sequence(
-    loop(Math.ceil(words / LANES)),
-    loop(Math.ceil(size / LANES)),
-    loop(Math.ceil(words / LANES)),
-    loop(LANES),
-  );
-}
-
-/**
- * The loops of `update_span` in the shader, for the columns start … end−1. Only one of the function's two
- * nests of loops runs, depending on whether the rows of U start at multiples of four elements.
- */
-function updateSpanLoops(start: number, end: number): LoopCount {
-  const columns = start === 0 ? 0 : end - start;
-  const byElement = (count: number) => loop(count, loop(start));
-  const byQuad = (count: number) => loop(Math.ceil(count / 16), loop(start), loop(4));
-  const unaligned = sequence(byElement(columns), byQuad(0)),
-    aligned = sequence(byElement(0), byQuad(columns));
-  return unaligned.iterations > aligned.iterations ? unaligned : aligned;
-}
-
-/**
- * The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. A
- * segment is up to `SEGMENT` columns.
- */
-function segmentLoops(
-  start: number,
-  end: number,
-  spanEnd: number,
-  constants: ColumnLoopConstants,
-): LoopCount {
-  const prune = sequence(loop(SEGMENT), loop(SEGMENT, loop(SEGMENT - 1)));
-  const segments = cut(start, end, SEGMENT).map(([, segmentEnd]) =>
-    sequence(prune, loop(Math.ceil((spanEnd - segmentEnd) / constants.LANES)))
-  );
-  return loopOver(segments);
-}
-
-/**
- * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the
- * start and end of each part.
- */
-function cut(start: number, end: number, step: number): [start: number, end: number][] {
-  return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
-    start + i * step,
-    Math.min(start + (i + 1) * step, end),
-  ]);
 }
 
 /**

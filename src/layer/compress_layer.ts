@@ -69,7 +69,7 @@ export async function compressLayer(
       damping: result.damping,
       iterations: result.iterations,
       refit_steps: result.refitSteps,
-      notes: result.notes,
+      notes: [...result.notes],
       backend: backend.kind,
       adapter: backend.adapter.name,
       seconds: {
@@ -93,5 +93,6 @@ async function factorOperands(
   parameters: LayerParameters,
 ): Promise<Factor> {
   const operand = usesHessian(parameters) ? copyUpper(backend, hessian, hessian.edge) : hessian;
-  return await factorStatistics(backend, operand, parameters);
+  const { blocksize, damping, quantization } = parameters;
+  return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
 }

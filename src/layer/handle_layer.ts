@@ -11,13 +11,15 @@
 import type { Backend } from "../backend/backend.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
-import type { SupportedParameters } from "../protocol/parameters.ts";
+import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
+import { checkObcSize } from "../solvers/obc/obc_limit.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
+import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
-import { type LayerParameters, needsNoStatistics, usesFactor, usesHessian } from "./operands.ts";
+import { type LayerParameters, needsNoStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
 import { readLayer, type ReceivedLayer } from "./read_layer.ts";
 import { type Answer, encodeAnswer } from "./write_layer.ts";
 
@@ -27,7 +29,7 @@ export interface LayerRequest {
   readonly source: AsyncIterable<Uint8Array>;
   /** The length of the body, in bytes. */
   readonly totalBytes: number;
-  readonly parameters: SupportedParameters;
+  readonly parameters: ResolvedParameters;
   /**
    * The stored statistics that the request borrows, if it names some. The body then has none. The caller
    * returns the loan.
@@ -75,10 +77,15 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const readStart = clock();
   const { start = readStart } = options;
   using operands = new DisposableStack();
+  const edge = tileEdgeFor(parameters.blocksize, options.tileEdge);
   const received = await readLayer(backend, request.source, {
     totalBytes: request.totalBytes,
-    edge: tileEdgeFor(parameters.blocksize, options.tileEdge),
+    edge,
     statistics: loan ? "stored" : needsNoStatistics(parameters) ? "optional" : "required",
+    checkShape(rows, cols) {
+      if (parameters.method === "obc") checkObcSize(rows, cols);
+      checkDeviceBytes(backend, { rows, cols, edge }, parameters);
+    },
   });
   operands.defer(received.destroy);
   if (loan) checkLoanFits(received, loan);
@@ -137,7 +144,8 @@ export async function solveReceivedLayer(
 ): Promise<LayerSolution> {
   const { layer } = received;
   const key = { damping: parameters.damping, blocksize: parameters.blocksize };
-  const storedFactor = usesFactor(parameters) ? loan?.factor(key) : undefined;
+  const isStorable = usesStorableFactor(parameters);
+  const storedFactor = isStorable ? loan?.factor(key) : undefined;
   const hessianCopy = loan && (!storedFactor || usesHessian(parameters))
     ? copyUpper(backend, loan.hessian, layer.weight.edge)
     : undefined;
@@ -145,7 +153,7 @@ export async function solveReceivedLayer(
     const operands = { layer, hessian: received.hessian ?? hessianCopy, factor: storedFactor };
     const { solution, factor, report } = await compressLayer(backend, operands, parameters, clock);
     // A new factor may lie in the memory of the copy, which is then freed together with the factor.
-    if (factor && loan) loan.store(factor, key);
+    if (factor && loan && isStorable) loan.store(factor, key);
     else {
       factor?.destroy();
       hessianCopy?.destroy();

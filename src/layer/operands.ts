@@ -2,7 +2,8 @@
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
-import type { SupportedMethod } from "../protocol/parameters.ts";
+import type { Method } from "../protocol/parameters.ts";
+import type { QuantizationOptions } from "../quantization/quantization.ts";
 import type { Effort } from "../solvers/alps.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 
@@ -17,7 +18,7 @@ export interface LayerOperands {
 
 /** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
-  readonly method: SupportedMethod;
+  readonly method: Method;
   /** Columns per block of the factor. Used only if this call factors. */
   readonly blocksize: number;
   /** The damping λ of the statistics. */
@@ -32,24 +33,36 @@ export interface LayerParameters extends SolveOptions {
    * @default "default"
    */
   readonly effort?: Effort;
+  /** How the kept weights are rounded. Undefined if they are not. */
+  readonly quantization?: QuantizationOptions;
 }
 
 /** The parameters that decide which statistics a solve needs. */
-type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps">;
+type StatisticsParameters = Pick<LayerParameters, "method" | "refitSteps" | "quantization">;
 
-/** Whether the method uses a factor of the statistics, which can be stored for other layers with the same inputs. */
-export function usesFactor({ method }: StatisticsParameters): boolean {
-  return method === "sparsegpt" || method === "alps";
+/** Whether the solve uses a factor of the statistics. */
+export function usesFactor({ method, quantization }: StatisticsParameters): boolean {
+  return method === "sparsegpt" || method === "alps" || quantization !== undefined;
+}
+
+/** Whether the factor can be stored for other layers with the same inputs. A factor in activation order is not. */
+export function usesStorableFactor(parameters: StatisticsParameters): boolean {
+  return usesFactor(parameters) && parameters.quantization?.order !== "activation";
+}
+
+/** Whether the solve is one pass of SparseGPT, which may round as well and needs no statistics but the factor. */
+export function isOnePass({ method, refitSteps = 0 }: StatisticsParameters): boolean {
+  return method === "sparsegpt" && refitSteps === 0;
 }
 
 /** Whether the solve uses the Hessian itself, even if a factor of it is given. */
 export function usesHessian(parameters: StatisticsParameters): boolean {
-  return parameters.method === "alps" || (parameters.refitSteps ?? 0) > 0 || !usesFactor(parameters);
+  return !isOnePass(parameters);
 }
 
 /** Whether the layer can be solved without statistics. */
-export function needsNoStatistics({ method, refitSteps = 0 }: StatisticsParameters): boolean {
-  return method === "magnitude" && refitSteps === 0;
+export function needsNoStatistics({ method, refitSteps = 0, quantization }: StatisticsParameters): boolean {
+  return method === "magnitude" && refitSteps === 0 && quantization === undefined;
 }
 
 /** Checks that the method can use the operands. @throws {TypeError} if it cannot */

@@ -32,6 +32,13 @@ export interface ReadOptions {
   readonly edge: number;
 }
 
+/** The rules of a request for the layer in its body. */
+export interface LayerRules {
+  readonly statistics: StatisticsRule;
+  /** Called with the shape of the weight before any data is read. It throws if the method cannot solve it. */
+  readonly checkShape?: (rows: number, cols: number) => void;
+}
+
 /** A layer that was read from a body, on the device. */
 export interface ReceivedLayer {
   readonly rows: number;
@@ -52,18 +59,19 @@ export interface ReceivedLayer {
  * Reads a layer and closes the source. If it throws, nothing stays allocated.
  * @throws {SafetensorsError} {TensorMismatchError} {NonFiniteError} {NotSymmetricError} if the body is
  *   invalid
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} and errors of the source and of `checkShape`
  */
 export async function readLayer(
   backend: Backend,
   source: AsyncIterable<Uint8Array>,
-  options: ReadOptions & { readonly statistics: StatisticsRule },
+  options: ReadOptions & LayerRules,
 ): Promise<ReceivedLayer> {
   const { edge, totalBytes } = options;
   const stream = await openSafetensors(source, { totalBytes });
   return await withSinks(stream, async (sinks) => {
     const tensors = checkLayerTensors(stream.header.tensors, options.statistics);
     const { rows, cols, statistics } = tensors;
+    options.checkShape?.(rows, cols);
     const weight = new WeightSink(backend, tensors.weight, edge);
     sinks.set("weight", weight);
     const statisticsSink = statistics && createStatisticsSink(backend, statistics, edge);

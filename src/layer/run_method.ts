@@ -1,14 +1,19 @@
-/** Runs the method that a request names, and refits the kept weights on the mask if the request says so. */
+/**
+ * Runs the method that a request names. The steps are: choose the mask, refit the kept weights on it if the request says so, and round them
+ * with that mask if the request has `bits`. SparseGPT without a refit chooses and rounds in one pass instead.
+ */
 
 import type { Backend } from "../backend/backend.ts";
-import { ResourceSet } from "../backend/owned.ts";
 import { solveAlps } from "../solvers/alps.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
+import { solveObc } from "../solvers/obc.ts";
 import { refit } from "../solvers/refit.ts";
-import { scaleStatistics } from "../solvers/scaled_statistics.ts";
+import { roundSolution } from "../solvers/round_solution.ts";
+import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
-import type { LayerOperands, LayerParameters } from "./operands.ts";
+import { solveWanda } from "../solvers/wanda.ts";
+import { isOnePass, type LayerOperands, type LayerParameters } from "./operands.ts";
 
 /** The result of a method, and what it did. */
 export interface MethodResult {
@@ -23,7 +28,7 @@ export interface MethodResult {
   /** The seconds of the refit. 0 for `alps`, which refits more than one mask as a part of its solve. */
   readonly refitSeconds: number;
   /** Remarks for the user, as sentences. */
-  readonly notes: string[];
+  readonly notes: readonly string[];
 }
 
 /**
@@ -36,83 +41,156 @@ export async function runMethod(
   parameters: LayerParameters,
   clock: () => number,
 ): Promise<MethodResult> {
-  const { factor } = operands, { method, refitSteps = 0 } = parameters;
-  const notes: string[] = [];
+  const { layer, factor } = operands, notes: string[] = [];
   if (factor && factor.damping > parameters.damping) {
+    const { damping } = parameters;
     notes.push(
-      `The damping was raised from ${parameters.damping} to ${factor.damping}, because the factorisation failed with less.`,
+      `The damping was raised from ${damping} to ${factor.damping}, because the factorisation failed with less.`,
     );
   }
-  if (method === "alps") return await runAlps(backend, operands, parameters, notes);
-  const { layer, hessian } = operands;
-  const solution = factor
-    ? await solveSparseGpt(backend, layer, factor, parameters)
-    : await solveMagnitude(backend, layer, hessian, parameters);
-  const damping = factor?.damping ?? null;
-  if (refitSteps === 0) return { solution, damping, iterations: 0, refitSteps: 0, refitSeconds: 0, notes };
-  return await refitSolution(backend, operands, parameters, solution, notes, clock);
+  if (isOnePass(parameters)) {
+    const solution = await solveSparseGpt(backend, layer, factor!, parameters);
+    return { solution, damping: factor!.damping, iterations: 0, refitSteps: 0, refitSeconds: 0, notes };
+  }
+  using statistics = new LazyStatistics(backend, operands, parameters);
+  let result = parameters.method === "alps"
+    ? await runAlps(backend, operands, parameters, statistics, notes)
+    : await chooseMask(backend, operands, parameters, notes);
+  try {
+    if (parameters.refitSteps && parameters.method !== "alps") {
+      result = await refitResult(backend, operands, parameters, statistics, result, clock);
+    }
+    return parameters.quantization ? await roundResult(backend, operands, parameters, result) : result;
+  } catch (error) {
+    result.solution.destroy();
+    throw error;
+  }
+}
+
+/** The scaled statistics of a layer. They are computed when they are first used, because that overwrites the Hessian. */
+class LazyStatistics implements Disposable {
+  readonly #backend: Backend;
+  readonly #operands: LayerOperands;
+  readonly #damping: number;
+  #scaled: ScaledStatistics | undefined;
+
+  constructor(backend: Backend, operands: LayerOperands, { damping }: LayerParameters) {
+    this.#backend = backend;
+    this.#operands = operands;
+    this.#damping = operands.factor?.damping ?? damping;
+  }
+
+  async scaled(): Promise<ScaledStatistics> {
+    return this.#scaled ??= await scaleStatistics(this.#backend, this.#operands.hessian!, this.#damping);
+  }
+
+  [Symbol.dispose](): void {
+    this.#scaled?.destroy();
+  }
 }
 
 async function runAlps(
   backend: Backend,
-  { layer, hessian, factor }: LayerOperands,
+  { layer, factor }: LayerOperands,
   parameters: LayerParameters,
+  statistics: LazyStatistics,
   notes: string[],
 ): Promise<MethodResult> {
-  const damping = factor!.damping;
-  const statistics = await scaleStatistics(backend, hessian!, damping);
-  try {
-    const { refitSteps: requestedSteps = 0, effort = "default" } = parameters;
-    const options = { ...parameters, refitSteps: requestedSteps, effort };
-    const solution = await solveAlps(backend, layer, factor!, statistics, options);
-    if (solution.keptSparseGpt) {
-      notes.push(
-        "The mask of sparsegpt was used, because its error was smaller than that of the mask of alps.",
-      );
-    }
-    const { iterations, refitSteps } = solution;
-    return { solution, damping, iterations, refitSteps, refitSeconds: 0, notes };
-  } finally {
-    statistics.destroy();
+  const { refitSteps: steps = 0, effort = "default" } = parameters, scaled = await statistics.scaled();
+  const options = { ...parameters, refitSteps: steps, effort };
+  const solution = await solveAlps(backend, layer, factor!, scaled, options);
+  if (solution.keptSparseGpt) {
+    notes.push(
+      "The mask of sparsegpt was used, because its error was smaller than that of the mask of alps.",
+    );
   }
+  const { iterations, refitSteps } = solution;
+  return { solution, damping: factor!.damping, iterations, refitSteps, refitSeconds: 0, notes };
 }
 
-/** Refits `solution`, and replaces its loss and its relative error. */
-async function refitSolution(
+/** Runs a method other than `alps`, without a refit and without rounding. */
+async function chooseMask(
   backend: Backend,
   { layer, hessian, factor }: LayerOperands,
   parameters: LayerParameters,
-  solution: Solution,
   notes: string[],
+): Promise<MethodResult> {
+  const done = (solution: Solution, damping: number | null) => (
+    { solution, damping, iterations: 0, refitSteps: 0, refitSeconds: 0, notes }
+  );
+  switch (parameters.method) {
+    case "obc": {
+      const solution = await solveObc(backend, layer, hessian!, parameters);
+      return done(solution, solution.damping);
+    }
+    case "wanda":
+      return done(await solveWanda(backend, layer, hessian!, parameters), null);
+    case "magnitude":
+    case "adaprune": // the mask of magnitude, which is refitted afterwards
+      return done(await solveMagnitude(backend, layer, hessian, parameters), null);
+    default: {
+      const options = { ...parameters, quantization: undefined };
+      return done(await solveSparseGpt(backend, layer, factor!, options), factor!.damping);
+    }
+  }
+}
+
+/** Refits the solution, and replaces its loss and its relative error. */
+async function refitResult(
+  backend: Backend,
+  { layer, factor }: LayerOperands,
+  parameters: LayerParameters,
+  statistics: LazyStatistics,
+  result: MethodResult,
   clock: () => number,
 ): Promise<MethodResult> {
-  const startedAt = clock(), damping = factor?.damping ?? parameters.damping;
-  const owned = new ResourceSet();
+  const startedAt = clock(), { solution } = result, { q, mask } = solution;
+  const weights = { delta: layer.weight, q, mask };
+  const report = await refitOrFree(
+    solution,
+    async () => await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!),
+  );
+  const { loss, lossBefore, steps } = report;
+  const note = steps > 0
+    ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
+    : `The refit was discarded, because it did not lower the loss of ${lossBefore}.`;
+  return {
+    ...result,
+    solution: withLoss(solution, loss),
+    damping: factor?.damping ?? parameters.damping,
+    refitSteps: steps,
+    refitSeconds: (clock() - startedAt) / 1e3,
+    notes: [...result.notes, note],
+  };
+}
+
+/** Runs `step`, and frees the solution if it throws. */
+async function refitOrFree<T>(solution: Solution, step: () => Promise<T>): Promise<T> {
   try {
-    const statistics = owned.add(await scaleStatistics(backend, hessian!, damping));
-    const { q, mask } = solution, delta = layer.weight;
-    const report = await refit(backend, { delta, q, mask }, statistics, parameters.refitSteps!);
-    const { loss, lossBefore, steps } = report;
-    notes.push(
-      steps > 0
-        ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
-        : `The refit was discarded, because it did not lower the loss of ${lossBefore}.`,
-    );
-    const relativeError = solution.relativeError === null || !solution.loss
-      ? solution.relativeError
-      : (solution.relativeError / solution.loss) * loss;
-    return {
-      solution: { ...solution, loss, relativeError },
-      damping,
-      iterations: 0,
-      refitSteps: steps,
-      refitSeconds: (clock() - startedAt) / 1e3,
-      notes,
-    };
+    return await step();
   } catch (error) {
     solution.destroy();
     throw error;
-  } finally {
-    owned.destroy();
   }
+}
+
+/** Rounds the kept weights of the solution. */
+async function roundResult(
+  backend: Backend,
+  { layer, factor }: LayerOperands,
+  { quantization, relativeError }: LayerParameters,
+  result: MethodResult,
+): Promise<MethodResult> {
+  const { solution } = result, { loss } = solution;
+  const options = { quantization: quantization!, relativeError };
+  const rounded = await roundSolution(backend, layer, solution, factor!, options);
+  const note = `Rounding raised the loss from ${loss} to ${rounded.loss}.`;
+  return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };
+}
+
+/** The solution with another loss, and the relative error that belongs to it. */
+function withLoss(solution: Solution, loss: number): Solution {
+  const { loss: oldLoss, relativeError } = solution;
+  const scaled = relativeError === null || !oldLoss ? relativeError : (relativeError / oldLoss) * loss;
+  return { ...solution, loss, relativeError: scaled };
 }

@@ -7,10 +7,11 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
 import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
+import { encodeCodes } from "../kernels/quantization.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
-import { encodeHeader } from "../safetensors/encode.ts";
-import type { Solution } from "../solvers/solver.ts";
+import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
+import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
@@ -35,34 +36,92 @@ export interface Answer {
   chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
-/** Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. */
+/**
+ * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the
+ * weights are rounded, the file also has their codes and the scales and zeros of their grids.
+ */
 export function encodeAnswer(
   backend: Backend,
   solution: Solution,
   dtype: FloatDtype,
   report: Report,
 ): Answer {
-  const { rows, cols } = solution.q;
+  const { rows, cols } = solution.q, { quantized } = solution;
+  // The elements of 4 bytes come first, so that they are aligned for every dtype of the weights.
+  const grids: TensorSpec[] = quantized
+    ? ["scales", "zeros"].map((name) => ({ name, dtype: "F32", shape: [rows, quantized.groups] }))
+    : [];
+  const codes: TensorSpec[] = quantized ? [{ name: "codes", dtype: "U8", shape: [rows, cols] }] : [];
   const header = encodeHeader([
+    ...grids,
     { name: "weight", dtype, shape: [rows, cols] },
     { name: "mask", dtype: "U8", shape: [rows, maskRowBytes(cols)] },
+    ...codes,
   ], { report: JSON.stringify(report) });
   return {
     byteLength: header.bytes.byteLength + header.dataBytes,
     async *chunks() {
       yield header.bytes;
-      yield* weightChunks(backend, solution, dtype);
+      if (quantized) {
+        yield* bufferChunks(backend, quantized.scales);
+        yield* bufferChunks(backend, quantized.zeros);
+      }
+      yield* matrixChunks(backend, solution.q, weightEncoding(backend, dtype));
       yield* maskChunks(backend, solution);
+      if (quantized) {
+        yield* matrixChunks(backend, solution.q, codeEncoding(backend, solution.q.cols, quantized));
+      }
     },
   };
 }
 
-async function* weightChunks(
+/** How the elements of a matrix are written to the file. */
+interface Encoding {
+  /** What a strip holds, for the labels of buffers. */
+  readonly name: string;
+  /** The bytes of an element in the file. */
+  readonly width: number;
+  /**
+   * Queues encoding `count` elements of whole rows, from row `row0` on. They begin at `floats` without gaps.
+   * Undefined if the file has the f32 elements as they are.
+   */
+  readonly encode?: (floats: Submatrix, target: DeviceBuffer, row0: number, count: number) => void;
+}
+
+/** The encoding of the weights in `dtype`. */
+function weightEncoding(backend: Backend, dtype: FloatDtype): Encoding {
+  const width = BYTES_PER_ELEMENT[dtype];
+  if (width === 4) return { name: dtype, width };
+  return {
+    name: dtype,
+    width,
+    encode({ buffer: source, offset }, target, _row0, count) {
+      const params = { count, dtype: DTYPE_CODE[dtype], source_offset: offset };
+      backend.dispatch(fromFloat32, { source, target }, params);
+    },
+  };
+}
+
+/** The encoding of rounded weights as the codes of their grids. */
+function codeEncoding(backend: Backend, cols: number, grids: QuantizationGrids): Encoding {
+  const { scales, zeros, groups, groupSize: grid_size } = grids;
+  return {
+    name: "codes",
+    width: 1,
+    encode({ buffer: q, offset: q_offset }, codes, row0, count) {
+      const params = { count, cols, q_offset, row0, grid_size, grids: groups };
+      backend.dispatch(encodeCodes, { q, scales, zeros, codes }, params);
+    },
+  };
+}
+
+/** Yields the elements of `q` row by row. */
+async function* matrixChunks(
   backend: Backend,
-  { q }: Solution,
-  dtype: FloatDtype,
+  q: TiledMatrix,
+  { name, width, encode }: Encoding,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
-  const { rows, cols, edge } = q, width = BYTES_PER_ELEMENT[dtype];
+  const { rows, cols, edge } = q;
   const strips = splitIntoStrips({
     rows,
     rowBytes: 4 * cols,
@@ -74,13 +133,25 @@ async function* weightChunks(
   const stage = (label: string, byteLength: number) =>
     staging.adopt(backend.createBuffer(label, byteLength), (buffer) => buffer.destroy());
   const contiguous = hasPackedRows(q) ? undefined : stage("strip of the answer in f32", 4 * elements);
-  const converted = width < 4 ? stage(`strip of the answer in ${dtype}`, width * elements) : undefined;
+  const encoded = encode && stage(`strip of the answer in ${name}`, width * elements);
   for (const strip of strips) {
     const floats = contiguous ? gatherRows(backend, q, strip, contiguous) : firstRowOf(q, strip);
     const count = strip.rows * cols;
-    const source = converted ? convert(backend, floats, converted, dtype, count) : floats;
+    if (encoded) encode(floats, encoded, strip.row0, count);
+    const source = encoded ? { buffer: encoded, offset: 0 } : floats;
     const bytes = await backend.read(source.buffer, 4 * source.offset, Math.ceil((width * count) / 4) * 4);
     yield bytes.subarray(0, width * count);
+  }
+}
+
+/** Yields the contents of a buffer. */
+async function* bufferChunks(
+  backend: Backend,
+  buffer: DeviceBuffer,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const step = READ_BYTES[backend.kind];
+  for (let start = 0; start < buffer.byteLength; start += step) {
+    yield await backend.read(buffer, start, Math.min(step, buffer.byteLength - start));
   }
 }
 
@@ -106,22 +177,6 @@ function gatherRows(
     copySubmatrix(backend, submatrixOf(tile, row0, tile.col0), into, rows, tile.cols);
   }
   return { buffer: target, offset: 0, ld: q.cols };
-}
-
-/** Queues the conversion of `count` contiguous elements to `dtype`. */
-function convert(
-  backend: Backend,
-  { buffer: source, offset }: Submatrix,
-  target: DeviceBuffer,
-  dtype: FloatDtype,
-  count: number,
-): Pick<Submatrix, "buffer" | "offset"> {
-  backend.dispatch(fromFloat32, { source, target }, {
-    count,
-    dtype: DTYPE_CODE[dtype],
-    source_offset: offset,
-  });
-  return { buffer: target, offset: 0 };
 }
 
 /**

@@ -11,7 +11,7 @@
  */
 
 import { DEFAULT_TILE_EDGE } from "../backend/tiled_matrix.ts";
-import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
+import { MAX_BLOCK_SIZE } from "../kernels/column_loop.ts";
 
 /** The indices i with start ≤ i < end. */
 export interface IndexRange {

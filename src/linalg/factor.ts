@@ -9,6 +9,7 @@ import { type Backend, type DeviceBuffer, OutOfDeviceMemoryError } from "../back
 import { ResourceSet } from "../backend/owned.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { checkBlocking } from "./blocking.ts";
+import { activationOrder, type ColumnOrder, permuteSymmetric, uploadOrder } from "./column_order.ts";
 import {
   addDamping,
   nextDamping,
@@ -45,6 +46,11 @@ export interface Factor {
   readonly damping: number;
   /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
   readonly dampingAdded: number;
+  /**
+   * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the
+   * columns have their natural order.
+   */
+  readonly order?: ColumnOrder;
   /** The size on the device, in bytes. */
   readonly byteLength: number;
   /** Frees the device memory. Idempotent. */
@@ -57,6 +63,12 @@ interface FactorOptions {
   readonly damping: number;
   /** The number of columns of a block. The tile edge of H must be a multiple of it. */
   readonly blocksize: number;
+  /**
+   * The order of the columns. With `activation`, H is permuted by falling diagonal entry before it is factored
+   * (`activationOrder`), which takes the memory of a second H.
+   * @default "natural"
+   */
+  readonly order?: "natural" | "activation";
 }
 
 /**
@@ -68,8 +80,8 @@ const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
  * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The
- * matrix becomes part of the factor, or is freed if the function throws. If a pivot is not positive, the
- * factorisation is repeated with more damping, up to 1 (`nextDamping`).
+ * matrix becomes part of the factor. It is freed if the function throws, or if the columns are permuted. If a
+ * pivot is not positive, the factorisation is repeated with more damping, up to 1 (`nextDamping`).
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if the last attempt failed
  * @throws {RangeError} if the tile edge is not a multiple of the block size
@@ -81,30 +93,37 @@ export async function factor(
   hessian: TiledMatrix,
   options: FactorOptions,
 ): Promise<Factor> {
-  const { blocksize } = options;
-  const order = hessian.cols;
+  const { blocksize } = options, n = hessian.cols;
   const owned = new ResourceSet();
   owned.add(hessian);
   const allocate = (label: string, elements: number) => owned.add(backend.createBuffer(label, 4 * elements));
   try {
-    checkBlocking(`statistics of order ${order}`, hessian.edge, blocksize);
-    const prepared = prepareDiagonal(await readDiagonal(backend, hessian));
-    const dead = prepared.dead && allocate("dead inputs", order);
+    checkBlocking(`statistics of order ${n}`, hessian.edge, blocksize);
+    const inputs = await readDiagonal(backend, hessian);
+    const natural = prepareDiagonal(inputs);
+    const order = options.order === "activation"
+      ? owned.add(uploadOrder(backend, activationOrder(inputs)))
+      : undefined;
+    const prepared = order ? prepareDiagonal(inputs.map((_, c) => inputs[order.columns[c]])) : natural;
+    const r = order ? owned.add(permuteSymmetric(backend, hessian, order.forward)) : hessian;
+    if (order) hessian.destroy();
+    const dead = prepared.dead && allocate("dead inputs", n);
     if (prepared.dead && dead) backend.write(dead, 0, new Uint8Array(prepared.dead.buffer));
-    const u = allocate("inverse diagonal blocks", order * blocksize);
-    const diagonal = allocate("diagonal of R", order);
+    const u = allocate("inverse diagonal blocks", n * blocksize);
+    const diagonal = allocate("diagonal of R", n);
     const status = allocate("pivot status", 1);
-    const damping = await factorDamped(backend, hessian, prepared, { u, diagonal, status }, options);
+    const damping = await factorDamped(backend, r, prepared, { u, diagonal, status }, options);
     status.destroy();
     return {
-      r: hessian,
+      r,
       u,
       diagonal,
       dead,
       blocksize,
       damping,
       dampingAdded: damping * prepared.mean,
-      byteLength: hessian.byteLength + u.byteLength + diagonal.byteLength + (dead?.byteLength ?? 0),
+      order,
+      byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
       destroy: () => owned.destroy(),
     };
   } catch (error) {

@@ -7,6 +7,7 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { copy2d } from "../kernels/transfer/copy2d.ts";
+import type { IndexRange } from "./blocking.ts";
 
 /**
  * The position of a row-major f32 submatrix in a buffer. The number of rows and columns is passed separately.
@@ -49,6 +50,36 @@ export function copySubmatrix(
     target_offset: target.offset,
     target_ld: target.ld,
   });
+}
+
+/** Queues copying the given rows of `source` to `target`, whose first row receives row `rows.start`. */
+export function gatherRows(backend: Backend, source: TiledMatrix, rows: IndexRange, target: Submatrix): void {
+  for (const { tile, row, count } of partsOfRows(source, rows)) {
+    const to = { ...target, offset: target.offset + (row - rows.start) * target.ld + tile.col0 };
+    copySubmatrix(backend, submatrixOf(tile, row, tile.col0), to, count, tile.cols);
+  }
+}
+
+/** Queues copying whole rows to the given rows of `target`. The first row of `source` becomes row `rows.start`. */
+export function scatterRows(
+  backend: Backend,
+  source: Submatrix,
+  target: TiledMatrix,
+  rows: IndexRange,
+): void {
+  for (const { tile, row, count } of partsOfRows(target, rows)) {
+    const from = { ...source, offset: source.offset + (row - rows.start) * source.ld + tile.col0 };
+    copySubmatrix(backend, from, submatrixOf(tile, row, tile.col0), count, tile.cols);
+  }
+}
+
+/** Yields the tiles that have some of the given rows, each with the first such row and their number. */
+function* partsOfRows(matrix: TiledMatrix, rows: IndexRange) {
+  for (const tile of matrix.tiles()) {
+    const row = Math.max(tile.row0, rows.start);
+    const count = Math.min(tile.row0 + tile.rows, rows.end) - row;
+    if (count > 0) yield { tile, row, count };
+  }
 }
 
 /**

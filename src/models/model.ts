@@ -4,6 +4,8 @@
  */
 
 import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
+import { isPackQuantized } from "../checkpoint/quantized/config.ts";
+import { openDequantized } from "../checkpoint/quantized/dequantized_source.ts";
 import { ModelError } from "../files/model_error.ts";
 import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";
@@ -20,17 +22,18 @@ export interface Model {
 
 /**
  * Returns the model of a checkpoint.
+ * @param weights the dense weights of a checkpoint in the layout `pack-quantized`. Defaults to the checkpoint itself
  * @throws {ModelError} if the weights are packed or quantised, or if the family or a setting is not supported
  */
-export function openModel(checkpoint: Checkpoint): Model {
-  if (checkpoint.config.quantization_config) {
+export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkpoint): Model {
+  if (weights === checkpoint && checkpoint.config.quantization_config) {
     throw new ModelError(
       `${checkpoint.folder}: config.json has a quantization_config, so its weights are packed or quantised, but must ` +
-        "be dense. `pare unpack` writes a dense copy of packed sparse weights; quantised weights are not supported",
+        "be dense. `pare unpack` writes a dense copy of packed sparse weights and of the layout pack-quantized",
     );
   }
   try {
-    return { spec: readModelSpec(checkpoint.config, (name) => checkpoint.has(name)), weights: checkpoint };
+    return { spec: readModelSpec(checkpoint.config, (name) => weights.has(name)), weights };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(`${checkpoint.folder}: ${error.message}`, { cause: error });
@@ -45,13 +48,18 @@ export interface ModelFolder extends AsyncDisposable {
   loadTokenizer(): Promise<Tokenizer>;
 }
 
-/** Opens `folder`. @throws {ModelError} if a file is missing or malformed, or if the model is not supported */
+/**
+ * Opens `folder`. If the checkpoint is in the layout `pack-quantized`, the weights of the model are the dense weights that its codes
+ * stand for.
+ * @throws {ModelError} if a file is missing or malformed, or if the model is not supported
+ */
 export async function openModelFolder(folder: string, fs: FileSystem): Promise<ModelFolder> {
   const checkpoint = await openCheckpoint(folder, fs);
   try {
+    const weights = isPackQuantized(checkpoint.config) ? await openDequantized(checkpoint) : checkpoint;
     return {
       checkpoint,
-      model: openModel(checkpoint),
+      model: openModel(checkpoint, weights),
       loadTokenizer: () => loadTokenizer(folder, fs),
       [Symbol.asyncDispose]: () => checkpoint.close(),
     };

@@ -7,7 +7,7 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-  /** The solver. `wanda` and `obc` are not built yet. */
+  /** The solver. */
   readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
   /** The fraction s of weights to prune, 0 ≤ s < 1. */
   readonly sparsity?: number;
@@ -17,13 +17,13 @@ export interface LayerQuery {
   readonly blocksize?: number;
   /** 0 ≤ λ ≤ 1. λ times the mean of the Hessian's diagonal is added to the diagonal. */
   readonly damping?: number;
-  /** Not built yet. */
+  /** Rounds the kept weights to a grid of 2^bits values, from 2 to 8. */
   readonly bits?: number;
-  /** Not built yet. */
+  /** The number of columns that share a grid. 0, the default, means a whole row. */
   readonly group_size?: number;
-  /** Not built yet. */
+  /** Whether the grid is symmetric about 0. */
   readonly symmetric?: boolean;
-  /** The order of the columns when quantising. Not built yet. */
+  /** The order in which columns are rounded. `activation` starts with the largest inputs. */
   readonly order?: "natural" | "activation";
   /** Conjugate-gradient steps on the chosen mask. The default is 10 for `adaprune` and `alps`, and 0 for the other methods. */
   readonly refit?: number;

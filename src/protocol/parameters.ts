@@ -1,11 +1,12 @@
 /**
  * The parameters of one layer, as a server checks them. They come from the query string of `POST /v1/layers`, or from the member `parameters`
- * of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` accepts every value that the contract allows, even if it is not built
- * yet. `supportedParameters` then refuses the values that are not built yet, and fills in the defaults that depend on other parameters.
+ * of a layer in a job (`POST /v1/jobs`). The schema `layerQuerySchema` checks them, and `resolveParameters` fills in the defaults that depend
+ * on other parameters.
  */
 
 import { z } from "zod";
 import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
+import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../quantization/quantization.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { digestSchema } from "./digest.ts";
 import {
@@ -17,9 +18,12 @@ import {
   MAX_REFIT_STEPS,
 } from "./limits.ts";
 import { brokenRules } from "./parameter_rules.ts";
-import { Refusal } from "./refusal.ts";
 
+/** The methods of the contract. */
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
+
+/** A pruning method. */
+export type Method = typeof METHODS[number];
 
 const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
@@ -63,7 +67,7 @@ export const layerQuerySchema = z.strictObject({
   damping: numeric(z.number().min(0).max(MAX_DAMPING)).default(DEFAULT_DAMPING).meta({
     description: "λ. λ times the mean of the Hessian's diagonal is added to the diagonal",
   }),
-  bits: numeric(z.int().min(2).max(8)).optional().meta({
+  bits: numeric(z.int().min(MIN_BITS).max(MAX_BITS)).optional().meta({
     description: "Round the kept weights to a grid of 2^bits values",
   }),
   group_size: numeric(z.int().min(0).max(MAX_BLOCKSIZE)).default(0).meta({
@@ -102,15 +106,9 @@ export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;
 /** The sparsity of a request that gives neither a sparsity nor an n:m pattern. */
 const DEFAULT_SPARSITY = 0.5;
 
-/** The methods that are built in this version. */
-const SUPPORTED_METHODS = ["sparsegpt", "magnitude", "adaprune", "alps"] as const;
-
-/** A method that is built in this version. */
-export type SupportedMethod = typeof SUPPORTED_METHODS[number];
-
-/** The parameters of a layer, all with values that this version supports. */
-export interface SupportedParameters {
-  readonly method: SupportedMethod;
+/** The parameters of a layer, with every default filled in. */
+export interface ResolvedParameters {
+  readonly method: Method;
   /** The fraction of weights to prune. An n:m pattern implies it. */
   readonly sparsity: number;
   readonly pattern: Pattern;
@@ -121,52 +119,34 @@ export interface SupportedParameters {
   readonly refitSteps: number;
   /** Used by `alps` only. */
   readonly effort: "fast" | "default" | "best";
+  /** How the kept weights are rounded. Undefined if they are not. */
+  readonly quantization: QuantizationOptions | undefined;
   readonly dtype: "same" | FloatDtype;
   /** The digest of stored statistics, if the request names some. */
   readonly hessian: string | undefined;
 }
 
-/**
- * Fills in the defaults that depend on other parameters.
- * @throws {Refusal} `unsupported` if a valid value is not built yet, with the members `parameter` and `value`
- */
-export function supportedParameters(query: ParsedLayerQuery): SupportedParameters {
-  const { method } = query, unsupported = unsupportedParameter(query);
-  if (unsupported || !isSupported(method)) {
-    const { parameter, value } = unsupported ?? { parameter: "method", value: method };
-    throw new Refusal("unsupported", `${parameter}=${value} is not built yet`, {
-      members: { parameter, value },
-    });
-  }
+/** Fills in the defaults that depend on other parameters. */
+export function resolveParameters(query: ParsedLayerQuery): ResolvedParameters {
+  const { method, bits, group_size: groupSize, symmetric, order } = query;
   const pattern = parsePattern(query.pattern);
   const group = pattern.kind === "n:m" ? pattern.group : 1;
   return {
     method,
     sparsity: pattern.kind === "n:m" ? 1 - pattern.keep / pattern.group : query.sparsity ?? DEFAULT_SPARSITY,
     pattern,
-    blocksize: query.blocksize ?? Math.floor(DEFAULT_BLOCKSIZE / group) * group,
+    blocksize: query.blocksize ?? defaultBlocksize(Math.max(group, groupSize)),
     damping: query.damping,
     relativeError: query.error,
     refitSteps: query.refit ?? (method === "adaprune" || method === "alps" ? DEFAULT_REFIT_STEPS : 0),
     effort: query.effort ?? "default",
+    quantization: bits === undefined ? undefined : { bits, groupSize, symmetric, order },
     dtype: query.dtype,
     hessian: query.hessian,
   };
 }
 
-/** A parameter with a value that is valid but not built yet. */
-export interface UnsupportedParameter {
-  readonly parameter: keyof ParsedLayerQuery;
-  readonly value: string | number | boolean;
-}
-
-/** Returns the first parameter whose value is valid but not built yet, or undefined if this version supports all of them. */
-export function unsupportedParameter(query: ParsedLayerQuery): UnsupportedParameter | undefined {
-  const { method, bits } = query;
-  if (!isSupported(method)) return { parameter: "method", value: method };
-  if (bits !== undefined) return { parameter: "bits", value: bits };
-}
-
-function isSupported(method: ParsedLayerQuery["method"]): method is SupportedMethod {
-  return SUPPORTED_METHODS.some((supported) => supported === method);
+/** The largest multiple of `group` up to the default block size, or `group` itself if it is larger. */
+function defaultBlocksize(group: number): number {
+  return Math.max(1, Math.floor(DEFAULT_BLOCKSIZE / group)) * group;
 }

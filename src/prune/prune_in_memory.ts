@@ -6,7 +6,7 @@ import type { ModelPruner, QueryOf } from "../client/model_pruner.ts";
 import type { Model } from "../models/model.ts";
 import type { LayerQuery } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import { layerQuerySchema, supportedParameters } from "../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { allocate, withAllocation } from "./allocation/allocate.ts";
 import type { AllocationName } from "./allocation/allocation.ts";
 import { linearLayers } from "./block_plan.ts";
@@ -62,7 +62,7 @@ async function allocatedQuery(
 ): Promise<QueryOf> {
   const queryOf = () => query;
   if (allocation === "uniform") return queryOf;
-  const { sparsity } = supportedParameters(layerQuerySchema.parse(query));
+  const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
   const layers = linearLayers(model.spec);
   const task = { model, layers, sparsity, queryOf, windows, backend, pruner, signal };
   return withAllocation(queryOf, await allocate(allocation, task));

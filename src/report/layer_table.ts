@@ -8,6 +8,9 @@ import { layerKind } from "./summary.ts";
 /** The column with the sparsities that an allocation chose. It is shown only if there is an allocation. */
 const ALLOCATED = "Allocated";
 
+/** The column with the conjugate-gradient steps. It is shown only if a layer was refitted. */
+const REFIT = "Refit steps";
+
 const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun, run: RunReport): string }[] =
   [
     { title: "Block", cell: ({ block }) => String(block) },
@@ -19,6 +22,7 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun,
       cell: ({ name }, { allocation }) => formatNumber(allocation?.sparsities[name] ?? null),
     },
     { title: "Size", cell: ({ rows, cols }) => `${rows} × ${cols}` },
+    { title: REFIT, cell: ({ refit_steps }) => String(refit_steps) },
     { title: "Damping", cell: ({ damping }) => damping === null ? "–" : String(damping) },
     { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
   ];
@@ -27,7 +31,11 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun,
 export function renderLayerTable(document: Page, run: RunReport): PageElement {
   const make = createElement.bind(null, document);
   const { layers } = run;
-  const columns = COLUMNS.filter(({ title }) => title !== ALLOCATED || run.allocation);
+  const hidden = new Set([
+    ...run.allocation ? [] : [ALLOCATED],
+    ...layers.some(({ refit_steps }) => refit_steps > 0) ? [] : [REFIT],
+  ]);
+  const columns = COLUMNS.filter(({ title }) => !hidden.has(title));
   const headings = columns.map(({ title, isText }) =>
     make("th", { scope: "col", ...isText && { class: "text" } }, [title])
   );

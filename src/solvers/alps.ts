@@ -86,7 +86,8 @@ export async function solveAlps(
   options: AlpsOptions,
 ): Promise<AlpsSolution> {
   const { iterations, rungs } = ALPS_SCHEDULES[options.effort];
-  const baseline = await solveSparseGpt(backend, layer, factor, options);
+  const { sparsity, pattern, relativeError } = options;
+  const baseline = await solveSparseGpt(backend, layer, factor, { sparsity, pattern, relativeError });
   const owned = new ResourceSet();
   owned.add(baseline);
   try {
@@ -190,8 +191,9 @@ async function findMask(
       }
     }
     await ladder.requireFactored();
-    // Q = D/s, and Δ = W − Q.
-    combineMasked(backend, b, z, mask, { keptX: 0, keptY: 1, prunedX: 0, prunedY: 0 });
+    // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z and not 0·Z, so that they are +0 and never −0.
+    copyMatrix(backend, z, b);
+    combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
     scaleColumns(backend, z, statistics.inverseScale);
     addScaled(backend, z, -1, w, mask);
     working.destroy();

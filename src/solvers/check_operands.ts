@@ -4,7 +4,11 @@
  */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { Factor } from "../linalg/factor.ts";
+import { checkQuantization } from "../quantization/quantization.ts";
+import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
+import type { SparseGptOptions } from "./solver.ts";
 
 /**
  * Checks that the statistics belong to the weight's columns.
@@ -30,6 +34,42 @@ export function checkGroupsFit(what: string, size: number, pattern: Pattern): vo
   if (pattern.kind === "n:m" && size % pattern.group !== 0) {
     throw new RangeError(
       `${what} ${size}: must be a multiple of ${pattern.group}, the group size of the pattern`,
+    );
+  }
+}
+
+/**
+ * Checks the options of a pass that rounds weights, if they ask for one.
+ * @throws {RangeError} that names the parameter, the rule and the value
+ */
+export function checkRounding(
+  { rows, cols }: TiledMatrix,
+  { blocksize, order }: Pick<Factor, "blocksize" | "order">,
+  { pattern, quantization, fixedMask }: SparseGptOptions,
+): void {
+  if (quantization) {
+    const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
+    checkQuantization(quantization, { blocksize, patternGroup });
+  }
+  const orderOfFactor = order ? "activation" : "natural", wanted = quantization?.order ?? orderOfFactor;
+  if (orderOfFactor !== wanted) {
+    throw new RangeError(
+      `order ${wanted}: needs a factor in this order, but the factor's order is ${orderOfFactor}`,
+    );
+  }
+  if (order && pattern.kind === "n:m") {
+    throw new RangeError(
+      "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
+    );
+  }
+  if (!fixedMask) return;
+  if (!quantization) {
+    throw new RangeError("a fixed mask: needs quantization, because pruning alone chooses its own mask");
+  }
+  const expected = 4 * rows * wordsPerRow(cols);
+  if (fixedMask.byteLength !== expected) {
+    throw new RangeError(
+      `a fixed mask of ${fixedMask.byteLength} bytes: must have ${expected} bytes for a weight of ${rows}×${cols}`,
     );
   }
 }

@@ -9,7 +9,7 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { MAX_BLOCK_SIZE } from "../kernels/prune_block.ts";
+import { MAX_BLOCK_SIZE } from "../kernels/column_loop.ts";
 import { RADIX_LEVELS } from "../kernels/select.ts";
 import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";

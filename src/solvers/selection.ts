@@ -10,6 +10,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
 import {
   countTies,
   keyHistogram,
@@ -52,15 +53,24 @@ export class Selection {
   readonly #cols: number;
   readonly #operands: ScoreOperands;
 
-  /** Creates a selection for a layer of (rows, cols) and blocks of at most `blocksize` columns. */
+  /**
+   * Creates a selection for a layer of (rows, cols) and blocks of at most `blocksize` columns.
+   * @throws {OutOfDeviceMemoryError} if a buffer cannot be allocated. The buffers allocated before it are freed.
+   */
   constructor(backend: Backend, rows: number, cols: number, blocksize: number, operands: ScoreOperands) {
     this.#backend = backend;
     this.#rows = rows;
     this.#cols = cols;
     this.#operands = operands;
-    this.keys = backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols));
-    this.state = backend.createBuffer("selection", 4 * (2 + rows));
-    this.#histogram = backend.createBuffer("histogram", 4 * RADIX_BINS);
+    const allocated = new ResourceSet();
+    try {
+      this.keys = allocated.add(backend.createBuffer("keys", 4 * rows * Math.min(blocksize, cols)));
+      this.state = allocated.add(backend.createBuffer("selection", 4 * (2 + rows)));
+      this.#histogram = allocated.add(backend.createBuffer("histogram", 4 * RADIX_BINS));
+    } catch (error) {
+      allocated.destroy();
+      throw error;
+    }
     backend.clear(this.#histogram);
     backend.clear(this.state);
   }

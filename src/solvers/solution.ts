@@ -7,23 +7,27 @@ import type { Backend } from "../backend/backend.ts";
 import { countBits } from "../sparsity/mask_bits.ts";
 import { prunedPerRow } from "../sparsity/pattern.ts";
 import type { SolveWorkspace } from "./solve_workspace.ts";
-import type { Solution, SolveOptions } from "./solver.ts";
+import type { QuantizationGrids, Solution, SparseGptOptions } from "./solver.ts";
 
 /**
- * Creates a solution, which now owns the workspace's `q` and `mask`. The caller frees the rest of the
- * workspace.
+ * Creates a solution, which now owns the workspace's `q` and `mask`, and the grids if there are any. The
+ * caller frees the rest of the workspace.
  */
 export function toSolution(
   { q, mask }: SolveWorkspace,
   figures: Pick<Solution, "zeros" | "loss" | "relativeError">,
+  quantized?: QuantizationGrids,
 ): Solution {
   return {
     q,
     mask,
     ...figures,
+    quantized,
     destroy() {
       q.destroy();
       mask.destroy();
+      quantized?.scales.destroy();
+      quantized?.zeros.destroy();
     },
   };
 }
@@ -32,17 +36,19 @@ export function toSolution(
  * Returns the number of pruned entries. For an unstructured pattern the number is `prunedByBudget`. For an
  * n:m pattern without forced entries it follows from the pattern. Forced entries must be pruned in any case,
  * so a group can lose more entries than the pattern prunes. The mask is then read from the device, and its
- * zeros are counted.
+ * zeros are counted. A fixed mask is counted as well.
  */
 export async function countZeros(
   backend: Backend,
   workspace: Pick<SolveWorkspace, "weight" | "forced" | "mask">,
-  { pattern }: SolveOptions,
+  { pattern, fixedMask }: SparseGptOptions,
   prunedByBudget: number,
 ): Promise<number> {
-  if (pattern.kind === "unstructured") return prunedByBudget;
   const { rows, cols } = workspace.weight;
-  if (!workspace.forced.hasForced) return rows * prunedPerRow(pattern, cols);
+  if (!fixedMask && pattern.kind === "unstructured") return prunedByBudget;
+  if (!fixedMask && pattern.kind === "n:m" && !workspace.forced.hasForced) {
+    return rows * prunedPerRow(pattern, cols);
+  }
   const { mask } = workspace;
   const bytes = await backend.read(mask, 0, mask.byteLength);
   return rows * cols - countBits(new Uint32Array(bytes.buffer));

@@ -8,17 +8,24 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { type Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { pruneBlock, pruneBlockNM } from "../kernels/prune_block.ts";
+import { quantizeBlock } from "../kernels/quantize_block.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import { RowSums } from "../linalg/quadratic_form.ts";
 import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
+import { maxCode, type QuantizationOptions } from "../quantization/quantization.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 import { ForcedBinding } from "./forced_binding.ts";
 import type { Selection } from "./selection.ts";
-import type { Layer } from "./solver.ts";
+import type { Layer, QuantizationGrids } from "./solver.ts";
 
 /** The number of columns of `sums`. The prune kernels write Σ Err² to column 0 and Σ Δ² to column 1. */
 const SUM_COLUMNS = 2;
+
+/** How a block is rounded, and the n:m pattern of the entries that the kernel chooses itself. */
+interface Rounding extends Pick<QuantizationOptions, "bits" | "symmetric"> {
+  readonly pattern: Pattern;
+}
 
 /**
  * The buffers of one layer that is being solved. The methods take a block k of columns as its range of column
@@ -106,6 +113,28 @@ export class SolveWorkspace {
       const buffers = { ...this.#buffers(tile, k, inverse), forced: this.forced.bits };
       const params = { ...this.#params(tile, k, inverse), keep, group, has_forced: this.forced.hasForced };
       this.#backend.dispatch(pruneBlockNM, buffers, params);
+    }
+  }
+
+  /**
+   * Queues the kernel that goes through `work` column by column, prunes the entries that the mask has as
+   * pruned, and rounds the others to `grids`. With an n:m pattern it also selects further entries to prune
+   * when it reaches each group.
+   * @param inverse U_kk, as in `pruneSelected`
+   */
+  quantize(k: IndexRange, inverse: Submatrix, grids: QuantizationGrids, rounding: Rounding): void {
+    const { scales, zeros, groups, groupSize } = grids, { symmetric, pattern } = rounding;
+    const { keep, group } = pattern.kind === "n:m" ? pattern : { keep: 0, group: 0 };
+    const gridParams = { grid_size: groupSize, grids: groups, max_code: maxCode(rounding) };
+    for (const tile of this.#tilesOf(k)) {
+      const buffers = { ...this.#buffers(tile, k, inverse), scales, zeros };
+      const params = { ...this.#params(tile, k, inverse), ...gridParams };
+      this.#backend.dispatch(quantizeBlock, buffers, {
+        ...params,
+        keep,
+        group,
+        symmetric: symmetric ? 1 : 0,
+      });
     }
   }
 

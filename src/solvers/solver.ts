@@ -6,6 +6,7 @@
 
 import type { DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { QuantizationOptions } from "../quantization/quantization.ts";
 import type { Pattern } from "../sparsity/pattern.ts";
 
 /** A linear layer to prune. */
@@ -39,6 +40,29 @@ export interface SolveOptions {
   readonly relativeError: boolean;
 }
 
+/** The options of SparseGPT, which can also round the weights that it keeps. */
+export interface SparseGptOptions extends SolveOptions {
+  /** Rounds the kept weights to grids in the same pass over the columns. With sparsity 0 this is GPTQ. */
+  readonly quantization?: QuantizationOptions;
+  /**
+   * The mask to keep, in the layout of {@link Solution.mask}. Exactly these entries are kept, so sparsity,
+   * pattern and forced entries choose nothing. Only with `quantization`. The caller frees the buffer.
+   */
+  readonly fixedMask?: DeviceBuffer;
+}
+
+/** The grids to which the kept weights of a layer are rounded: q = (code − zero)·scale. */
+export interface QuantizationGrids {
+  /** (rows, groups) f32: the scale of each grid. */
+  readonly scales: DeviceBuffer;
+  /** (rows, groups) f32: the code of the weight 0 in each grid, a whole number. */
+  readonly zeros: DeviceBuffer;
+  /** The number of grids in a row. */
+  readonly groups: number;
+  /** The number of columns that share a grid, or 0 if a whole row shares it. */
+  readonly groupSize: number;
+}
+
 /** A pruned layer. */
 export interface Solution {
   /** The pruned weights Q, (rows, cols) f32. Pruned entries are exactly 0. */
@@ -56,6 +80,10 @@ export interface Solution {
    * if the solver had no statistics, or if only the denominator is 0.
    */
   readonly relativeError: number | null;
-  /** Frees `q` and `mask`. */
+  /**
+   * The grids of the weights, if they were rounded. Every entry of Q is then exactly a value of its grid.
+   */
+  readonly quantized?: QuantizationGrids;
+  /** Frees `q`, `mask` and the grids. */
   destroy(): void;
 }

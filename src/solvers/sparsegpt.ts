@@ -20,17 +20,19 @@ import { PanelProduct } from "../linalg/panel_product.ts";
 import { addFactoredForm, addSquaredNorm, RowSums } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
-import { checkGroupsFit, checkStatisticsFit } from "./check_operands.ts";
+import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
+import { JointPass } from "./joint_pass.ts";
+import { solvePermuted } from "./solve_permuted.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
 import { SolveWorkspace } from "./solve_workspace.ts";
-import type { Layer, Solution, SolveOptions } from "./solver.ts";
+import type { Layer, Solution, SparseGptOptions } from "./solver.ts";
 
 /**
- * Prunes `layer` with the factor of its statistics. The factor is not modified.
- * `layer.weight` becomes Δ = W − Q.
- * @throws {RangeError} if layer and factor have different tilings or orders, or the block size is not a
- *   multiple of the pattern's group size
+ * Prunes `layer` with the factor of its statistics, and rounds the kept weights if the options say so. The
+ * factor is not modified. `layer.weight` becomes Δ = W − Q. The loss includes the rounding errors.
+ * @throws {RangeError} if layer and factor have different tilings or orders, the block size is not a
+ *   multiple of the pattern's group size, or the options of the rounding cannot be used (`checkRounding`)
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
  */
@@ -38,13 +40,30 @@ export async function solveSparseGpt(
   backend: Backend,
   layer: Layer,
   factor: Factor,
-  options: SolveOptions,
+  options: SparseGptOptions,
 ): Promise<Solution> {
   const { weight } = layer, { r, blocksize } = factor, { pattern } = options;
   checkStatisticsFit(weight, r);
   checkGroupsFit("block size", blocksize, pattern);
+  checkRounding(weight, factor, options);
+  const solve = (permuted: Layer, mask = options.fixedMask) =>
+    solveInOrder(backend, permuted, factor, { ...options, fixedMask: mask });
+  return factor.order
+    ? await solvePermuted(backend, layer, factor.order, options.fixedMask, solve)
+    : await solve(layer);
+}
+
+/** Solves a layer whose columns have the order of the factor. */
+async function solveInOrder(
+  backend: Backend,
+  layer: Layer,
+  factor: Factor,
+  options: SparseGptOptions,
+): Promise<Solution> {
+  const { weight } = layer, { r, blocksize } = factor, { pattern, quantization } = options;
   const workspace = new SolveWorkspace(backend, layer, blocksize);
   const scratch = new ResourceSet();
+  let joint: JointPass | undefined;
   try {
     if (factor.dead) zeroDeadInputs(backend, weight, factor.dead);
     const accumulated = scratch.add(new PanelProduct(backend, weight, r, blocksize));
@@ -54,19 +73,21 @@ export async function solveSparseGpt(
     const budget = new PruningBudget(options.sparsity);
     const scored = { scale: factor.diagonal, forced: workspace.forced };
     const selection = scratch.add(new Selection(backend, weight.rows, weight.cols, blocksize, scored));
+    joint = quantization && new JointPass(backend, workspace, factor.diagonal, quantization, options);
     for (const panel of accumulated.panels()) {
       accumulated.startPanel(panel);
       for (const k of splitRange(panel, blocksize)) {
         const inverse = inverseBlock(factor, k);
         workspace.load(k);
         compensate(backend, workspace, accumulated, panel, k, inverse);
-        if (pattern.kind === "n:m") {
-          workspace.pruneGroups(k, inverse, pattern);
-        } else {
-          const entries = weight.rows * (k.end - k.start);
-          selection.select(workspace, k, budget.take(entries, workspace.forced.count(k)));
-          workspace.pruneSelected(k, inverse, selection);
-        }
+        const count = budget.take(weight.rows * (k.end - k.start), workspace.forced.count(k));
+        const select = () => {
+          selection.select(workspace, k, count);
+          return selection;
+        };
+        if (joint) joint.run(k, inverse, select);
+        else if (pattern.kind === "n:m") workspace.pruneGroups(k, inverse, pattern);
+        else workspace.pruneSelected(k, inverse, select());
       }
     }
 
@@ -77,11 +98,12 @@ export async function solveSparseGpt(
       zeros: await countZeros(backend, workspace, options, budget.pruned),
       loss,
       relativeError: total === undefined ? null : relativeError(loss, total),
-    });
+    }, joint?.grids);
     workspace.destroyScratch();
     return solution;
   } catch (error) {
     workspace.destroy();
+    joint?.destroy();
     throw error;
   } finally {
     scratch.destroy();
@@ -89,7 +111,7 @@ export async function solveSparseGpt(
 }
 
 /** Queues W[:, j] = 0 for the dead inputs j, which were 0 in every calibration token. */
-function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
+export function zeroDeadInputs(backend: Backend, weight: TiledMatrix, dead: DeviceBuffer): void {
   for (const { buffer: w, rows, cols, ld, col0: first } of weight.tiles()) {
     backend.dispatch(zeroColumns, { dead, w }, { rows, cols, ld, first });
   }

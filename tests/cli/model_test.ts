@@ -40,7 +40,7 @@ after(() => Deno.remove(folder, { recursive: true }));
 
 /** The arguments that prune the fixture with few windows. `options` override these arguments. */
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
-  const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
 }
 
@@ -150,9 +150,9 @@ describe("pare prune --server", () => {
 
   it("prints the error of the host, and removes the files of the run", async () => {
     const out = `${folder}/refused`;
-    const { code, stderr } = await runPare(...pruneArgs(out, "--method", "wanda", "--server", host.url));
+    const { code, stderr } = await runPare(...pruneArgs(out, "--server", `${host.url}/nowhere`));
     assert.equal(code, 1);
-    assert.match(stderr, /^error: unsupported \(422\): .*wanda/m);
+    assert.match(stderr, /^error: not_found \(404\): .*nowhere/m);
     assert.equal(await exists(out), false);
   });
 });

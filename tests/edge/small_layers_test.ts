@@ -125,7 +125,7 @@ describe("an edge that solves small layers itself", () => {
     const refused = async (query: string, body: Uint8Array<ArrayBuffer>) =>
       await codeOf(await post(edge.url, query, body));
     assert.deepEqual(await refused("sparsity=2", encode({ weight, hessian })), [400, "invalid_parameter"]);
-    assert.deepEqual(await refused("bits=4", encode({ weight, hessian })), [422, "unsupported"]);
+    assert.deepEqual(await refused("effort=best", encode({ weight, hessian })), [400, "invalid_parameter"]);
     assert.deepEqual(await refused("", new Uint8Array(7)), [400, "truncated_body"]);
     assert.deepEqual(await refused("", encode({ weight })), [422, "shape_mismatch"]);
     assert.deepEqual(await refused("", encode({ weight, hessian }).slice(0, -1)), [400, "truncated_body"]);

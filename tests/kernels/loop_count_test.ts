@@ -16,18 +16,24 @@ import { copy2d, copyTransposed } from "../../src/kernels/transfer/copy2d.ts";
 import { crossEntropy } from "../../src/kernels/forward/cross_entropy.ts";
 import { columnSquares, MAX_SOFTWARE_ROWS } from "../../src/kernels/column_squares.ts";
 import { getDiagonal, mirrorUpper, setDiagonal } from "../../src/kernels/diagonal.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../../src/kernels/transfer/gather.ts";
 import { gemmNN, gemmNT, gemmTN, MAX_SOFTWARE_K } from "../../src/kernels/gemm.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { loop, loopOver, MAX_LOOP_ITERATIONS, sequence } from "../../src/kernels/loop_count.ts";
+import { MAX_BLOCK_SIZE } from "../../src/kernels/column_loop.ts";
 import { layerNorm, rmsNorm } from "../../src/kernels/forward/normalize.ts";
-import { MAX_BLOCK_SIZE, pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { MAX_REMOVAL_COLUMNS, removeWeights } from "../../src/kernels/remove_weights.ts";
+import { pruneBlock, pruneBlockNM } from "../../src/kernels/prune_block.ts";
+import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantization.ts";
+import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
+import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
 import { zeroColumns } from "../../src/kernels/zero_columns.ts";
 import { MAX_FEATURES } from "../../src/protocol/limits.ts";
 import { DEFAULT_TILE_EDGE } from "../../src/backend/tiled_matrix.ts";
@@ -115,6 +121,39 @@ const SAMPLES: readonly Sample[] = [
       { kernel: pruneBlockNM, params: { ...params, keep: group >> 1, group, has_forced: 1 } }
     ))
   ),
+  // All weights have the score 0, and `limits` does not stop the rows.
+  ...[[12, 0, 12], [1100, 200, 30]].map(([ld, start, steps]) => (
+    {
+      kernel: removeWeights,
+      params: { rows: 2, cols: ld, ld, depth: 1, start, steps, keep: 0, group: 0 },
+      fill: { limits: 300, states: 1, diagonal: 0x3f800000 },
+    }
+  )),
+  ...[[1, 0, 0], [255, 0, 0], [256, 4, 0], [256, 64, 0], [256, 128, 256], [129, 4, 100], [256, 0, 256]]
+    .flatMap(
+      ([size, group, grid_size]) =>
+        blocks(size).map((params) => (
+          {
+            kernel: quantizeBlock,
+            params: {
+              ...params,
+              keep: group >> 1,
+              group,
+              grid_size,
+              grids: 3,
+              max_code: 15,
+              symmetric: 0,
+            },
+          }
+        )),
+    ),
+  ...[gatherColumns, gatherSymmetric, gatherBits].map((kernel) => ({
+    kernel,
+    params: Object.fromEntries(Object.keys(kernel.params).map((name) => [name, ELEMENTWISE[name] ?? 1])),
+  })),
+  { kernel: rowExtremes, params: { rows: 3, cols: DEFAULT_TILE_EDGE, ld: DEFAULT_TILE_EDGE, row0: 0 } },
+  { kernel: fitGrids, params: { count: 70, max_code: 15, symmetric: 0 } },
+  { kernel: encodeCodes, params: { count: 999, cols: 40, q_offset: 0, row0: 0, grid_size: 8, grids: 5 } },
   {
     kernel: copy2d,
     params: { rows: 9, cols: 40, source_offset: 0, source_ld: 40, target_offset: 0, target_ld: 40 },
@@ -127,6 +166,10 @@ const SAMPLES: readonly Sample[] = [
   { kernel: setDiagonal, params: { count: 70, ld: 70, first: 0 } },
   { kernel: mirrorUpper, params: { size: 20, ld: 20 } },
   { kernel: zeroColumns, params: { rows: 9, cols: 40, ld: 40, first: 0 }, fill: { dead: 1 } },
+  {
+    kernel: chooseInRows,
+    params: { rows: 3, cols: 9000, ld: 9000, row0: 0, words: 282, has_forced: 0 },
+  },
   ...[scoreHistogram, countScoreTies, chooseEntries].map((kernel) => ({
     kernel,
     params: {
@@ -254,9 +297,23 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [reverseCholesky, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlock, upTo(MAX_BLOCK_SIZE).map((size) => ({ size }))],
   [pruneBlockNM, upTo(MAX_GROUP).flatMap((group) => upTo(MAX_BLOCK_SIZE).map((size) => ({ size, group })))],
+  [removeWeights, [{ ld: MAX_REMOVAL_COLUMNS, start: MAX_REMOVAL_COLUMNS - 1, steps: 1 }]],
+  [
+    quantizeBlock,
+    upTo(MAX_GROUP).flatMap((group) =>
+      [0, group, group * Math.floor(MAX_BLOCK_SIZE / group)].flatMap((grid_size) =>
+        [group, 2 * group, MAX_BLOCK_SIZE - 1, MAX_BLOCK_SIZE].flatMap((size) => [
+          { size, group, grid_size },
+          { size, group: 0, grid_size },
+        ])
+      )
+    ),
+  ],
+  [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
+  [chooseInRows, [{ cols: MAX_FEATURES, words: MAX_FEATURES / 32 }]],
   [chooseEntries, [{ cols: DEFAULT_TILE_EDGE }]],
   [chooseInGroups, upTo(MAX_GROUP).map((group) => ({ group, cols: DEFAULT_TILE_EDGE }))],
   [rowDot, [{ cols: MAX_FEATURES }]],

@@ -92,6 +92,43 @@ eachBackend("encodeAnswer", (backend) => {
     }
   }
 
+  for (const [rows, cols, groupSize] of [[1, 1, 0], [3, 31, 0], [33, 32, 8], [70, 41, 20], [5, 129, 43]]) {
+    it(`writes the codes and grids of ${rows}×${cols} weights that are rounded in groups of ${groupSize || "all"} columns`, async () => {
+      const before = backend().counters.bytesLive;
+      const groups = groupSize ? Math.ceil(cols / groupSize) : 1;
+      const { kept, solution } = makeSolution(backend(), rows, cols, 32);
+      const next = uniform(3);
+      const scales = Float32Array.from({ length: rows * groups }, () => 0.01 + next());
+      const zeros = Float32Array.from({ length: rows * groups }, () => Math.floor(16 * next()));
+      const gridOf = (i: number) =>
+        Math.floor(i / cols) * groups + (groupSize ? Math.floor((i % cols) / groupSize) : 0);
+      const codes = Uint8Array.from(kept, (keep, i) => keep ? Math.floor(16 * next()) : zeros[gridOf(i)]);
+      const values = Float32Array.from(codes, (code, i) => (code - zeros[gridOf(i)]) * scales[gridOf(i)]);
+      writeMatrix(backend(), solution.q, values);
+      const quantized = {
+        scales: upload(backend(), scales),
+        zeros: upload(backend(), zeros),
+        groups,
+        groupSize,
+      };
+      const answer = encodeAnswer(backend(), { ...solution, quantized }, "BF16", REPORT);
+      const file = await collect(answer.chunks());
+      for (const resource of [solution, quantized.scales, quantized.zeros]) resource.destroy();
+      assert.equal(backend().counters.bytesLive, before);
+      assert.equal(file.length, answer.byteLength);
+      const tensors = Object.fromEntries(decode(file).tensors);
+      assert.deepEqual(Object.keys(tensors).sort(), ["codes", "mask", "scales", "weight", "zeros"]);
+      assert.deepEqual([tensors.codes.dtype, tensors.codes.shape], ["U8", [rows, cols]]);
+      assert.deepEqual(tensors.codes.data, codes);
+      for (const [name, expected] of [["scales", scales], ["zeros", zeros]] as const) {
+        assert.deepEqual([tensors[name].dtype, tensors[name].shape], ["F32", [rows, groups]]);
+        assert.deepEqual(tensors[name].data, floatsToBytes(expected, "F32"));
+      }
+      assert.deepEqual(tensors.weight.data, floatsToBytes(values, "BF16"));
+      assert.deepEqual(tensors.mask.data, packBits(kept, rows, cols));
+    });
+  }
+
   it("frees its buffers when the reader stops early", async () => {
     const before = backend().counters.bytesLive;
     const { solution } = makeSolution(backend(), 40, 40, 32);

@@ -2,16 +2,12 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import {
-  layerQuerySchema,
-  supportedParameters,
-  unsupportedParameter,
-} from "../../src/protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
 
 const DIGEST = `sha256:${"0f".repeat(32)}`;
 
 function resolve(query: Record<string, unknown>) {
-  return supportedParameters(layerQuerySchema.parse(query));
+  return resolveParameters(layerQuerySchema.parse(query));
 }
 
 /** Returns the names of the invalid parameters of `query`. */
@@ -33,6 +29,7 @@ describe("layer parameters", () => {
       relativeError: true,
       refitSteps: 0,
       effort: "default",
+      quantization: undefined,
       dtype: "same",
       hessian: undefined,
     });
@@ -44,6 +41,14 @@ describe("layer parameters", () => {
       "natural",
       undefined,
     ]);
+  });
+
+  it("take their block size from the columns of a quantisation group", () => {
+    assert.equal(resolve({ bits: 4, group_size: 48 }).blocksize, 96);
+    assert.equal(resolve({ bits: 4, group_size: 200 }).blocksize, 200);
+    assert.equal(resolve({ bits: 4, group_size: 64, pattern: "2:4" }).blocksize, 128);
+    const quantization = { bits: 4, groupSize: 64, symmetric: true, order: "natural" };
+    assert.deepEqual(resolve({ bits: "4", group_size: "64", symmetric: "true" }).quantization, quantization);
   });
 
   it("take the number of refit steps from the method", () => {
@@ -139,19 +144,5 @@ describe("layer parameters", () => {
       [{ bits: 4, order: "activation" }, []],
     ];
     for (const [query, names] of cases) assert.deepEqual(invalidNames(query), names, JSON.stringify(query));
-  });
-
-  it("are refused with the code unsupported if they are valid but not built yet", () => {
-    const cases = [
-      ["method", "wanda"],
-      ["method", "obc"],
-      ["bits", 4],
-    ] as const;
-    for (const [parameter, value] of cases) {
-      const query = layerQuerySchema.parse({ [parameter]: value });
-      assert.deepEqual(unsupportedParameter(query), { parameter, value });
-      assert.throws(() => supportedParameters(query), { name: "Refusal", code: "unsupported" });
-    }
-    assert.equal(unsupportedParameter(layerQuerySchema.parse({ method: "magnitude" })), undefined);
   });
 });

@@ -4,6 +4,8 @@
  * resulting error from the columns that follow. U is the upper Cholesky factor of the inverse Hessian, H⁻¹ = UᵀU.
  */
 
+import { codeOf, gridOf, type ReferenceGrid } from "./quantization.ts";
+
 /**
  * One block of `size` columns: `work` (rows, size) with the updates from all previous blocks, `original`
  * (rows, size) without updates, and the diagonal block of U, (size, size) upper triangular.
@@ -72,11 +74,66 @@ export function referenceGroupLoop(
   return { ...columns, gap };
 }
 
-/** Runs the loop. `choose` is called before each entry is handled, and may set elements of `pruned`. */
+/** How `referenceRoundingLoop` prunes and rounds. */
+export interface RoundingOptions {
+  readonly bits: number;
+  readonly symmetric: boolean;
+  /** The columns that share a grid, or 0 if a whole row shares one of `rowGrids`. */
+  readonly gridSize: number;
+  readonly rowGrids?: readonly ReferenceGrid[];
+  /** (rows, size): 1 where the entry may be kept. */
+  readonly allowed: ArrayLike<number>;
+  /** An n:m pattern. Entries that may not be kept are the first to be pruned. */
+  readonly groups?: { readonly keep: number; readonly group: number };
+  /** Codes (rows, size) and zeros (rows, grids) to follow where f32 decides (`quantization.ts`). */
+  readonly follow: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
+}
+
+/**
+ * Runs the loop and rounds the entries that are kept (GPTQ, arXiv 2210.17323). The grid of a group of columns is
+ * computed when the loop reaches the first of them.
+ *
+ * @returns the result, the codes (rows, size) of the kept entries, and the grids, row by row
+ */
+export function referenceRoundingLoop(
+  block: ReferenceBlock,
+  { bits, symmetric, gridSize, rowGrids, allowed, groups, follow }: RoundingOptions,
+): ReferenceColumns & { codes: Float64Array; grids: ReferenceGrid[] } {
+  const { rows, size, u } = block;
+  const gridsPerRow = gridSize ? Math.ceil(size / gridSize) : 1;
+  const pruned = Uint8Array.from({ length: rows * size }, (_, i) => allowed[i] ? 0 : 1);
+  const codes = new Float64Array(rows * size), grids: ReferenceGrid[] = [...rowGrids ?? []];
+  const choose = (row: number, j: number, w: Float64Array) => {
+    if (gridSize && j % gridSize === 0) {
+      const weights = [...w.subarray(j, Math.min(j + gridSize, size))];
+      grids.push(gridOf(weights, bits, symmetric, follow.zeros[grids.length]));
+    }
+    if (!groups || j % groups.group) return;
+    const end = Math.min(j + groups.group, size);
+    const score = (c: number) => Math.abs(w[c] / u[c * (size + 1)]);
+    const free = Array.from({ length: end - j }, (_, i) => j + i).filter((c) => !pruned[row * size + c]);
+    const count = free.length - Math.ceil(groups.keep * (end - j) / groups.group);
+    free.sort((a, b) => score(a) - score(b) || a - b);
+    for (const c of free.slice(0, Math.max(0, count))) pruned[row * size + c] = 1;
+  };
+  const settle = (row: number, j: number, weight: number) => {
+    const at = row * size + j;
+    const grid = grids[row * gridsPerRow + (gridSize ? Math.floor(j / gridSize) : 0)];
+    codes[at] = pruned[at] ? grid.zero : codeOf(weight, grid, bits, follow.codes[at]);
+    return (codes[at] - grid.zero) * grid.scale;
+  };
+  return { ...columnLoop(block, pruned, choose, settle), codes, grids };
+}
+
+/**
+ * Runs the loop. `choose` is called before each entry is handled, and may set elements of `pruned`. `settle`
+ * returns the result of an entry that is kept, which is its weight unless it is rounded.
+ */
 function columnLoop(
   { rows, size, work, original, u }: ReferenceBlock,
   pruned: Uint8Array,
   choose: (row: number, j: number, w: Float64Array) => void,
+  settle: (row: number, j: number, weight: number) => number = (_row, _j, weight) => weight,
 ): ReferenceColumns {
   const q = new Float64Array(rows * size), delta = new Float64Array(rows * size);
   const errorSums = new Float64Array(rows), deltaSums = new Float64Array(rows);
@@ -85,7 +142,8 @@ function columnLoop(
     for (let j = 0; j < size; j++) {
       choose(r, j, w);
       const at = r * size + j;
-      q[at] = pruned[at] ? 0 : w[j];
+      const settled = settle(r, j, w[j]);
+      q[at] = pruned[at] ? 0 : settled;
       const error = (w[j] - q[at]) / u[j * size + j];
       for (let c = j; c < size; c++) w[c] -= error * u[j * size + c];
       delta[at] = original[at] - q[at];

@@ -223,13 +223,10 @@ describe("a host", () => {
     return host.send("POST", LAYERS, file({ weight, hessian: withElement(statistics, 5 * N + 5, -1) }));
   }, { index: [5, 5] });
 
-  const unsupported = { method: "wanda", bits: 4 };
-  for (const [parameter, value] of Object.entries(unsupported)) {
-    itAnswers("unsupported", `${parameter}=${value}`, post(GOOD, `?${parameter}=${value}`), {
-      parameter,
-      value,
-    });
-  }
+  itAnswers("unsupported", "a layer that is too large for obc", () => {
+    const wide = floats("F32", [1, 3073], new Float32Array(3073).fill(1));
+    return host.send("POST", `${LAYERS}?method=obc`, file({ weight: wide, inputs: wide }));
+  }, { parameter: "method", value: "obc" });
 });
 
 describe("a host with keys", () => {

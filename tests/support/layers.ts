@@ -89,9 +89,9 @@ export async function readSolution(
 }
 
 /**
- * Packs the flags of forced entries, one byte each, into the bit layout of masks: ⌈cols/32⌉ words per row.
+ * Packs flags of entries, one byte each, into the bit layout of masks: ⌈cols/32⌉ words per row.
  */
-function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array<ArrayBuffer> {
+export function packForced(forced: Uint8Array, rows: number, cols: number): Uint32Array<ArrayBuffer> {
   const words = Math.ceil(cols / 32);
   const bits = new Uint32Array(rows * words);
   forced.forEach((flag, i) => {

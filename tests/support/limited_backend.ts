@@ -1,6 +1,6 @@
 /**
- * A backend with a lower limit on the size of a buffer. With it, a small test takes the code paths that only
- * large models take otherwise.
+ * Backends that refuse some buffers. With them, a small test takes the code paths that only large models take
+ * otherwise.
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
@@ -10,17 +10,36 @@ import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.
  * so only one of them must be disposed of.
  */
 export function limitBuffers(backend: Backend, maxBufferBytes: number): Backend {
+  return withAllocation(backend, maxBufferBytes, (label, byteLength) => {
+    if (byteLength > maxBufferBytes) {
+      throw new OutOfDeviceMemoryError(
+        `buffer ${label}: ${byteLength} bytes are more than ${maxBufferBytes}`,
+      );
+    }
+  });
+}
+
+/** Wraps `backend` so that it refuses to create one buffer, after it has created `created` buffers. */
+export function failingAllocation(backend: Backend, created: number): Backend {
+  let requested = 0;
+  return withAllocation(backend, backend.maxBufferBytes, (label) => {
+    if (requested++ === created) throw new OutOfDeviceMemoryError(`buffer ${label}: refused by the test`);
+  });
+}
+
+/** Wraps `backend` so that `check` is called before each buffer is created. */
+function withAllocation(
+  backend: Backend,
+  maxBufferBytes: number,
+  check: (label: string, byteLength: number) => void,
+): Backend {
   return {
     kind: backend.kind,
     adapter: backend.adapter,
     counters: backend.counters,
     maxBufferBytes,
     createBuffer(label, byteLength) {
-      if (byteLength > maxBufferBytes) {
-        throw new OutOfDeviceMemoryError(
-          `buffer ${label}: ${byteLength} bytes are more than ${maxBufferBytes}`,
-        );
-      }
+      check(label, byteLength);
       return backend.createBuffer(label, byteLength);
     },
     write: (...args) => backend.write(...args),

@@ -10,6 +10,7 @@ import { formatJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { elementCount } from "../../tensor/shape.ts";
+import { isPackQuantized } from "../quantized/config.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
 import { makePackedConfig, type PackFormat, readPackFormat } from "./format.ts";
 import { packedEntry } from "./packed_entry.ts";
@@ -51,6 +52,11 @@ export async function packCheckpoint(
   options: PackOptions,
 ): Promise<PackResult> {
   const { format, overwrite = false } = options;
+  if (isPackQuantized(source.config)) {
+    throw new ModelError(
+      `${source.folder}: is quantised: \`pare unpack\` writes a dense copy, which can be packed`,
+    );
+  }
   if (readPackFormat(source.config)) throw new ModelError(`${source.folder}: is packed already`);
   const weights = await findPackableWeights(source, options);
   const writer = await FolderWriter.open(fs, folder, source, overwrite);

@@ -48,7 +48,7 @@ export async function readPackedParts(
   if (checkpoint.has(weight)) {
     throw new ModelError(`${checkpoint.folder}: holds ${weight} both dense and packed`);
   }
-  const [rows, cols] = await readShape(checkpoint, names.shape);
+  const [rows, cols] = await readStoredShape(checkpoint, names.shape);
   const { dtype, shape: stored } = checkpoint.info(names.compressed);
   if (!isFloatDtype(dtype)) throw mismatchError(checkpoint, names.compressed, "F32, F16 or BF16");
   requireTensor(checkpoint, names.bitmask, "U8", [rows, bitmaskRowBytes(cols)]);
@@ -65,8 +65,11 @@ export async function readPackedParts(
   return { weight, dtype, rows, cols, format, valueCount, names };
 }
 
-/** Reads the part `shape`. Its own shape is [2] or [2, 1], depending on the layout and the version of the library. */
-async function readShape(checkpoint: Checkpoint, name: string): Promise<number[]> {
+/**
+ * Reads a tensor that contains the shape of a weight. Its own shape is [2] or [2, 1], depending on the layout and the version of
+ * the library.
+ */
+export async function readStoredShape(checkpoint: Checkpoint, name: string): Promise<number[]> {
   const { dtype, shape } = checkpoint.info(name);
   if (dtype !== "I64" || (String(shape) !== "2" && String(shape) !== "2,1")) {
     throw mismatchError(checkpoint, name, "I64 [2] or [2, 1]");

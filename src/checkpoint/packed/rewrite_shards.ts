@@ -6,8 +6,8 @@
  * Readers that map the file into memory need this alignment.
  */
 
-import type { Checkpoint } from "../checkpoint.ts";
 import type { Shard } from "../shard.ts";
+import type { TensorSource } from "../tensor_source.ts";
 import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../weight_files.ts";
 import { copyBytes } from "../../files/copy_bytes.ts";
 import { encodeHeader, type TensorSpec } from "../../safetensors/encode.ts";
@@ -46,14 +46,14 @@ export interface RewriteOptions {
 }
 
 /** Returns the entry that copies the tensor `name` unchanged. */
-export function copiedEntry(checkpoint: Checkpoint, name: string): ShardEntry {
-  const { dtype, shape } = checkpoint.info(name);
+export function copiedEntry(source: TensorSource, name: string): ShardEntry {
+  const { dtype, shape } = source.info(name);
   return {
     name,
     specs: [{ name, dtype, shape }],
     writeTo: (write) =>
       copyBytes(
-        (offset, length) => checkpoint.read(name, offset, length),
+        (offset, length) => source.read(name, offset, length),
         (offset, bytes) => write(name, offset, bytes),
         tensorBytes(dtype, shape),
       ),

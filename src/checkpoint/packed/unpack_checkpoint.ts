@@ -1,15 +1,27 @@
 /**
- * Unpacks a checkpoint that `pack_checkpoint.ts` or the compressed-tensors library packed: writes a dense
- * copy of it. Tensors that are not packed stay the same, bit for bit. So do the other files, except
- * config.json.
+ * Unpacks a checkpoint that Pare or the compressed-tensors library packed, in a sparse layout or in the layout
+ * `pack-quantized`: writes a dense copy of it. Tensors that are not packed stay the same, bit for bit. So do
+ * the other files, except config.json. The weights of a quantised checkpoint become the values that their codes
+ * stand for.
  */
 
 import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
 import { formatJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
+import { isPackQuantized } from "../quantized/config.ts";
+import { openDequantized } from "../quantized/dequantized_source.ts";
+import { quantizedNames } from "../quantized/layout.ts";
+import { stemOfQuantizedPart } from "../quantized/quantized_parts.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
-import { makeDenseConfig, type PackFormat, PART_SUFFIXES, partNames, readPackFormat } from "./format.ts";
+import {
+  makeDenseConfig,
+  type PackFormat,
+  PART_SUFFIXES,
+  partNames,
+  readPackFormat,
+  WEIGHT_SUFFIX,
+} from "./format.ts";
 import { readPackedParts, stemOfPart } from "./packed_parts.ts";
 import {
   copiedEntry,
@@ -51,9 +63,7 @@ export async function unpackCheckpoint(
   fs: WorkFileSystem,
   options: UnpackOptions = {},
 ): Promise<UnpackResult> {
-  const format = readPackFormat(source.config);
-  if (!format) throw new ModelError(`${source.folder}: is not packed`);
-  const plans = await planShards(source, format);
+  const plans = await planDense(source);
   const writer = await FolderWriter.open(fs, folder, source, options.overwrite ?? false);
   return await writeFolder(writer, async () => {
     const written = await writeShards(plans, writer, options);
@@ -70,11 +80,32 @@ export async function unpackCheckpoint(
   });
 }
 
+/** Plans the new weight files. @throws {ModelError} as {@link unpackCheckpoint} */
+async function planDense(source: Checkpoint): Promise<ShardPlan[]> {
+  if (isPackQuantized(source.config)) return await planDequantized(source);
+  const format = readPackFormat(source.config);
+  if (!format) throw new ModelError(`${source.folder}: is not packed`);
+  return await planSparse(source, format);
+}
+
+/** Plans the new weight files of a quantised checkpoint. A weight goes to the shard that holds its codes. */
+async function planDequantized(source: Checkpoint): Promise<ShardPlan[]> {
+  const dense = await openDequantized(source);
+  return source.shards.map((shard) => ({
+    shard,
+    entries: shard.header.tensors.flatMap(({ name }) => {
+      const stem = stemOfQuantizedPart(name);
+      if (stem === undefined) return copiedEntry(source, name);
+      return name === quantizedNames(stem).packed ? copiedEntry(dense, stem + WEIGHT_SUFFIX) : [];
+    }),
+  }));
+}
+
 /**
- * Plans the new weight files. A weight goes to the shard that holds its part `compressed`. The library may have put its other
+ * Plans the new weight files of a sparse checkpoint. A weight goes to the shard that holds its part `compressed`. The library may have put its other
  * parts into other shards.
  */
-async function planShards(source: Checkpoint, format: PackFormat): Promise<ShardPlan[]> {
+async function planSparse(source: Checkpoint, format: PackFormat): Promise<ShardPlan[]> {
   const plans: ShardPlan[] = [];
   for (const shard of source.shards) {
     const entries: ShardEntry[] = [];

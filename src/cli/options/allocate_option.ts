@@ -5,7 +5,7 @@ import { type Allocation, type AllocationName, ALLOCATIONS } from "../../prune/a
 import type { SizedLayer } from "../../prune/block_plan.ts";
 import type { Choice } from "../../prune/choose_layers.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerQuerySchema, supportedParameters } from "../../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** An allocation to make. */
@@ -55,7 +55,7 @@ export function allocationRequest(
       (parameters.pattern ?? "unstructured") === "unstructured";
   });
   if (layers.length > 0) {
-    const { sparsity } = supportedParameters(layerQuerySchema.parse(query));
+    const { sparsity } = resolveParameters(layerQuerySchema.parse(query));
     return { name: allocate, layers, sparsity };
   }
   throw new UsageError(

@@ -9,7 +9,7 @@ import { layerQuerySchema } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
-export interface LayerFlags {
+export interface LayerFlags extends RoundingFlags {
   readonly method?: string;
   readonly sparsity?: string;
   readonly pattern?: string;
@@ -19,13 +19,37 @@ export interface LayerFlags {
   readonly effort?: string;
 }
 
-/** The names of the options, which are those of the parameters. */
-const NAMES = ["method", "sparsity", "pattern", "blocksize", "damping", "refit", "effort"] as const;
+/** The options of rounding, as the user wrote them. */
+export interface RoundingFlags {
+  readonly bits?: string;
+  readonly groupSize?: string;
+  readonly symmetric?: boolean;
+  readonly order?: string;
+}
 
-/** Declares the options on `command`. */
-export function addLayerOptions(command: Command): Command {
-  return command
-    .option("--method <name>", "sparsegpt, alps, adaprune or magnitude (default: sparsegpt)")
+/** The options, and the parameter that each of them sets. */
+const PARAMETERS = {
+  method: "method",
+  sparsity: "sparsity",
+  pattern: "pattern",
+  blocksize: "blocksize",
+  damping: "damping",
+  refit: "refit",
+  effort: "effort",
+  bits: "bits",
+  groupSize: "group_size",
+  symmetric: "symmetric",
+  order: "order",
+} as const satisfies Record<keyof LayerFlags, keyof LayerQuery>;
+
+/**
+ * Declares the options on `command`.
+ * @param defaultMethod the method of the command. Without it the host decides, whose default is `sparsegpt`
+ */
+export function addLayerOptions(command: Command, defaultMethod?: LayerQuery["method"]): Command {
+  const methods = "sparsegpt, alps, wanda, adaprune, obc or magnitude";
+  command
+    .option("--method <name>", defaultMethod ? methods : `${methods} (default: sparsegpt)`, defaultMethod)
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",
@@ -47,6 +71,19 @@ export function addLayerOptions(command: Command): Command {
       "--effort <level>",
       "fast, default or best: how much work alps spends on the mask (default: default)",
     );
+  return addRoundingOptions(command);
+}
+
+/** Declares the options that say how the kept weights are rounded. */
+export function addRoundingOptions(command: Command): Command {
+  return command
+    .option("--bits <n>", "round the kept weights to 2^n values, 2 to 8 (default: no rounding)")
+    .option("--group-size <columns>", "columns that share a rounding grid; 0 means a whole row (default: 0)")
+    .option("--symmetric", "round to grids that are symmetric about 0")
+    .option(
+      "--order <order>",
+      "natural, or activation, which rounds the columns of the largest inputs first (default: natural)",
+    );
 }
 
 /**
@@ -55,17 +92,23 @@ export function addLayerOptions(command: Command): Command {
  * @throws {UsageError} naming every invalid option, its value and the rule
  */
 export function layerQuery(flags: LayerFlags): LayerQuery {
-  const given: Partial<Record<typeof NAMES[number], string>> = {};
-  for (const name of NAMES) if (flags[name] !== undefined) given[name] = flags[name];
-  const parsed = layerQuerySchema.safeParse(given);
+  const options = Object.entries(PARAMETERS) as [keyof LayerFlags, keyof LayerQuery][];
+  const given = options.filter(([option]) => flags[option] !== undefined);
+  const parsed = layerQuerySchema.safeParse(
+    Object.fromEntries(given.map(([option, name]) => [name, flags[option]])),
+  );
   if (!parsed.success) {
     throw new UsageError(
       parsed.error.issues.map(({ path, message }) => {
-        const option = path[0] as typeof NAMES[number];
-        return `option --${option} ${given[option] ?? ""}: ${message}`;
+        const [option] = options.find(([, name]) => name === path[0])!;
+        return `option --${kebabCase(option)} ${flags[option] ?? ""}: ${message}`;
       }).join("; "),
     );
   }
-  const parameters = NAMES.filter((name) => name in given).map((name) => [name, parsed.data[name]]);
-  return Object.fromEntries(parameters);
+  return Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]]));
+}
+
+/** The spelling of an option on the command line: `groupSize` is `group-size`. */
+function kebabCase(option: string): string {
+  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

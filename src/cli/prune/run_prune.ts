@@ -25,6 +25,8 @@ import type { LayerEntry } from "../../prune/run/journal.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
+import { quantizedModel } from "../../prune/quantized_model.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
 import type { AllocationRequest } from "../options/allocate_option.ts";
 
 /** The model to prune, the parameters, and the files to write. */
@@ -53,7 +55,12 @@ export interface PruneJob {
    * Packs the pruned dense copy in `folder` and writes the packed result to `out`. If this function is
    * absent, the dense copy is the result.
    */
-  readonly pack?: (folder: string) => Promise<void>;
+  readonly pack?: (folder: string, run: PruneRun) => Promise<void>;
+  /**
+   * Returns the grid of the layer `name` for a quantised result. The run then stores the packed tensors of the layer for `pack`, and
+   * its dense copy has the weights that these tensors stand for. Absent if the result is not quantised.
+   */
+  readonly gridOf?: (name: string) => GridOptions | undefined;
   /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
   reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
   /** The names of the report files. */
@@ -104,7 +111,7 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
       complete = await pruneAndComplete(job, services, run, open);
     }
     await complete.publish();
-    await job.pack?.(run.denseFolder);
+    await job.pack?.(run.denseFolder, run);
   } catch (error) {
     try {
       await cleanUpAfterFailure(job, services, run, open, isNew);
@@ -190,7 +197,7 @@ async function pruneLayers(
 ): Promise<void> {
   const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
-  const source = calibratedModel(job.model, services.backend, {
+  const calibrated = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
     trueSequential: job.trueSequential,
@@ -203,6 +210,7 @@ async function pruneLayers(
     progress: services.onCalibrationStep,
     signal,
   });
+  const source = job.gridOf ? quantizedModel(calibrated, job.gridOf, run.quantized) : calibrated;
   const total = finished.size + source.layerCount;
   services.onLayerDone?.(finished.size, total);
   const clock = new PhaseClock();

@@ -4,7 +4,7 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { layerQuerySchema, supportedParameters, unsupportedParameter } from "../../protocol/parameters.ts";
+import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
 /** One point of a sweep. */
@@ -17,11 +17,11 @@ export interface SweepPoint {
 }
 
 /**
- * Returns the parameters of all layers at `point`. A sweep compares perplexities only, so the relative errors of the layers are
- * not computed.
+ * Returns the parameters of all layers at `point`. `rounding` has those that say how weights are rounded, which all points share. A sweep
+ * compares perplexities only, so the relative errors of the layers are not computed.
  */
-export function layerQueryOf({ method, pattern, sparsity }: SweepPoint): LayerQuery {
-  return { method, ...pattern === "unstructured" ? { sparsity } : { pattern }, error: false };
+export function layerQueryOf({ method, pattern, sparsity }: SweepPoint, rounding: LayerQuery): LayerQuery {
+  return { method, ...pattern === "unstructured" ? { sparsity } : { pattern }, ...rounding, error: false };
 }
 
 /** The lists as they were given on the command line. */
@@ -42,14 +42,17 @@ const UNITS = 1e6;
  * @throws {UsageError} naming the list that is malformed or empty, or the entry that the HTTP API would
  * refuse
  */
-export function sweepPoints({ methods, sparsities, patterns }: PointLists): SweepPoint[] {
+export function sweepPoints(
+  { methods, sparsities, patterns }: PointLists,
+  rounding: LayerQuery = {},
+): SweepPoint[] {
   const settings = [
     ...sparsities === undefined ? [] : parseSparsities(sparsities).map((sparsity) => ({ sparsity })),
     ...patterns === undefined ? [] : splitList("patterns", patterns).map((pattern) => ({ pattern })),
   ];
   if (settings.length === 0) throw new UsageError("sweep: needs --sparsities or --patterns");
   return splitList("methods", methods).flatMap((method) =>
-    settings.map((setting) => readPoint({ method, ...setting }))
+    settings.map((setting) => readPoint({ method, ...setting }, rounding))
   );
 }
 
@@ -85,19 +88,13 @@ function splitList(option: string, list: string): string[] {
 }
 
 /** Checks one point with the schema of the HTTP API. @throws {UsageError} naming the parameter and the rule */
-function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint {
-  const parsed = layerQuerySchema.safeParse(given);
+function readPoint(given: Readonly<Record<string, string | number>>, rounding: LayerQuery): SweepPoint {
+  const parsed = layerQuerySchema.safeParse({ ...given, ...rounding });
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) =>
       `${path.join(".")} ${given[String(path[0])]}: ${message}`
     );
     throw new UsageError(`sweep: ${problems.join("; ")}`);
-  }
-  const unsupported = unsupportedParameter(parsed.data);
-  if (unsupported) {
-    throw new UsageError(
-      `sweep: ${unsupported.parameter} ${unsupported.value}: this version does not support it`,
-    );
   }
   const { method, pattern } = parsed.data;
   if (given.pattern === "unstructured") {
@@ -105,5 +102,5 @@ function readPoint(given: Readonly<Record<string, string | number>>): SweepPoint
       "option --patterns unstructured: must be n:m; use --sparsities for unstructured pruning",
     );
   }
-  return { method, pattern, sparsity: supportedParameters(parsed.data).sparsity };
+  return { method, pattern, sparsity: resolveParameters(parsed.data).sparsity };
 }

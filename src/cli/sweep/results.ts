@@ -1,5 +1,6 @@
 /** Formats the results of `pare sweep` as lines of a CSV file and as a table. */
 
+import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { AllocationName } from "../../prune/allocation/allocation.ts";
 import { textTable } from "../terminal/text_table.ts";
 import type { SweepPoint } from "./points.ts";
@@ -12,7 +13,7 @@ export interface SweepResult extends SweepPoint {
 }
 
 /** The results of a sweep, as `--json` prints them. */
-export interface Sweep {
+export interface Sweep extends Pick<LayerQuery, "bits" | "group_size" | "symmetric" | "order"> {
   readonly model: string;
   readonly calibration: string;
   readonly samples: number;

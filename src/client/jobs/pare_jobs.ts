@@ -86,8 +86,8 @@ export class PareJobs implements ModelPruner {
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
       for (const { name } of layers) groupOf.set(name, group);
     }
-    for await (const { name, weight, report } of this.#solve(requests, signal)) {
-      yield { group: groupOf.get(name)!, name, weight, report };
+    for await (const { name, weight, quantized, report } of this.#solve(requests, signal)) {
+      yield { group: groupOf.get(name)!, name, weight, quantized, report };
     }
   }
 

@@ -40,7 +40,8 @@ export async function pruneLargeLayer(
   const { hessian: _, ...parameters } = query;
   try {
     for await (const layer of pruneByJob(edge, [{ name: LAYER_NAME, tensors, parameters }], options)) {
-      return { weight: layer.weight, mask: layer.mask, report: layer.report };
+      const { name: _, ...pruned } = layer;
+      return pruned;
     }
   } catch (error) {
     if (!(error instanceof JobFailedError)) throw error;

@@ -5,7 +5,7 @@
 // the columns that are swept together.
 //
 // This file defines the layout of the scratch, and moves rows to bundles and back. The computation is in
-// prune_block.ts.
+// column_loop.ts.
 
 import { round_up } from "./rounding";
 import { scratch } from "./scratch";
@@ -13,7 +13,7 @@ import { transpose_4x4 } from "./transpose";
 
 export const BUNDLE_ROWS: u32 = 8;
 export const COLUMN_BYTES: usize = 32;
-// MAX_BLOCK_SIZE of src/kernels/prune_block.ts, plus the columns by which the last panel may be padded.
+// MAX_BLOCK_SIZE of src/kernels/column_loop.ts, plus the columns by which the last panel may be padded.
 const MAX_COLUMNS: usize = 256 + 4;
 const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 
@@ -46,6 +46,18 @@ const BUNDLE_BYTES: usize = MAX_COLUMNS * COLUMN_BYTES;
 // @ts-ignore: decorator
 @inline export function reciprocal(j: u32): usize {
   return scratch() + 4 * BUNDLE_BYTES + (<usize>j << 2);
+}
+
+// The address of the scales of the eight rows' grids, to which quantize_block.ts rounds.
+// @ts-ignore: decorator
+@inline export function row_scales(): usize {
+  return reciprocal(<u32>MAX_COLUMNS);
+}
+
+// The address of the zeros of the eight rows' grids. A zero is the code of the weight 0.
+// @ts-ignore: decorator
+@inline export function row_zeros(): usize {
+  return row_scales() + COLUMN_BYTES;
 }
 
 // The address of the packed columns start … start+width−1 of U, where U has `size` columns and is packed in panels of `width`. A row of a

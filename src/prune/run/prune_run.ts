@@ -9,6 +9,7 @@
  *     states-N.f32   the hidden states before block N
  *     allocation/    the hidden states of the forward pass that chooses the sparsity of each layer
  *     dense/         the pruned dense copy, if it will be packed into the output at the end
+ *     quantized/     the packed tensors of the quantised layers, if the output will be quantised
  *     lock           locked by the process that works on the run
  */
 
@@ -17,6 +18,7 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import { readJson, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
+import { QuantizedStore } from "./quantized_store.ts";
 import { type AllocationEntry, Journal, type LayerEntry } from "./journal.ts";
 
 const RUN_FOLDER = ".pare";
@@ -24,6 +26,7 @@ const RUN_FILE = "run.json";
 const JOURNAL_FILE = "journal.jsonl";
 const LOCK_FILE = "lock";
 const DENSE_FOLDER = "dense";
+const QUANTIZED_FOLDER = "quantized";
 const ALLOCATION_FOLDER = "allocation";
 
 const runSchema = z.object({ fingerprint: z.record(z.string(), z.string()) });
@@ -43,6 +46,8 @@ export interface RunOptions {
 export class PruneRun implements AsyncDisposable {
   /** Where the hidden states of the run are stored. */
   readonly states: HiddenStatesFolder;
+  /** Where the packed tensors of quantised layers are stored. */
+  readonly quantized: QuantizedStore;
 
   private constructor(
     readonly fs: WorkFileSystem,
@@ -53,6 +58,7 @@ export class PruneRun implements AsyncDisposable {
     readonly lock: AsyncDisposable,
   ) {
     this.states = new HiddenStatesFolder(fs, folder);
+    this.quantized = new QuantizedStore(fs, `${folder}/${QUANTIZED_FOLDER}`);
   }
 
   /**
@@ -170,6 +176,7 @@ async function createRun(fs: WorkFileSystem, folder: string, fingerprint: Finger
     if (name !== LOCK_FILE) await fs.remove(`${folder}/${name}`);
   }
   await fs.removeFolder(`${folder}/${DENSE_FOLDER}`);
+  await fs.removeFolder(`${folder}/${QUANTIZED_FOLDER}`);
   const json = JSON.stringify({ fingerprint }, undefined, 2);
   await writeAtomically(fs, `${folder}/${RUN_FILE}`, new TextEncoder().encode(json));
   await fs.syncFolder(folder);

@@ -1,0 +1,86 @@
+/** Measures the cells of the solvers bench on one model. */
+
+import { calibrationWindows } from "../../../../src/calibration/windows.ts";
+import { openCheckpoint } from "../../../../src/checkpoint/checkpoint.ts";
+import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
+import type { LocalHost } from "../../../../src/cli/local_host.ts";
+import { computePerplexity } from "../../../../src/evaluation/perplexity.ts";
+import { openModel } from "../../../../src/models/model.ts";
+import type { BenchedModel } from "../../families/models.ts";
+import type { Cell } from "./cells.ts";
+import { collectDenseLayers } from "./dense_layers.ts";
+import { type CellResult, measureCell } from "./measure_cell.ts";
+
+/** The figures of one model. */
+export interface ModelResult {
+  readonly name: string;
+  readonly seqlen: number;
+  readonly calibrationWindows: number;
+  readonly evaluationWindows: number;
+  /** The perplexity before pruning. */
+  readonly dense: number;
+  /** The names of the weights of all linear layers in the blocks. */
+  readonly layers: readonly string[];
+  readonly cells: readonly CellResult[];
+}
+
+/** The calibration windows of every model. A text that is too short gives fewer. */
+const CALIBRATION_WINDOWS = 128;
+
+/**
+ * Measures the cells that `earlier` does not have, and passes the result to `save` after each of them.
+ * @param log receives one line of text per cell
+ */
+export async function benchModel(
+  host: LocalHost,
+  benched: BenchedModel,
+  cells: readonly Cell[],
+  earlier: ModelResult | undefined,
+  { log, save }: { log(text: string): void; save(result: ModelResult): Promise<void> },
+): Promise<void> {
+  const { name, folder, seqlen, evaluationWindows } = benched;
+  const missing = cells.filter(({ method, target }) => !earlier || !findCell(earlier, method, target));
+  if (missing.length === 0) return log(`${name}: skipped, because earlier runs have measured all cells`);
+  const texts = await benched.tokens();
+  const windowCount = Math.min(CALIBRATION_WINDOWS, Math.floor(texts.calibration.length / seqlen));
+  const windows = calibrationWindows(texts.calibration, { windows: windowCount, seqlen });
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  try {
+    const model = openModel(checkpoint), evaluation = texts.evaluation;
+    const evaluationOptions = { seqlen, windows: evaluationWindows };
+    const layers = await collectDenseLayers(model, host.backend, windows);
+    const dense = await computePerplexity(model, host.backend, evaluation, evaluationOptions);
+    let result: ModelResult = {
+      name,
+      seqlen,
+      calibrationWindows: windowCount,
+      evaluationWindows,
+      dense: dense.perplexity,
+      layers: layers.map((layer) => layer.name),
+      cells: earlier?.cells ?? [],
+    };
+    for (const cell of missing) {
+      const title = `${name} ${cell.method} ${cell.target}`;
+      const measured = await measureCell(
+        host,
+        { model, layers, windows, evaluation, evaluationOptions },
+        cell,
+      );
+      if (!measured) {
+        log(`${title}: not built in this version`);
+        continue;
+      }
+      const { perplexity, solveSeconds, refused } = measured;
+      log(`${title}: ${refused ?? `perplexity ${perplexity?.toFixed(3)}, ${solveSeconds?.toFixed(2)} s`}`);
+      result = { ...result, cells: [...result.cells, measured] };
+      await save(result);
+    }
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Returns the figures of one cell, or undefined if they were not measured. */
+export function findCell({ cells }: ModelResult, method: string, target: string): CellResult | undefined {
+  return cells.find((cell) => cell.method === method && cell.target === target);
+}

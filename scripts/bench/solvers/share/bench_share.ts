@@ -1,0 +1,125 @@
+/**
+ * Measures how the time of pruning a whole model divides between the statistics and the solvers. The model
+ * has the sizes of opt-125m and random weights. SparseGPT and ALPS solve the same layers in one run, so they
+ * share the measurement of the calibration.
+ *
+ * The blocks of the model have equal sizes. So a run of a few blocks is enough, and the seconds of the other
+ * blocks are extrapolated from the last block that was measured. The first block differs from the others,
+ * because no block runs before it. The seconds of the calibration are proportional to the number of windows,
+ * because every window has the same length and goes through the model alone. So a run with a part of the
+ * windows is enough too. The seconds of the solvers do not depend on the windows.
+ */
+
+import type { LocalHost } from "../../../../src/cli/local_host.ts";
+import type { LayerGroup } from "../../../../src/client/model_source.ts";
+import type { Model } from "../../../../src/models/model.ts";
+import type { LayerQuery } from "../../../../src/protocol/layer_query.ts";
+import { calibratedModel } from "../../../../src/prune/calibrated_model.ts";
+
+/** The methods that solve every layer. The weights of the first one are used for the next block. */
+export const SHARE_METHODS = [
+  { title: "SparseGPT", query: { method: "sparsegpt" } },
+  { title: "ALPS default", query: { method: "alps", effort: "default" } },
+] as const satisfies readonly { title: string; query: LayerQuery }[];
+
+/** The seconds of one block. */
+export interface BlockSeconds {
+  /** The forward passes and the statistics: the pass through the block before it, and the observed pass through the block. */
+  readonly calibrate: number;
+  readonly methods: readonly SolveSeconds[];
+}
+
+/** The seconds of one method on one block. */
+export interface SolveSeconds {
+  readonly factor: number;
+  /** The solve, and the refit if the method has one. */
+  readonly solve: number;
+  /** The rest of the exchange with the host: encoding, decoding, and moving tensors to the device and back. */
+  readonly exchange: number;
+}
+
+/** The figures of one calibration size. */
+export interface ShareResult {
+  readonly windows: number;
+  /** The windows that were measured. The seconds of the calibration are multiplied by `windows / measuredWindows`. */
+  readonly measuredWindows: number;
+  readonly seqlen: number;
+  /** The blocks of the whole model. */
+  readonly blocks: number;
+  /** The blocks that were measured. The seconds of the others are taken from the last of these. */
+  readonly measured: readonly BlockSeconds[];
+}
+
+/**
+ * Prunes the first `measuredBlocks` blocks of `model` to 50 % by every method.
+ * @param windows the windows to measure
+ * @param whole the blocks and windows of the whole run, to which the result is extrapolated
+ */
+export async function benchShare(
+  { backend, pare }: LocalHost,
+  model: Model,
+  windows: readonly Uint32Array[],
+  whole: { readonly blocks: number; readonly windows: number },
+  { measuredBlocks, log }: { readonly measuredBlocks: number; log(text: string): void },
+): Promise<ShareResult> {
+  const measured: BlockSeconds[] = [];
+  let calibrate = 0;
+  let methods: SolveSeconds[] = SHARE_METHODS.map(() => ({ factor: 0, solve: 0, exchange: 0 }));
+  const endBlock = () => {
+    measured.push({ calibrate, methods });
+    log(`block ${measured.length}: ${JSON.stringify(measured.at(-1))}`);
+    calibrate = 0;
+    methods = SHARE_METHODS.map(() => ({ factor: 0, solve: 0, exchange: 0 }));
+  };
+  const groups = calibratedModel(model, backend, { windows }).groups();
+  try {
+    while (measured.length < measuredBlocks) {
+      const started = performance.now();
+      const next = await groups.next();
+      calibrate += (performance.now() - started) / 1000;
+      if (next.done) break;
+      const group = next.value;
+      for (const [i, { query }] of SHARE_METHODS.entries()) {
+        const spent = await solveGroup(pare, group, { ...query, sparsity: 0.5, error: false }, i === 0);
+        methods[i] = add(methods[i], spent);
+      }
+      if (!group.hasMoreInRound) endBlock();
+    }
+  } finally {
+    await groups.return();
+  }
+  return { ...whole, measuredWindows: windows.length, seqlen: windows[0].length, measured };
+}
+
+/** Solves the layers of one group as `pruneModel` does. The pruned weights replace those of the model only if `replaces` is true. */
+async function solveGroup(
+  pare: LocalHost["pare"],
+  group: LayerGroup,
+  query: LayerQuery,
+  replaces: boolean,
+): Promise<SolveSeconds> {
+  const source = {
+    layerCount: group.layers.length,
+    async *groups() {
+      yield await Promise.resolve({
+        block: group.block,
+        hessian: group.hessian,
+        layers: group.layers,
+        hasMoreInRound: false,
+        replace: replaces ? group.replace.bind(group) : () => Promise.resolve(),
+      });
+    },
+  };
+  let factor = 0, solve = 0;
+  const started = performance.now();
+  for await (const event of pare.pruneModel(source, query)) {
+    if (event.type !== "layer") continue;
+    factor += event.report.seconds.factor;
+    solve += event.report.seconds.solve + event.report.seconds.refit;
+  }
+  return { factor, solve, exchange: (performance.now() - started) / 1000 - factor - solve };
+}
+
+function add(a: SolveSeconds, b: SolveSeconds): SolveSeconds {
+  return { factor: a.factor + b.factor, solve: a.solve + b.solve, exchange: a.exchange + b.exchange };
+}

@@ -1,0 +1,44 @@
+/**
+ * The solvers bench on wide synthetic layers: compares SparseGPT, the refit and ALPS at 50 %, and measures
+ * how long ALPS takes compared with the products and factors that it consists of. It writes
+ * results/solvers_wide.json and prints the tables.
+ *
+ *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/solvers/wide/main.ts
+ */
+
+import { Command } from "commander";
+import { addBackendOption, integer } from "../../../../src/cli/options/common_options.ts";
+import type { BackendChoice } from "../../../../src/host/backends.ts";
+import { withBackend } from "../../measure/with_backend.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../../report/results_file.ts";
+import { benchWide, type WideLayerResult } from "./bench_wide.ts";
+import { kernelTable, type WideResults, wideTable } from "./tables.ts";
+
+interface Options {
+  readonly orders: string;
+  readonly rounds: number;
+  readonly backend: BackendChoice;
+}
+
+const FILE = resultsUrl("solvers_wide", "json");
+
+const command = new Command("bench solvers wide")
+  .description("Compares SparseGPT, the refit and ALPS on wide layers, and writes results/solvers_wide.json.")
+  .option("--orders <list>", "comma-separated powers of two: the rows and columns of the layers", "2048,4096")
+  .option("--rounds <n>", "timed rounds for each layer, after one solve that is not timed", integer(1), 3);
+const { orders, rounds, backend } = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<
+  Options
+>();
+const earlier = await readResultsIfPresent<WideResults>(FILE);
+const results = new Map<number, WideLayerResult>(earlier?.layers.map((layer) => [layer.n, layer]));
+for (const n of orders.split(",").map(Number)) {
+  await withBackend(backend, async (device) => {
+    results.set(n, await benchWide(device, n, rounds, console.log));
+    const sorted = [...results.values()].sort((a, b) => a.n - b.n);
+    await writeResults<WideResults>(FILE, { backend: device.kind, adapter: device.adapter.name }, {
+      layers: sorted,
+    });
+  });
+}
+const layers = [...results.values()].sort((a, b) => a.n - b.n);
+console.log(`\n${wideTable({ layers })}\n\n${kernelTable({ layers })}`);

@@ -1,0 +1,122 @@
+"""Loads a quantised checkpoint with transformers and compressed-tensors, and compares it with its dense checkpoint.
+
+The program reads one JSON object per line of standard input and prints one per line:
+
+    {"quantized": FOLDER, "dense": FOLDER, "tokens": [[id, ...], ...]}
+
+    {"max_logit_difference": the largest absolute difference of the logits of the two models, computed in f32,
+     "largest_logit": the largest absolute logit of the dense model,
+     "layers": {NAME: {"equal": whether the two weights have the same bits,
+                       "zeros": the number of entries of the quantised weight that are +0,
+                       "repacked": whether the library packs the weight to the stored tensors}},
+     "linear": the number of linear layers of the model, "versions": {LIBRARY: VERSION}}
+
+or {"error": the traceback of the exception}.
+
+    python compare_quantized.py
+"""
+
+import contextlib
+import json
+import pathlib
+import sys
+import traceback
+
+import compressed_tensors
+import torch
+import transformers
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.pack_quantized import unpack_from_int32
+from compressed_tensors.quantization import QuantizationScheme
+from safetensors.torch import load_file
+
+
+def main() -> None:
+    # The libraries print progress bars and remarks, which must not mix with the answers.
+    answers = sys.stdout
+    transformers.utils.logging.disable_progress_bar()
+    for line in sys.stdin:
+        request = json.loads(line)
+        with contextlib.redirect_stdout(sys.stderr), torch.inference_mode():
+            try:
+                answer = compare(request["quantized"], request["dense"], torch.tensor(request["tokens"]))
+            except Exception:
+                answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def compare(quantized_folder: str, dense_folder: str, tokens: torch.Tensor) -> dict:
+    dense = load(dense_folder)
+    config = json.loads((pathlib.Path(quantized_folder) / "config.json").read_text())
+    groups = config["quantization_config"]["config_groups"].values()
+    schemes = [QuantizationScheme.model_validate(group) for group in groups]
+    if all(scheme.weights.symmetric for scheme in schemes):
+        quantized = load(quantized_folder)
+        quantized(tokens[:1, :2])  # The first forward pass replaces the packed weights by dense ones.
+    else:
+        # transformers 5.24 gives the zero points of a packed model the wrong shape, even for a checkpoint that the library
+        # wrote itself. It therefore loads asymmetric grids only if it dequantises them while it loads.
+        quantized = load(quantized_folder, quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
+    stored = read_tensors(quantized_folder)
+    stems = [name.removesuffix(".weight_packed") for name in stored if name.endswith(".weight_packed")]
+    modules, dense_modules = dict(quantized.named_modules()), dict(dense.named_modules())
+    layers = {}
+    for stem in stems:
+        # A checkpoint that was saved without a head lacks the first part of the names.
+        name = stem if stem in modules else f"{quantized.base_model_prefix}.{stem}"
+        module = modules[name]
+        weight, expected = module.weight, dense_modules[name].weight
+        scheme = schemes[0] if len(schemes) == 1 else module.quantization_scheme
+        layers[f"{stem}.weight"] = {
+            "equal": weight.dtype == expected.dtype and torch.equal(as_bits(weight), as_bits(expected)),
+            "zeros": int((as_bits(weight) == 0).sum()),
+            "repacked": is_repacked(weight, stem, stored, scheme),
+        }
+    # `float` of transformers refuses quantised models.
+    logits = torch.nn.Module.float(quantized)(tokens).logits
+    expected = torch.nn.Module.float(dense)(tokens).logits
+    return {
+        "max_logit_difference": float((logits - expected).abs().max()),
+        "largest_logit": float(expected.abs().max()),
+        "layers": layers,
+        "linear": sum(isinstance(module, torch.nn.Linear) for module in modules.values()),
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "compressed-tensors": compressed_tensors.__version__,
+        },
+    }
+
+
+def load(folder: str, **options: object) -> transformers.PreTrainedModel:
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **options).eval()
+
+
+def is_repacked(
+    weight: torch.Tensor, stem: str, stored: dict[str, torch.Tensor], scheme: QuantizationScheme
+) -> bool:
+    """Packs a dense weight with the library's own compressor and compares the words with those of the checkpoint."""
+    scale, zero_point = stored[f"{stem}.weight_scale"], stored.get(f"{stem}.weight_zero_point")
+    if zero_point is not None:
+        zero_point = unpack_from_int32(zero_point, scheme.weights.num_bits, scale.shape, packed_dim=0)
+    state = {"weight": weight.data, "weight_scale": scale, "weight_zero_point": zero_point}
+    packed = BaseCompressor.get_value_from_registry("pack-quantized").compress(state, scheme)
+    expected = {name.removeprefix(f"{stem}."): tensor for name, tensor in stored.items() if name.startswith(f"{stem}.weight")}
+    return packed.keys() == expected.keys() and all(
+        packed[part].dtype == tensor.dtype and torch.equal(packed[part], tensor) for part, tensor in expected.items()
+    )
+
+
+def as_bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().view({2: torch.int16, 4: torch.int32}[tensor.element_size()])
+
+
+def read_tensors(folder: str) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
+        tensors.update(load_file(path))
+    return tensors
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+/**
+ * The layout `pack-quantized` of the compressed-tensors library: the tensors that replace a quantised weight. The source is
+ * `compressors/pack_quantized` in github.com/vllm-project/compressed-tensors (version 0.20). With B bits, a weight (rows,
+ * cols) and its groups of columns become
+ *
+ *     weight_packed      (rows, ⌈cols·B/32⌉)    I32                   the codes of a row, column by column
+ *     weight_scale       (rows, groups)         dtype of the weight
+ *     weight_zero_point  (⌈rows·B/32⌉, groups)  I32                   the zeros of a group, row by row; asymmetric grids only
+ *     weight_shape       (2)                    I64                   rows, cols
+ *
+ * Code i of a row occupies bits i·B to i·B + B − 1 of the row's words, least significant bit first. The bits after the last
+ * code are 0. The library takes code − 2^(B−1) as the signed integer of the entry and zero − 2^(B−1) as that of the zero. If
+ * the grid is symmetric, the zero is 2^(B−1) and is not stored. Pare writes and reads 4 and 8 bits, because the library and
+ * vLLM have kernels for these two. A code of 4 or 8 bits never crosses the border between two bytes.
+ */
+
+import type { TensorSpec } from "../../safetensors/encode.ts";
+import type { FloatDtype } from "../../tensor/dtype.ts";
+import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
+import { tensorBytes } from "../../tensor/shape.ts";
+
+/** The numbers of bits that Pare stores in this layout. */
+export const PACKED_BITS: readonly number[] = [4, 8];
+
+/** The ends of the names of the tensors. They take the place of `.weight` in the name of the weight. */
+export const QUANTIZED_SUFFIXES = {
+  packed: ".weight_packed",
+  scale: ".weight_scale",
+  zeroPoint: ".weight_zero_point",
+  shape: ".weight_shape",
+} as const;
+
+/** The kind of a tensor of the layout. */
+export type QuantizedPart = keyof typeof QUANTIZED_SUFFIXES;
+
+/** Returns the names of the tensors that begin with `stem`, which is the name of a weight without `.weight`. */
+export function quantizedNames(stem: string): Record<QuantizedPart, string> {
+  const { packed, scale, zeroPoint, shape } = QUANTIZED_SUFFIXES;
+  return { packed: stem + packed, scale: stem + scale, zeroPoint: stem + zeroPoint, shape: stem + shape };
+}
+
+/** A weight that is stored in this layout. */
+export interface QuantizedShape extends GridOptions {
+  readonly rows: number;
+  readonly cols: number;
+  /** The dtype of the scales, which is also the dtype of the dense weight. */
+  readonly dtype: FloatDtype;
+}
+
+/** Returns the number of I32 words that hold `count` codes of `bits` bits. */
+export function wordCount(count: number, bits: number): number {
+  return Math.ceil(count * bits / 32);
+}
+
+/** Returns the names, dtypes and shapes of the tensors that replace the weight with the stem `stem`. */
+export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[] {
+  const { rows, cols, bits, dtype, symmetric } = shape;
+  const names = quantizedNames(stem), groups = gridsPerRow(shape, shape.cols);
+  const zeroPoint: TensorSpec = {
+    name: names.zeroPoint,
+    dtype: "I32",
+    shape: [wordCount(rows, bits), groups],
+  };
+  return [
+    { name: names.packed, dtype: "I32", shape: [rows, wordCount(cols, bits)] },
+    { name: names.scale, dtype, shape: [rows, groups] },
+    ...symmetric ? [] : [zeroPoint],
+    { name: names.shape, dtype: "I64", shape: [2] },
+  ];
+}
+
+/** Returns the size in bytes of the tensors that replace a weight. It depends only on the shape and on the grid. */
+export function quantizedBytes(shape: QuantizedShape): number {
+  return quantizedSpecs("", shape).reduce((sum, spec) => sum + tensorBytes(spec.dtype, spec.shape), 0);
+}
+
+/**
+ * Checks that the layout can store a weight.
+ *
+ * @throws {RangeError} if the bits are not 4 or 8, or if the group size does not divide the number of columns, which the
+ * library requires
+ */
+export function requireStorable({ bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">): void {
+  if (!PACKED_BITS.includes(bits)) {
+    throw new RangeError(`pack-quantized stores ${PACKED_BITS.join(" or ")} bits, not ${bits}`);
+  }
+  if (groupSize > 0 && cols % groupSize !== 0) {
+    throw new RangeError(
+      `pack-quantized needs a group size that divides the ${cols} columns of the weight; ${groupSize} does not`,
+    );
+  }
+}

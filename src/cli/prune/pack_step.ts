@@ -1,0 +1,68 @@
+/** The last step of `pare prune` if the result is not dense: it packs the pruned dense copy into the output folder. */
+
+import { type Checkpoint, openCheckpoint } from "../../checkpoint/checkpoint.ts";
+import { packCheckpoint, type PackResult } from "../../checkpoint/packed/pack_checkpoint.ts";
+import { stemOf } from "../../checkpoint/packed/format.ts";
+import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { type QuantizedWeightSource, writeQuantized } from "../../checkpoint/quantized/write_quantized.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import type { ModelSpec } from "../../models/families/family.ts";
+import { denseModules, moduleName } from "../../models/module_names.ts";
+import { linearLayers } from "../../prune/block_plan.ts";
+import type { PruneRun } from "../../prune/run/prune_run.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
+import { readRunReport, runReportFiles } from "../files/run_report_files.ts";
+import type { PruneOptions } from "./prune_options.ts";
+import type { PruneJob } from "./run_prune.ts";
+
+/** What the step needs to know about a run. */
+export interface PackStepOptions extends Pick<PruneOptions, "format" | "out"> {
+  readonly spec: ModelSpec;
+  /** Returns the grid of a layer of a quantised result. Undefined if the layer stays dense. */
+  readonly gridOf: (name: string) => GridOptions | undefined;
+  readonly fs: WorkFileSystem;
+  readonly signal: AbortSignal;
+}
+
+/** Returns the step, or undefined if the output is dense. */
+export function packStep(options: PackStepOptions): PruneJob["pack"] {
+  const { format, out, fs, signal } = options;
+  if (format === "dense") return undefined;
+  return async (folder, run) => {
+    const dense = await openCheckpoint(folder, fs);
+    try {
+      const report = await readRunReport(dense);
+      const shared = {
+        overwrite: true, // the start of the run has checked that the output may be replaced
+        signal,
+        rewriteFiles: ({ bytes }: PackResult) => runReportFiles(report, format, bytes.written),
+      };
+      if (format === PACK_QUANTIZED) await writeQuantizedRun(dense, out, run, { ...options, ...shared });
+      else {
+        const weights = report?.layers.map(({ name }) => name);
+        await packCheckpoint(dense, out, fs, { ...shared, format, weights });
+      }
+    } finally {
+      await dense.close();
+    }
+  };
+}
+
+/** Writes the quantised result from the dense copy and from the packed tensors that the run has stored. */
+async function writeQuantizedRun(
+  dense: Checkpoint,
+  out: string,
+  run: PruneRun,
+  options: PackStepOptions & Omit<Parameters<typeof writeQuantized>[3], "weights" | "ignore">,
+): Promise<void> {
+  const { spec, gridOf, fs } = options;
+  const weights = new Map<string, QuantizedWeightSource>();
+  const finished = new Set(run.layers.map(({ name }) => name));
+  for (const { name } of linearLayers(spec)) {
+    const grid = finished.has(name) ? gridOf(name) : undefined;
+    if (!grid) continue;
+    weights.set(name, { grid, module: moduleName(stemOf(name)), read: () => run.quantized.read(name) });
+  }
+  const ignore = denseModules(spec, (name) => weights.has(name));
+  await writeQuantized(dense, out, fs, { ...options, weights, ignore });
+}

@@ -1,0 +1,98 @@
+// The CPU twin of shaders/choose_in_rows.wgsl: it computes the same. A work item, which one thread runs, is some whole
+// rows. The keys of a row are written to the scratch first. It has room for rows of 2^20 − 256 entries, which is more
+// than the largest layer that a request may have.
+
+import { row_items, rows_per_item } from "./items";
+import { one_bit } from "./mask_bits";
+import { scratch } from "./scratch";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+const BINS: u32 = 256;
+const HISTOGRAM_BYTES: usize = 1024;
+
+@unmanaged class ChooseInRowsArgs {
+  x: usize;
+  scale: usize;
+  forced: usize;
+  counts: usize;
+  mask: usize;
+  rows: u32;
+  cols: u32;
+  ld: u32;
+  row0: u32;
+  words: u32;
+  has_forced: u32;
+}
+
+export function choose_in_rows_items(args: ChooseInRowsArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function choose_in_rows(args: ChooseInRowsArgs, item: u32): void {
+  const cols = args.cols, step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(args.rows, first + step);
+  for (let r = first; r < end; r++) {
+    const row = args.row0 + r;
+    write_keys(args, r);
+    let threshold: u32 = 0, remaining = load<u32>(args.counts + (<usize>row << 2));
+    for (let shift: i32 = 24; shift >= 0 && remaining > 0; shift -= 8) {
+      count_bytes(cols, threshold, shift);
+      let below: u32 = 0, digit: u32 = 0;
+      for (; digit < BINS - 1; digit++) {
+        const reached = below + load<u32>(scratch() + (<usize>digit << 2));
+        if (remaining <= reached) break;
+        below = reached;
+      }
+      threshold |= digit << shift;
+      remaining -= below;
+    }
+    keep_entries(args.mask + (<usize>(row * args.words) << 2), cols, threshold, remaining);
+  }
+}
+
+// @ts-ignore: decorator
+@inline function key_address(c: u32): usize {
+  return scratch() + HISTOGRAM_BYTES + (<usize>c << 2);
+}
+
+// Writes the keys of row r to the scratch.
+function write_keys(args: ChooseInRowsArgs, r: u32): void {
+  const cols = args.cols, x = args.x + (<usize>(r * args.ld) << 2), scale = args.scale;
+  for (let c: u32 = 0; c < cols; c++) {
+    const score = load<f32>(x + (<usize>c << 2)) * load<f32>(scale + (<usize>c << 2));
+    store<u32>(key_address(c), (reinterpret<u32>(score) & 0x7fffffff) + 1);
+  }
+  if (args.has_forced == 0) return;
+  const forced = args.forced + (<usize>((args.row0 + r) * args.words) << 2);
+  for (let c: u32 = 0; c < cols; c++) {
+    if (one_bit(forced, c)) store<u32>(key_address(c), 0);
+  }
+}
+
+// Counts the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
+function count_bytes(cols: u32, threshold: u32, shift: i32): void {
+  memory.fill(scratch(), 0, HISTOGRAM_BYTES);
+  const above: u32 = shift == 24 ? 0 : ~(<u32>0) << (shift + 8);
+  for (let c: u32 = 0; c < cols; c++) {
+    const key = load<u32>(key_address(c));
+    if ((key ^ threshold) & above) continue;
+    const bin = scratch() + (<usize>((key >> shift) & 0xff) << 2);
+    store<u32>(bin, load<u32>(bin) + 1);
+  }
+}
+
+// Writes the mask of a row, of which the first `ties` ties are pruned.
+function keep_entries(mask: usize, cols: u32, threshold: u32, ties: u32): void {
+  let remaining = ties;
+  for (let start: u32 = 0; start < cols; start += 32) {
+    const end = min<u32>(cols, start + 32);
+    let bits: u32 = 0;
+    for (let c = start; c < end; c++) {
+      const key = load<u32>(key_address(c));
+      const tie = u32(key == threshold) & u32(remaining > 0);
+      remaining -= tie;
+      bits |= (u32(key >= threshold) & u32(key != 0) & (tie ^ 1)) << (c - start);
+    }
+    store<u32>(mask + (<usize>(start >> 5) << 2), bits);
+  }
+}

@@ -1,0 +1,114 @@
+// The CPU twins of the kernels in shaders/gather.wgsl: they compute the same. They permute the columns of a
+// matrix, of a symmetric matrix, and of a mask. A work item, which one thread runs, is some whole rows of the
+// target.
+
+import { row_items, rows_per_item } from "./items";
+import { one_bit } from "./mask_bits";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 15;
+
+@unmanaged class GatherColumnsArgs {
+  source: usize;
+  order: usize;
+  target: usize;
+  rows: u32;
+  cols: u32;
+  target_ld: u32;
+  first: u32;
+  source_ld: u32;
+  source_first: u32;
+  source_cols: u32;
+}
+
+@unmanaged class GatherSymmetricArgs {
+  source: usize;
+  order: usize;
+  target: usize;
+  rows: u32;
+  cols: u32;
+  target_ld: u32;
+  row0: u32;
+  first: u32;
+  source_ld: u32;
+  source_row0: u32;
+  source_rows: u32;
+  source_first: u32;
+  source_cols: u32;
+}
+
+@unmanaged class GatherBitsArgs {
+  source: usize;
+  order: usize;
+  target: usize;
+  rows: u32;
+  cols: u32;
+  words: u32;
+}
+
+// Element `at` of a buffer of u32.
+// @ts-ignore: decorator
+@inline function element(buffer: usize, at: u32): u32 {
+  return load<u32>(buffer + (<usize>at << 2));
+}
+
+export function gather_columns_items(args: GatherColumnsArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function gather_columns(args: GatherColumnsArgs, item: u32): void {
+  const cols = args.cols, sourceFirst = args.source_first, sourceCols = args.source_cols;
+  const order = args.order + (<usize>args.first << 2);
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(args.rows, first + step);
+  for (let r = first; r < end; r++) {
+    const source = args.source + (<usize>(r * args.source_ld) << 2);
+    const target = args.target + (<usize>(r * args.target_ld) << 2);
+    for (let c: u32 = 0; c < cols; c++) {
+      // If the column is left of the tile, the difference wraps around to a large number.
+      const s = element(order, c) - sourceFirst;
+      if (s < sourceCols) store<u32>(target + (<usize>c << 2), element(source, s));
+    }
+  }
+}
+
+export function gather_symmetric_items(args: GatherSymmetricArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
+  const cols = args.cols, source = args.source, sourceLd = args.source_ld;
+  const sourceRow0 = args.source_row0, sourceRows = args.source_rows;
+  const sourceFirst = args.source_first, sourceCols = args.source_cols;
+  const order = args.order + (<usize>args.first << 2);
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(args.rows, first + step);
+  for (let r = first; r < end; r++) {
+    const i = element(args.order, args.row0 + r);
+    const target = args.target + (<usize>(r * args.target_ld) << 2);
+    for (let c: u32 = 0; c < cols; c++) {
+      const j = element(order, c);
+      // If the row is above the tile or the column left of it, the difference wraps around to a large number.
+      const a = min<u32>(i, j) - sourceRow0, b = max<u32>(i, j) - sourceFirst;
+      if (a < sourceRows && b < sourceCols) store<u32>(target + (<usize>c << 2), element(source, a * sourceLd + b));
+    }
+  }
+}
+
+export function gather_bits_items(args: GatherBitsArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function gather_bits(args: GatherBitsArgs, item: u32): void {
+  const cols = args.cols, order = args.order;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(args.rows, first + step);
+  for (let r = first; r < end; r++) {
+    const source = args.source + (<usize>(r * args.words) << 2), target = args.target + (<usize>(r * args.words) << 2);
+    for (let word: u32 = 0; word < args.words; word++) {
+      const count = min<u32>(32, cols - 32 * word);
+      let bits: u32 = 0;
+      for (let k: u32 = 0; k < count; k++) bits |= one_bit(source, element(order, 32 * word + k)) << k;
+      store<u32>(target + (<usize>word << 2), bits);
+    }
+  }
+}

@@ -1,0 +1,120 @@
+// The CPU twins of the kernels in shaders/quantization.wgsl: they compute the same. They compute the grids of
+// whole rows, and encode rounded weights. A work item, which one thread runs, is some rows, some grids or some
+// whole words of codes.
+
+import { row_items, rows_per_item } from "./items";
+import { grid_scale, grid_zero } from "./quantization_grid";
+import { ceil_divide } from "./rounding";
+
+const ELEMENTS_PER_ITEM: u32 = 1 << 16;
+// The number of grids of an item of fit_grids.
+const GRIDS_PER_ITEM: u32 = 1 << 12;
+
+@unmanaged class RowExtremesArgs {
+  w: usize;
+  lows: usize;
+  highs: usize;
+  rows: u32;
+  cols: u32;
+  ld: u32;
+  row0: u32;
+}
+
+@unmanaged class FitGridsArgs {
+  scales: usize;
+  zeros: usize;
+  count: u32;
+  max_code: u32;
+  symmetric: u32;
+}
+
+@unmanaged class EncodeCodesArgs {
+  q: usize;
+  scales: usize;
+  zeros: usize;
+  codes: usize;
+  count: u32;
+  cols: u32;
+  q_offset: u32;
+  row0: u32;
+  grid_size: u32;
+  grids: u32;
+}
+
+export function row_extremes_items(args: RowExtremesArgs): u32 {
+  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
+}
+
+export function row_extremes(args: RowExtremesArgs, item: u32): void {
+  const cols = args.cols;
+  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
+  const first = item * step, end = min<u32>(args.rows, first + step);
+  for (let r = first; r < end; r++) {
+    const low = args.lows + (<usize>(args.row0 + r) << 2), high = args.highs + (<usize>(args.row0 + r) << 2);
+    const row = args.w + (<usize>(r * args.ld) << 2);
+    let lows = v128.load32_splat(low), highs = v128.load32_splat(high);
+    let c: u32 = 0;
+    for (; c + 4 <= cols; c += 4) {
+      const weights = v128.load(row + (<usize>c << 2));
+      lows = f32x4.min(lows, weights);
+      highs = f32x4.max(highs, weights);
+    }
+    for (; c < cols; c++) {
+      const weight = v128.load32_splat(row + (<usize>c << 2));
+      lows = f32x4.min(lows, weight);
+      highs = f32x4.max(highs, weight);
+    }
+    store<f32>(low, min(min(f32x4.extract_lane(lows, 0), f32x4.extract_lane(lows, 1)), min(f32x4.extract_lane(lows, 2), f32x4.extract_lane(lows, 3))));
+    store<f32>(high, max(max(f32x4.extract_lane(highs, 0), f32x4.extract_lane(highs, 1)), max(f32x4.extract_lane(highs, 2), f32x4.extract_lane(highs, 3))));
+  }
+}
+
+export function fit_grids_items(args: FitGridsArgs): u32 {
+  return ceil_divide(args.count, GRIDS_PER_ITEM);
+}
+
+export function fit_grids(args: FitGridsArgs, item: u32): void {
+  const end = min<u32>(args.count, (item + 1) * GRIDS_PER_ITEM), symmetric = args.symmetric == 1;
+  const max_code = <f32>args.max_code;
+  for (let i = item * GRIDS_PER_ITEM; i < end; i++) {
+    const at = <usize>i << 2;
+    const low = v128.load32_splat(args.scales + at), high = v128.load32_splat(args.zeros + at);
+    const scale = grid_scale(low, high, max_code, symmetric);
+    store<f32>(args.scales + at, f32x4.extract_lane(scale, 0));
+    store<f32>(args.zeros + at, f32x4.extract_lane(grid_zero(low, scale, max_code, symmetric), 0));
+  }
+}
+
+export function encode_codes_items(args: EncodeCodesArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function encode_codes(args: EncodeCodesArgs, item: u32): void {
+  const first = item * ELEMENTS_PER_ITEM, end = min<u32>(args.count, first + ELEMENTS_PER_ITEM);
+  const cols = args.cols, size = args.grid_size == 0 ? cols : args.grid_size;
+  const q = args.q + (<usize>args.q_offset << 2), codes = args.codes;
+  let i = first;
+  // Each pass handles the elements of one grid, or the rest of the item.
+  while (i < end) {
+    const r = i / cols, c = i % cols, group = c / size;
+    const at = <usize>((args.row0 + r) * args.grids + group) << 2;
+    const stop = min<u32>(end, r * cols + min<u32>(cols, (group + 1) * size));
+    encode_run(q, codes, i, stop, load<f32>(args.scales + at), load<f32>(args.zeros + at));
+    i = stop;
+  }
+  // Only the last item ends within a word, because the others have a multiple of four elements.
+  for (; i % 4 != 0; i++) store<u8>(codes + i, 0);
+}
+
+// Encodes the elements i … stop−1, which share a grid.
+function encode_run(q: usize, codes: usize, i: u32, stop: u32, scale: f32, zero: f32): void {
+  const scales = f32x4.splat(scale), zeros = f32x4.splat(zero);
+  for (; i < stop && i % 4 != 0; i++) store<u8>(codes + i, <u8>(nearest(load<f32>(q + (<usize>i << 2)) / scale) + zero));
+  for (; i + 4 <= stop; i += 4) {
+    const code = f32x4.add(f32x4.nearest(f32x4.div(v128.load(q + (<usize>i << 2)), scales)), zeros);
+    const words = i32x4.trunc_sat_f32x4_u(code);
+    const halves = i16x8.narrow_i32x4_u(words, words);
+    v128.store_lane<u32>(codes + i, i8x16.narrow_i16x8_u(halves, halves), 0);
+  }
+  for (; i < stop; i++) store<u8>(codes + i, <u8>(nearest(load<f32>(q + (<usize>i << 2)) / scale) + zero));
+}

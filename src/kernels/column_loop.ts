@@ -1,0 +1,120 @@
+/**
+ * The parts of a declaration that the kernels with the loop over the columns of a block share:
+ * `prune_block.ts` and `quantize_block.ts`. The loop itself is in shaders/shared/column_loop.wgsl, and its
+ * buffers and parameters are described in `prune_block.ts`.
+ */
+
+import type { Access, Scalar } from "./kernel.ts";
+import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
+
+/**
+ * The rows per workgroup and the columns per segment. They must equal the constants of the same names in
+ * shaders/shared/column_loop.wgsl.
+ */
+export const ROWS = 8;
+export const SEGMENT = 4;
+/**
+ * The largest number of columns in a block. More columns would fit neither into the workgroup memory of the
+ * shader nor into the scratch memory of the kernel's WebAssembly version.
+ */
+export const MAX_BLOCK_SIZE = 256;
+
+/** The bindings that all these kernels have. */
+export const columnLoopBindings = {
+  work: "read",
+  u: "read",
+  w: "read_write",
+  q: "read_write",
+  mask: "read_write",
+  sums: "read_write",
+} as const satisfies Record<string, Access>;
+
+/** The parameters that all these kernels have. */
+export const columnLoopParams = {
+  rows: "u32",
+  size: "u32",
+  row0: "u32",
+  ldwork: "u32",
+  u_offset: "u32",
+  ldu: "u32",
+  w_offset: "u32",
+  ldw: "u32",
+  first: "u32",
+  words: "u32",
+} as const satisfies Record<string, Scalar>;
+
+/** The values of the `override` constants in shaders/shared/column_loop.wgsl, where they are explained. */
+export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
+  readonly LANES: number;
+  readonly SPAN: number;
+}
+
+/** The constants for hardware adapters (GPUs). */
+export const HARDWARE: ColumnLoopConstants = { LANES: 16, SPAN: MAX_BLOCK_SIZE };
+/** The constants for software adapters, which run shaders on the CPU. */
+export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16 };
+
+/**
+ * The columns of a span if every `unit` consecutive columns must lie in one span, like `span_size` in the
+ * shader.
+ */
+export function spanSize(unit: number, { SPAN }: ColumnLoopConstants): number {
+  return SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / unit), 1) * unit;
+}
+
+/** The loops of `choose_in_group` in the shader, for a group of the columns start … end−1. */
+export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLoopConstants): LoopCount {
+  return loop(Math.ceil((end - start) / LANES), loop(end - start));
+}
+
+/** The loops of `load_row`, `store_mask` and `store_sums` in the shader. */
+export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
+  const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
+  return sequence(
+    loop(Math.ceil(words / LANES)),
+    loop(Math.ceil(size / LANES)),
+    loop(Math.ceil(words / LANES)),
+    loop(LANES),
+  );
+}
+
+/**
+ * The loops of `update_span` in the shader, for the columns start … end−1. Only one of the function's two
+ * nests of loops runs, depending on whether the rows of U start at multiples of four elements.
+ */
+export function updateSpanLoops(start: number, end: number): LoopCount {
+  const columns = start === 0 ? 0 : end - start;
+  const byElement = (count: number) => loop(count, loop(start));
+  const byQuad = (count: number) => loop(Math.ceil(count / 16), loop(start), loop(4));
+  const unaligned = sequence(byElement(columns), byQuad(0)),
+    aligned = sequence(byElement(0), byQuad(columns));
+  return unaligned.iterations > aligned.iterations ? unaligned : aligned;
+}
+
+/**
+ * The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. A
+ * segment is up to `SEGMENT` columns.
+ */
+export function segmentLoops(
+  start: number,
+  end: number,
+  spanEnd: number,
+  constants: ColumnLoopConstants,
+): LoopCount {
+  const prune = sequence(loop(SEGMENT), loop(SEGMENT, loop(SEGMENT - 1)));
+  const segments = cut(start, end, SEGMENT).map(([, segmentEnd]) =>
+    sequence(prune, loop(Math.ceil((spanEnd - segmentEnd) / constants.LANES)))
+  );
+  return loopOver(segments);
+}
+
+/**
+ * Cuts the columns start … end−1 into parts of `step` columns. The last part may be shorter. Returns the
+ * start and end of each part.
+ */
+export function cut(start: number, end: number, step: number): [start: number, end: number][] {
+  return Array.from({ length: Math.ceil((end - start) / step) }, (_, i) => [
+    start + i * step,
+    Math.min(start + (i + 1) * step, end),
+  ]);
+}

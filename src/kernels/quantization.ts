@@ -1,0 +1,58 @@
+/**
+ * Kernels around `quantize_block`, which rounds weights to grids: they compute the grids of whole rows, and
+ * encode rounded weights. The formulas of a grid are in `src/quantization/quantization.ts`.
+ */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import { loop } from "./loop_count.ts";
+import linear from "../../shaders/shared/linear.wgsl" with { type: "text" };
+import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
+import source from "../../shaders/quantization.wgsl" with { type: "text" };
+
+const code = linear + quantizationGrid + source;
+/** Invocations that share a row. It must equal the constant of the same name in shaders/quantization.wgsl. */
+const LANES = 64;
+
+/**
+ * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and likewise highs with
+ * max. If both buffers are 0 before the first tile of a row, they have the extremes of the row and of 0 after
+ * the last one.
+ */
+export const rowExtremes = defineKernel({
+  name: "row_extremes",
+  bindings: { w: "read", lows: "read_write", highs: "read_write" },
+  params: { rows: "u32", cols: "u32", ld: "u32", row0: "u32" },
+  shader: {
+    code,
+    entryPoint: "row_extremes",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: (p) => {
+      const halvings = loop(Math.log2(LANES));
+      return { ...halvings, iterations: halvings.iterations + loop(Math.ceil(p.cols / LANES)).iterations };
+    },
+  },
+});
+
+/**
+ * For i < count: replaces the extremes scales[i] ≤ 0 and zeros[i] ≥ 0 of some weights by the scale and the
+ * zero of their grid. `symmetric` is 0 or 1.
+ */
+export const fitGrids = defineKernel({
+  name: "fit_grids",
+  bindings: { scales: "read_write", zeros: "read_write" },
+  params: { count: "u32", max_code: "u32", symmetric: "u32" },
+  shader: { code, entryPoint: "fit_grids", grid: (p) => linearGrid(p.count, 64) },
+});
+
+/**
+ * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is exactly a value of its grid. The
+ * elements are whole rows of a matrix with `cols` columns, from row `row0` on, without gaps between the rows.
+ * `scales` and `zeros` have `grids` elements per row, each for `grid_size` columns, or for a whole row if
+ * `grid_size` is 0. The unused bytes of the last word become 0.
+ */
+export const encodeCodes = defineKernel({
+  name: "encode_codes",
+  bindings: { q: "read", scales: "read", zeros: "read", codes: "read_write" },
+  params: { count: "u32", cols: "u32", q_offset: "u32", row0: "u32", grid_size: "u32", grids: "u32" },
+  shader: { code, entryPoint: "encode_codes", grid: (p) => linearGrid(Math.ceil(p.count / 4), 256) },
+});

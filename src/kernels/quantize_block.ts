@@ -1,0 +1,87 @@
+/**
+ * Prunes one block of columns and rounds the weights that it keeps, in one pass over the columns (SparseGPT,
+ * arXiv 2301.00774, section 3.5, and GPTQ, arXiv 2210.17323). It has the loop and the buffers of
+ * `prune_block.ts`. In column j of a row, where w are the weights of the row with the updates so far:
+ *   q = 0 if the entry is pruned, else the value of the grid that is nearest to w[j];
+ *   err = (w[j] − q)/U[j,j];  w[c] −= err·U[j,c] for c > j.
+ */
+
+import { defineKernel, type ShaderVariant } from "./kernel.ts";
+import {
+  columnLoopBindings,
+  type ColumnLoopConstants,
+  columnLoopParams,
+  cut,
+  groupChoiceLoops,
+  HARDWARE,
+  rowLoops,
+  ROWS,
+  SEGMENT,
+  segmentLoops,
+  SOFTWARE,
+  spanSize,
+  updateSpanLoops,
+} from "./column_loop.ts";
+import { loop, loopOver, sequence } from "./loop_count.ts";
+import columnLoop from "../../shaders/shared/column_loop.wgsl" with { type: "text" };
+import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
+import code from "../../shaders/quantize_block.wgsl" with { type: "text" };
+
+function quantizeBlockShader(
+  constants: ColumnLoopConstants,
+): ShaderVariant<"rows" | "size" | "group" | "grid_size"> {
+  return {
+    code: quantizationGrid + columnLoop + code,
+    entryPoint: "quantize_block",
+    constants,
+    grid: (p) => [Math.ceil(p.rows / ROWS), 1, 1],
+    loops: ({ size, group, grid_size }) => {
+      const unit = grid_size || group || SEGMENT;
+      const spans = cut(0, size, spanSize(unit, constants)).map(([start, spanEnd]) => {
+        const units = cut(start, spanEnd, unit).map(([first, unitEnd]) => {
+          const groups = cut(first, unitEnd, group || unit).map(([from, end]) => {
+            const choice = groupChoiceLoops(from, group ? end : from, constants);
+            return sequence(choice, segmentLoops(from, end, spanEnd, constants));
+          });
+          return sequence(loop(grid_size ? unitEnd - first : 0), loopOver(groups));
+        });
+        return sequence(updateSpanLoops(start, spanEnd), loopOver(units));
+      });
+      const words = loop(Math.ceil(size / 32 / constants.LANES));
+      return sequence(words, loopOver(spans), rowLoops(size, constants));
+    },
+  };
+}
+
+/**
+ * Prunes the entries whose mask bit is 0 before the dispatch. With `group` > 0 it also prunes in an n:m
+ * pattern: each row keeps at most `keep` entries of each group of `group` consecutive columns, chosen as
+ * `prune_block_n_m` does, where the entries whose mask bit is 0 are the forced ones. The mask afterwards has
+ * 1 where an entry is kept.
+ *
+ * A kept weight is rounded to a grid, whose largest code is `max_code`. `src/quantization/quantization.ts`
+ * has the formulas. `scales` and `zeros`, f32, have `grids` elements per row of the matrix: element
+ * (row0 + r)·grids + g has the scale or the zero of grid g.
+ *
+ * - If `grid_size` = 0, `grids` is 1, and the kernel only reads both buffers (see `row_extremes`).
+ * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the
+ *   loop reaches the first of these columns, the kernel computes their grid from the weights with their
+ *   updates so far, pruned or not, and stores it. `grid_size` must be a multiple of `group`.
+ *
+ * On a software adapter, n:m groups may have up to 128 columns.
+ */
+export const quantizeBlock = defineKernel({
+  name: "quantize_block",
+  bindings: { ...columnLoopBindings, scales: "read_write", zeros: "read_write" },
+  params: {
+    ...columnLoopParams,
+    keep: "u32",
+    group: "u32",
+    grid_size: "u32",
+    grids: "u32",
+    max_code: "u32",
+    symmetric: "u32",
+  },
+  shader: quantizeBlockShader(HARDWARE),
+  softwareShader: quantizeBlockShader(SOFTWARE),
+});

@@ -1,0 +1,101 @@
+/**
+ * Removes weights of a matrix one at a time, in each row on its own. This is the inner loop of ExactOBS (Frantar
+ * & Alistarh, arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score
+ * |w[p]|/√d[p], where d is the diagonal of the row's inverse Hessian G, and updates the other weights so that they
+ * compensate for it:
+ *
+ *   w −= G[:,p]·w[p]/G[p,p];  G −= G[:,p]·G[p,:]/G[p,p].
+ *
+ * All rows start with the same G = H⁻¹, and no row stores its own G. The update of step i subtracts v_i·v_iᵀ,
+ * where v_i = G[:,p_i]/√G[p_i,p_i] before the step. So a row stores the vectors v_i, and computes the one column
+ * of G that step k needs: G[:,p] = H⁻¹[:,p] − Σ_{i<k} v_i·v_i[p]. This reads k vectors where the plain form reads
+ * and writes the whole of G.
+ */
+
+import { defineKernel, linearGrid } from "./kernel.ts";
+import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
+import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../shaders/remove_weights.wgsl" with { type: "text" };
+
+/** Invocations per workgroup. It must equal the constant of the same name in shaders/remove_weights.wgsl. */
+const SIZE = 256;
+
+/**
+ * The largest number of columns. A workgroup keeps one coefficient per earlier step in its memory, which is 12 of
+ * the 16 KiB that the smallest adapters have. It must equal the constant of the same name in
+ * shaders/remove_weights.wgsl.
+ */
+export const MAX_REMOVAL_COLUMNS = 3072;
+
+/** The values of the binding `states`. */
+export const WeightState = {
+  /** The weight is 0 and stays 0. */
+  removed: 0,
+  /** The weight may be removed. */
+  candidate: 1,
+  /** The weight must be removed, before all candidates. */
+  forced: 2,
+  /** The weight may not be removed, because its group would keep too few weights. */
+  locked: 3,
+} as const;
+
+/**
+ * Runs `steps` steps of each row r < `rows`, of which the first is step `start`, but no more than limits[r] steps in all. A row also
+ * stops when it has neither candidates nor forced weights left. Weights with equal scores are removed from left to
+ * right. With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the
+ * group has no more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
+ *
+ * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple
+ * of 4. The `states` of the padding must be 0.
+ *
+ * - `inverse`, (cols, ld) f32: H⁻¹.
+ * - `bounds`, (ld) f32: 1/H[j,j], below which no d[j] can fall. Rounding errors that would make d[j] smaller are
+ *   cut off there.
+ * - `limits`, (rows) u32.
+ * - `weights`, (rows, ld) f32: w.
+ * - `diagonal`, (rows, ld) f32: d, which is the diagonal of H⁻¹ before step 0.
+ * - `states`, (rows, ld) u32: a `WeightState` for each weight.
+ * - `vectors`, (rows, depth, ld) f32: v_i of each step i.
+ * - `trace`, (rows, depth, 2) u32: 1 + p, and the bits of the score, for each step.
+ */
+export const removeWeights = defineKernel({
+  name: "remove_weights",
+  bindings: {
+    inverse: "read",
+    bounds: "read",
+    limits: "read",
+    weights: "read_write",
+    diagonal: "read_write",
+    states: "read_write",
+    vectors: "read_write",
+    trace: "read_write",
+  },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    ld: "u32",
+    depth: "u32",
+    start: "u32",
+    steps: "u32",
+    keep: "u32",
+    group: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "remove_weights",
+    grid: (p) => linearGrid(p.rows, 1),
+    loops: ({ ld, start, steps }) =>
+      loopOver(Array.from({ length: steps }, (_, i) => stepLoops(ld, start + i))),
+  },
+});
+
+/** The loops of step k, for rows that are `ld` elements apart. */
+export function stepLoops(ld: number, k: number): LoopCount {
+  const quads = Math.ceil(ld / 4 / SIZE);
+  return sequence(
+    loop(quads),
+    loop(Math.log2(SIZE)),
+    loop(Math.ceil(k / SIZE)),
+    loop(quads, loop(Math.floor(k / 4)), loop(k % 4)),
+  );
+}

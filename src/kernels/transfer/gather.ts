@@ -1,0 +1,81 @@
+/**
+ * Kernels that permute the columns of a matrix, of a symmetric matrix, and of a mask. `order`, u32, is a
+ * permutation of the columns of the whole matrix: column c of the result is column order[c] of the source.
+ *
+ * Matrices are stored in tiles. A dispatch of the first two kernels handles one tile of the source and one
+ * tile of the target, and writes the elements of the target whose values are in this tile of the source. So
+ * the caller dispatches all pairs of tiles.
+ */
+
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { loop } from "../loop_count.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/gather.wgsl" with { type: "text" };
+
+/**
+ * For r < rows and c < cols, with s = order[first + c] − source_first: if 0 ≤ s < source_cols, then
+ * target[r·target_ld + c] ← source[r·source_ld + s]. `first` and `source_first` are the columns of the matrix
+ * at which the tiles start.
+ */
+export const gatherColumns = defineKernel({
+  name: "gather_columns",
+  bindings: { source: "read", order: "read", target: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    target_ld: "u32",
+    first: "u32",
+    source_ld: "u32",
+    source_first: "u32",
+    source_cols: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "gather_columns",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
+});
+
+/**
+ * For r < rows and c < cols, with a and b the smaller and the larger one of order[row0 + r] and
+ * order[first + c]: if the source tile has row a and column b of the matrix, then target[r·target_ld + c] ←
+ * that element. The tile of the target starts at row `row0` and column `first` of the matrix, and the tile of
+ * the source at row `source_row0` and column `source_first`. Only the upper triangle of the source is read.
+ */
+export const gatherSymmetric = defineKernel({
+  name: "gather_symmetric",
+  bindings: { source: "read", order: "read", target: "read_write" },
+  params: {
+    rows: "u32",
+    cols: "u32",
+    target_ld: "u32",
+    row0: "u32",
+    first: "u32",
+    source_ld: "u32",
+    source_row0: "u32",
+    source_rows: "u32",
+    source_first: "u32",
+    source_cols: "u32",
+  },
+  shader: {
+    code: shared + code,
+    entryPoint: "gather_symmetric",
+    grid: (p) => linearGrid(p.rows * p.cols, 256),
+  },
+});
+
+/**
+ * For r < rows and c < cols: bit c%32 of target[r·words + c/32] ← bit s%32 of source[r·words + s/32], where s is
+ * order[c]. `words` is ⌈cols/32⌉. The padding bits of the target become 0.
+ */
+export const gatherBits = defineKernel({
+  name: "gather_bits",
+  bindings: { source: "read", order: "read", target: "read_write" },
+  params: { rows: "u32", cols: "u32", words: "u32" },
+  shader: {
+    code: shared + code,
+    entryPoint: "gather_bits",
+    grid: (p) => linearGrid(p.rows * p.words, 64),
+    loops: () => loop(32),
+  },
+});

@@ -1,0 +1,137 @@
+/**
+ * An upper bound for the device memory of one request, from its shape and parameters alone. A request that cannot fit is refused when its
+ * header has been read, before any of its data. The bound adds up what each phase of a solve allocates, as the solvers allocate it: the
+ * tests compare it with the measured peaks of every method.
+ */
+
+import { type Backend, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { panelWidth } from "../linalg/blocking.ts";
+import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
+import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
+
+/** The shape of a layer, and how it is divided. */
+export interface LayerShape {
+  readonly rows: number;
+  readonly cols: number;
+  /** The tile edge of the matrices. */
+  readonly edge: number;
+}
+
+/** Statistics up to this size are copied, so that a failed factorisation can be repeated (`linalg/factor.ts`). */
+const LARGEST_RETRY_COPY = 2 ** 30;
+
+/** The largest strip of a body or an answer that is staged on the device. A tensor is staged in up to three forms. */
+const STAGED_STRIP_BYTES = 16 * 2 ** 20;
+
+/** The largest strip of rows in which `wanda` chooses entries. */
+const CHOICE_STRIP_BYTES = 2 ** 26;
+
+/** Small buffers: histograms, selections, checks and placeholders. */
+const SMALL_BYTES = 2 ** 16;
+
+/**
+ * Returns an upper bound for the bytes on the device at any time of the request.
+ * @param withRetryCopy whether to count the copy of the statistics for a second factorisation, which is made only if there is room
+ */
+export function peakDeviceBytes(
+  shape: LayerShape,
+  parameters: LayerParameters,
+  { maxBufferBytes }: Pick<Backend, "maxBufferBytes">,
+  withRetryCopy = true,
+): number {
+  const { rows, cols, edge } = shape, { blocksize, method, refitSteps = 0, quantization } = parameters;
+  const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
+  const mask = 4 * rows * Math.ceil(cols / 32);
+  const blockColumns = Math.min(blocksize, cols);
+  const panelOf = (height: number) => 4 * height * panelWidth(height, blocksize, edge, maxBufferBytes);
+  const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
+
+  // What exists during the whole solve: W, the mask of the request, the Hessian, its factor.
+  const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
+  const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
+  const staging = 3 * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) + SMALL_BYTES;
+  const resident = weights + mask + hessian + factor + staging + sums;
+  const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
+  const solution = weights + mask +
+    (quantization ? 8 * rows * Math.ceil(cols / (quantization.groupSize || cols)) : 0);
+
+  const factoring = factor === 0
+    ? 0
+    : panelOf(cols) + (withRetryCopy && statistics <= LARGEST_RETRY_COPY ? statistics : 0) +
+      (reordered > 0 ? statistics : 0);
+  const pass = solution + reordered + 2 * 4 * rows * blockColumns + panelOf(rows); // SparseGPT, with or without rounding
+  const refit = 4 * weights;
+  const form = panelOf(rows);
+  const phases = [factoring];
+  switch (method) {
+    case "sparsegpt":
+      phases.push(pass);
+      break;
+    case "alps":
+      // The baseline and its refit; ADMM with Z, W, G, B and a factor; the refit of what ADMM found.
+      phases.push(
+        pass,
+        solution + refit,
+        solution + 4 * weights + mask + statistics + 4 * cols * blocksize + panelOf(cols) + panelOf(rows),
+      );
+      phases.push(solution + 2 * weights + mask + refit);
+      break;
+    case "obc":
+      phases.push(
+        solution + matrixBytes(cols, cols, edge) + statistics +
+          Math.min(MAX_OBC_BATCH_BYTES, maxBufferBytes) * 1.5 + form,
+      );
+      break;
+    default: {
+      const choice = Math.max(
+        Math.min(CHOICE_STRIP_BYTES, weights),
+        8 * rows * Math.min(256, cols) + 4 * 256 * 256,
+      );
+      phases.push(solution + choice + form);
+    }
+  }
+  if (refitSteps > 0) phases.push(solution + refit);
+  if (quantization && !isOnePass(parameters)) phases.push(solution + 2 * weights + pass + form);
+  return resident + Math.max(...phases);
+}
+
+/**
+ * Refuses a layer for which the device has too little memory even if it holds nothing else. A backend that does not know its memory refuses
+ * none, and reports a failed allocation later.
+ * @throws {OutOfDeviceMemoryError} naming the method, the shape and both sizes
+ */
+export function checkDeviceBytes(
+  backend: Pick<Backend, "maxBufferBytes" | "memoryBytes">,
+  shape: LayerShape,
+  parameters: LayerParameters,
+): void {
+  if (backend.memoryBytes === undefined) return;
+  const needed = peakDeviceBytes(shape, parameters, backend, false);
+  if (needed <= backend.memoryBytes) return;
+  const mebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  throw new OutOfDeviceMemoryError(
+    `${parameters.method}: a layer of ${shape.rows}×${shape.cols} needs up to ${
+      mebibytes(needed)
+    } of device memory, ` +
+      `but the device has ${mebibytes(backend.memoryBytes)}`,
+  );
+}
+
+/** The bytes of a matrix in square tiles of `edge`, whose rows are padded to multiples of 4 elements. */
+function matrixBytes(rows: number, cols: number, edge: number): number {
+  return 4 * rows * paddedColumns(cols, edge);
+}
+
+/** The bytes of a symmetric matrix of which the tiles on and above the diagonal are stored. */
+function upperBytes(order: number, edge: number): number {
+  let bytes = 0;
+  for (let row = 0; row < order; row += edge) {
+    bytes += 4 * Math.min(edge, order - row) * paddedColumns(order - row, edge);
+  }
+  return bytes;
+}
+
+function paddedColumns(cols: number, edge: number): number {
+  const whole = Math.floor(cols / edge);
+  return whole * Math.ceil(edge / 4) * 4 + Math.ceil((cols - whole * edge) / 4) * 4;
+}

@@ -1,0 +1,121 @@
+/**
+ * Permutations of the columns of a layer. GPTQ can round the columns in the order of falling diagonal entries of
+ * H, which its published code calls activation order (arXiv 2210.17323). The inputs with the largest activations
+ * then come first, while the most columns are left to compensate for their errors.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { gatherBits, gatherColumns, gatherSymmetric } from "../kernels/transfer/gather.ts";
+import { allocateLike } from "./tile_arithmetic.ts";
+
+/** A permutation of n columns, on the host and on the device. */
+export interface ColumnOrder {
+  /** (n) u32: column c after the permutation is column columns[c] before it. */
+  readonly columns: Uint32Array<ArrayBuffer>;
+  /** `columns` on the device. */
+  readonly forward: DeviceBuffer;
+  /** (n) u32 on the device: the permutation that undoes `forward`. */
+  readonly inverse: DeviceBuffer;
+  /** The size on the device, in bytes. */
+  readonly byteLength: number;
+  /** Frees the device memory. Idempotent. */
+  destroy(): void;
+}
+
+/** The columns by falling diagonal entry of H. Of equal entries, the one with the lower index comes first. */
+export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from(diagonal, (_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
+}
+
+/** Copies a permutation to the device. @throws {OutOfDeviceMemoryError} */
+export function uploadOrder(backend: Backend, columns: Uint32Array<ArrayBuffer>): ColumnOrder {
+  const inverse = new Uint32Array(columns.length), owned = new ResourceSet();
+  columns.forEach((column, c) => inverse[column] = c);
+  const upload = (label: string, values: Uint32Array<ArrayBuffer>) => {
+    const buffer = owned.add(backend.createBuffer(label, values.byteLength));
+    backend.write(buffer, 0, new Uint8Array(values.buffer));
+    return buffer;
+  };
+  try {
+    return {
+      columns,
+      forward: upload("order of the columns", columns),
+      inverse: upload("inverse order of the columns", inverse),
+      byteLength: 2 * columns.byteLength,
+      destroy: () => owned.destroy(),
+    };
+  } catch (error) {
+    owned.destroy();
+    throw error;
+  }
+}
+
+/**
+ * Queues target(:, c) = source(:, order[c]) for all columns c. Both matrices have the same shape and tiling.
+ * @param order `forward` or `inverse` of a `ColumnOrder`
+ */
+export function permuteColumns(
+  backend: Backend,
+  source: TiledMatrix,
+  order: DeviceBuffer,
+  target: TiledMatrix,
+): void {
+  for (const to of target.tiles()) {
+    for (let j = 0; j < source.tileCols; j++) {
+      const from = source.tile(Math.floor(to.row0 / source.edge), j);
+      backend.dispatch(gatherColumns, { source: from.buffer, order, target: to.buffer }, {
+        rows: to.rows,
+        cols: to.cols,
+        target_ld: to.ld,
+        first: to.col0,
+        source_ld: from.ld,
+        source_first: from.col0,
+        source_cols: from.cols,
+      });
+    }
+  }
+}
+
+/**
+ * Allocates a matrix, and queues target(r, c) = H(order[r], order[c]) for all its elements. H and the result are
+ * (n, n) f32 in upper storage, with the same tiling. The caller owns the result.
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: DeviceBuffer): TiledMatrix {
+  const target = allocateLike(backend, h, `${h.label} in another order`);
+  for (const to of target.tiles()) {
+    for (const from of h.tiles()) {
+      backend.dispatch(gatherSymmetric, { source: from.buffer, order, target: to.buffer }, {
+        rows: to.rows,
+        cols: to.cols,
+        target_ld: to.ld,
+        row0: to.row0,
+        first: to.col0,
+        source_ld: from.ld,
+        source_row0: from.row0,
+        source_rows: from.rows,
+        source_first: from.col0,
+        source_cols: from.cols,
+      });
+    }
+  }
+  return target;
+}
+
+/**
+ * Allocates a mask, and queues permuting the bits of `mask` to it. Both have ⌈cols/32⌉ u32 words per row. The caller
+ * owns the result.
+ * @throws {OutOfDeviceMemoryError}
+ */
+export function permuteBits(
+  backend: Backend,
+  mask: DeviceBuffer,
+  order: DeviceBuffer,
+  { rows, cols }: Pick<TiledMatrix, "rows" | "cols">,
+): DeviceBuffer {
+  const target = backend.createBuffer(`${mask.label} in another order`, mask.byteLength);
+  backend.dispatch(gatherBits, { source: mask, order, target }, { rows, cols, words: Math.ceil(cols / 32) });
+  return target;
+}

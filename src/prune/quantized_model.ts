@@ -1,0 +1,82 @@
+/**
+ * A model whose weights are stored in the layout `pack-quantized`. It wraps another source of layers: each quantised weight is
+ * packed and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The statistics of the layers
+ * that follow are therefore those of the model that is written.
+ */
+
+import { stemOf } from "../checkpoint/packed/format.ts";
+import { quantizedNames, type QuantizedPart } from "../checkpoint/quantized/layout.ts";
+import { packWeight } from "../checkpoint/quantized/pack_weight.ts";
+import type { LayerGroup, ModelSource } from "../client/model_source.ts";
+import type { LayerQuery } from "../protocol/layer_query.ts";
+import { isFloatDtype } from "../tensor/dtype.ts";
+import type { HostTensor } from "../tensor/host_tensor.ts";
+import type { GridOptions } from "../quantization/quantization.ts";
+import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import type { QuantizedStore } from "./run/quantized_store.ts";
+
+/** Returns the grid that the parameters of a layer ask for. Undefined if the layer is not quantised. */
+export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOptions | undefined {
+  if (bits === undefined) return undefined;
+  return { bits, groupSize: group_size ?? 0, symmetric: symmetric ?? false };
+}
+
+/**
+ * Wraps `source`. `replace` of its groups throws
+ * - {Error} if a layer that has a grid was not quantised by the server,
+ * - {RangeError} if the layout cannot store the quantised weight.
+ * @param gridOf returns the grid of the layer `name`. If it is undefined, the layer stays dense
+ */
+export function quantizedModel(
+  source: ModelSource,
+  gridOf: (name: string) => GridOptions | undefined,
+  store: QuantizedStore,
+): ModelSource {
+  return {
+    layerCount: source.layerCount,
+    async *groups() {
+      for await (const group of source.groups()) yield quantizedGroup(group, gridOf, store);
+    },
+  };
+}
+
+function quantizedGroup(
+  group: LayerGroup,
+  gridOf: (name: string) => GridOptions | undefined,
+  store: QuantizedStore,
+): LayerGroup {
+  const { block, hessian, layers, hasMoreInRound } = group;
+  return {
+    block,
+    hessian,
+    layers,
+    hasMoreInRound,
+    async replace(name, weight, quantized) {
+      const grid = gridOf(name), dtype = layers.find((layer) => layer.name === name)?.weight.dtype;
+      if (!grid || !dtype || !isFloatDtype(dtype)) return await group.replace(name, weight);
+      const { tensors, dense } = packAnswer(name, quantized, grid, dtype);
+      await store.write(name, tensors);
+      await group.replace(name, dense);
+    },
+  };
+}
+
+/** Packs the quantised weight of an answer. @throws {Error} as `replace` */
+function packAnswer(
+  name: string,
+  quantized: QuantizedWeight | undefined,
+  grid: GridOptions,
+  dtype: Parameters<typeof packWeight>[2],
+): { readonly tensors: ReadonlyMap<string, HostTensor>; readonly dense: HostTensor } {
+  if (!quantized) {
+    throw new Error(`${name}: the server answered no codes, although the layer has --bits ${grid.bits}`);
+  }
+  try {
+    const { tensors, dense } = packWeight(quantized, grid, dtype), names = quantizedNames(stemOf(name));
+    const parts = Object.entries(tensors) as [QuantizedPart, HostTensor][];
+    return { tensors: new Map(parts.map(([part, tensor]) => [names[part], tensor])), dense };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new RangeError(`${name}: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Prunes and rounds in one pass over the columns (SparseGPT, arXiv 2301.00774, section 3.5; GPTQ, arXiv
+ * 2210.17323). The column loop rounds every weight that it keeps to a grid, so that the later columns
+ * compensate for both kinds of error. This file computes the grids of whole rows, and writes the mask of a
+ * block before the loop runs. If columns of a row share a grid in groups, the loop computes the grids itself.
+ */
+
+import type { Backend, DeviceBuffer } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { chooseEntries } from "../kernels/choose.ts";
+import { fitGrids, rowExtremes } from "../kernels/quantization.ts";
+import type { IndexRange } from "../linalg/blocking.ts";
+import type { Submatrix } from "../linalg/submatrix.ts";
+import { gridsPerRow, maxCode, type QuantizationOptions } from "../quantization/quantization.ts";
+import { wordsPerRow } from "../sparsity/mask_bits.ts";
+import type { Pattern } from "../sparsity/pattern.ts";
+import type { Selection } from "./selection.ts";
+import type { SolveWorkspace } from "./solve_workspace.ts";
+import type { QuantizationGrids, SparseGptOptions } from "./solver.ts";
+
+/** The pass over one layer. */
+export class JointPass {
+  /** The grids. The solution takes them over. */
+  readonly grids: QuantizationGrids;
+  readonly #backend: Backend;
+  readonly #workspace: SolveWorkspace;
+  /** (cols) f32: the score of an entry is its magnitude times the scale of its column. */
+  readonly #scale: DeviceBuffer;
+  readonly #rounding: QuantizationOptions & { readonly pattern: Pattern };
+  /** Whether the kernel needs no selection, because the mask is complete or the kernel chooses by groups. */
+  readonly #needsNoSelection: boolean;
+
+  /**
+   * Queues writing the mask as far as it is known before the pass, and computing the grids of whole rows from
+   * the workspace's weights.
+   * @param scale (cols) f32: the scales of the scores, as in `Selection`
+   * @throws {OutOfDeviceMemoryError} if the grids cannot be allocated. What was allocated before is freed.
+   */
+  constructor(
+    backend: Backend,
+    workspace: SolveWorkspace,
+    scale: DeviceBuffer,
+    quantization: QuantizationOptions,
+    { fixedMask, pattern, sparsity }: SparseGptOptions,
+  ) {
+    const { rows, cols } = workspace.weight, groups = gridsPerRow(quantization, cols);
+    this.#backend = backend;
+    this.#workspace = workspace;
+    this.#scale = scale;
+    this.#rounding = { ...quantization, pattern: fixedMask ? { kind: "unstructured" } : pattern };
+    this.#needsNoSelection = fixedMask !== undefined || pattern.kind === "n:m" || sparsity === 0;
+    const allocated = new ResourceSet();
+    try {
+      const scales = allocated.add(backend.createBuffer("scales", 4 * rows * groups));
+      const zeros = allocated.add(backend.createBuffer("zeros", 4 * rows * groups));
+      this.grids = { scales, zeros, groups, groupSize: quantization.groupSize };
+      if (fixedMask) backend.copy(fixedMask, 0, workspace.mask, 0, fixedMask.byteLength);
+      else if (this.#needsNoSelection) this.#keepAllButForced();
+      if (quantization.groupSize === 0) this.#fitRows();
+    } catch (error) {
+      allocated.destroy();
+      throw error;
+    }
+  }
+
+  /**
+   * Queues pruning and rounding block k in the workspace's `work`.
+   * @param inverse U_kk, as in `SolveWorkspace.quantize`
+   * @param select queues the selection of the entries of block k to prune. It is called if the pass needs it.
+   */
+  run(k: IndexRange, inverse: Submatrix, select: () => Selection): void {
+    if (!this.#needsNoSelection) {
+      const rows = { start: 0, end: this.#workspace.weight.rows };
+      this.#writeMask(this.#workspace.workFrom(0), rows, k, select().state);
+    }
+    this.#workspace.quantize(k, inverse, this.grids, this.#rounding);
+  }
+
+  /** Queues setting the mask bits of all entries except the forced ones. */
+  #keepAllButForced(): void {
+    const { weight } = this.#workspace;
+    // The key of a forced entry is 0, and the keys of all others are larger. So the threshold 1, which is the
+    // first word, prunes exactly the forced entries.
+    const selection = this.#backend.createBuffer("selection of the forced entries", 4 * (2 + weight.rows));
+    this.#backend.clear(selection);
+    this.#backend.write(selection, 0, new Uint8Array(Uint32Array.of(1).buffer));
+    for (const { buffer, ld, rows, cols, row0, col0 } of weight.tiles()) {
+      const columns = { start: col0, end: col0 + cols };
+      this.#writeMask({ buffer, offset: 0, ld }, { start: row0, end: row0 + rows }, columns, selection);
+    }
+    selection.destroy();
+  }
+
+  /**
+   * Queues setting the mask bits of the entries that `selection` keeps, which must be 0 before.
+   * @param weights the weights of these rows and columns, from element 0 of the buffer on
+   */
+  #writeMask(weights: Submatrix, rows: IndexRange, columns: IndexRange, selection: DeviceBuffer): void {
+    const { forced, mask, weight } = this.#workspace;
+    const buffers = { x: weights.buffer, scale: this.#scale, forced: forced.bits, selection, mask };
+    this.#backend.dispatch(chooseEntries, buffers, {
+      rows: rows.end - rows.start,
+      cols: columns.end - columns.start,
+      ld: weights.ld,
+      row0: rows.start,
+      first: columns.start,
+      words: wordsPerRow(weight.cols),
+      has_forced: forced.hasForced,
+    });
+  }
+
+  /** Queues computing one grid per row. */
+  #fitRows(): void {
+    const { weight } = this.#workspace, { scales, zeros } = this.grids;
+    for (const extremes of [scales, zeros]) this.#backend.clear(extremes);
+    for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
+      this.#backend.dispatch(rowExtremes, { w, lows: scales, highs: zeros }, { rows, cols, ld, row0 });
+    }
+    this.#backend.dispatch(fitGrids, { scales, zeros }, {
+      count: weight.rows,
+      max_code: maxCode(this.#rounding),
+      symmetric: this.#rounding.symmetric ? 1 : 0,
+    });
+  }
+
+  /** Frees the grids. Only for a solve that fails, because otherwise the solution owns them. */
+  destroy(): void {
+    this.grids.scales.destroy();
+    this.grids.zeros.destroy();
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * The size limit of the solver `obc`, whose work grows with rows·cols³. The check needs neither a device nor the
+ * layer's data, so a request can be refused before its body is read.
+ */
+
+/**
+ * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in
+ * workgroup memory, of which the smallest adapters have 16 KiB.
+ */
+export const MAX_OBC_COLUMNS = 3072;
+
+/**
+ * The largest rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about 0.6·rows·cols³
+ * pairs of numbers, so a layer of this size takes more than an hour on two CPU cores.
+ */
+export const MAX_OBC_WORK = 2 ** 45;
+
+/**
+ * The largest size of the vectors of a batch, in bytes. With it a batch of a layer with 2048 columns has 64 rows,
+ * which occupy half of the processors of a large GPU.
+ */
+export const MAX_OBC_BATCH_BYTES = 2 ** 30;
+
+/** A layer is larger than the solver `obc` can handle. */
+export class ObcSizeError extends RangeError {
+  override name = "ObcSizeError";
+}
+
+/**
+ * Checks that `obc` can solve a layer of (rows, cols).
+ * @throws {ObcSizeError} naming the limit, and the method to use instead
+ */
+export function checkObcSize(rows: number, cols: number): void {
+  if (cols > MAX_OBC_COLUMNS) {
+    throw new ObcSizeError(
+      `obc: a layer of ${rows}×${cols} has ${cols} columns, but at most ${MAX_OBC_COLUMNS} are possible; ` +
+        "use the method sparsegpt",
+    );
+  }
+  const work = rows * cols ** 3;
+  if (work > MAX_OBC_WORK) {
+    throw new ObcSizeError(
+      `obc: a layer of ${rows}×${cols} has rows·cols³ = ${work.toExponential(1)}, but at most ` +
+        `${MAX_OBC_WORK.toExponential(1)} is possible; use the method sparsegpt`,
+    );
+  }
+}

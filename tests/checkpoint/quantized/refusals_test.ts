@@ -1,0 +1,172 @@
+/** Quantised checkpoints that cannot be read or written. The error names the tensor or the member of config.json. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { openDequantized } from "../../../src/checkpoint/quantized/dequantized_source.ts";
+import type { HostTensor } from "../../../src/tensor/host_tensor.ts";
+import type { GridOptions } from "../../../src/quantization/quantization.ts";
+import { writeFiles } from "../../support/checkpoint_files.ts";
+import { packNamed, writeQuantizedFolder } from "../../support/quantized_checkpoints.ts";
+import { randomQuantized } from "../../support/quantized_weights.ts";
+import { withTemporaryFolder } from "../../support/temporary_folder.ts";
+import { readTensors, withCheckpoint } from "../packed/packed_checkpoints.ts";
+
+const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
+const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;
+const DENSE = { "x.weight": packNamed("x.weight", WEIGHT).packed.dense };
+
+interface Description {
+  config_groups: Record<string, { weights: Record<string, unknown> }>;
+}
+
+/** Changes the tensors or the description of a quantised checkpoint, and asserts that it cannot be opened. */
+function assertRefused(
+  change: {
+    readonly tensors?: (tensors: Record<string, HostTensor>) => Record<string, HostTensor | undefined>;
+    readonly description?: (description: Description) => object;
+  },
+  message: RegExp,
+): Promise<void> {
+  return withTemporaryFolder(async (folder) => {
+    const quantized = `${folder}/quantized`;
+    await Deno.mkdir(`${folder}/dense`);
+    await writeFiles(`${folder}/dense`, { "config.json": {}, "model.safetensors": DENSE });
+    await writeQuantizedFolder(`${folder}/dense`, quantized, { "x.weight": WEIGHT });
+    const tensors = await readTensors(quantized);
+    const changed = Object.entries({ ...tensors, ...change.tensors?.(tensors) }).filter(([, tensor]) =>
+      tensor
+    );
+    const { quantization_config: description } = JSON.parse(
+      await Deno.readTextFile(`${quantized}/config.json`),
+    );
+    const quantization_config = { ...description, ...change.description?.(description) };
+    await writeFiles(quantized, {
+      "config.json": { quantization_config },
+      "model.safetensors": Object.fromEntries(changed),
+    });
+    await withCheckpoint(
+      quantized,
+      (opened) => assert.rejects(openDequantized(opened), { name: "ModelError", message }),
+    );
+  });
+}
+
+/** Changes the arguments of the weights in the description. */
+function withWeights(changes: Record<string, unknown>) {
+  return {
+    description: ({ config_groups: { group_0: group } }: Description) => ({
+      config_groups: { group_0: { ...group, weights: { ...group.weights, ...changes } } },
+    }),
+  };
+}
+
+function resized(tensor: HostTensor, shape: readonly number[]): HostTensor {
+  const bytes = tensor.dtype === "I32" ? 4 : 2;
+  return {
+    ...tensor,
+    shape,
+    data: new Uint8Array(shape.reduce((product, extent) => product * extent, bytes)),
+  };
+}
+
+describe("openDequantized() rejects", () => {
+  it("other numbers of bits, types and strategies", async () => {
+    await assertRefused(
+      withWeights({ num_bits: 3 }),
+      /quantization_config\.group_0\.weights\.num_bits must be 4 or 8, not 3/,
+    );
+    await assertRefused(withWeights({ type: "float" }), /weights\.type must be int, not "float"/);
+    await assertRefused(
+      withWeights({ strategy: "tensor" }),
+      /weights\.strategy must be channel or group, not "tensor"/,
+    );
+  });
+
+  it("quantised activations, a quantised cache, and a sparse layout beside the quantised one", async () => {
+    await assertRefused(
+      {
+        description: ({ config_groups: { group_0: group } }) => ({
+          config_groups: { group_0: { ...group, input_activations: { num_bits: 8 } } },
+        }),
+      },
+      /group_0\.input_activations must be absent, not \{"num_bits":8\}/,
+    );
+    await assertRefused(
+      { description: () => ({ kv_cache_scheme: { num_bits: 8 } }) },
+      /kv_cache_scheme must be absent/,
+    );
+    await assertRefused(
+      { description: () => ({ sparsity_config: { format: "marlin-24" } }) },
+      /sparsity_config\.format must be dense or absent, not "marlin-24"/,
+    );
+    await assertRefused(
+      { description: () => ({ config_groups: {} }) },
+      /config_groups must be an object with/,
+    );
+  });
+
+  it("a missing tensor", async () => {
+    for (const part of ["packed", "scale", "shape"]) {
+      await assertRefused(
+        { tensors: () => ({ [`x.weight_${part}`]: undefined }) },
+        new RegExp(`has no tensor x\\.weight_${part}`),
+      );
+    }
+    await assertRefused(
+      { tensors: () => ({ "x.weight_zero_point": undefined }) },
+      /x\.weight_packed \[9,3\] of a weight \[9, 24\] without a zero point .* which has 4 bits asymmetric/,
+    );
+  });
+
+  it("tensors whose shapes contradict each other", async () => {
+    await assertRefused(
+      { tensors: (tensors) => ({ "x.weight_packed": resized(tensors["x.weight_packed"], [9, 6]) }) },
+      /x\.weight_packed \[9,6\] of a weight \[9, 24\] with a zero point must fit exactly one kind of codes/,
+    );
+    await assertRefused(
+      { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [9, 5]) }) },
+      /x\.weight_scale \[9,5\] must have a number of columns that divides 24/,
+    );
+    await assertRefused(
+      { tensors: (tensors) => ({ "x.weight_scale": resized(tensors["x.weight_scale"], [8, 4]) }) },
+      /x\.weight_scale must be F16 \[9,4\], not F16 \[8,4\]/,
+    );
+    await assertRefused(
+      { tensors: (tensors) => ({ "x.weight_zero_point": resized(tensors["x.weight_zero_point"], [9, 4]) }) },
+      /x\.weight_zero_point must be I32 \[2,4\], not I32 \[9,4\]/,
+    );
+  });
+
+  it("a weight that is also dense, and columns in another order", async () => {
+    await assertRefused({ tensors: () => DENSE }, /holds x\.weight both dense and quantised/);
+    await assertRefused(
+      { tensors: (tensors) => ({ "x.weight_g_idx": tensors["x.weight_packed"] }) },
+      /x\.weight_g_idx is not supported/,
+    );
+  });
+});
+
+describe("writeQuantized() rejects", () => {
+  it("a weight that the layout cannot store, tensors that do not fit, and a folder that is not empty", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, { "config.json": {}, "model.safetensors": DENSE });
+      const write = (name: string, grid: Partial<GridOptions>, to = `${folder}/out`) =>
+        writeQuantizedFolder(folder, to, { [name]: { ...WEIGHT, grid: { ...GRID, ...grid } } });
+      await assert.rejects(
+        write("x.weight", { bits: 6 }),
+        /x\.weight: pack-quantized stores 4 or 8 bits, not 6/,
+      );
+      await assert.rejects(
+        write("x.weight", { groupSize: 7 }),
+        /divides the 24 columns of the weight; 7 does not/,
+      );
+      await assert.rejects(write("y.weight", {}), /has no tensor y\.weight/);
+      await assert.rejects(write("x.weight", {}, folder), /is the checkpoint itself/);
+      const other = { ...WEIGHT, dtype: "F32" } as const;
+      await assert.rejects(
+        writeQuantizedFolder(folder, `${folder}/out`, { "x.weight": other }),
+        /x\.weight_scale: must be F16 \[9,4\], got F32 \[9,4\]/,
+      );
+      assert.throws(() => Deno.statSync(`${folder}/out`), Deno.errors.NotFound);
+    }));
+});

@@ -1,0 +1,56 @@
+/** Whether an output format of `pare prune` can store the layers is checked before any work. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { checkFormat, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+
+/** Checks two layers with 48 columns. `queries` has the parameters of each. */
+function check(format: PruneOptions["format"], ...queries: readonly [LayerQuery, LayerQuery]): void {
+  const layers = new Map(queries.map((query, i) => [`${"ab"[i]}.weight`, query]));
+  checkFormat(format, layers.keys(), (name) => layers.get(name)!, () => 48);
+}
+
+describe("checkFormat()", () => {
+  it("accepts as pack-quantized layers of 4 and 8 bits whose groups divide their columns", () => {
+    check("pack-quantized", { bits: 4, group_size: 16 }, { bits: 4, group_size: 16 });
+    check("pack-quantized", { bits: 4, symmetric: true }, { bits: 8, group_size: 16, symmetric: true });
+  });
+
+  it("rejects as pack-quantized several kinds of grids if one is asymmetric, and names two layers", () => {
+    for (const other of [{ bits: 8 }, { bits: 4, group_size: 16 }, { bits: 4, symmetric: true }]) {
+      assert.throws(() => check("pack-quantized", { bits: 4 }, other), {
+        name: "UsageError",
+        message:
+          /a\.weight has 4 bits per row, asymmetric and b\.weight has .*; add --symmetric, or give all/,
+      });
+    }
+  });
+
+  it("rejects as pack-quantized a layer without bits, with other bits, or with a group that is left over", () => {
+    const refused = (query: LayerQuery, message: RegExp) =>
+      assert.throws(() => check("pack-quantized", { bits: 4 }, query), { name: "UsageError", message });
+    refused(
+      {},
+      /option --format pack-quantized: .* but b\.weight is not quantised; prune with --bits 4 or --bits 8/,
+    );
+    refused(
+      { bits: 3 },
+      /option --format pack-quantized: b\.weight: pack-quantized stores 4 or 8 bits, not 3/,
+    );
+    refused({ bits: 4, group_size: 32 }, /b\.weight: .* divides the 48 columns of the weight; 32 does not/);
+  });
+
+  it("accepts quantised layers in the other formats", () => {
+    check("dense", { bits: 3 }, {});
+    check("bitmask", { bits: 5, group_size: 32 }, {});
+  });
+
+  it("rejects as sparse-24 a layer that may keep more than two of every four weights", () => {
+    check("sparse-24", { pattern: "2:4" }, { pattern: "1:4" });
+    assert.throws(() => check("sparse-24", { pattern: "2:4" }, { pattern: "4:8" }), {
+      name: "UsageError",
+      message: /but b\.weight is pruned 4:8; prune with --pattern 2:4/,
+    });
+  });
+});

@@ -1,0 +1,97 @@
+/** The commands eval, unpack, pack and prune with a quantised model, as processes. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { sotuText } from "../../scripts/fixtures/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { type QuantizedModel, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { readTensors } from "../checkpoint/packed/packed_checkpoints.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+interface Evaluation {
+  readonly models: readonly { readonly texts: readonly { readonly perplexity: number }[] }[];
+}
+
+let folder: string, model: QuantizedModel;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  model = await writeQuantizedModel(OPT_SOTU, `${folder}/opt`, (name) => (
+    name.includes("fc")
+      ? { bits: 4, groupSize: 32, symmetric: false }
+      : { bits: 8, groupSize: 0, symmetric: true }
+  ));
+  await Deno.writeTextFile(`${folder}/text.txt`, (await sotuText("evaluation")).slice(0, 20_000));
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+describe("a quantised model", () => {
+  it("has the perplexity of its dense copy", async () => {
+    const { models } = await pareJson<Evaluation>(
+      ...["eval", model.quantized, "--compare", model.dense, "--text", `${folder}/text.txt`],
+      ...["--windows", "2", "--backend", "cpu"],
+    );
+    const [quantized, dense] = models.map(({ texts: [{ perplexity }] }) => perplexity);
+    assert.ok(quantized > 1 && Number.isFinite(quantized), String(quantized));
+    assert.equal(quantized, dense);
+  });
+
+  it("is unpacked to its dense copy", async () => {
+    const { unpacked, bytes } = await pareJson<{ unpacked: string[]; bytes: Record<string, number> }>(
+      ...["unpack", model.quantized, "--out", `${folder}/unpacked`],
+    );
+    assert.equal(unpacked.length, 24);
+    assert.ok(bytes.packed < 0.6 * bytes.written, JSON.stringify(bytes));
+    assert.deepEqual(await readTensors(`${folder}/unpacked`), await readTensors(model.dense));
+    const { code, stderr } = await runPare("pack", model.quantized, "--out", `${folder}/packed`);
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: .*is quantised: `pare unpack` writes a dense copy/m);
+  });
+
+  it("is not pruned before it has been unpacked", async () => {
+    const { code, stderr } = await runPare(
+      ...["prune", model.quantized, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
+    );
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: .*opt quantized: is quantised: `pare unpack` writes a dense copy/m);
+  });
+});
+
+describe("pare prune --format pack-quantized", () => {
+  it("writes a model of 4 bits whose weights are half zeros, and reports its size", async () => {
+    const out = `${folder}/four`, profile = `${folder}/four.json`;
+    await Deno.writeTextFile(profile, JSON.stringify([{ match: "*", bits: 4, group_size: 32 }]));
+    await pareJson(
+      ...["prune", OPT_SOTU, "--out", out, "--calibration", `${folder}/text.txt`, "--samples", "2"],
+      ...["--profile", profile, "--format", "pack-quantized", "--backend", "cpu"],
+    );
+    const { quantization_config: config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
+    assert.deepEqual(config.ignore, ["lm_head"]);
+    const { num_bits, group_size, strategy, symmetric } = config.config_groups.group_0.weights;
+    assert.deepEqual([num_bits, group_size, strategy, symmetric], [4, 32, "group", false]);
+    const report = JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
+    const { size } = await Deno.stat(`${out}/model.safetensors`);
+    assert.deepEqual([report.format, report.bytes.written], ["pack-quantized", size]);
+    assert.ok(size < 0.5 * report.bytes.dense, `${size} of ${report.bytes.dense} bytes`);
+    await pareJson("unpack", out, "--out", `${out}-dense`);
+    const tensors = await readTensors(`${out}-dense`);
+    for (const { name, rows, cols, zeros } of report.layers) {
+      const words = new Uint16Array(tensors[name].data.slice().buffer);
+      // An entry that is kept may be rounded to zero, so there can be more zeros than pruned entries.
+      const count = words.filter((word) => word === 0).length;
+      assert.ok(count >= zeros && zeros === rows * cols / 2, `${name} has ${count} zeros, ${zeros} pruned`);
+      assert.ok(count < 0.6 * rows * cols, `${name} has ${count} zeros`);
+    }
+  });
+
+  it("needs --bits, before any work", async () => {
+    const { code, stderr } = await runPare(
+      ...["prune", OPT_SOTU, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
+      ...["--format", "pack-quantized"],
+    );
+    assert.equal(code, 2);
+    assert.match(
+      stderr,
+      /option --format pack-quantized: stores codes of 4 or 8 bits, but model\.decoder\.layers\.0\.\S+ is not quantised; prune with --bits 4 or --bits 8/,
+    );
+  });
+});

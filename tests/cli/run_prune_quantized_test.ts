@@ -1,0 +1,190 @@
+/**
+ * `runPrune` with a quantised result is stopped at many different moments and then resumed. The result must always have the same
+ * bytes. The layers are solved in this process, and a made-up pruner rounds them to a grid.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { packStep } from "../../src/cli/prune/pack_step.ts";
+import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
+import type { ModelPruner } from "../../src/client/model_pruner.ts";
+import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import type { WorkFileSystem } from "../../src/files/file_system.ts";
+import { type Model, openModel } from "../../src/models/model.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
+import { readTensors, withCheckpoint } from "../checkpoint/packed/packed_checkpoints.ts";
+import { Killed, killedAfter } from "../support/failing_file_system.ts";
+import { quantize } from "../support/quantized_weights.ts";
+
+const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
+const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
+const PREFIX = "model.decoder.layers";
+const CHOSEN = ["0.self_attn.q_proj", "0.fc1", "2.fc2"].map((name) => `${PREFIX}.${name}.weight`);
+
+let folder: string, host: LocalHost, checkpoint: Checkpoint, model: Model;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  await makeRandomOpt(`${folder}/model`, SHAPE);
+  checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
+  model = openModel(checkpoint);
+  host = await openLocalHost("cpu");
+});
+after(async () => {
+  await host[Symbol.asyncDispose]();
+  await checkpoint.close();
+  await Deno.remove(folder, { recursive: true });
+});
+
+function gridOf(name: string): GridOptions {
+  return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
+}
+
+/** Prunes layers at the local host, and rounds the result to the grid of the layer. */
+const quantizingPruner: ModelPruner = {
+  pruneModel: (source, query = {}, options = {}) =>
+    pruneRounds(
+      source,
+      query,
+      async function* (groups) {
+        for await (const group of groups) {
+          for (const { name, weight: dense } of group.layers) {
+            const { weight, report } = await host.pare.pruneLayer(
+              { weight: dense, hessian_upper: group.hessian },
+              { sparsity: 0.5 },
+            );
+            const values = bytesToFloats(weight.data, weight.dtype as FloatDtype);
+            const [rows, cols] = weight.shape;
+            const quantized = quantize(values, [rows, cols], gridOf(name), (i) => values[i] === 0);
+            yield { group, name, weight, quantized, report };
+          }
+        }
+      },
+      options,
+    ),
+};
+
+function job(out: string, changes: Partial<PruneJob> = {}, fs: WorkFileSystem = denoFileSystem): PruneJob {
+  return {
+    checkpoint,
+    model,
+    windows: WINDOWS,
+    layers: new Set(CHOSEN),
+    queryOf: (name) => ({ sparsity: 0.5, bits: gridOf(name).bits }),
+    activations: "disk",
+    out,
+    fingerprint: { "--sparsity": "0.5" },
+    gridOf,
+    pack: packStep({
+      format: "pack-quantized",
+      out,
+      spec: model.spec,
+      gridOf,
+      fs,
+      signal: new AbortController().signal,
+    }),
+    reportFileNames: [],
+    reportFiles: () => Promise.resolve(new Map()),
+    ...changes,
+  };
+}
+
+function run(what: PruneJob, fs: WorkFileSystem = denoFileSystem, pare: ModelPruner = quantizingPruner) {
+  return runPrune(what, { fs, backend: host.backend, pare });
+}
+
+/** Reads every file below a folder. The keys are the paths in the folder. */
+async function contents(root: string, below = ""): Promise<Record<string, Uint8Array>> {
+  const files: Record<string, Uint8Array> = {};
+  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
+    const path = `${below}/${name}`;
+    if (isDirectory) Object.assign(files, await contents(root, path));
+    else files[path] = await Deno.readFile(root + path);
+  }
+  return files;
+}
+
+function firstCause(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
+}
+
+describe("runPrune() with a quantised result", () => {
+  it("writes the quantised layers and lists the others as dense", async () => {
+    const out = `${folder}/quantized`;
+    await run(job(out));
+    const { quantization_config: config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
+    const targets = Object.values(config.config_groups as Record<string, { targets: string[] }>)
+      .flatMap((group) => group.targets);
+    assert.deepEqual(targets.toSorted(), CHOSEN.map((name) => name.replace(/\.weight$/, "")).toSorted());
+    assert.equal(config.ignore.length, 1 + 3 * 6 - 3);
+    assert.equal(config.ignore[0], "lm_head");
+    const tensors = await readTensors(out);
+    for (const name of CHOSEN) assert.ok(!(name in tensors) && `${name}_packed` in tensors, name);
+    const files = Object.keys(await contents(out)).toSorted();
+    assert.deepEqual(files, [
+      "/config.json",
+      "/model.safetensors",
+      "/tokenizer.json",
+      "/tokenizer_config.json",
+    ]);
+  });
+
+  it("calibrates the later layers with the weights that the result stands for", async () => {
+    // The same run without the last step leaves its dense copy, with which the later layers were calibrated.
+    const out = `${folder}/calibrated`, dense = `${folder}/calibrated-dense`;
+    const copyDense = async (copied: string) => {
+      await Deno.mkdir(dense);
+      for (const file of ["config.json", "model.safetensors"]) {
+        await Deno.copyFile(`${copied}/${file}`, `${dense}/${file}`);
+      }
+    };
+    await run(job(out, { pack: copyDense }));
+    await run(job(`${folder}/packed`));
+    const unpacked = `${folder}/unpacked`;
+    await withCheckpoint(`${folder}/packed`, (opened) => unpackCheckpoint(opened, unpacked, denoFileSystem));
+    assert.deepEqual(await readTensors(unpacked), await readTensors(dense));
+    const before = await checkpoint.tensor(CHOSEN[2]);
+    assert.notDeepEqual((await readTensors(dense))[CHOSEN[2]], before);
+  });
+
+  it("writes the same bytes after a stop at any change of a file", async () => {
+    const expected = `${folder}/whole`, out = `${folder}/stopped`;
+    await run(job(expected));
+    let stops = 0;
+    for (let done = false; !done; stops += 3) {
+      let killed = false;
+      const fs = killedAfter(denoFileSystem, stops);
+      await run(job(out, {}, fs), fs).catch((error) => {
+        assert.ok(firstCause(error) instanceof Killed, String(error));
+        killed = true;
+      });
+      if (killed) await run(job(out));
+      assert.deepEqual(await contents(out), await contents(expected), `stopped after ${stops} changes`);
+      await Deno.remove(out, { recursive: true });
+      done = !killed;
+    }
+    assert.ok(stops > 50, `stopped after at most ${stops} changes`);
+  });
+
+  it("names the layer for which the server answered no codes, or codes that the layout cannot store", async () => {
+    await assert.rejects(
+      runPrune(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
+        fs: denoFileSystem,
+        backend: host.backend,
+        pare: host.pare,
+      }),
+      { message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: the server answered no codes/ },
+    );
+    const wrong = job(`${folder}/wrong`, { gridOf: () => ({ bits: 4, groupSize: 0, symmetric: true }) });
+    await assert.rejects(run(wrong), {
+      name: "RangeError",
+      message: /^model\.decoder\.layers\.0\.self_attn\.q_proj\.weight: zeros: entry \[0, 0\] must be 8/,
+    });
+  });
+});

@@ -1,0 +1,64 @@
+/** Answers with the codes and the grid of a quantised weight, from the decoder to the model. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { decodeAnswer } from "../../src/client/layer_file.ts";
+import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
+import { randomQuantized } from "../support/quantized_weights.ts";
+import { f32, FakeHost, report } from "./fake_host.ts";
+
+const QUANTIZED = randomQuantized([2, 3], { bits: 4, groupSize: 0, symmetric: false });
+const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]);
+const MASK: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
+
+function answer(quantized: Partial<QuantizedWeight>): Uint8Array<ArrayBuffer> {
+  return encode({ weight: WEIGHT, mask: MASK, ...quantized }, { report: JSON.stringify(report(2, 3)) });
+}
+
+describe("decodeAnswer()", () => {
+  it("reads the codes, the scales and the zeros of a quantised weight", () => {
+    assert.deepEqual(decodeAnswer(answer(QUANTIZED)).quantized, QUANTIZED);
+  });
+
+  it("has no quantised weight if the answer has none of the three tensors", () => {
+    assert.ok(!("quantized" in decodeAnswer(answer({}))));
+  });
+
+  it("rejects an answer with some of the three tensors, and names the missing one", () => {
+    for (const missing of ["codes", "scales", "zeros"]) {
+      const { [missing as "codes"]: _, ...rest } = QUANTIZED;
+      assert.throws(() => decodeAnswer(answer(rest)), {
+        name: "TypeError",
+        message: `answer of /v1/layers: tensor "${missing}" is missing`,
+      });
+    }
+  });
+});
+
+describe("Pare.pruneModel()", () => {
+  it("passes the quantised weight of each layer to the model", async () => {
+    const replaced: [string, HostTensor, QuantizedWeight | undefined][] = [];
+    const group: LayerGroup = {
+      block: 0,
+      layers: [{ name: "a.weight", weight: WEIGHT }],
+      replace: (...values) => Promise.resolve(void replaced.push([values[0], values[1], values[2]])),
+    };
+    const source: ModelSource = {
+      layerCount: 1,
+      async *groups() {
+        yield await Promise.resolve(group);
+      },
+    };
+    const host = new FakeHost(() => new Response(answer(QUANTIZED)));
+    const pare = new Pare({ baseUrl: "http://fake", fetch: host.fetch });
+    for await (const event of pare.pruneModel(source, { method: "magnitude", bits: 4 })) {
+      assert.ok(event.type !== "layer" || event.name === "a.weight");
+    }
+    assert.deepEqual(replaced, [["a.weight", WEIGHT, QUANTIZED]]);
+    assert.deepEqual(host.log, ["POST /v1/layers?method=magnitude&bits=4"]);
+  });
+});

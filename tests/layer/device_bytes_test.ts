@@ -1,0 +1,92 @@
+/** The bound for the device memory of a request, compared with the measured peaks of every method, and the refusal that follows from it. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import type { Backend } from "../../src/backend/backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { checkDeviceBytes, peakDeviceBytes } from "../../src/layer/device_bytes.ts";
+import { handleLayer } from "../../src/layer/handle_layer.ts";
+import { layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
+import { makeLayer } from "../support/layers.ts";
+import { file, floats, source } from "./bodies.ts";
+
+const ROWS = 300, COLS = 260;
+const QUERIES: readonly Record<string, unknown>[] = [
+  { method: "sparsegpt" },
+  { method: "sparsegpt", refit: 30 },
+  { method: "sparsegpt", bits: 4, order: "activation" },
+  { method: "sparsegpt", bits: 4, group_size: 64, refit: 5, pattern: "2:4" },
+  { method: "magnitude" },
+  { method: "wanda", refit: 3 },
+  { method: "adaprune" },
+  { method: "obc" },
+  { method: "alps" },
+  { method: "alps", effort: "fast", bits: 3, pattern: "4:8" },
+];
+
+/** Solves one request and returns the most device memory that it used at any time. */
+async function measurePeak(query: Record<string, unknown>, tileEdge?: number): Promise<number> {
+  const backend = await createCpuBackend();
+  try {
+    const { weight, hessian } = makeLayer(ROWS, COLS, { seed: 2, tokens: 400 });
+    const body = file({
+      weight: floats("F32", [ROWS, COLS], weight),
+      hessian: floats("F32", [COLS, COLS], hessian),
+    });
+    const parameters = resolveParameters(layerQuerySchema.parse(query));
+    const request = { source: source(body), totalBytes: body.length, parameters };
+    const answer = await handleLayer(request, { backend, clock: () => 0, tileEdge });
+    for await (const _ of answer.chunks());
+    answer.destroy();
+    return backend.counters.bytesPeak;
+  } finally {
+    await backend.dispose();
+  }
+}
+
+describe("peakDeviceBytes()", () => {
+  for (const query of QUERIES) {
+    it(`is at least what ${JSON.stringify(query)} uses`, async () => {
+      for (const edge of [undefined, 128]) {
+        const peak = await measurePeak(query, edge);
+        const parameters = resolveParameters(layerQuerySchema.parse(query));
+        const bound = peakDeviceBytes({ rows: ROWS, cols: COLS, edge: edge ?? 4096 }, parameters, {
+          maxBufferBytes: 2 ** 31,
+        });
+        assert.ok(peak <= bound, `${peak} bytes were used, but the bound is ${bound}`);
+        // The bound of obc has room for the largest batch of rows, which this layer does not need.
+        if (query.method !== "obc") assert.ok(peak > bound / 3, `${peak} bytes of ${bound} were used`);
+      }
+    });
+  }
+
+  it("grows by the number of matrices that a method holds: more for alps than for a refit, and least for sparsegpt", () => {
+    const shape = { rows: 4096, cols: 4096, edge: 4096 };
+    const [sparsegpt, refit, alps] = [{}, { refit: 10 }, { method: "alps" }].map((query) =>
+      peakDeviceBytes(shape, resolveParameters(layerQuerySchema.parse(query)), { maxBufferBytes: 2 ** 31 })
+    );
+    assert.ok(sparsegpt < refit && refit < alps, `${sparsegpt}, ${refit}, ${alps}`);
+    assert.ok(alps < 2 ** 30, `${alps} bytes`);
+  });
+});
+
+describe("checkDeviceBytes()", () => {
+  const shape = { rows: 16_384, cols: 16_384, edge: 4096 };
+  const parameters = resolveParameters(layerQuerySchema.parse({ method: "alps" }));
+  const device = (memoryBytes?: number): Pick<Backend, "maxBufferBytes" | "memoryBytes"> => (
+    { maxBufferBytes: 2 ** 31, memoryBytes }
+  );
+
+  it("refuses a layer that cannot fit, and names the method, the shape and both sizes", () => {
+    assert.throws(() => checkDeviceBytes(device(2 ** 32), shape, parameters), {
+      name: "OutOfDeviceMemoryError",
+      message:
+        /^alps: a layer of 16384×16384 needs up to \d+ MiB of device memory, but the device has 4096 MiB$/,
+    });
+  });
+
+  it("accepts every layer on a device whose memory is unknown, or large enough", () => {
+    checkDeviceBytes(device(), shape, parameters);
+    checkDeviceBytes(device(2 ** 36), shape, parameters);
+  });
+});

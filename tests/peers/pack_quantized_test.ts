@@ -1,0 +1,124 @@
+/**
+ * The libraries transformers and compressed-tensors load the quantised checkpoints that Pare writes, and compute the same
+ * logits as from the dense checkpoints. `deno task peers:venv` installs the libraries.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
+import { PEERS_PYTHON, peersSkipReason } from "../../scripts/peers/venv.ts";
+import { decode } from "../../src/safetensors/decode.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
+import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+
+const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py", import.meta.url));
+const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
+const TOKENS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640, 11]];
+
+/** The answer of `compare_quantized.py`. */
+interface Comparison {
+  readonly max_logit_difference: number;
+  readonly largest_logit: number;
+  readonly layers: Readonly<
+    Record<string, { readonly equal: boolean; readonly zeros: number; readonly repacked: boolean }>
+  >;
+  readonly linear: number;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+function grid(bits: number, groupSize: number, symmetric: boolean): GridOptions {
+  return { bits, groupSize, symmetric };
+}
+
+const skip = await peersSkipReason();
+
+let folder: string, peer: LineProcess;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  if (!skip) peer = new LineProcess(PEERS_PYTHON, ["-B", SCRIPT], { HF_HUB_OFFLINE: "1" });
+});
+after(async () => {
+  if (!skip) await peer.stop();
+  await Deno.remove(folder, { recursive: true });
+});
+
+/** Quantises the model in the folder `model`, loads both copies with the libraries and compares them. */
+async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<Comparison> {
+  const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
+    model,
+    `${folder}/${title}`,
+    gridOf,
+  );
+  const comparison: Comparison & { readonly error?: string } = JSON.parse(
+    await peer.ask(JSON.stringify({ quantized, dense, tokens: TOKENS })),
+  );
+  if (comparison.error) throw new Error(comparison.error);
+  const { layers, largest_logit, max_logit_difference, linear } = comparison;
+  assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());
+  assert.equal(linear, Object.keys(zeros).length + ignored);
+  for (const [name, layer] of Object.entries(layers)) {
+    assert.ok(layer.equal, `${name} has other bits than the dense weight`);
+    assert.equal(layer.zeros, zeros[name], name);
+  }
+  assert.ok(largest_logit > 1, `the largest logit is ${largest_logit}`);
+  // The weights have the same bits, so only the order of summation may differ.
+  assert.ok(max_logit_difference <= 1e-6 * largest_logit, `logits differ by ${max_logit_difference}`);
+  return comparison;
+}
+
+describe("transformers with compressed-tensors, loading a pack-quantized checkpoint", () => {
+  if (skip) {
+    it(`is skipped: ${skip}`, { skip }, () => {});
+    return;
+  }
+  for (const bits of [4, 8]) {
+    for (const [rule, groupSize] of [["row-wise", 0], ["in groups of 64", 64]] as const) {
+      for (const symmetric of [false, true]) {
+        const title = `${bits} bits, ${rule}, ${symmetric ? "symmetric" : "asymmetric"}`;
+        it(`computes the logits of the dense model, and packs to the same words: ${title}`, async () => {
+          const { layers } = await assertLoads(
+            `${MODELS}opt-sotu`,
+            title,
+            () => grid(bits, groupSize, symmetric),
+          );
+          for (const [name, { repacked }] of Object.entries(layers)) assert.ok(repacked, name);
+        });
+      }
+    }
+  }
+
+  it("accepts several kinds of grids and layers that stay dense", async () => {
+    await assertLoads(`${MODELS}opt-sotu`, "mixed", (name) => {
+      if (name.endsWith("3.fc2.weight")) return undefined;
+      return name.includes("self_attn") ? grid(8, 0, true) : grid(4, 32, true);
+    });
+  });
+
+  it("computes the logits of a dense model in bfloat16 with several shards", async () => {
+    await assertLoads(`${MODELS}llama-sotu`, "llama", () => grid(8, 0, false));
+    await assertLoads(`${MODELS}llama-sotu`, "llama in groups", () => grid(4, 32, true));
+  });
+
+  it("computes the logits of a dense BLOOM model", async () => {
+    await assertLoads(`${MODELS}bloom-sotu`, "bloom", () => grid(4, 64, false));
+  });
+
+  it("finds the layers of a checkpoint that was saved without a head", async () => {
+    const headless = `${folder}/headless`;
+    await Deno.mkdir(headless);
+    const { header, tensors } = decode(await Deno.readFile(`${MODELS}bloom-sotu/model.safetensors`));
+    const renamed = [...tensors].map(([name, tensor]) =>
+      [name.replace(/^transformer\./, ""), tensor] as const
+    );
+    await Deno.writeFile(`${headless}/model.safetensors`, encode(new Map(renamed), header.metadata));
+    await Deno.copyFile(`${MODELS}bloom-sotu/config.json`, `${headless}/config.json`);
+    const { layers } = await assertLoads(
+      headless,
+      "headless",
+      (name) => name.startsWith("h.1.") ? undefined : grid(name.includes("mlp") ? 4 : 8, 0, true),
+    );
+    assert.ok("h.0.mlp.dense_h_to_4h.weight" in layers);
+  });
+});

@@ -1,0 +1,154 @@
+/**
+ * Pruning and rounding in one pass over the columns, in naive float64 and in the published form: GPTQ (Frantar et
+ * al., arXiv 2210.17323, algorithm 1, with one column at a time) joined with SparseGPT (arXiv 2301.00774, section
+ * 3.5). U is the upper Cholesky factor of the inverse Hessian, H⁻¹ = UᵀU, and each column updates all columns
+ * after it. The grids are in `quantization.ts`. Entries are chosen as in `sparsegpt.ts`. This file shares no code with `src`.
+ */
+
+import { quadraticForm } from "./hessian.ts";
+import { codeOf, gridOf } from "./quantization.ts";
+import { type Groups, type ReferenceFactor, referenceFactor, type ReferenceLayer } from "./sparsegpt.ts";
+
+/** The settings of the pass. */
+export interface GptqOptions {
+  readonly bits: number;
+  readonly symmetric: boolean;
+  /** The number of columns that share a grid, or 0 if a whole row shares it. */
+  readonly groupSize: number;
+  /** The fraction of entries to prune, if neither `groups` nor `fixedMask` is given. */
+  readonly sparsity: number;
+  readonly groups?: Groups;
+  /** (rows, cols): 1 where the entry is kept. Nothing else is chosen then. */
+  readonly fixedMask?: ArrayLike<number>;
+  /** Codes (rows, cols) and zeros (rows, grids) to follow where f32 decides (`quantization.ts`). */
+  readonly follow?: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
+  /** The columns among which an exact number of entries is pruned. */
+  readonly blocksize: number;
+}
+
+/** The result of the pass. */
+export interface GptqSolution {
+  /** (rows, cols): the pruned and rounded weights. */
+  readonly q: Float64Array;
+  /** (rows, cols): the codes, with q = (code − zero)·scale. */
+  readonly codes: Uint8Array;
+  /** (rows, grids): the scale and the zero of each grid. */
+  readonly scales: Float64Array;
+  readonly zeros: Float64Array;
+  /** (rows, cols): 0 where the entry is pruned, 1 elsewhere. */
+  readonly mask: Uint8Array;
+  /** tr(Δ·H·Δᵀ), where Δ is the change of the weights. */
+  readonly loss: number;
+  /** The loss divided by tr(W·H·Wᵀ). */
+  readonly relativeError: number;
+}
+
+/** Prunes and rounds a layer. The columns of dead inputs are set to 0 first. */
+export function referenceGptq(
+  layer: ReferenceLayer,
+  { u, dead }: ReferenceFactor,
+  options: GptqOptions,
+): GptqSolution {
+  const { rows, cols, forced, hessian } = layer;
+  const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize } = options;
+  const original = Float64Array.from(layer.weight);
+  for (const j of dead) for (let r = 0; r < rows; r++) original[r * cols + j] = 0;
+  const w = original.slice(), q = new Float64Array(rows * cols), codes = new Uint8Array(rows * cols);
+  const width = groupSize || cols, grids = Math.ceil(cols / width);
+  const scales = new Float64Array(rows * grids), zeros = new Float64Array(rows * grids);
+  const mask = fixedMask
+    ? Uint8Array.from(fixedMask)
+    : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
+  const score = (i: number) => (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
+
+  /** Prunes the smallest entries of these, until `count` of them are pruned. Forced entries count. */
+  const prune = (entries: readonly number[], count: number) => {
+    const free = entries.filter((i) => mask[i]).sort((a, b) => score(a) - score(b) || a - b);
+    for (const i of free.slice(0, Math.max(0, count - (entries.length - free.length)))) mask[i] = 0;
+  };
+  const entriesOf = (r: number, from: number, to: number) =>
+    Array.from({ length: Math.max(0, to - from) }, (_, c) => r * cols + from + c);
+  const allRows = Array.from({ length: rows }, (_, r) => r);
+
+  let pruned = 0;
+  for (let j = 0; j < cols; j++) {
+    if (j % blocksize === 0 && !groups && !fixedMask) {
+      const end = Math.min(j + blocksize, cols);
+      const block = allRows.flatMap((r) => entriesOf(r, j, end));
+      prune(block, Math.round(sparsity * rows * end) - pruned);
+      pruned += block.filter((i) => !mask[i]).length;
+    }
+    if (j % width === 0) {
+      for (const r of allRows) {
+        const entries = entriesOf(r, j, Math.min(j + width, cols));
+        const at = r * grids + j / width;
+        const grid = gridOf(entries.map((i) => w[i]), bits, symmetric, follow?.zeros[at]);
+        scales[at] = grid.scale;
+        zeros[at] = grid.zero;
+      }
+    }
+    // Groups of an n:m pattern begin anew in every block.
+    if (groups && !fixedMask && (j % blocksize) % groups.group === 0) {
+      const size = Math.min(groups.group, blocksize - j % blocksize, cols - j);
+      for (const r of allRows) {
+        prune(entriesOf(r, j, j + size), size - Math.ceil(groups.keep * size / groups.group));
+      }
+    }
+    for (const r of allRows) {
+      const i = r * cols + j, at = r * grids + Math.floor(j / width);
+      const grid = { scale: scales[at], zero: zeros[at] };
+      codes[i] = mask[i] ? codeOf(w[i], grid, bits, follow?.codes[i]) : grid.zero;
+      q[i] = mask[i] ? (codes[i] - grid.zero) * grid.scale : 0;
+      const error = (w[i] - q[i]) / u[j * cols + j];
+      for (let c = j; c < cols; c++) w[r * cols + c] -= error * u[j * cols + c];
+    }
+  }
+  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
+  const total = quadraticForm(original, hessian, rows, cols);
+  return { q, codes, scales, zeros, mask, loss, relativeError: total === 0 ? 0 : loss / total };
+}
+
+/**
+ * Prunes and rounds a layer in activation order: the columns are permuted by falling diagonal entry of H, where
+ * equal entries keep their order, and the result is permuted back. Only whole rows share a grid.
+ */
+export function referenceActivationOrder(
+  layer: ReferenceLayer,
+  damping: number,
+  options: Omit<GptqOptions, "groupSize" | "groups">,
+): GptqSolution {
+  const { rows, cols, hessian } = layer;
+  const diagonal = Array.from({ length: cols }, (_, j) => hessian[j * (cols + 1)]);
+  const order = diagonal.map((_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
+  const take = (x: ArrayLike<number>) =>
+    Float64Array.from({ length: rows * cols }, (_, i) => x[i - i % cols + order[i % cols]]);
+  const h = Float64Array.from({ length: cols * cols }, (_, i) => {
+    return hessian[order[Math.floor(i / cols)] * cols + order[i % cols]];
+  });
+  const permuted: ReferenceLayer = {
+    rows,
+    cols,
+    weight: take(layer.weight),
+    hessian: h,
+    forced: layer.forced && take(layer.forced),
+  };
+  const fixedMask = options.fixedMask && take(options.fixedMask);
+  const follow = options.follow && { ...options.follow, codes: take(options.follow.codes) };
+  const solution = referenceGptq(permuted, referenceFactor(h, cols, damping), {
+    ...options,
+    fixedMask,
+    follow,
+    groupSize: 0,
+  });
+  const restore = <T extends Float64Array | Uint8Array>(x: T): T => {
+    const y = x.slice() as T;
+    x.forEach((value, i) => y[i - i % cols + order[i % cols]] = value);
+    return y;
+  };
+  return {
+    ...solution,
+    q: restore(solution.q),
+    codes: restore(solution.codes),
+    mask: restore(solution.mask),
+  };
+}

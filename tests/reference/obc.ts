@@ -1,0 +1,118 @@
+/**
+ * ExactOBS in naive float64 (Frantar & Alistarh, arXiv 2208.11580, algorithms 1 and 2). Every row has its own copy of the
+ * inverse Hessian, from which each removal eliminates one weight. This file shares no code with `src`.
+ */
+
+import { choleskyInverse, choleskyLower } from "./cholesky.ts";
+import { quadraticForm } from "./hessian.ts";
+import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
+
+/** One removal of the trace of a row. */
+interface Removal {
+  readonly column: number;
+  /** w[p]²/G[p, p], the increase of the error. */
+  readonly loss: number;
+  /** The weights of the row after the removal. */
+  readonly weights: Float64Array;
+}
+
+/** The damped Hessian, (n, n): dead inputs get a diagonal entry of 1, and damping·mean(diag H) is added. */
+export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
+  const h = Float64Array.from(hessian);
+  let mean = 0;
+  for (let j = 0; j < n; j++) {
+    if (h[j * n + j] === 0) h[j * n + j] = 1;
+    mean += h[j * n + j] / n;
+  }
+  for (let j = 0; j < n; j++) h[j * n + j] += damping * mean;
+  return h;
+}
+
+/** Prunes a layer. The columns of dead inputs are set to 0 first. */
+export function referenceObc(
+  layer: ReferenceLayer,
+  options: { readonly sparsity: number; readonly groups?: Groups; readonly damping: number },
+): ReferenceSolution {
+  const { rows, cols, hessian, forced } = layer, { sparsity, groups, damping } = options;
+  const original = Float64Array.from(layer.weight);
+  for (let j = 0; j < cols; j++) {
+    if (hessian[j * cols + j] === 0) { for (let r = 0; r < rows; r++) original[r * cols + j] = 0; }
+  }
+  const inverse = choleskyInverse(choleskyLower(dampedHessian(hessian, cols, damping), cols), cols);
+  const traces = Array.from({ length: rows }, (_, r) => {
+    const isForced = (c: number) => Boolean(forced?.[r * cols + c]);
+    return removeWeights(original.slice(r * cols, (r + 1) * cols), inverse, isForced, groups);
+  });
+  const counts = groups ? traces.map((trace) => trace.length) : countsOf(traces, layer, sparsity);
+
+  const q = original.slice(), mask = new Uint8Array(rows * cols).fill(1);
+  traces.forEach((trace, r) => {
+    for (const { column, weights } of trace.slice(0, counts[r])) {
+      mask[r * cols + column] = 0;
+      q.set(weights, r * cols);
+    }
+  });
+  const loss = quadraticForm(original.map((value, i) => value - q[i]), hessian, rows, cols);
+  const total = quadraticForm(original, hessian, rows, cols);
+  return { q, mask, loss, relativeError: total === 0 ? 0 : loss / total };
+}
+
+/**
+ * Removes the weights of one row until none may be removed. Forced weights come first, from left to right. With `groups`, a
+ * weight that is not forced may be removed only while its group keeps more weights than it must.
+ */
+function removeWeights(
+  w: Float64Array,
+  inverse: Float64Array,
+  isForced: (column: number) => boolean,
+  groups: Groups | undefined,
+): Removal[] {
+  const n = w.length, g = inverse.slice(), alive = new Set(w.keys()), trace: Removal[] = [];
+  const mayGo = (p: number) => {
+    if (!groups) return true;
+    const start = Math.floor(p / groups.group) * groups.group, end = Math.min(start + groups.group, n);
+    const left = [...alive].filter((c) => c >= start && c < end).length;
+    return left > Math.ceil(groups.keep * (end - start) / groups.group);
+  };
+  while (true) {
+    const forced = [...alive].filter(isForced).sort((a, b) => a - b);
+    let p = forced[0] ?? -1, best = Infinity;
+    if (p < 0) {
+      for (const c of [...alive].sort((a, b) => a - b)) {
+        const score = w[c] ** 2 / g[c * n + c];
+        if (score < best && mayGo(c)) [p, best] = [c, score];
+      }
+    }
+    if (p < 0) return trace;
+    const pivot = g[p * n + p], loss = w[p] ** 2 / pivot, error = w[p] / pivot;
+    const column = Float64Array.from({ length: n }, (_, c) => g[c * n + p]);
+    for (let c = 0; c < n; c++) w[c] -= column[c] * error;
+    for (let i = 0; i < n; i++) {
+      const factor = column[i] / pivot;
+      for (let c = 0; c < n; c++) g[i * n + c] -= factor * column[c];
+    }
+    w[p] = 0;
+    alive.delete(p);
+    for (let c = 0; c < n; c++) if (!alive.has(c)) w[c] = 0;
+    trace.push({ column: p, loss, weights: w.slice() });
+  }
+}
+
+/** The number of removals of each row: repeatedly, the row whose next removal has the smallest loss gets one more. */
+function countsOf(traces: Removal[][], { rows, cols, forced }: ReferenceLayer, sparsity: number): number[] {
+  const counts = traces.map((_, r) => {
+    let count = 0;
+    for (let c = 0; c < cols; c++) count += forced?.[r * cols + c] ? 1 : 0;
+    return count;
+  });
+  let given = counts.reduce((sum, count) => sum + count, 0);
+  for (; given < Math.round(sparsity * rows * cols); given++) {
+    let chosen = -1, best = Infinity;
+    for (let r = 0; r < rows; r++) {
+      const next = traces[r][counts[r]];
+      if (next && next.loss < best) [chosen, best] = [r, next.loss];
+    }
+    counts[chosen]++;
+  }
+  return counts;
+}

@@ -1,0 +1,87 @@
+/** Checks of solutions whose weights are rounded, in comparison with the published algorithm in float64. */
+
+import assert from "node:assert/strict";
+import type { Backend } from "../../src/backend/backend.ts";
+import type { Solution } from "../../src/solvers/solver.ts";
+import type { GptqOptions, GptqSolution } from "../reference/gptq.ts";
+import { assertClose } from "./assert_close.ts";
+import { downloadF32 } from "./device.ts";
+import { readSolution } from "./layers.ts";
+
+/** A rounded solution in host memory. */
+export interface RoundedSolution {
+  readonly q: Float32Array;
+  /** (rows, cols): 0 where the entry is pruned, 1 elsewhere. */
+  readonly mask: Uint8Array;
+  readonly codes: Uint8Array;
+  /** (rows, groups) */
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+}
+
+/**
+ * Reads a solution, and asserts that every weight is exactly a value of its grid, that pruned weights are exactly 0,
+ * and that the number of zeros and the padding of the mask are right.
+ *
+ * @throws {AssertionError}
+ */
+export async function readRounded(
+  backend: Backend,
+  solution: Solution,
+  { bits }: Pick<GptqOptions, "bits">,
+): Promise<RoundedSolution> {
+  const { q, mask, paddingBits } = await readSolution(backend, solution);
+  const { groups, groupSize, ...buffers } = solution.quantized!, { rows, cols } = solution.q;
+  const scales = await downloadF32(backend, buffers.scales),
+    zeros = await downloadF32(backend, buffers.zeros);
+  assert.deepEqual([scales.length, zeros.length], [rows * groups, rows * groups]);
+  assert.equal(groups, groupSize ? Math.ceil(cols / groupSize) : 1);
+  assert.equal(paddingBits, 0, "padding bits of the mask");
+  assert.equal(solution.zeros, mask.reduce((sum, kept) => sum + 1 - kept, 0), "zeros reported");
+  const codes = Uint8Array.from(q, (value, i) => {
+    const at = Math.floor(i / cols) * groups + (groupSize ? Math.floor((i % cols) / groupSize) : 0);
+    const code = Math.round(value / scales[at]) + zeros[at];
+    assert.ok(code >= 0 && code < 2 ** bits, `entry ${i} has the code ${code}`);
+    assert.ok(
+      Object.is(Math.fround((code - zeros[at]) * scales[at]), value),
+      `entry ${i} is ${value}, which its grid does not have`,
+    );
+    if (!mask[i]) assert.ok(Object.is(value, 0), `pruned entry ${i} is ${value}`);
+    return code;
+  });
+  return { q, mask, codes, scales, zeros };
+}
+
+/**
+ * Asserts that a solution agrees with the reference, which follows the solution where a number is so close to a tie
+ * that rounding errors of f32 decide (`tests/reference/quantization.ts`). If the reference chooses the mask itself,
+ * it must prune nearly the same entries, because scores can be nearly equal as well. On the solution's mask, it must
+ * have equal codes.
+ *
+ * @param reference computes the reference
+ * @throws {AssertionError}
+ */
+export function assertRounded(
+  solution: Solution,
+  rounded: RoundedSolution,
+  reference: (options: Pick<GptqOptions, "fixedMask" | "follow">) => GptqSolution,
+): void {
+  const chosen = reference({ follow: rounded });
+  const count = (mask: Uint8Array) => mask.reduce((sum, kept) => sum + kept, 0);
+  assert.equal(count(rounded.mask), count(chosen.mask), "kept entries");
+  const equal = rounded.mask.filter((kept, i) => kept === chosen.mask[i]).length;
+  assert.ok(
+    equal >= 0.998 * rounded.mask.length,
+    `${equal} of ${rounded.mask.length} mask entries are equal`,
+  );
+  assertClose([solution.loss!], [chosen.loss], 1e-3, { label: "loss" });
+
+  const followed = reference({ fixedMask: rounded.mask, follow: rounded });
+  assert.deepEqual(rounded.codes, followed.codes);
+  assertClose(rounded.scales, followed.scales, 1e-4, { label: "scales" });
+  assert.deepEqual([...rounded.zeros], [...followed.zeros]);
+  assertClose([solution.loss!], [followed.loss], 1e-4, { label: "loss on the same mask" });
+  if (solution.relativeError !== null) {
+    assertClose([solution.relativeError], [followed.relativeError], 1e-4, { label: "relative error" });
+  }
+}
