@@ -6,6 +6,7 @@
  */
 
 import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
+import { type AllocationResults, allocationTable } from "./bench/allocation/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
@@ -47,6 +48,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   opt_175b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["opt-175b"], results)),
   bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
   webgpu: () => render<LayersResults>("webgpu", speedTable),
+  allocation: () => render<AllocationResults>("allocation", allocationTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
   large: () => render<LargeResults>("large", largeTable),

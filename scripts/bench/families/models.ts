@@ -30,11 +30,16 @@ const SHARED = fileURLToPath(new URL("../../../../shared", import.meta.url));
 
 /** Lists the models that exist on this machine. A missing third-party model is reported to `log`. */
 export async function listModels(log: (text: string) => void): Promise<BenchedModel[]> {
-  const models = FIXTURES.map(fixtureModel);
+  const models = listFixtures();
   const stories = storiesModel();
   if (await denoFileSystem.list(stories.folder)) models.push(stories);
   else log(`${stories.name}: skipped, because there is no ${stories.folder}`);
   return models;
+}
+
+/** Lists the test models of this repository. */
+export function listFixtures(): BenchedModel[] {
+  return FIXTURES.map(fixtureModel);
 }
 
 function fixtureModel(name: string): BenchedModel {
