@@ -83,13 +83,20 @@ describe("evaluateGates()", () => {
     assert.equal(findGate(gates, /50 %: geometric/).passed, undefined);
     assert.equal(findGate(gates, /llama-sotu: perplexity within/).passed, undefined);
     assert.equal(findGate(gates, /opt-sotu: perplexity below/).passed, undefined);
-    assert.equal(findGate(gates, /no worse than GPTQ/).passed, undefined);
+    assert.equal(findGate(gates, /^SparseGPT, .* no worse than GPTQ/).passed, undefined);
   });
 
-  it("compares 50 % with 4 bits with GPTQ at 3 bits", () => {
-    const cells = [cell("SparseGPT", "50 % + 4 bit", [1, 1], 49), cell("GPTQ", "3 bit", [1, 1], 49)];
-    const equal = evaluateGates({ models: [model("opt-sotu", cells)] });
-    assert.equal(findGate(equal, /no worse than GPTQ/).passed, true);
+  it("compares 50 % with 4 bits with GPTQ at 3 bits on every model", () => {
+    const cells = (
+      ours: number,
+    ) => [cell("SparseGPT", "50 % + 4 bit", [1, 1], ours), cell("GPTQ", "3 bit", [1, 1], 49)];
+    const equal = evaluateGates({ models: testModels(cells(49)) });
+    assert.equal(findGate(equal, /^SparseGPT, .* no worse than GPTQ/).passed, true);
+    const models = [...testModels(cells(49)).slice(1), model("opt-sotu", cells(49.01))];
+    const worse = findGate(evaluateGates({ models }), /^SparseGPT, .* no worse than GPTQ/);
+    assert.equal(worse.passed, false);
+    assert.match(worse.measured, /opt-sotu: 49\.01, GPTQ 49\.00/);
+    assert.equal(findGate(equal, /^ALPS best, .* no worse than GPTQ/).passed, undefined);
   });
 });
 

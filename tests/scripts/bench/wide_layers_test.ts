@@ -52,7 +52,12 @@ describe("the wide layers of the solvers bench", () => {
 
   it("are solved by all methods, and everything that was allocated is freed", async () => {
     const live = backend.counters.bytesLive;
-    const result = await benchWide(backend, N, 1, () => {});
+    let saved = 0;
+    const result = await benchWide(backend, N, 2, {
+      log: () => {},
+      save: ({ rounds }) => Promise.resolve(void (saved = rounds)),
+    });
+    assert.equal(saved, 2);
     assert.equal(backend.counters.bytesLive, live);
     const [sparseGpt, ...others] = result.methods;
     for (const { title, relativeError, seconds, overParts } of others) {

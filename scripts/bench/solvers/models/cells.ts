@@ -49,8 +49,8 @@ export const TARGETS: readonly Target[] = [
   { title: "4:8", query: { pattern: "4:8" } },
 ];
 
-/** The methods that can prune and round in one pass. */
-const JOINT_METHODS = [BASELINE, "SparseGPT + refit", "ALPS default"];
+/** The methods that are measured with rounding as well. */
+export const JOINT_METHODS: readonly string[] = [BASELINE, "SparseGPT + refit", "ALPS default", "ALPS best"];
 
 /** The targets that prune and round the kept weights to one grid per output row. */
 export const JOINT_TARGETS: readonly Target[] = [

@@ -59,18 +59,35 @@ export interface WideLayerResult {
   readonly kernelShares: Readonly<Record<string, number>>;
 }
 
-/** Measures one layer in `rounds` timed rounds, after one solve that is not timed. Each round runs all methods. */
+/**
+ * Measures one layer in `rounds` timed rounds, after one solve that is not timed. Each round runs all methods.
+ * The result so far is passed to `save` after each round, so an interrupted run keeps its finished rounds.
+ */
 export async function benchWide(
   backend: Backend,
   n: number,
   rounds: number,
-  log: (text: string) => void,
+  { log, save }: { log(text: string): void; save(result: WideLayerResult): Promise<void> },
 ): Promise<WideLayerResult> {
   const timed = new TimedBackend(backend, (kernel) => kernel);
   const original = await makeWideLayer(backend, n);
   const runs = METHODS.map(() => ({ seconds: [] as number[], ratios: [] as number[], relativeError: 0 }));
   const rates: number[] = [];
   const energy = await weightForm(backend, original);
+  const shares = await kernelShares(timed, n);
+  const resultOf = (finishedRounds: number): WideLayerResult => ({
+    n,
+    rounds: finishedRounds,
+    gflops: median(rates) / 1e9,
+    methods: METHODS.map(({ title, parts }, i) => ({
+      title,
+      ...parts,
+      relativeError: runs[i].relativeError,
+      seconds: median(runs[i].seconds),
+      overParts: median(runs[i].ratios),
+    })),
+    kernelShares: shares,
+  });
   for (let round = 0; round < rounds; round++) {
     for (const [i, { title, parameters, parts }] of METHODS.entries()) {
       const before = await productRate(backend, original);
@@ -82,22 +99,10 @@ export async function benchWide(
       runs[i].ratios.push(seconds / (partFlops(parts, n) / rate));
       log(`${n}² ${title}: ${seconds.toFixed(2)} s, ${runs[i].ratios.at(-1)!.toFixed(2)} × its parts`);
     }
+    await save(resultOf(round + 1));
   }
   for (const matrix of [original.weight, original.hessian]) matrix.destroy();
-  const shares = await kernelShares(timed, n);
-  return {
-    n,
-    rounds,
-    gflops: median(rates) / 1e9,
-    methods: METHODS.map(({ title, parts }, i) => ({
-      title,
-      ...parts,
-      relativeError: runs[i].relativeError,
-      seconds: median(runs[i].seconds),
-      overParts: median(runs[i].ratios),
-    })),
-    kernelShares: shares,
-  };
+  return resultOf(rounds);
 }
 
 /** Prunes a copy of the layer to 50 %. */

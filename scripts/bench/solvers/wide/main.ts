@@ -31,14 +31,18 @@ const { orders, rounds, backend } = addBackendOption(command).parse(Deno.args, {
 >();
 const earlier = await readResultsIfPresent<WideResults>(FILE);
 const results = new Map<number, WideLayerResult>(earlier?.layers.map((layer) => [layer.n, layer]));
+const sortedLayers = () => [...results.values()].sort((a, b) => a.n - b.n);
 for (const n of orders.split(",").map(Number)) {
   await withBackend(backend, async (device) => {
-    results.set(n, await benchWide(device, n, rounds, console.log));
-    const sorted = [...results.values()].sort((a, b) => a.n - b.n);
-    await writeResults<WideResults>(FILE, { backend: device.kind, adapter: device.adapter.name }, {
-      layers: sorted,
+    await benchWide(device, n, rounds, {
+      log: console.log,
+      async save(result) {
+        results.set(n, result);
+        const description = { backend: device.kind, adapter: device.adapter.name };
+        await writeResults<WideResults>(FILE, description, { layers: sortedLayers() });
+      },
     });
   });
 }
-const layers = [...results.values()].sort((a, b) => a.n - b.n);
+const layers = sortedLayers();
 console.log(`\n${wideTable({ layers })}\n\n${kernelTable({ layers })}`);
