@@ -20,7 +20,8 @@ const route = createRoute({
   summary: "Prune one layer",
   description:
     "The request has the tensor `weight` and optionally `mask`. It also has one of `hessian`, `hessian_upper` and `inputs`, unless " +
-    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, and the report in its metadata.",
+    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, with `bits` also `codes`, `scales` and `zeros`, " +
+    "and the report in its metadata.",
   security: [{ key: [] }],
   request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
   responses: {

@@ -5,6 +5,8 @@
  * typed by hand.
  */
 
+import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
+import { type AllocationResults, allocationTable } from "./bench/allocation/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
@@ -14,6 +16,8 @@ import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
 import type { LayersResults } from "./bench/layers/layers_results.ts";
 import { phaseTable, speedTable } from "./bench/layers/tables.ts";
 import { modelTable, type ModelTimings } from "./bench/model/table.ts";
+import type { PeersResults } from "./bench/peers/peers_result.ts";
+import { peersTable } from "./bench/peers/table.ts";
 import { comparisonTable } from "./bench/solvers/models/comparison.ts";
 import { evaluateGates, gateTable } from "./bench/solvers/models/gates.ts";
 import {
@@ -44,10 +48,13 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   opt_175b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["opt-175b"], results)),
   bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
   webgpu: () => render<LayersResults>("webgpu", speedTable),
+  allocation: () => render<AllocationResults>("allocation", allocationTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
   large: () => render<LargeResults>("large", largeTable),
   model: () => render<ModelTimings>("model", modelTable),
+  peers: () => render<PeersResults>("peers", peersTable),
+  device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),

@@ -1,14 +1,20 @@
 /**
- * Makes the virtual environment of the peers, or completes it. PARE_PYTHON names the Python that it is made with; the default is
- * `python3`.
+ * Makes a virtual environment, or completes it. The argument names the environment: `readers`, which is the default, or
+ * `llm-compressor`. PARE_PYTHON names the Python that the environment is made with; the default is `python3`.
  */
 
-import { PEERS_PYTHON, PEERS_REQUIREMENTS, PEERS_VENV } from "./venv.ts";
+import { VENVS } from "./venv.ts";
 
-await run(Deno.env.get("PARE_PYTHON") ?? "python3", "-m", "venv", PEERS_VENV);
-await run(PEERS_PYTHON, "-m", "pip", "install", "--quiet", "--requirement", PEERS_REQUIREMENTS);
-await run(PEERS_PYTHON, "-m", "pip", "list");
-console.log(`the peers are in ${PEERS_VENV}`);
+const [name = "readers"] = Deno.args;
+if (!Object.hasOwn(VENVS, name)) {
+  console.error(`peers:venv ${name}: must be ${Object.keys(VENVS).join(" or ")}`);
+  Deno.exit(2);
+}
+const { folder, python, requirements } = VENVS[name as keyof typeof VENVS];
+await run(Deno.env.get("PARE_PYTHON") ?? "python3", "-m", "venv", folder);
+await run(python, "-m", "pip", "install", "--quiet", "--requirement", requirements);
+await run(python, "-m", "pip", "list");
+console.log(`the libraries of ${name} are in ${folder}`);
 
 /** Runs a program and waits for its end. Ends this process with the same code if the program fails. */
 async function run(program: string, ...args: string[]): Promise<void> {

@@ -1,31 +1,62 @@
-/** Where the virtual environment of the peers is: the Python libraries of `requirements.txt`, which read what Pare writes. */
+/** The virtual environments of the peers, and the check whether one of them can be used. */
 
 import { fileURLToPath } from "node:url";
 
-/** The folder of the virtual environment. It is not in the repository; `deno task peers:venv` makes it. */
-export const PEERS_VENV = fileURLToPath(new URL("../../.cache/peers", import.meta.url));
-
-/** The list of the libraries. */
-export const PEERS_REQUIREMENTS = fileURLToPath(new URL("requirements.txt", import.meta.url));
-
-/** The Python program of the virtual environment. */
-export const PEERS_PYTHON = Deno.build.os === "windows"
-  ? `${PEERS_VENV}/Scripts/python.exe`
-  : `${PEERS_VENV}/bin/python`;
+/** A virtual environment of Python. It is not in the repository; `deno task peers:venv` makes it. */
+export interface Venv {
+  readonly folder: string;
+  /** The Python program of the environment. */
+  readonly python: string;
+  /** The file that lists the libraries. */
+  readonly requirements: string;
+  /** The modules that must be importable. */
+  readonly modules: readonly string[];
+  /** The command that makes the environment. */
+  readonly command: string;
+}
 
 /**
- * Returns the reason why the peers cannot be used. Undefined if the virtual environment exists and its libraries can be imported.
+ * The environments: `readers` has the libraries that read what Pare writes, and `llm-compressor` has the program that the bench of
+ * the peers compares Pare with. They are separate because llm-compressor needs older versions of the libraries.
  */
-export async function peersSkipReason(): Promise<string | undefined> {
-  const args = ["-c", "import torch, transformers, compressed_tensors, safetensors"];
+export const VENVS = {
+  "readers": declareVenv("peers", {
+    requirements: "requirements.txt",
+    modules: ["torch", "transformers", "compressed_tensors", "safetensors"],
+    command: "deno task peers:venv",
+  }),
+  "llm-compressor": declareVenv("llm-compressor", {
+    requirements: "requirements_llm_compressor.txt",
+    modules: ["llmcompressor"],
+    command: "deno task peers:venv llm-compressor",
+  }),
+} satisfies Record<string, Venv>;
+
+/** The Python program of the environment `readers`. */
+export const PEERS_PYTHON = VENVS.readers.python;
+
+/**
+ * Returns the reason why an environment cannot be used. Undefined if the environment exists and its libraries can be imported.
+ */
+export async function peersSkipReason(venv: Venv = VENVS.readers): Promise<string | undefined> {
+  const args = ["-c", `import ${venv.modules.join(", ")}`];
   let output: Deno.CommandOutput;
   try {
-    output = await new Deno.Command(PEERS_PYTHON, { args, stdout: "null", stderr: "piped" }).output();
+    output = await new Deno.Command(venv.python, { args, stdout: "null", stderr: "piped" }).output();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return "the virtual environment of the peers is missing; `deno task peers:venv` makes it";
+    return `the virtual environment of the peers is missing; \`${venv.command}\` makes it`;
   }
   if (output.success) return undefined;
   const [error] = new TextDecoder().decode(output.stderr).trim().split("\n").slice(-1);
-  return `the virtual environment of the peers is incomplete (${error}); \`deno task peers:venv\` completes it`;
+  return `the virtual environment of the peers is incomplete (${error}); \`${venv.command}\` completes it`;
+}
+
+function declareVenv(
+  name: string,
+  { requirements, ...rest }: Pick<Venv, "requirements" | "modules" | "command">,
+): Venv {
+  const folder = fileURLToPath(new URL(`../../.cache/${name}`, import.meta.url));
+  const python = Deno.build.os === "windows" ? `${folder}/Scripts/python.exe` : `${folder}/bin/python`;
+  return { folder, python, requirements: fileURLToPath(new URL(requirements, import.meta.url)), ...rest };
 }

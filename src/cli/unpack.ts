@@ -24,7 +24,7 @@ export function unpackCommand(signal: AbortSignal): Command {
     .description("write a dense copy of a packed model, which prune, eval and other programs can read")
     .argument(
       "<model>",
-      "a folder that was written by pack, or by compressed-tensors in one of its sparse formats",
+      "a folder that was written by pack, by prune --format, or by compressed-tensors in a sparse format or as pack-quantized",
     )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
     .option("--overwrite", "replace a checkpoint in the output folder");

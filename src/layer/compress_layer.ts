@@ -1,7 +1,7 @@
 /**
- * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs, runs the method, refits the
- * kept weights if the parameters say so, and measures the time of each phase. Other files read the operands from a request and write the
- * solution to an answer.
+ * Solves one layer whose operands are on the device. It factors or scales the statistics as the method needs,
+ * runs the method, refits the kept weights if the parameters say so, and measures the time of each phase.
+ * Other files read the operands from a request and write the solution to an answer.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -34,6 +34,17 @@ export interface CompressedLayer {
   readonly report: LayerReport;
 }
 
+/** The note of a report whose loss or relative error is null because it overflowed. */
+const OVERFLOW_NOTE = "The error of the layer is too large for f32, so it is not reported.";
+
+function isOverflow({ loss, relativeError }: Solution): boolean {
+  return finiteOrNull(loss) !== loss || finiteOrNull(relativeError) !== relativeError;
+}
+
+function finiteOrNull(value: number | null): number | null {
+  return value === null || Number.isFinite(value) ? value : null;
+}
+
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
  * @param clock returns milliseconds
@@ -64,12 +75,12 @@ export async function compressLayer(
       pattern: formatPattern(parameters.pattern),
       sparsity: solution.zeros / (rows * cols),
       zeros: solution.zeros,
-      loss: solution.loss,
-      relative_error: solution.relativeError,
+      loss: finiteOrNull(solution.loss),
+      relative_error: finiteOrNull(solution.relativeError),
       damping: result.damping,
       iterations: result.iterations,
       refit_steps: result.refitSteps,
-      notes: [...result.notes],
+      notes: [...result.notes, ...isOverflow(solution) ? [OVERFLOW_NOTE] : []],
       backend: backend.kind,
       adapter: backend.adapter.name,
       seconds: {

@@ -1,7 +1,8 @@
 /**
- * An upper bound for the device memory of one request, from its shape and parameters alone. A request that cannot fit is refused when its
- * header has been read, before any of its data. The bound adds up what each phase of a solve allocates, as the solvers allocate it: the
- * tests compare it with the measured peaks of every method.
+ * An upper bound for the device memory of one request, from its shape and parameters alone. A request that
+ * cannot fit is refused when its header has been read, before any of its data. The bound adds up what the
+ * solvers allocate in each phase of a solve. It has to follow changes of the solvers, so the tests compare it
+ * with the measured peaks of every method.
  */
 
 import { type Backend, OutOfDeviceMemoryError } from "../backend/backend.ts";
@@ -17,21 +18,28 @@ export interface LayerShape {
   readonly edge: number;
 }
 
-/** Statistics up to this size are copied, so that a failed factorisation can be repeated (`linalg/factor.ts`). */
+/**
+ * The largest statistics, in bytes, that are copied so that a failed factorisation can be repeated
+ * (`linalg/factor.ts`).
+ */
 const LARGEST_RETRY_COPY = 2 ** 30;
 
-/** The largest strip of a body or an answer that is staged on the device. A tensor is staged in up to three forms. */
+/**
+ * The largest strip of a body or an answer that is staged on the device, in bytes. A strip is a few whole
+ * rows of a tensor. It exists in up to three forms at once.
+ */
 const STAGED_STRIP_BYTES = 16 * 2 ** 20;
 
-/** The largest strip of rows in which `wanda` chooses entries. */
+/** The largest strip of rows in which `wanda` chooses entries, in bytes. */
 const CHOICE_STRIP_BYTES = 2 ** 26;
 
-/** Small buffers: histograms, selections, checks and placeholders. */
+/** The bytes of all small buffers together, such as histograms, selections, checks and placeholders. */
 const SMALL_BYTES = 2 ** 16;
 
 /**
  * Returns an upper bound for the bytes on the device at any time of the request.
- * @param withRetryCopy whether to count the copy of the statistics for a second factorisation, which is made only if there is room
+ * @param withRetryCopy whether to count the copy of the statistics for a second factorisation, which is made
+ *   only if there is room
  */
 export function peakDeviceBytes(
   shape: LayerShape,
@@ -46,7 +54,7 @@ export function peakDeviceBytes(
   const panelOf = (height: number) => 4 * height * panelWidth(height, blocksize, edge, maxBufferBytes);
   const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
 
-  // What exists during the whole solve: W, the mask of the request, the Hessian, its factor.
+  // These exist during the whole solve: W, the mask of the request, the Hessian and its factor.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
   const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
   const staging = 3 * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) + SMALL_BYTES;
@@ -96,8 +104,9 @@ export function peakDeviceBytes(
 }
 
 /**
- * Refuses a layer for which the device has too little memory even if it holds nothing else. A backend that does not know its memory refuses
- * none, and reports a failed allocation later.
+ * Refuses a layer for which the device has too little memory even if the device holds nothing else. If the
+ * backend does not know its memory, no layer is refused here, and a failed allocation is reported during the
+ * solve.
  * @throws {OutOfDeviceMemoryError} naming the method, the shape and both sizes
  */
 export function checkDeviceBytes(

@@ -1,8 +1,8 @@
 /**
  * Maps the errors of one layer to problems, which are the error answers of the HTTP contract. The errors are
- * a malformed body, tensors that do not fit, statistics that cannot be factored, and a device that is lost or
- * out of memory. The host, which is Pare's GPU server, and the edge, which is Pare's Cloudflare Worker, share
- * this mapping. The host adds the errors that only a host has.
+ * a malformed body, tensors that do not fit, statistics that cannot be factored, a layer that is too large
+ * for its method, and a device that is lost or out of memory. The host, which is Pare's GPU server, and the
+ * edge, which is Pare's Cloudflare Worker, share this mapping. The host adds the errors that only a host has.
  */
 
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";

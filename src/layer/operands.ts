@@ -1,4 +1,7 @@
-/** The operands and parameters of a solve, and which statistics each method uses. H is the Hessian of the layer's inputs, Σ x·xᵀ. */
+/**
+ * Defines the operands and parameters of a solve, and says which statistics each method uses. H is the
+ * Hessian of the layer's inputs, Σ x·xᵀ.
+ */
 
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import type { Factor } from "../linalg/factor.ts";
@@ -7,7 +10,9 @@ import type { QuantizationOptions } from "../quantization/quantization.ts";
 import type { Effort } from "../solvers/alps.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 
-/** A layer and the statistics of its inputs. The statistics are a Hessian, a factor of one, both, or absent. */
+/**
+ * A layer and the statistics of its inputs. The statistics are a Hessian, a factor of one, both, or absent.
+ */
 export interface LayerOperands {
   readonly layer: Layer;
   /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free it. */
@@ -45,12 +50,18 @@ export function usesFactor({ method, quantization }: StatisticsParameters): bool
   return method === "sparsegpt" || method === "alps" || quantization !== undefined;
 }
 
-/** Whether the factor can be stored for other layers with the same inputs. A factor in activation order is not. */
+/**
+ * Whether the factor can be stored for other layers with the same inputs. A factor in activation order
+ * cannot, because it belongs to permuted columns.
+ */
 export function usesStorableFactor(parameters: StatisticsParameters): boolean {
   return usesFactor(parameters) && parameters.quantization?.order !== "activation";
 }
 
-/** Whether the solve is one pass of SparseGPT, which may round as well and needs no statistics but the factor. */
+/**
+ * Whether the solve is one pass of SparseGPT. The pass may round as well, and the factor is the only
+ * statistics that it needs.
+ */
 export function isOnePass({ method, refitSteps = 0 }: StatisticsParameters): boolean {
   return method === "sparsegpt" && refitSteps === 0;
 }

@@ -35,7 +35,7 @@ export interface ReadOptions {
 /** The rules of a request for the layer in its body. */
 export interface LayerRules {
   readonly statistics: StatisticsRule;
-  /** Called with the shape of the weight before any data is read. It throws if the method cannot solve it. */
+  /** Called with the shape of the weight before any data is read. It throws if the layer is too large. */
   readonly checkShape?: (rows: number, cols: number) => void;
 }
 

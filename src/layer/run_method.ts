@@ -1,6 +1,7 @@
 /**
- * Runs the method that a request names. The steps are: choose the mask, refit the kept weights on it if the request says so, and round them
- * with that mask if the request has `bits`. SparseGPT without a refit chooses and rounds in one pass instead.
+ * Runs the method that a request names. The steps are: choose the mask, refit the kept weights on it if the
+ * request says so, and round them with that mask if the request has `bits`. SparseGPT without a refit chooses
+ * and rounds in one pass instead.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -15,15 +16,15 @@ import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { solveWanda } from "../solvers/wanda.ts";
 import { isOnePass, type LayerOperands, type LayerParameters } from "./operands.ts";
 
-/** The result of a method, and what it did. */
+/** The result of a method, and facts about the solve for the report. */
 export interface MethodResult {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
   /** The damping λ of the statistics that were used. Null if the method used none, or used them undamped. */
   readonly damping: number | null;
-  /** The iterations that searched for the mask. */
+  /** The number of iterations that searched for the mask. */
   readonly iterations: number;
-  /** The conjugate-gradient steps of the result. */
+  /** The number of conjugate-gradient steps behind the result. */
   readonly refitSteps: number;
   /** The seconds of the refit. 0 for `alps`, which refits more than one mask as a part of its solve. */
   readonly refitSeconds: number;
@@ -67,7 +68,10 @@ export async function runMethod(
   }
 }
 
-/** The scaled statistics of a layer. They are computed when they are first used, because that overwrites the Hessian. */
+/**
+ * The scaled statistics of a layer. They are computed only when they are first used, because scaling
+ * overwrites the Hessian.
+ */
 class LazyStatistics implements Disposable {
   readonly #backend: Backend;
   readonly #operands: LayerOperands;
@@ -146,10 +150,7 @@ async function refitResult(
 ): Promise<MethodResult> {
   const startedAt = clock(), { solution } = result, { q, mask } = solution;
   const weights = { delta: layer.weight, q, mask };
-  const report = await refitOrFree(
-    solution,
-    async () => await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!),
-  );
+  const report = await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!);
   const { loss, lossBefore, steps } = report;
   const note = steps > 0
     ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
@@ -162,16 +163,6 @@ async function refitResult(
     refitSeconds: (clock() - startedAt) / 1e3,
     notes: [...result.notes, note],
   };
-}
-
-/** Runs `step`, and frees the solution if it throws. */
-async function refitOrFree<T>(solution: Solution, step: () => Promise<T>): Promise<T> {
-  try {
-    return await step();
-  } catch (error) {
-    solution.destroy();
-    throw error;
-  }
 }
 
 /** Rounds the kept weights of the solution. */
@@ -188,7 +179,7 @@ async function roundResult(
   return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };
 }
 
-/** The solution with another loss, and the relative error that belongs to it. */
+/** Returns the solution with another loss, and with the relative error that belongs to this loss. */
 function withLoss(solution: Solution, loss: number): Solution {
   const { loss: oldLoss, relativeError } = solution;
   const scaled = relativeError === null || !oldLoss ? relativeError : (relativeError / oldLoss) * loss;

@@ -77,13 +77,13 @@ export function encodeAnswer(
 
 /** How the elements of a matrix are written to the file. */
 interface Encoding {
-  /** What a strip holds, for the labels of buffers. */
+  /** The name of the encoding, for the labels of buffers. */
   readonly name: string;
   /** The bytes of an element in the file. */
   readonly width: number;
   /**
-   * Queues encoding `count` elements of whole rows, from row `row0` on. They begin at `floats` without gaps.
-   * Undefined if the file has the f32 elements as they are.
+   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats`,
+   * without gaps. Undefined if the file has the f32 elements as they are.
    */
   readonly encode?: (floats: Submatrix, target: DeviceBuffer, row0: number, count: number) => void;
 }

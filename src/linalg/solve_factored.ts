@@ -1,8 +1,9 @@
 /**
- * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. It takes two triangular solves:
- * first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first column to the last. Both work on one panel
- * of columns at a time. Most of the work is in products with the finished panels, and the diagonal blocks of R need no division,
- * because their inverses U_kk are known. The elements of R below its diagonal blocks are never read.
+ * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. It takes two
+ * triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first
+ * column to the last. Both work on one panel of columns at a time. Most of the work is in products with the
+ * finished panels, and the diagonal blocks of R need no division, because their inverses U_kk are known. The
+ * elements of R below its diagonal blocks are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -17,7 +18,8 @@ import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 export type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
 
 /**
- * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n) with the tile edge of R, which is a multiple of the block size.
+ * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n) with the tile edge of R, which is a multiple of the block
+ * size.
  * @throws {OutOfDeviceMemoryError} if the panel of intermediate results cannot be allocated
  */
 export function solveFactored(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
@@ -36,7 +38,10 @@ interface WorkingPanel {
   readonly panel: IndexRange;
 }
 
-/** Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the columns right of it. */
+/**
+ * Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the columns
+ * right of it.
+ */
 function solvePanelTransposed(
   backend: Backend,
   b: TiledMatrix,
@@ -59,7 +64,10 @@ function solvePanelTransposed(
   }
 }
 
-/** Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the columns left of it. */
+/**
+ * Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the columns
+ * left of it.
+ */
 function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, s: WorkingPanel): void {
   const { panel } = s, size = panel.end - panel.start, own = tileColumn(b, panel);
   loadPanel(backend, b, s);
@@ -77,12 +85,12 @@ function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, 
   }
 }
 
-/** The index of the tile column that contains `columns`. */
+/** Returns the index of the tile column that contains `columns`. */
 function tileColumn(b: TiledMatrix, columns: IndexRange): number {
   return Math.floor(columns.start / b.edge);
 }
 
-/** The submatrix of S that starts at the matrix column `col`, with all rows. */
+/** Returns the submatrix of S that starts at the column `col` of B, with all rows. */
 function at({ buffer, width, panel }: WorkingPanel, col: number): Submatrix {
   return { buffer, offset: col - panel.start, ld: width };
 }
@@ -102,7 +110,10 @@ function loadPanel(backend: Backend, b: TiledMatrix, s: WorkingPanel): void {
   }
 }
 
-/** Queues `target` −= B(:, q)·op(r), where `target` has `columns` columns. The columns q lie in one tile column. */
+/**
+ * Queues `target` −= B(:, q)·op(r), where op(r) is r for the kernel gemmNN and rᵀ for gemmNT. `target` has
+ * `columns` columns. The columns q lie in one tile column.
+ */
 function subtract(
   backend: Backend,
   kernel: typeof gemmNN,
@@ -120,7 +131,7 @@ function subtract(
   }
 }
 
-/** Queues B(:, k) = S(:, k)·op(U_kk), the last step of block k. */
+/** Queues B(:, k) = S(:, k)·op(U_kk), the last step of block k. The kernel determines op as in `subtract`. */
 function finishBlock(
   backend: Backend,
   kernel: typeof gemmNN,
@@ -137,7 +148,7 @@ function finishBlock(
   }
 }
 
-/** The submatrix from the given row on. */
+/** Returns the part of a submatrix from the given row on. */
 function fromRow({ buffer, offset, ld }: Submatrix, row: number): Submatrix {
   return { buffer, offset: offset + row * ld, ld };
 }

@@ -1,4 +1,7 @@
-/** The product C = M·A with a symmetric matrix A, of which only the tiles on and above the diagonal are stored. */
+/**
+ * The product C = M·A with a symmetric matrix A, of which only the tiles on and above the diagonal are
+ * stored.
+ */
 
 import type { Backend } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
@@ -7,8 +10,9 @@ import { gemm } from "./gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
 
 /**
- * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. The lower triangles of the
- * diagonal tiles of A must be filled in (`mirrorDiagonalTiles`). C must be another matrix than M.
+ * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. The
+ * lower triangles of the diagonal tiles of A must be filled in (`mirrorDiagonalTiles`). C and M must be
+ * different matrices.
  */
 export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
   for (let i = 0; i < m.tileRows; i++) {
@@ -25,7 +29,7 @@ export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatri
   }
 }
 
-/** A whole tile as an operand of a product. */
+/** Returns a whole tile as an operand of a product. */
 function whole({ buffer, ld }: Tile): Submatrix {
   return { buffer, offset: 0, ld };
 }

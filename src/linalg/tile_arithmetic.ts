@@ -1,10 +1,16 @@
-/** Elementwise arithmetic on whole matrices in tiles. All matrices of one call have the same shape and the same tile edge. */
+/**
+ * Elementwise arithmetic on whole matrices, which are stored in tiles. All matrices of one call have the same
+ * shape and the same tile edge.
+ */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { maskedCombine, scaleTile } from "../kernels/combine.ts";
 
-/** The factors of a masked combination: those of kept entries, and those of pruned entries. */
+/**
+ * The factors of X and Y in a masked combination, for the entries that the mask keeps and for those that it
+ * prunes.
+ */
 export interface CombineFactors {
   readonly keptX: number;
   readonly keptY: number;
@@ -13,8 +19,9 @@ export interface CombineFactors {
 }
 
 /**
- * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the others. The mask has the
- * layout of `Solution.mask`. All values of X and Y must be finite, even those whose factor is 0.
+ * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the
+ * others. The mask has the layout of `Solution.mask`. All values of X and Y must be finite, even those whose
+ * factor is 0.
  */
 export function combineMasked(
   backend: Backend,
@@ -41,7 +48,7 @@ export function combineMasked(
   }
 }
 
-/** Queues Y ← Y + factor·X. The kernel reads `mask`, but all entries are treated alike. */
+/** Queues Y ← Y + factor·X. The kernel needs some mask as an operand, but treats all entries alike. */
 export function addScaled(
   backend: Backend,
   x: TiledMatrix,
@@ -76,13 +83,16 @@ export function copyMatrix(backend: Backend, source: TiledMatrix, target: TiledM
   }
 }
 
-/** Allocates a matrix with the shape and tiling of `model`. Its contents are undefined. @throws {OutOfDeviceMemoryError} */
+/**
+ * Allocates a matrix with the shape and tiling of `model`. Its contents are undefined.
+ * @throws {OutOfDeviceMemoryError}
+ */
 export function allocateLike(backend: Backend, model: TiledMatrix, label: string): TiledMatrix {
   const { rows, cols, edge, storage } = model;
   return new TiledMatrix(backend, { label, rows, cols, edge, storage });
 }
 
-/** Yields the tiles of two matrices with the same position. */
+/** Yields the pairs of tiles that have the same position in two matrices. */
 function* pairs(x: TiledMatrix, y: TiledMatrix) {
   const tilesOfY = y.tiles();
   for (const tile of x.tiles()) yield [tile, tilesOfY.next().value!] as const;

@@ -1,11 +1,11 @@
 /**
- * The rules that connect several parameters of a layer. A combination that means nothing is refused, so that no parameter is ever ignored
- * silently. Each rule names the parameter to change.
+ * The rules that connect several parameters of a layer. A combination that means nothing is refused, so that
+ * no parameter is ever ignored silently. Each rule names the parameter to change.
  */
 
 import { parsePattern, type Pattern } from "../sparsity/pattern.ts";
 
-/** The parameters that the rules look at, after each was checked alone. */
+/** The parameters that the rules check. The schema has already checked each of them on its own. */
 export interface RuleParameters {
   readonly method: string;
   readonly sparsity?: number;
@@ -19,19 +19,22 @@ export interface RuleParameters {
   readonly effort?: string;
 }
 
-/** A broken rule. */
+/** A broken rule: the parameter to change, and the reason for the user. */
 export interface BrokenRule {
   readonly parameter: keyof RuleParameters;
   readonly message: string;
 }
 
 /**
- * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows for rounded decimals such as
- * 0.333333.
+ * The largest accepted difference between `sparsity` and the sparsity that an n:m pattern implies. It allows
+ * for rounded decimals such as 0.333333.
  */
 const SPARSITY_TOLERANCE = 1e-5;
 
-/** Yields the rules that `query` breaks. A pattern that is malformed breaks none, because its own schema reports it. */
+/**
+ * Yields the rules that `query` breaks. A malformed pattern breaks no rule here, because the schema of the
+ * parameter `pattern` reports it.
+ */
 export function* brokenRules(query: RuleParameters): Generator<BrokenRule> {
   const pattern = parsePatternOrUndefined(query.pattern);
   if (pattern?.kind === "n:m") yield* brokenPatternRules(query, pattern);

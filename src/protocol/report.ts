@@ -22,7 +22,7 @@ export const reportSchema = z.object({
   }),
   damping: z.number().nullable().meta({
     description:
-      "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if nothing was factored",
+      "The λ that was used. It exceeds the requested λ if the factorisation was retried. Null if the method used no damped statistics",
   }),
   iterations: z.int().min(0).default(0).meta({
     description: "The iterations that searched for the mask, for alps",

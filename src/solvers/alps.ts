@@ -1,19 +1,24 @@
 /**
- * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction method of multipliers (ADMM). In
- * scaled coordinates (`scaled_statistics.ts`), with G = Ŵ·Â:
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction
+ * method of multipliers (ADMM). It works in scaled coordinates (`scaled_statistics.ts`), in which Ŵ are the
+ * weights and Â the damped statistics. With G = Ŵ·Â:
  *
  *     D = P(Ŵ);  V = 0
  *     for l = 0 … L−1:   ρ = ρ₀·gˡ;  factor Â + ρI
  *         e times:   B = (G − V + ρ·D)·(Â + ρI)⁻¹;   Z = B + V/ρ;   D = P(Z);   V += ρ·(B − D)
  *
- * P keeps the entries with the largest magnitudes. The final weights are D, refitted on its mask. The paper decomposes H into eigenvectors so
- * that ρ can change in every iteration. Here each ρ of a short ladder has a Cholesky factor of its own.
+ * P keeps the entries with the largest magnitudes and sets the others to 0. B is a dense solution and D a
+ * pruned one. The penalty ρ pulls them together, and V holds the multipliers of the condition B = D. The
+ * final weights are D, refitted on the entries that D keeps.
  *
- * Because D = Z ⊙ S with the mask S, the update V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So Z and S are the whole state, and neither D nor V
- * is stored.
+ * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes few values,
+ * the rungs of a ladder, and each of them has a Cholesky factor of its own.
  *
- * SparseGPT's mask with the same refit is computed too, and the better of the two is returned, so the result is never worse than that of
- * SparseGPT. Few layers need this.
+ * Let S be the mask of D, and ⊙ the elementwise product. Because D = Z ⊙ S and V + ρ·B = ρ·Z, the update
+ * V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So Z and S are the whole state, and neither D nor V is stored.
+ *
+ * SparseGPT's mask with the same refit is computed too, and the better of the two is returned, so the result
+ * is never worse than that of SparseGPT. Few layers need this.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -39,18 +44,25 @@ import { countZeros } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 
-/** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1, with `iterations` ADMM iterations each. */
+/** A ladder of penalties ρ₀·gˡ for l = 0 … rungs − 1. */
 export interface AlpsSchedule {
+  /** ρ₀, the first penalty. */
   readonly rho: number;
+  /** g, the ratio of two successive penalties. */
   readonly growth: number;
+  /** The number of ADMM iterations with each penalty. */
   readonly iterations: number;
+  /** The number of penalties. */
   readonly rungs: number;
 }
 
 /** How much work to spend on the mask. */
 export type Effort = "fast" | "default" | "best";
 
-/** The schedules. They end at a ρ near 0.6 or above, which matters more than where they start. `src/solvers/README.md` compares them. */
+/**
+ * The schedules. Where ρ ends matters more than where it starts, and masks are best if it ends near 0.6 or
+ * above. `fast` ends at 0.4 to save time. `src/solvers/README.md` compares the schedules.
+ */
 export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
   fast: { rho: 0.1, growth: 2, iterations: 4, rungs: 3 },
   default: { rho: 0.02, growth: 2, iterations: 4, rungs: 6 },
@@ -70,13 +82,15 @@ export interface AlpsSolution extends Solution {
   readonly refitSteps: number;
   /** The number of ADMM iterations. */
   readonly iterations: number;
-  /** Whether SparseGPT's mask was better, so that it was kept. */
+  /** Whether the result has SparseGPT's mask, because the mask that ADMM found was not better. */
   readonly keptSparseGpt: boolean;
 }
 
 /**
- * Prunes `layer`. `layer.weight` becomes Δ = W − Q. The factor and the statistics belong to the same H and are only read.
- * @throws what `solveSparseGpt` throws
+ * Prunes `layer`. `layer.weight` holds the weights W and becomes Δ = W − Q, where Q is the pruned weights.
+ * @param factor the factor of the layer's H, which is only read
+ * @param statistics the same H in scaled coordinates, which is only read
+ * @throws the errors of `solveSparseGpt` and `refit`
  */
 export async function solveAlps(
   backend: Backend,
@@ -128,25 +142,31 @@ export async function solveAlps(
   }
 }
 
-/** The relative error of a loss, given a solution of the same layer with another loss. */
+/**
+ * Returns the relative error that belongs to `newLoss`, given a solution of the same layer with another loss.
+ */
 function rescale({ loss, relativeError }: Solution, newLoss: number): number | null {
   return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
 }
 
-/** Weights that are pruned with the mask that ADMM found. */
+/** Weights that are pruned with the mask that ADMM found, before their refit. */
 interface FoundWeights {
+  /** Δ = W − Q. */
   readonly delta: TiledMatrix;
   readonly q: TiledMatrix;
   readonly mask: DeviceBuffer;
   readonly forced: EntryChooser["forced"];
   readonly prunedCount: number;
-  /** Frees everything but `q` and `mask`. */
+  /** Frees everything except `q` and `mask`. */
   destroyScratch(): void;
   /** Frees everything. Idempotent. */
   destroy(): void;
 }
 
-/** Runs ADMM. `layer.weight` is Δ of the baseline, from which W = Δ + Q is restored. */
+/**
+ * Runs ADMM. `baseline` is SparseGPT's solution, and `layer.weight` its Δ, so that W = Δ + Q can be computed
+ * from them.
+ */
 async function findMask(
   backend: Backend,
   layer: Layer,
@@ -215,7 +235,7 @@ async function findMask(
   }
 }
 
-/** The factors of Â + ρI for one ρ after another, in the same memory. */
+/** Factors Â + ρI for one ρ after another. All factors use the same memory. */
 class FactorLadder {
   readonly #backend: Backend;
   readonly #a: TiledMatrix;
@@ -262,8 +282,9 @@ class FactorLadder {
   }
 
   /**
-   * Waits for the factorisations.
-   * @throws {Error} if a pivot was not positive. Â + ρI is positive definite if Â is, which the factor of the layer has shown
+   * Waits for all factorisations.
+   * @throws {Error} if a pivot was not positive. This is a fault of the program: Â is positive definite,
+   *   because the layer's H has a factor
    */
   async requireFactored(): Promise<void> {
     const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);

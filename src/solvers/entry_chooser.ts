@@ -1,6 +1,7 @@
 /**
- * Chooses which entries of a matrix to keep: those with the largest magnitudes, exactly as many as the sparsity or the n:m pattern says. The
- * choice covers the whole layer at once, without reading anything back. `kernels/choose.ts` describes how.
+ * Chooses which entries of a matrix to keep. The entries with the largest magnitudes are kept, exactly as
+ * many as the sparsity or the n:m pattern says. The choice covers the whole layer at once, and the CPU reads
+ * nothing back from the device. `kernels/choose.ts` describes the kernels.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -12,10 +13,13 @@ import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { ForcedBinding } from "./forced_binding.ts";
 import type { Layer, SolveOptions } from "./solver.ts";
 
-/** Chooses entries of (rows, cols) matrices with the tiling of one layer. Its buffers are reused by all choices. */
+/**
+ * Chooses entries of (rows, cols) matrices with the tiling of one layer. All choices use the same buffers.
+ */
 export class EntryChooser {
-  /** The entries that are pruned for an unstructured pattern. Forced entries count. */
+  /** The number of entries that are pruned if the pattern is unstructured, including the forced entries. */
   readonly prunedCount: number;
+  /** The entries that are pruned whatever their magnitudes, because the request's mask says so. */
   readonly forced: ForcedBinding;
   readonly #backend: Backend;
   readonly #options: SolveOptions;
@@ -49,7 +53,10 @@ export class EntryChooser {
     backend.clear(this.#histogram);
   }
 
-  /** Queues the choice among the entries of `x`, and writes it to `mask`, which has the layout of `Solution.mask`. */
+  /**
+   * Queues the choice among the entries of `x`, and writes it to `mask`, which has the layout of
+   * `Solution.mask`.
+   */
   choose(x: TiledMatrix, mask: DeviceBuffer): void {
     const { pattern } = this.#options;
     this.#backend.clear(mask);

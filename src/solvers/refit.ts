@@ -1,13 +1,16 @@
 /**
- * Refits the kept weights of a pruned layer on its mask: minimises tr(Δ·A·Δᵀ) over the kept entries of Q, where Δ = W − Q and A is the
- * damped H. Each row is a least-squares problem of its own. All rows are solved at once by conjugate gradients with the Jacobi
- * preconditioner, which in scaled coordinates (`scaled_statistics.ts`) are plain conjugate gradients:
+ * Refits a pruned layer: fits its kept weights to its mask, which does not change. The refit minimises
+ * tr(Δ·A·Δᵀ) over the kept entries of Q. W is the weights before pruning, Q the pruned weights, Δ = W − Q,
+ * and A the damped statistics H. Each row is a least-squares problem of its own. All rows are solved at once
+ * by conjugate gradients with the Jacobi preconditioner, which in scaled coordinates (`scaled_statistics.ts`)
+ * are plain conjugate gradients:
  *
  *     R = (Δ̂·Â) ⊙ S;  P = R
  *     repeat: a = ‖R‖²/⟨P, P·Â⟩;  Q̂ += a·P;  R = (R − a·P·Â) ⊙ S;  P = R + (‖R‖²/‖previous R‖²)·P
  *
- * where S is the mask and a is one number per row. Only the kept entries of P and R are ever different from 0, so pruned weights stay
- * exactly 0. Ten steps recover nearly all of the error that can be recovered on a mask.
+ * S is the mask, R the residual, P the direction, and ⊙ the elementwise product. The norms, the inner product
+ * and a are one number per row. Only the kept entries of P and R are ever different from 0, so pruned weights
+ * stay exactly 0. Ten steps recover nearly all of the error that can be recovered on a mask.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -38,11 +41,13 @@ export interface PrunedWeights {
   readonly mask: DeviceBuffer;
 }
 
-/** What a refit did. */
+/** The effect of a refit. */
 export interface RefitReport {
   /** tr(Δ·H·Δᵀ) with the undamped H, before the refit. */
   readonly lossBefore: number;
-  /** The same after it. It is never larger, because a refit that raises the loss is discarded. */
+  /**
+   * The same trace after the refit. It is never larger, because a refit that raises the loss is discarded.
+   */
   readonly loss: number;
   /** The conjugate-gradient steps of the result. 0 if they were discarded. */
   readonly steps: number;
@@ -128,7 +133,10 @@ function addInnerProduct(x: TiledMatrix, y: TiledMatrix, sums: RowSums, column: 
   }
 }
 
-/** The state of the conjugate gradients. Step i uses column 2i of the sums for ‖R‖² and column 2i + 1 for ⟨P, P·Â⟩. */
+/**
+ * The state of the conjugate gradients in scaled coordinates, where `q` is Q̂ and `a` is Â. Step i uses
+ * column 2i of the sums for ‖R‖² and column 2i + 1 for ⟨P, P·Â⟩.
+ */
 interface ConjugateGradients {
   readonly p: TiledMatrix;
   readonly ap: TiledMatrix;
@@ -168,7 +176,7 @@ function runSteps(backend: Backend, { p, ap, q, r, mask, sums, a }: ConjugateGra
   }
 }
 
-/** The tiles of a matrix with their indices. */
+/** Yields the tiles of a matrix with their tile row i and tile column j. */
 function* positions(matrix: TiledMatrix) {
   for (let i = 0; i < matrix.tileRows; i++) {
     for (let j = 0; j < matrix.tileCols; j++) yield { ...matrix.tile(i, j), i, j };

@@ -1,8 +1,9 @@
 /**
- * The statistics of a layer in scaled coordinates, in which every input has the same weight. With A = H + λ·mean(diag H)·I and
- * s = √diag(A), the scaled statistics are Â = A/(s·sᵀ), whose diagonal is 1, and the scaled weights are Ŵ = W·diag(s). The layer error
- * is the same in both coordinates, because Ŵ·Â·Ŵᵀ = W·A·Wᵀ. Conjugate gradients with Â are those with A and the Jacobi
- * preconditioner, and |Ŵ| is a fair score of a weight.
+ * The statistics of a layer in scaled coordinates, in which every input has the norm 1. The damped statistics
+ * are A = H + λ·mean(diag H)·I. With s = √diag(A), the scaled statistics are Â = A/(s·sᵀ), whose diagonal is
+ * 1, and the scaled weights are Ŵ = W·diag(s). The layer error is the same in both coordinates, because
+ * Ŵ·Â·Ŵᵀ = W·A·Wᵀ. Plain conjugate gradients with Â take the same steps as those with A and the Jacobi
+ * preconditioner. Because all inputs have the same norm, |Ŵ| is a fair score for pruning.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -16,9 +17,9 @@ import { scaleRowsAndColumns } from "../linalg/tile_arithmetic.ts";
 export interface ScaledStatistics {
   /** Â, (n, n) f32 upper storage. The lower triangles of its diagonal tiles are filled in. */
   readonly a: TiledMatrix;
-  /** (n) f32: s. */
+  /** s, (n) f32. */
   readonly scale: DeviceBuffer;
-  /** (n) f32: 1/s. */
+  /** 1/s, (n) f32. */
   readonly inverseScale: DeviceBuffer;
   /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
   readonly dampingAdded: number;
@@ -27,8 +28,9 @@ export interface ScaledStatistics {
 }
 
 /**
- * Scales `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`: it becomes part of the result, or
- * is freed if the function throws. The diagonal entry of a dead input, which is 0, counts as 1.
+ * Scales `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`: it becomes
+ * part of the result, or is freed if the function throws. The diagonal entry of a dead input, which was
+ * 0 in every calibration token, counts as 1.
  * @param damping λ ≥ 0
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {OutOfDeviceMemoryError} {DeviceLostError}

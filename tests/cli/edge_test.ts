@@ -25,7 +25,18 @@ let hosts: ChildHost[], edge: ChildEdge;
 before(async () => {
   folder = await Deno.makeTempDir({ prefix: "pare-test-" });
   const { calibration } = await writeSotuTexts(folder);
-  args = ["prune", OPT_SOTU, "--calibration", calibration, "--samples", "2", "--seqlen", "64"];
+  args = [
+    "prune",
+    OPT_SOTU,
+    "--calibration",
+    calibration,
+    "--samples",
+    "2",
+    "--seqlen",
+    "64",
+    "--method",
+    "sparsegpt",
+  ];
   args.push("--backend", "cpu", "--max-layer", "1");
   const local = await runPare(...args, "--out", `${folder}/local`);
   assert.equal(local.code, 0, local.stderr);

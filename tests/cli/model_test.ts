@@ -40,7 +40,7 @@ after(() => Deno.remove(folder, { recursive: true }));
 
 /** The arguments that prune the fixture with few windows. `options` override these arguments. */
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
-  const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", texts.calibration, ...windows, ...options];
 }
 

@@ -25,7 +25,7 @@ after(async () => {
 });
 
 function prune(out: string, ...options: readonly string[]) {
-  const windows = ["--samples", "2", "--seqlen", "32", "--backend", "cpu"];
+  const windows = ["--method", "sparsegpt", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
   return runPare("prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options);
 }
 

@@ -30,7 +30,7 @@ let edge: ChildEdge, hosts: ChildHost[];
 before(async () => {
   folder = await Deno.makeTempDir({ prefix: "pare-test-" });
   const { calibration } = await writeSotuTexts(folder);
-  args = ["prune", OPT_SOTU, "--calibration", calibration];
+  args = ["prune", OPT_SOTU, "--calibration", calibration, "--method", "sparsegpt"];
   args.push(...["--samples", "4", "--seqlen", "64", "--backend", "cpu"]);
   edge = await startEdge({ folder: `${folder}/edge`, vars: VARS });
   hosts = await Promise.all(

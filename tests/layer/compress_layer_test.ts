@@ -117,6 +117,20 @@ eachBackend("compressLayer", (backend) => {
     for (const resource of [first.solution, first.factor!, layer]) resource.destroy();
   });
 
+  it("reports no error, and says why, if the error is too large for f32", async () => {
+    const huge = { ...host, weight: host.weight.map((value) => value * 1e25) };
+    const layer = uploadLayer(backend(), huge), hessian = uploadHessian(backend(), host.hessian, COLS);
+    const { solution, factor, report } = await compressLayer(
+      backend(),
+      { layer, hessian },
+      PARAMETERS,
+      tickingClock(),
+    );
+    assert.deepEqual([report.loss, report.relative_error], [null, null]);
+    assert.match(report.notes.join(), /too large for f32/);
+    for (const resource of [solution, factor!, layer]) resource.destroy();
+  });
+
   it("frees its buffers when the factorisation or the solve fails", async () => {
     const live = backend().counters.bytesLive, clock = tickingClock();
     const layer = uploadLayer(backend(), host);

@@ -28,7 +28,7 @@ describe("the application", () => {
 
   it("logs one record per request", async () => {
     host.records.length = 0;
-    const response = await host.send("POST", "/v1/layers?method=magnitude&bits=3", BODY, {
+    const response = await host.send("POST", "/v1/layers?method=magnitude&effort=best", BODY, {
       "X-Request-Id": "abc",
     });
     await response.text();
@@ -40,8 +40,8 @@ describe("the application", () => {
       request_id: "abc",
       method: "POST",
       route: "/v1/layers",
-      status: 422,
-      code: "unsupported",
+      status: 400,
+      code: "invalid_parameter",
       milliseconds: 0,
       bytes_in: undefined,
       bytes_out: 0,
@@ -101,7 +101,9 @@ describe("the application", () => {
       "bits",
       "group_size",
       "symmetric",
+      "order",
       "refit",
+      "effort",
       "error",
       "dtype",
       "hessian",

@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer, readTokens } from "../../../src/models/tokenizer/tokenizer.ts";
-import { sotuText } from "../../fixtures/sotu_text.ts";
+import { sotuText, writeSotuTexts } from "../../fixtures/sotu_text.ts";
 
 /** A trained model and the settings of its measurement. */
 export interface BenchedModel {
@@ -16,6 +16,8 @@ export interface BenchedModel {
   readonly evaluationWindows: number;
   /** Reads both texts and converts them to token ids. */
   tokens(): Promise<{ readonly calibration: Uint32Array; readonly evaluation: Uint32Array }>;
+  /** Returns the paths of both texts, for programs that read files. Texts that are no files are written into `scratch`. */
+  textFiles(scratch: string): Promise<{ readonly calibration: string; readonly evaluation: string }>;
 }
 
 /**
@@ -28,11 +30,16 @@ const SHARED = fileURLToPath(new URL("../../../../shared", import.meta.url));
 
 /** Lists the models that exist on this machine. A missing third-party model is reported to `log`. */
 export async function listModels(log: (text: string) => void): Promise<BenchedModel[]> {
-  const models = FIXTURES.map(fixtureModel);
+  const models = listFixtures();
   const stories = storiesModel();
   if (await denoFileSystem.list(stories.folder)) models.push(stories);
   else log(`${stories.name}: skipped, because there is no ${stories.folder}`);
   return models;
+}
+
+/** Lists the test models of this repository. */
+export function listFixtures(): BenchedModel[] {
+  return FIXTURES.map(fixtureModel);
 }
 
 function fixtureModel(name: string): BenchedModel {
@@ -49,6 +56,7 @@ function fixtureModel(name: string): BenchedModel {
         encodeText(tokenizer, await sotuText(part), "txt");
       return { calibration: await encodePart("calibration"), evaluation: await encodePart("evaluation") };
     },
+    textFiles: writeSotuTexts,
   };
 }
 
@@ -58,6 +66,7 @@ function fixtureModel(name: string): BenchedModel {
  */
 function storiesModel(): BenchedModel {
   const folder = `${SHARED}/models/stories260K`;
+  const partFile = (part: string) => `${SHARED}/text/tinystories-${part}.jsonl`;
   return {
     name: "stories260K",
     folder,
@@ -66,9 +75,9 @@ function storiesModel(): BenchedModel {
     evaluationWindows: 106,
     async tokens() {
       const tokenizer = await loadTokenizer(folder, denoFileSystem);
-      const readPart = (part: string) =>
-        readTokens(tokenizer, `${SHARED}/text/tinystories-${part}.jsonl`, denoFileSystem);
+      const readPart = (part: string) => readTokens(tokenizer, partFile(part), denoFileSystem);
       return { calibration: await readPart("calib"), evaluation: await readPart("eval") };
     },
+    textFiles: () => Promise.resolve({ calibration: partFile("calib"), evaluation: partFile("eval") }),
   };
 }

@@ -21,7 +21,7 @@ export function allocateOption(): Option {
   return new Option(
     "--allocate <how>",
     "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl prunes blocks with " +
-      "many outliers less, error minimises the sum of the layers' errors; the total stays exact",
+      "many outliers less, error minimises the mean relative error of the layers; the total stays exact",
   ).choices(ALLOCATIONS).default("uniform");
 }
 

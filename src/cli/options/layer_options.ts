@@ -42,10 +42,14 @@ const PARAMETERS = {
   order: "order",
 } as const satisfies Record<keyof LayerFlags, keyof LayerQuery>;
 
-/** Declares the options on `command`. */
-export function addLayerOptions(command: Command): Command {
+/**
+ * Declares the options on `command`.
+ * @param defaultMethod the method of the command. Without it the host decides, whose default is `sparsegpt`
+ */
+export function addLayerOptions(command: Command, defaultMethod?: LayerQuery["method"]): Command {
+  const methods = "sparsegpt, alps, wanda, adaprune, obc or magnitude";
   command
-    .option("--method <name>", "sparsegpt, alps, wanda, adaprune, obc or magnitude (default: sparsegpt)")
+    .option("--method <name>", defaultMethod ? methods : `${methods} (default: sparsegpt)`, defaultMethod)
     .option("--sparsity <fraction>", "fraction of the weights to prune, 0 ≤ s < 1 (default: 0.5)")
     .option(
       "--pattern <pattern>",

@@ -10,13 +10,18 @@ import { chooseLevels } from "./choose_levels.ts";
 import { levelName, levelSource } from "./level_source.ts";
 
 /** The number of levels below the sparsity of the run, and also above it. */
-const REACH = 4;
-
-/** The largest distance between two levels. */
-const LARGEST_STEP = 0.05;
+const REACH = 2;
 
 /**
- * Returns the sparsity of each layer.
+ * The largest distance between two levels, so the sparsity of a layer differs by at most 0.05 from that of the run. With a wider range the
+ * choice has more freedom, but the perplexity of all three test models at 70 % is worse, because the sum of the errors of the layers is a poor
+ * measure of the error of the model.
+ */
+const LARGEST_STEP = 0.025;
+
+/**
+ * Returns the sparsity of each layer. The choice minimises the sum of the relative errors of the layers, each multiplied by the number of
+ * weights of its layer. The absolute errors are not added, because the outputs of different layers have different scales.
  * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
  */
 export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
@@ -26,16 +31,19 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
   const errors = await measureErrors(task, new Map(levels.map((level) => [level, sparsity + level * step])));
   const leveled = layers.map(({ name, rows, cols }) => ({
     size: rows * cols,
-    errors: levels.map((level) => errors.get(levelName(name, level))!),
+    errors: levels.map((level) => rows * cols * errors.get(levelName(name, level))!),
   }));
   const chosen = chooseLevels(leveled);
   const sumAt = (levelOf: (layer: number) => number) =>
     leveled.reduce((sum, { errors }, i) => sum + errors[levelOf(i) + REACH], 0);
-  const before = sumAt(() => 0), after = sumAt((i) => chosen[i]);
+  const entries = leveled.reduce((sum, { size }) => sum + size, 0);
+  const before = sumAt(() => 0) / entries, after = sumAt((i) => chosen[i]) / entries;
   return {
     sparsities: chosen.map((level) => sparsity + level * step),
     notes: [
-      `The sum of the relative errors of the layers is ${after.toPrecision(4)}, instead of ${
+      `The mean relative error of a layer, weighted by the sizes of the layers, is ${
+        after.toPrecision(4)
+      }, instead of ${
         before.toPrecision(4)
       } with one sparsity for all layers. It was measured with the statistics of the dense model.`,
     ],

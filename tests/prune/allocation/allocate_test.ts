@@ -78,7 +78,7 @@ describe("allocations of opt-sotu", () => {
     }
   }
 
-  it("error has a smaller sum of errors than one sparsity, and keeps the statistics of the dense model", async () => {
+  it("error has a smaller mean error than one sparsity, and keeps the statistics of the dense model", async () => {
     const { notes: [note] } = await allocate("error", task());
     const [, after, before] = /is ([\d.]+), instead of ([\d.]+) with one sparsity/.exec(note)!;
     assert.ok(Number(after) < Number(before), note);

@@ -1,0 +1,65 @@
+/** Measures one trained model: its perplexity after SparseGPT with each allocation, which spreads the zeros over the layers. */
+
+import { calibrationWindows } from "../../../src/calibration/windows.ts";
+import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import type { LocalHost } from "../../../src/cli/local_host.ts";
+import { computePerplexity } from "../../../src/evaluation/perplexity.ts";
+import { type Model, openModel } from "../../../src/models/model.ts";
+import { type AllocationName, ALLOCATIONS } from "../../../src/prune/allocation/allocation.ts";
+import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
+import type { BenchedModel } from "../families/models.ts";
+
+/** The shares of the weights that are pruned. */
+export const SPARSITIES = [0.5, 0.6, 0.7] as const;
+
+/** The model after pruning it with one allocation. */
+export interface AllocationRun {
+  readonly allocation: AllocationName;
+  readonly sparsity: (typeof SPARSITIES)[number];
+  readonly perplexity: number;
+  /** The seconds of the whole run: choosing the sparsities, calibrating and pruning. */
+  readonly seconds: number;
+}
+
+/** The measurements of one model. */
+export interface AllocationResult {
+  readonly name: string;
+  /** The perplexity before pruning. */
+  readonly dense: number;
+  readonly runs: readonly AllocationRun[];
+}
+
+/** Measures the model. The given host solves the layers. Each perplexity is also passed to `log` as a line of text. */
+export async function benchAllocation(
+  { backend, pare: pruner }: LocalHost,
+  benched: BenchedModel,
+  log: (text: string) => void,
+): Promise<AllocationResult> {
+  const { name, folder, seqlen, evaluationWindows } = benched;
+  const texts = await benched.tokens();
+  const windows = calibrationWindows(texts.calibration, { windows: benched.calibrationWindows, seqlen });
+  const checkpoint = await openCheckpoint(folder, denoFileSystem);
+  try {
+    const model = openModel(checkpoint);
+    const measure = async (measured: Model) => {
+      const options = { seqlen, windows: evaluationWindows };
+      return (await computePerplexity(measured, backend, texts.evaluation, options)).perplexity;
+    };
+    const runs: AllocationRun[] = [];
+    for (const sparsity of SPARSITIES) {
+      for (const allocation of ALLOCATIONS) {
+        const started = performance.now();
+        const query = { sparsity, error: false };
+        const pruned = await pruneInMemory(model, query, { pruner, backend, windows, allocation });
+        const seconds = (performance.now() - started) / 1000;
+        const perplexity = await measure(pruned);
+        log(`${name} ${allocation} ${sparsity}: ${perplexity.toFixed(3)} in ${seconds.toFixed(1)} s`);
+        runs.push({ allocation, sparsity, perplexity, seconds });
+      }
+    }
+    return { name, dense: await measure(model), runs };
+  } finally {
+    await checkpoint.close();
+  }
+}

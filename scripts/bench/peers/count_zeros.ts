@@ -1,0 +1,27 @@
+/** Counts the zeros in the linear layers of a checkpoint. */
+
+import { openModelFolder } from "../../../src/models/model.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { linearLayers } from "../../../src/prune/block_plan.ts";
+import { bytesToFloats } from "../../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../../src/tensor/dtype.ts";
+
+/** The number of weights in the linear layers of the blocks, and how many of them are 0. */
+export interface ZeroCount {
+  readonly zeros: number;
+  readonly weights: number;
+}
+
+/** Counts the zeros of the dense checkpoint in `folder`. Both +0 and −0 are zeros. */
+export async function countZeros(folder: string): Promise<ZeroCount> {
+  await using opened = await openModelFolder(folder, denoFileSystem);
+  let zeros = 0, weights = 0;
+  for (const { name } of linearLayers(opened.model.spec)) {
+    const { data, dtype } = await opened.checkpoint.tensor(name);
+    // Opening a model has checked that its weights have such a dtype.
+    const values = bytesToFloats(data, dtype as FloatDtype);
+    weights += values.length;
+    for (const value of values) if (value === 0) zeros++;
+  }
+  return { zeros, weights };
+}

@@ -1,0 +1,129 @@
+"""Compresses a model with llm-compressor, and writes the result as a dense checkpoint in the dtype of the original.
+
+The program prints one JSON object as the last line of its standard output:
+
+    {"seconds": {"import", "load", "compress", "write"}, "versions": {LIBRARY: VERSION},
+     "changed_others": the names of the weights outside the linear layers of the blocks that llm-compressor has changed}
+
+"compress" is the call of `oneshot` alone. It contains the calibration and the solving of the layers.
+
+The checkpoint holds the weights that the compressed model computes with. For a recipe that quantises, these are the weights
+rounded to the grid, as a reader of the packed checkpoint would get them. The weights outside the linear layers are copied from the
+original, because a recipe that fails to exclude `lm_head` also prunes an embedding that is tied to it.
+
+    python llm_compressor.py MODEL WINDOWS.json OUT RECIPE
+
+WINDOWS.json holds a list of windows. Each window is a list of token ids. RECIPE is a comma-separated list of modifiers, which are
+applied one after the other: sparsegpt, wanda, gptq (columns in natural order), gptq-static (columns by activations, which is the
+default of llm-compressor). Pruning is to 50 %, and quantising is to 4 bits with one asymmetric grid per output channel.
+"""
+
+import json
+import pathlib
+import platform
+import shutil
+import sys
+import time
+
+started = time.perf_counter()
+
+import compressed_tensors
+import llmcompressor
+import torch
+import transformers
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.lifecycle.forward import fake_quantize
+from llmcompressor import oneshot
+from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+from safetensors.torch import load_file, save_file
+
+# Only a regular expression excludes the head from the pruning modifiers. They compare `lm_head` with the name `lm_head.`.
+LAYERS = {"targets": ["Linear"], "ignore": ["re:.*lm_head"]}
+SPARSITY = 0.5
+BITS = 4
+
+
+def make_gptq(order: str | None) -> GPTQModifier:
+    weights = QuantizationArgs(num_bits=BITS, symmetric=False, strategy="channel")
+    scheme = QuantizationScheme(targets=LAYERS["targets"], weights=weights)
+    return GPTQModifier(config_groups={"layers": scheme}, ignore=LAYERS["ignore"], actorder=order)
+
+
+MODIFIERS = {
+    "sparsegpt": lambda: SparseGPTModifier(sparsity=SPARSITY, **LAYERS),
+    "wanda": lambda: WandaPruningModifier(sparsity=SPARSITY, **LAYERS),
+    "gptq": lambda: make_gptq(None),
+    "gptq-static": lambda: make_gptq("static"),
+}
+
+
+def main() -> None:
+    model_folder, windows_file, out, recipe = sys.argv[1:]
+    folder = pathlib.Path(model_folder)
+    seconds = {"import": time.perf_counter() - started}
+
+    start = time.perf_counter()
+    # f32, because products of f16 and bf16 are slower on a CPU, and Pare computes in f32 too.
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    windows = torch.tensor(json.loads(pathlib.Path(windows_file).read_text()))
+    samples = [{"input_ids": window, "attention_mask": torch.ones_like(window)} for window in windows]
+    original = load_tensors(folder)
+    seconds["load"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    oneshot(
+        model=model,
+        recipe=[MODIFIERS[name]() for name in recipe.split(",")],
+        dataset=torch.utils.data.DataLoader(samples, batch_size=1),
+    )
+    seconds["compress"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    linear = {f"{name}.weight": layer for name, layer in model.named_modules() if is_block_layer(name, layer)}
+    state = model.state_dict()
+    changed = [name for name in original if name not in linear and name in state and not is_same(original[name], state[name])]
+    for name, layer in linear.items():
+        original[name] = effective_weight(layer).to(original[name].dtype)
+    write_checkpoint(folder, pathlib.Path(out), original)
+    seconds["write"] = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "versions": versions(), "changed_others": changed}), flush=True)
+
+
+def is_block_layer(name: str, layer: torch.nn.Module) -> bool:
+    return isinstance(layer, torch.nn.Linear) and not name.endswith("lm_head")
+
+
+def is_same(original: torch.Tensor, now: torch.Tensor) -> bool:
+    return torch.equal(original.float(), now.float())
+
+
+def effective_weight(layer: torch.nn.Linear) -> torch.Tensor:
+    """Returns the weight that the layer multiplies with, which is rounded to the grid if the layer is quantised."""
+    scheme = getattr(layer, "quantization_scheme", None)
+    if scheme is None:
+        return layer.weight.data
+    return fake_quantize(layer.weight.data, layer.weight_scale, layer.weight_zero_point, scheme.weights)
+
+
+def load_tensors(folder: pathlib.Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors.update(load_file(path))
+    return tensors
+
+
+def write_checkpoint(model: pathlib.Path, out: pathlib.Path, tensors: dict[str, torch.Tensor]) -> None:
+    out.mkdir(parents=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out / "model.safetensors", {"format": "pt"})
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(model / name, out / name)
+
+
+def versions() -> dict[str, str]:
+    libraries = (llmcompressor, compressed_tensors, transformers, torch)
+    return {"Python": platform.python_version()} | {library.__name__: library.__version__ for library in libraries}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+/** Runs the programs that the bench of the peers compares, each in a process of its own, and reads what they report. */
+
+import { fileURLToPath } from "node:url";
+import type { BackendChoice } from "../../../src/host/backends.ts";
+import { VENVS } from "../../peers/venv.ts";
+import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
+import { RUN_REPORT_FILE, runReportSchema } from "../../../src/report/run_report.ts";
+import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
+
+const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));
+const LLM_COMPRESSOR = fileURLToPath(new URL("llm_compressor.py", import.meta.url));
+const TRANSFORMERS_PERPLEXITY = fileURLToPath(new URL("transformers_perplexity.py", import.meta.url));
+
+/** A model, and the calibration that all programs get. */
+export interface Calibration {
+  /** The folder of the model. */
+  readonly folder: string;
+  /** The path of the calibration text. Pare cuts it into windows that start at even distances. */
+  readonly text: string;
+  readonly samples: number;
+  readonly seqlen: number;
+  /** The path of a JSON file with the same windows as token ids, for llm-compressor. */
+  readonly windowsFile: string;
+}
+
+/** The time and memory of one run. */
+export interface RunCost {
+  /** The seconds of calibrating and solving. */
+  readonly compressSeconds: number;
+  /** The seconds of the whole process. */
+  readonly processSeconds: number;
+  /** The peak memory of the process and the processes that it starts. */
+  readonly peakBytes: number;
+}
+
+/** The last line of the output of `llm_compressor.py`. */
+interface LlmCompressorOutput {
+  readonly seconds: { readonly compress: number };
+  readonly versions: Readonly<Record<string, string>>;
+  readonly changed_others: readonly string[];
+}
+
+/** Runs `pare prune` and returns its cost and the backend that it used. */
+export async function runPare(
+  run: PareRun,
+  { folder, text, samples, seqlen }: Calibration,
+  out: string,
+  choice: BackendChoice,
+): Promise<RunCost & { readonly backend: string; readonly adapter: string }> {
+  const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
+  const places = ["--out", out, "--backend", choice];
+  const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
+  const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
+  const { seconds, backend, adapter } = runReportSchema.parse(report);
+  return { ...cost(measured, seconds.total), backend, adapter };
+}
+
+/** Runs llm-compressor. Returns its cost, its versions, and how many weights outside the linear layers it changed. */
+export async function runLlmCompressor(
+  { recipe }: LlmCompressorRun,
+  { folder, windowsFile }: Calibration,
+  out: string,
+  threads: number,
+): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {
+  const measured = await pythonProcess([LLM_COMPRESSOR, folder, windowsFile, out, recipe], threads);
+  const output = lastLine<LlmCompressorOutput>(measured);
+  return {
+    ...cost(measured, output.seconds.compress),
+    versions: output.versions,
+    changed: output.changed_others.length,
+  };
+}
+
+/** Measures the perplexity of checkpoints by `pare eval`, in the order of `folders`. */
+export async function parePerplexities(
+  folders: readonly string[],
+  text: string,
+  { seqlen, windows, backend }: { seqlen: number; windows: number; backend: BackendChoice },
+): Promise<number[]> {
+  const [first, ...others] = folders;
+  const measured = await pareProcess([
+    ...["eval", first, ...others.flatMap((folder) => ["--compare", folder]), "--json"],
+    ...["--text", text, "--seqlen", String(seqlen), "--windows", String(windows), "--backend", backend],
+  ]);
+  const { models } = lastLine<{ models: { texts: { perplexity: number }[] }[] }>(measured);
+  return models.map(({ texts }) => texts[0].perplexity);
+}
+
+/** Measures the perplexity of checkpoints by transformers, in the order of `folders`. */
+export async function transformersPerplexities(
+  folders: readonly string[],
+  windowsFile: string,
+  threads: number,
+): Promise<number[]> {
+  return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], threads));
+}
+
+function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
+  return measureProcess({
+    command: Deno.execPath(),
+    args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
+    env: environment({ NO_COLOR: "1" }),
+  });
+}
+
+function pythonProcess(args: readonly string[], threads: number): Promise<MeasuredProcess> {
+  return measureProcess({
+    command: VENVS["llm-compressor"].python,
+    args: ["-B", ...args],
+    // The hub is never asked, because all files are in local folders.
+    env: environment({ OMP_NUM_THREADS: String(threads), HF_HUB_OFFLINE: "1" }),
+  });
+}
+
+/**
+ * Returns the environment of this process with `added`, but without the variables that force OpenBLAS to use the kernels of another
+ * processor, because these kernels are slower.
+ */
+function environment(added: Readonly<Record<string, string>>): Record<string, string> {
+  const { OPENBLAS_CORETYPE: _core, OPENBLAS_L2_SIZE: _size, ...inherited } = Deno.env.toObject();
+  return { ...inherited, ...added };
+}
+
+function cost({ seconds, peakBytes }: MeasuredProcess, compressSeconds: number): RunCost {
+  return { compressSeconds, processSeconds: seconds, peakBytes };
+}
+
+function lastLine<Output>({ stdout }: MeasuredProcess): Output {
+  return JSON.parse(stdout.trim().split("\n").at(-1)!);
+}

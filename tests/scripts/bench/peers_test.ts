@@ -1,0 +1,91 @@
+/** Tests the bench of the peers: its runs, its check of the perplexities, its counts and its table. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { countZeros } from "../../../scripts/bench/peers/count_zeros.ts";
+import { requireSamePerplexity, type RunResult } from "../../../scripts/bench/peers/peers_result.ts";
+import { pruneArguments, RUNS } from "../../../scripts/bench/peers/runs.ts";
+import { peersTable } from "../../../scripts/bench/peers/table.ts";
+import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
+import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
+
+const OPT_SOTU = fileURLToPath(new URL("../../fixtures/models/opt-sotu", import.meta.url));
+
+describe("RUNS", () => {
+  it("gives pare prune options that it accepts", () => {
+    for (const run of RUNS) {
+      if (run.program !== "Pare") continue;
+      const required = ["model", "--out", "out", "--calibration", "text.txt"];
+      const command = declarePrune().exitOverride().parse([...required, ...pruneArguments(run)], {
+        from: "user",
+      });
+      const query = layerQuery(command.opts<LayerFlags>());
+      assert.equal(query.sparsity, run.target === "4 bit" ? 0 : 0.5);
+      assert.equal(query.bits, run.target === "50 %" ? undefined : 4);
+    }
+  });
+
+  it("has runs of both programs for every target", () => {
+    for (const target of ["50 %", "4 bit", "50 % + 4 bit"]) {
+      const programs = new Set(RUNS.filter((run) => run.target === target).map(({ program }) => program));
+      assert.deepEqual([...programs], ["Pare", "llm-compressor"], target);
+    }
+  });
+});
+
+describe("requireSamePerplexity", () => {
+  it("accepts a difference of less than 0.1 percent", () =>
+    requireSamePerplexity({ checkpoint: "dense", pare: 100.09, transformers: 100 }));
+
+  it("rejects a larger difference and NaN", () => {
+    for (const pare of [100.2, 99.8, NaN]) {
+      assert.throws(
+        () => requireSamePerplexity({ checkpoint: "dense", pare, transformers: 100 }),
+        /dense: pare eval measures a perplexity of .*, but transformers measures 100/,
+      );
+    }
+  });
+});
+
+it("countZeros() counts the weights of all linear layers in the blocks", async () => {
+  // Four blocks of hidden size 192, each with four attention projections and two layers of 768 · 192.
+  const { zeros, weights } = await countZeros(OPT_SOTU);
+  assert.equal(weights, 4 * (4 * 192 * 192 + 2 * 768 * 192));
+  assert.ok(zeros < weights / 100, `${zeros} zeros in a dense model`);
+});
+
+it("peersTable() names a model and a target in their first rows only", () => {
+  const runs = RUNS.map((run): RunResult => ({
+    run,
+    perplexity: 48.9802,
+    compressSeconds: 1.234,
+    processSeconds: 5,
+    peakBytes: 500 * 2 ** 20,
+    zeros: 1,
+    weights: 3,
+  }));
+  const model = {
+    name: "tiny",
+    seqlen: 8,
+    calibrationWindows: 2,
+    evaluationWindows: 3,
+    dense: 46.712,
+    checks: [],
+  };
+  const results = {
+    repeat: 3,
+    threads: 2,
+    loadAverage: 2.04,
+    versions: { torch: "2.13" },
+    models: [{ ...model, runs }],
+  };
+  const [, , first, second, ...others] = peersTable(results).split("\n");
+  assert.equal(first, "| tiny (46.71) | 50 % | Pare | SparseGPT | 48.98 | 33.33 % | 1.23 | 5.00 | 500 |");
+  assert.ok(second.startsWith("|  |  | llm-compressor | SparseGPTModifier |"), second);
+  assert.equal(others.filter((line) => line.includes("| 4 bit |")).length, 1);
+  assert.equal(
+    others.at(-1),
+    "Peers: torch 2.13; threads of OpenMP: 2. Repetitions: 3. Largest load average: 2.0.",
+  );
+});
