@@ -1,6 +1,6 @@
 /**
- * Tests of remove_weights against a float64 replay. The replay removes the same weights in the same order from an
- * inverse that it stores as a whole, and checks that each of them had the smallest score, except for rounding.
+ * Tests of remove_weights against a float64 replay. The replay stores the whole inverse Hessian. It removes
+ * the same weights in the same order, and checks that each weight had the smallest score, except for rounding.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -15,7 +15,7 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-/** The groups of a test. A group of 0 columns stands for no groups. */
+/** The n:m patterns of the tests. A group of 0 columns stands for an unstructured pattern. */
 type Groups = readonly [keep: number, group: number];
 
 /** The operands of a test: the matrices of `rows` rows, which are `ld` elements apart. */
@@ -85,7 +85,7 @@ function replay(
   for (const { column: p, score } of removals) {
     const scoreOf = (c: number) => Math.abs(w[c]) / Math.sqrt(g[c * n + c]);
     const allowed = [...w.keys()].filter((c) => !removed.has(c) && mayGo(c, removed));
-    ok(allowed.includes(p), `column ${p} may not be removed as number ${removed.size}`);
+    ok(allowed.includes(p), `column ${p} may not be removed in step ${removed.size}`);
     const least = Math.min(...allowed.map(scoreOf));
     assertClose([scoreOf(p)], [least], 1e-3, { label: `smallest score of step ${removed.size}` });
     assertClose([score], [scoreOf(p)], 1e-3, { label: `score of step ${removed.size}` });
@@ -133,7 +133,7 @@ eachBackend("remove_weights", (backend) => {
         for (let other = start; other < start + size; other++) left += removed.has(other) ? 0 : 1;
         return left > Math.ceil(keep * size / group);
       };
-      // Row r may take cols − r steps. Groups stop it earlier.
+      // Row r may take cols − r steps. With groups, a row stops earlier.
       const limits = Uint32Array.from({ length: rows }, (_, r) => Math.max(1, cols - r));
       const { weights, trace } = await run(backend(), operands, limits, {
         cols,

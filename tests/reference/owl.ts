@@ -1,9 +1,9 @@
 /**
- * The sparsity of each block by OWL in float64, after the paper (Yin et al. 2023, arXiv 2310.05175, section 3.2) and the published code,
+ * The sparsity of each transformer block by the method OWL in float64, following the paper (Yin et al. 2023, arXiv 2310.05175, section 3.2) and the published code,
  * for blocks of equal size.
  */
 
-/** A layer: W as rows, and the inputs X as one row per token. */
+/** A layer: the rows of its weight W, and its inputs X with one row per token. */
 export interface OwlLayer {
   readonly weight: readonly (readonly number[])[];
   readonly inputs: readonly (readonly number[])[];
