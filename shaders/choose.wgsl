@@ -14,7 +14,8 @@ struct Params {
   has_forced: u32,
 }
 
-// Params with one more member, `level`: the index of the byte of the keys that is counted. Byte 0 is the most significant.
+// Params with one more member, `level`: the index of the byte of the keys that is counted. Byte 0 is the most
+// significant.
 struct HistogramParams {
   rows: u32,
   cols: u32,
@@ -49,8 +50,9 @@ struct GroupParams {
 @group(0) @binding(4) var<storage, read_write> histogram: array<atomic<u32>>;
 @group(0) @binding(5) var<uniform> histogram_params: HistogramParams;
 
-// The further bindings of count_score_ties and choose_entries. Both have `selection` at binding 3. The parameters follow at
-// binding 4 in count_score_ties. In choose_entries, binding 4 is the mask and binding 5 has the parameters.
+// The further bindings of count_score_ties and choose_entries. Both have `selection` at binding 3. The
+// parameters follow at binding 4 in count_score_ties. In choose_entries, binding 4 is the mask and binding 5
+// has the parameters.
 @group(0) @binding(3) var<storage, read_write> selection: array<u32>;
 @group(0) @binding(4) var<uniform> count_params: Params;
 @group(0) @binding(4) var<storage, read_write> mask: array<atomic<u32>>;
@@ -193,8 +195,8 @@ fn choose_entries(
   }
 }
 
-// Distributes the `remaining` ties that are to be pruned over the words of the chunk, from the first word on. A word gets at
-// most as many as it has ties.
+// Distributes the `remaining` ties that are to be pruned over the words of the chunk, from the first word on.
+// A word gets at most as many as it has ties.
 fn share_out_ties() {
   for (var i = 0u; i < LANES; i++) {
     let count = min(remaining, countOneBits(equal[i]));

@@ -1,5 +1,6 @@
-// Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask. The kernels are
-// described in src/kernels/transfer/gather.ts. A tile is one of the rectangles in which a matrix is stored. Elements are declared as u32, because copying an f32 may change its bits.
+// Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
+// The kernels are described in src/kernels/transfer/gather.ts. A tile is one of the rectangles in which a
+// matrix is stored. Elements are declared as u32, because copying an f32 may change its bits.
 
 struct ColumnsParams {
   rows: u32,
@@ -72,7 +73,8 @@ fn gather_symmetric(
   let c = index % p.cols;
   let i = order[p.row0 + r];
   let j = order[p.first + c];
-  // If the source row is above the source tile, or the source column is left of it, the difference wraps around to a large number.
+  // If the source row is above the source tile, or the source column is left of it, the difference wraps
+  // around to a large number.
   let a = min(i, j) - p.source_row0;
   let b = max(i, j) - p.source_first;
   if a < p.source_rows && b < p.source_cols {

@@ -1,6 +1,6 @@
-// Removes weights one at a time, independently in each row. src/kernels/remove_weights.ts describes the method and the
-// buffers. A workgroup handles one row. A quad is four neighbouring columns, and each invocation always handles the
-// same quads of the row.
+// Removes weights one at a time, independently in each row. src/kernels/remove_weights.ts describes the
+// method and the buffers. A workgroup handles one row. A quad is four neighbouring columns, and each
+// invocation always handles the same quads of the row.
 
 struct Params {
   rows: u32,
@@ -45,8 +45,8 @@ var<workgroup> removal: vec2u;
 // The number of weights of a group that are not removed.
 var<workgroup> group_weights: atomic<u32>;
 
-// Returns the key of a weight. Keys have the same order as the scores. Forced weights have key 0, which is less than the
-// key of every score.
+// Returns the key of a weight. Keys have the same order as the scores. Forced weights have key 0, which is
+// less than the key of every score.
 fn key_of(state: u32, score: f32) -> u32 {
   if state == CANDIDATE {
     return (bitcast<u32>(score) & 0x7fffffff) + 1;
@@ -103,7 +103,8 @@ fn remove_weight(r: u32, k: u32, p: u32, local: u32) {
   }
   workgroupBarrier();
   for (var q = local; q < quads; q += SIZE) {
-    // Starts as H⁻¹[:, p], at the four columns of quad q. Subtracting the contributions of the earlier steps makes it G[:, p].
+    // Starts as H⁻¹[:, p], at the four columns of quad q. Subtracting the contributions of the earlier steps
+    // makes it G[:, p].
     var column = inverse[p * quads + q];
     var i = 0u;
     for (; i + 4 <= k; i += 4) {

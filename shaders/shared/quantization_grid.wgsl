@@ -1,4 +1,5 @@
-// Computes a grid, which is the set of values that weights are rounded to. src/quantization/quantization.ts has the formulas.
+// Computes a grid, which is the set of values that weights are rounded to. src/quantization/quantization.ts
+// has the formulas.
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;

@@ -50,7 +50,10 @@ export const columnLoopParams = {
 export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   /** The number of shader invocations that share one row. */
   readonly LANES: number;
-  /** The number of columns per span. After each segment, only the later columns of the same span are updated at once. */
+  /**
+   * The number of columns per span. After each segment, only the later columns of the same span are updated
+   * at once.
+   */
   readonly SPAN: number;
 }
 
@@ -72,7 +75,10 @@ export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLo
   return loop(Math.ceil((end - start) / LANES), loop(end - start));
 }
 
-/** Counts the iterations of `load_row`, `store_mask` and `store_sums` in the shader, for a block of `size` columns. */
+/**
+ * Counts the iterations of `load_row`, `store_mask` and `store_sums` in the shader, for a block of `size`
+ * columns.
+ */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(

@@ -11,7 +11,10 @@ import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with 
 import source from "../../shaders/quantization.wgsl" with { type: "text" };
 
 const code = linear + quantizationGrid + source;
-/** The number of invocations that share a row. It must equal the constant of the same name in shaders/quantization.wgsl. */
+/**
+ * The number of invocations that share a row. It must equal the constant of the same name in
+ * shaders/quantization.wgsl.
+ */
 const LANES = 64;
 
 /**

@@ -61,8 +61,8 @@ function quantizeBlockShader(
  * mask has 1 where an entry is kept.
  *
  * A kept weight is rounded to a grid, which is a set of values with the codes 0 … `max_code`.
- * `src/quantization/quantization.ts` has the formulas. `scales` and `zeros`, f32, have `grids` elements per row of the matrix: element
- * (row0 + r)·grids + g has the scale or the zero point of grid g.
+ * `src/quantization/quantization.ts` has the formulas. `scales` and `zeros`, f32, have `grids` elements per
+ * row of the matrix: element (row0 + r)·grids + g has the scale or the zero point of grid g.
  *
  * - If `grid_size` = 0, `grids` is 1, and the kernel only reads both buffers (see `row_extremes`).
  * - If `grid_size` > 0, that many consecutive columns share a grid, and `first` is a multiple of it. When the

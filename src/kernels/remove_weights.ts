@@ -17,7 +17,10 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/remove_weights.wgsl" with { type: "text" };
 
-/** The number of invocations per workgroup. It must equal the constant of the same name in shaders/remove_weights.wgsl. */
+/**
+ * The number of invocations per workgroup. It must equal the constant of the same name in
+ * shaders/remove_weights.wgsl.
+ */
 const SIZE = 256;
 
 /**
@@ -41,9 +44,10 @@ export const WeightState = {
 
 /**
  * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after limits[r] steps, counted
- * from step 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal scores are removed from left to
- * right. With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the
- * group has no more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
+ * from step 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal
+ * scores are removed from left to right. With `group` > 0, the candidates of a group of `group` consecutive
+ * columns become locked as soon as the group has no more than `keep` weights left. A last group of g <
+ * `group` columns keeps ceil(keep·g/group).
  *
  * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple
  * of 4. The `states` of the padding must be 0.

@@ -17,7 +17,10 @@ export interface LayerOperands {
   readonly layer: Layer;
   /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free this matrix. */
   readonly hessian?: TiledMatrix;
-  /** A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor (`usesFactor`). */
+  /**
+   * A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor
+   * (`usesFactor`).
+   */
   readonly factor?: Factor;
 }
 

@@ -20,7 +20,10 @@ import { isOnePass, type LayerOperands, type LayerParameters } from "./operands.
 export interface MethodResult {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
-  /** The damping λ of the statistics that were used. Null if the method used no statistics, or undamped statistics. */
+  /**
+   * The damping λ of the statistics that were used. Null if the method used no statistics, or undamped
+   * statistics.
+   */
   readonly damping: number | null;
   /** The number of iterations that searched for the mask. */
   readonly iterations: number;

@@ -24,7 +24,10 @@ export interface ColumnOrder {
   destroy(): void;
 }
 
-/** Returns the columns in the order of decreasing diagonal entries of H. Among equal entries, the lower column comes first. */
+/**
+ * Returns the columns in the order of decreasing diagonal entries of H. Among equal entries, the lower column
+ * comes first.
+ */
 export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer> {
   return Uint32Array.from(diagonal, (_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
 }
@@ -105,8 +108,8 @@ export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: Device
 }
 
 /**
- * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32 words per row. The caller
- * owns the result.
+ * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32
+ * words per row. The caller owns the result.
  * @throws {OutOfDeviceMemoryError}
  */
 export function permuteBits(

@@ -1,9 +1,9 @@
 /**
  * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. The
- * computation is two triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first
- * column to the last. Both solves work on one panel of columns at a time. Most of the work is matrix products with
- * the finished panels. The diagonal blocks of R need no division, because the factor includes their inverses U_kk. The
- * elements of R below its diagonal blocks are never read.
+ * computation is two triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y,
+ * from the first column to the last. Both solves work on one panel of columns at a time. Most of the work is
+ * matrix products with the finished panels. The diagonal blocks of R need no division, because the factor
+ * includes their inverses U_kk. The elements of R below its diagonal blocks are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -131,7 +131,10 @@ function subtract(
   }
 }
 
-/** Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in `subtract`. */
+/**
+ * Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in
+ * `subtract`.
+ */
 function finishBlock(
   backend: Backend,
   kernel: typeof gemmNN,

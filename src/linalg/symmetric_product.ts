@@ -11,8 +11,8 @@ import type { Submatrix } from "./submatrix.ts";
 
 /**
  * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the
- * call, the caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and M must be
- * different matrices.
+ * call, the caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and
+ * M must be different matrices.
  */
 export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
   for (let i = 0; i < m.tileRows; i++) {

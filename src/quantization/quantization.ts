@@ -1,7 +1,8 @@
 /**
  * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
- * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The zero point
- * `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay exact zeros.
+ * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The
+ * zero point `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay
+ * exact zeros.
  *
  * The grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
  *
@@ -28,9 +29,9 @@ export interface GridOptions {
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * The order in which the columns are rounded. The natural order is from the first column to the last. The activation
-   * order is by decreasing diagonal entries of the Hessian. It rounds the columns with the largest activations first,
-   * while the most columns are left to compensate for their errors.
+   * The order in which the columns are rounded. The natural order is from the first column to the last. The
+   * activation order is by decreasing diagonal entries of the Hessian. It rounds the columns with the largest
+   * activations first, while the most columns are left to compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }

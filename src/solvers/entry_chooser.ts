@@ -1,7 +1,7 @@
 /**
  * Chooses which entries of a matrix to keep. It keeps the entries with the largest magnitudes. Their
- * number follows exactly from the sparsity or the n:m pattern. The choice covers the whole layer at once, and the CPU reads
- * nothing back from the device. `kernels/choose.ts` describes the kernels.
+ * number follows exactly from the sparsity or the n:m pattern. The choice covers the whole layer at once, and
+ * the CPU reads nothing back from the device. `kernels/choose.ts` describes the kernels.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";

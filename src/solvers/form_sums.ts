@@ -1,6 +1,6 @@
 /**
- * Computes the loss and the relative error for solvers that have the undamped statistics H. W is the original weights, and
- * Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided by tr(W·H·Wᵀ).
+ * Computes the loss and the relative error for solvers that have the undamped statistics H. W is the original
+ * weights, and Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided by tr(W·H·Wᵀ).
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -12,7 +12,10 @@ import type { Solution } from "./solver.ts";
 /** The columns of `#sums`: the contributions of each row to tr(W·H·Wᵀ) and to tr(Δ·H·Δᵀ). */
 const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
-/** Measures one layer. Call `measureWeight` before the solver overwrites the weight with Δ, and `measureError` afterwards. */
+/**
+ * Measures one layer. Call `measureWeight` before the solver overwrites the weight with Δ, and `measureError`
+ * afterwards.
+ */
 export class FormSums {
   readonly #backend: Backend;
   readonly #weight: TiledMatrix;

@@ -1,16 +1,16 @@
 /**
  * ExactOBS, the pruning method of Optimal Brain Compression (Frantar & Alistarh 2022, arXiv 2208.11580). In each row it
- * removes one weight at a time: the weight whose removal adds the least to the error. All remaining weights of the row
- * are updated to compensate for the removal. It is the most exact of the greedy methods, and its work grows with
- * rows·cols³ (`obc/obc_limit.ts`).
+ * removes one weight at a time: the weight whose removal adds the least to the error. All remaining weights
+ * of the row are updated to compensate for the removal. It is the most exact of the greedy methods, and its
+ * work grows with rows·cols³ (`obc/obc_limit.ts`).
  *
  * - Unstructured: the weights of every row are removed until none is left, and the losses are recorded. The losses
- *   determine the number of removals of each row (`obc/share_removals.ts`). A second pass then repeats the removals up
- *   to that number. At sparsity s, the second pass takes about s² of the time of the first one. Two alternatives are
- *   more expensive: storing the weights of every step would take rows·cols² numbers, and a least-squares fit on the mask
- *   would have to invert a different part of H for each row.
- * - n:m: a weight may be removed only while its group has more than n weights. So one pass is enough to reach the exact
- *   count in every row.
+ *   determine the number of removals of each row (`obc/share_removals.ts`). A second pass then repeats the
+ *   removals up to that number. At sparsity s, the second pass takes about s² of the time of the first one.
+ *   Two alternatives are more expensive: storing the weights of every step would take rows·cols² numbers, and
+ *   a least-squares fit on the mask would have to invert a different part of H for each row.
+ * - n:m: a weight may be removed only while its group has more than n weights. So one pass is enough to reach
+ *   the exact count in every row.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -42,8 +42,10 @@ export interface ObcSolution extends Solution {
 
 /**
  * Prunes `layer`. `layer.weight` becomes Δ = W − Q.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller
- *   keeps ownership. Its values are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
+ * weight. The caller
+ *   keeps ownership. Its values are not changed, but the undefined lower triangles of its diagonal tiles are
+ *   filled in.
  * @throws {ObcSizeError} if the layer is too large
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
@@ -121,8 +123,8 @@ async function countInLayer(
 }
 
 /**
- * Returns the number of removals of each row, if each group of `group` columns keeps `keep` weights. A group with more
- * forced weights than that allows loses all its forced weights.
+ * Returns the number of removals of each row, if each group of `group` columns keeps `keep` weights. A group
+ * with more forced weights than that allows loses all its forced weights.
  */
 function countInGroups(
   rows: number,

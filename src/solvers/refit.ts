@@ -31,7 +31,10 @@ import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
 import { undampedForm } from "./solution.ts";
 
-/** A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the statistics. */
+/**
+ * A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the
+ * statistics.
+ */
 export interface PrunedWeights {
   /** Δ = W − Q. It is updated. */
   readonly delta: TiledMatrix;
@@ -46,7 +49,8 @@ export interface RefitReport {
   /** tr(Δ·H·Δᵀ) with the undamped H, before the refit. */
   readonly lossBefore: number;
   /**
-   * The same trace after the refit. It is never larger than `lossBefore`, because a refit that raises the loss is discarded.
+   * The same trace after the refit. It is never larger than `lossBefore`, because a refit that raises the
+   * loss is discarded.
    */
   readonly loss: number;
   /** The number of conjugate-gradient steps that the result includes. 0 if the refit was discarded. */

@@ -1,7 +1,8 @@
 /**
  * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value
- * times the norm of input j. Wanda prunes the weights with the smallest scores in each row of W, or in each group of an
- * n:m pattern. The kept weights are not changed. H is not damped, because the method uses only its diagonal.
+ * times the norm of input j. Wanda prunes the weights with the smallest scores in each row of W, or in each
+ * group of an n:m pattern. The kept weights are not changed. H is not damped, because the method uses only
+ * its diagonal.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -29,10 +30,12 @@ const MAX_STRIP_BYTES = 2 ** 26;
 /**
  * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly
  * round(s·rows·cols) weights are pruned, and the numbers of two rows differ by at most one. Forced entries are pruned
- * before all others, and count among the pruned weights. A row with more forced entries than its number prunes them all,
- * and the other rows do not prune less.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The caller
- *   keeps ownership. Its values are not changed, but the undefined lower triangles of its diagonal tiles are filled in.
+ * before all others, and count among the pruned weights. A row with more forced entries than its number
+ * prunes them all, and the other rows do not prune less.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
+ * weight. The caller
+ *   keeps ownership. Its values are not changed, but the undefined lower triangles of its diagonal tiles are
+ *   filled in.
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory

@@ -1,4 +1,7 @@
-/** Tests the kernel that chooses the kept entries of each row, in comparison with sorting. Some scores are tied, and some entries are forced. */
+/**
+ * Tests the kernel that chooses the kept entries of each row, in comparison with sorting. Some scores are
+ * tied, and some entries are forced.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";

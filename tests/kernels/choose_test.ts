@@ -1,6 +1,6 @@
 /**
- * Tests the kernels that choose the kept entries of a whole matrix or of n:m groups, in comparison with sorting. The matrices have ties, forced
- * entries, and tiles whose columns do not start at whole mask words.
+ * Tests the kernels that choose the kept entries of a whole matrix or of n:m groups, in comparison with
+ * sorting. The matrices have ties, forced entries, and tiles whose columns do not start at whole mask words.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -21,7 +21,10 @@ interface TiledValues {
   readonly values: Float32Array;
 }
 
-/** Uploads the tiles of a matrix, row by row. The leading dimension of each tile is 3 more than its number of columns. */
+/**
+ * Uploads the tiles of a matrix, row by row. The leading dimension of each tile is 3 more than its number of
+ * columns.
+ */
 function makeTiles(backend: Backend, { rows, cols, edge, values }: TiledValues) {
   const tiles = [];
   for (let row0 = 0; row0 < rows; row0 += edge) {

@@ -1,4 +1,7 @@
-/** Tests of masked_combine and scale_tile on a tile in the middle of a matrix, for odd sizes and for tiles that share mask words with their neighbours. */
+/**
+ * Tests of masked_combine and scale_tile on a tile in the middle of a matrix, for odd sizes and for tiles
+ * that share mask words with their neighbours.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";

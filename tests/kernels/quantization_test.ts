@@ -1,6 +1,7 @@
 /**
- * Tests of the kernels that run before and after quantize_block, in comparison with naive float64 code: the extremes of rows that
- * extend over several tiles, the grids of given extremes, and the packed codes of rounded weights.
+ * Tests of the kernels that run before and after quantize_block, in comparison with naive float64 code: the
+ * extremes of rows that extend over several tiles, the grids of given extremes, and the packed codes of
+ * rounded weights.
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";

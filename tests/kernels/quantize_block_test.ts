@@ -1,8 +1,8 @@
 /**
  * Tests of quantize_block in comparison with naive float64 code. Each kept weight must be exactly a value of its
  * grid, and its code must be the nearest one. Very close to a tie, rounding errors of f32
- * decide which code is nearest. There the float64 code uses the kernel's choice. Each block of columns is at an odd offset in its buffer, and its rows are divided
- * between two dispatches.
+ * decide which code is nearest. There the float64 code uses the kernel's choice. Each block of columns is at
+ * an odd offset in its buffer, and its rows are divided between two dispatches.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";

@@ -1,4 +1,7 @@
-/** Tests that the bound for the device memory of a request exceeds the measured peak of every method, and that too large layers are refused. */
+/**
+ * Tests that the bound for the device memory of a request exceeds the measured peak of every method, and that
+ * too large layers are refused.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";

@@ -1,4 +1,7 @@
-/** Tests compressLayer() with every method: the zeros, the mask of the request, the refit, the rounding, and that all memory is freed. */
+/**
+ * Tests compressLayer() with every method: the zeros, the mask of the request, the refit, the rounding, and
+ * that all memory is freed.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";

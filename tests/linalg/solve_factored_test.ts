@@ -1,4 +1,7 @@
-/** Tests products with a symmetric matrix, and solves with its factor, in comparison with float64. The matrices have one or several tiles. */
+/**
+ * Tests products with a symmetric matrix, and solves with its factor, in comparison with float64. The
+ * matrices have one or several tiles.
+ */
 
 import { ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";

@@ -16,7 +16,10 @@ interface Removal {
   readonly weights: Float64Array;
 }
 
-/** Returns the damped Hessian, (n, n). Zeros on the diagonal (dead inputs) become 1, and then damping·mean(diag H) is added to the diagonal. */
+/**
+ * Returns the damped Hessian, (n, n). Zeros on the diagonal (dead inputs) become 1, and then
+ * damping·mean(diag H) is added to the diagonal.
+ */
 export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
   const h = Float64Array.from(hessian);
   let mean = 0;
@@ -98,7 +101,10 @@ function removeWeights(
   }
 }
 
-/** Returns the number of removals of each row. The row whose next removal has the smallest loss gets one more, until the total is reached. */
+/**
+ * Returns the number of removals of each row. The row whose next removal has the smallest loss gets one more,
+ * until the total is reached.
+ */
 function countsOf(traces: Removal[][], { rows, cols, forced }: ReferenceLayer, sparsity: number): number[] {
   const counts = traces.map((_, r) => {
     let count = 0;

@@ -1,6 +1,6 @@
 /**
- * The sparsity of each transformer block by the method OWL in float64, following the paper (Yin et al. 2023, arXiv 2310.05175, section 3.2) and the published code,
- * for blocks of equal size.
+ * The sparsity of each transformer block by the method OWL in float64, following the paper (Yin et al. 2023,
+ * arXiv 2310.05175, section 3.2) and the published code, for blocks of equal size.
  */
 
 /** A layer: the rows of its weight W, and its inputs X with one row per token. */

@@ -48,7 +48,10 @@ export function decodeQuantized(
   return values;
 }
 
-/** Reads `bits` bits, from the bit `firstBit` of a sequence of words on. `wordAt` returns the index of a word in the tensor. */
+/**
+ * Reads `bits` bits, from the bit `firstBit` of a sequence of words on. `wordAt` returns the index of a word
+ * in the tensor.
+ */
 function bitField(
   tensor: PackedTensor,
   wordAt: (word: number) => number,

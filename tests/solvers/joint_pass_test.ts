@@ -23,7 +23,10 @@ const DAMPING = 0.01;
 const UNSTRUCTURED: Pattern = { kind: "unstructured" };
 const TWO_OF_FOUR: Pattern = { kind: "n:m", keep: 2, group: 4 };
 
-/** A solve. If `edge` is given, the tiles are so small that there are several. `fixedMask` (rows, cols) is 1 where an entry is kept. */
+/**
+ * A solve. If `edge` is given, the tiles are so small that there are several. `fixedMask` (rows, cols) is 1
+ * where an entry is kept.
+ */
 interface Case {
   readonly host: HostLayer;
   readonly blocksize: number;
