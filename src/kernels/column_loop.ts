@@ -52,7 +52,7 @@ export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
   readonly LANES: number;
   /**
    * The number of columns per span. After each segment, only the later columns of the same span are updated
-   * at once.
+   * immediately.
    */
   readonly SPAN: number;
 }

@@ -54,7 +54,7 @@ export function peakDeviceBytes(
   const panelOf = (height: number) => 4 * height * panelWidth(height, blocksize, edge, maxBufferBytes);
   const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
 
-  // These exist during the whole solve: W, the mask of the request, the Hessian and its factor.
+  // W, the mask of the request, the Hessian and its factor exist during the whole solve.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
   const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
   const staging = 3 * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) + SMALL_BYTES;

@@ -26,7 +26,10 @@ export class EntryChooser {
   readonly #words: number;
   readonly #rows: number;
   readonly #owned = new ResourceSet();
-  /** (cols) f32, all 1. The kernels multiply each magnitude by a factor of its column, which is not needed here. */
+  /**
+   * (cols) f32, all 1. The kernels multiply each magnitude by the factor of its column, and here all factors
+   * are 1.
+   */
   readonly #scale: DeviceBuffer;
   readonly #selection: DeviceBuffer;
   readonly #histogram: DeviceBuffer;

@@ -1,6 +1,7 @@
 /**
  * Computes the loss and the relative error for solvers that have the undamped statistics H. W is the original
- * weights, and Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided by tr(W·H·Wᵀ).
+ * weights, and Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided
+ * by tr(W·H·Wᵀ).
  */
 
 import type { Backend } from "../backend/backend.ts";

@@ -62,7 +62,7 @@ const FORM = 0, NORM = 1;
 
 /**
  * Refits Q in place with `steps` steps. With 0 steps it only computes the loss.
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} Q and Δ are unchanged then
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} In both cases Q and Δ are unchanged
  */
 export async function refit(
   backend: Backend,

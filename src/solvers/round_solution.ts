@@ -1,9 +1,12 @@
 /**
  * Rounds the kept weights of a layer that any solver has pruned. The mask of that solver does not change. The
  * rounding is the pass of SparseGPT and GPTQ over the columns (`joint_pass.ts`), with a fixed mask. It starts
- * from the pruned weights instead of the original ones, so the gain of a refit is not lost. If the pruned
- * weights Q₁ are optimal on their mask, then every Q₂ on the same mask has tr((W − Q₂)·H·(W − Q₂)ᵀ) = tr((W −
- * Q₁)·H·(W − Q₁)ᵀ) + tr((Q₁ − Q₂)·H·(Q₁ − Q₂)ᵀ). The pass minimises the last term.
+ * from the pruned weights instead of the original ones, so the gain of a refit is not lost. Let
+ * Q₁ be the pruned weights and Q₂ the rounded weights on the same mask. If Q₁ is optimal on the mask, then
+ *
+ *     tr((W − Q₂)·H·(W − Q₂)ᵀ) = tr((W − Q₁)·H·(W − Q₁)ᵀ) + tr((Q₁ − Q₂)·H·(Q₁ − Q₂)ᵀ).
+ *
+ * The pass reduces the last term.
  */
 
 import type { Backend } from "../backend/backend.ts";

@@ -33,9 +33,8 @@ const MAX_STRIP_BYTES = 2 ** 26;
  * before all others, and count among the pruned weights. A row with more forced entries than its number
  * prunes them all, and the other rows do not prune less.
  * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
- * weight. The caller
- *   keeps ownership. Its values are not changed, but the undefined lower triangles of its diagonal tiles are
- *   filled in.
+ *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
+ *   its diagonal tiles are filled in.
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory

@@ -18,7 +18,7 @@ import { normals } from "../support/random.ts";
 /** The n:m patterns of the tests. A group of 0 columns stands for an unstructured pattern. */
 type Groups = readonly [keep: number, group: number];
 
-/** The operands of a test: the matrices of `rows` rows, which are `ld` elements apart. */
+/** Returns the operands of a test. The rows of all matrices are `ld` elements apart. */
 function makeOperands(rows: number, cols: number, ld: number) {
   const hessian = dampedHessian(correlatedHessian(cols, { seed: cols }), cols, 0.01);
   const inverse = choleskyInverse(choleskyLower(hessian, cols), cols);
@@ -36,7 +36,7 @@ function makeOperands(rows: number, cols: number, ld: number) {
   return { inverse: padded, bounds, weights, diagonal, states };
 }
 
-/** Runs the steps of all rows in dispatches of `stride` steps, and reads back what the kernel wrote. */
+/** Runs the steps of all rows in dispatches of `stride` steps, and returns the contents of the output buffers. */
 async function run(
   backend: Backend,
   operands: ReturnType<typeof makeOperands>,
@@ -102,7 +102,7 @@ function replay(
   return w;
 }
 
-/** The steps of row r in the trace. */
+/** Returns the removals of row r that the trace records. */
 function removalsOf(trace: Uint32Array<ArrayBuffer>, r: number, depth: number) {
   const scores = new Float32Array(trace.buffer), found: { column: number; score: number }[] = [];
   for (let i = r * depth; i < (r + 1) * depth && trace[2 * i] > 0; i++) {

@@ -9,7 +9,10 @@ export interface OwlLayer {
   readonly inputs: readonly (readonly number[])[];
 }
 
-/** The percentage of the weights of a block whose score |W[i,j]|·‖X[:,j]‖ exceeds `factor` times the mean score. */
+/**
+ * Returns the percentage of outliers of a block, which are the weights whose score |W[i,j]|·‖X[:,j]‖ exceeds
+ * `factor` times the mean.
+ */
 export function referenceOutliers(layers: readonly OwlLayer[], factor: number): number {
   const scores = layers.flatMap(({ weight, inputs }) =>
     weight.flatMap((row) =>
@@ -20,7 +23,7 @@ export function referenceOutliers(layers: readonly OwlLayer[], factor: number): 
   return scores.filter((score) => score > factor * mean).length / scores.length * 100;
 }
 
-/** The fraction of weights that each block keeps, given the percentages D of its outliers. */
+/** Returns the fraction of weights that each block keeps. `outliers` has the percentage of outliers of each block. */
 export function referenceKeepRatios(outliers: readonly number[], sparsity: number, lambda: number): number[] {
   const min = Math.min(...outliers), max = Math.max(...outliers);
   const scaled = outliers.map((d) => (d - min) * (1 / (max - min) * lambda * 2));

@@ -32,7 +32,7 @@ export function roundHalfEven(x: number, followed?: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** The grid of some weights. `followedZero` is the zero that the code under test computed. */
+/** Returns the grid of some weights. `followedZero` is the zero point that the code under test computed. */
 export function gridOf(
   weights: readonly number[],
   bits: number,
@@ -50,7 +50,7 @@ export function gridOf(
 }
 
 /**
- * The code of the value of `grid` that is nearest to `weight`. `followedCode` is the code that the code under test
+ * Returns the code of the grid value that is nearest to `weight`. `followedCode` is the code that the code under test
  * computed.
  */
 export function codeOf(
