@@ -1,4 +1,8 @@
-// Chooses which entries of a tile to keep. src/kernels/choose.ts describes the method, the four kernels and their buffers.
+// Chooses which entries of a tile to keep. A tile is one of the rectangles in which a matrix is stored.
+// src/kernels/choose.ts describes the method, the four kernels and their buffers.
+//
+// A key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune, and its four
+// bytes are found one after the other. A tie is an entry whose key equals the threshold.
 
 struct Params {
   rows: u32,
@@ -10,7 +14,8 @@ struct Params {
   has_forced: u32,
 }
 
-// Params with one more member.
+// Params with one more member, `level`: the index of the byte of the keys that is counted. Byte 0 is the most
+// significant.
 struct HistogramParams {
   rows: u32,
   cols: u32,
@@ -22,7 +27,7 @@ struct HistogramParams {
   level: u32,
 }
 
-// Params with two more members.
+// Params with two more members: in an n:m pattern, each `group` consecutive columns keep `keep` entries.
 struct GroupParams {
   rows: u32,
   cols: u32,
@@ -35,7 +40,7 @@ struct GroupParams {
   group: u32,
 }
 
-// The bindings that all kernels have.
+// The bindings that all four kernels have.
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> scale: array<f32>;
 @group(0) @binding(2) var<storage, read> forced: array<u32>;
@@ -45,7 +50,9 @@ struct GroupParams {
 @group(0) @binding(4) var<storage, read_write> histogram: array<atomic<u32>>;
 @group(0) @binding(5) var<uniform> histogram_params: HistogramParams;
 
-// The further bindings of count_score_ties, and of choose_entries, which has the mask between the two.
+// The further bindings of count_score_ties and choose_entries. Both have `selection` at binding 3. The
+// parameters follow at binding 4 in count_score_ties. In choose_entries, binding 4 is the mask and binding 5
+// has the parameters.
 @group(0) @binding(3) var<storage, read_write> selection: array<u32>;
 @group(0) @binding(4) var<uniform> count_params: Params;
 @group(0) @binding(4) var<storage, read_write> mask: array<atomic<u32>>;
@@ -57,20 +64,21 @@ struct GroupParams {
 
 // One bin for each value of a byte.
 const BINS: u32 = 256;
-// Keys that an invocation of score_histogram counts.
+// The number of keys that one invocation of score_histogram counts.
 const KEYS_PER_INVOCATION: u32 = 16;
-// Invocations that share a row in count_score_ties and choose_entries.
+// The number of invocations that share a row in count_score_ties and choose_entries.
 const LANES: u32 = 64;
 
 var<workgroup> bins: array<atomic<u32>, BINS>;
 var<workgroup> ties: atomic<u32>;
-// The bits of a chunk of LANES words: an entry's bit is 1 if its key equals the threshold.
+// One bit per entry of a chunk of LANES mask words. The bit is 1 if the key of the entry equals the threshold.
 var<workgroup> equal: array<u32, LANES>;
-// The number of ties of each word of the chunk that are pruned.
+// For each word of the chunk, the number of its ties that are pruned.
 var<workgroup> pruned_ties: array<u32, LANES>;
+// The number of ties of the row that are still to be pruned.
 var<workgroup> remaining: u32;
 
-// The key of element (r, c) of the tile.
+// Returns the key of element (r, c) of the tile.
 fn key_of(p: Params, r: u32, c: u32) -> u32 {
   let column = p.first + c;
   if p.has_forced == 1 {
@@ -90,7 +98,7 @@ fn score_histogram(
   let h = histogram_params;
   let p = Params(h.rows, h.cols, h.ld, h.row0, h.first, h.words, h.has_forced);
   let shift = 24 - 8 * h.level;
-  // Selects the bytes above `level`. At level 0 there are none.
+  // A bit mask of the bytes that are more significant than the byte at `level`. At level 0 the mask is empty.
   let above = select(~0u << (32 - 8 * h.level), 0, h.level == 0);
   let prefix = threshold[0];
   let start = linear_index(workgroup, grid, 0, BINS * KEYS_PER_INVOCATION) + local;
@@ -187,7 +195,8 @@ fn choose_entries(
   }
 }
 
-// Gives each word of the chunk, from the first on, as many of the `remaining` ties as it has.
+// Distributes the `remaining` ties that are to be pruned over the words of the chunk, from the first word on.
+// A word gets at most as many as it has ties.
 fn share_out_ties() {
   for (var i = 0u; i < LANES; i++) {
     let count = min(remaining, countOneBits(equal[i]));
@@ -196,7 +205,7 @@ fn share_out_ties() {
   }
 }
 
-// The lowest `count` bits of `bits` that are 1. `bits` has at least as many.
+// Returns the lowest `count` of the bits of `bits` that are 1. At least `count` bits of `bits` must be 1.
 fn first_bits(bits: u32, count: u32) -> u32 {
   var rest = bits;
   for (var i = 0u; i < 32; i++) {

@@ -1,8 +1,8 @@
 // Chooses which entries of each row to keep. src/kernels/choose_in_rows.ts describes the buffers, and
 // src/kernels/select.ts the method. A workgroup handles one row.
 //
-// A key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune. A tie is an
-// entry whose key equals the threshold.
+// A key is a u32 with the same order as the scores. The threshold of a row is the key of its last entry to
+// prune, and its four bytes are found one after the other. A tie is an entry whose key equals the threshold.
 
 struct Params {
   rows: u32,
@@ -20,14 +20,16 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// Invocations per workgroup, and the bins of a histogram, one for each value of a byte.
+// The number of invocations per workgroup. It is also the number of bins of a histogram, which has one for
+// each value of a byte.
 const LANES: u32 = 256;
-// The bytes of a key.
+// The number of bytes of a key.
 const LEVELS: u32 = 4;
 
 var<workgroup> bins: array<atomic<u32>, LANES>;
 var<workgroup> prefix: array<u32, LANES>;
-// The known bytes of the threshold, and the number of entries to prune among the keys that begin with them.
+// x has the bytes of the threshold that are known so far. y is the number of entries to prune among the keys
+// that begin with these bytes.
 var<workgroup> selection: vec2u;
 
 fn key_of(r: u32, c: u32) -> u32 {
@@ -56,10 +58,11 @@ fn inclusive_scan(local: u32, value: u32) -> u32 {
   return sum;
 }
 
-// Adds the byte at `level` to the threshold of row r, whose more significant bytes are known.
+// Finds the byte at `level` of the threshold of row r. `known` has the more significant bytes and the number
+// of entries to prune, as in `selection`. Returns both with the new byte included.
 fn narrow_threshold(r: u32, level: u32, known: vec2u, local: u32) -> vec2u {
   let shift = 24 - 8 * level;
-  // Selects the bytes above `level`. At level 0 there are none.
+  // A bit mask of the bytes that are more significant than the byte at `level`. At level 0 the mask is empty.
   let above = select(~0u << (32 - 8 * level), 0, level == 0);
   atomicStore(&bins[local], 0);
   if local == 0 {
@@ -83,7 +86,7 @@ fn narrow_threshold(r: u32, level: u32, known: vec2u, local: u32) -> vec2u {
   return workgroupUniformLoad(&selection);
 }
 
-// The bits of the columns of word i whose keys equal the threshold.
+// Returns mask word i of row r with a 1 for each column whose key equals the threshold.
 fn tied_bits(r: u32, i: u32, threshold: u32) -> u32 {
   var bits = 0u;
   for (var bit = 0u; bit < 32; bit++) {
@@ -95,8 +98,8 @@ fn tied_bits(r: u32, i: u32, threshold: u32) -> u32 {
   return bits;
 }
 
-// The bits of the columns of word i that are kept, if the first `ties` ties of the word are pruned. In addition the
-// number of ties that were pruned is returned.
+// Returns mask word i of row r with a 1 for each column that is kept, if the first `ties` ties of the word
+// are pruned. The second element of the result is the number of ties of the word that were pruned.
 fn kept_bits(r: u32, i: u32, threshold: u32, ties: u32) -> vec2u {
   var bits = 0u;
   var pruned = 0u;

@@ -1,7 +1,7 @@
 // Computes the sum of the squares of each column of x, and adds it to an element of `sums`. A workgroup
 // handles 16 columns, so that its invocations read 16 neighbouring elements of a row at once. Each of the 16
-// invocations of a column sums every 16th row, and a tree adds up the 16 partial sums. Therefore the rounding
-// error of a long column stays small.
+// invocations of a column sums every 16th row. The 16 partial sums are then added in pairs, in four steps.
+// Therefore the rounding error of a long column stays small.
 
 struct Params {
   rows: u32,
@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-// Columns per workgroup, and invocations per column.
+// The number of columns per workgroup, and of invocations per column.
 const COLUMNS: u32 = 16;
 const LANES: u32 = 16;
 var<workgroup> partials: array<f32, COLUMNS * LANES>;

@@ -1,4 +1,5 @@
-// Elementwise kernels on a tile. src/kernels/combine.ts describes both. Each invocation handles one element.
+// Two elementwise kernels on a tile, which is one of the rectangles in which a matrix is stored.
+// src/kernels/combine.ts describes both kernels. Each invocation handles one element.
 
 struct CombineParams {
   rows: u32,

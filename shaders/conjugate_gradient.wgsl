@@ -1,4 +1,6 @@
-// The two updates of a conjugate-gradient step. src/kernels/conjugate_gradient.ts describes both. Each invocation handles one element.
+// The two updates of a conjugate-gradient step. src/kernels/conjugate_gradient.ts describes both kernels and
+// their buffers. Each invocation handles one element of a tile, which is one of the rectangles in which a
+// matrix is stored.
 
 struct StepParams {
   rows: u32,
@@ -35,7 +37,8 @@ struct DirectionParams {
 @group(0) @binding(2) var<storage, read_write> direction_p: array<f32>;
 @group(0) @binding(3) var<uniform> direction_params: DirectionParams;
 
-// numerator / denominator, or 0 if the denominator is not positive. A row without kept entries has the denominator 0.
+// Returns numerator / denominator, or 0 if the denominator is not positive. A row without kept entries has
+// the denominator 0.
 fn ratio(numerator: f32, denominator: f32) -> f32 {
   return select(0, numerator / denominator, denominator > 0);
 }

@@ -1,5 +1,6 @@
-// Permutes the columns of a matrix, of a symmetric matrix, and of a mask. The kernels are described in
-// src/kernels/transfer/gather.ts. Elements are declared as u32, because copying an f32 may change its bits.
+// Permutes the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a mask.
+// The kernels are described in src/kernels/transfer/gather.ts. A tile is one of the rectangles in which a
+// matrix is stored. Elements are declared as u32, because copying an f32 may change its bits.
 
 struct ColumnsParams {
   rows: u32,
@@ -50,7 +51,7 @@ fn gather_columns(
   }
   let r = index / p.cols;
   let c = index % p.cols;
-  // If the column is left of the tile, the difference wraps around to a large number.
+  // If the source column is left of the source tile, the difference wraps around to a large number.
   let s = order[p.first + c] - p.source_first;
   if s < p.source_cols {
     destination[r * p.target_ld + c] = source[r * p.source_ld + s];
@@ -72,7 +73,8 @@ fn gather_symmetric(
   let c = index % p.cols;
   let i = order[p.row0 + r];
   let j = order[p.first + c];
-  // If the row is above the tile or the column left of it, the difference wraps around to a large number.
+  // If the source row is above the source tile, or the source column is left of it, the difference wraps
+  // around to a large number.
   let a = min(i, j) - p.source_row0;
   let b = max(i, j) - p.source_first;
   if a < p.source_rows && b < p.source_cols {
@@ -80,7 +82,7 @@ fn gather_symmetric(
   }
 }
 
-// Each invocation writes one word.
+// Each invocation writes one word of 32 mask bits.
 @compute @workgroup_size(64)
 fn gather_bits(
   @builtin(workgroup_id) workgroup: vec3u,

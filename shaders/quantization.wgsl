@@ -1,6 +1,6 @@
-// Computes the grids of whole rows of weights, and encodes weights that are rounded to a grid. The kernels are
-// described in src/kernels/quantization.ts. shared/quantization_grid.wgsl, which has the arithmetic of a
-// grid, is prepended to this file.
+// Computes the grids of whole rows of weights, and encodes weights that are rounded to a grid. A grid is the set
+// of values that weights are rounded to. The kernels are described in src/kernels/quantization.ts. The arithmetic
+// of a grid is in shared/quantization_grid.wgsl, which is prepended to this file.
 
 struct ExtremesParams {
   rows: u32,
@@ -39,10 +39,10 @@ struct EncodeParams {
 @group(0) @binding(3) var<storage, read_write> encode_target: array<u32>;
 @group(0) @binding(4) var<uniform> encode_params: EncodeParams;
 
-// Invocations that share a row in row_extremes.
+// The number of invocations (lanes) that share a row in row_extremes.
 const LANES: u32 = 64;
 
-// The extremes of the elements that each lane has read.
+// The smallest and the largest element that each lane has read.
 var<workgroup> lows: array<f32, LANES>;
 var<workgroup> highs: array<f32, LANES>;
 
@@ -90,12 +90,13 @@ fn fit_grids(
   if i >= p.count {
     return;
   }
+  // Before the dispatch, fit_scales has the smallest weights and fit_zeros the largest.
   let fitted = quantization_grid(fit_scales[i], fit_zeros[i], f32(p.max_code), p.symmetric == 1);
   fit_scales[i] = fitted.scale;
   fit_zeros[i] = fitted.zero;
 }
 
-// The code of element i, or 0 if i ≥ count.
+// Returns the code of element i, or 0 if i ≥ count.
 fn code_of(i: u32) -> u32 {
   let p = encode_params;
   if i >= p.count {
@@ -107,7 +108,7 @@ fn code_of(i: u32) -> u32 {
   return u32(round(encode_q[p.q_offset + i] / encode_scales[at]) + encode_zeros[at]);
 }
 
-// Each invocation writes a whole word, so that no word is written by two invocations.
+// Each invocation writes a whole word, which has four codes, so that no word is written by two invocations.
 @compute @workgroup_size(256)
 fn encode_codes(
   @builtin(workgroup_id) workgroup: vec3u,

@@ -2,10 +2,11 @@
 // The kernel is described in src/kernels/quantize_block.ts. The functions of its loop over the columns are in
 // shared/column_loop.wgsl, and the arithmetic of the grid is in shared/quantization_grid.wgsl. Both files are
 // prepended to this file. Lanes are the invocations that share one row. Segments and spans are ranges of
-// columns, which shared/column_loop.wgsl explains. A group is some columns of an n:m pattern, and a unit is
-// some columns whose weights must all be up to date when the loop reaches the first of them.
+// columns, which shared/column_loop.wgsl explains. A group is the
+// m columns in which an n:m pattern keeps n. A grid is the set of values that weights are rounded to. A unit is a
+// run of columns whose weights must all be up to date when the loop reaches the first of them.
 
-// The members of Params, and six more.
+// The members of Params in shared/column_loop.wgsl, and six more.
 struct QuantizeParams {
   rows: u32,
   size: u32,
@@ -29,26 +30,26 @@ struct QuantizeParams {
 @group(0) @binding(7) var<storage, read_write> zeros: array<f32>;
 @group(0) @binding(8) var<uniform> quantize_params: QuantizeParams;
 
-// The grid to which this invocation rounds at present.
+// The grid to which this invocation currently rounds.
 var<private> grid: QuantizationGrid;
 
-// Computes the result of the entry in column j, whose weight with the updates so far is `weight`. `pivot` is
-// U[j,j].
+// Rounds or prunes the entry in column j. `weight` is its weight with the updates so far, and `pivot` is U[j,j].
+// Returns the new weight and the error divided by the pivot.
 fn settle(lane: Lane, j: u32, weight: f32, pivot: f32) -> Settled {
   let code = clamp(round(weight / grid.scale) + grid.zero, 0, f32(quantize_params.max_code));
   let kept = select((code - grid.zero) * grid.scale, 0, is_pruned(lane, j));
   return Settled(kept, (weight - kept) / pivot);
 }
 
-// Whether the mask does not allow the entry in column j to be kept. The mask is not written before the end of
-// the loop, so all lanes read the same bits.
+// Returns whether the mask forces the entry in column j to be pruned, because its bit is 0. The mask is not
+// written before the end of the loop, so all lanes read the same bits.
 fn is_forced(p: Params, lane: Lane, j: u32) -> bool {
   let column = p.first + j;
   return ((mask[lane.matrix_row * p.words + column / 32] >> (column % 32)) & 1) == 0;
 }
 
-// Records the entries of the row that the mask does not allow to be kept as pruned. A lane writes the words
-// that it cleared in `load_row`.
+// Marks the entries of the row whose mask bit is 0 as pruned. A lane writes the same words of `pruned` that it
+// cleared in `load_row`.
 fn load_mask(p: Params, lane: Lane) {
   if !lane.exists {
     return;

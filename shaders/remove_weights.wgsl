@@ -1,6 +1,6 @@
-// Removes weights one at a time, in each row on its own. src/kernels/remove_weights.ts describes the method and the
-// buffers. A workgroup handles one row. A quad is four neighbouring columns, and each invocation always handles the
-// same quads of the row.
+// Removes weights one at a time, independently in each row. src/kernels/remove_weights.ts describes the
+// method and the buffers. A workgroup handles one row. A quad is four neighbouring columns, and each
+// invocation always handles the same quads of the row.
 
 struct Params {
   rows: u32,
@@ -27,7 +27,7 @@ struct Params {
 const SIZE: u32 = 256;
 // The largest number of columns.
 const MAX_COLUMNS: u32 = 3072;
-// The values of `states`.
+// The values of `states`, which src/kernels/remove_weights.ts explains.
 const REMOVED: u32 = 0;
 const CANDIDATE: u32 = 1;
 const FORCED: u32 = 2;
@@ -35,17 +35,18 @@ const LOCKED: u32 = 3;
 // The key of a weight that may not be removed. It is larger than the key of every score, even of one that is NaN.
 const NO_KEY: u32 = 0xffffffff;
 
-// v_i[p] of the earlier steps i.
+// The element v_i[p] of the vector v_i of each earlier step i.
 var<workgroup> coefficients: array<f32, MAX_COLUMNS>;
 // For each invocation, the smallest key of its columns and the first column that has it.
 var<workgroup> keys: array<u32, SIZE>;
 var<workgroup> columns: array<u32, SIZE>;
-// What all invocations read of the weight that is removed: its column and its key.
+// The column and the key of the weight that is removed. All invocations read them.
 var<workgroup> removal: vec2u;
-// The weights of a group that are not removed.
+// The number of weights of a group that are not removed.
 var<workgroup> group_weights: atomic<u32>;
 
-// A key orders like the score. Forced weights have key 0, which is before all scores.
+// Returns the key of a weight. Keys have the same order as the scores. Forced weights have key 0, which is
+// less than the key of every score.
 fn key_of(state: u32, score: f32) -> u32 {
   if state == CANDIDATE {
     return (bitcast<u32>(score) & 0x7fffffff) + 1;
@@ -102,7 +103,8 @@ fn remove_weight(r: u32, k: u32, p: u32, local: u32) {
   }
   workgroupBarrier();
   for (var q = local; q < quads; q += SIZE) {
-    // G[q, p], from which the contributions of the earlier steps are subtracted.
+    // Starts as H⁻¹[:, p], at the four columns of quad q. Subtracting the contributions of the earlier steps
+    // makes it G[:, p].
     var column = inverse[p * quads + q];
     var i = 0u;
     for (; i + 4 <= k; i += 4) {

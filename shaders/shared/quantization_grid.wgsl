@@ -1,4 +1,5 @@
-// The grid to which weights are rounded. src/quantization/quantization.ts explains it.
+// Computes a grid, which is the set of values that weights are rounded to. src/quantization/quantization.ts
+// has the formulas.
 
 // The smallest scale. Smaller numbers are not normal in f32, and a GPU may replace them by 0.
 const MIN_SCALE: f32 = 1.1754943508222875e-38;
@@ -9,8 +10,8 @@ struct QuantizationGrid {
   zero: f32,
 }
 
-// The grid of weights from `low` ≤ 0 to `high` ≥ 0. The largest code is `max_code`. The
-// absolute value of `low` is used because −low would be −0 if `low` is 0.
+// Returns the grid of weights that lie between `low` ≤ 0 and `high` ≥ 0. The largest code is `max_code`.
+// The function uses abs(low) instead of −low, which would be −0 if `low` is 0.
 fn quantization_grid(low: f32, high: f32, max_code: f32, symmetric: bool) -> QuantizationGrid {
   let range = select(high - low, 2 * max(abs(low), high), symmetric);
   let quotient = range / max_code;

@@ -1,7 +1,7 @@
 /**
- * Chooses which entries of each row to keep, by their scores |x·scale|, and writes the mask. Each row prunes a number
- * of entries of its own, which Wanda needs (Sun et al., arXiv 2306.11695). The method is the radix select that
- * `select.ts` describes, with a threshold for each row.
+ * Chooses which entries of each row to keep, by their scores |x·scale|, and writes the mask. The number
+ * of pruned entries is given for each row separately, as Wanda needs it (Sun et al., arXiv 2306.11695). The
+ * method is the radix select that `select.ts` describes, with a threshold for each row.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -10,18 +10,21 @@ import { RADIX_BINS, RADIX_LEVELS } from "./select.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
-/** Invocations per workgroup. It must equal the constant of the same name in shaders/choose_in_rows.wgsl. */
+/**
+ * The number of invocations per workgroup. It must equal the constant of the same name in
+ * shaders/choose_in_rows.wgsl.
+ */
 const LANES = 256;
 
 /**
- * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of row r, and among
- * equals those that come first. Forced entries come before all others, and all of them are pruned, even if there are
- * more than counts[row0 + r].
+ * For r < `rows`: prunes the counts[row0 + r] entries with the smallest scores among the `cols` entries of
+ * row r. Among equal scores, the entries that come first are pruned. Forced entries count as having the
+ * smallest scores. All forced entries are pruned, even if there are more than counts[row0 + r] of them.
  *
- * `x` holds whole rows of a matrix, of which the first is row `row0`. Its rows are `ld` elements apart. The score of
+ * `x` holds whole rows of a matrix, from row `row0` on. The rows of `x` are `ld` elements apart. The score of
  * element (r, c) is |x[r·ld + c]·scale[c]|. `forced` and `mask` have `words` u32 words per row of the matrix: bit c%32
  * of word (row0 + r)·words + c/32 belongs to column c. `mask` receives 1 where an entry is kept, and 0 elsewhere and in
- * the padding. `forced` has 1 where an entry must be pruned, and is read only if `has_forced` = 1.
+ * the padding. `forced` has 1 where an entry must be pruned. `forced` is read only if `has_forced` = 1.
  */
 export const chooseInRows = defineKernel({
   name: "choose_in_rows",

@@ -1,7 +1,10 @@
 /**
- * The parts of a declaration that the kernels with the loop over the columns of a block share:
- * `prune_block.ts` and `quantize_block.ts`. The loop itself is in shaders/shared/column_loop.wgsl, and its
- * buffers and parameters are described in `prune_block.ts`.
+ * The parts that the declarations of two kernels share: `prune_block.ts` and `quantize_block.ts`. Both kernels
+ * loop over the columns of a block, which is a run of consecutive columns of a weight matrix. The loop itself is
+ * in shaders/shared/column_loop.wgsl. Its buffers and parameters are described in `prune_block.ts`.
+ *
+ * The functions with `Loops` in their names count the iterations of the loops in the shader, because software
+ * adapters limit the number of iterations.
  */
 
 import type { Access, Scalar } from "./kernel.ts";
@@ -19,7 +22,7 @@ export const SEGMENT = 4;
  */
 export const MAX_BLOCK_SIZE = 256;
 
-/** The bindings that all these kernels have. */
+/** The bindings that both kernels have. */
 export const columnLoopBindings = {
   work: "read",
   u: "read",
@@ -29,7 +32,7 @@ export const columnLoopBindings = {
   sums: "read_write",
 } as const satisfies Record<string, Access>;
 
-/** The parameters that all these kernels have. */
+/** The parameters that both kernels have. */
 export const columnLoopParams = {
   rows: "u32",
   size: "u32",
@@ -43,9 +46,14 @@ export const columnLoopParams = {
   words: "u32",
 } as const satisfies Record<string, Scalar>;
 
-/** The values of the `override` constants in shaders/shared/column_loop.wgsl, where they are explained. */
+/** The values of the `override` constants in shaders/shared/column_loop.wgsl. */
 export interface ColumnLoopConstants extends Readonly<Record<string, number>> {
+  /** The number of shader invocations that share one row. */
   readonly LANES: number;
+  /**
+   * The number of columns per span. After each segment, only the later columns of the same span are updated
+   * immediately.
+   */
   readonly SPAN: number;
 }
 
@@ -55,19 +63,22 @@ export const HARDWARE: ColumnLoopConstants = { LANES: 16, SPAN: MAX_BLOCK_SIZE }
 export const SOFTWARE: ColumnLoopConstants = { LANES: 1, SPAN: 16 };
 
 /**
- * The columns of a span if every `unit` consecutive columns must lie in one span, like `span_size` in the
- * shader.
+ * Returns the number of columns of a span, like `span_size` in the shader. The columns of a block are cut into
+ * units of `unit` columns, and no unit may be divided between two spans.
  */
 export function spanSize(unit: number, { SPAN }: ColumnLoopConstants): number {
   return SPAN === MAX_BLOCK_SIZE ? SPAN : Math.max(Math.floor(SPAN / unit), 1) * unit;
 }
 
-/** The loops of `choose_in_group` in the shader, for a group of the columns start … end−1. */
+/** Counts the iterations of `choose_in_group` in the shader, for the group of the columns start … end−1. */
 export function groupChoiceLoops(start: number, end: number, { LANES }: ColumnLoopConstants): LoopCount {
   return loop(Math.ceil((end - start) / LANES), loop(end - start));
 }
 
-/** The loops of `load_row`, `store_mask` and `store_sums` in the shader. */
+/**
+ * Counts the iterations of `load_row`, `store_mask` and `store_sums` in the shader, for a block of `size`
+ * columns.
+ */
 export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCount {
   const words = Math.max(MAX_BLOCK_SIZE / 32, Math.ceil(size / 32) + 1);
   return sequence(
@@ -79,8 +90,9 @@ export function rowLoops(size: number, { LANES }: ColumnLoopConstants): LoopCoun
 }
 
 /**
- * The loops of `update_span` in the shader, for the columns start … end−1. Only one of the function's two
- * nests of loops runs, depending on whether the rows of U start at multiples of four elements.
+ * Counts the iterations of `update_span` in the shader, for the columns start … end−1. The function has two nests
+ * of loops. Only one nest runs, depending on whether the rows of U start at multiples of four elements. The
+ * result is the larger count.
  */
 export function updateSpanLoops(start: number, end: number): LoopCount {
   const columns = start === 0 ? 0 : end - start;
@@ -92,8 +104,8 @@ export function updateSpanLoops(start: number, end: number): LoopCount {
 }
 
 /**
- * The loop over the segments of the columns start … end−1, with the loops of `sweep_segment` in the shader. A
- * segment is up to `SEGMENT` columns.
+ * Counts the iterations of the loop over the segments of the columns start … end−1, including the loops of
+ * `sweep_segment` in the shader. A segment is up to `SEGMENT` columns.
  */
 export function segmentLoops(
   start: number,

@@ -7,10 +7,16 @@ import { defineKernel } from "./kernel.ts";
 import { loop, MAX_LOOP_ITERATIONS, sequence } from "./loop_count.ts";
 import code from "../../shaders/column_squares.wgsl" with { type: "text" };
 
-/** Columns per workgroup, and invocations per column. They must equal the constants of the same names in the shader. */
+/**
+ * The number of columns per workgroup, and of invocations per column. Both must equal the constants of the
+ * same names in the shader.
+ */
 const COLUMNS = 16, LANES = 16;
 
-/** The largest number of rows that one dispatch may have on a software adapter, because adapters limit the iterations of a loop. */
+/**
+ * The largest number of rows that one dispatch may have on a software adapter, which runs shaders on the CPU.
+ * Software adapters limit the iterations of a loop.
+ */
 export const MAX_SOFTWARE_ROWS = (MAX_LOOP_ITERATIONS - 128) * LANES;
 
 /** For c < cols: sums[c] += Σ_{r < rows} x[x_offset + r·ldx + c]². */

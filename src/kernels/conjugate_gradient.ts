@@ -3,8 +3,10 @@
  * with the system's matrix and the dot products of rows are computed by other kernels (`gemm.ts`, `row_dot.ts`). The names are those of the
  * textbook: q is the iterate, r the residual, p the direction, and ap the direction times the matrix.
  *
- * All matrices are tiles with the same position and leading dimension `ld`. `sums`, f32, has `stride` elements per row of the whole matrix, and
- * the row of the tile's row r starts at (row0 + r)·stride.
+ * All matrices are tiles, which are the rectangles in which a matrix is stored. They have the same position
+ * and the same leading dimension `ld`. `sums`, f32, has `stride` elements per row of the whole matrix. The
+ * sums of row r of the tile start at element (row0 + r)·stride, and `numerator` and `denominator` are
+ * positions among these sums.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";

@@ -1,6 +1,7 @@
 /**
- * Kernels around `quantize_block`, which rounds weights to grids: they compute the grids of whole rows, and
- * encode rounded weights. The formulas of a grid are in `src/quantization/quantization.ts`.
+ * The kernels that run before and after `quantize_block`, which rounds weights to grids. A grid is the set of values
+ * that weights are rounded to. The kernels here compute the grids of whole rows, and encode rounded weights. The
+ * formulas of a grid are in `src/quantization/quantization.ts`.
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
@@ -10,13 +11,17 @@ import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with 
 import source from "../../shaders/quantization.wgsl" with { type: "text" };
 
 const code = linear + quantizationGrid + source;
-/** Invocations that share a row. It must equal the constant of the same name in shaders/quantization.wgsl. */
+/**
+ * The number of invocations that share a row. It must equal the constant of the same name in
+ * shaders/quantization.wgsl.
+ */
 const LANES = 64;
 
 /**
- * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and likewise highs with
- * max. If both buffers are 0 before the first tile of a row, they have the extremes of the row and of 0 after
- * the last one.
+ * For r < rows: lows[row0 + r] ← min(lows[row0 + r], w[r·ld + c] for all c < cols), and highs likewise
+ * with max. A matrix is stored in tiles, which are rectangles, and one dispatch handles one tile. Both buffers must
+ * be 0 before the first tile of a row. After its last tile, they hold the smallest and the largest of 0 and the
+ * weights of the row.
  */
 export const rowExtremes = defineKernel({
   name: "row_extremes",
@@ -34,8 +39,9 @@ export const rowExtremes = defineKernel({
 });
 
 /**
- * For i < count: replaces the extremes scales[i] ≤ 0 and zeros[i] ≥ 0 of some weights by the scale and the
- * zero of their grid. `symmetric` is 0 or 1.
+ * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the
+ * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of the
+ * weight 0. `symmetric` is 0 or 1.
  */
 export const fitGrids = defineKernel({
   name: "fit_grids",
@@ -47,8 +53,8 @@ export const fitGrids = defineKernel({
 /**
  * For i < count: byte i of `codes` ← the code of q[q_offset + i], which is exactly a value of its grid. The
  * elements are whole rows of a matrix with `cols` columns, from row `row0` on, without gaps between the rows.
- * `scales` and `zeros` have `grids` elements per row, each for `grid_size` columns, or for a whole row if
- * `grid_size` is 0. The unused bytes of the last word become 0.
+ * `scales` and `zeros` have `grids` elements per row of the matrix. Each element belongs to `grid_size` columns, or
+ * to a whole row if `grid_size` is 0. The unused bytes of the last word become 0.
  */
 export const encodeCodes = defineKernel({
   name: "encode_codes",

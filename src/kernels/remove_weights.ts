@@ -1,5 +1,5 @@
 /**
- * Removes weights of a matrix one at a time, in each row on its own. This is the inner loop of ExactOBS (Frantar
+ * Removes weights of a matrix one at a time, independently in each row. This is the inner loop of ExactOBS (Frantar
  * & Alistarh, arXiv 2208.11580, algorithm 1). A step removes the weight w[p] with the smallest score
  * |w[p]|/√d[p], where d is the diagonal of the row's inverse Hessian G, and updates the other weights so that they
  * compensate for it:
@@ -17,12 +17,15 @@ import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../shaders/remove_weights.wgsl" with { type: "text" };
 
-/** Invocations per workgroup. It must equal the constant of the same name in shaders/remove_weights.wgsl. */
+/**
+ * The number of invocations per workgroup. It must equal the constant of the same name in
+ * shaders/remove_weights.wgsl.
+ */
 const SIZE = 256;
 
 /**
- * The largest number of columns. A workgroup keeps one coefficient per earlier step in its memory, which is 12 of
- * the 16 KiB that the smallest adapters have. It must equal the constant of the same name in
+ * The largest number of columns. A workgroup keeps one coefficient per earlier step in its memory. With 3072 columns
+ * these take 12 KiB of the 16 KiB that every adapter has. The number must equal the constant of the same name in
  * shaders/remove_weights.wgsl.
  */
 export const MAX_REMOVAL_COLUMNS = 3072;
@@ -40,23 +43,24 @@ export const WeightState = {
 } as const;
 
 /**
- * Runs `steps` steps of each row r < `rows`, of which the first is step `start`, but no more than limits[r] steps in all. A row also
- * stops when it has neither candidates nor forced weights left. Weights with equal scores are removed from left to
- * right. With `group` > 0, the candidates of a group of `group` consecutive columns become locked as soon as the
- * group has no more than `keep` weights left. A last group of g < `group` columns keeps ceil(keep·g/group).
+ * Runs the steps `start` … `start` + `steps` − 1 of each row r < `rows`. A row stops after limits[r] steps, counted
+ * from step 0. A row also stops when it has neither candidates nor forced weights left. Weights with equal
+ * scores are removed from left to right. With `group` > 0, the candidates of a group of `group` consecutive
+ * columns become locked as soon as the group has no more than `keep` weights left. A last group of g <
+ * `group` columns keeps ceil(keep·g/group).
  *
  * Rows of `inverse`, `weights`, `diagonal`, `states` and `vectors` are `ld` elements apart, and `ld` is a multiple
  * of 4. The `states` of the padding must be 0.
  *
  * - `inverse`, (cols, ld) f32: H⁻¹.
- * - `bounds`, (ld) f32: 1/H[j,j], below which no d[j] can fall. Rounding errors that would make d[j] smaller are
- *   cut off there.
- * - `limits`, (rows) u32.
+ * - `bounds`, (ld) f32: 1/H[j,j], which is a lower bound of d[j]. If rounding errors make d[j] smaller, it is set to
+ *   the bound.
+ * - `limits`, (rows) u32: the number of steps after which each row stops.
  * - `weights`, (rows, ld) f32: w.
  * - `diagonal`, (rows, ld) f32: d, which is the diagonal of H⁻¹ before step 0.
  * - `states`, (rows, ld) u32: a `WeightState` for each weight.
  * - `vectors`, (rows, depth, ld) f32: v_i of each step i.
- * - `trace`, (rows, depth, 2) u32: 1 + p, and the bits of the score, for each step.
+ * - `trace`, (rows, depth, 2) u32: for each step, 1 + p, and the bits of the score as f32.
  */
 export const removeWeights = defineKernel({
   name: "remove_weights",
@@ -89,7 +93,7 @@ export const removeWeights = defineKernel({
   },
 });
 
-/** The loops of step k, for rows that are `ld` elements apart. */
+/** Counts the loop iterations of step k, for rows that are `ld` elements apart. */
 export function stepLoops(ld: number, k: number): LoopCount {
   const quads = Math.ceil(ld / 4 / SIZE);
   return sequence(

@@ -10,36 +10,36 @@ import { panelWidth } from "../linalg/blocking.ts";
 import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
 import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
 
-/** The shape of a layer, and how it is divided. */
+/** The shape of a layer, and the size of the square tiles in which its matrices are stored. */
 export interface LayerShape {
   readonly rows: number;
   readonly cols: number;
-  /** The tile edge of the matrices. */
+  /** The number of rows and columns of a tile. */
   readonly edge: number;
 }
 
 /**
- * The largest statistics, in bytes, that are copied so that a failed factorisation can be repeated
- * (`linalg/factor.ts`).
+ * Statistics of at most this many bytes are copied before they are factored, so that a failed factorisation can be
+ * repeated (`linalg/factor.ts`).
  */
 const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
- * The largest strip of a body or an answer that is staged on the device, in bytes. A strip is a few whole
- * rows of a tensor. It exists in up to three forms at once.
+ * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a
+ * response are copied through the device one strip at a time. A strip exists in up to three forms at once.
  */
 const STAGED_STRIP_BYTES = 16 * 2 ** 20;
 
-/** The largest strip of rows in which `wanda` chooses entries, in bytes. */
+/** The size of the largest strip of rows for which `wanda` chooses entries at once, in bytes. */
 const CHOICE_STRIP_BYTES = 2 ** 26;
 
 /** The bytes of all small buffers together, such as histograms, selections, checks and placeholders. */
 const SMALL_BYTES = 2 ** 16;
 
 /**
- * Returns an upper bound for the bytes on the device at any time of the request.
- * @param withRetryCopy whether to count the copy of the statistics for a second factorisation, which is made
- *   only if there is room
+ * Returns an upper bound for the bytes that a request needs on the device at any time.
+ * @param withRetryCopy whether to count the copy of the statistics for a second factorisation. The copy
+ *   is made only if the device has room for it
  */
 export function peakDeviceBytes(
   shape: LayerShape,
@@ -54,7 +54,7 @@ export function peakDeviceBytes(
   const panelOf = (height: number) => 4 * height * panelWidth(height, blocksize, edge, maxBufferBytes);
   const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
 
-  // These exist during the whole solve: W, the mask of the request, the Hessian and its factor.
+  // W, the mask of the request, the Hessian and its factor exist during the whole solve.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
   const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
   const staging = 3 * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) + SMALL_BYTES;
@@ -76,7 +76,8 @@ export function peakDeviceBytes(
       phases.push(pass);
       break;
     case "alps":
-      // The baseline and its refit; ADMM with Z, W, G, B and a factor; the refit of what ADMM found.
+      // The phases are: the baseline, its refit, ADMM with the matrices Z, W, G, B and a factor, and the refit of the
+      // solution of ADMM.
       phases.push(
         pass,
         solution + refit,
@@ -126,12 +127,15 @@ export function checkDeviceBytes(
   );
 }
 
-/** The bytes of a matrix in square tiles of `edge`, whose rows are padded to multiples of 4 elements. */
+/**
+ * The bytes of a matrix that is stored in square tiles of `edge` rows. The rows of a tile are padded to a multiple of
+ * 4 elements.
+ */
 function matrixBytes(rows: number, cols: number, edge: number): number {
   return 4 * rows * paddedColumns(cols, edge);
 }
 
-/** The bytes of a symmetric matrix of which the tiles on and above the diagonal are stored. */
+/** The bytes of a symmetric matrix. Only its tiles on and above the diagonal are stored. */
 function upperBytes(order: number, edge: number): number {
   let bytes = 0;
   for (let row = 0; row < order; row += edge) {

@@ -11,25 +11,28 @@ import type { Effort } from "../solvers/alps.ts";
 import type { Layer, SolveOptions } from "../solvers/solver.ts";
 
 /**
- * A layer and the statistics of its inputs. The statistics are a Hessian, a factor of one, both, or absent.
+ * A layer and the statistics of its inputs. The statistics are the Hessian, a factor of the Hessian, both, or none.
  */
 export interface LayerOperands {
   readonly layer: Layer;
-  /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free it. */
+  /** H, (cols, cols) f32, upper storage, undamped. The call may overwrite and free this matrix. */
   readonly hessian?: TiledMatrix;
-  /** The factor that an earlier layer with the same inputs made, for methods that use one (`usesFactor`). */
+  /**
+   * A factor of the Hessian from an earlier layer with the same inputs, for methods that use a factor
+   * (`usesFactor`).
+   */
   readonly factor?: Factor;
 }
 
 /** The parameters of the solve. The caller has validated them. */
 export interface LayerParameters extends SolveOptions {
   readonly method: Method;
-  /** Columns per block of the factor. Used only if this call factors. */
+  /** Columns per block of the factor. Used only if this call factors the Hessian. */
   readonly blocksize: number;
   /** The damping λ of the statistics. */
   readonly damping: number;
   /**
-   * Conjugate-gradient steps on the mask.
+   * The number of conjugate-gradient steps that refit the kept weights on the final mask.
    * @default 0
    */
   readonly refitSteps?: number;
@@ -38,7 +41,7 @@ export interface LayerParameters extends SolveOptions {
    * @default "default"
    */
   readonly effort?: Effort;
-  /** How the kept weights are rounded. Undefined if they are not. */
+  /** How the kept weights are rounded. Undefined if the kept weights are not rounded. */
   readonly quantization?: QuantizationOptions;
 }
 
@@ -51,22 +54,22 @@ export function usesFactor({ method, quantization }: StatisticsParameters): bool
 }
 
 /**
- * Whether the factor can be stored for other layers with the same inputs. A factor in activation order
- * cannot, because it belongs to permuted columns.
+ * Whether the factor can be stored for other layers with the same inputs. A factor in activation order cannot be
+ * stored, because it belongs to permuted columns.
  */
 export function usesStorableFactor(parameters: StatisticsParameters): boolean {
   return usesFactor(parameters) && parameters.quantization?.order !== "activation";
 }
 
 /**
- * Whether the solve is one pass of SparseGPT. The pass may round as well, and the factor is the only
- * statistics that it needs.
+ * Whether the solve is one pass of SparseGPT. The pass may also round the weights. The factor is the only statistic
+ * that it needs.
  */
 export function isOnePass({ method, refitSteps = 0 }: StatisticsParameters): boolean {
   return method === "sparsegpt" && refitSteps === 0;
 }
 
-/** Whether the solve uses the Hessian itself, even if a factor of it is given. */
+/** Whether the solve uses the Hessian itself, even if a factor of the Hessian is given. */
 export function usesHessian(parameters: StatisticsParameters): boolean {
   return !isOnePass(parameters);
 }

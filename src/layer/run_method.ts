@@ -1,7 +1,7 @@
 /**
- * Runs the method that a request names. The steps are: choose the mask, refit the kept weights on it if the
- * request says so, and round them with that mask if the request has `bits`. SparseGPT without a refit chooses
- * and rounds in one pass instead.
+ * Runs the method that a request names. It chooses the mask, and refits the kept weights if the request
+ * asks for a refit. Then it rounds the kept weights if the request has `bits`. SparseGPT without a refit chooses the
+ * mask and rounds in one pass instead.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -20,20 +20,23 @@ import { isOnePass, type LayerOperands, type LayerParameters } from "./operands.
 export interface MethodResult {
   /** The pruned layer. The caller frees it. */
   readonly solution: Solution;
-  /** The damping λ of the statistics that were used. Null if the method used none, or used them undamped. */
+  /**
+   * The damping λ of the statistics that were used. Null if the method used no statistics, or undamped
+   * statistics.
+   */
   readonly damping: number | null;
   /** The number of iterations that searched for the mask. */
   readonly iterations: number;
-  /** The number of conjugate-gradient steps behind the result. */
+  /** The number of conjugate-gradient steps that the result includes. */
   readonly refitSteps: number;
-  /** The seconds of the refit. 0 for `alps`, which refits more than one mask as a part of its solve. */
+  /** The seconds of the refit. 0 for `alps`, because its refits are a part of its solve. */
   readonly refitSeconds: number;
   /** Remarks for the user, as sentences. */
   readonly notes: readonly string[];
 }
 
 /**
- * Solves the layer. The operands have everything that the method needs (`usesFactor`, `usesHessian`).
+ * Solves the layer. The operands must have the statistics that the method needs (`usesFactor`, `usesHessian`).
  * @throws the errors of the solvers, of `scaleStatistics` and of `refit`
  */
 export async function runMethod(

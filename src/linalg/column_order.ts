@@ -1,7 +1,7 @@
 /**
- * Permutations of the columns of a layer. GPTQ can round the columns in the order of falling diagonal entries of
- * H, which its published code calls activation order (arXiv 2210.17323). The inputs with the largest activations
- * then come first, while the most columns are left to compensate for their errors.
+ * Permutations of the columns of a layer. GPTQ (arXiv 2210.17323) can round the columns in the order of decreasing
+ * diagonal entries of the Hessian H. Its published code calls this the activation order. The columns with the largest
+ * activations are rounded first, while the most columns are left to compensate for their errors.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -10,7 +10,7 @@ import { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../kernels/transfer/gather.ts";
 import { allocateLike } from "./tile_arithmetic.ts";
 
-/** A permutation of n columns, on the host and on the device. */
+/** A permutation of n columns, in the memory of the CPU and on the device. */
 export interface ColumnOrder {
   /** (n) u32: column c after the permutation is column columns[c] before it. */
   readonly columns: Uint32Array<ArrayBuffer>;
@@ -18,13 +18,16 @@ export interface ColumnOrder {
   readonly forward: DeviceBuffer;
   /** (n) u32 on the device: the permutation that undoes `forward`. */
   readonly inverse: DeviceBuffer;
-  /** The size on the device, in bytes. */
+  /** The size of both device buffers together, in bytes. */
   readonly byteLength: number;
   /** Frees the device memory. Idempotent. */
   destroy(): void;
 }
 
-/** The columns by falling diagonal entry of H. Of equal entries, the one with the lower index comes first. */
+/**
+ * Returns the columns in the order of decreasing diagonal entries of H. Among equal entries, the lower column
+ * comes first.
+ */
 export function activationOrder(diagonal: Float32Array): Uint32Array<ArrayBuffer> {
   return Uint32Array.from(diagonal, (_, j) => j).sort((a, b) => diagonal[b] - diagonal[a] || a - b);
 }
@@ -105,8 +108,8 @@ export function permuteSymmetric(backend: Backend, h: TiledMatrix, order: Device
 }
 
 /**
- * Allocates a mask, and queues permuting the bits of `mask` to it. Both have ⌈cols/32⌉ u32 words per row. The caller
- * owns the result.
+ * Allocates a mask, and queues a copy of `mask` to it with permuted columns. Both masks have ⌈cols/32⌉ u32
+ * words per row. The caller owns the result.
  * @throws {OutOfDeviceMemoryError}
  */
 export function permuteBits(

@@ -1,9 +1,9 @@
 /**
- * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. It takes two
- * triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y, from the first
- * column to the last. Both work on one panel of columns at a time. Most of the work is in products with the
- * finished panels, and the diagonal blocks of R need no division, because their inverses U_kk are known. The
- * elements of R below its diagonal blocks are never read.
+ * Solves X·(R·Rᵀ) = B for X, given the upper triangular factor R of a positive definite matrix. The
+ * computation is two triangular solves: first Y·Rᵀ = B, from the last column to the first, and then X·R = Y,
+ * from the first column to the last. Both solves work on one panel of columns at a time. Most of the work is
+ * matrix products with the finished panels. The diagonal blocks of R need no division, because the factor
+ * includes their inverses U_kk. The elements of R below its diagonal blocks are never read.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -18,8 +18,8 @@ import { copySubmatrix, type Submatrix, submatrixOf } from "./submatrix.ts";
 export type TriangularFactor = Pick<Factor, "r" | "u" | "blocksize">;
 
 /**
- * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n) with the tile edge of R, which is a multiple of the block
- * size.
+ * Queues B ← B·(R·Rᵀ)⁻¹ in place. B is (rows, n), in tiles of the same size as those of R. The tile
+ * size is a multiple of the block size.
  * @throws {OutOfDeviceMemoryError} if the panel of intermediate results cannot be allocated
  */
 export function solveFactored(backend: Backend, b: TiledMatrix, factor: TriangularFactor): void {
@@ -39,8 +39,8 @@ interface WorkingPanel {
 }
 
 /**
- * Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the columns
- * right of it.
+ * Queues Y(:, p) = (B(:, p) − Σ_{q > p} Y(:, q)·R(p, q)ᵀ)·R(p, p)⁻ᵀ for the panel p, where q are the panels right
+ * of p.
  */
 function solvePanelTransposed(
   backend: Backend,
@@ -65,8 +65,8 @@ function solvePanelTransposed(
 }
 
 /**
- * Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the columns
- * left of it.
+ * Queues X(:, p) = (Y(:, p) − Σ_{q < p} X(:, q)·R(q, p))·R(p, p)⁻¹ for the panel p, where q are the panels left of
+ * p.
  */
 function solvePanel(backend: Backend, b: TiledMatrix, factor: TriangularFactor, s: WorkingPanel): void {
   const { panel } = s, size = panel.end - panel.start, own = tileColumn(b, panel);
@@ -131,7 +131,10 @@ function subtract(
   }
 }
 
-/** Queues B(:, k) = S(:, k)·op(U_kk), the last step of block k. The kernel determines op as in `subtract`. */
+/**
+ * Queues B(:, k) = S(:, k)·op(U_kk), which finishes block k. The operation op depends on the kernel as in
+ * `subtract`.
+ */
 function finishBlock(
   backend: Backend,
   kernel: typeof gemmNN,
@@ -148,7 +151,7 @@ function finishBlock(
   }
 }
 
-/** Returns the part of a submatrix from the given row on. */
+/** Returns the part of a submatrix that starts at the given row. */
 function fromRow({ buffer, offset, ld }: Submatrix, row: number): Submatrix {
   return { buffer, offset: offset + row * ld, ld };
 }

@@ -1,6 +1,6 @@
 /**
- * The product C = M·A with a symmetric matrix A, of which only the tiles on and above the diagonal are
- * stored.
+ * The product C = M·A with a symmetric matrix A. Matrices are stored in square tiles, and A has only the tiles on and
+ * above its diagonal (upper storage).
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -10,9 +10,9 @@ import { gemm } from "./gemm.ts";
 import type { Submatrix } from "./submatrix.ts";
 
 /**
- * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. The
- * lower triangles of the diagonal tiles of A must be filled in (`mirrorDiagonalTiles`). C and M must be
- * different matrices.
+ * Queues C = M·A. M and C are (rows, n), and A is (n, n) upper storage, all with the same tile edge. Before the
+ * call, the caller fills in the lower triangles of the diagonal tiles of A with `mirrorDiagonalTiles`. C and
+ * M must be different matrices.
  */
 export function symmetricProduct(backend: Backend, m: TiledMatrix, a: TiledMatrix, c: TiledMatrix): void {
   for (let i = 0; i < m.tileRows; i++) {

@@ -1,6 +1,6 @@
 /**
- * Elementwise arithmetic on whole matrices, which are stored in tiles. All matrices of one call have the same
- * shape and the same tile edge.
+ * Elementwise arithmetic on whole matrices, which are stored in square tiles. All matrices of one call have the same
+ * shape and the same tile size.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -20,8 +20,8 @@ export interface CombineFactors {
 
 /**
  * Queues Y ← keptX·X + keptY·Y at the entries that the mask keeps, and Y ← prunedX·X + prunedY·Y at the
- * others. The mask has the layout of `Solution.mask`. All values of X and Y must be finite, even those whose
- * factor is 0.
+ * others. The mask has one bit per entry in the layout of `Solution.mask`. All values of X and Y must be
+ * finite, even those whose factor is 0.
  */
 export function combineMasked(
   backend: Backend,
@@ -48,7 +48,7 @@ export function combineMasked(
   }
 }
 
-/** Queues Y ← Y + factor·X. The kernel needs some mask as an operand, but treats all entries alike. */
+/** Queues Y ← Y + factor·X. The kernel needs a mask as an operand, but the bits of the mask do not matter. */
 export function addScaled(
   backend: Backend,
   x: TiledMatrix,

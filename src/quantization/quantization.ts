@@ -1,13 +1,14 @@
 /**
  * The grids to which weights are rounded. A grid belongs to a row of a weight matrix, or to a group of consecutive
- * columns of one row. It has 2^bits values, (code − zero)·scale for the codes 0 … 2^bits − 1. `zero` is itself a
- * code, so 0 is exactly a value of every grid, and pruned weights stay exact zeros.
+ * columns of one row. It has 2^bits values, which are (code − zero)·scale for the codes 0 … 2^bits − 1. The
+ * zero point `zero` is itself a code. Therefore 0 is exactly a value of every grid, and pruned weights stay
+ * exact zeros.
  *
  * The grid of some weights w is the following, as in the published GPTQ code (arXiv 2210.17323):
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
- * - If the scale would be less than the smallest normal f32, in particular if all weights are 0, it is 1.
+ * - The scale is 1 if the formula gives less than the smallest normal f32, for example if all weights are 0.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.
  */
@@ -15,21 +16,22 @@
 /** The smallest and the largest number of bits of a code. */
 export const MIN_BITS = 2, MAX_BITS = 8;
 
-/** The kind of the grids of a weight. */
+/** How the grids of a weight matrix are computed. */
 export interface GridOptions {
-  /** The bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
+  /** The number of bits of a code, from {@link MIN_BITS} to {@link MAX_BITS}. */
   readonly bits: number;
   /** The number of consecutive columns of a row that share a grid. 0 means that a whole row shares a grid. */
   readonly groupSize: number;
-  /** Whether the grid has as many values below 0 as above 0, but for one. */
+  /** Whether the zero point is in the middle of the codes. The grid then has one value more below 0 than above 0. */
   readonly symmetric: boolean;
 }
 
 /** How the weights that are kept are rounded. */
 export interface QuantizationOptions extends GridOptions {
   /**
-   * The order in which the columns are rounded: from the first to the last, or by falling diagonal entry of the Hessian,
-   * which rounds the inputs with the largest activations first, while the most columns are left to compensate.
+   * The order in which the columns are rounded. The natural order is from the first column to the last. The
+   * activation order is by decreasing diagonal entries of the Hessian. It rounds the columns with the largest
+   * activations first, while the most columns are left to compensate for their errors.
    */
   readonly order: "natural" | "activation";
 }

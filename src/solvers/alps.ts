@@ -1,6 +1,6 @@
 /**
  * ALPS (Meng et al. 2024, arXiv 2406.07831) finds a better mask than SparseGPT by the alternating direction
- * method of multipliers (ADMM). It works in scaled coordinates (`scaled_statistics.ts`), in which Ŵ are the
+ * method of multipliers (ADMM). It works in scaled coordinates (`scaled_statistics.ts`), where Ŵ is the
  * weights and Â the damped statistics. With G = Ŵ·Â:
  *
  *     D = P(Ŵ);  V = 0
@@ -11,14 +11,14 @@
  * pruned one. The penalty ρ pulls them together, and V holds the multipliers of the condition B = D. The
  * final weights are D, refitted on the entries that D keeps.
  *
- * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes few values,
- * the rungs of a ladder, and each of them has a Cholesky factor of its own.
+ * The paper decomposes H into eigenvectors so that ρ can change in every iteration. Here ρ takes only a few
+ * values, which are the rungs of a ladder. For each value, Â + ρI is factored once by Cholesky.
  *
  * Let S be the mask of D, and ⊙ the elementwise product. Because D = Z ⊙ S and V + ρ·B = ρ·Z, the update
- * V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So Z and S are the whole state, and neither D nor V is stored.
+ * V += ρ·(B − D) equals V = ρ·Z ⊙ (1 − S). So only Z and S are stored, and D and V follow from them.
  *
- * SparseGPT's mask with the same refit is computed too, and the better of the two is returned, so the result
- * is never worse than that of SparseGPT. Few layers need this.
+ * The mask of SparseGPT is computed and refitted in the same way, and the solution with the smaller loss is
+ * returned. So the result is never worse than that of SparseGPT. SparseGPT is rarely the better one.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -60,8 +60,8 @@ export interface AlpsSchedule {
 export type Effort = "fast" | "default" | "best";
 
 /**
- * The schedules. Where ρ ends matters more than where it starts, and masks are best if it ends near 0.6 or
- * above. `fast` ends at 0.4 to save time. `src/solvers/README.md` compares the schedules.
+ * The schedules. The last value of ρ matters more than the first one, and masks are best if the last ρ is about
+ * 0.6 or more. `fast` ends at 0.4 to save time. `src/solvers/README.md` compares the schedules.
  */
 export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
   fast: { rho: 0.1, growth: 2, iterations: 4, rungs: 3 },
@@ -72,13 +72,13 @@ export const ALPS_SCHEDULES: Readonly<Record<Effort, AlpsSchedule>> = {
 /** The options of ALPS. */
 export interface AlpsOptions extends SolveOptions {
   readonly effort: Effort;
-  /** Conjugate-gradient steps on the mask. */
+  /** The number of conjugate-gradient steps that refit the kept weights. */
   readonly refitSteps: number;
 }
 
 /** A layer that ALPS pruned. */
 export interface AlpsSolution extends Solution {
-  /** The conjugate-gradient steps on the mask that was chosen. */
+  /** The number of conjugate-gradient steps that refitted the result. */
   readonly refitSteps: number;
   /** The number of ADMM iterations. */
   readonly iterations: number;
@@ -143,13 +143,13 @@ export async function solveAlps(
 }
 
 /**
- * Returns the relative error that belongs to `newLoss`, given a solution of the same layer with another loss.
+ * Returns the relative error of a solution with the loss `newLoss`, given another solution of the same layer.
  */
 function rescale({ loss, relativeError }: Solution, newLoss: number): number | null {
   return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
 }
 
-/** Weights that are pruned with the mask that ADMM found, before their refit. */
+/** The weights after pruning with the mask that ADMM found, before the refit. */
 interface FoundWeights {
   /** Δ = W − Q. */
   readonly delta: TiledMatrix;
@@ -164,8 +164,8 @@ interface FoundWeights {
 }
 
 /**
- * Runs ADMM. `baseline` is SparseGPT's solution, and `layer.weight` its Δ, so that W = Δ + Q can be computed
- * from them.
+ * Runs ADMM. `baseline` is the solution of SparseGPT, which has also replaced `layer.weight` by Δ. The function
+ * computes W = Δ + Q from both.
  */
 async function findMask(
   backend: Backend,
@@ -200,7 +200,7 @@ async function findMask(
       const rho = firstRho * growth ** rung;
       ladder.factor(rho);
       for (let iteration = 0; iteration < iterations; iteration++) {
-        // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept ones.
+        // B = (G − V + ρ·D)·(Â + ρI)⁻¹, where V = previousRho·Z at pruned entries and D = Z at kept entries.
         copyMatrix(backend, z, b);
         combineMasked(backend, g, b, mask, { keptX: 1, keptY: rho, prunedX: 1, prunedY: -previousRho });
         ladder.solve(b);
@@ -211,7 +211,7 @@ async function findMask(
       }
     }
     await ladder.requireFactored();
-    // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z and not 0·Z, so that they are +0 and never −0.
+    // Q = D/s, and Δ = W − Q. Pruned entries become Z − Z instead of 0·Z, because 0·Z may be −0.
     copyMatrix(backend, z, b);
     combineMasked(backend, b, z, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
     scaleColumns(backend, z, statistics.inverseScale);
@@ -283,8 +283,8 @@ class FactorLadder {
 
   /**
    * Waits for all factorisations.
-   * @throws {Error} if a pivot was not positive. This is a fault of the program: Â is positive definite,
-   *   because the layer's H has a factor
+   * @throws {Error} if a pivot was not positive. This is a bug, because Â is positive definite if the
+   *   layer's damped H has a factor
    */
   async requireFactored(): Promise<void> {
     const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);

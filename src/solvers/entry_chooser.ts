@@ -1,7 +1,7 @@
 /**
- * Chooses which entries of a matrix to keep. The entries with the largest magnitudes are kept, exactly as
- * many as the sparsity or the n:m pattern says. The choice covers the whole layer at once, and the CPU reads
- * nothing back from the device. `kernels/choose.ts` describes the kernels.
+ * Chooses which entries of a matrix to keep. It keeps the entries with the largest magnitudes. Their
+ * number follows exactly from the sparsity or the n:m pattern. The choice covers the whole layer at once, and
+ * the CPU reads nothing back from the device. `kernels/choose.ts` describes the kernels.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -14,7 +14,7 @@ import { ForcedBinding } from "./forced_binding.ts";
 import type { Layer, SolveOptions } from "./solver.ts";
 
 /**
- * Chooses entries of (rows, cols) matrices with the tiling of one layer. All choices use the same buffers.
+ * Chooses entries of matrices with the shape and tiling of one layer. All choices use the same buffers.
  */
 export class EntryChooser {
   /** The number of entries that are pruned if the pattern is unstructured, including the forced entries. */
@@ -26,7 +26,10 @@ export class EntryChooser {
   readonly #words: number;
   readonly #rows: number;
   readonly #owned = new ResourceSet();
-  /** (cols) f32 ones: the kernels multiply each magnitude by the factor of its column. */
+  /**
+   * (cols) f32, all 1. The kernels multiply each magnitude by the factor of its column, and here all factors
+   * are 1.
+   */
   readonly #scale: DeviceBuffer;
   readonly #selection: DeviceBuffer;
   readonly #histogram: DeviceBuffer;
@@ -54,7 +57,7 @@ export class EntryChooser {
   }
 
   /**
-   * Queues the choice among the entries of `x`, and writes it to `mask`, which has the layout of
+   * Queues the choice among the entries of `x`. The result is written to `mask`, which has the layout of
    * `Solution.mask`.
    */
   choose(x: TiledMatrix, mask: DeviceBuffer): void {

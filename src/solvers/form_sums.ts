@@ -1,6 +1,7 @@
 /**
- * The loss and the relative error of a solver that uses the undamped statistics H themselves: tr(Δ·H·Δᵀ), and the same
- * divided by tr(W·H·Wᵀ).
+ * Computes the loss and the relative error for solvers that have the undamped statistics H. W is the original
+ * weights, and Δ is their change. The loss is tr(Δ·H·Δᵀ), and the relative error is the loss divided
+ * by tr(W·H·Wᵀ).
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -9,10 +10,13 @@ import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadra
 import { relativeError, undampedForm } from "./solution.ts";
 import type { Solution } from "./solver.ts";
 
-/** The columns of the sums: tr(W·H·Wᵀ) and tr(Δ·H·Δᵀ). */
+/** The columns of `#sums`: the contributions of each row to tr(W·H·Wᵀ) and to tr(Δ·H·Δᵀ). */
 const WEIGHT_FORM = 0, ERROR_FORM = 1;
 
-/** Measures one layer. `measureWeight` is called before the weight becomes Δ, and `measureError` afterwards. */
+/**
+ * Measures one layer. Call `measureWeight` before the solver overwrites the weight with Δ, and `measureError`
+ * afterwards.
+ */
 export class FormSums {
   readonly #backend: Backend;
   readonly #weight: TiledMatrix;
@@ -21,8 +25,8 @@ export class FormSums {
   #hasWeightForm = false;
 
   /**
-   * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. The lower triangles of
-   *   its diagonal tiles are filled in.
+   * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the weight. The
+   *   constructor fills in the lower triangles of its diagonal tiles.
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, weight: TiledMatrix, hessian: TiledMatrix) {
@@ -33,13 +37,16 @@ export class FormSums {
     mirrorDiagonalTiles(backend, hessian);
   }
 
-  /** Queues measuring the weight, which the relative error needs. */
+  /** Queues computing tr(W·H·Wᵀ), which only the relative error needs. */
   measureWeight(): void {
     addQuadraticForm(this.#backend, this.#weight, this.#hessian, this.#sums, WEIGHT_FORM);
     this.#hasWeightForm = true;
   }
 
-  /** Queues measuring Δ, and returns the figures of the solution. Waits for the device. @throws {DeviceLostError} */
+  /**
+   * Computes tr(Δ·H·Δᵀ), and returns the loss and the relative error. Waits for the device.
+   * @throws {DeviceLostError}
+   */
   async measureError(): Promise<Pick<Solution, "loss" | "relativeError">> {
     addQuadraticForm(this.#backend, this.#weight, this.#hessian, this.#sums, ERROR_FORM);
     const totals = await this.#sums.totals();

@@ -1,8 +1,9 @@
 /**
  * Prunes and rounds in one pass over the columns (SparseGPT, arXiv 2301.00774, section 3.5; GPTQ, arXiv
- * 2210.17323). The column loop rounds every weight that it keeps to a grid, so that the later columns
- * compensate for both kinds of error. This file computes the grids of whole rows, and writes the mask of a
- * block before the loop runs. If columns of a row share a grid in groups, the loop computes the grids itself.
+ * 2210.17323). The column loop of the kernel `quantize_block` rounds every weight that it keeps to a grid, so that
+ * the later columns compensate for the errors of both pruning and rounding. Before the loop runs on a block of
+ * columns, this file writes the mask of the block. If all columns of a row share one grid, this file computes the
+ * grids. If only groups of columns share a grid, the loop computes the grids.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -20,21 +21,21 @@ import type { QuantizationGrids, SparseGptOptions } from "./solver.ts";
 
 /** The pass over one layer. */
 export class JointPass {
-  /** The grids. The solution takes them over. */
+  /** The grids. The solution takes ownership of their buffers. */
   readonly grids: QuantizationGrids;
   readonly #backend: Backend;
   readonly #workspace: SolveWorkspace;
   /** (cols) f32: the score of an entry is its magnitude times the scale of its column. */
   readonly #scale: DeviceBuffer;
   readonly #rounding: QuantizationOptions & { readonly pattern: Pattern };
-  /** Whether the kernel needs no selection, because the mask is complete or the kernel chooses by groups. */
+  /** True if the mask is complete before the pass, or if the kernel chooses the entries of n:m groups itself. */
   readonly #needsNoSelection: boolean;
 
   /**
-   * Queues writing the mask as far as it is known before the pass, and computing the grids of whole rows from
-   * the workspace's weights.
+   * Queues writing the parts of the mask that are known before the pass. If whole rows share a grid, also queues
+   * computing the grids from the workspace's weights.
    * @param scale (cols) f32: the scales of the scores, as in `Selection`
-   * @throws {OutOfDeviceMemoryError} if the grids cannot be allocated. What was allocated before is freed.
+   * @throws {OutOfDeviceMemoryError} if the grids cannot be allocated. Nothing stays allocated then.
    */
   constructor(
     backend: Backend,
@@ -66,7 +67,8 @@ export class JointPass {
   /**
    * Queues pruning and rounding block k in the workspace's `work`.
    * @param inverse U_kk, as in `SolveWorkspace.quantize`
-   * @param select queues the selection of the entries of block k to prune. It is called if the pass needs it.
+   * @param select queues the selection of the entries of block k to prune. Called only if the pass needs
+   *   a selection.
    */
   run(k: IndexRange, inverse: Submatrix, select: () => Selection): void {
     if (!this.#needsNoSelection) {
@@ -79,8 +81,8 @@ export class JointPass {
   /** Queues setting the mask bits of all entries except the forced ones. */
   #keepAllButForced(): void {
     const { weight } = this.#workspace;
-    // The key of a forced entry is 0, and the keys of all others are larger. So the threshold 1, which is the
-    // first word, prunes exactly the forced entries.
+    // The key of a forced entry is 0, and the keys of all others are larger. So a selection with
+    // the threshold 1 in its first word prunes exactly the forced entries.
     const selection = this.#backend.createBuffer("selection of the forced entries", 4 * (2 + weight.rows));
     this.#backend.clear(selection);
     this.#backend.write(selection, 0, new Uint8Array(Uint32Array.of(1).buffer));
@@ -92,7 +94,7 @@ export class JointPass {
   }
 
   /**
-   * Queues setting the mask bits of the entries that `selection` keeps, which must be 0 before.
+   * Queues setting the mask bits of the entries that `selection` keeps. All mask bits must be 0 before.
    * @param weights the weights of these rows and columns, from element 0 of the buffer on
    */
   #writeMask(weights: Submatrix, rows: IndexRange, columns: IndexRange, selection: DeviceBuffer): void {

@@ -1,16 +1,16 @@
 /**
  * ExactOBS, the pruning method of Optimal Brain Compression (Frantar & Alistarh 2022, arXiv 2208.11580). In each row it
- * removes one weight at a time, always the one whose removal adds the least to the error, and compensates for the
- * removal with all remaining weights of the row. It is the most exact of the methods that update weights greedily,
- * and its work grows with rows·cols³ (`obc/obc_limit.ts`).
+ * removes one weight at a time: the weight whose removal adds the least to the error. All remaining weights
+ * of the row are updated to compensate for the removal. It is the most exact of the greedy methods, and its
+ * work grows with rows·cols³ (`obc/obc_limit.ts`).
  *
- * - Unstructured: the weights of every row are removed until none is left, and the losses are recorded. From the
- *   losses follows the number of removals of each row (`obc/share_removals.ts`). Then the removals are repeated up to
- *   that number. A repetition takes about a fraction s² of the first pass at sparsity s. Storing the weights of
- *   every step instead would take rows·cols² numbers, and a masked least-squares fit would have to invert another
- *   part of H in each row.
- * - n:m: a weight may be removed only while its group keeps more than n, so every row ends with its exact count in
- *   one pass.
+ * - Unstructured: the weights of every row are removed until none is left, and the losses are recorded. The losses
+ *   determine the number of removals of each row (`obc/share_removals.ts`). A second pass then repeats the
+ *   removals up to that number. At sparsity s, the second pass takes about s² of the time of the first one.
+ *   Two alternatives are more expensive: storing the weights of every step would take rows·cols² numbers, and
+ *   a least-squares fit on the mask would have to invert a different part of H for each row.
+ * - n:m: a weight may be removed only while its group has more than n weights. So one pass is enough to reach
+ *   the exact count in every row.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -36,14 +36,15 @@ export interface ObcOptions extends SolveOptions {
 
 /** A layer that was pruned by {@link solveObc}. */
 export interface ObcSolution extends Solution {
-  /** λ of the attempt in which H + λ·mean(diag H)·I was positive definite. */
+  /** The λ with which H + λ·mean(diag H)·I was positive definite. */
   readonly damping: number;
 }
 
 /**
  * Prunes `layer`. `layer.weight` becomes Δ = W − Q.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. It stays the caller's and
- *   keeps its values; only the undefined lower triangles of its diagonal tiles are filled in.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
+ *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
+ *   its diagonal tiles are filled in.
  * @throws {ObcSizeError} if the layer is too large
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
@@ -100,7 +101,7 @@ export async function solveObc(
   }
 }
 
-/** The number of removals of each row, which follows from the losses of all rows. Waits for the device. */
+/** Computes the number of removals of each row from the losses of all rows. Waits for the device. */
 async function countInLayer(
   backend: Backend,
   weight: TiledMatrix,
@@ -121,8 +122,8 @@ async function countInLayer(
 }
 
 /**
- * The number of removals of each row, if each group of `group` columns loses all weights but `keep`, or its forced weights
- * where there are more of them.
+ * Returns the number of removals of each row, if each group of `group` columns keeps `keep` weights. A group
+ * with more forced weights than that allows loses all its forced weights.
  */
 function countInGroups(
   rows: number,

@@ -1,16 +1,16 @@
 /**
- * Refits a pruned layer: fits its kept weights to its mask, which does not change. The refit minimises
+ * Refits a pruned layer: optimises its kept weights and leaves its mask unchanged. The refit minimises
  * tr(Δ·A·Δᵀ) over the kept entries of Q. W is the weights before pruning, Q the pruned weights, Δ = W − Q,
- * and A the damped statistics H. Each row is a least-squares problem of its own. All rows are solved at once
- * by conjugate gradients with the Jacobi preconditioner, which in scaled coordinates (`scaled_statistics.ts`)
- * are plain conjugate gradients:
+ * and A the damped statistics H. Each row is a separate least-squares problem. All rows are solved at once
+ * by conjugate gradients with the Jacobi preconditioner. In scaled coordinates (`scaled_statistics.ts`, written
+ * with a hat), this is the plain method of conjugate gradients:
  *
  *     R = (Δ̂·Â) ⊙ S;  P = R
  *     repeat: a = ‖R‖²/⟨P, P·Â⟩;  Q̂ += a·P;  R = (R − a·P·Â) ⊙ S;  P = R + (‖R‖²/‖previous R‖²)·P
  *
  * S is the mask, R the residual, P the direction, and ⊙ the elementwise product. The norms, the inner product
- * and a are one number per row. Only the kept entries of P and R are ever different from 0, so pruned weights
- * stay exactly 0. Ten steps recover nearly all of the error that can be recovered on a mask.
+ * and a have one value per row. P and R are 0 at pruned entries, so pruned weights
+ * stay exactly 0. Ten steps come close to the smallest error that is possible with the mask.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -31,7 +31,10 @@ import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
 import { undampedForm } from "./solution.ts";
 
-/** A pruned layer to refit. All matrices are (rows, cols) f32 with the tile edge of the statistics. */
+/**
+ * A pruned layer to refit. All matrices are (rows, cols) f32, in tiles of the same size as those of the
+ * statistics.
+ */
 export interface PrunedWeights {
   /** Δ = W − Q. It is updated. */
   readonly delta: TiledMatrix;
@@ -46,10 +49,11 @@ export interface RefitReport {
   /** tr(Δ·H·Δᵀ) with the undamped H, before the refit. */
   readonly lossBefore: number;
   /**
-   * The same trace after the refit. It is never larger, because a refit that raises the loss is discarded.
+   * The same trace after the refit. It is never larger than `lossBefore`, because a refit that raises the
+   * loss is discarded.
    */
   readonly loss: number;
-  /** The conjugate-gradient steps of the result. 0 if they were discarded. */
+  /** The number of conjugate-gradient steps that the result includes. 0 if the refit was discarded. */
   readonly steps: number;
 }
 
@@ -58,7 +62,7 @@ const FORM = 0, NORM = 1;
 
 /**
  * Refits Q in place with `steps` steps. With 0 steps it only computes the loss.
- * @throws {OutOfDeviceMemoryError} {DeviceLostError} Q and Δ are unchanged then
+ * @throws {OutOfDeviceMemoryError} {DeviceLostError} In both cases Q and Δ are unchanged
  */
 export async function refit(
   backend: Backend,
@@ -147,7 +151,7 @@ interface ConjugateGradients {
   readonly a: TiledMatrix;
 }
 
-/** Queues all steps. */
+/** Queues all steps of the conjugate gradients. */
 function runSteps(backend: Backend, { p, ap, q, r, mask, sums, a }: ConjugateGradients, steps: number): void {
   const words = wordsPerRow(q.cols), stride = 2 * steps;
   addInnerProduct(r, r, sums, 0);

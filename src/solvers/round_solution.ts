@@ -1,9 +1,12 @@
 /**
- * Rounds the kept weights of a layer that any solver has pruned, on the mask that this solver chose. This is the
- * pass of `joint_pass.ts` with a fixed mask. It starts from the pruned weights and not from the original ones, so
- * what a refit has gained is not lost: if the pruned weights Q₁ are optimal on their mask, then every Q₂ on the same
- * mask has tr((W − Q₂)·H·(W − Q₂)ᵀ) = tr((W − Q₁)·H·(W − Q₁)ᵀ) + tr((Q₁ − Q₂)·H·(Q₁ − Q₂)ᵀ). The pass minimises the
- * last term.
+ * Rounds the kept weights of a layer that any solver has pruned. The mask of that solver does not change. The
+ * rounding is the pass of SparseGPT and GPTQ over the columns (`joint_pass.ts`), with a fixed mask. It starts
+ * from the pruned weights instead of the original ones, so the gain of a refit is not lost. Let
+ * Q₁ be the pruned weights and Q₂ the rounded weights on the same mask. If Q₁ is optimal on the mask, then
+ *
+ *     tr((W − Q₂)·H·(W − Q₂)ᵀ) = tr((W − Q₁)·H·(W − Q₁)ᵀ) + tr((Q₁ − Q₂)·H·(Q₁ − Q₂)ᵀ).
+ *
+ * The pass reduces the last term.
  */
 
 import type { Backend } from "../backend/backend.ts";
@@ -19,7 +22,7 @@ import { relativeError, undampedForm } from "./solution.ts";
 import type { Layer, Solution } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 
-/** The options of the pass. */
+/** The options of {@link roundSolution}. */
 export interface RoundOptions {
   readonly quantization: QuantizationOptions;
   /** Whether to compute the relative error, whose denominator costs one more matrix product. */
@@ -27,7 +30,7 @@ export interface RoundOptions {
 }
 
 /**
- * Rounds the kept weights of `pruned`, which is freed, also if the function throws.
+ * Rounds the kept weights of `pruned`. The function frees `pruned`, even if it throws.
  * @param layer `layer.weight` is Δ = W − Q of `pruned`, and becomes Δ of the result
  * @param factor the factor of the layer's statistics, in the order of `quantization.order`
  * @returns a solution with the mask of `pruned`. Its loss includes the pruning and the rounding.

@@ -3,7 +3,8 @@
  * are A = H + λ·mean(diag H)·I. With s = √diag(A), the scaled statistics are Â = A/(s·sᵀ), whose diagonal is
  * 1, and the scaled weights are Ŵ = W·diag(s). The layer error is the same in both coordinates, because
  * Ŵ·Â·Ŵᵀ = W·A·Wᵀ. Plain conjugate gradients with Â take the same steps as those with A and the Jacobi
- * preconditioner. Because all inputs have the same norm, |Ŵ| is a fair score for pruning.
+ * preconditioner. Because all inputs have the same norm, the values |Ŵ| of different columns can be compared
+ * as scores for pruning.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -15,7 +16,7 @@ import { scaleRowsAndColumns } from "../linalg/tile_arithmetic.ts";
 
 /** Scaled statistics of order n. */
 export interface ScaledStatistics {
-  /** Â, (n, n) f32 upper storage. The lower triangles of its diagonal tiles are filled in. */
+  /** Â, (n, n) f32 upper storage. The lower triangles of its diagonal tiles are also valid. */
   readonly a: TiledMatrix;
   /** s, (n) f32. */
   readonly scale: DeviceBuffer;

@@ -1,6 +1,6 @@
 /**
- * Solves a layer whose columns are permuted, and undoes the permutation in the solution. Only layers that are
- * rounded in activation order need this (`linalg/column_order.ts`).
+ * Permutes the columns of a layer, solves the permuted layer, and undoes the permutation in the solution. This is
+ * needed only for layers that are rounded in activation order (`linalg/column_order.ts`).
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";

@@ -1,7 +1,8 @@
 /**
- * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value times the
- * norm of its input. The weights with the smallest scores of each output row are pruned, or those of each group of an
- * n:m pattern. The others are not changed. H is not damped, because only its diagonal decides.
+ * Wanda (Sun et al. 2023, arXiv 2306.11695). The score of a weight is |W[i,j]|·√H[j,j], which is its absolute value
+ * times the norm of input j. Wanda prunes the weights with the smallest scores in each row of W, or in each
+ * group of an n:m pattern. The kept weights are not changed. H is not damped, because the method uses only
+ * its diagonal.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
@@ -27,11 +28,13 @@ import type { Layer, Solution, SolveOptions } from "./solver.ts";
 const MAX_STRIP_BYTES = 2 ** 26;
 
 /**
- * Prunes `layer`. `layer.weight` becomes Δ = W − Q. Unstructured, the numbers of pruned weights of two rows differ by at
- * most one, and the layer has exactly round(s·rows·cols). Forced entries are pruned before all others and count. If a
- * row has more of them than its share, it prunes them all, and the other rows do not prune less.
- * @param hessian H, (cols, cols) f32 upper storage, undamped, with the tile edge of the weight. It stays the caller's and
- *   keeps its values; only the undefined lower triangles of its diagonal tiles are filled in.
+ * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly
+ * round(s·rows·cols) weights are pruned, and the numbers of two rows differ by at most one. Forced entries are pruned
+ * before all others, and count among the pruned weights. A row with more forced entries than its number
+ * prunes them all, and the other rows do not prune less.
+ * @param hessian H, (cols, cols) f32 upper storage, undamped, in tiles of the same size as those of the
+ *   weight. The caller keeps ownership. The values of H are not changed, but the undefined lower triangles of
+ *   its diagonal tiles are filled in.
  * @throws {RangeError} if weight and statistics have different tilings or orders
  * @throws {InvalidStatisticsError} if a diagonal entry of H is negative or not finite
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
@@ -62,7 +65,7 @@ export async function solveWanda(
     backend.write(perRow, 0, new Uint8Array(counts.buffer));
     chooseKept(backend, weight, { scale, forced, counts: perRow, mask }, options.pattern);
 
-    // W − W, and not 0·W, so that pruned entries are +0 and never −0.
+    // Pruned entries become W − W instead of 0·W, because 0·W may be −0.
     copyMatrix(backend, weight, q);
     combineMasked(backend, weight, q, mask, { keptX: 1, keptY: 0, prunedX: 1, prunedY: -1 });
     addScaled(backend, q, -1, weight, mask);
@@ -79,7 +82,7 @@ export async function solveWanda(
   }
 }
 
-/** The number of entries to prune in each row, (rows) u32, without regard to forced entries. */
+/** Returns the number of entries to prune in each row, (rows) u32, if there are no forced entries. */
 function prunedCounts(
   rows: number,
   cols: number,
@@ -96,7 +99,7 @@ interface ChoiceBuffers {
   /** (cols) f32: √H[j,j]. */
   readonly scale: DeviceBuffer;
   readonly forced: ForcedBinding;
-  /** (rows) u32: the entries to prune in each row, for an unstructured pattern. */
+  /** (rows) u32: the number of entries to prune in each row, for an unstructured pattern. */
   readonly counts: DeviceBuffer;
   /** Receives the mask, in the layout of `Solution.mask`. */
   readonly mask: DeviceBuffer;

@@ -1,4 +1,7 @@
-/** Tests of the choice of kept entries in each row against a choice by sorting, with ties and forced entries. */
+/**
+ * Tests the kernel that chooses the kept entries of each row, in comparison with sorting. Some scores are
+ * tied, and some entries are forced.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -21,7 +24,7 @@ eachBackend("choose_in_rows", (backend) => {
           const next = uniform(rows), row0 = 2, ld = cols + 3, words = Math.ceil(cols / 32);
           const x = normals(rows * ld, cols).map((v) => levels ? Math.round(v * levels) / levels : v);
           const scale = Float32Array.from({ length: cols }, (_, c) => c % 4);
-          // The rows prune nothing, everything, and different numbers of entries.
+          // The first row prunes nothing, the second row everything, and the others a random number of entries.
           const counts = Uint32Array.from(
             { length: row0 + rows },
             (_, r) => r === row0 ? 0 : r === row0 + 1 ? cols : Math.floor(next() * cols),

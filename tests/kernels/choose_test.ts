@@ -1,6 +1,6 @@
 /**
- * Tests of the choice of kept entries over a whole matrix and in n:m groups, against a choice by sorting. The matrices have ties, forced
- * entries, and tiles whose columns do not start at whole mask words.
+ * Tests the kernels that choose the kept entries of a whole matrix or of n:m groups, in comparison with
+ * sorting. The matrices have ties, forced entries, and tiles whose columns do not start at whole mask words.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -21,7 +21,10 @@ interface TiledValues {
   readonly values: Float32Array;
 }
 
-/** The tiles of a matrix, row by row: position, size, and a buffer with a leading dimension of 3 more than the columns. */
+/**
+ * Uploads the tiles of a matrix, row by row. The leading dimension of each tile is 3 more than its number of
+ * columns.
+ */
 function makeTiles(backend: Backend, { rows, cols, edge, values }: TiledValues) {
   const tiles = [];
   for (let row0 = 0; row0 < rows; row0 += edge) {
@@ -46,7 +49,7 @@ function packWords(flags: ArrayLike<number>, rows: number, cols: number): Uint32
   return packed;
 }
 
-/** Values with many equal magnitudes, if `levels` is given, or with none. */
+/** Returns random values. If `levels` is given, many of them have equal magnitudes. */
 function makeValues(count: number, seed: number, levels?: number): Float32Array {
   return normals(count, seed).map((value) => levels ? Math.round(value * levels) / levels : value);
 }
@@ -107,7 +110,7 @@ eachBackend("choose_entries", (backend) => {
 
 eachBackend("choose_in_groups", (backend) => {
   for (const [keep, group] of [[2, 4], [4, 8], [1, 3], [64, 128]]) {
-    it(`keeps the ${keep} largest scores of every ${group} columns, and the share of a last partial group`, async () => {
+    it(`keeps the ${keep} largest scores of every ${group} columns, and proportionally many of a shorter last group`, async () => {
       for (const [rows, cols] of [[7, 45], [33, 127], [3, 700]]) {
         const edge = Math.ceil(40 / group) * group;
         const values = makeValues(rows * cols, cols, 5), next = uniform(rows);

@@ -1,4 +1,4 @@
-/** Tests of column_squares for odd sizes and strides, and for columns of zeros. */
+/** Tests the kernel column_squares for odd sizes and strides, and for columns of zeros. */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";

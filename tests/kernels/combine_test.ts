@@ -1,4 +1,7 @@
-/** Tests of masked_combine and scale_tile on a tile in the middle of a matrix, for odd sizes and for masks whose words the tile shares with its neighbours. */
+/**
+ * Tests of masked_combine and scale_tile on a tile in the middle of a matrix, for odd sizes and for tiles
+ * that share mask words with their neighbours.
+ */
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -19,7 +22,7 @@ const UNTOUCHED = -7;
 
 eachBackend("masked_combine", (backend) => {
   for (const [rows, cols, row0, first] of TILES) {
-    it(`combines kept and pruned entries with their own factors in a tile of ${rows}×${cols} from (${row0}, ${first})`, async () => {
+    it(`uses different factors for kept and pruned entries in a tile of ${rows}×${cols} from (${row0}, ${first})`, async () => {
       const ld = cols + 3, words = Math.ceil((first + cols) / 32) + 1, next = uniform(rows);
       const mask = Uint32Array.from({ length: (row0 + rows) * words }, () => next() * 2 ** 32);
       const x = normals(rows * ld, cols), y = normals(rows * ld, rows + 1);

@@ -25,7 +25,7 @@ function ratioOf(sums: Float32Array, row: number): number {
 
 eachBackend("cg_step", (backend) => {
   for (const [rows, cols, row0, first] of TILES) {
-    it(`moves the iterate and updates the residual of the kept entries in ${rows}×${cols} from (${row0}, ${first})`, async () => {
+    it(`updates the iterate, and the residual at kept entries, in a tile of ${rows}×${cols} from (${row0}, ${first})`, async () => {
       const ld = cols + 1, words = Math.ceil((first + cols) / 32), next = uniform(rows);
       const mask = Uint32Array.from({ length: (row0 + rows) * words }, () => next() * 2 ** 32);
       const [p, ap, q, r] = [1, 2, 3, 4].map((seed) => normals(rows * ld, seed));

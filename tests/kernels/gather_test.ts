@@ -1,6 +1,6 @@
 /**
  * Tests of the kernels that permute columns, in comparison with plain array code. The operands are parts of larger
- * matrices, and elements that a dispatch must not write have a value of their own.
+ * matrices. Elements that a dispatch must not write are filled with a recognisable value.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -19,7 +19,7 @@ function permutation(n: number, seed: number): Uint32Array<ArrayBuffer> {
   return Uint32Array.from(keys, (_, i) => i).sort((a, b) => keys[a] - keys[b]);
 }
 
-/** Random words, whose bits can be anything, also those of a NaN. */
+/** Returns random words. As f32, some of them are NaN, because any bits can occur. */
 function words(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Uint32Array.from({ length: count }, () => next() * 2 ** 32);
@@ -27,7 +27,7 @@ function words(count: number, seed: number): Uint32Array<ArrayBuffer> {
 
 eachBackend("gather_columns", (backend) => {
   for (const [rows, cols, sourceCols] of [[1, 1, 1], [3, 7, 5], [33, 31, 64], [40, 300, 200]]) {
-    it(`writes the ${rows}×${cols} elements whose columns are in a tile of ${sourceCols} columns`, async () => {
+    it(`copies those of ${rows}×${cols} elements whose source is in a tile of ${sourceCols} columns`, async () => {
       const n = cols + sourceCols + 4, first = 3, sourceFirst = 2, ld = cols + 2, sourceLd = sourceCols + 3;
       const order = permutation(n, cols), source = words(rows * sourceLd, rows);
       const buffers = {
@@ -65,7 +65,7 @@ eachBackend("gather_symmetric", (backend) => {
       [[5, 20, 300, 200], [5, 20, 300, 200]],
     ]
   ) {
-    it(`writes the elements of the tile ${to.join(", ")} that are in the tile ${from.join(", ")}`, async () => {
+    it(`copies the elements of target tile ${to.join(", ")} whose source is in tile ${from.join(", ")}`, async () => {
       const [row0, first, rows, cols] = to, [sourceRow0, sourceFirst, sourceRows, sourceCols] = from;
       const n = Math.max(row0 + rows, first + cols, sourceRow0 + sourceRows, sourceFirst + sourceCols);
       const order = permutation(n, n), ld = cols + 1, sourceLd = sourceCols + 2;

@@ -1,6 +1,7 @@
 /**
- * Tests of the kernels around quantize_block in comparison with naive float64 code: the extremes of rows that
- * extend over several tiles, the grids of given extremes, and the packed codes of rounded weights.
+ * Tests of the kernels that run before and after quantize_block, in comparison with naive float64 code: the
+ * extremes of rows that extend over several tiles, the grids of given extremes, and the packed codes of
+ * rounded weights.
  */
 
 import { deepStrictEqual, strictEqual } from "node:assert/strict";
@@ -14,7 +15,7 @@ import { normals } from "../support/random.ts";
 
 eachBackend("row_extremes", (backend) => {
   for (const [rows, cols] of [[1, 1], [3, 63], [70, 64], [5, 131], [9, 1000]]) {
-    it(`finds the extremes of 0 and of each row of two ${rows}×${cols} tiles`, async () => {
+    it(`finds the minimum and the maximum of 0 and each row of two ${rows}×${cols} tiles`, async () => {
       const ld = cols + 3, row0 = 2, tiles = [1, 2].map((seed) => normals(rows * ld, seed));
       // Row 0 has only positive weights, and row 1 only negative ones. The padding is larger than all weights.
       for (const tile of tiles) {
@@ -52,7 +53,7 @@ eachBackend("fit_grids", (backend) => {
         const count = 200, noise = normals(2 * count, bits);
         const low = Float32Array.from({ length: count }, (_, i) => i % 7 ? -Math.abs(noise[i]) : 0);
         const high = Float32Array.from({ length: count }, (_, i) => i % 5 ? Math.abs(noise[count + i]) : 0);
-        // The last scale would not be a normal f32, so the grid is that of zeros.
+        // The last scale would be too small for a normal f32, so the grid is the same as for weights that are all 0.
         low[count - 1] = -1e-39;
         high[count - 1] = 1e-39;
         const scales = upload(backend(), low), zeros = upload(backend(), high);

@@ -1,8 +1,8 @@
 /**
  * Tests of quantize_block in comparison with naive float64 code. Each kept weight must be exactly a value of its
- * grid, and its code must be the nearest one. Very close to a tie, where rounding errors of f32 decide, the
- * reference follows the kernel. Each block of columns is at an odd offset in its buffer, and its rows are divided
- * between two dispatches.
+ * grid, and its code must be the nearest one. Very close to a tie, rounding errors of f32
+ * decide which code is nearest. There the float64 code uses the kernel's choice. Each block of columns is at
+ * an odd offset in its buffer, and its rows are divided between two dispatches.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -21,11 +21,11 @@ interface Rounding {
   readonly symmetric?: boolean;
   readonly gridSize?: number;
   readonly groups?: { readonly keep: number; readonly group: number };
-  /** Whether the mask allows an entry to be kept. The default is the random mask of the layout. */
+  /** Returns whether the mask allows an entry to be kept. The default is the random mask of the test layout. */
   readonly isAllowed?: (row: number, column: number) => boolean;
 }
 
-/** The value of the grids of the matrix that no dispatch may write. */
+/** The initial value of the scales and zeros that no dispatch may write. */
 const UNTOUCHED = -5;
 
 async function check(backend: Backend, block: BlockCase, rounding: Rounding): Promise<void> {
@@ -175,7 +175,7 @@ eachTiling("quantize_block", (backend) => {
     }
   });
 
-  it("gives weights that are all 0 the scale 1 and the value 0", async () => {
+  it("computes the scale 1 for weights that are all 0, and keeps them 0", async () => {
     const block = { ...makeBlockCase(5, 40, { first: 32 }), work: new Float32Array(200) };
     for (const symmetric of [false, true]) {
       await check(backend(), block, { bits: 2, symmetric, gridSize: 8, isAllowed: () => true });

@@ -1,6 +1,6 @@
 /**
- * Tests of remove_weights against a float64 replay. The replay removes the same weights in the same order from an
- * inverse that it stores as a whole, and checks that each of them had the smallest score, except for rounding.
+ * Tests of remove_weights against a float64 replay. The replay stores the whole inverse Hessian. It removes
+ * the same weights in the same order, and checks that each weight had the smallest score, except for rounding.
  */
 
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
@@ -15,10 +15,10 @@ import { eachBackend } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-/** The groups of a test. A group of 0 columns stands for no groups. */
+/** The n:m patterns of the tests. A group of 0 columns stands for an unstructured pattern. */
 type Groups = readonly [keep: number, group: number];
 
-/** The operands of a test: the matrices of `rows` rows, which are `ld` elements apart. */
+/** Returns the operands of a test. The rows of all matrices are `ld` elements apart. */
 function makeOperands(rows: number, cols: number, ld: number) {
   const hessian = dampedHessian(correlatedHessian(cols, { seed: cols }), cols, 0.01);
   const inverse = choleskyInverse(choleskyLower(hessian, cols), cols);
@@ -36,7 +36,7 @@ function makeOperands(rows: number, cols: number, ld: number) {
   return { inverse: padded, bounds, weights, diagonal, states };
 }
 
-/** Runs the steps of all rows in dispatches of `stride` steps, and reads back what the kernel wrote. */
+/** Runs the steps of all rows in dispatches of `stride` steps, and returns the contents of the output buffers. */
 async function run(
   backend: Backend,
   operands: ReturnType<typeof makeOperands>,
@@ -85,7 +85,7 @@ function replay(
   for (const { column: p, score } of removals) {
     const scoreOf = (c: number) => Math.abs(w[c]) / Math.sqrt(g[c * n + c]);
     const allowed = [...w.keys()].filter((c) => !removed.has(c) && mayGo(c, removed));
-    ok(allowed.includes(p), `column ${p} may not be removed as number ${removed.size}`);
+    ok(allowed.includes(p), `column ${p} may not be removed in step ${removed.size}`);
     const least = Math.min(...allowed.map(scoreOf));
     assertClose([scoreOf(p)], [least], 1e-3, { label: `smallest score of step ${removed.size}` });
     assertClose([score], [scoreOf(p)], 1e-3, { label: `score of step ${removed.size}` });
@@ -102,7 +102,7 @@ function replay(
   return w;
 }
 
-/** The steps of row r in the trace. */
+/** Returns the removals of row r that the trace records. */
 function removalsOf(trace: Uint32Array<ArrayBuffer>, r: number, depth: number) {
   const scores = new Float32Array(trace.buffer), found: { column: number; score: number }[] = [];
   for (let i = r * depth; i < (r + 1) * depth && trace[2 * i] > 0; i++) {
@@ -133,7 +133,7 @@ eachBackend("remove_weights", (backend) => {
         for (let other = start; other < start + size; other++) left += removed.has(other) ? 0 : 1;
         return left > Math.ceil(keep * size / group);
       };
-      // Row r may take cols − r steps. Groups stop it earlier.
+      // Row r may take cols − r steps. With groups, a row stops earlier.
       const limits = Uint32Array.from({ length: rows }, (_, r) => Math.max(1, cols - r));
       const { weights, trace } = await run(backend(), operands, limits, {
         cols,

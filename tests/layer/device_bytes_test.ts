@@ -1,4 +1,7 @@
-/** The bound for the device memory of a request, compared with the measured peaks of every method, and the refusal that follows from it. */
+/**
+ * Tests that the bound for the device memory of a request exceeds the measured peak of every method, and that
+ * too large layers are refused.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
@@ -46,7 +49,7 @@ async function measurePeak(query: Record<string, unknown>, tileEdge?: number): P
 
 describe("peakDeviceBytes()", () => {
   for (const query of QUERIES) {
-    it(`is at least what ${JSON.stringify(query)} uses`, async () => {
+    it(`is at least the memory that the request ${JSON.stringify(query)} uses`, async () => {
       for (const edge of [undefined, 128]) {
         const peak = await measurePeak(query, edge);
         const parameters = resolveParameters(layerQuerySchema.parse(query));
@@ -60,7 +63,7 @@ describe("peakDeviceBytes()", () => {
     });
   }
 
-  it("grows by the number of matrices that a method holds: more for alps than for a refit, and least for sparsegpt", () => {
+  it("is larger for alps than for a refit, and smallest for sparsegpt", () => {
     const shape = { rows: 4096, cols: 4096, edge: 4096 };
     const [sparsegpt, refit, alps] = [{}, { refit: 10 }, { method: "alps" }].map((query) =>
       peakDeviceBytes(shape, resolveParameters(layerQuerySchema.parse(query)), { maxBufferBytes: 2 ** 31 })

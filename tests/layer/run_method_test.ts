@@ -1,4 +1,7 @@
-/** Every method through compressLayer(): the zeros, the mask that a request gives, the refit, the rounding, and the memory that is left. */
+/**
+ * Tests compressLayer() with every method: the zeros, the mask of the request, the refit, the rounding, and
+ * that all memory is freed.
+ */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -21,7 +24,7 @@ const base = makeLayer(ROWS, COLS, { seed: 1, tokens: 200 });
 const host = { ...base, forced: Uint8Array.from(base.weight, () => Number(next() < 0.1)) };
 const PATTERNS = [{ kind: "unstructured" }, { kind: "n:m", keep: 2, group: 4 }] as const;
 
-/** Compresses the layer, checks what every method promises, and returns the loss. */
+/** Compresses the layer, checks the properties that every method guarantees, and returns the loss. */
 async function compress(
   backend: Backend,
   method: Method,
@@ -81,7 +84,7 @@ async function assertOnGrids(
 eachBackend("compressLayer() with every method", (backend) => {
   for (const method of METHODS) {
     for (const pattern of PATTERNS) {
-      it(`prunes by ${method} with the pattern ${pattern.kind}, keeps forced entries at 0, and a refit never raises the loss`, async () => {
+      it(`prunes by ${method} (${pattern.kind}) with forced entries, and does not raise the loss by a refit`, async () => {
         const [few, many] = method === "adaprune" ? [5, 20] : [0, 10];
         const before = await compress(backend(), method, { pattern, refitSteps: few });
         const after = await compress(backend(), method, { pattern, refitSteps: many });

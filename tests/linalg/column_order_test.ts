@@ -18,13 +18,13 @@ import { uploadHessian } from "../support/layers.ts";
 import { normals } from "../support/random.ts";
 
 describe("activationOrder()", () => {
-  it("orders columns by falling diagonal entry, and equal entries by index", () => {
+  it("orders columns by decreasing diagonal entry, and equal entries by index", () => {
     assert.deepEqual([...activationOrder(Float32Array.of(1, 3, 0, 3, 2, 0))], [1, 3, 4, 0, 2, 5]);
   });
 });
 
 eachBackend("a permutation of columns", (backend) => {
-  it("moves the columns of a matrix with several tiles, and the inverse moves them back", async () => {
+  it("permutes the columns of a matrix with several tiles, and its inverse restores them", async () => {
     const rows = 70, cols = 203, edge = 64, live = backend().counters.bytesLive;
     const values = normals(rows * cols, 1), key = normals(cols, 2);
     const make = () => new TiledMatrix(backend(), { label: "matrix", rows, cols, edge });
@@ -40,7 +40,7 @@ eachBackend("a permutation of columns", (backend) => {
     assert.equal(backend().counters.bytesLive, live);
   });
 
-  it("moves rows and columns of statistics of which only the upper tiles are stored", async () => {
+  it("permutes rows and columns of statistics that are stored as upper tiles only", async () => {
     const n = 203, edge = 64, h = correlatedHessian(n, { seed: 3 });
     const matrix = uploadHessian(backend(), h, n, edge);
     const order = uploadOrder(backend(), activationOrder(h.filter((_, i) => i % (n + 1) === 0)));
@@ -56,7 +56,7 @@ eachBackend("a permutation of columns", (backend) => {
 });
 
 eachBackend("factor() in activation order", (backend) => {
-  it("has the order, and the dead inputs last", async () => {
+  it("returns the column order, with the dead inputs last", async () => {
     const n = 100, dead = [0, 50], live = backend().counters.bytesLive;
     const h = correlatedHessian(n, { seed: 4, dead });
     const factored = await factor(backend(), uploadHessian(backend(), h, n, 32), {

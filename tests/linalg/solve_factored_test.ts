@@ -1,4 +1,7 @@
-/** Products with a symmetric matrix and solves with its factor, on one tile and on several, against float64 products. */
+/**
+ * Tests products with a symmetric matrix, and solves with its factor, in comparison with float64. The
+ * matrices have one or several tiles.
+ */
 
 import { ok } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -49,7 +52,7 @@ eachBackend("products with a symmetric matrix", (backend) => {
       for (const resource of [matrix, m, c]) resource.destroy();
     });
 
-    it(`solveFactored() inverts the product with H + λ·mean(diag H)·I for B of ${shape}`, async () => {
+    it(`solveFactored() solves X·(H + λ·mean(diag H)·I) = B for X, with B of ${shape}`, async () => {
       const h = correlatedHessian(n, { seed: n, tokens: 2 * n }), values = normals(rows * n, rows);
       const live = backend().counters.bytesLive;
       const factored = await factor(backend(), uploadHessian(backend(), h, n, edge), {
@@ -64,7 +67,7 @@ eachBackend("products with a symmetric matrix", (backend) => {
         h,
         (value, i) => i % (n + 1) === 0 ? value + factored.dampingAdded : value,
       );
-      // The residual is measured against the sizes of the terms that cancel in it.
+      // The tolerance is relative to the magnitudes of the terms whose difference is the residual.
       const product = multiply(x, damped, rows, n);
       const terms = multiply(x.map(Math.abs), damped.map(Math.abs), rows, n);
       product.forEach((value, i) => {

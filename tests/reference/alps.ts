@@ -1,6 +1,7 @@
 /**
- * ALPS (Meng et al. 2024, arXiv 2406.07831) in naive float64, with the variables of the paper: the matrices B, D and V are all stored,
- * and the final weights are the best on the mask. This file shares no code with `src`.
+ * ALPS (Meng et al. 2024, arXiv 2406.07831) in naive float64, with the variables of the paper. The matrices
+ * B, D and V are all stored, and the final weights are the least-squares solution on the mask. This file
+ * shares no code with `src`.
  */
 
 import { choleskyLower } from "./cholesky.ts";
@@ -25,7 +26,10 @@ export interface ReferenceAlpsOptions {
   readonly schedule: ReferenceSchedule;
 }
 
-/** Prunes a layer. Dead columns are set to 0 first. Returns the mask and the loss tr((W − Q)·H·(W − Q)ᵀ) of the best weights on it. */
+/**
+ * Prunes a layer. Dead columns are set to 0 first. Returns the mask and the loss tr((W − Q)·H·(W − Q)ᵀ) of
+ * the best weights on this mask.
+ */
 export function referenceAlps(
   layer: ReferenceLayer,
   { sparsity, groups, damping, schedule }: ReferenceAlpsOptions,
@@ -69,7 +73,10 @@ export function referenceAlps(
   return { mask: kept, loss: quadraticForm(w.map((value, i) => value - q[i]), hessian, rows, cols) };
 }
 
-/** Returns 1 for the entries with the largest magnitudes: round(sparsity·entries) are pruned, or all but the largest of each group. */
+/**
+ * Returns 1 for kept and 0 for pruned entries. The smallest magnitudes are pruned: round(sparsity·entries) of
+ * them, or all but `keep` per group.
+ */
 function keptEntries(
   z: Float64Array,
   { rows, cols, forced }: ReferenceLayer,

@@ -18,11 +18,14 @@ export interface GptqOptions {
   /** The fraction of entries to prune, if neither `groups` nor `fixedMask` is given. */
   readonly sparsity: number;
   readonly groups?: Groups;
-  /** (rows, cols): 1 where the entry is kept. Nothing else is chosen then. */
+  /** (rows, cols): 1 where the entry is kept. If this is given, `sparsity` and `groups` are ignored. */
   readonly fixedMask?: ArrayLike<number>;
-  /** Codes (rows, cols) and zeros (rows, grids) to follow where f32 decides (`quantization.ts`). */
+  /**
+   * The codes (rows, cols) and zero points (rows, grids) of the code under test, to follow very close to ties
+   * (`quantization.ts`).
+   */
   readonly follow?: { readonly codes: ArrayLike<number>; readonly zeros: ArrayLike<number> };
-  /** The columns among which an exact number of entries is pruned. */
+  /** The number of columns per block. An exact number of entries is pruned in each block. */
   readonly blocksize: number;
 }
 
@@ -32,7 +35,7 @@ export interface GptqSolution {
   readonly q: Float64Array;
   /** (rows, cols): the codes, with q = (code − zero)·scale. */
   readonly codes: Uint8Array;
-  /** (rows, grids): the scale and the zero of each grid. */
+  /** (rows, grids): the scale and the zero point of each grid. */
   readonly scales: Float64Array;
   readonly zeros: Float64Array;
   /** (rows, cols): 0 where the entry is pruned, 1 elsewhere. */
@@ -61,7 +64,10 @@ export function referenceGptq(
     : Uint8Array.from({ length: rows * cols }, (_, i) => forced?.[i] ? 0 : 1);
   const score = (i: number) => (w[i] / u[(i % cols) * (cols + 1)]) ** 2;
 
-  /** Prunes the smallest entries of these, until `count` of them are pruned. Forced entries count. */
+  /**
+   * Prunes those of `entries` with the smallest scores, until `count` are pruned. Forced entries count among
+   * these.
+   */
   const prune = (entries: readonly number[], count: number) => {
     const free = entries.filter((i) => mask[i]).sort((a, b) => score(a) - score(b) || a - b);
     for (const i of free.slice(0, Math.max(0, count - (entries.length - free.length)))) mask[i] = 0;
@@ -109,8 +115,8 @@ export function referenceGptq(
 }
 
 /**
- * Prunes and rounds a layer in activation order: the columns are permuted by falling diagonal entry of H, where
- * equal entries keep their order, and the result is permuted back. Only whole rows share a grid.
+ * Prunes and rounds a layer in activation order: the columns are sorted by decreasing diagonal entry of H, and
+ * the result is permuted back. Columns with equal entries keep their order. Each row has one grid.
  */
 export function referenceActivationOrder(
   layer: ReferenceLayer,

@@ -1,13 +1,13 @@
 /**
  * ExactOBS in naive float64 (Frantar & Alistarh, arXiv 2208.11580, algorithms 1 and 2). Every row has its own copy of the
- * inverse Hessian, from which each removal eliminates one weight. This file shares no code with `src`.
+ * inverse Hessian, and each removal eliminates one weight from this copy. This file shares no code with `src`.
  */
 
 import { choleskyInverse, choleskyLower } from "./cholesky.ts";
 import { quadraticForm } from "./hessian.ts";
 import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
 
-/** One removal of the trace of a row. */
+/** The removal of one weight. The trace of a row is the list of its removals. */
 interface Removal {
   readonly column: number;
   /** w[p]²/G[p, p], the increase of the error. */
@@ -16,7 +16,10 @@ interface Removal {
   readonly weights: Float64Array;
 }
 
-/** The damped Hessian, (n, n): dead inputs get a diagonal entry of 1, and damping·mean(diag H) is added. */
+/**
+ * Returns the damped Hessian, (n, n). Zeros on the diagonal (dead inputs) become 1, and then
+ * damping·mean(diag H) is added to the diagonal.
+ */
 export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
   const h = Float64Array.from(hessian);
   let mean = 0;
@@ -98,7 +101,10 @@ function removeWeights(
   }
 }
 
-/** The number of removals of each row: repeatedly, the row whose next removal has the smallest loss gets one more. */
+/**
+ * Returns the number of removals of each row. The row whose next removal has the smallest loss gets one more,
+ * until the total is reached.
+ */
 function countsOf(traces: Removal[][], { rows, cols, forced }: ReferenceLayer, sparsity: number): number[] {
   const counts = traces.map((_, r) => {
     let count = 0;

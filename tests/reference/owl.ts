@@ -1,15 +1,18 @@
 /**
- * The sparsity of each block by OWL in float64, after the paper (Yin et al. 2023, arXiv 2310.05175, section 3.2) and the published code,
- * for blocks of equal size.
+ * The sparsity of each transformer block by the method OWL in float64, following the paper (Yin et al. 2023,
+ * arXiv 2310.05175, section 3.2) and the published code, for blocks of equal size.
  */
 
-/** A layer: W as rows, and the inputs X as one row per token. */
+/** A layer: the rows of its weight W, and its inputs X with one row per token. */
 export interface OwlLayer {
   readonly weight: readonly (readonly number[])[];
   readonly inputs: readonly (readonly number[])[];
 }
 
-/** The percentage of the weights of a block whose score |W[i,j]|·‖X[:,j]‖ exceeds `factor` times the mean score. */
+/**
+ * Returns the percentage of outliers of a block, which are the weights whose score |W[i,j]|·‖X[:,j]‖ exceeds
+ * `factor` times the mean.
+ */
 export function referenceOutliers(layers: readonly OwlLayer[], factor: number): number {
   const scores = layers.flatMap(({ weight, inputs }) =>
     weight.flatMap((row) =>
@@ -20,7 +23,7 @@ export function referenceOutliers(layers: readonly OwlLayer[], factor: number): 
   return scores.filter((score) => score > factor * mean).length / scores.length * 100;
 }
 
-/** The fraction of weights that each block keeps, given the percentages D of its outliers. */
+/** Returns the fraction of weights that each block keeps. `outliers` has the percentage of outliers of each block. */
 export function referenceKeepRatios(outliers: readonly number[], sparsity: number, lambda: number): number[] {
   const min = Math.min(...outliers), max = Math.max(...outliers);
   const scaled = outliers.map((d) => (d - min) * (1 / (max - min) * lambda * 2));

@@ -1,7 +1,7 @@
 /**
  * Decodes quantised weights bit by bit, from the definition of the format `pack-quantized` in the library compressed-tensors
- * (https://github.com/vllm-project/compressed-tensors), and makes grids by rounding to the nearest value. This file shares no
- * code with `src`.
+ * (https://github.com/vllm-project/compressed-tensors). It also computes grids, and rounds weights to
+ * the nearest value of a grid. This file shares no code with `src`.
  */
 
 import type { PackedTensor } from "./bitmask.ts";
@@ -14,7 +14,7 @@ export interface PackedQuantized {
   readonly shape: PackedTensor;
 }
 
-/** The largest and the smallest number that a group of weights is scaled to, and the grid in between. */
+/** A grid, whose values are (code − zero)·scale for the codes 0 … 2^bits − 1. `zero` is the code of the weight 0. */
 export interface Grid {
   readonly scale: number;
   readonly zero: number;
@@ -48,7 +48,10 @@ export function decodeQuantized(
   return values;
 }
 
-/** Reads the `bits` bits from `firstBit` on of a sequence of words. `wordAt` returns the index of a word in the tensor. */
+/**
+ * Reads `bits` bits, from the bit `firstBit` of a sequence of words on. `wordAt` returns the index of a word
+ * in the tensor.
+ */
 function bitField(
   tensor: PackedTensor,
   wordAt: (word: number) => number,

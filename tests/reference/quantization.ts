@@ -1,13 +1,13 @@
 /**
- * The grids of GPTQ in naive float64, after the `Quantizer` of its published code (arXiv 2210.17323), with a grid
- * that always contains 0. A grid has the values (code − zero)·scale for the codes 0 … 2^bits − 1.
+ * The grids of GPTQ in naive float64, following the `Quantizer` of its published code (arXiv 2210.17323). Every
+ * grid contains 0. A grid has the values (code − zero)·scale for the codes 0 … 2^bits − 1.
  *
  * Where a number lies very close to the middle of two integers, rounding errors of f32 decide how it is rounded.
  * With a symmetric grid this happens to the weight with the largest magnitude whenever that weight is negative. To
  * compare everything else exactly, the functions can follow the decision of the code under test in these cases.
  */
 
-/** How far from the middle of two integers the decision of the code under test is followed. */
+/** The largest distance from the middle of two integers at which the code under test is followed. */
 const NEAR_TIE = 2e-3;
 
 /** A grid of 2^bits values. */
@@ -32,7 +32,7 @@ export function roundHalfEven(x: number, followed?: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** The grid of some weights. `followedZero` is the zero that the code under test computed. */
+/** Returns the grid of some weights. `followedZero` is the zero point that the code under test computed. */
 export function gridOf(
   weights: readonly number[],
   bits: number,
@@ -50,7 +50,7 @@ export function gridOf(
 }
 
 /**
- * The code of the value of `grid` that is nearest to `weight`. `followedCode` is the code that the code under test
+ * Returns the code of the grid value that is nearest to `weight`. `followedCode` is the code that the code under test
  * computed.
  */
 export function codeOf(

@@ -8,8 +8,8 @@ import { referenceSelection } from "./selection.ts";
 import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
 
 /**
- * Prunes a layer. The numbers of pruned entries of two rows differ by at most one, and those of the first r rows add up
- * to ⌊total·r/rows⌋. Forced entries are pruned first.
+ * Prunes a layer. The numbers of pruned entries of two rows differ by at most one, and the numbers of the first r
+ * rows add up to ⌊total·r/rows⌋. Forced entries are pruned first.
  */
 export function referenceWanda(
   layer: ReferenceLayer,
@@ -19,7 +19,7 @@ export function referenceWanda(
   const original = Float64Array.from(layer.weight), mask = new Uint8Array(rows * cols).fill(1);
   const total = Math.round(sparsity * rows * cols);
 
-  /** Prunes `count` of the entries start ≤ c < end of row r, or all forced ones if there are more. */
+  /** Prunes `count` of the entries start ≤ c < end of row r, or all forced entries if there are more of them. */
   const prune = (r: number, start: number, end: number, count: number) => {
     const columns = Array.from({ length: end - start }, (_, i) => start + i);
     const scores = columns.map((c) => Math.abs(original[r * cols + c]) * Math.sqrt(hessian[c * cols + c]));

@@ -21,7 +21,7 @@ import { uniform } from "../support/random.ts";
 
 const DAMPING = 0.01;
 
-/** A layer to solve. An edge makes the tiles so small that there are several. */
+/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
 const CASES = [
   { rows: 7, cols: 5, blocksize: 128 },
   { rows: 65, cols: 97, blocksize: 128 },
@@ -32,7 +32,7 @@ const hostOf = memoize(({ rows, cols, dead }: typeof CASES[number]) =>
   makeLayer(rows, cols, { seed: 3, dead, tokens: 2 * cols })
 );
 
-/** The result of the reference. Both backends are compared with the same one. */
+/** Returns the result of the float64 reference. It is computed once for both backends. */
 const expectedOf = memoize((shape: typeof CASES[number]) =>
   memoize(({ sparsity, groups }: SolveCase) =>
     referenceAlps(hostOf(shape), { sparsity, groups, damping: DAMPING, schedule: ALPS_SCHEDULES.default })
@@ -141,7 +141,7 @@ eachBackend("solveAlps()", (backend) => {
 
 eachBackend("refit()", (backend) => {
   for (const shape of CASES) {
-    it(`finds the best weights on the mask of ${shape.rows}×${shape.cols} with many steps, and never raises the loss with few`, async () => {
+    it(`finds the best weights for the mask of ${shape.rows}×${shape.cols} in many steps, and never raises the loss in few steps`, async () => {
       const host = makeLayer(shape.rows, shape.cols, { seed: 8, dead: shape.dead, tokens: 2 * shape.cols });
       const { rows, cols, hessian } = host;
       const reports: RefitReport[] = [];

@@ -23,7 +23,10 @@ const DAMPING = 0.01;
 const UNSTRUCTURED: Pattern = { kind: "unstructured" };
 const TWO_OF_FOUR: Pattern = { kind: "n:m", keep: 2, group: 4 };
 
-/** A solve. `edge` makes the tiles so small that there are several. `fixedMask` (rows, cols) is 1 where an entry is kept. */
+/**
+ * A solve. If `edge` is given, the tiles are so small that there are several. `fixedMask` (rows, cols) is 1
+ * where an entry is kept.
+ */
 interface Case {
   readonly host: HostLayer;
   readonly blocksize: number;
@@ -111,7 +114,7 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     }
   }
 
-  it("is GPTQ at sparsity 0: every weight is rounded", async () => {
+  it("equals GPTQ at sparsity 0, where every weight is rounded", async () => {
     const host = makeLayer(60, 172, { seed: 5, dead: [9] });
     for (const groupSize of [0, 32]) {
       const quantization = { bits: 3, symmetric: false, groupSize };
@@ -158,7 +161,7 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
 
   for (const [bits, symmetric, sparsity] of [[4, false, 0.5], [3, true, 0.5], [4, false, 0]] as const) {
     const grids = `${symmetric ? "symmetric" : "asymmetric"} ${bits}-bit grids`;
-    it(`rounds in activation order at sparsity ${sparsity} with ${grids}, and answers in natural order`, async () => {
+    it(`rounds in activation order at sparsity ${sparsity} with ${grids}, and returns the natural order`, async () => {
       const host = makeLayer(70, 203, { seed: 14, dead: [0, 50] }),
         quantization = { ...ROWS, bits, symmetric };
       const order = "activation", next = uniform(15);
@@ -177,7 +180,7 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     });
   }
 
-  it("rounds with the damping that statistics need which are not positive definite", async () => {
+  it("raises the damping if the statistics are not positive definite, and rounds with it", async () => {
     const cols = 70, host = makeLayer(30, cols, { seed: 17 });
     host.hessian.fill(0);
     for (let j = 0; j < cols; j++) host.hessian[j * (cols + 1)] = 1;
@@ -210,7 +213,7 @@ eachBackend("solveSparseGpt() with quantization", (backend) => {
     }
   });
 
-  it("keeps a partial last group of the pattern and of the grids", async () => {
+  it("accepts columns that end within a group of the pattern and within a grid", async () => {
     const host = makeLayer(33, 103, { seed: 9 }), pattern: Pattern = { kind: "n:m", keep: 3, group: 5 };
     const quantization = { bits: 4, symmetric: false, groupSize: 20 };
     await check(backend(), { host, blocksize: 40, edge: 80, pattern, quantization });

@@ -18,7 +18,7 @@ import { memoize } from "../support/memoize.ts";
 import { uniform } from "../support/random.ts";
 import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
-/** A layer to solve. An edge makes the tiles so small that there are several. */
+/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
 interface Case {
   readonly rows: number;
   readonly cols: number;
@@ -36,7 +36,7 @@ const CASES: readonly Case[] = [
   { rows: 12, cols: 129, edge: 64 },
 ];
 
-/** Five of seven does not divide any tile edge, which magnitude pruning and SparseGPT require. */
+/** The pattern 5:7. Its group size divides no tile edge, as magnitude pruning and SparseGPT would require. */
 const FIVE_OF_SEVEN: SolveCase = {
   name: "5:7",
   sparsity: 0,
@@ -118,7 +118,7 @@ eachBackend("solveObc()", (backend) => {
     });
   });
 
-  it("removes equal scores by row-major index", async () => {
+  it("removes weights with equal scores in row-major order", async () => {
     const rows = 6, cols = 20, host = makeLayer(rows, cols, { seed: 9 });
     host.weight.fill(1);
     host.hessian.fill(0);
@@ -180,7 +180,7 @@ eachBackend("solveObc()", (backend) => {
   for (const pattern of [HALF.pattern, { kind: "n:m", keep: 2, group: 4 } as const]) {
     it(`computes the same bits in every run, and in several batches of rows (${pattern.kind})`, async () => {
       const host = makeLayer(30, 70, { seed: 10 }), runs: unknown[] = [];
-      // The vectors of one row take at most 70·72 elements, so this buffer holds those of four rows.
+      // The vectors of one row take at most 70·72 elements, so this buffer holds the vectors of four rows.
       const batched = limitBuffers(backend(), 4 * 4 * 70 * 72);
       for (const device of [backend(), backend(), batched]) {
         await solve(device, host, { ...HALF, pattern }, async (solution) => {

@@ -1,4 +1,4 @@
-/** Wanda on every backend, compared with float64. */
+/** Tests Wanda on every backend, in comparison with naive float64 code. */
 
 import assert from "node:assert/strict";
 import { it } from "@std/testing/bdd";
@@ -15,7 +15,7 @@ import { memoize } from "../support/memoize.ts";
 import { uniform } from "../support/random.ts";
 import { assertSolution, SOLVE_CASES, type SolveCase } from "../support/solution_checks.ts";
 
-/** A layer to solve. An edge makes the tiles so small that there are several. */
+/** A layer to solve. If `edge` is given, the tiles are so small that there are several. */
 interface Case {
   readonly rows: number;
   readonly cols: number;
@@ -33,7 +33,7 @@ const CASES: readonly Case[] = [
   { rows: 70, cols: 700 },
 ];
 
-/** Five of seven does not divide the tile edges. */
+/** The pattern 5:7. Its group size does not divide the tile edges. */
 const FIVE_OF_SEVEN: SolveCase = {
   name: "5:7",
   sparsity: 0,
@@ -82,7 +82,7 @@ eachBackend("solveWanda()", (backend) => {
     }
   }
 
-  it("prunes an exact total, of which the rows' shares differ by at most one", async () => {
+  it("prunes the exact total, and numbers per row that differ by at most one", async () => {
     const rows = 13, cols = 30, host = makeLayer(rows, cols, { seed: 5 });
     const hessian = uploadHessian(backend(), host.hessian, cols), layer = uploadLayer(backend(), host);
     const solution = await solveWanda(backend(), layer, hessian, { ...HALF, sparsity: 0.33 });

@@ -1,5 +1,8 @@
-// Twins of shaders/choose.wgsl; src/kernels/choose.ts describes the method and the buffers. An item is some whole rows of the tile. Each row is
-// handled in pieces of at most PIECE columns: the keys of a piece are written to the scratch first, and then counted or compared.
+// The CPU versions of the kernels in shaders/choose.wgsl. src/kernels/choose.ts describes the method and the
+// buffers. A work item, which one thread runs, is some whole rows of the tile. Each row is handled in pieces
+// of at most PIECE columns. The keys of a piece are first written to the scratch memory of the thread, and
+// then counted or compared. A key is a u32 with the same order as the scores. The threshold is the key of the
+// last entry to prune, and a tie is an entry whose key equals the threshold.
 
 import { row_items, rows_per_item } from "./items";
 import { one_bit } from "./mask_bits";
@@ -9,7 +12,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const PIECE: u32 = 1024;
 const BINS: u32 = 256;
 const HISTOGRAM_BYTES: usize = 1024;
-// The keys of a piece come after four histograms in the scratch.
+// The byte offset of the keys of a piece in the scratch, which starts with four histograms.
 const KEYS: usize = 4 * HISTOGRAM_BYTES;
 
 @unmanaged class ScoreHistogramArgs {
@@ -73,7 +76,8 @@ const KEYS: usize = 4 * HISTOGRAM_BYTES;
   group: u32;
 }
 
-// Writes the keys of `count` elements of row r, from column c of the tile on, to the scratch. `A` is the argument struct of any of the kernels.
+// Writes the keys of the elements (r, c) … (r, c + count − 1) of the tile to the scratch. The type parameter
+// `A` is the argument struct of any of the kernels.
 function write_keys<A>(args: A, r: u32, c: u32, count: u32): void {
   let x = args.x + (<usize>(r * args.ld + c) << 2), scale = args.scale + (<usize>(args.first + c) << 2);
   let key = scratch() + KEYS;
@@ -129,7 +133,8 @@ export function score_histogram(args: ScoreHistogramArgs, item: u32): void {
   }
 }
 
-// Neighbouring keys are counted in separate histograms, because an increment of a bin would have to wait for the previous one of the same bin.
+// Adds `by` to bin `digit` of the histogram with index `copy`. Four neighbouring keys are counted in four
+// histograms, because two increments of the same bin would have to wait for each other.
 // @ts-ignore: decorator
 @inline function increment(copy: usize, digit: u32, by: u32): void {
   const bin = scratch() + copy * HISTOGRAM_BYTES + (<usize>digit << 2);
@@ -147,7 +152,8 @@ function count_top_bytes(count: u32): void {
   for (; i < count; i++) increment(0, key_at(i) >> 24, 1);
 }
 
-// Counts the byte at bit `shift` of every key whose higher bytes equal those of `threshold`. Few keys do, so four are compared at once.
+// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
+// Few keys do, so four keys are compared at once.
 function count_under_prefix(count: u32, threshold: u32, shift: u32): void {
   const prefix = threshold >> (shift + 8), prefixes = i32x4.splat(prefix);
   let i: u32 = 0;
@@ -211,8 +217,9 @@ export function choose_entries(args: ChooseEntriesArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the kept entries among the `count` keys in the scratch, of which the first belongs to matrix column `column`. Returns
-// how many ties are still to be pruned.
+// Sets the mask bits of the kept entries among the `count` keys in the scratch. The first key belongs to
+// column `column` of the matrix. `ties` is the number of ties to prune. Returns the number of ties that are
+// still to be pruned afterwards.
 function keep_entries(mask: usize, column: u32, count: u32, threshold: u32, ties: u32): u32 {
   let remaining = ties, word = mask + (<usize>(column >> 5) << 2), bit = column & 31, bits: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
@@ -253,8 +260,8 @@ export function choose_in_groups(args: ChooseInGroupsArgs, item: u32): void {
   }
 }
 
-// Sets the mask bits of the entries that a group keeps. The group has the keys `start` … `end` − 1 in the scratch, whose key 0 belongs to matrix
-// column `column`.
+// Sets the mask bits of the entries that a group keeps. The group has the keys with the indices `start` …
+// `end` − 1 in the scratch. The key with index 0 belongs to column `column` of the matrix.
 function keep_in_group(mask: usize, column: u32, start: u32, end: u32, keep: u32, group: u32): void {
   const size = end - start, pruned = size - (keep * size + group - 1) / group;
   for (let i = start; i < end; i++) {

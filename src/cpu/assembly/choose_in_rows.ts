@@ -1,6 +1,8 @@
-// The CPU twin of shaders/choose_in_rows.wgsl: it computes the same. A work item, which one thread runs, is some whole
-// rows. The keys of a row are written to the scratch first. It has room for rows of 2^20 − 256 entries, which is more
-// than the largest layer that a request may have.
+// The CPU version of shaders/choose_in_rows.wgsl, with the same result. A work item, which one thread runs,
+// is some whole rows. The keys of a row are first written to the scratch memory of the thread. The scratch
+// has room for rows of 2^20 − 256 entries, which is more than the largest layer that a request may have. A
+// key is a u32 with the same order as the scores. The threshold is the key of the last entry to prune, and a
+// tie is an entry whose key equals the threshold.
 
 import { row_items, rows_per_item } from "./items";
 import { one_bit } from "./mask_bits";
@@ -69,7 +71,7 @@ function write_keys(args: ChooseInRowsArgs, r: u32): void {
   }
 }
 
-// Counts the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
+// Counts the values of the byte at bit `shift` of every key whose higher bytes equal those of `threshold`.
 function count_bytes(cols: u32, threshold: u32, shift: i32): void {
   memory.fill(scratch(), 0, HISTOGRAM_BYTES);
   const above: u32 = shift == 24 ? 0 : ~(<u32>0) << (shift + 8);
@@ -81,7 +83,7 @@ function count_bytes(cols: u32, threshold: u32, shift: i32): void {
   }
 }
 
-// Writes the mask of a row, of which the first `ties` ties are pruned.
+// Writes the mask of a row. The first `ties` ties of the row are pruned.
 function keep_entries(mask: usize, cols: u32, threshold: u32, ties: u32): void {
   let remaining = ties;
   for (let start: u32 = 0; start < cols; start += 32) {

@@ -1,7 +1,6 @@
-// The CPU twin of shaders/column_squares.wgsl, with the same result: the sums of the squares of each column.
-// A work item, which one thread runs, is 16 columns, whose sums fit into four vectors. The rows are summed in
-// groups of 64, and the sums of the groups are added. Therefore the rounding error of a long column stays
-// small.
+// The CPU version of shaders/column_squares.wgsl. It computes the sum of the squares of each column. A work item,
+// which one thread runs, is 16 columns. Their 16 sums fit into four SIMD vectors. The rows are summed in groups of
+// 64, and then the sums of the groups are added. Therefore the rounding error of a long column stays small.
 
 import { ceil_divide } from "./rounding";
 
@@ -57,7 +56,7 @@ export function column_squares(args: ColumnSquaresArgs, item: u32): void {
   v128.store(sums, total3, 48);
 }
 
-// The sum of the squares of one column, with the same groups of rows.
+// Returns the sum of the squares of one column, with the same groups of rows as above.
 function column(x: usize, stride: usize, rows: u32): f32 {
   let total: f32 = 0;
   for (let row: u32 = 0; row < rows; row += ROWS_PER_GROUP) {

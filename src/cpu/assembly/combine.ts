@@ -1,4 +1,5 @@
-// Twins of shaders/combine.wgsl. An item is some whole rows.
+// The CPU versions of the kernels in shaders/combine.wgsl. src/kernels/combine.ts describes the buffers. A work
+// item, which one thread runs, is some whole rows.
 
 import { row_items, rows_per_item } from "./items";
 import { flags_of, four_bits, one_bit } from "./mask_bits";

@@ -1,6 +1,6 @@
-// The CPU twins of the kernels in shaders/gather.wgsl: they compute the same. They permute the columns of a
-// matrix, of a symmetric matrix, and of a mask. A work item, which one thread runs, is some whole rows of the
-// target.
+// The CPU versions of the kernels in shaders/gather.wgsl, with the same results. They permute the columns of a
+// matrix, the rows and columns of a symmetric matrix, and the columns of a mask. A work item, which one thread
+// runs, is some whole rows of the target. A tile is one of the rectangles in which a matrix is stored.
 
 import { row_items, rows_per_item } from "./items";
 import { one_bit } from "./mask_bits";
@@ -45,7 +45,7 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   words: u32;
 }
 
-// Element `at` of a buffer of u32.
+// Returns the element with index `at` of a buffer of u32.
 // @ts-ignore: decorator
 @inline function element(buffer: usize, at: u32): u32 {
   return load<u32>(buffer + (<usize>at << 2));
@@ -64,7 +64,7 @@ export function gather_columns(args: GatherColumnsArgs, item: u32): void {
     const source = args.source + (<usize>(r * args.source_ld) << 2);
     const target = args.target + (<usize>(r * args.target_ld) << 2);
     for (let c: u32 = 0; c < cols; c++) {
-      // If the column is left of the tile, the difference wraps around to a large number.
+      // If the source column is left of the source tile, the difference wraps around to a large number.
       const s = element(order, c) - sourceFirst;
       if (s < sourceCols) store<u32>(target + (<usize>c << 2), element(source, s));
     }
@@ -87,7 +87,8 @@ export function gather_symmetric(args: GatherSymmetricArgs, item: u32): void {
     const target = args.target + (<usize>(r * args.target_ld) << 2);
     for (let c: u32 = 0; c < cols; c++) {
       const j = element(order, c);
-      // If the row is above the tile or the column left of it, the difference wraps around to a large number.
+      // If the source row is above the source tile, or the source column is left of it, the difference wraps
+      // around to a large number.
       const a = min<u32>(i, j) - sourceRow0, b = max<u32>(i, j) - sourceFirst;
       if (a < sourceRows && b < sourceCols) store<u32>(target + (<usize>c << 2), element(source, a * sourceLd + b));
     }

@@ -1,13 +1,13 @@
-// The CPU twins of the kernels in shaders/quantization.wgsl: they compute the same. They compute the grids of
-// whole rows, and encode rounded weights. A work item, which one thread runs, is some rows, some grids or some
-// whole words of codes.
+// The CPU versions of the kernels in shaders/quantization.wgsl, with the same results. They compute the grids of
+// whole rows, and encode rounded weights. A grid is the set of values that weights are rounded to. A work item,
+// which one thread runs, is some rows, some grids or some whole words of codes.
 
 import { row_items, rows_per_item } from "./items";
 import { grid_scale, grid_zero } from "./quantization_grid";
 import { ceil_divide } from "./rounding";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
-// The number of grids of an item of fit_grids.
+// The number of grids per work item of fit_grids.
 const GRIDS_PER_ITEM: u32 = 1 << 12;
 
 @unmanaged class RowExtremesArgs {
@@ -94,7 +94,7 @@ export function encode_codes(args: EncodeCodesArgs, item: u32): void {
   const cols = args.cols, size = args.grid_size == 0 ? cols : args.grid_size;
   const q = args.q + (<usize>args.q_offset << 2), codes = args.codes;
   let i = first;
-  // Each pass handles the elements of one grid, or the rest of the item.
+  // Each iteration handles the elements that share a grid, as far as they belong to the item.
   while (i < end) {
     const r = i / cols, c = i % cols, group = c / size;
     const at = <usize>((args.row0 + r) * args.grids + group) << 2;
@@ -102,7 +102,8 @@ export function encode_codes(args: EncodeCodesArgs, item: u32): void {
     encode_run(q, codes, i, stop, load<f32>(args.scales + at), load<f32>(args.zeros + at));
     i = stop;
   }
-  // Only the last item ends within a word, because the others have a multiple of four elements.
+  // Fills the last word with zeros. Only the last item can end within a word, because the number of elements of
+  // every other item is a multiple of four.
   for (; i % 4 != 0; i++) store<u8>(codes + i, 0);
 }
 

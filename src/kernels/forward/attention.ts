@@ -5,8 +5,8 @@ import { loop, type LoopCount, sequence } from "../loop_count.ts";
 import code from "../../../shaders/attention.wgsl" with { type: "text" };
 
 /**
- * The queries per workgroup and the keys per chunk. They must equal the constants of the same names in
- * shaders/attention.wgsl.
+ * The number of queries per workgroup, and the number of keys that a workgroup handles at a time. They must equal
+ * the constants of the same names in shaders/attention.wgsl.
  */
 const QUERIES = 64;
 const KEYS = 16;
@@ -16,8 +16,8 @@ const KEYS = 16;
  * out[…, h·head_dim + d] ← Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s[d].
  *
  * Here q is the query of token t, and k_s and v_s are the key and the value of token s. The sum is over the
- * tokens s ≤ t of the same window. If the parameter `window` is positive, attention also slides: the sum is
- * only over s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no ALiBi.
+ * tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
+ * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no ALiBi.
  *
  * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q starts at column
  * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head

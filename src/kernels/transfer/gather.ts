@@ -1,10 +1,11 @@
 /**
- * Kernels that permute the columns of a matrix, of a symmetric matrix, and of a mask. `order`, u32, is a
- * permutation of the columns of the whole matrix: column c of the result is column order[c] of the source.
+ * Kernels that permute the columns of a matrix, the rows and columns of a symmetric matrix, and the columns of a
+ * mask. `order`, u32, is a permutation of the columns of the whole matrix: column c of the result is column
+ * order[c] of the source.
  *
- * Matrices are stored in tiles. A dispatch of the first two kernels handles one tile of the source and one
- * tile of the target, and writes the elements of the target whose values are in this tile of the source. So
- * the caller dispatches all pairs of tiles.
+ * Matrices are stored in rectangular tiles. A dispatch of the first two kernels handles one tile of the
+ * source and one tile of the target, and writes the elements of the target whose values are in this tile of
+ * the source. So the caller dispatches all pairs of tiles.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
@@ -37,10 +38,10 @@ export const gatherColumns = defineKernel({
 });
 
 /**
- * For r < rows and c < cols, with a and b the smaller and the larger one of order[row0 + r] and
- * order[first + c]: if the source tile has row a and column b of the matrix, then target[r·target_ld + c] ←
- * that element. The tile of the target starts at row `row0` and column `first` of the matrix, and the tile of
- * the source at row `source_row0` and column `source_first`. Only the upper triangle of the source is read.
+ * For r < rows and c < cols, let a be the smaller and b the larger of order[row0 + r] and order[first + c].
+ * If element (a, b) of the matrix is in the source tile, it is copied to target[r·target_ld + c]. The tile of
+ * the target starts at row `row0` and column `first` of the matrix, and the tile of the source starts at row
+ * `source_row0` and column `source_first`. Only the upper triangle of the source is read.
  */
 export const gatherSymmetric = defineKernel({
   name: "gather_symmetric",

@@ -1,8 +1,9 @@
 /**
  * The inverse of damped statistics, (H + λ·mean(diag H)·I)⁻¹, which ExactOBS needs explicitly. It is computed on the
- * device in f32 from the reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The host would need n³ operations on one thread
- * for more accuracy, during which a server answers nothing, and the removals that use the inverse are rounded to f32
- * anyway. Dead inputs and retries with more damping are handled by `factor`.
+ * device in f32 from the reverse Cholesky factor, as I·(R·Rᵀ)⁻¹. The CPU could compute it
+ * more accurately, but that would take n³ operations on the main thread, and a server could not respond
+ * during them. The accuracy would not help either, because the removals that use the inverse are computed in
+ * f32. Dead inputs and retries with more damping are handled by `factor`.
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
@@ -19,7 +20,7 @@ const BLOCK_SIZE = 128;
 
 /** The inverse of damped statistics of order n. */
 export interface InverseStatistics {
-  /** (n, n) f32 in one tile. The padding of its rows is 0. */
+  /** The inverse, (n, n) f32 in one tile. The padding of its rows is 0. */
   readonly inverse: TiledMatrix;
   /** (n) f32: the diagonal of the inverse. */
   readonly inverseDiagonal: Float32Array;
@@ -34,8 +35,8 @@ export interface InverseStatistics {
 }
 
 /**
- * Inverts the statistics, whose values are not modified.
- * @param hessian H, (n, n) f32 upper storage, undamped, with n at most the edge of a tile
+ * Inverts damped statistics. The values of `hessian` are not modified.
+ * @param hessian H, (n, n) f32 upper storage, undamped, with n at most the size of a tile
  * @param damping λ of the first attempt
  * @throws {InvalidStatisticsError} if a diagonal entry is negative or not finite
  * @throws {NotPositiveDefiniteError} if no damping makes H positive definite

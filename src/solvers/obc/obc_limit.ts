@@ -5,19 +5,19 @@
 
 /**
  * The largest number of columns. The kernel `remove_weights` keeps one number per removed weight of a row in
- * workgroup memory, of which the smallest adapters have 16 KiB.
+ * workgroup memory, and some adapters have only 16 KiB of it.
  */
 export const MAX_OBC_COLUMNS = 3072;
 
 /**
- * The largest rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies about 0.6·rows·cols³
- * pairs of numbers, so a layer of this size takes more than an hour on two CPU cores.
+ * The largest value of rows·cols³. It admits layers such as 768×3072 and 2048×2048. The solver multiplies
+ * about 0.6·rows·cols³ pairs of numbers, so a layer of this size takes more than an hour on two CPU cores.
  */
 export const MAX_OBC_WORK = 2 ** 45;
 
 /**
- * The largest size of the vectors of a batch, in bytes. With it a batch of a layer with 2048 columns has 64 rows,
- * which occupy half of the processors of a large GPU.
+ * The largest size of the vectors of a batch of rows, in bytes. With this limit, a batch of a layer with 2048 columns
+ * has 64 rows, which occupy half of the processors of a large GPU.
  */
 export const MAX_OBC_BATCH_BYTES = 2 ** 30;
 

@@ -1,7 +1,7 @@
 /**
- * Distributes the weights to remove over the rows of a layer, the global step of ExactOBS (Frantar & Alistarh, arXiv
- * 2208.11580, algorithm 2). Each row has a trace, which lists the losses of its removals in their order. A row that
- * is given k removals gets the first k of its trace.
+ * Distributes the weights to remove over the rows of a layer. This is the global step of ExactOBS (Frantar &
+ * Alistarh, arXiv 2208.11580, algorithm 2). Each row has a trace, which lists the losses of its removals in
+ * the order of the removals. A row that is assigned k removals performs the first k of its trace.
  */
 
 /** The traces of all rows. */
@@ -14,9 +14,9 @@ export interface LossTraces {
 }
 
 /**
- * Returns the number of removals of each row, (rows) u32. It starts with the numbers of `least`, and repeatedly gives one
- * more removal to the row whose next removal has the smallest loss, until there are `total` removals in all. Of rows
- * with equal losses the first one is preferred.
+ * Returns the number of removals of each row, (rows) u32. The function starts with `least`. It then repeatedly gives
+ * one more removal to the row whose next removal has the smallest loss, until there are `total` removals in
+ * all. Among rows with equal losses, the first row is chosen.
  * @param least (rows) u32: the removals that each row needs in any case
  * @param total at least the sum of `least`, and at most rows·length
  */

@@ -1,6 +1,6 @@
 /**
- * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. A batch is as large as the
- * memory for the vectors v_i of its rows allows (`kernels/remove_weights.ts`).
+ * Runs the kernel `remove_weights` on all rows of a matrix, one batch of rows at a time. Each row of a
+ * batch needs memory for its vectors v_i (`kernels/remove_weights.ts`), and this memory limits the size of a batch.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -14,13 +14,13 @@ import { wordsPerRow } from "../../sparsity/mask_bits.ts";
 import { MAX_OBC_BATCH_BYTES } from "./obc_limit.ts";
 import type { Pattern } from "../../sparsity/pattern.ts";
 
-/** What a removal needs besides the weights. */
+/** The operands of the removals besides the weights. */
 export interface RemovalOperands {
   /** H⁻¹, (cols, ld) f32, where ld is cols rounded up to a multiple of 4. */
   readonly inverse: Submatrix;
   /** (cols) f32: the diagonal of H⁻¹. */
   readonly inverseDiagonal: Float32Array;
-  /** (cols) f32: the diagonal of H, whose reciprocals are lower bounds for the diagonal of each row's inverse. */
+  /** (cols) f32: the diagonal of H. Its reciprocals are lower bounds for the diagonal of each row's inverse. */
   readonly diagonal: Float32Array;
   readonly pattern: Pattern;
   /** u32 bits, ⌈cols/32⌉ words per row: the weights that are removed before all others. */
@@ -30,7 +30,7 @@ export interface RemovalOperands {
 /** A batch of rows whose weights were removed. */
 export interface RemovedBatch {
   readonly rows: IndexRange;
-  /** The remaining weights, of which the removed ones are exactly 0. They are valid until the next batch is requested. */
+  /** The weights after the removals. Removed weights are exactly 0. Valid until the next batch is requested. */
   readonly weights: Submatrix;
   /** The number of steps in the trace of each row. */
   readonly depth: number;
@@ -39,8 +39,8 @@ export interface RemovedBatch {
 }
 
 /**
- * Removes limits[r] weights from each row r of `weight`, which itself is not changed. Equal operands give equal traces,
- * bit for bit, whatever the limits are.
+ * Removes limits[r] weights from each row r of `weight`. The matrix `weight` is not changed. With equal operands, the
+ * traces are equal bit for bit as far as they go, even if the limits differ.
  * @param limits (rows) u32, each at most the number of weights that the row may lose
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
  * @throws {DeviceLostError}
@@ -96,7 +96,7 @@ export async function* removeInBatches(
   }
 }
 
-/** The states of a batch before the first step, (rows, ld) u32. */
+/** Returns the states of the weights of a batch before the first step, (rows, ld) u32. */
 function initialStates(
   cols: number,
   ld: number,
@@ -120,8 +120,8 @@ function initialStates(
 }
 
 /**
- * Splits `depth` steps into dispatches. Each has fewer loop iterations than a software adapter allows, which also
- * keeps the time of a dispatch far below the time after which a driver resets the GPU.
+ * Splits `depth` steps into dispatches. Each dispatch has fewer loop iterations than a software adapter allows. This
+ * also keeps a dispatch far shorter than the time after which a driver resets the GPU.
  */
 function* splitSteps(depth: number, ld: number): Generator<IndexRange> {
   let start = 0, iterations = 0, skipped = 0;
