@@ -1,17 +1,24 @@
-"""Loads a quantised checkpoint with transformers and compressed-tensors, and compares it with its dense checkpoint.
+"""Loads a quantised checkpoint with transformers and compressed-tensors, and compares it with a dense checkpoint.
 
-The program reads one JSON object per line of standard input and prints one per line:
+The dense checkpoint holds the values that the quantised weights stand for. The program reads one request per line of standard
+input, which is a JSON object:
 
     {"quantized": FOLDER, "dense": FOLDER, "tokens": [[id, ...], ...]}
 
+It answers each request with one line, which is a JSON object as well:
+
     {"max_logit_difference": the largest absolute difference of the logits of the two models, computed in f32,
      "largest_logit": the largest absolute logit of the dense model,
-     "layers": {NAME: {"equal": whether the two weights have the same bits,
+     "layers": {NAME: {"equal": whether the weight has the same bits in both models,
                        "zeros": the number of entries of the quantised weight that are +0,
-                       "repacked": whether the library packs the weight to the stored tensors}},
+                       "repacked": whether compressed-tensors packs the weight to the tensors of the checkpoint}},
      "linear": the number of linear layers of the model, "versions": {LIBRARY: VERSION}}
 
-or {"error": the traceback of the exception}.
+If the comparison fails, the answer is instead:
+
+    {"error": the traceback of the exception}
+
+Usage:
 
     python compare_quantized.py
 """
@@ -32,7 +39,7 @@ from safetensors.torch import load_file
 
 
 def main() -> None:
-    # The libraries print progress bars and remarks, which must not mix with the answers.
+    # The libraries print progress bars and remarks. These go to standard error, so that only answers are on standard output.
     answers = sys.stdout
     transformers.utils.logging.disable_progress_bar()
     for line in sys.stdin:
@@ -54,15 +61,15 @@ def compare(quantized_folder: str, dense_folder: str, tokens: torch.Tensor) -> d
         quantized = load(quantized_folder)
         quantized(tokens[:1, :2])  # The first forward pass replaces the packed weights by dense ones.
     else:
-        # transformers 5.24 gives the zero points of a packed model the wrong shape, even for a checkpoint that the library
-        # wrote itself. It therefore loads asymmetric grids only if it dequantises them while it loads.
+        # transformers 5.24 gives the zero points of a packed model the wrong shape, even if the library wrote the checkpoint.
+        # So a model with asymmetric grids can only be loaded with an option that dequantises the weights while loading.
         quantized = load(quantized_folder, quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
     stored = read_tensors(quantized_folder)
     stems = [name.removesuffix(".weight_packed") for name in stored if name.endswith(".weight_packed")]
     modules, dense_modules = dict(quantized.named_modules()), dict(dense.named_modules())
     layers = {}
     for stem in stems:
-        # A checkpoint that was saved without a head lacks the first part of the names.
+        # If a checkpoint was saved without a head, its names lack the prefix that the model with a head has.
         name = stem if stem in modules else f"{quantized.base_model_prefix}.{stem}"
         module = modules[name]
         weight, expected = module.weight, dense_modules[name].weight
@@ -72,7 +79,7 @@ def compare(quantized_folder: str, dense_folder: str, tokens: torch.Tensor) -> d
             "zeros": int((as_bits(weight) == 0).sum()),
             "repacked": is_repacked(weight, stem, stored, scheme),
         }
-    # `float` of transformers refuses quantised models.
+    # The method `float` of transformers models refuses quantised models, so the method of the base class is called.
     logits = torch.nn.Module.float(quantized)(tokens).logits
     expected = torch.nn.Module.float(dense)(tokens).logits
     return {
@@ -95,7 +102,7 @@ def load(folder: str, **options: object) -> transformers.PreTrainedModel:
 def is_repacked(
     weight: torch.Tensor, stem: str, stored: dict[str, torch.Tensor], scheme: QuantizationScheme
 ) -> bool:
-    """Packs a dense weight with the library's own compressor and compares the words with those of the checkpoint."""
+    """Packs a dense weight with the compressor of compressed-tensors. Returns whether the result equals the stored tensors."""
     scale, zero_point = stored[f"{stem}.weight_scale"], stored.get(f"{stem}.weight_zero_point")
     if zero_point is not None:
         zero_point = unpack_from_int32(zero_point, scheme.weights.num_bits, scale.shape, packed_dim=0)

@@ -1,13 +1,16 @@
-/** The virtual environments of the peers, and the check whether one of them can be used. */
+/**
+ * The virtual environments of the peers, which are the Python libraries that Pare is tested with and compared
+ * to. The module also checks whether an environment can be used.
+ */
 
 import { fileURLToPath } from "node:url";
 
-/** A virtual environment of Python. It is not in the repository; `deno task peers:venv` makes it. */
+/** A virtual environment of Python. It is not in the repository, but is made by `command`. */
 export interface Venv {
   readonly folder: string;
   /** The Python program of the environment. */
   readonly python: string;
-  /** The file that lists the libraries. */
+  /** The path of the file that lists the libraries to install. */
   readonly requirements: string;
   /** The modules that must be importable. */
   readonly modules: readonly string[];
@@ -16,8 +19,9 @@ export interface Venv {
 }
 
 /**
- * The environments: `readers` has the libraries that read what Pare writes, and `llm-compressor` has the program that the bench of
- * the peers compares Pare with. They are separate because llm-compressor needs older versions of the libraries.
+ * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes.
+ * `llm-compressor` has the program with that name, which a bench compares with Pare. The environments are
+ * separate because llm-compressor needs older versions of the libraries.
  */
 export const VENVS = {
   "readers": declareVenv("peers", {
@@ -36,7 +40,8 @@ export const VENVS = {
 export const PEERS_PYTHON = VENVS.readers.python;
 
 /**
- * Returns the reason why an environment cannot be used. Undefined if the environment exists and its libraries can be imported.
+ * Returns the reason why an environment cannot be used. Returns undefined if the environment exists and its
+ * libraries can be imported.
  */
 export async function peersSkipReason(venv: Venv = VENVS.readers): Promise<string | undefined> {
   const args = ["-c", `import ${venv.modules.join(", ")}`];

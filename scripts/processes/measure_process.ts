@@ -1,6 +1,6 @@
 /**
- * Runs a program and measures its time and the peak memory of the program with all processes that it starts. The memory is read
- * from /proc, so it is only available on Linux.
+ * Runs a program, and measures its time and its peak memory. The memory includes all processes that the
+ * program starts. It is read from /proc, so it is only available on Linux.
  */
 
 import { descendants, memoryBytes } from "./process_tree.ts";
@@ -12,7 +12,7 @@ const INTERVAL_MILLISECONDS = 50;
 export interface Program {
   readonly command: string;
   readonly args: readonly string[];
-  /** The whole environment of the program. */
+  /** All environment variables of the program. It inherits no others. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -22,15 +22,17 @@ export interface MeasuredProcess {
   /** Wall-clock seconds from the start of the program to its end. */
   readonly seconds: number;
   /**
-   * The largest sum of the resident memory of all processes that was read, or the recorded peak of a single process if that is
-   * larger. 0 if no memory could be read.
+   * The peak of the resident memory of all processes together, in bytes. The sum is read at intervals, so a
+   * short peak can be missed. If the kernel recorded a larger peak for a single process, this is the peak of
+   * that process. 0 if no memory could be read.
    */
   readonly peakBytes: number;
 }
 
 /**
  * Runs a program and waits until it has ended.
- * @throws {Error} if it fails. The message holds the end of its standard error
+ * @throws {Error} if the program exits with another code than 0. The message contains the end of its standard
+ * error
  */
 export async function measureProcess({ command, args, env }: Program): Promise<MeasuredProcess> {
   const started = performance.now();

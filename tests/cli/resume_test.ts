@@ -15,7 +15,7 @@ before(async () => {
 after(() => Deno.remove(folder, { recursive: true }));
 
 function pruneArgs(out: string, ...options: readonly string[]): string[] {
-  const windows = ["--samples", "4", "--seqlen", "64", "--backend", "cpu"];
+  const windows = ["--method", "sparsegpt", "--samples", "4", "--seqlen", "64", "--backend", "cpu"];
   return ["prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options];
 }
 

@@ -1,6 +1,7 @@
 /**
- * The libraries transformers and compressed-tensors load the quantised checkpoints that Pare writes, and compute the same
- * logits as from the dense checkpoints. `deno task peers:venv` installs the libraries.
+ * Tests that the libraries transformers and compressed-tensors load the quantised checkpoints that Pare
+ * writes. The loaded models must compute the same logits as the dense checkpoints with the same weights. The
+ * command `deno task peers:venv` installs the libraries.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -17,7 +18,7 @@ const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py",
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 const TOKENS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640, 11]];
 
-/** The answer of `compare_quantized.py`. */
+/** The answer of `compare_quantized.py`, which describes the fields in its header. */
 interface Comparison {
   readonly max_logit_difference: number;
   readonly largest_logit: number;
@@ -44,7 +45,10 @@ after(async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-/** Quantises the model in the folder `model`, loads both copies with the libraries and compares them. */
+/**
+ * Quantises the model in the folder `model`, and writes a quantised and a dense copy with the same values.
+ * Then the libraries load both copies, and the copies are compared.
+ */
 async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<Comparison> {
   const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
     model,
@@ -59,11 +63,11 @@ async function assertLoads(model: string, title: string, gridOf: GridOf): Promis
   assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());
   assert.equal(linear, Object.keys(zeros).length + ignored);
   for (const [name, layer] of Object.entries(layers)) {
-    assert.ok(layer.equal, `${name} has other bits than the dense weight`);
+    assert.ok(layer.equal, `${name} must have the same bits as the dense weight`);
     assert.equal(layer.zeros, zeros[name], name);
   }
   assert.ok(largest_logit > 1, `the largest logit is ${largest_logit}`);
-  // The weights have the same bits, so only the order of summation may differ.
+  // The weights of both models have the same bits, so the logits may differ only by the order of summation.
   assert.ok(max_logit_difference <= 1e-6 * largest_logit, `logits differ by ${max_logit_difference}`);
   return comparison;
 }
@@ -77,7 +81,7 @@ describe("transformers with compressed-tensors, loading a pack-quantized checkpo
     for (const [rule, groupSize] of [["row-wise", 0], ["in groups of 64", 64]] as const) {
       for (const symmetric of [false, true]) {
         const title = `${bits} bits, ${rule}, ${symmetric ? "symmetric" : "asymmetric"}`;
-        it(`computes the logits of the dense model, and packs to the same words: ${title}`, async () => {
+        it(`computes the logits of the dense model, and packs the weights to the stored tensors: ${title}`, async () => {
           const { layers } = await assertLoads(
             `${MODELS}opt-sotu`,
             title,
@@ -89,23 +93,23 @@ describe("transformers with compressed-tensors, loading a pack-quantized checkpo
     }
   }
 
-  it("accepts several kinds of grids and layers that stay dense", async () => {
+  it("loads a checkpoint with different grids and with layers that are not quantised", async () => {
     await assertLoads(`${MODELS}opt-sotu`, "mixed", (name) => {
       if (name.endsWith("3.fc2.weight")) return undefined;
       return name.includes("self_attn") ? grid(8, 0, true) : grid(4, 32, true);
     });
   });
 
-  it("computes the logits of a dense model in bfloat16 with several shards", async () => {
+  it("computes the logits of the dense model if the checkpoint is in bfloat16 and has several shards", async () => {
     await assertLoads(`${MODELS}llama-sotu`, "llama", () => grid(8, 0, false));
     await assertLoads(`${MODELS}llama-sotu`, "llama in groups", () => grid(4, 32, true));
   });
 
-  it("computes the logits of a dense BLOOM model", async () => {
+  it("computes the logits of the dense model for a BLOOM checkpoint", async () => {
     await assertLoads(`${MODELS}bloom-sotu`, "bloom", () => grid(4, 64, false));
   });
 
-  it("finds the layers of a checkpoint that was saved without a head", async () => {
+  it("loads the layers of a checkpoint that was saved without a head", async () => {
     const headless = `${folder}/headless`;
     await Deno.mkdir(headless);
     const { header, tensors } = decode(await Deno.readFile(`${MODELS}bloom-sotu/model.safetensors`));

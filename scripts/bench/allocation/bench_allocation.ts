@@ -1,4 +1,7 @@
-/** Measures one trained model: its perplexity after SparseGPT with each allocation, which spreads the zeros over the layers. */
+/**
+ * Prunes one trained model by SparseGPT with each allocation, and measures the perplexity of the result. An
+ * allocation is a rule that distributes the zeros over the layers.
+ */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
@@ -10,10 +13,10 @@ import { type AllocationName, ALLOCATIONS } from "../../../src/prune/allocation/
 import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
 import type { BenchedModel } from "../families/models.ts";
 
-/** The shares of the weights that are pruned. */
+/** The sparsities, as the share of all weights of the linear layers that is pruned. */
 export const SPARSITIES = [0.5, 0.6, 0.7] as const;
 
-/** The model after pruning it with one allocation. */
+/** The measurements of the model after it was pruned with one allocation. */
 export interface AllocationRun {
   readonly allocation: AllocationName;
   readonly sparsity: (typeof SPARSITIES)[number];
@@ -30,7 +33,10 @@ export interface AllocationResult {
   readonly runs: readonly AllocationRun[];
 }
 
-/** Measures the model. The given host solves the layers. Each perplexity is also passed to `log` as a line of text. */
+/**
+ * Measures the model. The host, which is Pare's HTTP application inside this process, solves the layers.
+ * @param log receives one line of text with each perplexity of a pruned model
+ */
 export async function benchAllocation(
   { backend, pare: pruner }: LocalHost,
   benched: BenchedModel,

@@ -1,6 +1,7 @@
 /**
- * The allocation bench: prunes the test models of this repository by SparseGPT, and spreads the zeros over the layers in every way that
- * `pare prune --allocate` offers. It writes the perplexities into results/allocation.json.
+ * The allocation bench prunes the test models of this repository by SparseGPT with every allocation. An
+ * allocation is a rule of `pare prune --allocate` that distributes the zeros over the layers. The bench
+ * writes the perplexities into results/allocation.json and prints the table.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/allocation/main.ts
  */
@@ -25,7 +26,9 @@ async function benchAllocations(choice: BackendChoice): Promise<void> {
 
 if (import.meta.main) {
   const command = addBackendOption(
-    new Command("allocation").description("prune the test models with every allocation of the zeros"),
+    new Command("allocation").description(
+      "Measures the perplexity of the test models after pruning with every allocation.",
+    ),
   );
   const { backend } = command.parse(Deno.args, { from: "user" }).opts<{ backend: BackendChoice }>();
   await benchAllocations(backend);

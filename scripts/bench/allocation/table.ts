@@ -1,4 +1,7 @@
-/** The table of the allocation bench, which shows the perplexity of models whose zeros are spread over the layers in different ways. */
+/**
+ * The table of the allocation bench. It shows the perplexity of models that were pruned with different
+ * allocations, which are rules that distribute the zeros over the layers.
+ */
 
 import { ALLOCATIONS } from "../../../src/prune/allocation/allocation.ts";
 import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
@@ -33,7 +36,7 @@ const COLUMNS: readonly Column<AllocationRow>[] = [
   }],
 ];
 
-/** Renders one row per model and allocation. Each sparsity has a column. */
+/** Renders one row per model and allocation. The perplexities at each sparsity have a column. */
 export function allocationTable({ models }: AllocationResults): string {
   const rows = models.flatMap((model) =>
     ALLOCATIONS.map((allocation, i): AllocationRow => ({ model, allocation, isFirst: i === 0 }))

@@ -1,6 +1,8 @@
 /**
- * Measures the device memory of one layer per method, through HTTP, and compares it with the bound that the host computes before it
- * accepts the layer (`src/layer/device_bytes.ts`). Each method gets a fresh backend, because a backend counts its peak from its creation.
+ * Measures the device memory that one layer needs with a given method. The layer is sent by HTTP to a host,
+ * which is the server that solves layers. The memory is compared with the bound that the host computes before
+ * it accepts the layer (`src/layer/device_bytes.ts`). Each request gets a fresh backend, because a backend
+ * records its peak memory from its creation.
  */
 
 import type { Backend } from "../../../src/backend/backend.ts";
@@ -16,7 +18,10 @@ import { floatsToBytes } from "../../../src/tensor/convert.ts";
 import { normals } from "../../../tests/support/random.ts";
 import { serve } from "../../../routes/serve.ts";
 
-/** The calibration inputs of the layer. Fewer than its columns, so that H is singular before it is damped, as for real layers. */
+/**
+ * The number of calibration inputs x. It is smaller than the number of columns of the default layer. So
+ * H = Σ x·xᵀ is singular before it is damped, as it often is for real layers.
+ */
 const TOKENS = 1024;
 
 /** The device memory of one request. */
@@ -26,15 +31,17 @@ export interface DeviceBytes {
   readonly cols: number;
   /** The bound that the host computed. */
   readonly boundBytes: number;
-  /** The most bytes of buffers at any time. 0 if the request was refused. */
+  /** The peak size of all device buffers together, in bytes. 0 if the host refused the request. */
   readonly peakBytes: number;
   readonly seconds: number;
   readonly relativeError: number | null;
-  /** The error of a request that was refused. */
+  /** The code and the text of the error, if the host refused the request. */
   readonly refusal?: string;
 }
 
-/** Sends one layer of order `n` to a host on loopback, and measures its device memory. */
+/**
+ * Starts a host on loopback, sends it a layer with `n` rows and `n` columns, and measures the device memory.
+ */
 export async function measureDeviceBytes(n: number, query: LayerQuery): Promise<DeviceBytes> {
   let backend: Backend | undefined;
   const open = async () => backend = await createCpuBackend();

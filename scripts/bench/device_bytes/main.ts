@@ -1,7 +1,9 @@
 /**
- * The memory bench of the methods: sends a layer of 4096×4096 to a host by every method, and compares the device memory that it uses with
- * the bound that the host computes before it accepts the layer. Fails if a method uses more, or if `obc` is not refused. Writes
- * results/device_bytes.json.
+ * The memory bench of the methods sends a layer of 4096×4096 weights to a host, which is the server that
+ * solves layers, once for every method. It compares the device memory that the host uses with the bound that
+ * the host computes before it accepts the layer. The host must refuse `obc` for a layer of more than 3072
+ * columns, and accept all other requests. The bench fails if it does not, or if a method uses more memory
+ * than its bound. It writes results/device_bytes.json.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/device_bytes/main.ts
  */

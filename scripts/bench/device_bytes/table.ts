@@ -1,4 +1,4 @@
-/** The table of the device memory of each method. */
+/** The table that compares the device memory of each method with the bound that was computed for it. */
 
 import { type Column, formatPercent, markdownTable } from "../report/markdown_table.ts";
 import type { DeviceBytes } from "./bench_device_bytes.ts";
@@ -14,7 +14,7 @@ const COLUMNS: readonly Column<DeviceBytes>[] = [
   ["bound MiB", ({ boundBytes }) => mebibytes(boundBytes)],
   ["used MiB", ({ peakBytes, refusal }) => refusal ? "refused" : mebibytes(peakBytes)],
   [
-    "of the bound",
+    "used / bound",
     ({ peakBytes, boundBytes, refusal }) => refusal ? "–" : formatPercent(peakBytes / boundBytes),
   ],
   ["request s", ({ seconds, refusal }) => refusal ? "–" : seconds.toFixed(1)],

@@ -1,7 +1,8 @@
 /**
- * Compresses one model by every run of `runs.ts` and measures the results. Every output is a dense checkpoint, and `pare eval` measures
- * the perplexity of all of them. The perplexities of the dense model and of the first output of each program are also computed by
- * transformers, and the bench fails if they differ.
+ * Compresses one model by Pare and by llm-compressor, once for every run in `runs.ts`, and measures the
+ * results. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
+ * The library transformers also measures the original model and the first checkpoint of each program. The
+ * bench fails if the two perplexities of a checkpoint differ by more than 0.1 percent.
  */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
@@ -28,29 +29,30 @@ import { type PeerRun, RUNS } from "./runs.ts";
 /** The settings of the bench. */
 export interface PeersOptions {
   readonly backend: BackendChoice;
-  /** The number of repetitions. In each repetition, all runs follow each other. */
+  /** The number of repetitions. Each repetition makes all runs, one after the other. */
   readonly repeat: number;
-  /** The threads of OpenMP in the processes of Python. */
+  /** The number of OpenMP threads in each Python process. */
   readonly threads: number;
   readonly log: (text: string) => void;
 }
 
-/** The programs as they described themselves during their runs. */
+/** What the programs reported about themselves during their runs. */
 export interface Programs {
   readonly backend: string;
   readonly adapter: string;
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** A run, the folder of its checkpoint, and what its repetitions have cost so far. */
+/** A run, the folder of its checkpoint, and the time and memory of each repetition so far. */
 interface TimedRun {
   readonly run: PeerRun;
   readonly out: string;
   readonly costs: RunCost[];
+  /** The number of weights outside the linear layers that llm-compressor changed and its script restored. */
   restored?: number;
 }
 
-/** A checkpoint with the perplexity that `pare eval` measures. */
+/** A checkpoint with the perplexity that `pare eval` measured. */
 interface MeasuredCheckpoint {
   /** The name of the checkpoint in messages. */
   readonly title: string;
@@ -59,7 +61,8 @@ interface MeasuredCheckpoint {
 }
 
 /**
- * Measures one model. `scratch` is an empty folder for the texts and the checkpoints.
+ * Measures one model.
+ * @param scratch an empty folder for the texts and the checkpoints
  * @throws {Error} if a program fails, or if `pare eval` and transformers disagree
  */
 export async function benchPeers(
@@ -103,7 +106,10 @@ export async function benchPeers(
   return { name, seqlen, calibrationWindows: samples, evaluationWindows, dense, checks, runs, programs };
 }
 
-/** @throws {Error} if transformers measures another perplexity for one of the checkpoints */
+/**
+ * Measures the checkpoints with transformers as well.
+ * @throws {Error} if the perplexity of a checkpoint differs from that of `pare eval` by more than 0.1 percent
+ */
 async function checkPerplexities(
   checkpoints: readonly MeasuredCheckpoint[],
   windowsFile: string,
@@ -118,7 +124,10 @@ async function checkPerplexities(
   });
 }
 
-/** Makes all repetitions. The checkpoints of the last repetition stay in their folders. */
+/**
+ * Makes all repetitions of all runs, and adds the time and memory to the entries of `timed`. The checkpoints
+ * of the last repetition stay in their folders.
+ */
 async function timeRuns(
   timed: readonly TimedRun[],
   calibration: Calibration,
@@ -155,7 +164,10 @@ function summarize(costs: readonly RunCost[]): RunCost {
   };
 }
 
-/** Returns the windows that `pare eval --windows COUNT` measures. */
+/**
+ * Returns the first `count` windows of `seqlen` tokens. `pare eval --windows COUNT` measures the same
+ * windows.
+ */
 function firstWindows(tokens: Uint32Array, count: number, seqlen: number): Uint32Array[] {
   return Array.from({ length: count }, (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen));
 }

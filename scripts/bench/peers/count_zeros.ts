@@ -1,4 +1,4 @@
-/** Counts the zeros in the linear layers of a checkpoint. */
+/** Counts the zeros in the linear layers of the transformer blocks of a checkpoint. */
 
 import { openModelFolder } from "../../../src/models/model.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
@@ -6,7 +6,9 @@ import { linearLayers } from "../../../src/prune/block_plan.ts";
 import { bytesToFloats } from "../../../src/tensor/convert.ts";
 import type { FloatDtype } from "../../../src/tensor/dtype.ts";
 
-/** The number of weights in the linear layers of the blocks, and how many of them are 0. */
+/**
+ * The number of weights in the linear layers of the transformer blocks, and how many of these weights are 0.
+ */
 export interface ZeroCount {
   readonly zeros: number;
   readonly weights: number;
@@ -18,7 +20,7 @@ export async function countZeros(folder: string): Promise<ZeroCount> {
   let zeros = 0, weights = 0;
   for (const { name } of linearLayers(opened.model.spec)) {
     const { data, dtype } = await opened.checkpoint.tensor(name);
-    // Opening a model has checked that its weights have such a dtype.
+    // `openModelFolder` has checked that the weights have a floating-point dtype.
     const values = bytesToFloats(data, dtype as FloatDtype);
     weights += values.length;
     for (const value of values) if (value === 0) zeros++;

@@ -3,19 +3,25 @@
 The program prints one JSON object as the last line of its standard output:
 
     {"seconds": {"import", "load", "compress", "write"}, "versions": {LIBRARY: VERSION},
-     "changed_others": the names of the weights outside the linear layers of the blocks that llm-compressor has changed}
+     "changed_others": the names of all weights that llm-compressor changed although they are not in a linear layer of a block}
 
-"compress" is the call of `oneshot` alone. It contains the calibration and the solving of the layers.
+"compress" is the time of the call of `oneshot`, which calibrates and solves the layers.
 
-The checkpoint holds the weights that the compressed model computes with. For a recipe that quantises, these are the weights
-rounded to the grid, as a reader of the packed checkpoint would get them. The weights outside the linear layers are copied from the
-original, because a recipe that fails to exclude `lm_head` also prunes an embedding that is tied to it.
+The checkpoint holds the weights that the compressed model computes with. If the recipe quantises, each weight is rounded to its
+grid, so it has the value that a packed checkpoint would store. The weights outside the linear layers of the blocks are copied from
+the original. Otherwise a recipe that fails to exclude `lm_head` would also prune the embedding, which can share its weights.
 
     python llm_compressor.py MODEL WINDOWS.json OUT RECIPE
 
-WINDOWS.json holds a list of windows. Each window is a list of token ids. RECIPE is a comma-separated list of modifiers, which are
-applied one after the other: sparsegpt, wanda, gptq (columns in natural order), gptq-static (columns by activations, which is the
-default of llm-compressor). Pruning is to 50 %, and quantising is to 4 bits with one asymmetric grid per output channel.
+WINDOWS.json holds a list of calibration windows. Each window is a list of token ids. RECIPE is a comma-separated list of
+modifiers, which are applied one after the other:
+
+    sparsegpt    prunes 50 % of the weights by SparseGPT
+    wanda        prunes 50 % of the weights by Wanda
+    gptq         quantises to 4 bits by GPTQ, in the stored order of the columns
+    gptq-static  quantises to 4 bits by GPTQ, with the columns ordered by their activations (the default of llm-compressor)
+
+Quantising uses one asymmetric grid per output channel.
 """
 
 import json
@@ -38,7 +44,7 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from safetensors.torch import load_file, save_file
 
-# Only a regular expression excludes the head from the pruning modifiers. They compare `lm_head` with the name `lm_head.`.
+# The head must be excluded by a regular expression, because the pruning modifiers compare a plain `lm_head` with `lm_head.`.
 LAYERS = {"targets": ["Linear"], "ignore": ["re:.*lm_head"]}
 SPARSITY = 0.5
 BITS = 4
@@ -64,7 +70,7 @@ def main() -> None:
     seconds = {"import": time.perf_counter() - started}
 
     start = time.perf_counter()
-    # f32, because products of f16 and bf16 are slower on a CPU, and Pare computes in f32 too.
+    # The model is loaded as f32, because f16 and bf16 are slower on a CPU, and because Pare computes in f32 too.
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     windows = torch.tensor(json.loads(pathlib.Path(windows_file).read_text()))
     samples = [{"input_ids": window, "attention_mask": torch.ones_like(window)} for window in windows]
@@ -99,7 +105,7 @@ def is_same(original: torch.Tensor, now: torch.Tensor) -> bool:
 
 
 def effective_weight(layer: torch.nn.Linear) -> torch.Tensor:
-    """Returns the weight that the layer multiplies with, which is rounded to the grid if the layer is quantised."""
+    """Returns the weight that the layer multiplies with. If the layer is quantised, the weight is rounded to the grid."""
     scheme = getattr(layer, "quantization_scheme", None)
     if scheme is None:
         return layer.weight.data

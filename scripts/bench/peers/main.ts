@@ -1,6 +1,7 @@
 /**
- * The bench of the peers: compresses whole models by `pare prune` and by llm-compressor with the same calibration windows. It measures
- * the perplexity, the time and the memory of all runs, writes results/NAME.json and prints the table.
+ * The bench of the peers compares Pare with llm-compressor, another program that compresses models. Both
+ * programs compress the same models with the same calibration windows. The bench measures the perplexity, the
+ * time and the memory of all runs, writes results/NAME.json and prints the table.
  *
  *     deno task peers:venv llm-compressor
  *     deno task bench:peers
@@ -28,13 +29,13 @@ const command = new Command("bench peers")
   .description("Compares Pare with llm-compressor on whole models, and writes results/NAME.json.")
   .option(
     "--models <list>",
-    "comma-separated names; models that are not on this machine are skipped",
+    "comma-separated names of models; those that are not on this machine are skipped",
     "opt-sotu,llama-sotu,stories260K",
   )
   .option("--repeat <n>", "repetitions of each run", integer(1), 3)
   .option(
     "--threads <n>",
-    "threads of OpenMP in the processes of Python",
+    "OpenMP threads in each Python process",
     integer(1),
     navigator.hardwareConcurrency,
   )
@@ -49,7 +50,7 @@ if (reason !== undefined) {
 }
 
 let loadAverage = 0;
-/** Prints a line. It is called after every run, so it also reads the load of the machine. */
+/** Prints a line and records the load of the machine. It is called after every run. */
 const log = (text: string) => {
   loadAverage = Math.max(loadAverage, Deno.loadavg()[0]);
   console.error(text);

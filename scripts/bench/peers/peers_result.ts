@@ -1,18 +1,27 @@
-/** The results of the bench of the peers, as they are stored in `results/peers.json`. */
+/**
+ * The results of the bench that compares Pare with llm-compressor, as they are stored in
+ * `results/peers.json`.
+ */
 
 import type { ZeroCount } from "./count_zeros.ts";
 import type { RunCost } from "./programs.ts";
 import type { PeerRun } from "./runs.ts";
 
-/** The measurements of one run. The times are medians over the repetitions, and the memory is the largest of them. */
+/**
+ * The measurements of one run. The times are medians over the repetitions. The memory is the maximum over the
+ * repetitions.
+ */
 export interface RunResult extends RunCost, ZeroCount {
   readonly run: PeerRun;
   readonly perplexity: number;
-  /** How many weights outside the linear layers llm-compressor changed. They were restored. Absent for Pare. */
+  /**
+   * The number of weight tensors outside the linear layers that llm-compressor changed. They were restored
+   * before the perplexity was measured. Absent for Pare.
+   */
   readonly restored?: number;
 }
 
-/** The perplexity of one checkpoint by `pare eval` and by transformers. */
+/** The perplexity of one checkpoint, measured by `pare eval` and by the library transformers. */
 export interface PerplexityCheck {
   readonly checkpoint: string;
   readonly pare: number;
@@ -35,11 +44,14 @@ export interface PeersResult {
 /** The measurements of all models, and the settings that they share. */
 export interface PeersResults {
   readonly repeat: number;
-  /** The threads of OpenMP in the processes of Python. */
+  /** The number of OpenMP threads in each Python process. */
   readonly threads: number;
-  /** The largest load average of the machine over one minute that was read after a run. It is about 2 if no other programs run. */
+  /**
+   * The largest one-minute load average of the machine. It was read after every run. With two threads it is
+   * about 2 if no other programs run.
+   */
   readonly loadAverage: number;
-  /** The versions of Python and of its libraries. */
+  /** The versions of Python and of the libraries that llm-compressor runs with. */
   readonly versions: Readonly<Record<string, string>>;
   readonly models: readonly PeersResult[];
 }
@@ -47,9 +59,12 @@ export interface PeersResults {
 /** The largest allowed relative difference between the perplexities of `pare eval` and transformers. */
 const TOLERANCE = 1e-3;
 
-/** @throws {Error} if the two perplexities differ by more than 0.1 percent */
+/**
+ * Compares two perplexities of a checkpoint.
+ * @throws {Error} if the two perplexities differ by more than 0.1 percent
+ */
 export function requireSamePerplexity({ checkpoint, pare, transformers }: PerplexityCheck): void {
-  // Written as a negation, so that NaN is an error too.
+  // The condition is negated, so that a perplexity of NaN also throws.
   if (!(Math.abs(pare / transformers - 1) <= TOLERANCE)) {
     throw new Error(
       `${checkpoint}: pare eval measures a perplexity of ${pare}, but transformers measures ${transformers}`,

@@ -1,4 +1,4 @@
-/** Runs the programs that the bench of the peers compares, each in a process of its own, and reads what they report. */
+/** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
 
 import { fileURLToPath } from "node:url";
 import type { BackendChoice } from "../../../src/host/backends.ts";
@@ -11,15 +11,18 @@ const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
 const LLM_COMPRESSOR = fileURLToPath(new URL("llm_compressor.py", import.meta.url));
 const TRANSFORMERS_PERPLEXITY = fileURLToPath(new URL("transformers_perplexity.py", import.meta.url));
 
-/** A model, and the calibration that all programs get. */
+/** A model, and the calibration data that all programs get. */
 export interface Calibration {
   /** The folder of the model. */
   readonly folder: string;
-  /** The path of the calibration text. Pare cuts it into windows that start at even distances. */
+  /**
+   * The path of the calibration text. Pare takes windows of `seqlen` tokens that start at equal distances.
+   */
   readonly text: string;
+  /** The number of windows. */
   readonly samples: number;
   readonly seqlen: number;
-  /** The path of a JSON file with the same windows as token ids, for llm-compressor. */
+  /** The path of a JSON file for llm-compressor, with the same windows as lists of token ids. */
   readonly windowsFile: string;
 }
 
@@ -29,11 +32,11 @@ export interface RunCost {
   readonly compressSeconds: number;
   /** The seconds of the whole process. */
   readonly processSeconds: number;
-  /** The peak memory of the process and the processes that it starts. */
+  /** The peak memory of the process, together with the processes that it starts. */
   readonly peakBytes: number;
 }
 
-/** The last line of the output of `llm_compressor.py`. */
+/** The JSON object in the last line that `llm_compressor.py` prints. */
 interface LlmCompressorOutput {
   readonly seconds: { readonly compress: number };
   readonly versions: Readonly<Record<string, string>>;
@@ -55,7 +58,10 @@ export async function runPare(
   return { ...cost(measured, seconds.total), backend, adapter };
 }
 
-/** Runs llm-compressor. Returns its cost, its versions, and how many weights outside the linear layers it changed. */
+/**
+ * Runs llm-compressor. Returns its cost, the versions, and the number of weights that it changed outside the
+ * linear layers.
+ */
 export async function runLlmCompressor(
   { recipe }: LlmCompressorRun,
   { folder, windowsFile }: Calibration,
@@ -107,14 +113,14 @@ function pythonProcess(args: readonly string[], threads: number): Promise<Measur
   return measureProcess({
     command: VENVS["llm-compressor"].python,
     args: ["-B", ...args],
-    // The hub is never asked, because all files are in local folders.
+    // All files are in local folders, so the libraries must not ask the model hub.
     env: environment({ OMP_NUM_THREADS: String(threads), HF_HUB_OFFLINE: "1" }),
   });
 }
 
 /**
- * Returns the environment of this process with `added`, but without the variables that force OpenBLAS to use the kernels of another
- * processor, because these kernels are slower.
+ * Returns the environment variables of this process and those of `added`. The variables that make OpenBLAS
+ * use the kernels of another processor are left out, because those kernels are slower.
  */
 function environment(added: Readonly<Record<string, string>>): Record<string, string> {
   const { OPENBLAS_CORETYPE: _core, OPENBLAS_L2_SIZE: _size, ...inherited } = Deno.env.toObject();

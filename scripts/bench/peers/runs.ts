@@ -1,6 +1,12 @@
-/** The runs that the bench of the peers compares: which program compresses a model, with which parameters, and to which target. */
+/**
+ * The runs that the bench of the peers compares. A run names a program, which is Pare or llm-compressor, the
+ * parameters of the program, and the target.
+ */
 
-/** What the compressed weights look like. Runs with the same target solve the same problem. */
+/**
+ * How far the weights are compressed: the share that is pruned, the bits per weight, or both. Runs with the
+ * same target can be compared.
+ */
 export type Target = "50 %" | "4 bit" | "50 % + 4 bit";
 
 /** A run of `pare prune`. */
@@ -9,7 +15,7 @@ export interface PareRun {
   readonly target: Target;
   /** The method, as the table shows it. */
   readonly title: string;
-  /** The parameters of every layer, by the names of the options of `pare prune`. */
+  /** The values of the options of `pare prune`. The keys are the names of the options without dashes. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -17,8 +23,9 @@ export interface PareRun {
 export interface LlmCompressorRun {
   readonly program: "llm-compressor";
   readonly target: Target;
+  /** The modifiers, as the table shows them. */
   readonly title: string;
-  /** The recipe, in the notation of `llm_compressor.py`. */
+  /** The comma-separated list of modifiers that `llm_compressor.py` accepts. */
   readonly recipe: string;
 }
 
@@ -53,7 +60,7 @@ function peer(target: Target, title: string, recipe: string): LlmCompressorRun {
   return { program: "llm-compressor", target, title, recipe };
 }
 
-/** Returns the arguments of `pare prune` for the parameters of a run. */
+/** Returns the command-line arguments of `pare prune` for the parameters of a run. */
 export function pruneArguments({ parameters }: PareRun): string[] {
   return Object.entries(parameters).flatMap(([name, value]) => [`--${name}`, value]);
 }

@@ -1,13 +1,15 @@
-/** The table of the bench of the peers, which compares Pare with llm-compressor. */
+/** The table of the bench that compares Pare with llm-compressor. */
 
 import { type Column, markdownTable } from "../report/markdown_table.ts";
 import type { PeersResult, PeersResults, RunResult } from "./peers_result.ts";
 
-/** One row of the table: a run on a model. Only the first row of a model names it, and only the first row of a target. */
+/** One row of the table: a run on a model. */
 interface PeersRow {
   readonly model: PeersResult;
   readonly entry: RunResult;
+  /** Whether this is the model's first row. Only the first row names the model. */
   readonly isFirst: boolean;
+  /** Whether this is the first row with this target. Only the first row shows the target. */
   readonly isFirstOfTarget: boolean;
 }
 
@@ -28,7 +30,7 @@ const COLUMNS: readonly Column<PeersRow>[] = [
   ["memory MiB", ({ entry: { peakBytes } }) => (peakBytes / MIB).toFixed(0)],
 ];
 
-/** Renders one row per model and run, and a line with the versions and the settings. */
+/** Renders one row per model and run. A line below the table shows the versions and the settings. */
 export function peersTable({ models, versions, threads, repeat, loadAverage }: PeersResults): string {
   const rows = models.flatMap((model) =>
     model.runs.map((entry, i): PeersRow => ({

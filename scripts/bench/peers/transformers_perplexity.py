@@ -2,9 +2,9 @@
 
     python transformers_perplexity.py WINDOWS.json FOLDER...
 
-WINDOWS.json holds a list of windows of token ids, all of the same length. The model predicts every token of a window but the first
-from the earlier tokens of that window. The last line of standard output is a JSON list of the perplexities exp(mean of -log p), in
-the order of the folders.
+WINDOWS.json holds a list of windows, which are lists of token ids of equal length. The model predicts each token of a window from
+the earlier tokens of that window, except for the first token. The perplexity is exp(mean of -log p), where p is the probability of
+the right token. The last line of standard output is a JSON list of the perplexities, in the order of the folders.
 """
 
 import json

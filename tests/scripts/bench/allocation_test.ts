@@ -1,10 +1,13 @@
-/** Tests the table of the allocation bench, which shows the perplexity of models whose zeros are spread in different ways. */
+/**
+ * Tests the table of the allocation bench. It shows the perplexity of models that were pruned with different
+ * allocations, which are rules that distribute the zeros over the layers.
+ */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { allocationTable } from "../../../scripts/bench/allocation/table.ts";
 
-it("allocationTable() has one row per allocation, the mean time, and a dash for figures that were not measured", () => {
+it("allocationTable() renders one row per allocation with the mean time, and a dash if a figure was not measured", () => {
   const model = {
     name: "tiny",
     dense: 40.885,

@@ -1,4 +1,7 @@
-/** Tests the bench of the peers: its runs, its check of the perplexities, its counts and its table. */
+/**
+ * Tests the bench that compares Pare with llm-compressor: its runs, its check of the perplexities, its counts
+ * and its table.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -13,7 +16,7 @@ import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_opti
 const OPT_SOTU = fileURLToPath(new URL("../../fixtures/models/opt-sotu", import.meta.url));
 
 describe("RUNS", () => {
-  it("gives pare prune options that it accepts", () => {
+  it("contains only options that `pare prune` accepts", () => {
     for (const run of RUNS) {
       if (run.program !== "Pare") continue;
       const required = ["model", "--out", "out", "--calibration", "text.txt"];
@@ -26,7 +29,7 @@ describe("RUNS", () => {
     }
   });
 
-  it("has runs of both programs for every target", () => {
+  it("contains runs of Pare and of llm-compressor for every target", () => {
     for (const target of ["50 %", "4 bit", "50 % + 4 bit"]) {
       const programs = new Set(RUNS.filter((run) => run.target === target).map(({ program }) => program));
       assert.deepEqual([...programs], ["Pare", "llm-compressor"], target);
@@ -35,10 +38,10 @@ describe("RUNS", () => {
 });
 
 describe("requireSamePerplexity", () => {
-  it("accepts a difference of less than 0.1 percent", () =>
+  it("accepts perplexities that differ by less than 0.1 percent", () =>
     requireSamePerplexity({ checkpoint: "dense", pare: 100.09, transformers: 100 }));
 
-  it("rejects a larger difference and NaN", () => {
+  it("rejects a larger difference, and a perplexity that is NaN", () => {
     for (const pare of [100.2, 99.8, NaN]) {
       assert.throws(
         () => requireSamePerplexity({ checkpoint: "dense", pare, transformers: 100 }),
@@ -48,14 +51,14 @@ describe("requireSamePerplexity", () => {
   });
 });
 
-it("countZeros() counts the weights of all linear layers in the blocks", async () => {
-  // Four blocks of hidden size 192, each with four attention projections and two layers of 768 · 192.
+it("countZeros() counts the zeros and the weights of the linear layers in all transformer blocks", async () => {
+  // The model has four blocks. Each has four attention layers of 192 × 192 weights and two others of 768 × 192.
   const { zeros, weights } = await countZeros(OPT_SOTU);
   assert.equal(weights, 4 * (4 * 192 * 192 + 2 * 768 * 192));
   assert.ok(zeros < weights / 100, `${zeros} zeros in a dense model`);
 });
 
-it("peersTable() names a model and a target in their first rows only", () => {
+it("peersTable() shows the name of a model, or a target, only in its first row", () => {
   const runs = RUNS.map((run): RunResult => ({
     run,
     perplexity: 48.9802,

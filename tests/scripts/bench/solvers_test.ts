@@ -1,4 +1,7 @@
-/** Tests how the solvers bench condenses its figures: the ratios of errors, the gates, the tables and the totals of a run. */
+/**
+ * Tests how the solvers bench summarises its figures: the ratios of errors, the gates, the tables and the
+ * totals of a run. A cell is one method at one target, and a gate is a requirement on the figures.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -21,7 +24,10 @@ function model(name: string, cells: CellResult[]): ModelResult {
   return { name, ...sizes, dense: 40, layers: ["first", "second"], cells };
 }
 
-/** The figures of ALPS and SparseGPT at every target. The errors of ALPS are `ratio` times those of SparseGPT. */
+/**
+ * Returns the figures of ALPS and SparseGPT at every target. The errors of ALPS are `ratio` times those of
+ * SparseGPT.
+ */
 function bothMethods(ratio: number, perplexities = { alps: 47.8, sparsegpt: 49 }): CellResult[] {
   return TARGETS.flatMap(({ title }) => [
     cell("SparseGPT", title, [0.1, 0.2], perplexities.sparsegpt),
@@ -33,7 +39,7 @@ function bothMethods(ratio: number, perplexities = { alps: 47.8, sparsegpt: 49 }
 
 function findGate(gates: readonly Gate[], text: RegExp): Gate {
   const found = gates.filter(({ requirement }) => text.test(requirement));
-  assert.equal(found.length, 1, `${text} names one gate`);
+  assert.equal(found.length, 1, `${text} must match exactly one gate`);
   return found[0];
 }
 
@@ -68,7 +74,7 @@ describe("evaluateGates()", () => {
     assert.equal(findGate(gates, /ALPS best: never worse/).passed, true);
   });
 
-  it("fails a mean, a perplexity and a layer that miss them, and says what was measured", () => {
+  it("fails a mean, a perplexity and a layer that miss their requirements, and shows the measured figure", () => {
     const gates = evaluateGates({
       models: testModels(bothMethods(1.01, { alps: 49.1, sparsegpt: 49 })),
     });
@@ -86,7 +92,7 @@ describe("evaluateGates()", () => {
     assert.equal(findGate(gates, /^SparseGPT, .* no worse than GPTQ/).passed, undefined);
   });
 
-  it("compares 50 % with 4 bits with GPTQ at 3 bits on every model", () => {
+  it("requires that 50 % with 4 bits is no worse than GPTQ with 3 bits, on every model", () => {
     const cells = (
       ours: number,
     ) => [cell("SparseGPT", "50 % + 4 bit", [1, 1], ours), cell("GPTQ", "3 bit", [1, 1], 49)];
@@ -110,32 +116,32 @@ describe("the tables of the solvers bench", () => {
     assert.match(errorTable({ models }), /\| the 1 test models \| magnitude \| – \| – \| – \| – \| – \|/);
   });
 
-  it("show perplexities, and the seconds over SparseGPT's", () => {
+  it("show the perplexities, and the seconds as a multiple of SparseGPT's seconds", () => {
     assert.match(perplexityTable({ models }), /\| {2}\| SparseGPT \| 49\.00 \| 49\.00 \|/);
     const row = comparisonTable({ models }).split("\n").find((row) => row.includes("ALPS default"));
     assert.equal(row, "| ALPS default | 0.50 | 0.50 | 0.50 | 47.80 | 1.0 |");
   });
 
-  it("has every cell once", () => {
+  it("are made from cells that listCells() lists only once", () => {
     const names = listCells().map(({ method, target }) => `${method} ${target}`);
     assert.equal(new Set(names).size, names.length);
   });
 });
 
-describe("the parts of ALPS", () => {
-  it("are the 35 products of the design for one mask, a second refit, and two measurements of each loss", () => {
+describe("the parts of a solver's work", () => {
+  it("include 35 products for ALPS and its refit, 10 for the refit of the first mask, and 4 for the losses", () => {
     assert.deepEqual(alpsParts("default", 10), { products: 35 + 10 + 4, factors: 1 + 6, solves: 1 });
     assert.deepEqual(sparseGptParts(0), { products: 0, factors: 1, solves: 1 });
     assert.deepEqual(sparseGptParts(10), { products: 12, factors: 1, solves: 1 });
   });
 
-  it("take 2·n³ operations per product and n³/3 per factor", () => {
+  it("take 2·n³ operations per (n, n) product and n³/3 per Cholesky factor", () => {
     const two = partFlops({ products: 2, factors: 3, solves: 0 }, 10);
     assert.ok(Math.abs(two - (4000 + 1000)) < 1e-9);
   });
 });
 
-describe("methodTotals()", () => {
+describe("the totals of a whole run", () => {
   const block = (calibrate: number, solve: number) => ({
     calibrate,
     methods: [{ factor: 1, solve: 1, exchange: 0 }, { factor: 1, solve, exchange: 0 }],
@@ -143,7 +149,7 @@ describe("methodTotals()", () => {
   const measured = [block(10, 3), block(20, 5)];
   const size = { windows: 16, measuredWindows: 8, seqlen: 512, blocks: 4, measured };
 
-  it("lets the last measured block stand for the blocks after it, and the measured windows for all", () => {
+  it("extrapolate the last measured block to the blocks after it, and the measured windows to all windows", () => {
     assert.deepEqual(methodTotals(size, 1), {
       calibrate: 2 * (10 + 3 * 20),
       factor: 4,
@@ -153,7 +159,7 @@ describe("methodTotals()", () => {
     });
   });
 
-  it("are shown with the number of measured blocks and the multiple of SparseGPT's total", () => {
+  it("are shown with the numbers of measured windows and blocks, and as a multiple of SparseGPT's total", () => {
     const [, , first, second] = shareTable({ sizes: [size] }).split("\n");
     assert.match(first, /^\| 16 × 512 \| 8 of 16 \| 2 of 4 \| SparseGPT \|.*\| 1\.00 \|$/);
     assert.match(second, /\| 1\.09 \|$/);

@@ -1,4 +1,4 @@
-/** Tests the synthetic wide layers of the solvers bench, and the bench on a small one. */
+/** Tests the synthetic wide layers of the solvers bench, and runs the bench on a small layer. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -25,17 +25,17 @@ describe("the wide layers of the solvers bench", () => {
     return values;
   }
 
-  it("are equal for equal seeds only", async () => {
+  it("are equal if their seeds are equal, and differ otherwise", async () => {
     const [first, same, other] = [await statistics(1), await statistics(1), await statistics(2)];
     assert.deepEqual(first, same);
     assert.notDeepEqual(first, other);
   });
 
-  it("have inputs whose spectrum decays: a few directions hold most of the energy", async () => {
+  it("have statistics with one eigenvalue far above the mean, and inputs of different sizes", async () => {
     const upper = await statistics(1);
     const at = (i: number, j: number) => upper[Math.min(i, j) * N + Math.max(i, j)];
     const trace = Array.from({ length: N }, (_, i) => at(i, i)).reduce((total, value) => total + value, 0);
-    // The power method gives the largest eigenvalue. With equal eigenvalues it would be trace/N.
+    // The power method computes the largest eigenvalue. If all eigenvalues were equal, each would be trace/N.
     let x = Float64Array.from({ length: N }, () => 1), norm = 0;
     for (let step = 0; step < 200; step++) {
       const y = Float64Array.from(
@@ -45,12 +45,15 @@ describe("the wide layers of the solvers bench", () => {
       norm = Math.hypot(...y);
       x = y.map((value) => value / norm);
     }
-    assert.ok(norm > 8 * trace / N, `the largest eigenvalue ${norm} against a mean of ${trace / N}`);
+    assert.ok(norm > 8 * trace / N, `the largest eigenvalue is ${norm}, and the mean is ${trace / N}`);
     const diagonal = Array.from({ length: N }, (_, i) => at(i, i));
-    assert.ok(Math.max(...diagonal) > 4 * Math.min(...diagonal), "some inputs are much larger than others");
+    assert.ok(
+      Math.max(...diagonal) > 4 * Math.min(...diagonal),
+      "some inputs must be much larger than others",
+    );
   });
 
-  it("are solved by all methods, and everything that was allocated is freed", async () => {
+  it("are solved by all methods of benchWide(), which frees all device memory", async () => {
     const live = backend.counters.bytesLive;
     let saved = 0;
     const result = await benchWide(backend, N, 2, {

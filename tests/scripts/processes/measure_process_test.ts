@@ -1,11 +1,14 @@
-/** Tests that a program is measured together with the processes that it starts. */
+/**
+ * Tests `measureProcess()`, which runs a program and measures its time and its memory, including its child
+ * processes.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { measureProcess } from "../../../scripts/processes/measure_process.ts";
 
 const MIB = 2 ** 20;
-/** A program that holds 64 MiB for 400 ms. */
+/** The code of a program that holds 64 MiB of memory for 400 ms. */
 const HOLD = `const held = new Uint8Array(${
   64 * MIB
 }).fill(1); setTimeout(() => console.log(held.length), 400)`;
@@ -27,20 +30,20 @@ describe("measureProcess", () => {
       JSON.stringify(HOLD)
     }] }).output();`;
     const idle = await evaluate("setTimeout(() => {}, 400)"), parent = await evaluate(child);
-    // The idle program is one process, and the parent and its child are two that hold 64 MiB more.
+    // The idle program is one process. The parent and its child are two processes, and the child holds 64 MiB more.
     assert.ok(
       parent.peakBytes > idle.peakBytes + 64 * MIB,
       `${parent.peakBytes} and ${idle.peakBytes} bytes`,
     );
   });
 
-  it("throws an error with the end of the standard error if the program fails", () =>
+  it("throws an error that contains the end of the program's standard error if the program fails", () =>
     assert.rejects(
       evaluate("console.error('no such model'); Deno.exit(3)"),
       /ended with code 3\n.*no such model/s,
     ));
 
-  it("passes no other variables than those that are given", async () => {
+  it("passes only the environment variables in `env` to the program", async () => {
     Deno.env.set("PARE_TEST_OUTER", "outer");
     try {
       const code = "console.log(Deno.env.get('PARE_TEST_INNER'), Deno.env.has('PARE_TEST_OUTER'))";

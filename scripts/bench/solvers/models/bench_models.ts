@@ -1,4 +1,7 @@
-/** Measures the cells of the solvers bench on one model. */
+/**
+ * Measures the cells of the solvers bench on one model. A cell is one pruning method at one target, such as
+ * 50 %.
+ */
 
 import { calibrationWindows } from "../../../../src/calibration/windows.ts";
 import { openCheckpoint } from "../../../../src/checkpoint/checkpoint.ts";
@@ -19,16 +22,19 @@ export interface ModelResult {
   readonly evaluationWindows: number;
   /** The perplexity before pruning. */
   readonly dense: number;
-  /** The names of the weights of all linear layers in the blocks. */
+  /** The names of the weights of all linear layers in the transformer blocks. */
   readonly layers: readonly string[];
   readonly cells: readonly CellResult[];
 }
 
-/** The calibration windows of every model. A text that is too short gives fewer. */
+/**
+ * The number of calibration windows of every model. If the text is too short, all windows that fit are used.
+ */
 const CALIBRATION_WINDOWS = 128;
 
 /**
- * Measures the cells that `earlier` does not have, and passes the result to `save` after each of them.
+ * Measures the cells that are missing in `earlier`, the result of an earlier run. After each new cell, the
+ * result with all cells so far is passed to `save`.
  * @param log receives one line of text per cell
  */
 export async function benchModel(

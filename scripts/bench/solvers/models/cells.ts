@@ -1,6 +1,6 @@
 /**
- * The cells of the solvers bench: every method at every target. A target says how many weights are pruned,
- * and to how many bits the kept weights are rounded.
+ * The cells of the solvers bench. A cell is one method at one target. A target says how many weights are
+ * pruned, and to how many bits the kept weights are rounded.
  */
 
 import type { LayerQuery } from "../../../../src/protocol/layer_query.ts";
@@ -24,7 +24,7 @@ export interface Cell {
   readonly query: LayerQuery;
 }
 
-/** The method that the errors of all others are divided by. */
+/** The method to which all others are compared. Their errors are divided by its error. */
 export const BASELINE = "SparseGPT";
 
 /** The methods that prune, from the cheapest to the most expensive. */
@@ -58,10 +58,10 @@ export const JOINT_TARGETS: readonly Target[] = [
   { title: "2:4 + 4 bit", query: { pattern: "2:4", bits: 4 } },
 ];
 
-/** The name of rounding without pruning. */
+/** The name of the method that rounds without pruning. */
 export const GPTQ = "GPTQ";
 
-/** The targets that only round to one grid per output row, which is GPTQ. */
+/** The targets of GPTQ, which only rounds. Each output row has one grid. */
 export const ROUNDING_TARGETS: readonly Target[] = [
   { title: "4 bit", query: { bits: 4 } },
   { title: "3 bit", query: { bits: 3 } },

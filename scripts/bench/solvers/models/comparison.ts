@@ -1,6 +1,6 @@
 /**
- * The table that compares the solvers with each other on the test models. It stands in
- * `src/solvers/README.md` and is a summary of the tables in `tables.ts`.
+ * Renders the table in `src/solvers/README.md`, which compares the solvers with each other on the test
+ * models. That table is a summary of the tables in `tables.ts`.
  */
 
 import { type Column, markdownTable, NOT_MEASURED } from "../../report/markdown_table.ts";
@@ -15,8 +15,9 @@ const ERROR_TARGETS = ["50 %", "70 %", "2:4"];
 const TARGET = "50 %";
 
 /**
- * Renders one row per method: the geometric mean of the errors over SparseGPT's, the perplexities, and the
- * seconds of factorisations, solves and refits over SparseGPT's.
+ * Renders one row per method. The error of each layer is divided by SparseGPT's error of the same layer, and
+ * the row shows the geometric mean of these ratios. It also shows the perplexities, and the seconds of
+ * factorisations, solves and refits divided by SparseGPT's seconds.
  */
 export function comparisonTable(results: SolverResults): string {
   const models = results.models.filter(isTestModel);
@@ -38,7 +39,7 @@ export function comparisonTable(results: SolverResults): string {
   return markdownTable(columns, METHODS.map(({ title }) => title));
 }
 
-/** Adds up the seconds of all models. Returns undefined if one of them was not measured. */
+/** Adds up the seconds of one method on all models. Returns undefined if a model was not measured. */
 function solveSeconds(models: readonly ModelResult[], method: string): number | undefined {
   let total = 0;
   for (const model of models) {
@@ -49,7 +50,7 @@ function solveSeconds(models: readonly ModelResult[], method: string): number | 
   return total;
 }
 
-/** A multiple with one decimal. From 10 on, no decimal is needed. */
+/** Formats a multiple with one decimal, or without decimals from 10 on. */
 function formatMultiple(multiple: number): string {
   return multiple < 9.95 ? multiple.toFixed(1) : multiple.toFixed(0);
 }

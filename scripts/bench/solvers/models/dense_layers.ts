@@ -9,16 +9,16 @@ import type { Model } from "../../../../src/models/model.ts";
 import { calibratedModel } from "../../../../src/prune/calibrated_model.ts";
 import type { HostTensor } from "../../../../src/tensor/host_tensor.ts";
 
-/** A layer of the dense model. */
+/** A linear layer of the dense model, which is the model before pruning. */
 export interface DenseLayer {
-  /** The name of its weight in the checkpoint. */
+  /** The name of the layer's weight in the checkpoint. */
   readonly name: string;
   readonly weight: HostTensor;
-  /** The packed upper triangle of Σ x·xᵀ over its inputs. */
+  /** Σ x·xᵀ over the layer's calibration inputs x, as a packed upper triangle. */
   readonly hessian: HostTensor;
 }
 
-/** Runs the calibration of `pare prune`, but leaves every weight as it is. */
+/** Runs the calibration of `pare prune` without changing a weight, and returns all layers. */
 export async function collectDenseLayers(
   model: Model,
   backend: Backend,

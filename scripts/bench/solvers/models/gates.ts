@@ -1,6 +1,7 @@
 /**
  * The gates of the solvers bench. A gate is a requirement on the measured figures that is printed as passed
- * or failed. The figures are not changed if a gate fails.
+ * or failed. A failed gate does not change the figures or end the bench. The test models are the three small
+ * models of this repository with names that end in `-sotu`.
  */
 
 import { type Column, markdownTable } from "../../report/markdown_table.ts";
@@ -19,17 +20,20 @@ export interface Gate {
 
 const ALPS = "ALPS default";
 
-/** The largest geometric mean of the errors of ALPS over SparseGPT's, on all layers of the test models together. */
+/**
+ * The upper limits for ALPS at each target. The limited figure is the geometric mean, over all layers of the
+ * test models, of the error of ALPS divided by SparseGPT's error of the same layer.
+ */
 const LARGEST_MEANS: Readonly<Record<string, number>> = { "50 %": 0.50, "70 %": 0.52, "2:4": 0.60 };
 
-/** The perplexities at 50 % on the test models, measured with a prototype of ALPS before it was built here. */
+/** The perplexities of the test models at 50 %. They were measured with a prototype of ALPS. */
 const EXPECTED_PERPLEXITIES: Readonly<Record<string, number>> = {
   "opt-sotu": 47.8,
   "llama-sotu": 43.9,
   "bloom-sotu": 42.8,
 };
 
-/** The largest relative difference from an expected perplexity. */
+/** The largest allowed relative difference from an expected perplexity. */
 const PERPLEXITY_TOLERANCE = 0.01;
 
 /** Evaluates all gates. */
@@ -62,7 +66,9 @@ function meanGate(models: readonly ModelResult[], target: string, limit: number)
   );
   const mean = isComplete ? errorRatios(models, ALPS, target)?.geometricMean : undefined;
   return {
-    requirement: `${ALPS}, ${target}: geometric mean over SparseGPT on the test models ≤ ${limit.toFixed(2)}`,
+    requirement: `${ALPS}, ${target}: geometric mean of error / SparseGPT's error on the test models ≤ ${
+      limit.toFixed(2)
+    }`,
     measured: mean?.toFixed(3) ?? "",
     passed: mean === undefined ? undefined : mean <= limit,
   };
@@ -79,7 +85,7 @@ function expectedGate(models: readonly ModelResult[], name: string, expected: nu
   };
 }
 
-/** Requires that the perplexity of ALPS is below SparseGPT's at every target. */
+/** Requires that ALPS gives the model a lower perplexity than SparseGPT at every target. */
 function belowSparseGptGate(model: ModelResult): Gate {
   const pairs = TARGETS.map(({ title }) => ({
     title,
@@ -99,7 +105,7 @@ function belowSparseGptGate(model: ModelResult): Gate {
   };
 }
 
-/** Requires that a method is never worse than SparseGPT on any layer of any model. */
+/** Requires that the error of a method is at most SparseGPT's error, on every layer of every model. */
 function worstLayerGate(models: readonly ModelResult[], method: string): Gate {
   const all = TARGETS.map(({ title }) => ({ title, ratios: errorRatios(models, method, title) }));
   const measured = all.flatMap(({ title, ratios }) => ratios ? [{ title, ...ratios.worst }] : []);
@@ -114,8 +120,8 @@ function worstLayerGate(models: readonly ModelResult[], method: string): Gate {
 }
 
 /**
- * Requires that 50 % with 4 bits is no worse than GPTQ with 3 bits on every model, as published for SparseGPT
- * on large models. Both take about the same space.
+ * Requires that pruning to 50 % with 4 bits gives no higher perplexity than GPTQ with 3 bits, on every model.
+ * Both kinds of models take about the same space. The SparseGPT paper reports this result for large models.
  */
 function jointGate(models: readonly ModelResult[], method: string): Gate {
   const pairs = models.flatMap((model) => {

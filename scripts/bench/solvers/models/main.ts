@@ -1,13 +1,13 @@
 /**
- * The solvers bench on whole models (`deno task bench:solvers`): compares all methods by the relative error of
- * every layer, the perplexity of the pruned model and the seconds. It writes results/solvers.json, and prints
- * its tables and whether each gate passed.
+ * The solvers bench on whole models compares all pruning methods by the relative error of every layer, the
+ * perplexity of the pruned model, and the time. It writes results/solvers.json and prints its tables. It also
+ * prints whether each gate, which is a requirement on the figures, has passed.
  *
  *     deno task bench:solvers [--models opt-sotu,llama-sotu] [--methods "SparseGPT,ALPS default"] [--again]
  *
  * The results file is written after each cell, which is one method at one target. Cells that are already in
- * the file are skipped, so an interrupted run can be continued. Methods that this version has not built are
- * listed, and are measured by the next run that finds them built.
+ * the file are skipped, so an interrupted run can be continued. A method that this version of Pare does not
+ * have is reported and skipped. A later version that has the method measures it in its next run.
  */
 
 import { Command } from "commander";
@@ -33,8 +33,8 @@ const FILE = resultsUrl("solvers", "json");
 const command = new Command("bench solvers")
   .description("Compares all solvers on whole models, and writes results/solvers.json.")
   .option("--models <list>", "comma-separated names; all models on this machine by default")
-  .option("--methods <list>", "comma-separated rows of the tables; all methods by default")
-  .option("--again", "measure all cells anew", false);
+  .option("--methods <list>", "comma-separated methods, as the tables name them; all by default")
+  .option("--again", "measure the cells that are already in the results file too", false);
 const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
 const results = await benchSolvers(options);
 const tables = [errorTable, perplexityTable, secondsTable, roundingTable].map((table) => table(results));

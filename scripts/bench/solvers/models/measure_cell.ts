@@ -1,4 +1,7 @@
-/** Measures one cell of the solvers bench on one model: the errors of all layers, and the perplexity of the pruned model. */
+/**
+ * Measures one cell of the solvers bench, which is one pruning method at one target, on one model. The
+ * figures are the errors of all layers and the perplexity of the pruned model.
+ */
 
 import type { Pare } from "../../../../src/client/pare.ts";
 import { PareError } from "../../../../src/client/errors.ts";
@@ -16,13 +19,25 @@ import type { DenseLayer } from "./dense_layers.ts";
 export interface CellResult {
   readonly method: string;
   readonly target: string;
-  /** tr(ΔHΔᵀ)/tr(WHWᵀ) of each layer with dense statistics, in the order of `ModelResult.layers`. Null if the method refuses the layer. */
+  /**
+   * The relative errors tr(ΔHΔᵀ)/tr(WHWᵀ) of the layers, in the order of `ModelResult.layers`. W is the dense
+   * weight, Δ is its change, and H = Σ x·xᵀ over the layer's inputs x in the dense model. An error is null if
+   * the method refuses the layer.
+   */
   readonly errors: readonly (number | null)[];
-  /** Why the method refuses some layers, if it does. The whole model is not pruned then. */
+  /**
+   * The reason why the method refused a layer. The whole model is not pruned then. Absent if all layers were
+   * solved.
+   */
   readonly refused?: string;
-  /** The perplexity of the model that was pruned block by block. Null if the method refuses some layers. */
+  /**
+   * The perplexity after the model was pruned block by block. Null if the method refuses at least one layer.
+   */
   readonly perplexity: number | null;
-  /** Seconds of factorisations, solves and refits, over all layers of the run that measured the perplexity. */
+  /**
+   * The seconds of the factorisations, solves and refits of all layers, in the run that pruned the whole
+   * model.
+   */
   readonly solveSeconds: number | null;
 }
 
@@ -35,10 +50,16 @@ export interface MeasuredModel {
   readonly evaluationOptions: { readonly seqlen: number; readonly windows: number };
 }
 
-/** The refusal of a method or of a parameter that this version does not have. It is a valid value of the contract. */
+/**
+ * The error code for a method or a parameter that the protocol defines but this version of Pare does not
+ * have.
+ */
 const NOT_BUILT = "unsupported";
 
-/** Measures one cell. Returns undefined if this version has not built the method or one of its parameters. */
+/**
+ * Measures one cell. Returns undefined if this version of Pare does not have the method or one of its
+ * parameters.
+ */
 export async function measureCell(
   { backend, pare }: LocalHost,
   { model, layers, windows, evaluation, evaluationOptions }: MeasuredModel,
@@ -59,7 +80,10 @@ export async function measureCell(
   return { method, target, errors, perplexity, solveSeconds: timed.seconds };
 }
 
-/** Returns the report of the solved layer, `NOT_BUILT`, or the text of another refusal. */
+/**
+ * Solves one layer and returns its report. If the layer is refused, returns `NOT_BUILT` or the text of
+ * another error.
+ */
 async function solveLayer(
   pare: Pare,
   { weight, hessian }: DenseLayer,
@@ -73,7 +97,7 @@ async function solveLayer(
   }
 }
 
-/** Passes a model on to `pare`, and adds up the seconds that the solvers take. */
+/** Prunes a model with the client `pare`, and adds up the seconds that the solvers take. */
 class TimedPruner implements ModelPruner {
   seconds = 0;
   readonly #pare: Pare;

@@ -1,4 +1,7 @@
-/** Condenses the errors of many layers into the ratios that the tables and the gates show. */
+/**
+ * Summarises the errors of many layers as ratios to SparseGPT's errors, for the tables and gates of the
+ * solvers bench.
+ */
 
 import { BASELINE } from "./cells.ts";
 import { findCell, type ModelResult } from "./bench_models.ts";
@@ -8,12 +11,14 @@ export interface ErrorRatios {
   readonly geometricMean: number;
   /** The largest ratio, and the layer that has it. */
   readonly worst: { readonly ratio: number; readonly layer: string };
+  /** The number of layers that were compared. */
   readonly layers: number;
 }
 
 /**
  * Compares the errors of all layers of `models` with SparseGPT's.
- * @returns undefined if an error was not measured, or the method refuses a layer
+ * @returns the ratios, or undefined if an error was not measured because a cell is missing or a layer was
+ * refused
  */
 export function errorRatios(
   models: readonly ModelResult[],

@@ -15,7 +15,7 @@ interface Row {
   readonly title: string;
   readonly models: readonly ModelResult[];
   readonly method: string;
-  /** Whether this is the first row with this title. Only the first row shows it. */
+  /** Whether this is the first row with this title. Only the first row shows the title. */
   readonly isFirst: boolean;
 }
 
@@ -25,8 +25,9 @@ export function isTestModel({ name }: ModelResult): boolean {
 }
 
 /**
- * Renders the errors of all layers over SparseGPT's: the geometric mean, and the worst layer in parentheses.
- * The first rows are about all layers of the test models together.
+ * Renders the errors of each method. The error of each layer is divided by SparseGPT's error of the same
+ * layer. A cell shows the geometric mean of these ratios, and the largest ratio in parentheses. The first
+ * rows are about all layers of the test models together.
  */
 export function errorTable({ models }: SolverResults): string {
   const together = models.filter(isTestModel);
@@ -40,7 +41,10 @@ export function errorTable({ models }: SolverResults): string {
   });
 }
 
-/** Renders the perplexity of the pruned models. */
+/**
+ * Renders the perplexity of the pruned models. The perplexity before pruning stands beside the name of the
+ * model.
+ */
 export function perplexityTable({ models }: SolverResults): string {
   const rows = models.flatMap((model) => rowsOf(`${model.name}, ${formatPerplexity(model.dense)}`, [model]));
   return methodTable(rows, ({ models: [model], method }, target) => {
@@ -49,7 +53,7 @@ export function perplexityTable({ models }: SolverResults): string {
   });
 }
 
-/** Renders the seconds of factorisations, solves and refits of whole models. */
+/** Renders the seconds that the factorisations, solves and refits of whole models took. */
 export function secondsTable({ models }: SolverResults): string {
   const rows = models.flatMap((model) => rowsOf(model.name, [model]));
   return methodTable(
@@ -58,7 +62,10 @@ export function secondsTable({ models }: SolverResults): string {
   );
 }
 
-/** Renders the perplexity of models that are pruned and rounded in one pass, and of models that are only rounded. */
+/**
+ * Renders the perplexity of models that are pruned and rounded in one pass, and of models that are only
+ * rounded.
+ */
 export function roundingTable({ models }: SolverResults): string {
   const rows = [...JOINT_TARGETS, ...ROUNDING_TARGETS].flatMap(({ title: target }) =>
     [...METHODS.map(({ title }) => title), GPTQ].filter((method) =>
@@ -94,12 +101,15 @@ function methodTable(
   return markdownTable(columns, rows);
 }
 
-/** A ratio with three decimals. From 10 on, one decimal is enough. */
+/** Formats a ratio with three decimals, or with one decimal from 10 on. */
 function formatRatio(ratio: number): string {
   return ratio < 10 ? ratio.toFixed(3) : ratio.toFixed(1);
 }
 
-/** A perplexity with four digits. From 10,000 on, which means that pruning ruined the model, two digits are enough. */
+/**
+ * Formats a perplexity with four digits, or with two digits from 10,000 on, where pruning has ruined the
+ * model.
+ */
 export function formatPerplexity(perplexity: number): string {
   return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

@@ -1,13 +1,15 @@
 /**
- * Measures how the time of pruning a whole model divides between the statistics and the solvers. The model
- * has the sizes of opt-125m and random weights. SparseGPT and ALPS solve the same layers in one run, so they
- * share the measurement of the calibration.
+ * Measures which part of the time of pruning a whole model goes into the calibration statistics, and which
+ * part into the solvers. The model has the sizes of opt-125m and random weights. Two pruning methods,
+ * SparseGPT and ALPS, solve the same layers in one run, so the time of the calibration is measured once for
+ * both methods.
  *
  * The blocks of the model have equal sizes. So a run of a few blocks is enough, and the seconds of the other
  * blocks are extrapolated from the last block that was measured. The first block differs from the others,
  * because no block runs before it. The seconds of the calibration are proportional to the number of windows,
- * because every window has the same length and goes through the model alone. So a run with a part of the
- * windows is enough too. The seconds of the solvers do not depend on the windows.
+ * which are the token sequences that run through the model. All windows have the same length, and each runs
+ * through the model alone. So a run with some of the windows is enough too. The seconds of the solvers do not
+ * depend on the windows.
  */
 
 import type { LocalHost } from "../../../../src/cli/local_host.ts";
@@ -16,7 +18,7 @@ import type { Model } from "../../../../src/models/model.ts";
 import type { LayerQuery } from "../../../../src/protocol/layer_query.ts";
 import { calibratedModel } from "../../../../src/prune/calibrated_model.ts";
 
-/** The methods that solve every layer. The weights of the first one are used for the next block. */
+/** The methods that solve every layer. The weights pruned by the first method replace those of the model. */
 export const SHARE_METHODS = [
   { title: "SparseGPT", query: { method: "sparsegpt" } },
   { title: "ALPS default", query: { method: "alps", effort: "default" } },
@@ -24,36 +26,48 @@ export const SHARE_METHODS = [
 
 /** The seconds of one block. */
 export interface BlockSeconds {
-  /** The forward passes and the statistics: the pass through the block before it, and the observed pass through the block. */
+  /**
+   * The seconds of the forward passes and the statistics. The first pass runs the previous, pruned block to
+   * compute the inputs of this block. The second pass runs this block and collects the statistics of its
+   * layers.
+   */
   readonly calibrate: number;
   readonly methods: readonly SolveSeconds[];
 }
 
 /** The seconds of one method on one block. */
 export interface SolveSeconds {
+  /** The seconds of the Cholesky factorisations. */
   readonly factor: number;
-  /** The solve, and the refit if the method has one. */
+  /** The seconds of the solve, and of the refit if the method has one. */
   readonly solve: number;
-  /** The rest of the exchange with the host: encoding, decoding, and moving tensors to the device and back. */
+  /**
+   * All other seconds of the requests to the host, which is Pare's HTTP application in this process. They are
+   * spent on encoding and decoding tensors, and on moving them to the device and back.
+   */
   readonly exchange: number;
 }
 
-/** The figures of one calibration size. */
+/** The figures of one calibration size, which is a number of windows and their length. */
 export interface ShareResult {
   readonly windows: number;
-  /** The windows that were measured. The seconds of the calibration are multiplied by `windows / measuredWindows`. */
+  /**
+   * The number of windows that were measured. The seconds of the calibration are multiplied by `windows /
+   * measuredWindows`.
+   */
   readonly measuredWindows: number;
   readonly seqlen: number;
-  /** The blocks of the whole model. */
+  /** The number of transformer blocks of the whole model. */
   readonly blocks: number;
-  /** The blocks that were measured. The seconds of the others are taken from the last of these. */
+  /** The seconds of each measured block. The last entry also stands for each block after it. */
   readonly measured: readonly BlockSeconds[];
 }
 
 /**
  * Prunes the first `measuredBlocks` blocks of `model` to 50 % by every method.
  * @param windows the windows to measure
- * @param whole the blocks and windows of the whole run, to which the result is extrapolated
+ * @param whole the numbers of blocks and windows of a whole run, to which the result is extrapolated
+ * @param log receives one line of text per block
  */
 export async function benchShare(
   { backend, pare }: LocalHost,
@@ -91,7 +105,10 @@ export async function benchShare(
   return { ...whole, measuredWindows: windows.length, seqlen: windows[0].length, measured };
 }
 
-/** Solves the layers of one group as `pruneModel` does. The pruned weights replace those of the model only if `replaces` is true. */
+/**
+ * Solves the layers of one group, which share their inputs, and returns the seconds. The pruned weights
+ * replace those of the model only if `replaces` is true.
+ */
 async function solveGroup(
   pare: LocalHost["pare"],
   group: LayerGroup,

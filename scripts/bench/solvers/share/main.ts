@@ -1,7 +1,7 @@
 /**
- * The solvers bench on the shares of a whole run: measures the seconds of the statistics, the factors and the
- * solves for a model with the sizes of opt-125m and random weights. It writes results/solvers_share.json and
- * prints the table.
+ * This bench measures which share of the time of a whole run the solvers take. It prunes a model with the
+ * sizes of opt-125m and random weights, and measures the seconds of the calibration statistics, the Cholesky
+ * factors and the solves. It writes results/solvers_share.json and prints the table.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/solvers/share/main.ts
  */
@@ -32,14 +32,29 @@ interface Options {
 
 const FILE = resultsUrl("solvers_share", "json");
 const TOKENIZER = fileURLToPath(new URL("../../../../tests/fixtures/models/opt-sotu", import.meta.url));
-/** The transformer blocks of opt-125m. */
+/** The number of transformer blocks of opt-125m. */
 const BLOCKS = 12;
 
 const command = new Command("bench solvers share")
   .description("Times statistics and solvers on a whole model, and writes results/solvers_share.json.")
-  .option("--sizes <list>", "comma-separated WINDOWSxTOKENS", parseSizes, parseSizes("16x512,128x2048"))
-  .option("--measured-blocks <n>", "blocks to measure; the others are extrapolated", integer(2), BLOCKS)
-  .option("--measured-windows <n>", "windows to measure; the others are extrapolated", integer(1), 128);
+  .option(
+    "--sizes <list>",
+    "comma-separated calibration sizes, as WINDOWSxTOKENS",
+    parseSizes,
+    parseSizes("16x512,128x2048"),
+  )
+  .option(
+    "--measured-blocks <n>",
+    "transformer blocks to measure; the others are extrapolated",
+    integer(2),
+    BLOCKS,
+  )
+  .option(
+    "--measured-windows <n>",
+    "calibration windows to measure; the others are extrapolated",
+    integer(1),
+    128,
+  );
 const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
 
 const folder = await Deno.makeTempDir({ prefix: "pare-bench-" });
@@ -60,7 +75,7 @@ try {
 }
 
 async function measureSize(windows: number, seqlen: number, tokens: Uint32Array): Promise<ShareResult> {
-  // The windows start at random tokens and may overlap, because the text has fewer tokens than the larger size needs.
+  // The windows start at random tokens and may overlap. Without overlaps, the text is too short for 128x2048.
   const chosen = calibrationWindows(tokens, { windows, seqlen, seed: 1 });
   await using host = await openLocalHost(options.backend);
   await using checkpoint = await openDisposable();

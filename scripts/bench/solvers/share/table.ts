@@ -1,4 +1,7 @@
-/** The table of the shares of the statistics and of the solvers in the time of pruning a whole model. */
+/**
+ * The table that shows how the time of pruning a whole model divides between the calibration statistics and
+ * the solvers.
+ */
 
 import { type Column, formatPercent, markdownTable } from "../../report/markdown_table.ts";
 import { SHARE_METHODS, type ShareResult, type SolveSeconds } from "./bench_share.ts";
@@ -10,13 +13,14 @@ export interface ShareResults {
 
 /** The seconds of one method on the whole model. */
 export interface MethodTotals extends SolveSeconds {
+  /** The seconds of the forward passes and the statistics. */
   readonly calibrate: number;
   readonly total: number;
 }
 
 /**
- * Adds up the seconds of method `index` of `SHARE_METHODS` over all blocks and windows. The last measured block
- * stands for the blocks after it.
+ * Adds up the seconds of the method `SHARE_METHODS[index]` over all blocks and windows. Each block that was
+ * not measured counts as many seconds as the last measured block.
  */
 export function methodTotals(
   { blocks, windows, measuredWindows, measured }: ShareResult,
@@ -40,7 +44,7 @@ interface Row {
   readonly size: ShareResult;
   readonly title: string;
   readonly totals: MethodTotals;
-  /** The total of SparseGPT at the same calibration size. */
+  /** The total seconds of SparseGPT at the same calibration size. */
   readonly baseline: number;
 }
 
@@ -54,8 +58,11 @@ const COLUMNS: readonly Column<Row>[] = [
   ["solve s", ({ totals }) => totals.solve.toFixed(2)],
   ["exchange s", ({ totals }) => totals.exchange.toFixed(2)],
   ["total s", ({ totals }) => totals.total.toFixed(1)],
-  ["factor + solve", ({ totals: { factor, solve, total } }) => formatPercent((factor + solve) / total)],
-  ["× SparseGPT", ({ totals, baseline }) => (totals.total / baseline).toFixed(2)],
+  [
+    "share of factor + solve",
+    ({ totals: { factor, solve, total } }) => formatPercent((factor + solve) / total),
+  ],
+  ["× SparseGPT's total", ({ totals, baseline }) => (totals.total / baseline).toFixed(2)],
 ];
 
 /** Renders one row per calibration size and method. */

@@ -1,4 +1,8 @@
-/** Measures SparseGPT, the refit and ALPS on one wide synthetic layer: errors, seconds, and where ALPS spends its time. */
+/**
+ * Measures the errors and the seconds of three pruning methods on one wide synthetic layer. The methods are
+ * SparseGPT, SparseGPT with a refit of the kept weights, and ALPS. The bench also measures which kernels ALPS
+ * spends its time in.
+ */
 
 import type { Backend } from "../../../../src/backend/backend.ts";
 import { TiledMatrix } from "../../../../src/backend/tiled_matrix.ts";
@@ -14,7 +18,7 @@ import { median, sum } from "../../measure/statistics.ts";
 import { alpsParts, partFlops, type SolveParts, sparseGptParts } from "./solve_cost.ts";
 import { makeWideLayer, type WideLayer } from "./wide_layer.ts";
 
-/** A method with its parameters. */
+/** A method with its parameters, and the parts of its work that can be timed by themselves. */
 interface WideMethod {
   readonly title: string;
   readonly parameters: Pick<LayerParameters, "method" | "refitSteps" | "effort">;
@@ -40,28 +44,43 @@ const METHODS: readonly WideMethod[] = [
 /** The figures of one method. */
 export interface WideResult extends SolveParts {
   readonly title: string;
-  /** tr(ΔHΔᵀ)/tr(WHWᵀ). */
+  /**
+   * tr(ΔHΔᵀ)/tr(WHWᵀ), where W is the weight, Δ is its change, and H = Σ x·xᵀ over the inputs x of the layer.
+   */
   readonly relativeError: number;
-  /** The median of the seconds of factors, solve and refit. */
+  /** The seconds of the factors, the solve and the refit together, as the median over the rounds. */
   readonly seconds: number;
-  /** The median, over the rounds, of the seconds divided by what the parts take at the product rate of the round. */
+  /**
+   * The measured seconds divided by the estimated seconds, as the median over the rounds. The estimate is the
+   * number of operations of the method's parts, divided by the rate of a matrix product. This rate is
+   * measured before and after the solve.
+   */
   readonly overParts: number;
 }
 
 /** The figures of one layer. */
 export interface WideLayerResult {
+  /** The rows and the columns of the layer. */
   readonly n: number;
+  /** The number of timed rounds. Each round solves the layer once by every method. */
   readonly rounds: number;
-  /** The median rate of a product of two (n, n) matrices, measured before and after each solve. */
+  /**
+   * The rate of a product of two (n, n) matrices in Gflop/s, as the median over the measurements around each
+   * solve.
+   */
   readonly gflops: number;
   readonly methods: readonly WideResult[];
-  /** The shares of the kernels in the time of `ALPS default`, measured in a separate solve that waits after each kernel. */
+  /**
+   * The share of each kernel in the time of `ALPS default`. The shares are measured in a separate solve,
+   * which waits for the device whenever another kernel follows.
+   */
   readonly kernelShares: Readonly<Record<string, number>>;
 }
 
 /**
- * Measures one layer in `rounds` timed rounds, after one solve that is not timed. Each round runs all methods.
- * The result so far is passed to `save` after each round, so an interrupted run keeps its finished rounds.
+ * Measures one layer with `n` rows and columns. Each of the `rounds` timed rounds solves the layer once by
+ * every method. Solves that are not timed come first. The result so far is passed to `save` after each round,
+ * so an interrupted run keeps its finished rounds.
  */
 export async function benchWide(
   backend: Backend,
@@ -105,7 +124,7 @@ export async function benchWide(
   return resultOf(rounds);
 }
 
-/** Prunes a copy of the layer to 50 %. */
+/** Prunes a copy of the layer to 50 %. Returns the seconds of the solver, the loss and the relative error. */
 async function solve(
   backend: Backend,
   { weight, hessian }: WideLayer,
@@ -140,7 +159,10 @@ async function solve(
   };
 }
 
-/** Returns tr(W·H·Wᵀ), by which losses are divided. It follows from a loss and its relative error. */
+/**
+ * Returns tr(W·H·Wᵀ). The relative error is the loss divided by this number, so this number is the loss of
+ * one solve divided by its relative error.
+ */
 async function weightForm(backend: Backend, layer: WideLayer): Promise<number> {
   const { loss, relativeError } = await solve(backend, layer, { method: "sparsegpt" }, {
     relativeError: true,
@@ -148,7 +170,7 @@ async function weightForm(backend: Backend, layer: WideLayer): Promise<number> {
   return loss / relativeError!;
 }
 
-/** The rate of a product of the layer's weight with a square matrix, in operations per second. */
+/** Measures the rate of a product of the layer's weight with itself, in operations per second. */
 async function productRate(backend: Backend, { weight }: WideLayer): Promise<number> {
   const { buffer, rows: n, ld } = weight.tile(0, 0);
   const target = backend.createBuffer("product", buffer.byteLength);

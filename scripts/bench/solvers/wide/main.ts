@@ -1,7 +1,8 @@
 /**
- * The solvers bench on wide synthetic layers: compares SparseGPT, the refit and ALPS at 50 %, and measures
- * how long ALPS takes compared with the products and factors that it consists of. It writes
- * results/solvers_wide.json and prints the tables.
+ * The solvers bench on wide synthetic layers compares three pruning methods at 50 %: SparseGPT, SparseGPT
+ * with a refit of the kept weights, and ALPS. It also divides the time of each method by the time of the
+ * matrix products and Cholesky factors that the method needs. It writes results/solvers_wide.json and prints
+ * the tables.
  *
  *     deno run -A scripts/run_with_v8_flags.ts run -A scripts/bench/solvers/wide/main.ts
  */
@@ -23,9 +24,13 @@ interface Options {
 const FILE = resultsUrl("solvers_wide", "json");
 
 const command = new Command("bench solvers wide")
-  .description("Compares SparseGPT, the refit and ALPS on wide layers, and writes results/solvers_wide.json.")
-  .option("--orders <list>", "comma-separated powers of two: the rows and columns of the layers", "2048,4096")
-  .option("--rounds <n>", "timed rounds for each layer, after one solve that is not timed", integer(1), 3);
+  .description("Compares SparseGPT, its refit and ALPS on wide layers, and writes results/solvers_wide.json.")
+  .option(
+    "--orders <list>",
+    "comma-separated numbers of rows and columns, which are powers of two",
+    "2048,4096",
+  )
+  .option("--rounds <n>", "timed rounds for each layer; each round runs every method once", integer(1), 3);
 const { orders, rounds, backend } = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<
   Options
 >();

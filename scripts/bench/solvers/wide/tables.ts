@@ -14,7 +14,7 @@ interface Row {
   readonly result: WideResult;
 }
 
-/** Kernels whose share is smaller than this are shown as one row. */
+/** If the share of a kernel is smaller than this on every layer, the kernel has no row of its own. */
 const SMALLEST_SHARE = 0.01;
 
 const COLUMNS: readonly Column<Row>[] = [
@@ -22,7 +22,7 @@ const COLUMNS: readonly Column<Row>[] = [
   ["method", ({ result }) => result.title],
   ["relative error", ({ result }) => result.relativeError.toFixed(4)],
   [
-    "over SparseGPT's",
+    "error / SparseGPT's",
     ({ layer, result }) => (result.relativeError / layer.methods[0].relativeError).toFixed(3),
   ],
   ["products", ({ result }) => String(result.products)],
@@ -31,7 +31,10 @@ const COLUMNS: readonly Column<Row>[] = [
   ["× its parts", ({ result }) => result.overParts.toFixed(2)],
 ];
 
-/** Renders one row per layer and method. SparseGPT is the first method of each layer. */
+/**
+ * Renders one row per layer and method. SparseGPT is the first method of each layer. The column `× its parts`
+ * shows the time of the method divided by the estimated time of its products, factors and SparseGPT solve.
+ */
 export function wideTable({ layers }: WideResults): string {
   return markdownTable(
     COLUMNS,
@@ -39,7 +42,7 @@ export function wideTable({ layers }: WideResults): string {
   );
 }
 
-/** Renders the shares of the kernels in the time of `ALPS default`. Each layer has a column. */
+/** Renders the share of each kernel in the time of `ALPS default`. Each layer has a column. */
 export function kernelTable({ layers }: WideResults): string {
   const shareOf = (layer: WideLayerResult, kernel: string) => layer.kernelShares[kernel] ?? 0;
   const names = [...new Set(layers.flatMap(({ kernelShares }) => Object.keys(kernelShares)))];
@@ -56,4 +59,5 @@ export function kernelTable({ layers }: WideResults): string {
   return markdownTable(columns, [...shown, REST]);
 }
 
+/** The title of the row for all kernels that have no row of their own. */
 const REST = "all others";

@@ -1,14 +1,17 @@
 /**
- * Synthetic layers for the solvers bench whose width is that of large models. The inputs of real layers have
- * statistics with a decaying spectrum, and some inputs are much larger than others, so the synthetic ones have
- * both properties:
+ * Makes synthetic layers for the solvers bench, which are as wide as the layers of large models. Input
+ * vectors of real layers have two properties: the eigenvalues of their statistics decay, and some features
+ * are much larger than others. The synthetic input vectors x have both properties:
  *
  *     x = c ⊙ (T·(√λ ⊙ z))
  *
- * z is standard normal, λ_i = 1/i for i = 1 … n is the spectrum, T is a random orthogonal matrix, and c_j is
- * exp(g_j/2) with a standard normal g_j. T is the product of two random sign changes, each followed by a
- * Walsh–Hadamard transform, because that takes n·log n operations for each input. The statistics are
- * H = Σ x·xᵀ over 4·n inputs. The weights are standard normal.
+ * - z is a vector of n standard normal numbers.
+ * - λ_i = 1/i, for i = 1 … n, are the eigenvalues.
+ * - T is a random orthogonal matrix. It changes random signs and then applies a Walsh–Hadamard transform,
+ *   twice. A product with T therefore takes only about n·log n operations.
+ * - c_j = exp(g_j/2) is the size of feature j, where g_j is a standard normal number.
+ *
+ * The statistics are H = Σ x·xᵀ over 4·n input vectors. The weights are standard normal.
  */
 
 import type { Backend } from "../../../../src/backend/backend.ts";
@@ -20,18 +23,18 @@ import { normals, uniform } from "../../../../tests/support/random.ts";
 export interface WideLayer {
   /** (n, n) f32. */
   readonly weight: TiledMatrix;
-  /** (n, n) f32, upper storage. */
+  /** (n, n) f32. Only the tiles on and above the diagonal are stored. */
   readonly hessian: TiledMatrix;
 }
 
-/** Inputs per column of the layer. */
+/** The number of input vectors divided by the number of columns of the layer. */
 const INPUTS_PER_COLUMN = 4;
-/** Inputs that are generated and added to the statistics at a time. */
+/** The number of input vectors that are generated and added to the statistics at a time. */
 const BATCH = 512;
-/** The spread of the sizes of the inputs: c = exp(SPREAD·g). */
+/** The spread of the sizes c of the features: c_j = exp(SPREAD·g_j). */
 const SPREAD = 0.5;
 
-/** Makes a layer of order `n`, a power of two. Equal seeds give equal layers. */
+/** Makes a layer with `n` rows and columns, where `n` is a power of two. Equal seeds give equal layers. */
 export async function makeWideLayer(backend: Backend, n: number, seed = 1): Promise<WideLayer> {
   const spectrum = Float32Array.from({ length: n }, (_, i) => 1 / Math.sqrt(i + 1));
   const sizes = normals(n, seed).map((g) => Math.exp(SPREAD * g));
@@ -67,7 +70,7 @@ function multiply(x: Float32Array, factors: Float32Array): void {
   for (let i = 0; i < x.length; i++) x[i] *= factors[i];
 }
 
-/** The orthogonal Walsh–Hadamard transform of `x`, in place. The length is a power of two. */
+/** Applies the orthogonal Walsh–Hadamard transform to `x` in place. The length of `x` is a power of two. */
 function hadamard(x: Float32Array): void {
   for (let half = 1; half < x.length; half *= 2) {
     for (let start = 0; start < x.length; start += 2 * half) {
