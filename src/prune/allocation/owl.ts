@@ -1,7 +1,7 @@
 /**
- * Computes the sparsity of each transformer block by the method OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an outlier if its score
- * |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j over the calibration
- * text. Blocks with more outliers keep more weights. The sparsities of two blocks differ by at most 2λ.
+ * Computes the sparsity of each transformer block by the method OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an outlier
+ * if its score |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j over the
+ * calibration text. Blocks with more outliers keep more weights. The sparsities of two blocks differ by at most 2λ.
  */
 
 /** M of the paper: an outlier has a score of more than M times the mean. */
