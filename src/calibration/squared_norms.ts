@@ -25,7 +25,7 @@ export class SquaredNorms {
     backend.clear(this.#sums);
   }
 
-  /** Queues adding the squares of X, which is f32 with shape (rows, size). */
+  /** Adds the squares of X, which is f32 with shape (rows, size), to the sums. The work is only queued. */
   add(x: DeviceBuffer, rows: number): void {
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_ROWS : rows;
     for (let row0 = 0; row0 < rows; row0 += step) {

@@ -1,29 +1,30 @@
 /**
- * The names of the linear layers in the networks of the transformers library. Descriptions of quantised layers in config.json use
- * these names. They are the names of the checkpoint, except in checkpoints that were saved without a head.
+ * Computes the names that linear layers have as modules in the transformers library. The member `quantization_config` of
+ * config.json uses module names. A module name differs from the layer's name in the checkpoint only if the checkpoint was saved
+ * without a head.
  */
 
 import type { ModelSpec } from "./families/family.ts";
 
-/** The module of the head, which the transformers library gives this name in all families, even if it shares its weight. */
+/** The module name of the head. It is the same in all model families, even if the head shares its weight with the embedding. */
 const HEAD_MODULE = "lm_head";
 
-/** The first part of a layer's name in a checkpoint without a head, and the prefix that is missing. */
+/** Pairs of the first part of a layer's name in a checkpoint without a head, and the prefix that the name lacks. */
 const MISSING_PREFIXES: readonly (readonly [first: string, prefix: string])[] = [
   ["decoder.", "model."],
   ["layers.", "model."],
   ["h.", "transformer."],
 ];
 
-/** Returns the module of a layer in a block. @param layer its name in the checkpoint, without `.weight` */
+/** Returns the module name of a layer. @param layer the name of the layer in the checkpoint, without `.weight` */
 export function moduleName(layer: string): string {
   const missing = MISSING_PREFIXES.find(([first]) => layer.startsWith(first));
   return missing ? missing[1] + layer : layer;
 }
 
 /**
- * Lists the modules of all linear layers of a model that are not quantised: the head, the projections around the blocks, and
- * the other layers of the blocks.
+ * Lists the module names of all linear layers that are not quantised. These are the head, the projections before and after the
+ * transformer blocks, and the layers in the blocks for which `isQuantized` returns false.
  *
  * @param isQuantized receives the name of a weight in a block
  */

@@ -1,5 +1,5 @@
 /**
- * The rules that connect several parameters of a layer. A combination that means nothing is refused, so that
+ * The rules that connect several parameters of a layer. Combinations without a meaning are refused, so that
  * no parameter is ever ignored silently. Each rule names the parameter to change.
  */
 

@@ -1,7 +1,7 @@
 /**
- * A model whose weights are stored in the layout `pack-quantized`. It wraps another source of layers: each quantised weight is
- * packed and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The statistics of the layers
- * that follow are therefore those of the model that is written.
+ * Wraps a source of layers so that their quantised weights are stored in the layout `pack-quantized`. Each quantised weight is packed
+ * and stored, and the wrapped source receives the dense weight that the packed tensors stand for. The later layers are therefore
+ * calibrated with the model that is written.
  */
 
 import { stemOf } from "../checkpoint/packed/format.ts";
@@ -15,17 +15,17 @@ import type { GridOptions } from "../quantization/quantization.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { QuantizedStore } from "./run/quantized_store.ts";
 
-/** Returns the grid that the parameters of a layer ask for. Undefined if the layer is not quantised. */
+/** Returns the grid that the parameters of a layer ask for, or undefined if the layer is not quantised. */
 export function gridOfQuery({ bits, group_size, symmetric }: LayerQuery): GridOptions | undefined {
   if (bits === undefined) return undefined;
   return { bits, groupSize: group_size ?? 0, symmetric: symmetric ?? false };
 }
 
 /**
- * Wraps `source`. `replace` of its groups throws
+ * Wraps `source`. The method `replace` of the groups throws
  * - {Error} if a layer that has a grid was not quantised by the server,
  * - {RangeError} if the layout cannot store the quantised weight.
- * @param gridOf returns the grid of the layer `name`. If it is undefined, the layer stays dense
+ * @param gridOf returns the grid of the layer `name`, or undefined if the layer stays dense
  */
 export function quantizedModel(
   source: ModelSource,
@@ -61,7 +61,7 @@ function quantizedGroup(
   };
 }
 
-/** Packs the quantised weight of an answer. @throws {Error} as `replace` */
+/** Packs the quantised weight of a server's answer. Throws the errors that {@link quantizedModel} lists. */
 function packAnswer(
   name: string,
   quantized: QuantizedWeight | undefined,

@@ -1,4 +1,4 @@
-/** Tests that SquaredNorms computes the diagonal of Σ x·xᵀ on every backend, against a sum in float64. */
+/** Compares the sums of SquaredNorms on every backend with the diagonal of Σ x·xᵀ, which is computed in float64. */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** Whether an output format of `pare prune` can store the layers is checked before any work. */
+/** Tests the check that an output format of `pare prune` can store the layers. It runs before any layer is pruned. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -12,12 +12,12 @@ function check(format: PruneOptions["format"], ...queries: readonly [LayerQuery,
 }
 
 describe("checkFormat()", () => {
-  it("accepts as pack-quantized layers of 4 and 8 bits whose groups divide their columns", () => {
+  it("accepts layers of 4 and 8 bits for pack-quantized if the group size divides the number of columns", () => {
     check("pack-quantized", { bits: 4, group_size: 16 }, { bits: 4, group_size: 16 });
     check("pack-quantized", { bits: 4, symmetric: true }, { bits: 8, group_size: 16, symmetric: true });
   });
 
-  it("rejects as pack-quantized several kinds of grids if one is asymmetric, and names two layers", () => {
+  it("rejects several kinds of grids for pack-quantized if one is asymmetric, and names two layers", () => {
     for (const other of [{ bits: 8 }, { bits: 4, group_size: 16 }, { bits: 4, symmetric: true }]) {
       assert.throws(() => check("pack-quantized", { bits: 4 }, other), {
         name: "UsageError",
@@ -27,7 +27,7 @@ describe("checkFormat()", () => {
     }
   });
 
-  it("rejects as pack-quantized a layer without bits, with other bits, or with a group that is left over", () => {
+  it("rejects a layer for pack-quantized if it has no bits, 3 bits, or a group size that does not divide its columns", () => {
     const refused = (query: LayerQuery, message: RegExp) =>
       assert.throws(() => check("pack-quantized", { bits: 4 }, query), { name: "UsageError", message });
     refused(
@@ -41,12 +41,12 @@ describe("checkFormat()", () => {
     refused({ bits: 4, group_size: 32 }, /b\.weight: .* divides the 48 columns of the weight; 32 does not/);
   });
 
-  it("accepts quantised layers in the other formats", () => {
+  it("accepts quantised layers for the other formats", () => {
     check("dense", { bits: 3 }, {});
     check("bitmask", { bits: 5, group_size: 32 }, {});
   });
 
-  it("rejects as sparse-24 a layer that may keep more than two of every four weights", () => {
+  it("rejects a layer for sparse-24 if it may keep more than two of every four weights", () => {
     check("sparse-24", { pattern: "2:4" }, { pattern: "1:4" });
     assert.throws(() => check("sparse-24", { pattern: "2:4" }, { pattern: "4:8" }), {
       name: "UsageError",

@@ -1,4 +1,4 @@
-/** The commands eval, unpack, pack and prune with a quantised model, as processes. */
+/** Runs the commands eval, unpack, pack and prune with a quantised model, each in a process of its own. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -35,7 +35,7 @@ describe("a quantised model", () => {
     assert.equal(quantized, dense);
   });
 
-  it("is unpacked to its dense copy", async () => {
+  it("is unpacked to its dense copy, and rejected by `pare pack`", async () => {
     const { unpacked, bytes } = await pareJson<{ unpacked: string[]; bytes: Record<string, number> }>(
       ...["unpack", model.quantized, "--out", `${folder}/unpacked`],
     );
@@ -47,7 +47,7 @@ describe("a quantised model", () => {
     assert.match(stderr, /^error: .*is quantised: `pare unpack` writes a dense copy/m);
   });
 
-  it("is not pruned before it has been unpacked", async () => {
+  it("is rejected by `pare prune`, which asks to unpack it first", async () => {
     const { code, stderr } = await runPare(
       ...["prune", model.quantized, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
     );
@@ -57,7 +57,7 @@ describe("a quantised model", () => {
 });
 
 describe("pare prune --format pack-quantized", () => {
-  it("writes a model of 4 bits whose weights are half zeros, and reports its size", async () => {
+  it("writes a 4-bit model in which half of the weights are pruned, and reports its size", async () => {
     const out = `${folder}/four`, profile = `${folder}/four.json`;
     await Deno.writeTextFile(profile, JSON.stringify([{ match: "*", bits: 4, group_size: 32 }]));
     await pareJson(
@@ -76,14 +76,14 @@ describe("pare prune --format pack-quantized", () => {
     const tensors = await readTensors(`${out}-dense`);
     for (const { name, rows, cols, zeros } of report.layers) {
       const words = new Uint16Array(tensors[name].data.slice().buffer);
-      // An entry that is kept may be rounded to zero, so there can be more zeros than pruned entries.
+      // A kept entry may be rounded to zero, so there can be more zeros than pruned entries.
       const count = words.filter((word) => word === 0).length;
       assert.ok(count >= zeros && zeros === rows * cols / 2, `${name} has ${count} zeros, ${zeros} pruned`);
       assert.ok(count < 0.6 * rows * cols, `${name} has ${count} zeros`);
     }
   });
 
-  it("needs --bits, before any work", async () => {
+  it("fails before any layer is pruned if --bits is missing", async () => {
     const { code, stderr } = await runPare(
       ...["prune", OPT_SOTU, "--out", `${folder}/pruned`, "--calibration", `${folder}/text.txt`],
       ...["--format", "pack-quantized"],

@@ -1,6 +1,6 @@
 /**
- * `runPrune` with a quantised result is stopped at many different moments and then resumed. The result must always have the same
- * bytes. The layers are solved in this process, and a made-up pruner rounds them to a grid.
+ * Tests `runPrune` with quantised output. A run that is stopped at any moment and then resumed must write the same bytes as a run
+ * without a stop. The layers are solved in this process, and a fake pruner rounds the solutions to a grid.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
@@ -46,7 +46,7 @@ function gridOf(name: string): GridOptions {
   return { bits: name.includes("fc") ? 4 : 8, groupSize: name.includes("fc2") ? 8 : 0, symmetric: false };
 }
 
-/** Prunes layers at the local host, and rounds the result to the grid of the layer. */
+/** Prunes layers with the solver in this process, and rounds the result to the grid of the layer. */
 const quantizingPruner: ModelPruner = {
   pruneModel: (source, query = {}, options = {}) =>
     pruneRounds(
@@ -99,7 +99,7 @@ function run(what: PruneJob, fs: WorkFileSystem = denoFileSystem, pare: ModelPru
   return runPrune(what, { fs, backend: host.backend, pare });
 }
 
-/** Reads every file below a folder. The keys are the paths in the folder. */
+/** Reads every file below the folder `root`. The keys are the paths relative to `root`. */
 async function contents(root: string, below = ""): Promise<Record<string, Uint8Array>> {
   const files: Record<string, Uint8Array> = {};
   for await (const { name, isDirectory } of Deno.readDir(root + below)) {
@@ -114,8 +114,8 @@ function firstCause(error: unknown): unknown {
   return error instanceof SuppressedError ? firstCause(error.suppressed) : error;
 }
 
-describe("runPrune() with a quantised result", () => {
-  it("writes the quantised layers and lists the others as dense", async () => {
+describe("runPrune() with quantised output", () => {
+  it("writes the quantised layers, and lists all other layers in the ignore list", async () => {
     const out = `${folder}/quantized`;
     await run(job(out));
     const { quantization_config: config } = JSON.parse(await Deno.readTextFile(`${out}/config.json`));
@@ -135,8 +135,8 @@ describe("runPrune() with a quantised result", () => {
     ]);
   });
 
-  it("calibrates the later layers with the weights that the result stands for", async () => {
-    // The same run without the last step leaves its dense copy, with which the later layers were calibrated.
+  it("calibrates the later layers with the same weights as in the unpacked output", async () => {
+    // The last step of this run only saves the dense copy, with which the later layers were calibrated.
     const out = `${folder}/calibrated`, dense = `${folder}/calibrated-dense`;
     const copyDense = async (copied: string) => {
       await Deno.mkdir(dense);
@@ -153,7 +153,7 @@ describe("runPrune() with a quantised result", () => {
     assert.notDeepEqual((await readTensors(dense))[CHOSEN[2]], before);
   });
 
-  it("writes the same bytes after a stop at any change of a file", async () => {
+  it("writes the same bytes if it is stopped at a change of a file and then resumed", async () => {
     const expected = `${folder}/whole`, out = `${folder}/stopped`;
     await run(job(expected));
     let stops = 0;
@@ -172,7 +172,7 @@ describe("runPrune() with a quantised result", () => {
     assert.ok(stops > 50, `stopped after at most ${stops} changes`);
   });
 
-  it("names the layer for which the server answered no codes, or codes that the layout cannot store", async () => {
+  it("names the layer if the server returned no codes, or zeros that the layout cannot store", async () => {
     await assert.rejects(
       runPrune(job(`${folder}/no-codes`, { queryOf: () => ({ sparsity: 0.5 }) }), {
         fs: denoFileSystem,

@@ -1,4 +1,4 @@
-/** Answers with the codes and the grid of a quantised weight, from the decoder to the model. */
+/** Tests that the client decodes the codes and the grid of a quantised weight, and passes them to the model source. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -24,11 +24,11 @@ describe("decodeAnswer()", () => {
     assert.deepEqual(decodeAnswer(answer(QUANTIZED)).quantized, QUANTIZED);
   });
 
-  it("has no quantised weight if the answer has none of the three tensors", () => {
+  it("returns no quantised weight if the answer has no codes, no scales and no zeros", () => {
     assert.ok(!("quantized" in decodeAnswer(answer({}))));
   });
 
-  it("rejects an answer with some of the three tensors, and names the missing one", () => {
+  it("rejects an answer that lacks only the codes, the scales or the zeros, and names the missing tensor", () => {
     for (const missing of ["codes", "scales", "zeros"]) {
       const { [missing as "codes"]: _, ...rest } = QUANTIZED;
       assert.throws(() => decodeAnswer(answer(rest)), {
@@ -40,7 +40,7 @@ describe("decodeAnswer()", () => {
 });
 
 describe("Pare.pruneModel()", () => {
-  it("passes the quantised weight of each layer to the model", async () => {
+  it("passes the quantised weight of each layer to the model source", async () => {
     const replaced: [string, HostTensor, QuantizedWeight | undefined][] = [];
     const group: LayerGroup = {
       block: 0,

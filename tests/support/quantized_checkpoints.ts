@@ -37,7 +37,7 @@ export function packNamed(
   return { packed, tensors: new Map(tensors.map(([part, tensor]) => [names[part], tensor])) };
 }
 
-/** Writes the checkpoint in `source`, which has the dense weights, to `target` with its `weights` quantised. */
+/** Copies the dense checkpoint in `source` to `target`, with the given `weights` in the layout `pack-quantized`. */
 export async function writeQuantizedFolder(
   source: string,
   target: string,
@@ -65,13 +65,13 @@ export interface QuantizedModel {
   readonly quantized: string;
   /** The number of zeros of each quantised weight. */
   readonly zeros: Readonly<Record<string, number>>;
-  /** The number of entries of the ignore list, which are the head and the layers of the blocks that stay dense. */
+  /** The length of the ignore list, which contains the head and the layers of the blocks that stay dense. */
   readonly ignored: number;
 }
 
 /**
- * Rounds the linear layers of the model in `source`, with half of the weights zero, and writes the dense copy to `${target} dense`
- * and the quantised copy to `${target} quantized`.
+ * Sets about half of the weights of the model in `source` to zero and rounds the others to grids. Writes a dense copy of the result
+ * to `${target} dense` and a quantised copy to `${target} quantized`.
  */
 export async function writeQuantizedModel(
   source: string,

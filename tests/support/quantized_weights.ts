@@ -1,4 +1,4 @@
-/** Makes quantised weights for tests, in the form in which a layer's answer has them. */
+/** Makes quantised weights for tests, in the form that the client decodes from the answer of `POST /v1/layers`. */
 
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";

@@ -1,13 +1,14 @@
 /**
- * Packs integer codes of 4 or 8 bits into the I32 words of the layout `pack-quantized` (`layout.ts`), and unpacks them. The
- * words are little-endian, so code i of a sequence begins at bit i·bits of the bytes, least significant bit first.
+ * Packs integer codes, to which weights are rounded, into the I32 words of the layout `pack-quantized` (`layout.ts`), and
+ * unpacks them. A code has `bits` bits, which is 4 or 8. The words are little-endian, so code i of a sequence begins at bit
+ * i·bits of the bytes, if the bits of each byte are counted from the least significant one.
  */
 
 import { wordCount } from "./layout.ts";
 
 const WORD_BYTES = 4;
 
-/** Returns the number of bytes of the words that hold `count` codes. */
+/** Returns the number of bytes of the words that hold `count` codes of `bits` bits. */
 export function wordBytes(count: number, bits: number): number {
   return wordCount(count, bits) * WORD_BYTES;
 }
@@ -88,7 +89,7 @@ export function unpackColumns(
   return codes;
 }
 
-/** Returns the position of the byte that contains code (row, col), if the columns are packed. */
+/** Returns the index of the byte that contains code (row, col) in the result of {@link packColumns}. */
 function byteInColumns(row: number, col: number, cols: number, bits: number): number {
   const firstBit = row * bits;
   return (Math.floor(firstBit / 32) * cols + col) * WORD_BYTES + Math.floor(firstBit % 32 / 8);

@@ -1,7 +1,7 @@
 /**
- * The member `quantization_config` of config.json for the layout `pack-quantized` (`layout.ts`). Its groups say which linear
- * layers are quantised and how. The source is `quantization/quant_config.py` and `quant_args.py` in
- * github.com/vllm-project/compressed-tensors.
+ * Makes and reads `quantization_config`, the member of config.json that describes weights in the layout `pack-quantized`
+ * (`layout.ts`). Its config groups say which linear layers are quantised and how. The format is defined by
+ * `quantization/quant_config.py` and `quant_args.py` in github.com/vllm-project/compressed-tensors.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -9,16 +9,16 @@ import { isObject } from "../../safetensors/header_json.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
 import { PACKED_BITS } from "./layout.ts";
 
-/** The library's name of the layout, which is also its name in Pare's commands. */
+/** The name of the layout in the compressed-tensors library and in Pare's commands. */
 export const PACK_QUANTIZED = "pack-quantized";
 
-/** The key of the description in config.json. */
+/** The key in config.json under which the quantised weights are described. */
 export const QUANTIZATION_KEY = "quantization_config";
 
-/** The strategies of the library that the layout can store: one grid per row, or one per group of columns. */
+/** The supported values of `strategy`: one grid per row, or one grid per row and group of columns. */
 const STRATEGIES = ["channel", "group"];
 
-/** A quantised layer for the description. */
+/** A layer to list as quantised in `quantization_config`. */
 export interface QuantizedLayer {
   /** The name of the layer's module in the network, such as `model.decoder.layers.0.fc1`. */
   readonly module: string;
@@ -26,8 +26,9 @@ export interface QuantizedLayer {
 }
 
 /**
- * Adds the description to `config`. If all layers have the same kind of grid, it is that of all linear layers, except for those
- * in `ignore`. Otherwise each kind of grid names its layers.
+ * Returns a copy of `config` with the member `quantization_config`. If all layers have the same kind of grid, a single config
+ * group covers every linear layer that is not in `ignore`. Otherwise there is one config group per kind of grid, which lists the
+ * layers with this kind by name.
  *
  * @param ignore the modules of the linear layers that are not quantised, such as `lm_head`
  */
@@ -58,7 +59,7 @@ export function makeQuantizedConfig(
   return { ...config, [QUANTIZATION_KEY]: description };
 }
 
-/** Returns the arguments of the library for a grid. */
+/** Describes a grid by the fields of the library's class `QuantizationArgs`. */
 function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<string, unknown> {
   const isGrouped = groupSize > 0;
   return {
@@ -71,20 +72,22 @@ function describeGrid({ bits, groupSize, symmetric }: GridOptions): Record<strin
   };
 }
 
-/** Whether `config` describes weights in the layout. {@link readCodeKinds} checks the description. */
+/** Whether `config` says that weights have this layout. {@link readCodeKinds} checks the rest of `quantization_config`. */
 export function isPackQuantized(config: Readonly<Record<string, unknown>>): boolean {
   const description = config[QUANTIZATION_KEY];
   return isObject(description) && description.quant_method === "compressed-tensors" &&
     description.format === PACK_QUANTIZED;
 }
 
-/** A kind of codes: their number of bits, which is 4 or 8, and whether their zeros are stored. */
+/** How codes are stored: with 4 or 8 bits, and with zero points (asymmetric) or without them (symmetric). */
 export type CodeKind = Pick<GridOptions, "bits" | "symmetric">;
 
 /**
- * Reads the kinds of codes, one per group of layers. All other facts about a weight follow from the shapes of its tensors.
+ * Reads the kinds of codes from `quantization_config`, one per config group. Everything else about a weight is read from its
+ * tensors.
  *
- * @throws {ModelError} if something other than the weights is quantised, or if a group of layers has another kind of grid
+ * @throws {ModelError} if something other than weights is quantised, or if a config group has a kind of grid that the layout
+ * cannot store
  */
 export function readCodeKinds(folder: string, config: Readonly<Record<string, unknown>>): CodeKind[] {
   const { config_groups: groups, kv_cache_scheme: cache, sparsity_config: sparsity } =

@@ -1,22 +1,22 @@
-/** Computes the values of quantised rows from their codes and from their grid. */
+/** Computes the values of quantised rows from their codes and their grids. */
 
 import { gridsPerRow } from "../../quantization/quantization.ts";
 import type { QuantizedShape } from "./layout.ts";
 
-/** The grids of some rows, one per row and group. */
+/** The grids of some rows. There is one grid per row and group of columns. */
 export interface RowGrids {
-  /** (rows, groups). */
+  /** The distance between neighbouring values of each grid: (rows, groups). */
   readonly scales: Float32Array;
-  /** (rows, groups), from 0 to 2^bits − 1. */
+  /** The code of the value 0 in each grid: (rows, groups), from 0 to 2^bits − 1. */
   readonly zeros: Uint8Array;
 }
 
 /**
- * Computes (code − zero)·scale for every entry of some rows. A difference of two codes has at most 8 bits and a scale in F16 or
- * BF16 at most 11, so their product is exact in f32. Rounding the result to the dtype of the scale therefore gives the same bits
- * as the compressed-tensors library, which multiplies in this dtype. An entry whose code is the zero becomes +0.
+ * Computes (code − zero)·scale for every entry of some rows. The difference has at most 8 significant bits, and a scale in F16
+ * or BF16 has at most 11, so their product is exact in f32. If the caller rounds the product to the dtype of the scale, it gets
+ * the same bits as the compressed-tensors library, which multiplies in this dtype. An entry whose code equals its zero becomes +0.
  *
- * @param codes (rows, cols), for any number of rows
+ * @param codes the codes of the rows: (rows, cols), for any number of rows
  */
 export function dequantizeRows(
   codes: Uint8Array,

@@ -1,6 +1,6 @@
 /**
- * The tensors of a checkpoint in the layout `pack-quantized`, with dense weights in the place of the quantised ones. The values
- * of a weight are computed when they are read, so only the rows that a read covers are in memory.
+ * Reads the tensors of a checkpoint in the layout `pack-quantized`, with dense weights in place of the quantised ones. The
+ * values of a weight are computed when they are read, so only the requested rows are in memory.
  */
 
 import { gridsPerRow } from "../../quantization/quantization.ts";
@@ -14,10 +14,10 @@ import { dequantizeRows } from "./dequantize.ts";
 import { type QuantizedParts, readQuantizedParts, stemOfQuantizedPart } from "./quantized_parts.ts";
 
 /**
- * Opens the dense weights of a checkpoint in the layout. The checkpoint must stay open.
+ * Opens a checkpoint in the layout as a source of dense weights. The checkpoint must stay open while the source is used.
  *
- * @throws {ModelError} if the configuration has an unsupported kind of grid, or if a tensor of a weight is missing or contradicts
- * another tensor
+ * @throws {ModelError} if config.json describes an unsupported kind of grid, if a tensor of a quantised weight is missing, or if
+ * two tensors of a weight contradict each other
  */
 export async function openDequantized(checkpoint: Checkpoint): Promise<DequantizedSource> {
   const kinds = readCodeKinds(checkpoint.folder, checkpoint.config);
@@ -36,10 +36,10 @@ export async function openDequantized(checkpoint: Checkpoint): Promise<Dequantiz
 export class DequantizedSource implements TensorSource {
   readonly #checkpoint: Checkpoint;
 
-  /** Use {@link openDequantized}. */
+  /** Call {@link openDequantized} instead. */
   constructor(
     checkpoint: Checkpoint,
-    /** The quantised weights by the names of the dense weights. */
+    /** Maps the name of each dense weight to the description of its quantised tensors. */
     readonly weights: ReadonlyMap<string, QuantizedParts>,
   ) {
     this.#checkpoint = checkpoint;
@@ -66,7 +66,7 @@ export class DequantizedSource implements TensorSource {
     return rows.subarray(begin, begin + byteLength);
   }
 
-  /** Computes the rows from `firstRow` to `endRow − 1`, in the dtype of the weight. */
+  /** Computes the dense rows from `firstRow` to `endRow − 1`, in the dtype of the weight. */
   async #readRows(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array<ArrayBuffer>> {
     const { names, cols, bits, dtype } = parts, rows = endRow - firstRow;
     const packedBytes = wordBytes(cols, bits),
@@ -78,11 +78,11 @@ export class DequantizedSource implements TensorSource {
     return floatsToBytes(dequantizeRows(unpackRows(packed, cols, bits), grids, parts), dtype);
   }
 
-  /** Reads the zeros of some rows: (rows, groups). */
+  /** Reads the zeros of some rows as codes: (rows, groups). */
   async #readZeros(parts: QuantizedParts, firstRow: number, endRow: number): Promise<Uint8Array> {
     const { names, bits, symmetric } = parts, groups = gridsPerRow(parts, parts.cols);
     if (symmetric) return new Uint8Array((endRow - firstRow) * groups).fill(2 ** (bits - 1));
-    // Several rows share a word, so the rows of all words that the range touches are read.
+    // One word holds the zeros of several rows. The words at both ends may include rows outside of the range.
     const rowsPerWord = 32 / bits, firstWord = Math.floor(firstRow / rowsPerWord);
     const words = Math.ceil(endRow / rowsPerWord) - firstWord, wordRowBytes = groups * 4;
     const packed = await this.#checkpoint.read(

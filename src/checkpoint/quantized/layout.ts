@@ -1,16 +1,17 @@
 /**
  * The layout `pack-quantized` of the compressed-tensors library: the tensors that replace a quantised weight. The source is
- * `compressors/pack_quantized` in github.com/vllm-project/compressed-tensors (version 0.20). With B bits, a weight (rows,
- * cols) and its groups of columns become
+ * `compressors/pack_quantized` in github.com/vllm-project/compressed-tensors (version 0.20). In this layout a weight is an
+ * integer code of B bits, and (code − zero)·scale is its value. A weight matrix of shape (rows, cols) with groups of columns
+ * becomes
  *
  *     weight_packed      (rows, ⌈cols·B/32⌉)    I32                   the codes of a row, column by column
  *     weight_scale       (rows, groups)         dtype of the weight
- *     weight_zero_point  (⌈rows·B/32⌉, groups)  I32                   the zeros of a group, row by row; asymmetric grids only
+ *     weight_zero_point  (⌈rows·B/32⌉, groups)  I32                   the zeros of a group, row by row (asymmetric grids only)
  *     weight_shape       (2)                    I64                   rows, cols
  *
  * Code i of a row occupies bits i·B to i·B + B − 1 of the row's words, least significant bit first. The bits after the last
- * code are 0. The library takes code − 2^(B−1) as the signed integer of the entry and zero − 2^(B−1) as that of the zero. If
- * the grid is symmetric, the zero is 2^(B−1) and is not stored. Pare writes and reads 4 and 8 bits, because the library and
+ * code are 0. The library subtracts 2^(B−1) from every code and every zero to get signed integers. If the grid is symmetric, the
+ * zero is 2^(B−1) and is not stored. Pare writes and reads 4 and 8 bits, because the library and
  * vLLM have kernels for these two. A code of 4 or 8 bits never crosses the border between two bytes.
  */
 
@@ -22,7 +23,7 @@ import { tensorBytes } from "../../tensor/shape.ts";
 /** The numbers of bits that Pare stores in this layout. */
 export const PACKED_BITS: readonly number[] = [4, 8];
 
-/** The ends of the names of the tensors. They take the place of `.weight` in the name of the weight. */
+/** The suffixes of the tensors' names. Each of them replaces the suffix `.weight` of the dense weight's name. */
 export const QUANTIZED_SUFFIXES = {
   packed: ".weight_packed",
   scale: ".weight_scale",
@@ -30,16 +31,16 @@ export const QUANTIZED_SUFFIXES = {
   shape: ".weight_shape",
 } as const;
 
-/** The kind of a tensor of the layout. */
+/** A kind of tensor in the layout. */
 export type QuantizedPart = keyof typeof QUANTIZED_SUFFIXES;
 
-/** Returns the names of the tensors that begin with `stem`, which is the name of a weight without `.weight`. */
+/** Returns the names of the tensors of a weight. @param stem the name of the weight without `.weight` */
 export function quantizedNames(stem: string): Record<QuantizedPart, string> {
   const { packed, scale, zeroPoint, shape } = QUANTIZED_SUFFIXES;
   return { packed: stem + packed, scale: stem + scale, zeroPoint: stem + zeroPoint, shape: stem + shape };
 }
 
-/** A weight that is stored in this layout. */
+/** The shape, the dtype and the grid of a weight that is stored in this layout. */
 export interface QuantizedShape extends GridOptions {
   readonly rows: number;
   readonly cols: number;
@@ -52,7 +53,11 @@ export function wordCount(count: number, bits: number): number {
   return Math.ceil(count * bits / 32);
 }
 
-/** Returns the names, dtypes and shapes of the tensors that replace the weight with the stem `stem`. */
+/**
+ * Returns the names, dtypes and shapes of the tensors that replace a weight.
+ *
+ * @param stem the name of the weight without `.weight`
+ */
 export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[] {
   const { rows, cols, bits, dtype, symmetric } = shape;
   const names = quantizedNames(stem), groups = gridsPerRow(shape, shape.cols);
@@ -69,7 +74,7 @@ export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[
   ];
 }
 
-/** Returns the size in bytes of the tensors that replace a weight. It depends only on the shape and on the grid. */
+/** Returns the size in bytes of the tensors that replace a weight. */
 export function quantizedBytes(shape: QuantizedShape): number {
   return quantizedSpecs("", shape).reduce((sum, spec) => sum + tensorBytes(spec.dtype, spec.shape), 0);
 }
@@ -77,8 +82,8 @@ export function quantizedBytes(shape: QuantizedShape): number {
 /**
  * Checks that the layout can store a weight.
  *
- * @throws {RangeError} if the bits are not 4 or 8, or if the group size does not divide the number of columns, which the
- * library requires
+ * @throws {RangeError} if `bits` is not 4 or 8, or if the group size does not divide the number of columns. The library has
+ * the same condition
  */
 export function requireStorable({ bits, groupSize, cols }: Omit<QuantizedShape, "rows" | "dtype">): void {
   if (!PACKED_BITS.includes(bits)) {

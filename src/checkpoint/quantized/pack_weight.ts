@@ -1,11 +1,11 @@
 /**
- * Converts a quantised weight, as the solver answers it, to the tensors of the layout `pack-quantized` (`layout.ts`), and
- * computes the dense weight that these tensors stand for.
+ * Converts a quantised weight from the codes, scales and zeros of the solver to the tensors of the layout `pack-quantized`
+ * (`layout.ts`), and computes the dense weight that these tensors stand for.
  *
- * The layout stores the scales in the dtype of the weight, because loaders give the scales this dtype. The solver answers them in
- * F32. Rounding a scale to F16 or BF16 changes every weight of its row or group by the same factor, which is at most
- * 1 ± 2^−11 or 1 ± 2^−8. The dense weight must therefore be computed from the rounded scales. `pare prune` does this before
- * it calibrates the layers that follow, so the model that it measures is the model that it writes.
+ * The layout stores the scales in the dtype of the weight, because programs that load the checkpoint convert the scales to this
+ * dtype. The solver returns scales in F32. Rounding a scale multiplies all weights of its row or group by the same factor. This
+ * factor lies within 1 ± 2^−11 for F16 and within 1 ± 2^−8 for BF16. The dense weight must therefore be computed from the
+ * rounded scales. `pare prune` uses this dense weight to calibrate the later layers, so they see the model that is written.
  */
 
 import { bytesToFloats, floatsToBytes } from "../../tensor/convert.ts";
@@ -36,7 +36,7 @@ export interface PackedWeight {
  *
  * @param dtype the dtype of the scales, which must be the dtype of the weight in the checkpoint
  * @throws {RangeError} if the layout cannot store the grid, if the tensors have other dtypes or shapes than the grid needs, or
- * if a code, a zero or a scale is out of range; the message names the tensor and the entry
+ * if a code, a zero or a scale is out of range. In the last case the message names the tensor and the entry
  */
 export function packWeight(
   { codes, scales, zeros }: QuantizedWeight,
@@ -82,7 +82,7 @@ function requireTensor(name: string, tensor: HostTensor, dtype: string, shape: r
   throw new RangeError(`${name}: must be ${dtype} [${shape}], got ${tensor.dtype} [${tensor.shape}]`);
 }
 
-/** Returns the zeros as codes. */
+/** Checks the zeros of the grids and converts them to integers. */
 function checkedZeros(zeros: Float32Array, shape: QuantizedShape): Uint8Array {
   const { bits, symmetric } = shape, largest = 2 ** bits - 1, middle = 2 ** (bits - 1);
   const wrong = zeros.findIndex((zero) =>

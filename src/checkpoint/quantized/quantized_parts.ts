@@ -21,23 +21,27 @@ import {
 export interface QuantizedParts extends QuantizedShape {
   /** The name of the dense weight. */
   readonly weight: string;
-  /** The names of the tensors. */
+  /** The names of the tensors that store the weight. */
   readonly names: ReturnType<typeof quantizedNames>;
 }
 
-/** Tensors that other versions of the library write, and that change the meaning of the codes. */
+/** Suffixes of tensors that change the meaning of the codes. Other versions of the library write such tensors. */
 const UNSUPPORTED_SUFFIXES = [".weight_g_idx", ".weight_global_scale"];
 
-/** Returns the stem of the name of a tensor of the layout. Undefined if the tensor has another kind of name. */
+/**
+ * Returns the stem of a tensor's name, which is the name of its weight without `.weight`. Returns undefined if the name does not
+ * end with a suffix of the layout.
+ */
 export function stemOfQuantizedPart(name: string): string | undefined {
   const suffix = Object.values(QUANTIZED_SUFFIXES).find((ending) => name.endsWith(ending));
   return suffix && name.slice(0, -suffix.length);
 }
 
 /**
- * Reads the description of the quantised weight whose tensors' names begin with `stem`.
+ * Reads the shape, the dtype and the grid of a quantised weight from its tensors, and checks them.
  *
- * @param kinds the kinds of codes that the configuration lists
+ * @param stem the name of the weight without `.weight`
+ * @param kinds the kinds of codes that config.json lists
  * @throws {ModelError} if a tensor is missing, or if its dtype or shape is wrong
  */
 export async function readQuantizedParts(

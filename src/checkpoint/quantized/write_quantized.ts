@@ -1,7 +1,7 @@
 /**
- * Writes a checkpoint in the layout `pack-quantized` from its dense copy and from the packed tensors of the quantised weights.
- * All other tensors and all other files except config.json stay the same, bit for bit. The tensors of one weight are in memory
- * at a time.
+ * Writes a checkpoint in the layout `pack-quantized` from a dense copy of the model and from the packed tensors of the quantised
+ * weights. All other tensors are copied bit for bit, and so are all files except config.json and those that the caller rewrites.
+ * The packed tensors of only one weight are in memory at a time.
  */
 
 import { ModelError } from "../../files/model_error.ts";
@@ -22,33 +22,33 @@ import { type QuantizedShape, quantizedSpecs, requireStorable } from "./layout.t
 /** A weight to write in the layout. */
 export interface QuantizedWeightSource {
   readonly grid: GridOptions;
-  /** The name of the layer's module in the network. */
+  /** The name of the layer's module in the network, such as `model.decoder.layers.0.fc1`. */
   readonly module: string;
-  /** Reads the packed tensors by their names in the checkpoint. */
+  /** Reads the packed tensors. The keys are the names of the tensors in the checkpoint. */
   read(): Promise<ReadonlyMap<string, HostTensor>>;
 }
 
 /** Options of {@link writeQuantized}. */
 export interface WriteQuantizedOptions extends RewriteOptions {
-  /** The quantised weights by name. Not empty. */
+  /** The quantised weights by name. There is at least one. */
   readonly weights: ReadonlyMap<string, QuantizedWeightSource>;
   /** The modules of the linear layers that are not quantised. */
   readonly ignore: readonly string[];
   /**
-   * Whether the folder may contain files. A checkpoint in it is replaced.
+   * Whether the output folder may already contain files. A checkpoint in the folder is replaced.
    * @default false
    */
   readonly overwrite?: boolean;
-  /** Returns texts by file name. These files are written instead of being copied from the checkpoint. */
+  /** Returns the texts of files by file name. These files are not copied from the checkpoint but written with these texts. */
   rewriteFiles?(result: PackResult): ReadonlyMap<string, string> | Promise<ReadonlyMap<string, string>>;
 }
 
 /**
- * Writes the quantised checkpoint to `folder`. If it fails, no files remain.
+ * Writes the quantised checkpoint to `folder`. If writing fails, no files remain.
  *
- * @param source the dense copy, which has every weight that `options.weights` names
- * @throws {ModelError} if the folder cannot be used (see {@link FolderWriter.open}), if the copy is already quantised or packed, if
- * the layout cannot store a weight, or if the packed tensors of a weight have other names, dtypes or shapes than it needs
+ * @param source the dense copy, which contains every weight that `options.weights` names
+ * @throws {ModelError} if the folder cannot be used (see {@link FolderWriter.open}), if `source` is already quantised or packed, if
+ * the layout cannot store a weight, or if the packed tensors of a weight do not have the names, dtypes and shapes of the layout
  */
 export async function writeQuantized(
   source: Checkpoint,
@@ -99,7 +99,7 @@ function shapeOf(source: Checkpoint, name: string, grid: GridOptions): Quantized
   return { ...grid, rows, cols, dtype };
 }
 
-/** Returns the entry that writes the packed tensors of the weight `name`. */
+/** Returns the entry of a shard that writes the packed tensors of the weight `name`. */
 function quantizedEntry(name: string, weight: QuantizedWeightSource, shape: QuantizedShape): ShardEntry {
   const specs = quantizedSpecs(stemOf(name), shape);
   return {

@@ -8,7 +8,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
 
-/** An allocation to make. */
+/** The allocation that the options ask for. */
 export interface AllocationRequest {
   readonly name: Allocation["name"];
   readonly layers: readonly SizedLayer[];
@@ -20,14 +20,14 @@ export interface AllocationRequest {
 export function allocateOption(): Option {
   return new Option(
     "--allocate <how>",
-    "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl prunes blocks with " +
-      "many outliers less, error minimises the mean relative error of the layers; the total stays exact",
+    "how the zeros are spread over the layers: uniform gives all layers the same sparsity, owl gives blocks with " +
+      "many outliers a lower sparsity, error minimises the mean relative error of the layers; the total stays exact",
   ).choices(ALLOCATIONS).default("uniform");
 }
 
 /**
- * Checks that the pattern of the run leaves the sparsity of the layers open.
- * @throws {UsageError} if it is n:m and the allocation is not `uniform`
+ * Checks that the pattern of the run does not already fix the sparsity of every layer.
+ * @throws {UsageError} if the pattern is n:m and the allocation is not `uniform`
  */
 export function checkAllocation(allocate: AllocationName, pattern = "unstructured"): void {
   if (allocate === "uniform" || pattern === "unstructured") return;
@@ -37,10 +37,12 @@ export function checkAllocation(allocate: AllocationName, pattern = "unstructure
 }
 
 /**
- * Returns the allocation that the options ask for. `query` has the parameters of the run. Returns undefined if every layer gets the sparsity
- * in its parameters. A rule of a profile that sets a sparsity or an n:m pattern is a statement of the user about single layers, so the
- * allocation does not change these layers. The zeros of the other layers are spread over the other layers.
- * @throws {UsageError} if the profile leaves no layer
+ * Returns the allocation that the options ask for, or undefined if every layer gets the sparsity in its parameters.
+ *
+ * A profile is a file of the user with rules for single layers. If a rule sets a sparsity or an n:m pattern, the allocation does not
+ * change the layers of this rule. It spreads the zeros of the remaining layers over the remaining layers.
+ * @param query the parameters of the run
+ * @throws {UsageError} if rules of the profile set the sparsity or the pattern of all layers
  */
 export function allocationRequest(
   allocate: AllocationName,

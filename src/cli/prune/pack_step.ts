@@ -1,4 +1,4 @@
-/** The last step of `pare prune` if the result is not dense: it packs the pruned dense copy into the output folder. */
+/** The last step of `pare prune` if the output is not dense. The step packs the pruned dense copy into the output folder. */
 
 import { type Checkpoint, openCheckpoint } from "../../checkpoint/checkpoint.ts";
 import { packCheckpoint, type PackResult } from "../../checkpoint/packed/pack_checkpoint.ts";
@@ -15,10 +15,10 @@ import { readRunReport, runReportFiles } from "../files/run_report_files.ts";
 import type { PruneOptions } from "./prune_options.ts";
 import type { PruneJob } from "./run_prune.ts";
 
-/** What the step needs to know about a run. */
+/** Options of {@link packStep}. */
 export interface PackStepOptions extends Pick<PruneOptions, "format" | "out"> {
   readonly spec: ModelSpec;
-  /** Returns the grid of a layer of a quantised result. Undefined if the layer stays dense. */
+  /** Returns the quantisation grid of a layer, or undefined if the layer stays dense. */
   readonly gridOf: (name: string) => GridOptions | undefined;
   readonly fs: WorkFileSystem;
   readonly signal: AbortSignal;
@@ -48,7 +48,7 @@ export function packStep(options: PackStepOptions): PruneJob["pack"] {
   };
 }
 
-/** Writes the quantised result from the dense copy and from the packed tensors that the run has stored. */
+/** Writes the quantised checkpoint from the dense copy and from the packed tensors that the run has stored. */
 async function writeQuantizedRun(
   dense: Checkpoint,
   out: string,

@@ -12,9 +12,9 @@ const METHODS: Readonly<Record<Allocation["name"], (task: AllocationTask) => Pro
 };
 
 /**
- * Allocates exactly round(sparsity · weights of all layers) zeros.
- * @throws {RangeError} if the pattern of a layer is n:m, because the pattern fixes the sparsity of the layer; the message names the layer
- * @throws the errors of the calibration and, for `error`, of `ModelPruner.pruneModel`
+ * Distributes exactly round(sparsity · number of weights of all layers) zeros over the layers.
+ * @throws {RangeError} if the pattern of a layer is n:m, because the pattern fixes the sparsity of the layer. The message names the layer
+ * @throws the errors of the calibration. The allocation `error` also throws those of `ModelPruner.pruneModel`
  */
 export async function allocate(name: Allocation["name"], task: AllocationTask): Promise<Allocation> {
   const { layers, sparsity, queryOf } = task;
@@ -37,7 +37,7 @@ export async function allocate(name: Allocation["name"], task: AllocationTask): 
   };
 }
 
-/** Returns the parameters of each layer, with the sparsity that `allocation` has for it. */
+/** Returns parameters in which each layer has its allocated sparsity. Layers without one keep their parameters. */
 export function withAllocation(queryOf: QueryOf, { sparsities }: Allocation): QueryOf {
   return (name) =>
     Object.hasOwn(sparsities, name) ? { ...queryOf(name), sparsity: sparsities[name] } : queryOf(name);

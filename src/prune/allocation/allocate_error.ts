@@ -1,6 +1,7 @@
 /**
- * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities. The layers are solved with the statistics of
- * the dense model. The host factors the statistics of a group of layers once, so most of the time goes into solving.
+ * Chooses the sparsity of each layer by the errors that the solver makes at several sparsities, which are called levels. The layers are
+ * solved with the statistics of the dense model, which are the Hessians of the layers' inputs. The server factors the Hessian of a group of
+ * layers only once, so most of the time goes into solving.
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -9,19 +10,19 @@ import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { chooseLevels } from "./choose_levels.ts";
 import { levelName, levelSource } from "./level_source.ts";
 
-/** The number of levels below the sparsity of the run, and also above it. */
+/** The number of levels below the sparsity of the run. There are as many levels above the sparsity of the run. */
 const REACH = 2;
 
 /**
- * The largest distance between two levels, so the sparsity of a layer differs by at most 0.05 from that of the run. With a wider range the
- * choice has more freedom, but the perplexity of all three test models at 70 % is worse, because the sum of the errors of the layers is a poor
- * measure of the error of the model.
+ * The largest distance between neighbouring levels. With two levels on each side, the sparsity of a layer differs by at most 0.05 from that of
+ * the run. A wider range gives the choice more freedom, but makes the perplexity of all three test models at 70 % worse. The reason is that
+ * the sum of the errors of the layers is a poor measure of the error of the model.
  */
 const LARGEST_STEP = 0.025;
 
 /**
- * Returns the sparsity of each layer. The choice minimises the sum of the relative errors of the layers, each multiplied by the number of
- * weights of its layer. The absolute errors are not added, because the outputs of different layers have different scales.
+ * Returns the sparsity of each layer. The choice minimises the sum of the relative errors of the layers, where each error is multiplied by the
+ * number of weights of the layer. The errors are relative because the outputs of different layers have different scales.
  * @throws the errors of `calibratedModel` and of `ModelPruner.pruneModel`
  */
 export async function allocateByError(task: AllocationTask): Promise<WantedSparsities> {
@@ -45,12 +46,15 @@ export async function allocateByError(task: AllocationTask): Promise<WantedSpars
         after.toPrecision(4)
       }, instead of ${
         before.toPrecision(4)
-      } with one sparsity for all layers. It was measured with the statistics of the dense model.`,
+      } with one sparsity for all layers. Both errors were measured with the statistics of the dense model.`,
     ],
   };
 }
 
-/** Solves every layer at every level. Returns the relative error of each, by its `levelName`. */
+/**
+ * Solves every layer at every level. Returns the relative errors. The keys are the results of `levelName`.
+ * @param sparsities maps each level to its sparsity
+ */
 async function measureErrors(
   task: AllocationTask,
   sparsities: ReadonlyMap<number, number>,
@@ -76,8 +80,8 @@ async function measureErrors(
 }
 
 /**
- * Returns the parameters with which a layer is measured. SparseGPT stands in for the slower methods, which take many times as long and whose
- * errors grow with the sparsity in nearly the same way.
+ * Returns the parameters for solving a layer at one level. The slower methods are replaced by SparseGPT, because they take many times as long
+ * and their errors grow with the sparsity in nearly the same way.
  */
 function levelQuery({ method, blocksize, damping }: LayerQuery, sparsity: number): LayerQuery {
   const isCheap = method === "magnitude" || method === "wanda";

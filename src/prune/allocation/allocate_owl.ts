@@ -1,4 +1,7 @@
-/** Chooses the sparsity of each transformer block by its outliers (`owl.ts`), with one forward pass of the dense model. */
+/**
+ * Chooses the sparsity of each transformer block by the share of outliers among its weights (`owl.ts`). The outliers are found with one
+ * forward pass of the dense model.
+ */
 
 import { readTensor } from "../../checkpoint/tensor_source.ts";
 import { checkTensor } from "../../models/upload.ts";
@@ -10,7 +13,7 @@ import { type BlockNorms, denseNorms } from "./dense_norms.ts";
 import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";
 
 /**
- * Returns the sparsity of each layer, which is that of its block. Only the given layers count for the outliers.
+ * Returns the sparsity of each layer. All layers of a block get the same sparsity. Outliers are counted only in `task.layers`.
  * @throws the errors of `denseNorms`
  */
 export async function allocateOwl(task: AllocationTask): Promise<WantedSparsities> {
@@ -33,11 +36,11 @@ export async function allocateOwl(task: AllocationTask): Promise<WantedSparsitie
   const list = blocks.map((index) => `block ${index} ${outliers.get(index)!.toFixed(3)} %`).join(", ");
   return {
     sparsities: layers.map((layer) => ofBlock.get(layer.block)!),
-    notes: [`The share of outliers among the weights is ${list}.`],
+    notes: [`The share of outliers among the weights of each block: ${list}.`],
   };
 }
 
-/** Reads the weights of the layers of one block. */
+/** Reads the weights of the layers of one block, and adds the squared norms of their inputs. */
 async function scoredLayers(
   { spec, weights }: Model,
   block: number,

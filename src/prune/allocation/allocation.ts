@@ -1,6 +1,6 @@
 /**
- * The types of an allocation: the sparsity of each layer, chosen so that the model as a whole has a given number of zeros. By default every
- * layer has the same sparsity, and no allocation is made.
+ * The types of an allocation. An allocation is a choice of the sparsity of each layer with which the model as a whole has a given number of
+ * zeros. By default every layer has the same sparsity, and no allocation is made.
  */
 
 import type { Backend } from "../../backend/backend.ts";
@@ -15,25 +15,28 @@ export const ALLOCATIONS = ["uniform", "owl", "error"] as const;
 /** A way to choose the sparsity of each layer. */
 export type AllocationName = typeof ALLOCATIONS[number];
 
-/** The model, its layers, and what measuring them needs. */
+/** The input of an allocation: the model, its layers, and the means to measure the layers. */
 export interface AllocationTask {
   /** The dense model. */
   readonly model: Model;
-  /** The layers that share the zeros, in the order of the model. There is at least one. */
+  /** The layers over which the zeros are distributed, in the order of the model. There is at least one. */
   readonly layers: readonly SizedLayer[];
   /** The fraction of zeros of all `layers` together. */
   readonly sparsity: number;
-  /** The parameters of each layer. `error` measures the layers with these parameters, apart from the sparsity. */
+  /**
+   * Returns the options that each layer will be pruned with. The allocation `error` uses the method, the blocksize and the damping, but
+   * replaces slow methods by SparseGPT.
+   */
   readonly queryOf: QueryOf;
-  /** Token ids of the calibration windows. */
+  /** Token ids of the calibration windows, which are pieces of the calibration text. */
   readonly windows: readonly Uint32Array[];
   /** Runs the forward passes. */
   readonly backend: Backend;
-  /** Solves layers for `error`. */
+  /** Solves layers. Only the allocation `error` uses it. */
   readonly pruner: ModelPruner;
   /** Where the hidden states between blocks are stored. By default, in memory. */
   readonly hiddenStates?: HiddenStatesStorage;
-  /** Called after each step: a batch of windows for `owl`, and a solved layer for `error`. */
+  /** Called after each step. A step is one batch of windows for `owl`, and one solved layer for `error`. */
   readonly progress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }

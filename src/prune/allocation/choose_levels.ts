@@ -1,12 +1,12 @@
 /**
- * Chooses one of several levels for each layer, so that the sum of the errors is smallest and the levels cost exactly nothing on balance.
+ * Chooses one of several levels of sparsity for each layer, so that the sum of the errors is smallest and the costs of the layers add up to 0.
  * Level k of a layer costs k times the size of the layer. A layer that is pruned more than the average (k > 0) must therefore be balanced
- * by layers that are pruned less (k < 0). The choice is by dynamic programming over the layers, with the cost so far as the state.
+ * by layers that are pruned less (k < 0). The algorithm is dynamic programming over the layers. Its state is the sum of the costs so far.
  */
 
 /**
  * The largest number of states. Sizes are divided by their greatest common divisor first, so the layers of published models need far
- * fewer. If there are more states, the sizes are rounded, and the chosen levels balance only nearly.
+ * fewer states. If more states were needed, the sizes are rounded, and the costs add up only approximately to 0.
  */
 const MAX_STATES = 1 << 18;
 
@@ -19,14 +19,14 @@ export interface LeveledLayer {
 }
 
 /**
- * Returns the level k of each layer, with Σ k·size = 0 and the smallest Σ error. Of equal sums, one is chosen by a fixed rule.
+ * Returns the level k of each layer, with Σ k·size = 0 and the smallest Σ error. The result is deterministic if several choices are equally good.
  * @param layers at least one layer. Every `errors` has the same odd length 2K + 1
  */
 export function chooseLevels(layers: readonly LeveledLayer[]): number[] {
   const reach = (layers[0].errors.length - 1) / 2;
   const sizes = unitSizes(layers.map(({ size }) => size), reach);
   const half = reach * sizes.reduce((sum, size) => sum + size, 0);
-  // best[half + cost] is the smallest sum of errors with which the layers so far cost `cost`.
+  // best[half + cost] is the smallest sum of errors of the layers so far, over all choices whose costs add up to `cost`.
   let best = new Float64Array(2 * half + 1).fill(Infinity);
   best[half] = 0;
   const chosen = layers.map(() => new Int8Array(2 * half + 1));

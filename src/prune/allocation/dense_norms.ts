@@ -1,6 +1,7 @@
 /**
- * Computes the squared norms of the inputs of the linear layers of a dense model, by one forward pass of the calibration windows. Only these
- * norms, which are the diagonals of the layers' Hessians, and the weights of one block are in memory at a time.
+ * Computes the squared norms of the inputs of the linear layers of a dense model, by one forward pass of the calibration windows, which are
+ * pieces of the calibration text. The norms are the diagonals of the layers' Hessians. The norms and the weights of only one block are in
+ * memory at a time.
  */
 
 import { SquaredNorms } from "../../calibration/squared_norms.ts";
@@ -10,7 +11,7 @@ import type { HiddenStatesStorage } from "../../models/hidden_states/hidden_stat
 import type { LinearGroup } from "../../models/layer_specs.ts";
 import type { Model } from "../../models/model.ts";
 
-/** The calibration windows, and the blocks that are needed. */
+/** Options of {@link denseNorms}. */
 export interface NormsOptions {
   /** Token ids of the calibration windows. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
@@ -18,13 +19,13 @@ export interface NormsOptions {
   readonly lastBlock: number;
   /** Where the hidden states between blocks are stored. By default, in memory. */
   readonly hiddenStates?: HiddenStatesStorage;
-  /** Called after each batch of windows, with the number of all batches of all blocks. */
+  /** Called after each batch of windows in each block. `total` is the number of batches times the number of blocks. */
   readonly progress?: (done: number, total: number) => void;
   /** Ends the forward pass after the current batch. */
   readonly signal?: AbortSignal;
 }
 
-/** Maps each group of layers of a block to the squared norms of its input, (inFeatures) f32. */
+/** Maps each group of layers with the same input to the squared norms of this input: f32 with shape (inFeatures). */
 export type BlockNorms = ReadonlyMap<LinearGroup, Float32Array>;
 
 /**
@@ -59,7 +60,7 @@ export async function* denseNorms(
   }
 }
 
-/** Runs a block by `run`, and returns the norms of the inputs that `run` passes to its argument. */
+/** Calls `run`, which must run one block and pass the input of each group to `observe`. Returns the norms of these inputs. */
 async function blockNorms(
   { backend, model }: Forward,
   run: (observe: (group: LinearGroup, input: DeviceBuffer, rows: number) => void) => Promise<void>,

@@ -1,20 +1,20 @@
 /**
- * Converts the sparsities of the layers of a model into whole numbers of zeros that add up to an exact total. The method is that of the
- * largest remainder: every count is rounded down, and the layers with the largest fractions get one more zero each.
+ * Converts the sparsities of the layers of a model into whole numbers of zeros that add up to an exact total. This is the largest
+ * remainder method: every count is rounded down, and the layers with the largest fractional parts get one more zero each.
  */
 
-/** The halvings of the interval of shifts, after which the interval is smaller than the precision of float64. */
+/** The number of bisection steps in `findShift`. After these steps the interval is smaller than the precision of float64. */
 const HALVINGS = 64;
 
 /**
- * The share of one entry by which the sparsity of a layer without any nonzero entry is lowered, because a sparsity must be less than 1. It
- * is less than one half, so the rounded number of zeros stays the same.
+ * A sparsity must be less than 1, so a layer with n weights that are all zero gets the sparsity (n − 0.25)/n. Because 0.25 is less than one
+ * half, the rounded number of zeros is still n.
  */
 const BELOW_ONE = 0.25;
 
 /**
- * Returns the number of zeros of each layer. The counts add up to `total`. If the sparsities do not, the same number is added to all of
- * them. A sparsity that would leave the range from 0 to 1 stays at its end, and the other layers make up for it.
+ * Returns the number of zeros of each layer. The counts add up to `total`. If the wanted sparsities give another total, the same number is
+ * added to all sparsities. A sparsity that would leave the range from 0 to 1 is clamped, and the other layers compensate for the difference.
  * @param entries the number of weights of each layer
  * @param sparsities the wanted fraction of zeros of each layer, between −1 and 2
  * @param total the number of zeros of all layers together, at most the sum of `entries`
@@ -40,7 +40,7 @@ export function sparsityOf(zeros: number, entries: number): number {
   return zeros === entries ? (entries - BELOW_ONE) / entries : zeros / entries;
 }
 
-/** Returns the largest number by which the sparsities can be raised so that the layers have at most `total` zeros. */
+/** Returns the largest number that can be added to all sparsities without giving the layers more than `total` zeros. */
 function findShift(entries: readonly number[], sparsities: readonly number[], total: number): number {
   const zeros = (shift: number) => sumOf(entries.map((count, i) => count * clamp(sparsities[i] + shift)));
   let low = -2, high = 2;

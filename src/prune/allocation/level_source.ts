@@ -1,6 +1,7 @@
 /**
- * Presents a model as a source in which every layer occurs once for each of several sparsities. A client that prunes this source reports the
- * error of each layer at each sparsity. The pruned weights are discarded, so every layer has the statistics of the dense model.
+ * Presents a model as a source in which every layer occurs once for each of several sparsities. Each sparsity has a number, its level. A
+ * client that prunes this source reports the error of each layer at each sparsity. The pruned weights are discarded, so every layer has the
+ * statistics of the dense model.
  */
 
 import type { LayerGroup, ModelSource } from "../../client/model_source.ts";
@@ -10,7 +11,7 @@ export function levelName(layer: string, level: number): string {
   return `${layer}@${level}`;
 }
 
-/** Returns the source. The layers of a group share one Hessian, so a host factors the Hessian once for all of them. */
+/** Returns the source. All levels of a group share one Hessian, so the server factors the Hessian only once. */
 export function levelSource(dense: ModelSource, levels: readonly number[]): ModelSource {
   return {
     layerCount: dense.layerCount * levels.length,
@@ -22,7 +23,7 @@ export function levelSource(dense: ModelSource, levels: readonly number[]): Mode
 
 async function atLevels(group: LayerGroup, levels: readonly number[]): Promise<LayerGroup> {
   const { block, hessian, layers, hasMoreInRound } = group;
-  // The dense source requires a new weight for each layer. With its own weight the layer stays dense.
+  // `dense` requires a replacement for every weight. Each weight is replaced by itself, so the layer stays dense.
   for (const { name, weight } of layers) await group.replace(name, weight);
   return {
     block,

@@ -1,16 +1,16 @@
 /**
- * The sparsity of each transformer block by OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an outlier if its score
- * |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j over the calibration
- * text. Blocks with more outliers keep more weights. λ is the largest deviation of a block's sparsity from that of the model.
+ * Computes the sparsity of each transformer block by the method OWL (Yin et al. 2023, arXiv 2310.05175, section 3.2). A weight is an outlier
+ * if its score |W[i,j]|·√H[j,j] is larger than M times the mean score of its block, where H[j,j] is the squared norm of input j over the
+ * calibration text. Blocks with more outliers keep more weights. The sparsities of two blocks differ by at most 2λ.
  */
 
 /** M of the paper: an outlier has a score of more than M times the mean. */
 const OUTLIER_FACTOR = 5;
 
-/** λ of the paper. */
+/** λ of the paper, which is half of the range of the blocks' sparsities. */
 const LARGEST_DEVIATION = 0.08;
 
-/** A layer's weight and the norms of its inputs. */
+/** A layer's weight and the squared norms of its inputs. */
 export interface ScoredLayer {
   /** W, (out features, in features), row by row. */
   readonly weight: Float32Array;
@@ -38,9 +38,9 @@ export function outlierPercentage(layers: readonly ScoredLayer[]): number {
 }
 
 /**
- * Returns the sparsity of each block: 1 − r with r = (D − min D)/(max D − min D)·2λ, shifted so that the model has sparsity `sparsity`. The
- * paper takes the plain mean of r over the blocks. Here the mean is weighted by the entries, which is the same if all blocks have the same
- * size, because otherwise the model would not have its sparsity. A sparsity may be below 0 or above 1, if `sparsity` is within 2λ of them.
+ * Returns the sparsity of each block, which is `sparsity` + mean(r) − r with r = (D − min D)/(max D − min D)·2λ. The mean over the blocks is
+ * weighted by their numbers of weights, so the model as a whole has sparsity `sparsity`. The paper takes the plain mean, which is the same if
+ * all blocks have the same size. A returned sparsity may be below 0 or above 1 if `sparsity` is within 2λ of 0 or 1.
  * @param outliers D of each block
  * @param entries the number of weights of each block
  */

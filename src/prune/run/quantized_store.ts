@@ -15,7 +15,7 @@ import type { HostTensor } from "../../tensor/host_tensor.ts";
 export class QuantizedStore {
   constructor(
     private readonly fs: WorkFileSystem,
-    /** The folder of the files. It is created with the first layer. */
+    /** The folder of the files. It is created when the first layer is written. */
     readonly folder: string,
   ) {}
 
@@ -37,7 +37,7 @@ export class QuantizedStore {
     }
   }
 
-  /** A name in a checkpoint may contain a slash, so it is encoded. */
+  /** Returns the path of a layer's file. The name of the layer is encoded because it may contain a slash. */
   #path(name: string): string {
     return `${this.folder}/${encodeURIComponent(name)}.safetensors`;
   }

@@ -1,4 +1,4 @@
-/** Packing a quantised weight writes the layout `pack-quantized`, and refuses what the layout cannot store. */
+/** Tests that packWeight() makes the tensors of the layout `pack-quantized`, and rejects weights that the layout cannot store. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -34,7 +34,7 @@ function example(changes: Partial<QuantizedWeight> = {}): QuantizedWeight {
 }
 
 describe("packWeight()", () => {
-  it("packs eight codes of 4 bits per word, the first in the lowest bits, and the zeros of a column in the same way", () => {
+  it("packs the 4-bit codes of a row and the 4-bit zeros of a group into words, from the lowest bits up", () => {
     const { tensors } = packWeight(example(), ROW_WISE, "F32");
     assert.deepEqual(tensors.packed.shape, [2, 2]);
     assert.deepEqual(words(tensors.packed), [0x76543210, 0x8, 0x1fedcba9, 0x2]);
@@ -44,7 +44,7 @@ describe("packWeight()", () => {
     assert.deepEqual([...new BigInt64Array(tensors.shape.data.slice().buffer)], [2n, 9n]);
   });
 
-  it("packs four codes of 8 bits per word, and stores no zeros if the grid is symmetric", () => {
+  it("packs four 8-bit codes into each word, and stores no zeros if the grid is symmetric", () => {
     const codes = example({ zeros: floats([128, 128], [2, 1]) });
     const { tensors } = packWeight(codes, { bits: 8, groupSize: 0, symmetric: true }, "F32");
     assert.deepEqual(words(tensors.packed), [0x03020100, 0x07060504, 8, 0x0c0b0a09, 0x010f0e0d, 2]);
@@ -80,7 +80,7 @@ describe("packWeight()", () => {
     }
   }
 
-  it("refuses grids that the layout cannot store, and names the rule and the value", () => {
+  it("rejects grids, codes, scales and zeros that the layout cannot store, and names the wrong value", () => {
     const refused = (
       grid: Partial<GridOptions>,
       message: RegExp,

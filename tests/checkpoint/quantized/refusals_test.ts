@@ -1,4 +1,4 @@
-/** Quantised checkpoints that cannot be read or written. The error names the tensor or the member of config.json. */
+/** Tests that damaged or unsupported quantised checkpoints are rejected with the name of the tensor or of the member of config.json. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -15,11 +15,12 @@ const GRID: GridOptions = { bits: 4, groupSize: 6, symmetric: false };
 const WEIGHT = { quantized: randomQuantized([9, 24], GRID), grid: GRID, dtype: "F16" } as const;
 const DENSE = { "x.weight": packNamed("x.weight", WEIGHT).packed.dense };
 
+/** The member `quantization_config` of config.json. */
 interface Description {
   config_groups: Record<string, { weights: Record<string, unknown> }>;
 }
 
-/** Changes the tensors or the description of a quantised checkpoint, and asserts that it cannot be opened. */
+/** Changes the tensors or the `quantization_config` of a quantised checkpoint, and asserts that it cannot be opened. */
 function assertRefused(
   change: {
     readonly tensors?: (tensors: Record<string, HostTensor>) => Record<string, HostTensor | undefined>;
@@ -51,7 +52,7 @@ function assertRefused(
   });
 }
 
-/** Changes the arguments of the weights in the description. */
+/** Changes members of `config_groups.group_0.weights`, which describes the grid of the weights. */
 function withWeights(changes: Record<string, unknown>) {
   return {
     description: ({ config_groups: { group_0: group } }: Description) => ({
@@ -70,7 +71,7 @@ function resized(tensor: HostTensor, shape: readonly number[]): HostTensor {
 }
 
 describe("openDequantized() rejects", () => {
-  it("other numbers of bits, types and strategies", async () => {
+  it("unsupported numbers of bits, types and strategies", async () => {
     await assertRefused(
       withWeights({ num_bits: 3 }),
       /quantization_config\.group_0\.weights\.num_bits must be 4 or 8, not 3/,
@@ -82,7 +83,7 @@ describe("openDequantized() rejects", () => {
     );
   });
 
-  it("quantised activations, a quantised cache, and a sparse layout beside the quantised one", async () => {
+  it("quantised activations, a quantised cache, an additional sparse layout, and an empty list of groups", async () => {
     await assertRefused(
       {
         description: ({ config_groups: { group_0: group } }) => ({
@@ -137,7 +138,7 @@ describe("openDequantized() rejects", () => {
     );
   });
 
-  it("a weight that is also dense, and columns in another order", async () => {
+  it("a weight that is stored both dense and quantised, and a weight with reordered columns", async () => {
     await assertRefused({ tensors: () => DENSE }, /holds x\.weight both dense and quantised/);
     await assertRefused(
       { tensors: (tensors) => ({ "x.weight_g_idx": tensors["x.weight_packed"] }) },
@@ -147,7 +148,7 @@ describe("openDequantized() rejects", () => {
 });
 
 describe("writeQuantized() rejects", () => {
-  it("a weight that the layout cannot store, tensors that do not fit, and a folder that is not empty", () =>
+  it("a weight that the layout cannot store, a missing weight, a wrong dtype, and the source as output folder", () =>
     withTemporaryFolder(async (folder) => {
       await writeFiles(folder, { "config.json": {}, "model.safetensors": DENSE });
       const write = (name: string, grid: Partial<GridOptions>, to = `${folder}/out`) =>

@@ -1,4 +1,4 @@
-/** A quantised checkpoint is written with the description that loaders need, and unpacking gives its dense weights. */
+/** Tests that a quantised checkpoint is written with the right `quantization_config`, and that unpacking it gives its dense weights. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -66,7 +66,7 @@ async function readConfig(folder: string): Promise<Record<string, unknown>> {
 }
 
 describe("writeQuantized()", () => {
-  it("replaces each weight by its tensors in the same shard, and keeps all other tensors and files", () =>
+  it("replaces each weight by its packed tensors in the same shard, and keeps all other tensors and files", () =>
     withQuantized(WEIGHTS, async (folder, bytes) => {
       const expected = new Map(
         Object.entries(WEIGHTS).flatMap(([name, weight]) => [...packNamed(name, weight).tensors]),
@@ -93,7 +93,7 @@ describe("writeQuantized()", () => {
       }
     }));
 
-  it("describes one kind of grid as that of all linear layers, except for those in the ignore list", () =>
+  it("writes one config group for all linear layers outside of the ignore list if there is one kind of grid", () =>
     withQuantized({ "a.fc1.weight": WEIGHTS["a.fc1.weight"] }, async (folder) => {
       assert.deepEqual(await readConfig(folder), {
         model_type: "opt",
@@ -123,7 +123,7 @@ describe("writeQuantized()", () => {
       });
     }));
 
-  it("names the layers of each kind of grid if there are several", () =>
+  it("writes one config group with layer names for each kind of grid if there are several kinds", () =>
     withQuantized(WEIGHTS, async (folder) => {
       const { quantization_config: config } = await readConfig(folder);
       const { config_groups: groups } = config as { config_groups: Record<string, { targets: string[] }> };
@@ -144,7 +144,7 @@ describe("a quantised checkpoint", () => {
       assert.deepEqual(await readConfig(dense), { model_type: "opt", torch_dtype: "float16" });
     }));
 
-  it("gives the bytes of any range of a weight", () =>
+  it("is read as dense weights for any range of bytes", () =>
     withQuantized(WEIGHTS, (folder) =>
       withCheckpoint(folder, async (opened) => {
         const source = await openDequantized(opened);
@@ -162,7 +162,7 @@ describe("a quantised checkpoint", () => {
         assert.throws(() => source.info("a.fc1.weights"), { name: "ModelError", message: /has no tensor/ });
       })));
 
-  it("is not packed again", () =>
+  it("is rejected by packCheckpoint()", () =>
     withQuantized(WEIGHTS, (folder) =>
       withCheckpoint(folder, (opened) =>
         assert.rejects(

@@ -1,4 +1,4 @@
-/** Tests allocations of the test model opt-sotu: the statistics that they use, their exact totals, and what they refuse. */
+/** Tests allocations for the test model opt-sotu: the statistics that they use, their exact totals, and the requests that they reject. */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -17,7 +17,7 @@ import { openOptSotu, OPT_SOTU_URL, sotuTokens } from "../../support/opt_sotu.ts
 
 const windows = calibrationWindows(await sotuTokens("calibration"), { windows: 3, seqlen: 20 });
 
-describe("allocations of opt-sotu", () => {
+describe("allocations for the test model opt-sotu", () => {
   let host: LocalHost, checkpoint: Checkpoint, model: Model;
   before(async () => {
     host = await openLocalHost("cpu");
@@ -34,7 +34,7 @@ describe("allocations of opt-sotu", () => {
     return { model, layers, sparsity: 0.5, queryOf: () => ({}), windows, backend, pruner, ...changes };
   }
 
-  it("use the squared norms of the inputs in the dense model, as denseNorms() computes them", async () => {
+  it("use denseNorms(), which computes the squared norms of the inputs of all layers in the dense model", async () => {
     const reference = readOptReference(OPT_SOTU_URL);
     const inputs = windows.map((window) => forwardOpt(reference, window).inputs);
     let block = 0, steps = "";
@@ -55,7 +55,7 @@ describe("allocations of opt-sotu", () => {
 
   for (const name of ["owl", "error"] as const) {
     for (const sparsity of [0.503, 0.9]) {
-      it(`${name} at ${sparsity} prunes exactly round(s·weights) weights, and each layer as many as its sparsity says`, async () => {
+      it(`by ${name} at sparsity ${sparsity} prune the exact number of weights in the model and in each layer`, async () => {
         const layers = linearLayers(model.spec).filter(({ name }) => !/1\.fc2|3\.self_attn\.k/.test(name));
         const { sparsities, notes } = await allocate(name, task({ layers, sparsity }));
         assert.deepEqual(Object.keys(sparsities), layers.map((layer) => layer.name));
@@ -78,7 +78,7 @@ describe("allocations of opt-sotu", () => {
     }
   }
 
-  it("error has a smaller mean error than one sparsity, and keeps the statistics of the dense model", async () => {
+  it("by error have a smaller mean error than one sparsity for all layers, and the same error when repeated", async () => {
     const { notes: [note] } = await allocate("error", task());
     const [, after, before] = /is ([\d.]+), instead of ([\d.]+) with one sparsity/.exec(note)!;
     assert.ok(Number(after) < Number(before), note);
@@ -86,7 +86,7 @@ describe("allocations of opt-sotu", () => {
     assert.equal(again.notes[0], note);
   });
 
-  it("refuse an n:m pattern, and name the layer", async () => {
+  it("reject an n:m pattern, and name the layer", async () => {
     const queryOf = (name: string) => name.endsWith("2.fc1.weight") ? { pattern: "2:4" } : {};
     await assert.rejects(
       allocate("owl", task({ queryOf })),
@@ -94,7 +94,7 @@ describe("allocations of opt-sotu", () => {
     );
   });
 
-  it("end with the reason of a signal, and leave no device memory allocated", async () => {
+  it("throw the reason of an aborted signal, and leave no device memory allocated", async () => {
     const { bytesLive } = host.backend.counters;
     for (const name of ["owl", "error"] as const) {
       const signal = AbortSignal.abort(new Error("stopped"));

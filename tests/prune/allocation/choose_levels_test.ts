@@ -1,11 +1,11 @@
-/** Tests the choice of levels by dynamic programming against a search of all choices. */
+/** Compares the levels that dynamic programming chooses with a search of all choices. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { chooseLevels, type LeveledLayer } from "../../../src/prune/allocation/choose_levels.ts";
 import { uniform } from "../../support/random.ts";
 
-/** Returns the smallest sum of errors over all choices of levels that balance. */
+/** Returns the smallest sum of errors over all balanced choices, which are those with Σ level·size = 0. */
 function bruteForce(layers: readonly LeveledLayer[]): number {
   const search = (i: number, balance: number): number => {
     if (i === layers.length) return balance === 0 ? 0 : Infinity;
@@ -24,7 +24,7 @@ const errorOf = (layers: readonly LeveledLayer[], levels: readonly number[]) =>
   layers.reduce((sum, { errors }, i) => sum + errors[levels[i] + (errors.length - 1) / 2], 0);
 
 describe("chooseLevels()", () => {
-  it("finds the smallest error of all balanced choices, for random sizes and errors", () => {
+  it("finds the smallest sum of errors of all choices with Σ level·size = 0, for random sizes and errors", () => {
     for (let seed = 0; seed < 120; seed++) {
       const random = uniform(seed), reach = 1 + seed % 3, unit = 1 + seed % 5;
       const layers = Array.from({ length: 1 + seed % 6 }, () => ({
@@ -42,12 +42,12 @@ describe("chooseLevels()", () => {
     assert.deepEqual(chooseLevels([growing(1), growing(8), growing(1)]), [1, -2, 1]);
   });
 
-  it("changes nothing if the sizes allow no exchange", () => {
+  it("leaves every layer at level 0 if the sizes allow no other balanced choice", () => {
     assert.deepEqual(chooseLevels([{ size: 7, errors: [0, 1, 2] }]), [0]);
     assert.deepEqual(chooseLevels([{ size: 1, errors: [0, 1, 2] }, { size: 5, errors: [0, 9, 9] }]), [0, 0]);
   });
 
-  it("balances nearly if the sizes have no common divisor and are large", () => {
+  it("balances the levels approximately if the sizes are large and have no common divisor", () => {
     const random = uniform(3), sizes = Array.from({ length: 40 }, () => 1e6 + Math.floor(random() * 1e7));
     const layers = sizes.map((size) => ({ size, errors: Array.from({ length: 9 }, random) }));
     const levels = chooseLevels(layers), total = sizes.reduce((sum, size) => sum + size, 0);

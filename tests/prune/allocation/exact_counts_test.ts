@@ -10,7 +10,7 @@ import { uniform } from "../../support/random.ts";
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
-/** Generates layers with odd sizes, and sparsities that may lie outside of the range from 0 to 1. */
+/** Generates layers of random sizes, and sparsities that may lie outside of the range from 0 to 1. */
 function randomLayers(seed: number): { entries: number[]; sparsities: number[]; random: () => number } {
   const random = uniform(seed);
   const entries = Array.from(
@@ -21,7 +21,7 @@ function randomLayers(seed: number): { entries: number[]; sparsities: number[]; 
 }
 
 describe("exactCounts()", () => {
-  it("returns counts with the exact total, each within the layer, for random shapes and totals", () => {
+  it("returns counts with the exact total, and no count above the size of its layer", () => {
     for (let seed = 0; seed < 500; seed++) {
       const { entries, sparsities, random } = randomLayers(seed);
       const all = sum(entries), total = [0, all, Math.round(random() * all)][seed % 3];
@@ -31,7 +31,7 @@ describe("exactCounts()", () => {
     }
   });
 
-  it("changes no count by one or more if the sparsities already have the total", () => {
+  it("changes no count by more than one if the sparsities already give the total", () => {
     for (let seed = 0; seed < 200; seed++) {
       const { entries, random } = randomLayers(seed);
       const sparsities = entries.map(() => random());
@@ -41,12 +41,12 @@ describe("exactCounts()", () => {
     }
   });
 
-  it("gives the extra zeros to the largest fractions, and to the first of equal layers", () => {
+  it("gives the extra zeros to the layers with the largest fractional parts, and to the first of equal layers", () => {
     assert.deepEqual(exactCounts([10, 10, 10], [0.11, 0.18, 0.16], 4), [1, 2, 1]);
     assert.deepEqual(exactCounts([3, 3, 3], [0.5, 0.5, 0.5], 5), [2, 2, 1]);
   });
 
-  it("raises the total without lowering any layer by more than the rounding", () => {
+  it("lowers no count by more than one if the total is raised", () => {
     const { entries, sparsities } = randomLayers(7);
     let before = exactCounts(entries, sparsities, 0);
     for (let total = 0; total <= sum(entries); total += Math.ceil(sum(entries) / 97)) {
@@ -56,7 +56,7 @@ describe("exactCounts()", () => {
     }
   });
 
-  it("holds the total for models with more weights than 32 bits can count", () => {
+  it("returns counts with the exact total for models with more weights than 32 bits can count", () => {
     const entries = Array.from({ length: 96 }, (_, i) => 12_288 * (i % 3 === 0 ? 49_152 : 12_288) + i);
     const total = Math.round(0.7 * sum(entries));
     assert.equal(sum(exactCounts(entries, entries.map((_, i) => 0.6 + 0.002 * i), total)), total);
@@ -64,7 +64,7 @@ describe("exactCounts()", () => {
 });
 
 describe("sparsityOf()", () => {
-  it("is a sparsity below 1 with which a solver prunes exactly the count, also after a request", () => {
+  it("returns a sparsity below 1 with which a solver prunes exactly the count, even if it was sent as text", () => {
     const random = uniform(5);
     const cases = [[0, 7], [7, 7], [1, 3], [49_152 * 12_288 - 1, 49_152 * 12_288], [6e8, 6e8]];
     for (let i = 0; i < 1000; i++) {

@@ -1,4 +1,4 @@
-/** Tests the shares of outliers and the sparsities of OWL against the formulas of the paper in float64. */
+/** Compares the shares of outliers and the sparsities of the method OWL with the formulas of its paper in float64. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
@@ -7,7 +7,7 @@ import { type OwlLayer, referenceKeepRatios, referenceOutliers } from "../../ref
 import { assertClose } from "../../support/assert_close.ts";
 import { normals, uniform } from "../../support/random.ts";
 
-/** Random layers with some large inputs and one dead input, which is 0 for every token. */
+/** Generates the layers of a block with some large inputs and one dead input, which is 0 for every token. */
 function randomBlock(seed: number): OwlLayer[] {
   return [[5, 7], [9, 13], [3, 40]].map(([rows, cols], index) => {
     const weight = normals(rows * cols, seed + index), x = normals(6 * cols, 100 + seed + index);
@@ -28,7 +28,7 @@ const toScored = ({ weight, inputs }: OwlLayer) => ({
 });
 
 describe("outlierPercentage()", () => {
-  it("is the share of scores above five times the mean of the whole block", () => {
+  it("returns the percentage of scores above five times the mean score of the block", () => {
     for (let seed = 0; seed < 20; seed++) {
       const block = randomBlock(seed), expected = referenceOutliers(block, 5);
       assert.ok(expected > 0, `seed ${seed} has no outliers`);
@@ -36,7 +36,7 @@ describe("outlierPercentage()", () => {
     }
   });
 
-  it("is 0 if every input of the block is dead", () => {
+  it("returns 0 if every input of the block is 0", () => {
     assert.equal(outlierPercentage([{ weight: normals(12, 1), squaredNorms: new Float32Array(4) }]), 0);
   });
 });
@@ -51,7 +51,7 @@ describe("owlSparsities()", () => {
     }
   });
 
-  it("has the sparsity of the model as its mean over the weights, and prunes blocks with more outliers less", () => {
+  it("keeps the sparsity of the model, and gives blocks with more outliers a lower sparsity", () => {
     const outliers = [3, 0.5, 2, 1], entries = [100, 700, 300, 50];
     const sparsities = owlSparsities(outliers, entries, 0.6);
     const zeros = sparsities.reduce((sum, value, i) => sum + value * entries[i], 0);
