@@ -134,18 +134,20 @@ fn remove_weight(r: u32, k: u32, p: u32, local: u32) {
 fn lock_group(row: u32, p: u32, local: u32) {
   let start = p / params.group * params.group;
   let size = min(params.group, params.cols - start);
-  let column = start + local;
-  var state = REMOVED;
-  if local < size {
-    state = states[row + column / 4][column % 4];
-  }
-  if state != REMOVED {
-    atomicAdd(&group_weights, 1);
+  // Each invocation reads and writes a whole quad, because writing one component of a vector may write the others.
+  let q = start / 4 + local;
+  let column = vec4u(4 * q, 4 * q + 1, 4 * q + 2, 4 * q + 3);
+  let is_member = (column >= vec4u(start)) & (column < vec4u(start + size));
+  var state = vec4u(REMOVED);
+  if any(is_member) {
+    state = states[row + q];
+    let weights_here = select(vec4u(0), vec4u(1), is_member & (state != vec4u(REMOVED)));
+    atomicAdd(&group_weights, dot(weights_here, vec4u(1)));
   }
   workgroupBarrier();
   let kept = (params.keep * size + params.group - 1) / params.group;
-  if state == CANDIDATE && atomicLoad(&group_weights) <= kept {
-    states[row + column / 4][column % 4] = LOCKED;
+  if any(is_member) && atomicLoad(&group_weights) <= kept {
+    states[row + q] = select(state, vec4u(LOCKED), is_member & (state == vec4u(CANDIDATE)));
   }
 }
 

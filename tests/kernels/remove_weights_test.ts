@@ -118,6 +118,7 @@ const CASES: readonly (readonly [rows: number, cols: number, groups: Groups])[] 
   [4, 130, [0, 0]],
   [9, 38, [2, 4]],
   [5, 131, [1, 4]],
+  [4, 37, [2, 5]],
   [3, 140, [50, 128]],
 ];
 
