@@ -10,9 +10,8 @@
 // of one entry, and `is_forced` says whether an entry of an n:m group must be pruned whatever its score.
 //
 // Each workgroup handles 8 rows of the block. Each row is shared by LANES invocations, which are called the
-// lanes of the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a
-// segment in its own registers, and then updates its share of the later columns. So one barrier per segment
-// is enough.
+// lanes of the row. The lanes handle the columns in segments of 4. Every lane computes all errors of a segment
+// in its own registers, and then updates its share of the later columns. So one barrier per segment is enough.
 
 struct Params {
   rows: u32,
@@ -61,9 +60,8 @@ const WORDS: u32 = MAX_SIZE / 32;
 var<workgroup> weights: array<f32, ROWS * STRIDE>;
 // Bit j%32 of word j/32 of a row is set if column j of the block is pruned.
 var<workgroup> pruned: array<atomic<u32>, ROWS * WORDS>;
-// Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. A tie is an entry whose key, a u32
-// with the same order as the scores, equals the threshold below which all entries are pruned. Only
-// prune_block uses these bits.
+// Bit j%32 of word j/32 of a row is set if the entry in column j is a tie. Only prune_block uses these bits. A tie
+// is an entry whose key (a u32 with the order of the scores) equals the threshold below which all are pruned.
 var<workgroup> tied: array<atomic<u32>, ROWS * WORDS>;
 
 // An invocation and the row that it works on.
@@ -112,8 +110,7 @@ fn span_size(unit: u32) -> u32 {
   return select(max(SPAN / unit, 1) * unit, SPAN, SPAN == MAX_SIZE);
 }
 
-// Subtracts the errors of all columns before `start` from the columns start … end−1, which form the next
-// span.
+// Subtracts the errors of all columns before `start` from the next span, which is the columns start … end−1.
 fn update_span(p: Params, lane: Lane, start: u32, end: u32) {
   if start == 0 || !lane.exists {
     return;
@@ -263,8 +260,7 @@ fn shifted(word: u32, before: u32, shift: u32) -> u32 {
   return select((word << shift) | (before >> (32 - shift)), word, shift == 0);
 }
 
-// Word i of a bit string in which bit j is set if the row's entry in column j is kept. Words past the end of
-// the block are 0.
+// Word i of a bit string in which bit j is set if the row keeps column j. Words past the end of the block are 0.
 fn kept_bits(p: Params, lane: Lane, i: u32) -> u32 {
   if i >= WORDS {
     return 0;
@@ -272,8 +268,7 @@ fn kept_bits(p: Params, lane: Lane, i: u32) -> u32 {
   return column_bits(p, i) & ~atomicLoad(&pruned[lane.local_row * WORDS + i]);
 }
 
-// Writes the row's bits for the columns of the block into the mask. Other bits of the same words do not
-// change.
+// Writes the row's bits for the columns of the block into the mask. Other bits of its words do not change.
 fn store_mask(p: Params, lane: Lane) {
   if !lane.exists {
     return;

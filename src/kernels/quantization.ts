@@ -5,7 +5,7 @@
  */
 
 import { defineKernel, linearGrid } from "./kernel.ts";
-import { loop } from "./loop_count.ts";
+import { loop, sequence } from "./loop_count.ts";
 import linear from "../../shaders/shared/linear.wgsl" with { type: "text" };
 import quantizationGrid from "../../shaders/shared/quantization_grid.wgsl" with { type: "text" };
 import source from "../../shaders/quantization.wgsl" with { type: "text" };
@@ -31,10 +31,7 @@ export const rowExtremes = defineKernel({
     code,
     entryPoint: "row_extremes",
     grid: (p) => linearGrid(p.rows, 1),
-    loops: (p) => {
-      const halvings = loop(Math.log2(LANES));
-      return { ...halvings, iterations: halvings.iterations + loop(Math.ceil(p.cols / LANES)).iterations };
-    },
+    loops: (p) => sequence(loop(Math.ceil(p.cols / LANES)), loop(Math.log2(LANES))),
   },
 });
 

@@ -9,6 +9,7 @@
 // are read here.
 
 import { sum_lanes } from "./lanes";
+import { one_bit } from "./mask_bits";
 import {
   BUNDLE_ROWS, COLUMN_BYTES, errors, load_bundle, pack_u, panel_of_u, pruned, reciprocal, row_scales, row_zeros, store_bundle, store_mask,
   temporary, weights,
@@ -49,9 +50,7 @@ export function load_weights<A>(args: A, row: u32, count: u32): void {
 export function load_forced(bits: usize, stride: usize, count: u32, first: u32, size: u32, value: u32): void {
   for (let r: u32 = 0; r < count; r++) {
     for (let j: u32 = 0; j < size; j++) {
-      const column = first + j;
-      const bit = (load<u32>(bits + r * stride + (<usize>(column >> 5) << 2)) >> (column & 31)) & 1;
-      store<i32>(pruned(j) + (<usize>r << 2), -(<i32>(bit == value)));
+      store<i32>(pruned(j) + (<usize>r << 2), -(<i32>(one_bit(bits + r * stride, first + j) == value)));
     }
   }
 }
