@@ -5,8 +5,8 @@
  */
 
 import { choleskyLower } from "./cholesky.ts";
-import { quadraticForm } from "./hessian.ts";
-import { dampedHessian, referenceRefit, solveLower } from "./refit.ts";
+import { dampedHessian, quadraticForm } from "./hessian.ts";
+import { referenceRefit, solveLower } from "./refit.ts";
 import { referenceSelection } from "./selection.ts";
 import type { Groups, ReferenceLayer } from "./sparsegpt.ts";
 

@@ -50,6 +50,21 @@ export function gram(x: Float64Array, tokens: number, n: number): Float64Array {
   return h;
 }
 
+/**
+ * Returns the damped Hessian, (n, n). Zeros on the diagonal (dead inputs) become 1, and then
+ * damping·mean(diag H) is added to the diagonal.
+ */
+export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
+  const h = Float64Array.from(hessian);
+  let mean = 0;
+  for (let j = 0; j < n; j++) {
+    if (h[j * n + j] === 0) h[j * n + j] = 1;
+    mean += h[j * n + j] / n;
+  }
+  for (let j = 0; j < n; j++) h[j * n + j] += damping * mean;
+  return h;
+}
+
 /** The trace of M·H·Mᵀ for M (rows, n) and H (n, n). */
 export function quadraticForm(m: ArrayLike<number>, h: ArrayLike<number>, rows: number, n: number): number {
   let total = 0;

@@ -4,7 +4,7 @@
  */
 
 import { choleskyInverse, choleskyLower } from "./cholesky.ts";
-import { quadraticForm } from "./hessian.ts";
+import { dampedHessian, quadraticForm } from "./hessian.ts";
 import type { Groups, ReferenceLayer, ReferenceSolution } from "./sparsegpt.ts";
 
 /** The removal of one weight. The trace of a row is the list of its removals. */
@@ -14,21 +14,6 @@ interface Removal {
   readonly loss: number;
   /** The weights of the row after the removal. */
   readonly weights: Float64Array;
-}
-
-/**
- * Returns the damped Hessian, (n, n). Zeros on the diagonal (dead inputs) become 1, and then
- * damping·mean(diag H) is added to the diagonal.
- */
-export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
-  const h = Float64Array.from(hessian);
-  let mean = 0;
-  for (let j = 0; j < n; j++) {
-    if (h[j * n + j] === 0) h[j * n + j] = 1;
-    mean += h[j * n + j] / n;
-  }
-  for (let j = 0; j < n; j++) h[j * n + j] += damping * mean;
-  return h;
 }
 
 /** Prunes a layer. The columns of dead inputs are set to 0 first. */

@@ -1,7 +1,7 @@
 /**
  * Decodes quantised weights bit by bit, from the definition of the format `pack-quantized` in the library compressed-tensors
- * (https://github.com/vllm-project/compressed-tensors). It also computes grids, and rounds weights to
- * the nearest value of a grid. This file shares no code with `src`.
+ * (https://github.com/vllm-project/compressed-tensors). A grid has the values (code − zero)·scale for the codes 0 …
+ * 2^bits − 1. This file shares no code with `src`.
  */
 
 import type { PackedTensor } from "./bitmask.ts";
@@ -12,12 +12,6 @@ export interface PackedQuantized {
   readonly scale: PackedTensor;
   readonly zeroPoint?: PackedTensor;
   readonly shape: PackedTensor;
-}
-
-/** A grid, whose values are (code − zero)·scale for the codes 0 … 2^bits − 1. `zero` is the code of the weight 0. */
-export interface Grid {
-  readonly scale: number;
-  readonly zero: number;
 }
 
 /**
@@ -65,25 +59,6 @@ function bitField(
     value += (Math.floor(word / 2 ** (bit % 32)) % 2) * 2 ** (bit - firstBit);
   }
   return value;
-}
-
-/** Makes the grid of a group of weights. It contains 0, and its ends are near the smallest and the largest weight. */
-export function makeGrid(weights: ArrayLike<number>, bits: number, symmetric: boolean): Grid {
-  const steps = 2 ** bits - 1;
-  let low = 0, high = 0;
-  for (let i = 0; i < weights.length; i++) {
-    low = Math.min(low, weights[i]);
-    high = Math.max(high, weights[i]);
-  }
-  if (low === high) return { scale: 1, zero: symmetric ? 2 ** (bits - 1) : 0 };
-  if (symmetric) return { scale: 2 * Math.max(-low, high) / steps, zero: 2 ** (bits - 1) };
-  const scale = (high - low) / steps;
-  return { scale, zero: Math.round(-low / scale) };
-}
-
-/** Returns the code of a weight on a grid: the nearest one, but at least 0 and at most 2^bits − 1. */
-export function encode(weight: number, { scale, zero }: Grid, bits: number): number {
-  return Math.min(Math.max(Math.round(weight / scale) + zero, 0), 2 ** bits - 1);
 }
 
 /** Rounds a number to the nearest number of a dtype, ties to even. */

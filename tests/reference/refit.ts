@@ -6,18 +6,6 @@
 import { choleskyLower } from "./cholesky.ts";
 import type { ReferenceLayer } from "./sparsegpt.ts";
 
-/** Adds damping·mean(diag H) to the diagonal of H, (n, n), after replacing zeros on the diagonal by ones. */
-export function dampedHessian(hessian: ArrayLike<number>, n: number, damping: number): Float64Array {
-  const a = Float64Array.from(hessian);
-  let mean = 0;
-  for (let j = 0; j < n; j++) {
-    if (a[j * n + j] === 0) a[j * n + j] = 1;
-    mean += a[j * n + j] / n;
-  }
-  for (let j = 0; j < n; j++) a[j * n + j] += damping * mean;
-  return a;
-}
-
 /** Solves A·x = b for a positive definite A, (n, n), given its lower Cholesky factor `l`. */
 export function solveLower(l: Float64Array, b: ArrayLike<number>, n: number): Float64Array {
   const x = Float64Array.from(b);

@@ -7,7 +7,7 @@
  */
 
 import { choleskyInverse, choleskyLower, transpose } from "./cholesky.ts";
-import { quadraticForm } from "./hessian.ts";
+import { dampedHessian, quadraticForm } from "./hessian.ts";
 
 /** An n:m pattern. Each row keeps `keep` entries of every `group` consecutive columns. */
 export interface Groups {
@@ -57,18 +57,8 @@ export interface ReferenceFactor {
 
 /** Finds the dead inputs, adds damping·mean(diag H) to the diagonal of H, and computes U. */
 export function referenceFactor(hessian: ArrayLike<number>, n: number, damping: number): ReferenceFactor {
-  const h = Float64Array.from(hessian);
-  const dead: number[] = [];
-  for (let j = 0; j < n; j++) {
-    if (h[j * n + j] === 0) {
-      dead.push(j);
-      h[j * n + j] = 1;
-    }
-  }
-  let mean = 0;
-  for (let j = 0; j < n; j++) mean += h[j * n + j] / n;
-  for (let j = 0; j < n; j++) h[j * n + j] += damping * mean;
-  const inverse = choleskyInverse(choleskyLower(h, n), n);
+  const dead = Array.from({ length: n }, (_, j) => j).filter((j) => hessian[j * n + j] === 0);
+  const inverse = choleskyInverse(choleskyLower(dampedHessian(hessian, n, damping), n), n);
   return { u: transpose(choleskyLower(inverse, n), n), dead };
 }
 

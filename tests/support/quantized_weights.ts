@@ -3,7 +3,7 @@
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
 import type { QuantizedWeight } from "../../src/tensor/quantized_weight.ts";
-import { encode, makeGrid } from "../reference/pack_quantized.ts";
+import { codeOf, gridOf } from "../reference/quantization.ts";
 import { normals, uniform } from "./random.ts";
 
 /**
@@ -24,8 +24,8 @@ export function quantize(
     for (let group = 0; group < groups; group++) {
       const first = row * cols + group * size, end = row * cols + Math.min(cols, (group + 1) * size);
       const members = Array.from({ length: end - first }, (_, i) => weights[first + i]);
-      const grid = makeGrid(members, bits, symmetric);
-      for (let i = first; i < end; i++) codes[i] = isPruned(i) ? grid.zero : encode(weights[i], grid, bits);
+      const grid = gridOf(members, bits, symmetric);
+      for (let i = first; i < end; i++) codes[i] = isPruned(i) ? grid.zero : codeOf(weights[i], grid, bits);
       scales[row * groups + group] = grid.scale;
       zeros[row * groups + group] = grid.zero;
     }
