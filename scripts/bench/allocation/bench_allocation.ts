@@ -4,11 +4,10 @@
  */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
-import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { LocalHost } from "../../../src/cli/local_host.ts";
 import { computePerplexity } from "../../../src/evaluation/perplexity.ts";
-import { type Model, openModel } from "../../../src/models/model.ts";
+import { type Model, openModelFolder } from "../../../src/models/model.ts";
 import { type AllocationName, ALLOCATIONS } from "../../../src/prune/allocation/allocation.ts";
 import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
 import type { BenchedModel } from "../families/models.ts";
@@ -45,27 +44,23 @@ export async function benchAllocation(
   const { name, folder, seqlen, evaluationWindows } = benched;
   const texts = await benched.tokens();
   const windows = calibrationWindows(texts.calibration, { windows: benched.calibrationWindows, seqlen });
-  const checkpoint = await openCheckpoint(folder, denoFileSystem);
-  try {
-    const model = openModel(checkpoint);
-    const measure = async (measured: Model) => {
-      const options = { seqlen, windows: evaluationWindows };
-      return (await computePerplexity(measured, backend, texts.evaluation, options)).perplexity;
-    };
-    const runs: AllocationRun[] = [];
-    for (const sparsity of SPARSITIES) {
-      for (const allocation of ALLOCATIONS) {
-        const started = performance.now();
-        const query = { sparsity, error: false };
-        const pruned = await pruneInMemory(model, query, { pruner, backend, windows, allocation });
-        const seconds = (performance.now() - started) / 1000;
-        const perplexity = await measure(pruned);
-        log(`${name} ${allocation} ${sparsity}: ${perplexity.toFixed(3)} in ${seconds.toFixed(1)} s`);
-        runs.push({ allocation, sparsity, perplexity, seconds });
-      }
+  await using opened = await openModelFolder(folder, denoFileSystem);
+  const { model } = opened;
+  const measure = async (measured: Model) => {
+    const options = { seqlen, windows: evaluationWindows };
+    return (await computePerplexity(measured, backend, texts.evaluation, options)).perplexity;
+  };
+  const runs: AllocationRun[] = [];
+  for (const sparsity of SPARSITIES) {
+    for (const allocation of ALLOCATIONS) {
+      const started = performance.now();
+      const query = { sparsity, error: false };
+      const pruned = await pruneInMemory(model, query, { pruner, backend, windows, allocation });
+      const seconds = (performance.now() - started) / 1000;
+      const perplexity = await measure(pruned);
+      log(`${name} ${allocation} ${sparsity}: ${perplexity.toFixed(3)} in ${seconds.toFixed(1)} s`);
+      runs.push({ allocation, sparsity, perplexity, seconds });
     }
-    return { name, dense: await measure(model), runs };
-  } finally {
-    await checkpoint.close();
   }
+  return { name, dense: await measure(model), runs };
 }

@@ -4,7 +4,7 @@
  */
 
 import { ALLOCATIONS } from "../../../src/prune/allocation/allocation.ts";
-import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { type AllocationResult, type AllocationRun, SPARSITIES } from "./bench_allocation.ts";
 
 /** The results of all models, as they are stored in `results/allocation.json`. */
@@ -22,13 +22,14 @@ interface AllocationRow {
 
 const COLUMNS: readonly Column<AllocationRow>[] = [
   ["model", ({ model, isFirst }) => isFirst ? model.name : ""],
-  ["dense", ({ model, isFirst }) => isFirst ? model.dense.toPrecision(4) : ""],
+  ["dense", ({ model, isFirst }) => isFirst ? formatPerplexity(model.dense) : ""],
   ["allocation", ({ allocation }) => allocation],
   ...SPARSITIES.map((sparsity): Column<AllocationRow> => [
     `${100 * sparsity} %`,
-    ({ model, allocation }) =>
-      model.runs.find((run) => run.allocation === allocation && run.sparsity === sparsity)?.perplexity
-        .toPrecision(4) ?? NOT_MEASURED,
+    ({ model, allocation }) => {
+      const run = model.runs.find((run) => run.allocation === allocation && run.sparsity === sparsity);
+      return run ? formatPerplexity(run.perplexity) : NOT_MEASURED;
+    },
   ]),
   ["s per run", ({ model, allocation }) => {
     const runs = model.runs.filter((run) => run.allocation === allocation);

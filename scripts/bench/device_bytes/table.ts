@@ -1,6 +1,6 @@
 /** The table that compares the device memory of each method with the bound that was computed for it. */
 
-import { type Column, formatPercent, markdownTable } from "../report/markdown_table.ts";
+import { type Column, formatPercent, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import type { DeviceBytes } from "./bench_device_bytes.ts";
 
 /** The results of one run, as they are stored in `results/device_bytes.json`. */
@@ -15,9 +15,9 @@ const COLUMNS: readonly Column<DeviceBytes>[] = [
   ["used MiB", ({ peakBytes, refusal }) => refusal ? "refused" : mebibytes(peakBytes)],
   [
     "used / bound",
-    ({ peakBytes, boundBytes, refusal }) => refusal ? "–" : formatPercent(peakBytes / boundBytes),
+    ({ peakBytes, boundBytes, refusal }) => refusal ? NOT_MEASURED : formatPercent(peakBytes / boundBytes),
   ],
-  ["request s", ({ seconds, refusal }) => refusal ? "–" : seconds.toFixed(1)],
+  ["request s", ({ seconds, refusal }) => refusal ? NOT_MEASURED : seconds.toFixed(1)],
 ];
 
 /** Renders one row per request. */

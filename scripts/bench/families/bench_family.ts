@@ -4,11 +4,10 @@
  */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
-import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import type { LocalHost } from "../../../src/cli/local_host.ts";
 import { computePerplexity } from "../../../src/evaluation/perplexity.ts";
-import { type Model, openModel } from "../../../src/models/model.ts";
+import { type Model, openModelFolder } from "../../../src/models/model.ts";
 import type { LayerQuery } from "../../../src/protocol/layer_query.ts";
 import { pruneInMemory } from "../../../src/prune/prune_in_memory.ts";
 import type { BenchedModel } from "./models.ts";
@@ -52,40 +51,36 @@ export async function benchFamily(
   const { name, folder, seqlen, evaluationWindows } = benched;
   const texts = await benched.tokens();
   const windows = calibrationWindows(texts.calibration, { windows: benched.calibrationWindows, seqlen });
-  const checkpoint = await openCheckpoint(folder, denoFileSystem);
-  try {
-    const model = openModel(checkpoint);
-    const measure = async (title: string, measured: Model) => {
-      const options = { seqlen, windows: evaluationWindows };
-      const { perplexity: value } = await computePerplexity(measured, backend, texts.evaluation, options);
-      log(`${name} ${title}: ${value.toFixed(3)}`);
-      return value;
-    };
-    const dense = await measure("dense", model);
-    const runs: PrunedRun[] = [];
-    for (const method of METHODS) {
-      for (const target of TARGETS) {
-        const pruned = await pruneInMemory(model, queryOf(method, target), {
-          pruner: pare,
-          backend,
-          windows,
-        });
-        runs.push({ method, target, perplexity: await measure(`${method} ${target}`, pruned) });
-      }
+  await using opened = await openModelFolder(folder, denoFileSystem);
+  const { model, checkpoint } = opened;
+  const measure = async (title: string, measured: Model) => {
+    const options = { seqlen, windows: evaluationWindows };
+    const { perplexity: value } = await computePerplexity(measured, backend, texts.evaluation, options);
+    log(`${name} ${title}: ${value.toFixed(3)}`);
+    return value;
+  };
+  const dense = await measure("dense", model);
+  const runs: PrunedRun[] = [];
+  for (const method of METHODS) {
+    for (const target of TARGETS) {
+      const pruned = await pruneInMemory(model, queryOf(method, target), {
+        pruner: pare,
+        backend,
+        windows,
+      });
+      runs.push({ method, target, perplexity: await measure(`${method} ${target}`, pruned) });
     }
-    const family = String(checkpoint.config.model_type);
-    return {
-      name,
-      family,
-      seqlen,
-      calibrationWindows: benched.calibrationWindows,
-      evaluationWindows,
-      dense,
-      runs,
-    };
-  } finally {
-    await checkpoint.close();
   }
+  const family = String(checkpoint.config.model_type);
+  return {
+    name,
+    family,
+    seqlen,
+    calibrationWindows: benched.calibrationWindows,
+    evaluationWindows,
+    dense,
+    runs,
+  };
 }
 
 /**

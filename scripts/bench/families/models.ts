@@ -1,4 +1,7 @@
-/** The trained models that the families bench prunes, and the texts that each is calibrated and measured on. */
+/**
+ * The trained models that the demo and the benches `families`, `solvers`, `allocation` and `peers` prune, and
+ * the texts that each model is calibrated and measured on.
+ */
 
 import { fileURLToPath } from "node:url";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
@@ -42,7 +45,8 @@ export function listFixtures(): BenchedModel[] {
   return FIXTURES.map(fixtureModel);
 }
 
-function fixtureModel(name: string): BenchedModel {
+/** Returns the test model `name` of this repository. */
+export function fixtureModel(name: string): BenchedModel {
   const folder = fileURLToPath(new URL(`../../../tests/fixtures/models/${name}`, import.meta.url));
   return {
     name,

@@ -1,6 +1,6 @@
 /** The table of the families bench, which shows the perplexity of pruned models of several families. */
 
-import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import { type FamilyResult, METHODS, type PrunedRun, TARGETS } from "./bench_family.ts";
 
 /** The results of all models, as they are stored in `results/families.json`. */
@@ -38,12 +38,4 @@ export function familiesTable({ models }: FamiliesResults): string {
     METHODS.map((method, i): FamilyRow => ({ model, method, isFirst: i === 0 }))
   );
   return markdownTable(COLUMNS, rows);
-}
-
-/**
- * Formats a perplexity with four digits. From 10,000 on, which means that pruning ruined the model, two
- * digits are enough.
- */
-function formatPerplexity(perplexity: number): string {
-  return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

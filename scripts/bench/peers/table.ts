@@ -1,6 +1,6 @@
 /** The table of the bench that compares Pare with llm-compressor. */
 
-import { type Column, markdownTable } from "../report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable } from "../report/markdown_table.ts";
 import type { PeersResult, PeersResults, RunResult } from "./peers_result.ts";
 
 /** One row of the table: a run on a model. */
@@ -44,8 +44,4 @@ export function peersTable({ models, versions, threads, repeat, loadAverage }: P
   return `${markdownTable(COLUMNS, rows)}\n\n` +
     `Peers: ${libraries}; threads of OpenMP: ${threads}. Repetitions: ${repeat}. Largest load average: ` +
     `${loadAverage.toFixed(1)}.`;
-}
-
-function formatPerplexity(perplexity: number): string {
-  return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

@@ -4,11 +4,10 @@
  */
 
 import { calibrationWindows } from "../../../../src/calibration/windows.ts";
-import { openCheckpoint } from "../../../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
 import type { LocalHost } from "../../../../src/cli/local_host.ts";
 import { computePerplexity } from "../../../../src/evaluation/perplexity.ts";
-import { openModel } from "../../../../src/models/model.ts";
+import { openModelFolder } from "../../../../src/models/model.ts";
 import type { BenchedModel } from "../../families/models.ts";
 import type { Cell } from "./cells.ts";
 import { collectDenseLayers } from "./dense_layers.ts";
@@ -50,40 +49,39 @@ export async function benchModel(
   const texts = await benched.tokens();
   const windowCount = Math.min(CALIBRATION_WINDOWS, Math.floor(texts.calibration.length / seqlen));
   const windows = calibrationWindows(texts.calibration, { windows: windowCount, seqlen });
-  const checkpoint = await openCheckpoint(folder, denoFileSystem);
-  try {
-    const model = openModel(checkpoint), evaluation = texts.evaluation;
-    const evaluationOptions = { seqlen, windows: evaluationWindows };
-    const layers = await collectDenseLayers(model, host.backend, windows);
-    const dense = await computePerplexity(model, host.backend, evaluation, evaluationOptions);
-    let result: ModelResult = {
-      name,
-      seqlen,
-      calibrationWindows: windowCount,
-      evaluationWindows,
-      dense: dense.perplexity,
-      layers: layers.map((layer) => layer.name),
-      cells: earlier?.cells ?? [],
-    };
-    for (const cell of missing) {
-      const title = `${name} ${cell.method} ${cell.target}`;
-      const measured = await measureCell(
-        host,
-        { model, layers, windows, evaluation, evaluationOptions },
-        cell,
-      );
-      if (!measured) {
-        log(`${title}: not built in this version`);
-        continue;
-      }
-      const { perplexity, solveSeconds, refused } = measured;
-      log(`${title}: ${refused ?? `perplexity ${perplexity?.toFixed(3)}, ${solveSeconds?.toFixed(2)} s`}`);
-      result = { ...result, cells: [...result.cells, measured] };
-      await save(result);
-    }
-  } finally {
-    await checkpoint.close();
+  await using opened = await openModelFolder(folder, denoFileSystem);
+  const model = opened.model, evaluation = texts.evaluation;
+  const evaluationOptions = { seqlen, windows: evaluationWindows };
+  const layers = await collectDenseLayers(model, host.backend, windows);
+  const dense = await computePerplexity(model, host.backend, evaluation, evaluationOptions);
+  let result: ModelResult = {
+    name,
+    seqlen,
+    calibrationWindows: windowCount,
+    evaluationWindows,
+    dense: dense.perplexity,
+    layers: layers.map((layer) => layer.name),
+    cells: earlier?.cells ?? [],
+  };
+  for (const cell of missing) {
+    const title = `${name} ${cell.method} ${cell.target}`;
+    const measured = await measureCell(
+      host,
+      { model, layers, windows, evaluation, evaluationOptions },
+      cell,
+    );
+    const { perplexity, solveSeconds, refused } = measured;
+    log(`${title}: ${refused ?? `perplexity ${perplexity?.toFixed(3)}, ${solveSeconds?.toFixed(2)} s`}`);
+    result = { ...result, cells: [...result.cells, measured] };
+    await save(result);
   }
+}
+
+/** Returns `result` without the figures of `cells`, so that these cells are measured again. */
+export function withoutCells(result: ModelResult, cells: readonly Cell[]): ModelResult {
+  const isListed = (measured: CellResult) =>
+    cells.some(({ method, target }) => measured.method === method && measured.target === target);
+  return { ...result, cells: result.cells.filter((measured) => !isListed(measured)) };
 }
 
 /** Returns the figures of one cell, or undefined if they were not measured. */

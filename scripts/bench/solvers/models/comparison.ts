@@ -3,11 +3,11 @@
  * models. That table is a summary of the tables in `tables.ts`.
  */
 
-import { type Column, markdownTable, NOT_MEASURED } from "../../report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "../../report/markdown_table.ts";
 import { findCell, type ModelResult } from "./bench_models.ts";
 import { BASELINE, METHODS } from "./cells.ts";
 import { errorRatios } from "./summary.ts";
-import { formatPerplexity, isTestModel, type SolverResults } from "./tables.ts";
+import { isTestModel, type SolverResults } from "./tables.ts";
 
 /** The targets whose errors the table shows. */
 const ERROR_TARGETS = ["50 %", "70 %", "2:4"];

@@ -120,7 +120,8 @@ function worstLayerGate(models: readonly ModelResult[], method: string): Gate {
 }
 
 /**
- * Requires that pruning to 50 % with 4 bits gives no higher perplexity than GPTQ with 3 bits, on every model.
+ * Requires that pruning to 50 % with 4 bits gives no higher perplexity than GPTQ with 3 bits, on every
+ * test model.
  * Both kinds of models take about the same space. The SparseGPT paper reports this result for large models.
  */
 function jointGate(models: readonly ModelResult[], method: string): Gate {

@@ -6,8 +6,7 @@
  *     deno task bench:solvers [--models opt-sotu,llama-sotu] [--methods "SparseGPT,ALPS default"] [--again]
  *
  * The results file is written after each cell, which is one method at one target. Cells that are already in
- * the file are skipped, so an interrupted run can be continued. A method that this version of Pare does not
- * have is reported and skipped. A later version that has the method measures it in its next run.
+ * the file are skipped, so an interrupted run can be continued.
  */
 
 import { Command } from "commander";
@@ -16,7 +15,7 @@ import { addBackendOption } from "../../../../src/cli/options/common_options.ts"
 import type { BackendChoice } from "../../../../src/host/backends.ts";
 import { listModels } from "../../families/models.ts";
 import { readResultsIfPresent, resultsUrl, writeResults } from "../../report/results_file.ts";
-import { benchModel, type ModelResult } from "./bench_models.ts";
+import { benchModel, type ModelResult, withoutCells } from "./bench_models.ts";
 import { listCells } from "./cells.ts";
 import { evaluateGates, gateTable } from "./gates.ts";
 import { errorTable, perplexityTable, roundingTable, secondsTable, type SolverResults } from "./tables.ts";
@@ -34,7 +33,7 @@ const command = new Command("bench solvers")
   .description("Compares all solvers on whole models, and writes results/solvers.json.")
   .option("--models <list>", "comma-separated names; all models on this machine by default")
   .option("--methods <list>", "comma-separated methods, as the tables name them; all by default")
-  .option("--again", "measure the cells that are already in the results file too", false);
+  .option("--again", "measure the chosen cells again if the results file has them", false);
 const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
 const results = await benchSolvers(options);
 const tables = [errorTable, perplexityTable, secondsTable, roundingTable].map((table) => table(results));
@@ -49,7 +48,8 @@ async function benchSolvers({ models: names, methods, again, backend }: Options)
   await using host = await openLocalHost(backend);
   const device = { backend: host.backend.kind, adapter: host.backend.adapter.name };
   for (const model of models) {
-    await benchModel(host, model, cells, again ? undefined : results.get(model.name), {
+    const stored = results.get(model.name);
+    await benchModel(host, model, cells, again && stored ? withoutCells(stored, cells) : stored, {
       log: console.log,
       async save(result) {
         results.set(model.name, result);

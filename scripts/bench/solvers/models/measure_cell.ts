@@ -50,26 +50,16 @@ export interface MeasuredModel {
   readonly evaluationOptions: { readonly seqlen: number; readonly windows: number };
 }
 
-/**
- * The error code for a method or a parameter that the protocol defines but this version of Pare does not
- * have.
- */
-const NOT_BUILT = "unsupported";
-
-/**
- * Measures one cell. Returns undefined if this version of Pare does not have the method or one of its
- * parameters.
- */
+/** Measures one cell. A refusal of a layer becomes part of the result. */
 export async function measureCell(
   { backend, pare }: LocalHost,
   { model, layers, windows, evaluation, evaluationOptions }: MeasuredModel,
   { method, target, query }: Cell,
-): Promise<CellResult | undefined> {
+): Promise<CellResult> {
   const errors: (number | null)[] = [];
   let refused: string | undefined;
   for (const layer of layers) {
     const outcome = await solveLayer(pare, layer, query);
-    if (outcome === NOT_BUILT) return undefined;
     if (typeof outcome === "string") refused = outcome;
     errors.push(typeof outcome === "string" ? null : outcome.relative_error);
   }
@@ -80,10 +70,7 @@ export async function measureCell(
   return { method, target, errors, perplexity, solveSeconds: timed.seconds };
 }
 
-/**
- * Solves one layer and returns its report. If the layer is refused, returns `NOT_BUILT` or the text of
- * another error.
- */
+/** Solves one layer and returns its report. If the layer is refused, returns the reason. */
 async function solveLayer(
   pare: Pare,
   { weight, hessian }: DenseLayer,
@@ -93,7 +80,7 @@ async function solveLayer(
     return (await pare.pruneLayer({ weight, hessian_upper: hessian }, query)).report;
   } catch (error) {
     if (!(error instanceof PareError) || error.status >= 500) throw error;
-    return error.code === NOT_BUILT ? NOT_BUILT : error.detail;
+    return error.detail;
   }
 }
 

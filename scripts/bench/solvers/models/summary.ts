@@ -11,8 +11,6 @@ export interface ErrorRatios {
   readonly geometricMean: number;
   /** The largest ratio, and the layer that has it. */
   readonly worst: { readonly ratio: number; readonly layer: string };
-  /** The number of layers that were compared. */
-  readonly layers: number;
 }
 
 /**
@@ -41,6 +39,5 @@ export function errorRatios(
   return {
     geometricMean: Math.exp(logarithms / ratios.length),
     worst: ratios.reduce((worst, next) => next.ratio > worst.ratio ? next : worst),
-    layers: ratios.length,
   };
 }

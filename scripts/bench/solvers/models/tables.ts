@@ -1,6 +1,6 @@
 /** The tables of the solvers bench on whole models. */
 
-import { type Column, markdownTable, NOT_MEASURED } from "../../report/markdown_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "../../report/markdown_table.ts";
 import { findCell, type ModelResult } from "./bench_models.ts";
 import { GPTQ, JOINT_TARGETS, METHODS, ROUNDING_TARGETS, type Target, TARGETS } from "./cells.ts";
 import { errorRatios } from "./summary.ts";
@@ -104,12 +104,4 @@ function methodTable(
 /** Formats a ratio with three decimals, or with one decimal from 10 on. */
 function formatRatio(ratio: number): string {
   return ratio < 10 ? ratio.toFixed(3) : ratio.toFixed(1);
-}
-
-/**
- * Formats a perplexity with four digits, or with two digits from 10,000 on, where pruning has ruined the
- * model.
- */
-export function formatPerplexity(perplexity: number): string {
-  return perplexity < 1e4 ? perplexity.toPrecision(4) : perplexity.toExponential(1);
 }

@@ -9,12 +9,11 @@
 import { Command } from "commander";
 import { fileURLToPath } from "node:url";
 import { calibrationWindows } from "../../../../src/calibration/windows.ts";
-import { openCheckpoint } from "../../../../src/checkpoint/checkpoint.ts";
 import { denoFileSystem } from "../../../../src/cli/files/deno_file_system.ts";
-import { openLocalHost } from "../../../../src/cli/local_host.ts";
+import { type LocalHost, openLocalHost } from "../../../../src/cli/local_host.ts";
 import { addBackendOption, integer } from "../../../../src/cli/options/common_options.ts";
 import type { BackendChoice } from "../../../../src/host/backends.ts";
-import { openModel } from "../../../../src/models/model.ts";
+import { openModelFolder } from "../../../../src/models/model.ts";
 import { encodeText, loadTokenizer } from "../../../../src/models/tokenizer/tokenizer.ts";
 import { makeRandomOpt } from "../../../fixtures/make_random_opt.ts";
 import { sotuText } from "../../../fixtures/sotu_text.ts";
@@ -66,34 +65,28 @@ try {
   let sizes: readonly ShareResult[] = earlier?.sizes ?? [];
   for (const [windows, seqlen] of options.sizes) {
     const isOther = (size: ShareResult) => size.windows !== windows || size.seqlen !== seqlen;
-    sizes = [...sizes.filter(isOther), await measureSize(windows, seqlen, tokens)];
-    await saveSizes(sizes);
+    await using host = await openLocalHost(options.backend);
+    sizes = [...sizes.filter(isOther), await measureSize(host, windows, seqlen, tokens)];
+    const device = { backend: host.backend.kind, adapter: host.backend.adapter.name };
+    await writeResults<ShareResults>(FILE, device, { sizes });
   }
   console.log(`\n${shareTable({ sizes })}`);
 } finally {
   await Deno.remove(folder, { recursive: true });
 }
 
-async function measureSize(windows: number, seqlen: number, tokens: Uint32Array): Promise<ShareResult> {
+async function measureSize(
+  host: LocalHost,
+  windows: number,
+  seqlen: number,
+  tokens: Uint32Array,
+): Promise<ShareResult> {
   // The windows start at random tokens and may overlap. Without overlaps, the text is too short for 128x2048.
   const chosen = calibrationWindows(tokens, { windows, seqlen, seed: 1 });
-  await using host = await openLocalHost(options.backend);
-  await using checkpoint = await openDisposable();
-  const model = openModel(checkpoint.opened);
+  await using opened = await openModelFolder(folder, denoFileSystem);
   const measured = chosen.slice(0, options.measuredWindows), { measuredBlocks } = options;
-  return await benchShare(host, model, measured, { blocks: BLOCKS, windows }, {
+  return await benchShare(host, opened.model, measured, { blocks: BLOCKS, windows }, {
     measuredBlocks,
     log: console.log,
   });
-}
-
-async function openDisposable() {
-  const opened = await openCheckpoint(folder, denoFileSystem);
-  return { opened, [Symbol.asyncDispose]: () => opened.close() };
-}
-
-async function saveSizes(sizes: readonly ShareResult[]): Promise<void> {
-  await using host = await openLocalHost(options.backend);
-  const device = { backend: host.backend.kind, adapter: host.backend.adapter.name };
-  await writeResults<ShareResults>(FILE, device, { sizes });
 }
