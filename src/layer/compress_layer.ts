@@ -37,14 +37,6 @@ export interface CompressedLayer {
 /** The note of a report whose loss or relative error is null because it overflowed. */
 const OVERFLOW_NOTE = "The error of the layer is too large for f32, so it is not reported.";
 
-function isOverflow({ loss, relativeError }: Solution): boolean {
-  return finiteOrNull(loss) !== loss || finiteOrNull(relativeError) !== relativeError;
-}
-
-function finiteOrNull(value: number | null): number | null {
-  return value === null || Number.isFinite(value) ? value : null;
-}
-
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
  * @param clock returns milliseconds
@@ -106,4 +98,13 @@ async function factorOperands(
   const operand = usesHessian(parameters) ? copyUpper(backend, hessian, hessian.edge) : hessian;
   const { blocksize, damping, quantization } = parameters;
   return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
+}
+
+/** Whether the loss or the relative error of a solution overflowed. */
+function isOverflow({ loss, relativeError }: Solution): boolean {
+  return finiteOrNull(loss) !== loss || finiteOrNull(relativeError) !== relativeError;
+}
+
+function finiteOrNull(value: number | null): number | null {
+  return value === null || Number.isFinite(value) ? value : null;
 }

@@ -7,8 +7,13 @@
 
 import { type Backend, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { panelWidth } from "../linalg/blocking.ts";
+import { LARGEST_RETRY_COPY } from "../linalg/factor.ts";
+import { gridsPerRow } from "../quantization/quantization.ts";
 import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
+import { MAX_CHOICE_BYTES } from "../solvers/wanda.ts";
+import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
+import { READ_BYTES } from "./write_layer.ts";
 
 /** The shape of a layer, and the size of the square tiles in which its matrices are stored. */
 export interface LayerShape {
@@ -19,19 +24,10 @@ export interface LayerShape {
 }
 
 /**
- * Statistics of at most this many bytes are copied before they are factored, so that a failed factorisation can be
- * repeated (`linalg/factor.ts`).
- */
-const LARGEST_RETRY_COPY = 2 ** 30;
-
-/**
  * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a
  * response are copied through the device one strip at a time. A strip exists in up to three forms at once.
  */
-const STAGED_STRIP_BYTES = 16 * 2 ** 20;
-
-/** The size of the largest strip of rows for which `wanda` chooses entries at once, in bytes. */
-const CHOICE_STRIP_BYTES = 2 ** 26;
+const STAGED_STRIP_BYTES = Math.max(...Object.values(READ_BYTES));
 
 /** The bytes of all small buffers together, such as histograms, selections, checks and placeholders. */
 const SMALL_BYTES = 2 ** 16;
@@ -49,7 +45,7 @@ export function peakDeviceBytes(
 ): number {
   const { rows, cols, edge } = shape, { blocksize, method, refitSteps = 0, quantization } = parameters;
   const weights = matrixBytes(rows, cols, edge), statistics = upperBytes(cols, edge);
-  const mask = 4 * rows * Math.ceil(cols / 32);
+  const mask = 4 * rows * wordsPerRow(cols);
   const blockColumns = Math.min(blocksize, cols);
   const panelOf = (height: number) => 4 * height * panelWidth(height, blocksize, edge, maxBufferBytes);
   const sums = 4 * rows * Math.max(2, 2 * refitSteps) + 16 * (rows + cols);
@@ -61,7 +57,7 @@ export function peakDeviceBytes(
   const resident = weights + mask + hessian + factor + staging + sums;
   const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
   const solution = weights + mask +
-    (quantization ? 8 * rows * Math.ceil(cols / (quantization.groupSize || cols)) : 0);
+    (quantization ? 8 * rows * gridsPerRow(quantization, cols) : 0);
 
   const factoring = factor === 0
     ? 0
@@ -93,7 +89,7 @@ export function peakDeviceBytes(
       break;
     default: {
       const choice = Math.max(
-        Math.min(CHOICE_STRIP_BYTES, weights),
+        Math.min(MAX_CHOICE_BYTES, weights),
         8 * rows * Math.min(256, cols) + 4 * 256 * 256,
       );
       phases.push(solution + choice + form);

@@ -107,7 +107,7 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
 }
 
 /** A solved layer before it is encoded. The caller frees the solution. */
-export interface LayerSolution {
+interface LayerSolution {
   readonly solution: Solution;
   readonly report: LayerReport;
 }
@@ -116,7 +116,7 @@ export interface LayerSolution {
  * Checks that the stored statistics are for the layer's number of inputs.
  * @throws {TensorMismatchError} if they are for another number
  */
-export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
+function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
   const order = loan.hessian.cols;
   if (order !== cols) {
     throw new TensorMismatchError(
@@ -135,7 +135,7 @@ export function checkLoanFits({ rows, cols }: ReceivedLayer, loan: Loan): void {
  *   own
  * @throws the errors of `copyUpper` and `compressLayer`
  */
-export async function solveReceivedLayer(
+async function solveReceivedLayer(
   backend: Backend,
   received: ReceivedLayer,
   loan: Loan | undefined,

@@ -11,6 +11,7 @@ import { solveObc } from "../solvers/obc.ts";
 import { refit } from "../solvers/refit.ts";
 import { roundSolution } from "../solvers/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
+import { rescaleRelativeError } from "../solvers/solution.ts";
 import type { Solution } from "../solvers/solver.ts";
 import { solveSparseGpt } from "../solvers/sparsegpt.ts";
 import { solveWanda } from "../solvers/wanda.ts";
@@ -160,7 +161,7 @@ async function refitResult(
     : `The refit was discarded, because it did not lower the loss of ${lossBefore}.`;
   return {
     ...result,
-    solution: withLoss(solution, loss),
+    solution: { ...solution, loss, relativeError: rescaleRelativeError(solution, loss) },
     damping: factor?.damping ?? parameters.damping,
     refitSteps: steps,
     refitSeconds: (clock() - startedAt) / 1e3,
@@ -180,11 +181,4 @@ async function roundResult(
   const rounded = await roundSolution(backend, layer, solution, factor!, options);
   const note = `Rounding raised the loss from ${loss} to ${rounded.loss}.`;
   return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };
-}
-
-/** Returns the solution with another loss, and with the relative error that belongs to this loss. */
-function withLoss(solution: Solution, loss: number): Solution {
-  const { loss: oldLoss, relativeError } = solution;
-  const scaled = relativeError === null || !oldLoss ? relativeError : (relativeError / oldLoss) * loss;
-  return { ...solution, loss, relativeError: scaled };
 }

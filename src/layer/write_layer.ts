@@ -22,7 +22,7 @@ import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
  * better, because the allocator reuses their memory, and because copying a strip does not delay other
  * requests.
  */
-const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
+export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
 
 /** An answer that is ready to be sent. */
 export interface Answer {

@@ -76,7 +76,7 @@ interface FactorOptions {
  * of about 21,000. For larger statistics the copy could exceed the device's memory, so the first failure is
  * final.
  */
-const LARGEST_RETRY_COPY = 2 ** 30;
+export const LARGEST_RETRY_COPY = 2 ** 30;
 
 /**
  * Factors `hessian`, (n, n) f32 upper storage, in place. The function takes ownership of `hessian`. The

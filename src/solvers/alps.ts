@@ -24,10 +24,7 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { ResourceSet } from "../backend/owned.ts";
-import { writeDiagonal } from "../linalg/diagonal.ts";
 import type { Factor } from "../linalg/factor.ts";
-import { reverseCholeskyTiled } from "../linalg/reverse_cholesky.ts";
-import { solveFactored } from "../linalg/solve_factored.ts";
 import { symmetricProduct } from "../linalg/symmetric_product.ts";
 import {
   addScaled,
@@ -38,9 +35,10 @@ import {
 } from "../linalg/tile_arithmetic.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { EntryChooser } from "./entry_chooser.ts";
+import { FactorLadder } from "./factor_ladder.ts";
 import { refit } from "./refit.ts";
 import type { ScaledStatistics } from "./scaled_statistics.ts";
-import { countZeros } from "./solution.ts";
+import { countZeros, rescaleRelativeError } from "./solution.ts";
 import type { Layer, Solution, SolveOptions } from "./solver.ts";
 import { solveSparseGpt } from "./sparsegpt.ts";
 
@@ -130,7 +128,7 @@ export async function solveAlps(
       mask,
       zeros,
       loss: report.loss,
-      relativeError: rescale(baseline, report.loss),
+      relativeError: rescaleRelativeError(baseline, report.loss),
       refitSteps: report.steps,
       iterations: iterations * rungs,
       keptSparseGpt,
@@ -140,13 +138,6 @@ export async function solveAlps(
     owned.destroy();
     throw error;
   }
-}
-
-/**
- * Returns the relative error of a solution with the loss `newLoss`, given another solution of the same layer.
- */
-function rescale({ loss, relativeError }: Solution, newLoss: number): number | null {
-  return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
 }
 
 /** The weights after pruning with the mask that ADMM found, before the refit. */
@@ -232,66 +223,5 @@ async function findMask(
   } catch (error) {
     for (const set of [working, scratch, kept]) set.destroy();
     throw error;
-  }
-}
-
-/** Factors Â + ρI for one ρ after another. All factors use the same memory. */
-class FactorLadder {
-  readonly #backend: Backend;
-  readonly #a: TiledMatrix;
-  readonly #blocksize: number;
-  readonly #owned = new ResourceSet();
-  readonly #r: TiledMatrix;
-  readonly #outputs: {
-    readonly u: DeviceBuffer;
-    readonly diagonal: DeviceBuffer;
-    readonly status: DeviceBuffer;
-  };
-
-  /** @throws {OutOfDeviceMemoryError} */
-  constructor(backend: Backend, a: TiledMatrix, blocksize: number) {
-    this.#backend = backend;
-    this.#a = a;
-    this.#blocksize = blocksize;
-    const allocate = (label: string, elements: number) =>
-      this.#owned.add(backend.createBuffer(label, 4 * elements));
-    try {
-      this.#r = this.#owned.add(allocateLike(backend, a, "factor of the scaled statistics"));
-      this.#outputs = {
-        u: allocate("inverse diagonal blocks", a.cols * blocksize),
-        diagonal: allocate("diagonal of R", a.cols),
-        status: allocate("pivot status", 1),
-      };
-    } catch (error) {
-      this.#owned.destroy();
-      throw error;
-    }
-    backend.clear(this.#outputs.status);
-  }
-
-  /** Queues the factorisation of Â + ρI. The diagonal of Â is 1. */
-  factor(rho: number): void {
-    copyMatrix(this.#backend, this.#a, this.#r);
-    writeDiagonal(this.#backend, this.#r, new Float32Array(this.#a.cols).fill(1 + rho));
-    reverseCholeskyTiled(this.#backend, this.#r, this.#outputs, this.#blocksize);
-  }
-
-  /** Queues B ← B·(Â + ρI)⁻¹ with the last ρ. */
-  solve(b: TiledMatrix): void {
-    solveFactored(this.#backend, b, { r: this.#r, u: this.#outputs.u, blocksize: this.#blocksize });
-  }
-
-  /**
-   * Waits for all factorisations.
-   * @throws {Error} if a pivot was not positive. This is a bug, because Â is positive definite if the
-   *   layer's damped H has a factor
-   */
-  async requireFactored(): Promise<void> {
-    const [status] = new Uint32Array((await this.#backend.read(this.#outputs.status, 0, 4)).buffer);
-    if (status !== 0) throw new Error(`alps: the scaled statistics have no factor (column ${status - 1})`);
-  }
-
-  destroy(): void {
-    this.#owned.destroy();
   }
 }

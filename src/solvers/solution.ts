@@ -72,3 +72,14 @@ export function relativeError(loss: number, total: number): number | null {
   if (total > 0) return loss / total;
   return loss === 0 ? 0 : null;
 }
+
+/**
+ * Returns the relative error that belongs to `newLoss`, given another solution of the same layer. Both relative errors have
+ * the denominator tr(W·H·Wᵀ), so they are in the ratio of the losses.
+ */
+export function rescaleRelativeError(
+  { loss, relativeError }: Pick<Solution, "loss" | "relativeError">,
+  newLoss: number,
+): number | null {
+  return relativeError === null || !loss ? relativeError : (relativeError / loss) * newLoss;
+}

@@ -25,7 +25,7 @@ import type { Layer, Solution, SolveOptions } from "./solver.ts";
  * The largest size of a strip, in bytes. A strip is some whole rows of the weight that are copied to one buffer, because
  * the tiles of a wide weight hold only parts of its rows. This size is enough to occupy a GPU.
  */
-const MAX_STRIP_BYTES = 2 ** 26;
+export const MAX_CHOICE_BYTES = 2 ** 26;
 
 /**
  * Prunes `layer`. `layer.weight` becomes Δ = W − Q. With an unstructured pattern and sparsity s, exactly
@@ -112,7 +112,7 @@ function chooseKept(
   { scale, forced, counts, mask }: ChoiceBuffers,
   pattern: Pattern,
 ): void {
-  const { rows, cols } = weight, stripBytes = Math.min(MAX_STRIP_BYTES, backend.maxBufferBytes);
+  const { rows, cols } = weight, stripBytes = Math.min(MAX_CHOICE_BYTES, backend.maxBufferBytes);
   const height = Math.max(1, Math.min(rows, Math.floor(stripBytes / (4 * cols))));
   const x = backend.createBuffer("strip of weights", 4 * height * cols);
   const buffers = { x, scale, forced: forced.bits, mask };
