@@ -115,7 +115,7 @@ function makeIndex(shards: readonly Shard[]): Uint8Array<ArrayBuffer> {
  *
  * @throws {SafetensorsError} if the file is malformed or truncated
  */
-export async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
+async function readSafetensorsShard(name: string, file: ReadableFile): Promise<Shard> {
   const header = await readHeader(file);
   return {
     name,

@@ -27,7 +27,13 @@ import { layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
-import { checkFormat, checkHostPoolFlags, declarePrune, type PruneOptions } from "./prune/prune_options.ts";
+import {
+  checkFormat,
+  checkHostPoolFlags,
+  checkObcSizes,
+  declarePrune,
+  type PruneOptions,
+} from "./prune/prune_options.ts";
 import { packStep } from "./prune/pack_step.ts";
 import { remotePruner } from "./prune/remote_pruner.ts";
 import { runFingerprint } from "./prune/run_fingerprint.ts";
@@ -52,8 +58,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   const { checkpoint, model } = opened;
   requireDense(opened);
   const choice = await readChoice(model.spec, options, query, denoFileSystem);
-  const columnsOf = (weight: string) => model.weights.info(weight).shape[1];
-  checkFormat(options.format, choice.chosen.keys(), choice.queryOf, columnsOf);
+  const shapeOf = (weight: string) => model.weights.info(weight).shape;
+  checkFormat(options.format, choice.chosen.keys(), choice.queryOf, (weight) => shapeOf(weight)[1]);
+  checkObcSizes(choice.chosen.keys(), choice.queryOf, shapeOf);
   const seqlen = windowTokens(model, options.seqlen);
   const tokenizer = await opened.loadTokenizer();
   const windows = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);

@@ -142,7 +142,7 @@ function retryAfter(error: TransientError): number {
  * Reads the whole body. If the response declares its length, the array is allocated once.
  * @throws {RangeError} if the body is shorter or longer than its Content-Length
  */
-export async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
   const length = declaredLength(response.headers);
   if (!response.body || length === undefined) return new Uint8Array(await response.arrayBuffer());
   const bytes = new Uint8Array(length);

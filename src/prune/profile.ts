@@ -54,6 +54,8 @@ export function parseProfile(text: string): ProfileRule[] {
   }
   const parsed = z.array(ruleSchema).safeParse(json);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => `rule ${path.join(".")}: ${message}`);
+  const faults = parsed.error.issues.map(({ path, message }) =>
+    path.length === 0 ? message : `rule ${path.join(".")}: ${message}`
+  );
   throw new RangeError(`profile: ${faults.join("; ")}`);
 }

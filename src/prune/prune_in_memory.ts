@@ -19,7 +19,7 @@ export interface InMemoryPruneOptions {
   readonly pruner: ModelPruner;
   /** Runs the forward passes of the calibration. */
   readonly backend: Backend;
-  /** Token ids of the calibration windows. Methods that need no statistics do not use them. */
+  /** Token ids of the calibration windows. Runs that need no statistics do not use them. */
   readonly windows: readonly Uint32Array[];
   /**
    * How the sparsity of each layer is chosen. With `owl` and `error`, the windows are needed for every method.
@@ -45,7 +45,10 @@ export async function pruneInMemory(
   const queryOf = await allocatedQuery(model, query, options);
   const replaced = new Map<string, HostTensor>();
   const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
-  const source = query.method === "magnitude"
+  const { method, refitSteps, quantization } = resolveParameters(layerQuerySchema.parse(query));
+  // The refit and the rounding of the kept weights need statistics, whatever the method.
+  const needsNoStatistics = method === "magnitude" && refitSteps === 0 && quantization === undefined;
+  const source = needsNoStatistics
     ? uncalibratedModel(model, onReplace)
     : calibratedModel(model, backend, { windows, onReplace, signal });
   for await (const event of pruner.pruneModel(source, queryOf, { signal })) {

@@ -1,8 +1,8 @@
-/** Tests the check that an output format of `pare prune` can store the layers. It runs before any layer is pruned. */
+/** Tests the checks of `pare prune` that a format can store the layers, and that `obc` can solve them, before any is pruned. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { checkFormat, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
+import { checkFormat, checkObcSizes, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
 
 /** Checks two layers with 48 columns. `queries` has the parameters of each. */
@@ -51,6 +51,23 @@ describe("checkFormat()", () => {
     assert.throws(() => check("sparse-24", { pattern: "2:4" }, { pattern: "4:8" }), {
       name: "UsageError",
       message: /but b\.weight is pruned 4:8; prune with --pattern 2:4/,
+    });
+  });
+});
+
+describe("checkObcSizes()", () => {
+  const shapes: Record<string, readonly number[]> = { "a.weight": [1024, 1024], "b.weight": [1024, 4096] };
+  const check = (queryOf: (name: string) => LayerQuery) =>
+    checkObcSizes(Object.keys(shapes), queryOf, (name) => shapes[name]);
+
+  it("accepts layers of other methods, whatever their size", () => {
+    check((name) => ({ method: name === "a.weight" ? "obc" : "alps" }));
+  });
+
+  it("rejects a layer that is too large for obc, and names the layer and the limit", () => {
+    assert.throws(() => check(() => ({ method: "obc" })), {
+      name: "UsageError",
+      message: /^option --method obc: b\.weight: .* has 4096 columns, but at most 3072 are possible/,
     });
   });
 });

@@ -124,9 +124,12 @@ describe("pare prune after Ctrl-C", {
     assert.ok(
       !("config.json" in Object.fromEntries([...Deno.readDirSync(out)].map(({ name }) => [name, true]))),
     );
-    const other = await runPare(...pruneArgs(out, "--samples", "32"));
+    const other = await runPare(
+      ...pruneArgs(out, "--samples", "32", "--bits", "4", "--group-size", "32"),
+    );
     assert.equal(other.code, 1);
-    assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32\. .*--restart/m);
+    assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32; .*--restart/m);
+    assert.match(other.stderr, /; --group-size was absent and is 32[.;]/);
     const same = await runPare(...pruneArgs(out, "--samples", "64"));
     assert.equal(same.code, 0, same.stderr);
     assert.match(same.stderr, /^pruning [1-9]\d*\/24\n/);

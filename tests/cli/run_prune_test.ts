@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
@@ -209,6 +210,17 @@ describe("runPrune()", () => {
     await run(job(out, { restart: true }));
     await run(job(expected));
     assert.deepEqual(await contents(out), await contents(expected));
+  });
+
+  it("removes with `restart` the hidden states that a killed allocation left", async () => {
+    const out = `${folder}/abandoned`, states = `${out}/.pare/allocation`;
+    await Deno.mkdir(states, { recursive: true });
+    await Deno.writeTextFile(`${states}/states-1.f32`, "");
+    await Deno.writeTextFile(`${out}/.pare/run.json`, '{"fingerprint": {}}');
+    let remained: boolean | undefined;
+    const queryOf = () => (remained = existsSync(states), { sparsity: 0.5 });
+    await run(job(out, { restart: true, queryOf }));
+    assert.equal(remained, false);
   });
 
   it("refuses to continue a run on another adapter, which would round differently", async () => {

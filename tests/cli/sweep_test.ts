@@ -36,6 +36,16 @@ function sweepArgs(...options: readonly string[]): string[] {
   ];
 }
 
+/** Runs `pare prune` with `options`, calibrated as in `sweepArgs`. Returns the perplexity of the result by `pare eval`. */
+async function prunedPerplexity(name: string, options: readonly string[]): Promise<number> {
+  const out = `${folder}/${name}`, shared = ["--seqlen", "64", "--backend", "cpu"];
+  const calibrate = ["--calibration", texts.calibration, "--samples", "4"];
+  await pareJson("prune", OPT_SOTU, "--out", out, ...options, ...calibrate, ...shared);
+  const measure = ["--text", texts.evaluation, "--windows", "4"];
+  const { models } = await pareJson<{ models: ModelEvaluation[] }>("eval", out, ...measure, ...shared);
+  return models[0].texts[0].perplexity;
+}
+
 describe("pare sweep", () => {
   it("measures the same perplexities as prune and eval, without writing a checkpoint", async () => {
     const csv = `${folder}/sweep.csv`, svg = `${folder}/sweep.svg`;
@@ -89,12 +99,15 @@ describe("pare sweep", () => {
     const uniform = await pareJson<Sweep>(...sweepArgs(...options.slice(0, 4)));
     assert.deepEqual([sweep.allocate, uniform.allocate], ["owl", "uniform"]);
     assert.notEqual(sweep.points[0].perplexity, uniform.points[0].perplexity);
-    const out = `${folder}/allocated`, calibrate = ["--calibration", texts.calibration, "--backend", "cpu"];
-    const pruned = ["--method", "magnitude", "--sparsity", "0.6", "--allocate", "owl", "--samples", "4"];
-    await pareJson("prune", OPT_SOTU, "--out", out, "--seqlen", "64", ...pruned, ...calibrate);
-    const measure = ["--text", texts.evaluation, "--seqlen", "64", "--windows", "4", "--backend", "cpu"];
-    const { models } = await pareJson<{ models: ModelEvaluation[] }>("eval", out, ...measure);
-    assert.equal(sweep.points[0].perplexity, models[0].texts[0].perplexity);
+    const pruned = ["--method", "magnitude", "--sparsity", "0.6", "--allocate", "owl"];
+    assert.equal(sweep.points[0].perplexity, await prunedPerplexity("allocated", pruned));
+  });
+
+  it("rounds weights that are pruned by magnitude as prune does, with --bits", async () => {
+    const options = ["--methods", "magnitude", "--sparsities", "0.5", "--bits", "3"];
+    const sweep = await pareJson<Sweep>(...sweepArgs(...options));
+    const pruned = ["--method", "magnitude", "--sparsity", "0.5", "--bits", "3"];
+    assert.equal(sweep.points[0].perplexity, await prunedPerplexity("rounded", pruned));
   });
 
   it("reports each point as soon as it is measured, and a table at the end", async () => {

@@ -136,7 +136,7 @@ describe("parseProfile", () => {
   for (
     const [what, text, message] of [
       ["a text that is not JSON", "[", /^profile: is not valid JSON/],
-      ["a value that is not a list", "{}", /^profile: rule : .*array/],
+      ["a value that is not a list", "{}", /^profile: Invalid input: expected array/],
       ["a rule without a match", '[{"sparsity":0.5}]', /rule 0\.match/],
       ["an unknown key, and names it", '[{"match":"fc1","sparcity":0.5}]', /rule 0: .*sparcity/],
       ["statistics for a single layer", '[{"match":"fc1","hessian":"x"}]', /hessian/],

@@ -24,9 +24,11 @@ export function packRows(codes: Uint8Array, cols: number, bits: number): Uint8Ar
   for (let row = 0; row < rows; row++) {
     const first = row * cols, begin = row * rowBytes;
     if (bits === 8) packed.set(codes.subarray(first, first + cols), begin);
-    else {for (let col = 0; col < cols; col++) {
+    else {
+      for (let col = 0; col < cols; col++) {
         packed[begin + (col >>> 1)] |= codes[first + col] << (col & 1) * 4;
-      }}
+      }
+    }
   }
   return packed;
 }

@@ -18,7 +18,6 @@
 import type { TensorSpec } from "../../safetensors/encode.ts";
 import type { FloatDtype } from "../../tensor/dtype.ts";
 import { type GridOptions, gridsPerRow } from "../../quantization/quantization.ts";
-import { tensorBytes } from "../../tensor/shape.ts";
 
 /** The numbers of bits that Pare stores in this layout. */
 export const PACKED_BITS: readonly number[] = [4, 8];
@@ -72,11 +71,6 @@ export function quantizedSpecs(stem: string, shape: QuantizedShape): TensorSpec[
     ...symmetric ? [] : [zeroPoint],
     { name: names.shape, dtype: "I64", shape: [2] },
   ];
-}
-
-/** Returns the size in bytes of the tensors that replace a weight. */
-export function quantizedBytes(shape: QuantizedShape): number {
-  return quantizedSpecs("", shape).reduce((sum, spec) => sum + tensorBytes(spec.dtype, spec.shape), 0);
 }
 
 /**

@@ -100,15 +100,15 @@ export function layerQuery(flags: LayerFlags): LayerQuery {
   if (!parsed.success) {
     throw new UsageError(
       parsed.error.issues.map(({ path, message }) => {
-        const [option] = options.find(([, name]) => name === path[0])!;
-        return `option --${kebabCase(option)} ${flags[option] ?? ""}: ${message}`;
+        const [option, name] = options.find(([, name]) => name === path[0])!;
+        return `option --${optionName(name)} ${flags[option] ?? ""}: ${message}`;
       }).join("; "),
     );
   }
   return Object.fromEntries(given.map(([, name]) => [name, parsed.data[name]]));
 }
 
-/** The spelling of an option on the command line: `groupSize` is `group-size`. */
-function kebabCase(option: string): string {
-  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+/** Returns the name of the option that sets `parameter`. The option of `group_size` is `group-size`. */
+export function optionName(parameter: string): string {
+  return parameter.replaceAll("_", "-");
 }

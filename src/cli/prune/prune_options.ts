@@ -24,6 +24,7 @@ import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
+import { checkObcSize, ObcSizeError } from "../../solvers/obc/obc_limit.ts";
 import { UsageError } from "../exit.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 
@@ -75,6 +76,28 @@ function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery):
     `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
       "prune with --pattern 2:4, or use --format bitmask",
   );
+}
+
+/**
+ * Checks, before any work, that no layer is too large for the method `obc`.
+ * @param shapeOf returns the numbers of rows and columns of a layer
+ * @throws {UsageError} naming the layer and the limit
+ */
+export function checkObcSizes(
+  names: Iterable<string>,
+  queryOf: (name: string) => LayerQuery,
+  shapeOf: (name: string) => readonly number[],
+): void {
+  for (const name of names) {
+    if (queryOf(name).method !== "obc") continue;
+    const [rows, cols] = shapeOf(name);
+    try {
+      checkObcSize(rows, cols);
+    } catch (error) {
+      if (!(error instanceof ObcSizeError)) throw error;
+      throw new UsageError(`option --method obc: ${name}: ${error.message}`, { cause: error });
+    }
+  }
 }
 
 /** A layer and its grid. */

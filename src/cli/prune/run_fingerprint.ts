@@ -10,6 +10,7 @@ import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune/run/fingerprint.ts";
 import { VERSION } from "../../protocol/version.ts";
+import { optionName } from "../options/layer_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
 /** The values that the fingerprint covers. */
@@ -56,7 +57,7 @@ export async function runFingerprint(
     "pare's version": VERSION,
     ...await checkpointFingerprint(checkpoint, fs),
     "the calibration text": await fileDigest(options.calibration, fs),
-    ...Object.fromEntries(given.map(([name, value]) => [`--${name}`, String(value)])),
+    ...Object.fromEntries(given.map(([name, value]) => [`--${optionName(name)}`, String(value)])),
     "the forward's backend": `${backend.kind} (${backend.adapter.name})`,
   };
 }

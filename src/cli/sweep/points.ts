@@ -6,6 +6,7 @@
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
 import { UsageError } from "../exit.ts";
+import { optionName } from "../options/layer_options.ts";
 
 /** One point of a sweep. */
 export interface SweepPoint {
@@ -89,11 +90,13 @@ function splitList(option: string, list: string): string[] {
 
 /** Checks one point with the schema of the HTTP API. @throws {UsageError} naming the parameter and the rule */
 function readPoint(given: Readonly<Record<string, string | number>>, rounding: LayerQuery): SweepPoint {
-  const parsed = layerQuerySchema.safeParse({ ...given, ...rounding });
+  const parameters: Readonly<Record<string, unknown>> = { ...given, ...rounding };
+  const parsed = layerQuerySchema.safeParse(parameters);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map(({ path, message }) =>
-      `${path.join(".")} ${given[String(path[0])]}: ${message}`
-    );
+    const problems = parsed.error.issues.map(({ path, message }) => {
+      const name = String(path[0]);
+      return `${name in rounding ? `--${optionName(name)}` : name} ${parameters[name]}: ${message}`;
+    });
     throw new UsageError(`sweep: ${problems.join("; ")}`);
   }
   const { method, pattern } = parsed.data;

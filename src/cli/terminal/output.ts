@@ -44,7 +44,7 @@ export interface Progress {
 }
 
 /** A bar on a terminal that is redrawn in place. */
-export class BarProgress implements Progress {
+class BarProgress implements Progress {
   readonly #bar: SingleBar;
 
   constructor(stream: NodeJS.WritableStream, title: string) {
@@ -74,7 +74,7 @@ export class BarProgress implements Progress {
 }
 
 /** A progress display that writes one line per step. */
-export class LineProgress implements Progress {
+class LineProgress implements Progress {
   constructor(
     readonly write: (line: string) => void,
     readonly title: string,

@@ -51,7 +51,7 @@ const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
  * Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or
  * undefined if no reason was found.
  */
-export function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
+function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
   const { model_type: type } = config;
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   for (const [keys, reason] of REASONS_BY_KEY) if (keys.some((key) => isSet(config[key]))) return reason;

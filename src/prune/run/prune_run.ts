@@ -175,8 +175,9 @@ async function createRun(fs: WorkFileSystem, folder: string, fingerprint: Finger
   for (const name of files.toSorted((a, b) => Number(b === RUN_FILE) - Number(a === RUN_FILE))) {
     if (name !== LOCK_FILE) await fs.remove(`${folder}/${name}`);
   }
-  await fs.removeFolder(`${folder}/${DENSE_FOLDER}`);
-  await fs.removeFolder(`${folder}/${QUANTIZED_FOLDER}`);
+  for (const name of [DENSE_FOLDER, QUANTIZED_FOLDER, ALLOCATION_FOLDER]) {
+    await fs.removeFolder(`${folder}/${name}`);
+  }
   const json = JSON.stringify({ fingerprint }, undefined, 2);
   await writeAtomically(fs, `${folder}/${RUN_FILE}`, new TextEncoder().encode(json));
   await fs.syncFolder(folder);

@@ -64,4 +64,11 @@ describe("sweepPoints()", () => {
   ) {
     it(`refuses ${what}`, () => assert.throws(() => sweepPoints(lists), { name: "UsageError", message }));
   }
+
+  it("refuses an option of rounding that a pattern contradicts, and names the option and its value", () => {
+    assert.throws(
+      () => sweepPoints({ methods: "sparsegpt", patterns: "4:8" }, { bits: 4, group_size: 6 }),
+      { name: "UsageError", message: /--group-size 6: 6 is not a multiple of 8, the group of pattern 4:8/ },
+    );
+  });
 });
