@@ -1,0 +1,1 @@
+"""Reading the checkpoints that Pare writes."""

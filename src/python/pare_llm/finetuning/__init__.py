@@ -1,0 +1,1 @@
+"""Fine-tuning that keeps the zeros of a pruned model."""

@@ -1,0 +1,1 @@
+"""Pruning a whole PyTorch model in place."""

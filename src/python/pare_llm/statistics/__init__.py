@@ -1,0 +1,1 @@
+"""Calibration statistics, recorded while a PyTorch model runs."""
