@@ -15,6 +15,7 @@ from statistics_ranks import run_on_ranks
 from statistics_support import TOLERANCE, captured_inputs, largest_deviation, reference_hessian
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 RESULTS = ROOT / "scripts/bench/results/python_statistics.json"
@@ -191,6 +192,18 @@ def record_different_layers() -> list[str]:
     return errors
 
 
+def record_sharded() -> dict[str, Tensor]:
+    """Record a model whose weights are sharded by FSDP2."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+    for layer in (model[0], model[2], model):
+        fully_shard(layer)
+    with HessianRecorder(model) as recorder:
+        model(expert_tokens(dist.get_rank())).sum().backward()
+    recorder.all_reduce()
+    return {name: hessian.matrix for name, hessian in recorder.hessians.items()}
+
+
 def record_subgroups() -> tuple[int, int]:
     """Sum over groups of two of four ranks. Each rank records as many tokens as its number."""
     groups = [dist.new_group([0, 2]), dist.new_group([1, 3])]
@@ -208,6 +221,7 @@ def every_scenario() -> dict[str, Any]:
         "experts": record_experts(),
         "branches": record_branches(),
         "different layers": record_different_layers(),
+        "sharded": record_sharded(),
     }
 
 
@@ -258,6 +272,17 @@ def test_layers_share_a_sum_only_if_they_share_their_inputs_on_every_rank(
         for name, rows in expected.items():
             assert hessians[name][1] == 9 * len(rows)
             assert largest_deviation(hessians[name][0], reference_hessian(rows)) < TOLERANCE
+
+
+def test_records_models_that_are_sharded_by_fsdp(two_ranks: list[dict[str, Any]]) -> None:
+    torch.manual_seed(0)
+    first = nn.Linear(3, 6)
+    x = torch.cat([expert_tokens(0), expert_tokens(1)])
+    expected = {"0": reference_hessian([x]), "2": reference_hessian([torch.relu(first(x))])}
+    for result in two_ranks:
+        assert list(result["sharded"]) == ["0", "2"]
+        for name, matrix in result["sharded"].items():
+            assert largest_deviation(matrix, expected[name]) < TOLERANCE
 
 
 def test_names_the_layers_that_differ_on_every_rank(two_ranks: list[dict[str, Any]]) -> None:

@@ -139,6 +139,18 @@ def test_a_default_device_does_not_hide_the_output_projection() -> None:
     assert hessians["out_proj"].tokens == 10
 
 
+@torch.no_grad()
+def test_two_recorders_record_the_same() -> None:
+    attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x = torch.randn(2, 5, 8)
+    with HessianRecorder(attention) as outer, HessianRecorder(attention, offload=True) as inner:
+        attention(x, x, x)
+    for name, hessian in outer.hessians.items():
+        assert hessian.tokens == inner.hessians[name].tokens == 10
+        assert torch.equal(hessian.matrix, inner.hessians[name].matrix)
+    assert len(outer.hessians) == 4
+
+
 @pytest.mark.parametrize("layers", [None, ["linear1"], ["out_proj"]])
 @torch.no_grad()
 def test_an_encoder_in_eval_mode_is_recorded(layers: list[str] | None) -> None:

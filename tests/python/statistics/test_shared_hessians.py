@@ -1,5 +1,6 @@
 """Layers share a Hessian as long as they receive the same inputs, and only then."""
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -173,6 +174,19 @@ def test_a_group_is_split_exactly_when_its_inputs_differ(
         assert len(hessians) == 3
         if programs[0] is each_once:
             assert len({id(hessian) for hessian in hessians.values()}) == groups
+
+
+def test_no_input_is_kept_after_the_call_of_the_model() -> None:
+    """The group of a, b and c waits for b and c until the call ends."""
+    model = Program()
+    with HessianRecorder(model) as recorder:
+        model(each_once, torch.randn(3, 4))
+        x = torch.randn(3, 4)
+        model(first_only, x)
+        reference = weakref.ref(x.untyped_storage())
+        del x
+        assert reference() is None
+    assert recorder.hessians["a"].tokens == 6
 
 
 def test_a_split_after_an_error_inside_the_model_is_exact() -> None:
