@@ -13,17 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests/fixtures/models"
 
+DENO = ["deno"] if shutil.which("deno") else ["npx", "-y", "deno@2.9.6"]
 
-class HostProcess:
-    """A Pare host with the backend `cpu`, in a process of its own, at a free port of this machine."""
 
-    def __init__(self, *, port: int = 0, env: dict[str, str] | None = None) -> None:
-        """Start the host and wait until it listens."""
-        deno = shutil.which("deno")
-        command = [deno] if deno else ["npx", "-y", "deno@2.9.6"]
-        script = ["run", "-A", "--no-check", "src/cli/main.ts", "serve", "--backend", "cpu", "--json"]
+class DenoProcess:
+    """A program of this repository, in a process group of its own."""
+
+    def __init__(self, script: list[str], env: dict[str, str] | None = None, lines: int = 1) -> None:
+        """Start the program and wait until it has printed so many lines."""
         self._process = subprocess.Popen(
-            [*command, *script, "--port", str(port)],
+            [*DENO, "run", "-A", "--no-check", *script],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdout=subprocess.PIPE,
@@ -32,14 +31,14 @@ class HostProcess:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self.url: str = json.loads(self._process.stdout.readline())["url"]
+        self.lines = [self._process.stdout.readline() for _ in range(lines)]
 
     def kill(self) -> None:
-        """End the host without giving it time to finish its layers, as a crash would."""
+        """End the program without giving it time to finish its work, as a crash would."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Let the host finish its layers, and end it."""
+        """Let the program finish its work, and end it."""
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -48,9 +47,43 @@ class HostProcess:
             self._process.wait(timeout=30)
 
 
+class HostProcess(DenoProcess):
+    """A Pare host with the backend `cpu`, in a process of its own, at a free port of this machine."""
+
+    def __init__(self, *, port: int = 0, env: dict[str, str] | None = None) -> None:
+        """Start the host and wait until it listens."""
+        script = ["src/cli/main.ts", "serve", "--backend", "cpu", "--json", "--port", str(port)]
+        super().__init__(script, env)
+        self.url: str = json.loads(self.lines[0])["url"]
+
+
+class EdgeProcess(DenoProcess):
+    """An edge, which is Pare's Cloudflare Worker, and a host behind it. Both run on this machine.
+
+    The edge refuses bodies of more than `BODY_LIMIT` bytes, so that a small layer is enough to test uploads
+    and jobs.
+    """
+
+    BODY_LIMIT = 1_000_000
+
+    def __init__(self, state: Path) -> None:
+        """Start both, with the data of the edge in `state`, and wait until the host has registered."""
+        script = ["scripts/edge_dev.ts", "--port", "0", "--state", str(state), "--backend", "cpu"]
+        super().__init__([*script, "--var", f"EDGE_BODY_LIMIT={self.BODY_LIMIT}"], lines=2)
+        self.url, self.host_url = (line.split()[1].rstrip(",") for line in self.lines)
+
+
 @pytest.fixture(scope="session")
 def host() -> Iterator[HostProcess]:
     """Return one host that all tests of the session share."""
     process = HostProcess()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProcess]:
+    """Return one edge with a host that all tests of the session share."""
+    process = EdgeProcess(tmp_path_factory.mktemp("edge"))
     yield process
     process.stop()

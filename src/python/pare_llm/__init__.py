@@ -1,13 +1,37 @@
 """Prune PyTorch models with Pare, and keep their zeros while they are trained further.
 
-Every public name of the package can be imported from here. A name is loaded from its module when it is used for the
-first time, so `import pare_llm` is fast and needs neither torch nor transformers.
+Every public name of the package can be imported from here. A name is loaded from its module when it is used
+for the first time, so `import pare_llm` is fast and needs neither torch nor transformers.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pare_llm.client.async_pare import AsyncPare as AsyncPare
+    from pare_llm.client.errors import BusyError as BusyError
+    from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
+    from pare_llm.client.errors import NotPositiveDefiniteError as NotPositiveDefiniteError
+    from pare_llm.client.errors import PareError as PareError
+    from pare_llm.client.jobs.jobs import Jobs as Jobs
+    from pare_llm.client.jobs.list_edge_hosts import list_edge_hosts as list_edge_hosts
+    from pare_llm.client.jobs.messages import EdgeHost as EdgeHost
+    from pare_llm.client.jobs.messages import Job as Job
+    from pare_llm.client.jobs.messages import JobLayerRequest as JobLayerRequest
+    from pare_llm.client.jobs.messages import LayerState as LayerState
+    from pare_llm.client.jobs.prune_by_job import JobFailedError as JobFailedError
+    from pare_llm.client.jobs.prune_by_job import prune_by_job as prune_by_job
+    from pare_llm.client.jobs.upload_layers import LayerToUpload as LayerToUpload
+    from pare_llm.client.jobs.uploads import UploadProgress as UploadProgress
+    from pare_llm.client.jobs.uploads import Uploads as Uploads
+    from pare_llm.client.layer_file import PrunedLayer as PrunedLayer
+    from pare_llm.client.layer_file import QuantizedWeight as QuantizedWeight
+    from pare_llm.client.layer_query import LayerQuery as LayerQuery
+    from pare_llm.client.pare import HostDescription as HostDescription
+    from pare_llm.client.pare import Pare as Pare
+    from pare_llm.client.pare_hosts import PareHosts as PareHosts
+    from pare_llm.client.report import Report as Report
+    from pare_llm.client.transport import TransportOptions as TransportOptions
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -15,8 +39,32 @@ __version__ = "0.1.0"
 
 # The module of each public name. `__getattr__` imports the module when the name is used.
 _MODULES: dict[str, str] = {
+    "AsyncPare": "pare_llm.client.async_pare",
+    "BusyError": "pare_llm.client.errors",
+    "EdgeHost": "pare_llm.client.jobs.messages",
     "Hessian": "pare_llm.statistics.hessian",
+    "HessianNotFoundError": "pare_llm.client.errors",
     "HessianRecorder": "pare_llm.statistics.recorder",
+    "HostDescription": "pare_llm.client.pare",
+    "Job": "pare_llm.client.jobs.messages",
+    "JobFailedError": "pare_llm.client.jobs.prune_by_job",
+    "JobLayerRequest": "pare_llm.client.jobs.messages",
+    "Jobs": "pare_llm.client.jobs.jobs",
+    "LayerQuery": "pare_llm.client.layer_query",
+    "LayerState": "pare_llm.client.jobs.messages",
+    "LayerToUpload": "pare_llm.client.jobs.upload_layers",
+    "NotPositiveDefiniteError": "pare_llm.client.errors",
+    "Pare": "pare_llm.client.pare",
+    "PareError": "pare_llm.client.errors",
+    "PareHosts": "pare_llm.client.pare_hosts",
+    "PrunedLayer": "pare_llm.client.layer_file",
+    "QuantizedWeight": "pare_llm.client.layer_file",
+    "Report": "pare_llm.client.report",
+    "TransportOptions": "pare_llm.client.transport",
+    "UploadProgress": "pare_llm.client.jobs.uploads",
+    "Uploads": "pare_llm.client.jobs.uploads",
+    "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
+    "prune_by_job": "pare_llm.client.jobs.prune_by_job",
 }
 
 __all__ = ["__version__", *_MODULES]

@@ -1,0 +1,82 @@
+"""The client of one Pare server for programs that use asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pare_llm.client.errors import PareError
+from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.pare import HostDescription, Pare
+from pare_llm.client.wire_tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+
+
+class AsyncPare:
+    """A client of one Pare host or edge, with the methods of `Pare` as coroutines.
+
+    Each call runs in a thread (`asyncio.to_thread`), so the number of requests at the same time is bounded by
+    the default executor of the event loop. If a call is cancelled, its thread still waits for the answer.
+    `TransportOptions` describes the arguments.
+
+    Raises:
+        ValueError: if `base_url` is not an http or https URL.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        retries: int = 5,
+        backoff_ms: float = 500,
+        timeout: float | None = None,
+        on_retry: Callable[[PareError | ConnectionError, float], None] | None = None,
+    ) -> None:
+        self._pare = Pare(
+            base_url, api_key, retries=retries, backoff_ms=backoff_ms, timeout=timeout, on_retry=on_retry
+        )
+
+    async def prune_layer(
+        self,
+        weight: Array,
+        *,
+        hessian: Tensor | str | None = None,
+        hessian_upper: Tensor | None = None,
+        inputs: Tensor | None = None,
+        mask: Tensor | None = None,
+        **query: Unpack[LayerQuery],
+    ) -> PrunedLayer[Array]:
+        """Prune one layer, as `Pare.prune_layer`. The tensors must not change before the call has ended."""
+        return await asyncio.to_thread(
+            lambda: self._pare.prune_layer(
+                weight, hessian=hessian, hessian_upper=hessian_upper, inputs=inputs, mask=mask, **query
+            )
+        )
+
+    async def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Store calibration statistics that several layers share, as `Pare.put_hessian`."""
+        return await asyncio.to_thread(self._pare.put_hessian, hessian_upper)
+
+    async def delete_hessian(self, digest: str) -> None:
+        """Delete stored statistics, as `Pare.delete_hessian`."""
+        await asyncio.to_thread(self._pare.delete_hessian, digest)
+
+    async def describe_host(self) -> HostDescription:
+        """Ask the host for the device on which it solves layers, as `Pare.describe_host`."""
+        return await asyncio.to_thread(self._pare.describe_host)
+
+    def close(self) -> None:
+        """Close the connections that no request uses. The client opens new ones when it is used again."""
+        self._pare.close()
+
+    async def __aenter__(self) -> AsyncPare:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,175 @@
+"""The errors that a server answers with, and the conversion of an HTTP answer to such an error.
+
+A server that cannot be reached, or a connection that breaks before the whole answer has arrived, raises the
+built-in `ConnectionError`. A call that exceeds its timeout raises the built-in `TimeoutError`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from http.client import HTTPMessage
+from typing import Any
+
+# The statuses after which the same request may succeed later.
+_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+
+# The HTTP status of every error code of the HTTP contract.
+STATUSES: Mapping[str, int] = {
+    "malformed_safetensors": 400,
+    "truncated_body": 400,
+    "invalid_parameter": 400,
+    "invalid_host": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "hessian_not_found": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "too_slow": 408,
+    "digest_mismatch": 409,
+    "idempotency_conflict": 409,
+    "length_required": 411,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "shape_mismatch": 422,
+    "non_finite": 422,
+    "not_symmetric": 422,
+    "not_positive_definite": 422,
+    "unsupported": 422,
+    "busy": 429,
+    "internal": 500,
+    "blob_unavailable": 502,
+    "no_device": 503,
+    "device_lost": 503,
+    "shutting_down": 503,
+}
+
+# The most characters that are quoted from a body that is not problem+json.
+_MAX_QUOTED_LENGTH = 200
+
+
+class PareError(Exception):
+    """The server answered a request with an error status.
+
+    Attributes:
+        code: the error code of the answer, such as `not_positive_definite`. It is `unknown` if the body was
+            not problem+json, which happens if a proxy sent the answer.
+        status: the HTTP status.
+        detail: the server's description of the problem.
+        request_id: identifies the request in the server's log.
+        retry_after: seconds until the server wants the next attempt, if its answer had a Retry-After header.
+        uploads: the URL where an edge accepts larger bodies. An edge is Pare's Cloudflare Worker in front of
+            hosts. The URL is set only if the code is `too_large` and the server is an edge.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        status: int,
+        detail: str,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        uploads: str | None = None,
+    ) -> None:
+        # All arguments become `args`, so that the error can be pickled and sent to another process.
+        super().__init__(code, status, detail, request_id, retry_after, uploads)
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.uploads = uploads
+
+    def __str__(self) -> str:
+        return f"{self.code} ({self.status}): {self.detail}"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later. True for the statuses 429, 502, 503 and 504."""
+        return self.status in _TRANSIENT_STATUSES
+
+
+class BusyError(PareError):
+    """The queue of the server is full (`busy`). The client has already repeated the request."""
+
+
+class HessianNotFoundError(PareError):
+    """The host does not store the statistics that the request names (`hessian_not_found`)."""
+
+
+class NotPositiveDefiniteError(PareError):
+    """The Hessian is not positive definite even with the largest damping (`not_positive_definite`)."""
+
+
+_CLASSES: Mapping[str, type[PareError]] = {
+    "busy": BusyError,
+    "hessian_not_found": HessianNotFoundError,
+    "not_positive_definite": NotPositiveDefiniteError,
+}
+
+
+def make_error(
+    code: str,
+    status: int,
+    detail: str,
+    request_id: str | None = None,
+    retry_after: float | None = None,
+    uploads: str | None = None,
+) -> PareError:
+    """Return the error for `code`, in the subclass of `PareError` that belongs to this code."""
+    return _CLASSES.get(code, PareError)(code, status, detail, request_id, retry_after, uploads)
+
+
+def error_from_answer(status: int, reason: str, headers: HTTPMessage, body: bytes | bytearray) -> PareError:
+    """Convert an answer with an error status to an error.
+
+    Args:
+        status: the HTTP status.
+        reason: the text after the status in the first line of the answer.
+        headers: the headers of the answer. Names are looked up without regard to case.
+        body: the whole body.
+    """
+    text = body.decode("utf-8", "replace")
+    problem = _parse_problem(headers.get("Content-Type"), text)
+    if problem is None:
+        problem = {"detail": text.strip()[:_MAX_QUOTED_LENGTH] or reason}
+    return make_error(
+        problem.get("code") or "unknown",
+        status,
+        problem.get("detail") or problem.get("title") or "no detail given",
+        problem.get("request_id") or headers.get("X-Request-Id"),
+        parse_retry_after(headers.get("Retry-After")),
+        problem.get("uploads"),
+    )
+
+
+def _parse_problem(content_type: str | None, text: str) -> dict[str, str] | None:
+    """Return the texts of a problem+json body, or None if the body is not a JSON object.
+
+    The body is checked although its type is known, because proxies send error pages with a wrong type.
+    """
+    if content_type is None or "json" not in content_type:
+        return None
+    try:
+        body: Any = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    return {name: value for name, value in body.items() if isinstance(value, str)}
+
+
+def parse_retry_after(header: str | None) -> float | None:
+    """Convert a Retry-After header to seconds. It holds seconds or an HTTP date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    if re.fullmatch(r"[0-9]+", header):
+        return float(header)
+    try:
+        date = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())

@@ -1,0 +1,119 @@
+"""Durable jobs at an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
+
+A job is a list of layers whose tensors were uploaded before (`uploads.py`). The uploaded bytes are called
+blobs, and the job names them by their digests. The edge solves the layers at its hosts, several at the same
+time. The job continues without this client, and any client that has the id of the job can follow it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from pare_llm.client.jobs.messages import Job, JobLayerRequest, LayerState, has_ended
+from pare_llm.client.layer_file import PrunedLayer, decode_answer
+from pare_llm.client.parse_answer import parse_answer
+from pare_llm.client.server_client import ServerClient
+from pare_llm.client.tensor_library import NumpyLibrary, TensorLibrary, library_of
+from pare_llm.client.wire_tensor import Array
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_POLL_MS = 2000
+
+
+class Jobs(ServerClient):
+    """The jobs at one edge. `TransportOptions` describes the arguments. The timeout counts for each request
+    by itself.
+
+    Raises:
+        ValueError: if `base_url` is not an http or https URL.
+    """
+
+    def submit(self, layers: Sequence[JobLayerRequest], *, idempotency_key: str | None = None) -> Job:
+        """Submit a job and return it without waiting for its end.
+
+        Args:
+            layers: the layers. Their blobs must have been uploaded.
+            idempotency_key: identifies the job. If a job with this key and the same layers exists, that job
+                is returned. To find the job again after a restart, give a key that outlives the process. The
+                default is a random key, shared by the retries of one call.
+
+        Raises:
+            PareError: if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a
+                job with other layers.
+        """
+        answer = self._transport.send(
+            "POST",
+            "/v1/jobs",
+            headers={
+                "Content-Type": "application/json",
+                "Idempotency-Key": idempotency_key or str(uuid.uuid4()),
+            },
+            body=[json.dumps({"layers": layers}).encode()],
+        )
+        return _parse_job(answer)
+
+    def get(self, job_id: str) -> Job:
+        """Return the current state of a job.
+
+        Raises:
+            PareError: `not_found` if there is no such job.
+        """
+        return _parse_job(self._transport.send("GET", f"/v1/jobs/{job_id}"))
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job. Layers that are still queued or running fail with the code `cancelled`."""
+        self._transport.send("DELETE", f"/v1/jobs/{job_id}")
+
+    def follow(self, job_id: str, *, poll_ms: float = DEFAULT_POLL_MS) -> Iterator[LayerState]:
+        """Yield each layer of a job once, as soon as it is done or failed, until the job has ended.
+
+        A failed layer is yielded with its error and does not end the loop.
+
+        Args:
+            job_id: the id of the job.
+            poll_ms: pause between two requests for the job, in milliseconds.
+        """
+        reported: set[str] = set()
+        while True:
+            job = self.get(job_id)
+            for layer in job["layers"]:
+                if has_ended(layer["state"]) and layer["name"] not in reported:
+                    reported.add(layer["name"])
+                    yield layer
+            if has_ended(job["state"]):
+                return
+            self._transport.pause(poll_ms / 1000)
+
+    @overload
+    def result(self, layer: LayerState) -> PrunedLayer[np.ndarray[Any, Any]]: ...
+
+    @overload
+    def result(self, layer: LayerState, like: Array) -> PrunedLayer[Array]: ...
+
+    def result(self, layer: LayerState, like: Any = None) -> PrunedLayer[Any]:
+        """Download the tensors and the report of a layer that is done.
+
+        Args:
+            layer: the state of the layer.
+            like: a tensor whose library and device the result takes. The default is NumPy.
+
+        Raises:
+            ValueError: if the layer is not done.
+            PareError: `not_found` if the edge no longer stores the result.
+        """
+        library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
+        return self._result_in(library, layer)
+
+    def _result_in(self, library: TensorLibrary[Array], layer: LayerState) -> PrunedLayer[Array]:
+        if layer["result"] is None:
+            raise ValueError(f"layer {layer['name']}: has no result, because its state is {layer['state']}")
+        return decode_answer(self._transport.send("GET", f"/v1/blobs/{layer['result']}"), library)
+
+
+def _parse_job(body: bytearray) -> Job:
+    return cast(Job, parse_answer(body, "/v1/jobs", "a job", Job.__annotations__))

@@ -1,0 +1,67 @@
+"""The messages between a client and an edge about jobs and hosts, as `src/protocol/edge` defines them."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from pare_llm.client.layer_query import LayerQuery
+from pare_llm.client.report import Report
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class _RequiredLayerMembers(TypedDict):
+    name: str
+    """Name of the layer, unique in the job."""
+    weight: str
+    """The digest (`sha256:HEX`) of a blob with the tensor `weight`. The blob also has the statistics unless
+    `hessian` is given."""
+
+
+class JobLayerRequest(_RequiredLayerMembers, total=False):
+    """One layer of a job to submit."""
+
+    hessian: str
+    """The digest of a blob with the tensor `hessian` or `hessian_upper`. Layers that name the same blob share
+    one factorisation."""
+    parameters: LayerQuery
+
+
+class JobError(TypedDict):
+    """The reason why a layer failed: an error code of the HTTP API, or `cancelled`."""
+
+    code: str
+    detail: str
+
+
+class LayerState(TypedDict):
+    """The state of one layer of a job."""
+
+    name: str
+    state: JobState
+    attempts: int
+    report: Report | None
+    result: str | None
+    """The digest of the answer."""
+    error: JobError | None
+
+
+class Job(TypedDict):
+    """A job and the states of its layers."""
+
+    id: str
+    state: JobState
+    layers: list[LayerState]
+
+
+class EdgeHost(TypedDict):
+    """A host that is registered at an edge and sends heartbeats."""
+
+    url: str
+    backend: str
+    adapter: str
+
+
+def has_ended(state: JobState) -> bool:
+    """Whether `state` is final."""
+    return state in ("done", "failed", "cancelled")

@@ -1,0 +1,88 @@
+"""Prunes layers by one job at an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
+
+The tensors of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pare_llm.client.jobs.jobs import DEFAULT_POLL_MS, Jobs
+from pare_llm.client.jobs.upload_layers import LayerToUpload, upload_layers
+from pare_llm.client.jobs.uploads import Uploads
+from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.tensor_library import library_of
+from pare_llm.client.transport import Transport, TransportOptions
+from pare_llm.client.wire_tensor import Array
+
+
+class LayerFailure(NamedTuple):
+    """A layer of a job that failed, with the code and the detail of its error."""
+
+    name: str
+    code: str
+    detail: str
+
+
+class JobFailedError(Exception):
+    """Some layers of a job failed. The results of its other layers are not affected.
+
+    Attributes:
+        job: the id of the job.
+        failures: the failed layers.
+    """
+
+    def __init__(self, job: str, failures: Sequence[LayerFailure]) -> None:
+        super().__init__(job, failures)
+        self.job = job
+        self.failures = tuple(failures)
+
+    def __str__(self) -> str:
+        return f"job {self.job}: " + "; ".join(": ".join(failure) for failure in self.failures)
+
+
+def prune_by_job(
+    edge: TransportOptions,
+    layers: Sequence[LayerToUpload[Array]],
+    *,
+    idempotency_key: str | None = None,
+    poll_ms: float = DEFAULT_POLL_MS,
+) -> Iterator[tuple[str, PrunedLayer[Array]]]:
+    """Prune `layers` at an edge and yield the name and the result of each, in the order in which they are
+    done.
+
+    Args:
+        edge: how to reach the edge.
+        layers: the layers.
+        idempotency_key: as in `Jobs.submit`.
+        poll_ms: as in `Jobs.follow`.
+
+    Raises:
+        JobFailedError: when the job has ended, if any layer failed.
+        PareError, ConnectionError: as `Uploads.upload_blob` and the methods of `Jobs`.
+    """
+    yield from prune_with(Transport(edge), layers, idempotency_key=idempotency_key, poll_ms=poll_ms)
+
+
+def prune_with(
+    transport: Transport,
+    layers: Sequence[LayerToUpload[Array]],
+    *,
+    idempotency_key: str | None = None,
+    poll_ms: float = DEFAULT_POLL_MS,
+) -> Iterator[tuple[str, PrunedLayer[Array]]]:
+    """Do as `prune_by_job`, over the connections of `transport`."""
+    jobs = Jobs._over(transport)
+    requests = upload_layers(Uploads._over(transport), layers)
+    job = jobs.submit(requests, idempotency_key=idempotency_key)
+    libraries = {layer.name: library_of(layer.weight) for layer in layers}
+    failures: list[LayerFailure] = []
+    for layer in jobs.follow(job["id"], poll_ms=poll_ms):
+        name, error = layer["name"], layer["error"]
+        if error is not None:
+            failures.append(LayerFailure(name, error["code"], error["detail"]))
+        else:
+            yield name, jobs._result_in(libraries[name], layer)
+    if failures:
+        raise JobFailedError(job["id"], failures)

@@ -1,0 +1,77 @@
+"""Uploads the tensors of layers to an edge, which is Pare's Cloudflare Worker in front of GPU hosts.
+
+The edge stores them as blobs, which are sequences of bytes that a job can name by their digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, cast
+
+from pare_llm.client.jobs.messages import JobLayerRequest
+from pare_llm.client.jobs.uploads import Uploads
+from pare_llm.client.layer_file import encode_parts
+from pare_llm.client.layer_query import LayerQuery
+from pare_llm.client.wire_tensor import Array, Tensor
+
+
+@dataclass(frozen=True)
+class LayerToUpload(Generic[Array]):
+    """A layer whose tensors are in memory.
+
+    Layers that have the same `hessian_upper` object share one blob, so that it is uploaded once and factored
+    once.
+
+    Attributes:
+        name: name of the layer, unique in the job.
+        weight: as in `Pare.prune_layer`, like the other tensors.
+        parameters: the parameters of the layer.
+    """
+
+    name: str
+    weight: Array
+    hessian: Tensor | None = None
+    hessian_upper: Tensor | None = None
+    inputs: Tensor | None = None
+    mask: Tensor | None = None
+    parameters: LayerQuery = field(default_factory=LayerQuery)
+
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Return the tensors by their names in the HTTP contract."""
+        return {
+            "weight": self.weight,
+            "hessian": self.hessian,
+            "hessian_upper": self.hessian_upper,
+            "inputs": self.inputs,
+            "mask": self.mask,
+        }
+
+
+def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> list[JobLayerRequest]:
+    """Upload the tensors of `layers` and return the layers with the digests of their blobs, as a job needs
+    them.
+
+    The blobs are uploaded one after the other. The parts of each blob are uploaded at the same time.
+
+    Raises:
+        PareError, ConnectionError: as `Uploads.upload_blob`.
+    """
+    # The statistics are identified by the object, so the object must live as long as its id is used.
+    digests: dict[int, str] = {}
+    layers = list(layers)
+    requests: list[JobLayerRequest] = []
+    for layer in layers:
+        others = {**layer.tensors(), "hessian_upper": None}
+        request: JobLayerRequest = {
+            "name": layer.name,
+            "weight": uploads.upload_blob(encode_parts(others)),
+            "parameters": cast(LayerQuery, {k: v for k, v in layer.parameters.items() if v is not None}),
+        }
+        if layer.hessian_upper is not None:
+            key = id(layer.hessian_upper)
+            if key not in digests:
+                digests[key] = uploads.upload_blob(encode_parts({"hessian_upper": layer.hessian_upper}))
+            request["hessian"] = digests[key]
+        requests.append(request)
+    return requests

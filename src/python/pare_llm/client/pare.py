@@ -1,0 +1,155 @@
+"""The client of one Pare server.
+
+The server is a host, which solves layers itself, or an edge, which is a Cloudflare Worker in front of hosts.
+The client sends and receives tensors but computes nothing on them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pare_llm.client.errors import PareError
+from pare_llm.client.jobs.blob_source import MemoryBlob, digest_of_blob
+from pare_llm.client.jobs.prune_large_layer import is_over_edge_body_limit, prune_large_layer
+from pare_llm.client.jobs.upload_layers import LayerToUpload
+from pare_llm.client.layer_file import PrunedLayer, decode_answer, encode_parts
+from pare_llm.client.layer_query import query_parameters
+from pare_llm.client.parse_answer import parse_answer
+from pare_llm.client.server_client import ServerClient
+from pare_llm.client.tensor_library import library_of
+from pare_llm.client.wire_tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+
+
+@dataclass(frozen=True)
+class HostDescription:
+    """The device on which a host solves layers, named as in its reports.
+
+    Attributes:
+        backend: `webgpu` or `cpu`.
+        adapter: the name of the device.
+    """
+
+    backend: str
+    adapter: str
+
+
+class Pare(ServerClient):
+    """A client of one Pare host or edge.
+
+    Example:
+        >>> pare = Pare("http://127.0.0.1:8000")  # doctest: +SKIP
+        >>> pruned = pare.prune_layer(linear.weight, inputs=activations, pattern="2:4")  # doctest: +SKIP
+
+    `TransportOptions` describes the arguments.
+
+    Raises:
+        ValueError: if `base_url` is not an http or https URL.
+    """
+
+    # Length in bytes of the shortest body that exceeded the body limit of an edge.
+    _smallest_rejected_bytes: float = math.inf
+
+    def prune_layer(
+        self,
+        weight: Array,
+        *,
+        hessian: Tensor | str | None = None,
+        hessian_upper: Tensor | None = None,
+        inputs: Tensor | None = None,
+        mask: Tensor | None = None,
+        **query: Unpack[LayerQuery],
+    ) -> PrunedLayer[Array]:
+        """Prune one layer with `out` output and `in` input features.
+
+        Exactly one of `hessian`, `hessian_upper` and `inputs` must be given, unless the method needs no
+        statistics. If the layer exceeds the body limit of an edge, its tensors are uploaded, and a job of
+        this one layer prunes it.
+
+        Args:
+            weight: (out, in) float32, float16 or bfloat16: a torch tensor on any device, or a NumPy array.
+            hessian: (in, in) float32, the sum of x·xᵀ over the calibration inputs x, times any positive
+                factor. Or the digest `sha256:HEX` of stored statistics, which `put_hessian` returns.
+            hessian_upper: (in·(in+1)/2) float32, the upper triangle of `hessian`, packed row by row.
+            inputs: (tokens, in) float32, float16 or bfloat16, the calibration inputs themselves.
+            mask: (out, in) bool. Weights where it is False are pruned in any case.
+            **query: the parameters of the layer. `LayerQuery` describes them.
+
+        Returns:
+            the pruned layer, in the library and on the device of `weight`.
+
+        Raises:
+            PareError: if the server refuses the layer, with the server's code and detail.
+            ConnectionError: if the server cannot be reached.
+            TimeoutError: if the timeout of the client passes.
+            TypeError: if a tensor has a dtype that the server does not accept.
+            ValueError: if the answer is malformed.
+        """
+        digest, matrix = (hessian, None) if isinstance(hessian, str) else (None, hessian)
+        layer = LayerToUpload("layer", weight, matrix, hessian_upper, inputs, mask, query)
+        body = encode_parts(layer.tensors())
+        byte_length = sum(len(part) for part in body)
+        transport = self._transport.with_deadline()
+        # A job cannot use statistics that a host has stored. If the request names some, the caller has to
+        # send them.
+        can_use_job = digest is None
+        if can_use_job and byte_length >= self._smallest_rejected_bytes:
+            return prune_large_layer(transport, layer)
+        try:
+            parameters = query_parameters({**query, "hessian": digest})
+            answer = transport.send("POST", "/v1/layers", query=parameters, body=body)
+        except PareError as error:
+            if not is_over_edge_body_limit(error):
+                raise
+            self._smallest_rejected_bytes = min(byte_length, self._smallest_rejected_bytes)
+            if not can_use_job:
+                raise
+        else:
+            return decode_answer(answer, library_of(weight))
+        return prune_large_layer(transport, layer)
+
+    def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Store calibration statistics that several layers share, so that the host factors them once.
+
+        Args:
+            hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row,
+                where n is the number of input features.
+
+        Returns:
+            the digest of the stored statistics. To use them for a layer, give this digest as `hessian`.
+
+        Raises:
+            PareError: `too_large` if the host cannot store statistics of this size.
+        """
+        body = encode_parts({"hessian_upper": hessian_upper})
+        digest = digest_of_blob(MemoryBlob(body))
+        self._transport.send("PUT", f"/v1/hessians/{digest}", body=body)
+        return digest
+
+    def delete_hessian(self, digest: str) -> None:
+        """Delete stored statistics. Idempotent: statistics that do not exist cause no error."""
+        try:
+            self._transport.send("DELETE", f"/v1/hessians/{digest}")
+        except PareError as error:
+            if error.status != 404:
+                raise
+
+    def describe_host(self) -> HostDescription:
+        """Ask the host for the device on which it solves layers.
+
+        A host that is still starting is asked again.
+
+        Raises:
+            PareError: `no_device`, `device_lost` or `unauthorized`.
+        """
+        path = "/readyz"
+        answer = parse_answer(
+            self._transport.send("GET", path), path, "the description of a host", ("backend", "adapter")
+        )
+        return HostDescription(answer["backend"], answer["adapter"]["name"])

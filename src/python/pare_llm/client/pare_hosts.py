@@ -1,0 +1,229 @@
+"""The client of several hosts, which are Pare servers.
+
+The client has the methods of `Pare`, and each host solves one layer at a time. Call `prune_layer` in as many
+threads as there are hosts to use all of them. The results have the same bytes as those of a single host only
+if all hosts have the same backend and the same adapter.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pare_llm.client.errors import HessianNotFoundError, PareError
+from pare_llm.client.jobs.blob_source import MemoryBlob, digest_of_blob
+from pare_llm.client.layer_file import PrunedLayer, encode_parts
+from pare_llm.client.pare import HostDescription, Pare
+from pare_llm.client.shared_statistics import SharedStatistics
+from pare_llm.client.transport import TransportOptions
+from pare_llm.client.wire_tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+
+# The longest time in seconds for the check whether a lost host is reachable again. A thread that has a layer
+# to send waits for this check.
+_RECHECK_TIMEOUT_SECONDS = 2.0
+
+# The seconds between two checks of a lost host.
+_RECHECK_SECONDS = 30.0
+
+
+@dataclass(eq=False)
+class _Host:
+    """One host, and what the client knows about it."""
+
+    options: TransportOptions
+    pare: Pare
+    is_free: bool = True
+    # The time of the loss or of the last check after it. None if the host is not lost.
+    lost_at: float | None = None
+    # The statistics that layers at this host have used, by their digests.
+    statistics: dict[str, SharedStatistics] = field(default_factory=dict)
+
+
+class PareHosts:
+    """A client of several hosts.
+
+    Args:
+        hosts: the URL of each host, or its options.
+        on_host_lost: called with the URL and the error when a host still fails transiently after all retries
+            of its request. The layer of this host is sent to another host. The lost host gets no layers until
+            it is reachable again, which is checked every 30 seconds.
+
+    Raises:
+        ValueError: if `hosts` is empty, or if a URL is not an http or https URL.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[str | TransportOptions],
+        *,
+        on_host_lost: Callable[[str, PareError | ConnectionError], None] | None = None,
+    ) -> None:
+        if len(hosts) == 0:
+            raise ValueError("hosts: must be at least one, got 0")
+        options = [TransportOptions(host) if isinstance(host, str) else host for host in hosts]
+        self._hosts = [_Host(option, Pare.from_options(option)) for option in options]
+        self._on_host_lost = on_host_lost
+        self._changed = threading.Condition()
+        # The statistics that the caller has put, by their digests. A host receives them with the first layer
+        # that uses them.
+        self._hessians: dict[str, Tensor] = {}
+        self._last_error: PareError | ConnectionError | None = None
+
+    def __len__(self) -> int:
+        """Return the number of hosts, including lost ones."""
+        return len(self._hosts)
+
+    def prune_layer(
+        self,
+        weight: Array,
+        *,
+        hessian: Tensor | str | None = None,
+        hessian_upper: Tensor | None = None,
+        inputs: Tensor | None = None,
+        mask: Tensor | None = None,
+        **query: Unpack[LayerQuery],
+    ) -> PrunedLayer[Array]:
+        """Prune one layer at the next host that is free, as `Pare.prune_layer`.
+
+        Raises:
+            PareError: if a host refuses the layer.
+            PareError, ConnectionError: the error of the host that was lost last, if all hosts are lost.
+        """
+        while True:
+            with self._take(hessian if isinstance(hessian, str) else None) as host:
+                try:
+                    if isinstance(hessian, str):
+                        return self._statistics_at(host, hessian).prune(weight, mask=mask, **query)
+                    return host.pare.prune_layer(
+                        weight,
+                        hessian=hessian,
+                        hessian_upper=hessian_upper,
+                        inputs=inputs,
+                        mask=mask,
+                        **query,
+                    )
+                except (PareError, ConnectionError) as error:
+                    if not self._mark_lost(host, error):
+                        raise
+
+    def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Remember calibration statistics that several layers share, as `Pare.put_hessian`.
+
+        Each host stores the statistics before its first layer that uses them.
+        """
+        digest = digest_of_blob(MemoryBlob(encode_parts({"hessian_upper": hessian_upper})))
+        with self._changed:
+            self._hessians[digest] = hessian_upper
+        return digest
+
+    def delete_hessian(self, digest: str) -> None:
+        """Forget statistics, and delete them at the hosts that store them."""
+        with self._changed:
+            self._hessians.pop(digest, None)
+            stored = [
+                (host, host.statistics.pop(digest)) for host in self._hosts if digest in host.statistics
+            ]
+        for host, statistics in stored:
+            if host.lost_at is not None:
+                continue
+            try:
+                statistics.delete()
+            except (PareError, ConnectionError) as error:
+                # If the host cannot be reached, the statistics stay there. The host evicts them when its
+                # store needs the memory.
+                if not self._mark_lost(host, error):
+                    raise
+
+    def describe_hosts(self) -> list[HostDescription]:
+        """Describe the device of each host, in the order of the hosts, as `Pare.describe_host`."""
+        return [host.pare.describe_host() for host in self._hosts]
+
+    def close(self) -> None:
+        """Close the connections that no request uses."""
+        for host in self._hosts:
+            host.pare.close()
+
+    def __enter__(self) -> PareHosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _take(self, digest: str | None) -> Iterator[_Host]:
+        """Wait for a free host. A host that stores the statistics `digest` is preferred."""
+        self._recheck_lost_hosts()
+        with self._changed:
+            while True:
+                reachable = [host for host in self._hosts if host.lost_at is None]
+                if not reachable and self._last_error is not None:
+                    raise self._last_error
+                free = [host for host in reachable if host.is_free]
+                if free:
+                    host = next((host for host in free if digest in host.statistics), free[0])
+                    break
+                self._changed.wait()
+            host.is_free = False
+        try:
+            yield host
+        finally:
+            with self._changed:
+                host.is_free = True
+                self._changed.notify_all()
+
+    def _statistics_at(self, host: _Host, digest: str) -> SharedStatistics:
+        with self._changed:
+            if digest not in host.statistics:
+                if digest not in self._hessians:
+                    raise HessianNotFoundError(
+                        "hessian_not_found", 404, f"{digest}: call put_hessian of this client first"
+                    )
+                host.statistics[digest] = SharedStatistics(host.pare, self._hessians[digest])
+            return host.statistics[digest]
+
+    def _mark_lost(self, host: _Host, error: PareError | ConnectionError) -> bool:
+        """Mark `host` as lost if `error` is transient, and return whether the host is lost.
+
+        A single host is never lost, because no other host could take over its layer.
+        """
+        is_loss = isinstance(error, ConnectionError) or error.is_transient
+        if not is_loss or len(self._hosts) == 1:
+            return False
+        with self._changed:
+            host.lost_at = time.monotonic()
+            host.statistics.clear()
+            self._last_error = error
+        if self._on_host_lost is not None:
+            self._on_host_lost(host.options.base_url, error)
+        return True
+
+    def _recheck_lost_hosts(self) -> None:
+        """Ask the lost hosts whether they are reachable again, unless they were asked a short time ago."""
+        now = time.monotonic()
+        with self._changed:
+            due = [
+                host
+                for host in self._hosts
+                if host.lost_at is not None and now - host.lost_at > _RECHECK_SECONDS
+            ]
+            for host in due:
+                host.lost_at = now
+        for host in due:
+            options = replace(host.options, retries=0, timeout=_RECHECK_TIMEOUT_SECONDS)
+            try:
+                with Pare.from_options(options) as pare:
+                    pare.describe_host()
+            except (PareError, OSError, ValueError):
+                continue
+            with self._changed:
+                host.lost_at = None
+                self._changed.notify_all()

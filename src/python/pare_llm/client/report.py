@@ -1,0 +1,79 @@
+"""The report of a solved layer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypedDict, cast
+
+
+class Seconds(TypedDict):
+    """The seconds of the phases of a request, as the host measured them."""
+
+    read: float
+    """From the first byte until all tensors are on the device."""
+    factor: float
+    solve: float
+    refit: float
+    total: float
+    """From the start of the request to the start of the answer, including waits."""
+
+
+class Report(TypedDict):
+    """The report of one solved layer."""
+
+    method: str
+    """The requested method."""
+    rows: int
+    """The number of output features."""
+    cols: int
+    """The number of input features."""
+    pattern: str
+    """`unstructured` or `n:m`."""
+    sparsity: float
+    """The fraction of pruned entries."""
+    zeros: int
+    """The number of pruned entries."""
+    loss: float | None
+    """tr(ΔHΔᵀ), with the change Δ of the weights and the undamped statistics H. None without statistics."""
+    relative_error: float | None
+    """loss / tr(WHWᵀ), with the weight W before pruning. None without statistics and with `error=False`."""
+    damping: float | None
+    """The λ that was used. It exceeds the requested λ if the factorisation was retried."""
+    iterations: int
+    """The iterations that searched for the mask, for `alps`."""
+    refit_steps: int
+    """The conjugate-gradient steps of the result."""
+    notes: list[str]
+    """Remarks on the solve, as sentences."""
+    backend: str
+    """`webgpu` or `cpu`."""
+    adapter: str
+    """The name of the device."""
+    seconds: Seconds
+    factor_reused: bool
+    """Whether a stored factor was used."""
+
+
+# The members that a host may leave out, with their values.
+_DEFAULTS: dict[str, object] = {"iterations": 0, "refit_steps": 0, "notes": []}
+
+
+def parse_report(text: str | None) -> Report:
+    """Parse the JSON text of a report.
+
+    Raises:
+        ValueError: if the text is missing or is not a report.
+    """
+    problem = "answer of /v1/layers: __metadata__.report is missing or not a report"
+    try:
+        report: Any = json.loads(text or "")
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if not isinstance(report, dict):
+        raise ValueError(problem)
+    for name, value in _DEFAULTS.items():
+        report.setdefault(name, value)
+    missing = [name for name in Report.__annotations__ if name not in report]
+    if missing:
+        raise ValueError(f"{problem}: {', '.join(missing)} missing")
+    return cast(Report, report)

@@ -1,0 +1,82 @@
+"""The calibration statistics that several layers share, at one host.
+
+Layers that have the same input share one Hessian. The Hessian is stored at the host before the first of these
+layers is sent, and the requests of the layers name it by its digest, so that it is sent once and factored
+once.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from pare_llm.client.errors import HessianNotFoundError, PareError
+from pare_llm.client.jobs.prune_large_layer import is_over_edge_body_limit
+from pare_llm.client.layer_file import PrunedLayer
+from pare_llm.client.pare import Pare
+from pare_llm.client.wire_tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+
+
+class SharedStatistics:
+    """Prunes layers that share one Hessian. It may be used by several threads.
+
+    Args:
+        pare: the client of the host.
+        hessian_upper: (n·(n+1)/2) float32, the upper triangle of the (n, n) Hessian, packed row by row.
+    """
+
+    def __init__(self, pare: Pare, hessian_upper: Tensor) -> None:
+        self._pare = pare
+        self._hessian_upper = hessian_upper
+        self._lock = threading.Lock()
+        self._is_upload_pending = True
+        # The digest of the stored statistics. None if each request carries the statistics itself.
+        self._digest: str | None = None
+
+    def prune(
+        self, weight: Array, *, mask: Tensor | None = None, **query: Unpack[LayerQuery]
+    ) -> PrunedLayer[Array]:
+        """Prune a layer that has these statistics, and raise the errors of `Pare.prune_layer`."""
+        with self._lock:
+            if self._is_upload_pending:
+                self._digest = self._try_store()
+                self._is_upload_pending = False
+        if self._digest is None:
+            return self._pare.prune_layer(weight, hessian_upper=self._hessian_upper, mask=mask, **query)
+        try:
+            return self._prune_with_stored(self._digest, weight, mask, query)
+        except PareError as error:
+            if not is_over_edge_body_limit(error):
+                raise
+        # The layer exceeds the body limit of an edge even without statistics, so `Pare.prune_layer` solves it
+        # by a job. A job cannot use statistics that a host has stored.
+        return self._pare.prune_layer(weight, hessian_upper=self._hessian_upper, mask=mask, **query)
+
+    def delete(self) -> None:
+        """Delete the stored statistics at the host."""
+        if self._digest is not None:
+            self._pare.delete_hessian(self._digest)
+
+    def _prune_with_stored(
+        self, digest: str, weight: Array, mask: Tensor | None, query: LayerQuery
+    ) -> PrunedLayer[Array]:
+        """Prune with the stored statistics. If the host has evicted them, store them again."""
+        try:
+            return self._pare.prune_layer(weight, hessian=digest, mask=mask, **query)
+        except HessianNotFoundError:
+            self._pare.put_hessian(self._hessian_upper)
+            return self._pare.prune_layer(weight, hessian=digest, mask=mask, **query)
+
+    def _try_store(self) -> str | None:
+        """Store the statistics and return their digest. Return None if they are too large to be stored."""
+        try:
+            return self._pare.put_hessian(self._hessian_upper)
+        except PareError as error:
+            if error.code == "too_large" or is_over_edge_body_limit(error):
+                return None
+            raise

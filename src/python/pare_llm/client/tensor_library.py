@@ -1,0 +1,91 @@
+"""Makes torch tensors or NumPy arrays of the bytes of an answer, without copying the bytes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pare_llm.client.wire_tensor import Array, WireTensor, is_torch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Made = TypeVar("Made", covariant=True)
+
+
+class TensorLibrary(Protocol[Made]):
+    """The library, and for torch the device, of the tensors of an answer."""
+
+    def make(self, tensor: WireTensor) -> Made:
+        """Return `tensor` in this library."""
+
+    def unpack_mask(self, bits: WireTensor, cols: int) -> Made:
+        """Unpack a mask.
+
+        Args:
+            bits: (rows, ⌈cols/8⌉) U8. Bit j % 8 of byte j // 8, least significant bit first, belongs to
+                column j.
+            cols: the number of columns.
+
+        Returns:
+            (rows, cols) bool.
+        """
+
+
+def library_of(tensor: Array) -> TensorLibrary[Array]:
+    """Return the library and the device of `tensor`."""
+    library: Any = TorchLibrary(tensor.device) if is_torch(tensor) else NumpyLibrary()
+    return library  # type: ignore[no-any-return]
+
+
+class NumpyLibrary:
+    """Makes NumPy arrays. bfloat16 has the dtype of `ml_dtypes`, which must be installed."""
+
+    def make(self, tensor: WireTensor) -> np.ndarray[Any, Any]:
+        """Return an array that shares the memory of `tensor`."""
+        import numpy as np
+
+        names = {"F32": "<f4", "F16": "<f2", "U8": "u1", "BOOL": "?"}
+        if tensor.dtype == "BF16":
+            dtype = np.dtype(import_module("ml_dtypes").bfloat16)
+        else:
+            dtype = np.dtype(names[tensor.dtype])
+        return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
+
+    def unpack_mask(self, bits: WireTensor, cols: int) -> np.ndarray[Any, Any]:
+        """Unpack a mask, as `TensorLibrary.unpack_mask` describes."""
+        import numpy as np
+
+        unpacked = np.unpackbits(self.make(bits), axis=1, count=cols, bitorder="little")
+        return unpacked.view(np.bool_)
+
+
+class TorchLibrary:
+    """Makes torch tensors on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def make(self, tensor: WireTensor) -> torch.Tensor:
+        """Return a tensor that shares the memory of `tensor` if the device is the CPU, otherwise a copy."""
+        import torch
+
+        dtypes = {
+            "F32": torch.float32,
+            "F16": torch.float16,
+            "BF16": torch.bfloat16,
+            "U8": torch.uint8,
+            "BOOL": torch.bool,
+        }
+        flat = torch.frombuffer(tensor.data, dtype=dtypes[tensor.dtype])
+        return flat.view(tensor.shape).to(self._device)
+
+    def unpack_mask(self, bits: WireTensor, cols: int) -> torch.Tensor:
+        """Unpack a mask on the device, as `TensorLibrary.unpack_mask` describes."""
+        import torch
+
+        packed = self.make(bits)
+        shifts = torch.arange(8, dtype=torch.uint8, device=self._device)
+        unpacked = (packed.unsqueeze(-1) >> shifts) & 1
+        return unpacked.flatten(1)[:, :cols].to(torch.bool)

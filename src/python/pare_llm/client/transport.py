@@ -1,0 +1,200 @@
+"""Sends HTTP requests to one server.
+
+The transport adds the API key and repeats a request after a transient failure, which is one of the statuses
+429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer has
+arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+from pare_llm import __version__
+from pare_llm.client.connection_pool import Answer, Body, ConnectionPool, Request
+from pare_llm.client.deadline import Deadline
+from pare_llm.client.errors import PareError, error_from_answer
+from pare_llm.client.retry import with_retries
+
+_MAX_BACKOFF_MS = 30_000
+
+# The longest Retry-After that is waited for. A server that asks for a longer pause counts as down, so its
+# error is raised at once.
+_MAX_RETRY_AFTER_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How to reach a server.
+
+    Attributes:
+        base_url: the URL of the server, such as `http://127.0.0.1:8000`. It may have a path, to which `/v1/…`
+            is appended.
+        api_key: the API key. It is sent as `Authorization: Bearer …`.
+        retries: number of attempts after the first one, if a request fails transiently.
+        backoff_ms: first pause between attempts in milliseconds. The pause doubles with each attempt. If the
+            server sent a Retry-After header, the pause is at least that long.
+        timeout: seconds that one call may take, including its retries. None means no limit, because a large
+            layer may be solved for many minutes. A host that has vanished is noticed without a timeout.
+        on_retry: called after each failure that is followed by another attempt, with the error and with the
+            milliseconds until that attempt.
+    """
+
+    base_url: str
+    api_key: str | None = None
+    retries: int = 5
+    backoff_ms: float = 500
+    timeout: float | None = None
+    on_retry: Callable[[PareError | ConnectionError, float], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.retries < 0:
+            raise ValueError(f"retries: must be at least 0, got {self.retries}")
+        if self.backoff_ms < 0:
+            raise ValueError(f"backoff_ms: must be at least 0, got {self.backoff_ms}")
+        if self.timeout is not None and self.timeout <= 0:
+            raise ValueError(f"timeout: must be positive or None, got {self.timeout}")
+
+
+class Transport:
+    """Sends requests to one server.
+
+    Raises:
+        ValueError: if the base URL is not an http or https URL.
+    """
+
+    def __init__(
+        self,
+        options: TransportOptions,
+        *,
+        pool: ConnectionPool | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self.options = options
+        self._base_url = _parse_base_url(options.base_url)
+        self._pool = pool or ConnectionPool()
+        self._deadline = deadline
+
+    def with_deadline(self) -> Transport:
+        """Return a transport over the same connections whose requests share one timeout, which starts now."""
+        return Transport(self.options, pool=self._pool, deadline=self.start_deadline())
+
+    def start_deadline(self) -> Deadline:
+        """Return the deadline of a request that starts now."""
+        return self._deadline or Deadline(self.options.timeout)
+
+    def pause(self, seconds: float) -> None:
+        """Wait between two requests.
+
+        Raises:
+            TimeoutError: if the requests share a timeout that would pass before the end of the pause.
+        """
+        (self._deadline or Deadline(None)).sleep(seconds)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytearray:
+        """Send a request and return the body of the answer.
+
+        The request may be sent several times, because all requests of the HTTP contract can be repeated
+        safely.
+
+        Args:
+            method: the HTTP method.
+            path: the path below the base URL, such as `/v1/layers`.
+            query: the parameters of the query string.
+            body: the parts of the body, in order. Its media type is that of safetensors unless `headers` has
+                another Content-Type.
+            headers: further headers.
+
+        Raises:
+            PareError: if the server refuses the request. Transient refusals are raised after the last
+                attempt.
+            ConnectionError: if no attempt received a whole answer.
+            TimeoutError: if the timeout passes.
+        """
+        request = self._make_request(method, path, query, body, headers or {})
+        deadline = self.start_deadline()
+        return with_retries(
+            lambda: self.exchange(request, deadline).body,
+            retries=self.options.retries,
+            backoff_ms=self.options.backoff_ms,
+            max_backoff_ms=_MAX_BACKOFF_MS,
+            deadline=deadline,
+            is_transient=_is_transient,
+            before_pause=self._before_pause,
+        )
+
+    def exchange(self, request: Request, deadline: Deadline) -> Answer:
+        """Send `request` once and return the answer.
+
+        Raises:
+            PareError: if the status of the answer is not 2xx.
+            ConnectionError: if the whole answer did not arrive.
+            TimeoutError: if the deadline passes.
+        """
+        try:
+            answer = self._pool.exchange(request, deadline)
+        except (OSError, HTTPException) as error:
+            if deadline.is_over:
+                raise deadline.error() from error
+            origin = f"{request.url.scheme}://{request.url.netloc}"
+            raise ConnectionError(f"{origin}: {str(error) or type(error).__name__}") from error
+        if not 200 <= answer.status < 300:
+            raise error_from_answer(answer.status, answer.reason, answer.headers, answer.body)
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that no request uses."""
+        self._pool.close()
+
+    def _make_request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Body | None,
+        extra_headers: Mapping[str, str],
+    ) -> Request:
+        headers = {"User-Agent": f"pare-llm/{__version__}"}
+        if self.options.api_key:
+            headers["Authorization"] = f"Bearer {self.options.api_key}"
+        if body is not None:
+            headers["Content-Type"] = "application/vnd.safetensors"
+            headers["Content-Length"] = str(sum(len(part) for part in body))
+        url = self._base_url._replace(path=self._base_url.path + path, query=urlencode(query or {}))
+        return Request(method, url, {**headers, **extra_headers}, body or ())
+
+    def _before_pause(self, error: PareError | ConnectionError, backoff_ms: float) -> float:
+        wait_ms = max(backoff_ms, 1000 * _retry_after(error))
+        if self.options.on_retry is not None:
+            self.options.on_retry(error, wait_ms)
+        return wait_ms
+
+
+def _parse_base_url(text: str) -> SplitResult:
+    """Return the base URL without a slash at the end of its path."""
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f'server URL "{text}": must be an http or https URL, such as http://127.0.0.1:8000')
+    return url._replace(path=url.path.rstrip("/"), query="", fragment="")
+
+
+def _is_transient(error: PareError | ConnectionError) -> bool:
+    """Whether the same request may succeed later, within a pause that the client is willing to wait for."""
+    if isinstance(error, ConnectionError):
+        return True
+    return error.is_transient and _retry_after(error) <= _MAX_RETRY_AFTER_SECONDS
+
+
+def _retry_after(error: PareError | ConnectionError) -> float:
+    """Return the seconds that the server asked to wait, or 0."""
+    return (error.retry_after or 0.0) if isinstance(error, PareError) else 0.0

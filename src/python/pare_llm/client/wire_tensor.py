@@ -1,0 +1,98 @@
+"""Tensors in the form in which they are sent: the dtype, the shape and the bytes.
+
+A torch tensor or a NumPy array is converted without copying its data, unless the data is on another device or
+is not contiguous. Then it is copied once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+# A tensor of one of the two libraries.
+Tensor = Union["torch.Tensor", "np.ndarray[Any, Any]"]
+
+# The library of a tensor that a function receives, and of the tensors that it returns.
+Array = TypeVar("Array", "torch.Tensor", "np.ndarray[Any, Any]")
+
+# The dtypes of the HTTP contract, by the names that NumPy, ml_dtypes and torch use.
+_WIRE_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL", "uint8": "U8"}
+
+BYTES_PER_ELEMENT: Mapping[str, int] = {"F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
+
+
+@dataclass(frozen=True)
+class WireTensor:
+    """The bytes of a tensor, row-major and little-endian.
+
+    Attributes:
+        dtype: the dtype as safetensors files name it.
+        shape: the sizes of the dimensions.
+        data: the bytes, one-dimensional. The view keeps the memory alive.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+
+def is_torch(tensor: object) -> TypeGuard[torch.Tensor]:
+    """Whether `tensor` is a torch tensor. The function does not import torch."""
+    return "torch" in sys.modules and isinstance(tensor, sys.modules["torch"].Tensor)
+
+
+def to_wire(name: str, tensor: Tensor) -> WireTensor:
+    """Convert a torch tensor or a NumPy array.
+
+    Args:
+        name: the name of the tensor, which errors mention.
+        tensor: float32, float16, bfloat16, bool or uint8. A NumPy array in bfloat16 has the dtype of
+            `ml_dtypes`.
+
+    Raises:
+        TypeError: if `tensor` is neither, or has another dtype.
+    """
+    return _torch_to_wire(name, tensor) if is_torch(tensor) else _numpy_to_wire(name, tensor)
+
+
+def _torch_to_wire(name: str, tensor: torch.Tensor) -> WireTensor:
+    dtype = _wire_dtype(name, str(tensor.dtype).removeprefix("torch."))
+    on_cpu = tensor.detach().cpu().contiguous()
+    # The memory is addressed directly, because torch tensors do not support the buffer protocol, and because
+    # torch may be installed without NumPy.
+    count = on_cpu.numel() * on_cpu.element_size()
+    address = on_cpu.data_ptr()
+    if count > 0 and address == 0:
+        kind = type(tensor).__name__
+        raise TypeError(
+            f"{name}: a {kind} has no data of its own, so gather it first, with full_tensor() for a DTensor"
+        )
+    buffer = (ctypes.c_ubyte * count).from_address(address)
+    # The buffer does not own the memory, so it holds the tensor that does.
+    buffer.owner = on_cpu  # type: ignore[attr-defined]
+    return WireTensor(dtype, tuple(on_cpu.shape), memoryview(buffer))
+
+
+def _numpy_to_wire(name: str, tensor: Any) -> WireTensor:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(tensor, numpy.ndarray):
+        raise TypeError(f"{name}: must be a torch tensor or a NumPy array, got {type(tensor).__name__}")
+    dtype = _wire_dtype(name, tensor.dtype.name)
+    if tensor.dtype.byteorder == ">":
+        tensor = tensor.astype(tensor.dtype.newbyteorder("<"))
+    array: np.ndarray[Any, Any] = numpy.ascontiguousarray(tensor)
+    return WireTensor(dtype, tensor.shape, memoryview(array.reshape(-1).view(numpy.uint8)))
+
+
+def _wire_dtype(name: str, dtype: str) -> str:
+    if dtype not in _WIRE_DTYPES:
+        allowed = ", ".join(_WIRE_DTYPES)
+        raise TypeError(f"{name}: has the dtype {dtype}, but must have one of {allowed}")
+    return _WIRE_DTYPES[dtype]
