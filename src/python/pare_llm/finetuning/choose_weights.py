@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from pare_llm.finetuning.model_weights import ModelWeight, model_weights
-from pare_llm.finetuning.name_pattern import compile_name_pattern
+from pare_llm.statistics.choose_layers import choose_layers
 
 RUN_REPORT_FILE = "pare.json"
 
@@ -23,7 +23,7 @@ def choose_weights(
 
     Args:
         model: A module, also inside the wrappers that `model_weights` knows.
-        layers: One or more patterns, see `compile_name_pattern`.
+        layers: One or more patterns, see `choose_layers` of `pare_llm.statistics`.
         folder: A folder that `pare prune` wrote. Its pare.json names the pruned weights.
 
     Raises:
@@ -62,18 +62,31 @@ def pruned_layers(folder: str | PathLike[str]) -> list[str]:
 
 def _match(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
     """List the linear weights that match `pattern`. If there are none, list the other weights that match."""
-    matches = compile_name_pattern(pattern)
-    named = [weight for weight in weights if matches(weight.name)]
-    maskable = [weight for weight in named if weight.refusal is None]
-    linear = [weight for weight in maskable if weight.is_linear]
-    if linear or maskable:
-        return linear or maskable
-    if named:
-        raise ValueError(f'layers "{pattern}": {named[0].name} {named[0].refusal}')
-    example = next(
-        (weight.name for weight in weights if weight.is_linear), "none, the model has no linear layer"
-    )
-    raise ValueError(f'layers "{pattern}": matches no weight; an example of a weight is {example}')
+    linear = [weight for weight in weights if weight.is_linear and weight.refusal is None]
+    try:
+        return _matches(linear, pattern)
+    except ValueError:
+        others = _other_matches(weights, pattern)
+        if not others:
+            raise
+    maskable = [weight for weight in others if weight.refusal is None]
+    if not maskable:
+        raise ValueError(f"layers: {pattern!r} names {others[0].name}, which {others[0].refusal}")
+    return maskable
+
+
+def _matches(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
+    """List the weights of the layers that match `pattern`. Raises ValueError if there are none."""
+    by_layer = {layer: weight for weight in weights for layer in weight.layers}
+    found = {id(by_layer[layer]) for layer in choose_layers(by_layer, pattern)}
+    return [weight for weight in weights if id(weight) in found]
+
+
+def _other_matches(weights: list[ModelWeight], pattern: str) -> list[ModelWeight]:
+    try:
+        return _matches(weights, pattern)
+    except ValueError:
+        return []
 
 
 def _find_all(weights: list[ModelWeight], names: list[str], report: Path) -> list[ModelWeight]:

@@ -41,7 +41,7 @@ class KeptZeros:
         # A process that stores no entry of the weights has nothing to mask.
         if not any(mask.zeros for mask in self.masks.values()) and (stored or not weights):
             raise ValueError(
-                f"keep_zeros: none of {len(weights)} weights has a zero; load the pruned weights before the call"
+                f"keep_zeros: none of {len(weights)} weights has a zero; load the pruned weights first"
             )
 
     def _add(self, weight: ModelWeight, named: bool) -> None:

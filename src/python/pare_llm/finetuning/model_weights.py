@@ -1,7 +1,7 @@
 """Finds the two-dimensional weights of a model, with the names that they have in a checkpoint."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ class ModelWeight:
     # The name in the checkpoint, such as `model.decoder.layers.0.fc1.weight`.
     name: str
     parameter: nn.Parameter
+    # The names of the layers that the parameter belongs to, as `HessianRecorder` and `prune_` have them.
+    layers: tuple[str, ...]
     # The dimension of the inputs: 1 for nn.Linear and nn.MultiheadAttention, 0 for the Conv1D of
     # transformers.
     input_dim: int
@@ -60,22 +62,33 @@ def model_weights(model: nn.Module) -> list[ModelWeight]:
                 "flattens weights; shard the model with torch.distributed.fsdp.fully_shard (FSDP2) instead"
             )
         for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            place = _checkpoint_name(prefix)
             weight = ModelWeight(
-                name=_checkpoint_name(f"{prefix}.{key}" if prefix else key),
+                name=f"{place}.{key}" if place else key,
                 parameter=parameter,
+                layers=_layer_names(place, key),
                 input_dim=0 if _is_conv1d(module) else 1,
                 is_linear=_is_linear_weight(module, key),
                 refusal=_refusal(module, parameter, adapters),
             )
-            other = found.setdefault(id(parameter), weight)
+            other = found.get(id(parameter), weight)
             # A weight that is tied to an embedding is an embedding, whichever module is listed first.
-            if other.refusal is None and (weight.refusal or (weight.is_linear and not other.is_linear)):
-                found[id(parameter)] = weight
+            shared = other if other.refusal or (other.is_linear and not weight.refusal) else weight
+            found[id(parameter)] = replace(shared, layers=tuple(dict.fromkeys(other.layers + weight.layers)))
     return list(found.values())
 
 
 def _checkpoint_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPER_PARTS)
+
+
+def _layer_names(place: str, key: str) -> tuple[str, ...]:
+    """Return the names of the layers that use the parameter `key` of the module at `place`."""
+    if key == "in_proj_weight":  # the joint weight of nn.MultiheadAttention
+        keys = ["q_proj", "k_proj", "v_proj"]
+    else:
+        keys = [key.removesuffix("_weight").removesuffix("weight")]
+    return tuple(".".join(filter(None, (place, part))) for part in keys)
 
 
 def _refusal(module: nn.Module, parameter: Tensor, adapters: set[int]) -> str | None:

@@ -1,7 +1,6 @@
 """The mask of one weight, with one bit per entry."""
 
 from collections.abc import Iterator
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ class PackedMask:
         flat = tensor.detach().reshape(-1)
         self.entries = len(flat)
         self.zeros = self.entries - int(torch.count_nonzero(flat))
+        _masked_entries(tensor.device)  # made now, so that torch.compile need not trace it later
         self.bits = torch.empty((self.entries + 7) // 8, dtype=torch.uint8, device=tensor.device)
         for start in range(0, self.entries, _CHUNK):
             packed = _pack(flat[start : start + _CHUNK] != 0)
@@ -75,8 +75,13 @@ def _pack(kept: Tensor) -> Tensor:
     return (padded << places).sum(1, dtype=torch.uint8)
 
 
-@cache
+# For each device, a table with one 64-bit word per byte, which stores the eight booleans of the byte.
+_TABLES: dict[torch.device, Tensor] = {}
+
+
 def _masked_entries(device: torch.device) -> Tensor:
-    """Return a table with one 64-bit word per byte, which stores the eight booleans of the byte."""
-    rows = [[not byte >> place & 1 for place in range(8)] for byte in range(256)]
-    return torch.tensor(rows, dtype=torch.bool, device=device).view(torch.int64).view(-1)
+    """Return the table of a device, with the shape [256]. True means that the bit is 0."""
+    if device not in _TABLES:
+        rows = [[not byte >> place & 1 for place in range(8)] for byte in range(256)]
+        _TABLES[device] = torch.tensor(rows, dtype=torch.bool, device=device).view(torch.int64).view(-1)
+    return _TABLES[device]
