@@ -1,5 +1,6 @@
 """Runs a function in several processes that communicate through gloo on this machine."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,10 @@ def _run(
     rank: int, ranks: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)
+    # The variables that torchrun sets.
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks)
+    )
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     try:
         torch.save(function(*arguments), Path(folder, str(rank)))

@@ -39,14 +39,18 @@ def hook_deepspeed(zeros: KeptZeros, optimizer: Any) -> None:
             zeros.removals.callback(handle.remove)
     step: Callable[..., Any] = optimizer.step
 
-    def masked_step(*arguments: Any, **named: Any) -> Any:
-        _zero_partitioned_gradients(partitioned)
-        result = step(*arguments, **named)
+    def zero_weights() -> None:
         _zero_fragments(whole)
         _zero_partitions(partitioned)
         zeros.zero_weights()
+
+    def masked_step(*arguments: Any, **named: Any) -> Any:
+        _zero_partitioned_gradients(partitioned)
+        result = step(*arguments, **named)
+        zero_weights()
         return result
 
+    zero_weights()  # the f32 copy may come from a checkpoint of dense training
     optimizer.step = masked_step
     zeros.removals.callback(setattr, optimizer, "step", step)
 

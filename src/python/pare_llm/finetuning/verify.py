@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pare_llm.finetuning.choose_weights import choose_weights
+from pare_llm.finetuning.local_shard import full_shape
 from pare_llm.finetuning.model_weights import ModelWeight, unwrap
 from pare_llm.finetuning.verification import Verification, ZeroCount
 
@@ -85,7 +86,7 @@ def _output_weight(model: nn.Module) -> nn.Parameter | None:
 
 def _gather(weight: ModelWeight) -> Tensor:
     """Return the whole weight as [out, in]."""
-    if hasattr(weight.parameter, "ds_tensor"):
+    if weight.parameter.shape != full_shape(weight.parameter):
         raise ValueError(
             f"{weight.name}: is partitioned by DeepSpeed ZeRO-3; call verify inside "
             "deepspeed.zero.GatheredParameters, or verify the saved model"
