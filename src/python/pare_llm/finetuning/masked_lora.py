@@ -59,10 +59,15 @@ def mask_lora_(
         if not isinstance(module, LoraLayer) or isinstance(module, _NEVER_MASKED):
             continue
         base = module.get_base_layer()
-        if type(module) is not LoraLinear:
+        # `fully_shard` gives a module a new class, and some quantised layers of peft are subclasses.
+        kind = next(parent for parent in type(module).__mro__ if parent.__module__.startswith("peft."))
+        if kind is not LoraLinear:
             if (layers is None and folder is None) or any(id(p) in chosen for p in base.parameters()):
-                raise TypeError(f"{path}: masked LoRA covers nn.Linear and Conv1D, not peft's {type(module)}")
+                raise TypeError(
+                    f"{path}: masked LoRA covers nn.Linear and Conv1D, not peft's {kind.__name__}"
+                )
             continue
+        assert isinstance(module, LoraLinear)
         weight = cast(Tensor, base.weight)
         name = chosen.get(id(weight))
         if name is not None and (is_sharded(weight) or bool((weight == 0).any())):
