@@ -8,12 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
+    from pare_llm.statistics.hessian import Hessian as Hessian
+    from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
 __version__ = "0.1.0"
 
 # The module of each public name. `__getattr__` imports the module when the name is used.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {
+    "Hessian": "pare_llm.statistics.hessian",
+    "HessianRecorder": "pare_llm.statistics.recorder",
+}
 
 __all__ = ["__version__", *_MODULES]
 
