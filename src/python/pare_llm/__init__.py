@@ -32,15 +32,19 @@ if TYPE_CHECKING:
     from pare_llm.client.pare_hosts import PareHosts as PareHosts
     from pare_llm.client.report import Report as Report
     from pare_llm.client.transport import TransportOptions as TransportOptions
+    from pare_llm.statistics.hessian import Hessian as Hessian
+    from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
 __version__ = "0.1.0"
 
 # The module of each public name. `__getattr__` imports the module when the name is used.
-_MODULES = {
+_MODULES: dict[str, str] = {
     "AsyncPare": "pare_llm.client.async_pare",
     "BusyError": "pare_llm.client.errors",
     "EdgeHost": "pare_llm.client.jobs.messages",
+    "Hessian": "pare_llm.statistics.hessian",
     "HessianNotFoundError": "pare_llm.client.errors",
+    "HessianRecorder": "pare_llm.statistics.recorder",
     "HostDescription": "pare_llm.client.pare",
     "Job": "pare_llm.client.jobs.messages",
     "JobFailedError": "pare_llm.client.jobs.prune_by_job",

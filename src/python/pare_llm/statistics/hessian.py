@@ -1,0 +1,116 @@
+"""The calibration statistics of a layer: H = Σ x xᵀ over its inputs, and the number of tokens."""
+
+import torch
+from torch import Tensor
+
+from pare_llm.statistics.precision import full_precision_products
+from pare_llm.statistics.token_chunks import token_chunks
+
+CHUNK_TOKENS = 2048
+"""The default number of tokens that are converted to float32 at a time."""
+
+
+class Hessian:
+    """The sum H = Σ x xᵀ over the tokens x that a linear layer has received, in float32.
+
+    Up to a factor, H is the Hessian of the layer's squared output error. H is not divided by the number of
+    tokens, so partial sums can be added. The weights that a host computes do not depend on the scale of H.
+    Pare's own calibration (`src/calibration/hessian.ts`) computes the same sum.
+
+    Attributes:
+        matrix: H, float32 with shape (in, in). It lies on the device of the inputs, or on the CPU with
+            `offload`.
+        tokens: the number of tokens in the sum.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        device: torch.device | str = "cpu",
+        *,
+        offload: bool = False,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> None:
+        """Create the sum over no tokens, which is 0.
+
+        Args:
+            in_features: the order of H.
+            device: the device of the inputs.
+            offload: keep H on the CPU. Each addition then computes its sum on the device of the inputs, in a
+                matrix as large as H that is freed afterwards.
+            chunk_tokens: how many tokens are converted to float32 at a time.
+        """
+        # A tensor that is created in inference mode could not be changed after its end.
+        with torch.inference_mode(False):
+            place = "cpu" if offload else device
+            self.matrix = torch.zeros(in_features, in_features, dtype=torch.float32, device=place)
+        self.tokens = 0
+        self._offload = offload
+        self._chunk_tokens = chunk_tokens
+
+    @property
+    def in_features(self) -> int:
+        """The order of H, which is the number of inputs of the layer."""
+        return self.matrix.shape[0]
+
+    def add(self, inputs: Tensor, real: Tensor | None = None) -> None:
+        """Add x xᵀ for every token x of `inputs`.
+
+        The products are computed in float32, even inside `torch.autocast` or if the program allows TF32. No
+        autograd graph is recorded. At most `chunk_tokens` tokens are converted to float32 at a time.
+
+        Args:
+            inputs: a floating-point tensor with shape (…, in).
+            real: bool with the shape of `inputs` without its last dimension, on the same device. False marks
+                padding, which is left out. By default, no token is padding.
+        """
+        with torch.inference_mode(False), torch.no_grad(), full_precision_products():
+            total = torch.zeros_like(self.matrix, device=inputs.device) if self._offload else self.matrix
+            for chunk, mask in token_chunks(inputs, real, self._chunk_tokens):
+                _add_chunk(total, chunk, mask)
+            if self._offload:
+                self.matrix += total.to(self.matrix.device)
+        self.tokens += inputs.shape[:-1].numel() if real is None else int(real.sum())
+
+    def upper(self) -> Tensor:
+        """Return the upper triangle of H, packed row by row: contiguous float32 with shape (in·(in+1)/2).
+
+        This is the tensor `hessian_upper` of the HTTP API.
+        """
+        return torch.cat([row[i:] for i, row in enumerate(self.matrix)])
+
+    def clone(self) -> "Hessian":
+        """Return a copy that can be added to independently."""
+        copy = Hessian(0, offload=self._offload, chunk_tokens=self._chunk_tokens)
+        copy.replace(self.matrix.clone(), self.tokens)
+        return copy
+
+    def replace(self, matrix: Tensor, tokens: int) -> None:
+        """Replace the sum and the number of tokens."""
+        self.matrix = matrix
+        self.tokens = tokens
+
+    def __repr__(self) -> str:
+        return f"Hessian(in_features={self.in_features}, tokens={self.tokens}, device={self.matrix.device})"
+
+
+def symmetric_matrix(upper: Tensor, in_features: int) -> Tensor:
+    """Return the matrix (in, in) whose packed upper triangle is `upper`, as `Hessian.upper` returns it."""
+    matrix = upper.new_empty(in_features, in_features)
+    first = 0
+    for i in range(in_features):
+        row = upper[first : first + in_features - i]
+        matrix[i, i:] = row
+        matrix[i:, i] = row
+        first += in_features - i
+    return matrix
+
+
+def _add_chunk(total: Tensor, chunk: Tensor, real: Tensor | None) -> None:
+    """Add XᵀX to `total` for the tokens X of a chunk, which has shape (tokens, in)."""
+    if real is None:
+        x = chunk.to(torch.float32)
+    else:
+        # Zeros add nothing to the sum. `masked_fill_` also replaces padding that is NaN or infinite.
+        x = chunk.to(torch.float32, copy=True).masked_fill_(~real[:, None], 0)
+    total.addmm_(x.t(), x)
