@@ -20,11 +20,13 @@ STATUSES: Mapping[str, int] = {
     "malformed_safetensors": 400,
     "truncated_body": 400,
     "invalid_parameter": 400,
+    "invalid_host": 400,
     "unauthorized": 401,
     "forbidden": 403,
     "hessian_not_found": 404,
     "not_found": 404,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "digest_mismatch": 409,
     "idempotency_conflict": 409,
     "length_required": 411,
@@ -40,6 +42,7 @@ STATUSES: Mapping[str, int] = {
     "blob_unavailable": 502,
     "no_device": 503,
     "device_lost": 503,
+    "shutting_down": 503,
 }
 
 # The most characters that are quoted from a body that is not problem+json.

@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 from pare_llm.client.layer_query import LayerQuery
 from pare_llm.client.report import Report
 
-JobState = Literal["queued", "running", "done", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 class _RequiredLayerMembers(TypedDict):
@@ -64,4 +64,4 @@ class EdgeHost(TypedDict):
 
 def has_ended(state: JobState) -> bool:
     """Whether `state` is final."""
-    return state in ("done", "failed")
+    return state in ("done", "failed", "cancelled")

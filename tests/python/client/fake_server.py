@@ -1,0 +1,132 @@
+"""A small HTTP server that answers with what a test has prepared, and records the requests."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+from safetensors.numpy import load, save
+
+
+@dataclass
+class Received:
+    """A request that the server has received."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    # The address of the client, which is another one for each connection.
+    client: tuple[str, int]
+
+
+@dataclass
+class Reply:
+    """An answer to a request."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    # The connection is cut after so many bytes of the body.
+    cut_after: int | None = None
+    # Whether the connection is closed after the answer, although the answer does not announce it.
+    closes: bool = False
+    # Whether the answer is sent before the body of the request is read, and the connection is closed.
+    is_early: bool = False
+
+
+Answer = Reply | Callable[[Received], Reply]
+
+
+def problem(status: int, code: str, **headers: str) -> Reply:
+    """Return a refusal as the HTTP contract describes it. In the names of `headers`, `_` stands for `-`."""
+    body = {"code": code, "title": "T", "detail": f"detail of {code}", "status": status, "request_id": "r-1"}
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/problem+json", **names})
+
+
+def solved(received: Received) -> Reply:
+    """Answer with the weight of the request, as if no weight had been pruned."""
+    weight = load(received.body)["weight"]
+    rows, cols = weight.shape
+    mask = np.packbits(np.ones((rows, cols), bool), axis=1, bitorder="little")
+    seconds = dict.fromkeys(["read", "factor", "solve", "refit", "total"], 0.0)
+    report = {
+        **{"method": "sparsegpt", "rows": rows, "cols": cols, "pattern": "unstructured", "sparsity": 0.0},
+        **{"zeros": 0, "loss": 0.0, "relative_error": 0.0, "damping": 0.01, "seconds": seconds},
+        **{"backend": "cpu", "adapter": "fake", "factor_reused": False},
+    }
+    return Reply(body=save({"weight": weight, "mask": mask}, {"report": json.dumps(report)}))
+
+
+class FakeServer:
+    """Answers each request with the next of `answers`. The last answer is repeated."""
+
+    def __init__(self, *answers: Answer, keeps_bodies: bool = True) -> None:
+        """Start the server. Without `keeps_bodies`, the bodies of the requests are read but not stored."""
+        self.received: list[Received] = []
+        self._answers = list(answers)
+        self._keeps_bodies = keeps_bodies
+        self._lock = threading.Lock()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                fake._answer(self)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Log nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def log(self) -> list[str]:
+        """The method and the path of each request."""
+        return [f"{received.method} {received.path}" for received in self.received]
+
+    def close(self) -> None:
+        """Stop the server, so that its port refuses connections."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        with self._lock:
+            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        is_early = isinstance(answer, Reply) and answer.is_early
+        body = b"" if is_early else self._read_body(handler)
+        received = Received(
+            handler.command, handler.path, dict(handler.headers.items()), body, handler.client_address
+        )
+        with self._lock:
+            self.received.append(received)
+        reply = answer if isinstance(answer, Reply) else answer(received)
+        handler.send_response(reply.status)
+        for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(reply.body[: reply.cut_after])
+        if reply.cut_after is not None or reply.closes or is_early:
+            handler.close_connection = True
+            if not is_early:
+                handler.connection.shutdown(socket.SHUT_RDWR)
+
+    def _read_body(self, handler: BaseHTTPRequestHandler) -> bytes:
+        remaining = int(handler.headers.get("Content-Length", 0))
+        chunks = []
+        while remaining > 0:
+            chunk = handler.rfile.read(min(remaining, 65536))
+            remaining -= len(chunk)
+            if self._keeps_bodies:
+                chunks.append(chunk)
+        return b"".join(chunks)

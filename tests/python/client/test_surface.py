@@ -1,0 +1,161 @@
+"""Compares the names and the defaults of the Python client with those of the TypeScript SDK."""
+
+import inspect
+import json
+import re
+import subprocess
+from dataclasses import fields
+from typing import Any, get_args
+
+import pare_llm
+import pytest
+from conftest import DENO, ROOT
+from pare_llm import AsyncPare, Jobs, Pare, PareHosts, TransportOptions, Uploads
+from pare_llm.client.errors import STATUSES
+from pare_llm.client.jobs import messages
+from pare_llm.client.report import Report, Seconds
+
+# The names that the Python client does not have.
+ABSENT = {
+    "ConnectionError": "Python has the built-in ConnectionError",
+    "PareJobs": "a layer over the limit of an edge is pruned by a job, and prune_ has a journal",
+    "SafetensorsError": "the library safetensors reads and writes files",
+    "decode": "the library safetensors reads and writes files",
+    "encode": "the library safetensors reads and writes files",
+    "fetch": "a test can run a server in the same process",
+    "signal": "the client has a timeout, and Ctrl-C ends a call",
+}
+
+
+@pytest.fixture(scope="module")
+def typescript() -> dict[str, Any]:
+    """Return the public surface of the TypeScript SDK."""
+    script = ROOT / "tests/python/client/typescript_surface.ts"
+    command = [*DENO, "run", "-A", "--no-check", "--quiet", str(script)]
+    surface: dict[str, Any] = json.loads(subprocess.check_output(command, cwd=ROOT))
+    return surface
+
+
+def snake_case(name: str) -> str:
+    return name if name[0].isupper() else re.sub("[A-Z]", lambda match: "_" + match[0].lower(), name)
+
+
+def snake_cased(names: Any) -> list[str]:
+    return sorted(snake_case(name) for name in names if name not in ABSENT)
+
+
+def parameters_of(function: Any) -> dict[str, Any]:
+    """Return the keyword parameters of a function with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "self"}
+
+
+def test_every_exported_class_and_function_has_a_counterpart(typescript: dict[str, Any]) -> None:
+    names = snake_cased(typescript["exports"])
+    assert len(names) >= 8
+    for name in names:
+        assert callable(getattr(pare_llm, name))
+
+
+@pytest.mark.parametrize(
+    "client", [Pare, AsyncPare, PareHosts, Jobs, Uploads], ids=lambda kind: kind.__name__
+)
+def test_every_method_has_a_counterpart(typescript: dict[str, Any], client: type) -> None:
+    methods = typescript["methods"]["Pare" if client is AsyncPare else client.__name__]
+    # The function `prune_` corresponds to the method `pruneModel`, and takes the client as an argument.
+    methods = [name for name in methods if name != "pruneModel"]
+    assert len(methods) >= 1
+    for name in methods:
+        assert callable(getattr(client, snake_case(name)))
+
+
+def test_prune_corresponds_to_prune_model(typescript: dict[str, Any]) -> None:
+    assert "pruneModel" in typescript["methods"]["Pare"]
+    if "prune_" not in pare_llm.__all__:
+        pytest.skip("pare_llm.prune_ is not built yet")
+    assert "client" in parameters_of(pare_llm.prune_)
+
+
+def test_the_async_client_has_the_methods_of_the_synchronous_one() -> None:
+    names = [name for name, _ in inspect.getmembers(Pare, inspect.isfunction) if name[0] != "_"]
+    assert "prune_layer" in names
+    for name in names:
+        assert inspect.signature(getattr(AsyncPare, name)) == inspect.signature(getattr(Pare, name))
+    for name in ("prune_layer", "put_hessian", "delete_hessian"):
+        assert set(parameters_of(getattr(PareHosts, name))) == set(parameters_of(getattr(Pare, name)))
+
+
+def test_the_transport_has_the_options_and_the_defaults_of_the_typescript_transport(
+    typescript: dict[str, Any],
+) -> None:
+    options = {field.name: field.default for field in fields(TransportOptions)}
+    expected = typescript["options"]["TransportOptions"]
+    # Python has a timeout, because it has no AbortSignal.
+    assert sorted([*snake_cased(expected), "timeout"]) == sorted(options)
+    for name, default in expected.items():
+        if name not in ABSENT and default is not None:
+            assert options[snake_case(name)] == float(default)
+    for client in (Pare, AsyncPare, Jobs, Uploads):
+        defaults = parameters_of(client)
+        assert list(defaults) == list(options)
+        assert [defaults[name] for name in list(options)[1:]] == list(options.values())[1:]
+
+
+@pytest.mark.parametrize(
+    ("interface", "function"),
+    [
+        ("SubmitOptions", Jobs.submit),
+        ("FollowOptions", Jobs.follow),
+        ("UploadOptions", Uploads.upload_blob),
+        ("PareHostsOptions", PareHosts),
+        ("SubmitOptions", pare_llm.prune_by_job),
+        ("FollowOptions", pare_llm.prune_by_job),
+    ],
+)
+def test_a_function_has_the_options_and_the_defaults_of_its_counterpart(
+    typescript: dict[str, Any], interface: str, function: Any
+) -> None:
+    parameters = parameters_of(function)
+    for name, default in typescript["options"][interface].items():
+        if name in ABSENT:
+            continue
+        assert snake_case(name) in parameters
+        if default is not None and re.fullmatch("[0-9]+", default):
+            assert parameters[snake_case(name)] == int(default)
+
+
+def test_a_layer_has_the_tensors_and_the_parameters_of_the_contract(typescript: dict[str, Any]) -> None:
+    prune_layer = parameters_of(Pare.prune_layer)
+    assert set(typescript["options"]["LayerTensors"]) == set(prune_layer) - {"query"}
+    query = pare_llm.LayerQuery.__annotations__
+    assert sorted([*query, "hessian"]) == sorted(typescript["layerQuery"])
+    assert sorted([*query, "hessian"]) == sorted(typescript["options"]["LayerQuery"])
+    assert set(get_args(query["method"])) >= {"sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"}
+
+
+@pytest.mark.parametrize(
+    ("interface", "python"),
+    [
+        ("PrunedLayer", pare_llm.PrunedLayer),
+        ("QuantizedWeight", pare_llm.QuantizedWeight),
+        ("HostDescription", pare_llm.HostDescription),
+        ("UploadProgress", pare_llm.UploadProgress),
+        ("JobLayerRequest", pare_llm.JobLayerRequest),
+    ],
+)
+def test_a_record_has_the_members_of_its_counterpart(
+    typescript: dict[str, Any], interface: str, python: Any
+) -> None:
+    assert sorted(typescript["options"][interface]) == sorted(inspect.get_annotations(python))
+
+
+def test_the_messages_have_the_members_of_the_schemas(typescript: dict[str, Any]) -> None:
+    assert list(Report.__annotations__) == typescript["report"]
+    assert list(Seconds.__annotations__) == typescript["reportSeconds"]
+    assert set(messages.Job.__annotations__) <= set(typescript["job"])
+    assert set(messages.LayerState.__annotations__) <= set(typescript["jobLayer"])
+    assert set(messages.EdgeHost.__annotations__) <= set(typescript["host"])
+
+
+def test_every_error_code_has_its_status(typescript: dict[str, Any]) -> None:
+    assert typescript["statuses"].items() <= STATUSES.items()
