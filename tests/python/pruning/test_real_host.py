@@ -28,7 +28,17 @@ EVALUATION_WINDOWS = 24
 
 def pare_prune(name: str, out: Path) -> None:
     """Prune a trained model with the command line, with all its defaults but the number of windows."""
-    command = [*DENO, "run", "-A", "--no-check", "src/cli/main.ts", "prune", str(MODELS / name), "--out", str(out)]
+    command = [
+        *DENO,
+        "run",
+        "-A",
+        "--no-check",
+        "src/cli/main.ts",
+        "prune",
+        str(MODELS / name),
+        "--out",
+        str(out),
+    ]
     text = ["--calibration", str(text_files()["calibration"]), "--samples", str(SAMPLES), "--seqlen", "256"]
     subprocess.run([*command, *text, "--backend", "cpu"], cwd=ROOT, check=True, capture_output=True)
 
@@ -48,7 +58,9 @@ def test_the_perplexity_is_that_of_the_command_line(name: str, host: HostProcess
 
 def test_two_of_four_weights_are_kept_with_the_pattern_2_4(host: HostProcess) -> None:
     model = tiny_model("llama")
-    report = prune_(model, token_batches(4), Pare(host.url), method="sparsegpt", pattern="2:4", progress=False)
+    report = prune_(
+        model, token_batches(4), Pare(host.url), method="sparsegpt", pattern="2:4", progress=False
+    )
     for layer in report.layers:
         groups = model.get_parameter(layer.weight_name).detach().reshape(-1, 4)
         assert int((groups != 0).sum(1).max()) == 2
@@ -166,7 +178,9 @@ def test_a_host_that_is_killed_and_restarted_finishes_the_run(host: HostProcess)
         threading.Thread(target=lambda: restarted.append(HostProcess(port=port))).start()
 
     retries: list[Exception] = []
-    client = CountingPare(first.url, retries=20, backoff_ms=100, on_retry=lambda error, _: retries.append(error))
+    client = CountingPare(
+        first.url, retries=20, backoff_ms=100, on_retry=lambda error, _: retries.append(error)
+    )
     # The second of three layers that share their statistics, which the new host does not have.
     client.call, client.on_call = 8, kill_and_restart
     try:

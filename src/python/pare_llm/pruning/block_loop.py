@@ -60,7 +60,7 @@ class BlockLoop:
                 results.append(result)
                 self.on_layer(result)
             if self.hidden and block.index < last_block:
-                with self._forward_pass(block):
+                with self._timed(), gathered(gathering_scope(self.model, block.module)):
                     self.ranks.together(partial(self.hidden.advance, block))
             self.ranks.together(partial(self.store.save, block))
         return results
@@ -71,17 +71,16 @@ class BlockLoop:
         pending = [layer for layer in layers if layer.name not in finished]
         statistics: dict[str, InputStatistics] = {}
         if self.hidden and pending:
-            with self._forward_pass(block):
-                recorder = record_hessians(block, pending, self.hidden, self.batches, self.ranks)
+            with self._timed():
+                recorder = record_hessians(self.model, block, pending, self.hidden, self.batches, self.ranks)
                 statistics = pack_hessians(recorder, self.solver.own_layers(pending), self.solver.client)
-            del recorder
+            del recorder  # which still has the Hessians that other ranks use
         seconds, self.calibration_seconds = self.calibration_seconds, 0
         yield from self.solver.solve(layers, finished, statistics, seconds)
 
     @contextmanager
-    def _forward_pass(self, block: Block) -> Iterator[None]:
-        """Gather the weights of a block that is sharded, and count the seconds."""
+    def _timed(self) -> Iterator[None]:
+        """Add the seconds until the context ends to those of the calibration."""
         started = time.perf_counter()
-        with gathered(gathering_scope(self.model, block.module)):
-            yield
+        yield
         self.calibration_seconds += time.perf_counter() - started

@@ -31,6 +31,7 @@ class _Answer:
 
     report: Report
     seconds: float
+    calibration_seconds: float
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class _Solved:
     """A layer that this rank has solved."""
 
     weight: Tensor
-    answer: _Answer
+    report: Report
+    seconds: float
 
 
 @dataclass
@@ -92,22 +94,23 @@ class BlockSolver:
                     solving[layer.name] = executor.submit(self._solve, weight, statistics.get(layer.name))
             for layer in layers:
                 if entry := finished.get(layer.name):
-                    weight, seconds = self._restore(layer), entry["calibration_seconds"]
-                    solved = _Answer(entry["report"], entry["seconds"])
+                    weight = self._restore(layer)
+                    answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"])
                 else:
-                    solved, weight = self._receive(layer, solving.pop(layer.name, None), owners[layer.name])
-                    seconds, calibration_seconds = calibration_seconds, 0
-                self._require_same_adapter(layer, solved.report)
+                    solved = solving.pop(layer.name, None)
+                    answer, weight = self._receive(layer, solved, owners[layer.name], calibration_seconds)
+                    calibration_seconds = 0
+                self._require_same_adapter(layer, answer.report)
                 layer.write(weight)
                 if layer.name not in finished:
-                    self._record(layer, weight, solved, seconds)
+                    self._record(layer, weight, answer)
                 yield LayerResult(
                     name=layer.name,
                     weight_name=layer.weight_name,
                     block=layer.block.index,
-                    report=solved.report,
-                    seconds=solved.seconds,
-                    calibration_seconds=seconds,
+                    report=answer.report,
+                    seconds=answer.seconds,
+                    calibration_seconds=answer.calibration_seconds,
                 )
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -119,14 +122,16 @@ class BlockSolver:
             pruned = statistics.prune(weight, self.query)
         else:
             pruned = self.client.prune_layer(weight, **self.query)
-        return _Solved(pruned.weight, _Answer(pruned.report, time.perf_counter() - started))
+        return _Solved(pruned.weight, pruned.report, time.perf_counter() - started)
 
     def _restore(self, layer: Layer) -> Tensor:
         """Return the weight of a finished layer, which rank 0 reads from the journal."""
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
         return self._share_weight(layer, weight, 0)
 
-    def _receive(self, layer: Layer, solving: Future[_Solved] | None, owner: int) -> tuple[_Answer, Tensor]:
+    def _receive(
+        self, layer: Layer, solving: Future[_Solved] | None, owner: int, calibration_seconds: float
+    ) -> tuple[_Answer, Tensor]:
         """Wait for a layer that the rank `owner` is solving, and share the answer with all ranks.
 
         Raises:
@@ -139,7 +144,8 @@ class BlockSolver:
         if solving:
             try:
                 solved = solving.result()
-                mine, weight = solved.answer, solved.weight
+                mine = _Answer(solved.report, solved.seconds, calibration_seconds)
+                weight = solved.weight
             except Exception as error:
                 mine, failure = describe_error(error), error
         answer = self.ranks.share(mine, owner)
@@ -154,10 +160,12 @@ class BlockSolver:
             weight = torch.empty(layer.shape, dtype=layer.dtype, device=layer.device)
         return self.ranks.share_tensor(weight, source)
 
-    def _record(self, layer: Layer, weight: Tensor, answer: _Answer, calibration_seconds: float) -> None:
+    def _record(self, layer: Layer, weight: Tensor, answer: _Answer) -> None:
         def record() -> None:
             if self.journal:
-                self.journal.record(layer.name, weight, answer.report, answer.seconds, calibration_seconds)
+                self.journal.record(
+                    layer.name, weight, answer.report, answer.seconds, answer.calibration_seconds
+                )
 
         self.ranks.together(record)
 

@@ -3,18 +3,26 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from torch import nn
+
 from pare_llm.pruning.calibration.batches import Batch
 from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.input_statistics import InputStatistics
 from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.model.sharding import gathered, gathering_scope
 from pare_llm.pruning.ranks import Ranks
 from pare_llm.statistics.recorder import HessianRecorder
 
 
 def record_hessians(
-    block: Block, layers: Sequence[Layer], hidden: HiddenStates, batches: Sequence[Batch], ranks: Ranks
+    model: nn.Module,
+    block: Block,
+    layers: Sequence[Layer],
+    hidden: HiddenStates,
+    batches: Sequence[Batch],
+    ranks: Ranks,
 ) -> HessianRecorder:
     """Run the block on the batches of all ranks, and return the sums over all ranks.
 
@@ -25,6 +33,7 @@ def record_hessians(
         ValueError: if no token of any batch reached a layer, which happens to experts that no token was
             routed to.
     """
+    # The recorder finds its layers here, because it would not find them while `gathered` replaces modules.
     recorder = HessianRecorder(block.module, [layer.local_name for layer in layers])
 
     def set_mask(index: int) -> None:
@@ -34,7 +43,8 @@ def record_hessians(
         with recorder:
             hidden.observe(block, set_mask)
 
-    ranks.together(observe)
+    with gathered(gathering_scope(model, block.module)):
+        ranks.together(observe)
     if ranks.count > 1:
         recorder.all_reduce(ranks.group)
     hessians = recorder.hessians
