@@ -1,18 +1,16 @@
 """Writes a checkpoint with replaced weights, one file per block, without having it in memory."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pare_llm.pruning.folder.checkpoint_files import INDEX_FILE, WEIGHTS_FILE, CheckpointFiles
-from pare_llm.pruning.journal.atomic_file import TEMPORARY_SUFFIX, publish, write_atomically
-from safetensors import safe_open
+from pare_llm.pruning.folder.safetensors_writer import TensorToWrite, write_safetensors
+from pare_llm.pruning.journal.atomic_file import write_atomically
 
 # Weights and reports are not copied from the dense checkpoint.
 _NOT_COPIED = {INDEX_FILE, "pare.json", "report.html"}
@@ -71,18 +69,12 @@ class OutputFiles:
         return f"model-{file + 1:05}-of-{len(self._files):05}.safetensors"
 
     def _write(self, file: int, replaced: Mapping[str, Tensor]) -> None:
-        path = self._out / self._name(file)
-        temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-        with ExitStack() as stack:
-            tensors = dict(replaced)
-            for name in self._files[file]:
-                if name not in replaced:
-                    stored = stack.enter_context(safe_open(self._source.tensors[name].file, framework="pt"))
-                    tensors[name] = stored.get_tensor(name)  # mapped from the file, not read
-            save_file(tensors, temporary, metadata={"format": "pt"})
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        publish(temporary, path)
+        tensors: dict[str, TensorToWrite] = {}
+        for name in self._files[file]:
+            stored = self._source.tensors[name]
+            read = partial(replaced.__getitem__ if name in replaced else self._source.read, name)
+            tensors[name] = TensorToWrite(stored.dtype, stored.shape, stored.bytes, read)
+        write_safetensors(self._out / self._name(file), tensors)
         self._written.add(file)
 
 

@@ -145,7 +145,7 @@ def _parse(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_bytes())
         digest = content.pop("sha256")
         is_intact = digest == _content_digest(content) and content["format"] == _FORMAT
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         is_intact = False
     if not is_intact:
         raise ValueError(
