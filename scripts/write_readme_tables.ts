@@ -31,6 +31,7 @@ import { type ShareResults, shareTable } from "./bench/solvers/share/table.ts";
 import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/tables.ts";
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { projectionTable } from "./bench/projection/table.ts";
+import { type PythonResults, pythonTable } from "./bench/python/table.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
@@ -56,6 +57,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   peers: () => render<PeersResults>("peers", peersTable),
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
+  python: () => render<PythonResults>("python_client", pythonTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
   solvers: () => render<SolverResults>("solvers", comparisonTable),

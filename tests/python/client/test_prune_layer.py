@@ -10,6 +10,8 @@ import safetensors.torch
 import torch
 from conftest import HostProcess
 from pare_llm import Pare
+from torch import distributed
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
 from client.layers import COLS, ROWS, bits_of, hessian_of, random_layer, to_library, upper_of
 
@@ -181,6 +183,18 @@ def test_a_tensor_that_the_contract_does_not_know_is_refused_before_it_is_sent(
 ) -> None:
     with pytest.raises(TypeError, match=message):
         pare.prune_layer(tensor, method="magnitude")
+
+
+def test_a_sharded_tensor_is_refused_because_it_has_no_data_of_its_own(pare: Pare) -> None:
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        sharded = distribute_tensor(torch.ones(4, 4), mesh, [Shard(0)])
+        with pytest.raises(TypeError, match=r"weight: a DTensor has no data of its own.*full_tensor\(\)"):
+            pare.prune_layer(sharded, method="magnitude")
+        assert pare.prune_layer(sharded.full_tensor(), method="magnitude").mask.sum() == 8
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

@@ -110,8 +110,9 @@ class Pare(ServerClient):
             self._smallest_rejected_bytes = min(byte_length, self._smallest_rejected_bytes)
             if not can_use_job:
                 raise
-            return prune_large_layer(transport, layer)
-        return decode_answer(answer, library_of(weight))
+        else:
+            return decode_answer(answer, library_of(weight))
+        return prune_large_layer(transport, layer)
 
     def put_hessian(self, hessian_upper: Tensor) -> str:
         """Store calibration statistics that several layers share, so that the host factors them once.
@@ -140,8 +141,9 @@ class Pare(ServerClient):
                 raise
 
     def describe_host(self) -> HostDescription:
-        """Ask the host for the device on which it solves layers. A host that is still starting is asked
-        again.
+        """Ask the host for the device on which it solves layers.
+
+        A host that is still starting is asked again.
 
         Raises:
             PareError: `no_device`, `device_lost` or `unauthorized`.

@@ -68,7 +68,13 @@ def _torch_to_wire(name: str, tensor: torch.Tensor) -> WireTensor:
     # The memory is addressed directly, because torch tensors do not support the buffer protocol, and because
     # torch may be installed without NumPy.
     count = on_cpu.numel() * on_cpu.element_size()
-    buffer = (ctypes.c_ubyte * count).from_address(on_cpu.data_ptr())
+    address = on_cpu.data_ptr()
+    if count > 0 and address == 0:
+        kind = type(tensor).__name__
+        raise TypeError(
+            f"{name}: a {kind} has no data of its own, so gather it first, with full_tensor() for a DTensor"
+        )
+    buffer = (ctypes.c_ubyte * count).from_address(address)
     # The buffer does not own the memory, so it holds the tensor that does.
     buffer.owner = on_cpu  # type: ignore[attr-defined]
     return WireTensor(dtype, tuple(on_cpu.shape), memoryview(buffer))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, cast
 
 from pare_llm.client.jobs.messages import JobLayerRequest
 from pare_llm.client.jobs.uploads import Uploads
@@ -66,7 +66,7 @@ def upload_layers(uploads: Uploads, layers: Iterable[LayerToUpload[Array]]) -> l
         request: JobLayerRequest = {
             "name": layer.name,
             "weight": uploads.upload_blob(encode_parts(others)),
-            "parameters": layer.parameters,
+            "parameters": cast(LayerQuery, {k: v for k, v in layer.parameters.items() if v is not None}),
         }
         if layer.hessian_upper is not None:
             key = id(layer.hessian_upper)
