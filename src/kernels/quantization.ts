@@ -37,12 +37,12 @@ export const rowExtremes = defineKernel({
 
 /**
  * For i < count: replaces the extremes of some weights by the scale and the zero point of their grid. Before the
- * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The zero point is the code of the
- * weight 0. `symmetric` is 0 or 1.
+ * dispatch, scales[i] ≤ 0 is the smallest weight and zeros[i] ≥ 0 the largest. The grid spans both extremes times
+ * ranges[i]. The zero point is the code of the weight 0. `symmetric` is 0 or 1.
  */
 export const fitGrids = defineKernel({
   name: "fit_grids",
-  bindings: { scales: "read_write", zeros: "read_write" },
+  bindings: { ranges: "read", scales: "read_write", zeros: "read_write" },
   params: { count: "u32", max_code: "u32", symmetric: "u32" },
   shader: { code, entryPoint: "fit_grids", grid: (p) => linearGrid(p.count, 64) },
 });

@@ -9,7 +9,7 @@ import { solveAlps } from "../solvers/alps.ts";
 import { solveMagnitude } from "../solvers/magnitude.ts";
 import { solveObc } from "../solvers/obc.ts";
 import { refit } from "../solvers/refit.ts";
-import { roundSolution } from "../solvers/round_solution.ts";
+import { roundSolution } from "../solvers/rounding/round_solution.ts";
 import { type ScaledStatistics, scaleStatistics } from "../solvers/scaled_statistics.ts";
 import { rescaleRelativeError } from "../solvers/solution.ts";
 import type { Solution } from "../solvers/solver.ts";
@@ -173,11 +173,12 @@ async function refitResult(
 async function roundResult(
   backend: Backend,
   { layer, factor }: LayerOperands,
-  { quantization, relativeError }: LayerParameters,
+  { quantization, relativeError, refitSteps = 0 }: LayerParameters,
   result: MethodResult,
 ): Promise<MethodResult> {
   const { solution } = result, { loss } = solution;
-  const options = { quantization: quantization!, relativeError };
+  // The search costs less than a refit. Methods that skip the refit are chosen because they are cheap.
+  const options = { quantization: quantization!, relativeError, searchRanges: refitSteps > 0 };
   const rounded = await roundSolution(backend, layer, solution, factor!, options);
   const note = `Rounding raised the loss from ${loss} to ${rounded.loss}.`;
   return { ...result, solution: rounded, damping: factor!.damping, notes: [...result.notes, note] };

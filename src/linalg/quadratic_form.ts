@@ -53,17 +53,30 @@ export class RowSums {
     });
   }
 
+  /** Returns the sums of each column, (rows) f32 per column. Waits for the device. @throws {DeviceLostError} */
+  async columns(): Promise<Float32Array[]> {
+    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
+    const sums = new Float32Array(bytes.buffer);
+    return Array.from(
+      { length: this.#columns },
+      (_, column) =>
+        Float32Array.from({ length: this.#rows }, (_, row) => sums[row * this.#columns + column]),
+    );
+  }
+
   /** Returns the total of each column over all rows. Waits for the device. @throws {DeviceLostError} */
   async totals(): Promise<number[]> {
-    const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#rows * this.#columns);
-    const totals = new Array<number>(this.#columns).fill(0);
-    new Float32Array(bytes.buffer).forEach((value, i) => totals[i % this.#columns] += value);
-    return totals;
+    return (await this.columns()).map(total);
   }
 
   destroy(): void {
     this.buffer.destroy();
   }
+}
+
+/** Returns the sum of `values` in float64. */
+export function total(values: Float32Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /**

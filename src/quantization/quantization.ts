@@ -8,6 +8,8 @@
  *
  * - Asymmetric: low = min(min w, 0), high = max(max w, 0), scale = (high − low)/(2^bits − 1), zero = round(−low/scale).
  * - Symmetric: scale = 2·max|w|/(2^bits − 1), zero = 2^(bits − 1).
+ * - If a row's grid has a range below 1 (`solvers/rounding/search_ranges.ts`), low and high are first multiplied by it. The
+ *   weights outside of the grid are then rounded to its ends.
  * - The scale is 1 if the formula gives less than the smallest normal f32, for example if all weights are 0.
  *
  * The code of a weight is clamp(round(w/scale) + zero, 0, 2^bits − 1), where round() rounds ties to even.

@@ -45,7 +45,7 @@ export function checkGroupsFit(what: string, size: number, pattern: Pattern): vo
 export function checkRounding(
   { rows, cols }: TiledMatrix,
   { blocksize, order }: Pick<Factor, "blocksize" | "order">,
-  { pattern, quantization, fixedMask }: SparseGptOptions,
+  { pattern, quantization, fixedMask, gridRanges }: SparseGptOptions,
 ): void {
   if (quantization) {
     const patternGroup = pattern.kind === "n:m" ? pattern.group : 1;
@@ -60,6 +60,11 @@ export function checkRounding(
   if (order && pattern.kind === "n:m") {
     throw new RangeError(
       "an n:m pattern: needs a factor in natural order, but the factor's order is activation",
+    );
+  }
+  if (gridRanges && quantization?.groupSize !== 0) {
+    throw new RangeError(
+      "ranges of grids: need quantization with group_size 0, because a range belongs to a row",
     );
   }
   if (!fixedMask) return;

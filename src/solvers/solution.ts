@@ -15,7 +15,7 @@ import type { QuantizationGrids, Solution, SparseGptOptions } from "./solver.ts"
  */
 export function toSolution(
   { q, mask }: SolveWorkspace,
-  figures: Pick<Solution, "zeros" | "loss" | "relativeError">,
+  figures: Pick<Solution, "zeros" | "rowErrors" | "loss" | "relativeError">,
   quantized?: QuantizationGrids,
 ): Solution {
   return {

@@ -49,6 +49,11 @@ export interface SparseGptOptions extends SolveOptions {
    * pattern and forced entries choose nothing. Only with `quantization`. The caller frees the buffer.
    */
   readonly fixedMask?: DeviceBuffer;
+  /**
+   * (rows): the fraction of the range of a row's weights that its grid spans. The weights outside are rounded to
+   * the ends of the grid. Only with `quantization` and whole rows per grid. Without it, all fractions are 1.
+   */
+  readonly gridRanges?: Float32Array<ArrayBuffer>;
 }
 
 /** The grids to which the kept weights of a layer are rounded: q = (code − zero)·scale. */
@@ -73,6 +78,8 @@ export interface Solution {
   readonly mask: DeviceBuffer;
   /** The number of pruned entries. */
   readonly zeros: number;
+  /** (rows) f32: the part of each row in tr(Δ·H·Δᵀ), with the damped H. Only from `solveSparseGpt`. */
+  readonly rowErrors?: Float32Array;
   /** The error tr(Δ·H·Δᵀ), with the undamped H. Null if the solver had no statistics. */
   readonly loss: number | null;
   /**

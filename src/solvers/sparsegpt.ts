@@ -17,11 +17,11 @@ import { type IndexRange, splitRange } from "../linalg/blocking.ts";
 import type { Factor } from "../linalg/factor.ts";
 import { gemm } from "../linalg/gemm.ts";
 import { PanelProduct } from "../linalg/panel_product.ts";
-import { addFactoredForm, addSquaredNorm, RowSums } from "../linalg/quadratic_form.ts";
+import { addFactoredForm, addSquaredNorm, RowSums, total } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";
 import { PruningBudget } from "../sparsity/budget.ts";
 import { checkGroupsFit, checkRounding, checkStatisticsFit } from "./check_operands.ts";
-import { JointPass } from "./joint_pass.ts";
+import { JointPass } from "./rounding/joint_pass.ts";
 import { solvePermuted } from "./solve_permuted.ts";
 import { Selection } from "./selection.ts";
 import { countZeros, relativeError, toSolution, undampedForm } from "./solution.ts";
@@ -91,13 +91,14 @@ async function solveInOrder(
       }
     }
 
-    const [errorSquared, deltaSquared] = await workspace.sums.totals();
-    const loss = undampedForm(errorSquared, factor.dampingAdded, deltaSquared);
-    const total = weightSums && await readWeightForm(weightSums, factor.dampingAdded);
+    const [rowErrors, deltaSquares] = await workspace.sums.columns();
+    const loss = undampedForm(total(rowErrors), factor.dampingAdded, total(deltaSquares));
+    const weightForm = weightSums && await readWeightForm(weightSums, factor.dampingAdded);
     const solution = toSolution(workspace, {
       zeros: await countZeros(backend, workspace, options, budget.pruned),
+      rowErrors,
       loss,
-      relativeError: total === undefined ? null : relativeError(loss, total),
+      relativeError: weightForm === undefined ? null : relativeError(loss, weightForm),
     }, joint?.grids);
     workspace.destroyScratch();
     return solution;

@@ -56,21 +56,24 @@ eachBackend("fit_grids", (backend) => {
         // The last scale would be too small for a normal f32, so the grid is the same as for weights that are all 0.
         low[count - 1] = -1e-39;
         high[count - 1] = 1e-39;
-        const scales = upload(backend(), low), zeros = upload(backend(), high);
-        backend().dispatch(fitGrids, { scales, zeros }, {
+        const range = low.map((_, i) => [1, 0.75, 0.5][i % 3]);
+        const ranges = upload(backend(), range),
+          scales = upload(backend(), low),
+          zeros = upload(backend(), high);
+        backend().dispatch(fitGrids, { ranges, scales, zeros }, {
           count: count,
           max_code: 2 ** bits - 1,
           symmetric: symmetric ? 1 : 0,
         });
         const found = await downloadF32(backend(), zeros);
         const expected = Array.from(low, (value, i) => {
-          return gridOf(i === count - 1 ? [] : [value, high[i]], bits, symmetric, found[i]);
+          const extremes = i === count - 1 ? [] : [range[i] * value, range[i] * high[i]];
+          return gridOf(extremes, bits, symmetric, found[i]);
         });
         const foundScales = await downloadF32(backend(), scales);
         assertClose(foundScales.map((scale, i) => scale / expected[i].scale), low.map(() => 1), 1e-6);
         deepStrictEqual([...found], expected.map(({ zero }) => zero));
-        scales.destroy();
-        zeros.destroy();
+        for (const buffer of [ranges, scales, zeros]) buffer.destroy();
       });
     }
   }

@@ -20,6 +20,8 @@ export interface GptqOptions {
   readonly groups?: Groups;
   /** (rows, cols): 1 where the entry is kept. If this is given, `sparsity` and `groups` are ignored. */
   readonly fixedMask?: ArrayLike<number>;
+  /** (rows): the fraction of the range of a row's weights that its grid spans. 1 if this is absent. */
+  readonly gridRanges?: ArrayLike<number>;
   /**
    * The codes (rows, cols) and zero points (rows, grids) of the code under test, to follow very close to ties
    * (`quantization.ts`).
@@ -53,7 +55,7 @@ export function referenceGptq(
   options: GptqOptions,
 ): GptqSolution {
   const { rows, cols, forced, hessian } = layer;
-  const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize } = options;
+  const { bits, symmetric, groupSize, sparsity, groups, fixedMask, follow, blocksize, gridRanges } = options;
   const original = Float64Array.from(layer.weight);
   for (const j of dead) for (let r = 0; r < rows; r++) original[r * cols + j] = 0;
   const w = original.slice(), q = new Float64Array(rows * cols), codes = new Uint8Array(rows * cols);
@@ -88,7 +90,8 @@ export function referenceGptq(
       for (const r of allRows) {
         const entries = entriesOf(r, j, Math.min(j + width, cols));
         const at = r * grids + j / width;
-        const grid = gridOf(entries.map((i) => w[i]), bits, symmetric, follow?.zeros[at]);
+        const range = gridRanges?.[r] ?? 1;
+        const grid = gridOf(entries.map((i) => range * w[i]), bits, symmetric, follow?.zeros[at]);
         scales[at] = grid.scale;
         zeros[at] = grid.zero;
       }

@@ -6,7 +6,7 @@ import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { factor } from "../../src/linalg/factor.ts";
 import { solveMagnitude } from "../../src/solvers/magnitude.ts";
 import { refit } from "../../src/solvers/refit.ts";
-import { roundSolution } from "../../src/solvers/round_solution.ts";
+import { roundSolution } from "../../src/solvers/rounding/round_solution.ts";
 import { scaleStatistics } from "../../src/solvers/scaled_statistics.ts";
 import { referenceActivationOrder, referenceGptq } from "../reference/gptq.ts";
 import { quadraticForm } from "../reference/hessian.ts";
@@ -42,6 +42,7 @@ eachBackend("roundSolution()", (backend) => {
       const solution = await roundSolution(backend(), layer, pruned, factored, {
         quantization,
         relativeError: true,
+        searchRanges: false,
       });
       const rounded = await readRounded(backend(), solution, quantization);
       assert.deepEqual(rounded.mask, mask);
@@ -79,7 +80,11 @@ eachBackend("roundSolution()", (backend) => {
     const pruned = await solveMagnitude(backend(), layer, undefined, HALF);
     const quantization = { bits: 12, symmetric: false, groupSize: 0, order: "natural" } as const;
     await assert.rejects(
-      roundSolution(backend(), layer, pruned, factored, { quantization, relativeError: false }),
+      roundSolution(backend(), layer, pruned, factored, {
+        quantization,
+        relativeError: false,
+        searchRanges: true,
+      }),
       { name: "RangeError", message: /^bits 12: / },
     );
     for (const resource of [layer, factored]) resource.destroy();

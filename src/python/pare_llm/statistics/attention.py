@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import FunctionType
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.backends import mha
@@ -78,30 +78,28 @@ class _OutProjectionMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is functional.multi_head_attention_forward:
+        if getattr(func, "__code__", None) is functional.multi_head_attention_forward.__code__:
             func = _observe_linear(func, self._record)
         return func(*args, **(kwargs or {}))
 
 
-def _observe_linear(function: Callable[..., Any], record: Callable[[Tensor], None]) -> Callable[..., Any]:
+def _observe_linear(function: Any, record: Callable[[Tensor], None]) -> Callable[..., Any]:
     """Return a copy of the attention function that calls `record` with the input of its output projection.
 
     The function calls `linear` only for the output projection. The input projections are in functions that it
     calls. The copy has the same code but another global `linear`, so it computes the same values, and nothing
-    changes for other threads.
+    changes for other threads. If other modes are active, such as a default device or a second recorder, the
+    function passes itself to them by its global name. This name therefore means the copy, too.
     """
+    linear = function.__globals__["linear"]
 
     def observed_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        output = functional.linear(x, weight, bias)
+        output: Tensor = linear(x, weight, bias)
         record(x)
         return output
 
-    original = cast(FunctionType, function)
-    # Without its own `has_torch_function`, the copy would call the original if another mode is active, such
-    # as a default device.
-    replaced = {"linear": observed_linear, "has_torch_function": lambda _: False}
-    copy = FunctionType(
-        original.__code__, {**original.__globals__, **replaced}, original.__name__, original.__defaults__
-    )
-    copy.__kwdefaults__ = original.__kwdefaults__
+    names = {**function.__globals__, "linear": observed_linear}
+    copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    names[function.__name__] = copy
     return copy

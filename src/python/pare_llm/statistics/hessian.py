@@ -82,7 +82,8 @@ class Hessian:
     def clone(self) -> "Hessian":
         """Return a copy that can be added to independently."""
         copy = Hessian(0, offload=self._offload, chunk_tokens=self._chunk_tokens)
-        copy.replace(self.matrix.clone(), self.tokens)
+        with torch.inference_mode(False):
+            copy.replace(self.matrix.clone(), self.tokens)
         return copy
 
     def replace(self, matrix: Tensor, tokens: int) -> None:

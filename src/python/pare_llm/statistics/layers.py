@@ -45,10 +45,13 @@ class LinearLayer:
     @property
     def in_features(self) -> int:
         """The number of inputs."""
-        # The weights of quantized subclasses of nn.Linear are packed, so their shapes say nothing.
+        if isinstance(self.module, nn.MultiheadAttention):
+            sizes: dict[Role, int] = {"k_proj": self.module.kdim, "v_proj": self.module.vdim}
+            return sizes.get(self.role, int(self.module.embed_dim))
         if isinstance(self.module, nn.Linear):
+            # The weights of quantized subclasses are packed, so their shapes are different.
             return self.module.in_features
-        return self.weight.shape[1]
+        return cast(Tensor, self.module.weight).shape[0]
 
 
 def find_layers(model: nn.Module) -> dict[str, LinearLayer]:
@@ -58,6 +61,9 @@ def find_layers(model: nn.Module) -> dict[str, LinearLayer]:
     `nn.MultiheadAttention` named A are A.q_proj, A.k_proj, A.v_proj and A.out_proj, whether the module stores
     their weights jointly as `in_proj_weight` or one by one. A module that is registered under several names
     appears under each of them, with the same `LinearLayer`.
+
+    Experts whose weights are stored as one tensor with three dimensions, as in Mixtral of transformers 5, are
+    not found.
     """
     layers: dict[str, LinearLayer] = {}
     by_module: dict[nn.Module, dict[str, LinearLayer]] = {}

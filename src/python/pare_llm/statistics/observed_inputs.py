@@ -27,9 +27,7 @@ def observed_inputs(layers: Mapping[str, LinearLayer], record: RecordInput) -> I
             else:
                 hook = layer.module.register_forward_hook(_layer_hook(name, layer, record), with_kwargs=True)
                 stack.callback(hook.remove)
-        # The fast path of a TransformerEncoder converts its input to a nested tensor, so it is disabled for
-        # layers beside an attention, too. Attentions of other models take the slower path as well inside the
-        # `with`.
+        # Even if no attention is recorded, the fast path of an encoder would bypass its linear layers.
         stack.enter_context(fast_path_disabled())
         for attention, roles in attentions.items():
             recording = _projection_recorder(roles, names, record)

@@ -137,7 +137,8 @@ class HessianRecorder:
         self._shared.settle()
         self._is_reduced = True
         try:
-            all_reduce_hessians(self._layers, self._shared, group)
+            with torch.inference_mode(False):
+                all_reduce_hessians(self._layers, self._shared, group)
         except ValueError:  # nothing was changed
             self._is_reduced = False
             raise
@@ -151,9 +152,10 @@ class HessianRecorder:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             begin = self._model.register_forward_pre_hook(self._begin_call, with_kwargs=True)
             stack.callback(begin.remove)
+            stack.enter_context(observed_inputs(self._layers, self._record))
+            # This hook comes last, because the model itself may be a layer whose hook must run before.
             end = self._model.register_forward_hook(self._end_call, always_call=True)
             stack.callback(end.remove)
-            stack.enter_context(observed_inputs(self._layers, self._record))
             self._resources = stack.pop_all()
         return self
 

@@ -8,8 +8,8 @@ from torch import Tensor
 def token_chunks(inputs: Tensor, real: Tensor | None, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield all tokens of `inputs` in chunks of at most `size` tokens, without copying them.
 
-    A tensor whose tokens are not evenly spaced in memory, such as a transposed one, cannot be viewed as one
-    matrix. Its slices are read one after the other.
+    The tokens are read in the order of their addresses, so a transposed tensor is read like the tensor that
+    was transposed. A tensor whose tokens are not evenly spaced in memory is read slice by slice.
 
     Args:
         inputs: shape (…, features).
@@ -19,6 +19,9 @@ def token_chunks(inputs: Tensor, real: Tensor | None, size: int) -> Iterator[tup
     Yields:
         A view of shape (tokens, features), and the mask of its tokens or None.
     """
+    order = sorted(range(inputs.dim() - 1), key=inputs.stride, reverse=True)
+    inputs = inputs.permute(*order, -1)
+    real = None if real is None else real.permute(order)
     try:
         rows = inputs.view(-1, inputs.shape[-1])
     except RuntimeError:  # the tensor cannot be viewed as one matrix

@@ -9,24 +9,30 @@
  * The pass reduces the last term.
  */
 
-import type { Backend } from "../backend/backend.ts";
-import { ResourceSet } from "../backend/owned.ts";
-import type { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { permuteColumns } from "../linalg/column_order.ts";
-import type { Factor } from "../linalg/factor.ts";
-import { PanelProduct } from "../linalg/panel_product.ts";
-import { addFactoredForm, addSquaredNorm, RowSums } from "../linalg/quadratic_form.ts";
-import { addScaled, allocateLike, copyMatrix } from "../linalg/tile_arithmetic.ts";
-import type { QuantizationOptions } from "../quantization/quantization.ts";
-import { relativeError, undampedForm } from "./solution.ts";
-import type { Layer, Solution } from "./solver.ts";
-import { solveSparseGpt } from "./sparsegpt.ts";
+import type { Backend } from "../../backend/backend.ts";
+import { ResourceSet } from "../../backend/owned.ts";
+import type { TiledMatrix } from "../../backend/tiled_matrix.ts";
+import { permuteColumns } from "../../linalg/column_order.ts";
+import type { Factor } from "../../linalg/factor.ts";
+import { PanelProduct } from "../../linalg/panel_product.ts";
+import { addFactoredForm, addSquaredNorm, RowSums } from "../../linalg/quadratic_form.ts";
+import { addScaled, allocateLike, copyMatrix } from "../../linalg/tile_arithmetic.ts";
+import type { QuantizationOptions } from "../../quantization/quantization.ts";
+import { searchRanges } from "./search_ranges.ts";
+import { relativeError, undampedForm } from "../solution.ts";
+import type { Layer, Solution, SparseGptOptions } from "../solver.ts";
+import { solveSparseGpt } from "../sparsegpt.ts";
 
 /** The options of {@link roundSolution}. */
 export interface RoundOptions {
   readonly quantization: QuantizationOptions;
   /** Whether to compute the relative error, whose denominator costs one more matrix product. */
   readonly relativeError: boolean;
+  /**
+   * Whether to search the range of each row's grid, which costs as much as four more passes. It has no effect
+   * on grids of groups of columns.
+   */
+  readonly searchRanges: boolean;
 }
 
 /**
@@ -48,15 +54,17 @@ export async function roundSolution(
   try {
     const weight = scratch.add(allocateLike(backend, delta, "pruned weights"));
     copyMatrix(backend, pruned.q, weight);
-    const rounded = results.add(
-      await solveSparseGpt(backend, { weight }, factor, {
-        sparsity: 0,
-        pattern: { kind: "unstructured" },
-        relativeError: false,
-        quantization: options.quantization,
-        fixedMask: pruned.mask,
-      }),
-    );
+    const pass: SparseGptOptions = {
+      sparsity: 0,
+      pattern: { kind: "unstructured" },
+      relativeError: false,
+      quantization: options.quantization,
+      fixedMask: pruned.mask,
+    };
+    const gridRanges = options.searchRanges && options.quantization.groupSize === 0
+      ? await searchRanges(backend, weight, factor, pass)
+      : undefined;
+    const rounded = results.add(await solveSparseGpt(backend, { weight }, factor, { ...pass, gridRanges }));
     // `weight` is now Q₁ − Q₂, so Δ + weight is W − Q₂.
     addScaled(backend, weight, 1, delta, rounded.mask);
     const loss = await factoredForm(backend, delta, weight, factor);

@@ -6,18 +6,18 @@
  * grids. If only groups of columns share a grid, the loop computes the grids.
  */
 
-import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { ResourceSet } from "../backend/owned.ts";
-import { chooseEntries } from "../kernels/choose.ts";
-import { fitGrids, rowExtremes } from "../kernels/quantization.ts";
-import type { IndexRange } from "../linalg/blocking.ts";
-import type { Submatrix } from "../linalg/submatrix.ts";
-import { gridsPerRow, maxCode, type QuantizationOptions } from "../quantization/quantization.ts";
-import { wordsPerRow } from "../sparsity/mask_bits.ts";
-import type { Pattern } from "../sparsity/pattern.ts";
-import type { Selection } from "./selection.ts";
-import type { SolveWorkspace } from "./solve_workspace.ts";
-import type { QuantizationGrids, SparseGptOptions } from "./solver.ts";
+import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
+import { ResourceSet } from "../../backend/owned.ts";
+import { chooseEntries } from "../../kernels/choose.ts";
+import { fitGrids, rowExtremes } from "../../kernels/quantization.ts";
+import type { IndexRange } from "../../linalg/blocking.ts";
+import type { Submatrix } from "../../linalg/submatrix.ts";
+import { gridsPerRow, maxCode, type QuantizationOptions } from "../../quantization/quantization.ts";
+import { wordsPerRow } from "../../sparsity/mask_bits.ts";
+import type { Pattern } from "../../sparsity/pattern.ts";
+import type { Selection } from "../selection.ts";
+import type { SolveWorkspace } from "../solve_workspace.ts";
+import type { QuantizationGrids, SparseGptOptions } from "../solver.ts";
 
 /** The pass over one layer. */
 export class JointPass {
@@ -42,7 +42,7 @@ export class JointPass {
     workspace: SolveWorkspace,
     scale: DeviceBuffer,
     quantization: QuantizationOptions,
-    { fixedMask, pattern, sparsity }: SparseGptOptions,
+    { fixedMask, pattern, sparsity, gridRanges }: SparseGptOptions,
   ) {
     const { rows, cols } = workspace.weight, groups = gridsPerRow(quantization, cols);
     this.#backend = backend;
@@ -57,7 +57,7 @@ export class JointPass {
       this.grids = { scales, zeros, groups, groupSize: quantization.groupSize };
       if (fixedMask) backend.copy(fixedMask, 0, workspace.mask, 0, fixedMask.byteLength);
       else if (this.#needsNoSelection) this.#keepAllButForced();
-      if (quantization.groupSize === 0) this.#fitRows();
+      if (quantization.groupSize === 0) this.#fitRows(gridRanges ?? new Float32Array(rows).fill(1));
     } catch (error) {
       allocated.destroy();
       throw error;
@@ -111,18 +111,21 @@ export class JointPass {
     });
   }
 
-  /** Queues computing one grid per row. */
-  #fitRows(): void {
+  /** Queues computing one grid per row, which spans the fraction of the range of the row's weights in `fractions`. */
+  #fitRows(fractions: Float32Array<ArrayBuffer>): void {
     const { weight } = this.#workspace, { scales, zeros } = this.grids;
+    const ranges = this.#backend.createBuffer("ranges of the grids", fractions.byteLength);
+    this.#backend.write(ranges, 0, new Uint8Array(fractions.buffer));
     for (const extremes of [scales, zeros]) this.#backend.clear(extremes);
     for (const { buffer: w, rows, cols, ld, row0 } of weight.tiles()) {
       this.#backend.dispatch(rowExtremes, { w, lows: scales, highs: zeros }, { rows, cols, ld, row0 });
     }
-    this.#backend.dispatch(fitGrids, { scales, zeros }, {
+    this.#backend.dispatch(fitGrids, { ranges, scales, zeros }, {
       count: weight.rows,
       max_code: maxCode(this.#rounding),
       symmetric: this.#rounding.symmetric ? 1 : 0,
     });
+    ranges.destroy();
   }
 
   /** Frees the grids. Only for a solve that fails, because otherwise the solution owns them. */
