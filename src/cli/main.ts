@@ -10,6 +10,7 @@ import { exitCode, failureLine, Interrupted } from "./exit.ts";
 import { layerCommand } from "./layer.ts";
 import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
+import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { sweepCommand } from "./sweep.ts";
 import { unpackCommand } from "./unpack.ts";
@@ -28,6 +29,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
       layerCommand,
       packCommand,
       unpackCommand,
+      reportCommand,
     ]
   ) {
     program.addCommand(createCommand(signal));

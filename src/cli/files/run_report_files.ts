@@ -16,7 +16,9 @@ import { denoFileSystem } from "./deno_file_system.ts";
  * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
  * @throws {ModelError} if it is malformed
  */
-export async function readRunReport({ folder, files }: Checkpoint): Promise<RunReport | undefined> {
+export async function readRunReport(
+  { folder, files }: Pick<Checkpoint, "folder" | "files">,
+): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
   const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path));

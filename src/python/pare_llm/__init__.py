@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from pare_llm.finetuning.masked_lora import merge_keep_zeros as merge_keep_zeros
     from pare_llm.finetuning.trainer_callback import KeepZeros as KeepZeros
     from pare_llm.finetuning.verify import verify as verify
+    from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
+    from pare_llm.pruning.prune import prune_ as prune_
+    from pare_llm.pruning.report.prune_report import LayerResult as LayerResult
+    from pare_llm.pruning.report.prune_report import PruneReport as PruneReport
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -59,12 +63,14 @@ _MODULES: dict[str, str] = {
     "Jobs": "pare_llm.client.jobs.jobs",
     "KeepZeros": "pare_llm.finetuning.trainer_callback",
     "LayerQuery": "pare_llm.client.layer_query",
+    "LayerResult": "pare_llm.pruning.report.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
     "PareHosts": "pare_llm.client.pare_hosts",
+    "PruneReport": "pare_llm.pruning.report.prune_report",
     "PrunedLayer": "pare_llm.client.layer_file",
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.report",
@@ -75,7 +81,9 @@ _MODULES: dict[str, str] = {
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
     "mask_lora_": "pare_llm.finetuning.masked_lora",
     "merge_keep_zeros": "pare_llm.finetuning.masked_lora",
+    "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
+    "prune_folder": "pare_llm.pruning.folder.prune_folder",
     "verify": "pare_llm.finetuning.verify",
 }
 
