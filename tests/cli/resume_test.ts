@@ -127,7 +127,7 @@ describe("pare prune after Ctrl-C", {
     const other = await runPare(
       ...pruneArgs(out, "--samples", "32", "--bits", "4", "--group-size", "32"),
     );
-    assert.equal(other.code, 1);
+    assert.equal(other.code, 2);
     assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32; .*--restart/m);
     assert.match(other.stderr, /; --group-size was absent and is 32[.;]/);
     const same = await runPare(...pruneArgs(out, "--samples", "64"));

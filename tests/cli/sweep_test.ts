@@ -161,7 +161,7 @@ describe("pare sweep", () => {
       [
         "more calibration windows than the text has",
         ["--patterns", "2:4", "--samples", "9999"],
-        1,
+        3,
         /9999 windows of 64 need/,
       ],
     ] as const

@@ -16,12 +16,22 @@ import { denoFileSystem } from "./deno_file_system.ts";
  * Reads `pare.json` in the folder of a checkpoint. Returns undefined if there is none.
  * @throws {ModelError} if it is malformed
  */
-export async function readRunReport({ folder, files }: Checkpoint): Promise<RunReport | undefined> {
+export async function readRunReport(
+  { folder, files }: Pick<Checkpoint, "folder" | "files">,
+): Promise<RunReport | undefined> {
   if (!files.includes(RUN_REPORT_FILE)) return undefined;
   const path = `${folder}/${RUN_REPORT_FILE}`;
   const parsed = runReportSchema.safeParse(await readJson(denoFileSystem, path));
   if (parsed.success) return parsed.data;
   throw new ModelError(`${path}: ${z.prettifyError(parsed.error)}`);
+}
+
+/**
+ * Returns the report for a folder that another command wrote from the one of `pare prune`. The run is no longer recognised as finished
+ * there, because the folder has other bytes.
+ */
+export function withoutFingerprint(run: RunReport | undefined): RunReport | undefined {
+  return run && { ...run, fingerprint: undefined };
 }
 
 /**

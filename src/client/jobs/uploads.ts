@@ -13,7 +13,7 @@ import {
   type UploadedPart,
   uploadSchema,
 } from "../../protocol/edge/uploads.ts";
-import { messageOf } from "../../text/message_of.ts";
+import { connectionReason } from "../../text/connection_reason.ts";
 import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
 import { parseAnswer } from "../parse_answer.ts";
 import { type TransientError, withRetries } from "../retry.ts";
@@ -149,13 +149,14 @@ export class Uploads {
     urls: Map<number, string>,
     signal: AbortSignal,
   ): Promise<string> {
-    const { retries, backoffMs } = this.#options;
+    const { retries, backoffMs, onRetry } = this.#options;
     return withRetries(() => this.#putPartOnce(number, urls.get(number)!, bytes, signal), {
       retries,
       backoffMs,
       signal,
       isTransient: isTransientPartError,
-      beforeRetry: async (error) => {
+      beforeRetry: async (error, waitMs) => {
+        onRetry?.(error, waitMs);
         // A signed URL that the bucket refuses has probably expired while other parts were sent.
         if (!(error instanceof PareError && error.status === 403)) return;
         const renewed = await this.#findUpload(uploadId, signal);
@@ -171,7 +172,7 @@ export class Uploads {
       response = await send(new Request(url, { method: "PUT", body: bytes, signal }));
     } catch (cause) {
       signal.throwIfAborted();
-      throw new ConnectionError(`part ${number} of the upload: ${messageOf(cause)}`, { cause });
+      throw new ConnectionError(`part ${number} of the upload: ${connectionReason(cause)}`, { cause });
     }
     if (!response.ok) throw await errorFromResponse(response);
     await response.body?.cancel();
