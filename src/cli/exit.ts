@@ -6,6 +6,7 @@
 import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { ConnectionError, PareError } from "../client/errors.ts";
+import { MalformedAnswerError } from "../client/parse_answer.ts";
 import { JobFailedError } from "../client/jobs/prune_by_job.ts";
 import { FileError } from "../files/file_error.ts";
 import { InUseError } from "../files/in_use_error.ts";
@@ -40,6 +41,7 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
   [ModelError, "refused"],
   [SafetensorsError, "refused"],
   [OutOfDeviceMemoryError, "refused"],
+  [MalformedAnswerError, "refused"],
   [InUseError, "try_again"],
   [ConnectionError, "try_again"],
   [HubUnreachable, "try_again"],
@@ -49,6 +51,9 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
 
 /** The status of a body that arrived too slowly. Another attempt may be faster. */
 const TOO_SLOW = 408;
+
+/** The code of a layer whose job somebody cancelled. */
+const CANCELLED = "cancelled";
 
 /** Describes the error that a command threw. */
 export function failureOf(thrown: unknown): Failure {
@@ -70,8 +75,8 @@ function kindOf(error: unknown): FailureKind {
   return KINDS.find(([type]) => error instanceof type)?.[1] ?? "defect";
 }
 
-function kindOfAnswer({ status, isTransient }: PareError): FailureKind {
-  if (isTransient || status === TOO_SLOW) return "try_again";
+function kindOfAnswer({ status, code, isTransient }: PareError): FailureKind {
+  if (isTransient || status === TOO_SLOW || code === CANCELLED) return "try_again";
   return status >= 500 ? "defect" : "refused";
 }
 

@@ -9,7 +9,7 @@ import { messageOf } from "./message_of.ts";
 const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
   [/ECONNREFUSED|connection refused/i, "connection refused"],
   [/ENOTFOUND|EAI_AGAIN|dns error|failed to lookup address/i, "the name of the server cannot be resolved"],
-  [/ENETUNREACH|EHOSTUNREACH|network is unreachable|no route to host/i, "there is no route to the server"],
+  [/ENETUNREACH|EHOSTUNREACH|network is unreachable|no route to host/i, "no route to host"],
   [/ETIMEDOUT|CONNECT_TIMEOUT|HEADERS_TIMEOUT|timed out/i, "the server did not answer in time"],
   [
     /ECONNRESET|EPIPE|UND_ERR_SOCKET|connection (reset|closed)|reading a body|other side closed|broken pipe/i,

@@ -8,6 +8,7 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
+import { MalformedAnswerError } from "../../src/client/parse_answer.ts";
 import { FileError } from "../../src/files/file_error.ts";
 import { InUseError } from "../../src/files/in_use_error.ts";
 import { ModelError } from "../../src/files/model_error.ts";
@@ -31,6 +32,7 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
     new CheckFailedError("x"),
     new OutOfDeviceMemoryError("x"),
     new FileError("model", "EACCES", "x"),
+    new MalformedAnswerError("x"),
     new PareError(401, { code: "unauthorized" }),
     new PareError(413, { code: "too_large" }),
     new PareError(422, { code: "not_positive_definite" }),
@@ -44,6 +46,7 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
     new FileError("out", "ENOSPC", "x"),
     new PareError(408, { code: "too_slow" as never }),
     new PareError(429, { code: "busy" }),
+    new PareError(500, { code: "cancelled" as never }),
     new PareError(503, { code: "device_lost" }),
     jobFailure("no_device", "busy"),
   ],

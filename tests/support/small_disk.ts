@@ -1,37 +1,40 @@
-/** A file system of a fixed size, for tests of a full disk. */
+/** A file system of a fixed size, for tests of a full disk. Mounting it needs Linux and root. */
 
-/** A mounted file system, or the reason why none could be mounted. */
+/** A mounted file system. Disposing of it unmounts it. */
 export interface SmallDisk extends AsyncDisposable {
   readonly path: string;
-  readonly isMounted: boolean;
-  /** The message of `mount` if it failed. */
-  readonly reason: string;
   /** Changes the size in bytes. The files stay. */
   resize(bytes: number): Promise<void>;
 }
 
-/** Mounts a tmpfs of `bytes` bytes at `path`. That needs Linux and root. */
+/** Mounts a tmpfs of `bytes` bytes at the new folder `path`. @throws {Error} with the message of `mount` */
 export async function mountSmallDisk(path: string, bytes: number): Promise<SmallDisk> {
-  await Deno.mkdir(path, { recursive: true });
-  const reason = await mount("-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path);
-  const isMounted = reason === "";
+  await Deno.mkdir(path);
+  await mount("-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path);
   return {
     path,
-    isMounted,
-    reason: `a tmpfs cannot be mounted: ${reason}`,
-    async resize(size) {
-      const problem = await mount("-o", `remount,size=${size}`, path);
-      if (problem !== "") throw new Error(problem);
-    },
+    resize: (size) => mount("-o", `remount,size=${size}`, path),
     async [Symbol.asyncDispose]() {
-      if (isMounted) await new Deno.Command("umount", { args: [path] }).output();
+      await new Deno.Command("umount", { args: [path] }).output();
     },
   };
 }
 
-/** Runs `mount` and returns its error message, or an empty text if it succeeds. */
-async function mount(...args: readonly string[]): Promise<string> {
+/** Returns the reason why a test that needs a small disk must be skipped, or false if the disk can be mounted. */
+export async function smallDiskSkip(): Promise<string | false> {
   if (Deno.build.os !== "linux") return `${Deno.build.os} has no tmpfs`;
+  const folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  try {
+    await using _disk = await mountSmallDisk(`${folder}/disk`, 1 << 20);
+    return false;
+  } catch (error) {
+    return `a tmpfs cannot be mounted: ${(error as Error).message}`;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+async function mount(...args: readonly string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command("mount", { args: [...args] }).output();
-  return success ? "" : new TextDecoder().decode(stderr).trim() || "mount failed";
+  if (!success) throw new Error(new TextDecoder().decode(stderr).trim() || "mount failed");
 }

@@ -34,8 +34,10 @@ export function faultsOf(tensor: VerifiedTensor): Fault[] {
     problems.push(`has ${formatCount(zeros)} zeros, but ${formatCount(expectedZeros)} by pare.json`);
   }
   if (tensor.nonFinite > 0) {
-    const values = tensor.nonFinite === 1 ? "1 value" : `${formatCount(tensor.nonFinite)} values`;
-    problems.push(`has ${values} that are NaN or infinite, first at ${positionText(tensor)}`);
+    const values = tensor.nonFinite === 1
+      ? "1 value that is"
+      : `${formatCount(tensor.nonFinite)} values that are`;
+    problems.push(`has ${values} NaN or infinite, first at ${positionText(tensor)}`);
   }
   return problems.map((problem) => ({ tensor: name, problem }));
 }

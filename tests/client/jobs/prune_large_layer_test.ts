@@ -88,10 +88,13 @@ function solvedFile(body: Uint8Array<ArrayBuffer>): object {
 describe("Pare.pruneLayer over the body limit of an edge", () => {
   it("uploads the tensors and prunes the layer by a job", async () => {
     const edge = fakeEdge(tooLarge, solvedFile);
-    const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer });
+    const submitted: [string, number][] = [];
+    const onJob = (id: string, layers: number) => submitted.push([id, layers]);
+    const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer, onJob });
     const { weight, report } = await pare.pruneLayer(TENSORS, { sparsity: 0.25 });
     assert.deepEqual(weight, TENSORS.weight);
     assert.equal(report.rows, 2);
+    assert.deepEqual(submitted.map(([, layers]) => layers), [1]);
     const [layer] = edge.jobs as { weight: string; hessian: string; parameters: object }[];
     assert.deepEqual(layer.parameters, { sparsity: 0.25 });
     assert.ok(layer.hessian !== layer.weight);
