@@ -30,9 +30,10 @@ const command = new Command("bench python")
 const { sizes, repeat, name, backend } = addBackendOption(command).parse(Deno.args, { from: "user" })
   .opts<Options>();
 
+const [loadAverage] = Deno.loadavg();
 await using host = await startHost(["--backend", backend]);
 const layers: PythonResult[] = [];
 for (const [rows, cols] of sizes) layers.push(...await benchPython(host, rows, cols, repeat));
-const results: PythonResults = { layers };
+const results: PythonResults = { loadAverage, layers };
 console.log(pythonTable(results));
 await writeResults(resultsUrl(name, "json"), host, results);

@@ -5,6 +5,8 @@ import type { ClientResult, PythonResult } from "./bench_python.ts";
 
 /** The results of one run, as they are stored in `results/python_client.json`. */
 export interface PythonResults {
+  /** The load average of the minute before the bench. Other programs on the machine make all times longer. */
+  readonly loadAverage: number;
   readonly layers: readonly PythonResult[];
 }
 
@@ -23,7 +25,7 @@ const COLUMNS: readonly Column<Row>[] = [
 ];
 
 /** Renders one row per client and per way to give the statistics. */
-export function pythonTable({ layers }: PythonResults): string {
+export function pythonTable({ layers }: Pick<PythonResults, "layers">): string {
   return markdownTable(
     COLUMNS,
     layers.flatMap((layer) => layer.clients.map((client) => ({ ...layer, ...client }))),
