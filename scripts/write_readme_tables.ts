@@ -32,6 +32,7 @@ import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/t
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type PythonResults, pythonTable } from "./bench/python/table.ts";
+import { pythonMemoryTable, type PythonPruneResults, pythonPruneTable } from "./bench/python_prune/tables.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
@@ -58,6 +59,8 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   python: () => render<PythonResults>("python_client", pythonTable),
+  python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
+  python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
   solvers: () => render<SolverResults>("solvers", comparisonTable),

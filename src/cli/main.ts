@@ -13,6 +13,7 @@ import { layerCommand } from "./layer.ts";
 import { finishHelp } from "./options/help.ts";
 import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
+import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { sweepCommand } from "./sweep.ts";
 import { printFailure } from "./terminal/print_failure.ts";
@@ -33,6 +34,7 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
       layerCommand,
       packCommand,
       unpackCommand,
+      reportCommand,
       jobsCommand,
       serveCommand,
     ]

@@ -89,7 +89,7 @@ describe("pare --help", () => {
       const [usage] = stdout.split("\n\n");
       assert.ok(usage.startsWith(`Usage: pare ${command} `), usage);
       assert.ok(usage.endsWith("[options]"));
-      const marked = [...stdout.matchAll(/^  (--\S+ <\S+>) +required: /gm)].map(([, flags]) => flags);
+      const marked = [...stdout.matchAll(/^ {2}(--\S+ <\S+>) +required: /gm)].map(([, flags]) => flags);
       assert.deepEqual(marked, required);
       for (const flags of required) assert.ok(usage.includes(flags), usage);
       assert.match(stdout, new RegExp(`\\nExamples?:\n  pare ${command} ?`));

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from pare_llm.client.pare_hosts import PareHosts as PareHosts
     from pare_llm.client.report import Report as Report
     from pare_llm.client.transport import TransportOptions as TransportOptions
+    from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
+    from pare_llm.pruning.prune import prune_ as prune_
+    from pare_llm.pruning.report.prune_report import LayerResult as LayerResult
+    from pare_llm.pruning.report.prune_report import PruneReport as PruneReport
     from pare_llm.statistics.hessian import Hessian as Hessian
     from pare_llm.statistics.recorder import HessianRecorder as HessianRecorder
 
@@ -51,12 +55,14 @@ _MODULES: dict[str, str] = {
     "JobLayerRequest": "pare_llm.client.jobs.messages",
     "Jobs": "pare_llm.client.jobs.jobs",
     "LayerQuery": "pare_llm.client.layer_query",
+    "LayerResult": "pare_llm.pruning.report.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
     "LayerToUpload": "pare_llm.client.jobs.upload_layers",
     "NotPositiveDefiniteError": "pare_llm.client.errors",
     "Pare": "pare_llm.client.pare",
     "PareError": "pare_llm.client.errors",
     "PareHosts": "pare_llm.client.pare_hosts",
+    "PruneReport": "pare_llm.pruning.report.prune_report",
     "PrunedLayer": "pare_llm.client.layer_file",
     "QuantizedWeight": "pare_llm.client.layer_file",
     "Report": "pare_llm.client.report",
@@ -64,7 +70,9 @@ _MODULES: dict[str, str] = {
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
+    "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
+    "prune_folder": "pare_llm.pruning.folder.prune_folder",
 }
 
 __all__ = ["__version__", *_MODULES]

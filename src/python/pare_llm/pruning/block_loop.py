@@ -1,0 +1,86 @@
+"""Prunes the blocks of a model one after the other, as published with SparseGPT (arXiv 2301.00774).
+
+For each block, a forward pass of all calibration batches records the Hessians of its layers. The layers are
+solved at the hosts, and their weights are replaced in place. A second forward pass through the pruned block
+then computes the inputs of the next block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from pare_llm.pruning.block_solver import BlockSolver
+from pare_llm.pruning.block_store import BlockStore
+from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.hidden_states import HiddenStates
+from pare_llm.pruning.calibration.record_hessians import pack_hessians, record_hessians
+from pare_llm.pruning.input_statistics import InputStatistics
+from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.layers import Layer, by_block
+from pare_llm.pruning.model.sharding import gathered, gathering_scope
+from pare_llm.pruning.ranks import Ranks
+from pare_llm.pruning.report.prune_report import LayerResult
+
+
+@dataclass
+class BlockLoop:
+    """The pruning of one model. Every rank runs the same loop, on its own batches."""
+
+    model: nn.Module
+    blocks: Sequence[Block]
+    layers: Sequence[Layer]
+    """The layers to prune, in the order of the model."""
+    batches: Sequence[Batch]
+    hidden: HiddenStates | None
+    """The inputs of the first block. None if the method needs no statistics."""
+    solver: BlockSolver
+    ranks: Ranks
+    store: BlockStore
+    on_layer: Callable[[LayerResult], None]
+    """Called after each layer."""
+    calibration_seconds: float = 0
+    """The seconds of forward passes since the last layer."""
+
+    def run(self) -> list[LayerResult]:
+        """Prune all layers and return their results, in the order of the model."""
+        layers = by_block(self.layers)
+        last_block = max(layers)
+        results: list[LayerResult] = []
+        for block in self.blocks[: last_block + 1]:
+            if self.hidden is None and block.index not in layers:
+                continue
+            self.ranks.together(partial(self.store.load, block))
+            for result in self._prune_block(block, layers.get(block.index, [])):
+                results.append(result)
+                self.on_layer(result)
+            if self.hidden and block.index < last_block:
+                with self._timed(), gathered(gathering_scope(self.model, block.module)):
+                    self.ranks.together(partial(self.hidden.advance, block))
+            self.ranks.together(partial(self.store.save, block))
+        return results
+
+    def _prune_block(self, block: Block, layers: Sequence[Layer]) -> Iterator[LayerResult]:
+        """Yield the results of the layers of a block. Their weights have been replaced."""
+        finished = self.solver.finished_layers(layers)
+        pending = [layer for layer in layers if layer.name not in finished]
+        statistics: dict[str, InputStatistics] = {}
+        if self.hidden and pending:
+            with self._timed():
+                recorder = record_hessians(self.model, block, pending, self.hidden, self.batches, self.ranks)
+                statistics = pack_hessians(recorder, self.solver.own_layers(pending), self.solver.client)
+            del recorder  # which still has the Hessians that other ranks use
+        seconds, self.calibration_seconds = self.calibration_seconds, 0
+        yield from self.solver.solve(layers, finished, statistics, seconds)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Add the seconds until the context ends to those of the calibration."""
+        started = time.perf_counter()
+        yield
+        self.calibration_seconds += time.perf_counter() - started

@@ -1,0 +1,202 @@
+"""Solves the layers of one block at the hosts of all ranks, and gives every rank every result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pare_llm.pruning.assignment import assign_ranks
+from pare_llm.pruning.input_statistics import InputStatistics
+from pare_llm.pruning.journal.journal import Journal, JournalEntry
+from pare_llm.pruning.layer_client import LayerClient, host_count
+from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.ranks import Ranks, describe_error
+from pare_llm.pruning.report.prune_report import LayerResult
+
+if TYPE_CHECKING:
+    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.report import Report
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The part of an answer that the rank that solved a layer sends to the others before the weight."""
+
+    report: Report
+    seconds: float
+    calibration_seconds: float
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """A layer that this rank has solved."""
+
+    weight: Tensor
+    report: Report
+    seconds: float
+
+
+@dataclass
+class BlockSolver:
+    """The hosts of this rank, and the journal. All ranks must call the methods in the same order."""
+
+    client: LayerClient
+    query: LayerQuery
+    ranks: Ranks
+    journal: Journal | None
+    """The journal of the run, which only rank 0 has."""
+    is_journaled: bool
+    """Whether rank 0 has a journal."""
+    adapter: tuple[str, str] | None = None
+    """The backend and the adapter that solved the first layer."""
+
+    def finished_layers(self, layers: Sequence[Layer]) -> dict[str, JournalEntry]:
+        """Return the journal's entries of those layers that an earlier process has finished."""
+        names = [layer.name for layer in layers]
+        finished = self.ranks.together(lambda: self.journal.finished(names) if self.journal else {})
+        return self.ranks.share(finished, 0)
+
+    def own_layers(self, layers: Sequence[Layer]) -> list[Layer]:
+        """Return the layers that this rank has to solve if `layers` are the unfinished layers of a block."""
+        ranks = assign_ranks(layers, self.ranks.count)
+        return [layer for layer in layers if ranks[layer.name] == self.ranks.index]
+
+    def solve(
+        self,
+        layers: Sequence[Layer],
+        finished: Mapping[str, JournalEntry],
+        statistics: Mapping[str, InputStatistics],
+        calibration_seconds: float,
+    ) -> Iterator[LayerResult]:
+        """Yield the results of `layers` in their order, after the weight was replaced and recorded.
+
+        Args:
+            layers: the layers of the block.
+            finished: the layers whose weights are in the journal.
+            statistics: the statistics of the layers that this rank has to solve. Empty if the method needs
+                none.
+            calibration_seconds: the seconds of the forward passes before the first layer.
+        """
+        pending = [layer for layer in layers if layer.name not in finished]
+        owners = assign_ranks(pending, self.ranks.count)
+        executor = ThreadPoolExecutor(host_count(self.client), "pare")
+        try:
+            solving: dict[str, Future[_Solved]] = {}
+            for layer in pending:
+                weight = layer.read()  # every rank reads every weight, because weights may be sharded
+                if owners[layer.name] == self.ranks.index:
+                    solving[layer.name] = executor.submit(self._solve, weight, statistics.get(layer.name))
+            for layer in layers:
+                if entry := finished.get(layer.name):
+                    yield self._restore(layer, entry)
+                else:
+                    future = solving.pop(layer.name, None)
+                    yield self._finish(layer, future, owners[layer.name], calibration_seconds)
+                    calibration_seconds = 0
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+        self.ranks.together(partial(_delete_all, set(statistics.values())))
+
+    def _solve(self, weight: Tensor, statistics: InputStatistics | None) -> _Solved:
+        started = time.perf_counter()
+        if statistics:
+            pruned = statistics.prune(weight, self.query)
+        else:
+            pruned = self.client.prune_layer(weight, **self.query)
+        return _Solved(pruned.weight, pruned.report, time.perf_counter() - started)
+
+    def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:
+        """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
+        answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"])
+        self._require_same_adapter(layer, answer.report)
+        weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
+        layer.write(self._share_weight(layer, weight, 0))
+        return _result(layer, answer)
+
+    def _finish(
+        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
+    ) -> LayerResult:
+        """Wait for a layer that the rank `owner` is solving, replace its weight, and record it."""
+        answer, weight = self._receive(layer, future, owner, calibration_seconds)
+        self._require_same_adapter(layer, answer.report)
+        layer.write(weight)
+        self._record(layer, weight, answer)
+        return _result(layer, answer)
+
+    def _receive(
+        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
+    ) -> tuple[_Answer, Tensor]:
+        """Return the answer and the weight, which the rank `owner` shares with all ranks.
+
+        Raises:
+            RuntimeError: naming the rank and its error, if the layer could not be solved on another rank.
+            Exception: the error of the client, on the rank that could not solve the layer.
+        """
+        mine: _Answer | str = ""  # the answer, or the error
+        weight: Tensor | None = None
+        failure: Exception | None = None
+        if future:
+            try:
+                solved = future.result()
+                mine = _Answer(solved.report, solved.seconds, calibration_seconds)
+                weight = solved.weight
+            except Exception as error:
+                mine, failure = describe_error(error), error
+        answer = self.ranks.share(mine, owner)
+        if failure:
+            raise failure
+        if isinstance(answer, str):
+            raise RuntimeError(f"{layer.name}: could not be pruned on rank {owner}: {answer}")
+        return answer, self._share_weight(layer, weight, owner)
+
+    def _share_weight(self, layer: Layer, weight: Tensor | None, source: int) -> Tensor:
+        if weight is None:
+            weight = torch.empty(layer.shape, dtype=layer.dtype, device=layer.device)
+        return self.ranks.share_tensor(weight, source)
+
+    def _record(self, layer: Layer, weight: Tensor, answer: _Answer) -> None:
+        def record() -> None:
+            if self.journal:
+                self.journal.record(
+                    layer.name, weight, answer.report, answer.seconds, answer.calibration_seconds
+                )
+
+        self.ranks.together(record)
+
+    def _require_same_adapter(self, layer: Layer, report: Report) -> None:
+        """Refuse an answer of another adapter in a run with a journal, because adapters round differently.
+
+        Raises:
+            RuntimeError: naming both adapters.
+        """
+        adapter = (report["backend"], report["adapter"])
+        self.adapter = self.adapter or adapter
+        if self.is_journaled and adapter != self.adapter:
+            raise RuntimeError(
+                f"{layer.name}: was solved on {adapter[0]} ({adapter[1]}), but the first layer of the run on "
+                f"{self.adapter[0]} ({self.adapter[1]}), which rounds differently; continue the run of this "
+                "journal on that adapter, or start another one"
+            )
+
+
+def _result(layer: Layer, answer: _Answer) -> LayerResult:
+    return LayerResult(
+        name=layer.name,
+        weight_name=layer.weight_name,
+        block=layer.block.index,
+        report=answer.report,
+        seconds=answer.seconds,
+        calibration_seconds=answer.calibration_seconds,
+    )
+
+
+def _delete_all(statistics: set[InputStatistics]) -> None:
+    for each in statistics:
+        each.delete()

@@ -1,0 +1,1 @@
+"""The forward passes that calibrate the layers of a model."""

@@ -1,0 +1,62 @@
+"""The arguments with which a model calls its blocks, apart from the hidden states.
+
+These are for example attention masks, positions and position embeddings. They differ between batches, and in
+some models also between blocks.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pare_llm.pruning.calibration.tensor_mover import TensorMover
+
+HIDDEN_STATES = "hidden_states"
+"""The name of the hidden states if a block gets them as a keyword argument."""
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One call of a block."""
+
+    args: tuple[Any, ...]
+    """The positional arguments after the hidden states."""
+    kwargs: dict[str, Any]
+    is_positional: bool
+    """Whether the hidden states are the first positional argument."""
+
+    def arguments(self, hidden: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return all arguments of the call on the device of `hidden`, with `hidden` as the hidden states."""
+        mover = TensorMover(hidden.device)
+        args, kwargs = mover.move(self.args), mover.move(self.kwargs)
+        return ((hidden, *args), kwargs) if self.is_positional else (args, {HIDDEN_STATES: hidden, **kwargs})
+
+
+def split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, BlockCall]:
+    """Split the arguments of a block into the hidden states and the rest.
+
+    Raises:
+        TypeError: if the first argument is not a tensor and no keyword argument is named `hidden_states`.
+    """
+    if args and isinstance(args[0], Tensor):
+        return args[0], BlockCall(args[1:], kwargs, is_positional=True)
+    hidden = kwargs.get(HIDDEN_STATES)
+    if not isinstance(hidden, Tensor):
+        raise TypeError("the first argument of a block must be its hidden states, a tensor")
+    rest = {name: value for name, value in kwargs.items() if name != HIDDEN_STATES}
+    return hidden, BlockCall(args, rest, is_positional=False)
+
+
+def output_states(output: Any, block_name: str) -> Tensor:
+    """Return the hidden states in the output of a block, which is a tensor, or a tuple that begins with one.
+
+    Raises:
+        TypeError: if the output is neither.
+    """
+    states = output[0] if isinstance(output, (tuple, list)) and output else output
+    if not isinstance(states, Tensor):
+        raise TypeError(
+            f"{block_name}: must return hidden states or a tuple that begins with them, "
+            f"got {type(output).__name__}"
+        )
+    return states

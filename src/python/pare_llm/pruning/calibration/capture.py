@@ -1,0 +1,129 @@
+"""Captures the hidden states before the first block, and the other arguments of every block, for each batch.
+
+During the capture, stand-ins replace the blocks. A stand-in records its arguments and returns its hidden
+states, so the forward pass of the model costs little. The last stand-in ends the forward pass. Before the
+first stand-in returns for the first time, it runs its block once, because some blocks return a tensor and
+others a tuple.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.calibration.calls import BlockCall, output_states, split_call
+from pare_llm.pruning.calibration.inference import inference
+from pare_llm.pruning.calibration.tensor_mover import TensorMover
+from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.sharding import DirectCall, call_module, gathered, gathering_scope, replaced
+from pare_llm.pruning.ranks import Ranks
+
+
+class _LastBlockReachedError(Exception):
+    """Ends a forward pass at the last block."""
+
+
+class _StandIn(DirectCall):
+    """Takes the place of a block while the arguments of the blocks are captured."""
+
+    def __init__(
+        self, block: Block, on_call: Callable[[Block, tuple[Any, ...], dict[str, Any]], Any]
+    ) -> None:
+        super().__init__(block.module)
+        self.__dict__["on_call"] = lambda *args, **kwargs: on_call(block, args, kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Record the call."""
+        return self.__dict__["on_call"](*args, **kwargs)
+
+
+class Capture:
+    """The hidden states before the first block, and the calls of all blocks."""
+
+    def __init__(self, blocks: Sequence[Block], device: torch.device) -> None:
+        """Capture the arguments of `blocks`, and store their tensors on `device`."""
+        self.states: list[Tensor] = []
+        """The hidden states of each batch."""
+        self.calls: list[list[BlockCall]] = []
+        """For each batch, the calls of all blocks in their order."""
+        self._blocks = blocks
+        self._device = device
+        # Blocks of several classes may change the width of the hidden states, so each of them has to be run
+        # once.
+        self._must_run = len(blocks) if len({type(block.module) for block in blocks}) > 1 else 1
+        # What the outputs of the blocks that were run have after the hidden states. None if the output is a
+        # tensor.
+        self._output_tails: list[tuple[Any, ...] | None] = []
+        self._returned: Tensor | None = None
+        self._mover = TensorMover(device)
+
+    def run(self, model: nn.Module, batches: Sequence[Batch], ranks: Ranks) -> None:
+        """Run the model on each batch up to its last block. Every rank has to call this method.
+
+        Raises:
+            ValueError: if the forward pass does not call the blocks one after the other, or changes the
+                hidden states between two blocks.
+        """
+        stand_ins: dict[str, nn.Module] = {
+            block.name: _StandIn(block, self._on_call) for block in self._blocks
+        }
+        with ExitStack() as stack:
+            stack.enter_context(inference(model))
+            for block in self._blocks[: self._must_run]:
+                if (scope := gathering_scope(model, block.module)) is block.module:
+                    stack.enter_context(gathered(scope))
+            stack.enter_context(replaced(model, stand_ins))
+            stack.enter_context(gathered(model))
+            ranks.together(lambda: self._run_batches(model, batches))
+
+    def _run_batches(self, model: nn.Module, batches: Sequence[Batch]) -> None:
+        device = _input_device(model)
+        for batch in batches:
+            self.calls.append([])
+            self._returned = None
+            self._mover = TensorMover(self._device)
+            moved = batch.on(device)
+            try:
+                call_module(model, *moved.args, **moved.kwargs)
+            except _LastBlockReachedError:
+                continue
+            missing = self._blocks[len(self.calls[-1])].name
+            raise ValueError(f"{missing}: the forward pass of the model does not call this block")
+
+    def _on_call(self, block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden, call = split_call(args, kwargs)
+        calls = self.calls[-1]
+        if block.index != len(calls):
+            expected = self._blocks[len(calls)].name
+            raise ValueError(f"{block.name}: was called where the block {expected} was expected")
+        if block.index == 0:
+            self.states.append(hidden.to(self._device))
+        elif hidden is not self._returned:
+            previous = self._blocks[block.index - 1].name
+            raise ValueError(
+                f"{block.name}: its input is not the output of {previous}, so the blocks do not form a chain"
+            )
+        calls.append(
+            BlockCall(self._mover.move(call.args), self._mover.move(call.kwargs), call.is_positional)
+        )
+        if block.index == len(self._blocks) - 1:
+            raise _LastBlockReachedError
+        if block.index == len(self._output_tails) and block.index < self._must_run:
+            output = call_module(block.module, *args, **kwargs)
+            self._returned = output_states(output, block.name)
+            self._output_tails.append(None if isinstance(output, Tensor) else tuple(output[1:]))
+            return output
+        self._returned = hidden
+        tail = self._output_tails[min(block.index, self._must_run - 1)]
+        return hidden if tail is None else (hidden, *tail)
+
+
+def _input_device(model: nn.Module) -> torch.device:
+    """Return the device of the token embeddings, or of the first parameter if the model has no embeddings."""
+    get_embeddings = getattr(model, "get_input_embeddings", None)
+    embeddings = get_embeddings() if callable(get_embeddings) else None
+    candidates = [*(embeddings.parameters() if embeddings is not None else []), *model.parameters()]
+    return next((weight.device for weight in candidates if not weight.is_meta), torch.device("cpu"))

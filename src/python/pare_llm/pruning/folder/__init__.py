@@ -1,0 +1,1 @@
+"""Pruning a checkpoint folder with one block in memory at a time."""

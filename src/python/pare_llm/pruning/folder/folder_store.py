@@ -1,0 +1,103 @@
+"""The parameters of a checkpoint folder, of which one block is in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from pare_llm.pruning.folder.block_names import BlockNames, require_stored_name
+from pare_llm.pruning.folder.checkpoint_files import CheckpointFiles
+from pare_llm.pruning.folder.output_files import OutputFiles
+from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.layers import Layer
+
+
+class FolderStore:
+    """Loads the blocks of a model whose parameters are on the meta device, and writes the pruned blocks."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        source: CheckpointFiles,
+        names: Sequence[BlockNames],
+        layers: Sequence[Layer],
+        *,
+        output: OutputFiles | None,
+        device: torch.device,
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            model: the model, with its parameters on the meta device.
+            source: the dense checkpoint.
+            names: the stored names of the parameters of each block.
+            layers: the layers that will be pruned.
+            output: the files of the pruned checkpoint. None on ranks that write nothing.
+            device: where parameters are loaded.
+        """
+        self._model = model
+        self._source = source
+        self._names = names
+        self._pruned = {(layer.block.index, f"{layer.local_name}.weight") for layer in layers}
+        self._output = output
+        self._device = device
+        self._loaded: set[int] = set()
+
+    def load(self, block: Block) -> None:
+        """Load the dense parameters of a block. Idempotent until the block is saved."""
+        if block.index in self._loaded:
+            return
+        state = block.module.state_dict(keep_vars=True)
+        names = self._names[block.index]
+        tensors = {name: self._read(stored, state[name].dtype) for name, stored in names.items()}
+        block.module.load_state_dict(tensors, strict=False, assign=True)
+        self._loaded.add(block.index)
+
+    def save(self, block: Block) -> None:
+        """Write the file of a block with its pruned weights, and free its parameters."""
+        if self._output:
+            state = block.module.state_dict()
+            replaced = {
+                stored: state[name].to("cpu", self._source.tensors[stored].torch_dtype)
+                for name, stored in self._names[block.index].items()
+                if (block.index, name) in self._pruned
+            }
+            self._output.write_block(block.index, replaced)
+        block.module.to("meta")
+        self._loaded.discard(block.index)
+
+    @contextmanager
+    def rest_loaded(self, blocks: Sequence[Block]) -> Iterator[None]:
+        """Load the parameters outside of the blocks until the context ends, without the output head."""
+        in_blocks = {id(weight) for block in blocks for weight in block.module.parameters()}
+        unused = in_blocks | self._head_parameters()
+        replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
+        for name, parameter in list(self._model.named_parameters()):
+            if id(parameter) in unused:
+                continue
+            module_name, _, leaf = name.rpartition(".")
+            module = self._model.get_submodule(module_name)
+            stored = require_stored_name(self._model, self._source, name, parameter)
+            replaced.append((module, leaf, parameter))
+            values = self._read(stored, parameter.dtype)
+            setattr(module, leaf, nn.Parameter(values, requires_grad=False))
+        try:
+            yield
+        finally:
+            for module, leaf, parameter in replaced:
+                setattr(module, leaf, parameter)
+
+    def _head_parameters(self) -> set[int]:
+        """Return the ids of the parameters of the output head that are not tied to the embeddings."""
+        model: Any = self._model
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+        head_ids = {id(weight) for weight in head.parameters()} if head is not None else set()
+        return head_ids - {id(weight) for weight in embeddings.parameters()}
+
+    def _read(self, stored: str, dtype: torch.dtype) -> Tensor:
+        """Read a tensor, and convert numbers to the dtype of the model."""
+        values = self._source.read(stored)
+        return values.to(self._device, dtype if values.is_floating_point() else values.dtype)

@@ -1,0 +1,95 @@
+"""Writes a checkpoint with replaced weights, one file per block, without having it in memory."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from pare_llm.pruning.folder.checkpoint_files import INDEX_FILE, WEIGHTS_FILE, CheckpointFiles
+from pare_llm.pruning.folder.safetensors_writer import TensorToWrite, write_safetensors
+from pare_llm.pruning.journal.atomic_file import write_atomically
+
+# Weights and reports are not copied from the dense checkpoint.
+_NOT_COPIED = {INDEX_FILE, "pare.json", "report.html"}
+_WEIGHT_SUFFIXES = {".safetensors", ".bin"}
+
+
+class OutputFiles:
+    """The files of a new checkpoint. Every file is written completely or not at all."""
+
+    def __init__(self, source: CheckpointFiles, out: Path, blocks: Sequence[Sequence[str]]) -> None:
+        """Plan the files: one for each block, and others of at most that size for the other tensors.
+
+        Args:
+            source: the checkpoint from which all tensors are copied that are not replaced.
+            out: the folder of the new checkpoint.
+            blocks: the names of the stored tensors of each block.
+
+        Raises:
+            FileExistsError: if there is a checkpoint in the folder.
+        """
+        for name in (INDEX_FILE, WEIGHTS_FILE):
+            if (out / name).exists():
+                raise FileExistsError(f"{out}: already has a checkpoint; write to another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        self._source = source
+        self._out = out
+        self._files = [*map(list, blocks), *_other_files(source, blocks)]
+        self._written: set[int] = set()
+
+    def write_block(self, block: int, replaced: Mapping[str, Tensor]) -> None:
+        """Write the file of a block.
+
+        Args:
+            block: the index of the block.
+            replaced: the new tensors by their stored names, in the stored dtype.
+        """
+        self._write(block, replaced)
+
+    def finish(self) -> None:
+        """Write the remaining files, and the index at last, so that a folder with an index is complete."""
+        for file in range(len(self._files)):
+            if file not in self._written:
+                self._write(file, {})
+        for path in self._source.folder.iterdir():
+            if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name not in _NOT_COPIED:
+                shutil.copyfile(path, self._out / path.name)
+        index = {
+            "metadata": {"total_size": sum(tensor.bytes for tensor in self._source.tensors.values())},
+            "weight_map": {
+                name: self._name(file) for file, names in enumerate(self._files) for name in names
+            },
+        }
+        write_atomically(self._out / INDEX_FILE, json.dumps(index, indent=2).encode())
+
+    def _name(self, file: int) -> str:
+        return f"model-{file + 1:05}-of-{len(self._files):05}.safetensors"
+
+    def _write(self, file: int, replaced: Mapping[str, Tensor]) -> None:
+        tensors: dict[str, TensorToWrite] = {}
+        for name in self._files[file]:
+            stored = self._source.tensors[name]
+            read = partial(replaced.__getitem__ if name in replaced else self._source.read, name)
+            tensors[name] = TensorToWrite(stored.dtype, stored.shape, stored.bytes, read)
+        write_safetensors(self._out / self._name(file), tensors)
+        self._written.add(file)
+
+
+def _other_files(source: CheckpointFiles, blocks: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Divide the tensors outside of the blocks into files that are not larger than the largest block."""
+    in_blocks = {name for names in blocks for name in names}
+    limit = max(sum(source.tensors[name].bytes for name in names) for names in blocks)
+    files: list[list[str]] = []
+    filled = limit
+    for name, tensor in source.tensors.items():
+        if name in in_blocks:
+            continue
+        if filled + tensor.bytes > limit:
+            files.append([])
+            filled = 0
+        files[-1].append(name)
+        filled += tensor.bytes
+    return files

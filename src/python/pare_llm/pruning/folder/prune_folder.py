@@ -1,0 +1,99 @@
+"""Prunes a checkpoint folder whose model does not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.folder.block_names import stored_block_names
+from pare_llm.pruning.folder.checkpoint_files import CheckpointFiles
+from pare_llm.pruning.folder.folder_store import FolderStore
+from pare_llm.pruning.folder.output_files import OutputFiles
+from pare_llm.pruning.folder.skeleton import make_skeleton
+from pare_llm.pruning.layer_client import LayerClient
+from pare_llm.pruning.model.layer_choice import LayerChoice
+from pare_llm.pruning.report.prune_report import PruneReport
+from pare_llm.pruning.run import PruneRun
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.pare import Pare
+
+
+def prune_folder(
+    folder: str | Path,
+    batches: Iterable[BatchInput],
+    client: LayerClient | Sequence[Pare],
+    out: str | Path,
+    *,
+    layers: LayerChoice | None = None,
+    journal: str | Path | None = None,
+    group: dist.ProcessGroup | None = None,
+    progress: bool = True,
+    model_dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    states_device: torch.device | str = "cpu",
+    **query: Unpack[LayerQuery],
+) -> PruneReport:
+    """Prune a causal language model of transformers on the disk, with one block in memory at a time.
+
+    The run takes memory for the hidden states of all batches, and for the parameters and the Hessians of one
+    block. Only while the batches are embedded, the embeddings are in memory too. `prune_` describes the
+    method and the arguments that are not described here.
+
+    Args:
+        folder: the dense checkpoint: `config.json`, and safetensors files that store each parameter as it is.
+        batches: as for `prune_`.
+        client: as for `prune_`.
+        out: the folder of the pruned checkpoint. It gets one file per block, `pare.json`, and copies of the
+            other files. Tensors that are not pruned are copied bit for bit, and the others keep their dtype.
+        layers: as for `prune_`.
+        journal: as for `prune_`.
+        group: as for `prune_`. On several ranks, rank 0 writes the files.
+        progress: as for `prune_`.
+        model_dtype: the dtype of the forward passes, in which the weights are also sent. By default that of
+            `config.json`.
+        device: where one block at a time is loaded.
+        states_device: as for `prune_`.
+        **query: as for `prune_`.
+
+    Raises:
+        FileNotFoundError: if the folder has no safetensors files.
+        FileExistsError: if there is a checkpoint in `out`.
+        ValueError: as `prune_`, and if the checkpoint lacks a parameter.
+        PareError, ConnectionError, RuntimeError: as `prune_`.
+    """
+    folder, out, device = Path(folder), Path(out), torch.device(device)
+    source = CheckpointFiles(folder)
+    model = make_skeleton(folder, model_dtype, device)
+    with ExitStack() as stack:
+        run = PruneRun(model, batches, client, layers=layers, blocks=None, group=group, query={**query})
+        names = stored_block_names(model, run.blocks, source)
+
+        def plan_output() -> OutputFiles | None:
+            stored = [list(block.values()) for block in names]
+            return OutputFiles(source, out, stored) if run.ranks.index == 0 else None
+
+        output = run.ranks.together(plan_output)
+        run.open_journal(journal, lambda: f"{source.fingerprint()} {model.dtype} on {device.type}", stack)
+        store = FolderStore(model, source, names, run.layers, output=output, device=device)
+        with store.rest_loaded(run.blocks):
+            store.load(run.blocks[0])
+            hidden = run.capture(torch.device(states_device))
+        report = run.prune(hidden, store, progress=progress, name=folder.resolve().name)
+
+        def finish_output() -> None:
+            if output:
+                output.finish()
+                report.save(out)
+
+        run.ranks.together(finish_output)
+        return report

@@ -1,0 +1,50 @@
+"""The calibration statistics of one input, which several layers may share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pare_llm.client.pare import Pare
+from pare_llm.client.shared_statistics import SharedStatistics
+from pare_llm.pruning.layer_client import LayerClient
+
+if TYPE_CHECKING:
+    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer_query import LayerQuery
+
+
+class InputStatistics:
+    """Prunes the layers that receive one input. It may be used by several threads."""
+
+    def __init__(self, client: LayerClient, hessian_upper: Tensor, *, is_shared: bool) -> None:
+        """Store the Hessian at the host if several layers share it, so that it is sent and factored once.
+
+        Args:
+            client: solves the layers.
+            hessian_upper: (in·(in+1)/2) float32, the upper triangle of Σ x·xᵀ, packed row by row.
+            is_shared: whether several layers will be pruned. A Hessian of one layer is sent together with its
+                weight.
+        """
+        self._client = client
+        self._hessian_upper = hessian_upper
+        self._is_shared = is_shared
+        self._at_host = SharedStatistics(client, hessian_upper) if isinstance(client, Pare) else None
+        # `PareHosts` sends the statistics to a host when the host gets its first layer with this digest.
+        self._digest = client.put_hessian(hessian_upper) if is_shared and not self._at_host else None
+
+    def prune(self, weight: Tensor, query: LayerQuery) -> PrunedLayer[Tensor]:
+        """Prune a layer with these statistics. The errors are those of `Pare.prune_layer`."""
+        if not self._is_shared:
+            return self._client.prune_layer(weight, hessian_upper=self._hessian_upper, **query)
+        if self._at_host:
+            return self._at_host.prune(weight, **query)
+        return self._client.prune_layer(weight, hessian=self._digest, **query)
+
+    def delete(self) -> None:
+        """Delete the statistics at the hosts."""
+        if self._digest is not None:
+            self._client.delete_hessian(self._digest)
+        elif self._at_host:
+            self._at_host.delete()

@@ -1,0 +1,66 @@
+"""The fingerprint of a run: everything that the bytes of its result depend on, by name."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from pare_llm.pruning.calibration.batches import Batch, batches_digest, tensor_bytes
+from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.ranks import Ranks
+
+Fingerprint = Mapping[str, str]
+
+
+def run_fingerprint(
+    *,
+    model: str,
+    batches: Iterable[Batch],
+    layers: Iterable[Layer],
+    query: Mapping[str, object],
+    device: torch.device,
+    ranks: Ranks,
+) -> dict[str, str]:
+    """Return the fingerprint of a run. Every rank has to call this function.
+
+    `model` is the fingerprint of the model on this rank.
+    """
+    return {
+        "model": _digest_of(ranks.collect(model)),
+        "batches": _digest_of(ranks.collect(batches_digest(batches))),
+        "layers": _digest_of([layer.name for layer in layers]),
+        **{name: repr(value) for name, value in sorted(query.items())},
+        "ranks": str(ranks.count),
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+
+
+def model_digest(model: nn.Module) -> str:
+    """Return the SHA-256 digest of the names, shapes, dtypes and values of all parameters and buffers.
+
+    Of a sharded parameter, the digest covers the shard of this rank.
+    """
+    digest = hashlib.sha256()
+    for name, values in model.state_dict(keep_vars=True).items():
+        if isinstance(values, Tensor):
+            local = values.to_local() if isinstance(values, DTensor) else values
+            digest.update(f"{name}:{values.dtype}{tuple(values.shape)};".encode())
+            digest.update(tensor_bytes(local))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def differences(previous: Fingerprint, current: Fingerprint) -> list[str]:
+    """Describe each value that differs between two fingerprints."""
+    names = dict.fromkeys([*previous, *current])
+    return [
+        f"{name} was {previous.get(name, 'absent')} and is {current.get(name, 'absent')}"
+        for name in names
+        if previous.get(name) != current.get(name)
+    ]
+
+
+def _digest_of(texts: Iterable[str]) -> str:
+    return f"sha256:{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()}"

@@ -1,0 +1,170 @@
+"""The journal of a run: the finished layers on the disk, with which a run that was stopped continues.
+
+    FOLDER/journal.json   the fingerprint of the run and, for each layer, its report and the digest of its
+    file FOLDER/layers/        one safetensors file per finished layer, with its `weight` (out, in)
+    FOLDER/lock           locked while a process works on the run
+
+The weight of a layer is written before `journal.json` names it. A file whose digest is wrong is ignored, so
+that its layer is pruned again. A `journal.json` that is damaged or belongs to another run is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import quote
+
+import safetensors.torch
+from torch import Tensor
+
+import safetensors
+from pare_llm.pruning.journal.atomic_file import write_atomically
+from pare_llm.pruning.journal.fingerprint import Fingerprint, differences
+from pare_llm.pruning.journal.folder_lock import FolderLock
+
+if TYPE_CHECKING:
+    from pare_llm.client.report import Report
+
+_FORMAT = 1
+_READ_BYTES = 1 << 20
+
+
+class JournalEntry(TypedDict):
+    """What the journal says about a finished layer."""
+
+    sha256: str
+    """The digest of the file with the weight, in hexadecimal."""
+    report: Report
+    seconds: float
+    """The seconds that the host took for the layer."""
+    calibration_seconds: float
+    """The seconds of calibration before the layer."""
+
+
+class Journal:
+    """An open journal. Use it in a `with` statement."""
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint) -> None:
+        """Open the journal in `folder`, or create it.
+
+        Raises:
+            ValueError: if the journal is damaged, or belongs to a run with another fingerprint. The message
+                names the differences.
+            RuntimeError: if another process works on the run.
+        """
+        self._folder = folder
+        self._fingerprint = dict(fingerprint)
+        self._entries: dict[str, JournalEntry] = {}
+        self.resumed = 0
+        """How often the run was continued."""
+        (folder / "layers").mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(folder)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def finished(self, names: list[str]) -> dict[str, JournalEntry]:
+        """Return the entries of those layers that are finished and whose files are intact."""
+        return {
+            name: entry
+            for name in names
+            if (entry := self._entries.get(name)) and _file_digest(self._layer_path(name)) == entry["sha256"]
+        }
+
+    def read(self, name: str) -> Tensor:
+        """Read the weight of a finished layer.
+
+        Raises:
+            ValueError: if the file of the layer is damaged.
+        """
+        content = self._layer_path(name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != self._entries[name]["sha256"]:
+            raise ValueError(f"{self._layer_path(name)}: has changed since its digest was checked")
+        return safetensors.torch.load(content)["weight"]
+
+    def record(
+        self, name: str, weight: Tensor, report: Report, seconds: float, calibration_seconds: float
+    ) -> None:
+        """Write a finished layer. When the method returns, the layer is on the disk."""
+        content = safetensors.torch.save({"weight": weight.detach().cpu().contiguous()})
+        write_atomically(self._layer_path(name), content)
+        self._entries[name] = JournalEntry(
+            sha256=hashlib.sha256(content).hexdigest(),
+            report=report,
+            seconds=seconds,
+            calibration_seconds=calibration_seconds,
+        )
+        self._write()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let other processes open the journal."""
+        self._lock.release()
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "journal.json"
+
+    def _layer_path(self, name: str) -> Path:
+        return self._folder / "layers" / f"{quote(name, safe='')}.safetensors"
+
+    def _open(self) -> None:
+        if self._path.exists():
+            stored = _parse(self._path)
+            changes = differences(stored["fingerprint"], self._fingerprint)
+            if changes:
+                raise ValueError(
+                    f"{self._folder}: is the journal of another run: {'; '.join(changes)}. "
+                    "Repeat the run with the same arguments, or use another folder"
+                )
+            self._entries = stored["layers"]
+            self.resumed = stored["resumed"] + 1
+        self._write()
+
+    def _write(self) -> None:
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "fingerprint": self._fingerprint,
+            "resumed": self.resumed,
+            "layers": self._entries,
+        }
+        text = json.dumps({"sha256": _content_digest(content), **content}, indent=1)
+        write_atomically(self._path, text.encode())
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Read `journal.json`. Raises ValueError if it is damaged."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        digest = content.pop("sha256")
+        is_intact = digest == _content_digest(content) and content["format"] == _FORMAT
+    except (ValueError, KeyError, AttributeError, TypeError):
+        is_intact = False
+    if not is_intact:
+        raise ValueError(
+            f"{path}: is damaged or was not written by pare_llm; delete the folder to start over"
+        )
+    return content
+
+
+def _content_digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str | None:
+    """Return the digest of a file, or None if it does not exist."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(_READ_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()

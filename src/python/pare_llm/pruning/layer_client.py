@@ -1,0 +1,55 @@
+"""The client that solves the layers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from pare_llm.client.pare import Pare
+from pare_llm.client.pare_hosts import PareHosts
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer_query import LayerQuery
+
+
+class LayerClient(Protocol):
+    """The methods of `Pare` and `PareHosts` that a run uses. Several threads call them at the same time."""
+
+    def prune_layer(
+        self,
+        weight: Tensor,
+        *,
+        hessian: str | None = None,
+        hessian_upper: Tensor | None = None,
+        **query: Unpack[LayerQuery],
+    ) -> PrunedLayer[Tensor]:
+        """Prune one layer."""
+
+    def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Store statistics and return their digest."""
+
+    def delete_hessian(self, digest: str) -> None:
+        """Delete stored statistics."""
+
+
+def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
+    """Return `client`, or one client for all hosts if it is a list of clients.
+
+    Raises:
+        ValueError: if the list is empty.
+    """
+    if not isinstance(client, Sequence):
+        return client
+    if len(client) == 1:
+        return client[0]
+    return PareHosts([one._transport.options for one in client])
+
+
+def host_count(client: LayerClient) -> int:
+    """Return the number of layers that `client` can solve at the same time."""
+    return len(client) if isinstance(client, PareHosts) else 1

@@ -1,0 +1,1 @@
+"""The blocks and layers of a model, and access to their weights."""

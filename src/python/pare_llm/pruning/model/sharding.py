@@ -1,0 +1,104 @@
+"""Access to the weights of models that `fully_shard` (FSDP2) has sharded.
+
+The hooks of FSDP2 gather the weights of a module at each call, and every rank has to take part. Ranks may
+have different numbers of calibration batches, so `gathered` gathers the weights once, and the forward passes
+inside of it run without these hooks. Modules that are not sharded are used as they are.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Replicate
+
+
+class DirectCall(nn.Module):
+    """Calls the forward method of a module without its hooks. All other attributes are the module's."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Stand in for `module`."""
+        super().__init__()
+        self.__dict__["module"] = module  # not registered as a submodule
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the module."""
+        return getattr(self.__dict__["module"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output of the module."""
+        return self.__dict__["module"].forward(*args, **kwargs)
+
+
+def call_module(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Call a module. If it is sharded, its weights must be gathered, and its hooks are not called."""
+    return module.forward(*args, **kwargs) if isinstance(module, FSDPModule) else module(*args, **kwargs)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether a parameter of `module` is a shard."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def gathering_scope(model: nn.Module, block: nn.Module) -> nn.Module:
+    """Return the module whose weights have to be gathered to run `block`.
+
+    This is the whole model if the block is sharded together with the rest of the model.
+    """
+    is_sharded_alone = any(isinstance(module, FSDPModule) for module in block.modules())
+    return model if is_sharded(block) and not is_sharded_alone else block
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """Gather the weights of `module` and of all modules under it until the context ends.
+
+    Every rank has to enter and leave the context.
+    """
+    names = [name for name, part in module.named_modules() if isinstance(part, FSDPModule)]
+    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    for part in parts:
+        part.unshard()
+    try:
+        with replaced(module, {name: DirectCall(module.get_submodule(name)) for name in names if name}):
+            yield
+    finally:
+        for part in parts:
+            part.reshard()
+
+
+@contextmanager
+def replaced(model: nn.Module, replacements: dict[str, nn.Module]) -> Iterator[None]:
+    """Replace modules of `model`, by name, until the context ends."""
+    originals: list[tuple[nn.Module, str, nn.Module]] = []
+    try:
+        # Inner modules come first, because their parents may be replaced too.
+        for name in sorted(replacements, key=lambda name: -name.count(".")):
+            parent_name, _, child = name.rpartition(".")
+            parent = model.get_submodule(parent_name)
+            originals.append((parent, child, getattr(parent, child)))
+            parent._modules[child] = replacements[name]
+        yield
+    finally:
+        for parent, child, original in reversed(originals):
+            parent._modules[child] = original
+
+
+def full_tensor(parameter: Tensor) -> Tensor:
+    """Return the whole parameter. If it is sharded, every rank has to call this function."""
+    values = parameter.detach()
+    return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+@torch.no_grad()
+def write_tensor(parameter: Tensor, values: Tensor) -> None:
+    """Copy `values`, which have the shape of the whole parameter, into the parameter or its shard."""
+    if not isinstance(parameter, DTensor):
+        parameter.copy_(values)
+        return
+    mesh, placements = parameter.device_mesh, parameter.placements
+    local = values.to(parameter.to_local().device, parameter.dtype)
+    whole = DTensor.from_local(local, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    parameter.to_local().copy_(whole.redistribute(placements=placements).to_local())

@@ -1,0 +1,88 @@
+"""Prunes a PyTorch model in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pare_llm.pruning.block_store import BlocksInMemory
+from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.journal.fingerprint import model_digest
+from pare_llm.pruning.layer_client import LayerClient
+from pare_llm.pruning.model.layer_choice import LayerChoice
+from pare_llm.pruning.model.unwrap import unwrap
+from pare_llm.pruning.report.prune_report import PruneReport
+from pare_llm.pruning.run import PruneRun
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_query import LayerQuery
+    from pare_llm.client.pare import Pare
+
+
+def prune_(
+    model: nn.Module,
+    batches: Iterable[BatchInput],
+    client: LayerClient | Sequence[Pare],
+    *,
+    layers: LayerChoice | None = None,
+    blocks: Sequence[str | nn.Module] | None = None,
+    journal: str | Path | None = None,
+    group: dist.ProcessGroup | None = None,
+    progress: bool = True,
+    states_device: torch.device | str = "cpu",
+    **query: Unpack[LayerQuery],
+) -> PruneReport:
+    """Prune the linear layers of a model in place, block by block, as published with SparseGPT (arXiv
+    2301.00774).
+
+    For each block, the Hessians of its layers are recorded on the current hidden states, the layers are
+    solved at the host, and the outputs of the pruned block become the inputs of the next block.
+
+    If `torch.distributed` is initialised, every rank calls `prune_` with the same model and its own share of
+    the batches. The Hessians are summed over the ranks, each rank asks its client for some layers, and all
+    ranks end with the same bits. The model may be wrapped in `DistributedDataParallel` or `torch.compile`, or
+    sharded by `fully_shard` (FSDP2). Of a sharded model, one block is gathered at a time.
+
+    Args:
+        model: a causal language model of transformers, or any model whose blocks form a chain.
+        batches: the `input_ids` (batch, tokens) or the keyword arguments of each forward pass, read once.
+            Padding that an `attention_mask` (batch, tokens) marks with 0 is left out of the statistics. May
+            be empty if the method is `magnitude`, without `refit` and `bits`.
+        client: a `Pare` or `PareHosts`, or a list of `Pare`. The layers of a block are spread over all hosts.
+        layers: the layers to prune: patterns as `choose_layers` of `pare_llm.statistics` describes them, or a
+            function of the name of a layer. By default all linear layers of the blocks. Embeddings and the
+            output head are never pruned.
+        blocks: the blocks, as names or modules in the order of the forward pass. By default the longest
+            `nn.ModuleList` of modules of one class.
+        journal: a folder for the finished layers. If the run is stopped, the same call with a freshly loaded
+            model continues after the last finished layer, and ends with the same bytes. On several ranks,
+            rank 0 has it.
+        group: the process group. By default all ranks.
+        progress: whether to show a progress bar, if tqdm is installed.
+        states_device: where the hidden states of all batches are stored.
+        **query: the parameters of all layers, which `LayerQuery` describes. As in the command `pare prune`,
+            the method is `alps` and the sparsity 0.5 unless others are given.
+
+    Returns:
+        the report of the run and of each layer.
+
+    Raises:
+        ValueError: if the blocks do not form a chain, if no layer is chosen, if a layer received no token, or
+            if the journal is damaged or belongs to a run with other arguments.
+        PareError, ConnectionError: as `Pare.prune_layer`. The layers that were finished before stay pruned.
+        RuntimeError: if the run failed on another rank. The message names the rank and its error.
+    """
+    network = unwrap(model)
+    with ExitStack() as stack:
+        run = PruneRun(network, batches, client, layers=layers, blocks=blocks, group=group, query={**query})
+        run.open_journal(journal, lambda: model_digest(network), stack)
+        hidden = run.capture(torch.device(states_device))
+        return run.prune(hidden, BlocksInMemory(), progress=progress)

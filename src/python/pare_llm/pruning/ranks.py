@@ -1,0 +1,98 @@
+"""The processes that prune one model together.
+
+Each rank has its own share of the calibration batches. All ranks must call the methods of `Ranks` in the same
+order, because each method communicates. Without `torch.distributed` there is one rank, and nothing is
+communicated.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The ranks of a process group."""
+
+    def __init__(self, group: "dist.ProcessGroup | None" = None) -> None:
+        """Use `group`, or the world group if `torch.distributed` is initialised."""
+        self.group = group
+        is_distributed = dist.is_available() and dist.is_initialized()
+        self.count = dist.get_world_size(group) if is_distributed else 1
+        self.index = dist.get_rank(group) if is_distributed else 0
+        if self.index < 0:
+            raise ValueError("group: this process is not a member of the process group")
+
+    def together(self, action: Callable[[], T]) -> T:
+        """Call `action` on every rank and return its value, or raise an error on every rank if it fails on
+        one.
+
+        `action` must not communicate after a step that may fail on one rank only.
+
+        Raises:
+            RuntimeError: naming the rank and its error, if `action` failed on another rank.
+            Exception: the error of `action`, on the rank where it failed.
+        """
+        value: T | None = None
+        failure: Exception | None = None
+        try:
+            value = action()
+        except Exception as error:
+            failure = error
+        self._raise_together(failure)
+        return value  # type: ignore[return-value]  # no rank failed, so `action` returned
+
+    def _raise_together(self, failure: Exception | None) -> None:
+        messages = self.collect(None if failure is None else describe_error(failure))
+        if failure is not None:
+            raise failure
+        for rank, message in enumerate(messages):
+            if message is not None:
+                raise RuntimeError(f"rank {rank} of {self.count} failed: {message}")
+
+    def collect(self, value: T) -> list[T]:
+        """Return the values of all ranks, in the order of the ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def share(self, value: T, source: int) -> T:
+        """Return the value that the rank `source` has given."""
+        if self.count == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=self._global_rank(source), group=self.group)
+        return values[0]
+
+    def share_tensor(self, tensor: Tensor, source: int) -> Tensor:
+        """Overwrite `tensor` by that of the rank `source`, and return it on its device.
+
+        On every rank, `tensor` must have the same shape and dtype.
+        """
+        if self.count == 1:
+            return tensor
+        sent = tensor.to(self._device).contiguous()
+        # Not every backend sends every dtype, but all of them send bytes.
+        dist.broadcast(sent.view(torch.uint8), src=self._global_rank(source), group=self.group)
+        return sent.to(tensor.device)
+
+    @property
+    def _device(self) -> torch.device:
+        """The device whose tensors the group can send."""
+        if dist.get_backend(self.group) == "nccl":
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
+
+    def _global_rank(self, rank: int) -> int:
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the class and the message of an error, in one line."""
+    return f"{type(error).__name__}: {error}"

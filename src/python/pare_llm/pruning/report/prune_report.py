@@ -1,0 +1,163 @@
+"""The report of a run, in memory and as the file `pare.json`, which the command line `pare` also writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pare_llm import __version__
+from pare_llm.pruning.journal.atomic_file import write_atomically
+
+if TYPE_CHECKING:
+    from pare_llm.client.report import Report
+
+REPORT_FILE = "pare.json"
+"""The name of the report in the folder of a model."""
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One pruned layer."""
+
+    name: str
+    """The name of the module in the model."""
+    weight_name: str
+    """The name of the weight in the state dict of the model."""
+    block: int
+    """The index of the block that contains the layer, from 0."""
+    report: Report
+    """The report of the host."""
+    seconds: float
+    """The seconds from the request to the answer."""
+    calibration_seconds: float
+    """The seconds of the forward passes between the previous layer and this one."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The facts about a run that do not depend on its layers."""
+
+    model_name: str
+    model_type: str
+    blocks: int
+    hidden_size: int
+    parameters: dict[str, Any]
+    """The parameters of the HTTP contract and the choice of layers."""
+    samples: int
+    """The number of calibration sequences of all ranks."""
+    seqlen: int
+    """The number of tokens of the longest sequence, padding included."""
+    skipped: list[str]
+    """The names of the weights in the blocks that were not chosen."""
+    model_bytes: int
+    """The size of all parameters and buffers of the model."""
+    resumed: int = 0
+    finished: str = field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    )
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """The result of `prune_`. In a notebook, the report shows itself as a table."""
+
+    layers: Sequence[LayerResult]
+    """The pruned layers, in the order of the model."""
+    facts: RunFacts
+
+    @property
+    def entries(self) -> int:
+        """The number of weights of the pruned layers."""
+        return sum(layer.report["rows"] * layer.report["cols"] for layer in self.layers)
+
+    @property
+    def zeros(self) -> int:
+        """The number of weights that are zero."""
+        return sum(layer.report["zeros"] for layer in self.layers)
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of the weights of the pruned layers that are zero."""
+        return self.zeros / self.entries
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the forward passes and of the requests, which may have run at the same time."""
+        return sum(layer.seconds + layer.calibration_seconds for layer in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `pare.json`. `src/report/run_report.ts` describes it."""
+        facts, first = self.facts, self.layers[0].report
+        calibration = sum(layer.calibration_seconds for layer in self.layers)
+        layers = sum(layer.seconds for layer in self.layers)
+        return {
+            "version": __version__,
+            "finished": facts.finished.replace("+00:00", "Z"),
+            "model": {
+                "name": facts.model_name,
+                "model_type": facts.model_type,
+                "blocks": facts.blocks,
+                "hidden_size": facts.hidden_size,
+            },
+            "parameters": facts.parameters,
+            "calibration": {
+                "text": "the batches given to pare_llm",
+                "samples": facts.samples,
+                "seqlen": facts.seqlen,
+                "seed": None,
+            },
+            "backend": first["backend"],
+            "adapter": first["adapter"],
+            "resumed": facts.resumed,
+            "seconds": {"calibration": calibration, "layers": layers, "total": calibration + layers},
+            "layers": [
+                {
+                    **layer.report,
+                    "name": layer.weight_name,
+                    "block": layer.block,
+                    "calibration_seconds": layer.calibration_seconds,
+                }
+                for layer in self.layers
+            ],
+            "skipped": facts.skipped,
+            "format": "dense",
+            "bytes": {"dense": facts.model_bytes, "written": facts.model_bytes},
+            "perplexity": [],
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `pare.json` into `folder`, which is created if needed, and return its path.
+
+        `bytes` is the size of the safetensors files in the folder if there are any, so save the model first.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.to_dict()
+        if written := sum(file.stat().st_size for file in folder.glob("*.safetensors")):
+            content["bytes"] = {"dense": written, "written": written}
+        path = folder / REPORT_FILE
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+    def to_html(self, path: str | Path, *, command: Sequence[str] | None = None) -> Path:
+        """Write the page `report.html` of the command line to `path`, and return the path.
+
+        The command line `pare` draws the page. `command` starts it, for example `["deno", "task", "pare"]` in
+        a clone of the repository; the default is the program `pare` on the path.
+
+        Raises:
+            FileNotFoundError: if there is no such program.
+            RuntimeError: if the program fails.
+        """
+        from pare_llm.pruning.report.page import write_page
+
+        return write_page(self, Path(path), command)
+
+    def _repr_html_(self) -> str:
+        from pare_llm.pruning.report.table import report_table
+
+        return report_table(self)

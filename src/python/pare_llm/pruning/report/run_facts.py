@@ -1,0 +1,63 @@
+"""Collects the facts about a run for its report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pare_llm.pruning.calibration.batches import Batch
+from pare_llm.pruning.model.blocks import Block
+from pare_llm.pruning.model.layers import Layer
+from pare_llm.pruning.parameters import resolved_parameters
+from pare_llm.pruning.ranks import Ranks
+from pare_llm.pruning.report.prune_report import RunFacts
+
+
+def run_facts(
+    model: nn.Module,
+    *,
+    name: str | None = None,
+    blocks: Sequence[Block],
+    layers: Sequence[Layer],
+    chosen: Sequence[Layer],
+    batches: Sequence[Batch],
+    query: Mapping[str, Any],
+    ranks: Ranks,
+    resumed: int,
+) -> RunFacts:
+    """Return the facts about a run. Every rank has to call this function.
+
+    `layers` are all layers of the blocks, and `chosen` are those that were pruned.
+    """
+    config: Any = getattr(model, "config", None)
+    text_config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    shapes = [shape for share in ranks.collect([_token_shape(batch) for batch in batches]) for shape in share]
+    chosen_names = {layer.name for layer in chosen}
+    path = getattr(config, "_name_or_path", "")
+    return RunFacts(
+        model_name=name or Path(path).name or type(model).__name__,
+        model_type=getattr(config, "model_type", type(model).__name__),
+        blocks=len(blocks),
+        hidden_size=getattr(text_config, "hidden_size", 0),
+        parameters=resolved_parameters(query),
+        samples=sum(samples for samples, _ in shapes),
+        seqlen=max((tokens for _, tokens in shapes), default=0),
+        skipped=[layer.weight_name for layer in layers if layer.name not in chosen_names],
+        model_bytes=_model_bytes(model),
+        resumed=resumed,
+    )
+
+
+def _token_shape(batch: Batch) -> tuple[int, int]:
+    """Return the numbers of sequences and of tokens per sequence."""
+    values = [batch.kwargs.get("input_ids"), *batch.args, *batch.kwargs.values()]
+    tensor = next((value for value in values if isinstance(value, Tensor)), None)
+    if tensor is None or tensor.ndim == 0:
+        return 0, 0
+    return tensor.shape[0], tensor.shape[1] if tensor.ndim > 1 else 1
+
+
+def _model_bytes(model: nn.Module) -> int:
+    tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

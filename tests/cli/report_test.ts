@@ -1,0 +1,42 @@
+/** Tests `pare report` as a process, with the stored `pare.json` of a real run. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { renderReport } from "../../src/report/render.ts";
+import { sampleRun } from "../report/sample_run.ts";
+import { pareJson, runPare } from "./run_pare.ts";
+
+let folder: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  await Deno.writeTextFile(`${folder}/pare.json`, JSON.stringify(sampleRun()));
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+describe("pare report", () => {
+  it("writes the page that pare prune writes, beside pare.json", async () => {
+    const { code, stdout, stderr } = await runPare("report", folder);
+    assert.deepEqual([code, stdout, stderr], [0, `wrote ${folder}/report.html\n`, ""]);
+    assert.equal(await Deno.readTextFile(`${folder}/report.html`), renderReport(sampleRun()));
+  });
+
+  it("writes the page to --out", async () => {
+    const out = `${folder}/page.html`;
+    assert.deepEqual(await pareJson("report", folder, "--out", out), { layers: 24, out });
+    assert.equal(await Deno.readTextFile(out), renderReport(sampleRun()));
+  });
+
+  it("refuses a folder without pare.json", async () => {
+    const { code, stderr } = await runPare("report", `${folder}/nowhere`);
+    assert.deepEqual([code, stderr], [1, `error: ${folder}/nowhere: has no pare.json\n`]);
+  });
+
+  it("refuses a malformed pare.json by the name of the member", async () => {
+    const malformed = `${folder}/malformed`;
+    await Deno.mkdir(malformed);
+    await Deno.writeTextFile(`${malformed}/pare.json`, JSON.stringify({ ...sampleRun(), layers: 3 }));
+    const { code, stderr } = await runPare("report", malformed);
+    assert.equal(code, 1);
+    assert.match(stderr, /pare\.json: [\s\S]*layers/);
+  });
+});

@@ -1,0 +1,61 @@
+"""`prune_` prunes block by block: the outputs of each pruned block are the inputs of the next one."""
+
+from typing import Any
+
+import pytest
+import torch
+from pare_llm import prune_
+from pruning_support import TINY_CONFIGS, LocalClient, tiny_model, token_batches
+from torch import Tensor, nn
+
+BLOCK_LISTS = {"opt": "model.decoder.layers", "gpt2": "transformer.h", "bloom": "transformer.h"}
+BLOCK_LISTS |= {"gpt_neox": "gpt_neox.layers"}
+
+
+def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) -> list[Tensor]:
+    """Prune `model` in place, and return the Hessian of each layer in float64.
+
+    For each block, the whole model runs on every batch, and hooks read the inputs of the layers of this
+    block.
+    """
+    hessians: list[Tensor] = []
+    for block in blocks:
+        layers = [m for m in block.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"]
+        sums: dict[nn.Module, Any] = dict.fromkeys(layers, 0)
+
+        def add(module: nn.Module, args: tuple[Tensor], _: object, sums: Any = sums) -> None:
+            x = args[0].detach().double().flatten(0, -2)
+            sums[module] = sums[module] + x.T @ x
+
+        hooks = [layer.register_forward_hook(add) for layer in layers]
+        with torch.no_grad():
+            for batch in batches:
+                model(input_ids=batch, use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        for layer in layers:
+            weight = layer.weight if isinstance(layer, nn.Linear) else layer.weight.T
+            rows, columns = torch.triu_indices(weight.shape[1], weight.shape[1])
+            upper = sums[layer].float()[rows, columns]
+            pruned = LocalClient().prune_layer(weight.detach(), hessian_upper=upper, method="wanda").weight
+            layer.weight.data.copy_(pruned if isinstance(layer, nn.Linear) else pruned.T)
+            hessians.append(sums[layer])
+    return hessians
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_hessians_and_weights_are_those_of_whole_forward_passes(kind: str) -> None:
+    model, expected = tiny_model(kind), tiny_model(kind)
+    batches = token_batches(3)
+    client = LocalClient()
+    report = prune_(model, batches, client, method="wanda", progress=False)
+    blocks = expected.get_submodule(BLOCK_LISTS.get(kind, "model.layers"))
+    hessians = reference_hessians(expected, blocks, batches)
+    assert len(client.hessians) == len(hessians) == len(report.layers)
+    for layer, found, wanted in zip(report.layers, client.hessians, hessians, strict=True):
+        deviation = (found.double() - wanted).abs().max() / wanted.abs().max()
+        assert deviation < 1e-5, f"{layer.name}: the Hessian deviates by {deviation:.1e}"
+    for (name, found), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
+        assert torch.equal(found, wanted), name
+    assert model.config.use_cache == expected.config.use_cache
+    assert not client.stored

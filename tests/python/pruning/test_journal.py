@@ -1,0 +1,219 @@
+"""A run with a journal continues after the last finished layer, and ends with the same bytes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import HostProcess
+from pare_llm import Pare, PruneReport, prune_
+from pruning_ranks import run_on_ranks, successful
+from pruning_support import LocalClient, tiny_model, token_batches
+from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing import ProcessExitedException
+
+LAYERS = 18
+"""The number of layers of the model, six per block."""
+
+
+class StoppingClient(LocalClient):
+    """A client whose layer number `stop_at`, counted from 1, fails."""
+
+    def __init__(self, stop_at: int) -> None:
+        super().__init__()
+        self.stop_at = stop_at
+
+    def prune_layer(self, *args: Any, **options: Any) -> Any:
+        if len(self.hessians) + 1 == self.stop_at:
+            raise ConnectionError("the host is gone")
+        return super().prune_layer(*args, **options)
+
+
+def run(journal: Path | None, client: Any = None, **options: Any) -> tuple[Any, PruneReport]:
+    """Prune a freshly loaded model."""
+    model = options.pop("model", None) or tiny_model("opt")
+    batches = options.pop("batches", token_batches(2))
+    client = client or LocalClient()
+    options = {"method": "wanda", "progress": False, "journal": journal, **options}
+    return model, prune_(model, batches, client, **options)
+
+
+def stop_after(layers: int, journal: Path) -> None:
+    """Run until so many layers are finished."""
+    with pytest.raises(ConnectionError):
+        run(journal, StoppingClient(layers + 1))
+
+
+def require_equal(model: torch.nn.Module, expected: torch.nn.Module) -> None:
+    for (name, values), wanted in zip(model.named_parameters(), expected.parameters(), strict=True):
+        assert torch.equal(values, wanted), name
+
+
+def weight_file(journal: Path, layer: str) -> Path:
+    return journal / "layers" / f"{layer}.safetensors"
+
+
+@pytest.mark.parametrize("finished", [1, 6, 8, 17, 18])
+def test_the_run_continues_after_the_last_finished_layer(finished: int, tmp_path: Path) -> None:
+    if finished < LAYERS:
+        stop_after(finished, tmp_path)
+    else:
+        run(tmp_path)
+    client = LocalClient()
+    model, report = run(tmp_path, client)
+    expected, expected_report = run(None)
+    assert len(client.hessians) == LAYERS - finished
+    require_equal(model, expected)
+    assert [layer.name for layer in report.layers] == [layer.name for layer in expected_report.layers]
+    assert [layer.report for layer in report.layers] == [layer.report for layer in expected_report.layers]
+    assert report.facts.resumed == 1
+
+
+def test_a_run_may_be_stopped_several_times(tmp_path: Path) -> None:
+    for _ in range(4):
+        stop_after(4, tmp_path)
+    model, report = run(tmp_path)
+    require_equal(model, run(None)[0])
+    assert report.facts.resumed == 4
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+
+
+def swap_with_another_layer(path: Path) -> None:
+    shutil.copyfile(path.with_name(path.name.replace("q_proj", "k_proj")), path)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink, swap_with_another_layer])
+def test_a_layer_whose_file_is_damaged_is_pruned_again(damage: Callable[[Path], Any], tmp_path: Path) -> None:
+    stop_after(10, tmp_path)
+    layers = [f"model.decoder.layers.{block}.self_attn.q_proj" for block in (0, 1)]
+    for layer in layers:
+        damage(weight_file(tmp_path, layer))
+    client = LocalClient()
+    model, _ = run(tmp_path, client)
+    assert len(client.hessians) == LAYERS - 10 + len(layers)
+    require_equal(model, run(None)[0])
+
+
+def edit_report(path: Path) -> None:
+    content = json.loads(path.read_text())
+    next(iter(content["layers"].values()))["report"]["zeros"] += 1
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, edit_report, lambda path: path.write_text("[]")])
+def test_a_damaged_journal_file_is_refused(damage: Callable[[Path], Any], tmp_path: Path) -> None:
+    stop_after(3, tmp_path)
+    damage(tmp_path / "journal.json")
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'journal.json'}: is damaged")):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("sparsity was absent and is 0.25", {"sparsity": 0.25}),
+        ("method was 'wanda' and is 'magnitude'", {"method": "magnitude"}),
+        ("batches was sha256:", {"batches": token_batches(3)}),
+        ("batches was sha256:", {"batches": token_batches(2, seed=9)}),
+        ("layers was sha256:", {"layers": ["fc1", "self_attn.*_proj".replace("self_attn.*", "q")]}),
+        ("model was sha256:", {"model": tiny_model("opt", seed=1)}),
+    ],
+)
+def test_the_journal_of_other_arguments_is_refused_by_name(
+    name: str, changed: dict[str, Any], tmp_path: Path
+) -> None:
+    stop_after(3, tmp_path)
+    before = (tmp_path / "journal.json").read_bytes()
+    with pytest.raises(ValueError, match=f"is the journal of another run: .*{re.escape(name)}"):
+        run(tmp_path, **changed)
+    assert (tmp_path / "journal.json").read_bytes() == before
+
+
+def test_a_model_that_is_pruned_partly_is_refused(tmp_path: Path) -> None:
+    model = tiny_model("opt")
+    with pytest.raises(ConnectionError):
+        run(tmp_path, StoppingClient(4), model=model)
+    with pytest.raises(ValueError, match="model was sha256:"):
+        run(tmp_path, model=model)
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    class Nested(LocalClient):
+        def prune_layer(self, *args: Any, **options: Any) -> Any:
+            with pytest.raises(RuntimeError, match="another process is working on the run"):
+                run(tmp_path)
+            return super().prune_layer(*args, **options)
+
+    run(tmp_path, Nested(), layers=["0.fc1"])
+
+
+def test_layers_of_another_adapter_are_refused(tmp_path: Path) -> None:
+    stop_after(3, tmp_path)
+
+    class OtherAdapter(LocalClient):
+        def prune_layer(self, *args: Any, **options: Any) -> Any:
+            pruned = super().prune_layer(*args, **options)
+            pruned.report["adapter"] = "another device"
+            return pruned
+
+    with pytest.raises(RuntimeError, match=r"was solved on cpu \(another device\), but the first layer"):
+        run(tmp_path, OtherAdapter())
+
+
+class DyingPare(Pare):
+    """A client that ends this process, as a kill would, before its third layer."""
+
+    calls = 0
+
+    def prune_layer(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().prune_layer(*args, **options)
+
+
+def prune_on_rank(journal: Path, url: str, dies: bool) -> tuple[dict[str, Any], PruneReport]:
+    model = tiny_model("opt")
+    for block in model.model.decoder.layers:
+        fully_shard(block)
+    fully_shard(model)
+    client = DyingPare(url) if dies and dist.get_rank() == 1 else Pare(url)
+    batches = token_batches(4)[dist.get_rank() :: 2]
+    report = prune_(model, batches, client, journal=journal, progress=False)
+    return {name: values.full_tensor().detach() for name, values in model.named_parameters()}, report
+
+
+def test_a_run_whose_rank_was_killed_is_resumed_with_the_same_bytes(
+    host: HostProcess, tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("killed", "resumed", "whole")]
+    for folder in folders:
+        folder.mkdir()
+    killed, whole = tmp_path / "journal", tmp_path / "whole-journal"
+    with pytest.raises(ProcessExitedException):
+        run_on_ranks(prune_on_rank, 2, folders[0], killed, host.url, True)
+    finished = len(json.loads((killed / "journal.json").read_text())["layers"])
+    assert 0 < finished < LAYERS
+    resumed = successful(run_on_ranks(prune_on_rank, 2, folders[1], killed, host.url, False))
+    expected = successful(run_on_ranks(prune_on_rank, 2, folders[2], whole, host.url, False))
+    for (state, report), (wanted, _) in zip(resumed, expected, strict=True):
+        assert all(torch.equal(state[name], values) for name, values in wanted.items())
+        assert report.facts.resumed == 1
+    for path in (whole / "layers").iterdir():
+        assert path.read_bytes() == (killed / "layers" / path.name).read_bytes()

@@ -1,0 +1,177 @@
+"""`prune_` on several ranks: each prunes some of the layers, and all of them end with the same bits."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import HostProcess
+from pare_llm import Pare, PareError, prune_
+from pruning_ranks import run_on_ranks, successful
+from pruning_support import LocalClient, tiny_model, token_batches
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+BATCHES = 5
+"""The number of batches of all ranks. The first of two ranks has three of them."""
+
+
+def wrapped(kind: str, wrapper: str) -> Any:
+    """Return a small model as a training program wraps it."""
+    model = tiny_model(kind)
+    if wrapper == "ddp":
+        return DistributedDataParallel(model)
+    if wrapper in ("fsdp", "fsdp of everything"):
+        blocks = model.model.layers if kind == "llama" else model.model.decoder.layers
+        if wrapper == "fsdp of everything":
+            fully_shard(model.get_input_embeddings())
+            for block in blocks:
+                fully_shard(block.mlp)
+        for block in blocks:
+            fully_shard(block)
+    if wrapper.startswith("fsdp"):
+        fully_shard(model)
+    return model
+
+
+def whole(values: Tensor) -> Tensor:
+    """Return a parameter or a shard as a whole tensor."""
+    return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+def prune_share(kind: str, wrapper: str, url: str | None, method: str) -> dict[str, Any]:
+    """Prune on this rank, and return the weights, the names of the layers that it solved, and the report."""
+    client = Pare(url) if url else LocalClient()
+    model = wrapped(kind, wrapper)
+    batches = token_batches(BATCHES)[dist.get_rank() :: dist.get_world_size()]
+    report = prune_(model, batches, client, method=method, progress=False)
+    state = {name.removeprefix("module."): whole(p).detach() for name, p in model.named_parameters()}
+    # The wrapped model must still run and train.
+    output = model(input_ids=token_batches(1)[0]).logits
+    output.square().mean().backward()
+    solved = len(client.hessians) if isinstance(client, LocalClient) else None
+    return {"state": state, "solved": solved, "report": report, "output": output.detach()}
+
+
+def on_one_rank(kind: str, client: Any, method: str) -> tuple[Any, Any]:
+    """Prune without `torch.distributed`."""
+    model = tiny_model(kind)
+    return model, prune_(model, token_batches(BATCHES), client, method=method, progress=False)
+
+
+def prune_shares(kind: str, wrappers: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Prune one model after the other with the solver of this process."""
+    return {wrapper: prune_share(kind, wrapper, None, "wanda") for wrapper in wrappers}
+
+
+def require_equal_ranks(results: list[dict[str, Any]]) -> None:
+    """Require that all ranks have the same bits and the same report."""
+    for result in results[1:]:
+        for name, values in results[0]["state"].items():
+            assert torch.equal(values, result["state"][name]), f"{name} differs between the ranks"
+        assert result["report"].layers == results[0]["report"].layers
+
+
+WRAPPERS = ("none", "ddp", "fsdp", "fsdp of the model", "fsdp of everything")
+
+
+@pytest.fixture(scope="module")
+def shares(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Return the results of two ranks, by the wrapper of the model."""
+    return successful(run_on_ranks(prune_shares, 2, tmp_path_factory.mktemp("ranks"), "llama", WRAPPERS))
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_two_ranks_end_with_the_weights_of_one(wrapper: str, shares: list[Any]) -> None:
+    results = [share[wrapper] for share in shares]
+    require_equal_ranks(results)
+    model, report = on_one_rank("llama", LocalClient(), "wanda")
+    assert results[0]["report"].facts.samples == report.facts.samples == 2 * BATCHES
+    assert sum(result["solved"] for result in results) == len(report.layers) == 21
+    assert min(result["solved"] for result in results) >= 9  # both ranks solve layers
+    for name, values in model.named_parameters():
+        found = results[0]["state"][name]
+        # Hessians that are summed in another order differ in their last bits.
+        assert int((found == 0).sum()) == int((values == 0).sum()), name
+        torch.testing.assert_close(found, values.detach(), rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        logits = model(token_batches(1)[0]).logits
+    torch.testing.assert_close(results[0]["output"], logits, rtol=1e-4, atol=1e-4)
+
+
+def test_two_ranks_with_a_host_end_with_the_zeros_of_one(host: HostProcess, tmp_path: Path) -> None:
+    results = successful(run_on_ranks(prune_share, 2, tmp_path, "opt", "fsdp", host.url, "sparsegpt"))
+    require_equal_ranks(results)
+    model, report = on_one_rank("opt", Pare(host.url), "sparsegpt")
+    state = results[0]["state"]
+    for layer in report.layers:
+        weight = model.get_parameter(layer.weight_name).detach()
+        found = state[layer.weight_name]
+        assert int((found == 0).sum()) == int((weight == 0).sum())
+        different = int(((found == 0) != (weight == 0)).sum())
+        assert different <= weight.numel() // 100, f"{layer.name}: {different} zeros have other places"
+        assert (found - weight).norm() < 0.02 * weight.norm(), layer.name
+
+
+def test_one_rank_may_have_no_batches(tmp_path: Path) -> None:
+    results = successful(run_on_ranks(prune_without_batches, 2, tmp_path))
+    model = tiny_model("llama")
+    prune_(model, token_batches(2), LocalClient(), method="wanda", progress=False)
+    for state in results:
+        assert all(torch.equal(state[name], values) for name, values in model.named_parameters())
+
+
+def prune_without_batches() -> dict[str, Tensor]:
+    model = wrapped("llama", "fsdp")
+    batches = token_batches(2) if dist.get_rank() == 1 else []
+    prune_(model, batches, LocalClient(), method="wanda", progress=False)
+    return {name: whole(values).detach() for name, values in model.named_parameters()}
+
+
+class FailingClient(LocalClient):
+    """A client whose third layer on rank 1 fails."""
+
+    def prune_layer(self, *args: Any, **options: Any) -> Any:
+        if dist.get_rank() == 1 and len(self.hessians) == 2:
+            raise PareError("not_positive_definite", 422, "the Hessian of order 32 is not positive definite")
+        return super().prune_layer(*args, **options)
+
+
+FAILURES = {
+    "client": (
+        PareError,
+        r"layers\.\d\.\S+: could not be pruned on rank 1: PareError: not_positive_definite",
+    ),
+    "batch": (TypeError, "rank 1 of 2 failed: TypeError: batches: batch 1 must be a tensor"),
+    "forward": (IndexError, "rank 1 of 2 failed: IndexError: index out of range"),
+}
+"""The error on rank 1, and the message of the RuntimeError on rank 0."""
+
+
+def prune_with_failures() -> list[Exception]:
+    """Return the errors that this rank raises if the other rank, or this rank, fails."""
+    errors = []
+    for failure in FAILURES:
+        batches: Any = token_batches(2)
+        if failure == "batch" and dist.get_rank() == 1:
+            batches = iter([token_batches(1)[0], "text"])
+        if failure == "forward" and dist.get_rank() == 1:
+            batches = [token_batches(1)[0] + 1000]
+        client = FailingClient() if failure == "client" else LocalClient()
+        try:
+            prune_(wrapped("llama", "fsdp"), batches, client, method="wanda", progress=False)
+        except Exception as error:
+            errors.append(error)
+    return errors
+
+
+def test_a_failure_on_one_rank_ends_all_ranks_at_once(tmp_path: Path) -> None:
+    on_first, on_second = successful(run_on_ranks(prune_with_failures, 2, tmp_path))
+    for (kind, message), first, second in zip(FAILURES.values(), on_first, on_second, strict=True):
+        assert isinstance(second, kind)
+        assert isinstance(first, RuntimeError)
+        assert re.search(message, str(first)), str(first)

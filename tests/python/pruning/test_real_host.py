@@ -1,0 +1,210 @@
+"""`prune_` with a real host: its perplexity is that of `pare prune`, and it survives lost hosts."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from conftest import DENO, MODELS, ROOT, HostProcess
+from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_
+from pruning_support import (
+    calibration_windows,
+    perplexity,
+    text_files,
+    tiny_model,
+    token_batches,
+    trained_model,
+    zeros_of,
+)
+
+SAMPLES = 16
+EVALUATION_WINDOWS = 24
+
+
+def pare_prune(name: str, out: Path) -> None:
+    """Prune a trained model with the command line, with all its defaults but the number of windows."""
+    command = [
+        *DENO,
+        "run",
+        "-A",
+        "--no-check",
+        "src/cli/main.ts",
+        "prune",
+        str(MODELS / name),
+        "--out",
+        str(out),
+    ]
+    text = ["--calibration", str(text_files()["calibration"]), "--samples", str(SAMPLES), "--seqlen", "256"]
+    subprocess.run([*command, *text, "--backend", "cpu"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ["opt-sotu", "llama-sotu"])
+def test_the_perplexity_is_that_of_the_command_line(name: str, host: HostProcess, tmp_path: Path) -> None:
+    pare_prune(name, tmp_path)
+    by_command = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    model = trained_model(name)
+    report = prune_(model, calibration_windows(name, SAMPLES).split(4), Pare(host.url), progress=False)
+    assert report.sparsity == 0.5
+    weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
+    assert zeros_of(weights) == report.zeros == report.entries // 2
+    expected = perplexity(by_command, name, EVALUATION_WINDOWS)
+    assert perplexity(model, name, EVALUATION_WINDOWS) == pytest.approx(expected, rel=0.005)
+
+
+def test_two_of_four_weights_are_kept_with_the_pattern_2_4(host: HostProcess) -> None:
+    model = tiny_model("llama")
+    report = prune_(
+        model, token_batches(4), Pare(host.url), method="sparsegpt", pattern="2:4", progress=False
+    )
+    for layer in report.layers:
+        groups = model.get_parameter(layer.weight_name).detach().reshape(-1, 4)
+        assert int((groups != 0).sum(1).max()) == 2
+        assert layer.report["pattern"] == "2:4"
+
+
+def test_kept_weights_lie_on_a_grid_with_bits(host: HostProcess) -> None:
+    model = tiny_model("gpt2")
+    report = prune_(model, token_batches(4), Pare(host.url), method="sparsegpt", bits=3, progress=False)
+    for layer in report.layers:
+        weight = model.get_parameter(layer.weight_name).detach().T  # Conv1D stores (in, out)
+        assert int((weight == 0).sum()) >= weight.numel() // 2
+        assert all(lies_on_grid(row, codes=8) for row in weight)
+
+
+def lies_on_grid(row: torch.Tensor, *, codes: int) -> bool:
+    """Return whether the values of a row, one of which is 0, lie on a grid with so many codes."""
+    values = row.unique().double()
+    span = values.max() - values.min()
+    multiples = [values / (span / steps) for steps in range(1, codes)]
+    return any(bool(((m - m.round()).abs() < 1e-4).all()) for m in multiples)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bloom"])
+def test_conv1d_and_linear_layers_lose_half_of_their_weights(kind: str, host: HostProcess) -> None:
+    model = tiny_model(kind)
+    report = prune_(model, token_batches(4), Pare(host.url), progress=False)
+    for layer in report.layers:
+        weight = model.get_parameter(layer.weight_name)
+        shape = (layer.report["rows"], layer.report["cols"])
+        assert tuple(weight.shape) == (shape[::-1] if kind == "gpt2" else shape)
+        assert int((weight == 0).sum()) == layer.report["zeros"] == weight.numel() // 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_keep_the_dtype_of_the_model(dtype: torch.dtype, host: HostProcess) -> None:
+    model = tiny_model("llama").to(dtype)
+    report = prune_(model, token_batches(2), Pare(host.url), progress=False)
+    weights = [model.get_parameter(layer.weight_name) for layer in report.layers]
+    assert {weight.dtype for weight in weights} == {dtype}
+    assert zeros_of(weights) == report.zeros
+
+
+def test_a_parameter_that_the_host_refuses_ends_the_run(host: HostProcess) -> None:
+    with pytest.raises(PareError) as failure:
+        prune_(tiny_model("opt"), token_batches(1), Pare(host.url), sparsity=1.5, progress=False)
+    assert failure.value.code == "invalid_parameter"
+
+
+def test_several_hosts_give_the_bits_of_one_host(host: HostProcess) -> None:
+    one, two = tiny_model("opt"), tiny_model("opt")
+    batches = token_batches(3)
+    other = HostProcess()
+    try:
+        prune_(one, batches, Pare(host.url), progress=False)
+        prune_(two, batches, [Pare(host.url), Pare(other.url)], progress=False)
+    finally:
+        other.stop()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+class CountingPare(Pare):
+    """A client that calls `on_call` before it sends layer number `call`, counted from 1."""
+
+    call = 0
+    on_call: Callable[[], None]
+    calls = 0
+
+    def prune_layer(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.call:
+            self.on_call()
+        return super().prune_layer(*args, **options)
+
+
+class CountingHosts(PareHosts):
+    """The same for several hosts."""
+
+    call = 0
+    on_call: Callable[[], None]
+    calls = 0
+
+    def prune_layer(self, *args: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.call:
+            self.on_call()
+        return super().prune_layer(*args, **options)
+
+
+def test_if_one_of_two_hosts_is_killed_the_other_solves_its_layers(host: HostProcess) -> None:
+    one, two = tiny_model("opt"), tiny_model("opt")
+    batches = token_batches(3)
+    prune_(one, batches, Pare(host.url), progress=False)
+    other = HostProcess()
+    lost: list[str] = []
+    options = [TransportOptions(url, retries=1, backoff_ms=10) for url in (host.url, other.url)]
+    hosts = CountingHosts(options, on_host_lost=lambda url, _: lost.append(url))
+    hosts.call, hosts.on_call = 5, other.kill
+    prune_(two, batches, hosts, progress=False)
+    assert lost == [other.url]
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_host_that_is_killed_and_restarted_finishes_the_run(host: HostProcess) -> None:
+    one, two = tiny_model("opt"), tiny_model("opt")
+    batches = token_batches(3)
+    prune_(one, batches, Pare(host.url), progress=False)
+    first = HostProcess()
+    restarted: list[HostProcess] = []
+
+    def kill_and_restart() -> None:
+        first.kill()
+        port = int(first.url.rsplit(":", 1)[1])
+        # The run goes on while the host starts, so its requests fail until the host listens again.
+        threading.Thread(target=lambda: restarted.append(HostProcess(port=port))).start()
+
+    retries: list[Exception] = []
+    client = CountingPare(
+        first.url, retries=20, backoff_ms=100, on_retry=lambda error, _: retries.append(error)
+    )
+    # The second of three layers that share their statistics, which the new host does not have.
+    client.call, client.on_call = 8, kill_and_restart
+    try:
+        report = prune_(two, batches, client, progress=False)
+    finally:
+        for process in restarted:
+            process.stop()
+    assert len(report.layers) == 18
+    assert retries
+    assert len(restarted) == 1
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_the_layers_before_a_lost_host_stay_pruned(host: HostProcess) -> None:
+    model = tiny_model("opt")
+    client = CountingPare(host.url, retries=0)
+    client.call = 4
+
+    def fail() -> None:
+        raise ConnectionError("the host is gone")
+
+    client.on_call = fail
+    with pytest.raises(ConnectionError, match="the host is gone"):
+        prune_(model, token_batches(2), client, progress=False)
+    attention = model.model.decoder.layers[0].self_attn
+    pruned = [attention.k_proj.weight, attention.v_proj.weight, attention.q_proj.weight]
+    assert zeros_of(pruned) == 3 * 32 * 32 // 2
+    assert zeros_of([attention.out_proj.weight]) == 0
