@@ -30,6 +30,8 @@ export interface HostServices {
   readonly metrics: HostMetrics;
   /** The accepted API keys. If there are none, every request is accepted. */
   readonly keys: readonly Key[];
+  /** The origins of the pages that may use the API from a browser. */
+  readonly corsOrigins: string[];
   /** Called once per request, and for events such as a registration. */
   readonly log: (entry: LogEntry) => void;
   /** Returns milliseconds, from any origin. */
@@ -44,6 +46,8 @@ export interface HostServices {
 export interface HostSettings {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
+  /** @default none, so that no page of another origin may use the API */
+  readonly corsOrigins?: string[];
   /** @default no log */
   readonly log?: (entry: LogEntry) => void;
   readonly limits?: Partial<HostLimits>;
@@ -65,7 +69,7 @@ const DEFAULT_IDLE_MILLISECONDS = 60_000;
  */
 export async function startHostServices(
   open: () => Promise<Backend>,
-  { keys = [], log = () => {}, limits, device: deviceOptions, edge }: HostSettings = {},
+  { keys = [], corsOrigins = [], log = () => {}, limits, device: deviceOptions, edge }: HostSettings = {},
 ): Promise<HostServices> {
   const clock = () => performance.now();
   const device = new Device(open, {
@@ -79,6 +83,7 @@ export async function startHostServices(
     device,
     metrics: new HostMetrics(device),
     keys,
+    corsOrigins,
     log,
     clock,
     limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...limits },
