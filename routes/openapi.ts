@@ -12,7 +12,10 @@ export function openApiRoutes(app: HostApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
   // The header `Pare-Report` refers to the schema by its name. The registry accepts only schemas that were made after the import of its
   // library, so the schema is made again.
-  app.openAPIRegistry.register("Report", z.object(reportSchema.shape).meta({ description: REPORT_DESCRIPTION }));
+  app.openAPIRegistry.register(
+    "Report",
+    z.object(reportSchema.shape).meta({ description: REPORT_DESCRIPTION }),
+  );
   app.openapi(
     createRoute(routeConfig(OPENAPI)),
     (c) => c.json(app.getOpenAPI31Document(documentOf("host")), 200),

@@ -6,6 +6,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
+import { edgeDocument } from "../../src/edge/openapi.ts";
+import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import type { DurableObjectState, Remote } from "../../src/edge/runtime/durable_object.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
@@ -15,6 +17,7 @@ import type { JobSummary } from "../../src/protocol/edge/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();
+const document: ContractDocument = JSON.parse(JSON.stringify(edgeDocument(edge)));
 const LAYERS = [{ name: "a", weight: "sha256:" + "a".repeat(64) }];
 
 /** Returns the state of a new Durable Object. */
@@ -91,6 +94,7 @@ describe("/v1/jobs", () => {
     }
     if (idempotency !== undefined) headers["Idempotency-Key"] = idempotency;
     const response = await edge.request(path, { method, headers, body: text }, env);
+    await assertDocumented(document, { method, path }, response);
     return { status: response.status, answer: response.body ? await response.json() : undefined };
   }
 

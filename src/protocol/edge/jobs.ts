@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";
-import { layerQuerySchema } from "../parameters.ts";
+import { jobParametersSchema } from "../parameters.ts";
 import { reportSchema } from "../report.ts";
 
 /** The largest number of characters in the name of a job or of a layer. */
@@ -14,14 +14,8 @@ const MAX_NAME_CHARACTERS = 512;
 /** The largest number of layers in a job. OPT-175B has 576. Each layer is a step of a Cloudflare Workflow, which may have 10,000 steps. */
 export const MAX_JOB_LAYERS = 4096;
 
-/** The parameters of a job's layer: those of `POST /v1/layers`, except `hessian`. */
-export const jobParametersSchema = layerQuerySchema.default(() => layerQuerySchema.parse({})).refine(
-  (query) => query.hessian === undefined,
-  {
-    path: ["hessian"],
-    error: "is not a parameter of a job's layer: give the digest in the member hessian of the layer instead",
-  },
-);
+/** The parameters of a job's layer, with all defaults if the layer has none. */
+export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
 const layerNameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).meta({
   description: "The name of the layer, unique in the job",
@@ -39,7 +33,7 @@ const jobLayerSchema = z.strictObject({
     description:
       "A safetensors file like the body of PUT /v1/hessians. If absent, the file of the weight has the statistics",
   }),
-  parameters: jobParametersSchema,
+  parameters: layerParametersSchema,
 });
 
 /** The body of `POST /v1/jobs`. */
@@ -81,7 +75,8 @@ const layerStateSchema = z.object({
   state: jobStateSchema,
   attempts: z.int().min(0),
   host: z.string().nullable().meta({ description: "The id of the host of the latest attempt" }),
-  report: reportSchema.nullable(),
+  // The generator of the OpenAPI document drops the null of `reportSchema.nullable()`.
+  report: z.union([reportSchema, z.null()]),
   result: digestSchema.nullable().meta({
     description: "The digest of the answer, a file like the answer of POST /v1/layers",
   }),
