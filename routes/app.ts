@@ -4,6 +4,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { logRequests, requestId, requireKey } from "./middleware.ts";
+import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
 import { hessianRoutes } from "./hessians.ts";
@@ -59,6 +60,7 @@ export function createApp(services: HostServices): HostApp {
   healthRoutes(app, services);
   metricsRoutes(app, metrics);
   openApiRoutes(app);
+  docsRoutes(app, services);
   homeRoutes(app, services);
   return app;
 }

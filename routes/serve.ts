@@ -23,7 +23,7 @@ import { parseKeys } from "../src/protocol/keys.ts";
 import { createApp } from "./app.ts";
 
 /** Options of a host. All have defaults. */
-export interface ServeOptions extends Omit<HostSettings, "edge"> {
+export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> {
   /** @default "auto" */
   readonly backend?: BackendChoice;
   /** Opens the backend. Overrides `backend`. */
@@ -72,6 +72,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log,
     limits: options.limits,
     device: options.device,
+    docsScript: readDocsScript,
     edge,
   });
   const { device } = services;
@@ -108,6 +109,16 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
+}
+
+/** Reads the script that `deno task build:docs` has written. Returns undefined if there is none. */
+async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    return await Deno.readFile(new URL("../build/scalar.js.gz", import.meta.url));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 function printJsonLine(entry: LogEntry): void {

@@ -38,6 +38,8 @@ export interface HostServices {
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
+  /** Returns the script of the pages at `/docs`, compressed by gzip, or undefined if it was not built. Without this function there are no pages. */
+  readonly docsScript?: () => Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** The edge, a public server in front of GPU hosts, that may give tasks to this host. Without an edge the host has no resource for tasks. */
   readonly edge?: EdgeLink;
 }
@@ -52,6 +54,8 @@ export interface HostSettings {
   readonly log?: (entry: LogEntry) => void;
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<Omit<DeviceOptions, "clock">>;
+  /** @default none */
+  readonly docsScript?: HostServices["docsScript"];
   readonly edge?: EdgeLink;
 }
 
@@ -69,7 +73,8 @@ const DEFAULT_IDLE_MILLISECONDS = 60_000;
  */
 export async function startHostServices(
   open: () => Promise<Backend>,
-  { keys = [], corsOrigins = [], log = () => {}, limits, device: deviceOptions, edge }: HostSettings = {},
+  { keys = [], corsOrigins = [], log = () => {}, limits, device: deviceOptions, docsScript, edge }:
+    HostSettings = {},
 ): Promise<HostServices> {
   const clock = () => performance.now();
   const device = new Device(open, {
@@ -88,6 +93,7 @@ export async function startHostServices(
     clock,
     limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...limits },
     version: VERSION,
+    docsScript,
     edge,
   };
 }
