@@ -26,22 +26,24 @@ export class JobIndex {
     sql.exec("CREATE INDEX IF NOT EXISTS by_time ON jobs (created, id)");
   }
 
-  /** Adds a job or renews its summary. */
-  put(summary: JobSummary): void {
+  /** Adds jobs or renews their summaries, and removes jobs whose lifetime is over. */
+  put(summaries: readonly JobSummary[]): void {
     this.#sql.exec("DELETE FROM jobs WHERE created < ?", this.#now() - this.#lifetime());
-    this.#sql.exec(
-      "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)",
-      summary.id,
-      Date.parse(summary.created),
-      summary.state,
-      hasEnded(summary.state) ? 1 : 0,
-      JSON.stringify(summary),
-    );
+    for (const summary of summaries) {
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)",
+        summary.id,
+        Date.parse(summary.created),
+        summary.state,
+        hasEnded(summary.state) ? 1 : 0,
+        JSON.stringify(summary),
+      );
+    }
   }
 
-  /** Removes a job, whose record no longer exists. */
-  remove(id: string): void {
-    this.#sql.exec("DELETE FROM jobs WHERE id = ?", id);
+  /** Removes jobs, whose records no longer exist. */
+  remove(ids: readonly string[]): void {
+    for (const id of ids) this.#sql.exec("DELETE FROM jobs WHERE id = ?", id);
   }
 
   /** Returns the ids of the jobs that had not ended according to their summaries. */

@@ -28,11 +28,11 @@ export function findJobIndex(env: EdgeBindings, client: string): Remote<JobIndex
 
 /** Returns a page of a client's jobs, with their current states. */
 export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
-  const index = findJobIndex(env, client);
-  const renew = async (id: string) => {
-    const summary = await findJob(env, id).summary();
-    await (summary ? index.put(summary) : index.remove(id));
-  };
-  await pMap(await index.unfinished(), renew, { concurrency: MAX_CONCURRENT_RECORDS });
+  const index = findJobIndex(env, client), ids = await index.unfinished();
+  const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {
+    concurrency: MAX_CONCURRENT_RECORDS,
+  });
+  await index.put(summaries.filter((summary) => summary !== undefined));
+  await index.remove(ids.filter((_, position) => summaries[position] === undefined));
   return await index.page(query);
 }

@@ -101,7 +101,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
     throw new Refusal("idempotency_conflict", "the idempotency key was used for another job");
   }
   const summary = await record.summary();
-  if (summary) await index.put(summary);
+  if (summary) await index.put([summary]);
   const instance = match === "same" ? await JOBS.get(id).catch(() => undefined) : undefined;
   if (instance) {
     if (await isAbandoned(env, id, instance)) await instance.restart();
