@@ -6,6 +6,7 @@
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
 import { parseEdgeOptions } from "../host/edge_options.ts";
+import { parseOrigins } from "../protocol/cors.ts";
 import { parseKeys } from "../protocol/keys.ts";
 import type { LogEntry } from "../host/log_entry.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
@@ -24,6 +25,7 @@ const ENVIRONMENT = `
 Environment:
   PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
                      optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
+  PARE_CORS_ORIGINS  comma-separated origins of the pages that may use the API from a browser
   EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed for tasks, which
                      are layers that the edge sends
   PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
@@ -98,10 +100,13 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
 }
 
 /** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable that is malformed or missing */
-function readEnvironment({ edge, publicUrl }: ServeCommandOptions): Pick<ServeOptions, "keys" | "edge"> {
+function readEnvironment(
+  { edge, publicUrl }: ServeCommandOptions,
+): Pick<ServeOptions, "keys" | "corsOrigins" | "edge"> {
   try {
     return {
       keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+      corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
       edge: parseEdgeOptions({
         secret: Deno.env.get("EDGE_HOST_SECRET"),
         blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),

@@ -5,10 +5,11 @@
  * alone, and an upload that was interrupted can be resumed.
  */
 
-import type { z } from "zod";
+import { z } from "zod";
 import type { Digest } from "../../protocol/digest.ts";
 import {
   completedSchema,
+  type CompletedUpload,
   type Upload,
   type UploadedPart,
   uploadSchema,
@@ -73,6 +74,8 @@ export class Uploads {
     if (await this.hasBlob(digest, signal)) return digest;
     const resumedUpload = resume && await this.#findUpload(resume.upload, signal);
     const upload = resumedUpload ?? await this.#begin(blob.size, digest, signal);
+    // Another client has completed the same upload since the question above.
+    if ("blob" in upload) return upload.blob;
     const uploadedParts = resumedUpload ? resume?.parts ?? [] : [];
     const parts = await this.#putParts(blob, upload, uploadedParts, options);
     const path = `/v1/uploads/${upload.upload}/complete`;
@@ -90,8 +93,10 @@ export class Uploads {
     }
   }
 
-  #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload> {
-    return this.#send(uploadSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
+  /** Begins an upload. Returns the blob instead if the edge has it already. */
+  #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload | CompletedUpload> {
+    const answerSchema = z.union([uploadSchema, completedSchema]);
+    return this.#send(answerSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
   }
 
   /** Requests an unfinished upload with new signed URLs. Returns undefined if the edge does not have it. */

@@ -60,10 +60,14 @@ function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) =
     if (outcome.bytes) blobs.set(outcome.result!, outcome.bytes);
     const state = outcome.result === null ? "failed" : "done";
     const { bytes: _, ...rest } = outcome;
+    const asked = { name: layer.name, weight: layer.weight, hessian: layer.hessian ?? null, parameters: {} };
     return Response.json({
       id: "j1",
+      name: null,
       state,
-      layers: [{ name: layer.name, state, attempts: 1, report: null, error: null, ...rest }],
+      created: "2026-01-01T00:00:00.000Z",
+      ended: "2026-01-01T00:00:00.000Z",
+      layers: [{ ...asked, state, attempts: 1, host: null, report: null, error: null, ...rest }],
     });
   };
   return { log, jobs, answer };

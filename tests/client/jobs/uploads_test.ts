@@ -85,6 +85,19 @@ describe("Uploads", () => {
     assert.deepEqual(wire.posts, ["uploads", "complete"]);
   });
 
+  it("sends no parts if another client has stored the same bytes after the edge was asked for them", async () => {
+    const body = randomBytes(100);
+    const digest = await new Uploads({ baseUrl: edge.url }).uploadBlob(body);
+    const wire = interceptedFetch(() => undefined);
+    const late = new Uploads({
+      baseUrl: edge.url,
+      fetch: async (request) =>
+        request.method === "HEAD" ? new Response(null, { status: 404 }) : await wire.fetch(request),
+    });
+    assert.equal(await late.uploadBlob(body), digest);
+    assert.deepEqual([wire.posts, wire.attempts], [["uploads"], {}]);
+  });
+
   it("resumes an interrupted upload and sends only the missing part", async () => {
     const body = randomBytes(2 * PART_BYTES + 1);
     let reached: UploadProgress | undefined;
