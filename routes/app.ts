@@ -1,8 +1,10 @@
 /** Builds the Hono application of a host from its services. The caller opens the device and the socket. */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
+import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { logRequests, requestId, requireKey } from "./middleware.ts";
+import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
 import { hessianRoutes } from "./hessians.ts";
@@ -12,13 +14,14 @@ import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
+import { corsOptions } from "../src/protocol/cors.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
 /** Returns the application, with all middleware and resources. */
 export function createApp(services: HostServices): HostApp {
-  const { keys, metrics } = services;
+  const { keys, corsOrigins, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
     defaultHook: (result) => {
       if (!result.success) throw invalidParameters(result.error);
@@ -29,6 +32,7 @@ export function createApp(services: HostServices): HostApp {
 
   app.use(requestId);
   app.use(logRequests(services));
+  if (corsOrigins.length > 0) app.use(cors(corsOptions(corsOrigins)));
   app.use(methodNotAllowed({
     app,
     onMethodNotAllowed: (c, methods) => {
@@ -50,12 +54,13 @@ export function createApp(services: HostServices): HostApp {
   if (services.edge) {
     // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
     // host then solves the layer by requests to this inner application, which need no key.
-    const inner = createApp({ ...services, keys: [], edge: undefined });
+    const inner = createApp({ ...services, keys: [], corsOrigins: [], edge: undefined });
     taskRoutes(app, services.edge, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);
   metricsRoutes(app, metrics);
-  openApiRoutes(app, services);
+  openApiRoutes(app);
+  docsRoutes(app, services);
   homeRoutes(app, services);
   return app;
 }

@@ -6,36 +6,15 @@ import type { DeviceSession } from "../src/host/device.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
-import { layerQuerySchema, type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
+import { PRUNE_LAYER } from "../src/protocol/operations/layers.ts";
+import { routeConfig } from "../src/protocol/operations/operation.ts";
+import { type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
 import { answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
-import { problemResponses } from "../src/protocol/openapi.ts";
-import { BODY_PROBLEM_CODES, SAFETENSORS_BODY } from "./responses.ts";
 
-const route = createRoute({
-  method: "post",
-  path: "/v1/layers",
-  summary: "Prune one layer",
-  description:
-    "The request has the tensor `weight` and optionally `mask`. It also has one of `hessian`, `hessian_upper` and `inputs`, unless " +
-    "`?hessian=` names stored statistics. The answer has `weight` and `mask`, with `bits` also `codes`, `scales` and `zeros`, " +
-    "and the report in its metadata.",
-  security: [{ key: [] }],
-  request: { query: layerQuerySchema, body: SAFETENSORS_BODY },
-  responses: {
-    200: {
-      description: "The pruned layer, a safetensors file",
-      headers: {
-        "Pare-Report": { description: "The report, as JSON", schema: { type: "string" } },
-        "Server-Timing": { description: "The phases, in milliseconds", schema: { type: "string" } },
-      },
-      content: SAFETENSORS_BODY.content,
-    },
-    ...problemResponses([...BODY_PROBLEM_CODES, "hessian_not_found", "not_positive_definite", "unsupported"]),
-  },
-});
+const route = createRoute(routeConfig(PRUNE_LAYER));
 
 /** Adds the resource to the application. */
 export function layerRoutes(app: HostApp, services: HostServices): void {

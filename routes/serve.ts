@@ -6,6 +6,7 @@
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
+ *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
  *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
  *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
  */
@@ -17,11 +18,12 @@ import { type HostSettings, startHostServices } from "../src/host/host_services.
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
+import { parseOrigins } from "../src/protocol/cors.ts";
 import { parseKeys } from "../src/protocol/keys.ts";
 import { createApp } from "./app.ts";
 
 /** Options of a host. All have defaults. */
-export interface ServeOptions extends Omit<HostSettings, "edge"> {
+export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> {
   /** @default "auto" */
   readonly backend?: BackendChoice;
   /** Opens the backend. Overrides `backend`. */
@@ -66,9 +68,11 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   };
   const services = await startHostServices(options.open ?? (() => selectBackend(backend)), {
     keys,
+    corsOrigins: options.corsOrigins,
     log,
     limits: options.limits,
     device: options.device,
+    docsScript: readDocsScript,
     edge,
   });
   const { device } = services;
@@ -107,6 +111,16 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
 }
 
+/** Reads the script that `deno task build:docs` has written. Returns undefined if there is none. */
+async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    return await Deno.readFile(new URL("../build/scalar.js.gz", import.meta.url));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
 function printJsonLine(entry: LogEntry): void {
   console.log(JSON.stringify({ time: new Date().toISOString(), ...entry }));
 }
@@ -129,6 +143,7 @@ if (import.meta.main) {
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
     edge: parseEdgeOptions({
       secret: Deno.env.get("EDGE_HOST_SECRET"),
       blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),

@@ -11,8 +11,6 @@ import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../s
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { EdgeLink } from "../src/host/edge_link.ts";
-import { problemResponses } from "../src/protocol/openapi.ts";
-import { BODY_PROBLEM_CODES } from "./responses.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
 import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
@@ -21,54 +19,35 @@ import { requireTicket } from "./middleware.ts";
 /** The largest request in bytes. A task has three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
-const security = [{ ticket: [] }];
 const answer = { content: { "application/json": { schema: taskAnswerSchema } } };
 
+// The OpenAPI document leaves both routes out, because only edges can use them.
 const submit = createRoute({
   method: "post",
   path: "/v1/tasks",
-  summary: "Solve a layer whose tensors are at signed URLs. Only edges send this request",
-  security,
+  hide: true,
   request: {
-    headers: z.object({
-      prefer: z.string().optional().meta({ description: `wait=SECONDS, up to ${MAX_TASK_WAIT_SECONDS}` }),
-    }),
+    headers: z.object({ prefer: z.string().optional() }),
     body: { required: true, content: { "application/json": { schema: taskRequestSchema } } },
   },
   responses: {
     200: { description: "The task is done", ...answer },
     202: { description: "The task is still running. Repeat the request", ...answer },
-    ...problemResponses([
-      ...BODY_PROBLEM_CODES,
-      "digest_mismatch",
-      "not_positive_definite",
-      "unsupported",
-      "blob_unavailable",
-    ]),
   },
 });
 
 const cancel = createRoute({
   method: "delete",
   path: "/v1/tasks/{id}",
-  summary: "Cancel a task",
-  security,
+  hide: true,
   request: { params: z.object({ id: z.string() }) },
-  responses: {
-    204: { description: "The task is cancelled, or did not exist" },
-    ...problemResponses(["unauthorized"]),
-  },
+  responses: { 204: { description: "The task is cancelled, or did not exist" } },
 });
 
 /** Adds the resource to the application. @param host the application that solves the layers. It must accept requests without an API key */
 export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host"]): void {
   const tasks = link.tasks ?? new TaskRegistry();
   const context: TaskContext = { blobs: new BlobStore(link.blobOrigins), host };
-  app.openAPIRegistry.registerComponent("securitySchemes", "ticket", {
-    type: "apiKey",
-    in: "header",
-    name: "Authorization",
-  });
   app.use(
     "/v1/tasks/*",
     bodyLimit({

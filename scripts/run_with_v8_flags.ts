@@ -25,7 +25,9 @@ const child = new Deno.Command(Deno.execPath(), {
   env: await flagEnvironment(),
 }).spawn();
 // Signals are passed on to the child. A terminal itself sends an interrupt (Ctrl-C) to both processes.
-if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => child.kill("SIGTERM"));
+for (const signal of Deno.build.os === "windows" ? [] : ["SIGTERM", "SIGUSR1", "SIGUSR2"] as const) {
+  Deno.addSignalListener(signal, () => child.kill(signal));
+}
 Deno.addSignalListener("SIGINT", () => {
   if (!Deno.stdin.isTerminal()) child.kill("SIGINT");
 });

@@ -32,7 +32,9 @@ import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/t
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type PythonResults, pythonTable } from "./bench/python/table.ts";
+import { pythonMemoryTable, type PythonPruneResults, pythonPruneTable } from "./bench/python_prune/tables.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
+import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
@@ -40,10 +42,8 @@ export const PAGES: readonly URL[] = ["../README.md", "./bench/README.md", "../s
   path,
 ) => new URL(path, import.meta.url));
 
-const TABLE = /(<!-- table: (\w+) -->)[\s\S]*?(<!-- end -->)/g;
-
 /** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
-const TABLES: Readonly<Record<string, () => Promise<string>>> = {
+const TABLES: Tables = {
   cpu: () => render<LayersResults>("cpu", speedTable),
   phases: () => render<LayersResults>("cpu", phaseTable),
   opt_175b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["opt-175b"], results)),
@@ -58,6 +58,8 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   python: () => render<PythonResults>("python_client", pythonTable),
+  python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
+  python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
   solvers: () => render<SolverResults>("solvers", comparisonTable),
@@ -76,13 +78,7 @@ const TABLES: Readonly<Record<string, () => Promise<string>>> = {
  * @throws {Error} if the page names an unknown table
  */
 export async function renderPage(page: URL): Promise<string> {
-  const text = await Deno.readTextFile(page);
-  const tables = new Map<string, string>();
-  for (const [, , name] of text.matchAll(TABLE)) {
-    if (!Object.hasOwn(TABLES, name)) throw new Error(`${page.pathname}: there is no table ${name}`);
-    tables.set(name, await TABLES[name]());
-  }
-  return text.replace(TABLE, (_, begin, name, end) => `${begin}\n\n${tables.get(name)}\n\n${end}`);
+  return await renderTables(page, TABLES);
 }
 
 async function render<Results>(name: string, table: (results: Results) => string): Promise<string> {
@@ -98,8 +94,5 @@ function measurementLine({ date, machine, adapter }: Measurement): string {
 }
 
 if (import.meta.main) {
-  for (const page of PAGES) {
-    await Deno.writeTextFile(page, await renderPage(page));
-    await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", page.pathname] }).output();
-  }
+  for (const page of PAGES) await writePage(page, await renderPage(page));
 }

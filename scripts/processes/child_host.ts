@@ -42,11 +42,12 @@ export async function startHost(
     await status;
     await errorText;
   };
-  if (line === undefined) {
+  const answer = JSON.parse(line ?? "{}"); // the host, or { error } if it did not start
+  if (answer.url === undefined) {
     await status;
     throw new Error(`the host did not start: ${(await errorText).trim()}`);
   }
-  return { ...JSON.parse(line), pid: child.pid, ended: status, [Symbol.asyncDispose]: stop };
+  return { ...answer, pid: child.pid, ended: status, [Symbol.asyncDispose]: stop };
 }
 
 /** Reads the first line of a stream. Returns undefined if the stream ends before a line break. */

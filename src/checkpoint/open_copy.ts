@@ -43,8 +43,11 @@ export interface CopyOptions {
 
 /** Options of {@link OpenCopy.complete}. */
 export interface CompleteOptions {
-  /** The content of the extra files by name. Their names are those of {@link CopyOptions.extraFiles}. */
-  readonly extras?: Readonly<Record<string, Uint8Array>>;
+  /**
+   * Returns the content of the extra files by name. Their names are those of {@link CopyOptions.extraFiles}. It is called when
+   * everything else is on the disk.
+   */
+  readonly makeExtras?: () => Promise<ReadonlyMap<string, string>>;
   /** Stops the copying between two chunks. */
   readonly signal?: AbortSignal;
 }
@@ -154,15 +157,18 @@ export class OpenCopy {
    * closes the files. Afterwards only `abort` and `close` may be called. If the process is killed in between, a later process
    * continues the copy and calls `complete` again.
    */
-  async complete({ extras = {}, signal }: CompleteOptions = {}): Promise<CompleteCopy> {
+  async complete({ makeExtras, signal }: CompleteOptions = {}): Promise<CompleteCopy> {
     for (const shard of this.#checkpoint.shards) await this.#completeShard(shard, signal);
     const index = await this.#checkpoint.indexFile();
     if (index) await this.#writeFile(INDEX_FILE, index);
     for (const name of namesToCopy(this.#checkpoint, this.#extraFiles)) {
       await this.#folder.copy(this.#checkpoint, name, (copied) => this.#createFile(copied), signal);
     }
-    for (const [name, bytes] of Object.entries(extras)) await this.#writeFile(name, bytes);
-    for (const file of [...await Promise.all(this.#shards.values()), ...this.#others]) await file.sync();
+    await this.#syncFiles();
+    for (const [name, text] of await makeExtras?.() ?? []) {
+      await this.#writeFile(name, new TextEncoder().encode(text));
+    }
+    await this.#syncFiles();
     await this.close();
     await this.#folder.sync();
     return new CompleteCopy(this.#folder, await namesOfCopy(this.#checkpoint, this.#extraFiles));
@@ -189,6 +195,10 @@ export class OpenCopy {
   /** Removes all temporary files of the copy, including those of an earlier process. */
   async removeTemporary(): Promise<void> {
     await this.#folder.removeTemporary(await namesOfCopy(this.#checkpoint, this.#extraFiles));
+  }
+
+  async #syncFiles(): Promise<void> {
+    for (const file of [...await Promise.all(this.#shards.values()), ...this.#others]) await file.sync();
   }
 
   async #completeShard({ name, header, readHeaderBytes }: Shard, signal?: AbortSignal): Promise<void> {

@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { readExamples } from "../evaluation/read_examples.ts";
 import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
 import type { Task } from "../evaluation/task.ts";
-import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import type { BackendChoice } from "../host/backends.ts";
 import {
   addBackendOption,
   addCommonOptions,
@@ -18,8 +18,11 @@ import {
 } from "./options/common_options.ts";
 import { evalTable } from "./eval/eval_table.ts";
 import { evaluateModel, type EvaluationPlan, type ModelEvaluation } from "./eval/evaluate_model.ts";
-import { UsageError } from "./exit.ts";
+import { UsageError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireFiles } from "./files/input_file.ts";
+import { openBackend } from "./local_host.ts";
+import { addExample } from "./options/help.ts";
 import { MODEL_ARGUMENT } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
 import { messageOf } from "../text/message_of.ts";
@@ -68,6 +71,10 @@ export function evalCommand(signal: AbortSignal): Command {
     )
     .option("--limit <n>", "measure only the first n examples of a task (default: all)", integer(1));
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
+  addExample(
+    command,
+    "eval ./opt-125m --compare pruned --text wikitext.txt --seqlen 2048 --task piqa=piqa.jsonl",
+  );
   return command.action((model: string, options: EvalOptions) => evaluate(model, options, signal));
 }
 
@@ -87,6 +94,7 @@ function appendTask(value: string, earlier: readonly TaskFile[]): TaskFile[] {
 async function evaluate(model: string, options: EvalOptions, signal: AbortSignal): Promise<void> {
   const { text: texts, task: tasks, compare } = options;
   if (texts.length + tasks.length === 0) throw new UsageError("eval: needs at least one --text or --task");
+  await requireFiles({ text: texts, task: tasks.map(({ file }) => file) });
   const output = new Output(options.json ?? false);
   const plan: EvaluationPlan = {
     texts,
@@ -97,7 +105,7 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
     seqlen: options.seqlen,
   };
   await using cleanup = new AsyncDisposableStack();
-  const backend = cleanup.adopt(await selectBackend(options.backend), (opened) => opened.dispose());
+  const backend = cleanup.adopt(await openBackend(options.backend), (opened) => opened.dispose());
   const results: ModelEvaluation[] = [];
   for (const name of [model, ...compare]) {
     // Perplexities are comparable only if the texts are cut into the same windows. All models therefore use

@@ -1,38 +1,83 @@
-/** Turns the error that a command threw into the exit code of the process and the line that reports the failure. */
+/**
+ * Classifies the error that a command threw. The class decides the exit code, by which a script or a scheduler
+ * can tell whether it helps to start the same command again.
+ */
 
 import { CommanderError } from "commander";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { ConnectionError, PareError } from "../client/errors.ts";
+import { MalformedAnswerError } from "../client/parse_answer.ts";
+import { JobFailedError } from "../client/jobs/prune_by_job.ts";
+import { FileError } from "../files/file_error.ts";
+import { InUseError } from "../files/in_use_error.ts";
+import { ModelError } from "../files/model_error.ts";
+import { HubUnreachable } from "../hub/hub_access.ts";
+import { OtherRunError } from "../prune/run/other_run_error.ts";
+import { SafetensorsError } from "../safetensors/error.ts";
+import { Interrupted, RefusedError, UsageError } from "./errors.ts";
 
-/** Thrown if options contradict each other, or if the value of an option breaks a rule. The exit code is 2. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
+/** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */
+const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;
+
+/** The kind of a failure. The page of this folder says what each kind means. */
+export type FailureKind = keyof typeof EXIT_CODES | "interrupted";
+
+/** What the process reports about an error. */
+export interface Failure {
+  readonly kind: FailureKind;
+  readonly exitCode: number;
+  /** One line without the word `error`. */
+  readonly message: string;
+  /** The error of a server that caused the failure. */
+  readonly answer?: PareError;
 }
 
-/** Thrown if a signal stopped the command. */
-export class Interrupted extends Error {
-  override readonly name = "Interrupted";
+/** Errors that are always of the same kind. */
+const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error, kind: FailureKind])[] = [
+  [CommanderError, "usage"],
+  [UsageError, "usage"],
+  [OtherRunError, "usage"],
+  [RefusedError, "refused"],
+  [ModelError, "refused"],
+  [SafetensorsError, "refused"],
+  [OutOfDeviceMemoryError, "refused"],
+  [MalformedAnswerError, "refused"],
+  [InUseError, "try_again"],
+  [ConnectionError, "try_again"],
+  [HubUnreachable, "try_again"],
+  [DeviceLostError, "try_again"],
+  [Interrupted, "interrupted"],
+];
 
-  constructor(readonly by: keyof typeof STOP_SIGNALS) {
-    super(`stopped by ${by}`);
-  }
-}
+/** The status of a body that arrived too slowly. Another attempt may be faster. */
+const TOO_SLOW = 408;
 
-/** The signals that stop a command, with their numbers. The exit code is 128 plus the number, as shells expect. */
-const STOP_SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
+/** The code of a layer whose job somebody cancelled. */
+const CANCELLED = "cancelled";
 
-/** Returns the exit code for the error that a command threw. */
-export function exitCode(thrown: unknown): number {
-  const error = firstError(thrown);
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof UsageError) return 2;
-  return error instanceof Interrupted ? 128 + STOP_SIGNALS[error.by] : 1;
-}
-
-/** Returns the line that reports an error, or undefined if commander has already reported it. */
-export function failureLine(thrown: unknown): string | undefined {
-  const error = firstError(thrown);
-  if (error instanceof CommanderError) return undefined;
+/** Describes the error that a command threw. */
+export function failureOf(thrown: unknown): Failure {
+  const error = firstError(thrown), kind = kindOf(error);
   const message = error instanceof Error ? error.message || error.name : String(error);
-  return `error: ${message.trim().replace(/\s*\n\s*/g, "; ")}`;
+  return {
+    kind,
+    exitCode: error instanceof Interrupted ? error.exitCode : EXIT_CODES[kind as keyof typeof EXIT_CODES],
+    message: message.trim().replace(/^error: /, "").replace(/\s*\n\s*/g, "; "),
+    answer: error instanceof PareError ? error : undefined,
+  };
+}
+
+function kindOf(error: unknown): FailureKind {
+  if (error instanceof PareError) return kindOfAnswer(error);
+  if (error instanceof FileError || error instanceof JobFailedError) {
+    return error.isTransient ? "try_again" : "refused";
+  }
+  return KINDS.find(([type]) => error instanceof type)?.[1] ?? "defect";
+}
+
+function kindOfAnswer({ status, code, isTransient }: PareError): FailureKind {
+  if (isTransient || status === TOO_SLOW || code === CANCELLED) return "try_again";
+  return status >= 500 ? "defect" : "refused";
 }
 
 /** Returns the error that stopped the command, even if the cleanup after this error failed as well. */

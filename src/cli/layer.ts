@@ -12,20 +12,24 @@ import { SafetensorsError } from "../safetensors/error.ts";
 import {
   addBackendOption,
   addCommonOptions,
-  addServerOptions,
+  type BackendFlags,
   type CommonOptions,
-  type ConnectOptions,
 } from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
+import { addServerOptions, type ServerFlags } from "./options/server_options.ts";
 import { formatNumber, formatSeconds } from "../report/format.ts";
 import { addLayerOptions, type LayerFlags, layerQuery } from "./options/layer_options.ts";
 import { openLocalHost } from "./local_host.ts";
 import { Output } from "./terminal/output.ts";
 import { remoteClient } from "./remote_client.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { writeAtomically } from "../files/whole_file.ts";
+import { requireFile } from "./files/input_file.ts";
+import { requireWritableFile } from "./files/output_path.ts";
+import { ModelError } from "../files/model_error.ts";
+import { readBytes, writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
-interface LayerCommandOptions extends CommonOptions, ConnectOptions, LayerFlags {
+interface LayerCommandOptions extends CommonOptions, BackendFlags, ServerFlags, LayerFlags {
   readonly out: string;
 }
 
@@ -38,11 +42,14 @@ export function layerCommand(signal: AbortSignal): Command {
     .argument("<file>", "the layer, in the format of a request body of POST /v1/layers")
     .requiredOption("--out <file>", "where to write weight and mask");
   addCommonOptions(addBackendOption(addServerOptions(addLayerOptions(command))));
+  addExample(command, "layer layer.safetensors --out pruned.safetensors --pattern 2:4");
   return command.action((file: string, options: LayerCommandOptions) => pruneOne(file, options, signal));
 }
 
 async function pruneOne(file: string, options: LayerCommandOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
+  await requireFile("argument", file);
+  await requireWritableFile("--out", options.out);
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();
@@ -61,9 +68,13 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
 /** Reads the tensors of a file. The host checks whether they are the tensors of a layer. */
 async function readLayer(path: string): Promise<LayerTensors> {
   try {
-    return Object.fromEntries(decode(await Deno.readFile(path)).tensors) as unknown as LayerTensors;
+    return Object.fromEntries(
+      decode(await readBytes(denoFileSystem, path)).tensors,
+    ) as unknown as LayerTensors;
   } catch (error) {
-    if (error instanceof SafetensorsError) throw new Error(`${path}: ${error.message}`, { cause: error });
+    if (error instanceof SafetensorsError) {
+      throw new ModelError(`${path}: ${error.message}`, { cause: error });
+    }
     throw error;
   }
 }

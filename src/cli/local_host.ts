@@ -8,7 +8,9 @@ import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
 import { startHostServices } from "../host/host_services.ts";
+import { messageOf } from "../text/message_of.ts";
 import { createApp } from "../../routes/app.ts";
+import { RefusedError } from "./errors.ts";
 
 /**
  * The longest possible timeout, in milliseconds. A request body from this process never stalls, so it needs
@@ -24,14 +26,25 @@ export interface LocalHost extends AsyncDisposable {
   readonly pare: Pare;
 }
 
-/** Opens the host. @throws the error of the backend if it cannot be opened */
+/** Opens a backend for forward passes. @throws {RefusedError} if this machine does not have it */
+export async function openBackend(choice: BackendChoice): Promise<Backend> {
+  try {
+    return await selectBackend(choice);
+  } catch (error) {
+    throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Opens the host. @throws {RefusedError} if this machine does not have the backend */
 export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
   const services = await startHostServices(() => selectBackend(choice), {
     limits: { idleMilliseconds: NEVER_IDLE },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },
   });
-  const { device } = services, { backend } = device.session();
+  const { device } = services, reason = device.unavailableReason();
+  if (reason) throw new RefusedError(`option --backend ${choice}: ${reason.message}`, { cause: reason });
+  const { backend } = device.session();
   const app = createApp(services);
   return {
     backend,

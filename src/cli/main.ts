@@ -1,19 +1,24 @@
 /**
- * The entry point of the command line `pare`. It assembles the commands, turns Ctrl-C into an abort signal, and ends the process
- * with the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C and 143 after SIGTERM.
+ * The entry point of the command line `pare`. It assembles the commands, turns stop signals into an abort signal, and ends the process
+ * with an exit code. `exit.ts` chooses the code for each error.
  */
 
-import { Command } from "commander";
+import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
+import { Interrupted, STOP_SIGNALS, type StopSignal } from "./errors.ts";
 import { evalCommand } from "./eval.ts";
-import { exitCode, failureLine, Interrupted } from "./exit.ts";
+import { failureOf } from "./exit.ts";
+import { jobsCommand } from "./jobs.ts";
 import { layerCommand } from "./layer.ts";
+import { finishHelp } from "./options/help.ts";
 import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
 import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { sweepCommand } from "./sweep.ts";
+import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
+import { verifyCommand } from "./verify.ts";
 
 /** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
@@ -22,40 +27,40 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
     .version(VERSION);
   for (
     const createCommand of [
-      serveCommand,
       pruneCommand,
+      verifyCommand,
       evalCommand,
       sweepCommand,
       layerCommand,
       packCommand,
       unpackCommand,
       reportCommand,
+      jobsCommand,
+      serveCommand,
     ]
   ) {
     program.addCommand(createCommand(signal));
   }
-  for (const command of [program, ...program.commands]) {
-    command.exitOverride();
-  }
+  finishHelp(program);
   try {
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
-    const line = failureLine(error);
-    if (line !== undefined) console.error(line);
-    if (args.includes("--debug") && error instanceof Error && line !== undefined) console.error(error);
-    return exitCode(error);
+    if (error instanceof CommanderError && error.exitCode === 0) return 0; // help or version was printed
+    const failure = failureOf(error);
+    printFailure(error, failure, { json: args.includes("--json"), debug: args.includes("--debug") });
+    return failure.exitCode;
   }
 }
 
 /**
- * Returns a signal that aborts at the first Ctrl-C or SIGTERM. The listener is then removed, so a second
+ * Returns a signal that aborts at the first Ctrl-C or other stop signal. The listener is then removed, so a second
  * Ctrl-C ends the process at once.
  */
 function listenForStopSignals(): AbortSignal {
   const controller = new AbortController();
-  // Windows has no SIGTERM.
-  for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const) {
+  const names = Object.keys(STOP_SIGNALS) as StopSignal[];
+  for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : names) { // Windows has only SIGINT
     Deno.addSignalListener(name, function stop() {
       Deno.removeSignalListener(name, stop);
       controller.abort(new Interrupted(name));

@@ -5,14 +5,16 @@
  */
 
 import { Command, Option } from "commander";
-import { PACK_FORMATS, type PackFormat } from "../checkpoint/packed/format.ts";
+import { PACK_FORMATS, type PackFormat, SPARSE_READERS } from "../checkpoint/packed/format.ts";
 import { packCheckpoint } from "../checkpoint/packed/pack_checkpoint.ts";
 import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { formatBytes, formatShare } from "../report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
-import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
+import { readRunReport, runReportFiles, withoutFingerprint } from "./files/run_report_files.ts";
 
 /** The options as commander parses them. */
 interface PackCommandOptions extends CommonOptions {
@@ -30,11 +32,15 @@ export function packCommand(signal: AbortSignal): Command {
     .argument("<model>", "a pruned Hugging Face checkpoint folder")
     .requiredOption("--out <folder>", "where to write the packed checkpoint")
     .addOption(
-      new Option("--format <format>", "bitmask for any pattern of zeros, sparse-24 for weights pruned 2:4")
+      new Option(
+        "--format <format>",
+        `bitmask for any pattern of zeros, sparse-24 for weights pruned 2:4; ${SPARSE_READERS}`,
+      )
         .choices(PACK_FORMATS)
         .default("bitmask"),
     )
     .option("--overwrite", "replace a checkpoint in the output folder");
+  addExample(command, "pack pruned --out packed --format sparse-24");
   return addCommonOptions(command).action((model: string, options: PackCommandOptions) =>
     pack(model, options, signal)
   );
@@ -42,9 +48,12 @@ export function packCommand(signal: AbortSignal): Command {
 
 async function pack(folder: string, options: PackCommandOptions, signal: AbortSignal): Promise<void> {
   const { out, format, overwrite } = options;
+  await requireWritableFolder("--out", out);
+  await requireEmptyFolder(out, overwrite);
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const run = await readRunReport(checkpoint);
+  await requireOtherFolder(out, folder);
+  const run = withoutFingerprint(await readRunReport(checkpoint));
   const output = new Output(options.json ?? false);
   const progress = cleanup.adopt(output.progress("packing"), (bar) => bar.stop());
   const { packed, bytes } = await packCheckpoint(checkpoint, out, denoFileSystem, {
@@ -59,6 +68,7 @@ async function pack(folder: string, options: PackCommandOptions, signal: AbortSi
   output.result({ packed, bytes, out }, [
     `packed ${packed.length} weights: ${formatBytes(bytes.dense)} became ${formatBytes(bytes.written)}, ` +
     `${formatShare(1 - bytes.written / bytes.dense)} smaller`,
+    `${SPARSE_READERS}; pare unpack makes it dense again`,
     `wrote ${out}`,
   ]);
 }

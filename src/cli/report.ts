@@ -10,6 +10,7 @@ import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
 /** The options as commander parses them. */
@@ -23,7 +24,7 @@ export function reportCommand(): Command {
     .description("draw the page of a run from its pare.json")
     .argument("<folder>", `a folder with the file ${RUN_REPORT_FILE}`)
     .option("--out <file>", `where to write the page (default: ${REPORT_PAGE_FILE} in the folder)`);
-  return addCommonOptions(command).action(report);
+  return addExample(addCommonOptions(command).action(report), "report out/pruned");
 }
 
 async function report(folder: string, options: ReportCommandOptions): Promise<void> {

@@ -6,10 +6,15 @@
 import { Command, Option } from "commander";
 import { type BackendChoice } from "../host/backends.ts";
 import { parseEdgeOptions } from "../host/edge_options.ts";
+import { parseOrigins } from "../protocol/cors.ts";
 import { parseKeys } from "../protocol/keys.ts";
 import type { LogEntry } from "../host/log_entry.ts";
-import { serve } from "../../routes/serve.ts";
+import { serve, type ServeOptions } from "../../routes/serve.ts";
+import { messageOf } from "../text/message_of.ts";
+import { InUseError } from "../files/in_use_error.ts";
+import { UsageError } from "./errors.ts";
 import { addBackendOption, addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
 /**
@@ -20,6 +25,7 @@ const ENVIRONMENT = `
 Environment:
   PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
                      optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
+  PARE_CORS_ORIGINS  comma-separated origins of the pages that may use the API from a browser
   EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed for tasks, which
                      are layers that the edge sends
   PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
@@ -67,33 +73,73 @@ export function serveCommand(signal: AbortSignal): Command {
         .env("PARE_PUBLIC_URL"),
     );
   addCommonOptions(addBackendOption(command));
+  addExample(command, "serve --port 8123", "serve --host 0.0.0.0 --backend webgpu    (with PARE_KEYS set)");
   return command.action((options: ServeCommandOptions) => serveUntil(signal, options));
 }
 
 async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Promise<void> {
   const output = new Output(options.json ?? false);
-  const host = await serve({
-    backend: options.backend,
-    hostname: options.host,
-    port: options.port,
-    keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
-    edge: parseEdgeOptions({
-      secret: Deno.env.get("EDGE_HOST_SECRET"),
-      blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
-      edge: options.edge,
-      publicUrl: options.publicUrl,
-    }),
-    device: { queueDepth: options.queue },
-    log: (record) => {
-      output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));
-      if (record.event === "listening") announce(record, output);
-    },
-  });
+  const settings = readEnvironment(options);
+  const host = await namingPort(options, () =>
+    serve({
+      ...settings,
+      backend: options.backend,
+      hostname: options.host,
+      port: options.port,
+      device: { queueDepth: options.queue },
+      log: (record) => {
+        output.remark(JSON.stringify({ time: new Date().toISOString(), ...record }));
+        if (record.event === "listening") announce(record, output);
+      },
+    }));
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
   await host.shutdown();
+}
+
+/** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable that is malformed or missing */
+function readEnvironment(
+  { edge, publicUrl }: ServeCommandOptions,
+): Pick<ServeOptions, "keys" | "corsOrigins" | "edge"> {
+  try {
+    return {
+      keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+      corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
+      edge: parseEdgeOptions({
+        secret: Deno.env.get("EDGE_HOST_SECRET"),
+        blobOrigins: Deno.env.get("PARE_BLOB_ORIGINS"),
+        edge,
+        publicUrl,
+      }),
+    };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(error.message, { cause: error });
+  }
+}
+
+/**
+ * Runs `start`, which listens on a port, and names the port or the address in its errors.
+ * @throws {InUseError} if another program uses the port
+ * @throws {UsageError} if this user may not use the port, or if the address is not one of this machine
+ */
+async function namingPort<T>({ host, port }: ServeCommandOptions, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (cause) {
+    if (cause instanceof Deno.errors.AddrInUse) {
+      throw new InUseError(`option --port ${port}: another program uses this port`, { cause });
+    }
+    if (cause instanceof Deno.errors.PermissionDenied) {
+      throw new UsageError(`option --port ${port}: permission is denied; use a port from 1024`, { cause });
+    }
+    if (cause instanceof Deno.errors.AddrNotAvailable || /failed to lookup address/.test(messageOf(cause))) {
+      throw new UsageError(`option --host ${host}: is no address of this machine`, { cause });
+    }
+    throw cause;
+  }
 }
 
 /** Prints the address of the host, as the result of the command. */

@@ -7,11 +7,9 @@
 import { basename } from "node:path";
 import { Command } from "commander";
 import { type Model, openModelFolder } from "../models/model.ts";
-import { readTokens } from "../models/tokenizer/tokenizer.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
-import { computePerplexity, type Perplexity } from "../evaluation/perplexity.ts";
+import { computePerplexity } from "../evaluation/perplexity.ts";
 import type { BackendChoice } from "../host/backends.ts";
-import type { LayerQuery } from "../protocol/layer_query.ts";
 import {
   addBackendOption,
   addCalibrationOption,
@@ -25,14 +23,20 @@ import {
 import { addRoundingOptions, layerQuery, type RoundingFlags } from "./options/layer_options.ts";
 import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
+import { addExample } from "./options/help.ts";
+import { readEvaluationText } from "./files/evaluation_text.ts";
+import { requireFiles } from "./files/input_file.ts";
+import { nameFile } from "./files/name_file.ts";
+import { requireWritableFile } from "./files/output_path.ts";
+import { checkObcSizes } from "./prune/prune_options.ts";
+import { linearLayers } from "../prune/block_plan.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
-import { formatSeconds } from "../report/format.ts";
-import { type LocalHost, openLocalHost } from "./local_host.ts";
+import { openLocalHost } from "./local_host.ts";
 import { MODEL_ARGUMENT, modelFolder } from "./files/model_folder.ts";
 import { Output } from "./terminal/output.ts";
-import { layerQueryOf, type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
-import { pruneInMemory } from "../prune/prune_in_memory.ts";
-import { csvHead, csvLine, settingName, type Sweep, type SweepResult, sweepTable } from "./sweep/results.ts";
+import { measurePoint } from "./sweep/measure_point.ts";
+import { type PointLists, type SweepPoint, sweepPoints } from "./sweep/points.ts";
+import { csvHead, csvLine, type Sweep, type SweepResult, sweepTable } from "./sweep/results.ts";
 import { writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
@@ -78,24 +82,11 @@ export function sweepCommand(signal: AbortSignal): Command {
     .option("--svg <file>", "write a chart to this file at the end");
   addRoundingOptions(command);
   addCommonOptions(addBackendOption(addSeqlenOption(command, 2)));
+  addExample(
+    command,
+    "sweep ./opt-125m --calibration c4.txt --text wikitext.txt --sparsities 0.1..0.8 --patterns 2:4,4:8 --svg sweep.svg",
+  );
   return command.action((model: string, options: SweepOptions) => sweep(model, options, signal));
-}
-
-/** The parts that all points share, and the position of one point among them. */
-interface SweepSetting {
-  readonly model: Model;
-  readonly local: LocalHost;
-  /** The calibration windows, which are pieces of the calibration text, as token ids. */
-  readonly calibration: readonly Uint32Array[];
-  readonly output: Output;
-  readonly signal: AbortSignal;
-  /** The parameters that say how weights are rounded. */
-  readonly rounding: LayerQuery;
-  readonly allocation: AllocationName;
-  /** The index of the point, and the number of points. */
-  readonly position: readonly [index: number, count: number];
-  /** Measures the perplexity of a pruned model. */
-  measure(model: Model): Promise<Perplexity>;
 }
 
 async function sweep(name: string, options: SweepOptions, signal: AbortSignal): Promise<void> {
@@ -103,22 +94,26 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const rounding = layerQuery({ bits, groupSize, symmetric, order });
   const points = sweepPoints(options, rounding);
   for (const { pattern } of points) checkAllocation(options.allocate, pattern);
+  const { calibration: calibrationFile, text, samples, windows, csv, svg } = options;
+  await requireFiles({ calibration: calibrationFile, text });
+  if (csv !== undefined) await requireWritableFile("--csv", csv);
+  if (svg !== undefined) await requireWritableFile("--svg", svg);
   const output = new Output(options.json ?? false);
   const folder = await modelFolder(name, output, signal);
   await using cleanup = new AsyncDisposableStack();
   const opened = cleanup.use(await openModelFolder(folder, denoFileSystem));
   const { model } = opened;
+  checkSizes(points, model, options.methods);
   const seqlen = windowTokens(model, options.seqlen);
   const tokenizer = await opened.loadTokenizer();
-  const { samples, csv, svg } = options;
   const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
-  const tokens = await readTokens(tokenizer, options.text, denoFileSystem);
+  const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
   const local = cleanup.use(await openLocalHost(options.backend));
   const measure = (pruned: Model) =>
-    computePerplexity(pruned, local.backend, tokens, { seqlen, windows: options.windows, signal });
-  const { perplexity: dense, windows } = await measure(model);
-  output.remark(`dense ${dense.toFixed(3)} over ${windows} windows of ${seqlen}`);
-  if (csv !== undefined) await Deno.writeTextFile(csv, csvHead(dense));
+    computePerplexity(pruned, local.backend, tokens, { seqlen, windows, signal });
+  const { perplexity: dense, windows: measuredWindows } = await measure(model);
+  output.remark(`dense ${dense.toFixed(3)} over ${measuredWindows} windows of ${seqlen}`);
+  if (csv !== undefined) await appendToCsv(csv, csvHead(dense), { append: false });
   const measured: SweepResult[] = [];
   for (const [i, point] of points.entries()) {
     const result = await measurePoint(point, {
@@ -133,17 +128,17 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
       position: [i, points.length],
     });
     measured.push(result);
-    if (csv !== undefined) await Deno.writeTextFile(csv, csvLine(result), { append: true });
+    if (csv !== undefined) await appendToCsv(csv, csvLine(result), { append: true });
   }
   const results: Sweep = {
     model: basename(name),
-    calibration: basename(options.calibration),
+    calibration: basename(calibrationFile),
     samples,
     allocate: options.allocate,
     ...rounding,
-    text: basename(options.text),
+    text: basename(text),
     seqlen,
-    windows,
+    windows: measuredWindows,
     dense,
     points: measured,
   };
@@ -154,27 +149,13 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   output.result(results, [sweepTable(results)]);
 }
 
-/** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
-async function measurePoint(
-  point: SweepPoint,
-  { model, local, calibration, output, signal, rounding, allocation, measure, position: [index, count] }:
-    SweepSetting,
-): Promise<SweepResult> {
-  const started = performance.now();
-  const name = `${point.method} ${settingName(point)}`;
-  const bar = output.progress("sweeping");
-  bar.step(index, count, name);
-  const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
-  try {
-    const { backend, pare } = local;
-    const options = { pruner: pare, backend, windows: calibration, allocation, signal, progress };
-    const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
-    const { perplexity } = await measure(pruned);
-    const seconds = (performance.now() - started) / 1000;
-    bar.stop();
-    output.remark(`${name} ${perplexity.toFixed(3)}, ${formatSeconds(seconds)}`);
-    return { ...point, perplexity, seconds };
-  } finally {
-    bar.stop();
-  }
+/** Checks before any work that no layer is too large for the method of a point. @throws {UsageError} naming the layer and the limit */
+function checkSizes(points: readonly SweepPoint[], { spec, weights }: Model, methods: string): void {
+  const names = linearLayers(spec).map(({ name }) => name),
+    shapeOf = (name: string) => weights.info(name).shape;
+  for (const { method } of points) checkObcSizes(names, () => ({ method }), shapeOf, `--methods ${methods}`);
+}
+
+async function appendToCsv(path: string, text: string, options: Deno.WriteFileOptions): Promise<void> {
+  await nameFile(path, () => Deno.writeTextFile(path, text, options));
 }

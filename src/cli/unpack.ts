@@ -8,9 +8,11 @@ import { unpackCheckpoint } from "../checkpoint/packed/unpack_checkpoint.ts";
 import { openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { formatBytes } from "../report/format.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
+import { addExample } from "./options/help.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireEmptyFolder, requireOtherFolder, requireWritableFolder } from "./files/output_path.ts";
 import { Output } from "./terminal/output.ts";
-import { readRunReport, runReportFiles } from "./files/run_report_files.ts";
+import { readRunReport, runReportFiles, withoutFingerprint } from "./files/run_report_files.ts";
 
 /** The options as commander parses them. */
 interface UnpackCommandOptions extends CommonOptions {
@@ -28,6 +30,7 @@ export function unpackCommand(signal: AbortSignal): Command {
     )
     .requiredOption("--out <folder>", "where to write the dense checkpoint")
     .option("--overwrite", "replace a checkpoint in the output folder");
+  addExample(command, "unpack packed --out dense");
   return addCommonOptions(command).action((model: string, options: UnpackCommandOptions) =>
     unpack(model, options, signal)
   );
@@ -35,9 +38,12 @@ export function unpackCommand(signal: AbortSignal): Command {
 
 async function unpack(folder: string, options: UnpackCommandOptions, signal: AbortSignal): Promise<void> {
   const { out, overwrite } = options;
+  await requireWritableFolder("--out", out);
+  await requireEmptyFolder(out, overwrite);
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const run = await readRunReport(checkpoint);
+  await requireOtherFolder(out, folder);
+  const run = withoutFingerprint(await readRunReport(checkpoint));
   const output = new Output(options.json ?? false);
   const progress = cleanup.adopt(output.progress("unpacking"), (bar) => bar.stop());
   const { unpacked, bytes } = await unpackCheckpoint(checkpoint, out, denoFileSystem, {

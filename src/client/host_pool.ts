@@ -101,7 +101,7 @@ export class HostPool<Host extends LayerHost> {
   #settle(outcome: Outcome<Host>, queue: LayerTaskQueue<Host>): SolvedLayer | undefined {
     const { host, task } = outcome;
     if ("error" in outcome) {
-      if (!this.#markLost(host, outcome.error)) throw outcome.error;
+      if (!this.#markLost(host, outcome.error)) throw nameLayer(outcome.error, task.layer.name);
       task.statistics.delete(host);
       queue.putBack(task);
       return undefined;
@@ -149,6 +149,14 @@ export class HostPool<Host extends LayerHost> {
       if (await isReachable(host, options)) this.#lostHosts.delete(host);
     }));
   }
+}
+
+/** Adds the name of the layer to the message of an error of its request. */
+function nameLayer(error: unknown, layer: string): unknown {
+  if (error instanceof PareError || error instanceof ConnectionError) {
+    error.message = `${layer}: ${error.message}`;
+  }
+  return error;
 }
 
 /**

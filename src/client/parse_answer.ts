@@ -2,11 +2,16 @@
 
 import type { z } from "zod";
 
+/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
+export class MalformedAnswerError extends TypeError {
+  override readonly name = "MalformedAnswerError";
+}
+
 /**
  * Parses `body` as JSON and checks it against `schema`.
  * @param path the path of the request, which the error names
  * @param expected what the answer should be, such as "a job"
- * @throws {TypeError} if `body` is not JSON or does not match the schema
+ * @throws {MalformedAnswerError} if `body` is not JSON or does not match the schema
  */
 export function parseAnswer<T>(
   schema: z.ZodType<T>,
@@ -17,6 +22,6 @@ export function parseAnswer<T>(
   try {
     return schema.parse(JSON.parse(new TextDecoder().decode(body)));
   } catch (cause) {
-    throw new TypeError(`answer of ${path}: is not ${expected}`, { cause });
+    throw new MalformedAnswerError(`answer of ${path}: is not ${expected}`, { cause });
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { abortable, sleep } from "../async/abort.ts";
-import { messageOf } from "../text/message_of.ts";
+import { connectionReason } from "../text/connection_reason.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
@@ -29,6 +29,8 @@ export interface TransportOptions {
   readonly backoffMs?: number;
   /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
   readonly onRetry?: (error: TransientError, waitMs: number) => void;
+  /** Called after each submission of a job, with its id and the number of its layers. A job may be submitted more than once. */
+  readonly onJob?: (id: string, layers: number) => void;
 }
 
 /** A request. It may be sent several times, because all requests of the HTTP contract can be repeated safely. */
@@ -93,7 +95,7 @@ export class Transport {
     } catch (error) {
       request.signal?.throwIfAborted();
       if (error instanceof PareError) throw error;
-      throw new ConnectionError(`${this.#baseUrl.origin}: ${messageOf(error)}`, { cause: error });
+      throw new ConnectionError(`${this.#baseUrl.origin}: ${connectionReason(error)}`, { cause: error });
     }
   }
 

@@ -12,12 +12,12 @@ import {
   OutOfDeviceMemoryError,
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
+import { adapterName } from "./adapter_name.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import type { Executor } from "./executor.ts";
 import { DECLARED_PAGES, Heap, MAX_HEAP_BYTES } from "./heap.ts";
 import { createInlineExecutor } from "./inline_executor.ts";
-import { pairsInstructions } from "./instruction_pairing.ts";
 import { checkNames, KernelTable } from "./kernel_table.ts";
 import { instantiate, kernelNames, loadModule } from "./module.ts";
 import { createThreadPool } from "./thread_pool.ts";
@@ -104,13 +104,7 @@ class CpuBackend implements Backend {
   readonly #zeroBytes: number;
 
   constructor(executor: Executor, heap: Heap, table: KernelTable) {
-    const { threads } = executor;
-    this.adapter = {
-      name: `WebAssembly SIMD${pairsInstructions() ? " in pairs" : ""}, ${
-        threads === 0 ? "on the calling thread" : threads === 1 ? "1 thread" : `${threads} threads`
-      }`,
-      software: false,
-    };
+    this.adapter = { name: adapterName(executor.threads), software: false };
     this.#executor = executor;
     this.#heap = heap;
     this.#table = table;

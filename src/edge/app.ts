@@ -6,6 +6,8 @@
  */
 
 import { OpenAPIHono } from "@hono/zod-openapi";
+import { cors } from "hono/cors";
+import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
@@ -44,6 +46,10 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
     c.set("requestId", id);
     await next();
     c.res.headers.set(REQUEST_ID_HEADER, id);
+  });
+  app.use(async (c, next) => {
+    const origins = parseOrigins(c.env.PARE_CORS_ORIGINS ?? "");
+    return await (origins.length > 0 ? cors(corsOptions(origins))(c, next) : next());
   });
 
   uploadRoutes(app);

@@ -35,10 +35,10 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   if (keys.length > 0) {
     const key = await requireScope(keys, c.req.header("Authorization"), scope, "edge");
     await limitRate(c, key);
-    c.set("isAuthorized", true);
+    authorize(c, key.digest.toHex());
     return;
   }
-  if (c.env.EDGE_OPEN === "true") c.set("isAuthorized", true);
+  if (c.env.EDGE_OPEN === "true") authorize(c, "open");
   else if (keyless === "refuse") {
     throw new Refusal(
       "unauthorized",
@@ -48,6 +48,11 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   await limitRate(c, undefined);
 }
 
+function authorize(c: Context<EdgeEnv>, client: string): void {
+  c.set("isAuthorized", true);
+  c.set("client", client);
+}
+
 /**
  * Counts the request against the budget of its key. Requests without a key are counted per network address.
  * @throws {Refusal} `busy` over the limit
@@ -55,9 +60,9 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
 async function limitRate(c: Context<EdgeEnv>, key: Key | undefined): Promise<void> {
   const name = key ? key.digest.toHex() : c.req.header("CF-Connecting-IP") ?? "";
   const { success } = await c.env.RATE?.limit({ key: name }) ?? { success: true };
-  if (!success) {
-    throw new Refusal("busy", "the key has used all its requests of this minute", {
-      retryAfter: RATE_PERIOD_SECONDS,
-    });
-  }
+  if (success) return;
+  const subject = key ? "this API key" : "this network address";
+  throw new Refusal("busy", `${subject} has used all its requests of this minute`, {
+    retryAfter: RATE_PERIOD_SECONDS,
+  });
 }

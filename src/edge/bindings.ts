@@ -5,6 +5,7 @@
  */
 
 import type { HostRegistry } from "./hosts/host_registry.ts";
+import type { JobIndex } from "./jobs/job_index.ts";
 import type { ObservedJob } from "./jobs/observed_job.ts";
 import type { DurableObjectNamespace, Remote } from "./runtime/durable_object.ts";
 import type { R2Bucket } from "./runtime/r2_bucket.ts";
@@ -24,6 +25,8 @@ export interface EdgeBindings {
   readonly EDGE_HOST_SECRET?: string;
   /** Secret: the sha-256 digests of clients' keys and the scopes of each key, `HEX:SCOPE+SCOPE,…` (`protocol/keys.ts`). */
   readonly PARE_KEYS?: string;
+  /** The origins of the pages that may use the API from a browser, separated by commas (`protocol/cors.ts`). Default: none. */
+  readonly PARE_CORS_ORIGINS?: string;
   /** "true": accept requests without a key if `PARE_KEYS` is not set. Meant for an edge on one's own machine. */
   readonly EDGE_OPEN?: string;
 
@@ -54,6 +57,8 @@ export interface EdgeBindings {
   readonly JOBS?: Workflow<JobParams>;
   /** The records of jobs, one Durable Object per job: `JobObject` of `classes.ts`. */
   readonly JOB_RECORDS?: DurableObjectNamespace<Remote<ObservedJob>>;
+  /** The lists of clients' jobs, one Durable Object per client: `JobIndexObject` of `classes.ts`. */
+  readonly JOB_INDEXES?: DurableObjectNamespace<Remote<JobIndex>>;
   /** The registry of hosts, a single Durable Object: `HostsObject` of `classes.ts`. */
   readonly HOSTS?: DurableObjectNamespace<Remote<HostRegistry>>;
   /** The number of seconds that a layer of a job waits for a host before it fails. Default: 600. */

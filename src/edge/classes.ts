@@ -1,5 +1,5 @@
 /**
- * The classes that `wrangler.toml` names: two Durable Objects and the Workflow of jobs. The module that they extend, `cloudflare:workers`,
+ * The classes that `wrangler.toml` names: three Durable Objects and the Workflow of jobs. The module that they extend, `cloudflare:workers`,
  * exists in the Workers runtime only. Their methods are therefore written elsewhere, as plain classes and functions that tests can call
  * outside the runtime.
  */
@@ -8,6 +8,7 @@ import { DurableObject, WorkflowEntrypoint } from "cloudflare:workers";
 import type { EdgeBindings, JobParams } from "./bindings.ts";
 import { HostRegistry } from "./hosts/host_registry.ts";
 import { createJobContext } from "./jobs/job_context.ts";
+import { JobIndex } from "./jobs/job_index.ts";
 import { ObservedJob } from "./jobs/observed_job.ts";
 import { runJob } from "./jobs/run_job.ts";
 import type { DurableObjectState } from "./runtime/durable_object.ts";
@@ -53,11 +54,19 @@ export class HostsObject extends durableObject(
 /** The Durable Object of the binding `JOB_RECORDS`. */
 export class JobObject extends durableObject(
   ObservedJob,
-  (state, env) => {
-    const lifetime = () => wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1) * DAY_MILLISECONDS;
-    return new ObservedJob(state, lifetime);
-  },
+  (state, env) => new ObservedJob(state, () => jobLifetime(env)),
 ) {}
+
+/** The Durable Object of the binding `JOB_INDEXES`. */
+export class JobIndexObject extends durableObject(
+  JobIndex,
+  ({ storage }, env) => new JobIndex(storage.sql, Date.now, () => jobLifetime(env)),
+) {}
+
+/** Returns the lifetime of the records of jobs in milliseconds. @throws {RangeError} if `EDGE_JOB_DAYS` is not a whole number of at least 1 */
+function jobLifetime(env: EdgeBindings): number {
+  return wholeNumber(env, "EDGE_JOB_DAYS", DEFAULT_JOB_DAYS, 1) * DAY_MILLISECONDS;
+}
 
 /** The Workflow of the binding `JOBS`. */
 export class JobWorkflow extends WorkflowEntrypoint {

@@ -13,6 +13,8 @@ export interface EdgeEnv {
     requestId: string;
     /** Set if the edge itself has authorised the request, by a key with the scope or because `EDGE_OPEN` is set. */
     isAuthorized?: true;
+    /** Identifies the client of an authorised request: the sha-256 of its key, or `open` if `EDGE_OPEN` is set and there are no keys. */
+    client?: string;
   };
 }
 

@@ -4,20 +4,30 @@
  * to solve small layers.
  */
 
+import { createRoute } from "@hono/zod-openapi";
+import { routeConfig } from "../protocol/operations/operation.ts";
+import { HEALTHZ, READYZ } from "../protocol/operations/server.ts";
 import { MAX_BLOCKSIZE } from "../protocol/limits.ts";
-import type { Ready } from "../protocol/ready.ts";
 import { VERSION } from "../protocol/version.ts";
 import type { EdgeApp } from "./edge_env.ts";
-import { proxyToHost } from "./proxy.ts";
+import { PROXY_PROBLEMS, proxyToHost } from "./proxy.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
 /** Mounts both resources. */
 export function edgeHealthRoutes(app: EdgeApp): void {
-  app.get("/healthz", (c) => c.env.EDGE_HOST ? proxyToHost(c) : c.json({ status: "up" }));
-  app.get("/readyz", (c) => {
-    if (c.env.EDGE_HOST || c.env.EDGE_SOLVE !== "true") return proxyToHost(c);
-    const ready: Ready = {
-      status: "ready",
+  app.get("/healthz", async (c, next) => c.env.EDGE_HOST ? await proxyToHost(c) : await next());
+  app.openapi(
+    createRoute(routeConfig(HEALTHZ, PROXY_PROBLEMS)),
+    (c) => c.json({ status: "up" as const }, 200),
+  );
+
+  app.get("/readyz", async (c, next) => {
+    const isReadyItself = !c.env.EDGE_HOST && c.env.EDGE_SOLVE === "true";
+    return isReadyItself ? await next() : await proxyToHost(c);
+  });
+  app.openapi(createRoute(routeConfig(READYZ, PROXY_PROBLEMS)), (c) =>
+    c.json({
+      status: "ready" as const,
       version: VERSION,
       backend: "cpu",
       adapter: { name: "WebAssembly SIMD, on the calling thread", software: false },
@@ -28,7 +38,5 @@ export function edgeHealthRoutes(app: EdgeApp): void {
         max_buffer_bytes: MAX_SMALL_BYTES,
       },
       queue: { waiting: 0, resident: 0 },
-    };
-    return c.json(ready);
-  });
+    }, 200));
 }

@@ -1,13 +1,10 @@
 /**
  * `POST /v1/layers` and `PUT /v1/hessians/:digest` at the edge, which is Pare's Cloudflare Worker in front of
  * GPU hosts. Both requests are forwarded to the host, except that the Worker may solve small layers itself.
- * The host describes these resources in full. The short OpenAPI description here is used by an edge without a
- * host.
  */
 
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
-import { problemResponses, SAFETENSORS_CONTENT } from "../protocol/openapi.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requireEdgeKey } from "./auth.ts";
 import type { EdgeApp } from "./edge_env.ts";
@@ -16,17 +13,6 @@ import type { LayerHandler } from "./small_layers.ts";
 
 /** Mounts both resources. `smallLayers` handles layers if `EDGE_SOLVE` is set. */
 export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefined): void {
-  app.openAPIRegistry.registerPath({
-    method: "post",
-    path: "/v1/layers",
-    summary: "Prune one layer",
-    security: [{ key: [] }],
-    request: { query: layerQuerySchema, body: { required: true, content: SAFETENSORS_CONTENT } },
-    responses: {
-      200: { description: "The pruned layer, a safetensors file", content: SAFETENSORS_CONTENT },
-      ...problemResponses(["unauthorized", "forbidden", "length_required", "too_large", "busy", "no_device"]),
-    },
-  });
   app.use("/v1/layers", (c, next) => {
     // If the Worker may solve the layer, the check of the key cannot be left to a host.
     const solvesHere = smallLayers && c.env.EDGE_SOLVE === "true";

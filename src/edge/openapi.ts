@@ -1,59 +1,67 @@
 /**
  * `GET /openapi.json` at the edge, which is Pare's Cloudflare Worker in front of GPU hosts. The document
- * combines two descriptions. The description of the edge's own resources is generated from the schemas that
- * validate their requests. The description of the forwarded resources is fetched from the host for each
- * request.
+ * describes the edge's own resources and those that the edge forwards to a host. It is generated from the
+ * schemas that validate the requests.
  */
 
-import { KEY_SCHEME } from "../protocol/openapi.ts";
-import { VERSION } from "../protocol/version.ts";
+import { createRoute } from "@hono/zod-openapi";
+import { documentOf, KEY_SCHEME } from "../protocol/operations/document.ts";
+import { DELETE_HESSIAN, FIND_HESSIAN, HAS_HESSIAN, STORE_HESSIAN } from "../protocol/operations/hessians.ts";
+import { PRUNE_LAYER } from "../protocol/operations/layers.ts";
+import { type Operation, routeConfig } from "../protocol/operations/operation.ts";
+import { METRICS, OPENAPI } from "../protocol/operations/server.ts";
+import type { ProblemCode } from "../protocol/problem.ts";
+import type { EdgeBindings } from "./bindings.ts";
 import type { EdgeApp } from "./edge_env.ts";
+import { PROXY_PROBLEMS } from "./proxy.ts";
 
-/** The parts of an OpenAPI document that are combined. */
-interface OpenApiDocument {
-  readonly paths?: Readonly<Record<string, unknown>>;
-  readonly components?: Components;
-}
+/** The problems that the edge adds to a forwarded operation that needs an API key, whose requests are limited. */
+const KEYED_PROBLEMS: readonly ProblemCode[] = [...PROXY_PROBLEMS, "busy"];
 
-/** Descriptions by kind (such as "schemas") and name. */
-type Components = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+/** The problems that the edge adds if the request may also have a body. */
+const BODY_PROBLEMS: readonly ProblemCode[] = [...KEYED_PROBLEMS, "length_required", "too_large"];
+
+/** The operations that the edge forwards to a host, each with the problems that the edge adds. */
+const FORWARDED: readonly (readonly [Operation, readonly ProblemCode[]])[] = [
+  [PRUNE_LAYER, BODY_PROBLEMS],
+  [FIND_HESSIAN, KEYED_PROBLEMS],
+  [HAS_HESSIAN, KEYED_PROBLEMS],
+  [STORE_HESSIAN, BODY_PROBLEMS],
+  [DELETE_HESSIAN, BODY_PROBLEMS],
+  [METRICS, KEYED_PROBLEMS],
+];
+
+/** The binding that the operations with each tag need. */
+const BINDING_OF_TAG: Readonly<Record<string, keyof EdgeBindings>> = {
+  blobs: "BLOBS",
+  uploads: "BLOBS",
+  jobs: "JOBS",
+  hosts: "HOSTS",
+};
 
 /** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
 export function edgeOpenApiRoutes(app: EdgeApp): void {
   app.openAPIRegistry.registerComponent("securitySchemes", "key", KEY_SCHEME);
-  app.get("/openapi.json", async (c) => {
-    const edgeDocument = app.getOpenAPI31Document({
-      openapi: "3.1.0",
-      info: {
-        title: "Pare",
-        version: VERSION,
-        description: "One-shot pruning of large language models: the edge in front of GPU hosts.",
-      },
-    });
-    const hostDocument = c.env.EDGE_HOST ? await fetchHostDocument(c.env.EDGE_HOST) : {};
-    return c.json({
-      ...edgeDocument,
-      paths: { ...hostDocument.paths, ...edgeDocument.paths },
-      components: mergeComponents(hostDocument.components, edgeDocument.components as Components | undefined),
-    });
-  });
-}
-
-/** Fetches the host's document. Returns an empty one if the host does not answer, so that the edge's resources are described anyway. */
-async function fetchHostDocument(host: string): Promise<OpenApiDocument> {
-  try {
-    const response = await fetch(new URL("/openapi.json", host));
-    return response.ok ? await response.json() as OpenApiDocument : {};
-  } catch {
-    return {};
+  for (const [operation, problems] of FORWARDED) {
+    app.openAPIRegistry.registerPath(routeConfig(operation, problems));
   }
+  app.openapi(
+    createRoute(routeConfig(OPENAPI)),
+    (c) => c.json(withoutUnbound(edgeDocument(app), c.env), 200),
+  );
 }
 
-/**
- * Merges the components of two documents. If both have a component of the same kind and name, the component
- * of `second` wins.
- */
-function mergeComponents(first: Components = {}, second: Components = {}): Components {
-  const kinds = new Set([...Object.keys(first), ...Object.keys(second)]);
-  return Object.fromEntries([...kinds].map((kind) => [kind, { ...first[kind], ...second[kind] }]));
+/** Returns the document of an edge with all bindings. */
+export function edgeDocument(app: EdgeApp) {
+  return app.getOpenAPI31Document(documentOf("edge"));
+}
+
+/** Leaves out the operations for which the deployment lacks a binding, because it would refuse them. */
+function withoutUnbound(document: ReturnType<typeof edgeDocument>, env: EdgeBindings) {
+  const isOffered = ([, operation]: [string, { tags?: string[] }]) =>
+    (operation.tags ?? []).every((tag) => !(tag in BINDING_OF_TAG) || env[BINDING_OF_TAG[tag]] !== undefined);
+  const paths = Object.entries(document.paths ?? {}).map(([path, item]) =>
+    [path, Object.fromEntries(Object.entries(item).filter(isOffered))] as const
+  );
+  return { ...document, paths: Object.fromEntries(paths.filter(([, item]) => Object.keys(item).length > 0)) };
 }

@@ -5,6 +5,7 @@
 
 import type { Context } from "hono";
 import { proxy } from "hono/proxy";
+import type { ProblemCode } from "../protocol/problem.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { messageOf } from "../text/message_of.ts";
 import { requireBodyLength } from "./body_length.ts";
@@ -12,6 +13,9 @@ import type { EdgeEnv } from "./edge_env.ts";
 
 /** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */
 const HOST_RETRY_SECONDS = 5;
+
+/** The problems that the edge can answer to any request that it forwards. */
+export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies ProblemCode[];
 
 /**
  * Forwards the request and returns the host's answer.
@@ -32,6 +36,8 @@ export async function proxyToHost(
   target.pathname = url.pathname;
   target.search = url.search;
   const headers: Record<string, string> = { ...c.req.header(), "X-Request-Id": c.get("requestId") };
+  // The edge answers for the origins that it allows. With the header, the host would add those of its own list.
+  delete headers.origin;
   // The host's key is only for requests that the edge itself has authorised. Other requests are forwarded with the client's own header.
   if (key && c.get("isAuthorized")) headers.authorization = `Bearer ${key}`;
   try {

@@ -9,7 +9,7 @@ import { collectGarbage } from "./collect_garbage.ts";
 import type { ScheduledController } from "./runtime/scheduled_controller.ts";
 import { smallLayers } from "./small_layers.ts";
 
-export { HostsObject, JobObject, JobWorkflow } from "./classes.ts";
+export { HostsObject, JobIndexObject, JobObject, JobWorkflow } from "./classes.ts";
 
 // wrangler turns this import into a compiled module. The cast hides the import from Deno, which would
 // otherwise try to load the module and everything that the module imports.

@@ -49,7 +49,10 @@ export async function computePerplexity(
   options: PerplexityOptions,
 ): Promise<Perplexity> {
   const { seqlen, memory, signal } = options;
-  const windows = cutWindows(tokens, seqlen, options.windows);
+  const windows = Array.from(
+    { length: countWindows(tokens.length, seqlen, options.windows) },
+    (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen),
+  );
   const forward = await Forward.begin(backend, model, windows, memory);
   try {
     const totalSteps = (model.spec.blockCount + 1) * forward.hiddenStates.batches.length;
@@ -68,22 +71,20 @@ export async function computePerplexity(
 }
 
 /**
- * Cuts the first `maxWindows` complete windows.
+ * Counts the windows that a perplexity is computed of: the first `maxWindows` complete windows.
+ * @param tokenCount the number of tokens of the text
  * @throws {RangeError} if there are fewer complete windows, or if a window has fewer than 2 tokens
  */
-function cutWindows(tokens: Uint32Array, seqlen: number, maxWindows = Infinity): Uint32Array[] {
+export function countWindows(tokenCount: number, seqlen: number, maxWindows = Infinity): number {
   if (seqlen < 2) throw new RangeError(`perplexity: needs windows of 2 tokens or more, got ${seqlen}`);
-  const complete = Math.floor(tokens.length / seqlen);
+  const complete = Math.floor(tokenCount / seqlen);
   if (complete === 0 || (maxWindows !== Infinity && complete < maxWindows)) {
     throw new RangeError(
-      `perplexity: the text has ${tokens.length} tokens, which are ${complete} complete windows of ${seqlen}` +
+      `perplexity: the text has ${tokenCount} tokens, which are ${complete} complete windows of ${seqlen}` +
         (complete === 0 ? "" : `, but ${maxWindows} were requested`),
     );
   }
-  return Array.from(
-    { length: Math.min(maxWindows, complete) },
-    (_, i) => tokens.subarray(i * seqlen, (i + 1) * seqlen),
-  );
+  return Math.min(maxWindows, complete);
 }
 
 /** Returns Σ −log p(next token) over all windows, in nats. */

@@ -1,8 +1,8 @@
 /**
  * Declares the file system as an interface. Code that reads and writes checkpoints receives a `FileSystem`
  * from its entry point, so that tests can pass one that fails at a chosen moment. Files are read and written
- * at offsets, because tensors are stored at offsets. The parts of a path are joined with "/". Errors of the
- * operating system are passed on unchanged.
+ * at offsets, because tensors are stored at offsets. The parts of a path are joined with "/". If the operating
+ * system refuses an operation, a {@link FileError} names the path and the reason.
  */
 
 /** A file that is open for reading. */

@@ -2,6 +2,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
+import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 
@@ -22,4 +23,15 @@ export async function selectBackend(choice: BackendChoice): Promise<Backend> {
   return await connectBackend(
     new Worker(new URL("../webgpu/worker.ts", import.meta.url), { type: "module" }),
   );
+}
+
+/** A backend and its adapter, as reports name them. */
+export interface NamedAdapter {
+  readonly backend: string;
+  readonly adapter: string;
+}
+
+/** Describes on what the bits of a result depend. Two adapters with the same description give the same bits. */
+export function describeRounding({ backend, adapter }: NamedAdapter): string {
+  return `${backend} (${backend === "cpu" ? roundingName(adapter) : adapter})`;
 }

@@ -4,13 +4,13 @@
  * the queue.
  */
 
-/** A task was refused because the queue is full. */
+/** A task was refused because it would have to wait too long, or because there is no room for it at the moment. */
 export class BusyError extends Error {
   override name = "BusyError";
 
   /** @param retryAfterSeconds the expected seconds until a place is free, a positive integer */
-  constructor(waiting: number, readonly retryAfterSeconds: number) {
-    super(`${waiting} requests are waiting already`);
+  constructor(message: string, readonly retryAfterSeconds: number) {
+    super(message);
   }
 }
 
@@ -66,7 +66,7 @@ export class BoundedQueue {
     const { concurrency, maxWaiting, clock } = this.#options;
     if (this.#running < concurrency) this.#running++;
     else if (this.#waiting.size >= maxWaiting) {
-      throw new BusyError(this.#waiting.size, this.retryAfterSeconds);
+      throw new BusyError(this.#describeLoad(), this.retryAfterSeconds);
     } else await this.#waitForPlace(signal);
     const start = clock();
     let isReleased = false;
@@ -86,6 +86,11 @@ export class BoundedQueue {
     } finally {
       release();
     }
+  }
+
+  #describeLoad(): string {
+    const { maxWaiting } = this.#options;
+    return `the queue is full: ${this.#waiting.size} of at most ${maxWaiting} requests wait, and ${this.#running} are running`;
   }
 
   async #waitForPlace(signal: AbortSignal | undefined): Promise<void> {

@@ -108,7 +108,8 @@ export class Device {
     if (error instanceof DeviceLostError) this.#handleDeviceLost(error, session);
     const { running, retryAfterSeconds } = session.residentQueue;
     if (error instanceof OutOfDeviceMemoryError && running > 1) {
-      return new BusyError(running - 1, retryAfterSeconds);
+      const others = running === 2 ? "another layer" : `${running - 1} other layers`;
+      return new BusyError(`the device has no memory for this layer beside ${others}`, retryAfterSeconds);
     }
     return error;
   }

@@ -30,12 +30,16 @@ export interface HostServices {
   readonly metrics: HostMetrics;
   /** The accepted API keys. If there are none, every request is accepted. */
   readonly keys: readonly Key[];
+  /** The origins of the pages that may use the API from a browser. */
+  readonly corsOrigins: string[];
   /** Called once per request, and for events such as a registration. */
   readonly log: (entry: LogEntry) => void;
   /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
   readonly limits: HostLimits;
   readonly version: string;
+  /** Returns the script of the pages at `/docs`, compressed by gzip, or undefined if it was not built. Without this function there are no pages. */
+  readonly docsScript?: () => Promise<Uint8Array<ArrayBuffer> | undefined>;
   /** The edge, a public server in front of GPU hosts, that may give tasks to this host. Without an edge the host has no resource for tasks. */
   readonly edge?: EdgeLink;
 }
@@ -44,10 +48,14 @@ export interface HostServices {
 export interface HostSettings {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
+  /** @default none, so that no page of another origin may use the API */
+  readonly corsOrigins?: string[];
   /** @default no log */
   readonly log?: (entry: LogEntry) => void;
   readonly limits?: Partial<HostLimits>;
   readonly device?: Partial<Omit<DeviceOptions, "clock">>;
+  /** @default none */
+  readonly docsScript?: HostServices["docsScript"];
   readonly edge?: EdgeLink;
 }
 
@@ -65,7 +73,8 @@ const DEFAULT_IDLE_MILLISECONDS = 60_000;
  */
 export async function startHostServices(
   open: () => Promise<Backend>,
-  { keys = [], log = () => {}, limits, device: deviceOptions, edge }: HostSettings = {},
+  { keys = [], corsOrigins = [], log = () => {}, limits, device: deviceOptions, docsScript, edge }:
+    HostSettings = {},
 ): Promise<HostServices> {
   const clock = () => performance.now();
   const device = new Device(open, {
@@ -79,10 +88,12 @@ export async function startHostServices(
     device,
     metrics: new HostMetrics(device),
     keys,
+    corsOrigins,
     log,
     clock,
     limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...limits },
     version: VERSION,
+    docsScript,
     edge,
   };
 }

@@ -6,7 +6,7 @@
 
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/edge/hosts.ts";
 import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/edge/tickets.ts";
-import { messageOf } from "../text/message_of.ts";
+import { connectionReason } from "../text/connection_reason.ts";
 import type { Device } from "./device.ts";
 import type { EdgeLink } from "./edge_link.ts";
 import type { LogEntry } from "./log_entry.ts";
@@ -62,7 +62,7 @@ export function register(options: RegistrationOptions): Registration {
       await callEdge("PUT", heartbeat);
     } catch (error) {
       if (stopController.signal.aborted) return;
-      fault = messageOf(error);
+      fault = connectionReason(error);
     }
     if (isRegistered !== (fault === undefined)) {
       log({ event: fault === undefined ? "registered" : "not registered", edge, fault });

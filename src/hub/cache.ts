@@ -10,6 +10,7 @@
  * Downloads are in `download.ts`.
  */
 
+import { InUseError } from "../files/in_use_error.ts";
 import { ModelError } from "../files/model_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
 import { readText } from "../files/whole_file.ts";
@@ -103,12 +104,12 @@ export class ModelCache {
    * Locks a blob, so that only one process downloads it.
    *
    * @param name the file name for the error message
-   * @throws {ModelError} if another process holds the lock
+   * @throws {InUseError} if another process holds the lock
    */
   async lock(digest: string, name: string): Promise<AsyncDisposable> {
     await this.fs.makeFolder(this.#locks);
     const lock = await this.fs.lock(`${this.#locks}/${digest}.lock`);
-    if (!lock) throw new ModelError(`${name}: another process is downloading it`);
+    if (!lock) throw new InUseError(`${name}: another process is downloading it`);
     return lock;
   }
 

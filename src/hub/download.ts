@@ -25,7 +25,8 @@ export interface HubFile {
  * Ensures that a file is in the snapshot of its commit. Downloads the file if the cache does not have its blob yet.
  *
  * @param onReceived called during the download with the number of bytes received so far, including those from earlier attempts
- * @throws {ModelError} if another process is downloading the file, if the listing has no well-formed digest, if the hub
+ * @throws {InUseError} if another process is downloading the file
+ * @throws {ModelError} if the listing has no well-formed digest, if the hub
  * refuses the request or does not have a file that it lists, or if the bytes do not match the listed length and digest
  * @throws {HubUnreachable} if the download did not complete. The bytes received so far stay on disk.
  */

@@ -8,7 +8,7 @@
 import { HubApiError } from "@huggingface/hub";
 import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
-import { messageOf } from "../text/message_of.ts";
+import { connectionReason } from "../text/connection_reason.ts";
 
 /** The number of attempts after the first one. */
 const RETRIES = 4;
@@ -39,6 +39,8 @@ export interface HubOptions {
    * @default 60000
    */
   readonly stallMs?: number;
+  /** Called after each failure that is followed by another attempt, with the milliseconds until that attempt. */
+  readonly onRetry?: (error: Error, waitMs: number) => void;
 }
 
 /** A transient failure: no response, an interrupted response, or a status that asks the client to try again later. */
@@ -54,6 +56,7 @@ export class HubAccess {
   readonly #signal?: AbortSignal;
   readonly #backoffMs: number;
   readonly #stallMs: number;
+  readonly #onRetry: HubOptions["onRetry"];
   /** Aborts the current request. Requests are sent one after another. */
   #current = new AbortController();
 
@@ -78,6 +81,7 @@ export class HubAccess {
     this.#signal = signal;
     this.#backoffMs = backoffMs;
     this.#stallMs = stallMs;
+    this.#onRetry = options.onRetry;
   }
 
   /**
@@ -95,6 +99,9 @@ export class HubAccess {
       maxTimeout: MAX_WAIT_MS,
       signal: this.#signal,
       shouldRetry: ({ error }) => error instanceof HubUnreachable,
+      onFailedAttempt: ({ error, retriesLeft, retryDelay }) => {
+        if (retriesLeft > 0 && error instanceof HubUnreachable) this.#onRetry?.(error, retryDelay);
+      },
       shouldConsumeRetry: () => {
         const madeNoProgress = progress() === lastProgress;
         lastProgress = progress();
@@ -127,7 +134,7 @@ export class HubAccess {
   }
 
   #classify(cause: unknown): Error {
-    const reason = messageOf(cause);
+    const reason = connectionReason(cause);
     const status = cause instanceof HubApiError ? cause.statusCode : undefined;
     const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;
     if (status === 404) return new ModelError(`${message}. There is no such model or revision`, { cause });

@@ -62,8 +62,10 @@ export interface ResolveOptions extends HubOptions {
  * request is sent. If the revision is a branch or a tag, the hub is asked for its current commit. If the hub
  * cannot be reached, the cached commit is used.
  *
- * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or can be
- * found neither on the hub nor in the cache
+ * @throws {ModelError} if the model does not exist, may not be accessed, has no weights that Pare can read, or is not in
+ * the cache while `offline` is set
+ * @throws {HubUnreachable} if the hub cannot be reached and the cache does not have the model
+ * @throws {InUseError} if another process is downloading a file of the model
  */
 export async function resolveModel(reference: string, options: ResolveOptions): Promise<string> {
   const wanted = parseReference(reference);
@@ -82,8 +84,7 @@ export async function resolveModel(reference: string, options: ResolveOptions): 
     await cache.writeCommit(wanted, commit);
     return cache.snapshotFolder(commit);
   } catch (error) {
-    if (!(error instanceof HubUnreachable)) throw error;
-    if (cached === undefined) throw new ModelError(error.message, { cause: error });
+    if (!(error instanceof HubUnreachable) || cached === undefined) throw error;
     options.remark?.(`${error.message}; using the cached files`);
     return cached;
   }

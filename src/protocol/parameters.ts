@@ -17,7 +17,7 @@ import {
   MAX_DAMPING,
   MAX_REFIT_STEPS,
 } from "./limits.ts";
-import { brokenRules } from "./parameter_rules.ts";
+import { brokenRules, type RuleParameters } from "./parameter_rules.ts";
 
 /** The methods of the contract. */
 const METHODS = ["sparsegpt", "magnitude", "wanda", "adaprune", "obc", "alps"] as const;
@@ -50,15 +50,17 @@ const patternText = z.string().superRefine((text, context) => {
   }
 });
 
-/** The schema of all parameters. Numbers and booleans may be given as text. Unknown names are refused. */
-export const layerQuerySchema = z.strictObject({
-  method: z.enum(METHODS).default("sparsegpt"),
+/** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
+const sharedFields = {
+  method: z.enum(METHODS).default("sparsegpt").meta({ description: "The solver" }),
   sparsity: numeric(z.number().min(0).lt(1)).optional().meta({
     description: "The fraction of weights to prune. Defaults to 0.5. May be omitted with an n:m pattern",
   }),
   pattern: patternText.default("unstructured").meta({
     description:
       `unstructured, or n:m, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ ${MAX_GROUP}`,
+    pattern: "^(unstructured|[0-9]+:[0-9]+)$",
+    example: "2:4",
   }),
   blocksize: numeric(z.int().min(1).max(MAX_BLOCKSIZE)).optional().meta({
     description:
@@ -91,14 +93,24 @@ export const layerQuerySchema = z.strictObject({
   dtype: z.enum(["same", "F32", "F16", "BF16"]).default("same").meta({
     description: "The dtype of the weights in the answer. same is that of the request",
   }),
-  hessian: digestSchema.optional().meta({
-    description: "The digest of stored statistics, sent instead of a statistics tensor",
-  }),
-}).superRefine((query, context) => {
+};
+
+function reportBrokenRules(query: RuleParameters, context: z.RefinementCtx): void {
   for (const { parameter, message } of brokenRules(query)) {
     context.addIssue({ code: "custom", path: [parameter], message });
   }
-});
+}
+
+/** The schema of the parameters of `POST /v1/layers`. Unknown names are refused. */
+export const layerQuerySchema = z.strictObject({
+  ...sharedFields,
+  hessian: digestSchema.optional().meta({
+    description: "The digest of stored statistics, sent instead of a statistics tensor",
+  }),
+}).superRefine(reportBrokenRules);
+
+/** The schema of the parameters of a layer in a job. The job names the statistics of a layer in another member. Unknown names are refused. */
+export const jobParametersSchema = z.strictObject(sharedFields).superRefine(reportBrokenRules);
 
 /** Valid parameters, with the defaults that do not depend on other parameters. */
 export type ParsedLayerQuery = z.output<typeof layerQuerySchema>;

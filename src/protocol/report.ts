@@ -4,6 +4,9 @@ import { z } from "zod";
 
 const seconds = z.number().min(0);
 
+/** The description of the report in the OpenAPI documents. */
+export const REPORT_DESCRIPTION = "The report of a solved layer";
+
 /** The report of one solved layer. */
 export const reportSchema = z.object({
   method: z.string().meta({ description: "The requested method", example: "sparsegpt" }),
@@ -41,7 +44,7 @@ export const reportSchema = z.object({
     }),
   }),
   factor_reused: z.boolean().meta({ description: "Whether a stored factor was used" }),
-}).meta({ id: "Report", description: "The report of a solved layer" });
+}).meta({ id: "Report", description: REPORT_DESCRIPTION });
 
 /** The report of one solved layer. */
 export type Report = z.infer<typeof reportSchema>;

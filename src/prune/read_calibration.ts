@@ -3,6 +3,7 @@
 import type { Tokenizer } from "@huggingface/tokenizers";
 import { calibrationWindows } from "../calibration/windows.ts";
 import type { FileSystem } from "../files/file_system.ts";
+import { ModelError } from "../files/model_error.ts";
 import { readTokens } from "../models/tokenizer/tokenizer.ts";
 
 /** A calibration text, and how it is cut into windows. */
@@ -21,13 +22,18 @@ export interface CalibrationText {
 
 /**
  * Returns the windows as token ids, `samples` arrays of `seqlen` tokens each.
- * @throws {ModelError} if the text is malformed
- * @throws {RangeError} if the text is too short
+ * @throws {ModelError} if the text is malformed or too short
  */
 export async function readCalibration(
   tokenizer: Tokenizer,
   { calibration, samples, seqlen, seed }: CalibrationText,
   fs: FileSystem,
 ): Promise<Uint32Array[]> {
-  return calibrationWindows(await readTokens(tokenizer, calibration, fs), { windows: samples, seqlen, seed });
+  const tokens = await readTokens(tokenizer, calibration, fs);
+  try {
+    return calibrationWindows(tokens, { windows: samples, seqlen, seed });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ModelError(`${calibration}: ${error.message}`, { cause: error });
+  }
 }

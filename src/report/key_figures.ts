@@ -3,6 +3,7 @@
 import { createElement, type Page, type PageElement } from "./dom.ts";
 import { formatBytes, formatCount, formatSeconds, formatShare } from "./format.ts";
 import type { RunReport } from "./run_report.ts";
+import { formatPhases } from "./run_seconds.ts";
 import { totals } from "./summary.ts";
 
 /** One result: its name, its value, and a note that explains the value. */
@@ -66,7 +67,6 @@ function time({ seconds, resumed }: RunReport): KeyFigure {
   return {
     name: "Time",
     value: formatSeconds(seconds.total),
-    note: `calibration ${formatSeconds(seconds.calibration)}, layers ${formatSeconds(seconds.layers)}` +
-      (resumed > 0 ? `; resumed ${times}` : ""),
+    note: formatPhases(seconds) + (resumed > 0 ? `; resumed ${times}` : ""),
   };
 }

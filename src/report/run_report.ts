@@ -5,6 +5,7 @@
 
 import { z } from "zod";
 import { reportSchema } from "../protocol/report.ts";
+import { runSecondsSchema } from "./run_seconds.ts";
 
 /** The name of the report file in the pruned folder. */
 export const RUN_REPORT_FILE = "pare.json";
@@ -53,7 +54,7 @@ export const runReportSchema = z.object({
   adapter: z.string(),
   /** The number of times that the run was resumed after an interruption. */
   resumed: z.int().min(0),
-  seconds: z.object({ calibration: z.number(), layers: z.number(), total: z.number() }),
+  seconds: runSecondsSchema,
   layers: z.array(layerRunSchema),
   /** The names of the weights that the choice of layers excluded from pruning. */
   skipped: z.array(z.string()),
@@ -70,6 +71,11 @@ export const runReportSchema = z.object({
     /** The measurements behind the choice, as sentences. */
     notes: z.array(z.string()),
   }).optional(),
+  /**
+   * Everything on which the bytes of the pruned folder depend, except the device: names for the user with short texts. The same command
+   * recognises its finished run by it. Absent if another command has changed the folder since then.
+   */
+  fingerprint: z.record(z.string(), z.string()).optional(),
 });
 
 /** One pruned layer of a run. */

@@ -137,7 +137,9 @@ describe("findCompleteCopy", () => {
   it("finds a copy that an earlier process completed, which can be published more than once", () =>
     withCopySetup(async ({ source, target, checkpoint, open }) => {
       const extraFiles = ["pare.json"];
-      await (await open({ extraFiles })).complete({ extras: { "pare.json": Uint8Array.of(1) } });
+      await (await open({ extraFiles })).complete({
+        makeExtras: () => Promise.resolve(new Map([["pare.json", "1"]])),
+      });
       assert.ok(listNames(target).every((name) => name.endsWith(".partial")));
       for (let times = 0; times < 2; times++) {
         await (await findCompleteCopy(checkpoint, target, denoFileSystem, extraFiles)).publish();

@@ -133,7 +133,7 @@ describe("pare prune --server", () => {
     const url = `http://127.0.0.1:${other.addr.port}`;
     const run = await runPare(...args, "--out", `${folder}/none`, "--server", hosts[1].url, "--server", url);
     await other.shutdown();
-    assert.equal(run.code, 1);
+    assert.equal(run.code, 2);
     assert.match(run.stderr, /^error: .* solves on cpu \(.*\), http.* on webgpu \(another\): /m);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });

@@ -1,36 +1,78 @@
-/** Tests the exit code and the printed line for each kind of error that a command may throw. */
+/** Tests the kind, the exit code and the printed line for each kind of error that a command may throw. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { CommanderError } from "commander";
-import { exitCode, failureLine, Interrupted, UsageError } from "../../src/cli/exit.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../src/cli/errors.ts";
+import { failureOf } from "../../src/cli/exit.ts";
+import { ConnectionError, PareError } from "../../src/client/errors.ts";
+import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
+import { MalformedAnswerError } from "../../src/client/parse_answer.ts";
+import { FileError } from "../../src/files/file_error.ts";
+import { InUseError } from "../../src/files/in_use_error.ts";
+import { ModelError } from "../../src/files/model_error.ts";
+import { HubUnreachable } from "../../src/hub/hub_access.ts";
+import { OtherRunError } from "../../src/prune/run/other_run_error.ts";
 
-describe("exitCode() and failureLine()", () => {
-  const cases: [what: string, thrown: unknown, code: number, line: string | undefined][] = [
-    ["an error", new Error("model: is missing"), 1, "error: model: is missing"],
-    ["an error message of several lines", new Error("first\n  second\n"), 1, "error: first; second"],
-    ["an error without a message", new RangeError(), 1, "error: RangeError"],
-    ["a thrown value that is not an Error", "text", 1, "error: text"],
-    ["wrong usage", new UsageError("option --x 1: rule"), 2, "error: option --x 1: rule"],
-    [
-      "an error that commander has already printed",
-      new CommanderError(1, "commander.unknownOption", "printed"),
-      2,
-      undefined,
-    ],
-    ["a request for help", new CommanderError(0, "commander.helpDisplayed", "printed"), 0, undefined],
-    ["Ctrl-C", new Interrupted("SIGINT"), 130, "error: stopped by SIGINT"],
-    ["SIGTERM", new Interrupted("SIGTERM"), 143, "error: stopped by SIGTERM"],
-    [
-      "an error followed by an error while cleaning up",
-      new SuppressedError(new Error("second"), new UsageError("first")),
-      2,
-      "error: first",
-    ],
-  ];
-  for (const [what, thrown, code, line] of cases) {
-    it(`report ${what}`, () => {
-      assert.deepEqual([exitCode(thrown), failureLine(thrown)], [code, line]);
-    });
+function jobFailure(...codes: readonly string[]): JobFailedError {
+  return new JobFailedError("5", codes.map((code) => ({ name: "fc1", code, detail: "x" })));
+}
+
+/** Errors by the exit code that they must lead to. */
+const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
+  "2 usage": [
+    new UsageError("x"),
+    new OtherRunError("x"),
+    new CommanderError(1, "commander.unknownOption", "error: x"),
+  ],
+  "3 refused": [
+    new ModelError("x"),
+    new RefusedError("x"),
+    new CheckFailedError("x"),
+    new OutOfDeviceMemoryError("x"),
+    new FileError("model", "EACCES", "x"),
+    new MalformedAnswerError("x"),
+    new PareError(401, { code: "unauthorized" }),
+    new PareError(413, { code: "too_large" }),
+    new PareError(422, { code: "not_positive_definite" }),
+    jobFailure("busy", "non_finite"),
+  ],
+  "4 try_again": [
+    new ConnectionError("x"),
+    new HubUnreachable("x"),
+    new InUseError("x"),
+    new DeviceLostError("x"),
+    new FileError("out", "ENOSPC", "x"),
+    new PareError(408, { code: "too_slow" as never }),
+    new PareError(429, { code: "busy" }),
+    new PareError(500, { code: "cancelled" as never }),
+    new PareError(503, { code: "device_lost" }),
+    jobFailure("no_device", "busy"),
+  ],
+  "1 defect": [new TypeError("x"), new RangeError("x"), new PareError(500, { code: "internal" }), "text"],
+  "130 interrupted": [new Interrupted("SIGINT")],
+  "143 interrupted": [new Interrupted("SIGTERM"), new Interrupted("SIGUSR1"), new Interrupted("SIGUSR2")],
+};
+
+describe("failureOf()", () => {
+  for (const [expected, errors] of Object.entries(ERRORS)) {
+    for (const error of errors) {
+      const name = error instanceof Error ? `${error.name} (${error.message})` : `the thrown ${typeof error}`;
+      it(`maps ${name} to ${expected}`, () => {
+        const { exitCode, kind } = failureOf(error);
+        assert.equal(`${exitCode} ${kind}`, expected);
+      });
+    }
   }
+
+  it("reports the error that stopped the command, not the one of the cleanup after it", () => {
+    const failure = failureOf(new SuppressedError(new Error("second"), new UsageError("first")));
+    assert.deepEqual([failure.kind, failure.message], ["usage", "first"]);
+  });
+
+  it("writes messages in one line, and names errors without a message by their class", () => {
+    assert.equal(failureOf(new Error("first\n  second\n")).message, "first; second");
+    assert.equal(failureOf(new RangeError()).message, "RangeError");
+  });
 });

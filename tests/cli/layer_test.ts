@@ -82,7 +82,7 @@ describe("pare layer", () => {
       "--backend",
       "cpu",
     );
-    assert.deepEqual([code, stdout], [1, ""]);
+    assert.deepEqual([code, stdout], [3, ""]);
     assert.match(stderr, /^error: shape_mismatch \(422\): [^\n]+\n$/);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
@@ -91,13 +91,13 @@ describe("pare layer", () => {
     const text = `${folder}/text`;
     await Deno.writeTextFile(text, "not tensors");
     for (
-      const [path, message] of [[text, /^error: .*\/text: safetensors/], [
-        `${folder}/absent`,
-        /absent/,
-      ]] as const
+      const [path, expected, message] of [
+        [text, 3, /^error: .*\/text: safetensors/],
+        [`${folder}/absent`, 2, /^error: argument .*\/absent: there is no such file/],
+      ] as const
     ) {
       const { code, stderr } = await runPare("layer", path, "--out", `${folder}/none`);
-      assert.equal(code, 1);
+      assert.equal(code, expected);
       assert.match(stderr, message);
     }
   });
@@ -106,7 +106,7 @@ describe("pare layer", () => {
     const key = "0".repeat(64);
     await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: key });
     const { code, stderr } = await runPare(...layerArgs("none", "--server", host.url, "--api-key", "wrong"));
-    assert.equal(code, 1);
+    assert.equal(code, 3);
     assert.match(stderr, /^error: unauthorized \(401\)/);
   });
 });

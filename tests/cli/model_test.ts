@@ -8,7 +8,9 @@ import assert from "node:assert/strict";
 import { basename } from "node:path";
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
-import { runReportSchema } from "../../src/report/run_report.ts";
+import { type RunReport, runReportSchema } from "../../src/report/run_report.ts";
+import { formatPhases, type RunSeconds } from "../../src/report/run_seconds.ts";
+import { formatSeconds } from "../../src/report/format.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { pareJson, runPare } from "./run_pare.ts";
 
@@ -21,7 +23,8 @@ interface PruneResult {
     readonly rows: number;
     readonly cols: number;
   }[];
-  readonly seconds: number;
+  readonly seconds: RunSeconds;
+  readonly perplexity: RunReport["perplexity"];
   readonly out: string;
 }
 
@@ -89,13 +92,16 @@ describe("pare prune, then eval", () => {
       assert.ok(loss > 0);
       assert.ok(relative_error > 0 && relative_error < 1);
     }
-    assert.ok(seconds > 0);
+    assert.ok(seconds.total > 0);
   });
 
   it("prints the totals as lines of text without --json, and progress on standard error", async () => {
     const { code, stdout, stderr } = await runPare(...pruneArgs(`${folder}/lines`));
     assert.equal(code, 0);
-    assert.match(stdout, /^pruned 884736 of 1769472 weights in 24 layers, .*\nwrote .*lines\n$/);
+    const { seconds } = JSON.parse(await Deno.readTextFile(`${folder}/lines/pare.json`));
+    const time = `${formatSeconds(seconds.total)} (${formatPhases(seconds)})`;
+    assert.equal(stdout, `pruned 884736 of 1769472 weights in 24 layers, ${time}\nwrote ${folder}/lines\n`);
+    assert.match(time, /\(load .* s, calibration .* s, layers .* s, write .*s\)$/);
     assert.match(stderr, /^pruning 0\/24\npruning 1\/24 .*q_proj/);
     assert.ok(!stderr.includes("\x1b"), "escape codes although standard error is no terminal");
   });
@@ -105,10 +111,24 @@ describe("pare prune, then eval", () => {
     assert.deepEqual([windows, tokens], [2, 510]);
   });
 
-  it("reports the same perplexities before and after pruning as eval measures", async () => {
+  it("prints and reports the same perplexities before and after pruning as eval measures, and the same times", async () => {
     const out = `${folder}/measured`;
-    await pareJson(...pruneArgs(out, "--seqlen", "256", "--text", texts.evaluation, "--windows", "2"));
+    const command = pruneArgs(out, "--seqlen", "256", "--text", texts.evaluation, "--windows", "2");
+    const printed = await pareJson<PruneResult>(...command);
     const run = runReportSchema.parse(JSON.parse(await Deno.readTextFile(`${out}/pare.json`)));
+    assert.deepEqual([printed.perplexity, printed.seconds], [run.perplexity, run.seconds]);
+    const { total, ...phases } = run.seconds;
+    assert.ok(phases.evaluation > 0 && phases.load > 0, JSON.stringify(phases));
+    assert.ok(Math.abs(total - Object.values(phases).reduce((sum, seconds) => sum + seconds, 0)) < 1e-9);
+    const { dense, pruned } = run.perplexity[0];
+    assert.match(
+      (await runPare(...command)).stdout,
+      new RegExp(
+        `\\nperplexity on .* \\(2 windows of 256\\): ${dense!.toFixed(3)} before, ${
+          pruned!.toFixed(3)
+        } after\\n`,
+      ),
+    );
     assert.deepEqual(run.perplexity, [{
       text: basename(texts.evaluation),
       seqlen: 256,
@@ -151,7 +171,7 @@ describe("pare prune --server", () => {
   it("prints the error of the host, and removes the files of the run", async () => {
     const out = `${folder}/refused`;
     const { code, stderr } = await runPare(...pruneArgs(out, "--server", `${host.url}/nowhere`));
-    assert.equal(code, 1);
+    assert.equal(code, 3);
     assert.match(stderr, /^error: not_found \(404\): .*nowhere/m);
     assert.equal(await exists(out), false);
   });
@@ -163,22 +183,49 @@ describe("pare prune with invalid input", () => {
     await Deno.mkdir(out);
     await Deno.writeTextFile(`${out}/notes.txt`, "mine");
     const { code, stdout, stderr } = await runPare(...pruneArgs(out));
-    assert.deepEqual([code, stdout], [1, ""]);
-    assert.match(stderr, /^error: .*occupied: is not empty/);
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.match(stderr, /^error: option --out .*occupied: is not empty.*add --overwrite/);
     assert.deepEqual(await Array.fromAsync(Deno.readDir(out), ({ name }) => name), ["notes.txt"]);
   });
 
   for (
-    const [what, options, message] of [
-      ["more windows than the text has", ["--samples", "9999"], /9999 windows of 64 need/],
-      ["windows longer than the model's positions", ["--seqlen", "1024"], /positions for 512/],
-      ["a missing calibration text", ["--calibration", "absent.txt"], /absent\.txt/],
+    const [what, options, expected, message] of [
+      [
+        "more windows than the text has",
+        ["--samples", "9999"],
+        3,
+        /calibration\.txt: .*9999 windows of 64 need/,
+      ],
+      [
+        "windows longer than the model's positions",
+        ["--seqlen", "1024"],
+        2,
+        /option --seqlen 1024: .*positions for 512/,
+      ],
+      [
+        "a missing calibration text",
+        ["--calibration", "absent.txt"],
+        2,
+        /^error: option --calibration absent\.txt: there is no such file/m,
+      ],
+      [
+        "a missing evaluation text",
+        ["--text", "absent.txt"],
+        2,
+        /^error: option --text absent\.txt: there is no such file/m,
+      ],
+      [
+        "a missing profile",
+        ["--profile", "absent.json"],
+        2,
+        /^error: option --profile absent\.json: there is no such file/m,
+      ],
     ] as const
   ) {
     it(`refuses ${what}, and removes the output folder`, async () => {
       const out = `${folder}/failed`;
       const { code, stderr } = await runPare(...pruneArgs(out, ...options));
-      assert.equal(code, 1);
+      assert.equal(code, expected, stderr);
       assert.match(stderr.trimEnd().split("\n").at(-1)!, /^error: /);
       assert.match(stderr, message);
       assert.equal(await exists(out), false);

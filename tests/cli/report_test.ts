@@ -28,7 +28,7 @@ describe("pare report", () => {
 
   it("refuses a folder without pare.json", async () => {
     const { code, stderr } = await runPare("report", `${folder}/nowhere`);
-    assert.deepEqual([code, stderr], [1, `error: ${folder}/nowhere: has no pare.json\n`]);
+    assert.deepEqual([code, stderr], [3, `error: ${folder}/nowhere: has no pare.json\n`]);
   });
 
   it("refuses a malformed pare.json by the name of the member", async () => {
@@ -36,7 +36,7 @@ describe("pare report", () => {
     await Deno.mkdir(malformed);
     await Deno.writeTextFile(`${malformed}/pare.json`, JSON.stringify({ ...sampleRun(), layers: 3 }));
     const { code, stderr } = await runPare("report", malformed);
-    assert.equal(code, 1);
+    assert.equal(code, 3);
     assert.match(stderr, /pare\.json: [\s\S]*layers/);
   });
 });

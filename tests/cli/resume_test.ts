@@ -5,7 +5,10 @@ import assert from "node:assert/strict";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
 import { uniform } from "../support/random.ts";
-import { runPare, startPare } from "./run_pare.ts";
+import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
+import { runPare, startPare, startPareWith } from "./run_pare.ts";
+
+const MAIN = new URL("../../src/cli/main.ts", import.meta.url).pathname;
 
 let folder: string, text: string;
 before(async () => {
@@ -28,8 +31,8 @@ async function stopAfter(
   signal: Deno.Signal,
   layers: number,
   delay: number,
+  child = startPare(...args),
 ): Promise<{ code: number; killed: boolean; stderr: string }> {
-  const child = startPare(...args);
   const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   let stderr = "", sent = false;
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
@@ -127,11 +130,42 @@ describe("pare prune after Ctrl-C", {
     const other = await runPare(
       ...pruneArgs(out, "--samples", "32", "--bits", "4", "--group-size", "32"),
     );
-    assert.equal(other.code, 1);
+    assert.equal(other.code, 2);
     assert.match(other.stderr, /^error: .*differs from this one: --samples was 64 and is 32; .*--restart/m);
     assert.match(other.stderr, /; --group-size was absent and is 32[.;]/);
     const same = await runPare(...pruneArgs(out, "--samples", "64"));
     assert.equal(same.code, 0, same.stderr);
     assert.match(same.stderr, /^pruning [1-9]\d*\/24\n/);
+  });
+});
+
+describe("pare prune on another number of threads, and with V8 flags", {
+  skip: (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") &&
+    "only V8 on x86-64 pairs instructions, and only Linux has taskset",
+}, () => {
+  it("continues a run that was killed, and ends in the same bytes", async () => {
+    const expected = `${folder}/one-adapter`,
+      out = `${folder}/two-adapters`,
+      args = pruneArgs(out, "--samples", "16");
+    assert.equal((await runPare(...pruneArgs(expected, "--samples", "16"))).code, 0);
+    const oneThread = new Deno.Command("taskset", {
+      args: ["--cpu-list", "0", Deno.execPath(), "run", "-A", "--quiet", MAIN, ...args],
+      env: { NO_COLOR: "1" },
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const { killed, stderr } = await stopAfter(args, "SIGKILL", 3, 0, oneThread);
+    assert.ok(killed, stderr);
+    const paired = startPareWith({ DENO_V8_FLAGS: PAIRING_FLAGS.join(",") }, ...args);
+    const { code, stderr: rest } = await stopAfter(args, "SIGKILL", Infinity, 0, paired);
+    assert.equal(code, 0, rest);
+    assert.match(rest, /^pruning [1-9]\d*\/24\n/);
+    const adapters = JSON.parse(Deno.readTextFileSync(`${out}/pare.json`)).layers.map((
+      { adapter }: { adapter: string },
+    ) => adapter);
+    assert.match(adapters[0], /^WebAssembly SIMD, 1 thread$/);
+    assert.match(adapters[23], /^WebAssembly SIMD in pairs, /);
+    const weights = (from: string) => Deno.readFileSync(`${from}/model.safetensors`);
+    assert.deepEqual(weights(out), weights(expected));
   });
 });

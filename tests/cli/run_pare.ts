@@ -13,11 +13,19 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** Variables that are added to the environment of the process. */
+type Environment = Readonly<Record<string, string>>;
+
 /** Starts `pare ARGS` without a terminal. */
 export function startPare(...args: readonly string[]): Deno.ChildProcess {
+  return startPareWith({}, ...args);
+}
+
+/** Starts `pare ARGS` with additional environment variables. */
+export function startPareWith(env: Environment, ...args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--quiet", MAIN, ...args],
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -25,8 +33,13 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 }
 
 /** Runs `pare ARGS` and waits for its end. */
-export async function runPare(...args: readonly string[]): Promise<Finished> {
-  const { code, stdout, stderr } = await startPare(...args).output();
+export function runPare(...args: readonly string[]): Promise<Finished> {
+  return runPareWith({}, ...args);
+}
+
+/** Runs `pare ARGS` with additional environment variables and waits for its end. */
+export async function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
+  const { code, stdout, stderr } = await startPareWith(env, ...args).output();
   const decoder = new TextDecoder();
   const printed = withoutLines(decoder.decode(stderr), await driverMessages());
   return { code, stdout: decoder.decode(stdout), stderr: printed };

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { runPare, startPare } from "./run_pare.ts";
+import { runPare, runPareWith, startPare } from "./run_pare.ts";
 
 /** Returns the first line of a stream, and a promise of the rest. */
 async function firstLine(
@@ -26,7 +26,7 @@ async function firstLine(
 }
 
 describe("pare serve", () => {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGUSR1"] as const) {
     it(`prints its address, answers requests, and shuts down in order on ${signal}`, async () => {
       const child = startPare("serve", "--port", "0", "--backend", "cpu", "--json");
       const log = new Response(child.stderr).text();
@@ -46,12 +46,30 @@ describe("pare serve", () => {
     });
   }
 
-  it("fails and reports it if the port is in use", async () => {
+  it("exits with 2 and names the variable if PARE_KEYS is malformed, and never prints its value", async () => {
+    const { code, stderr } = await runPareWith(
+      { PARE_KEYS: "secret" },
+      "serve",
+      "--port",
+      "0",
+      "--backend",
+      "cpu",
+    );
+    assert.deepEqual([code, stderr], [
+      2,
+      "error: PARE_KEYS entry 1: must be a sha-256 in hexadecimal, or HEX:SCOPE+SCOPE\n",
+    ]);
+  });
+
+  it("exits with 4 and names the port if another program uses it", async () => {
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     try {
       const { code, stderr } = await runPare("serve", "--port", String(taken.addr.port), "--backend", "cpu");
-      assert.equal(code, 1);
-      assert.match(stderr, /^error: .*in use/m);
+      assert.equal(code, 4);
+      assert.match(
+        stderr,
+        new RegExp(`^error: option --port ${taken.addr.port}: another program uses this port$`, "m"),
+      );
     } finally {
       taken.close();
     }

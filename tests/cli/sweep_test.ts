@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { makeEmptyOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import type { ModelEvaluation } from "../../src/cli/eval/evaluate_model.ts";
 import type { Sweep } from "../../src/cli/sweep/results.ts";
@@ -148,6 +149,25 @@ describe("pare sweep", () => {
     },
   );
 
+  it("refuses layers that are too large for obc before any work, and names the layer", async () => {
+    const model = `${folder}/wide`;
+    await makeEmptyOpt(model, { layers: 1, hidden: 8, heads: 2, ffn: 4096, vocabulary: 2048, positions: 64 });
+    const options = [
+      "--methods",
+      "magnitude,obc",
+      "--sparsities",
+      "0.5",
+      "--seqlen",
+      "32",
+      "--backend",
+      "cpu",
+    ];
+    const files = ["--calibration", texts.calibration, "--text", texts.evaluation];
+    const { code, stdout, stderr } = await runPare("sweep", model, ...files, ...options);
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.match(stderr, /^error: option --methods magnitude,obc: .*layers\.0\.fc2\.weight: .*at most 3072/);
+  });
+
   for (
     const [what, args, code, message] of [
       ["a sweep without sparsities and patterns", [], 2, /needs --sparsities or --patterns/],
@@ -161,7 +181,7 @@ describe("pare sweep", () => {
       [
         "more calibration windows than the text has",
         ["--patterns", "2:4", "--samples", "9999"],
-        1,
+        3,
         /9999 windows of 64 need/,
       ],
     ] as const

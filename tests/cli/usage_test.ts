@@ -35,6 +35,17 @@ const WRONG: readonly (readonly [args: readonly string[], message: RegExp])[] = 
   [[...LAYER, "--method", "prayer"], /--method prayer: .*sparsegpt/],
   [[...LAYER, "--damping", "-1"], /--damping -1: .*>=0/],
   [[...LAYER, "--server", "localhost:8000"], /--server.*'localhost:8000'.*http or https URL/],
+  [
+    [...PRUNE, "--symmetric"],
+    /^error: option --symmetric: describes a quantisation grid, so it needs bits$/m,
+  ],
+  [
+    [...PRUNE, "--group-size", "64"],
+    /option --group-size 64: 64 describes a quantisation grid, so it needs bits/,
+  ],
+  [["eval", OPT_SOTU, "--text", "absent"], /option --text absent: there is no such file/],
+  [["eval", OPT_SOTU, "--task", "piqa=absent"], /option --task absent: there is no such file/],
+  [["verify"], /missing required argument 'folder'/],
 ];
 
 describe("pare usage", () => {
@@ -55,22 +66,55 @@ describe("pare usage", () => {
   });
 });
 
+/** All commands, each with its required options. */
+const COMMANDS: Readonly<Record<string, readonly string[]>> = {
+  "prune": ["--out <folder>", "--calibration <file>"],
+  "verify": [],
+  "eval": [],
+  "sweep": ["--calibration <file>", "--text <file>"],
+  "layer": ["--out <file>"],
+  "pack": ["--out <folder>"],
+  "unpack": ["--out <folder>"],
+  "jobs list": ["--server <url>"],
+  "jobs show": ["--server <url>"],
+  "jobs cancel": ["--server <url>"],
+  "serve": [],
+};
+
 describe("pare --help", () => {
-  for (const command of ["serve", "prune", "eval", "sweep", "layer"]) {
-    it(`describes the command ${command}`, async () => {
-      const { code, stdout, stderr } = await runPare(command, "--help");
+  for (const [command, required] of Object.entries(COMMANDS)) {
+    it(`marks the required options of ${command}, and has an example`, async () => {
+      const { code, stdout, stderr } = await runPare(...command.split(" "), "--help");
       assert.deepEqual([code, stderr], [0, ""]);
-      assert.match(stdout, new RegExp(`^Usage: pare ${command} `));
-      for (const option of ["--json", "--backend <kind>"]) assert.ok(stdout.includes(option), option);
+      const [usage] = stdout.split("\n\n");
+      assert.ok(usage.startsWith(`Usage: pare ${command} `), usage);
+      assert.ok(usage.endsWith("[options]"));
+      const marked = [...stdout.matchAll(/^ {2}(--\S+ <\S+>) +required: /gm)].map(([, flags]) => flags);
+      assert.deepEqual(marked, required);
+      for (const flags of required) assert.ok(usage.includes(flags), usage);
+      assert.match(stdout, new RegExp(`\\nExamples?:\n  pare ${command} ?`));
+      assert.ok(stdout.includes("--json") && !stdout.includes("default: []"), stdout);
     });
   }
 
   it("lists the commands", async () => {
     const { code, stdout } = await runPare("--help");
     assert.equal(code, 0);
-    for (const command of ["serve", "prune", "eval", "sweep", "layer"]) {
-      assert.match(stdout, new RegExp(`^  ${command} `, "m"));
+    for (const command of Object.keys(COMMANDS)) {
+      assert.match(stdout, new RegExp(`^  ${command.split(" ")[0]} `, "m"));
     }
+  });
+
+  it("says at --format who can read sparse formats", async () => {
+    for (const command of ["prune", "pack"]) {
+      const text = (await runPare(command, "--help")).stdout.replace(/\s+/g, " ");
+      assert.match(text, /sparse formats are read by Pare, and by compressed-tensors up to 0\.14/, command);
+    }
+  });
+
+  it("is complemented by a page with an example of each command", async () => {
+    const page = await Deno.readTextFile(new URL("../../src/cli/README.md", import.meta.url));
+    for (const command of Object.keys(COMMANDS)) assert.ok(page.includes(`$ pare ${command} `), command);
   });
 });
 

@@ -144,10 +144,13 @@ describe("PareHosts.pruneModel", () => {
     await assert.rejects(layers(client(hosts).pruneModel(model)), /device_lost|connection refused/);
   });
 
-  it("throws a refusal at once, because another host would refuse the layer too", async () => {
+  it("throws a refusal at once and names the layer, because another host would refuse the layer too", async () => {
     const hosts = [new FakeHost(problem(422, "non_finite")), new FakeHost(slowly(working))];
     const model = new RoundModel([block(0)]);
-    await assert.rejects(layers(client(hosts).pruneModel(model)), { code: "non_finite" });
+    await assert.rejects(layers(client(hosts).pruneModel(model)), {
+      code: "non_finite",
+      message: /^\S+: non_finite \(422\): /,
+    });
   });
 
   it("throws the signal's reason when the signal is aborted while all hosts have requests", async () => {

@@ -6,20 +6,23 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { JobRecord, type LayerOutcome } from "../../src/edge/jobs/job_record.ts";
-import { type JobLayer, jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
+import { type JobRequest, jobRequestSchema } from "../../src/protocol/edge/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const DIGEST = "sha256:" + "a".repeat(64);
 const DONE = { report: { method: "sparsegpt" }, result: DIGEST } as unknown as LayerOutcome;
 const FAILED: LayerOutcome = { error: { code: "non_finite", detail: "weight" } };
 
-function layersOf(...names: string[]): JobLayer[] {
-  return jobRequestSchema.parse({ layers: names.map((name) => ({ name, weight: DIGEST })) }).layers;
+/** The time of the records' clock, in milliseconds since 1970. */
+const NOW = Date.parse("2026-01-01T00:00:00.000Z");
+
+function requestOf(...names: string[]): JobRequest {
+  return jobRequestSchema.parse({ layers: names.map((name) => ({ name, weight: DIGEST })) });
 }
 
 function createRecord(...names: string[]): JobRecord {
-  const record = new JobRecord(memorySql());
-  assert.equal(record.create("id", "digest", layersOf(...names)), "created");
+  const record = new JobRecord(memorySql(), () => NOW);
+  assert.equal(record.create("id", "digest", requestOf(...names)), "absent");
   return record;
 }
 
@@ -32,13 +35,13 @@ function statesOf(record: JobRecord): string[] {
 describe("JobRecord", () => {
   it("is created once, and distinguishes a repeated request from another by its digest", () => {
     const record = createRecord("a");
-    assert.equal(record.create("id", "digest", layersOf("a")), "same");
-    assert.equal(record.create("id", "other", layersOf("b")), "conflict");
+    assert.equal(record.create("id", "digest", requestOf("a")), "same");
+    assert.equal(record.create("id", "other", requestOf("b")), "conflict");
     assert.equal(record.layerCount(), 1);
   });
 
   it("stays empty, whatever method is called, if no job was created", () => {
-    const record = new JobRecord(memorySql());
+    const record = new JobRecord(memorySql(), () => NOW);
     record.settleLayer(0, DONE);
     record.cancel();
     assert.deepEqual([record.read(), record.layerCount(), record.beginAttempt(0), record.isWanted(0)], [
@@ -85,10 +88,72 @@ describe("JobRecord", () => {
     assert.ok(record.isWanted(1));
     record.cancel();
     assert.ok(!record.isWanted(1));
-    assert.deepEqual(statesOf(record), ["failed", "done", "failed", "failed"]);
+    assert.deepEqual(statesOf(record), ["cancelled", "done", "cancelled", "cancelled"]);
+    assert.equal(record.read()!.job.layers[1].error?.code, "cancelled");
     const { version } = record.read()!;
     record.cancel();
     assert.equal(record.read()!.version, version);
+  });
+
+  it("is cancelled even if a layer had failed before, and stays as it is if it is cancelled after its end", () => {
+    const record = createRecord("a", "b");
+    record.settleLayer(0, FAILED);
+    record.cancel();
+    assert.deepEqual(statesOf(record), ["cancelled", "failed", "cancelled"]);
+    const ended = createRecord("a");
+    ended.settleLayer(0, DONE);
+    ended.cancel();
+    assert.deepEqual(statesOf(ended), ["done", "done"]);
+  });
+
+  it("keeps its name, its times and what was asked for", () => {
+    const record = new JobRecord(memorySql(), () => NOW);
+    const request = jobRequestSchema.parse({
+      name: "first try",
+      layers: [
+        { name: "a", weight: DIGEST, hessian: DIGEST, parameters: { pattern: "2:4" } },
+        { name: "b", weight: DIGEST },
+      ],
+    });
+    record.create("id", "digest", request);
+    const { id, name, created, ended, layers } = record.read()!.job;
+    assert.deepEqual([id, name, created, ended], ["id", "first try", "2026-01-01T00:00:00.000Z", null]);
+    assert.deepEqual(layers.map(({ weight, hessian }) => [weight, hessian]), [[DIGEST, DIGEST], [
+      DIGEST,
+      null,
+    ]]);
+    assert.deepEqual([layers[0].parameters.pattern, layers[1].parameters.pattern], ["2:4", "unstructured"]);
+    record.settleLayer(0, DONE);
+    record.settleLayer(1, DONE);
+    assert.equal(record.read()!.job.ended, "2026-01-01T00:00:00.000Z");
+  });
+
+  it("records the host of the latest attempt, once per change", () => {
+    const record = createRecord("a");
+    record.beginAttempt(0);
+    record.assignHost(0, "h1");
+    const { version, job } = record.read()!;
+    assert.equal(job.layers[0].host, "h1");
+    record.assignHost(0, "h1");
+    assert.equal(record.read()!.version, version);
+    record.settleLayer(0, DONE);
+    record.assignHost(0, "h2");
+    assert.equal(record.read()!.job.layers[0].host, "h1", "a settled layer does not change");
+  });
+
+  it("summarises itself by the number of layers in each state", () => {
+    const record = createRecord("a", "b", "c");
+    record.settleLayer(0, DONE);
+    record.beginAttempt(1);
+    assert.deepEqual(record.summary(), {
+      id: "id",
+      name: null,
+      state: "running",
+      created: "2026-01-01T00:00:00.000Z",
+      ended: null,
+      layers: { queued: 1, running: 1, done: 1, failed: 0, cancelled: 0 },
+    });
+    assert.equal(new JobRecord(memorySql(), () => NOW).summary(), undefined);
   });
 
   it("returns only the layers that have changed after a given version", () => {

@@ -6,13 +6,38 @@
 import assert from "node:assert/strict";
 import { beforeEach, describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
+import { edgeDocument } from "../../src/edge/openapi.ts";
+import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import type { EdgeBindings } from "../../src/edge/bindings.ts";
 import type { DurableObjectState, Remote } from "../../src/edge/runtime/durable_object.ts";
 import { ObservedJob } from "../../src/edge/jobs/observed_job.ts";
+import { JobIndex } from "../../src/edge/jobs/job_index.ts";
+import type { R2Bucket } from "../../src/edge/runtime/r2_bucket.ts";
+import type { JobSummary } from "../../src/protocol/edge/jobs.ts";
 import { memorySql } from "./memory_sql.ts";
 
 const edge = createEdge();
+const document: ContractDocument = JSON.parse(JSON.stringify(edgeDocument(edge)));
 const LAYERS = [{ name: "a", weight: "sha256:" + "a".repeat(64) }];
+
+/** Returns the state of a new Durable Object. */
+function emptyState(): DurableObjectState {
+  return {
+    storage: { sql: memorySql(), setAlarm: () => Promise.resolve(), deleteAll: () => Promise.resolve() },
+  };
+}
+
+/** A bucket that has the blobs with these digests, and answers no other question. */
+function bucketOf(...digests: string[]): R2Bucket {
+  const keys = digests.map((digest) => digest.replace("sha256:", "blobs/"));
+  const customMetadata = { key: "objects/x", size: "1" };
+  return {
+    head: (key: string) =>
+      Promise.resolve(
+        keys.includes(key) ? { key, size: 0, uploaded: new Date(), customMetadata } : null,
+      ),
+  } as R2Bucket;
+}
 
 /** Returns the sha-256 of a key in hexadecimal. */
 async function hexOf(key: string): Promise<string> {
@@ -22,22 +47,27 @@ async function hexOf(key: string): Promise<string> {
 describe("/v1/jobs", () => {
   let env: EdgeBindings, started: Set<string>, failsToStart: boolean, status: string, restarted: string[];
   beforeEach(async () => {
-    const records = new Map<string, ObservedJob>();
+    const records = new Map<string, ObservedJob>(), indexes = new Map<string, JobIndex>();
+    const week = () => 7 * 86_400_000;
     started = new Set();
     failsToStart = false;
     status = "running";
     restarted = [];
-    const state = (): DurableObjectState => ({
-      storage: { sql: memorySql(), setAlarm: () => Promise.resolve(), deleteAll: () => Promise.resolve() },
-    });
     env = {
       PARE_KEYS: `${await hexOf("one")}:jobs,${await hexOf("two")}:jobs,${await hexOf("other")}:uploads`,
       JOB_RECORDS: {
         getByName(name) {
-          if (!records.has(name)) records.set(name, new ObservedJob(state(), () => 7 * 86_400_000));
+          if (!records.has(name)) records.set(name, new ObservedJob(emptyState(), week));
           return records.get(name) as unknown as Remote<ObservedJob>;
         },
       },
+      JOB_INDEXES: {
+        getByName(name) {
+          if (!indexes.has(name)) indexes.set(name, new JobIndex(memorySql(), Date.now, week));
+          return indexes.get(name) as unknown as Remote<JobIndex>;
+        },
+      },
+      BLOBS: bucketOf(LAYERS[0].weight),
       JOBS: {
         create({ id }) {
           if (failsToStart) return Promise.reject(new Error("not now"));
@@ -64,12 +94,16 @@ describe("/v1/jobs", () => {
     }
     if (idempotency !== undefined) headers["Idempotency-Key"] = idempotency;
     const response = await edge.request(path, { method, headers, body: text }, env);
+    await assertDocumented(document, { method, path }, response);
     return { status: response.status, answer: response.body ? await response.json() : undefined };
   }
 
   it("requires a key with the scope jobs", async () => {
     for (
-      const [method, path] of [["POST", "/v1/jobs"], ["GET", `/v1/jobs/${"0".repeat(32)}`], [
+      const [method, path] of [["POST", "/v1/jobs"], ["GET", "/v1/jobs"], [
+        "GET",
+        `/v1/jobs/${"0".repeat(32)}`,
+      ], [
         "DELETE",
         `/v1/jobs/${"0".repeat(32)}`,
       ]]
@@ -115,8 +149,95 @@ describe("/v1/jobs", () => {
     assert.deepEqual(restarted, [id]);
     await send("DELETE", `/v1/jobs/${id}`, "one");
     await waitWithoutProgress();
-    assert.equal((await submit()).answer.state, "failed");
+    assert.equal((await submit()).answer.state, "cancelled");
     assert.deepEqual(restarted, [id]);
+  });
+
+  it("refuses a job whose blob is not stored, but finds an existing job whose blob has expired", async () => {
+    const missing = "sha256:" + "b".repeat(64);
+    const layers = [...LAYERS, { name: "b", weight: LAYERS[0].weight, hessian: missing }];
+    const { status, answer } = await send("POST", "/v1/jobs", "one", { layers });
+    assert.deepEqual([status, answer.code, answer.blob], [404, "not_found", missing]);
+    assert.equal(answer.detail, `layer b: blob ${missing} is not stored`);
+    assert.deepEqual((await send("GET", "/v1/jobs", "one")).answer.jobs, []);
+    const first = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    env = { ...env, BLOBS: bucketOf() };
+    const again = await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    assert.deepEqual([again.status, again.answer.id], [202, first.answer.id]);
+  });
+
+  it("distinguishes jobs with one idempotency key by their names too", async () => {
+    await send("POST", "/v1/jobs", "one", { layers: LAYERS }, "k");
+    const named = await send("POST", "/v1/jobs", "one", { name: "n", layers: LAYERS }, "k");
+    assert.deepEqual([named.status, named.answer.code], [409, "idempotency_conflict"]);
+  });
+
+  describe("the list", () => {
+    const page = async (key: string, query = "") => {
+      const { status, answer } = await send("GET", `/v1/jobs${query}`, key);
+      assert.equal(status, 200, JSON.stringify(answer));
+      return answer as { jobs: JobSummary[]; cursor: string | null };
+    };
+    /** Starts jobs with these names, one after the other. Returns their ids. */
+    async function startJobs(key: string, ...names: string[]): Promise<string[]> {
+      const ids = [];
+      for (const name of names) {
+        ids.push((await send("POST", "/v1/jobs", key, { name, layers: LAYERS })).answer.id);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      return ids;
+    }
+    const namesOf = ({ jobs }: { jobs: JobSummary[] }) => jobs.map(({ name }) => name);
+
+    it("has the jobs of the key only, newest first, page by page", async () => {
+      await startJobs("one", "a", "b", "c");
+      await startJobs("two", "other");
+      assert.deepEqual(namesOf(await page("two")), ["other"]);
+      const first = await page("one", "?limit=2");
+      assert.deepEqual(namesOf(first), ["c", "b"]);
+      await startJobs("one", "d");
+      const second = await page("one", `?limit=2&cursor=${first.cursor}`);
+      assert.deepEqual([namesOf(second), second.cursor], [["a"], null]);
+      assert.deepEqual(namesOf(await page("one")), ["d", "c", "b", "a"]);
+    });
+
+    it("has the current states, and selects by state", async () => {
+      const [a, b] = await startJobs("one", "a", "b");
+      await send("DELETE", `/v1/jobs/${a}`, "one");
+      const record = env.JOB_RECORDS!.getByName(b);
+      await record.beginAttempt(0);
+      const { jobs } = await page("one");
+      assert.deepEqual(jobs.map(({ state, layers }) => [state, layers.running, layers.cancelled]), [
+        ["running", 1, 0],
+        ["cancelled", 0, 1],
+      ]);
+      assert.ok(jobs[0].ended === null && jobs[1].ended !== null);
+      assert.deepEqual(namesOf(await page("one", "?state=cancelled")), ["a"]);
+      assert.deepEqual(namesOf(await page("one", "?state=done")), []);
+      await record.settleLayer(0, { error: { code: "busy", detail: "" } });
+      assert.deepEqual(namesOf(await page("one", "?state=failed")), ["b"]);
+    });
+
+    it("leaves out a job whose record was deleted", async () => {
+      const [a] = await startJobs("one", "a", "b");
+      const { JOB_RECORDS } = env;
+      env = {
+        ...env,
+        JOB_RECORDS: {
+          getByName: (name) =>
+            name === a ? new ObservedJob(emptyState(), () => 1) as never : JOB_RECORDS!.getByName(name),
+        },
+      };
+      assert.deepEqual(namesOf(await page("one")), ["b"]);
+    });
+
+    it("refuses invalid and unknown parameters", async () => {
+      for (const query of ["?state=lost", "?limit=0", "?limit=101", "?limit=x", "?cursor=1", "?page=2"]) {
+        const { status, answer } = await send("GET", `/v1/jobs${query}`, "one");
+        const parameter = /\w+/.exec(query)![0];
+        assert.deepEqual([status, answer.errors?.[0].parameter], [400, parameter], query);
+      }
+    });
   });
 
   it("refuses a job over the limits", async () => {

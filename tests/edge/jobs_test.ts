@@ -12,8 +12,8 @@ import { JobFailedError, pruneByJob, type SolvedJobLayer } from "../../src/clien
 import { type JobLayerRequest, Jobs } from "../../src/client/jobs/jobs.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import type { LayerState } from "../../src/protocol/edge/jobs.ts";
-import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
+import type { JobSummary as Summary, LayerState } from "../../src/protocol/edge/jobs.ts";
+import type { AliveHost } from "../../src/protocol/edge/hosts.ts";
 import { signTicket } from "../../src/protocol/edge/tickets.ts";
 import { file, floats, packUpper } from "../layer/bodies.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
@@ -68,7 +68,7 @@ describe("jobs in the Workers runtime", () => {
   });
 
   /** Returns the hosts that are alive. */
-  async function aliveHosts(): Promise<Heartbeat[]> {
+  async function aliveHosts(): Promise<AliveHost[]> {
     return (await (await edge.request("/v1/hosts")).json()).hosts;
   }
 
@@ -149,20 +149,18 @@ describe("jobs in the Workers runtime", () => {
       hessian = file({
         hessian_upper: floats("F32", [n * (n + 1) / 2], packUpper(correlatedHessian(n, { seed: 5 }), n)),
       });
-    const shared = await store(hessian), missing = "sha256:" + "0".repeat(64);
+    const shared = await store(hessian);
     const bodies = [3, 4].map((seed) => file({ weight: floats("F32", [16, n], normals(16 * n, seed)) }));
     const wide = file({ weight: floats("F32", [16, n + 1], normals(16 * (n + 1), 6)) });
     const { id } = await jobs.submit([
       { name: "a", weight: await store(bodies[0]), hessian: shared },
       { name: "b", weight: await store(bodies[1]), hessian: shared },
-      { name: "c", weight: missing, hessian: shared },
-      { name: "d", weight: await store(wide), hessian: shared },
+      { name: "c", weight: await store(wide), hessian: shared },
     ]);
     const states = await settledLayers(id);
     assert.deepEqual(states.map(({ state, attempts, error }) => [state, attempts, error?.code]), [
       ["done", 1, undefined],
       ["done", 1, undefined],
-      ["failed", 1, "not_found"],
       ["failed", 1, "shape_mismatch"],
     ]);
     assert.equal((await jobs.get(id)).state, "failed");
@@ -264,12 +262,47 @@ describe("jobs in the Workers runtime", () => {
     await until("the layer runs", async () => (await jobs.get(id)).state === "running" || undefined);
     await jobs.cancel(id);
     const [layer] = await settledLayers(id);
-    assert.deepEqual([layer.state, layer.error?.code, layer.result], ["failed", "cancelled", null]);
+    assert.deepEqual([layer.state, layer.error?.code, layer.result], ["cancelled", "cancelled", null]);
+    assert.equal((await jobs.get(id)).state, "cancelled");
     await jobs.cancel(id);
     await assert.rejects(
       jobs.get("0".repeat(32)),
       (error) => error instanceof PareError && error.status === 404,
     );
+  });
+
+  it("a job whose blob does not exist is refused at once, with the name of the blob", async () => {
+    const weight = await store(layerBody(8, 16, 60)), hessian = "sha256:" + "0".repeat(64);
+    const response = await edge.post("/v1/jobs", { layers: [{ name: "q", weight, hessian }] });
+    const { code, detail, blob } = await response.json();
+    assert.deepEqual([response.status, code, blob], [404, "not_found", hessian]);
+    assert.equal(detail, `layer q: blob ${hessian} is not stored`);
+  });
+
+  it("the list of jobs has the current states, newest first", async () => {
+    const weight = await store(layerBody(8, 16, 61));
+    const body = { name: "listed", layers: [{ name: "a", weight, parameters: { sparsity: 0.25 } }] };
+    const { id } = await (await edge.post("/v1/jobs", body)).json();
+    await settledLayers(id);
+    const list = await (await edge.request("/v1/jobs?limit=2")).json();
+    assert.deepEqual(
+      list.jobs.map(({ id, name, state, layers }: Summary) => [id, name, state, layers.done])[0],
+      [
+        id,
+        "listed",
+        "done",
+        1,
+      ],
+    );
+    assert.equal(list.jobs.length, 2);
+    const rest = await (await edge.request(`/v1/jobs?state=done&cursor=${list.cursor}`)).json();
+    const times = [...list.jobs, ...rest.jobs].map(({ created }: Summary) => created);
+    assert.deepEqual(times, times.toSorted().toReversed());
+    assert.ok(rest.jobs.every(({ state }: Summary) => state === "done"));
+    const [layer] = (await jobs.get(id)).layers;
+    assert.deepEqual([layer.weight, layer.parameters.sparsity], [weight, 0.25]);
+    const hostIds = (await aliveHosts()).map(({ id }) => id);
+    assert.ok(hostIds.includes(layer.host!), "the layer names the host that solved it");
   });
 
   it("an invalid request for a job is refused", async () => {
@@ -329,7 +362,7 @@ describe("jobs in the Workers runtime", () => {
   it("a job fails with no_device if no host is alive", async () => {
     await Promise.all(hosts.splice(0).map((host) => host[Symbol.asyncDispose]()));
     assert.deepEqual(await aliveHosts(), []);
-    const { id } = await jobs.submit([{ name: "a", weight: "sha256:" + "0".repeat(64) }]);
+    const { id } = await jobs.submit([{ name: "a", weight: await store(layerBody(8, 16, 100)) }]);
     const [{ error }] = await settledLayers(id);
     assert.deepEqual(error, { code: "no_device", detail: "no GPU host was alive for 1 s" });
   });

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { type Host, serve } from "../../routes/serve.ts";
 import { decode } from "../../src/safetensors/decode.ts";
+import { createEdge } from "../../src/edge/app.ts";
 import { startDevEdge } from "./local_edge.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
@@ -79,10 +80,20 @@ describe("a rate limit", () => {
       for (let i = 0; i < 4; i++) statuses.push((await ask("busy")).status);
       assert.deepEqual(statuses, [404, 404, 404, 429]);
       const refused = await ask("busy");
-      assert.deepEqual([refused.headers.get("Retry-After"), (await refused.json()).code], ["60", "busy"]);
+      const { code, detail } = await refused.json();
+      assert.deepEqual([refused.headers.get("Retry-After"), code], ["60", "busy"]);
+      assert.equal(detail, "this API key has used all its requests of this minute");
       assert.equal((await ask("calm")).status, 404);
     } finally {
       await edge.close();
     }
+  });
+
+  it("applies to the network address if the edge has no keys, and its refusal speaks of no key", async () => {
+    const used = { limit: () => Promise.resolve({ success: false }) };
+    const refused = await createEdge().request("/v1/jobs", {}, { EDGE_OPEN: "true", RATE: used });
+    const { code, detail } = await refused.json();
+    assert.deepEqual([refused.status, code], [429, "busy"]);
+    assert.equal(detail, "this network address has used all its requests of this minute");
   });
 });

@@ -3,6 +3,7 @@
  * machine. It has a local bucket with an S3 endpoint.
  */
 
+import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import { createTestHarness, type TestHarness, unstable_startWorker } from "wrangler";
 
 /** The credentials that `wrangler.toml` sets for the local bucket. */
@@ -13,7 +14,7 @@ export interface LocalEdge {
   /** The origin, without a slash at the end. */
   readonly url: string;
   readonly harness: TestHarness;
-  /** Sends a request to a path of the edge. */
+  /** Sends a request to a path of the edge. Every answer must be one that the OpenAPI document describes. */
   request(path: string, init?: RequestInit): Promise<Response>;
   /** Sends JSON with POST. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
@@ -40,7 +41,12 @@ export async function startEdge(
   // The bucket's endpoint is at the port of the edge, which is chosen when the edge starts to listen.
   const { url } = await harness.listen();
   await harness.update(options(`${url.origin}/cdn-cgi/local/r2/s3/pare-blobs`));
-  const request = (path: string, init?: RequestInit) => fetch(url.origin + path, init);
+  const document: ContractDocument = await (await fetch(`${url.origin}/openapi.json`)).json();
+  const request = async (path: string, init?: RequestInit) => {
+    const response = await fetch(url.origin + path, init);
+    await assertDocumented(document, { method: init?.method ?? "GET", path }, response);
+    return response;
+  };
   return {
     url: url.origin,
     harness,

@@ -46,7 +46,8 @@ export type Answer = () => Response | Promise<Response>;
  */
 export function simulateJob(answers: Answer[], layers = 1) {
   const clock = { now: 0 }, calls: string[] = [];
-  const registry = new HostRegistry(memorySql(), () => clock.now), record = new JobRecord(memorySql());
+  const registry = new HostRegistry(memorySql(), () => clock.now),
+    record = new JobRecord(memorySql(), () => clock.now);
   const sendHeartbeat = () =>
     registry.recordHeartbeat("h", {
       url: "http://h/base",
@@ -62,7 +63,7 @@ export function simulateJob(answers: Answer[], layers = 1) {
     "digest",
     jobRequestSchema.parse({
       layers: Array.from({ length: layers }, (_, index) => ({ name: `layer ${index}`, weight: WEIGHT })),
-    }).layers,
+    }),
   );
   const context: JobContext = {
     job: "job",

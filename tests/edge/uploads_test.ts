@@ -81,6 +81,8 @@ describe("uploads in the Workers runtime", () => {
       const answer = await complete(upload, parts.toReversed());
       assert.deepEqual(completedSchema.parse(await answer.json()), { blob: digest });
     }
+    const again = await edge.post("/v1/uploads", { size: body.length, sha256: digest });
+    assert.deepEqual([again.status, await again.json()], [200, { blob: digest }], "nothing needs to be sent");
     const head = await edge.request(`/v1/blobs/${digest}`, { method: "HEAD" });
     assert.deepEqual([head.status, head.headers.get("Content-Length")], [200, String(body.length)]);
     const whole = await edge.request(`/v1/blobs/${digest}`);

@@ -47,7 +47,9 @@ describe("BoundedQueue", () => {
     // The moving average is 0.2 · 20 s = 4 s, and two tasks are ahead: one is running and one is waiting.
     await assert.rejects(
       queue.acquire(),
-      (error) => error instanceof BusyError && error.retryAfterSeconds === 8,
+      (error) =>
+        error instanceof BusyError && error.retryAfterSeconds === 8 &&
+        error.message === "the queue is full: 1 of at most 1 requests wait, and 1 are running",
     );
     first();
     (await second)();

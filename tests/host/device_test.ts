@@ -64,7 +64,9 @@ describe("Device", () => {
     const release1 = await session.residentQueue.acquire();
     assert.equal(device.handleFailure(full, session), full);
     const release2 = await session.residentQueue.acquire();
-    assert.ok(device.handleFailure(full, session) instanceof BusyError);
+    const busy = device.handleFailure(full, session);
+    assert.ok(busy instanceof BusyError);
+    assert.equal(busy.message, "the device has no memory for this layer beside another layer");
     release1();
     release2();
     await device.close();

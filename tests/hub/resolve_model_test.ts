@@ -251,14 +251,17 @@ describe("resolveModel", () => {
       await resolve("hf:some/model");
     }));
 
-  it("retries while the hub is busy, and gives up after four retries", () =>
+  it("retries while the hub is busy, announces each retry, and gives up after four", () =>
     withHub(FILES, async ({ hub, resolve }) => {
       hub.statuses.push(503, 429, 200, 500);
-      await resolve("hf:some/model");
+      const retried: string[] = [];
+      await resolve("hf:some/model", { onRetry: ({ message }) => retried.push(message) });
+      assert.equal(retried.length, 3);
+      assert.match(retried[0], /^hf:some\/model: the hub cannot be reached: .*503/);
       hub.statuses.push(...Array(9).fill(503));
       hub.requests.length = 0;
       await assert.rejects(resolve("hf:some/model@v1.0"), {
-        name: "ModelError",
+        name: "HubUnreachable",
         message: /simulated status 503/,
       });
       assert.equal(hub.requests.length, 5);

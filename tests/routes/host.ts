@@ -8,6 +8,7 @@ import { SAFETENSORS_TYPE } from "../../src/protocol/headers.ts";
 import type { Problem } from "../../src/protocol/problem.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
+import { assertDocumented, type ContractDocument } from "../support/documented_answers.ts";
 import { createApp } from "../../routes/app.ts";
 
 /** Options of a test host. */
@@ -29,7 +30,14 @@ export async function startHost({ open = () => createCpuBackend(), ...settings }
   });
   const { device } = services;
   const app = createApp({ ...services, version: "0.0.0-test" });
-  const request = async (path: string, init?: RequestInit) => await app.request(path, init);
+  const document: ContractDocument = await (await app.request("/openapi.json")).json();
+  records.length = 0;
+  /** Sends a request. Every answer must be one that the OpenAPI document describes. */
+  const request = async (path: string, init?: RequestInit) => {
+    const response = await app.request(path, init);
+    await assertDocumented(document, { method: init?.method ?? "GET", path }, response);
+    return response;
+  };
 
   return {
     device,

@@ -7,10 +7,24 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";
 import { parseAllDocuments } from "yaml";
 import { runPare } from "../cli/run_pare.ts";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import { file, floats } from "../layer/bodies.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
 const DEPLOY = new URL("../../scripts/deploy/", import.meta.url);
 const ROUTES = new URL("../../routes/", import.meta.url);
+
+/** Prunes a small layer whose statistics the host stores, so that all metrics of the host have their labels. */
+async function pruneWithStoredStatistics(host: TestHost): Promise<void> {
+  const identity = Float32Array.from({ length: 16 }, (_, i) => i % 5 === 0 ? 1 : 0);
+  const statistics = file({ hessian: floats("F32", [4, 4], identity) });
+  const digest = formatDigest(await sha256(statistics));
+  await (await host.send("PUT", `/v1/hessians/${digest}`, statistics)).body?.cancel();
+  const weight = file({ weight: floats("F32", [4, 4], identity) });
+  const response = await host.send("POST", `/v1/layers?hessian=${digest}`, weight);
+  assert.equal(response.status, 200);
+  await response.body?.cancel();
+}
 
 /** A parsed manifest. It has no type, because the tests check its shape. */
 type Manifest = ReturnType<typeof JSON.parse>;
@@ -38,8 +52,9 @@ describe("the Kubernetes manifests", () => {
     const files = (await Array.fromAsync(Deno.readDir(new URL("kubernetes/", DEPLOY)))).map(({ name }) =>
       name
     );
-    const [{ resources }] = await manifests("kustomization.yaml");
-    assert.deepEqual(files.toSorted(), [...resources, "kustomization.yaml"].toSorted());
+    const [{ resources, configMapGenerator }] = await manifests("kustomization.yaml");
+    const generated = configMapGenerator.flatMap(({ files }: Manifest) => files);
+    assert.deepEqual(files.toSorted(), [...resources, ...generated, "kustomization.yaml"].toSorted());
     const names = all.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
     assert.equal(new Set(names).size, names.length);
     assert.ok(all.every(({ apiVersion }) => typeof apiVersion === "string"));
@@ -134,6 +149,32 @@ describe("the Kubernetes manifests", () => {
     const [{ spec }] = ofKind("HorizontalPodAutoscaler"), [monitor] = ofKind("PodMonitor");
     for (const { pods } of spec.metrics) assert.match(text, new RegExp(`^${pods.metric.name} \\d`, "m"));
     assert.equal(monitor.spec.podMetricsEndpoints[0].path, "/metrics");
+  });
+
+  it("have a dashboard with all metrics of the host, and with no other metric or label", async () => {
+    await pruneWithStoredStatistics(host);
+    const text = await (await host.request("/metrics")).text();
+    const types = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]));
+    const labels = new Set([...text.matchAll(/[{,](\w+)="/g)].map(([, label]) => label));
+    // Prometheus adds these labels to the metrics of a pod.
+    for (const label of ["namespace", "pod"]) labels.add(label);
+    const dashboard = JSON.parse(
+      await Deno.readTextFile(new URL("kubernetes/grafana_dashboard.json", DEPLOY)),
+    );
+    const queries: string[] = dashboard.panels.flatMap(({ targets }: Manifest) =>
+      targets.map(({ expr }: Manifest) => expr)
+    );
+    const used = new Set<string>();
+    for (const query of queries) {
+      for (const [, name, part] of query.matchAll(/\b(pare_\w+?)(_bucket|_sum|_count)?\b(?=\{)/g)) {
+        used.add(name);
+        assert.equal(types.get(name) === "histogram", part !== undefined, `${name} in ${query}`);
+      }
+      const grouped = [...query.matchAll(/by \(([^)]*)\)/g)].flatMap(([, list]) => list.split(", "));
+      const selected = [...query.matchAll(/(\w+)(?:=~|!=|=)"/g)].map(([, label]) => label);
+      for (const label of [...grouped, ...selected]) assert.ok(labels.has(label), `${label} in ${query}`);
+    }
+    assert.deepEqual([...used].toSorted(), [...types.keys()].toSorted());
   });
 
   it("start the host only with options that it has, and so do the systemd unit and the image", async () => {

@@ -2,15 +2,16 @@
 
     python block_memory.py URL [--hidden N] [--intermediate N] [--blocks N] [--method NAME]
 
-Writes a LLaMA checkpoint with random weights to a temporary folder, prunes it through the host at URL with one block in
-memory at a time, and prints one JSON object with numbers of bytes:
+Writes a LLaMA checkpoint with random weights to a temporary folder, prunes it through the host at URL with
+one block in memory at a time, and prints one JSON object with numbers of bytes:
 
 - `model`, `block` and `embeddings`: the parameters of the model, of its largest block, and of the embeddings;
 - `statistics`: the Hessians of one block as float32 matrices;
 - `states`: the hidden states of all batches;
-- `tensors`: the most bytes of tensors that were alive when a layer was sent or a block was loaded;
-- `process`: the growth of the peak resident memory of the process from just before the run. It includes the bodies of
-  requests and answers, and the memory that the allocators of Python and torch have not given back. Linux only.
+- `tensors`: the most bytes of tensors that were alive when a block was loaded, when its Hessians were recorded,
+  and when a layer was sent;
+- `process`: the growth of the peak resident memory of the process from just before the run. It includes the
+  bodies of requests and answers, and the memory that allocators have not given back. Linux only.
 """
 
 import argparse
@@ -26,8 +27,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import transformers
-
 from pare_llm import Pare, prune_folder
+from pare_llm.pruning.calibration.hidden_states import HiddenStates
 from pare_llm.pruning.folder.folder_store import FolderStore
 
 BATCHES, ROWS, TOKENS = 4, 2, 128
@@ -61,21 +62,27 @@ def reset_resident_peak() -> None:
 
 
 def counted(counter: TensorCounter, url: str) -> Pare:
-    """Return a client that counts tensors before each layer, and let the store count them after each block."""
+    """Return a client that counts tensors before each layer, and count them in other steps too."""
 
     class CountingPare(Pare):
         def prune_layer(self, *args: Any, **options: Any) -> Any:
             counter.count()
             return super().prune_layer(*args, **options)
 
-    load = FolderStore.load
+    count_after(FolderStore, "load", counter)
+    count_after(HiddenStates, "observe", counter)  # all Hessians of the block are recorded now
+    return CountingPare(url)
 
-    def counting_load(self: FolderStore, block: Any) -> None:
-        load(self, block)
+
+def count_after(kind: type, method: str, counter: TensorCounter) -> None:
+    """Let a method of a class count tensors when it returns."""
+    original = getattr(kind, method)
+
+    def counting(*args: Any) -> None:
+        original(*args)
         counter.count()
 
-    FolderStore.load = counting_load  # type: ignore[method-assign]
-    return CountingPare(url)
+    setattr(kind, method, counting)
 
 
 def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: str) -> dict[str, Any]:
@@ -129,7 +136,7 @@ def measure(url: str, *, hidden: int, intermediate: int, blocks: int, method: st
 
 
 class LocalForward:
-    """One small model whose forward pass loads the libraries that the run needs, so that they are not measured."""
+    """A small model whose forward pass loads libraries, so that their memory is not measured."""
 
     def __init__(self, config: transformers.LlamaConfig) -> None:
         small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}

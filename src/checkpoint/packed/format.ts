@@ -28,6 +28,11 @@ const LIBRARY_NAMES = { "bitmask": "sparse-bitmask", "sparse-24": "sparse-24-bit
 /** All layouts. */
 export const PACK_FORMATS = Object.keys(LIBRARY_NAMES) as PackFormat[];
 
+/** Who can read the layouts, for the people who choose one. */
+export const SPARSE_READERS =
+  "sparse formats are read by Pare, and by compressed-tensors up to 0.14 with a transformers of its time; " +
+  "current releases of compressed-tensors, transformers and vLLM refuse them";
+
 /** The key of the description in config.json. */
 const CONFIG_KEY = "quantization_config";
 

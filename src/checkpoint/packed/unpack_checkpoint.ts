@@ -9,28 +9,10 @@ import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoin
 import { formatJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { isPackQuantized } from "../quantized/config.ts";
-import { openDequantized } from "../quantized/dequantized_source.ts";
-import { quantizedNames } from "../quantized/layout.ts";
-import { stemOfQuantizedPart } from "../quantized/quantized_parts.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
-import {
-  makeDenseConfig,
-  type PackFormat,
-  PART_SUFFIXES,
-  partNames,
-  readPackFormat,
-  WEIGHT_SUFFIX,
-} from "./format.ts";
-import { readPackedParts, stemOfPart } from "./packed_parts.ts";
-import {
-  copiedEntry,
-  type RewriteOptions,
-  type ShardEntry,
-  type ShardPlan,
-  writeShards,
-} from "./rewrite_shards.ts";
-import { unpackedEntry } from "./unpacked_entry.ts";
+import { makeDenseConfig } from "./format.ts";
+import { planDense, weightFormat } from "./plan_dense.ts";
+import { type RewriteOptions, writeShards } from "./rewrite_shards.ts";
 
 /** The result of unpacking a checkpoint. */
 export interface UnpackResult {
@@ -63,6 +45,7 @@ export async function unpackCheckpoint(
   fs: WorkFileSystem,
   options: UnpackOptions = {},
 ): Promise<UnpackResult> {
+  if (weightFormat(source) === "dense") throw new ModelError(`${source.folder}: is not packed`);
   const plans = await planDense(source);
   const writer = await FolderWriter.open(fs, folder, source, options.overwrite ?? false);
   return await writeFolder(writer, async () => {
@@ -78,45 +61,4 @@ export async function unpackCheckpoint(
     await writer.copyOtherFiles(source);
     return result;
   });
-}
-
-/** Plans the new weight files. @throws {ModelError} as {@link unpackCheckpoint} */
-async function planDense(source: Checkpoint): Promise<ShardPlan[]> {
-  if (isPackQuantized(source.config)) return await planDequantized(source);
-  const format = readPackFormat(source.config);
-  if (!format) throw new ModelError(`${source.folder}: is not packed`);
-  return await planSparse(source, format);
-}
-
-/** Plans the new weight files of a quantised checkpoint. A weight goes to the shard that holds its codes. */
-async function planDequantized(source: Checkpoint): Promise<ShardPlan[]> {
-  const dense = await openDequantized(source);
-  return source.shards.map((shard) => ({
-    shard,
-    entries: shard.header.tensors.flatMap(({ name }) => {
-      const stem = stemOfQuantizedPart(name);
-      if (stem === undefined) return copiedEntry(source, name);
-      return name === quantizedNames(stem).packed ? copiedEntry(dense, stem + WEIGHT_SUFFIX) : [];
-    }),
-  }));
-}
-
-/**
- * Plans the new weight files of a sparse checkpoint. A weight goes to the shard that holds its part `compressed`. The library may have put its other
- * parts into other shards.
- */
-async function planSparse(source: Checkpoint, format: PackFormat): Promise<ShardPlan[]> {
-  const plans: ShardPlan[] = [];
-  for (const shard of source.shards) {
-    const entries: ShardEntry[] = [];
-    for (const { name } of shard.header.tensors) {
-      const stem = stemOfPart(name);
-      if (stem === undefined) entries.push(copiedEntry(source, name));
-      else if (name.endsWith(PART_SUFFIXES.compressed)) {
-        entries.push(unpackedEntry(source, await readPackedParts(source, stem, format)));
-      } else source.info(partNames(stem).compressed); // throws if the weight has no part `compressed`
-    }
-    plans.push({ shard, entries });
-  }
-  return plans;
 }

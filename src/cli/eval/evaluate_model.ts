@@ -10,9 +10,9 @@ import type { TaskMetrics } from "../../evaluation/task_metrics.ts";
 import type { LocatedExample } from "../../evaluation/read_examples.ts";
 import type { Task } from "../../evaluation/task.ts";
 import { openModelFolder } from "../../models/model.ts";
-import { readTokens } from "../../models/tokenizer/tokenizer.ts";
 import { computePerplexity, type Perplexity } from "../../evaluation/perplexity.ts";
 import { denoFileSystem } from "../files/deno_file_system.ts";
+import { readEvaluationText } from "../files/evaluation_text.ts";
 import { modelFolder } from "../files/model_folder.ts";
 import type { Output } from "../terminal/output.ts";
 import { windowTokens } from "../options/common_options.ts";
@@ -55,8 +55,7 @@ export interface ModelEvaluation {
 
 /**
  * Evaluates the model `name`, which is a folder, or `hf:OWNER/NAME` for a model of the Hugging Face hub.
- * @throws {ModelError} if the model or a text cannot be read
- * @throws {RangeError} if a text is shorter than a window
+ * @throws {ModelError} if the model or a text cannot be read, or if a text is too short
  */
 export async function evaluateModel(
   name: string,
@@ -80,8 +79,8 @@ export async function evaluateModel(
   };
   const texts: ModelEvaluation["texts"][number][] = [];
   for (const text of plan.texts) {
-    const tokens = await readTokens(tokenizer, text, denoFileSystem);
     const { windows } = plan;
+    const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
     const measured = await withProgress(
       basename(text),
       (progress) => computePerplexity(model, backend, tokens, { seqlen, windows, signal, progress }),

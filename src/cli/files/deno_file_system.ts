@@ -1,60 +1,66 @@
-/**
- * Implements `WorkFileSystem`, the interface through which Pare reads and writes files, with Deno. Errors of
- * the operating system are passed on unchanged.
- */
+/** Implements `WorkFileSystem`, the interface through which Pare reads and writes files, with Deno. */
 
 import type { EditableFile, WorkFileSystem } from "../../files/file_system.ts";
+import { nameFile } from "./name_file.ts";
 
 /** The file system of this machine. */
 export const denoFileSystem: WorkFileSystem = {
-  async list(folder) {
-    const names: string[] = [];
-    try {
-      for await (const entry of Deno.readDir(folder)) {
-        if (entry.isFile || entry.isSymlink && await isFile(`${folder}/${entry.name}`)) {
-          names.push(entry.name);
+  list: (folder) =>
+    nameFile(folder, async () => {
+      const names: string[] = [];
+      try {
+        for await (const entry of Deno.readDir(folder)) {
+          if (entry.isFile || entry.isSymlink && await isFile(`${folder}/${entry.name}`)) {
+            names.push(entry.name);
+          }
         }
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return undefined;
+        throw error;
       }
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
-    return names.sort();
-  },
-  async open(path) {
-    const file = await Deno.open(path);
-    return new OpenFile(path, file, (await file.stat()).size);
-  },
-  async create(path) {
-    return new OpenFile(path, await Deno.open(path, { write: true, create: true, truncate: true }), 0);
-  },
-  async edit(path) {
-    const file = await Deno.open(path, { read: true, write: true, create: true });
-    return new OpenFile(path, file, (await file.stat()).size);
-  },
-  makeFolder: (path) => Deno.mkdir(path, { recursive: true }),
-  rename: Deno.rename,
-  remove: (path) => Deno.remove(path),
-  realPath: Deno.realPath,
-  modified: async (path) => (await Deno.stat(path)).mtime?.getTime() ?? 0,
+      return names.sort();
+    }),
+  open: (path) =>
+    nameFile(path, async () => {
+      const file = await Deno.open(path);
+      return new OpenFile(path, file, (await file.stat()).size);
+    }),
+  create: (path) =>
+    nameFile(path, async () => {
+      return new OpenFile(path, await Deno.open(path, { write: true, create: true, truncate: true }), 0);
+    }),
+  edit: (path) =>
+    nameFile(path, async () => {
+      const file = await Deno.open(path, { read: true, write: true, create: true });
+      return new OpenFile(path, file, (await file.stat()).size);
+    }),
+  makeFolder: (path) => nameFile(path, () => Deno.mkdir(path, { recursive: true })),
+  rename: (from, to) => nameFile(from, () => Deno.rename(from, to)),
+  remove: (path) => nameFile(path, () => Deno.remove(path)),
+  realPath: (path) => nameFile(path, () => Deno.realPath(path)),
+  modified: (path) => nameFile(path, async () => (await Deno.stat(path)).mtime?.getTime() ?? 0),
   async syncFolder(folder) {
     if (Deno.build.os === "windows") return; // Windows cannot open folders, and it writes names to the disk at once
-    using opened = await Deno.open(folder);
-    await opened.sync();
+    await nameFile(folder, async () => {
+      using opened = await Deno.open(folder);
+      await opened.sync();
+    });
   },
-  async removeFolder(path) {
-    try {
-      await Deno.remove(path, { recursive: true });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  },
-  async lock(path) {
-    const file = await Deno.open(path, { write: true, create: true });
-    const locked = new OpenFile(path, file, 0);
-    if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => locked.close() };
-    await locked.close();
-  },
+  removeFolder: (path) =>
+    nameFile(path, async () => {
+      try {
+        await Deno.remove(path, { recursive: true });
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }),
+  lock: (path) =>
+    nameFile(path, async () => {
+      const file = await Deno.open(path, { write: true, create: true });
+      const locked = new OpenFile(path, file, 0);
+      if (await file.tryLock(true)) return { [Symbol.asyncDispose]: () => locked.close() };
+      await locked.close();
+    }),
 };
 
 async function isFile(path: string): Promise<boolean> {
@@ -115,7 +121,7 @@ class OpenFile implements EditableFile {
   }
 
   #runInOrder<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(task);
+    const result = this.#last.then(() => nameFile(this.path, task));
     this.#last = result.catch(() => {}); // the caller gets the error; the next call runs anyway
     return result;
   }

@@ -6,6 +6,7 @@
 
 import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference } from "../../hub/reference.ts";
+import { retryLine } from "../remote_client.ts";
 import { hubFiles } from "./hub_files.ts";
 import type { Output } from "../terminal/output.ts";
 
@@ -15,7 +16,8 @@ export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAM
 /**
  * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
  * @param env the environment variables `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
- * @throws {ModelError} if the hub has no such model, refuses access, or cannot be reached
+ * @throws {ModelError} if the hub has no such model or refuses access
+ * @throws {HubUnreachable} if the hub cannot be reached and the model is not in the cache
  */
 export async function modelFolder(
   model: string,
@@ -37,6 +39,7 @@ export async function modelFolder(
       offline: /^(1|on|yes|true)$/i.test(env.HF_HUB_OFFLINE ?? ""),
       signal,
       remark: (line) => output.remark(line),
+      onRetry: ({ message }, waitMs) => output.remark(retryLine(message, waitMs)),
       progress: ({ file, done, files, bytes, byteLength }) => {
         if (file !== currentFile) bar.step(done, files, file);
         currentFile = file;

@@ -27,6 +27,14 @@ export async function readRunReport(
 }
 
 /**
+ * Returns the report for a folder that another command wrote from the one of `pare prune`. The run is no longer recognised as finished
+ * there, because the folder has other bytes.
+ */
+export function withoutFingerprint(run: RunReport | undefined): RunReport | undefined {
+  return run && { ...run, fingerprint: undefined };
+}
+
+/**
  * Returns the updated texts of `pare.json` and `report.html`, by file name. Returns an empty map if there is
  * no report.
  * @param run the report, undefined if the checkpoint has none

@@ -6,7 +6,7 @@ import type { SizedLayer } from "../../prune/block_plan.ts";
 import type { Choice } from "../../prune/choose_layers.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import { UsageError } from "../exit.ts";
+import { UsageError } from "../errors.ts";
 
 /** The allocation that the options ask for. */
 export interface AllocationRequest {

@@ -6,6 +6,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
 import type { Model } from "../../models/model.ts";
+import { UsageError } from "../errors.ts";
 
 /** The options of every command. */
 export interface CommonOptions {
@@ -13,23 +14,9 @@ export interface CommonOptions {
   readonly debug?: boolean;
 }
 
-/** The options of a command that solves layers in this process or on one server. */
-export interface ConnectOptions {
-  readonly server?: string;
-  readonly apiKey?: string;
+/** The option `--backend`. */
+export interface BackendFlags {
   readonly backend: BackendChoice;
-}
-
-/**
- * The options of a command that solves layers in this process, on one or more hosts, or in jobs of an edge. A
- * host is a server that solves layers. An edge is a server that passes layers on to its registered hosts.
- */
-export interface HostPoolFlags {
-  /** The values of `--server`. */
-  readonly server: readonly string[];
-  readonly apiKey?: string;
-  /** True for `--jobs`, false for `--no-jobs`. Undefined means jobs if the server lists hosts. */
-  readonly jobs?: boolean;
 }
 
 /** Declares `--json` and `--debug`. */
@@ -46,38 +33,6 @@ export function addBackendOption(command: Command): Command {
       .choices(BACKEND_CHOICES)
       .default("auto"),
   );
-}
-
-/** Declares `--server` and `--api-key`. */
-export function addServerOptions(command: Command): Command {
-  return command
-    .option("--server <url>", "solve the layers on this host (default: in this process)", httpUrl)
-    .addOption(apiKeyOption());
-}
-
-/** Declares `--server`, which may be repeated, `--jobs`, `--no-jobs` and `--api-key`. */
-export function addHostPoolOptions(command: Command): Command {
-  return command
-    .option(
-      "--server <url>",
-      "solve the layers on this host, or on the hosts of this edge; may be repeated for several hosts " +
-        "(default: in this process)",
-      (url: string, earlier: readonly string[]) => appendValue(httpUrl(url), earlier),
-      [],
-    )
-    .option(
-      "--jobs",
-      "send the layers to the edge in durable jobs (default: if the server lists registered hosts)",
-    )
-    .option(
-      "--no-jobs",
-      "send the layers one by one instead of in jobs, even if the server lists registered hosts",
-    )
-    .addOption(apiKeyOption());
-}
-
-function apiKeyOption(): Option {
-  return new Option("--api-key <key>", "API key of the server").env("PARE_API_KEY");
 }
 
 /** The default of `--samples`. It is the number of calibration windows in the code of SparseGPT's authors. */
@@ -116,17 +71,15 @@ export function addSeqlenOption(command: Command, least: number): Command {
   );
 }
 
-/** Returns the number of tokens per window: `seqlen` if it is given, else the default for the model. */
-export function windowTokens(model: Model, seqlen?: number): number {
-  return seqlen ?? Math.min(model.spec.maxTokens, MAX_DEFAULT_SEQLEN);
-}
-
-/** Checks that `text` is an HTTP URL, and returns it. */
-function httpUrl(text: string): string {
-  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) {
-    throw new InvalidArgumentError("It must be an http or https URL, such as http://127.0.0.1:8000.");
+/**
+ * Returns the number of tokens per window: `seqlen` if it is given, else the default for the model.
+ * @throws {UsageError} if the model has fewer positions
+ */
+export function windowTokens({ spec: { maxTokens } }: Model, seqlen?: number): number {
+  if (seqlen !== undefined && seqlen > maxTokens) {
+    throw new UsageError(`option --seqlen ${seqlen}: the model has positions for ${maxTokens} tokens`);
   }
-  return text;
+  return seqlen ?? Math.min(maxTokens, MAX_DEFAULT_SEQLEN);
 }
 
 /**

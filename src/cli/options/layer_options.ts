@@ -6,7 +6,7 @@
 import type { Command } from "commander";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
-import { UsageError } from "../exit.ts";
+import { UsageError } from "../errors.ts";
 
 /** The options as the user wrote them. The schema of the HTTP API parses and checks these texts. */
 export interface LayerFlags extends RoundingFlags {
@@ -100,8 +100,10 @@ export function layerQuery(flags: LayerFlags): LayerQuery {
   if (!parsed.success) {
     throw new UsageError(
       parsed.error.issues.map(({ path, message }) => {
-        const [option, name] = options.find(([, name]) => name === path[0])!;
-        return `option --${optionName(name)} ${flags[option] ?? ""}: ${message}`;
+        const [option, name] = options.find(([, name]) => name === path[0])!, value = flags[option];
+        // A flag has no value on the command line, so the value is left out of the message too.
+        if (value === true) return `option --${optionName(name)}: ${message.replace(/^true /, "")}`;
+        return `option --${optionName(name)} ${value ?? ""}: ${message}`;
       }).join("; "),
     );
   }

@@ -13,7 +13,7 @@ import { linearLayers } from "../../prune/block_plan.ts";
 import { type Choice, chooseLayers, mergeParameters } from "../../prune/choose_layers.ts";
 import { parseProfile } from "../../prune/profile.ts";
 import { layerQuerySchema } from "../../protocol/parameters.ts";
-import { UsageError } from "../exit.ts";
+import { UsageError } from "../errors.ts";
 import {
   allocateOption,
   type AllocationRequest,
@@ -21,6 +21,7 @@ import {
   checkAllocation,
 } from "../options/allocate_option.ts";
 import { integer } from "../options/common_options.ts";
+import { collectPatterns } from "../options/name_patterns.ts";
 
 /** The options as commander parses them. */
 export interface ChoiceFlags {
@@ -47,9 +48,9 @@ export function addChoiceOptions(command: Command): Command {
       "--layers <patterns>",
       "prune only these layers: comma-separated names or ends of names (fc2), globs (*.3.fc?) or " +
         "/regular expressions/; may be repeated",
-      collect,
+      collectPatterns,
     )
-    .option("--skip <patterns>", "do not prune these layers; same forms as --layers", collect)
+    .option("--skip <patterns>", "do not prune these layers; same forms as --layers", collectPatterns)
     .option(
       "--min-layer <block>",
       "prune only this transformer block and later ones; blocks are counted from 0",
@@ -109,10 +110,4 @@ function mergeQuery(
   }
   const names = Object.keys(merged) as (keyof LayerQuery)[];
   return Object.fromEntries(names.map((key) => [key, parsed.data[key]]));
-}
-
-/** Adds the patterns of one use of an option. A regular expression may contain commas, so it is not split. */
-function collect(text: string, earlier: readonly string[] = []): string[] {
-  const isExpression = text.startsWith("/") && text.endsWith("/");
-  return [...earlier, ...isExpression ? [text] : text.split(",")];
 }

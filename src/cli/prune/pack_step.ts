@@ -10,6 +10,8 @@ import type { ModelSpec } from "../../models/families/family.ts";
 import { denseModules, moduleName } from "../../models/module_names.ts";
 import { linearLayers } from "../../prune/block_plan.ts";
 import type { PruneRun } from "../../prune/run/prune_run.ts";
+import type { RunReport } from "../../report/run_report.ts";
+import { withTotal } from "../../report/run_seconds.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
 import { readRunReport, runReportFiles } from "../files/run_report_files.ts";
 import type { PruneOptions } from "./prune_options.ts";
@@ -29,13 +31,16 @@ export function packStep(options: PackStepOptions): PruneJob["pack"] {
   const { format, out, fs, signal } = options;
   if (format === "dense") return undefined;
   return async (folder, run) => {
-    const dense = await openCheckpoint(folder, fs);
+    const dense = await openCheckpoint(folder, fs), started = performance.now();
     try {
       const report = await readRunReport(dense);
       const shared = {
         overwrite: true, // the start of the run has checked that the output may be replaced
         signal,
-        rewriteFiles: ({ bytes }: PackResult) => runReportFiles(report, format, bytes.written),
+        rewriteFiles: ({ bytes }: PackResult) => {
+          const packSeconds = (performance.now() - started) / 1000;
+          return runReportFiles(report && addWriteSeconds(report, packSeconds), format, bytes.written);
+        },
       };
       if (format === PACK_QUANTIZED) await writeQuantizedRun(dense, out, run, { ...options, ...shared });
       else {
@@ -46,6 +51,11 @@ export function packStep(options: PackStepOptions): PruneJob["pack"] {
       await dense.close();
     }
   };
+}
+
+function addWriteSeconds(report: RunReport, added: number): RunReport {
+  const { total: _, ...phases } = report.seconds;
+  return { ...report, seconds: withTotal({ ...phases, write: phases.write + added }) };
 }
 
 /** Writes the quantised checkpoint from the dense copy and from the packed tensors that the run has stored. */

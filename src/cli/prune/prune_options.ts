@@ -1,7 +1,7 @@
 /** Declares the options of `pare prune`, and checks the options that depend on each other. */
 
 import { Command, Option } from "commander";
-import { PACK_FORMATS, type PackFormat } from "../../checkpoint/packed/format.ts";
+import { PACK_FORMATS, type PackFormat, SPARSE_READERS } from "../../checkpoint/packed/format.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import { requireStorable } from "../../checkpoint/quantized/layout.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
@@ -9,15 +9,15 @@ import {
   addBackendOption,
   addCalibrationOption,
   addCommonOptions,
-  addHostPoolOptions,
   addSamplesOption,
   addSeqlenOption,
   appendValue,
+  type BackendFlags,
   type CommonOptions,
-  type ConnectOptions,
-  type HostPoolFlags,
   integer,
 } from "../options/common_options.ts";
+import { addExample } from "../options/help.ts";
+import { addHostPoolOptions, type HostPoolFlags } from "../options/server_options.ts";
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
@@ -25,14 +25,13 @@ import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
 import { checkObcSize, ObcSizeError } from "../../solvers/obc/obc_limit.ts";
-import { UsageError } from "../exit.ts";
+import { UsageError } from "../errors.ts";
 import { MODEL_ARGUMENT } from "../files/model_folder.ts";
 
 const HIDDEN_STATES_LOCATIONS: readonly HiddenStatesLocation[] = ["auto", "memory", "disk"];
 
 /** The options as commander parses them. */
-export interface PruneOptions
-  extends CommonOptions, Pick<ConnectOptions, "backend">, HostPoolFlags, LayerFlags, ChoiceFlags {
+export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags, LayerFlags, ChoiceFlags {
   readonly out: string;
   readonly calibration: string;
   readonly samples: number;
@@ -81,12 +80,14 @@ function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery):
 /**
  * Checks, before any work, that no layer is too large for the method `obc`.
  * @param shapeOf returns the numbers of rows and columns of a layer
- * @throws {UsageError} naming the layer and the limit
+ * @param option the option that chooses the method
+ * @throws {UsageError} naming the option, the layer and the limit
  */
 export function checkObcSizes(
   names: Iterable<string>,
   queryOf: (name: string) => LayerQuery,
   shapeOf: (name: string) => readonly number[],
+  option = "--method obc",
 ): void {
   for (const name of names) {
     if (queryOf(name).method !== "obc") continue;
@@ -95,7 +96,7 @@ export function checkObcSizes(
       checkObcSize(rows, cols);
     } catch (error) {
       if (!(error instanceof ObcSizeError)) throw error;
-      throw new UsageError(`option --method obc: ${name}: ${error.message}`, { cause: error });
+      throw new UsageError(`option ${option}: ${name}: ${error.message}`, { cause: error });
     }
   }
 }
@@ -144,14 +145,6 @@ function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
   }
 }
 
-/** Checks that `--jobs` is used with exactly one server. @throws {UsageError} */
-export function checkHostPoolFlags({ server, jobs }: HostPoolFlags): void {
-  if (!jobs || server.length === 1) return;
-  throw new UsageError(
-    `option --jobs: needs exactly one --server, which must be an edge; got ${server.length}`,
-  );
-}
-
 /**
  * The method of `pare prune`. ALPS leaves about half of SparseGPT's error, and pruned every test model to a lower perplexity at every
  * sparsity. At the published calibration size, 128 windows of 2048 tokens, a whole run takes 11 % longer than with SparseGPT, because the
@@ -198,8 +191,8 @@ export function declarePrune(): Command {
     .addOption(
       new Option(
         "--format <format>",
-        `format of the output: dense, one of the formats of pare pack, or ${PACK_QUANTIZED}, ` +
-          "which needs --bits 4 or 8",
+        `dense, which every program reads; ${PACK_QUANTIZED}, which transformers reads and which needs --bits 4 or 8; ` +
+          `or a format of pare pack: ${SPARSE_READERS}`,
       )
         .choices(["dense", ...PACK_FORMATS, PACK_QUANTIZED])
         .default("dense"),
@@ -208,5 +201,10 @@ export function declarePrune(): Command {
     .option("--restart", "discard the unfinished run in the output folder and start over");
   addSeqlenOption(command, 1);
   addChoiceOptions(command);
+  addExample(
+    command,
+    "prune hf:facebook/opt-125m --out pruned --calibration c4.txt --sparsity 0.5 --text wikitext.txt",
+    "prune ./llama --out pruned --calibration c4.jsonl --pattern 2:4 --server http://gpu-1:8000",
+  );
   return addCommonOptions(addBackendOption(addHostPoolOptions(addLayerOptions(command, DEFAULT_METHOD))));
 }

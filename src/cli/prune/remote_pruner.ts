@@ -10,7 +10,9 @@ import type { HostDescription } from "../../client/pare.ts";
 import { PareHosts } from "../../client/pare_hosts.ts";
 import { PareJobs } from "../../client/jobs/pare_jobs.ts";
 import type { ModelPruner } from "../../client/model_pruner.ts";
-import type { HostPoolFlags } from "../options/common_options.ts";
+import { describeRounding } from "../../host/backends.ts";
+import { UsageError } from "../errors.ts";
+import type { HostPoolFlags } from "../options/server_options.ts";
 import type { Output } from "../terminal/output.ts";
 import { remoteTransport } from "../remote_client.ts";
 
@@ -24,7 +26,7 @@ const RETRIES_AMONG_SEVERAL = 2;
 /**
  * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers
  * are solved. The servers are checked here, before the first calibration.
- * @throws {Error} if the hosts have different adapters (GPUs or CPU engines), because their results would
+ * @throws {UsageError} if the hosts have different adapters (GPUs or CPU engines), because their results would
  * differ in the last bits
  * @throws {PareError} if a server refuses the request
  * @throws {ConnectionError} if a server cannot be reached
@@ -62,11 +64,9 @@ export async function remotePruner(
 
 /** Checks before any work that all hosts have the same adapter. */
 function requireSameAdapter(hosts: readonly HostDescription[], urls: readonly string[]): void {
-  const index = hosts.findIndex(({ backend, adapter }) =>
-    backend !== hosts[0].backend || adapter !== hosts[0].adapter
-  );
+  const index = hosts.findIndex((host) => describeRounding(host) !== describeRounding(hosts[0]));
   if (index < 0) return;
-  throw new Error(
+  throw new UsageError(
     `${urls[0]} solves on ${adapterText(hosts[0])}, ${urls[index]} on ${adapterText(hosts[index])}: ` +
       "all layers of a run need the same backend and adapter, because different adapters round differently",
   );

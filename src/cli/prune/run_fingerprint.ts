@@ -8,30 +8,29 @@ import type { Backend } from "../../backend/backend.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
+import { describeRounding } from "../../host/backends.ts";
 import { checkpointFingerprint, fileDigest, type Fingerprint } from "../../prune/run/fingerprint.ts";
 import { VERSION } from "../../protocol/version.ts";
 import { optionName } from "../options/layer_options.ts";
 import type { PruneOptions } from "./prune_options.ts";
 
-/** The values that the fingerprint covers. */
+/** The values that the fingerprint of a command covers. */
 export interface FingerprintSources {
   readonly checkpoint: Checkpoint;
   readonly query: LayerQuery;
   readonly options: PruneOptions;
   /** Tokens per window of the calibration text. */
   readonly seqlen: number;
-  /** The backend of the forward passes. */
-  readonly backend: Backend;
   readonly fs: WorkFileSystem;
 }
 
 /**
- * Computes the fingerprint. It does not contain where hidden states are stored, because this place changes no
- * byte of the result. It does not contain where layers are solved either, because the run's journal records
- * the adapter of each layer.
+ * Computes the fingerprint of a command, which does not depend on the machine. It does not contain where hidden states are stored, because
+ * this place changes no byte of the result. It does not contain where layers are solved either, because the run's journal records the
+ * adapter of each layer.
  */
-export async function runFingerprint(
-  { checkpoint, query, options, seqlen, backend, fs }: FingerprintSources,
+export async function commandFingerprint(
+  { checkpoint, query, options, seqlen, fs }: FingerprintSources,
 ): Promise<Fingerprint> {
   const { samples, seed, layers, skip, minLayer, maxLayer, profile, allocate, trueSequential, format } =
     options;
@@ -58,6 +57,10 @@ export async function runFingerprint(
     ...await checkpointFingerprint(checkpoint, fs),
     "the calibration text": await fileDigest(options.calibration, fs),
     ...Object.fromEntries(given.map(([name, value]) => [`--${optionName(name)}`, String(value)])),
-    "the forward's backend": `${backend.kind} (${backend.adapter.name})`,
   };
+}
+
+/** Adds to the fingerprint of a command the device of the forward passes. A run must go on with an equal device, but it may be finished on any. */
+export function runFingerprint(command: Fingerprint, { kind, adapter }: Backend): Fingerprint {
+  return { ...command, "the forward's backend": describeRounding({ backend: kind, adapter: adapter.name }) };
 }

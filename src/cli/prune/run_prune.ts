@@ -16,11 +16,13 @@ import type { Model } from "../../models/model.ts";
 import { prepareFolder } from "../../checkpoint/partial_folder.ts";
 import { type CompleteCopy, findCompleteCopy } from "../../checkpoint/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../checkpoint/open_copy.ts";
+import { describeRounding } from "../../host/backends.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { allocate, withAllocation } from "../../prune/allocation/allocate.ts";
 import type { Allocation } from "../../prune/allocation/allocation.ts";
 import { calibratedModel } from "../../prune/calibrated_model.ts";
 import type { Fingerprint } from "../../prune/run/fingerprint.ts";
+import { OtherRunError } from "../../prune/run/other_run_error.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
 import type { NameSet } from "../../prune/block_plan.ts";
@@ -61,8 +63,14 @@ export interface PruneJob {
    * its dense copy has the weights that these tensors stand for. Absent if the result is not quantised.
    */
   readonly gridOf?: (name: string) => GridOptions | undefined;
-  /** Returns the texts of the report files, by file name. `pruned` is the pruned model. */
-  reportFiles(run: PruneRun, pruned: Model): Promise<ReadonlyMap<string, string>>;
+  /**
+   * Returns the texts of the report files, by file name.
+   * @param pruned the pruned model
+   * @param writeSeconds the time in which everything else was written
+   */
+  reportFiles(run: PruneRun, pruned: Model, writeSeconds: number): Promise<ReadonlyMap<string, string>>;
+  /** The seconds that this process needed until the run could start. @default 0 */
+  readonly loadSeconds?: number;
   /** The names of the report files. */
   readonly reportFileNames: readonly string[];
 }
@@ -152,15 +160,17 @@ async function pruneAndComplete(
   run: PruneRun,
   copy: OpenCopy,
 ): Promise<CompleteCopy> {
-  await run.journal.append({ type: "start", time: new Date().toISOString() });
+  const { loadSeconds: seconds = 0 } = job;
+  await run.journal.append({ type: "start", time: new Date().toISOString(), seconds });
   const allocation = job.allocation && (run.allocation ?? await makeAllocation(job, services, run));
   const queryOf = allocation ? withAllocation(job.queryOf, allocation) : job.queryOf;
   await pruneLayers({ ...job, queryOf }, services, run, copy);
   const pruned = { spec: job.model.spec, weights: copy.tensors };
-  const texts = [...await job.reportFiles(run, pruned)].map((
-    [name, text],
-  ) => [name, new TextEncoder().encode(text)]);
-  const complete = await copy.complete({ extras: Object.fromEntries(texts), signal: services.signal });
+  const started = performance.now();
+  const complete = await copy.complete({
+    makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
+    signal: services.signal,
+  });
   await run.journal.append({ type: "complete" });
   return complete;
 }
@@ -171,7 +181,7 @@ async function makeAllocation(
   { backend, pare, signal, onAllocationStep }: PruneServices,
   run: PruneRun,
 ): Promise<Allocation> {
-  const { name, layers, sparsity } = allocation!;
+  const { name, layers, sparsity } = allocation!, started = performance.now();
   const shared = { model, layers, sparsity, queryOf, windows, backend, pruner: pare, signal };
   const made = await run.withTemporaryStates((folder) =>
     allocate(name, {
@@ -185,6 +195,7 @@ async function makeAllocation(
     ...made,
     sparsities: { ...made.sparsities },
     notes: [...made.notes],
+    seconds: secondsSince(started),
   });
   return made;
 }
@@ -228,10 +239,14 @@ async function pruneLayers(
 /** Refuses a layer from another adapter. Adapters round differently, so the run would not end in the same bytes. */
 function refuseOtherAdapter(run: PruneRun, { name, report }: LayerEvent): void {
   const first = run.layers[0]?.report ?? report;
-  if (first.backend === report.backend && first.adapter === report.adapter) return;
-  throw new Error(
+  if (describeRounding(first) === describeRounding(report)) return;
+  throw new OtherRunError(
     `${name}: was solved on ${report.backend} (${report.adapter}), but the first layer of the run was solved on ` +
       `${first.backend} (${first.adapter}). Continue on the adapter of the first layer, start over with ` +
       "--restart, or write to another folder",
   );
+}
+
+function secondsSince(started: number): number {
+  return (performance.now() - started) / 1000;
 }

@@ -5,7 +5,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
-import { UsageError } from "../exit.ts";
+import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 
 /** One point of a sweep. */

@@ -50,10 +50,12 @@ export interface FollowOptions extends CallOptions {
 /** The jobs at one edge. */
 export class Jobs {
   readonly #transport: Transport;
+  readonly #onJob: TransportOptions["onJob"];
 
   /** @throws {TypeError} if `baseUrl` is not an http or https URL */
   constructor(options: TransportOptions) {
     this.#transport = new Transport(options);
+    this.#onJob = options.onJob;
   }
 
   /**
@@ -70,7 +72,9 @@ export class Jobs {
       body: [new TextEncoder().encode(JSON.stringify({ layers }))],
       signal,
     });
-    return parseJob(answer);
+    const job = parseJob(answer);
+    this.#onJob?.(job.id, layers.length);
+    return job;
   }
 
   /** Returns the current state of a job. @throws {PareError} `not_found` if there is no such job */

@@ -21,12 +21,6 @@ import { JobFailedError, type SolvedJobLayer } from "./prune_by_job.ts";
 import { uploadLayers } from "./upload_layers.ts";
 import { Uploads } from "./uploads.ts";
 
-/**
- * The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
- * failed or was busy, or that somebody cancelled the job.
- */
-const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
-
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
 
@@ -117,8 +111,8 @@ export class PareJobs implements ModelPruner {
         yield { name: layer.name, ...pruned };
       }
       if (wasAlreadyEnded || failures.length === 0) continue;
-      const isTransient = failures.every(({ code }) => TRANSIENT_LAYER_CODES.has(code));
-      if (!isTransient || ++failedJobs > MAX_FAILED_JOBS) throw new JobFailedError(job.id, failures);
+      const error = new JobFailedError(job.id, failures);
+      if (!error.isTransient || ++failedJobs > MAX_FAILED_JOBS) throw error;
     }
   }
 

@@ -17,6 +17,12 @@ export interface SolvedJobLayer extends PrunedLayer {
   readonly name: string;
 }
 
+/**
+ * The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
+ * failed or was busy, or that somebody cancelled the job.
+ */
+const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
+
 /** Some layers of a job failed. The results of its other layers are not affected. */
 export class JobFailedError extends Error {
   override readonly name = "JobFailedError";
@@ -32,6 +38,11 @@ export class JobFailedError extends Error {
     super(
       `job ${job}: ${failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`).join("; ")}`,
     );
+  }
+
+  /** Whether all failed layers may succeed in another job. */
+  get isTransient(): boolean {
+    return this.failures.every(({ code }) => TRANSIENT_LAYER_CODES.has(code));
   }
 }
 

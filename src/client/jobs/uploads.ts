@@ -5,15 +5,16 @@
  * alone, and an upload that was interrupted can be resumed.
  */
 
-import type { z } from "zod";
+import { z } from "zod";
 import type { Digest } from "../../protocol/digest.ts";
 import {
   completedSchema,
+  type CompletedUpload,
   type Upload,
   type UploadedPart,
   uploadSchema,
 } from "../../protocol/edge/uploads.ts";
-import { messageOf } from "../../text/message_of.ts";
+import { connectionReason } from "../../text/connection_reason.ts";
 import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
 import { parseAnswer } from "../parse_answer.ts";
 import { type TransientError, withRetries } from "../retry.ts";
@@ -73,6 +74,8 @@ export class Uploads {
     if (await this.hasBlob(digest, signal)) return digest;
     const resumedUpload = resume && await this.#findUpload(resume.upload, signal);
     const upload = resumedUpload ?? await this.#begin(blob.size, digest, signal);
+    // Another client has completed the same upload since the question above.
+    if ("blob" in upload) return upload.blob;
     const uploadedParts = resumedUpload ? resume?.parts ?? [] : [];
     const parts = await this.#putParts(blob, upload, uploadedParts, options);
     const path = `/v1/uploads/${upload.upload}/complete`;
@@ -90,8 +93,10 @@ export class Uploads {
     }
   }
 
-  #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload> {
-    return this.#send(uploadSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
+  /** Begins an upload. Returns the blob instead if the edge has it already. */
+  #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload | CompletedUpload> {
+    const answerSchema = z.union([uploadSchema, completedSchema]);
+    return this.#send(answerSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
   }
 
   /** Requests an unfinished upload with new signed URLs. Returns undefined if the edge does not have it. */
@@ -149,13 +154,14 @@ export class Uploads {
     urls: Map<number, string>,
     signal: AbortSignal,
   ): Promise<string> {
-    const { retries, backoffMs } = this.#options;
+    const { retries, backoffMs, onRetry } = this.#options;
     return withRetries(() => this.#putPartOnce(number, urls.get(number)!, bytes, signal), {
       retries,
       backoffMs,
       signal,
       isTransient: isTransientPartError,
-      beforeRetry: async (error) => {
+      beforeRetry: async (error, waitMs) => {
+        onRetry?.(error, waitMs);
         // A signed URL that the bucket refuses has probably expired while other parts were sent.
         if (!(error instanceof PareError && error.status === 403)) return;
         const renewed = await this.#findUpload(uploadId, signal);
@@ -171,7 +177,7 @@ export class Uploads {
       response = await send(new Request(url, { method: "PUT", body: bytes, signal }));
     } catch (cause) {
       signal.throwIfAborted();
-      throw new ConnectionError(`part ${number} of the upload: ${messageOf(cause)}`, { cause });
+      throw new ConnectionError(`part ${number} of the upload: ${connectionReason(cause)}`, { cause });
     }
     if (!response.ok) throw await errorFromResponse(response);
     await response.body?.cancel();

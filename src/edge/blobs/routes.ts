@@ -3,49 +3,22 @@
  * sha-256. Uploads and jobs create blobs.
  */
 
-import { createRoute, z } from "@hono/zod-openapi";
-import { digestSchema } from "../../protocol/digest.ts";
+import { createRoute } from "@hono/zod-openapi";
 import { OCTET_STREAM_TYPE } from "../../protocol/headers.ts";
+import { HAS_BLOB, READ_BLOB } from "../../protocol/operations/blobs.ts";
+import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
-import { problemResponses } from "../../protocol/openapi.ts";
 import { parseRange } from "./range.ts";
 import { findBlob, findFreshBlob, requireBucket } from "./store.ts";
-
-const route = createRoute({
-  method: "get",
-  path: "/v1/blobs/{digest}",
-  summary: "Read a blob",
-  description:
-    "Answers with the bytes, which were verified to have this digest. `HEAD` asks whether the blob is stored and will stay for at least a day. One `Range` of bytes is supported.",
-  security: [{ key: [] }],
-  request: { params: z.object({ digest: digestSchema }) },
-  responses: {
-    200: {
-      description: "The bytes",
-      content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
-    },
-    206: {
-      description: "The requested range",
-      content: { [OCTET_STREAM_TYPE]: { schema: { type: "string", format: "binary" } } },
-    },
-    416: { description: "The range is outside the blob. Content-Range has the size of the blob" },
-    ...problemResponses([
-      "invalid_parameter",
-      "unauthorized",
-      "forbidden",
-      "not_found",
-      "unsupported",
-      "busy",
-    ]),
-  },
-});
 
 /** Mounts the resource. */
 export function blobRoutes(app: EdgeApp): void {
   app.use("/v1/blobs/*", requireEdgeKey("read"));
-  app.openapi(route, async (c) => {
+  // Hono answers HEAD by the handler of GET.
+  app.openAPIRegistry.registerPath(routeConfig(HAS_BLOB));
+  app.openapi(createRoute(routeConfig(READ_BLOB)), async (c) => {
     const { digest } = c.req.valid("param");
     const isHead = c.req.method === "HEAD";
     const blob = await (isHead ? findFreshBlob : findBlob)(c.env, digest);

@@ -6,8 +6,9 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { aliveHostSchema, heartbeatSchema, hostIdSchema } from "../../protocol/edge/hosts.ts";
-import { problemResponses } from "../../protocol/openapi.ts";
+import { heartbeatSchema, hostIdSchema } from "../../protocol/edge/hosts.ts";
+import { LIST_HOSTS } from "../../protocol/operations/hosts.ts";
+import { routeConfig } from "../../protocol/operations/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../body_length.ts";
@@ -17,47 +18,25 @@ import { requireHostSecret } from "./secret.ts";
 
 const PATH = "/v1/hosts/{id}";
 const params = z.object({ id: hostIdSchema });
-const security = [{ ticket: [] }];
 
 /** The largest heartbeat in bytes. A heartbeat has up to 256 digests and a few names. */
 const MAX_HEARTBEAT_BYTES = 64 * 2 ** 10;
 
+// The OpenAPI document leaves both routes out, because only hosts can use them.
 const heartbeat = createRoute({
   method: "put",
   path: PATH,
-  summary: "Register a host, or send its heartbeat",
-  security,
+  hide: true,
   request: { params, body: { required: true, content: { "application/json": { schema: heartbeatSchema } } } },
-  responses: {
-    204: { description: "The host is registered" },
-    ...problemResponses(["invalid_parameter", "unauthorized", "length_required", "too_large", "unsupported"]),
-  },
+  responses: { 204: { description: "The host is registered" } },
 });
 
 const deregister = createRoute({
   method: "delete",
   path: PATH,
-  summary: "Deregister a host",
-  security,
+  hide: true,
   request: { params },
-  responses: {
-    204: { description: "The host is no longer registered" },
-    ...problemResponses(["unauthorized", "unsupported"]),
-  },
-});
-
-const list = createRoute({
-  method: "get",
-  path: "/v1/hosts",
-  summary: "List the hosts that are alive",
-  security: [{ key: [] }],
-  responses: {
-    200: {
-      description: "The hosts that have sent a heartbeat within the last half minute",
-      content: { "application/json": { schema: z.object({ hosts: z.array(aliveHostSchema) }) } },
-    },
-    ...problemResponses(["unauthorized", "forbidden", "unsupported", "busy"]),
-  },
+  responses: { 204: { description: "The host is no longer registered" } },
 });
 
 /** Mounts the resources. */
@@ -76,7 +55,10 @@ export function hostRoutes(app: EdgeApp): void {
     await findRegistry(c.env).deregister(c.req.valid("param").id);
     return c.body(null, 204);
   });
-  app.openapi(list, async (c) => c.json({ hosts: await findRegistry(c.env).aliveHosts() }, 200));
+  app.openapi(
+    createRoute(routeConfig(LIST_HOSTS)),
+    async (c) => c.json({ hosts: await findRegistry(c.env).aliveHosts() }, 200),
+  );
 }
 
 /** Checks the ticket of a host's request. @throws {Refusal} `unauthorized`, `length_required`, `too_large`, `unsupported` */

@@ -37,6 +37,7 @@ export async function attemptLayer(position: number, context: JobContext): Promi
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
       const host = await hosts.choose(taskId, attempt.layer.hessian);
       if (host) {
+        await record.assignHost(position, host.id);
         try {
           return await solveAt(host, taskId, position, attempt.layer, context);
         } catch (error) {

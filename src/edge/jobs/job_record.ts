@@ -5,7 +5,16 @@
  */
 
 import type { Digest } from "../../protocol/digest.ts";
-import type { Job, JobError, JobLayer, JobState, LayerState } from "../../protocol/edge/jobs.ts";
+import {
+  type Job,
+  JOB_STATES,
+  type JobError,
+  type JobLayer,
+  type JobRequest,
+  type JobState,
+  type JobSummary,
+  type LayerState,
+} from "../../protocol/edge/jobs.ts";
 import type { Report } from "../../protocol/report.ts";
 import type { SqlStorage, SqlValue } from "../runtime/durable_object.ts";
 
@@ -27,42 +36,59 @@ export interface Attempt {
   readonly number: number;
 }
 
+/** How a new request compares with the job that exists under its id, if any. */
+export type JobMatch = "absent" | "same" | "conflict";
+
 /** The error of a layer that was not settled when its job was cancelled. */
 const CANCELLED: JobError = { code: "cancelled", detail: "the job was cancelled" };
 
 /** The record of one job, stored in SQL. */
 export class JobRecord {
   readonly #sql: SqlStorage;
+  readonly #now: () => number;
 
-  constructor(sql: SqlStorage) {
+  /** @param now returns milliseconds since 1970 */
+  constructor(sql: SqlStorage, now: () => number) {
     this.#sql = sql;
+    this.#now = now;
   }
 
   /**
-   * Creates the job if it does not exist yet.
+   * Compares a request with the job.
    * @param digest the digest of the request. It distinguishes a repeated request from another request with
    * the same id
-   * @returns "created" if the job is new, "same" if the job exists with this digest, "conflict" if it exists
-   * with another
    */
-  create(id: string, digest: string, layers: readonly JobLayer[]): "created" | "same" | "conflict" {
-    if (this.#exists()) {
-      const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
-      return existing.digest === digest ? "same" : "conflict";
-    }
-    this.#sql.exec("CREATE TABLE job (id TEXT, digest TEXT, state TEXT, version INTEGER)");
+  compare(digest: string): JobMatch {
+    if (!this.#exists()) return "absent";
+    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
+    return existing.digest === digest ? "same" : "conflict";
+  }
+
+  /** Creates the job if it does not exist yet. @returns what `compare` returned before the call */
+  create(id: string, digest: string, { name, layers }: JobRequest): JobMatch {
+    const match = this.compare(digest);
+    if (match !== "absent") return match;
+    this.#sql.exec(
+      "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER)",
+    );
     this.#sql.exec(`CREATE TABLE layers (position INTEGER PRIMARY KEY, spec TEXT, name TEXT, state TEXT,
-      attempts INTEGER, report TEXT, result TEXT, error TEXT, version INTEGER)`);
-    this.#sql.exec("INSERT INTO job VALUES (?, ?, 'queued', 1)", id, digest);
+      attempts INTEGER, host TEXT, report TEXT, result TEXT, error TEXT, version INTEGER)`);
+    this.#sql.exec(
+      "INSERT INTO job VALUES (?, ?, ?, 'queued', ?, NULL, 1)",
+      id,
+      digest,
+      name ?? null,
+      this.#now(),
+    );
     for (const [position, layer] of layers.entries()) {
       this.#sql.exec(
-        "INSERT INTO layers VALUES (?, ?, ?, 'queued', 0, NULL, NULL, NULL, 1)",
+        "INSERT INTO layers VALUES (?, ?, ?, 'queued', 0, NULL, NULL, NULL, NULL, 1)",
         position,
         JSON.stringify(layer),
         layer.name,
       );
     }
-    return "created";
+    return match;
   }
 
   /** Returns the job, or undefined if it does not exist. */
@@ -73,11 +99,18 @@ export class JobRecord {
   /** Returns the job with only the layers that have changed after `version`, or undefined if there is no job. */
   changesAfter(version: number): VersionedJob | undefined {
     if (!this.#exists()) return undefined;
-    const [row] = this.#sql.exec("SELECT id, state, version FROM job").toArray();
+    const [row] = this.#sql.exec("SELECT * FROM job").toArray();
     const rows = this.#sql.exec("SELECT * FROM layers WHERE version > ? ORDER BY position", version)
       .toArray();
-    const job = { id: String(row.id), state: row.state as JobState, layers: rows.map(layerState) };
-    return { job, version: Number(row.version) };
+    return { job: { ...jobHead(row), layers: rows.map(layerState) }, version: Number(row.version) };
+  }
+
+  /** Returns the job without its layers, or undefined if it does not exist. */
+  summary(): JobSummary | undefined {
+    if (!this.#exists()) return undefined;
+    const [row] = this.#sql.exec("SELECT * FROM job").toArray();
+    const counts = JOB_STATES.map((state) => [state, this.#count(state)]);
+    return { ...jobHead(row), layers: Object.fromEntries(counts) };
   }
 
   /** Returns the number of layers, which is 0 if there is no job. */
@@ -104,6 +137,15 @@ export class JobRecord {
     return { layer: JSON.parse(String(row.spec)), number };
   }
 
+  /** Records the host to which the current attempt at a layer is given. */
+  assignHost(position: number, host: string): void {
+    if (!this.isWanted(position)) return;
+    const [row] = this.#sql.exec("SELECT host FROM layers WHERE position = ?", position).toArray();
+    if (row.host === host) return;
+    const version = this.#nextVersion();
+    this.#sql.exec("UPDATE layers SET host = ?, version = ? WHERE position = ?", host, version, position);
+  }
+
   /**
    * Whether the layer is still to be solved. False once the layer is settled. Cancelling the job settles its
    * layers.
@@ -116,28 +158,37 @@ export class JobRecord {
 
   /** Records the outcome of a layer, unless it is settled already. When its last layer is settled, the job ends. */
   settleLayer(position: number, outcome: LayerOutcome): void {
-    if (!this.isWanted(position)) return;
-    const version = this.#nextVersion(), failed = "error" in outcome;
-    this.#sql.exec(
-      "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
-      failed ? "failed" : "done",
-      failed ? null : JSON.stringify(outcome.report),
-      failed ? null : outcome.result,
-      failed ? JSON.stringify(outcome.error) : null,
-      version,
-      position,
-    );
-    const count = (where: string) =>
-      Number(this.#sql.exec(`SELECT COUNT(*) AS count FROM layers WHERE ${where}`).toArray()[0].count);
-    if (count("state IN ('queued', 'running')") > 0) return;
-    this.#sql.exec("UPDATE job SET state = ?", count("state = 'failed'") > 0 ? "failed" : "done");
+    this.#settle(position, "error" in outcome ? "failed" : "done", outcome);
   }
 
-  /** Settles every layer that is not settled yet, with the error `cancelled`. */
+  /** Settles every layer that is not settled yet, in the state `cancelled`. */
   cancel(): void {
     if (!this.#exists()) return;
     const rows = this.#sql.exec("SELECT position FROM layers WHERE state IN ('queued', 'running')").toArray();
-    for (const { position } of rows) this.settleLayer(Number(position), { error: CANCELLED });
+    for (const { position } of rows) this.#settle(Number(position), "cancelled", { error: CANCELLED });
+  }
+
+  #settle(position: number, state: "done" | "failed" | "cancelled", outcome: LayerOutcome): void {
+    if (!this.isWanted(position)) return;
+    const version = this.#nextVersion(), hasFailed = "error" in outcome;
+    this.#sql.exec(
+      "UPDATE layers SET state = ?, report = ?, result = ?, error = ?, version = ? WHERE position = ?",
+      state,
+      hasFailed ? null : JSON.stringify(outcome.report),
+      hasFailed ? null : outcome.result,
+      hasFailed ? JSON.stringify(outcome.error) : null,
+      version,
+      position,
+    );
+    if (this.#count("queued") + this.#count("running") > 0) return;
+    const final = this.#count("cancelled") > 0 ? "cancelled" : this.#count("failed") > 0 ? "failed" : "done";
+    this.#sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
+  }
+
+  /** Counts the layers in a state. */
+  #count(state: JobState): number {
+    const [row] = this.#sql.exec("SELECT COUNT(*) AS count FROM layers WHERE state = ?", state).toArray();
+    return Number(row.count);
   }
 
   /**
@@ -155,12 +206,27 @@ export class JobRecord {
   }
 }
 
+function jobHead({ id, name, state, created, ended }: Record<string, SqlValue>) {
+  return {
+    id: String(id),
+    name: name === null ? null : String(name),
+    state: state as JobState,
+    created: new Date(Number(created)).toISOString(),
+    ended: ended === null ? null : new Date(Number(ended)).toISOString(),
+  };
+}
+
 function layerState(row: Record<string, SqlValue>): LayerState {
   const parsed = (value: SqlValue) => value === null ? null : JSON.parse(String(value));
+  const { weight, hessian, parameters }: JobLayer = parsed(row.spec);
   return {
     name: String(row.name),
+    weight,
+    hessian: hessian ?? null,
+    parameters: { ...parameters },
     state: row.state as JobState,
     attempts: Number(row.attempts),
+    host: row.host === null ? null : String(row.host),
     report: parsed(row.report),
     result: row.result === null ? null : String(row.result),
     error: parsed(row.error),

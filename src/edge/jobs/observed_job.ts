@@ -4,9 +4,15 @@
  * over, and the time since the last progress is measured.
  */
 
-import type { JobLayer } from "../../protocol/edge/jobs.ts";
+import type { JobRequest, JobSummary } from "../../protocol/edge/jobs.ts";
 import type { DurableObjectState } from "../runtime/durable_object.ts";
-import { type Attempt, JobRecord, type LayerOutcome, type VersionedJob } from "./job_record.ts";
+import {
+  type Attempt,
+  type JobMatch,
+  JobRecord,
+  type LayerOutcome,
+  type VersionedJob,
+} from "./job_record.ts";
 
 /**
  * The record of one job, with the functions that need a clock. The Durable Objects of the binding
@@ -22,23 +28,28 @@ export class ObservedJob {
   /** @param lifetime returns the number of milliseconds after which a new record is deleted */
   constructor({ storage }: DurableObjectState, lifetime: () => number) {
     this.#storage = storage;
-    this.#record = new JobRecord(storage.sql);
+    this.#record = new JobRecord(storage.sql, Date.now);
     this.#lifetime = lifetime;
+  }
+
+  /** Compares a request with the job, as `JobRecord.compare` does. */
+  compare(digest: string): JobMatch {
+    return this.#record.compare(digest);
   }
 
   /**
    * Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new
    * record.
    */
-  async create(
-    id: string,
-    digest: string,
-    layers: readonly JobLayer[],
-  ): Promise<"created" | "same" | "conflict"> {
-    const outcome = this.#record.create(id, digest, layers);
-    const lifetime = this.#lifetime();
-    if (outcome === "created") await this.#storage.setAlarm(Date.now() + lifetime);
-    return outcome;
+  async create(id: string, digest: string, request: JobRequest): Promise<JobMatch> {
+    const match = this.#record.create(id, digest, request);
+    if (match === "absent") await this.#storage.setAlarm(Date.now() + this.#lifetime());
+    return match;
+  }
+
+  /** Returns the job without its layers, or undefined if it does not exist. */
+  summary(): JobSummary | undefined {
+    return this.#record.summary();
   }
 
   /** Returns the job, or undefined if it does not exist. */
@@ -76,6 +87,13 @@ export class ObservedJob {
     return attempt;
   }
 
+  /** Records the host of the current attempt at the layer at `position`. */
+  assignHost(position: number, host: string): void {
+    this.#noteProgress();
+    this.#record.assignHost(position, host);
+    this.#notifyWaiting();
+  }
+
   /** Whether the layer at `position` is still to be solved. */
   isWanted(position: number): boolean {
     this.#noteProgress();
@@ -89,7 +107,7 @@ export class ObservedJob {
     this.#notifyWaiting();
   }
 
-  /** Cancels the job. Layers without an outcome fail with the code `cancelled`. */
+  /** Cancels the job. Layers without an outcome become `cancelled`. */
   cancel(): void {
     this.#record.cancel();
     this.#notifyWaiting();

@@ -4,24 +4,25 @@
  * request therefore finds the job that the first one created.
  */
 
-import { createRoute, z } from "@hono/zod-openapi";
+import { createRoute } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { hasEnded, type JobRequest, jobRequestSchema, jobSchema } from "../../protocol/edge/jobs.ts";
-import { problemResponses } from "../../protocol/openapi.ts";
+import { hasEnded, type JobRequest } from "../../protocol/edge/jobs.ts";
+import { CANCEL_JOB, LIST_JOBS, READ_JOB, START_JOB } from "../../protocol/operations/jobs.ts";
+import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { limitBody } from "../body_length.ts";
-import type { EdgeApp } from "../edge_env.ts";
+import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { wholeNumber } from "../settings.ts";
 import { streamJobEvents } from "./events.ts";
 import { findJob } from "./find_job.ts";
 import type { VersionedJob } from "./job_record.ts";
+import { findJobIndex, listJobs } from "./list_jobs.ts";
+import { requireBlobs } from "./require_blobs.ts";
 import type { WorkflowInstance } from "../runtime/workflow.ts";
-
-const security = [{ key: [] }];
-const params = z.object({ id: z.string().regex(/^[0-9a-f]{32}$/) });
 
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
@@ -35,71 +36,6 @@ const DEFAULT_SILENCE_SECONDS = 60;
 /** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
-const create = createRoute({
-  method: "post",
-  path: "/v1/jobs",
-  summary: "Start a job",
-  security,
-  request: {
-    headers: z.object({
-      "idempotency-key": z.string().min(1).max(256).optional().meta({
-        description:
-          "A repeated request with the same key and body returns the same job. The same key with another body is refused",
-      }),
-    }),
-    body: { required: true, content: { "application/json": { schema: jobRequestSchema } } },
-  },
-  responses: {
-    202: {
-      description: "The job is queued, or existed already",
-      headers: { Location: { description: "The URL of the job", schema: { type: "string" } } },
-      content: { "application/json": { schema: jobSchema } },
-    },
-    ...problemResponses([
-      "invalid_parameter",
-      "unauthorized",
-      "forbidden",
-      "idempotency_conflict",
-      "length_required",
-      "too_large",
-      "unsupported",
-      "busy",
-    ]),
-  },
-});
-
-const read = createRoute({
-  method: "get",
-  path: "/v1/jobs/{id}",
-  summary: "Read the state of a job",
-  description:
-    "With `Accept: text/event-stream` the answer is a stream: the event `job`, then a `layer` for each layer that changes, then `job` again.",
-  security,
-  request: { params },
-  responses: {
-    200: {
-      description: "The job. Retry-After says when to ask again",
-      headers: { ETag: { description: "Changes when the job changes", schema: { type: "string" } } },
-      content: { "application/json": { schema: jobSchema } },
-    },
-    304: { description: "The job has not changed: its ETag is still that of If-None-Match" },
-    ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
-  },
-});
-
-const cancel = createRoute({
-  method: "delete",
-  path: "/v1/jobs/{id}",
-  summary: "Cancel a job",
-  description: "Finished layers keep their results. The others fail with the code `cancelled`.",
-  security,
-  request: { params },
-  responses: {
-    204: { description: "The job is cancelled, or had ended before" },
-    ...problemResponses(["unauthorized", "forbidden", "not_found", "unsupported", "busy"]),
-  },
-});
-
 /** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
   app.use("/v1/jobs/*", requireEdgeKey("jobs"));
@@ -108,29 +44,32 @@ export function jobRoutes(app: EdgeApp): void {
     await next();
   });
 
-  app.openapi(create, async (c) => {
-    const { layers } = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
-    // The digest includes the client's API key, so that clients cannot find each other's jobs.
-    const id = key === undefined ? crypto.randomUUID().replaceAll("-", "") : await hexDigest([
-      c.req.header("Authorization") ?? "",
-      key,
-    ]);
-    await startJob(c.env, id, layers);
+  app.openapi(createRoute(routeConfig(START_JOB)), async (c) => {
+    const request = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
+    const client = requireClient(c);
+    // The digest includes the client, so that clients cannot find each other's jobs.
+    const id = key === undefined ? crypto.randomUUID().replaceAll("-", "") : await hexDigest([client, key]);
+    await startJob(c.env, client, id, request);
     const job = await requireJob(c.env, id);
     return c.json(job.job, 202, { Location: `/v1/jobs/${id}`, ...jobHeaders(job) });
   });
 
-  app.openapi(read, async (c) => {
+  app.openapi(
+    createRoute(routeConfig(LIST_JOBS)),
+    async (c) => c.json(await listJobs(c.env, requireClient(c), c.req.valid("query")), 200),
+  );
+
+  app.openapi(createRoute(routeConfig(READ_JOB)), async (c) => {
     const { id } = c.req.valid("param"), job = await requireJob(c.env, id);
     if (c.req.header("Accept")?.includes("text/event-stream")) {
-      return streamSSE(c, (stream) => streamJobEvents(stream, findJob(c.env, id), job)) as never;
+      return streamSSE(c, (stream) => streamJobEvents(stream, findJob(c.env, id), job));
     }
     const headers = jobHeaders(job);
     if (c.req.header("If-None-Match") === headers.ETag) return c.body(null, 304, headers);
     return c.json(job.job, 200, headers);
   });
 
-  app.openapi(cancel, async (c) => {
+  app.openapi(createRoute(routeConfig(CANCEL_JOB)), async (c) => {
     const { id } = c.req.valid("param");
     await requireJob(c.env, id);
     await findJob(c.env, id).cancel();
@@ -138,20 +77,32 @@ export function jobRoutes(app: EdgeApp): void {
   });
 }
 
+/** Returns the client that `requireEdgeKey` has authorised. */
+function requireClient(c: Context<EdgeEnv>): string {
+  const client = c.get("client");
+  if (client === undefined) throw new TypeError("the request was not authorised before its handler ran");
+  return client;
+}
+
 /**
  * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a
  * repeated request creates the Workflow. If the Workflow makes no progress, a repeated request restarts it.
  * Layers that already have an outcome are not solved again.
- * @throws {Refusal} `unsupported`, or `idempotency_conflict` if the job exists with other layers
+ * @throws {Refusal} `unsupported`, `not_found` if a blob of a new job does not exist, or `idempotency_conflict` if the job
+ * exists with another request
  */
-async function startJob(env: EdgeBindings, id: string, layers: JobRequest["layers"]): Promise<void> {
+async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
   if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs, because JOBS is not bound");
-  const outcome = await findJob(env, id).create(id, await hexDigest(layers), layers);
-  if (outcome === "conflict") {
-    throw new Refusal("idempotency_conflict", "the idempotency key was used for a job with other layers");
+  const record = findJob(env, id), index = findJobIndex(env, client), digest = await hexDigest(request);
+  if (await record.compare(digest) === "absent") await requireBlobs(env, request);
+  const match = await record.create(id, digest, request);
+  if (match === "conflict") {
+    throw new Refusal("idempotency_conflict", "the idempotency key was used for another job");
   }
-  const instance = outcome === "same" ? await JOBS.get(id).catch(() => undefined) : undefined;
+  const summary = await record.summary();
+  if (summary) await index.put([summary]);
+  const instance = match === "same" ? await JOBS.get(id).catch(() => undefined) : undefined;
   if (instance) {
     if (await isAbandoned(env, id, instance)) await instance.restart();
     return;

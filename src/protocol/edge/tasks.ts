@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";
 import { idSchema } from "./id.ts";
-import { jobParametersSchema } from "./jobs.ts";
+import { layerParametersSchema } from "./jobs.ts";
 import { reportSchema } from "../report.ts";
 
 /** The longest time in seconds for which a host delays its answer until the task is done (`Prefer: wait=`). */
@@ -21,7 +21,7 @@ export const taskRequestSchema = z.strictObject({
   weight: sourceSchema,
   hessian: sourceSchema.optional(),
   result: z.strictObject({ url: z.url() }),
-  parameters: jobParametersSchema,
+  parameters: layerParametersSchema,
 }).meta({ id: "TaskRequest" });
 
 /** The answer about a task that is running or done. A task that has failed is answered with its problem. */

@@ -45,3 +45,6 @@ export const completeRequestSchema = z.strictObject({
 
 /** The answer to a completed upload. */
 export const completedSchema = z.object({ blob: digestSchema }).meta({ id: "CompletedUpload" });
+
+/** The answer to a completed upload, and to `POST /v1/uploads` for a blob that exists already. */
+export type CompletedUpload = z.infer<typeof completedSchema>;

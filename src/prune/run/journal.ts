@@ -13,8 +13,12 @@ import { tryParseJson } from "../../text/try_parse_json.ts";
 
 const secondsSchema = z.number().min(0);
 
-/** Records that a process started to work on the run. */
-const startSchema = z.object({ type: z.literal("start"), time: z.string() });
+/** Records that a process started to work on the run, and the seconds that it needed until then. */
+const startSchema = z.object({
+  type: z.literal("start"),
+  time: z.string(),
+  seconds: secondsSchema.default(0),
+});
 
 /**
  * Records the sparsity of each layer, which was chosen before the first layer was pruned. A resumed run uses the same sparsities.
@@ -24,6 +28,8 @@ const allocationSchema = z.object({
   name: z.enum(["owl", "error"]),
   sparsities: z.record(z.string(), z.number().min(0).lt(1)),
   notes: z.array(z.string()),
+  /** The seconds that the choice took. */
+  seconds: secondsSchema.default(0),
 });
 
 /**

@@ -15,9 +15,11 @@
 
 import { z } from "zod";
 import type { WorkFileSystem } from "../../files/file_system.ts";
+import { InUseError } from "../../files/in_use_error.ts";
 import { readJson, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
+import { OtherRunError } from "./other_run_error.ts";
 import { QuantizedStore } from "./quantized_store.ts";
 import { type AllocationEntry, Journal, type LayerEntry } from "./journal.ts";
 
@@ -63,8 +65,8 @@ export class PruneRun implements AsyncDisposable {
 
   /**
    * Opens the unfinished run in the folder `out`, or creates a new one. Creates `out` if it does not exist.
-   * @throws {Error} if another process works on the run, or if the unfinished run has another fingerprint;
-   * the message names the differences
+   * @throws {InUseError} if another process works on the run
+   * @throws {OtherRunError} if the unfinished run has another fingerprint; the message names the differences
    */
   static async open(
     fs: WorkFileSystem,
@@ -74,7 +76,7 @@ export class PruneRun implements AsyncDisposable {
     const folder = `${out}/${RUN_FOLDER}`;
     await fs.makeFolder(folder);
     const lock = await fs.lock(`${folder}/${LOCK_FILE}`);
-    if (!lock) throw new Error(`${out}: another process is working on the run in this folder`);
+    if (!lock) throw new InUseError(`${out}: another process is working on the run in this folder`);
     try {
       const exists = (await fs.list(folder) ?? []).includes(RUN_FILE);
       const isResumed = exists && !restart;
@@ -89,6 +91,11 @@ export class PruneRun implements AsyncDisposable {
       await lock[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Whether the folder `out` has an unfinished run. */
+  static async exists(fs: WorkFileSystem, out: string): Promise<boolean> {
+    return (await fs.list(`${out}/${RUN_FOLDER}`) ?? []).includes(RUN_FILE);
   }
 
   /** The folder for a pruned dense copy that is not the result itself but will be packed into it. */
@@ -150,15 +157,15 @@ export class PruneRun implements AsyncDisposable {
 async function readFingerprint(fs: WorkFileSystem, folder: string): Promise<Fingerprint> {
   const parsed = runSchema.safeParse(await readJson(fs, `${folder}/${RUN_FILE}`));
   if (parsed.success) return parsed.data.fingerprint;
-  throw new Error(`${folder}/${RUN_FILE}: is not the file of a run; start over with --restart`);
+  throw new OtherRunError(`${folder}/${RUN_FILE}: is not the file of a run; start over with --restart`);
 }
 
 function requireSameRun(out: string, previous: Fingerprint, current: Fingerprint): void {
   const changes = differences(previous, current);
   if (changes.length === 0) return;
-  throw new Error(
+  throw new OtherRunError(
     `${out}: has an unfinished run that differs from this one: ${changes.join("; ")}. ` +
-      "Repeat the command of the unfinished run, start over with --restart, or write to another folder",
+      "Repeat the command of the unfinished run, add --restart to start over, or write to another folder",
   );
 }
 

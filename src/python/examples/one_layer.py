@@ -1,4 +1,4 @@
-"""Prunes one layer: half of the weights of a linear layer become zero, and its outputs change as little as possible.
+"""Prunes one linear layer: half of its weights become zero, and its outputs change as little as possible.
 
     python one_layer.py http://127.0.0.1:8000
 
@@ -8,7 +8,6 @@
 import sys
 
 import torch
-
 from pare_llm import Pare
 
 url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"

@@ -2,17 +2,17 @@
 
     python whole_model.py MODEL TEXT OUT [URL]
 
-MODEL is a folder or a name on the Hugging Face hub, TEXT a file to calibrate on, and URL that of a host, which
-`deno task serve` starts. If the script is stopped, the same command continues after the last finished layer.
+MODEL is a folder or a name on the Hugging Face hub, TEXT a file to calibrate on, and URL that of a host,
+which `deno task serve` starts. If the script is stopped, the same command continues after the last finished
+layer.
 """
 
 import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from pare_llm import Pare, prune_
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WINDOWS, TOKENS = 32, 256
 

@@ -4,6 +4,32 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("denoFileSystem", () => {
+  it("names the path and the reason if the operating system refuses an operation", () =>
+    withTemporaryFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/file`, "");
+      const failing: readonly (readonly [Promise<unknown>, string, string])[] = [
+        [denoFileSystem.open(`${folder}/none`), "ENOENT", `${folder}/none: there is no such file or folder`],
+        [
+          denoFileSystem.list(`${folder}/file`),
+          "ENOTDIR",
+          `${folder}/file: is not a folder, or lies in a file instead of a folder`,
+        ],
+        [denoFileSystem.create(folder), "EISDIR", `${folder}: is a folder, not a file`],
+      ];
+      for (const [operation, code, message] of failing) {
+        await assert.rejects(operation, { name: "FileError", code, message, isTransient: false });
+      }
+    }));
+
+  it("reports a full disk as transient", {
+    skip: Deno.build.os !== "linux" && "only Linux has /dev/full",
+  }, async () => {
+    const file = await denoFileSystem.create("/dev/full");
+    const message = "/dev/full: no space is left on the disk";
+    await assert.rejects(file.write(0, new Uint8Array(9)), { code: "ENOSPC", message, isTransient: true });
+    await file.close();
+  });
+
   it("reads and writes at the right offsets in overlapping calls", () =>
     withTemporaryFolder(async (folder) => {
       const pieces = Array.from({ length: 20 }, (_, i) => new Uint8Array(1000 + i).fill(i));

@@ -81,7 +81,7 @@ class FakeEdge {
   };
 
   #answer(job: number): Response {
-    const layers = this.bodies[job].layers.map(({ name }): LayerState => {
+    const layers = this.bodies[job].layers.map(({ name, weight, hessian }): LayerState => {
       const fate = this.fate({
         job,
         requested: this.#requested[job],
@@ -91,12 +91,14 @@ class FakeEdge {
       const state: JobState = fate === "done" || fate === "queued" ? fate : "failed";
       const result = fate === "done" ? RESULT : null, layerReport = fate === "done" ? report(2, 3) : null;
       const error = state === "failed" ? { code: fate, detail: `detail of ${fate}` } : null;
-      return { name, state, attempts: 1, report: layerReport, result, error };
+      const asked = { name, weight, hessian, parameters: {} };
+      return { ...asked, state, attempts: 1, host: null, report: layerReport, result, error };
     });
     const states = layers.map(({ state }) => state);
     const isRunning = states.some((state) => state === "queued");
     const state = isRunning ? "running" : states.includes("failed") ? "failed" : "done";
-    return Response.json({ id: String(job), state, layers });
+    const created = "2026-01-01T00:00:00.000Z";
+    return Response.json({ id: String(job), name: null, state, created, ended: null, layers });
   }
 }
 

@@ -60,10 +60,14 @@ function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) =
     if (outcome.bytes) blobs.set(outcome.result!, outcome.bytes);
     const state = outcome.result === null ? "failed" : "done";
     const { bytes: _, ...rest } = outcome;
+    const asked = { name: layer.name, weight: layer.weight, hessian: layer.hessian ?? null, parameters: {} };
     return Response.json({
       id: "j1",
+      name: null,
       state,
-      layers: [{ name: layer.name, state, attempts: 1, report: null, error: null, ...rest }],
+      created: "2026-01-01T00:00:00.000Z",
+      ended: "2026-01-01T00:00:00.000Z",
+      layers: [{ ...asked, state, attempts: 1, host: null, report: null, error: null, ...rest }],
     });
   };
   return { log, jobs, answer };
@@ -88,10 +92,13 @@ function solvedFile(body: Uint8Array<ArrayBuffer>): object {
 describe("Pare.pruneLayer over the body limit of an edge", () => {
   it("uploads the tensors and prunes the layer by a job", async () => {
     const edge = fakeEdge(tooLarge, solvedFile);
-    const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer });
+    const submitted: [string, number][] = [];
+    const onJob = (id: string, layers: number) => submitted.push([id, layers]);
+    const pare = new Pare({ baseUrl: EDGE, fetch: edge.answer, onJob });
     const { weight, report } = await pare.pruneLayer(TENSORS, { sparsity: 0.25 });
     assert.deepEqual(weight, TENSORS.weight);
     assert.equal(report.rows, 2);
+    assert.deepEqual(submitted.map(([, layers]) => layers), [1]);
     const [layer] = edge.jobs as { weight: string; hessian: string; parameters: object }[];
     assert.deepEqual(layer.parameters, { sparsity: 0.25 });
     assert.ok(layer.hessian !== layer.weight);

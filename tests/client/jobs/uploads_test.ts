@@ -70,13 +70,32 @@ describe("Uploads", () => {
       if (number === 2 && attempt === 1) throw new TypeError("connection reset");
       if (number === 2 && attempt === 2) return new Response("slow down", { status: 503 });
     });
-    const uploads = new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch });
+    const retried: string[] = [];
+    const onRetry = ({ message }: Error) => retried.push(message);
+    const uploads = new Uploads({ baseUrl: edge.url, backoffMs: 1, fetch: wire.fetch, onRetry });
     const digest = await uploads.uploadBlob(body);
     assert.deepEqual(wire.attempts, { 1: 1, 2: 3, 3: 1, 4: 1 });
+    assert.deepEqual(retried, [
+      "part 2 of the upload: connection closed by the server",
+      "unknown (503): slow down",
+    ]);
     assert.equal(wire.maxActive(), 3);
     assert.deepEqual(await blobOf(digest), body);
     assert.equal(await uploads.uploadBlob(body), digest);
     assert.deepEqual(wire.posts, ["uploads", "complete"]);
+  });
+
+  it("sends no parts if another client has stored the same bytes after the edge was asked for them", async () => {
+    const body = randomBytes(100);
+    const digest = await new Uploads({ baseUrl: edge.url }).uploadBlob(body);
+    const wire = interceptedFetch(() => undefined);
+    const late = new Uploads({
+      baseUrl: edge.url,
+      fetch: async (request) =>
+        request.method === "HEAD" ? new Response(null, { status: 404 }) : await wire.fetch(request),
+    });
+    assert.equal(await late.uploadBlob(body), digest);
+    assert.deepEqual([wire.posts, wire.attempts], [["uploads"], {}]);
   });
 
   it("resumes an interrupted upload and sends only the missing part", async () => {

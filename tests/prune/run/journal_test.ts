@@ -9,13 +9,14 @@ import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { Journal, type JournalEntry } from "../../../src/prune/run/journal.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
-const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z" };
+const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z", seconds: 0.5 };
 const COMPLETE: JournalEntry = { type: "complete" };
 const ALLOCATION: JournalEntry = {
   type: "allocation",
   name: "owl",
   sparsities: { "0.fc1.weight": 0.30000000000000004, "0.fc2.weight": 1 / 3 },
   notes: ["A measurement."],
+  seconds: 2,
 };
 
 /** Opens the journal at `path`, appends `entries`, and returns all entries. */

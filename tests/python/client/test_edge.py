@@ -37,11 +37,13 @@ def test_a_layer_within_the_body_limit_passes_through_the_edge(edge: EdgeProcess
 def test_a_layer_over_the_body_limit_is_pruned_by_a_job_with_the_same_result(edge: EdgeProcess) -> None:
     weight, inputs = random_layer(rows=LARGE_ROWS)
     tensor = torch.from_numpy(weight)
-    pare = Pare(edge.url)
+    submitted: list[int] = []
+    pare = Pare(edge.url, on_job=lambda _, layers: submitted.append(layers))
     through = pare.prune_layer(tensor, inputs=torch.from_numpy(inputs), pattern="2:4", dtype="BF16")
     direct = Pare(edge.host_url).prune_layer(
         tensor, inputs=torch.from_numpy(inputs), pattern="2:4", dtype="BF16"
     )
+    assert submitted == [1]
     assert through.weight.dtype == torch.bfloat16
     np.testing.assert_array_equal(bits_of(through.weight), bits_of(direct.weight))
     np.testing.assert_array_equal(through.mask, direct.mask)
@@ -150,6 +152,7 @@ def test_prune_by_job_yields_the_layers_that_were_solved_and_then_raises_the_fai
     with pytest.raises(JobFailedError, match="broken: non_finite") as caught:
         next(solved)
     assert [failure.name for failure in caught.value.failures] == ["broken"]
+    assert not caught.value.is_transient
     assert set(results) == {"first", "second"}
     torch.testing.assert_close(results["first"].weight, -results["second"].weight, rtol=0, atol=0)
 

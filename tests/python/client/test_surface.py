@@ -57,16 +57,17 @@ def test_every_exported_class_and_function_has_a_counterpart(typescript: dict[st
         assert callable(getattr(pare_llm, name))
 
 
-@pytest.mark.parametrize(
-    "client", [Pare, AsyncPare, PareHosts, Jobs, Uploads], ids=lambda kind: kind.__name__
-)
-def test_every_method_has_a_counterpart(typescript: dict[str, Any], client: type) -> None:
-    methods = typescript["methods"]["Pare" if client is AsyncPare else client.__name__]
+CLASSES = [Pare, AsyncPare, PareHosts, Jobs, Uploads, pare_llm.PareError, pare_llm.JobFailedError]
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_method_has_a_counterpart(typescript: dict[str, Any], kind: type) -> None:
+    methods = typescript["methods"]["Pare" if kind is AsyncPare else kind.__name__]
     # The function `prune_` corresponds to the method `pruneModel`, and takes the client as an argument.
     methods = [name for name in methods if name != "pruneModel"]
     assert len(methods) >= 1
     for name in methods:
-        assert callable(getattr(client, snake_case(name)))
+        assert hasattr(kind, snake_case(name))
 
 
 def test_prune_corresponds_to_prune_model(typescript: dict[str, Any]) -> None:

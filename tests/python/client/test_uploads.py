@@ -91,7 +91,10 @@ def test_bytes_that_the_edge_stores_are_not_sent() -> None:
 def test_a_part_that_fails_is_repeated_alone() -> None:
     cut = Reply(body=b"0123456789", cut_after=2)
     edge = FakeEdge({2: [Reply(500), Reply(503), cut]})
-    uploads(edge).upload_blob(DATA)
+    errors: list[object] = []
+    failing = Uploads(edge.server.url, backoff_ms=1, on_retry=lambda error, _: errors.append(type(error)))
+    failing.upload_blob(DATA)
+    assert errors == [PareError, PareError, ConnectionError]
     assert sorted(edge.puts) == [1, 2, 2, 2, 2, 3, 4]
     assert edge.blob == DATA
 

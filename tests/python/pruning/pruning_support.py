@@ -11,11 +11,10 @@ from typing import Any
 import torch
 import transformers
 from conftest import DENO, MODELS, ROOT
+from pare_llm import PrunedLayer
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-
-from pare_llm import PrunedLayer
 
 TOKENS = 96
 """The number of tokens that the tiny models know."""
@@ -58,8 +57,8 @@ TINY_CONFIGS: dict[str, dict[str, Any]] = {
 }
 """Configurations of small models of transformers, by the type of the model.
 
-The blocks of `qwen2` and `gemma3_text` are called with different attention masks, and those of `gemma3_text` with
-different position embeddings too.
+The blocks of `qwen2` and `gemma3_text` are called with different attention masks, and those of `gemma3_text`
+with different position embeddings too.
 """
 
 
@@ -81,7 +80,7 @@ def token_batches(count: int, *, rows: int = 2, tokens: int = 16, seed: int = 1)
 
 
 class LocalClient:
-    """Solves layers in this process as Wanda does (arXiv 2306.11695), and records the statistics that it gets."""
+    """Solves layers in this process as Wanda does (arXiv 2306.11695), and records their statistics."""
 
     def __init__(self) -> None:
         """Begin without statistics."""

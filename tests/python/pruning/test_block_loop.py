@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from pare_llm import prune_
 from pruning_support import TINY_CONFIGS, LocalClient, tiny_model, token_batches
 from torch import Tensor, nn
-
-from pare_llm import prune_
 
 BLOCK_LISTS = {"opt": "model.decoder.layers", "gpt2": "transformer.h", "bloom": "transformer.h"}
 BLOCK_LISTS |= {"gpt_neox": "gpt_neox.layers"}
@@ -16,7 +15,8 @@ BLOCK_LISTS |= {"gpt_neox": "gpt_neox.layers"}
 def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) -> list[Tensor]:
     """Prune `model` in place, and return the Hessian of each layer in float64.
 
-    For each block, the whole model runs on every batch, and hooks read the inputs of the layers of this block.
+    For each block, the whole model runs on every batch, and hooks read the inputs of the layers of this
+    block.
     """
     hessians: list[Tensor] = []
     for block in blocks:
@@ -35,7 +35,8 @@ def reference_hessians(model: Any, blocks: nn.ModuleList, batches: list[Any]) ->
             hook.remove()
         for layer in layers:
             weight = layer.weight if isinstance(layer, nn.Linear) else layer.weight.T
-            upper = sums[layer].float()[*torch.triu_indices(weight.shape[1], weight.shape[1])]
+            rows, columns = torch.triu_indices(weight.shape[1], weight.shape[1])
+            upper = sums[layer].float()[rows, columns]
             pruned = LocalClient().prune_layer(weight.detach(), hessian_upper=upper, method="wanda").weight
             layer.weight.data.copy_(pruned if isinstance(layer, nn.Linear) else pruned.T)
             hessians.append(sums[layer])

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import HostProcess
+from pare_llm import Pare, PruneReport, prune_
 from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
 from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing import ProcessExitedException
-
-from pare_llm import Pare, PruneReport, prune_
 
 LAYERS = 18
 """The number of layers of the model, six per block."""
@@ -190,10 +190,13 @@ class DyingPare(Pare):
 
 def prune_on_rank(journal: Path, url: str, dies: bool) -> tuple[dict[str, Any], PruneReport]:
     model = tiny_model("opt")
+    for block in model.model.decoder.layers:
+        fully_shard(block)
+    fully_shard(model)
     client = DyingPare(url) if dies and dist.get_rank() == 1 else Pare(url)
     batches = token_batches(4)[dist.get_rank() :: 2]
     report = prune_(model, batches, client, journal=journal, progress=False)
-    return {name: values.detach() for name, values in model.named_parameters()}, report
+    return {name: values.full_tensor().detach() for name, values in model.named_parameters()}, report
 
 
 def test_a_run_whose_rank_was_killed_is_resumed_with_the_same_bytes(

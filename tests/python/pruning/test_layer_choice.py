@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from pare_llm import PruneReport, prune_
 from pruning_support import LocalClient, tiny_model, token_batches
 from torch import Tensor, nn
-
-from pare_llm import PruneReport, prune_
 
 
 def run(model: nn.Module, *, client: Any = None, batches: Any = None, **options: Any) -> PruneReport:

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from pare_llm import prune_
 from pruning_support import LocalClient, tiny_model, token_batches
 from torch import Tensor
 from torch.nn.functional import pad
-
-from pare_llm import prune_
 
 LENGTHS = (16, 9, 5)
 

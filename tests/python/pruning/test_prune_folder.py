@@ -1,4 +1,4 @@
-"""`prune_folder` prunes a checkpoint with one block in memory at a time, and gives the weights of `prune_`."""
+"""`prune_folder` prunes a checkpoint with one block in memory, and gives the weights of `prune_`."""
 
 import json
 import os
@@ -12,13 +12,12 @@ import pytest
 import torch
 import transformers
 from conftest import MODELS, ROOT, HostProcess
+from pare_llm import PruneReport, prune_, prune_folder
 from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, calibration_windows, tiny_model, token_batches
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch import distributed as dist
-
-from pare_llm import PruneReport, prune_, prune_folder
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -159,12 +158,14 @@ def test_two_ranks_prune_one_folder(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak memory of a process is read from /proc")
 def test_the_memory_is_that_of_one_block_with_its_statistics(host: HostProcess) -> None:
-    # The allocator of glibc gives freed memory back at once with these settings, so the peak is that of the run.
+    # The allocator of glibc gives freed memory back at once with these settings, so the peak is that of the
+    # run.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     paths = os.pathsep.join([str(ROOT / "src/python"), os.environ.get("PYTHONPATH", "")])
     script = [sys.executable, "-W", "ignore", str(ROOT / "scripts/bench/python_prune/block_memory.py")]
+    shape = ["--hidden", "384", "--intermediate", "1024"]
     finished = subprocess.run(
-        [*script, host.url, "--method", "magnitude", "--blocks", "8"],
+        [*script, host.url, "--method", "magnitude", "--blocks", "8", *shape],
         env={**os.environ, **allocator, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""`prune_` on several ranks: each has its own batches and prunes some of the layers, and all end with the same bits."""
+"""`prune_` on several ranks: each prunes some of the layers, and all of them end with the same bits."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import HostProcess
+from pare_llm import Pare, PareError, prune_
 from pruning_ranks import run_on_ranks, successful
 from pruning_support import LocalClient, tiny_model, token_batches
 from torch import Tensor
@@ -14,8 +15,6 @@ from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-
-from pare_llm import Pare, PareError, prune_
 
 BATCHES = 5
 """The number of batches of all ranks. The first of two ranks has three of them."""
@@ -82,7 +81,7 @@ WRAPPERS = ("none", "ddp", "fsdp", "fsdp of the model", "fsdp of everything")
 
 @pytest.fixture(scope="module")
 def shares(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """Return the results of two ranks, by the wrapper of the model. One group of processes computes all of them."""
+    """Return the results of two ranks, by the wrapper of the model."""
     return successful(run_on_ranks(prune_shares, 2, tmp_path_factory.mktemp("ranks"), "llama", WRAPPERS))
 
 

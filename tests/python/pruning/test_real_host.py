@@ -1,4 +1,4 @@
-"""`prune_` with a real host: perplexities beside those of `pare prune`, n:m patterns, rounding, and lost hosts."""
+"""`prune_` with a real host: its perplexity is that of `pare prune`, and it survives lost hosts."""
 
 import subprocess
 import threading
@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from conftest import DENO, MODELS, ROOT, HostProcess
+from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_
 from pruning_support import (
     calibration_windows,
     perplexity,
@@ -19,8 +20,6 @@ from pruning_support import (
     trained_model,
     zeros_of,
 )
-
-from pare_llm import Pare, PareError, PareHosts, TransportOptions, prune_
 
 SAMPLES = 16
 EVALUATION_WINDOWS = 24
@@ -77,7 +76,7 @@ def test_kept_weights_lie_on_a_grid_with_bits(host: HostProcess) -> None:
 
 
 def lies_on_grid(row: torch.Tensor, *, codes: int) -> bool:
-    """Return whether all values of a row, one of which is 0, are multiples of one step, and at most `codes` many."""
+    """Return whether the values of a row, one of which is 0, lie on a grid with so many codes."""
     values = row.unique().double()
     span = values.max() - values.min()
     multiples = [values / (span / steps) for steps in range(1, codes)]

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import DENO, ROOT
-from pruning_support import LocalClient, tiny_model, token_batches
-
 from pare_llm import PruneReport, prune_
+from pruning_support import LocalClient, tiny_model, token_batches
 
 PARE = [*DENO, "run", "-A", "--no-check", str(ROOT / "src/cli/main.ts")]
 

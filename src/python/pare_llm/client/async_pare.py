@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pare_llm.client.errors import PareError
 from pare_llm.client.layer_file import PrunedLayer
 from pare_llm.client.pare import HostDescription, Pare
+from pare_llm.client.transport import TransportOptions
 from pare_llm.client.wire_tensor import Array, Tensor
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ class AsyncPare:
         backoff_ms: float = 500,
         timeout: float | None = None,
         on_retry: Callable[[PareError | ConnectionError, float], None] | None = None,
+        on_job: Callable[[str, int], None] | None = None,
     ) -> None:
-        self._pare = Pare(
-            base_url, api_key, retries=retries, backoff_ms=backoff_ms, timeout=timeout, on_retry=on_retry
+        self._pare = Pare.from_options(
+            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry, on_job)
         )
 
     async def prune_layer(

@@ -30,9 +30,10 @@ class ServerClient:
         backoff_ms: float = 500,
         timeout: float | None = None,
         on_retry: Callable[[PareError | ConnectionError, float], None] | None = None,
+        on_job: Callable[[str, int], None] | None = None,
     ) -> None:
         self._transport = Transport(
-            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry),
+            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry, on_job)
         )
 
     @classmethod

@@ -40,6 +40,8 @@ class TransportOptions:
             layer may be solved for many minutes. A host that has vanished is noticed without a timeout.
         on_retry: called after each failure that is followed by another attempt, with the error and with the
             milliseconds until that attempt.
+        on_job: called after each submission of a job, with its id and the number of its layers. A job may be
+            submitted more than once.
     """
 
     base_url: str
@@ -48,6 +50,7 @@ class TransportOptions:
     backoff_ms: float = 500
     timeout: float | None = None
     on_retry: Callable[[PareError | ConnectionError, float], None] | None = None
+    on_job: Callable[[str, int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.retries < 0:

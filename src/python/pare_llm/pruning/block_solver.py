@@ -60,7 +60,8 @@ class BlockSolver:
     def finished_layers(self, layers: Sequence[Layer]) -> dict[str, JournalEntry]:
         """Return the journal's entries of those layers that an earlier process has finished."""
         names = [layer.name for layer in layers]
-        return self.ranks.share(self.journal.finished(names) if self.journal else {}, 0)
+        finished = self.ranks.together(lambda: self.journal.finished(names) if self.journal else {})
+        return self.ranks.share(finished, 0)
 
     def own_layers(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return the layers that this rank has to solve if `layers` are the unfinished layers of a block."""
@@ -94,24 +95,11 @@ class BlockSolver:
                     solving[layer.name] = executor.submit(self._solve, weight, statistics.get(layer.name))
             for layer in layers:
                 if entry := finished.get(layer.name):
-                    weight = self._restore(layer)
-                    answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"])
+                    yield self._restore(layer, entry)
                 else:
-                    solved = solving.pop(layer.name, None)
-                    answer, weight = self._receive(layer, solved, owners[layer.name], calibration_seconds)
+                    future = solving.pop(layer.name, None)
+                    yield self._finish(layer, future, owners[layer.name], calibration_seconds)
                     calibration_seconds = 0
-                self._require_same_adapter(layer, answer.report)
-                layer.write(weight)
-                if layer.name not in finished:
-                    self._record(layer, weight, answer)
-                yield LayerResult(
-                    name=layer.name,
-                    weight_name=layer.weight_name,
-                    block=layer.block.index,
-                    report=answer.report,
-                    seconds=answer.seconds,
-                    calibration_seconds=answer.calibration_seconds,
-                )
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         self.ranks.together(partial(_delete_all, set(statistics.values())))
@@ -124,15 +112,28 @@ class BlockSolver:
             pruned = self.client.prune_layer(weight, **self.query)
         return _Solved(pruned.weight, pruned.report, time.perf_counter() - started)
 
-    def _restore(self, layer: Layer) -> Tensor:
-        """Return the weight of a finished layer, which rank 0 reads from the journal."""
+    def _restore(self, layer: Layer, entry: JournalEntry) -> LayerResult:
+        """Replace the weight of a finished layer by that in the journal, which rank 0 reads."""
+        answer = _Answer(entry["report"], entry["seconds"], entry["calibration_seconds"])
+        self._require_same_adapter(layer, answer.report)
         weight = self.ranks.together(lambda: self.journal.read(layer.name) if self.journal else None)
-        return self._share_weight(layer, weight, 0)
+        layer.write(self._share_weight(layer, weight, 0))
+        return _result(layer, answer)
+
+    def _finish(
+        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
+    ) -> LayerResult:
+        """Wait for a layer that the rank `owner` is solving, replace its weight, and record it."""
+        answer, weight = self._receive(layer, future, owner, calibration_seconds)
+        self._require_same_adapter(layer, answer.report)
+        layer.write(weight)
+        self._record(layer, weight, answer)
+        return _result(layer, answer)
 
     def _receive(
-        self, layer: Layer, solving: Future[_Solved] | None, owner: int, calibration_seconds: float
+        self, layer: Layer, future: Future[_Solved] | None, owner: int, calibration_seconds: float
     ) -> tuple[_Answer, Tensor]:
-        """Wait for a layer that the rank `owner` is solving, and share the answer with all ranks.
+        """Return the answer and the weight, which the rank `owner` shares with all ranks.
 
         Raises:
             RuntimeError: naming the rank and its error, if the layer could not be solved on another rank.
@@ -141,9 +142,9 @@ class BlockSolver:
         mine: _Answer | str = ""  # the answer, or the error
         weight: Tensor | None = None
         failure: Exception | None = None
-        if solving:
+        if future:
             try:
-                solved = solving.result()
+                solved = future.result()
                 mine = _Answer(solved.report, solved.seconds, calibration_seconds)
                 weight = solved.weight
             except Exception as error:
@@ -183,6 +184,17 @@ class BlockSolver:
                 f"{self.adapter[0]} ({self.adapter[1]}), which rounds differently; continue the run of this "
                 "journal on that adapter, or start another one"
             )
+
+
+def _result(layer: Layer, answer: _Answer) -> LayerResult:
+    return LayerResult(
+        name=layer.name,
+        weight_name=layer.weight_name,
+        block=layer.block.index,
+        report=answer.report,
+        seconds=answer.seconds,
+        calibration_seconds=answer.calibration_seconds,
+    )
 
 
 def _delete_all(statistics: set[InputStatistics]) -> None:

@@ -55,7 +55,10 @@ class Jobs(ServerClient):
             },
             body=[json.dumps({"layers": layers}).encode()],
         )
-        return _parse_job(answer)
+        job = _parse_job(answer)
+        if self._transport.options.on_job is not None:
+            self._transport.options.on_job(job["id"], len(layers))
+        return job
 
     def get(self, job_id: str) -> Job:
         """Return the current state of a job.

@@ -25,6 +25,11 @@ class LayerFailure(NamedTuple):
     detail: str
 
 
+# The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
+# failed or was busy, or that somebody cancelled the job.
+_TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "busy", "cancelled"})
+
+
 class JobFailedError(Exception):
     """Some layers of a job failed. The results of its other layers are not affected.
 
@@ -40,6 +45,11 @@ class JobFailedError(Exception):
 
     def __str__(self) -> str:
         return f"job {self.job}: " + "; ".join(": ".join(failure) for failure in self.failures)
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether all failed layers may succeed in another job."""
+        return all(failure.code in _TRANSIENT_LAYER_CODES for failure in self.failures)
 
 
 def prune_by_job(

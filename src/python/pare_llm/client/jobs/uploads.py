@@ -200,6 +200,9 @@ class _PartSender:
         return etag
 
     def _before_pause(self, error: PareError | ConnectionError, backoff_ms: float) -> float:
+        on_retry = self._uploads._transport.options.on_retry
+        if on_retry is not None:
+            on_retry(error, backoff_ms)
         # A signed URL that the bucket refuses has probably expired while other parts were sent.
         if isinstance(error, PareError) and error.status == 403:
             renewed = self._uploads._find_upload(self._upload_id)

@@ -1,0 +1,25 @@
+/** The page of the contract, `routes/README.md`, with its tables of tensors and errors. */
+
+import { problemTable } from "../../src/protocol/operations/problem_causes.ts";
+import {
+  LAYER_ANSWER_TENSORS,
+  LAYER_REQUEST_TENSORS,
+  STATISTICS_TENSORS,
+  tensorTable,
+} from "../../src/protocol/operations/tensors.ts";
+import { renderTables, type Tables } from "../markdown_tables.ts";
+
+/** The page of the contract. */
+export const CONTRACT_PAGE = new URL("../../routes/README.md", import.meta.url);
+
+const TABLES: Tables = {
+  layer_request: () => tensorTable(LAYER_REQUEST_TENSORS),
+  layer_answer: () => tensorTable(LAYER_ANSWER_TENSORS),
+  statistics: () => tensorTable(STATISTICS_TENSORS),
+  problems: problemTable,
+};
+
+/** Returns the text of the page with all tables rendered. */
+export async function renderContractPage(): Promise<string> {
+  return await renderTables(CONTRACT_PAGE, TABLES);
+}

@@ -1,0 +1,29 @@
+/** Checks the files that options and arguments name, before a command starts to work. */
+
+import { FileError } from "../../files/file_error.ts";
+import { UsageError } from "../errors.ts";
+import { nameFile } from "./name_file.ts";
+
+/**
+ * Checks that a file exists. Only its contents can still be wrong then.
+ * @param source the option or argument that names the file, such as `option --text`
+ * @throws {UsageError} naming the source, the path and the reason
+ */
+export async function requireFile(source: string, path: string): Promise<void> {
+  try {
+    if (!(await nameFile(path, () => Deno.stat(path))).isDirectory) return;
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    throw new UsageError(`${source} ${error.message}`, { cause: error });
+  }
+  throw new UsageError(`${source} ${path}: is a folder, not a file`);
+}
+
+/** Checks the files of several options. An option may have no file, one file or several. @throws {UsageError} as {@link requireFile} */
+export async function requireFiles(
+  files: Readonly<Record<string, string | readonly string[] | undefined>>,
+): Promise<void> {
+  for (const [option, paths = []] of Object.entries(files)) {
+    for (const path of [paths].flat()) await requireFile(`option --${option}`, path);
+  }
+}

@@ -1,0 +1,107 @@
+/** Checks that a command can write to the places that its options name, before it starts to work. */
+
+import { dirname } from "node:path";
+import { FileError } from "../../files/file_error.ts";
+import { UsageError } from "../errors.ts";
+import { nameFile } from "./name_file.ts";
+
+/** The name of the file by which a folder is tested. */
+const PROBE_FILE = ".pare-probe";
+
+/**
+ * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and
+ * are then removed again.
+ * @param option the option that names the folder, such as `--out`
+ * @throws {UsageError} naming the option, the path and the reason
+ * @throws {FileError} if the disk is full
+ */
+export async function requireWritableFolder(option: string, folder: string): Promise<void> {
+  await explain(option, folder, async () => {
+    const created = await createFolders(folder);
+    try {
+      await probe(`${folder}/${PROBE_FILE}`);
+    } finally {
+      for (const path of created) await Deno.remove(path);
+    }
+  });
+}
+
+/**
+ * Checks that a file can be written at `path`, whose folder must exist. An existing file is not changed.
+ * @throws {UsageError} naming the option, the path and the reason
+ * @throws {FileError} if the disk is full
+ */
+export async function requireWritableFile(option: string, path: string): Promise<void> {
+  await explain(option, path, async () => {
+    if (await isFolder(path)) throw new UsageError(`option ${option} ${path}: is a folder, not a file`);
+    await probe(`${dirname(path)}/${PROBE_FILE}`);
+  });
+}
+
+/**
+ * Checks that the output folder is not the model itself.
+ * @throws {UsageError} naming the folder
+ */
+export async function requireOtherFolder(out: string, model: string): Promise<void> {
+  if (!await isFolder(out) || await Deno.realPath(out) !== await Deno.realPath(model)) return;
+  throw new UsageError(`option --out ${out}: is the model itself; write to another folder`);
+}
+
+/**
+ * Checks that the output folder has no files, or may be overwritten.
+ * @throws {UsageError} naming the folder
+ */
+export async function requireEmptyFolder(out: string, overwrite = false): Promise<void> {
+  if (overwrite || !await isFolder(out)) return;
+  for await (const _ of Deno.readDir(out)) {
+    throw new UsageError(`option --out ${out}: is not empty; choose another folder, or add --overwrite`);
+  }
+}
+
+/** Creates a file and removes it. */
+async function probe(path: string): Promise<void> {
+  await nameFile(path, async () => {
+    (await Deno.create(path)).close();
+    await Deno.remove(path);
+  });
+}
+
+/** Creates `folder` and its missing parents. Returns the new folders, the innermost first. */
+async function createFolders(folder: string): Promise<string[]> {
+  if (await isFolder(folder)) return [];
+  const parent = dirname(folder);
+  const created = parent === folder ? [] : await createFolders(parent);
+  await nameFile(folder, async () => {
+    // `mkdir` reports a file of this name as something that exists, which would not explain the failure.
+    if (await exists(folder)) throw new FileError(folder, "ENOTDIR", "is not a folder");
+    await Deno.mkdir(folder);
+  });
+  return [folder, ...created];
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await findFile(path))?.isDirectory ?? false;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await findFile(path) !== undefined;
+}
+
+async function findFile(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
+/** Runs `check` and names the option in its errors. A full disk stays a {@link FileError}, because it is no fault of the option. */
+async function explain(option: string, path: string, check: () => Promise<void>): Promise<void> {
+  try {
+    await check();
+  } catch (error) {
+    if (!(error instanceof FileError) || error.isTransient) throw error;
+    throw new UsageError(`option ${option} ${path}: cannot be written: ${error.message}`, { cause: error });
+  }
+}

@@ -1,0 +1,40 @@
+/** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
+
+import { formatSeconds } from "../../report/format.ts";
+import type { RunReport } from "../../report/run_report.ts";
+import { formatPhases } from "../../report/run_seconds.ts";
+import { totals } from "../../report/summary.ts";
+import type { Output } from "../terminal/output.ts";
+
+/**
+ * Prints the totals of a run as lines, or with `--json` every layer.
+ * @param alreadyFinished whether an earlier command had finished the run
+ */
+export function printRunResult(
+  { layers, perplexity, seconds }: RunReport,
+  out: string,
+  output: Output,
+  alreadyFinished = false,
+): void {
+  const rows = layers.map(({ name, loss, relative_error, zeros, rows, cols }) => (
+    { name, loss, relative_error, zeros, rows, cols }
+  ));
+  const { zeros, entries } = totals(layers);
+  output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
+    `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${formatSeconds(seconds.total)} (${
+      formatPhases(seconds)
+    })`,
+    ...perplexity.map(perplexityLine),
+    alreadyFinished ? `wrote ${out} earlier` : `wrote ${out}`,
+  ]);
+}
+
+function perplexityLine({ text, windows, seqlen, dense, pruned }: RunReport["perplexity"][number]): string {
+  return `perplexity on ${text} (${windows} windows of ${seqlen}): ${formatPerplexity(dense)} before, ` +
+    `${formatPerplexity(pruned)} after`;
+}
+
+/** The report has null for a perplexity that is not finite. */
+function formatPerplexity(value: number | null): string {
+  return value === null ? "not finite" : value.toFixed(3);
+}

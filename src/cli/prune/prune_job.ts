@@ -1,0 +1,71 @@
+/** Builds the job of `pare prune`: reads the texts, and defines the report and the format of the output. */
+
+import { basename } from "node:path";
+import type { Backend } from "../../backend/backend.ts";
+import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import type { WorkFileSystem } from "../../files/file_system.ts";
+import { gridOfQuery } from "../../prune/quantized_model.ts";
+import { readCalibration } from "../../prune/read_calibration.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/run_report.ts";
+import { readEvaluationText } from "../files/evaluation_text.ts";
+import { runReportFiles } from "../files/run_report_files.ts";
+import type { Progress } from "../terminal/output.ts";
+import { comparePerplexity, type TokenizedText } from "./compare_perplexity.ts";
+import { packStep } from "./pack_step.ts";
+import { type RunFacts, runReport } from "./run_report.ts";
+import type { PruneJob } from "./run_prune.ts";
+
+/** What building and running the job needs besides the facts about the run. */
+export interface JobServices {
+  /** Runs the forward passes of the evaluation. */
+  readonly backend: Backend;
+  readonly fs: WorkFileSystem;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+/**
+ * Returns the job without its fingerprint.
+ * @throws {ModelError} if a text is malformed or too short
+ */
+export async function pruneJob(
+  facts: RunFacts,
+  { backend, fs, signal, progress }: JobServices,
+): Promise<Omit<PruneJob, "fingerprint">> {
+  const { opened: { checkpoint, model, loadTokenizer }, choice, options, seqlen } = facts;
+  const { windows } = options;
+  const tokenizer = await loadTokenizer();
+  const calibration = await readCalibration(tokenizer, { ...options, seqlen }, fs);
+  const texts: TokenizedText[] = [];
+  for (const file of options.text) {
+    const tokens = await readEvaluationText(tokenizer, file, { seqlen, windows }, fs);
+    texts.push({ text: basename(file), tokens });
+  }
+  const gridOf = (name: string) => gridOfQuery(choice.queryOf(name));
+  return {
+    ...options,
+    checkpoint,
+    model,
+    windows: calibration,
+    layers: choice.chosen,
+    queryOf: choice.queryOf,
+    allocation: choice.allocation,
+    pack: packStep({ ...options, spec: model.spec, gridOf, fs, signal }),
+    gridOf: options.format === PACK_QUANTIZED ? gridOf : undefined,
+    loadSeconds: performance.now() / 1000, // performance.now() counts from the start of the process
+    reportFileNames: [RUN_REPORT_FILE, REPORT_PAGE_FILE],
+    reportFiles: async (run, pruned, write) => {
+      const started = performance.now();
+      const perplexity = await comparePerplexity({ dense: model, pruned }, texts, {
+        seqlen,
+        windows,
+        backend,
+        signal,
+        progress: (what, done, total) => progress.note(`perplexity of the ${what} ${done}/${total}`),
+      });
+      const evaluation = texts.length === 0 ? 0 : (performance.now() - started) / 1000;
+      const report = runReport(facts, run, { perplexity, write, evaluation });
+      return runReportFiles(report, report.format, report.bytes.written);
+    },
+  };
+}

@@ -1,0 +1,54 @@
+/** Measures one point of a sweep: prunes the dense model in memory, and computes its perplexity. */
+
+import type { Perplexity } from "../../evaluation/perplexity.ts";
+import type { Model } from "../../models/model.ts";
+import type { AllocationName } from "../../prune/allocation/allocation.ts";
+import { pruneInMemory } from "../../prune/prune_in_memory.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { formatSeconds } from "../../report/format.ts";
+import type { LocalHost } from "../local_host.ts";
+import type { Output } from "../terminal/output.ts";
+import { layerQueryOf, type SweepPoint } from "./points.ts";
+import { settingName, type SweepResult } from "./results.ts";
+
+/** The parts that all points share, and the position of one point among them. */
+export interface SweepSetting {
+  readonly model: Model;
+  readonly local: LocalHost;
+  /** The calibration windows, which are pieces of the calibration text, as token ids. */
+  readonly calibration: readonly Uint32Array[];
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  /** The parameters that say how weights are rounded. */
+  readonly rounding: LayerQuery;
+  readonly allocation: AllocationName;
+  /** The index of the point, and the number of points. */
+  readonly position: readonly [index: number, count: number];
+  /** Measures the perplexity of a pruned model. */
+  measure(model: Model): Promise<Perplexity>;
+}
+
+/** Prunes the dense model with the parameters of `point`, and measures and reports its perplexity. */
+export async function measurePoint(
+  point: SweepPoint,
+  { model, local, calibration, output, signal, rounding, allocation, measure, position: [index, count] }:
+    SweepSetting,
+): Promise<SweepResult> {
+  const started = performance.now();
+  const name = `${point.method} ${settingName(point)}`;
+  const bar = output.progress("sweeping");
+  bar.step(index, count, name);
+  const progress = (done: number, total: number) => bar.note(`${name} ${done}/${total}`);
+  try {
+    const { backend, pare } = local;
+    const options = { pruner: pare, backend, windows: calibration, allocation, signal, progress };
+    const pruned = await pruneInMemory(model, layerQueryOf(point, rounding), options);
+    const { perplexity } = await measure(pruned);
+    const seconds = (performance.now() - started) / 1000;
+    bar.stop();
+    output.remark(`${name} ${perplexity.toFixed(3)}, ${formatSeconds(seconds)}`);
+    return { ...point, perplexity, seconds };
+  } finally {
+    bar.stop();
+  }
+}

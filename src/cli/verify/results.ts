@@ -1,0 +1,100 @@
+/** Formats the results of `pare verify`. */
+
+import type { ScannedTensor } from "../../checkpoint/inspect/scan_checkpoint.ts";
+import { formatCount, formatShare } from "../../report/format.ts";
+import { textTable } from "../terminal/text_table.ts";
+
+/** A tensor with what was expected of it. */
+export interface VerifiedTensor extends ScannedTensor {
+  /** The pattern that was checked, or null. */
+  readonly pattern: string | null;
+  /** The number of zeros that the tensor has at least by the report of its run, or null. */
+  readonly expectedZeros: number | null;
+  /** Whether the tensor is one of the pruned or chosen layers. */
+  readonly isChecked: boolean;
+}
+
+/** Something that is wrong with a tensor. */
+export interface Fault {
+  readonly tensor: string;
+  /** The end of a sentence about the tensor. */
+  readonly problem: string;
+}
+
+/** Returns what is wrong with a tensor. */
+export function faultsOf(tensor: VerifiedTensor): Fault[] {
+  const { name, zeros, pattern, violations, firstViolation, expectedZeros } = tensor;
+  const problems: string[] = [];
+  if (violations && firstViolation) {
+    const [output, input] = firstViolation,
+      groups = violations === 1 ? "1 group" : `${formatCount(violations)} groups`;
+    problems.push(`breaks ${pattern} in ${groups}, first in output ${output} at input ${input}`);
+  }
+  if (expectedZeros !== null && zeros < expectedZeros) {
+    problems.push(`has ${formatCount(zeros)} zeros, but ${formatCount(expectedZeros)} by pare.json`);
+  }
+  if (tensor.nonFinite > 0) {
+    const values = tensor.nonFinite === 1
+      ? "1 value that is"
+      : `${formatCount(tensor.nonFinite)} values that are`;
+    problems.push(`has ${values} NaN or infinite, first at ${positionText(tensor)}`);
+  }
+  return problems.map((problem) => ({ tensor: name, problem }));
+}
+
+/** Returns a table with one row per tensor. */
+export function verifyTable(tensors: readonly VerifiedTensor[]): string {
+  const rows = tensors.map(({ name, dtype, shape, zeros, pattern, violations, nonFinite }) => [
+    name,
+    `${dtype} [${shape.join(", ")}]`,
+    formatShare(zeros / Math.max(countEntries(shape), 1)),
+    pattern ?? "–",
+    violations === null ? "–" : formatCount(violations),
+    String(nonFinite),
+  ]);
+  return textTable(["tensor", "type", "zeros", "pattern", "violations", "NaN or inf"], rows, 2);
+}
+
+/** Returns sentences about all tensors and about the checked layers. */
+export function summaryLines(tensors: readonly VerifiedTensor[]): string[] {
+  const checked = tensors.filter(({ isChecked }) => isChecked);
+  const lines = [zerosLine("all tensors", tensors)];
+  if (checked.length > 0) lines.push(zerosLine(`the ${checked.length} checked layers`, checked));
+  for (const [pattern, layers] of Map.groupBy(checked, (layer) => layer.pattern)) {
+    if (pattern === null) continue;
+    const broken = layers.filter(({ violations }) => violations! > 0).length;
+    lines.push(
+      broken === 0
+        ? `${layers.length} layers follow ${pattern}`
+        : `${broken} of ${layers.length} layers break ${pattern}`,
+    );
+  }
+  const nonFinite = tensors.filter((tensor) => tensor.nonFinite > 0).length;
+  lines.push(
+    nonFinite === 0 ? "every value is finite" : `${nonFinite} tensors have values that are NaN or infinite`,
+  );
+  return lines;
+}
+
+function zerosLine(what: string, tensors: readonly VerifiedTensor[]): string {
+  const zeros = tensors.reduce((sum, tensor) => sum + tensor.zeros, 0);
+  const entries = tensors.reduce((sum, { shape }) => sum + countEntries(shape), 0);
+  return `${what}: ${formatCount(zeros)} of ${formatCount(entries)} values are zero (${
+    formatShare(zeros / Math.max(entries, 1))
+  })`;
+}
+
+function countEntries(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** The position of the first non-finite value: `[3, 17]`. */
+function positionText({ shape, firstNonFinite }: VerifiedTensor): string {
+  let rest = firstNonFinite ?? 0;
+  const indices = shape.toReversed().map((size) => {
+    const index = rest % size;
+    rest = Math.floor(rest / size);
+    return index;
+  });
+  return `[${indices.toReversed().join(", ")}]`;
+}

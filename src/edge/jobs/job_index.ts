@@ -1,0 +1,74 @@
+/**
+ * The index of one client's jobs. A job is a list of layers to prune, and has a record of its own. The index
+ * has the newest known summary of each job. The summary of a job that has ended never changes again, so only
+ * the summaries of unfinished jobs have to be renewed (`list_jobs.ts`).
+ */
+
+import { hasEnded, type JobList, type JobListQuery, type JobSummary } from "../../protocol/edge/jobs.ts";
+import type { SqlStorage } from "../runtime/durable_object.ts";
+
+/** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have the methods of this class. */
+export class JobIndex {
+  readonly #sql: SqlStorage;
+  readonly #now: () => number;
+  readonly #lifetime: () => number;
+
+  /**
+   * @param now returns milliseconds since 1970
+   * @param lifetime returns the number of milliseconds after which the record of a job is deleted
+   */
+  constructor(sql: SqlStorage, now: () => number, lifetime: () => number) {
+    this.#sql = sql;
+    this.#now = now;
+    this.#lifetime = lifetime;
+    sql.exec(`CREATE TABLE IF NOT EXISTS jobs
+      (id TEXT PRIMARY KEY, created INTEGER NOT NULL, state TEXT NOT NULL, ended INTEGER NOT NULL, summary TEXT NOT NULL)`);
+    sql.exec("CREATE INDEX IF NOT EXISTS by_time ON jobs (created, id)");
+  }
+
+  /** Adds jobs or renews their summaries, and removes jobs whose lifetime is over. */
+  put(summaries: readonly JobSummary[]): void {
+    this.#sql.exec("DELETE FROM jobs WHERE created < ?", this.#now() - this.#lifetime());
+    for (const summary of summaries) {
+      this.#sql.exec(
+        "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)",
+        summary.id,
+        Date.parse(summary.created),
+        summary.state,
+        hasEnded(summary.state) ? 1 : 0,
+        JSON.stringify(summary),
+      );
+    }
+  }
+
+  /** Removes jobs, whose records no longer exist. */
+  remove(ids: readonly string[]): void {
+    for (const id of ids) this.#sql.exec("DELETE FROM jobs WHERE id = ?", id);
+  }
+
+  /** Returns the ids of the jobs that had not ended according to their summaries. */
+  unfinished(): string[] {
+    return this.#sql.exec("SELECT id FROM jobs WHERE ended = 0").toArray().map(({ id }) => String(id));
+  }
+
+  /**
+   * Returns a page of jobs, newest first. A cursor has the time and the id of the last job of its page, so a
+   * job that is added between two requests does not move the pages.
+   */
+  page({ state, limit, cursor }: JobListQuery): JobList {
+    const [created, id] = cursor?.split("-") ?? [Number.MAX_SAFE_INTEGER, ""];
+    const rows = this.#sql.exec(
+      `SELECT summary FROM jobs WHERE created >= ? AND (created, id) < (?, ?) AND (? IS NULL OR state = ?)
+       ORDER BY created DESC, id DESC LIMIT ?`,
+      this.#now() - this.#lifetime(),
+      Number(created),
+      id,
+      state ?? null,
+      state ?? null,
+      limit + 1,
+    ).toArray();
+    const jobs = rows.slice(0, limit).map(({ summary }): JobSummary => JSON.parse(String(summary)));
+    const last = jobs.at(-1);
+    return { jobs, cursor: rows.length > limit && last ? `${Date.parse(last.created)}-${last.id}` : null };
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Lists the jobs of one client. A job is a list of layers that the edge (Pare's Cloudflare Worker) solves at
+ * GPU hosts. Before a page is read from the client's list, the summaries of the unfinished jobs are renewed
+ * from their records.
+ */
+
+import pMap from "p-map";
+import type { JobList, JobListQuery } from "../../protocol/edge/jobs.ts";
+import { Refusal } from "../../protocol/refusal.ts";
+import type { EdgeBindings } from "../bindings.ts";
+import type { Remote } from "../runtime/durable_object.ts";
+import { findJob } from "./find_job.ts";
+import type { JobIndex } from "./job_index.ts";
+
+/** The number of records that are asked for their summaries at once. */
+const MAX_CONCURRENT_RECORDS = 32;
+
+/**
+ * Returns the Durable Object that has the index of a client's jobs.
+ * @throws {Refusal} `unsupported` if the binding JOB_INDEXES is missing
+ */
+export function findJobIndex(env: EdgeBindings, client: string): Remote<JobIndex> {
+  if (!env.JOB_INDEXES) {
+    throw new Refusal("unsupported", "this edge lists no jobs, because JOB_INDEXES is not bound");
+  }
+  return env.JOB_INDEXES.getByName(client);
+}
+
+/** Returns a page of a client's jobs, with their current states. */
+export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
+  const index = findJobIndex(env, client), ids = await index.unfinished();
+  const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {
+    concurrency: MAX_CONCURRENT_RECORDS,
+  });
+  await index.put(summaries.filter((summary) => summary !== undefined));
+  await index.remove(ids.filter((_, position) => summaries[position] === undefined));
+  return await index.page(query);
+}

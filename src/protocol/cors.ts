@@ -1,0 +1,53 @@
+/**
+ * Cross-origin requests (CORS) of the two servers. Both the host, which prunes layers, and the edge in front of it read the allowed origins
+ * from `PARE_CORS_ORIGINS`. Without origins, browsers let no page of another origin use the API.
+ */
+
+import { REQUEST_ID_HEADER } from "./headers.ts";
+
+/** The number of seconds for which a browser may remember the answer to a preflight request. */
+const PREFLIGHT_SECONDS = 600;
+
+/**
+ * Parses `PARE_CORS_ORIGINS`, a comma-separated list of origins such as `https://app.example.com`.
+ * @throws {RangeError} naming the position of an entry that is not an origin. `*` is none, because it would let every page on the internet use
+ * a host that listens on loopback without keys
+ */
+export function parseOrigins(text: string): string[] {
+  const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
+  for (const [index, entry] of entries.entries()) {
+    if (URL.canParse(entry) && /^https?:/.test(entry) && new URL(entry).origin === entry) continue;
+    throw new RangeError(
+      `PARE_CORS_ORIGINS entry ${
+        index + 1
+      }: must be an origin such as https://app.example.com, without a path, got "${entry.slice(0, 200)}"`,
+    );
+  }
+  return entries;
+}
+
+/** Returns the options of Hono's middleware `cors` for pages of these origins. Credentials such as cookies are not allowed, because no server uses them. */
+export function corsOptions(origins: string[]) {
+  return {
+    origin: origins,
+    allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"],
+    allowHeaders: [
+      "Authorization",
+      "Content-Type",
+      "Idempotency-Key",
+      "If-None-Match",
+      "Range",
+      REQUEST_ID_HEADER,
+    ],
+    exposeHeaders: [
+      "Pare-Report",
+      "Server-Timing",
+      "Retry-After",
+      REQUEST_ID_HEADER,
+      "Location",
+      "ETag",
+      "Content-Range",
+    ],
+    maxAge: PREFLIGHT_SECONDS,
+  };
+}

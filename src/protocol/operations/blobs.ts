@@ -1,0 +1,62 @@
+/** The operations of `/v1/blobs/{digest}` at an edge. A blob is a stored body that is named by its digest. */
+
+import { z } from "zod";
+import { digestSchema } from "../digest.ts";
+import { KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { BYTES_CONTENT } from "./safetensors_content.ts";
+
+const params = z.object({ digest: digestSchema.meta({ description: "The digest of the blob" }) });
+
+const headers = z.object({
+  range: z.string().optional().meta({ description: "One range of bytes, `bytes=FROM-TO`" }),
+});
+
+const etag = { description: "The digest in quotation marks", schema: { type: "string" as const } };
+
+/** Reads a blob. */
+export const READ_BLOB = {
+  method: "get",
+  path: "/v1/blobs/{digest}",
+  operationId: "readBlob",
+  summary: "Read a blob",
+  description: "Answers with the bytes. The edge has verified that they have this digest.",
+  tags: ["blobs"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY, headers },
+  responses: {
+    200: { description: "The bytes", headers: { ETag: etag }, content: BYTES_CONTENT },
+    206: {
+      description: "The requested range",
+      headers: {
+        ETag: etag,
+        "Content-Range": { description: "The range and the size of the blob", schema: { type: "string" } },
+      },
+      content: BYTES_CONTENT,
+    },
+    416: {
+      description: "The range is outside of the blob",
+      headers: { "Content-Range": { description: "The size of the blob", schema: { type: "string" } } },
+    },
+  },
+  problems: ["invalid_parameter", ...KEY_PROBLEMS, "not_found", "unsupported", "busy", "internal"],
+} satisfies Operation;
+
+/** Asks whether a blob is stored. */
+export const HAS_BLOB = {
+  ...READ_BLOB,
+  method: "head",
+  operationId: "hasBlob",
+  summary: "Ask whether a blob is stored",
+  description:
+    "Answers 200 if the blob exists and will exist for at least a day. A client can then name it in a job.",
+  request: { params, query: NO_QUERY },
+  responses: {
+    200: {
+      description: "The blob exists",
+      headers: {
+        ETag: etag,
+        "Content-Length": { description: "The size of the blob in bytes", schema: { type: "integer" } },
+      },
+    },
+  },
+} satisfies Operation;

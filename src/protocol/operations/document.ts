@@ -1,0 +1,50 @@
+/** The parts of an OpenAPI document that belong to no operation: title, licence, servers, tags and API keys. */
+
+import { VERSION } from "../version.ts";
+
+/** The tags of both servers. */
+const SHARED_TAGS = [
+  { name: "layers", description: "Prune layers" },
+  { name: "statistics", description: "Store statistics that several layers share" },
+  { name: "server", description: "Describe the server" },
+];
+
+/** The tags of the resources that only an edge has. */
+const EDGE_TAGS = [
+  { name: "blobs", description: "Read stored bodies, which are named by their digests" },
+  { name: "uploads", description: "Upload bodies that are too large for one request" },
+  { name: "jobs", description: "Prune layers by durable jobs" },
+  { name: "hosts", description: "List the hosts that solve the layers of jobs" },
+];
+
+/** The descriptions of the two servers. */
+const DESCRIPTIONS = {
+  host: "One-shot pruning of large language models, layer by layer. A host prunes layers on one device.",
+  edge:
+    "One-shot pruning of large language models, layer by layer. An edge is a public server in front of hosts. It passes " +
+    "layers on to a host, and adds uploads of large bodies and durable jobs.",
+} as const;
+
+/** API keys as a security scheme, under the name `key`. */
+export const KEY_SCHEME = {
+  type: "http",
+  scheme: "bearer",
+  description:
+    "A key of the server. The sha-256 of each accepted key is in its variable PARE_KEYS. A host without keys accepts " +
+    "every request, but listens on loopback only.",
+} as const;
+
+/** Returns the document of a server without its operations. */
+export function documentOf(server: "host" | "edge") {
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: server === "host" ? "Pare host" : "Pare edge",
+      version: VERSION,
+      description: DESCRIPTIONS[server],
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: "/", description: "The server that has sent this document" }],
+    tags: server === "host" ? SHARED_TAGS : [...SHARED_TAGS, ...EDGE_TAGS],
+  };
+}

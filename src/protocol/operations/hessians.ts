@@ -1,0 +1,89 @@
+/** The operations of `/v1/hessians/{digest}`, which stores statistics that several layers share. */
+
+import { z } from "zod";
+import { digestSchema } from "../digest.ts";
+import type { ProblemCode } from "../problem.ts";
+import { TENSOR_PROBLEMS } from "./layers.ts";
+import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { safetensorsBody } from "./safetensors_content.ts";
+import { STATISTICS_TENSORS, tensorTable } from "./tensors.ts";
+
+const path = "/v1/hessians/{digest}" as const;
+
+const params = z.object({
+  digest: digestSchema.meta({ description: "The sha-256 of the body that stores the statistics" }),
+});
+
+const storedSchema = z.object({
+  digest: digestSchema,
+  order: z.int().meta({ description: "The number of inputs of the layers that use these statistics" }),
+}).meta({ id: "StoredHessian", description: "Stored statistics" });
+
+/** The problems of a request about stored statistics. */
+const LOOKUP_PROBLEMS = [
+  "invalid_parameter",
+  ...KEY_PROBLEMS,
+  "hessian_not_found",
+  "internal",
+  "no_device",
+  "device_lost",
+] as const satisfies ProblemCode[];
+
+/** Finds stored statistics. */
+export const FIND_HESSIAN = {
+  method: "get",
+  path,
+  operationId: "findHessian",
+  summary: "Find stored statistics",
+  tags: ["statistics"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY },
+  responses: { 200: { description: "The statistics are stored", content: json(storedSchema) } },
+  problems: LOOKUP_PROBLEMS,
+} satisfies Operation;
+
+/** Asks whether statistics are stored. */
+export const HAS_HESSIAN = {
+  ...FIND_HESSIAN,
+  method: "head",
+  operationId: "hasHessian",
+  summary: "Ask whether statistics are stored",
+  description: "Like `GET`, but without a body.",
+  responses: { 200: { description: "The statistics are stored" } },
+} satisfies Operation;
+
+/** Stores statistics. */
+export const STORE_HESSIAN = {
+  method: "put",
+  path,
+  operationId: "storeHessian",
+  summary: "Store statistics",
+  description:
+    "Stores the statistics of inputs that several layers share. The requests for these layers name them with `?hessian=`. The server " +
+    "also stores their factor. If the store is full, the least recently used statistics are evicted.",
+  tags: ["statistics"],
+  security: WITH_KEY,
+  request: {
+    params,
+    query: NO_QUERY,
+    body: safetensorsBody(`${tensorTable(STATISTICS_TENSORS)}\n\nThe file has exactly one of them.`),
+  },
+  responses: {
+    200: { description: "The statistics were stored already", content: json(storedSchema) },
+    201: { description: "The statistics are stored now", content: json(storedSchema) },
+  },
+  problems: [...TENSOR_PROBLEMS, "digest_mismatch"],
+} satisfies Operation;
+
+/** Deletes statistics. */
+export const DELETE_HESSIAN = {
+  method: "delete",
+  path,
+  operationId: "deleteHessian",
+  summary: "Delete statistics",
+  tags: ["statistics"],
+  security: WITH_KEY,
+  request: { params, query: NO_QUERY },
+  responses: { 204: { description: "The statistics are deleted" } },
+  problems: LOOKUP_PROBLEMS,
+} satisfies Operation;

@@ -1,0 +1,102 @@
+/**
+ * Describes the operations of the HTTP contract: the method, the path, the schemas of a request and of its answers, and the problems.
+ * Each operation is one constant in this folder. The host and the edge validate requests by these constants, and publish them as OpenAPI.
+ * This file knows nothing about the libraries that do both.
+ */
+
+import { z } from "zod";
+import { PROBLEM_TYPE, REQUEST_ID_HEADER } from "../headers.ts";
+import { type ProblemCode, PROBLEMS, problemSchema } from "../problem.ts";
+import { PROBLEM_CAUSES } from "./problem_causes.ts";
+
+/** A header of an answer, in the form of an OpenAPI document. */
+type HeaderDescription = {
+  description: string;
+  schema?: { type: "string" | "integer" };
+  content?: Record<string, { schema: { $ref: string } }>;
+};
+
+/** One operation of the contract. */
+export interface Operation {
+  readonly method: "get" | "head" | "post" | "put" | "delete";
+  readonly path: `/${string}`;
+  /** The name of the operation in generated clients, unique in the contract. */
+  readonly operationId: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly tags: string[];
+  /** `[{ key: [] }]` if the operation needs an API key, `[]` if it needs none. */
+  readonly security: { key: string[] }[];
+  readonly request: {
+    readonly params?: z.ZodObject;
+    readonly query: z.ZodObject;
+    readonly headers?: z.ZodObject;
+    readonly body?: { readonly required: true; readonly description?: string; readonly content: object };
+  };
+  /** The answers that are no problems, by status. */
+  readonly responses: Readonly<
+    Record<
+      number,
+      {
+        readonly description: string;
+        readonly headers?: Record<string, HeaderDescription>;
+        readonly content?: object;
+      }
+    >
+  >;
+  /** The codes with which the operation can be refused. */
+  readonly problems: readonly ProblemCode[];
+}
+
+/** The security of an operation that needs an API key. */
+export const WITH_KEY: { key: string[] }[] = [{ key: [] }];
+
+/** The security of an operation that needs no API key. */
+export const WITHOUT_KEY: { key: string[] }[] = [];
+
+/** The query of an operation without parameters. It refuses every parameter, so that a misspelt one never goes unnoticed. */
+export const NO_QUERY = z.strictObject({});
+
+/** The problems of every operation that needs an API key. */
+export const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies ProblemCode[];
+
+/** Returns the `content` of a JSON body. */
+export function json<T extends z.ZodType>(schema: T) {
+  return { "application/json": { schema } };
+}
+
+/**
+ * Returns an operation as the configuration of a route: every answer has the header with the id of the request, and there is one answer for
+ * each status of the problems.
+ * @param more further codes with which the server can refuse the operation
+ */
+export function routeConfig<T extends Operation>(operation: T, more: readonly ProblemCode[] = []) {
+  const { problems, responses, ...config } = operation;
+  const answers = Object.entries(responses).map(([status, { headers, ...answer }]) =>
+    [status, { ...answer, headers: { ...headers, ...REQUEST_ID } }] as const
+  );
+  const all = { ...Object.fromEntries(answers), ...problemResponses([...problems, ...more]) };
+  // The type leaves the problems out, because no handler returns them. A handler throws a `Refusal` instead.
+  return { ...config, responses: all as unknown as T["responses"] };
+}
+
+const REQUEST_ID: Record<string, HeaderDescription> = {
+  [REQUEST_ID_HEADER]: {
+    description: "The id of the request in the server's log",
+    schema: { type: "string" },
+  },
+};
+
+const RETRY_AFTER: Record<string, HeaderDescription> = {
+  "Retry-After": { description: "The seconds after which to try again", schema: { type: "integer" } },
+};
+
+/** Returns the answers with the problems `codes`. There is one per status, and it explains the codes. */
+function problemResponses(codes: readonly ProblemCode[]) {
+  const statuses = Map.groupBy(new Set(codes), (code) => PROBLEMS[code].status);
+  return Object.fromEntries([...statuses].map(([status, codes]) => [status, {
+    description: codes.map((code) => `\`${code}\`: ${PROBLEM_CAUSES[code]}.`).join("\n\n"),
+    headers: { ...REQUEST_ID, ...(status === 429 || status === 503) && RETRY_AFTER },
+    content: { [PROBLEM_TYPE]: { schema: problemSchema } },
+  }]));
+}

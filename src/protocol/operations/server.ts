@@ -1,0 +1,71 @@
+/** The operations that describe a server: `/healthz`, `/readyz`, `/metrics` and `/openapi.json`. */
+
+import { z } from "zod";
+import { readySchema } from "../ready.ts";
+import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY, WITHOUT_KEY } from "./operation.ts";
+
+/** Tells whether the process is up. */
+export const HEALTHZ = {
+  method: "get",
+  path: "/healthz",
+  operationId: "getHealth",
+  summary: "Ask whether the process is up",
+  tags: ["server"],
+  security: WITHOUT_KEY,
+  request: { query: NO_QUERY },
+  responses: {
+    200: { description: "The process is up", content: json(z.object({ status: z.literal("up") })) },
+  },
+  problems: ["invalid_parameter"],
+} satisfies Operation;
+
+/** Describes the device while it can be used. */
+export const READYZ = {
+  method: "get",
+  path: "/readyz",
+  operationId: "getReadiness",
+  summary: "Ask whether the device can be used",
+  description:
+    "While the device can be used, the answer has the backend, the adapter, the limits and the queue.",
+  tags: ["server"],
+  security: WITHOUT_KEY,
+  request: { query: NO_QUERY },
+  responses: { 200: { description: "The device can be used", content: json(readySchema) } },
+  problems: ["invalid_parameter", "internal", "no_device", "device_lost"],
+} satisfies Operation;
+
+/** Publishes counters and gauges. */
+export const METRICS = {
+  method: "get",
+  path: "/metrics",
+  operationId: "getMetrics",
+  summary: "Read counters and gauges",
+  tags: ["server"],
+  security: WITH_KEY,
+  request: { query: NO_QUERY },
+  responses: {
+    200: {
+      description: "Text in the format of Prometheus",
+      content: { "text/plain": { schema: z.string() } },
+    },
+  },
+  problems: ["invalid_parameter", ...KEY_PROBLEMS, "internal"],
+} satisfies Operation;
+
+/** Publishes the contract. */
+export const OPENAPI = {
+  method: "get",
+  path: "/openapi.json",
+  operationId: "getContract",
+  summary: "Read this document",
+  tags: ["server"],
+  security: WITHOUT_KEY,
+  request: { query: NO_QUERY },
+  responses: {
+    200: {
+      description: "The contract in OpenAPI 3.1",
+      content: json(z.looseObject({ openapi: z.string() })),
+    },
+  },
+  problems: ["invalid_parameter", "internal"],
+} satisfies Operation;

@@ -1,0 +1,103 @@
+/** The tensors of the safetensors bodies of the contract, for the OpenAPI documents and the page of the contract. */
+
+/** One tensor of a body. */
+export interface BodyTensor {
+  readonly name: string;
+  /** The shape, in the terms `out`, `in`, `tokens` and `groups`. */
+  readonly shape: string;
+  /** The accepted dtypes, or the dtype of an answer. */
+  readonly dtype: string;
+  /** What the tensor has, and in which order. */
+  readonly contents: string;
+}
+
+/** A shape that depends on the dtype of the mask. */
+const MASK_SHAPE = "[out, ⌈in/8⌉] for U8, [out, in] for BOOL";
+
+const HESSIAN: BodyTensor = {
+  name: "hessian",
+  shape: "[in, in]",
+  dtype: "F32",
+  contents:
+    "Σ x·xᵀ over the calibration inputs x, times any positive factor. The matrix must be symmetric, so row and column order are the same",
+};
+
+const HESSIAN_UPPER: BodyTensor = {
+  name: "hessian_upper",
+  shape: "[in·(in+1)/2]",
+  dtype: "F32",
+  contents:
+    "the upper triangle of the same matrix with its diagonal, packed row by row: (0,0), (0,1), …, (0,in−1), (1,1), (1,2), …. Entry (i, j) with i ≤ j is number i·in − i·(i−1)/2 + j − i",
+};
+
+/** The tensors of a body of `POST /v1/layers`. */
+export const LAYER_REQUEST_TENSORS: readonly BodyTensor[] = [
+  {
+    name: "weight",
+    shape: "[out, in]",
+    dtype: "F32, F16, BF16",
+    contents: "the weights of the layer, one row per output. This tensor is required",
+  },
+  HESSIAN,
+  HESSIAN_UPPER,
+  {
+    name: "inputs",
+    shape: "[tokens, in]",
+    dtype: "F32, F16, BF16",
+    contents:
+      "the calibration inputs x themselves, one row per token in any order, from which the server computes Σ x·xᵀ",
+  },
+  {
+    name: "mask",
+    shape: MASK_SHAPE,
+    dtype: "U8, BOOL",
+    contents:
+      "optional. Weights with a 0 in the mask are pruned. A U8 mask has one bit per weight: bit i mod 8 of byte ⌊i/8⌋ of a row belongs to input i, where bit 0 is the least significant. The bits after the last input are ignored",
+  },
+];
+
+/** The tensors of a body of `PUT /v1/hessians/{digest}`, exactly one of which is present. */
+export const STATISTICS_TENSORS: readonly BodyTensor[] = [HESSIAN, HESSIAN_UPPER];
+
+/** The tensors of an answer of `POST /v1/layers`. */
+export const LAYER_ANSWER_TENSORS: readonly BodyTensor[] = [
+  {
+    name: "weight",
+    shape: "[out, in]",
+    dtype: "the parameter `dtype`",
+    contents: "the new weights, one row per output. Pruned weights are exactly 0",
+  },
+  {
+    name: "mask",
+    shape: "[out, ⌈in/8⌉]",
+    dtype: "U8",
+    contents:
+      "one bit per weight, in the layout of the request's U8 mask: 1 if the weight was kept, and 0 if it was pruned or is padding",
+  },
+  {
+    name: "codes",
+    shape: "[out, in]",
+    dtype: "U8",
+    contents: "only with `bits`: the code of each weight in its grid, from 0 to 2^bits − 1",
+  },
+  {
+    name: "scales",
+    shape: "[out, groups]",
+    dtype: "F32",
+    contents: "only with `bits`: the distance between two neighbouring values of the grid",
+  },
+  {
+    name: "zeros",
+    shape: "[out, groups]",
+    dtype: "F32",
+    contents: "only with `bits`: the code of the weight 0, a whole number",
+  },
+];
+
+/** Returns tensors as a Markdown table. */
+export function tensorTable(tensors: readonly BodyTensor[]): string {
+  const rows = tensors.map(({ name, shape, dtype, contents }) =>
+    `| \`${name}\` | ${shape} | ${dtype} | ${contents} |`
+  );
+  return ["| tensor | shape | dtype | contents |", "| --- | --- | --- | --- |", ...rows].join("\n");
+}

@@ -1,0 +1,40 @@
+/**
+ * Finds out why a connection failed. `fetch` itself says only "fetch failed". The reason is in the chain of
+ * causes, and every runtime words it in its own way.
+ */
+
+import { messageOf } from "./message_of.ts";
+
+/** Texts that runtimes use, and the words in which Pare reports them. Node gives codes, and Deno sentences. */
+const REASONS: readonly (readonly [found: RegExp, reason: string])[] = [
+  [/ECONNREFUSED|connection refused/i, "connection refused"],
+  [/ENOTFOUND|EAI_AGAIN|dns error|failed to lookup address/i, "the name of the server cannot be resolved"],
+  [/ENETUNREACH|EHOSTUNREACH|network is unreachable|no route to host/i, "no route to host"],
+  [/ETIMEDOUT|CONNECT_TIMEOUT|HEADERS_TIMEOUT|timed out/i, "the server did not answer in time"],
+  [
+    /ECONNRESET|EPIPE|UND_ERR_SOCKET|connection (reset|closed)|reading a body|other side closed|broken pipe/i,
+    "connection closed by the server",
+  ],
+];
+
+/** The part of Deno's message that repeats the URL. */
+const DENO_PREFIX = /^error sending request.*client error \(\w+\): /;
+
+/** Returns the reason why a request failed, such as `connection refused`. Unknown errors give the message of their first cause. */
+export function connectionReason(error: unknown): string {
+  const chain = [...causes(error)];
+  const text = chain.map((cause) => `${codeOf(cause)} ${messageOf(cause)}`).join("\n");
+  const known = REASONS.find(([found]) => found.test(text))?.[1];
+  return known ?? messageOf(chain.at(-1)).replace(DENO_PREFIX, "");
+}
+
+/** Yields the error, its cause, the cause of that cause, and so on. */
+function* causes(error: unknown): Generator<unknown> {
+  for (let next = error; next !== undefined; next = next instanceof Error ? next.cause : undefined) {
+    yield next;
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}

@@ -1,0 +1,209 @@
+/**
+ * Tests the exit codes of processes: of a stop signal, a lost host, a full disk, a bad model, a bad key, and an
+ * output that cannot be written. `exit_test.ts` tests the classification of every error.
+ */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { startHost } from "../../scripts/processes/child_host.ts";
+import { freePort } from "../../scripts/processes/child_edge.ts";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { mountSmallDisk, smallDiskSkip } from "../support/small_disk.ts";
+import { runPare, runPareWith, startPare } from "./run_pare.ts";
+
+const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url).pathname;
+const NO_SMALL_DISK = await smallDiskSkip();
+const IS_WINDOWS = Deno.build.os === "windows";
+
+let folder: string, text: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  text = (await writeSotuTexts(folder)).calibration;
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function pruneArgs(model: string, out: string, ...options: readonly string[]): string[] {
+  const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
+  return ["prune", model, "--out", out, "--calibration", text, ...windows, ...options];
+}
+
+/** Runs `pare ARGS --json`, which must fail. Returns the kind and the message, and checks that they agree with the exit code. */
+async function failure(
+  ...args: readonly string[]
+): Promise<{ kind: string; message: string; code?: string }> {
+  const { code, stdout, stderr } = await runPare(...args, "--json");
+  const { error } = JSON.parse(stdout.trimEnd().split("\n").at(-1)!);
+  assert.equal(error.exit_code, code);
+  assert.ok(stderr.includes(`error: ${error.message}`), stderr);
+  return error;
+}
+
+describe("the exit code", () => {
+  for (
+    const [signal, expected] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGUSR1", 143], [
+      "SIGUSR2",
+      143,
+    ]] as const
+  ) {
+    it(
+      `is ${expected} if ${signal} stops the command`,
+      { skip: IS_WINDOWS && "Windows has only SIGINT" },
+      async () => {
+        const child = startPare(
+          ...pruneArgs(OPT_SOTU, `${folder}/${signal}`, "--samples", "64", "--method", "sparsegpt"),
+        );
+        let stderr = "";
+        for await (const chunk of child.stderr.pipeThrough(new TextDecoderStream())) {
+          if (!stderr.includes("pruning 1/") && (stderr + chunk).includes("pruning 1/")) child.kill(signal);
+          stderr += chunk;
+        }
+        await child.stdout.cancel();
+        assert.equal((await child.status).code, expected, stderr);
+        assert.match(stderr, new RegExp(`error: stopped by ${signal}\n$`));
+      },
+    );
+  }
+
+  it("is 3 for a model that is missing, or whose family is not supported", async () => {
+    assert.deepEqual(await failure(...pruneArgs(`${folder}/absent`, `${folder}/none`)), {
+      kind: "refused",
+      exit_code: 3,
+      message: `${folder}/absent: there is no such folder`,
+    });
+    const model = `${folder}/unknown`;
+    await Deno.mkdir(model);
+    await Deno.writeTextFile(`${model}/config.json`, '{"model_type": "mamba"}');
+    await Deno.copyFile(`${OPT_SOTU}/model.safetensors`, `${model}/model.safetensors`);
+    const { kind, message } = await failure(...pruneArgs(model, `${folder}/none`));
+    assert.equal(kind, "refused");
+    assert.match(message, /unknown: .*mamba/);
+  });
+
+  it("is 3 for a key that the host does not accept, and the message names the code of the answer", async () => {
+    await using host = await startHost(["--backend", "cpu"], { PARE_KEYS: "0".repeat(64) });
+    const args = ["layer", LAYER, "--out", `${folder}/none`, "--server", host.url, "--api-key", "wrong"];
+    const { kind, code, message } = await failure(...args);
+    assert.deepEqual([kind, code], ["refused", "unauthorized"]);
+    assert.match(message, /^unauthorized \(401\)/);
+  });
+
+  it("is 4 for hosts that cannot be reached, after a retry that is announced with the cause", async () => {
+    const url = `http://127.0.0.1:${freePort()}`;
+    const { code, stderr } = await runPare(
+      ...pruneArgs(OPT_SOTU, `${folder}/unreachable`, "--server", url, "--server", url),
+    );
+    assert.equal(code, 4, stderr);
+    const [first] = stderr.split("\n");
+    assert.match(first, new RegExp(`^${url}: connection refused; trying again in [\\d.]+ m?s$`));
+    assert.match(stderr, new RegExp(`\nerror: ${url}: connection refused\n$`));
+    await assert.rejects(Deno.stat(`${folder}/unreachable`), Deno.errors.NotFound);
+  });
+
+  it("is 4 for a host that is busy for longer than the client waits", async () => {
+    const problem = { status: 429, title: "The queue is full", detail: "come back later", code: "busy" };
+    const host = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () =>
+        Response.json(problem, {
+          status: 429,
+          headers: { "Retry-After": "3600", "Content-Type": "application/problem+json" },
+        }),
+    );
+    const server = `http://127.0.0.1:${host.addr.port}`;
+    const { kind, code } = await failure("layer", LAYER, "--out", `${folder}/none`, "--server", server);
+    await host.shutdown();
+    assert.deepEqual([kind, code], ["try_again", "busy"]);
+  });
+
+  it(
+    "is 4 if the disk is full, and the same command continues when there is space",
+    { skip: NO_SMALL_DISK },
+    async () => {
+      await using disk = await mountSmallDisk(`${folder}/disk`, 2 << 20);
+      const args = pruneArgs(OPT_SOTU, `${disk.path}/out`);
+      const { kind, message } = await failure(...args);
+      assert.equal(kind, "try_again");
+      assert.match(message, /disk\/out\/.*: no space is left on the disk$/);
+      await disk.resize(64 << 20);
+      const again = await runPare(...args);
+      assert.equal(again.code, 0, again.stderr);
+    },
+  );
+
+  it("is 4 if a result does not fit on the disk", {
+    skip: Deno.build.os !== "linux" && "only Linux has /dev/full",
+  }, async () => {
+    const out = `${folder}/full.safetensors`;
+    await Deno.symlink("/dev/full", `${out}.partial`);
+    const { kind, message } = await failure("layer", LAYER, "--out", out, "--backend", "cpu");
+    assert.deepEqual([kind, message], ["try_again", `${out}.partial: no space is left on the disk`]);
+  });
+
+  it("is 2 for an output that cannot be written, before any work", async () => {
+    const file = `${folder}/file`;
+    await Deno.writeTextFile(file, "");
+    for (const args of [pruneArgs(OPT_SOTU, `${file}/out`), ["layer", LAYER, "--out", `${file}/out`]]) {
+      const { kind, message } = await failure(...args);
+      assert.equal(kind, "usage");
+      assert.match(message, /^option --out .*file\/out: cannot be written: .*is not a folder/);
+    }
+    const { kind, message } = await failure("layer", LAYER, "--out", folder);
+    assert.deepEqual([kind, message], ["usage", `option --out ${folder}: is a folder, not a file`]);
+  });
+
+  it("is 2 for a mistake that commander finds, and --json prints it too", async () => {
+    const { kind, message } = await failure("pack", "model");
+    assert.deepEqual([kind, message], ["usage", "required option '--out <folder>' not specified"]);
+  });
+
+  it("is 3 if the requested backend is missing", async () => {
+    const env = { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "vulkan" : "dx12" }; // not on this system
+    const { code, stderr } = await runPareWith(
+      env,
+      "layer",
+      LAYER,
+      "--out",
+      `${folder}/none`,
+      "--backend",
+      "webgpu",
+    );
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /error: option --backend webgpu: /);
+  });
+});
+
+describe("the default server", () => {
+  it("is PARE_SERVER, which --server local overrides", async () => {
+    const env = { PARE_SERVER: `http://127.0.0.1:${freePort()}` };
+    const args = pruneArgs(OPT_SOTU, `${folder}/default`, "--max-layer", "1");
+    const local = await runPareWith(env, ...args, "--server", "local");
+    assert.equal(local.code, 0, local.stderr);
+    const twice = await runPareWith(
+      env,
+      ...args,
+      "--overwrite",
+      "--server",
+      "local",
+      "--server",
+      env.PARE_SERVER,
+    );
+    assert.equal(twice.code, 2);
+    assert.match(twice.stderr, /option --server local: cannot be combined with other servers/);
+    const child = await runPareWith({ PARE_SERVER: "here" }, ...args);
+    assert.equal(child.code, 2);
+    assert.match(child.stderr, /from env 'PARE_SERVER' is invalid/);
+  });
+
+  it("is used by layer, and prints that the connection is refused", async () => {
+    const problem = { status: 403, detail: "the key does not have the scope solve", code: "forbidden" };
+    const host = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json(problem, { status: 403, headers: { "Content-Type": "application/problem+json" } }),
+    );
+    const env = { PARE_SERVER: `http://127.0.0.1:${host.addr.port}` };
+    const { code, stderr } = await runPareWith(env, "layer", LAYER, "--out", `${folder}/none`);
+    await host.shutdown();
+    assert.deepEqual([code, stderr], [3, "error: forbidden (403): the key does not have the scope solve\n"]);
+  });
+});

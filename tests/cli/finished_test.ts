@@ -1,0 +1,97 @@
+/** Tests `pare prune` when the run in its output folder is finished already. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
+import type { RunReport } from "../../src/report/run_report.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { runPare } from "./run_pare.ts";
+
+let folder: string, out: string, text: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  out = `${folder}/finished`;
+  text = (await writeSotuTexts(folder)).calibration;
+  const { code, stderr } = await prune();
+  assert.equal(code, 0, stderr);
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+function prune(...options: readonly string[]) {
+  const windows = ["--method", "magnitude", "--samples", "2", "--seqlen", "32", "--backend", "cpu"];
+  return runPare("prune", OPT_SOTU, "--out", out, "--calibration", text, ...windows, ...options);
+}
+
+async function report(): Promise<RunReport> {
+  return JSON.parse(await Deno.readTextFile(`${out}/pare.json`));
+}
+
+/** The time of the last change of the weights. */
+function modified(): number {
+  return Deno.statSync(`${out}/model.safetensors`).mtime!.getTime();
+}
+
+describe("pare prune after a finished run", () => {
+  it("says so, prints the result of the run again, exits with 0 and writes nothing", async () => {
+    const before = modified(), { seconds } = await report();
+    const again = await prune("--json");
+    assert.equal(again.code, 0, again.stderr);
+    assert.equal(again.stderr, `${out}: this run is finished already; add --overwrite to prune again\n`);
+    const result = JSON.parse(again.stdout);
+    assert.deepEqual([result.already_finished, result.out, result.seconds], [true, out, seconds]);
+    assert.equal(modified(), before);
+  });
+
+  it("needs no server, because no layer is left to solve", async () => {
+    const { code, stderr } = await prune("--server", "http://127.0.0.1:1");
+    assert.equal(code, 0, stderr);
+  });
+
+  it("names what differs with other settings, and says that --overwrite helps", async () => {
+    const { code, stdout, stderr } = await prune("--sparsity", "0.7");
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.match(
+      stderr,
+      /finished: holds a finished run that differs from this one: --sparsity was absent and is 0\.7\. /,
+    );
+    assert.match(stderr, /Add --overwrite to replace it, or write to another folder\n$/);
+  });
+
+  it("does not start over with --restart, which is for unfinished runs", async () => {
+    const before = modified();
+    assert.equal((await prune("--restart")).code, 0);
+    assert.equal(modified(), before);
+  });
+
+  it("refuses a folder whose weights are damaged", async () => {
+    const path = `${out}/model.safetensors`, weights = await Deno.readFile(path);
+    await Deno.writeFile(path, weights.subarray(0, weights.length - 1));
+    const { code, stderr } = await prune();
+    assert.equal(code, 2);
+    assert.match(stderr, /finished run that is damaged: .*model\.safetensors: .*Add --overwrite/);
+    await Deno.writeFile(path, weights);
+  });
+
+  it("does not take the folder of `pare pack` for its own run", async () => {
+    const packed = `${folder}/packed`;
+    assert.equal((await runPare("pack", out, "--out", packed)).code, 0);
+    const { code, stderr } = await prune("--out", packed);
+    assert.equal(code, 2);
+    assert.match(stderr, /packed: is not empty, and has no run of this command/);
+  });
+
+  it("refuses the model itself as output folder", async () => {
+    const { code, stderr } = await runPare("prune", out, "--out", out, "--calibration", text);
+    assert.equal(code, 2);
+    assert.match(stderr, /^error: option --out .*finished: is the model itself/);
+  });
+
+  it("prunes again with --overwrite", async () => {
+    const { finished } = await report();
+    const { code, stderr } = await prune("--overwrite", "--sparsity", "0.7");
+    assert.equal(code, 0, stderr);
+    const now = await report();
+    assert.notEqual(now.finished, finished);
+    assert.equal(now.parameters.sparsity, 0.7);
+  });
+});
