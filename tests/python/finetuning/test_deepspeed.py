@@ -15,15 +15,18 @@ pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install
 Results = list[dict[Any, list[float]]]
 
 STEPS = 3
-# The stage of ZeRO, the dtype of the model, and whether ZeRO-3 keeps small weights gathered.
+# The stage of ZeRO, the dtype of the model, and an option: `gathered` lets ZeRO-3 keep small weights
+# gathered, and `offload` keeps the optimizer on the CPU.
 ENGINES = [
-    (0, torch.float32, False),
-    (0, torch.bfloat16, False),
-    (1, torch.bfloat16, False),
-    (2, torch.float32, False),
-    (2, torch.bfloat16, False),
-    (3, torch.float32, False),
-    (3, torch.bfloat16, True),
+    (0, torch.float32, ""),
+    (0, torch.bfloat16, ""),
+    (1, torch.bfloat16, ""),
+    (2, torch.float32, ""),
+    (2, torch.bfloat16, ""),
+    (2, torch.bfloat16, "offload"),
+    (3, torch.float32, ""),
+    (3, torch.bfloat16, "gathered"),
+    (3, torch.bfloat16, "offload"),
 ]
 
 
@@ -31,7 +34,7 @@ def tokens_of(seed: int) -> torch.Tensor:
     return torch.randint(19, (2, 8), generator=torch.Generator().manual_seed(seed))
 
 
-def train(stage: int, dtype: torch.dtype, gathered: bool) -> list[float]:
+def train(stage: int, dtype: torch.dtype, option: str) -> list[float]:
     """Train with two micro-batches per step, check the zeros after each step, and return the norms."""
     import deepspeed
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
@@ -43,9 +46,11 @@ def train(stage: int, dtype: torch.dtype, gathered: bool) -> list[float]:
         "gradient_accumulation_steps": 2,
         "gradient_clipping": 0.01,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
         "zero_optimization": {
             "stage": stage,
-            "stage3_param_persistence_threshold": 10**6 if gathered else 0,
+            **({"offload_optimizer": {"device": "cpu"}} if option == "offload" else {}),
+            "stage3_param_persistence_threshold": 10**6 if option == "gathered" else 0,
         },
         "bf16": {"enabled": dtype == torch.bfloat16},
     }
@@ -91,14 +96,14 @@ def results() -> Results:
 
 @pytest.mark.parametrize("engine", ENGINES, ids=str)
 def test_pruned_weights_are_zero_in_the_model_and_in_the_f32_copy_of_deepspeed(
-    results: Results, engine: tuple[int, torch.dtype, bool]
+    results: Results, engine: tuple[int, torch.dtype, str]
 ) -> None:
     assert all(len(result[engine]) == STEPS for result in results)
 
 
 @pytest.mark.parametrize("engine", ENGINES[1:], ids=str)
 def test_norm_that_deepspeed_clips_by_excludes_the_pruned_entries(
-    results: Results, engine: tuple[int, torch.dtype, bool]
+    results: Results, engine: tuple[int, torch.dtype, str]
 ) -> None:
     model = PrunedNetwork(dtype=torch.float64)
     pruned = pruned_entries(model)

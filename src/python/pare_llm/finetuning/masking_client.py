@@ -8,7 +8,7 @@ from torch import Tensor
 class MaskingClient:
     """Sends each layer together with the mask `weight != 0`, so that the solver leaves its zeros at zero.
 
-    Without the mask, a solver such as SparseGPT may give a pruned entry a new value and prune another one.
+    Without the mask, a solver such as ALPS may give a pruned entry a new value and prune another one.
     """
 
     def __init__(self, client: Any) -> None:
