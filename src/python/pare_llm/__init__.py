@@ -8,12 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
+    from .checkpoints.model import from_pretrained as from_pretrained
+    from .checkpoints.tensors import load as load
+    from .checkpoints.tensors import load_state_dict as load_state_dict
 
 __version__ = "0.1.0"
 
 # The module of each public name. `__getattr__` imports the module when the name is used.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {
+    "from_pretrained": "pare_llm.checkpoints.model",
+    "load": "pare_llm.checkpoints.tensors",
+    "load_state_dict": "pare_llm.checkpoints.tensors",
+}
 
 __all__ = ["__version__", *_MODULES]
 
