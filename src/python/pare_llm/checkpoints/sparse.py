@@ -2,10 +2,12 @@
 
 In place of a tensor STEM.weight with the shape (rows, cols), a checkpoint has these parts:
 
-    STEM.compressed   (n) or (rows, cols/2)  dtype of the weight   the stored entries, row by row STEM.bitmask
-    (rows, ceil(cols/8))   U8                    bit i % 8 of byte i // 8 is 1 if entry i is stored STEM.shape
-    (2) or (2, 1)          I64                   rows, cols STEM.row_offsets  (rows)                 I64
-    the number of stored entries before each row
+    STEM.compressed   (n) or (rows, cols/2)  dtype of the weight   the stored entries, row by row
+    STEM.bitmask      (rows, ceil(cols/8))   U8                    one bit per entry, 1 if it is stored
+    STEM.shape        (2) or (2, 1)          I64                   rows, cols
+    STEM.row_offsets  (rows)                 I64                   how many entries are stored before each row
+
+Bit i % 8 of byte i // 8 in a row of the bitmask stands for column i. Bit 0 is the least significant one.
 
 The second layout stores two of every four entries of a row, and has no row offsets. The sources are
 `sparse_bitmask.py` and `sparse_24_bitmask.py` in github.com/vllm-project/compressed-tensors.
