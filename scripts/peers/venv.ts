@@ -36,9 +36,6 @@ export const VENVS = {
   }),
 } satisfies Record<string, Venv>;
 
-/** The Python program of the environment `readers`. */
-export const PEERS_PYTHON = VENVS.readers.python;
-
 /** Prints the names of the modules in its arguments that are not installed. Importing them would take seconds. */
 const FIND_MISSING =
   "import importlib.util as u, sys; print(*(m for m in sys.argv[1:] if not u.find_spec(m)))";

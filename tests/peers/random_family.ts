@@ -4,9 +4,8 @@
  * the wrong place changes the logits.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { peersSkipReason } from "../../scripts/peers/venv.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { openModelFolder } from "../../src/models/model.ts";
@@ -14,7 +13,7 @@ import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
-import { PeerProcess } from "./peer_process.ts";
+import { describePeers } from "./describe_peers.ts";
 
 /** The settings of config.json, under the names of transformers. */
 export type Settings = Readonly<Record<string, unknown>>;
@@ -85,58 +84,46 @@ export async function compareFamily(
   variants: Readonly<Record<string, Variant>>,
   insensitive: readonly string[] = [],
 ): Promise<void> {
-  const skip = await peersSkipReason();
-  if (skip) {
-    describe(family, () => it(`is skipped: ${skip}`, { skip }, () => {}));
-    return;
-  }
-  let peer: PeerProcess, folder: string;
-  before(async () => {
-    folder = await Deno.makeTempDir({ prefix: "pare-peers-" });
-    peer = new PeerProcess("transformers_model");
-  });
-  after(async () => {
-    await peer.stop();
-    await Deno.remove(folder, { recursive: true });
-  });
+  await describePeers(`the forward pass of ${family}`, (peers) => {
+    const makeModel = memoize(async (title: string) => {
+      const { settings, dtype, savedAs, rewrite } = variants[title];
+      const path = `${peers().folder}/${title}`, request = { folder: path, windows: WINDOWS };
+      const ask = (more: object) => peers().ask<ModelAnswer>("transformers_model", { ...request, ...more });
+      const made = await ask({ config: { ...base, ...settings }, dtype, saved_as: savedAs });
+      const ignored = made.insensitive.filter((name) => !insensitive.some((end) => name.endsWith(end)));
+      assert.deepEqual(ignored, [], "these parameters have no influence on the logits of transformers");
+      if (!rewrite) return { path, ...made };
+      const written = JSON.parse(await Deno.readTextFile(`${path}/config.json`));
+      await Deno.writeTextFile(`${path}/config.json`, JSON.stringify(rewrite(written)));
+      return { path, ...await ask({}) };
+    });
 
-  const makeModel = memoize(async (title: string) => {
-    const { settings, dtype, savedAs, rewrite } = variants[title];
-    const path = `${folder}/${title}`, request = { folder: path, windows: WINDOWS };
-    const config = { ...base, ...settings };
-    const made = await peer.ask<ModelAnswer>({ ...request, config, dtype, saved_as: savedAs });
-    assert.deepEqual(made.insensitive.filter((name) => !insensitive.some((end) => name.endsWith(end))), []);
-    if (!rewrite) return { path, ...made };
-    const written = JSON.parse(await Deno.readTextFile(`${path}/config.json`));
-    await Deno.writeTextFile(`${path}/config.json`, JSON.stringify(rewrite(written)));
-    return { path, ...await peer.ask<ModelAnswer>(request) };
-  });
+    eachBackend("compared with transformers", (backend) => {
+      for (const title of Object.keys(variants)) {
+        it(`computes the same logits and the same perplexity for a model ${title}`, async () => {
+          const expected = await makeModel(title);
+          await using opened = await openModelFolder(expected.path, denoFileSystem);
+          for (const [i, window] of WINDOWS.entries()) {
+            const actual = await windowLogits(opened.model, backend(), Uint32Array.from(window));
+            assertClose(actual, expected.logits[i].flat(), 1e-5);
+          }
+          const tokens = Uint32Array.from(WINDOWS.flat());
+          const measured = await computePerplexity(opened.model, backend(), tokens, { seqlen: TOKENS });
+          assertClose([measured.perplexity], [expected.perplexity], 1e-5);
+        });
+      }
+    });
 
-  eachBackend(`the forward pass of ${family}`, (backend) => {
-    for (const title of Object.keys(variants)) {
-      it(`computes the logits and the perplexity of transformers for a model ${title}`, async () => {
-        const expected = await makeModel(title);
-        await using opened = await openModelFolder(expected.path, denoFileSystem);
-        for (const [i, window] of WINDOWS.entries()) {
-          const actual = await windowLogits(opened.model, backend(), Uint32Array.from(window));
-          assertClose(actual, expected.logits[i].flat(), 1e-5);
-        }
-        const tokens = Uint32Array.from(WINDOWS.flat());
-        const { perplexity } = await computePerplexity(opened.model, backend(), tokens, { seqlen: TOKENS });
-        assertClose([perplexity], [expected.perplexity], 1e-5);
-      });
-    }
-  });
-
-  it(`${family}: every setting of the compared models changes the logits`, async () => {
-    const titleOfLogits = new Map<string, string>(), equal: [string, string][] = [];
-    for (const title of Object.keys(variants)) {
-      const key = (await makeModel(title)).logits.flat(2).map((logit) => logit.toFixed(4)).join();
-      const other = titleOfLogits.get(key);
-      if (other) equal.push([title, other]);
-      titleOfLogits.set(key, other ?? title);
-    }
-    const same = Object.entries(variants).flatMap(([title, { same }]) => same ? [[title, same]] : []);
-    assert.deepEqual(equal, same);
+    it("has other logits for every other setting of the compared models", async () => {
+      const titleOfLogits = new Map<string, string>(), equal: [string, string][] = [];
+      for (const title of Object.keys(variants)) {
+        const key = (await makeModel(title)).logits.flat(2).map((logit) => logit.toFixed(4)).join();
+        const other = titleOfLogits.get(key);
+        if (other) equal.push([title, other]);
+        titleOfLogits.set(key, other ?? title);
+      }
+      const same = Object.entries(variants).flatMap(([title, { same }]) => same ? [[title, same]] : []);
+      assert.deepEqual(equal, same);
+    });
   });
 }
