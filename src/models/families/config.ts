@@ -41,6 +41,15 @@ export function checkHeadDimension(dimensions: number): number {
   );
 }
 
+/**
+ * Returns the name of the head without `.weight`. If config.json ties the head to the table of tokens, the head has no
+ * weight of its own. If a checkpoint has one nevertheless, it is used, as transformers 5 does.
+ * @param embedding the name of the table of tokens without `.weight`
+ */
+export function headName(isTied: boolean, embedding: string, has: (name: string) => boolean): string {
+  return isTied && !has("lm_head.weight") ? embedding : "lm_head";
+}
+
 /** The supported activations, by their names in transformers. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   relu: "relu",

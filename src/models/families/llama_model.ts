@@ -12,7 +12,7 @@ import { applyGate } from "../pieces/gate.ts";
 import { accumulateGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { type RotarySpec, rotate } from "../pieces/rotary.ts";
-import { activationName, checkHeadDimension, headDimension, positive } from "./config.ts";
+import { activationName, checkHeadDimension, headDimension, headName, positive } from "./config.ts";
 import type { BlockSpec, ModelSpec } from "./family.ts";
 import { linearSpec, type NormSpec } from "../layer_specs.ts";
 import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
@@ -61,7 +61,7 @@ export function llamaModel(
     headNorms: traits.headNorms
       ? [norm("self_attn.q_norm", sizes.headDim), norm("self_attn.k_norm", sizes.headDim)]
       : undefined,
-    rotary: readRotary(config, sizes.headDim),
+    rotary: readRotary(config, sizes.headDim, traits.partialRotation ?? false),
     window: traits.window ?? (() => 0),
     activation: config.hidden_act,
   };
@@ -73,7 +73,7 @@ export function llamaModel(
     embedding: { tokens: `${embedding}.weight` },
     block: blockSpec(parts, root),
     finalNorm: norm(`${root}norm`, sizes.hidden),
-    head: linearSpec(config.tie_word_embeddings ? embedding : "lm_head", sizes.hidden, config.vocab_size),
+    head: linearSpec(headName(config.tie_word_embeddings, embedding, has), sizes.hidden, config.vocab_size),
   };
 }
 

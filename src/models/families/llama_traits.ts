@@ -11,6 +11,8 @@ export interface LlamaTraits {
   window?(index: number): number;
   /** Whether an RMSNorm is applied to each head of queries and keys before the rotation. Defaults to false. */
   readonly headNorms?: boolean;
+  /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
+  readonly partialRotation?: boolean;
   /**
    * Whether one layer computes q, k and v together, and a second layer computes gate and up together.
    * Defaults to false.

@@ -20,6 +20,7 @@ export const phi3: Family = {
   modelType: "phi3",
   read(object, has) {
     const config = readConfig(schema, object);
-    return llamaModel(config, has, { fused: true, window: () => config.sliding_window ?? 0 });
+    const window = () => config.sliding_window ?? 0;
+    return llamaModel(config, has, { fused: true, partialRotation: true, window });
   },
 };

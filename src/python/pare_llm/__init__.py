@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pare_llm.checkpoints.model import from_pretrained as from_pretrained
+    from pare_llm.checkpoints.tensors import load as load
+    from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
     from pare_llm.client.async_pare import AsyncPare as AsyncPare
     from pare_llm.client.errors import BusyError as BusyError
     from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
@@ -69,7 +72,10 @@ _MODULES: dict[str, str] = {
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
+    "from_pretrained": "pare_llm.checkpoints.model",
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
+    "load": "pare_llm.checkpoints.tensors",
+    "load_state_dict": "pare_llm.checkpoints.tensors",
     "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
     "prune_folder": "pare_llm.pruning.folder.prune_folder",
