@@ -57,8 +57,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     return printRunResult(finished, out, output, true);
   }
   const local = cleanup.use(await openLocalHost(options.backend)), { backend } = local;
-  const remote = await remotePruner({ ...options, server: servers }, output, signal);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, seqlen, fingerprint };
   const job = await pruneJob(facts, { backend, fs, signal, progress });

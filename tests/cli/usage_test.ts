@@ -75,6 +75,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   "layer": ["--out <file>"],
   "pack": ["--out <folder>"],
   "unpack": ["--out <folder>"],
+  "report": [],
   "jobs list": ["--server <url>"],
   "jobs show": ["--server <url>"],
   "jobs cancel": ["--server <url>"],
