@@ -16,6 +16,13 @@ await compareFamily("BLOOM", BASE, {
     rewrite: withDefaults,
     same: "with four heads",
   },
+  "with the names of sizes that published checkpoints have": {
+    settings: {},
+    rewrite: ({ hidden_size, n_head, n_layer, ...config }) => (
+      { ...config, n_embed: hidden_size, num_attention_heads: n_head, num_hidden_layers: n_layer }
+    ),
+    same: "with four heads",
+  },
   "without the head in the file": { settings: {}, savedAs: "headless", same: "with four heads" },
   "with a head in the file that config.json ties to the embedding": {
     settings: { tie_word_embeddings: true },

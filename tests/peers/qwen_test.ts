@@ -36,6 +36,7 @@ await compareFamily("Qwen2", { model_type: "qwen2", ...LLAMA_BASE }, {
 await compareFamily("Qwen3", { model_type: "qwen3", ...LLAMA_BASE, head_dim: 10 }, {
   ...WINDOWS,
   "with biases of attention": { settings: { attention_bias: true } },
+  "with a large epsilon, also in the norms of heads": { settings: { rms_norm_eps: 0.1 } },
   "with a config.json that leaves the defaults out": {
     settings: { head_dim: 128, num_attention_heads: 32, num_key_value_heads: 32 },
     rewrite: withDefaults,

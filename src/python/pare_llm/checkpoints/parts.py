@@ -11,7 +11,7 @@ import torch
 from pare_llm.checkpoints.folder import CheckpointFolder
 from pare_llm.checkpoints.header import FLOAT_DTYPES
 
-_STRIP_BYTES = 16 << 20
+_STRIP_BYTES = 4 << 20
 
 
 class PackedWeight(Protocol):
@@ -66,7 +66,7 @@ def part_error(folder: CheckpointFolder, name: str, needed: str) -> ValueError:
 
 
 def strips(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Divide a weight into ranges of rows with at most 16 MiB of dense values. An empty weight has no ranges.
+    """Divide a weight into ranges of rows with at most 4 MiB of dense values. An empty weight has no ranges.
 
     Decoding needs several bytes of temporary memory per entry, so a weight is decoded range by range.
     """

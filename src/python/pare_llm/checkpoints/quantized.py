@@ -60,8 +60,10 @@ class QuantizedWeight:
             codes = _codes(packed.view(end - first, words), self.kind.bits)[:, : self.cols]
             scales = self._read_scales(folder, first, end)
             grouped = codes.reshape(end - first, self.groups, self.cols // self.groups).float()
-            values = (grouped - zeros[first:end, :, None]) * scales[:, :, None]
-            dense[first:end] = values.view(end - first, self.cols).to(dtype)
+            values = grouped.sub_(zeros[first:end, :, None]).mul_(scales[:, :, None])
+            dense[first:end] = values.view(
+                end - first, self.cols
+            )  # rounds to the nearest value, ties to even
         return dense
 
     def _read_scales(self, folder: CheckpointFolder, first: int, end: int) -> torch.Tensor:
