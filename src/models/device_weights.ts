@@ -5,7 +5,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { LinearSpec, NormSpec } from "./layer_specs.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
@@ -16,7 +16,7 @@ export interface RowStrip {
   readonly rows: number;
 }
 
-/** The weights of a linear layer on the device. */
+/** The weight of a linear layer on the device, in the shape in which the checkpoint stores it, and its bias. */
 export interface DeviceLinear {
   readonly strips: readonly RowStrip[];
   readonly bias?: DeviceBuffer;
@@ -88,19 +88,20 @@ export class DeviceWeights {
     for (const buffer of this.#buffers) buffer.destroy();
   }
 
-  async #loadLinear(name: string, { outFeatures, inFeatures, bias }: LinearSpec): Promise<DeviceLinear> {
-    const dtype = checkTensor(this.#source, `${name}.weight`, [outFeatures, inFeatures]);
-    const stripRows = Math.floor(this.#backend.maxBufferBytes / (inFeatures * 4));
+  async #loadLinear(name: string, spec: LinearSpec): Promise<DeviceLinear> {
+    const [allRows, cols] = storedShape(spec);
+    const dtype = checkTensor(this.#source, `${name}.weight`, [allRows, cols]);
+    const stripRows = Math.floor(this.#backend.maxBufferBytes / (cols * 4));
     const strips: RowStrip[] = [];
-    for (let row0 = 0; row0 < outFeatures; row0 += stripRows) {
-      const rows = Math.min(stripRows, outFeatures - row0);
-      const first = row0 * inFeatures, count = rows * inFeatures;
+    for (let row0 = 0; row0 < allRows; row0 += stripRows) {
+      const rows = Math.min(stripRows, allRows - row0);
+      const first = row0 * cols, count = rows * cols;
       const buffer = this.#own(
         await uploadElements(this.#backend, this.#source, `${name}.weight`, dtype, first, count),
       );
       strips.push({ buffer, row0, rows });
     }
-    return { strips, bias: bias ? await this.#loadVector(`${name}.bias`, outFeatures) : undefined };
+    return { strips, bias: spec.bias ? await this.#loadVector(`${name}.bias`, spec.outFeatures) : undefined };
   }
 
   async #loadNorm(name: string, { kind, size, affine }: NormSpec): Promise<DeviceNorm> {

@@ -6,17 +6,28 @@ export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
 /** A linear layer, y = x·Wᵀ + b. */
 export interface LinearSpec {
   /**
-   * The name of the layer. Its tensors are `NAME.weight` (outFeatures, inFeatures) and, with `bias`, `NAME.bias` (outFeatures).
+   * The name of the layer. Its tensors are `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The
+   * shape of the weight is (outFeatures, inFeatures), unless the layer is transposed.
    */
   readonly name: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly bias: boolean;
+  /**
+   * Whether the checkpoint stores the weight transposed, as (inFeatures, outFeatures). The class `Conv1D` of
+   * transformers does so. Defaults to false.
+   */
+  readonly isTransposed?: boolean;
 }
 
 /** Returns the declaration of a linear layer. By default it has no bias. */
 export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
   return { name, inFeatures, outFeatures, bias };
+}
+
+/** Returns the shape in which a checkpoint stores the weight of a layer. */
+export function storedShape({ inFeatures, outFeatures, isTransposed = false }: LinearSpec): [number, number] {
+  return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
 }
 
 /** A LayerNorm or an RMSNorm over the last axis. */

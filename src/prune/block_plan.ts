@@ -29,8 +29,15 @@ export interface PlanOptions {
 /** A group of layers that share one input, with the layers that are still to be pruned. */
 export interface PendingGroup {
   readonly group: LinearGroup;
-  /** Names of the weights to prune, at least one. */
-  readonly names: readonly string[];
+  /** The layers to prune, at least one. */
+  readonly layers: readonly PendingLayer[];
+}
+
+/** A layer that is still to be pruned. */
+export interface PendingLayer {
+  /** The name of its weight in the checkpoint. */
+  readonly name: string;
+  readonly linear: LinearSpec;
 }
 
 /** The plan for one model. */
@@ -60,8 +67,11 @@ export class BlockPlan {
     const { layers, finished, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
     const pending = this.#spec.block.groups
-      .map((group) => ({ group, names: group.map((linear) => this.#name(block, linear)).filter(isPending) }))
-      .filter(({ names }) => names.length > 0);
+      .map((group) => {
+        const layers = group.map((linear) => ({ name: this.#name(block, linear), linear }));
+        return { group, layers: layers.filter(({ name }) => isPending(name)) };
+      })
+      .filter(({ layers }) => layers.length > 0);
     if (trueSequential) return pending.map((group) => [group]);
     return pending.length === 0 ? [] : [pending];
   }
@@ -89,8 +99,9 @@ export class BlockPlan {
   }
 }
 
-/** A linear layer of a model, with the shape of its weight. */
+/** A linear layer of a model, with its declaration and its sizes. */
 export interface SizedLayer extends NamedLayer {
+  readonly linear: LinearSpec;
   /** The number of output features. */
   readonly rows: number;
   /** The number of input features. */
@@ -103,6 +114,7 @@ export function linearLayers(spec: ModelSpec): SizedLayer[] {
     return spec.block.groups.flat().map((linear) => ({
       name: weightName(spec, block, linear),
       block,
+      linear,
       rows: linear.outFeatures,
       cols: linear.inFeatures,
     }));

@@ -6,11 +6,12 @@
  */
 
 import { convertReplacement } from "../checkpoint/convert_replacement.ts";
-import { readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { PendingGroup } from "./block_plan.ts";
+import type { PendingGroup, PendingLayer } from "./block_plan.ts";
+import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
@@ -44,13 +45,13 @@ export async function* openRound(
 ): AsyncGenerator<LayerGroup, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
   try {
-    for (const [index, { group, names }] of round.entries()) {
-      const layers = await readLayers(openBlock.weights, names);
-      const hessian = await hessianOf?.(group);
+    for (const [index, pending] of round.entries()) {
+      const layers = await readLayers(openBlock.weights, pending.layers);
+      const hessian = await hessianOf?.(pending.group);
       const hasMoreInRound = index < round.length - 1;
-      yield new OpenGroup(openBlock, status, { hessian, layers, hasMoreInRound });
+      yield new OpenGroup(openBlock, status, pending, { hessian, layers, hasMoreInRound });
     }
-    requireReplaced(round.flatMap(({ names }) => names), openBlock);
+    requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
     status.acceptsReplacements = false;
   }
@@ -64,10 +65,12 @@ class OpenGroup implements LayerGroup {
   readonly hasMoreInRound: boolean;
   readonly #openBlock: OpenBlock;
   readonly #status: RoundStatus;
+  readonly #pending: PendingGroup;
 
   constructor(
     openBlock: OpenBlock,
     status: RoundStatus,
+    pending: PendingGroup,
     { hessian, layers, hasMoreInRound }: Pick<LayerGroup, "hessian" | "layers"> & { hasMoreInRound: boolean },
   ) {
     this.block = openBlock.block;
@@ -76,31 +79,35 @@ class OpenGroup implements LayerGroup {
     this.hasMoreInRound = hasMoreInRound;
     this.#openBlock = openBlock;
     this.#status = status;
+    this.#pending = pending;
   }
 
   async replace(name: string, weight: HostTensor): Promise<void> {
     if (!this.#status.acceptsReplacements) {
       throw new RangeError(`replace ${name}: the next round has been requested`);
     }
-    if (!this.layers.some((layer) => layer.name === name)) {
+    const layer = this.#pending.layers.find((layer) => layer.name === name);
+    if (!layer) {
       const names = this.layers.map((layer) => layer.name).join(", ");
       throw new RangeError(`replace ${name}: not a layer of this group, whose layers are ${names}`);
     }
     const { weights, replaced, onReplace } = this.#openBlock;
     // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
-    const replacement = convertReplacement(weights, name, weight);
+    const replacement = convertReplacement(weights, name, toStoredShape(weight, layer.linear));
     await onReplace?.(name, replacement);
     replaced.set(name, replacement);
   }
 }
 
-function readLayers(weights: TensorSource, names: readonly string[]): Promise<SourceLayer[]> {
-  return Promise.all(names.map(async (name) => ({ name, weight: await readTensor(weights, name) })));
+function readLayers(weights: TensorSource, pending: readonly PendingLayer[]): Promise<SourceLayer[]> {
+  return Promise.all(pending.map(async ({ name, linear }) => (
+    { name, weight: await readLayerWeight(weights, name, linear) }
+  )));
 }
 
-function requireReplaced(names: readonly string[], { replaced }: OpenBlock): void {
-  const missing = names.find((name) => !replaced.has(name));
-  if (missing !== undefined) {
-    throw new Error(`${missing}: was not replaced before the next round was requested`);
+function requireReplaced(layers: readonly PendingLayer[], { replaced }: OpenBlock): void {
+  const missing = layers.find(({ name }) => !replaced.has(name));
+  if (missing) {
+    throw new Error(`${missing.name}: was not replaced before the next round was requested`);
   }
 }

@@ -10,7 +10,7 @@ import { alibiSlopes } from "../pieces/alibi.ts";
 import { attend } from "../pieces/attention.ts";
 import { accumulateGroup, applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { headDimension, headName, positive, readConfig } from "./config.ts";
+import { headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 

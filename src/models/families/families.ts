@@ -3,13 +3,14 @@
 import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
+import { gpt2 } from "./gpt2.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2, qwen3 } from "./qwen.ts";
 
-const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, phi3];
+const FAMILIES: readonly Family[] = [opt, bloom, gpt2, llama, mistral, qwen2, qwen3, phi3];
 
 /**
  * Returns the model that the configuration of a checkpoint describes.
@@ -42,20 +43,14 @@ const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: strin
   ],
 ];
 
-/** Reasons that apply to every model of a `model_type`. */
-const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
-  gpt2: "stores its linear layers transposed (Conv1D)",
-};
-
 /**
  * Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or
  * undefined if no reason was found.
  */
 function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
-  const { model_type: type } = config;
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
   for (const [keys, reason] of REASONS_BY_KEY) if (keys.some((key) => isSet(config[key]))) return reason;
-  return typeof type === "string" && Object.hasOwn(REASONS_BY_TYPE, type) ? REASONS_BY_TYPE[type] : undefined;
+  return undefined;
 }
 
 function isSet(value: unknown): boolean {

@@ -6,9 +6,9 @@
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
-import { positive, readConfig } from "./config.ts";
+import { positive, readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama_model.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the configuration classes in transformers. */
 const qwenShape = {

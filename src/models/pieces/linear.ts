@@ -6,7 +6,7 @@
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/forward/activate.ts";
-import { gemmNT } from "../../kernels/gemm.ts";
+import { gemmNN, gemmNT } from "../../kernels/gemm.ts";
 import type { LinearGroup, LinearSpec } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
@@ -69,27 +69,33 @@ export function applyLinear(
   y: DeviceBuffer,
   { activation = "none", accumulate = false }: OutputOptions = {},
 ): void {
+  const { inFeatures, outFeatures } = spec;
   const { strips, bias } = weights.linear(spec);
-  for (const strip of strips) {
-    backend.dispatch(gemmNT, { a: x, b: strip.buffer, c: y }, {
-      m: rows,
-      n: strip.rows,
-      k: spec.inFeatures,
-      a_offset: firstRow * spec.inFeatures,
-      lda: spec.inFeatures,
-      b_offset: 0,
-      ldb: spec.inFeatures,
-      c_offset: strip.row0,
-      ldc: spec.outFeatures,
-      alpha: 1,
-      beta: accumulate ? 1 : 0,
-      upper: 0,
-    });
+  const shared = { m: rows, lda: inFeatures, b_offset: 0, ldc: outFeatures, alpha: 1, upper: 0 };
+  const a_offset = firstRow * inFeatures;
+  for (const [index, { buffer, row0, rows: stripRows }] of strips.entries()) {
+    const operands = { a: x, b: buffer, c: y };
+    if (spec.isTransposed) {
+      // Each strip has the weights of some inputs, so the products of all strips are added up.
+      const beta = accumulate || index > 0 ? 1 : 0;
+      const sizes = {
+        n: outFeatures,
+        k: stripRows,
+        a_offset: a_offset + row0,
+        ldb: outFeatures,
+        c_offset: 0,
+      };
+      backend.dispatch(gemmNN, operands, { ...shared, ...sizes, beta });
+    } else {
+      // Each strip has the weights of some outputs.
+      const sizes = { n: stripRows, k: inFeatures, a_offset, ldb: inFeatures, c_offset: row0 };
+      backend.dispatch(gemmNT, operands, { ...shared, ...sizes, beta: accumulate ? 1 : 0 });
+    }
   }
   if (!bias && activation === "none") return;
   backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
     rows,
-    cols: spec.outFeatures,
+    cols: outFeatures,
     has_bias: bias ? 1 : 0,
     activation: ACTIVATION_CODE[activation],
   });

@@ -3,10 +3,10 @@
  * one computes q, k and v, and one computes gate and up. Both forms have the same interface.
  */
 
-import type { DeviceBuffer } from "../../backend/backend.ts";
-import type { BlockPass } from "../pieces/block_pass.ts";
-import { allColumns, applyGroup, type ColumnsView } from "../pieces/linear.ts";
-import { type LinearGroup, linearSpec } from "../layer_specs.ts";
+import type { DeviceBuffer } from "../../../backend/backend.ts";
+import type { BlockPass } from "../../pieces/block_pass.ts";
+import { allColumns, applyGroup, type ColumnsView } from "../../pieces/linear.ts";
+import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
 import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 
 /**

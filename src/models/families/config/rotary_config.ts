@@ -5,8 +5,8 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import type { RotarySpec } from "../pieces/rotary.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
 import { positive } from "./config.ts";
 
 const number = z.number().positive();

@@ -5,19 +5,19 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import { attend } from "../pieces/attention.ts";
-import type { Activation } from "../pieces/block_pass.ts";
-import { applyGate } from "../pieces/gate.ts";
-import { accumulateGroup } from "../pieces/linear.ts";
-import { normalize } from "../pieces/norm.ts";
-import { type RotarySpec, rotate } from "../pieces/rotary.ts";
-import { activationName, checkHeadDimension, headDimension, headName, positive } from "./config.ts";
-import type { BlockSpec, ModelSpec } from "./family.ts";
-import { linearSpec, type NormSpec } from "../layer_specs.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import { attend } from "../../pieces/attention.ts";
+import type { Activation } from "../../pieces/block_pass.ts";
+import { applyGate } from "../../pieces/gate.ts";
+import { accumulateGroup } from "../../pieces/linear.ts";
+import { normalize } from "../../pieces/norm.ts";
+import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
+import { activationName, checkHeadDimension, headDimension, headName, positive } from "../config/config.ts";
+import type { BlockSpec, ModelSpec } from "../family.ts";
+import { linearSpec, type NormSpec } from "../../layer_specs.ts";
 import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
 import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
-import { readRotary, rotaryShape } from "./rotary_config.ts";
+import { readRotary, rotaryShape } from "../config/rotary_config.ts";
 
 /** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
 export const llamaShape = {
