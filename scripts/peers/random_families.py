@@ -41,6 +41,21 @@ FAMILIES = {
             },
         },
     },
+    "gpt_neox": {
+        "config": {
+            **SIZES,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 32,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.25},
+        },
+        "dtype": torch.float16,
+        "variants": {
+            "base": {},
+            "sequential": {"use_parallel_residual": False, "hidden_act": "gelu_new"},
+            "rotating whole heads": {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 1.0}},
+            "without attention biases": {"attention_bias": False, "layer_norm_eps": 0.01},
+        },
+    },
 }
 
 

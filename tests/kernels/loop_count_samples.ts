@@ -220,7 +220,7 @@ export const SAMPLES: readonly Sample[] = [
     kernel: gatedMultiply,
     params: { rows: 9, cols: 40, gate_offset: 0, ld_gate: 40, up_offset: 0, ld_up: 40, activation: 4 },
   },
-  { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_dim: 8, pairs: 4, offset: 0, ld: 16 } },
+  { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_stride: 8, pairs: 4, offset: 0, ld: 16 } },
   ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [300, 255, 100], [300, 256, 0]].map(
     ([tokens, head_dim, window]) => ({
       kernel: attention,

@@ -4,13 +4,14 @@ import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
 import { gpt2 } from "./gpt2.ts";
+import { gptNeoX } from "./gpt_neox.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2, qwen3 } from "./qwen.ts";
 
-const FAMILIES: readonly Family[] = [opt, bloom, gpt2, llama, mistral, qwen2, qwen3, phi3];
+const FAMILIES: readonly Family[] = [opt, bloom, gpt2, gptNeoX, llama, mistral, qwen2, qwen3, phi3];
 
 /**
  * Returns the model that the configuration of a checkpoint describes.

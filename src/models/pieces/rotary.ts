@@ -26,19 +26,22 @@ export interface RotarySpec {
   frequencies(tokens: number): Float64Array;
 }
 
-/** Queues the rotation of the heads of `x`, (rows, heads · headDim) f32, in place. */
+/**
+ * Queues the rotation of the heads of `x`, in place.
+ * @param headStride the distance between the first columns of two consecutive heads
+ */
 export function rotate(
   pass: BlockPass,
   spec: RotarySpec,
   x: ColumnsView,
   heads: number,
-  headDim: number,
+  headStride: number,
 ): void {
   pass.backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, {
     rows: pass.rows,
     tokens: pass.tokens,
     heads,
-    head_dim: headDim,
+    head_stride: headStride,
     pairs: spec.pairs,
     offset: x.offset,
     ld: x.ld,
