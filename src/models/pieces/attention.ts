@@ -32,6 +32,11 @@ export interface AttentionInput extends Heads {
   readonly window?: number;
   /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
   readonly scale?: number;
+  /**
+   * The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which
+   * means no limit.
+   */
+  readonly softCap?: number;
   /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;
 }
@@ -43,7 +48,7 @@ export interface AttentionInput extends Heads {
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   const { q, k, v, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
-  const { scale = 1 / Math.sqrt(headDim) } = input;
+  const { scale = 1 / Math.sqrt(headDim), softCap = 0 } = input;
   const outFeatures = heads * headDim;
   const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
   const slopes = input.slopes ?? pass.workspace.zeros(heads);
@@ -63,6 +68,7 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     ldo: outFeatures,
     scale,
     window,
+    soft_cap: softCap,
   });
   return out;
 }
