@@ -5,7 +5,7 @@
  */
 
 import type { ModelSpec } from "../models/families/family.ts";
-import type { LinearGroup, LinearSpec } from "../models/layer_specs.ts";
+import { type LinearGroup, type LinearSpec, stagesOf } from "../models/layer_specs.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 /** A set of layer names. */
@@ -21,7 +21,8 @@ export interface PlanOptions {
   readonly finished?: NameSet;
   /**
    * Whether each group of layers is calibrated after the groups before it in the block have been pruned, as the published code
-   * does with its option `--true-sequential`. Otherwise one forward pass through the dense block calibrates all groups.
+   * does with its option `--true-sequential`. The experts of a block do not depend on each other, so their groups are calibrated
+   * together. Otherwise one forward pass through the dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
 }
@@ -66,14 +67,14 @@ export class BlockPlan {
   rounds(block: number): PendingGroup[][] {
     const { layers, finished, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
-    const pending = this.#spec.block.groups
-      .map((group) => {
+    const pendingOf = (groups: readonly LinearGroup[]): PendingGroup[] =>
+      groups.map((group) => {
         const layers = group.map((linear) => ({ name: this.#name(block, linear), linear }));
         return { group, layers: layers.filter(({ name }) => isPending(name)) };
-      })
-      .filter(({ layers }) => layers.length > 0);
-    if (trueSequential) return pending.map((group) => [group]);
-    return pending.length === 0 ? [] : [pending];
+      }).filter(({ layers }) => layers.length > 0);
+    const { groups } = this.#spec.block;
+    const rounds = trueSequential ? stagesOf(groups).map(pendingOf) : [pendingOf(groups)];
+    return rounds.filter((round) => round.length > 0);
   }
 
   /** Returns the names of the weights of `block` that an earlier run has pruned. */

@@ -7,8 +7,9 @@
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
 import type { Activation } from "../pieces/block_pass.ts";
-import { accumulateGroup, applyGroup } from "../pieces/linear.ts";
+import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
 import { type RotarySpec, rotate } from "../pieces/rotary.ts";
 import { activationName, headDimension, positive, readConfig } from "./config/config.ts";
 import { readRotary, rotaryShape } from "./config/rotary_config.ts";
@@ -70,7 +71,7 @@ export const gptNeoX: Family = {
         ...config,
         rope_theta: rope?.rope_theta ?? config.rotary_emb_base,
         partial_rotary_factor: rope?.partial_rotary_factor ?? config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
-      }, headDim),
+      }, headDim, true),
       isParallel: config.use_parallel_residual,
     };
     const embedding = `${ROOT}embed_in`;

@@ -44,7 +44,7 @@ export const qwen3: Family = {
     const config = readConfig(qwen3Schema, object);
     const bias = config.attention_bias;
     const biases = { qkv: bias, out: bias };
-    return llamaModel(config, has, { biases, headNorms: true, window: windowOf(config) });
+    return llamaModel(config, has, { biases, queryKeyNorm: "heads", window: windowOf(config) });
   },
 };
 

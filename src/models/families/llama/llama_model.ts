@@ -1,23 +1,18 @@
 /**
- * The network of LLaMA and of the families derived from it: an RMSNorm before each half (attention and
- * feed-forward) of a block, rotary positions, grouped-query attention, and a gated feed-forward network.
- * `LlamaTraits` declares how a family differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
+ * The network of LLaMA and of the families derived from it. `llama_block.ts` runs one block, and `LlamaTraits`
+ * declares how a family differs from LLaMA. Names follow transformers' `LlamaForCausalLM`.
  */
 
 import { z } from "zod";
 import { ModelError } from "../../../files/model_error.ts";
-import { attend } from "../../pieces/attention.ts";
-import type { Activation } from "../../pieces/block_pass.ts";
-import { applyGate } from "../../pieces/gate.ts";
-import { accumulateGroup } from "../../pieces/linear.ts";
-import { normalize } from "../../pieces/norm.ts";
-import { type RotarySpec, rotate } from "../../pieces/rotary.ts";
 import { activationName, checkHeadDimension, headDimension, headName, positive } from "../config/config.ts";
-import type { BlockSpec, ModelSpec } from "../family.ts";
-import { linearSpec, type NormSpec } from "../../layer_specs.ts";
-import { fusedLayers, type LlamaLayers, separateLayers } from "./llama_layers.ts";
-import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
 import { readRotary, rotaryShape } from "../config/rotary_config.ts";
+import type { ModelSpec } from "../family.ts";
+import { linearSpec, type NormSpec } from "../../layer_specs.ts";
+import { fusedQkv, separateQkv } from "./attention_layers.ts";
+import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
+import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
+import type { LlamaSizes, LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
 /** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
 export const llamaShape = {
@@ -36,6 +31,25 @@ export const llamaShape = {
 
 type LlamaConfig = z.infer<z.ZodObject<typeof llamaShape>>;
 
+/** The names of the norms of a half of a block. */
+type NormNames = { readonly [Place in keyof NormsOfHalf]: string };
+
+/** The names of the norms of both halves, for each placement. */
+const NORM_NAMES: Readonly<Record<NormPlacement, { attention: NormNames; feedForward: NormNames }>> = {
+  before: {
+    attention: { before: "input_layernorm" },
+    feedForward: { before: "post_attention_layernorm" },
+  },
+  after: {
+    attention: { after: "post_attention_layernorm" },
+    feedForward: { after: "post_feedforward_layernorm" },
+  },
+  around: {
+    attention: { before: "input_layernorm", after: "post_attention_layernorm" },
+    feedForward: { before: "pre_feedforward_layernorm", after: "post_feedforward_layernorm" },
+  },
+};
+
 /**
  * Returns the model that `config` describes.
  * @param has returns whether the checkpoint has a tensor with the given name
@@ -47,34 +61,69 @@ export function llamaModel(
   traits: LlamaTraits = {},
 ): ModelSpec {
   const sizes = readSizes(config);
+  const { hidden } = sizes;
   // A checkpoint that was saved without its head (the layer that computes logits) lacks the prefix `model.`.
   const root = has("embed_tokens.weight") ? "" : "model.";
   const embedding = `${root}embed_tokens`;
-  const norm = (name: string, size: number): NormSpec => {
-    return { kind: "rms", name, size, eps: config.rms_norm_eps, affine: true };
-  };
-  const parts: BlockParts = {
-    sizes,
-    layers: traits.fused ? fusedLayers(sizes) : separateLayers(sizes, traits.biases),
-    attentionNorm: norm("input_layernorm", sizes.hidden),
-    feedForwardNorm: norm("post_attention_layernorm", sizes.hidden),
-    headNorms: traits.headNorms
-      ? [norm("self_attn.q_norm", sizes.headDim), norm("self_attn.k_norm", sizes.headDim)]
-      : undefined,
-    rotary: readRotary(config, sizes.headDim, traits.partialRotation ?? false),
-    window: traits.window ?? (() => 0),
-    activation: config.hidden_act,
-  };
   return {
-    hiddenSize: sizes.hidden,
+    hiddenSize: hidden,
     blockCount: config.num_hidden_layers,
     vocabSize: config.vocab_size,
     maxTokens: config.max_position_embeddings,
-    embedding: { tokens: `${embedding}.weight` },
-    block: blockSpec(parts, root),
-    finalNorm: norm(`${root}norm`, sizes.hidden),
-    head: linearSpec(headName(config.tie_word_embeddings, embedding, has), sizes.hidden, config.vocab_size),
+    embedding: { tokens: `${embedding}.weight`, scale: traits.embeddingScale },
+    block: llamaBlock(blockParts(config, sizes, traits), root),
+    finalNorm: normSpec(config, traits, `${root}norm`, hidden),
+    head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
+    logits: traits.logits,
   };
+}
+
+function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits): BlockParts {
+  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused, window, rotary } = traits;
+  const names = NORM_NAMES[traits.normPlacement ?? "before"];
+  const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
+    before: before === undefined ? undefined : normSpec(config, traits, before, hidden),
+    after: after === undefined ? undefined : normSpec(config, traits, after, hidden),
+  });
+  const commonRotary = rotary
+    ? undefined
+    : readRotary(config, sizes.headDim, traits.partialRotation ?? false);
+  return {
+    sizes,
+    attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases),
+    feedForward: traits.feedForward?.(sizes, activation) ??
+      (fused ? fusedFeedForward(sizes, activation) : gatedFeedForward(sizes, activation, biases)),
+    attentionNorms: normsOfHalf(names.attention),
+    feedForwardNorms: normsOfHalf(names.feedForward),
+    queryKeyNorms: queryKeyNorms(config, sizes, traits),
+    rotary: (index) => rotary ? rotary(index) : commonRotary,
+    window: (index) => window?.(index) ?? 0,
+    scale: traits.attentionScale,
+    softCap: traits.attentionSoftCap,
+    residualScale: traits.residualScale,
+  };
+}
+
+/** Returns the norms of queries and keys, if the family has any. */
+function queryKeyNorms(
+  config: LlamaConfig,
+  { heads, kvHeads, headDim }: LlamaSizes,
+  traits: LlamaTraits,
+): BlockParts["queryKeyNorms"] {
+  const { queryKeyNorm } = traits;
+  if (!queryKeyNorm) return undefined;
+  const norm = (name: string, headCount: number) =>
+    normSpec(config, traits, `self_attn.${name}`, queryKeyNorm === "rows" ? headCount * headDim : headDim);
+  return [norm("q_norm", heads), norm("k_norm", kvHeads)];
+}
+
+function normSpec(
+  { rms_norm_eps: eps }: LlamaConfig,
+  { normKind: kind = "rms", normWeightOffset: weightOffset }: LlamaTraits,
+  name: string,
+  size: number,
+): NormSpec {
+  return { kind, name, size, eps, affine: true, weightOffset };
 }
 
 function readSizes(config: LlamaConfig): LlamaSizes {
@@ -87,38 +136,4 @@ function readSizes(config: LlamaConfig): LlamaSizes {
   }
   const headDim = config.head_dim ? checkHeadDimension(config.head_dim) : headDimension(hidden, heads);
   return { hidden, intermediate, heads, kvHeads, headDim };
-}
-
-/** The parts of which a block consists. */
-interface BlockParts {
-  readonly sizes: LlamaSizes;
-  readonly layers: LlamaLayers;
-  readonly attentionNorm: NormSpec;
-  readonly feedForwardNorm: NormSpec;
-  readonly headNorms?: readonly [q: NormSpec, k: NormSpec];
-  readonly rotary: RotarySpec;
-  /** Returns the attention window of block `index`, as `LlamaTraits` declares it. */
-  readonly window: (index: number) => number;
-  readonly activation: Activation;
-}
-
-function blockSpec(parts: BlockParts, root: string): BlockSpec {
-  const { sizes: { intermediate, heads, kvHeads, headDim }, layers, headNorms = [] } = parts;
-  const [qNorm, kNorm] = headNorms;
-  return {
-    prefix: (block) => `${root}layers.${block}.`,
-    norms: [parts.attentionNorm, parts.feedForwardNorm, ...headNorms],
-    groups: [layers.qkv, layers.out, layers.gateUp, layers.down],
-    forward(pass, x, index) {
-      let { q, k, v } = layers.projectQkv(pass, normalize(pass, parts.attentionNorm, x));
-      if (qNorm) q = { ...q, buffer: normalize(pass, qNorm, q.buffer, pass.rows * heads) };
-      if (kNorm) k = { ...k, buffer: normalize(pass, kNorm, k.buffer, pass.rows * kvHeads) };
-      rotate(pass, parts.rotary, q, heads, headDim);
-      rotate(pass, parts.rotary, k, kvHeads, headDim);
-      const attended = attend(pass, { q, k, v, heads, kvHeads, headDim, window: parts.window(index) });
-      accumulateGroup(pass, layers.out, attended, x);
-      const { gate, up } = layers.projectGateUp(pass, normalize(pass, parts.feedForwardNorm, x));
-      accumulateGroup(pass, layers.down, applyGate(pass, gate, up, intermediate, parts.activation), x);
-    },
-  };
 }

@@ -1,5 +1,10 @@
 /** The properties in which the families derived from LLaMA differ from it, and the sizes of their blocks. */
 
+import type { Activation } from "../../pieces/block_pass.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
+import type { LogitsSpec } from "../family.ts";
+import type { FeedForward } from "./feed_forward.ts";
+
 /** The differences between a family and LLaMA. */
 export interface LlamaTraits {
   /** Which linear layers have biases. By default none has. */
@@ -9,16 +14,45 @@ export interface LlamaTraits {
    * default it is 0 for every block.
    */
   window?(index: number): number;
-  /** Whether an RMSNorm is applied to each head of queries and keys before the rotation. Defaults to false. */
-  readonly headNorms?: boolean;
-  /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
-  readonly partialRotation?: boolean;
+  /**
+   * Whether an RMSNorm is applied to queries and keys before the rotation: to each head, or to all heads of a
+   * token together. By default there is none.
+   */
+  readonly queryKeyNorm?: "heads" | "rows";
   /**
    * Whether one layer computes q, k and v together, and a second layer computes gate and up together.
    * Defaults to false.
    */
   readonly fused?: boolean;
+  /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
+  readonly normPlacement?: NormPlacement;
+  /** The kind of all norms. Defaults to `rms`. */
+  readonly normKind?: "rms" | "layer";
+  /** A number that is added to the weights of all norms. Defaults to 0. */
+  readonly normWeightOffset?: number;
+  /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
+  readonly partialRotation?: boolean;
+  /**
+   * Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. By default,
+   * the settings of the configuration hold for every block.
+   */
+  rotary?(index: number): RotarySpec | undefined;
+  /** The factor of attention scores. Defaults to 1/√headDim. */
+  readonly attentionScale?: number;
+  /** The limit of attention scores. By default they have none. */
+  readonly attentionSoftCap?: number;
+  /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
+  readonly residualScale?: number;
+  /** The factor of the embedding. */
+  readonly embeddingScale?: number;
+  /** What is done to the outputs of the head. */
+  readonly logits?: LogitsSpec;
+  /** Returns the feed-forward network. By default it is a gated network of three layers. */
+  feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
 }
+
+/** Where the norms of a block are. `around` means before and after each half. */
+export type NormPlacement = "before" | "after" | "around";
 
 /** The sizes of a block. */
 export interface LlamaSizes {
