@@ -56,6 +56,44 @@ FAMILIES = {
             "without attention biases": {"attention_bias": False, "layer_norm_eps": 0.01},
         },
     },
+    "mixtral": {
+        "config": {
+            **SIZES,
+            "num_local_experts": 4,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        },
+        "dtype": torch.bfloat16,
+        "variants": {
+            "base": {},
+            "one expert per token": {"num_experts_per_tok": 1},
+            "a sliding window": {"sliding_window": 5, "num_experts_per_tok": 3, "rms_norm_eps": 0.01},
+        },
+    },
+    "qwen3_moe": {
+        "config": {
+            **SIZES,
+            "head_dim": 6,
+            "moe_intermediate_size": 12,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "attention_bias": True,
+        },
+        "dtype": torch.bfloat16,
+        "variants": {
+            "base": {},
+            "normalised": {"norm_topk_prob": True, "num_experts_per_tok": 3},
+            "a sliding window": {"use_sliding_window": True, "sliding_window": 5},
+            "without biases": {"attention_bias": False},
+        },
+    },
+    "olmoe": {
+        "config": {**SIZES, "num_experts": 4, "num_experts_per_tok": 2, "tie_word_embeddings": True},
+        "dtype": torch.float16,
+        "variants": {
+            "base": {},
+            "normalised": {"norm_topk_prob": True, "rms_norm_eps": 0.01},
+        },
+    },
 }
 
 

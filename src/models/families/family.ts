@@ -12,6 +12,8 @@ import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
 export interface Family {
   /** The `model_type` of its config.json. */
   readonly modelType: string;
+  /** Whether its models are mixtures of experts. Defaults to false. */
+  readonly hasExperts?: boolean;
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
