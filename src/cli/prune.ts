@@ -19,6 +19,7 @@ import { gridOfQuery } from "../prune/quantized_model.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import type { AllocationEntry, LayerEntry } from "../prune/run/journal.ts";
 import { formatPattern } from "../sparsity/pattern.ts";
+import { layersWithFewTokens } from "../report/summary.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE, type RunReport } from "../report/run_report.ts";
 import { readChoice } from "./prune/choice_options.ts";
 import { comparePerplexity, type TokenizedText } from "./prune/compare_perplexity.ts";
@@ -203,6 +204,13 @@ function requireDense({ checkpoint, model }: ModelFolder): void {
 
 /** Prints the result of the run: every layer with `--json`, else the totals. */
 function printResult(layers: readonly LayerEntry[], seconds: number, output: Output, out: string): void {
+  const few = layersWithFewTokens(layers.map(({ tokens, report: { cols } }) => ({ tokens, cols }))).length;
+  if (few > 0) {
+    output.remark(
+      `warning: ${few} layers were reached by fewer calibration tokens than they have columns, and were pruned with ` +
+        `more damping or by magnitude; ${RUN_REPORT_FILE} has a note for each. More --samples reach more experts`,
+    );
+  }
   const rows = layers.map(({ name, report: { loss, relative_error, zeros, rows, cols } }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));

@@ -16,6 +16,9 @@ import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
 
+/** The statistics of a group's input. `LayerGroup` describes the fields. */
+export type GroupStatistics = Pick<LayerGroup, "hessian" | "tokens">;
+
 /** The block that a round belongs to. */
 export interface OpenBlock {
   /** Index of the block, from 0. */
@@ -35,21 +38,21 @@ interface RoundStatus {
 
 /**
  * Yields the groups of one round in order.
- * @param hessianOf returns the packed Hessian of a group's input; absent for methods that need no statistics
+ * @param statisticsOf returns the statistics of a group's input; absent for methods that need none
  * @throws {Error} if a layer of the round has not been replaced when the next round is requested
  */
 export async function* openRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
-  hessianOf?: (group: LinearGroup) => Promise<HostTensor>,
+  statisticsOf?: (group: LinearGroup) => Promise<GroupStatistics>,
 ): AsyncGenerator<LayerGroup, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
   try {
     for (const [index, pending] of round.entries()) {
       const layers = await readLayers(openBlock.weights, pending.layers);
-      const hessian = await hessianOf?.(pending.group);
+      const statistics = await statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
-      yield new OpenGroup(openBlock, status, pending, { hessian, layers, hasMoreInRound });
+      yield new OpenGroup(openBlock, status, pending, { ...statistics, layers, hasMoreInRound });
     }
     requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
@@ -61,6 +64,7 @@ export async function* openRound(
 class OpenGroup implements LayerGroup {
   readonly block: number;
   readonly hessian: HostTensor | undefined;
+  readonly tokens: number | undefined;
   readonly layers: readonly SourceLayer[];
   readonly hasMoreInRound: boolean;
   readonly #openBlock: OpenBlock;
@@ -71,10 +75,14 @@ class OpenGroup implements LayerGroup {
     openBlock: OpenBlock,
     status: RoundStatus,
     pending: PendingGroup,
-    { hessian, layers, hasMoreInRound }: Pick<LayerGroup, "hessian" | "layers"> & { hasMoreInRound: boolean },
+    { hessian, tokens, layers, hasMoreInRound }: GroupStatistics & {
+      readonly layers: readonly SourceLayer[];
+      readonly hasMoreInRound: boolean;
+    },
   ) {
     this.block = openBlock.block;
     this.hessian = hessian;
+    this.tokens = tokens;
     this.layers = layers;
     this.hasMoreInRound = hasMoreInRound;
     this.#openBlock = openBlock;

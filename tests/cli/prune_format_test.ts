@@ -62,6 +62,16 @@ describe("checkFormat()", () => {
     });
   });
 
+  it("rejects a layer of an expert for pack-quantized, which transformers would not load", () => {
+    const expert = sizedLayer("e", 16, 48),
+      layers = [{ ...expert, linear: { ...expert.linear, expertRole: "e" } }];
+    assert.throws(() => checkFormat("pack-quantized", layers, () => ({ bits: 4 })), {
+      name: "UsageError",
+      message: /^option --format pack-quantized: e\.weight belongs to an expert, .* use --format dense/,
+    });
+    checkFormat("bitmask", layers, () => ({ bits: 4 }));
+  });
+
   it("rejects a layer that the checkpoint stores transposed for the formats that store groups of inputs", () => {
     const layers = [sizedLayer("c", 16, 48, true)];
     const queryOf = () => ({ pattern: "2:4", bits: 4 });

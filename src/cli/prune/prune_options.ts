@@ -53,8 +53,8 @@ export interface PruneOptions
  * Checks, before any work, that the output format can store the pruned layers.
  * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
  * if the format is pack-quantized and a layer is not rounded to a grid that the format can store, or several
- * layers have different kinds of asymmetric grids, or if the format is one of these two and the checkpoint
- * stores a layer transposed; the message names the layer
+ * layers have different kinds of asymmetric grids, or a layer belongs to an expert, or if the format is one of
+ * these two and the checkpoint stores a layer transposed; the message names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
@@ -66,6 +66,7 @@ export function checkFormat(
     if (format !== "dense" && format !== "bitmask") requireNotTransposed(format, name, linear);
     if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
     if (format !== PACK_QUANTIZED) continue;
+    requireNoExpert(name, linear);
     const grid = checkGrid(name, queryOf(name), cols);
     first ??= { name, grid };
     checkKinds(first, { name, grid });
@@ -78,6 +79,15 @@ function requireNotTransposed(format: string, name: string, { isTransposed }: Li
   throw new UsageError(
     `option --format ${format}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
       "support; use --format dense or --format bitmask",
+  );
+}
+
+/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (measured with version 5.24). */
+function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
+  if (expertRole === undefined) return;
+  throw new UsageError(
+    `option --format ${PACK_QUANTIZED}: ${name} belongs to an expert, and transformers does not load experts in ` +
+      "this layout; use --format dense",
   );
 }
 

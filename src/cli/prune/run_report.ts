@@ -48,8 +48,14 @@ export function runReport(facts: RunFacts, entries: readonly LayerEntry[]): RunR
       layers: layerSeconds,
       total: calibrationSeconds + layerSeconds,
     },
-    layers: entries.map(({ name, block, report, seconds }) => (
-      { ...report, name, block, calibration_seconds: seconds.calibration }
+    layers: entries.map(({ name, block, report, seconds, tokens }) => (
+      {
+        ...report,
+        name,
+        block,
+        calibration_seconds: seconds.calibration,
+        ...tokens !== undefined && { tokens },
+      }
     )),
     skipped: [...skipped],
     format: "dense",
