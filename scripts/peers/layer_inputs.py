@@ -1,12 +1,16 @@
 """
-Records the inputs of the linear layers in the blocks of a transformers model, under the names that their
-weights have in a checkpoint.
+Records the inputs of the linear layers in the blocks of a transformers model, under the names that the layers
+have in a checkpoint.
 """
 
 import contextlib
+import re
 
 import torch
 from transformers.pytorch_utils import Conv1D
+
+# Layers that share their input with an earlier layer.
+SHARING = {"k_proj", "v_proj", "up_proj"}
 
 # For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
 # layers that share the expert's input, and the last layer.
@@ -18,8 +22,8 @@ DEFAULT_EXPERT_LAYERS = ("gate_proj", "down_proj")
 def observe_inputs(model):
     """
     Yields a dictionary. While the context is open, every forward pass adds to it the inputs of each linear
-    layer, (tokens, features), under the name of the layer in the checkpoint. Of the layers that share one input,
-    only the first is added.
+    layer, (tokens, features), under the name of the layer in the checkpoint. Of the layers that share one
+    input, only the first is added.
     """
     inputs, handles = {}, []
 
@@ -27,15 +31,16 @@ def observe_inputs(model):
         x = x.reshape(-1, x.shape[-1]).clone()
         inputs[name] = torch.cat([inputs[name], x]) if name in inputs else x
 
-    for name, module in model.get_decoder().named_modules():
-        name = f"{model.base_model_prefix}.{name}"
-        if isinstance(module, (torch.nn.Linear, Conv1D)):
-            if not name.endswith(("k_proj", "v_proj", "up_proj")):
-                handles.append(
-                    module.register_forward_pre_hook(lambda _, args, name=name: add(name, args[0]))
-                )
+    def adder(name):
+        return lambda _, args: add(name, args[0])
+
+    for name, module in model.named_modules():
+        if not re.search(r"\.\d+\.", name):  # not in a block
+            continue
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.split(".")[-1] not in SHARING:
+            handles.append(module.register_forward_pre_hook(adder(name)))
         elif type(module).__name__.endswith("Experts"):
-            handles.append(module.register_forward_pre_hook(expert_hook(name, add)))
+            handles.append(module.register_forward_pre_hook(expert_adder(name, add)))
     try:
         yield inputs
     finally:
@@ -43,7 +48,7 @@ def observe_inputs(model):
             handle.remove()
 
 
-def expert_hook(name, add):
+def expert_adder(name, add):
     """
     Returns a hook that computes the inputs of each expert's layers, because transformers has one module for
     all experts of a block.

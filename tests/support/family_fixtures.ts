@@ -1,6 +1,6 @@
 /**
  * The small random checkpoints in `tests/fixtures/families`, which transformers wrote, and the numbers that
- * transformers computes from them. `scripts/fixtures/make_family_fixtures.py` describes the files.
+ * transformers computes from them. `scripts/fixtures/make_family_fixtures.ts` describes the files.
  */
 
 import { fileURLToPath } from "node:url";
@@ -67,7 +67,7 @@ export async function readFamilyFixture(family: string): Promise<FamilyFixture> 
       const hessians = under("hessian", ({ data }) => asFloat32(data));
       const tokens = under(
         "tokens",
-        ({ data }) => new DataView(data.buffer, data.byteOffset).getInt32(0, true),
+        ({ data }) => new DataView(data.buffer, data.byteOffset).getUint32(0, true),
       );
       return { name, config, model, logits, hessians, tokens };
     }),

@@ -11,7 +11,7 @@ import type { Activation } from "../pieces/block_pass.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { activationName, headDimension, positive, readConfig } from "./config/config.ts";
+import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -72,7 +72,7 @@ export const gpt2: Family = {
       embedding: { tokens: `${root}wte.weight`, positions: { name: `${root}wpe.weight`, offset: 0 } },
       block: blockSpec(settings, root),
       finalNorm: norm(settings, `${root}ln_f`),
-      head: linearSpec(config.tie_word_embeddings ? `${root}wte` : "lm_head", hidden, config.vocab_size),
+      head: linearSpec(headName(config.tie_word_embeddings, `${root}wte`, has), hidden, config.vocab_size),
     };
   },
 };

@@ -67,11 +67,15 @@ export const gptNeoX: Family = {
       eps: config.layer_norm_eps,
       attentionBias: config.attention_bias,
       activation: config.hidden_act,
-      rotary: readRotary({
-        ...config,
-        rope_theta: rope?.rope_theta ?? config.rotary_emb_base,
-        partial_rotary_factor: rope?.partial_rotary_factor ?? config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
-      }, headDim, true),
+      rotary: readRotary(
+        {
+          ...config,
+          rope_theta: rope?.rope_theta ?? config.rotary_emb_base,
+          partial_rotary_factor: rope?.partial_rotary_factor ?? config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
+        },
+        headDim,
+        true,
+      ),
       isParallel: config.use_parallel_residual,
     };
     const embedding = `${ROOT}embed_in`;

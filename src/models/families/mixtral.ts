@@ -22,6 +22,9 @@ const schema = z.object({
 
 const NAME = "block_sparse_moe";
 
+/** The default of `rope_theta`. */
+const DEFAULT_THETA = 1_000_000;
+
 export const mixtral: Family = {
   modelType: "mixtral",
   hasExperts: true,
@@ -29,7 +32,7 @@ export const mixtral: Family = {
     const config = readConfig(schema, object);
     const { num_local_experts: experts, num_experts_per_tok: expertsPerToken } = config;
     checkExperts(experts, expertsPerToken, has);
-    return llamaModel(config, has, {
+    return llamaModel({ ...config, rope_theta: config.rope_theta ?? DEFAULT_THETA }, has, {
       window: () => config.sliding_window ?? 0,
       feedForward: ({ hidden, intermediate }, activation) =>
         mixtureOfExperts({

@@ -11,7 +11,8 @@ import { positive } from "./config.ts";
 
 const number = z.number().positive();
 
-const ropeObject = z.object({
+/** The settings of one rotation. */
+export const ropeObject = z.object({
   rope_type: z.string().optional(),
   /** The older name of `rope_type`. */
   type: z.string().optional(),

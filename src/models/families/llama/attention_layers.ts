@@ -7,7 +7,7 @@ import type { DeviceBuffer } from "../../../backend/backend.ts";
 import type { BlockPass } from "../../pieces/block_pass.ts";
 import { allColumns, applyGroup, type ColumnsView } from "../../pieces/linear.ts";
 import { type LinearGroup, linearSpec } from "../../layer_specs.ts";
-import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
 /** The linear layers of attention, in groups that share one input. */
 export interface AttentionLayers {
@@ -20,7 +20,7 @@ export interface AttentionLayers {
 }
 
 /** Returns separate layers for q, k and v. */
-export function separateQkv(sizes: LlamaSizes, biases: LlamaTraits["biases"] = {}): AttentionLayers {
+export function separateQkv(sizes: LlamaSizes, biases: LlamaBiases = {}): AttentionLayers {
   const { hidden, heads, kvHeads, headDim } = sizes;
   const qColumns = heads * headDim, kvColumns = kvHeads * headDim;
   const qkv: LinearGroup = [

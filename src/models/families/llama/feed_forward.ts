@@ -9,7 +9,7 @@ import { applyGate } from "../../pieces/gate.ts";
 import { allColumns, applyGroup } from "../../pieces/linear.ts";
 import { accumulateGroup, type ResidualOptions } from "../../pieces/residual.ts";
 import { type LinearGroup, type LinearSpec, linearSpec } from "../../layer_specs.ts";
-import type { LlamaSizes, LlamaTraits } from "./llama_traits.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
 /** A feed-forward network. */
 export interface FeedForward {
@@ -30,7 +30,7 @@ export interface FeedForward {
 export function gatedFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,
-  { feedForward: bias }: NonNullable<LlamaTraits["biases"]> = {},
+  { feedForward: bias }: LlamaBiases = {},
 ): FeedForward {
   const gateUp: LinearGroup = [
     linearSpec("mlp.gate_proj", hidden, intermediate, bias),
@@ -46,7 +46,24 @@ export function gatedFeedForward(
   };
 }
 
-/** Returns the same network with one layer whose outputs are gate, then up. No layer has a bias. */
+/** Returns the network down(activation(up(x))), which has no gate, under the names of StarCoder2. */
+export function plainFeedForward(
+  { hidden, intermediate }: LlamaSizes,
+  activation: Activation,
+  bias: boolean,
+): FeedForward {
+  const up: LinearGroup = [linearSpec("mlp.c_fc", hidden, intermediate, bias)];
+  const down: LinearGroup = [linearSpec("mlp.c_proj", intermediate, hidden, bias)];
+  return {
+    groups: [up, down],
+    apply(pass, x, stream, options) {
+      const [inner] = applyGroup(pass, up, x, activation);
+      accumulateGroup(pass, down, inner, stream, options);
+    },
+  };
+}
+
+/** Returns the gated network with one layer whose outputs are gate, then up. No layer has a bias. */
 export function fusedFeedForward(
   { hidden, intermediate }: LlamaSizes,
   activation: Activation,

@@ -13,7 +13,7 @@ import type { BlockSpec } from "../family.ts";
 import type { NormSpec } from "../../layer_specs.ts";
 import type { AttentionLayers } from "./attention_layers.ts";
 import type { FeedForward } from "./feed_forward.ts";
-import type { LlamaSizes } from "./llama_traits.ts";
+import type { LlamaSizes } from "./llama_sizes.ts";
 
 /** The norms of a half of a block: of its inputs, and of its outputs. */
 export interface NormsOfHalf {

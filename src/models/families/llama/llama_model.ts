@@ -9,10 +9,12 @@ import { activationName, checkHeadDimension, headDimension, headName, positive }
 import { readRotary, rotaryShape } from "../config/rotary_config.ts";
 import type { ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
 import { fusedQkv, separateQkv } from "./attention_layers.ts";
 import { fusedFeedForward, gatedFeedForward } from "./feed_forward.ts";
 import { type BlockParts, llamaBlock, type NormsOfHalf } from "./llama_block.ts";
-import type { LlamaSizes, LlamaTraits, NormPlacement } from "./llama_traits.ts";
+import type { LlamaSizes } from "./llama_sizes.ts";
+import type { LlamaTraits, NormPlacement } from "./llama_traits.ts";
 
 /** The settings that LLaMA and all families derived from it have. The schema of each family includes them. */
 export const llamaShape = {
@@ -79,15 +81,12 @@ export function llamaModel(
 }
 
 function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits): BlockParts {
-  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused, window, rotary } = traits;
-  const names = NORM_NAMES[traits.normPlacement ?? "before"];
+  const { hidden } = sizes, { hidden_act: activation } = config, { biases, fused } = traits;
+  const rotary = rotaryOf(config, sizes, traits), names = NORM_NAMES[traits.normPlacement ?? "before"];
   const normsOfHalf = ({ before, after }: NormNames): NormsOfHalf => ({
     before: before === undefined ? undefined : normSpec(config, traits, before, hidden),
     after: after === undefined ? undefined : normSpec(config, traits, after, hidden),
   });
-  const commonRotary = rotary
-    ? undefined
-    : readRotary(config, sizes.headDim, traits.partialRotation ?? false);
   return {
     sizes,
     attention: fused ? fusedQkv(sizes) : separateQkv(sizes, biases),
@@ -96,12 +95,23 @@ function blockParts(config: LlamaConfig, sizes: LlamaSizes, traits: LlamaTraits)
     attentionNorms: normsOfHalf(names.attention),
     feedForwardNorms: normsOfHalf(names.feedForward),
     queryKeyNorms: queryKeyNorms(config, sizes, traits),
-    rotary: (index) => rotary ? rotary(index) : commonRotary,
-    window: (index) => window?.(index) ?? 0,
+    rotary: (index) => traits.hasRotary?.(index) ?? true ? rotary(index) : undefined,
+    window: (index) => traits.window?.(index) ?? 0,
     scale: traits.attentionScale,
     softCap: traits.attentionSoftCap,
     residualScale: traits.residualScale,
   };
+}
+
+/** Returns a function that gives the rotation of each block. */
+function rotaryOf(
+  config: LlamaConfig,
+  { headDim }: LlamaSizes,
+  { rotary, partialRotation = false }: LlamaTraits,
+): (index: number) => RotarySpec {
+  if (rotary) return rotary;
+  const common = readRotary(config, headDim, partialRotation);
+  return () => common;
 }
 
 /** Returns the norms of queries and keys, if the family has any. */

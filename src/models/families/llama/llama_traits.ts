@@ -1,14 +1,15 @@
-/** The properties in which the families derived from LLaMA differ from it, and the sizes of their blocks. */
+/** The properties in which the families derived from LLaMA differ from it. */
 
 import type { Activation } from "../../pieces/block_pass.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
 import type { LogitsSpec } from "../family.ts";
 import type { FeedForward } from "./feed_forward.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
 
 /** The differences between a family and LLaMA. */
 export interface LlamaTraits {
   /** Which linear layers have biases. By default none has. */
-  readonly biases?: { readonly qkv?: boolean; readonly out?: boolean; readonly feedForward?: boolean };
+  readonly biases?: LlamaBiases;
   /**
    * Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. By
    * default it is 0 for every block.
@@ -33,10 +34,12 @@ export interface LlamaTraits {
   /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
   readonly partialRotation?: boolean;
   /**
-   * Returns the rotation of queries and keys in block `index`, or undefined if they do not rotate. By default,
-   * the settings of the configuration hold for every block.
+   * Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration
+   * hold for every block.
    */
-  rotary?(index: number): RotarySpec | undefined;
+  rotary?(index: number): RotarySpec;
+  /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
+  hasRotary?(index: number): boolean;
   /** The factor of attention scores. Defaults to 1/√headDim. */
   readonly attentionScale?: number;
   /** The limit of attention scores. By default they have none. */
@@ -53,15 +56,3 @@ export interface LlamaTraits {
 
 /** Where the norms of a block are. `around` means before and after each half. */
 export type NormPlacement = "before" | "after" | "around";
-
-/** The sizes of a block. */
-export interface LlamaSizes {
-  readonly hidden: number;
-  /** The number of inputs of the last layer of the feed-forward network. */
-  readonly intermediate: number;
-  /** The number of query heads. */
-  readonly heads: number;
-  /** The number of key heads, which is also the number of value heads. */
-  readonly kvHeads: number;
-  readonly headDim: number;
-}
