@@ -2,7 +2,8 @@
 
 The program reads one request per line of standard input, which is a JSON object:
 
-    {"folder": FOLDER, "windows": [[id, ...], ...], "config": {...}, "dtype": NAME, "saved_as": FORM}
+    {"folder": FOLDER, "windows": [[id, ...], ...], "config": {...}, "dtype": NAME, "saved_as": FORM,
+     "statistics": WHETHER}
 
 If "config" is present, it is the configuration of a model, which the program makes and saves in the folder.
 All parameters are random, in particular norms and biases, whose values after an ordinary initialisation would
@@ -14,7 +15,12 @@ files), "headless" (without the head and without the prefix of the names), "pick
 The program then loads the model from the folder, and answers with one line:
 
     {"logits": (windows, tokens, vocabulary), "perplexity": NUMBER,
-     "insensitive": [NAME, ...], "versions": {LIBRARY: VERSION}}
+     "insensitive": [NAME, ...], "versions": {LIBRARY: VERSION},
+     "statistics": {LAYER: {"tokens": NUMBER, "hessian": [NUMBER, ...]}}}
+
+"statistics" is only present if it was requested. It has, for each linear layer in the blocks, the number of its
+inputs x, and the upper triangle of the sum of x·xᵀ, packed row by row. Of the layers that share one input, only
+the first is present.
 
 "insensitive" has the names of the parameters that do not matter for the logits. It is measured for models that
 the program has made, by changing one parameter at a time. If a request fails, the answer is instead:
@@ -32,6 +38,7 @@ import zlib
 
 import torch
 import transformers
+from layer_inputs import observe_inputs
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
@@ -58,15 +65,29 @@ def handle(request: dict) -> dict:
     if "config" in request:
         model = random_model(request["config"]).to(getattr(torch, request.get("dtype", "float32")))
         save(model, folder, request.get("saved_as"))
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
-    logits = model(windows).logits.double()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float64,
+        experts_implementation="eager",  # the default has no kernel for float64
+    ).eval()
+    with observe_inputs(model) as inputs:
+        logits = model(windows).logits.double()
     losses = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="mean")
-    return {
+    answer = {
         "logits": logits.tolist(),
         "perplexity": math.exp(losses),
         "insensitive": insensitive(model, windows, logits) if "config" in request else [],
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
+    if request.get("statistics"):
+        answer["statistics"] = {name: statistics_of(x) for name, x in inputs.items()}
+    return answer
+
+
+def statistics_of(x: torch.Tensor) -> dict:
+    hessian = x.T @ x
+    upper = torch.triu(torch.ones_like(hessian, dtype=torch.bool))
+    return {"tokens": x.shape[0], "hessian": hessian[upper].tolist()}
 
 
 def random_model(settings: dict) -> transformers.PreTrainedModel:
@@ -94,9 +115,9 @@ def save(model: transformers.PreTrainedModel, folder: str, form: str | None) -> 
 def random_values(name: str, shape: torch.Size) -> torch.Tensor:
     random = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     normal = torch.randn(shape, generator=random)
-    if len(shape) == 2:
+    if len(shape) >= 2:  # three dimensions are the weights of several experts
         is_table = "embed" in name  # of tokens or positions, or a head that shares the table of tokens
-        return normal / 2 if is_table else normal * 1.5 / math.sqrt(shape[1])
+        return normal / 2 if is_table else normal * 1.5 / math.sqrt(shape[-1])
     if name.endswith(".bias"):
         return normal / 2
     return normal.sign() * (0.5 + torch.rand(shape, generator=random))  # the weight of a norm

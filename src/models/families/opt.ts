@@ -6,9 +6,10 @@
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import { accumulateGroup, allColumns, applyGroup } from "../pieces/linear.ts";
+import { allColumns, applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { activationName, headDimension, headName, positive, readConfig } from "./config.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
+import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
 

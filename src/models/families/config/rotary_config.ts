@@ -5,13 +5,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import type { RotarySpec } from "../pieces/rotary.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
 import { positive } from "./config.ts";
 
 const number = z.number().positive();
 
-const ropeObject = z.object({
+/** The settings of one rotation. */
+export const ropeObject = z.object({
   rope_type: z.string().optional(),
   /** The older name of `rope_type`. */
   type: z.string().optional(),

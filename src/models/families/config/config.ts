@@ -1,8 +1,8 @@
 /** Reads the settings of a family from config.json, and checks settings that several families have. */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import type { Activation } from "../pieces/block_pass.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import type { Activation } from "../../pieces/block_pass.ts";
 
 /**
  * Returns the settings of `config` that `schema` declares. Other settings are ignored.
