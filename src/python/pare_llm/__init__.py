@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from pare_llm.client.pare_hosts import PareHosts as PareHosts
     from pare_llm.client.report import Report as Report
     from pare_llm.client.transport import TransportOptions as TransportOptions
+    from pare_llm.finetuning.gradual_schedule import GradualSchedule as GradualSchedule
+    from pare_llm.finetuning.keep_zeros import keep_zeros as keep_zeros
+    from pare_llm.finetuning.masked_lora import mask_lora_ as mask_lora_
+    from pare_llm.finetuning.masked_lora import merge_keep_zeros as merge_keep_zeros
+    from pare_llm.finetuning.trainer_callback import KeepZeros as KeepZeros
+    from pare_llm.finetuning.verify import verify as verify
     from pare_llm.pruning.folder.prune_folder import prune_folder as prune_folder
     from pare_llm.pruning.prune import prune_ as prune_
     from pare_llm.pruning.report.prune_report import LayerResult as LayerResult
@@ -49,6 +55,7 @@ _MODULES: dict[str, str] = {
     "AsyncPare": "pare_llm.client.async_pare",
     "BusyError": "pare_llm.client.errors",
     "EdgeHost": "pare_llm.client.jobs.messages",
+    "GradualSchedule": "pare_llm.finetuning.gradual_schedule",
     "Hessian": "pare_llm.statistics.hessian",
     "HessianNotFoundError": "pare_llm.client.errors",
     "HessianRecorder": "pare_llm.statistics.recorder",
@@ -57,6 +64,7 @@ _MODULES: dict[str, str] = {
     "JobFailedError": "pare_llm.client.jobs.prune_by_job",
     "JobLayerRequest": "pare_llm.client.jobs.messages",
     "Jobs": "pare_llm.client.jobs.jobs",
+    "KeepZeros": "pare_llm.finetuning.trainer_callback",
     "LayerQuery": "pare_llm.client.layer_query",
     "LayerResult": "pare_llm.pruning.report.prune_report",
     "LayerState": "pare_llm.client.jobs.messages",
@@ -73,12 +81,16 @@ _MODULES: dict[str, str] = {
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
     "from_pretrained": "pare_llm.checkpoints.model",
+    "keep_zeros": "pare_llm.finetuning.keep_zeros",
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
     "load": "pare_llm.checkpoints.tensors",
     "load_state_dict": "pare_llm.checkpoints.tensors",
+    "mask_lora_": "pare_llm.finetuning.masked_lora",
+    "merge_keep_zeros": "pare_llm.finetuning.masked_lora",
     "prune_": "pare_llm.pruning.prune",
     "prune_by_job": "pare_llm.client.jobs.prune_by_job",
     "prune_folder": "pare_llm.pruning.folder.prune_folder",
+    "verify": "pare_llm.finetuning.verify",
 }
 
 __all__ = ["__version__", *_MODULES]

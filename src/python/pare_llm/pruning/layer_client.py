@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -51,5 +51,7 @@ def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
 
 
 def host_count(client: LayerClient) -> int:
-    """Return the number of layers that `client` can solve at the same time."""
-    return len(client) if isinstance(client, PareHosts) else 1
+    """Return the number of layers that `client` can solve at the same time. A client of several hosts has it
+    as its length.
+    """
+    return len(client) if isinstance(client, Sized) else 1

@@ -1,0 +1,81 @@
+"""Prunes a checkpoint folder on one or more ranks, with one block in memory at a time.
+
+    torchrun --standalone --nproc-per-node 2 --max-restarts 3 prune.py MODEL TEXT OUT
+
+If the run is stopped or killed, the same command continues after the last finished layer. The exit codes are
+those of the command line `pare`: 0 done, 1 defect, 2 wrong usage, 3 refused, 4 try again.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from pare_llm import Pare, PareError, prune_folder
+from torch import distributed as dist
+from transformers import AutoTokenizer
+
+DEFAULT_HOST = "http://127.0.0.1:8000"
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("model", help="the folder of the dense checkpoint")
+parser.add_argument("text", help="the text to calibrate on")
+parser.add_argument("out", help="the folder of the pruned checkpoint")
+parser.add_argument("--host", action="append", help="a host that this rank can reach; may be repeated")
+parser.add_argument("--samples", type=int, default=128, help="the number of calibration windows")
+parser.add_argument("--seqlen", type=int, default=2048, help="the number of tokens of a window")
+parser.add_argument("--method")
+parser.add_argument("--sparsity", type=float)
+parser.add_argument("--pattern")
+
+
+def main() -> None:
+    """Prune the model. Every rank reads its share of the windows."""
+    args = parser.parse_args()
+    out = Path(args.out)
+    if (out / "model.safetensors.index.json").exists():  # which is written last
+        print(f"{out}: is finished already")
+        return
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    if ranks > 1:
+        dist.init_process_group()
+    tokens = torch.tensor(AutoTokenizer.from_pretrained(args.model).encode(Path(args.text).read_text()))
+    windows = tokens[: len(tokens) // args.samples * args.samples].view(args.samples, -1)[:, : args.seqlen]
+    # Ten retries take at least two minutes, which a host may need to start.
+    hosts = [Pare(url, os.environ.get("PARE_API_KEY"), retries=10) for url in args.host or [DEFAULT_HOST]]
+    prune_folder(
+        args.model,
+        windows[rank::ranks].split(1),
+        hosts,
+        out,
+        journal=out / "journal",
+        device=device,
+        method=args.method,
+        sparsity=args.sparsity,
+        pattern=args.pattern,
+    )
+    if ranks > 1:
+        dist.destroy_process_group()
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code by which a scheduler decides whether to start the same command again."""
+    if isinstance(error, PareError):
+        return 4 if error.is_transient else 3
+    if isinstance(error, (ConnectionError, TimeoutError, dist.DistError)):
+        return 4
+    return 3 if isinstance(error, (ValueError, OSError)) else 1
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(exit_code(error))

@@ -1,0 +1,125 @@
+"""The masks of a model while it is trained, and the hooks that apply them."""
+
+from contextlib import ExitStack
+from functools import partial
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from pare_llm.finetuning.local_shard import is_sharded, local_shard
+from pare_llm.finetuning.model_weights import ModelWeight
+from pare_llm.finetuning.packed_mask import PackedMask
+from pare_llm.finetuning.verification import Verification, ZeroCount
+
+
+class KeptZeros:
+    """Keeps the zeros of some weights until `remove` is called. `keep_zeros` returns such an object.
+
+    The object is also a context manager, which calls `remove` at its end. A mask covers the part of a weight
+    that this process stores, so no method communicates with other processes.
+    """
+
+    def __init__(self, weights: list[ModelWeight], *, named: bool) -> None:
+        """Make the masks of `weights`.
+
+        Args:
+            weights: The weights that may be masked.
+            named: Whether the caller named the weights. If so, each of them must have a zero. Otherwise the
+                weights without a zero get no mask.
+
+        Raises:
+            ValueError: If no entry is masked, if a weight has no values, or if a weight that was not named
+                has no entry but zeros.
+        """
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.masks: dict[str, PackedMask] = {}
+        self.removals = ExitStack()
+        for weight in weights:
+            self._add(weight, named)
+        stored = sum(local_shard(weight.parameter).numel() for weight in weights)
+        # A process that stores no entry of the weights has nothing to mask.
+        if not any(mask.zeros for mask in self.masks.values()) and (stored or not weights):
+            raise ValueError(
+                f"keep_zeros: none of {len(weights)} weights has a zero; load the pruned weights first"
+            )
+
+    def _add(self, weight: ModelWeight, named: bool) -> None:
+        if weight.parameter.is_meta:
+            raise ValueError(
+                f"{weight.name}: is on the meta device; load the pruned weights before keep_zeros"
+            )
+        mask = PackedMask(local_shard(weight.parameter))
+        if not is_sharded(weight.parameter):
+            if named and mask.zeros == 0:
+                raise ValueError(f"{weight.name}: has no zero; load the pruned weights before keep_zeros")
+            if not named and mask.zeros == mask.entries > 0:
+                raise ValueError(
+                    f"{weight.name}: all its entries are zero, so keeping the zeros would stop its training; "
+                    "name the pruned weights with layers= or folder="
+                )
+        if named or mask.zeros:
+            self.parameters[weight.name] = weight.parameter
+            self.masks[weight.name] = mask
+
+    def hook_gradients(self) -> None:
+        """Set the masked gradients to zero whenever backward has accumulated the gradient of a weight."""
+        for name, parameter in self.parameters.items():
+            # A hook can only be registered on a parameter that requires a gradient. It stays on a frozen
+            # parameter, and works if the parameter is trained later.
+            required = parameter.requires_grad
+            hook = partial(_zero_gradient, self.masks[name])
+            parameter.requires_grad_()
+            handle = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+            parameter.requires_grad_(required)
+            self.removals.callback(handle.remove)
+
+    @torch.no_grad()
+    def zero_weights(self) -> None:
+        """Set the masked entries of the weights to zero."""
+        for name, mask in self.masks.items():
+            mask.zero_(local_shard(self.parameters[name]))
+
+    def refresh(self) -> None:
+        """Make the masks again from the weights, after the model was pruned further."""
+        for name, parameter in self.parameters.items():
+            self.masks[name].remake(local_shard(parameter))
+
+    @torch.no_grad()
+    def verify(self) -> Verification:
+        """Check that every masked entry is zero now. Counts the entries that this process stores."""
+        result = Verification()
+        for name, mask in self.masks.items():
+            values = local_shard(self.parameters[name])
+            zeros = values.numel() - int(torch.count_nonzero(values))
+            result.counts[name] = ZeroCount(zeros, values.numel())
+            nonzeros = mask.count_nonzeros(values)
+            if nonzeros:
+                result.failures[name] = f"{nonzeros} of {mask.zeros} pruned entries are not zero"
+        return result
+
+    def remove(self) -> None:
+        """Remove all hooks. From now on, training changes the pruned weights. Idempotent."""
+        self.removals.close()
+
+    def __enter__(self) -> "KeptZeros":
+        """Return this object."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove all hooks."""
+        self.remove()
+
+    def __repr__(self) -> str:
+        """Return the number of masked entries."""
+        zeros = sum(mask.zeros for mask in self.masks.values())
+        entries = sum(mask.entries for mask in self.masks.values())
+        return f"KeptZeros({zeros} of {entries} entries of {len(self.masks)} weights)"
+
+
+@torch.no_grad()
+def _zero_gradient(mask: PackedMask, parameter: torch.Tensor) -> None:
+    if parameter.grad is not None:
+        mask.zero_(local_shard(parameter.grad))

@@ -1,0 +1,69 @@
+"""A LoRA adapter that has no part in the pruned entries of its layer's weight."""
+
+from typing import Any, cast
+
+from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.layer import LoraLayer, LoraVariant
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from pare_llm.finetuning.masked_product import masked_delta, masked_product
+
+
+class MaskedAdapter(LoraVariant):
+    """A LoRA adapter with the weights mask ⊙ (B·A)·scaling. The mask is `W != 0` for the frozen weight W.
+
+    peft calls this class in forward, `merge_adapter`, `unmerge_adapter` and `merge_and_unload`. The mask is
+    not stored, because W does not change while the adapter is trained.
+    """
+
+    @staticmethod
+    def init(module: LoraLayer, adapter_name: str, **kwargs: Any) -> None:
+        """Do nothing, because the class has no parameters of its own."""
+
+    @staticmethod
+    def merge_safe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Return the merged weight in the dtype of the layer."""
+        return (orig_weight + _delta(module, active_adapter, orig_weight)).to(orig_weight.dtype)
+
+    @staticmethod
+    def merge_unsafe(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> None:
+        """Add the adapter to the weight in place."""
+        orig_weight.data += _delta(module, active_adapter, orig_weight)
+
+    @staticmethod
+    def unmerge(module: LoraLayer, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Return the weight without the adapter."""
+        return (orig_weight - _delta(module, active_adapter, orig_weight)).to(orig_weight.dtype)
+
+    @staticmethod
+    def forward(module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
+        """Add the product of the adapter to `result`. As in LoRA, only the adapter's input has dropout."""
+        weight = cast(Tensor, module.get_base_layer().weight)
+        if isinstance(weight, DTensor):
+            raise TypeError(
+                "masked LoRA: the weight is sharded while its layer runs; apply fully_shard to whole blocks, "
+                "so that FSDP2 gathers the weight together with its adapter"
+            )
+        dropped = module.lora_dropout[active_adapter](x)
+        product = masked_product(dropped, *_factors(module, active_adapter, weight))
+        bias = cast("Tensor | None", module.lora_B[active_adapter].bias)
+        return result + (product if bias is None else product + bias * module.scaling[active_adapter])
+
+
+def _factors(module: LoraLayer, adapter: str, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Return the weight as [out, in], and A, B and the scaling of an adapter."""
+    down = cast(Tensor, module.lora_A[adapter].weight)
+    up = cast(Tensor, module.lora_B[adapter].weight)
+    return (
+        weight.t() if cast(LoraLinear, module).fan_in_fan_out else weight,
+        down,
+        up,
+        module.scaling[adapter],
+    )
+
+
+def _delta(module: LoraLayer, adapter: str, weight: Tensor) -> Tensor:
+    """Return mask ⊙ (B·A)·scaling with the shape of `weight`."""
+    delta = masked_delta(*_factors(module, adapter, weight)).detach()
+    return delta.t() if cast(LoraLinear, module).fan_in_fan_out else delta

@@ -1,0 +1,122 @@
+"""Checks that the weights of a model have the zeros of a pattern or a sparsity."""
+
+import math
+import re
+from collections.abc import Sequence
+from os import PathLike
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from pare_llm.finetuning.choose_weights import choose_weights
+from pare_llm.finetuning.local_shard import full_shape
+from pare_llm.finetuning.model_weights import ModelWeight, unwrap
+from pare_llm.finetuning.verification import Verification, ZeroCount
+
+
+@torch.no_grad()
+def verify(
+    model: nn.Module,
+    pattern: str = "unstructured",
+    *,
+    sparsity: float | None = None,
+    layers: str | Sequence[str] | None = None,
+    folder: str | PathLike[str] | None = None,
+) -> Verification:
+    """Check the zeros of a model, and count them in each weight.
+
+    Args:
+        model: A module, also inside the wrappers that `keep_zeros` accepts.
+        pattern: "n:m", such as "2:4", allows at most n nonzeros in every m neighbouring inputs of an output.
+            If the last group is incomplete and has g inputs, it may have ceil(n·g/m) nonzeros, as Pare
+            prunes it. "unstructured" has no such rule.
+        sparsity: Each weight must have at least round(sparsity · entries) zeros. The default is 0.5 if the
+            pattern is "unstructured", and no such rule otherwise.
+        layers: Patterns of names, see `keep_zeros`.
+        folder: A folder that `pare prune` wrote. Its pare.json names the pruned weights.
+
+    Without `layers` and `folder`, all linear weights are checked, except the output layer of a transformers
+    model. Weights under FSDP2 are gathered one at a time, so every process must call this function.
+
+    Returns:
+        `ok`, the failures by name, and the zeros of each weight.
+
+    Raises:
+        ValueError: If the pattern or the sparsity is malformed, if a name is wrong, or if DeepSpeed ZeRO-3
+            has partitioned a weight.
+    """
+    group = _parse_pattern(pattern)
+    if sparsity is None and group is None:
+        sparsity = 0.5
+    if sparsity is not None and not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity: must be from 0 to 1, not {sparsity}")
+    weights = choose_weights(model, layers=layers, folder=folder)
+    if layers is None and folder is None:
+        head = _output_weight(model)
+        weights = [weight for weight in weights if weight.parameter is not head]
+    if not weights:
+        raise ValueError("verify: the model has no linear weight")
+    result = Verification()
+    for weight in weights:
+        values = _gather(weight)
+        zeros = values.numel() - int(torch.count_nonzero(values))
+        result.counts[weight.name] = ZeroCount(zeros, values.numel())
+        failure = _pattern_failure(values, group) or _sparsity_failure(zeros, values.numel(), sparsity)
+        if failure:
+            result.failures[weight.name] = failure
+    return result
+
+
+def _parse_pattern(pattern: str) -> tuple[int, int] | None:
+    """Return n and m of a pattern n:m, or None for "unstructured"."""
+    if pattern == "unstructured":
+        return None
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if match is None or not 0 < int(match[1]) < int(match[2]):
+        raise ValueError(f'pattern: must be "unstructured" or n:m with 0 < n < m, not "{pattern}"')
+    return int(match[1]), int(match[2])
+
+
+def _output_weight(model: nn.Module) -> nn.Parameter | None:
+    """Return the weight of the output layer, which `pare prune` does not prune."""
+    get_layer = getattr(unwrap(model), "get_output_embeddings", None)
+    return getattr(get_layer() if callable(get_layer) else None, "weight", None)
+
+
+def _gather(weight: ModelWeight) -> Tensor:
+    """Return the whole weight as [out, in]."""
+    if weight.parameter.shape != full_shape(weight.parameter):
+        raise ValueError(
+            f"{weight.name}: is partitioned by DeepSpeed ZeRO-3; call verify inside "
+            "deepspeed.zero.GatheredParameters, or verify the saved model"
+        )
+    values = weight.parameter.detach()
+    whole = values.full_tensor() if isinstance(values, DTensor) else values
+    return whole.t() if weight.input_dim == 0 else whole
+
+
+def _pattern_failure(values: Tensor, group: tuple[int, int] | None) -> str | None:
+    if group is None:
+        return None
+    keep, size = group
+    inputs = values.shape[1]
+    rest = inputs % size
+    grouped = nn.functional.pad(values != 0, (0, -inputs % size)).view(len(values), -1, size).sum(-1)
+    limit = torch.full((grouped.shape[1],), keep, device=values.device)
+    if rest:
+        limit[-1] = math.ceil(keep * rest / size)
+    wrong = (grouped > limit).nonzero()
+    if len(wrong) == 0:
+        return None
+    row, column = wrong[0].tolist()
+    return (
+        f"{len(wrong)} of {grouped.numel()} groups of {size} inputs break {keep}:{size}; the first is in "
+        f"output {row} from input {column * size} and has {int(grouped[row, column])} nonzeros"
+    )
+
+
+def _sparsity_failure(zeros: int, entries: int, sparsity: float | None) -> str | None:
+    if sparsity is None or zeros >= (needed := int(sparsity * entries + 0.5)):
+        return None
+    return f"has {zeros} zeros of {entries} entries, but a sparsity of {sparsity} needs {needed}"

@@ -1,0 +1,195 @@
+"""Prunes a checkpoint folder on a Ray cluster, with one Ray task per layer.
+
+    import pare_llm.ray
+
+    report = pare_llm.ray.prune("opt-125m", batches, "pruned", sparsity=0.5)
+
+A node that may send layers to hosts has the custom resource `pare_host`, with one unit for each of its hosts:
+`ray start --resources '{"pare_host": 1}'`. Ray decides which node sends a layer, and repeats the layer on
+another node if it loses the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+from torch import Tensor
+
+from pare_llm.client.errors import PareError
+from pare_llm.client.pare_hosts import PareHosts
+from pare_llm.client.transport import TransportOptions
+from pare_llm.pruning.calibration.batches import BatchInput
+from pare_llm.pruning.folder.prune_folder import prune_folder
+from pare_llm.pruning.model.layer_choice import LayerChoice
+from pare_llm.pruning.report.prune_report import PruneReport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from pare_llm.client.layer_file import PrunedLayer
+    from pare_llm.client.layer_query import LayerQuery
+
+HOST_RESOURCE = "pare_host"
+"""The custom resource of Ray that each task takes one unit of."""
+
+# The most layers of a block that are given to Ray at once. Ray queues the tasks for which no node is free.
+_MAX_PENDING_LAYERS = 256
+
+
+def prune(
+    model_folder: str | Path,
+    batches: Iterable[BatchInput],
+    out: str | Path,
+    *,
+    hosts: Sequence[str | TransportOptions] = ("http://127.0.0.1:8000",),
+    resources: Mapping[str, float] | None = None,
+    max_retries: int = 5,
+    layers: LayerChoice | None = None,
+    journal: str | Path | None = None,
+    progress: bool = True,
+    model_dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    states_device: torch.device | str = "cpu",
+    **query: Unpack[LayerQuery],
+) -> PruneReport:
+    """Prune a checkpoint folder as `prune_folder` does, and give each layer to a Ray task.
+
+    The forward passes run in this process, so only this process needs the checkpoint. Ray gets all layers of
+    a block together. The result has the same bytes as that of `prune_folder` if all hosts have the same
+    backend and the same adapter.
+
+    Args:
+        model_folder: as `folder` of `prune_folder`.
+        batches: as for `prune_folder`.
+        out: as for `prune_folder`.
+        hosts: the hosts that a task may use, by the URLs under which the nodes reach them. The default is one
+            host on each node. If a task cannot reach a host, it uses another one of the list.
+        resources: the resources of Ray that a task takes. By default one unit of `pare_host`.
+        max_retries: how often Ray repeats a layer whose worker or node it has lost, or whose hosts all
+            failed transiently.
+        layers: as for `prune_folder`.
+        journal: as for `prune_folder`. Set it, because Ray does not restart this process if it fails.
+        progress: as for `prune_folder`.
+        model_dtype: as for `prune_folder`.
+        device: as for `prune_folder`.
+        states_device: as for `prune_folder`.
+        **query: as for `prune_folder`.
+
+    Raises:
+        ConnectionError: if the hosts of a layer still fail transiently after all repetitions.
+        ray.exceptions.RayError: if Ray lost the workers of a layer more often than it repeats the layer.
+        PareError, ValueError, OSError: as `prune_folder`.
+    """
+    # A task only sends a request and waits for its answer, so it takes no processor of its node. With the
+    # strategy SPREAD, a task that is repeated prefers another node, because the reason may be the first node.
+    task = ray.remote(_solve_layer).options(
+        num_cpus=0,
+        resources=dict(resources or {HOST_RESOURCE: 1}),
+        scheduling_strategy="SPREAD",
+        max_retries=max_retries,
+        retry_exceptions=[ConnectionError],
+    )
+    client = RayClient(task, hosts)
+    try:
+        return prune_folder(
+            model_folder,
+            batches,
+            client,
+            out,
+            layers=layers,
+            journal=journal,
+            progress=progress,
+            model_dtype=model_dtype,
+            device=device,
+            states_device=states_device,
+            **query,
+        )
+    finally:
+        client.cancel()
+
+
+def _solve_layer(
+    hosts: Sequence[str | TransportOptions],
+    weight: Tensor,
+    hessian_upper: Tensor | None,
+    is_shared: bool,
+    query: LayerQuery,
+) -> PrunedLayer[Tensor]:
+    """Prune one layer at the first of `hosts` that can be reached.
+
+    Raises:
+        ConnectionError: if all hosts fail transiently, so that Ray repeats the task.
+        PareError: if a host refuses the layer.
+    """
+    with PareHosts(hosts) as client:
+        try:
+            if is_shared and hessian_upper is not None:
+                return client.prune_layer(weight, hessian=client.put_hessian(hessian_upper), **query)
+            return client.prune_layer(weight, hessian_upper=hessian_upper, **query)
+        except PareError as error:
+            if error.is_transient:
+                raise ConnectionError(str(error)) from error
+            raise
+
+
+class RayClient:
+    """Gives each layer to a Ray task. It has the methods that `prune_` needs of its client."""
+
+    def __init__(self, task: Any, hosts: Sequence[str | TransportOptions]) -> None:
+        """Use the remote function `task`, which is `_solve_layer` with its options."""
+        if len(hosts) == 0:
+            raise ValueError("hosts: must be at least one, got 0")
+        self._task = task
+        self._hosts = list(hosts)
+        self._index = count()
+        # The statistics that several layers share. Ray sends them once to each node that needs them.
+        self._hessians: dict[str, ray.ObjectRef[Tensor]] = {}
+        self._pending: set[ray.ObjectRef[PrunedLayer[Tensor]]] = set()
+
+    def __len__(self) -> int:
+        """Return the number of layers that may be given to Ray at the same time."""
+        return _MAX_PENDING_LAYERS
+
+    def prune_layer(
+        self,
+        weight: Tensor,
+        *,
+        hessian: str | None = None,
+        hessian_upper: Tensor | None = None,
+        **query: Unpack[LayerQuery],
+    ) -> PrunedLayer[Tensor]:
+        """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
+        statistics = hessian_upper if hessian is None else self._hessians[hessian]
+        # Each task begins with the host after that of the task before, so that all hosts get layers.
+        first = next(self._index) % len(self._hosts)
+        hosts = self._hosts[first:] + self._hosts[:first]
+        pending = self._task.remote(hosts, weight.cpu(), statistics, hessian is not None, query)
+        self._pending.add(pending)
+        try:
+            pruned: PrunedLayer[Tensor] = ray.get(pending)
+            return pruned
+        except RayTaskError as error:
+            raise error.cause from None
+        finally:
+            self._pending.discard(pending)
+
+    def put_hessian(self, hessian_upper: Tensor) -> str:
+        """Store statistics in Ray's object store, and return the name of the object."""
+        stored = ray.put(hessian_upper)
+        self._hessians[stored.hex()] = stored
+        return stored.hex()
+
+    def delete_hessian(self, digest: str) -> None:
+        """Let Ray delete statistics."""
+        del self._hessians[digest]
+
+    def cancel(self) -> None:
+        """Cancel the tasks that are not finished, which happens only if the run has failed."""
+        for pending in list(self._pending):
+            ray.cancel(pending)

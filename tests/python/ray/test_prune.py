@@ -1,0 +1,176 @@
+"""A real Ray cluster of two nodes prunes models, although its workers are killed and its nodes are lost."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pare_llm.ray
+import psutil
+import pytest
+from conftest import HostProcess
+from pare_llm import Pare, PareError, PruneReport, TransportOptions, prune_folder
+from ray.cluster_utils import Cluster
+from ray_support import (
+    LAYERS,
+    ObservedHost,
+    add_node,
+    cluster_of_two_nodes,
+    save_model,
+    solving_workers,
+    token_batches,
+    workers_of,
+)
+
+UNREACHABLE = TransportOptions("http://127.0.0.1:9", retries=0)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with cluster_of_two_nodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("dense"))
+
+
+@pytest.fixture(scope="module")
+def expected(dense: Path, host: HostProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the same model that was pruned without Ray."""
+    out = tmp_path_factory.mktemp("expected")
+    prune_folder(dense, token_batches(), Pare(host.url), out, progress=False)
+    return out
+
+
+def prune(dense: Path, out: Path, *hosts: str | TransportOptions, **options: Any) -> PruneReport:
+    return pare_llm.ray.prune(dense, token_batches(), out, hosts=hosts, progress=False, **options)
+
+
+def require_same_bytes(out: Path, expected: Path) -> None:
+    names = sorted(path.name for path in expected.glob("*.safetensors"))
+    assert len(names) > 1
+    for name in names:
+        assert (out / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_the_bytes_are_those_of_a_run_without_ray(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    report = prune(dense, tmp_path, host.url)
+    assert len(report.layers) == LAYERS
+    assert report.zeros == report.entries // 2
+    require_same_bytes(tmp_path, expected)
+
+
+def test_both_nodes_solve_layers_at_the_same_time(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    both = threading.Barrier(2, timeout=60)
+    # The barrier breaks the test if the second request comes only after the first answer.
+    with ObservedHost(host.url, lambda number: number <= 2 and both.wait()) as observed:
+        prune(dense, tmp_path, observed.url)
+    assert observed.requests == LAYERS
+    require_same_bytes(tmp_path, expected)
+
+
+def test_the_layer_of_a_killed_worker_is_solved_again(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill_a_worker(number: int) -> None:
+        if number == 3:
+            worker = solving_workers()[0]
+            killed.append(worker.pid)
+            worker.kill()
+
+    with ObservedHost(host.url, kill_a_worker) as observed:
+        prune(dense, tmp_path, observed.url)
+    assert len(killed) == 1
+    assert observed.requests == LAYERS + 1
+    require_same_bytes(tmp_path, expected)
+
+
+def test_layers_at_a_host_that_cannot_be_reached_go_to_another_host(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    prune(dense, tmp_path, UNREACHABLE, host.url)
+    require_same_bytes(tmp_path, expected)
+
+
+def test_the_layers_are_divided_among_the_hosts_of_a_task(
+    cluster: Cluster, dense: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    with (
+        ObservedHost(host.url, lambda _: None) as first,
+        ObservedHost(host.url, lambda _: None) as second,
+    ):
+        prune(dense, tmp_path, first.url, second.url)
+    assert (first.requests, second.requests) == (LAYERS // 2, LAYERS // 2)
+
+
+def test_a_host_that_never_answers_ends_the_run_after_all_repetitions(
+    cluster: Cluster, dense: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConnectionError, match="Connection refused"):
+        prune(dense, tmp_path, UNREACHABLE, max_retries=1)
+
+
+def test_a_refused_layer_ends_the_run_with_the_error_of_the_host(
+    cluster: Cluster, dense: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(PareError) as failure:
+        prune(dense, tmp_path, host.url, sparsity=1.5)
+    assert (failure.value.code, failure.value.status) == ("invalid_parameter", 400)
+
+
+def test_a_run_continues_with_its_journal(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    first_host = HostProcess()
+    options = {"journal": tmp_path / "journal", "max_retries": 0}
+
+    def kill_the_host(number: int) -> None:
+        if number == LAYERS - 2:
+            first_host.kill()
+
+    with (
+        ObservedHost(first_host.url, kill_the_host) as observed,
+        pytest.raises(ConnectionError),
+    ):
+        prune(dense, tmp_path / "out", TransportOptions(observed.url, retries=0), **options)
+    with ObservedHost(host.url, lambda _: None) as observed:
+        report = prune(dense, tmp_path / "out", observed.url, **options)
+    assert 0 < observed.requests < LAYERS
+    assert report.facts.resumed == 1
+    require_same_bytes(tmp_path / "out", expected)
+
+
+def test_no_host_is_refused(dense: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hosts: must be at least one, got 0"):
+        prune(dense, tmp_path)
+
+
+def test_the_layer_of_a_lost_node_is_solved_on_another_node(
+    cluster: Cluster, dense: Path, expected: Path, host: HostProcess, tmp_path: Path
+) -> None:
+    lost = next(iter(cluster.worker_nodes))
+    both = threading.Barrier(2, timeout=60)
+
+    def lose_a_node(number: int) -> None:
+        if number > 2:
+            return
+        both.wait()  # both nodes solve a layer now
+        if number == 2:
+            workers = workers_of(lost)
+            cluster.remove_node(lost, allow_graceful=False)
+            psutil.wait_procs(workers, timeout=60)
+        both.wait()
+
+    with ObservedHost(host.url, lose_a_node) as observed:
+        prune(dense, tmp_path, observed.url)
+    add_node(cluster)  # for the other tests
+    assert observed.requests == LAYERS + 1
+    require_same_bytes(tmp_path, expected)
