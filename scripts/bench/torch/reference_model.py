@@ -32,9 +32,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from reference_layer import DAMPING, inverse_factor, solve
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
+
+from reference_layer import DAMPING, inverse_factor, solve
 
 BLOCKSIZE = 128
 POSITION_OFFSET = 2
