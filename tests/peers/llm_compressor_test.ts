@@ -31,7 +31,7 @@ await describePeers("SparseGPT, compared with llm-compressor", (peers) => {
     await Deno.writeTextFile(windowsFile, JSON.stringify(chosen.map((window) => [...window])));
     const data = { folder, text: texts.calibration, samples, seqlen, windowsFile };
     await runPare(ours, data, `${scratch}/pare`, "cpu");
-    await runLlmCompressor(theirs, data, `${scratch}/llm-compressor`, 2);
+    await runLlmCompressor(theirs, data, `${scratch}/llm-compressor`, 1);
 
     const pruned = [`${scratch}/pare`, `${scratch}/llm-compressor`];
     const options = { seqlen, windows, backend: "cpu" } as const;

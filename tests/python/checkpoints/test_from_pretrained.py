@@ -9,8 +9,9 @@ import pare_llm
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from same_bits import assert_same_bits
 from transformers import AutoModelForCausalLM, GenerationConfig, OPTConfig, OPTForCausalLM
+
+from .same_bits import assert_same_bits
 
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "tests/fixtures/models"

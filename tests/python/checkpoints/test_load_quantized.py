@@ -5,7 +5,8 @@ import itertools
 import pare_llm
 import torch
 from safetensors.torch import load_file
-from same_bits import assert_same_bits
+
+from .same_bits import assert_same_bits
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 KINDS = [(bits, symmetric) for bits in (4, 8) for symmetric in (False, True)]

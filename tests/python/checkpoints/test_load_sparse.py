@@ -5,7 +5,8 @@ from pathlib import Path
 import pare_llm
 import torch
 from safetensors.torch import load_file
-from same_bits import assert_same_bits
+
+from .same_bits import assert_same_bits
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 OTHERS = {
