@@ -151,6 +151,7 @@ describe("pare jobs show", () => {
       new RegExp(`^job ${idOf(127)} \\(opt, block 127\\): done, submitted 90 s ago, took 30 s\n`),
     );
     assert.match(stdout, /│ q +│ done +│ host-1 │ +1 │/);
+    assert.ok(!stdout.includes("problem"), stdout);
     assert.equal((await pareJson<Job>("jobs", "show", idOf(5), "--server", edge.url)).id, idOf(5));
   });
 
@@ -167,6 +168,8 @@ describe("pare jobs cancel", () => {
       0,
       `cancelled job ${idOf(129)}; 1 of 2 layers are done\n`,
     ]);
+    const shown = await runPare("jobs", "show", idOf(129), "--server", edge.url);
+    assert.match(shown.stdout, /│ k +│ cancelled +│.*│ +cancelled: the job was cancelled │/);
     const ended = await runPare("jobs", "cancel", idOf(7), "--server", edge.url);
     assert.equal(ended.stdout, `job ${idOf(7)} had ended before: done\n`);
   });

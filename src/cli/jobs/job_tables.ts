@@ -19,6 +19,7 @@ export function jobTable(jobs: readonly JobSummary[], now: Date): string {
 
 /** Returns the state of a job and a table with one row per layer. Ages are counted up to `now`. */
 export function jobLines({ id, name, state, created, ended, layers }: Job, now: Date): string[] {
+  const hasProblems = layers.some(({ error }) => error !== null);
   const rows = layers.map(({ name, state, attempts, host, report, error }) => [
     name,
     state,
@@ -28,18 +29,15 @@ export function jobLines({ id, name, state, created, ended, layers }: Job, now: 
     report === null ? "–" : formatNumber(report.relative_error),
     report === null ? "–" : String(report.damping ?? "–"),
     report === null ? "–" : formatSeconds(report.seconds.total),
-    error === null ? "" : `${error.code}: ${error.detail}`,
+    ...hasProblems ? [error === null ? "" : `${error.code}: ${error.detail}`] : [],
   ]);
+  const head = ["layer", "state", "host", "attempts", "zeros", "relative error", "damping", "time"];
   const title = `job ${id}${name === null ? "" : ` (${name})`}: ${state}`;
   return [
     `${title}, submitted ${ageText(created, now)} ago, ${ended === null ? "running for" : "took"} ${
       durationText(created, ended, now)
     }`,
-    textTable(
-      ["layer", "state", "host", "attempts", "zeros", "relative error", "damping", "time", "problem"],
-      rows,
-      3,
-    ),
+    textTable(hasProblems ? [...head, "problem"] : head, rows, 3),
   ];
 }
 
