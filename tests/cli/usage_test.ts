@@ -115,7 +115,9 @@ describe("pare --help", () => {
 
   it("is complemented by a page with an example of each command", async () => {
     const page = await Deno.readTextFile(new URL("../../src/cli/README.md", import.meta.url));
-    for (const command of Object.keys(COMMANDS)) assert.match(page, new RegExp(`pare ${command}\\s`), command);
+    for (const command of Object.keys(COMMANDS)) {
+      assert.match(page, new RegExp(`pare ${command}\\s`), command);
+    }
   });
 });
 
