@@ -1,6 +1,6 @@
 // The element-wise kernels of a model's forward pass. `bias_activate` adds a bias and applies an activation
 // function, in place. `gated_multiply` applies an activation function to one matrix, the gate, and multiplies
-// the result by another matrix, element by element.
+// the result by another matrix, element by element. `soft_cap` caps the elements of a matrix, in place.
 
 struct ActivateParams {
   rows: u32,
@@ -19,6 +19,11 @@ struct GateParams {
   activation: u32,
 }
 
+struct SoftCapParams {
+  count: u32,
+  cap: f32,
+}
+
 @group(0) @binding(0) var<storage, read> bias: array<f32>;
 @group(0) @binding(1) var<storage, read_write> activations: array<f32>;
 @group(0) @binding(2) var<uniform> activate_params: ActivateParams;
@@ -27,6 +32,9 @@ struct GateParams {
 @group(0) @binding(1) var<storage, read> up: array<f32>;
 @group(0) @binding(2) var<storage, read_write> gated: array<f32>;
 @group(0) @binding(3) var<uniform> gate_params: GateParams;
+
+@group(0) @binding(0) var<storage, read_write> capped: array<f32>;
+@group(0) @binding(1) var<uniform> soft_cap_params: SoftCapParams;
 
 // Values of the `activation` parameter, as in ACTIVATION_CODE of src/kernels/forward/activate.ts. Any other value
 // means the identity.
@@ -105,4 +113,16 @@ fn gated_multiply(
   let c = i % gate_params.cols;
   let factor = activation(gate[gate_params.gate_offset + r * gate_params.ld_gate + c], gate_params.activation);
   gated[i] = factor * up[gate_params.up_offset + r * gate_params.ld_up + c];
+}
+
+@compute @workgroup_size(256)
+fn soft_cap(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(workgroup, grid, local, 256);
+  if i < soft_cap_params.count {
+    capped[i] = soft_cap4(vec4f(capped[i]), soft_cap_params.cap).x;
+  }
 }

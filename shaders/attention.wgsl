@@ -24,6 +24,7 @@ struct Params {
   ldo: u32,
   scale: f32,
   window: u32,
+  soft_cap: f32,
 }
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;
@@ -171,6 +172,12 @@ fn attention(
       scores1 += dots(quad, d + 4 * quads, quads);
       scores2 += dots(quad, d + 8 * quads, quads);
       scores3 += dots(quad, d + 12 * quads, quads);
+    }
+    if params.soft_cap > 0 {
+      scores0 = soft_cap4(scores0, params.soft_cap);
+      scores1 = soft_cap4(scores1, params.soft_cap);
+      scores2 = soft_cap4(scores2, params.soft_cap);
+      scores3 = soft_cap4(scores3, params.soft_cap);
     }
     scores0 += alibi(slope, s0, t);
     scores1 += alibi(slope, s0 + 4, t);

@@ -6,7 +6,7 @@ struct Params {
   rows: u32,
   tokens: u32,
   heads: u32,
-  head_dim: u32,
+  head_stride: u32,
   pairs: u32,
   offset: u32,
   ld: u32,
@@ -32,7 +32,7 @@ fn rotary(
   let angle = (r % params.tokens) * 2 * params.pairs + i;
   let cosine = table[angle];
   let sine = table[angle + params.pairs];
-  let low = params.offset + r * params.ld + h * params.head_dim + i;
+  let low = params.offset + r * params.ld + h * params.head_stride + i;
   let high = low + params.pairs;
   let first = x[low];
   let second = x[high];

@@ -30,6 +30,7 @@ export class HessianAccumulator {
   readonly #upper: Owned<TiledMatrix>;
   /** Whether the memory of H is still undefined, because it was neither cleared nor added to. */
   #isUndefined = true;
+  #tokens = 0;
 
   /**
    * Allocates H. H is 0 until something is added.
@@ -53,8 +54,14 @@ export class HessianAccumulator {
     if (!overwrite) this.#clearIfUndefined();
   }
 
+  /** The number of rows of all X that were added. Each row belongs to a token. */
+  get tokens(): number {
+    return this.#tokens;
+  }
+
   /** Queues H += XᵀX on the device, where X is f32 with shape (rows, size). */
   add(x: DeviceBuffer, rows: number): void {
+    this.#tokens += rows;
     // On software adapters (GPU interfaces that are emulated on the CPU), one dispatch must not sum over more
     // than MAX_SOFTWARE_K rows.
     const step = this.#backend.adapter.software ? MAX_SOFTWARE_K : rows;
@@ -118,6 +125,13 @@ export class HessianAccumulator {
   destroy(): void {
     this.#upper.destroy();
   }
+}
+
+/** Returns the upper triangle of the identity of order `size`, packed as {@link HessianAccumulator.packedUpper} packs H. */
+export function packedIdentity(size: number): HostTensor {
+  const packed = new Float32Array((size * (size + 1)) / 2);
+  for (let i = 0; i < size; i++) packed[i * size - (i * (i - 1)) / 2] = 1;
+  return { dtype: "F32", shape: [packed.length], data: new Uint8Array(packed.buffer) };
 }
 
 /**

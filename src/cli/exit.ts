@@ -76,8 +76,8 @@ function kindOf(error: unknown): FailureKind {
 }
 
 function kindOfAnswer({ status, code, isTransient }: PareError): FailureKind {
-  if (isTransient || status === TOO_SLOW || code === CANCELLED) return "try_again";
-  return status >= 500 ? "defect" : "refused";
+  if (isTransient || status === TOO_SLOW) return "try_again";
+  return status >= 500 && code !== CANCELLED ? "defect" : "refused";
 }
 
 /** Returns the error that stopped the command, even if the cleanup after this error failed as well. */

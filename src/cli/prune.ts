@@ -8,6 +8,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { ModelError } from "../files/model_error.ts";
 import { type ModelFolder, openModelFolder } from "../models/model.ts";
+import { linearLayers } from "../prune/block_plan.ts";
 import { formatNumber } from "../report/format.ts";
 import { denoFileSystem as fs } from "./files/deno_file_system.ts";
 import { requireFiles } from "./files/input_file.ts";
@@ -46,9 +47,9 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
   requireDense(opened);
   await requireOtherFolder(out, folder);
   const choice = await readChoice(model.spec, options, query, fs);
-  const shapeOf = (weight: string) => model.weights.info(weight).shape;
-  checkFormat(options.format, choice.chosen.keys(), choice.queryOf, (weight) => shapeOf(weight)[1]);
-  checkObcSizes(choice.chosen.keys(), choice.queryOf, shapeOf);
+  const chosen = linearLayers(model.spec).filter(({ name }) => choice.chosen.has(name));
+  checkFormat(options.format, chosen, choice.queryOf);
+  checkObcSizes(chosen, choice.queryOf);
   const seqlen = windowTokens(model, options.seqlen);
   const fingerprint = await commandFingerprint({ checkpoint, query, options, seqlen, fs });
   const finished = options.overwrite ? undefined : await findFinishedRun(out, fingerprint, fs);
@@ -57,8 +58,8 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     return printRunResult(finished, out, output, true);
   }
   const local = cleanup.use(await openLocalHost(options.backend)), { backend } = local;
-  const remote = await remotePruner({ ...options, server: servers }, output, signal);
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
+  const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, seqlen, fingerprint };
   const job = await pruneJob(facts, { backend, fs, signal, progress });

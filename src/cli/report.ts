@@ -8,6 +8,7 @@ import { writeAtomically } from "../files/whole_file.ts";
 import { ModelError } from "../files/model_error.ts";
 import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
+import { requireWritableFile } from "./files/output_path.ts";
 import { readRunReport } from "./files/run_report_files.ts";
 import { addCommonOptions, type CommonOptions } from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
@@ -31,6 +32,7 @@ async function report(folder: string, options: ReportCommandOptions): Promise<vo
   const run = await readRunReport({ folder, files: await denoFileSystem.list(folder) ?? [] });
   if (!run) throw new ModelError(`${folder}: has no ${RUN_REPORT_FILE}`);
   const out = options.out ?? `${folder}/${REPORT_PAGE_FILE}`;
+  await requireWritableFile("--out", out);
   const { renderReport } = await import("../report/render.ts"); // the drawing library loads slowly
   await writeAtomically(denoFileSystem, out, new TextEncoder().encode(renderReport(run)));
   new Output(options.json ?? false).result({ layers: run.layers.length, out }, [`wrote ${out}`]);

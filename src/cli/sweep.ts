@@ -150,10 +150,9 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
 }
 
 /** Checks before any work that no layer is too large for the method of a point. @throws {UsageError} naming the layer and the limit */
-function checkSizes(points: readonly SweepPoint[], { spec, weights }: Model, methods: string): void {
-  const names = linearLayers(spec).map(({ name }) => name),
-    shapeOf = (name: string) => weights.info(name).shape;
-  for (const { method } of points) checkObcSizes(names, () => ({ method }), shapeOf, `--methods ${methods}`);
+function checkSizes(points: readonly SweepPoint[], { spec }: Model, methods: string): void {
+  const layers = linearLayers(spec);
+  for (const { method } of points) checkObcSizes(layers, () => ({ method }), `--methods ${methods}`);
 }
 
 async function appendToCsv(path: string, text: string, options: Deno.WriteFileOptions): Promise<void> {

@@ -18,6 +18,8 @@ export interface LayerEvent {
   readonly block: number;
   /** Number of layers pruned so far, including this one. */
   readonly done: number;
+  /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
+  readonly tokens?: number;
   readonly report: Report;
 }
 

@@ -19,7 +19,13 @@ export { PareHosts, type PareHostsOptions } from "./pare_hosts.ts";
 export { PareJobs, type PareJobsOptions } from "./jobs/pare_jobs.ts";
 export type { PollOptions } from "./jobs/follow_or_resubmit.ts";
 
-export { type FollowOptions, type JobLayerRequest, Jobs, type SubmitOptions } from "./jobs/jobs.ts";
+export {
+  type FollowOptions,
+  type JobLayerRequest,
+  Jobs,
+  type ListOptions,
+  type SubmitOptions,
+} from "./jobs/jobs.ts";
 export {
   JobFailedError,
   pruneByJob,
@@ -42,7 +48,7 @@ export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
 export type { Digest } from "../protocol/digest.ts";
-export type { Job, JobState, LayerState } from "../protocol/edge/jobs.ts";
+export type { Job, JobList, JobState, JobSummary, LayerState } from "../protocol/edge/jobs.ts";
 export type { Report } from "../protocol/report.ts";
 export { decode } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";

@@ -30,6 +30,13 @@ export interface LayerGroup {
    * where n is the number of input features of the layers. Absent for methods that need no statistics.
    */
   readonly hessian?: HostTensor;
+  /**
+   * The number of calibration tokens over which `hessian` sums, if only some of the tokens reach the layers, as
+   * for an expert in a mixture of experts. If it is smaller than the number of input features, the layers are
+   * pruned with more damping, and their reports say so. If it is 0, `hessian` must be the identity, because the
+   * sum would be 0.
+   */
+  readonly tokens?: number;
   readonly layers: readonly SourceLayer[];
   /**
    * Whether the next group belongs to the same calibration round, which is a sequence of groups whose

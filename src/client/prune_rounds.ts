@@ -12,6 +12,7 @@ import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
 import type { CallOptions } from "./call_options.ts";
 import type { PruneEvent } from "./events.ts";
+import { FewTokens } from "./few_tokens.ts";
 import type { ModelQuery, QueryOf } from "./model_pruner.ts";
 import type { LayerGroup, ModelSource } from "./model_source.ts";
 
@@ -43,26 +44,32 @@ export async function* pruneRounds(
   options: CallOptions,
 ): AsyncGenerator<PruneEvent, void, void> {
   const queryOf = typeof query === "function" ? query : () => query;
+  const fewTokens = new FewTokens(), dampedQueryOf = fewTokens.withDamping(queryOf);
   const started = performance.now();
   let done = 0;
   yield { type: "start", layers: source.layerCount };
   const groups = untilAborted(source.groups(), options.signal);
   for await (const firstGroup of groups) {
-    const round = groupsOfRound(firstGroup, groups);
-    for await (const { group, name, weight, quantized, report } of solveRound(round, queryOf, options)) {
+    const round = groupsOfRound(firstGroup, groups, fewTokens);
+    for await (const solved of solveRound(round, dampedQueryOf, options)) {
+      const { group, name, weight, quantized } = solved;
       await group.replace(name, weight, quantized);
-      yield { type: "layer", name, block: group.block, done: ++done, report };
+      const report = fewTokens.withNote(name, solved.report);
+      const { block, tokens } = group;
+      yield { type: "layer", name, block, done: ++done, ...tokens !== undefined && { tokens }, report };
     }
   }
   yield { type: "done", layers: done, seconds: (performance.now() - started) / 1000 };
 }
 
-/** Yields `firstGroup` and the groups of `laterGroups` that belong to the same round. */
+/** Yields `firstGroup` and the groups of `laterGroups` that belong to the same round, and records them in `fewTokens`. */
 async function* groupsOfRound(
   firstGroup: LayerGroup,
   laterGroups: AsyncGenerator<LayerGroup, void, undefined>,
+  fewTokens: FewTokens,
 ): AsyncGenerator<LayerGroup, void, undefined> {
   for (let group: LayerGroup | undefined = firstGroup; group;) {
+    fewTokens.see(group);
     yield group;
     if (!group.hasMoreInRound) return;
     const next: IteratorResult<LayerGroup, void> = await laterGroups.next();

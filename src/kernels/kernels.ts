@@ -1,6 +1,6 @@
 /** The list of all kernels, for backends that compile them in advance and for tests of every kernel. */
 
-import { biasActivate, gatedMultiply } from "./forward/activate.ts";
+import { biasActivate, gatedMultiply, softCap } from "./forward/activate.ts";
 import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
@@ -22,6 +22,7 @@ import { encodeCodes, fitGrids, rowExtremes } from "./quantization.ts";
 import { quantizeBlock } from "./quantize_block.ts";
 import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
+import { addRows, gatherRows } from "./forward/rows.ts";
 import { rowDot } from "./row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./select.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
@@ -74,7 +75,10 @@ export const KERNELS: readonly Kernel[] = [
   rmsNorm,
   biasActivate,
   gatedMultiply,
+  softCap,
   rotary,
+  gatherRows,
+  addRows,
   attention,
   crossEntropy,
 ];

@@ -5,6 +5,7 @@
  */
 
 import type { ModelSpec } from "./families/family.ts";
+import { stagesOf } from "./layer_specs.ts";
 
 /** A batch of consecutive windows. */
 export interface Batch {
@@ -59,8 +60,10 @@ export function planBatches(
 function activationSizes(
   { hiddenSize, headProjection, block }: ModelSpec,
 ): { largest: number; total: number } {
-  const inputs = block.groups.map(([first]) => first.inFeatures);
-  const outputs = block.groups.flat().map((linear) => linear.outFeatures);
+  // The groups of a stage run one after the other and share their buffers.
+  const groups = stagesOf(block.groups).map(([group]) => group);
+  const inputs = groups.map(([first]) => first.inFeatures);
+  const outputs = [...groups.flat(), ...block.denseLayers ?? []].map((linear) => linear.outFeatures);
   const sizes = [hiddenSize, headProjection?.outFeatures ?? 0, ...inputs, ...outputs];
   return { largest: Math.max(...sizes), total: sizes.reduce((sum, size) => sum + size) };
 }

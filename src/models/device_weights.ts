@@ -5,8 +5,9 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import type { LinearSpec, NormSpec } from "./layer_specs.ts";
-import type { TensorSource } from "../checkpoint/tensor_source.ts";
+import { type LinearSpec, type NormSpec, storedShape } from "./layer_specs.ts";
+import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
+import { bytesToFloats } from "../tensor/convert.ts";
 import { checkTensor, uploadElements } from "./upload.ts";
 
 /** Rows `row0` … `row0 + rows − 1` of a matrix, in one buffer. */
@@ -16,7 +17,7 @@ export interface RowStrip {
   readonly rows: number;
 }
 
-/** The weights of a linear layer on the device. */
+/** The weight of a linear layer on the device, in the shape in which the checkpoint stores it, and its bias. */
 export interface DeviceLinear {
   readonly strips: readonly RowStrip[];
   readonly bias?: DeviceBuffer;
@@ -88,24 +89,25 @@ export class DeviceWeights {
     for (const buffer of this.#buffers) buffer.destroy();
   }
 
-  async #loadLinear(name: string, { outFeatures, inFeatures, bias }: LinearSpec): Promise<DeviceLinear> {
-    const dtype = checkTensor(this.#source, `${name}.weight`, [outFeatures, inFeatures]);
-    const stripRows = Math.floor(this.#backend.maxBufferBytes / (inFeatures * 4));
+  async #loadLinear(name: string, spec: LinearSpec): Promise<DeviceLinear> {
+    const [allRows, cols] = storedShape(spec);
+    const dtype = checkTensor(this.#source, `${name}.weight`, [allRows, cols]);
+    const stripRows = Math.floor(this.#backend.maxBufferBytes / (cols * 4));
     const strips: RowStrip[] = [];
-    for (let row0 = 0; row0 < outFeatures; row0 += stripRows) {
-      const rows = Math.min(stripRows, outFeatures - row0);
-      const first = row0 * inFeatures, count = rows * inFeatures;
+    for (let row0 = 0; row0 < allRows; row0 += stripRows) {
+      const rows = Math.min(stripRows, allRows - row0);
+      const first = row0 * cols, count = rows * cols;
       const buffer = this.#own(
         await uploadElements(this.#backend, this.#source, `${name}.weight`, dtype, first, count),
       );
       strips.push({ buffer, row0, rows });
     }
-    return { strips, bias: bias ? await this.#loadVector(`${name}.bias`, outFeatures) : undefined };
+    return { strips, bias: spec.bias ? await this.#loadVector(`${name}.bias`, spec.outFeatures) : undefined };
   }
 
-  async #loadNorm(name: string, { kind, size, affine }: NormSpec): Promise<DeviceNorm> {
+  async #loadNorm(name: string, { kind, size, affine, weightOffset = 0 }: NormSpec): Promise<DeviceNorm> {
     const weight = affine
-      ? await this.#loadVector(`${name}.weight`, size)
+      ? await this.#loadVector(`${name}.weight`, size, weightOffset)
       : this.#fill(`${name} ones`, size, 1);
     if (kind === "rms") return { weight };
     const bias = affine ? await this.#loadVector(`${name}.bias`, size) : this.#fill(`${name} zeros`, size, 0);
@@ -114,13 +116,22 @@ export class DeviceWeights {
 
   /** Creates a buffer with `size` elements of the same value. */
   #fill(label: string, size: number, value: number): DeviceBuffer {
-    const buffer = this.#own(this.#backend.createBuffer(label, size * 4));
-    this.#backend.write(buffer, 0, new Uint8Array(new Float32Array(size).fill(value).buffer));
+    return this.#upload(label, new Float32Array(size).fill(value));
+  }
+
+  #upload(label: string, values: Float32Array<ArrayBuffer>): DeviceBuffer {
+    const buffer = this.#own(this.#backend.createBuffer(label, values.byteLength));
+    this.#backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     return buffer;
   }
 
-  async #loadVector(name: string, size: number): Promise<DeviceBuffer> {
+  /** Loads a vector and adds `offset` to its elements. */
+  async #loadVector(name: string, size: number, offset = 0): Promise<DeviceBuffer> {
     const dtype = checkTensor(this.#source, name, [size]);
+    if (offset !== 0) {
+      const values = bytesToFloats(await readElements(this.#source, name, 0, size), dtype);
+      return this.#upload(name, values.map((value) => value + offset));
+    }
     return this.#own(await uploadElements(this.#backend, this.#source, name, dtype, 0, size));
   }
 

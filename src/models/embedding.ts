@@ -66,6 +66,7 @@ export class Embedding {
   async gather(windows: readonly Uint32Array[]): Promise<Float32Array<ArrayBuffer>> {
     const { backend, model: { spec: { embedding }, weights } } = this;
     let states = await this.tokens.rows(windows.flatMap((window) => [...window]));
+    if (embedding.scale) states = states.map((value) => value * embedding.scale!);
     if (embedding.projection) states = await projectStates(backend, weights, embedding.projection, states);
     if (this.positions) {
       const offset = embedding.positions?.offset ?? 0;

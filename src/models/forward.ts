@@ -10,7 +10,7 @@ import { planBatches } from "./batches.ts";
 import { DeviceWeights } from "./device_weights.ts";
 import { Embedding } from "./embedding.ts";
 import { HiddenStates, type HiddenStatesStorage } from "./hidden_states/hidden_states.ts";
-import type { LinearGroup } from "./layer_specs.ts";
+import { type LinearGroup, stagesOf } from "./layer_specs.ts";
 import type { Model } from "./model.ts";
 import type { BlockPass, InputObserver } from "./pieces/block_pass.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
@@ -97,7 +97,8 @@ export class Forward {
   /**
    * Runs block `index` on every window, and passes the inputs of its linear layers to `observeInput`. The
    * stored hidden states do not change. The last group of layers (linear layers that share one input) is not
-   * computed and its weights are not loaded, because no layer of the block uses its outputs.
+   * computed and its weights are not loaded, because no layer of the block uses its outputs. In a mixture of
+   * experts, every expert has such a group.
    * @param onBatchDone called after each batch
    * @param source the weights of the block
    */
@@ -107,16 +108,17 @@ export class Forward {
     onBatchDone?: (batch: Batch) => void,
     source: TensorSource = this.model.weights,
   ): Promise<void> {
-    const { groups } = this.model.spec.block;
-    const skippedGroup = groups.at(-1);
+    const { block } = this.model.spec;
+    const stages = stagesOf(block.groups);
+    const skippedGroups = stages.pop();
     return this.#withBlock(
       index,
       source,
-      groups.slice(0, -1),
+      stages.flat(),
       (weights) =>
         this.hiddenStates.visit((states, batch) => {
-          const pass = { ...this.pass(weights, batch), observeInput, skippedGroup };
-          this.model.spec.block.forward(pass, states, index);
+          const pass = { ...this.pass(weights, batch), observeInput, skippedGroups };
+          return block.forward(pass, states, index);
         }, onBatchDone),
     );
   }
@@ -138,9 +140,11 @@ export class Forward {
       source,
       this.model.spec.block.groups,
       (weights) =>
-        this.hiddenStates.update((states, batch) => {
-          this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index);
-        }, onBatchDone),
+        this.hiddenStates.update(
+          (states, batch) =>
+            this.model.spec.block.forward({ ...this.pass(weights, batch), observeInput }, states, index),
+          onBatchDone,
+        ),
     );
   }
 
@@ -165,7 +169,7 @@ export class Forward {
     const { block } = this.model.spec;
     const weights = await DeviceWeights.load(this.backend, source, {
       prefix: block.prefix(index),
-      linears: groups.flat(),
+      linears: [...groups.flat(), ...block.denseLayers ?? []],
       norms: block.norms,
     });
     try {

@@ -10,6 +10,7 @@ import { DeviceWeights } from "./device_weights.ts";
 import type { LinearSpec } from "./layer_specs.ts";
 import type { Forward } from "./forward.ts";
 import type { BlockPass } from "./pieces/block_pass.ts";
+import { softCap } from "../kernels/forward/activate.ts";
 import { applyLinear } from "./pieces/linear.ts";
 import { normalize } from "./pieces/norm.ts";
 
@@ -68,7 +69,9 @@ export async function forEachLogitsChunk(
       for (let row = 0; row < rowCount; row += maxRows) {
         const rows = Math.min(maxRows, rowCount - row);
         const logits = workspace.buffer("logits", rows * spec.vocabSize);
-        applyLinear(pass, spec.head, inputs, row, rows, logits);
+        applyLinear(pass, spec.head, inputs, row, rows, logits, { scale: spec.logits?.scale });
+        const cap = spec.logits?.softCap;
+        if (cap) backend.dispatch(softCap, { x: logits }, { count: rows * spec.vocabSize, cap });
         await onChunk({ logits, firstRow, rows });
         firstRow += rows;
       }

@@ -6,17 +6,48 @@ export type LinearGroup = readonly [LinearSpec, ...LinearSpec[]];
 /** A linear layer, y = x·Wᵀ + b. */
 export interface LinearSpec {
   /**
-   * The name of the layer. Its tensors are `NAME.weight` (outFeatures, inFeatures) and, with `bias`, `NAME.bias` (outFeatures).
+   * The name of the layer. Its tensors are `NAME.weight` and, with `bias`, `NAME.bias` (outFeatures). The
+   * shape of the weight is (outFeatures, inFeatures), unless the layer is transposed.
    */
   readonly name: string;
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly bias: boolean;
+  /**
+   * Whether the checkpoint stores the weight transposed, as (inFeatures, outFeatures). The class `Conv1D` of
+   * transformers does so. Defaults to false.
+   */
+  readonly isTransposed?: boolean;
+  /**
+   * The role of a layer of an expert, which is its name without the number of the expert. The layers of all
+   * experts with one role run one after the other, so they share memory for their outputs. Undefined for a
+   * layer that is not part of an expert.
+   */
+  readonly expertRole?: string;
+}
+
+/** Returns the role of a layer in its block. Only layers of several experts share a role. */
+export function roleOf({ name, expertRole }: LinearSpec): string {
+  return expertRole ?? name;
+}
+
+/**
+ * Divides the groups of a block into stages. The groups of a stage are consecutive and have one role, so none
+ * of them depends on the outputs of another.
+ */
+export function stagesOf(groups: readonly LinearGroup[]): LinearGroup[][] {
+  const stages = Map.groupBy(groups, ([first]) => roleOf(first));
+  return [...stages.values()];
 }
 
 /** Returns the declaration of a linear layer. By default it has no bias. */
 export function linearSpec(name: string, inFeatures: number, outFeatures: number, bias = false): LinearSpec {
   return { name, inFeatures, outFeatures, bias };
+}
+
+/** Returns the shape in which a checkpoint stores the weight of a layer. */
+export function storedShape({ inFeatures, outFeatures, isTransposed = false }: LinearSpec): [number, number] {
+  return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
 }
 
 /** A LayerNorm or an RMSNorm over the last axis. */
@@ -28,4 +59,6 @@ export interface NormSpec {
   /** The number that is added to the variance, or to the mean square, before the square root. */
   readonly eps: number;
   readonly affine: boolean;
+  /** A number that is added to every weight of the checkpoint. Gemma stores weights minus 1. Defaults to 0. */
+  readonly weightOffset?: number;
 }

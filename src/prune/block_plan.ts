@@ -5,7 +5,7 @@
  */
 
 import type { ModelSpec } from "../models/families/family.ts";
-import type { LinearGroup, LinearSpec } from "../models/layer_specs.ts";
+import { type LinearGroup, type LinearSpec, stagesOf } from "../models/layer_specs.ts";
 import type { NamedLayer } from "./choose_layers.ts";
 
 /** A set of layer names. */
@@ -21,7 +21,8 @@ export interface PlanOptions {
   readonly finished?: NameSet;
   /**
    * Whether each group of layers is calibrated after the groups before it in the block have been pruned, as the published code
-   * does with its option `--true-sequential`. Otherwise one forward pass through the dense block calibrates all groups.
+   * does with its option `--true-sequential`. The experts of a block do not depend on each other, so their groups are calibrated
+   * together. Otherwise one forward pass through the dense block calibrates all groups.
    */
   readonly trueSequential?: boolean;
 }
@@ -29,8 +30,15 @@ export interface PlanOptions {
 /** A group of layers that share one input, with the layers that are still to be pruned. */
 export interface PendingGroup {
   readonly group: LinearGroup;
-  /** Names of the weights to prune, at least one. */
-  readonly names: readonly string[];
+  /** The layers to prune, at least one. */
+  readonly layers: readonly PendingLayer[];
+}
+
+/** A layer that is still to be pruned. */
+export interface PendingLayer {
+  /** The name of its weight in the checkpoint. */
+  readonly name: string;
+  readonly linear: LinearSpec;
 }
 
 /** The plan for one model. */
@@ -59,11 +67,14 @@ export class BlockPlan {
   rounds(block: number): PendingGroup[][] {
     const { layers, finished, trueSequential } = this.#options;
     const isPending = (name: string) => (layers?.has(name) ?? true) && !finished?.has(name);
-    const pending = this.#spec.block.groups
-      .map((group) => ({ group, names: group.map((linear) => this.#name(block, linear)).filter(isPending) }))
-      .filter(({ names }) => names.length > 0);
-    if (trueSequential) return pending.map((group) => [group]);
-    return pending.length === 0 ? [] : [pending];
+    const pendingOf = (groups: readonly LinearGroup[]): PendingGroup[] =>
+      groups.map((group) => {
+        const layers = group.map((linear) => ({ name: this.#name(block, linear), linear }));
+        return { group, layers: layers.filter(({ name }) => isPending(name)) };
+      }).filter(({ layers }) => layers.length > 0);
+    const { groups } = this.#spec.block;
+    const rounds = trueSequential ? stagesOf(groups).map(pendingOf) : [pendingOf(groups)];
+    return rounds.filter((round) => round.length > 0);
   }
 
   /** Returns the names of the weights of `block` that an earlier run has pruned. */
@@ -89,8 +100,9 @@ export class BlockPlan {
   }
 }
 
-/** A linear layer of a model, with the shape of its weight. */
+/** A linear layer of a model, with its declaration and its sizes. */
 export interface SizedLayer extends NamedLayer {
+  readonly linear: LinearSpec;
   /** The number of output features. */
   readonly rows: number;
   /** The number of input features. */
@@ -103,6 +115,7 @@ export function linearLayers(spec: ModelSpec): SizedLayer[] {
     return spec.block.groups.flat().map((linear) => ({
       name: weightName(spec, block, linear),
       block,
+      linear,
       rows: linear.outFeatures,
       cols: linear.inFeatures,
     }));

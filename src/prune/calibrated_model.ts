@@ -11,7 +11,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { HessianAccumulator } from "../calibration/hessian.ts";
+import { HessianAccumulator, packedIdentity } from "../calibration/hessian.ts";
 import { type TensorSource, withReplacements } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, ModelSource } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/layer_specs.ts";
@@ -20,7 +20,7 @@ import type { HiddenStatesStorage } from "../models/hidden_states/hidden_states.
 import type { Model } from "../models/model.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { BlockPlan, type NameSet, type PendingGroup, type PlanOptions } from "./block_plan.ts";
-import { type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
+import { type GroupStatistics, type OnReplace, type OpenBlock, openRound } from "./open_round.ts";
 
 /** Options of the calibration. */
 export interface CalibrationOptions extends PlanOptions {
@@ -107,13 +107,26 @@ async function* calibrateRound(
   try {
     yield* openRound(round, openBlock, async (group) => {
       const hessian = hessians.get(group)!; // `accumulateHessians` made a Hessian for each group
-      const packed = await hessian.packedUpper();
+      const statistics = await readStatistics(group, hessian);
       hessian.destroy();
-      return packed;
+      return statistics;
     });
   } finally {
     for (const hessian of hessians.values()) hessian.destroy();
   }
+}
+
+/**
+ * Reads the statistics of a group back. If no token was routed to an expert, its Hessian would be 0, with which a
+ * solver would set all weights to 0. The identity takes its place, with which every solver prunes by magnitude.
+ */
+async function readStatistics(
+  [{ expertRole, inFeatures }]: LinearGroup,
+  hessian: HessianAccumulator,
+): Promise<GroupStatistics> {
+  if (expertRole === undefined) return { hessian: await hessian.packedUpper() };
+  const { tokens } = hessian;
+  return { tokens, hessian: tokens === 0 ? packedIdentity(inFeatures) : await hessian.packedUpper() };
 }
 
 /** Computes the Hessian of each group of a round. The caller must destroy the Hessians. */

@@ -6,14 +6,18 @@
  */
 
 import { convertReplacement } from "../checkpoint/convert_replacement.ts";
-import { readTensor, type TensorSource } from "../checkpoint/tensor_source.ts";
+import type { TensorSource } from "../checkpoint/tensor_source.ts";
 import type { LayerGroup, SourceLayer } from "../client/model_source.ts";
 import type { LinearGroup } from "../models/layer_specs.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
-import type { PendingGroup } from "./block_plan.ts";
+import type { PendingGroup, PendingLayer } from "./block_plan.ts";
+import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
 export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
+
+/** The statistics of a group's input. `LayerGroup` describes the fields. */
+export type GroupStatistics = Pick<LayerGroup, "hessian" | "tokens">;
 
 /** The block that a round belongs to. */
 export interface OpenBlock {
@@ -34,23 +38,23 @@ interface RoundStatus {
 
 /**
  * Yields the groups of one round in order.
- * @param hessianOf returns the packed Hessian of a group's input; absent for methods that need no statistics
+ * @param statisticsOf returns the statistics of a group's input; absent for methods that need none
  * @throws {Error} if a layer of the round has not been replaced when the next round is requested
  */
 export async function* openRound(
   round: readonly PendingGroup[],
   openBlock: OpenBlock,
-  hessianOf?: (group: LinearGroup) => Promise<HostTensor>,
+  statisticsOf?: (group: LinearGroup) => Promise<GroupStatistics>,
 ): AsyncGenerator<LayerGroup, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
   try {
-    for (const [index, { group, names }] of round.entries()) {
-      const layers = await readLayers(openBlock.weights, names);
-      const hessian = await hessianOf?.(group);
+    for (const [index, pending] of round.entries()) {
+      const layers = await readLayers(openBlock.weights, pending.layers);
+      const statistics = await statisticsOf?.(pending.group) ?? {};
       const hasMoreInRound = index < round.length - 1;
-      yield new OpenGroup(openBlock, status, { hessian, layers, hasMoreInRound });
+      yield new OpenGroup(openBlock, status, pending, { ...statistics, layers, hasMoreInRound });
     }
-    requireReplaced(round.flatMap(({ names }) => names), openBlock);
+    requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
     status.acceptsReplacements = false;
   }
@@ -60,47 +64,58 @@ export async function* openRound(
 class OpenGroup implements LayerGroup {
   readonly block: number;
   readonly hessian: HostTensor | undefined;
+  readonly tokens: number | undefined;
   readonly layers: readonly SourceLayer[];
   readonly hasMoreInRound: boolean;
   readonly #openBlock: OpenBlock;
   readonly #status: RoundStatus;
+  readonly #pending: PendingGroup;
 
   constructor(
     openBlock: OpenBlock,
     status: RoundStatus,
-    { hessian, layers, hasMoreInRound }: Pick<LayerGroup, "hessian" | "layers"> & { hasMoreInRound: boolean },
+    pending: PendingGroup,
+    { hessian, tokens, layers, hasMoreInRound }: GroupStatistics & {
+      readonly layers: readonly SourceLayer[];
+      readonly hasMoreInRound: boolean;
+    },
   ) {
     this.block = openBlock.block;
     this.hessian = hessian;
+    this.tokens = tokens;
     this.layers = layers;
     this.hasMoreInRound = hasMoreInRound;
     this.#openBlock = openBlock;
     this.#status = status;
+    this.#pending = pending;
   }
 
   async replace(name: string, weight: HostTensor): Promise<void> {
     if (!this.#status.acceptsReplacements) {
       throw new RangeError(`replace ${name}: the next round has been requested`);
     }
-    if (!this.layers.some((layer) => layer.name === name)) {
+    const layer = this.#pending.layers.find((layer) => layer.name === name);
+    if (!layer) {
       const names = this.layers.map((layer) => layer.name).join(", ");
       throw new RangeError(`replace ${name}: not a layer of this group, whose layers are ${names}`);
     }
     const { weights, replaced, onReplace } = this.#openBlock;
     // The next block is calibrated with the weights in the checkpoint's dtype, because that is how they are stored.
-    const replacement = convertReplacement(weights, name, weight);
+    const replacement = convertReplacement(weights, name, toStoredShape(weight, layer.linear));
     await onReplace?.(name, replacement);
     replaced.set(name, replacement);
   }
 }
 
-function readLayers(weights: TensorSource, names: readonly string[]): Promise<SourceLayer[]> {
-  return Promise.all(names.map(async (name) => ({ name, weight: await readTensor(weights, name) })));
+function readLayers(weights: TensorSource, pending: readonly PendingLayer[]): Promise<SourceLayer[]> {
+  return Promise.all(pending.map(async ({ name, linear }) => (
+    { name, weight: await readLayerWeight(weights, name, linear) }
+  )));
 }
 
-function requireReplaced(names: readonly string[], { replaced }: OpenBlock): void {
-  const missing = names.find((name) => !replaced.has(name));
-  if (missing !== undefined) {
-    throw new Error(`${missing}: was not replaced before the next round was requested`);
+function requireReplaced(layers: readonly PendingLayer[], { replaced }: OpenBlock): void {
+  const missing = layers.find(({ name }) => !replaced.has(name));
+  if (missing) {
+    throw new Error(`${missing.name}: was not replaced before the next round was requested`);
   }
 }

@@ -45,10 +45,11 @@ function quantizedGroup(
   gridOf: (name: string) => GridOptions | undefined,
   store: QuantizedStore,
 ): LayerGroup {
-  const { block, hessian, layers, hasMoreInRound } = group;
+  const { block, hessian, tokens, layers, hasMoreInRound } = group;
   return {
     block,
     hessian,
+    tokens,
     layers,
     hasMoreInRound,
     async replace(name, weight, quantized) {

@@ -11,6 +11,9 @@ const ALLOCATED = "Allocated";
 /** The column with the conjugate-gradient steps. It is shown only if a layer was refitted. */
 const REFIT = "Refit steps";
 
+/** The column with the calibration tokens. It is shown only if some tokens did not reach a layer. */
+const TOKENS = "Tokens";
+
 const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun, run: RunReport): string }[] =
   [
     { title: "Block", cell: ({ block }) => String(block) },
@@ -22,6 +25,7 @@ const COLUMNS: readonly { title: string; isText?: boolean; cell(layer: LayerRun,
       cell: ({ name }, { allocation }) => formatNumber(allocation?.sparsities[name] ?? null),
     },
     { title: "Size", cell: ({ rows, cols }) => `${rows} × ${cols}` },
+    { title: TOKENS, cell: ({ tokens }) => tokens === undefined ? "all" : String(tokens) },
     { title: REFIT, cell: ({ refit_steps }) => String(refit_steps) },
     { title: "Damping", cell: ({ damping }) => damping === null ? "–" : String(damping) },
     { title: "Time", cell: ({ seconds }) => formatSeconds(seconds.total) },
@@ -33,6 +37,7 @@ export function renderLayerTable(document: Page, run: RunReport): PageElement {
   const { layers } = run;
   const hidden = new Set([
     ...run.allocation ? [] : [ALLOCATED],
+    ...layers.some(({ tokens }) => tokens !== undefined) ? [] : [TOKENS],
     ...layers.some(({ refit_steps }) => refit_steps > 0) ? [] : [REFIT],
   ]);
   const columns = COLUMNS.filter(({ title }) => !hidden.has(title));

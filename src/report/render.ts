@@ -13,7 +13,7 @@ import { renderRunDetails } from "./run_details.ts";
 import { RUN_REPORT_FILE, type RunReport } from "./run_report.ts";
 import { drawSparsityChart } from "./sparsity_chart.ts";
 import style from "./style.css" with { type: "text" };
-import { totals } from "./summary.ts";
+import { layersWithFewTokens, totals } from "./summary.ts";
 import { drawTimeChart, timeDescription } from "./time_chart.ts";
 
 /** Renders the page as HTML text. The same run always gives the same text. */
@@ -38,6 +38,7 @@ export function renderReport(run: RunReport): string {
     renderCharts(document, run),
     section("Layers", [
       make("p", { class: "note" }, ["Error is the relative error. Time does not include calibration."]),
+      ...fewTokensNote(run).map((text) => make("p", { class: "note" }, [text])),
       renderLayerTable(document, run),
     ]),
     section("Details of the run", [renderRunDetails(document, run)]),
@@ -76,6 +77,17 @@ function renderCharts(document: Page, run: RunReport): PageElement {
       `The seconds spent on the layers of each block, by phase. ${timeDescription(run)}`,
     ),
   ]);
+}
+
+/** The warning about layers with few calibration tokens, if there are any. */
+function fewTokensNote({ layers }: RunReport): string[] {
+  const few = layersWithFewTokens(layers), unreached = few.filter(({ tokens }) => tokens === 0).length;
+  if (few.length === 0) return [];
+  return [
+    `Warning: ${few.length} layers were reached by fewer calibration tokens than they have columns, and ` +
+    `${unreached} of them by none. Their statistics say little, so they were pruned with the largest damping, or by ` +
+    "magnitude if no token reached them. A longer calibration text reaches more experts.",
+  ];
 }
 
 /** The sentence under the heading: the method, the sparsity and the mean error. */

@@ -32,6 +32,8 @@ const layerRunSchema = reportSchema.extend({
   block: z.int().min(0),
   /** The seconds of calibration between the previous layer and this one. */
   calibration_seconds: z.number().min(0).optional(),
+  /** The number of calibration tokens that reached the layer. Absent if all tokens did. */
+  tokens: z.int().min(0).optional(),
 });
 
 /** The report of a whole run. Times are in seconds and sizes in bytes. */

@@ -18,6 +18,11 @@ export function totals(layers: readonly LayerRun[]): Totals {
   };
 }
 
+/** Returns the layers that fewer calibration tokens reached than the layers have columns. */
+export function layersWithFewTokens<L extends Pick<LayerRun, "tokens" | "cols">>(layers: readonly L[]): L[] {
+  return layers.filter(({ tokens, cols }) => tokens !== undefined && tokens < cols);
+}
+
 /** The name of a layer within its block, such as `fc1` or `self_attn.q_proj`. Layers of the same kind have the same name. */
 export function layerKind({ name, block }: LayerRun): string {
   const afterBlock = name.split(`.${block}.`).slice(1).join(`.${block}.`) || name;

@@ -10,7 +10,8 @@ import { type ChildEdge, freePort, startEdge } from "../../scripts/processes/chi
 import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
 import { writeSotuTexts } from "../../scripts/fixtures/sotu_text.ts";
 import { OPT_SOTU } from "../support/opt_sotu.ts";
-import { type Finished, runPare, startPare } from "./run_pare.ts";
+import type { JobSummary } from "../../src/protocol/edge/jobs.ts";
+import { type Finished, pareJson, runPare, startPare } from "./run_pare.ts";
 
 const SECRET = "a secret of thirty-two bytes: 123";
 /**
@@ -173,5 +174,19 @@ describe("pare prune --server EDGE", () => {
     await assertSame("resumed", again);
     assert.match(again.stderr, /^solving in jobs of http.*, at 1 host: cpu \(/m);
     assert.match(again.stderr, /^pruning [2-5]\/6$/m);
+  });
+
+  it("prints the ids of its jobs, which pare jobs lists by the name of the model", async () => {
+    const run = await runPare(...args, "--out", `${folder}/listed`, "--server", edge.url);
+    await assertSame("listed", run);
+    const [, id] = /^job ([0-9a-f]{32}): 6 layers$/m.exec(run.stderr)!;
+    const { jobs } = await pareJson<{ jobs: JobSummary[] }>("jobs", "list", "--server", edge.url);
+    const listed = jobs.find((job) => job.id === id)!;
+    assert.deepEqual([listed.name, listed.state, listed.layers.done], ["opt-sotu, block 0", "done", 6]);
+    const shown = await runPare("jobs", "show", id, "--server", edge.url);
+    assert.match(shown.stdout, /^job .* \(opt-sotu, block 0\): done, submitted/);
+    assert.match(shown.stdout, /│ model\.decoder\.layers\.0\.fc1\.weight +│ done /);
+    const cancelled = await runPare("jobs", "cancel", id, "--server", edge.url);
+    assert.equal(cancelled.stdout, `job ${id} had ended before: done\n`);
   });
 });

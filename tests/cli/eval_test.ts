@@ -108,11 +108,11 @@ describe("pare eval", () => {
         2,
         /task mmlu: is unknown; the known tasks are: lambada/,
       ],
-      ["a missing file", ["--task", "piqa=absent.jsonl"], 1, /absent\.jsonl/],
+      ["a missing file", ["--task", "piqa=absent.jsonl"], 2, /option --task absent\.jsonl/],
       [
         "a file with examples of another task",
         ["--task", `arc_easy=${taskFile("piqa.jsonl")}`],
-        1,
+        3,
         /line 1: field question: /,
       ],
       ["a limit of zero examples", ["--task", PIQA, "--limit", "0"], 2, /--limit.*'0'.*integer of 1 or more/],

@@ -36,7 +36,9 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
     new PareError(401, { code: "unauthorized" }),
     new PareError(413, { code: "too_large" }),
     new PareError(422, { code: "not_positive_definite" }),
+    new PareError(500, { code: "cancelled" as never }),
     jobFailure("busy", "non_finite"),
+    jobFailure("cancelled"),
   ],
   "4 try_again": [
     new ConnectionError("x"),
@@ -46,7 +48,6 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
     new FileError("out", "ENOSPC", "x"),
     new PareError(408, { code: "too_slow" as never }),
     new PareError(429, { code: "busy" }),
-    new PareError(500, { code: "cancelled" as never }),
     new PareError(503, { code: "device_lost" }),
     jobFailure("no_device", "busy"),
   ],

@@ -3,12 +3,20 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { checkFormat, checkObcSizes, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
+import { linearSpec } from "../../src/models/layer_specs.ts";
+import type { SizedLayer } from "../../src/prune/block_plan.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+
+/** Returns a layer with the given sizes, called NAME.weight. */
+function sizedLayer(name: string, rows: number, cols: number, isTransposed = false): SizedLayer {
+  const linear = { ...linearSpec(name, cols, rows), isTransposed };
+  return { name: `${name}.weight`, block: 0, linear, rows, cols };
+}
 
 /** Checks two layers with 48 columns. `queries` has the parameters of each. */
 function check(format: PruneOptions["format"], ...queries: readonly [LayerQuery, LayerQuery]): void {
-  const layers = new Map(queries.map((query, i) => [`${"ab"[i]}.weight`, query]));
-  checkFormat(format, layers.keys(), (name) => layers.get(name)!, () => 48);
+  const layers = queries.map((_, i) => sizedLayer("ab"[i], 20, 48));
+  checkFormat(format, layers, (name) => queries["ab".indexOf(name[0])]);
 }
 
 describe("checkFormat()", () => {
@@ -53,12 +61,35 @@ describe("checkFormat()", () => {
       message: /but b\.weight is pruned 4:8; prune with --pattern 2:4/,
     });
   });
+
+  it("rejects a layer of an expert for pack-quantized, which transformers would not load", () => {
+    const expert = sizedLayer("e", 16, 48),
+      layers = [{ ...expert, linear: { ...expert.linear, expertRole: "e" } }];
+    assert.throws(() => checkFormat("pack-quantized", layers, () => ({ bits: 4 })), {
+      name: "UsageError",
+      message: /^option --format pack-quantized: e\.weight belongs to an expert, .* use --format dense/,
+    });
+    checkFormat("bitmask", layers, () => ({ bits: 4 }));
+  });
+
+  it("rejects a layer that the checkpoint stores transposed for the formats that store groups of inputs", () => {
+    const layers = [sizedLayer("c", 16, 48, true)];
+    const queryOf = () => ({ pattern: "2:4", bits: 4 });
+    for (const format of ["sparse-24", "pack-quantized"] as const) {
+      assert.throws(() => checkFormat(format, layers, queryOf), {
+        name: "UsageError",
+        message:
+          /^option --format .*: the checkpoint stores c\.weight transposed \(Conv1D\), .* use --format dense/,
+      });
+    }
+    checkFormat("dense", layers, queryOf);
+    checkFormat("bitmask", layers, queryOf);
+  });
 });
 
 describe("checkObcSizes()", () => {
-  const shapes: Record<string, readonly number[]> = { "a.weight": [1024, 1024], "b.weight": [1024, 4096] };
-  const check = (queryOf: (name: string) => LayerQuery) =>
-    checkObcSizes(Object.keys(shapes), queryOf, (name) => shapes[name]);
+  const layers = [sizedLayer("a", 1024, 1024), sizedLayer("b", 1024, 4096)];
+  const check = (queryOf: (name: string) => LayerQuery) => checkObcSizes(layers, queryOf);
 
   it("accepts layers of other methods, whatever their size", () => {
     check((name) => ({ method: name === "a.weight" ? "obc" : "alps" }));

@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { linearSpec } from "../../src/models/layer_specs.ts";
 import { existsSync } from "node:fs";
 import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
@@ -42,6 +43,7 @@ const ALLOCATION: PruneJob["allocation"] = {
   ) => ({
     name: `${PREFIX}.${name}.weight`,
     block: Number(block),
+    linear: linearSpec(`${name}`, Number(cols), Number(rows)),
     rows: Number(rows),
     cols: Number(cols),
   })),

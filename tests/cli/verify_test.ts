@@ -148,9 +148,11 @@ describe("pare verify", () => {
     assert.equal((await pareJson<VerifyResult>("verify", OPT_SOTU)).ok, true);
   });
 
-  it("prints a table and totals", async () => {
+  it("prints a table of the checked layers and the faults, and totals", async () => {
     const { code, stdout } = await runPare("verify", `${folder}/dense`);
     assert.equal(code, 0);
+    assert.equal(stdout.match(/^│ model\./gm)?.length, 24);
+    assert.equal((await runPare("verify", OPT_SOTU)).stdout.match(/^│ model\./gm)?.length, 26); // with both embeddings
     assert.match(
       stdout,
       /│ model\.decoder\.layers\.0\.fc1\.weight +│ F16 \[768, 192\] +│ 50\.0 % │ +2:4 │ +0 │ +0 │/,

@@ -153,7 +153,7 @@ describe("products on the cpu backend", () => {
       backend.dispatch(attention, { q, k, v, slopes, out }, {
         ...{ batch: 1, tokens, heads, kv_heads: heads, head_dim: headDim, head_stride: headDim },
         ...{ q_offset: 0, ldq: width, k_offset: 0, ldk: width, v_offset: 0, ldv: width, ldo: width },
-        ...{ scale: 0.2, window: 0 },
+        ...{ scale: 0.2, window: 0, soft_cap: 3 },
       });
       const result = await downloadF32(backend, out);
       for (const buffer of [q, k, v, slopes, out]) buffer.destroy();

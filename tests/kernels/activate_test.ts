@@ -1,11 +1,11 @@
 /**
- * Tests of bias_activate and gated_multiply for each activation function. The arguments of bias_activate are
- * ordinary and extreme.
+ * Tests of bias_activate and gated_multiply for each activation function, and of soft_cap. The arguments of
+ * bias_activate and of soft_cap are ordinary and extreme.
  */
 
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { ACTIVATION_CODE, biasActivate, gatedMultiply } from "../../src/kernels/forward/activate.ts";
+import { ACTIVATION_CODE, biasActivate, gatedMultiply, softCap } from "../../src/kernels/forward/activate.ts";
 import { REFERENCE_ACTIVATIONS } from "../reference/activation.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
@@ -132,5 +132,31 @@ eachBackend("gated_multiply", (backend) => {
     assertClose(await downloadF32(backend(), y), expected, 1e-6);
     fused.destroy();
     y.destroy();
+  });
+});
+
+eachBackend("soft_cap", (backend) => {
+  for (const cap of [0.5, 30, 50]) {
+    it(`computes ${cap}·tanh(x/${cap}) with a relative error of at most 5e-7, from tiny to huge values`, async () => {
+      const steps = Array.from({ length: 2001 }, (_, i) => (i - 1000) / 100);
+      const values = Float32Array.of(...steps.map((x) => x * cap), 1e-30, -1e-8, 1e-3, 1e6, -1e30, 0);
+      const x = upload(backend(), values);
+      backend().dispatch(softCap, { x }, { count: values.length, cap });
+      const actual = await downloadF32(backend(), x);
+      x.destroy();
+      const expected = Float64Array.from(values, (value) => cap * Math.tanh(value / cap));
+      const relative = (y: number, i: number) => expected[i] === 0 ? y : y / expected[i];
+      assertClose(Float64Array.from(actual, relative), expected.map(relative), 5e-7, { scale: 1 });
+    });
+  }
+
+  it("changes only the first elements of a longer buffer, whatever their number", async () => {
+    for (const count of [1, 7, 256, 40_003]) {
+      const values = normals(count + 3, count), x = upload(backend(), values);
+      backend().dispatch(softCap, { x }, { count, cap: 1 });
+      const expected = Float64Array.from(values, (value, i) => i < count ? Math.tanh(value) : value);
+      assertClose(await downloadF32(backend(), x), expected, 5e-7);
+      x.destroy();
+    }
   });
 });

@@ -1,7 +1,7 @@
 /**
  * Tests of attention in comparison with a definition in float64. They cover sizes around the boundaries of
- * workgroups and chunks, key heads that query heads share, ALiBi, sliding windows, q, k and v in one buffer,
- * and scores at which exp overflows.
+ * workgroups and chunks, key heads that query heads share, ALiBi, sliding windows, limited scores, q, k and v in
+ * one buffer, and scores at which exp overflows.
  */
 
 import { deepStrictEqual } from "node:assert/strict";
@@ -57,7 +57,7 @@ function spread(values: Float32Array, width: number, offset: number): Float32Arr
 }
 
 async function assertAttends(backend: Backend, shape: AttentionShape, given: Operands): Promise<void> {
-  const { batch, tokens, heads, kvHeads, headDim, scale, window } = shape;
+  const { batch, tokens, heads, kvHeads, headDim, scale, window, softCap = 0 } = shape;
   const width = heads * headDim, kvWidth = kvHeads * headDim, ldo = width + PADDING;
   const buffers = {
     q: upload(backend, spread(given.q, width, 1)),
@@ -82,6 +82,7 @@ async function assertAttends(backend: Backend, shape: AttentionShape, given: Ope
     ldo,
     scale,
     window,
+    soft_cap: softCap,
   });
   const padded = await downloadF32(backend, buffers.out);
   for (const buffer of Object.values(buffers)) buffer.destroy();
@@ -134,6 +135,15 @@ eachBackend("attention", (backend) => {
     await assertAttends(backend(), shape, { ...operands(shape), slopes: Float32Array.of(0.5, 0, 0.25, 1) });
   });
 
+  for (const softCap of [0.5, 3, 50]) {
+    it(`limits the scores to ${softCap} by tanh, before it adds the biases`, async () => {
+      const shape = shapeOf({ tokens: 130, heads: 4, kvHeads: 2, window: 70, softCap });
+      const given = operands(shape, 5);
+      await assertAttends(backend(), shape, given);
+      await assertAttends(backend(), shape, { ...given, slopes: Float32Array.of(0.5, 0, 0.25, 1) });
+    });
+  }
+
   it("accepts q, k and v side by side in each row of one buffer", async () => {
     const heads = 3, headDim = 20, tokens = 75, width = heads * headDim;
     const shape = shapeOf({ tokens, heads, headDim });
@@ -161,6 +171,7 @@ eachBackend("attention", (backend) => {
       ldo: width,
       scale: shape.scale,
       window: 0,
+      soft_cap: 0,
     });
     const expected = referenceAttention(shape, part(0), part(1), part(2), new Float32Array(heads));
     assertClose(await downloadF32(backend(), out), expected, 2e-6);
@@ -194,6 +205,7 @@ eachBackend("attention", (backend) => {
       ldo: width,
       scale: shape.scale,
       window: 0,
+      soft_cap: 0,
     });
     const expected = referenceAttention(shape, part(0), part(1), part(2), [0.5, 0.25, 0.125]);
     assertClose(await downloadF32(backend(), out), expected, 2e-6);

@@ -2,7 +2,7 @@
  * Dispatches of every kernel, with which `loop_count_test.ts` counts the loop iterations of the shaders.
  */
 
-import { biasActivate, gatedMultiply } from "../../src/kernels/forward/activate.ts";
+import { biasActivate, gatedMultiply, softCap } from "../../src/kernels/forward/activate.ts";
 import { attention } from "../../src/kernels/forward/attention.ts";
 import { checkFinite, checkSymmetry } from "../../src/kernels/transfer/check.ts";
 import { fromFloat32, toFloat32 } from "../../src/kernels/transfer/convert.ts";
@@ -20,6 +20,7 @@ import { encodeCodes, fitGrids, rowExtremes } from "../../src/kernels/quantizati
 import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
+import { addRows, gatherRows } from "../../src/kernels/forward/rows.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
@@ -220,7 +221,10 @@ export const SAMPLES: readonly Sample[] = [
     kernel: gatedMultiply,
     params: { rows: 9, cols: 40, gate_offset: 0, ld_gate: 40, up_offset: 0, ld_up: 40, activation: 4 },
   },
-  { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_dim: 8, pairs: 4, offset: 0, ld: 16 } },
+  { kernel: gatherRows, params: { rows: 9, cols: 40, offset: 0 } },
+  { kernel: addRows, params: { rows: 9, cols: 40, offset: 0, has_index: 1, scale: 1 } },
+  { kernel: softCap, params: { count: 999, cap: 2 } },
+  { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_stride: 8, pairs: 4, offset: 0, ld: 16 } },
   ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [300, 255, 100], [300, 256, 0]].map(
     ([tokens, head_dim, window]) => ({
       kernel: attention,
@@ -240,6 +244,7 @@ export const SAMPLES: readonly Sample[] = [
         ldo: head_dim,
         scale: 1,
         window,
+        soft_cap: 1,
       },
     }),
   ),

@@ -12,15 +12,15 @@ import { normals } from "../support/random.ts";
 
 eachBackend("rotary", (backend) => {
   for (
-    const { rows, tokens, heads, headDim, pairs, offset, ld } of [
-      { rows: 1, tokens: 1, heads: 1, headDim: 2, pairs: 1, offset: 0, ld: 2 },
-      { rows: 6, tokens: 3, heads: 2, headDim: 8, pairs: 4, offset: 0, ld: 16 },
-      { rows: 10, tokens: 5, heads: 3, headDim: 11, pairs: 3, offset: 4, ld: 40 },
-      { rows: 66, tokens: 33, heads: 5, headDim: 14, pairs: 7, offset: 1, ld: 75 },
-      { rows: 130, tokens: 130, heads: 4, headDim: 128, pairs: 64, offset: 512, ld: 1024 },
+    const { rows, tokens, heads, headStride, pairs, offset, ld } of [
+      { rows: 1, tokens: 1, heads: 1, headStride: 2, pairs: 1, offset: 0, ld: 2 },
+      { rows: 6, tokens: 3, heads: 2, headStride: 8, pairs: 4, offset: 0, ld: 16 },
+      { rows: 10, tokens: 5, heads: 3, headStride: 11, pairs: 3, offset: 4, ld: 40 },
+      { rows: 66, tokens: 33, heads: 5, headStride: 14, pairs: 7, offset: 1, ld: 75 },
+      { rows: 130, tokens: 130, heads: 4, headStride: 128, pairs: 64, offset: 512, ld: 1024 },
     ]
   ) {
-    it(`rotates ${pairs} pairs in each of ${heads} heads of ${headDim} dimensions, for ${rows} rows with ${tokens} tokens per window`, async () => {
+    it(`rotates ${pairs} pairs in each of ${heads} heads that are ${headStride} elements apart, for ${rows} rows with ${tokens} tokens per window`, async () => {
       const values = normals(rows * ld, 1), angles = normals(tokens * pairs, 2).map((x) => 3 * x);
       const table = new Float32Array(tokens * 2 * pairs);
       angles.forEach((angle, at) => {
@@ -32,7 +32,7 @@ eachBackend("rotary", (backend) => {
       for (let r = 0; r < rows; r++) {
         for (let h = 0; h < heads; h++) {
           for (let i = 0; i < pairs; i++) {
-            const at = offset + r * ld + h * headDim + i, angle = angles[(r % tokens) * pairs + i];
+            const at = offset + r * ld + h * headStride + i, angle = angles[(r % tokens) * pairs + i];
             const a = values[at], b = values[at + pairs];
             expected[at] = a * Math.cos(angle) - b * Math.sin(angle);
             expected[at + pairs] = a * Math.sin(angle) + b * Math.cos(angle);
@@ -40,7 +40,15 @@ eachBackend("rotary", (backend) => {
         }
       }
       const buffers = { table: upload(backend(), table), x: upload(backend(), values) };
-      backend().dispatch(rotary, buffers, { rows, tokens, heads, head_dim: headDim, pairs, offset, ld });
+      backend().dispatch(rotary, buffers, {
+        rows,
+        tokens,
+        heads,
+        head_stride: headStride,
+        pairs,
+        offset,
+        ld,
+      });
       assertClose(await downloadF32(backend(), buffers.x), expected, 2e-7);
       for (const buffer of Object.values(buffers)) buffer.destroy();
     });

@@ -4,79 +4,49 @@
  * command `deno task peers:venv` installs the libraries.
  */
 
-import { after, before, describe, it } from "@std/testing/bdd";
+import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
-import { PEERS_PYTHON, peersSkipReason } from "../../scripts/peers/venv.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
+import { describePeers } from "./describe_peers.ts";
+import type { QuantizedComparison } from "./quantized_comparison.ts";
 
-const SCRIPT = fileURLToPath(new URL("../../scripts/peers/compare_quantized.py", import.meta.url));
 const MODELS = fileURLToPath(new URL("../fixtures/models/", import.meta.url));
 const TOKENS = [[1, 300, 2, 45, 1999, 8, 77, 512], [5, 4, 3, 2047, 1024, 9, 640, 11]];
-
-/** The answer of `compare_quantized.py`, which describes the fields in its header. */
-interface Comparison {
-  readonly max_logit_difference: number;
-  readonly largest_logit: number;
-  readonly layers: Readonly<
-    Record<string, { readonly equal: boolean; readonly zeros: number; readonly repacked: boolean }>
-  >;
-  readonly linear: number;
-  readonly versions: Readonly<Record<string, string>>;
-}
 
 function grid(bits: number, groupSize: number, symmetric: boolean): GridOptions {
   return { bits, groupSize, symmetric };
 }
 
-const skip = await peersSkipReason();
-
-let folder: string, peer: LineProcess;
-before(async () => {
-  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
-  if (!skip) peer = new LineProcess(PEERS_PYTHON, ["-B", SCRIPT], { HF_HUB_OFFLINE: "1" });
-});
-after(async () => {
-  if (!skip) await peer.stop();
-  await Deno.remove(folder, { recursive: true });
-});
-
-/**
- * Quantises the model in the folder `model`, and writes a quantised and a dense copy with the same values.
- * Then the libraries load both copies, and the copies are compared.
- */
-async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<Comparison> {
-  const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
-    model,
-    `${folder}/${title}`,
-    gridOf,
-  );
-  const comparison: Comparison & { readonly error?: string } = JSON.parse(
-    await peer.ask(JSON.stringify({ quantized, dense, tokens: TOKENS })),
-  );
-  if (comparison.error) throw new Error(comparison.error);
-  const { layers, largest_logit, max_logit_difference, linear } = comparison;
-  assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());
-  assert.equal(linear, Object.keys(zeros).length + ignored);
-  for (const [name, layer] of Object.entries(layers)) {
-    assert.ok(layer.equal, `${name} must have the same bits as the dense weight`);
-    assert.equal(layer.zeros, zeros[name], name);
+await describePeers("transformers with compressed-tensors, loading a pack-quantized checkpoint", (peers) => {
+  /**
+   * Quantises the model in the folder `model`, and writes a quantised and a dense copy with the same values.
+   * Then the libraries load both copies, and the copies are compared.
+   */
+  async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<QuantizedComparison> {
+    const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
+      model,
+      `${peers().folder}/${title}`,
+      gridOf,
+    );
+    const request = { quantized, dense, tokens: TOKENS };
+    const comparison = await peers().ask<QuantizedComparison>("compare_quantized", request);
+    const { layers, largest_logit, max_logit_difference, linear } = comparison;
+    assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());
+    assert.equal(linear, Object.keys(zeros).length + ignored);
+    for (const [name, layer] of Object.entries(layers)) {
+      assert.ok(layer.equal, `${name} must have the same bits as the dense weight`);
+      assert.equal(layer.zeros, zeros[name], name);
+    }
+    assert.ok(largest_logit > 1, `the largest logit is ${largest_logit}`);
+    // The weights of both models have the same bits, so the logits may differ only by the order of summation.
+    assert.ok(max_logit_difference <= 1e-6 * largest_logit, `logits differ by ${max_logit_difference}`);
+    return comparison;
   }
-  assert.ok(largest_logit > 1, `the largest logit is ${largest_logit}`);
-  // The weights of both models have the same bits, so the logits may differ only by the order of summation.
-  assert.ok(max_logit_difference <= 1e-6 * largest_logit, `logits differ by ${max_logit_difference}`);
-  return comparison;
-}
 
-describe("transformers with compressed-tensors, loading a pack-quantized checkpoint", () => {
-  if (skip) {
-    it(`is skipped: ${skip}`, { skip }, () => {});
-    return;
-  }
   for (const bits of [4, 8]) {
     for (const [rule, groupSize] of [["row-wise", 0], ["in groups of 64", 64]] as const) {
       for (const symmetric of [false, true]) {
@@ -110,7 +80,7 @@ describe("transformers with compressed-tensors, loading a pack-quantized checkpo
   });
 
   it("loads the layers of a checkpoint that was saved without a head", async () => {
-    const headless = `${folder}/headless`;
+    const headless = `${peers().folder}/headless`;
     await Deno.mkdir(headless);
     const { header, tensors } = decode(await Deno.readFile(`${MODELS}bloom-sotu/model.safetensors`));
     const renamed = [...tensors].map(([name, tensor]) =>

@@ -18,6 +18,8 @@ export interface AttentionShape {
    * its own.
    */
   readonly window: number;
+  /** The limit c of the scores, which are replaced by c·tanh(score/c) (Gemma 2, arXiv 2408.00118). Without it, scores have no limit. */
+  readonly softCap?: number;
 }
 
 /**
@@ -36,7 +38,7 @@ export function referenceAttention(
   v: ArrayLike<number>,
   slopes: ArrayLike<number>,
 ): Float64Array {
-  const { batch, tokens, heads, kvHeads, headDim, scale, window } = shape;
+  const { batch, tokens, heads, kvHeads, headDim, scale, window, softCap } = shape;
   const width = heads * headDim, kvWidth = kvHeads * headDim;
   const out = new Float64Array(batch * tokens * width);
   for (let b = 0; b < batch; b++) {
@@ -50,7 +52,8 @@ export function referenceAttention(
         for (let s = first; s <= t; s++) {
           let dot = 0;
           for (let d = 0; d < headDim; d++) dot += q[row + d] * k[keyRow(s) + d];
-          scores.push(scale * dot + slopes[h] * (s - t));
+          const score = softCap ? softCap * Math.tanh(scale * dot / softCap) : scale * dot;
+          scores.push(score + slopes[h] * (s - t));
         }
         const largest = Math.max(...scores);
         const weights = scores.map((score) => Math.exp(score - largest));

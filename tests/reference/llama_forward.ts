@@ -177,8 +177,8 @@ function rotation(config: LlamaConfig, dim: number, tokens: number): (head: Row,
   if (kind === "linear") inverse = inverse.map((frequency) => frequency / rope.factor!);
   if (kind === "llama3") inverse = inverse.map((frequency) => llama3Frequency(frequency, rope));
   if (kind === "longrope") {
-    const original = rope.original_max_position_embeddings ?? config.original_max_position_embeddings!;
-    const extension = config.max_position_embeddings / original;
+    const original = config.original_max_position_embeddings ?? rope.original_max_position_embeddings!;
+    const extension = rope.factor ?? config.max_position_embeddings / original;
     if (extension > 1) scaling = Math.sqrt(1 + Math.log(extension) / Math.log(original));
     const factors = tokens > original ? rope.long_factor! : rope.short_factor!;
     inverse = inverse.map((frequency, i) => frequency / factors[i]);

@@ -55,6 +55,25 @@ describe("renderReport", () => {
     assert.match(texts(allocated, ".details")[0], /AllocationOne\. Two\./);
   });
 
+  it("warns of layers with fewer calibration tokens than columns, and shows the tokens of every layer", () => {
+    const run = sampleRun(), { cols } = run.layers[0];
+    assert.ok(!texts(run, "th").includes("Tokens"));
+    assert.ok(texts(run, ".note").every((text) => !text.startsWith("Warning")));
+    const counts = [cols, cols - 1, 0];
+    const layers = run.layers.map((layer, i) =>
+      i < counts.length ? { ...layer, cols, tokens: counts[i] } : layer
+    );
+    const mixture = { ...run, layers };
+    assert.deepEqual(runReportSchema.parse(JSON.parse(JSON.stringify(mixture))), mixture);
+    const column = texts(mixture, "thead th").indexOf("Tokens");
+    const cells = [...page(mixture).querySelectorAll("tbody tr")].map((row) =>
+      row.children[column].textContent
+    );
+    assert.deepEqual(cells.slice(0, 4), [...counts.map(String), "all"]);
+    const [warning] = texts(mixture, ".note").filter((text) => text.startsWith("Warning"));
+    assert.match(warning, /^Warning: 2 layers were reached by fewer .* and 1 of them by none\./);
+  });
+
   it("shows the results and the settings of the run", () => {
     const run = sampleRun();
     const zeros = run.layers.reduce((sum, layer) => sum + layer.zeros, 0);

@@ -55,7 +55,7 @@ export async function runPare(
   const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
   const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
   const { seconds, backend, adapter } = runReportSchema.parse(report);
-  return { ...cost(measured, seconds.total), backend, adapter };
+  return { ...cost(measured, seconds.calibration + seconds.layers), backend, adapter };
 }
 
 /**

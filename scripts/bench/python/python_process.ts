@@ -1,7 +1,7 @@
 /** Runs `python_client.py`, which prunes a layer with the Python client whenever it is asked to. */
 
 import { fileURLToPath } from "node:url";
-import { PEERS_PYTHON } from "../../peers/venv.ts";
+import { VENVS } from "../../peers/venv.ts";
 import type { TimedAnswer } from "../measure/post_layer.ts";
 
 const SCRIPT = fileURLToPath(new URL("python_client.py", import.meta.url));
@@ -15,7 +15,7 @@ export interface PythonProcess extends AsyncDisposable {
 
 /** Starts the process. It prunes the layer of the file `path` at the server `url`. */
 export function startPython(url: string, path: string): PythonProcess {
-  const child = new Deno.Command(PEERS_PYTHON, {
+  const child = new Deno.Command(VENVS.readers.python, {
     args: ["-B", SCRIPT, url, path],
     env: { PYTHONPATH: PACKAGE, OMP_NUM_THREADS: "1" },
     stdin: "piped",

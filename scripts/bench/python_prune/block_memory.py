@@ -8,8 +8,8 @@ one block in memory at a time, and prints one JSON object with numbers of bytes:
 - `model`, `block` and `embeddings`: the parameters of the model, of its largest block, and of the embeddings;
 - `statistics`: the Hessians of one block as float32 matrices;
 - `states`: the hidden states of all batches;
-- `tensors`: the most bytes of tensors that were alive when a block was loaded, when its Hessians were recorded,
-  and when a layer was sent;
+- `tensors`: the most bytes of tensors that were alive when a block was loaded, when its Hessians were
+  recorded, and when a layer was sent;
 - `process`: the growth of the peak resident memory of the process from just before the run. It includes the
   bodies of requests and answers, and the memory that allocators have not given back. Linux only.
 """

@@ -1,9 +1,9 @@
 /** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
 
 import { formatSeconds } from "../../report/format.ts";
-import type { RunReport } from "../../report/run_report.ts";
+import { RUN_REPORT_FILE, type RunReport } from "../../report/run_report.ts";
 import { formatPhases } from "../../report/run_seconds.ts";
-import { totals } from "../../report/summary.ts";
+import { layersWithFewTokens, totals } from "../../report/summary.ts";
 import type { Output } from "../terminal/output.ts";
 
 /**
@@ -19,7 +19,13 @@ export function printRunResult(
   const rows = layers.map(({ name, loss, relative_error, zeros, rows, cols }) => (
     { name, loss, relative_error, zeros, rows, cols }
   ));
-  const { zeros, entries } = totals(layers);
+  const { zeros, entries } = totals(layers), few = layersWithFewTokens(layers).length;
+  if (few > 0) {
+    output.remark(
+      `warning: ${few} layers were reached by fewer calibration tokens than they have columns, and were pruned with ` +
+        `more damping or by magnitude; ${RUN_REPORT_FILE} has a note for each. More --samples reach more experts`,
+    );
+  }
   output.result({ layers: rows, perplexity, seconds, out, already_finished: alreadyFinished }, [
     `pruned ${zeros} of ${entries} weights in ${layers.length} layers, ${formatSeconds(seconds.total)} (${
       formatPhases(seconds)

@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { PACK_FORMATS, type PackFormat, SPARSE_READERS } from "../../checkpoint/packed/format.ts";
 import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import { requireStorable } from "../../checkpoint/quantized/layout.ts";
+import type { LinearSpec } from "../../models/layer_specs.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import {
   addBackendOption,
@@ -21,6 +22,7 @@ import { addHostPoolOptions, type HostPoolFlags } from "../options/server_option
 import { addChoiceOptions, type ChoiceFlags } from "./choice_options.ts";
 import { addLayerOptions, type LayerFlags } from "../options/layer_options.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
@@ -48,25 +50,44 @@ export interface PruneOptions extends CommonOptions, BackendFlags, HostPoolFlags
 
 /**
  * Checks, before any work, that the output format can store the pruned layers.
- * @param columnsOf returns the number of columns of a layer
  * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
  * if the format is pack-quantized and a layer is not rounded to a grid that the format can store, or several
- * layers have different kinds of asymmetric grids; the message names the layer
+ * layers have different kinds of asymmetric grids, or a layer belongs to an expert, or if the format is one of
+ * these two and the checkpoint stores a layer transposed; the message names the layer
  */
 export function checkFormat(
   format: PruneOptions["format"],
-  names: Iterable<string>,
+  layers: readonly SizedLayer[],
   queryOf: (name: string) => LayerQuery,
-  columnsOf: (name: string) => number,
 ): void {
   let first: GriddedLayer | undefined;
-  for (const name of names) {
+  for (const { name, linear, cols } of layers) {
+    if (format !== "dense" && format !== "bitmask") requireNotTransposed(format, name, linear);
     if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
     if (format !== PACK_QUANTIZED) continue;
-    const grid = checkGrid(name, queryOf(name), columnsOf(name));
+    requireNoExpert(name, linear);
+    const grid = checkGrid(name, queryOf(name), cols);
     first ??= { name, grid };
     checkKinds(first, { name, grid });
   }
+}
+
+/** Both formats store groups of neighbouring inputs, which are not neighbours in a transposed weight. */
+function requireNotTransposed(format: string, name: string, { isTransposed }: LinearSpec): void {
+  if (!isTransposed) return;
+  throw new UsageError(
+    `option --format ${format}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
+      "support; use --format dense or --format bitmask",
+  );
+}
+
+/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (measured with version 5.24). */
+function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
+  if (expertRole === undefined) return;
+  throw new UsageError(
+    `option --format ${PACK_QUANTIZED}: ${name} belongs to an expert, and transformers does not load experts in ` +
+      "this layout; use --format dense",
+  );
 }
 
 function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery): void {
@@ -79,19 +100,16 @@ function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery):
 
 /**
  * Checks, before any work, that no layer is too large for the method `obc`.
- * @param shapeOf returns the numbers of rows and columns of a layer
  * @param option the option that chooses the method
  * @throws {UsageError} naming the option, the layer and the limit
  */
 export function checkObcSizes(
-  names: Iterable<string>,
+  layers: readonly SizedLayer[],
   queryOf: (name: string) => LayerQuery,
-  shapeOf: (name: string) => readonly number[],
   option = "--method obc",
 ): void {
-  for (const name of names) {
+  for (const { name, rows, cols } of layers) {
     if (queryOf(name).method !== "obc") continue;
-    const [rows, cols] = shapeOf(name);
     try {
       checkObcSize(rows, cols);
     } catch (error) {

@@ -26,6 +26,7 @@ const RETRIES_AMONG_SEVERAL = 2;
 /**
  * Returns the client that prunes on the servers, or undefined if no server is given. Prints where the layers
  * are solved. The servers are checked here, before the first calibration.
+ * @param name the name of the model, which the jobs get
  * @throws {UsageError} if the hosts have different adapters (GPUs or CPU engines), because their results would
  * differ in the last bits
  * @throws {PareError} if a server refuses the request
@@ -33,6 +34,7 @@ const RETRIES_AMONG_SEVERAL = 2;
  */
 export async function remotePruner(
   { server: servers, apiKey, jobs }: HostPoolFlags,
+  name: string,
   output: Output,
   signal: AbortSignal,
 ): Promise<ModelPruner | undefined> {
@@ -47,6 +49,7 @@ export async function remotePruner(
     const hosts = registered?.length ? describeHosts(registered) : "its registered hosts";
     output.remark(`solving in jobs of ${first.baseUrl}, at ${hosts}`);
     return new PareJobs(first, {
+      name,
       onLayerRetried: (name, attempts) => output.remark(`${name} took ${attempts} attempts`),
     });
   }

@@ -230,8 +230,8 @@ async function pruneLayers(
   ) {
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
-    const { name, block, report } = event;
-    await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), report });
+    const { name, block, tokens, report } = event;
+    await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), tokens, report });
     services.onLayerDone?.(finished.size + event.done, total, event);
   }
 }

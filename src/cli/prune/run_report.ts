@@ -60,8 +60,14 @@ export function runReport(
     adapter: layers[0].report.adapter,
     resumed: resumeCount,
     seconds: withTotal({ ...journalSeconds(journal.entries), write, evaluation }),
-    layers: sortByModel(layers, choice.chosen.keys()).map(({ name, block, report, seconds }) => (
-      { ...report, name, block, calibration_seconds: seconds.calibration }
+    layers: sortByModel(layers, choice.chosen.keys()).map(({ name, block, report, seconds, tokens }) => (
+      {
+        ...report,
+        name,
+        block,
+        calibration_seconds: seconds.calibration,
+        ...tokens !== undefined && { tokens },
+      }
     )),
     skipped: [...choice.skipped],
     format: "dense",

@@ -42,9 +42,16 @@ export function faultsOf(tensor: VerifiedTensor): Fault[] {
   return problems.map((problem) => ({ tensor: name, problem }));
 }
 
-/** Returns a table with one row per tensor. */
+/**
+ * Returns a table of the checked layers and of the tensors with faults. If no layer is checked, it has all matrices. The JSON result has all
+ * tensors.
+ */
 export function verifyTable(tensors: readonly VerifiedTensor[]): string {
-  const rows = tensors.map(({ name, dtype, shape, zeros, pattern, violations, nonFinite }) => [
+  const hasChecks = tensors.some(({ isChecked }) => isChecked);
+  const shown = tensors.filter((tensor) =>
+    hasChecks ? tensor.isChecked || faultsOf(tensor).length > 0 : tensor.shape.length > 1
+  );
+  const rows = shown.map(({ name, dtype, shape, zeros, pattern, violations, nonFinite }) => [
     name,
     `${dtype} [${shape.join(", ")}]`,
     formatShare(zeros / Math.max(countEntries(shape), 1)),

@@ -35,6 +35,7 @@ const DEFAULT_STALL_MS = 10_000;
 export interface JobSubmission {
   readonly layers: readonly JobLayerRequest[];
   readonly idempotencyKey: string;
+  readonly name?: string;
 }
 
 /**
@@ -45,14 +46,14 @@ export interface JobSubmission {
 export async function* followOrResubmit(
   jobs: Jobs,
   job: Job,
-  { layers, idempotencyKey }: JobSubmission,
+  { layers, idempotencyKey, name }: JobSubmission,
   { pollMs = DEFAULT_POLL_MS, stallMs = DEFAULT_STALL_MS, wasUnreachable, signal }: FollowOrResubmitOptions,
 ): AsyncGenerator<LayerState, void, void> {
   let lastSeenJob = JSON.stringify(job), lastChangeAt = performance.now();
   const nextJob = async () => {
     const mustResubmit = wasUnreachable?.() || performance.now() - lastChangeAt > stallMs;
     const foundJob = mustResubmit ? undefined : await findJob(jobs, job.id, signal);
-    job = foundJob ?? await jobs.submit(layers, { idempotencyKey, signal });
+    job = foundJob ?? await jobs.submit(layers, { idempotencyKey, name, signal });
     const currentJob = JSON.stringify(job);
     if (currentJob !== lastSeenJob || mustResubmit) lastChangeAt = performance.now();
     lastSeenJob = currentJob;

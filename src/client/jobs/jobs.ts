@@ -6,7 +6,14 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import { type Job, jobSchema, type LayerState } from "../../protocol/edge/jobs.ts";
+import {
+  type Job,
+  type JobList,
+  jobListSchema,
+  jobSchema,
+  type JobState,
+  type LayerState,
+} from "../../protocol/edge/jobs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
@@ -39,6 +46,18 @@ export interface SubmitOptions extends CallOptions {
    * retries of one call
    */
   readonly idempotencyKey?: string;
+  /** A name for people, which need not be unique. It belongs to the job, so a repeated submission must give it again. */
+  readonly name?: string;
+}
+
+/** Options of listing jobs. */
+export interface ListOptions extends CallOptions {
+  /** Lists only the jobs in this state. */
+  readonly state?: JobState;
+  /** The largest number of jobs in the answer, from 1 to 100. @default 20 */
+  readonly limit?: number;
+  /** The cursor of an earlier answer, to continue after it. */
+  readonly cursor?: string;
 }
 
 /** Options of following a job. */
@@ -64,17 +83,28 @@ export class Jobs {
    * a job with other layers
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
-    const { idempotencyKey = crypto.randomUUID(), signal } = options;
+    const { idempotencyKey = crypto.randomUUID(), name, signal } = options;
     const answer = await this.#transport.send({
       method: "POST",
       path: "/v1/jobs",
       headers: { "Content-Type": "application/json", "Idempotency-Key": idempotencyKey },
-      body: [new TextEncoder().encode(JSON.stringify({ layers }))],
+      body: [new TextEncoder().encode(JSON.stringify({ name, layers }))],
       signal,
     });
     const job = parseJob(answer);
     this.#onJob?.(job.id, layers.length);
     return job;
+  }
+
+  /**
+   * Returns a page of the jobs that were submitted with the same API key, the newest first. `cursor` in the
+   * answer continues the list. It is null on the last page.
+   */
+  async list({ state, limit, cursor, signal }: ListOptions = {}): Promise<JobList> {
+    const given = Object.entries({ state, limit, cursor }).filter(([, value]) => value !== undefined);
+    const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+    const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
+    return parseAnswer(jobListSchema, answer, "/v1/jobs", "a list of jobs");
   }
 
   /** Returns the current state of a job. @throws {PareError} `not_found` if there is no such job */

@@ -28,6 +28,8 @@ const MAX_FAILED_JOBS = 2;
 export interface PareJobsOptions extends PollOptions {
   /** Called for each layer that the edge solved only at the second or a later attempt. */
   readonly onLayerRetried?: (name: string, attempts: number) => void;
+  /** The name of the model. The jobs are then called `NAME, block N`, so that people recognise them in a list. */
+  readonly name?: string;
 }
 
 /** A client of an edge that runs jobs. */
@@ -80,21 +82,25 @@ export class PareJobs implements ModelPruner {
       requests.push(...await uploadLayers(this.#uploads, layers, signal));
       for (const { name } of layers) groupOf.set(name, group);
     }
-    for await (const { name, weight, quantized, report } of this.#solve(requests, signal)) {
-      yield { group: groupOf.get(name)!, name, weight, quantized, report };
+    const [firstGroup] = groupOf.values();
+    const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
+    for await (const { name: layer, weight, quantized, report } of this.#solve(requests, name, signal)) {
+      yield { group: groupOf.get(layer)!, name: layer, weight, quantized, report };
     }
   }
 
   /** Yields each layer once, as soon as it is done. Layers that failed transiently are submitted again in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
+    name: string | undefined,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<SolvedJobLayer, void, void> {
     const remaining = new Map(requests.map((request) => [request.name, request]));
     for (let submissionIndex = 0, failedJobs = 0; remaining.size > 0; submissionIndex++) {
       const layers = [...remaining.values()];
-      const submission = { layers, idempotencyKey: await idempotencyKeyOf(layers, submissionIndex) };
-      const job = await this.#jobs.submit(layers, { idempotencyKey: submission.idempotencyKey, signal });
+      const idempotencyKey = await idempotencyKeyOf({ name, layers }, submissionIndex);
+      const submission = { layers, idempotencyKey, name };
+      const job = await this.#jobs.submit(layers, { idempotencyKey, name, signal });
       // If the job has ended already, an earlier process submitted it. The cause of its failures may be gone
       // now.
       const wasAlreadyEnded = hasEnded(job.state);
@@ -148,13 +154,13 @@ export class PareJobs implements ModelPruner {
 }
 
 /**
- * Computes the idempotency key of a job over `layers`. `submissionIndex` is 0 for the first job over these
- * layers, 1 for the second, and so on, so that each has another key.
+ * Computes the idempotency key of a job. `submissionIndex` is 0 for the first job over these layers, 1 for the
+ * second, and so on, so that each has another key.
  */
 async function idempotencyKeyOf(
-  layers: readonly JobLayerRequest[],
+  job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },
   submissionIndex: number,
 ): Promise<string> {
-  const digest = await sha256(new TextEncoder().encode(JSON.stringify(layers)));
+  const digest = await sha256(new TextEncoder().encode(JSON.stringify(job)));
   return `${formatDigest(digest)}/${submissionIndex}`;
 }

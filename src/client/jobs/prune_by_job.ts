@@ -18,10 +18,10 @@ export interface SolvedJobLayer extends PrunedLayer {
 }
 
 /**
- * The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
- * failed or was busy, or that somebody cancelled the job.
+ * The error codes of a layer that may succeed in another job. They mean that no host was alive, or that the
+ * host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
  */
-const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy", "cancelled"]);
+const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy"]);
 
 /** Some layers of a job failed. The results of its other layers are not affected. */
 export class JobFailedError extends Error {

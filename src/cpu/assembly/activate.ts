@@ -1,9 +1,9 @@
 // The CPU twins of the kernels in shaders/activate.wgsl: they compute the same. bias_activate adds a bias and
 // applies the activation function in place. Its work items, which threads run in parallel, are runs of
 // elements that may begin and end inside a row. gated_multiply multiplies `up` by the activated `gate`. Its
-// work items are whole rows.
+// work items are whole rows. soft_cap limits the elements of a matrix, and its work items are runs of elements.
 
-import { exp4, prepare_exp, times_sigmoid4 } from "./exp";
+import { exp4, prepare_exp, tanh4, times_sigmoid4 } from "./exp";
 import { row_items, rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
 
@@ -35,6 +35,12 @@ const ELEMENTS_PER_ITEM: u32 = 1 << 15;
   up_offset: u32;
   ld_up: u32;
   activation: u32;
+}
+
+@unmanaged class SoftCapArgs {
+  x: usize;
+  count: u32;
+  cap: f32;
 }
 
 // Returns GELU, x·Φ(x), where Φ is the normal distribution function. Φ is computed from erf, which formula
@@ -135,5 +141,26 @@ function gate_row(gate: usize, up: usize, y: usize, cols: u32, activation: u32):
     const offset = <usize>c << 2;
     const factor = f32x4.extract_lane(activate4(f32x4.splat(load<f32>(gate + offset)), activation), 0);
     store<f32>(y + offset, factor * load<f32>(up + offset));
+  }
+}
+
+export function soft_cap_items(args: SoftCapArgs): u32 {
+  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
+}
+
+export function soft_cap(args: SoftCapArgs, item: u32): void {
+  prepare_exp();
+  const caps = f32x4.splat(args.cap);
+  const first = item * ELEMENTS_PER_ITEM, count = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
+  const x = args.x + (<usize>first << 2);
+  let i: u32 = 0;
+  for (; i + 4 <= count; i += 4) {
+    const offset = <usize>i << 2;
+    v128.store(x + offset, f32x4.mul(caps, tanh4(f32x4.div(v128.load(x + offset), caps))));
+  }
+  for (; i < count; i++) {
+    const offset = <usize>i << 2;
+    const quotient = f32x4.div(f32x4.splat(load<f32>(x + offset)), caps);
+    store<f32>(x + offset, f32x4.extract_lane(f32x4.mul(caps, tanh4(quotient)), 0));
   }
 }

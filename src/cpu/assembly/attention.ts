@@ -9,7 +9,7 @@
 // attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
 // both products use the same micro-kernel (a small product whose results stay in registers).
 
-import { KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./attention_block";
+import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./attention_block";
 import { prepare_exp } from "./exp";
 import { ceil_divide, round_up } from "./rounding";
 import { scratch } from "./scratch";
@@ -38,6 +38,7 @@ const QUERIES: u32 = 64;
   ldo: u32;
   scale: f32;
   window: u32;
+  soft_cap: f32;
 }
 
 // The index of the first key that query t sees. If `window` > 0, a query sees only the last `window` keys.
@@ -52,7 +53,7 @@ export function attention_items(args: AttentionArgs): u32 {
 
 export function attention(args: AttentionArgs, item: u32): void {
   const tokens = args.tokens, heads = args.heads, dim = args.head_dim, headStride = args.head_stride;
-  const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window;
+  const ldq = args.ldq, ldk = args.ldk, ldv = args.ldv, ldo = args.ldo, window = args.window, softCap = args.soft_cap;
 
   prepare_exp();
   // The last query rows see the most keys, so they are computed first. All threads then finish at about the
@@ -102,6 +103,7 @@ export function attention(args: AttentionArgs, item: u32): void {
         const t = t0 + i;
         const low = first_key(t, window);
         const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(visible, t + 1 - s0);
+        if (softCap > 0) cap_scores(scores + (i * KEYS << 2), visible, softCap);
         update_softmax(scores + (i * KEYS << 2), visible, from, to, slope, <f32>(<i32>s0 - <i32>t),
           maxima + (i << 2), denominators + (i << 2), sums + (i * paddedDim << 2), paddedDim);
       }

@@ -2,7 +2,7 @@
 // them with a micro-kernel (a small product whose results stay in registers), and update the softmax between
 // the two products. attention.ts chooses the blocks and their order.
 
-import { exp4 } from "./exp";
+import { exp4, tanh4 } from "./exp";
 import { max_lane, sum_lanes } from "./lanes";
 import { is_paired } from "./pairing";
 import { round_up } from "./rounding";
@@ -137,6 +137,15 @@ function multiply_4x16(a: usize, lda: u32, b: usize, depth: u32, c: usize, ldc: 
   v128.store(c1, c10), v128.store(c1, c11, 16), v128.store(c1, c12, 32), v128.store(c1, c13, 48);
   v128.store(c2, c20), v128.store(c2, c21, 16), v128.store(c2, c22, 32), v128.store(c2, c23, 48);
   v128.store(c3, c30), v128.store(c3, c31, 16), v128.store(c3, c32, 32), v128.store(c3, c33, 48);
+}
+
+// row ← cap·tanh(row/cap) for `count` scores. Up to three scores after them change too.
+export function cap_scores(row: usize, count: u32, cap: f32): void {
+  const caps = f32x4.splat(cap);
+  for (let j: u32 = 0; j < count; j += 4) {
+    const scores = v128.load(row + (j << 2));
+    v128.store(row + (j << 2), f32x4.mul(caps, tanh4(f32x4.div(scores, caps))));
+  }
 }
 
 // Updates the online softmax of one query row with the scores of one block of keys. In the formulae, t is the

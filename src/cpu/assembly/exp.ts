@@ -1,4 +1,4 @@
-// The exponential of the four lanes of a vector, and the logarithm of one f64 number. exp4 is inlined,
+// The exponential and the hyperbolic tangent of the four lanes of a vector, and the logarithm of one f64 number. exp4 is inlined,
 // because a call per vector would cost as much as the polynomial. The logarithm is computed here because the
 // standard library's version reads a table. The table would be a data segment, and every thread's instance of
 // the module would write it into the shared memory again when the instance starts.
@@ -70,6 +70,23 @@ export function prepare_exp(): void {
 // @ts-ignore: decorator
 @inline export function times_sigmoid4(x: v128, z: v128): v128 {
   return f32x4.div(x, f32x4.add(exp4(f32x4.neg(z)), one));
+}
+
+// Returns tanh x with a relative error of a few units in the last place. Near zero it is the odd polynomial of
+// tanhf in Cephes, because 1 − 2/(e^2x + 1) would cancel there.
+// @ts-ignore: decorator
+@inline export function tanh4(x: v128): v128 {
+  const square = f32x4.mul(x, x);
+  let p = f32x4.relaxed_madd(square, f32x4.splat(-5.70498872745e-3), f32x4.splat(2.06390887954e-2));
+  p = f32x4.relaxed_madd(p, square, f32x4.splat(-5.37397155531e-2));
+  p = f32x4.relaxed_madd(p, square, f32x4.splat(1.33314422036e-1));
+  p = f32x4.relaxed_madd(p, square, f32x4.splat(-3.33332819422e-1));
+  const near = f32x4.relaxed_madd(x, f32x4.mul(square, p), x);
+  const magnitude = f32x4.abs(x);
+  const power = exp4(f32x4.add(magnitude, magnitude));
+  const far = f32x4.sub(one, f32x4.div(f32x4.splat(2), f32x4.add(power, one)));
+  const signed = v128.or(far, v128.and(x, i32x4.splat(0x80000000)));
+  return v128.bitselect(near, signed, f32x4.lt(magnitude, f32x4.splat(0.625)));
 }
 
 // Returns ln x of a positive normal number. Infinity and NaN are returned unchanged. It splits x = 2^e·f with

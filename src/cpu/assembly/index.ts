@@ -46,5 +46,6 @@ export * from "./quantize_block";
 export * from "./reverse_cholesky";
 export * from "./rotary";
 export * from "./row_dot";
+export * from "./rows";
 export * from "./select";
 export * from "./zero_columns";

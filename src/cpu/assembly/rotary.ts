@@ -11,7 +11,7 @@ const PAIRS_PER_ITEM: u32 = 1 << 14;
   rows: u32;
   tokens: u32;
   heads: u32;
-  head_dim: u32;
+  head_stride: u32;
   pairs: u32;
   offset: u32;
   ld: u32;
@@ -22,13 +22,13 @@ export function rotary_items(args: RotaryArgs): u32 {
 }
 
 export function rotary(args: RotaryArgs, item: u32): void {
-  const rows = args.rows, tokens = args.tokens, heads = args.heads, headDim = args.head_dim, pairs = args.pairs;
+  const rows = args.rows, tokens = args.tokens, heads = args.heads, headStride = args.head_stride, pairs = args.pairs;
   const step = rows_per_item(heads * pairs, PAIRS_PER_ITEM);
   const first = item * step, end = min<u32>(rows, first + step);
   for (let r = first; r < end; r++) {
     const cosines = args.table + (<usize>(r % tokens * 2 * pairs) << 2);
     const row = args.x + (<usize>args.offset + <usize>r * <usize>args.ld << 2);
-    for (let h: u32 = 0; h < heads; h++) rotate_head(row + (<usize>(h * headDim) << 2), cosines, pairs);
+    for (let h: u32 = 0; h < heads; h++) rotate_head(row + (<usize>(h * headStride) << 2), cosines, pairs);
   }
 }
 

@@ -1,11 +1,14 @@
 /**
- * The element-wise kernels of a model's forward pass. One adds a bias and applies an activation function. The
- * other computes the gate of a gated feed-forward layer.
+ * The element-wise kernels of a model's forward pass. One adds a bias and applies an activation function, one
+ * computes the gate of a gated feed-forward layer, and one limits logits.
  */
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../../shaders/activate.wgsl" with { type: "text" };
+import softCapFunction from "../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
+import activateCode from "../../../shaders/activate.wgsl" with { type: "text" };
+
+const code = shared + softCapFunction + activateCode;
 
 /**
  * The values of the `activation` parameter. `gelu_tanh` is the usual approximation of the exact `gelu` by
@@ -21,7 +24,7 @@ export const biasActivate = defineKernel({
   name: "bias_activate",
   bindings: { bias: "read", x: "read_write" },
   params: { rows: "u32", cols: "u32", has_bias: "u32", activation: "u32" },
-  shader: { code: shared + code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  shader: { code, entryPoint: "bias_activate", grid: (p) => linearGrid(p.rows * p.cols, 256) },
 });
 
 /**
@@ -42,8 +45,16 @@ export const gatedMultiply = defineKernel({
     activation: "u32",
   },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "gated_multiply",
     grid: (p) => linearGrid(p.rows * p.cols, 256),
   },
+});
+
+/** In place, for i < count: x[i] ← cap·tanh(x[i]/cap), with cap > 0. */
+export const softCap = defineKernel({
+  name: "soft_cap",
+  bindings: { x: "read_write" },
+  params: { count: "u32", cap: "f32" },
+  shader: { code, entryPoint: "soft_cap", grid: (p) => linearGrid(p.count, 256) },
 });

@@ -2,6 +2,7 @@
 
 import { defineKernel } from "../kernel.ts";
 import { loop, type LoopCount, sequence } from "../loop_count.ts";
+import softCap from "../../../shaders/shared/soft_cap.wgsl" with { type: "text" };
 import code from "../../../shaders/attention.wgsl" with { type: "text" };
 
 /**
@@ -13,11 +14,12 @@ const KEYS = 16;
 
 /**
  * For each token t, head h and dimension d:
- * out[…, h·head_dim + d] ← Σ_s softmax_s(scale·q·k_s + slopes[h]·(s − t))·v_s[d].
+ * out[…, h·head_dim + d] ← Σ_s softmax_s(cap(scale·q·k_s) + slopes[h]·(s − t))·v_s[d].
  *
  * Here q is the query of token t, and k_s and v_s are the key and the value of token s. The sum is over the
  * tokens s ≤ t of the same window. If the parameter `window` is positive, the attention is a sliding one:
- * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no ALiBi.
+ * the sum is only over the tokens s > t − window. `slopes`, (heads) f32, has the ALiBi slopes, or zeros for no
+ * ALiBi. If `soft_cap` is positive, cap(x) is soft_cap·tanh(x/soft_cap). Otherwise it is x.
  *
  * Row b·tokens + t of q, k, v and out belongs to token t of window b. Head h of q starts at column
  * q_offset + h·head_stride, and the rows of q are `ldq` elements apart. Several heads of q may share a head
@@ -47,9 +49,10 @@ export const attention = defineKernel({
     ldo: "u32",
     scale: "f32",
     window: "u32",
+    soft_cap: "f32",
   },
   shader: {
-    code,
+    code: softCap + code,
     entryPoint: "attention",
     grid: (p) => [Math.ceil(p.tokens / QUERIES), p.heads, p.batch],
     loops: countLoops,

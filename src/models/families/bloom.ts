@@ -8,9 +8,10 @@ import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import { alibiSlopes } from "../pieces/alibi.ts";
 import { attend } from "../pieces/attention.ts";
-import { accumulateGroup, applyGroup } from "../pieces/linear.ts";
+import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { headDimension, positive, readConfig } from "./config.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
+import { headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -73,7 +74,7 @@ export const bloom: Family = {
       },
       block: blockSpec(settings, root),
       finalNorm: norm(settings, `${root}ln_f`),
-      head: linearSpec(config.tie_word_embeddings ? embedding : "lm_head", hidden, config.vocab_size),
+      head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
     };
   },
 };

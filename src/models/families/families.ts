@@ -3,13 +3,28 @@
 import { ModelError } from "../../files/model_error.ts";
 import { bloom } from "./bloom.ts";
 import type { Family, ModelSpec } from "./family.ts";
+import { gemma2 } from "./gemma2.ts";
+import { gemma3 } from "./gemma3.ts";
+import { gpt2 } from "./gpt2.ts";
+import { gptNeoX } from "./gpt_neox.ts";
+import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
+import { mixtral } from "./mixtral.ts";
 import { mistral } from "./mistral.ts";
+import { olmo2 } from "./olmo2.ts";
+import { olmoe } from "./olmoe.ts";
 import { opt } from "./opt.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2, qwen3 } from "./qwen.ts";
+import { qwen3Moe } from "./qwen3_moe.ts";
+import { smolLm3 } from "./smollm3.ts";
+import { starcoder2 } from "./starcoder2.ts";
 
-const FAMILIES: readonly Family[] = [opt, bloom, llama, mistral, qwen2, qwen3, phi3];
+const FAMILIES: readonly Family[] = [
+  ...[opt, bloom, gpt2, gptNeoX],
+  ...[llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, olmo2, granite, starcoder2, smolLm3],
+  ...[mixtral, qwen3Moe, olmoe],
+];
 
 /**
  * Returns the model that the configuration of a checkpoint describes.
@@ -23,7 +38,7 @@ export function readModelSpec(
   has: (name: string) => boolean,
 ): ModelSpec {
   const family = FAMILIES.find(({ modelType }) => modelType === config.model_type);
-  const reason = unsupportedReason(config);
+  const reason = unsupportedReason(config, family);
   if (family && !reason) return family.read(config, has);
   const supported = FAMILIES.map(({ modelType }) => modelType).join(", ");
   const problem = reason ? `${reason}, which is not supported` : "is not supported";
@@ -33,31 +48,28 @@ export function readModelSpec(
   );
 }
 
-/** Reasons, each with keys of config.json. The reason applies if at least one of its keys is set. */
-const REASONS_BY_KEY: readonly (readonly [keys: readonly string[], reason: string])[] = [
-  [["vision_config", "audio_config", "text_config"], "is multimodal"],
-  [
-    ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"],
-    "is a mixture of experts",
-  ],
-];
+/** Keys of config.json. A model is multimodal if at least one of them is set. */
+const MULTIMODAL_KEYS = ["vision_config", "audio_config", "text_config"];
 
-/** Reasons that apply to every model of a `model_type`. */
-const REASONS_BY_TYPE: Readonly<Record<string, string>> = {
-  gpt2: "stores its linear layers transposed (Conv1D)",
-};
+/** Keys of config.json. A model is a mixture of experts if at least one of them is set. */
+const EXPERTS_KEYS = [
+  "num_experts",
+  "num_local_experts",
+  "n_routed_experts",
+  "moe_num_experts",
+  "num_moe_experts",
+];
 
 /**
  * Returns why a configuration is not supported, as the predicate of a sentence ("is multimodal"), or
  * undefined if no reason was found.
  */
-function unsupportedReason(config: Readonly<Record<string, unknown>>): string | undefined {
-  const { model_type: type } = config;
+function unsupportedReason(
+  config: Readonly<Record<string, unknown>>,
+  family: Family | undefined,
+): string | undefined {
+  const isSet = (key: string) => ![undefined, null, 0].some((unset) => unset === config[key]);
   if (config.is_encoder_decoder === true) return "is an encoder with a decoder";
-  for (const [keys, reason] of REASONS_BY_KEY) if (keys.some((key) => isSet(config[key]))) return reason;
-  return typeof type === "string" && Object.hasOwn(REASONS_BY_TYPE, type) ? REASONS_BY_TYPE[type] : undefined;
-}
-
-function isSet(value: unknown): boolean {
-  return value !== undefined && value !== null && value !== 0;
+  if (MULTIMODAL_KEYS.some(isSet)) return "is multimodal";
+  return EXPERTS_KEYS.some(isSet) && !family?.hasExperts ? "is a mixture of experts" : undefined;
 }

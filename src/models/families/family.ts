@@ -12,6 +12,8 @@ import type { LinearGroup, LinearSpec, NormSpec } from "../layer_specs.ts";
 export interface Family {
   /** The `model_type` of its config.json. */
   readonly modelType: string;
+  /** Whether its models are mixtures of experts. Defaults to false. */
+  readonly hasExperts?: boolean;
   /**
    * Returns the model that a configuration describes.
    * @param config the object in config.json
@@ -48,12 +50,24 @@ export interface ModelSpec {
    * without `.weight`.
    */
   readonly head: LinearSpec;
+  /** What is done to the outputs of the head. By default they are the logits. */
+  readonly logits?: LogitsSpec;
+}
+
+/** Changes of the outputs of the head, in this order. */
+export interface LogitsSpec {
+  /** A factor of the outputs. */
+  readonly scale?: number;
+  /** The limit c of the logits. An output x becomes c·tanh(x/c). */
+  readonly softCap?: number;
 }
 
 /** The embedding. The hidden states of a token are the sum of a row of each table. */
 export interface EmbeddingSpec {
   /** The name of the table of tokens, (vocabSize, hiddenSize), or (vocabSize, inFeatures of the projection). */
   readonly tokens: string;
+  /** The factor of the rows of the table of tokens. Defaults to 1. */
+  readonly scale?: number;
   /** Projects the rows of the table of tokens to the size of the hidden states, before positions are added. */
   readonly projection?: LinearSpec;
   /** The table of positions, (maxTokens + offset, hiddenSize). Token t of a window uses row t + offset. */
@@ -70,14 +84,18 @@ export interface BlockSpec {
   prefix(block: number): string;
   readonly norms: readonly NormSpec[];
   /**
-   * All linear layers, in groups that share one input, in the order in which `forward` uses them. Pruning
-   * replaces their weights.
+   * All linear layers that can be pruned, in groups that share one input. A group comes after the groups on
+   * whose outputs it depends. Pruning replaces their weights.
    */
   readonly groups: readonly LinearGroup[];
+  /** The linear layers that stay dense, such as the router of a mixture of experts. */
+  readonly denseLayers?: readonly LinearSpec[];
   /**
    * Queues block `index` on the hidden states `x`, (pass.rows, hiddenSize) f32, in place. Each group must be
-   * applied exactly once. The last group must add its outputs to `x` by `accumulateGroup`, and only a norm
-   * may follow it. These rules let a pass skip the last group.
+   * applied exactly once, but a group of an expert only if tokens are routed to the expert. The groups of the
+   * last stage (see `stagesOf`) must add their outputs to `x` unless `pass` skips them, and only a norm may
+   * follow. These rules let a pass skip the last stage. A mixture of experts returns a promise, because it
+   * reads the scores of its router back.
    */
-  forward(pass: BlockPass, x: DeviceBuffer, index: number): void;
+  forward(pass: BlockPass, x: DeviceBuffer, index: number): void | Promise<void>;
 }

@@ -1,9 +1,9 @@
 /** The family LLaMA (Touvron et al., arXiv 2302.13971), versions 1 to 3, as in transformers' `LlamaForCausalLM`. */
 
 import { z } from "zod";
-import { readConfig } from "./config.ts";
+import { readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama_model.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 const schema = z.object({
   ...llamaShape,

@@ -4,9 +4,9 @@
  */
 
 import { z } from "zod";
-import { positive, readConfig } from "./config.ts";
+import { positive, readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama_model.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the class `MistralConfig` in transformers. */
 const schema = z.object({

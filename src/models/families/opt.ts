@@ -6,9 +6,10 @@
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import { accumulateGroup, allColumns, applyGroup } from "../pieces/linear.ts";
+import { allColumns, applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
-import { activationName, headDimension, positive, readConfig } from "./config.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
+import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -64,7 +65,11 @@ export const opt: Family = {
       block: blockSpec(config, root),
       finalNorm: hasFinalNorm ? norm(config, `${root}final_layer_norm`) : undefined,
       headProjection: projection("project_out", hidden, embeddingSize),
-      head: linearSpec(config.tie_word_embeddings ? embedding : "lm_head", embeddingSize, config.vocab_size),
+      head: linearSpec(
+        headName(config.tie_word_embeddings, embedding, has),
+        embeddingSize,
+        config.vocab_size,
+      ),
     };
   },
 };

@@ -4,9 +4,9 @@
  */
 
 import { z } from "zod";
-import { positive, readConfig } from "./config.ts";
+import { positive, readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama_model.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the class `Phi3Config` in transformers. */
 const schema = z.object({
@@ -20,6 +20,7 @@ export const phi3: Family = {
   modelType: "phi3",
   read(object, has) {
     const config = readConfig(schema, object);
-    return llamaModel(config, has, { fused: true, window: () => config.sliding_window ?? 0 });
+    const window = () => config.sliding_window ?? 0;
+    return llamaModel(config, has, { fused: true, partialRotation: true, window });
   },
 };

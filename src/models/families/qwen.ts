@@ -5,14 +5,15 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import { positive, readConfig } from "./config.ts";
+import { positive, readConfig } from "./config/config.ts";
+import { layerTypesShape, readLayerTypes } from "./config/layer_types.ts";
 import type { Family } from "./family.ts";
-import { llamaModel, llamaShape } from "./llama_model.ts";
+import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the configuration classes in transformers. */
 const qwenShape = {
   ...llamaShape,
+  ...layerTypesShape,
   num_key_value_heads: positive.nullable().default(32),
   use_sliding_window: z.boolean().default(false),
   sliding_window: positive.nullable().default(4096),
@@ -21,7 +22,6 @@ const qwenShape = {
    * instead.
    */
   max_window_layers: z.int().nonnegative().default(28),
-  layer_types: z.array(z.enum(["full_attention", "sliding_attention"])).nullish(),
 };
 const qwen2Schema = z.object(qwenShape);
 const qwen3Schema = z.object({
@@ -44,7 +44,7 @@ export const qwen3: Family = {
     const config = readConfig(qwen3Schema, object);
     const bias = config.attention_bias;
     const biases = { qkv: bias, out: bias };
-    return llamaModel(config, has, { biases, headNorms: true, window: windowOf(config) });
+    return llamaModel(config, has, { biases, queryKeyNorm: "heads", window: windowOf(config) });
   },
 };
 
@@ -53,15 +53,7 @@ export const qwen3: Family = {
  * @throws {ModelError} if `layer_types` does not have one entry per block
  */
 function windowOf(config: z.infer<typeof qwen2Schema>): (index: number) => number {
-  const { use_sliding_window, sliding_window, max_window_layers, layer_types, num_hidden_layers } = config;
-  if (layer_types && layer_types.length !== num_hidden_layers) {
-    throw new ModelError(
-      `config.json: layer_types has ${layer_types.length} entries, num_hidden_layers is ${num_hidden_layers}`,
-    );
-  }
-  const window = use_sliding_window ? sliding_window ?? 0 : 0;
-  return (index) => {
-    const slides = layer_types ? layer_types[index] === "sliding_attention" : index >= max_window_layers;
-    return slides ? window : 0;
-  };
+  const isSliding = readLayerTypes(config, (index) => index >= config.max_window_layers);
+  const window = config.use_sliding_window ? config.sliding_window ?? 0 : 0;
+  return (index) => isSliding(index) ? window : 0;
 }

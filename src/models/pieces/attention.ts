@@ -30,17 +30,25 @@ export interface AttentionInput extends Heads {
    * to 0, which means all earlier tokens.
    */
   readonly window?: number;
+  /** The factor of the products q·kᵀ. Defaults to 1/√headDim. */
+  readonly scale?: number;
+  /**
+   * The limit c of the products scale·q·kᵀ, which are replaced by c·tanh(scale·q·kᵀ/c). Defaults to 0, which
+   * means no limit.
+   */
+  readonly softCap?: number;
   /** ALiBi slopes, (heads) f32. By default all slopes are zero. */
   readonly slopes?: DeviceBuffer;
 }
 
 /**
- * Queues the attention of each token t, which is softmax(q·kᵀ/√headDim + slope·(s − t))·v. The softmax runs
+ * Queues the attention of each token t, which is softmax(scale·q·kᵀ + slope·(s − t))·v. The softmax runs
  * over the tokens s to which t attends.
  * @returns (rows, heads · headDim) f32, valid until attention is queued again
  */
 export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
   const { q, k, v, heads, kvHeads = heads, headDim, headStride = headDim, window = 0 } = input;
+  const { scale = 1 / Math.sqrt(headDim), softCap = 0 } = input;
   const outFeatures = heads * headDim;
   const out = pass.workspace.buffer("attention", pass.rows * outFeatures);
   const slopes = input.slopes ?? pass.workspace.zeros(heads);
@@ -58,8 +66,9 @@ export function attend(pass: BlockPass, input: AttentionInput): DeviceBuffer {
     v_offset: v.offset,
     ldv: v.ld,
     ldo: outFeatures,
-    scale: 1 / Math.sqrt(headDim),
+    scale,
     window,
+    soft_cap: softCap,
   });
   return out;
 }

@@ -33,6 +33,9 @@ export interface BlockPass {
   readonly rows: number;
   /** Receives the inputs of linear layers. By default, nothing receives them. */
   readonly observeInput?: InputObserver;
-  /** A group that is not computed, because its outputs are not used. Its input is still passed to `observeInput`. */
-  readonly skippedGroup?: LinearGroup;
+  /**
+   * Groups that are not computed, because their outputs are not used. Their inputs are still passed to
+   * `observeInput`.
+   */
+  readonly skippedGroups?: readonly LinearGroup[];
 }

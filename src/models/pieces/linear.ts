@@ -1,20 +1,16 @@
-/**
- * Linear layers. A layer with weights W and bias b computes y = activation(x·Wᵀ + b) from its inputs x, or
- * adds x·Wᵀ + b to the residual stream. The residual stream is the hidden states, to which each half of a
- * transformer block (attention and feed-forward) adds its outputs.
- */
+/** Linear layers. A layer with weights W and bias b computes y = activation(x·Wᵀ + b) from its inputs x. */
 
 import type { DeviceBuffer } from "../../backend/backend.ts";
 import { ACTIVATION_CODE, biasActivate } from "../../kernels/forward/activate.ts";
-import { gemmNT } from "../../kernels/gemm.ts";
-import type { LinearGroup, LinearSpec } from "../layer_specs.ts";
+import { gemmNN, gemmNT } from "../../kernels/gemm.ts";
+import { type LinearGroup, type LinearSpec, roleOf } from "../layer_specs.ts";
 import type { Activation, BlockPass } from "./block_pass.ts";
 
 /**
  * Queues every layer of `group` on its input `x`, (rows, inFeatures) f32, after passing `x` to
  * `pass.observeInput`.
  * @returns one buffer per layer, (rows, outFeatures) f32, in the order of the group. A buffer is valid until
- * its layer runs again
+ * its layer, or another layer with the same role, runs again
  */
 export function applyGroup(
   pass: BlockPass,
@@ -24,27 +20,10 @@ export function applyGroup(
 ): DeviceBuffer[] {
   pass.observeInput?.(group, x, pass.rows);
   return group.map((spec) => {
-    const y = pass.workspace.buffer(spec.name, pass.rows * spec.outFeatures);
+    const y = pass.workspace.buffer(roleOf(spec), pass.rows * spec.outFeatures);
     applyLinear(pass, spec, x, 0, pass.rows, y, { activation });
     return y;
   });
-}
-
-/**
- * Queues stream += x·Wᵀ + b for the only layer of `group`, after passing `x` to `pass.observeInput`. If
- * `pass` skips the group, the layer is not queued.
- * @param x (rows, inFeatures) f32
- * @param stream (rows, outFeatures) f32
- */
-export function accumulateGroup(
-  pass: BlockPass,
-  group: LinearGroup,
-  x: DeviceBuffer,
-  stream: DeviceBuffer,
-): void {
-  pass.observeInput?.(group, x, pass.rows);
-  if (group === pass.skippedGroup) return;
-  applyLinear(pass, group[0], x, 0, pass.rows, stream, { accumulate: true });
 }
 
 /** Options for the outputs of a layer. */
@@ -53,6 +32,8 @@ export interface OutputOptions {
   readonly activation?: Activation;
   /** Whether the outputs are added to the contents of `y`. This is only allowed without an activation. */
   readonly accumulate?: boolean;
+  /** The factor of x·Wᵀ. The bias is not multiplied. Defaults to 1. */
+  readonly scale?: number;
 }
 
 /**
@@ -67,29 +48,35 @@ export function applyLinear(
   firstRow: number,
   rows: number,
   y: DeviceBuffer,
-  { activation = "none", accumulate = false }: OutputOptions = {},
+  { activation = "none", accumulate = false, scale = 1 }: OutputOptions = {},
 ): void {
+  const { inFeatures, outFeatures } = spec;
   const { strips, bias } = weights.linear(spec);
-  for (const strip of strips) {
-    backend.dispatch(gemmNT, { a: x, b: strip.buffer, c: y }, {
-      m: rows,
-      n: strip.rows,
-      k: spec.inFeatures,
-      a_offset: firstRow * spec.inFeatures,
-      lda: spec.inFeatures,
-      b_offset: 0,
-      ldb: spec.inFeatures,
-      c_offset: strip.row0,
-      ldc: spec.outFeatures,
-      alpha: 1,
-      beta: accumulate ? 1 : 0,
-      upper: 0,
-    });
+  const shared = { m: rows, lda: inFeatures, b_offset: 0, ldc: outFeatures, alpha: scale, upper: 0 };
+  const a_offset = firstRow * inFeatures;
+  for (const [index, { buffer, row0, rows: stripRows }] of strips.entries()) {
+    const operands = { a: x, b: buffer, c: y };
+    if (spec.isTransposed) {
+      // Each strip has the weights of some inputs, so the products of all strips are added up.
+      const beta = accumulate || index > 0 ? 1 : 0;
+      const sizes = {
+        n: outFeatures,
+        k: stripRows,
+        a_offset: a_offset + row0,
+        ldb: outFeatures,
+        c_offset: 0,
+      };
+      backend.dispatch(gemmNN, operands, { ...shared, ...sizes, beta });
+    } else {
+      // Each strip has the weights of some outputs.
+      const sizes = { n: stripRows, k: inFeatures, a_offset, ldb: inFeatures, c_offset: row0 };
+      backend.dispatch(gemmNT, operands, { ...shared, ...sizes, beta: accumulate ? 1 : 0 });
+    }
   }
   if (!bias && activation === "none") return;
   backend.dispatch(biasActivate, { bias: bias ?? workspace.placeholder, x: y }, {
     rows,
-    cols: spec.outFeatures,
+    cols: outFeatures,
     has_bias: bias ? 1 : 0,
     activation: ACTIVATION_CODE[activation],
   });

@@ -12,6 +12,8 @@ import type { ColumnsView } from "./linear.ts";
 
 /** The rotation of queries and keys. */
 export interface RotarySpec {
+  /** Distinguishes the rotation from the others of a model. Only a model with several rotations needs it. */
+  readonly name?: string;
   /**
    * The number of rotated pairs. For i < pairs, dimensions i and i + pairs of a head form a pair. Dimensions
    * 2 · pairs and above do not rotate.
@@ -26,19 +28,22 @@ export interface RotarySpec {
   frequencies(tokens: number): Float64Array;
 }
 
-/** Queues the rotation of the heads of `x`, (rows, heads · headDim) f32, in place. */
+/**
+ * Queues the rotation of the heads of `x`, in place.
+ * @param headStride the distance between the first columns of two consecutive heads
+ */
 export function rotate(
   pass: BlockPass,
   spec: RotarySpec,
   x: ColumnsView,
   heads: number,
-  headDim: number,
+  headStride: number,
 ): void {
   pass.backend.dispatch(rotary, { table: tableOnDevice(pass, spec), x: x.buffer }, {
     rows: pass.rows,
     tokens: pass.tokens,
     heads,
-    head_dim: headDim,
+    head_stride: headStride,
     pairs: spec.pairs,
     offset: x.offset,
     ld: x.ld,
@@ -47,7 +52,7 @@ export function rotate(
 
 function tableOnDevice({ workspace, tokens }: BlockPass, spec: RotarySpec): DeviceBuffer {
   const count = tokens * 2 * spec.pairs;
-  return workspace.constant("rotary table", count, () => rotaryTable(spec, tokens));
+  return workspace.constant(`rotary table ${spec.name ?? ""}`, count, () => rotaryTable(spec, tokens));
 }
 
 /** Returns the table (tokens, 2 · pairs) f32. The row of a token has the cosines of its angles, then the sines. */

@@ -30,7 +30,7 @@ export const PROBLEM_CAUSES: Readonly<Record<ProblemCode, string>> = {
   unsupported:
     "the layer is too large for `obc`, or this edge was deployed without a part that the request needs. `parameter` and `value` name an unsupported value",
   busy:
-    "the queue is full, the device has no memory for another layer at the moment, or the API key has used its requests of this minute. The header `Retry-After` says when to try again",
+    "the queue is full, the device has no memory for another layer at the moment, or the API key has used its requests of this minute at an edge. Requests without a key are counted per network address. The header `Retry-After` says when to try again",
   internal: "the server failed. Its log has the error under the `request_id`",
   blob_unavailable:
     "a file at a signed URL could not be read or written. Only tasks of an edge end with this code",

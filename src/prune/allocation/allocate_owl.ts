@@ -3,11 +3,12 @@
  * forward pass of the dense model.
  */
 
-import { readTensor } from "../../checkpoint/tensor_source.ts";
 import { checkTensor } from "../../models/upload.ts";
+import { storedShape } from "../../models/layer_specs.ts";
 import type { Model } from "../../models/model.ts";
 import { bytesToFloats } from "../../tensor/convert.ts";
 import { type SizedLayer, weightName } from "../block_plan.ts";
+import { readLayerWeight } from "../layer_weight.ts";
 import type { AllocationTask, WantedSparsities } from "./allocation.ts";
 import { type BlockNorms, denseNorms } from "./dense_norms.ts";
 import { outlierPercentage, owlSparsities, type ScoredLayer } from "./owl.ts";
@@ -52,9 +53,9 @@ async function scoredLayers(
       group.map((linear) => [weightName(spec, block, linear), norms.get(group)!] as const)
     ),
   );
-  return await Promise.all(layers.map(async ({ name, rows, cols }) => {
-    const dtype = checkTensor(weights, name, [rows, cols]);
-    const { data } = await readTensor(weights, name);
+  return await Promise.all(layers.map(async ({ name, linear }) => {
+    const dtype = checkTensor(weights, name, storedShape(linear));
+    const { data } = await readLayerWeight(weights, name, linear);
     return { weight: bytesToFloats(data, dtype), squaredNorms: normsOf.get(name)! };
   }));
 }

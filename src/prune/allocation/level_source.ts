@@ -22,12 +22,13 @@ export function levelSource(dense: ModelSource, levels: readonly number[]): Mode
 }
 
 async function atLevels(group: LayerGroup, levels: readonly number[]): Promise<LayerGroup> {
-  const { block, hessian, layers, hasMoreInRound } = group;
+  const { block, hessian, tokens, layers, hasMoreInRound } = group;
   // `dense` requires a replacement for every weight. Each weight is replaced by itself, so the layer stays dense.
   for (const { name, weight } of layers) await group.replace(name, weight);
   return {
     block,
     hessian,
+    tokens,
     hasMoreInRound,
     layers: layers.flatMap(({ name, weight }) =>
       levels.map((level) => ({ name: levelName(name, level), weight }))

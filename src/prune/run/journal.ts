@@ -45,6 +45,8 @@ const layerSchema = z.object({
    * the rest.
    */
   seconds: z.object({ calibration: secondsSchema, layers: secondsSchema }),
+  /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
+  tokens: z.int().min(0).optional(),
   report: reportSchema,
 });
 

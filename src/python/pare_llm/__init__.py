@@ -8,6 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pare_llm.checkpoints.model import from_pretrained as from_pretrained
+    from pare_llm.checkpoints.tensors import load as load
+    from pare_llm.checkpoints.tensors import load_state_dict as load_state_dict
     from pare_llm.client.async_pare import AsyncPare as AsyncPare
     from pare_llm.client.errors import BusyError as BusyError
     from pare_llm.client.errors import HessianNotFoundError as HessianNotFoundError
@@ -77,8 +80,11 @@ _MODULES: dict[str, str] = {
     "TransportOptions": "pare_llm.client.transport",
     "UploadProgress": "pare_llm.client.jobs.uploads",
     "Uploads": "pare_llm.client.jobs.uploads",
+    "from_pretrained": "pare_llm.checkpoints.model",
     "keep_zeros": "pare_llm.finetuning.keep_zeros",
     "list_edge_hosts": "pare_llm.client.jobs.list_edge_hosts",
+    "load": "pare_llm.checkpoints.tensors",
+    "load_state_dict": "pare_llm.checkpoints.tensors",
     "mask_lora_": "pare_llm.finetuning.masked_lora",
     "merge_keep_zeros": "pare_llm.finetuning.masked_lora",
     "prune_": "pare_llm.pruning.prune",

@@ -197,7 +197,7 @@ describe("PareJobs.pruneModel", () => {
     assert.deepEqual((await prune(lost)).toSorted(), ["fc", "k", "out", "q"]);
   });
 
-  it("throws at once if a layer is refused, and after three jobs if a layer fails transiently", async () => {
+  it("throws at once if a layer is refused or the job is cancelled, and after three jobs if a layer fails transiently", async () => {
     const refused = new FakeEdge(({ requested, name }) =>
       requested === 0 ? "queued" : name === "k" ? "non_finite" : "done"
     );
@@ -206,6 +206,9 @@ describe("PareJobs.pruneModel", () => {
       message: "job 0: k: non_finite: detail of non_finite",
     });
     assert.equal(refused.keys.length, 1);
+    const cancelled = new FakeEdge(({ requested }) => requested === 0 ? "queued" : "cancelled");
+    await assert.rejects(prune(cancelled), { name: "JobFailedError", message: /^job 0: .*cancelled/ });
+    assert.equal(cancelled.keys.length, 1);
     const hopeless = new FakeEdge(({ requested }) => requested === 0 ? "queued" : "no_device");
     await assert.rejects(prune(hopeless), { name: "JobFailedError", message: /no_device/ });
     assert.equal(hopeless.keys.length, 3);

@@ -120,9 +120,11 @@ const MODELS: Readonly<Record<string, Partial<LlamaConfig>>> = {
   "Phi-3 that rotates a part of each head": { model_type: "phi3", head_dim: 8, partial_rotary_factor: 0.75 },
   "Phi-3 with LongRoPE on a text within the trained length": LONG,
   "Phi-3 with LongRoPE on a text past the trained length": { ...LONG, original_max_position_embeddings: 16 },
+  "Phi-3 with LongRoPE and an explicit factor": { ...LONG, rope_scaling: { ...LONGROPE, factor: 9 } },
   "Phi-3 with LongRoPE and partial rotation in the format of transformers 5": {
     model_type: "phi3",
     head_dim: 8,
+    original_max_position_embeddings: 16,
     rope_parameters: {
       ...LONGROPE,
       rope_theta: 500,
@@ -184,6 +186,10 @@ for (
       /rope_type dynamic is not supported; the supported types are: default, linear, llama3, longrope/,
     ],
     [{ rope_parameters: { rope_type: "yarn", factor: 2 } }, /rope_type yarn is not supported/],
+    [
+      { partial_rotary_factor: 0.5 },
+      /partial_rotary_factor 0.5 is not supported for this model_type, must be 1/,
+    ],
     [{ rope_scaling: { type: "linear" } }, /rope_type linear needs factor/],
     [{ rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, /llama3 needs high_freq_factor/],
     [{ rope_scaling: { ...LONGROPE, long_factor: [1] } }, /long_factor has 1 factors, but 3 are needed/],

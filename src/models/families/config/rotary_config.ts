@@ -5,13 +5,14 @@
  */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import type { RotarySpec } from "../pieces/rotary.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
 import { positive } from "./config.ts";
 
 const number = z.number().positive();
 
-const ropeObject = z.object({
+/** The settings of one rotation. */
+export const ropeObject = z.object({
   rope_type: z.string().optional(),
   /** The older name of `rope_type`. */
   type: z.string().optional(),
@@ -47,9 +48,10 @@ const ROPE_TYPES = { default: unscaled, linear, llama3, longrope, su: longrope }
 
 /**
  * Returns the rotation of heads of `headDim` dimensions.
- * @throws {ModelError} if the `rope_type` is not supported, or if a setting that it needs is missing
+ * @param canBePartial whether the family can rotate a part of each head only
+ * @throws {ModelError} if the `rope_type` or a partial rotation is not supported, or if a setting is missing
  */
-export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
+export function readRotary(config: RotaryConfig, headDim: number, canBePartial: boolean): RotarySpec {
   const rope = config.rope_scaling ?? config.rope_parameters ?? {};
   const ropeType = rope.rope_type ?? rope.type ?? "default";
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {
@@ -58,8 +60,14 @@ export function readRotary(config: RotaryConfig, headDim: number): RotarySpec {
       `config.json: rope_type ${ropeType} is not supported; the supported types are: ${supported}`,
     );
   }
-  const theta = config.rope_parameters?.rope_theta ?? config.rope_theta ?? rope.rope_theta ?? DEFAULT_THETA;
-  const rotatedShare = config.partial_rotary_factor ?? config.rope_parameters?.partial_rotary_factor ?? 1;
+  const theta = rope.rope_theta ?? config.rope_theta ?? DEFAULT_THETA;
+  const rotatedShare = rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  // In the other families, transformers ignores the factor or fails, depending on the rope_type.
+  if (rotatedShare !== 1 && !canBePartial) {
+    throw new ModelError(
+      `config.json: partial_rotary_factor ${rotatedShare} is not supported for this model_type, must be 1`,
+    );
+  }
   const rotatedDims = Math.floor(headDim * rotatedShare);
   if (rotatedDims === 0 || rotatedDims % 2 !== 0) {
     throw new ModelError(
@@ -97,7 +105,7 @@ function linear({ base, rope, config }: RotarySettings): RotarySpec {
 function llama3({ base, rope, config }: RotarySettings): RotarySpec {
   const factor = requiredSetting(rope, "factor");
   const low = requiredSetting(rope, "low_freq_factor"), high = requiredSetting(rope, "high_freq_factor");
-  const trainedTokens = requiredSetting(rope, "original_max_position_embeddings");
+  const trainedTokens = trainedLength(rope, config);
   const scaled = base.map((frequency) => {
     const rotations = trainedTokens * frequency / (2 * Math.PI);
     const unscaledShare = Math.min(1, Math.max(0, (rotations - low) / (high - low)));
@@ -111,10 +119,8 @@ function llama3({ base, rope, config }: RotarySettings): RotarySpec {
  * windows that are no longer than the windows in training, and another list for longer windows.
  */
 function longrope({ base, rope, config }: RotarySettings): RotarySpec {
-  const { max_position_embeddings: maxTokens } = config;
-  const original = rope.original_max_position_embeddings ?? config.original_max_position_embeddings;
-  const trainedTokens = original ?? maxTokens;
-  const factor = original ? maxTokens / original : rope.factor ?? 1;
+  const trainedTokens = trainedLength(rope, config);
+  const factor = rope.factor ?? config.max_position_embeddings / trainedTokens;
   const scale = rope.attention_factor ??
     (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trainedTokens)));
   const [short, long] = (["short_factor", "long_factor"] as const).map((name) => {
@@ -127,6 +133,12 @@ function longrope({ base, rope, config }: RotarySettings): RotarySpec {
     return base.map((frequency, i) => frequency / divisors[i]);
   });
   return { pairs: base.length, scale, frequencies: (tokens) => tokens > trainedTokens ? long : short };
+}
+
+/** Returns the number of tokens of the windows in training. */
+function trainedLength(rope: RopeObject, config: RotaryConfig): number {
+  return config.original_max_position_embeddings ?? rope.original_max_position_embeddings ??
+    config.max_position_embeddings;
 }
 
 /** Returns the setting `name`. @throws {ModelError} if it is missing */

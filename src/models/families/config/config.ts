@@ -1,8 +1,8 @@
 /** Reads the settings of a family from config.json, and checks settings that several families have. */
 
 import { z } from "zod";
-import { ModelError } from "../../files/model_error.ts";
-import type { Activation } from "../pieces/block_pass.ts";
+import { ModelError } from "../../../files/model_error.ts";
+import type { Activation } from "../../pieces/block_pass.ts";
 
 /**
  * Returns the settings of `config` that `schema` declares. Other settings are ignored.
@@ -39,6 +39,15 @@ export function checkHeadDimension(dimensions: number): number {
   throw new ModelError(
     `config.json: heads of ${dimensions} dimensions are not supported; the limit is ${MAX_HEAD_DIM}`,
   );
+}
+
+/**
+ * Returns the name of the head without `.weight`. If config.json ties the head to the table of tokens, the head has no
+ * weight of its own. If a checkpoint has one nevertheless, it is used, as transformers 5 does.
+ * @param embedding the name of the table of tokens without `.weight`
+ */
+export function headName(isTied: boolean, embedding: string, has: (name: string) => boolean): string {
+  return isTied && !has("lm_head.weight") ? embedding : "lm_head";
 }
 
 /** The supported activations, by their names in transformers. */

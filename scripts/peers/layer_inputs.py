@@ -1,0 +1,67 @@
+"""
+Records the inputs of the linear layers in the blocks of a transformers model, under the names that the layers
+have in a checkpoint.
+"""
+
+import contextlib
+import re
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+# Layers that share their input with an earlier layer.
+SHARING = {"k_proj", "v_proj", "up_proj"}
+
+# For each class of experts, the names that two layers of an expert have in a checkpoint: the first of the
+# layers that share the expert's input, and the last layer.
+EXPERT_LAYERS = {"MixtralExperts": ("w1", "w2")}
+DEFAULT_EXPERT_LAYERS = ("gate_proj", "down_proj")
+
+
+@contextlib.contextmanager
+def observe_inputs(model):
+    """
+    Yields a dictionary. While the context is open, every forward pass adds to it the inputs of each linear
+    layer, (tokens, features), under the name of the layer in the checkpoint. Of the layers that share one
+    input, only the first is added.
+    """
+    inputs, handles = {}, []
+
+    def add(name, x):
+        x = x.reshape(-1, x.shape[-1]).clone()
+        inputs[name] = torch.cat([inputs[name], x]) if name in inputs else x
+
+    def adder(name):
+        return lambda _, args: add(name, args[0])
+
+    for name, module in model.named_modules():
+        if not re.search(r"\.\d+\.", name):  # not in a block
+            continue
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.split(".")[-1] not in SHARING:
+            handles.append(module.register_forward_pre_hook(adder(name)))
+        elif type(module).__name__.endswith("Experts"):
+            handles.append(module.register_forward_pre_hook(expert_adder(name, add)))
+    try:
+        yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def expert_adder(name, add):
+    """
+    Returns a hook that computes the inputs of each expert's layers, because transformers has one module for
+    all experts of a block.
+    """
+
+    def hook(module, args):
+        states, chosen, _ = args
+        shared, last = EXPERT_LAYERS.get(type(module).__name__, DEFAULT_EXPERT_LAYERS)
+        prefix = name.replace(".mlp.", ".block_sparse_moe.") if shared == "w1" else name
+        for expert in range(module.num_experts):
+            x = states[(chosen == expert).any(dim=-1)]
+            gate, up = (x @ module.gate_up_proj[expert].T).chunk(2, dim=-1)
+            add(f"{prefix}.{expert}.{shared}", x)
+            add(f"{prefix}.{expert}.{last}", module.act_fn(gate) * up)
+
+    return hook

@@ -1,0 +1,139 @@
+"""Makes random models with transformers, and computes the logits and the perplexity of models in float64.
+
+The program reads one request per line of standard input, which is a JSON object:
+
+    {"folder": FOLDER, "windows": [[id, ...], ...], "config": {...}, "dtype": NAME, "saved_as": FORM,
+     "statistics": WHETHER}
+
+If "config" is present, it is the configuration of a model, which the program makes and saves in the folder.
+All parameters are random, in particular norms and biases, whose values after an ordinary initialisation would
+hide errors. The values depend only on the names and shapes, so models with different settings but equal shapes
+have equal parameters. "dtype" is the dtype of the saved parameters, float32 by default. "saved_as" is "shards" (several
+files), "headless" (without the head and without the prefix of the names), "pickle" (a file of torch.save) or
+"second head" (with another weight of the head although config.json ties it). The default is one safetensors file. The windows have equal lengths.
+
+The program then loads the model from the folder, and answers with one line:
+
+    {"logits": (windows, tokens, vocabulary), "perplexity": NUMBER,
+     "insensitive": [NAME, ...], "versions": {LIBRARY: VERSION},
+     "statistics": {LAYER: {"tokens": NUMBER, "hessian": [NUMBER, ...]}}}
+
+"statistics" is only present if it was requested. It has, for each linear layer in the blocks, the number of its
+inputs x, and the upper triangle of the sum of x·xᵀ, packed row by row. Of the layers that share one input, only
+the first is present.
+
+"insensitive" has the names of the parameters that do not matter for the logits. It is measured for models that
+the program has made, by changing one parameter at a time. If a request fails, the answer is instead:
+
+    {"error": the traceback of the exception}
+"""
+
+import contextlib
+import json
+import math
+import pathlib
+import sys
+import traceback
+import zlib
+
+import torch
+import transformers
+from layer_inputs import observe_inputs
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy
+
+# A parameter is insensitive if changing it changes the logits by less than this share of the largest logit.
+SENSITIVITY = 1e-4
+
+
+def main() -> None:
+    # The libraries print progress bars and remarks. These go to standard error, so that only answers are on
+    # standard output.
+    answers = sys.stdout
+    transformers.utils.logging.disable_progress_bar()
+    for line in sys.stdin:
+        with contextlib.redirect_stdout(sys.stderr), torch.inference_mode():
+            try:
+                answer = handle(json.loads(line))
+            except Exception:
+                answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def handle(request: dict) -> dict:
+    folder, windows = request["folder"], torch.tensor(request["windows"])
+    if "config" in request:
+        model = random_model(request["config"]).to(getattr(torch, request.get("dtype", "float32")))
+        save(model, folder, request.get("saved_as"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float64,
+        experts_implementation="eager",  # the default has no kernel for float64
+    ).eval()
+    with observe_inputs(model) as inputs:
+        logits = model(windows).logits.double()
+    losses = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="mean")
+    answer = {
+        "logits": logits.tolist(),
+        "perplexity": math.exp(losses),
+        "insensitive": insensitive(model, windows, logits) if "config" in request else [],
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    if request.get("statistics"):
+        answer["statistics"] = {name: statistics_of(x) for name, x in inputs.items()}
+    return answer
+
+
+def statistics_of(x: torch.Tensor) -> dict:
+    hessian = x.T @ x
+    upper = torch.triu(torch.ones_like(hessian, dtype=torch.bool))
+    return {"tokens": x.shape[0], "hessian": hessian[upper].tolist()}
+
+
+def random_model(settings: dict) -> transformers.PreTrainedModel:
+    config = transformers.AutoConfig.for_model(**settings)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(random_values(name, parameter.shape))
+    return model
+
+
+def save(model: transformers.PreTrainedModel, folder: str, form: str | None) -> None:
+    if form == "headless":
+        model.base_model.save_pretrained(folder)
+    elif form == "pickle":
+        model.config.save_pretrained(folder)
+        torch.save(model.state_dict(), pathlib.Path(folder, "pytorch_model.bin"))
+    else:
+        model.save_pretrained(folder, max_shard_size="10KB" if form == "shards" else "1GB")
+    if form == "second head":
+        file = pathlib.Path(folder, "model.safetensors")
+        head = random_values("second head", model.lm_head.weight.shape)
+        save_file(load_file(file) | {"lm_head.weight": head}, file, {"format": "pt"})
+
+
+def random_values(name: str, shape: torch.Size) -> torch.Tensor:
+    random = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    normal = torch.randn(shape, generator=random)
+    if len(shape) >= 2:  # three dimensions are the weights of several experts
+        is_table = "embed" in name  # of tokens or positions, or a head that shares the table of tokens
+        return normal / 2 if is_table else normal * 1.5 / math.sqrt(shape[-1])
+    if name.endswith(".bias"):
+        return normal / 2
+    return normal.sign() * (0.5 + torch.rand(shape, generator=random))  # the weight of a norm
+
+
+def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Tensor) -> list[str]:
+    names = []
+    for name, parameter in model.named_parameters():
+        before = parameter.clone()
+        parameter.add_(0.1 * random_values(f"change of {name}", parameter.shape).double())
+        change = (model(windows).logits - logits).abs().max()
+        if change < SENSITIVITY * logits.abs().max():
+            names.append(name)
+        parameter.copy_(before)
+    return names
+
+
+if __name__ == "__main__":
+    main()

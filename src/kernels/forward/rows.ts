@@ -1,0 +1,30 @@
+/**
+ * Kernels that copy and add whole rows of activations, where each row belongs to one token. A mixture of
+ * experts copies the rows of an expert's tokens, and adds the outputs of the expert to them.
+ */
+
+import { defineKernel, linearGrid } from "../kernel.ts";
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import rowsCode from "../../../shaders/rows.wgsl" with { type: "text" };
+
+const code = shared + rowsCode;
+
+/** For r < rows and c < cols: y[r·cols + c] ← x[index[offset + r]·cols + c], bit for bit. */
+export const gatherRows = defineKernel({
+  name: "gather_rows",
+  bindings: { x: "read", index: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", offset: "u32" },
+  shader: { code, entryPoint: "gather_rows", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+});
+
+/**
+ * For r < rows and c < cols: y[t·cols + c] ← y[t·cols + c] + f·x[r·cols + c], where t is index[offset + r] and
+ * f is scale·factors[offset + r]. The indices of the rows must differ. With `has_index` = 0, t is r and f is
+ * `scale`, and `index` and `factors` are not read.
+ */
+export const addRows = defineKernel({
+  name: "add_rows",
+  bindings: { x: "read", index: "read", factors: "read", y: "read_write" },
+  params: { rows: "u32", cols: "u32", offset: "u32", has_index: "u32", scale: "f32" },
+  shader: { code, entryPoint: "add_rows", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+});

@@ -1,0 +1,130 @@
+/**
+ * The family GPT-NeoX (Black et al., arXiv 2204.06745), which includes Pythia. Attention and the feed-forward
+ * network of a block read the same hidden states, and their outputs are added together. A part of each head
+ * rotates. Names and arithmetic follow transformers' `GPTNeoXForCausalLM`.
+ */
+
+import { z } from "zod";
+import { attend } from "../pieces/attention.ts";
+import type { Activation } from "../pieces/block_pass.ts";
+import { applyGroup } from "../pieces/linear.ts";
+import { normalize } from "../pieces/norm.ts";
+import { accumulateGroup } from "../pieces/residual.ts";
+import { type RotarySpec, rotate } from "../pieces/rotary.ts";
+import { activationName, headDimension, positive, readConfig } from "./config/config.ts";
+import { readRotary, rotaryShape } from "./config/rotary_config.ts";
+import type { BlockSpec, Family, ModelSpec } from "./family.ts";
+import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
+
+const ROOT = "gpt_neox.";
+
+/** The share of the dimensions of a head that rotates, if the configuration does not say otherwise. */
+const DEFAULT_ROTATED_SHARE = 0.25;
+
+const schema = z.object({
+  ...rotaryShape,
+  hidden_size: positive,
+  num_hidden_layers: positive,
+  num_attention_heads: positive,
+  intermediate_size: positive,
+  vocab_size: positive,
+  hidden_act: activationName.default("gelu"),
+  layer_norm_eps: z.number().positive().default(1e-5),
+  attention_bias: z.boolean().default(true),
+  use_parallel_residual: z.boolean().default(true),
+  tie_word_embeddings: z.boolean().default(false),
+  /** The older names of `partial_rotary_factor` and `rope_theta`. */
+  rotary_pct: z.number().positive().max(1).nullish(),
+  rotary_emb_base: z.number().positive().nullish(),
+});
+
+/** The sizes and settings of a block. */
+interface BlockSettings {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly eps: number;
+  readonly attentionBias: boolean;
+  readonly activation: Activation;
+  readonly rotary: RotarySpec;
+  /** Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after attention. */
+  readonly isParallel: boolean;
+}
+
+export const gptNeoX: Family = {
+  modelType: "gpt_neox",
+  read(object, has): ModelSpec {
+    const config = readConfig(schema, object);
+    const { hidden_size: hidden, num_attention_heads: heads } = config;
+    const headDim = headDimension(hidden, heads);
+    const rope = config.rope_scaling ?? config.rope_parameters;
+    const settings: BlockSettings = {
+      hidden,
+      intermediate: config.intermediate_size,
+      heads,
+      headDim,
+      eps: config.layer_norm_eps,
+      attentionBias: config.attention_bias,
+      activation: config.hidden_act,
+      rotary: readRotary(
+        {
+          ...config,
+          rope_theta: rope?.rope_theta ?? config.rotary_emb_base,
+          partial_rotary_factor: rope?.partial_rotary_factor ?? config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
+        },
+        headDim,
+        true,
+      ),
+      isParallel: config.use_parallel_residual,
+    };
+    const embedding = `${ROOT}embed_in`;
+    const head = has("lm_head.weight") ? "lm_head" : "embed_out";
+    return {
+      hiddenSize: hidden,
+      blockCount: config.num_hidden_layers,
+      vocabSize: config.vocab_size,
+      maxTokens: config.max_position_embeddings,
+      embedding: { tokens: `${embedding}.weight` },
+      block: blockSpec(settings),
+      finalNorm: norm(settings, `${ROOT}final_layer_norm`),
+      head: linearSpec(config.tie_word_embeddings ? embedding : head, hidden, config.vocab_size),
+    };
+  },
+};
+
+function blockSpec(settings: BlockSettings): BlockSpec {
+  const { hidden, intermediate, heads, headDim, attentionBias, rotary, isParallel } = settings;
+  const attentionNorm = norm(settings, "input_layernorm");
+  const feedForwardNorm = norm(settings, "post_attention_layernorm");
+  const qkv: LinearGroup = [linearSpec("attention.query_key_value", hidden, 3 * hidden, attentionBias)];
+  const out: LinearGroup = [linearSpec("attention.dense", hidden, hidden, attentionBias)];
+  const up: LinearGroup = [linearSpec("mlp.dense_h_to_4h", hidden, intermediate, true)];
+  const down: LinearGroup = [linearSpec("mlp.dense_4h_to_h", intermediate, hidden, true)];
+  return {
+    prefix: (block) => `${ROOT}layers.${block}.`,
+    norms: [attentionNorm, feedForwardNorm],
+    groups: [qkv, out, up, down],
+    forward(pass, x) {
+      const [buffer] = applyGroup(pass, qkv, normalize(pass, attentionNorm, x));
+      // Each row of the buffer has the layout [heads, 3, headDim].
+      const [q, k, v] = [0, 1, 2].map((part) => ({ buffer, offset: part * headDim, ld: 3 * hidden }));
+      for (const part of [q, k]) rotate(pass, rotary, part, heads, 3 * headDim);
+      const attended = attend(pass, { q, k, v, heads, headDim, headStride: 3 * headDim });
+      // A parallel feed-forward network must read the hidden states before attention changes them.
+      const parallelInput = isParallel ? normalize(pass, feedForwardNorm, x) : undefined;
+      accumulateGroup(pass, out, attended, x);
+      const [inner] = applyGroup(
+        pass,
+        up,
+        parallelInput ?? normalize(pass, feedForwardNorm, x),
+        settings.activation,
+      );
+      accumulateGroup(pass, down, inner, x);
+    },
+  };
+}
+
+function norm({ hidden, eps }: BlockSettings, name: string): NormSpec {
+  return { kind: "layer", name, size: hidden, eps, affine: true };
+}

@@ -1,0 +1,58 @@
+/** The properties in which the families derived from LLaMA differ from it. */
+
+import type { Activation } from "../../pieces/block_pass.ts";
+import type { RotarySpec } from "../../pieces/rotary.ts";
+import type { LogitsSpec } from "../family.ts";
+import type { FeedForward } from "./feed_forward.ts";
+import type { LlamaBiases, LlamaSizes } from "./llama_sizes.ts";
+
+/** The differences between a family and LLaMA. */
+export interface LlamaTraits {
+  /** Which linear layers have biases. By default none has. */
+  readonly biases?: LlamaBiases;
+  /**
+   * Returns the number of tokens to which a token attends in block `index`, itself included. 0 means all earlier tokens. By
+   * default it is 0 for every block.
+   */
+  window?(index: number): number;
+  /**
+   * Whether an RMSNorm is applied to queries and keys before the rotation: to each head, or to all heads of a
+   * token together. By default there is none.
+   */
+  readonly queryKeyNorm?: "heads" | "rows";
+  /**
+   * Whether one layer computes q, k and v together, and a second layer computes gate and up together.
+   * Defaults to false.
+   */
+  readonly fused?: boolean;
+  /** Whether a norm comes before each half of a block, after it, or both. Defaults to `before`. */
+  readonly normPlacement?: NormPlacement;
+  /** The kind of all norms. Defaults to `rms`. */
+  readonly normKind?: "rms" | "layer";
+  /** A number that is added to the weights of all norms. Defaults to 0. */
+  readonly normWeightOffset?: number;
+  /** Whether the rotation can be limited to a part of each head by `partial_rotary_factor`. Defaults to false. */
+  readonly partialRotation?: boolean;
+  /**
+   * Returns the rotation of queries and keys in block `index`. By default, the settings of the configuration
+   * hold for every block.
+   */
+  rotary?(index: number): RotarySpec;
+  /** Returns whether queries and keys rotate in block `index`. By default they do in every block. */
+  hasRotary?(index: number): boolean;
+  /** The factor of attention scores. Defaults to 1/√headDim. */
+  readonly attentionScale?: number;
+  /** The limit of attention scores. By default they have none. */
+  readonly attentionSoftCap?: number;
+  /** The factor of the outputs of each half of a block, before they are added to the hidden states. */
+  readonly residualScale?: number;
+  /** The factor of the embedding. */
+  readonly embeddingScale?: number;
+  /** What is done to the outputs of the head. */
+  readonly logits?: LogitsSpec;
+  /** Returns the feed-forward network. By default it is a gated network of three layers. */
+  feedForward?(sizes: LlamaSizes, activation: Activation): FeedForward;
+}
+
+/** Where the norms of a block are. `around` means before and after each half. */
+export type NormPlacement = "before" | "after" | "around";

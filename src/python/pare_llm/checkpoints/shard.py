@@ -1,0 +1,63 @@
+"""Reads tensors from one weight file."""
+
+import threading
+import weakref
+from pathlib import Path
+
+import torch
+
+from pare_llm.checkpoints.header import ELEMENT_BYTES, TensorInfo, read_header
+
+_TORCH_DTYPES = {
+    **{"BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "U16": torch.uint16, "I16": torch.int16},
+    **{"U32": torch.uint32, "I32": torch.int32, "U64": torch.uint64, "I64": torch.int64},
+    **{"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64},
+}
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the PyTorch dtype of a dtype in a safetensors file."""
+    return _TORCH_DTYPES[name]
+
+
+class Shard:
+    """An open safetensors file. It stays open until `close`, or until nothing refers to the object.
+
+    The file is read, not mapped into memory, so the tensors own their memory and survive if the file is
+    replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and check its header. Raises ValueError if the header is malformed."""
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self._lock = threading.Lock()
+        self.close = weakref.finalize(self, self._file.close)
+        self.tensors = read_header(self._file, path)
+
+    def read(self, info: TensorInfo, first: int = 0, count: int | None = None) -> torch.Tensor:
+        """Read `count` elements of a tensor, from the element `first` on. The default is the whole tensor.
+
+        Returns a tensor with one axis on the CPU.
+        """
+        size = ELEMENT_BYTES[info.dtype]
+        begin = info.begin + first * size
+        length = info.end - begin if count is None else count * size
+        if length == 0:
+            return torch.empty(0, dtype=torch_dtype(info.dtype))
+        data = bytearray(length)
+        with self._lock:
+            self._file.seek(begin)
+            self._fill(info, memoryview(data))
+        if info.dtype == "BOOL":  # a byte of a bool must be 0 or 1, but a file may hold any byte
+            return torch.frombuffer(data, dtype=torch.uint8) != 0
+        return torch.frombuffer(data, dtype=torch_dtype(info.dtype))
+
+    def _fill(self, info: TensorInfo, rest: memoryview) -> None:
+        while rest:
+            read = self._file.readinto(rest)
+            if not read:
+                raise ValueError(
+                    f"{self.path}: the file ended inside the tensor {info.name}, because it was changed"
+                )
+            rest = rest[read:]

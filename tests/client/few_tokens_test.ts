@@ -1,0 +1,110 @@
+/** Tests that layers which few calibration tokens reach are solved with more damping, and that their reports say so. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import type { LayerEvent } from "../../src/client/events.ts";
+import type { LayerGroup, ModelSource } from "../../src/client/model_source.ts";
+import { pruneRounds } from "../../src/client/prune_rounds.ts";
+import type { LayerQuery } from "../../src/protocol/layer_query.ts";
+import { type Report, reportSchema } from "../../src/protocol/report.ts";
+
+/** A model of one group with one layer of 40 columns. */
+function modelOf(tokens: number | undefined): ModelSource {
+  const weight = { dtype: "F32", shape: [2, 40], data: new Uint8Array(320) } as const;
+  const group: LayerGroup = {
+    block: 0,
+    tokens,
+    layers: [{ name: "a.weight", weight }],
+    replace: () => Promise.resolve(),
+  };
+  return {
+    layerCount: 1,
+    async *groups() {
+      yield await Promise.resolve(group);
+    },
+  };
+}
+
+function reportOf({ method = "sparsegpt", damping = 0.01 }: LayerQuery): Report {
+  return reportSchema.parse({
+    ...{
+      method,
+      rows: 2,
+      cols: 40,
+      pattern: "unstructured",
+      sparsity: 0.5,
+      zeros: 40,
+      loss: 1,
+      relative_error: 0.1,
+    },
+    damping: method === "wanda" || method === "magnitude" ? null : damping,
+    notes: ["A remark of the host."],
+    ...{ backend: "cpu", adapter: "test", factor_reused: false },
+    seconds: { read: 0, factor: 0, solve: 0, refit: 0, total: 0 },
+  });
+}
+
+/** Prunes the model. Returns the query that the layer was solved with, and the notes of its report. */
+async function prune(
+  tokens: number | undefined,
+  query: LayerQuery,
+): Promise<{ solved: LayerQuery; notes: string[] }> {
+  let solved: LayerQuery = {};
+  const events: LayerEvent[] = [];
+  const rounds = pruneRounds(modelOf(tokens), query, async function* (groups, queryOf) {
+    for await (const group of groups) {
+      const [{ name, weight }] = group.layers;
+      solved = queryOf(name);
+      yield { group, name, weight, report: reportOf(solved) };
+    }
+  }, {});
+  for await (const event of rounds) if (event.type === "layer") events.push(event);
+  return { solved, notes: events[0].report.notes };
+}
+
+const HOST_NOTE = "A remark of the host.";
+
+describe("a layer of 40 columns", () => {
+  for (const tokens of [undefined, 40, 1000]) {
+    it(`is solved with the requested parameters if ${tokens ?? "all"} tokens reach it`, async () => {
+      const query = { method: "alps", damping: 0.02 } as const;
+      assert.deepEqual(await prune(tokens, query), { solved: query, notes: [HOST_NOTE] });
+    });
+  }
+
+  for (
+    const [tokens, query] of [[39, {}], [10, { damping: 0.02 }], [1, {
+      damping: 0.5,
+      method: "obc",
+    }]] as const
+  ) {
+    it(`is solved with the largest damping and a note if ${tokens} tokens reach it, for ${JSON.stringify(query)}`, async () => {
+      const { solved, notes } = await prune(tokens, query);
+      assert.deepEqual(solved, { ...query, damping: 1 });
+      const requested = (query as LayerQuery).damping ?? 0.01;
+      assert.deepEqual(notes, [
+        HOST_NOTE,
+        `Only ${tokens} calibration tokens reached this layer, which has 40 columns, so its damping was raised from ` +
+        `${requested} to 1.`,
+      ]);
+    });
+  }
+
+  it("has a note without a damping if the method uses none or it cannot be raised, and no note with magnitude", async () => {
+    for (const query of [{ method: "wanda" }, { damping: 1 }] as const) {
+      const { notes } = await prune(5, query);
+      assert.deepEqual(notes, [
+        HOST_NOTE,
+        "Only 5 calibration tokens reached this layer, which has 40 columns.",
+      ]);
+    }
+    const query = { method: "magnitude" } as const;
+    assert.deepEqual(await prune(0, query), { solved: query, notes: [HOST_NOTE] });
+  });
+
+  it("has the requested damping and a note if no token reaches it", async () => {
+    const { solved, notes } = await prune(0, { damping: 0.02 });
+    assert.deepEqual(solved, { damping: 0.02 });
+    assert.match(notes[1], /^No calibration token reached this layer, so only the magnitudes/);
+  });
+});
