@@ -41,5 +41,5 @@ if __name__ == "__main__":
     TorchTrainer(
         train,
         train_loop_config={"model": model, "text": text, "out": out, "steps": int(*steps or [1000])},
-        scaling_config=ray.train.ScalingConfig(WORKERS, use_gpu=torch.cuda.is_available()),
+        scaling_config=ray.train.ScalingConfig(num_workers=WORKERS, use_gpu=torch.cuda.is_available()),
     ).fit()

@@ -13,7 +13,7 @@ import psutil
 import ray
 import torch
 import transformers
-from conftest import ROOT
+from conftest import MODELS, ROOT
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
@@ -31,6 +31,7 @@ def cluster_of_two_nodes() -> Iterator[Cluster]:
     # The processes of the nodes inherit the environment. Workers import the package from the repository.
     os.environ["PYTHONPATH"] = str(ROOT / "src/python")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["OMP_NUM_THREADS"] = "1"
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
@@ -62,6 +63,13 @@ def save_model(folder: Path) -> Path:
     )
     transformers.OPTForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def save_first_block(folder: Path) -> None:
+    """Save a trained model with its tokenizer, but only with the first of its blocks."""
+    model = transformers.OPTForCausalLM.from_pretrained(MODELS / "opt-sotu", num_hidden_layers=1)
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(MODELS / "opt-sotu").save_pretrained(folder)
 
 
 def token_batches() -> list[torch.Tensor]:

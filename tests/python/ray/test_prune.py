@@ -1,5 +1,9 @@
 """A real Ray cluster of two nodes prunes models, although its workers are killed and its nodes are lost."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +12,8 @@ from typing import Any
 import pare_llm.ray
 import psutil
 import pytest
-from conftest import HostProcess
+import torch
+from conftest import ROOT, HostProcess
 from pare_llm import Pare, PareError, PruneReport, TransportOptions, prune_folder
 from ray.cluster_utils import Cluster
 from ray_support import (
@@ -16,11 +21,13 @@ from ray_support import (
     ObservedHost,
     add_node,
     cluster_of_two_nodes,
+    save_first_block,
     save_model,
     solving_workers,
     token_batches,
     workers_of,
 )
+from transformers import AutoModelForCausalLM
 
 UNREACHABLE = TransportOptions("http://127.0.0.1:9", retries=0)
 
@@ -174,3 +181,34 @@ def test_the_layer_of_a_lost_node_is_solved_on_another_node(
     add_node(cluster)  # for the other tests
     assert observed.requests == LAYERS + 1
     require_same_bytes(tmp_path, expected)
+
+
+def run_recipe(cluster: Cluster, home: Path, name: str, *arguments: object) -> str:
+    """Run a recipe on the cluster, and return what it prints. Ray Train writes results to the home folder."""
+    script = ROOT / "scripts/deploy/cluster" / name
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        env={**os.environ, "RAY_ADDRESS": cluster.address, "HOME": str(home), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_model_that_the_recipe_prunes_keeps_its_zeros_while_two_workers_train_it(
+    cluster: Cluster, host: HostProcess, tmp_path: Path
+) -> None:
+    dense, pruned, trained = (tmp_path / name for name in ("dense", "pruned", "trained"))
+    save_first_block(dense)
+    text = ROOT / "README.md"
+    printed = run_recipe(cluster, tmp_path, "ray_prune.py", dense, text, pruned, host.url)
+    assert f"221184 of 442368 weights in 6 layers are zero: {pruned}" in printed
+    run_recipe(cluster, tmp_path, "ray_finetune.py", pruned, text, trained, 2)
+    before = AutoModelForCausalLM.from_pretrained(pruned, dtype=torch.float32)
+    after = AutoModelForCausalLM.from_pretrained(trained, dtype=torch.float32)
+    for layer in json.loads((pruned / "pare.json").read_text())["layers"]:
+        weights = before.get_parameter(layer["name"]), after.get_parameter(layer["name"])
+        assert torch.equal(*(weight == 0 for weight in weights))
+        assert not torch.equal(*weights)
