@@ -7,7 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { BackendChoice } from "../../../src/host/backends.ts";
-import { PEERS_PYTHON } from "../../peers/venv.ts";
+import { VENVS } from "../../peers/venv.ts";
 import { measureProcess } from "../../processes/measure_process.ts";
 import type { BenchedModel } from "../families/models.ts";
 import { countZeros, type ZeroCount } from "../peers/count_zeros.ts";
@@ -107,7 +107,7 @@ export async function benchFinetuning(
   const train = async (way: Way, from: string): Promise<Trained> => {
     const out = await Deno.makeTempDir({ dir: scratch });
     const measured = await measureProcess({
-      command: PEERS_PYTHON,
+      command: VENVS.readers.python,
       args: [...launcher(way), FINETUNE, way, from, windowsFile, out],
       env: { ...Deno.env.toObject(), PYTHONPATH: PACKAGE, HF_HUB_OFFLINE: "1", OMP_NUM_THREADS: "1" },
     });
