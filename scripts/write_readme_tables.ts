@@ -32,6 +32,8 @@ import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/t
 import { MODELS } from "./bench/projection/model_shapes.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type PythonResults, pythonTable } from "./bench/python/table.ts";
+import type { FinetuningResults } from "./bench/python_finetuning/bench_finetuning.ts";
+import { finetuningTable } from "./bench/python_finetuning/table.ts";
 import { pythonMemoryTable, type PythonPruneResults, pythonPruneTable } from "./bench/python_prune/tables.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
 import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
@@ -58,6 +60,7 @@ const TABLES: Tables = {
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   python: () => render<PythonResults>("python_client", pythonTable),
+  python_finetuning: () => render<FinetuningResults>("python_finetuning", finetuningTable),
   python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
   python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),
   latency: () => render<LatencyResults>("latency", latencyTable),

@@ -1,6 +1,7 @@
 /** Compares BLOOM models with transformers. */
 
-import { compareFamily, type Settings, withDefaults } from "./random_family.ts";
+import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily, withDefaults } from "./random_family.ts";
 
 const BASE: Settings = { model_type: "bloom", vocab_size: 29, hidden_size: 24, n_layer: 2, n_head: 4 };
 

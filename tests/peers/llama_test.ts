@@ -1,6 +1,7 @@
 /** Compares LLaMA models with transformers. */
 
-import { compareFamily, LLAMA_BASE, type Settings, withDefaults } from "./random_family.ts";
+import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily, LLAMA_BASE, withDefaults } from "./random_family.ts";
 
 const LLAMA3 = {
   rope_type: "llama3",

@@ -1,6 +1,7 @@
 /** Compares OPT models with transformers, in the shapes of opt-125m, opt-350m and Galactica. */
 
-import { compareFamily, type Settings, withDefaults } from "./random_family.ts";
+import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily, withDefaults } from "./random_family.ts";
 
 const BASE: Settings = {
   model_type: "opt",

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { decode } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import type { GridOptions } from "../../src/quantization/quantization.ts";
+import { FAMILY_FIXTURES } from "../support/family_fixtures.ts";
 import { type GridOf, writeQuantizedModel } from "../support/quantized_checkpoints.ts";
 import { describePeers } from "./describe_peers.ts";
 import type { QuantizedComparison } from "./quantized_comparison.ts";
@@ -26,13 +27,18 @@ await describePeers("transformers with compressed-tensors, loading a pack-quanti
    * Quantises the model in the folder `model`, and writes a quantised and a dense copy with the same values.
    * Then the libraries load both copies, and the copies are compared.
    */
-  async function assertLoads(model: string, title: string, gridOf: GridOf): Promise<QuantizedComparison> {
+  async function assertLoads(
+    model: string,
+    title: string,
+    gridOf: GridOf,
+    tokens = TOKENS,
+  ): Promise<QuantizedComparison> {
     const { dense, quantized, zeros, ignored } = await writeQuantizedModel(
       model,
       `${peers().folder}/${title}`,
       gridOf,
     );
-    const request = { quantized, dense, tokens: TOKENS };
+    const request = { quantized, dense, tokens };
     const comparison = await peers().ask<QuantizedComparison>("compare_quantized", request);
     const { layers, largest_logit, max_logit_difference, linear } = comparison;
     assert.deepEqual(Object.keys(layers).toSorted(), Object.keys(zeros).toSorted());
@@ -78,6 +84,13 @@ await describePeers("transformers with compressed-tensors, loading a pack-quanti
   it("computes the logits of the dense model for a BLOOM checkpoint", async () => {
     await assertLoads(`${MODELS}bloom-sotu`, "bloom", () => grid(4, 64, false));
   });
+
+  for (const family of ["gpt_neox", "gemma2", "gemma3_text", "olmo2", "granite", "starcoder2", "smollm3"]) {
+    it(`computes the logits of the dense model for a checkpoint of the family ${family}`, async () => {
+      const small = TOKENS.map((window) => window.map((token) => token % 29));
+      await assertLoads(FAMILY_FIXTURES + family, family, () => grid(4, 0, true), small);
+    });
+  }
 
   it("loads the layers of a checkpoint that was saved without a head", async () => {
     const headless = `${peers().folder}/headless`;

@@ -1,6 +1,7 @@
 /** Compares Phi-3 models with transformers. */
 
-import { compareFamily, LLAMA_BASE, type Settings, withDefaults } from "./random_family.ts";
+import type { Settings } from "../../scripts/fixtures/family_models.ts";
+import { compareFamily, LLAMA_BASE, withDefaults } from "./random_family.ts";
 
 const LONGROPE = {
   rope_type: "longrope",

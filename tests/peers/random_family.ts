@@ -1,22 +1,26 @@
 /**
- * Compares Pare's forward pass with that of transformers, on small models that transformers makes with random
- * parameters. Every parameter is random, norms and biases included, so a parameter that Pare ignores or uses in
- * the wrong place changes the logits.
+ * Compares Pare with transformers on small models that transformers makes with random parameters: the logits,
+ * the statistics of the inputs of every layer, and the perplexity before and after pruning. Every parameter is
+ * random, norms and biases included, so a parameter that Pare ignores or uses in the wrong place changes the
+ * logits.
  */
 
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import type { FamilyModels, Settings } from "../../scripts/fixtures/family_models.ts";
+import { writePruned } from "../../scripts/prune/write_pruned.ts";
+import type { Backend } from "../../src/backend/backend.ts";
+import { openLocalHost } from "../../src/cli/local_host.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
-import { openModelFolder } from "../../src/models/model.ts";
+import { type Model, openModelFolder } from "../../src/models/model.ts";
+import { calibratedModel } from "../../src/prune/calibrated_model.ts";
+import { asFloat32, type HostTensor } from "../../src/tensor/host_tensor.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
 import { windowLogits } from "../support/logits.ts";
 import { memoize } from "../support/memoize.ts";
 import { describePeers } from "./describe_peers.ts";
-
-/** The settings of config.json, under the names of transformers. */
-export type Settings = Readonly<Record<string, unknown>>;
 
 /** A model to compare. */
 export interface Variant {
@@ -72,6 +76,14 @@ interface ModelAnswer {
   readonly logits: readonly (readonly (readonly number[])[])[];
   readonly perplexity: number;
   readonly insensitive: readonly string[];
+  readonly statistics: Readonly<Record<string, { readonly tokens: number; readonly hessian: number[] }>>;
+}
+
+/** Returns the variants of a family that the fixtures of the fast tests have too. */
+export function fixtureVariants({ variants, dtype }: FamilyModels): Record<string, Variant> {
+  return Object.fromEntries(
+    Object.entries(variants).map(([title, settings]) => [title, { settings, dtype }]),
+  );
 }
 
 /**
@@ -87,7 +99,9 @@ export async function compareFamily(
   await describePeers(`the forward pass of ${family}`, (peers) => {
     const makeModel = memoize(async (title: string) => {
       const { settings, dtype, savedAs, rewrite } = variants[title];
-      const path = `${peers().folder}/${title}`, request = { folder: path, windows: WINDOWS };
+      const path = `${peers().folder}/${title}`;
+      // Models with the default sizes have statistics of millions of numbers, so only the others are compared.
+      const request = { folder: path, windows: WINDOWS, statistics: !rewrite };
       const ask = (more: object) => peers().ask<ModelAnswer>("transformers_model", { ...request, ...more });
       const made = await ask({ config: { ...base, ...settings }, dtype, saved_as: savedAs });
       const ignored = made.insensitive.filter((name) => !insensitive.some((end) => name.endsWith(end)));
@@ -111,7 +125,24 @@ export async function compareFamily(
           const measured = await computePerplexity(opened.model, backend(), tokens, { seqlen: TOKENS });
           assertClose([measured.perplexity], [expected.perplexity], 1e-5);
         });
+
+        if (variants[title].rewrite) continue;
+        it(`computes the same statistics of every layer for a model ${title}`, async () => {
+          const { path, statistics } = await makeModel(title);
+          await using opened = await openModelFolder(path, denoFileSystem);
+          const compared = await compareStatistics(opened.model, backend(), statistics);
+          assert.equal(compared, Object.keys(statistics).length);
+        });
       }
+
+      it("prunes the first model to a checkpoint with the same perplexity in transformers", async () => {
+        const { path, ...dense } = await makeModel(Object.keys(variants)[0]);
+        const folder = `${path} pruned on ${backend().kind}`;
+        const perplexity = await writePrunedModel(path, folder, backend());
+        const expected = await peers().ask<ModelAnswer>("transformers_model", { folder, windows: WINDOWS });
+        assert.ok(Math.abs(Math.log(perplexity / dense.perplexity)) > 0.01, `${perplexity}`);
+        assertClose([perplexity], [expected.perplexity], 1e-5);
+      });
     });
 
     it("has other logits for every other setting of the compared models", async () => {
@@ -126,4 +157,46 @@ export async function compareFamily(
       assert.deepEqual(equal, same);
     });
   });
+}
+
+/**
+ * Compares the statistics of all layers of the dense model. Returns the number of layers that were compared.
+ * @param expected the statistics of transformers, by the names of its layers
+ */
+async function compareStatistics(
+  model: Model,
+  backend: Backend,
+  expected: ModelAnswer["statistics"],
+): Promise<number> {
+  let compared = 0;
+  const windows = WINDOWS.map((window) => Uint32Array.from(window));
+  for await (const group of calibratedModel(model, backend, { windows }).groups()) {
+    const [{ name }] = group.layers, layer = name.replace(/\.weight$/, "");
+    // A checkpoint that was saved without its head has names without the prefix.
+    const key = Object.keys(expected).find((known) => known === layer || known.endsWith(`.${layer}`));
+    if (key !== undefined) {
+      const { tokens, hessian } = expected[key];
+      if (group.tokens !== undefined) assert.equal(group.tokens, tokens, layer);
+      // The identity takes the place of the statistics of an expert without tokens.
+      if (tokens > 0) assertClose(asFloat32(group.hessian!.data), hessian, 1e-5, { label: layer });
+      compared++;
+    }
+    for (const { name, weight } of group.layers) await group.replace(name, weight);
+  }
+  return compared;
+}
+
+/** Prunes the model in `source` to 50 % into `folder`. Returns its perplexity on {@link WINDOWS}. */
+async function writePrunedModel(source: string, folder: string, backend: Backend): Promise<number> {
+  await using opened = await openModelFolder(source, denoFileSystem);
+  await using host = await openLocalHost(backend.kind);
+  const windows = WINDOWS.map((window) => Uint32Array.from(window));
+  await writePruned(opened.checkpoint, folder, false, async (copy) => {
+    const onReplace = (name: string, weight: HostTensor) => copy.replace(name, weight);
+    const pruning = calibratedModel(opened.model, backend, { windows, onReplace });
+    for await (const _ of host.pare.pruneModel(pruning, { sparsity: 0.5 }));
+  });
+  await using pruned = await openModelFolder(folder, denoFileSystem);
+  const tokens = Uint32Array.from(WINDOWS.flat());
+  return (await computePerplexity(pruned.model, backend, tokens, { seqlen: TOKENS })).perplexity;
 }

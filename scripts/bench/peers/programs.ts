@@ -45,7 +45,7 @@ interface LlmCompressorOutput {
 
 /** Runs `pare prune` and returns its cost and the backend that it used. */
 export async function runPare(
-  run: PareRun,
+  run: Pick<PareRun, "parameters">,
   { folder, text, samples, seqlen }: Calibration,
   out: string,
   choice: BackendChoice,

@@ -61,6 +61,6 @@ function peer(target: Target, title: string, recipe: string): LlmCompressorRun {
 }
 
 /** Returns the command-line arguments of `pare prune` for the parameters of a run. */
-export function pruneArguments({ parameters }: PareRun): string[] {
+export function pruneArguments({ parameters }: Pick<PareRun, "parameters">): string[] {
   return Object.entries(parameters).flatMap(([name, value]) => [`--${name}`, value]);
 }

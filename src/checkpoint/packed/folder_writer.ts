@@ -3,7 +3,9 @@
  * them (`checkpoint/partial_folder.ts`). Copies that keep the layout of the weight files use `checkpoint/open_copy.ts`.
  */
 
-import type { Checkpoint } from "../checkpoint.ts";
+import { type Checkpoint, CONFIG_FILE } from "../checkpoint.ts";
+import { readText } from "../../files/whole_file.ts";
+import { formatConfig } from "../format_config.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
 import { isCopiedFile, PartialFolder, prepareFolder } from "../partial_folder.ts";
@@ -46,6 +48,12 @@ export class FolderWriter {
   /** Writes a file with `text` in UTF-8. */
   async writeText(name: string, text: string): Promise<void> {
     await (await this.create(name)).write(0, new TextEncoder().encode(text));
+  }
+
+  /** Writes config.json with the settings `config`. Settings of `checkpoint` that did not change keep their digits. */
+  async writeConfig(checkpoint: Checkpoint, config: Readonly<Record<string, unknown>>): Promise<void> {
+    const original = await readText(this.#folder.fs, `${checkpoint.folder}/${CONFIG_FILE}`);
+    await this.writeText(CONFIG_FILE, formatConfig(original, checkpoint.config, config));
   }
 
   /** Copies the files of `checkpoint` that are not weight files and that were not created already. */

@@ -5,8 +5,7 @@
  * in memory at a time.
  */
 
-import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
-import { formatJson } from "../../files/whole_file.ts";
+import { type Checkpoint, countWeightFileBytes } from "../checkpoint.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { elementCount } from "../../tensor/shape.ts";
@@ -70,7 +69,7 @@ export async function packCheckpoint(
     };
     const sparsity = fractionOfZeros(source, weights);
     const description = { format, weights: result.packed, sparsity };
-    await writer.writeText(CONFIG_FILE, formatJson(makePackedConfig(source.config, description)));
+    await writer.writeConfig(source, makePackedConfig(source.config, description));
     for (const [name, text] of await options.rewriteFiles?.(result) ?? []) await writer.writeText(name, text);
     await writer.copyOtherFiles(source);
     return result;

@@ -5,8 +5,7 @@
  * stand for.
  */
 
-import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
-import { formatJson } from "../../files/whole_file.ts";
+import { type Checkpoint, countWeightFileBytes } from "../checkpoint.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { FolderWriter, writeFolder } from "./folder_writer.ts";
@@ -56,7 +55,7 @@ export async function unpackCheckpoint(
       ),
       bytes: { packed: countWeightFileBytes(source), written },
     };
-    await writer.writeText(CONFIG_FILE, formatJson(makeDenseConfig(source.config)));
+    await writer.writeConfig(source, makeDenseConfig(source.config));
     for (const [name, text] of await options.rewriteFiles?.(result) ?? []) await writer.writeText(name, text);
     await writer.copyOtherFiles(source);
     return result;

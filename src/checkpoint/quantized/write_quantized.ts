@@ -6,12 +6,11 @@
 
 import { ModelError } from "../../files/model_error.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
-import { formatJson } from "../../files/whole_file.ts";
 import { isFloatDtype } from "../../tensor/dtype.ts";
 import type { HostTensor } from "../../tensor/host_tensor.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
 import { sameShape } from "../../tensor/shape.ts";
-import { type Checkpoint, CONFIG_FILE, countWeightFileBytes } from "../checkpoint.ts";
+import { type Checkpoint, countWeightFileBytes } from "../checkpoint.ts";
 import { FolderWriter, writeFolder } from "../packed/folder_writer.ts";
 import { stemOf } from "../packed/format.ts";
 import type { PackResult } from "../packed/pack_checkpoint.ts";
@@ -73,8 +72,7 @@ export async function writeQuantized(
     }));
     const written = await writeShards(plans, writer, options);
     const result = { packed: [...weights.keys()], bytes: { dense: countWeightFileBytes(source), written } };
-    const config = makeQuantizedConfig(source.config, [...weights.values()], ignore);
-    await writer.writeText(CONFIG_FILE, formatJson(config));
+    await writer.writeConfig(source, makeQuantizedConfig(source.config, [...weights.values()], ignore));
     for (const [name, text] of await options.rewriteFiles?.(result) ?? []) await writer.writeText(name, text);
     await writer.copyOtherFiles(source);
     return result;

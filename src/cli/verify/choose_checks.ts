@@ -3,6 +3,9 @@
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import type { GroupPattern, ScanPattern } from "../../checkpoint/inspect/tensor_scan.ts";
 import { planDense } from "../../checkpoint/packed/plan_dense.ts";
+import { ModelError } from "../../files/model_error.ts";
+import { readModelSpec } from "../../models/families/families.ts";
+import { linearLayers } from "../../prune/block_plan.ts";
 import { compileNamePattern } from "../../prune/name_pattern.ts";
 import type { LayerRun, RunReport } from "../../report/run_report.ts";
 import { formatPattern, parsePattern } from "../../sparsity/pattern.ts";
@@ -51,8 +54,12 @@ export async function chooseChecks(
   for (const name of layers.keys()) {
     if (!matrices.some((matrix) => matrix.name === name)) checkpoint.locate(name); // throws with the nearest name
   }
+  const transposed = transposedWeights(checkpoint, matrices);
   const chosen = chooseMatrices(matrices, layers, options);
-  return new Map(chosen.map((matrix) => [matrix.name, layerCheck(matrix, layers.get(matrix.name), options)]));
+  return new Map(chosen.map(({ name }) => {
+    const inputAxis = transposed.has(name) ? 0 : 1;
+    return [name, layerCheck(inputAxis, layers.get(name), options)];
+  }));
 }
 
 /** Lists the float matrices of the dense form. */
@@ -88,18 +95,25 @@ function compilePattern(text: string): (name: string) => boolean {
   }
 }
 
-function layerCheck({ shape }: Matrix, layer: LayerRun | undefined, options: CheckOptions): LayerCheck {
+function layerCheck(
+  inputAxis: ScanPattern["inputAxis"],
+  layer: LayerRun | undefined,
+  options: CheckOptions,
+): LayerCheck {
   const wanted = options.pattern ?? (layer && parsePattern(layer.pattern));
   const zeros = layer?.zeros;
   if (wanted?.kind !== "n:m") return { zeros };
-  return {
-    zeros,
-    pattern: formatPattern(wanted),
-    scan: { pattern: wanted, inputAxis: inputAxisOf(shape, layer) },
-  };
+  return { zeros, pattern: formatPattern(wanted), scan: { pattern: wanted, inputAxis } };
 }
 
-/** Returns the axis of the inputs. A checkpoint may store a weight transposed, and the report has its sizes as a layer. */
-function inputAxisOf([rows]: readonly number[], layer: LayerRun | undefined): 0 | 1 {
-  return layer === undefined || layer.rows === rows ? 1 : 0;
+/** Returns the weights that are stored transposed, (in, out), as those of GPT-2. Models of unknown families are taken to have none. */
+function transposedWeights({ config }: Checkpoint, matrices: readonly Matrix[]): Set<string> {
+  const names = new Set(matrices.map(({ name }) => name));
+  try {
+    const layers = linearLayers(readModelSpec(config, (name) => names.has(name)));
+    return new Set(layers.filter(({ linear }) => linear.isTransposed).map(({ name }) => name));
+  } catch (error) {
+    if (error instanceof ModelError) return new Set();
+    throw error;
+  }
 }

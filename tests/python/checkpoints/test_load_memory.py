@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
 SHARDS, SHARD_BYTES = 12, 32 * MIB
 
 PROGRAM = """
 import resource, sys
 import torch, pare_llm
-from pare_llm.checkpoints import tensors
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -44,7 +44,7 @@ def write_sparse_files(folder: Path) -> None:
 def test_a_loop_over_the_tensors_of_a_checkpoint_takes_memory_for_about_one_shard(tmp_path):
     write_sparse_files(tmp_path)
     command = [sys.executable, "-c", PROGRAM, tmp_path]
-    done = subprocess.run(command, cwd="src/python", check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT / "src/python", check=True, capture_output=True, text=True)
     count, grown = map(int, done.stdout.split())
     assert count == SHARDS
     assert grown < 4 * SHARD_BYTES, f"the process grew by {grown / MIB:.0f} MiB"

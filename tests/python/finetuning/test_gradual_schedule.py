@@ -88,6 +88,19 @@ def test_dense_model_is_trained_freely_until_the_first_prune(prune: MagnitudePru
     assert not schedule.zeros.verify().ok
 
 
+def test_a_weight_that_a_later_prune_prunes_first_keeps_its_zeros_too(prune: MagnitudePrune) -> None:
+    model = PrunedNetwork()
+    nn.init.normal_(model.down.weight)
+    schedule, optimizer = schedule_of(model)
+    assert list(schedule.zeros.masks) == ["up.weight"]
+    schedule.step()
+    assert list(schedule.zeros.masks) == ["up.weight", "down.weight"]
+    pruned = pruned_entries(model)
+    model.loss(0).backward()
+    optimizer.step()
+    assert_exact_zeros(model, pruned)
+
+
 def test_batches_may_be_made_anew_for_each_prune_and_other_arguments_reach_it(prune: MagnitudePrune) -> None:
     model = PrunedNetwork()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

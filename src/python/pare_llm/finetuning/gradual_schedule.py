@@ -80,7 +80,7 @@ class GradualSchedule:
         self._times, self._every, self._begin = times, every, begin
         # The number of calls of `step`. It can be set to resume a run.
         self.steps = 0
-        # The masks, or None while the model is dense.
+        # The masks since the last prune, or None while the model is dense.
         self.zeros: KeptZeros | None = None
         if initial > 0:
             self.zeros = keep_zeros(model, optimizer, layers=layers)
@@ -101,10 +101,8 @@ class GradualSchedule:
         batches = self._batches() if callable(self._batches) else self._batches
         arguments: dict[str, Any] = {"progress": False, **self._query, "sparsity": self.sparsity}
         report = prune_(self._model, batches, self._client, layers=self._layers, **arguments)
-        if self.zeros is None:
-            self.zeros = keep_zeros(self._model, self._optimizer, layers=self._layers)
-        else:
-            self.zeros.refresh()
+        self.remove()
+        self.zeros = keep_zeros(self._model, self._optimizer, layers=self._layers)
         return report
 
     def remove(self) -> None:

@@ -80,11 +80,6 @@ class KeptZeros:
         for name, mask in self.masks.items():
             mask.zero_(local_shard(self.parameters[name]))
 
-    def refresh(self) -> None:
-        """Make the masks again from the weights, after the model was pruned further."""
-        for name, parameter in self.parameters.items():
-            self.masks[name].remake(local_shard(parameter))
-
     @torch.no_grad()
     def verify(self) -> Verification:
         """Check that every masked entry is zero now. Counts the entries that this process stores."""

@@ -11,6 +11,15 @@ from pare_llm.finetuning.local_shard import full_shape
 _WRAPPER_PARTS = {"_orig_mod", "_checkpoint_wrapped_module", "base_layer"}
 
 
+# The layers whose weights are in a parameter of nn.MultiheadAttention.
+_ATTENTION_LAYERS = {
+    "in_proj_weight": ("q_proj", "k_proj", "v_proj"),
+    "q_proj_weight": ("q_proj",),
+    "k_proj_weight": ("k_proj",),
+    "v_proj_weight": ("v_proj",),
+}
+
+
 @dataclass(frozen=True)
 class ModelWeight:
     """One parameter of a model."""
@@ -30,7 +39,7 @@ class ModelWeight:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside DistributedDataParallel, DataParallel, torch.compile, DeepSpeed and peft."""
+    """Return the model inside the wrappers of data parallelism, torch.compile, DeepSpeed and peft."""
     while True:
         if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
             inner = model.module
@@ -84,10 +93,7 @@ def _checkpoint_name(name: str) -> str:
 
 def _layer_names(place: str, key: str) -> tuple[str, ...]:
     """Return the names of the layers that use the parameter `key` of the module at `place`."""
-    if key == "in_proj_weight":  # the joint weight of nn.MultiheadAttention
-        keys = ["q_proj", "k_proj", "v_proj"]
-    else:
-        keys = [key.removesuffix("_weight").removesuffix("weight")]
+    keys = _ATTENTION_LAYERS.get(key, ("",) if key == "weight" else (key,))
     return tuple(".".join(filter(None, (place, part))) for part in keys)
 
 
@@ -106,7 +112,7 @@ def _refusal(module: nn.Module, parameter: Tensor, adapters: set[int]) -> str | 
 
 def _is_linear_weight(module: nn.Module, key: str) -> bool:
     if isinstance(module, nn.MultiheadAttention):
-        return key in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        return key in _ATTENTION_LAYERS
     return key == "weight" and (isinstance(module, nn.Linear) or _is_conv1d(module))
 
 

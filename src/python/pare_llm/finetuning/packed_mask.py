@@ -18,10 +18,6 @@ class PackedMask:
 
     def __init__(self, tensor: Tensor) -> None:
         """Make the mask of `tensor`, which may have any shape, dtype and device."""
-        self.remake(tensor)
-
-    def remake(self, tensor: Tensor) -> None:
-        """Make the mask again, of another tensor or of new values."""
         flat = tensor.detach().reshape(-1)
         self.entries = len(flat)
         self.zeros = self.entries - int(torch.count_nonzero(flat))

@@ -14,7 +14,7 @@ from pare_llm.finetuning.kept_zeros import KeptZeros
 
 
 class KeepZeros(TrainerCallback):
-    """A callback for `Trainer(callbacks=[KeepZeros()])`, also of TRL and of Ray Train.
+    """A callback for `Trainer(callbacks=[KeepZeros()])`, also of libraries that extend the Trainer.
 
     `on_train_begin` makes the masks. By then the Trainer has loaded the checkpoint to resume from, and has
     wrapped the model for several processes. The gradients are masked in backward, so before the Trainer clips
