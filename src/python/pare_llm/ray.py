@@ -68,8 +68,9 @@ def prune(
         model_folder: as `folder` of `prune_folder`.
         batches: as for `prune_folder`.
         out: as for `prune_folder`.
-        hosts: the hosts that a task may use, by the URLs under which the nodes reach them. The default is one
-            host on each node. If a task cannot reach a host, it uses another one of the list.
+        hosts: the hosts that a task may use, by the URLs under which the nodes reach them, or by their
+            options if they need an API key. The default is one host on each node. If a task cannot reach a
+            host, it uses another one of the list.
         resources: the resources of Ray that a task takes. By default one unit of `pare_host`.
         max_retries: how often Ray repeats a layer whose worker or node it has lost, or whose hosts all
             failed transiently.
@@ -113,6 +114,9 @@ def _solve_layer(
     query: LayerQuery,
 ) -> PrunedLayer[Tensor]:
     """Prune one layer at the first of `hosts` that can be reached.
+
+    Shared statistics are stored at the host, so that it factors them once. They stay there until the host
+    needs the memory.
 
     Raises:
         ConnectionError: if all hosts fail transiently, so that Ray repeats the task.
