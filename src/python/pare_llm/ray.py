@@ -86,16 +86,7 @@ def prune(
         ray.exceptions.RayError: if Ray lost the workers of a layer more often than it repeats the layer.
         PareError, ValueError, OSError: as `prune_folder`.
     """
-    # A task only sends a request and waits for its answer, so it takes no processor of its node. With the
-    # strategy SPREAD, a task that is repeated prefers another node, because the reason may be the first node.
-    task = ray.remote(_solve_layer).options(
-        num_cpus=0,
-        resources=dict(resources or {HOST_RESOURCE: 1}),
-        scheduling_strategy="SPREAD",
-        max_retries=max_retries,
-        retry_exceptions=[ConnectionError],
-    )
-    client = RayClient(task, hosts)
+    client = RayClient(hosts, resources or {HOST_RESOURCE: 1}, max_retries)
     try:
         return prune_folder(
             model_folder,
@@ -141,11 +132,22 @@ def _solve_layer(
 class RayClient:
     """Gives each layer to a Ray task. It has the methods that `prune_` needs of its client."""
 
-    def __init__(self, task: Any, hosts: Sequence[str | TransportOptions]) -> None:
-        """Use the remote function `task`, which is `_solve_layer` with its options."""
+    def __init__(
+        self, hosts: Sequence[str | TransportOptions], resources: Mapping[str, float], max_retries: int
+    ) -> None:
+        """Give layers to `hosts`. `prune` describes the arguments."""
         if len(hosts) == 0:
             raise ValueError("hosts: must be at least one, got 0")
-        self._task = task
+        # A task only sends a request and waits for its answer, so it takes no processor of its node. With the
+        # strategy SPREAD, a task that is repeated prefers another node, because the first node may have been
+        # the reason.
+        self._task = ray.remote(_solve_layer).options(
+            num_cpus=0,
+            resources=dict(resources),
+            scheduling_strategy="SPREAD",
+            max_retries=max_retries,
+            retry_exceptions=[ConnectionError],
+        )
         self._hosts = list(hosts)
         self._index = count()
         # The statistics that several layers share. Ray sends them once to each node that needs them.
@@ -165,7 +167,7 @@ class RayClient:
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Tensor]:
         """Prune one layer in a task, and wait for its result, whose tensors are on the CPU."""
-        statistics = hessian_upper if hessian is None else self._hessians[hessian]
+        statistics: Any = hessian_upper if hessian is None else self._hessians[hessian]
         # Each task begins with the host after that of the task before, so that all hosts get layers.
         first = next(self._index) % len(self._hosts)
         hosts = self._hosts[first:] + self._hosts[:first]
@@ -190,6 +192,9 @@ class RayClient:
         del self._hessians[digest]
 
     def cancel(self) -> None:
-        """Cancel the tasks that are not finished, which happens only if the run has failed."""
+        """End the tasks that are not finished. There are some only if the run has failed.
+
+        The worker of a task is killed, because it would otherwise wait until the host has answered.
+        """
         for pending in list(self._pending):
-            ray.cancel(pending)
+            ray.cancel(pending, force=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from conftest import ROOT, HostProcess
 from pare_llm import Pare, PareError, PruneReport, TransportOptions, prune_folder
 from ray.cluster_utils import Cluster
+from ray.exceptions import TaskCancelledError, WorkerCrashedError
 from ray_support import (
     LAYERS,
     ObservedHost,
@@ -25,6 +27,7 @@ from ray_support import (
     save_model,
     solving_workers,
     token_batches,
+    wait_until,
     workers_of,
 )
 from transformers import AutoModelForCausalLM
@@ -153,6 +156,25 @@ def test_a_run_continues_with_its_journal(
     assert 0 < observed.requests < LAYERS
     assert report.facts.resumed == 1
     require_same_bytes(tmp_path / "out", expected)
+
+
+def test_cancelling_ends_the_layers_that_are_being_solved_and_those_that_are_queued(
+    cluster: Cluster, host: HostProcess
+) -> None:
+    is_cancelled = threading.Event()
+    with (
+        ObservedHost(host.url, lambda _: is_cancelled.wait(60)) as observed,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        client = pare_llm.ray.RayClient([observed.url], {"pare_host": 1}, max_retries=5)
+        weight = torch.ones(4, 4)
+        layers = [threads.submit(client.prune_layer, weight, method="magnitude") for _ in range(4)]
+        wait_until(lambda: observed.requests == 2)
+        client.cancel()
+        for layer in layers:
+            assert isinstance(layer.exception(timeout=30), (TaskCancelledError, WorkerCrashedError))
+        is_cancelled.set()
+    assert observed.requests == 2
 
 
 def test_no_host_is_refused(dense: Path, tmp_path: Path) -> None:
