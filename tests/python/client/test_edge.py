@@ -96,6 +96,10 @@ def test_a_job_is_submitted_once_for_a_key_and_followed_to_its_results(edge: Edg
     ]
     job = jobs.submit(layers, idempotency_key="key 1")
     assert jobs.submit(layers, idempotency_key="key 1")["id"] == job["id"]
+    named = jobs.submit(layers[:1], name="one layer of two")
+    page = jobs.list(limit=1)
+    assert [(listed["id"], listed["name"]) for listed in page["jobs"]] == [(named["id"], "one layer of two")]
+    assert jobs.list(limit=1, cursor=page["cursor"])["jobs"][0]["id"] == job["id"]
     with pytest.raises(PareError, match="idempotency_conflict"):
         jobs.submit(layers[:1], idempotency_key="key 1")
     ended = list(jobs.follow(job["id"], poll_ms=50))

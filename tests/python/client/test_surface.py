@@ -107,6 +107,7 @@ def test_the_transport_has_the_options_and_the_defaults_of_the_typescript_transp
     [
         ("SubmitOptions", Jobs.submit),
         ("FollowOptions", Jobs.follow),
+        ("ListOptions", Jobs.list),
         ("UploadOptions", Uploads.upload_blob),
         ("PareHostsOptions", PareHosts),
         ("SubmitOptions", pare_llm.prune_by_job),

@@ -12,7 +12,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from pare_llm.client.jobs.messages import Job, JobLayerRequest, LayerState, has_ended
+from pare_llm.client.jobs.messages import (
+    Job,
+    JobLayerRequest,
+    JobList,
+    JobState,
+    LayerState,
+    has_ended,
+)
 from pare_llm.client.layer_file import PrunedLayer, decode_answer
 from pare_llm.client.parse_answer import parse_answer
 from pare_llm.client.server_client import ServerClient
@@ -33,7 +40,13 @@ class Jobs(ServerClient):
         ValueError: if `base_url` is not an http or https URL.
     """
 
-    def submit(self, layers: Sequence[JobLayerRequest], *, idempotency_key: str | None = None) -> Job:
+    def submit(
+        self,
+        layers: Sequence[JobLayerRequest],
+        *,
+        idempotency_key: str | None = None,
+        name: str | None = None,
+    ) -> Job:
         """Submit a job and return it without waiting for its end.
 
         Args:
@@ -41,6 +54,8 @@ class Jobs(ServerClient):
             idempotency_key: identifies the job. If a job with this key and the same layers exists, that job
                 is returned. To find the job again after a restart, give a key that outlives the process. The
                 default is a random key, shared by the retries of one call.
+            name: a name for people, which need not be unique. It belongs to the job, so a repeated submission
+                must give it again.
 
         Raises:
             PareError: if the edge refuses the job. The code is `idempotency_conflict` if the key belongs to a
@@ -53,12 +68,28 @@ class Jobs(ServerClient):
                 "Content-Type": "application/json",
                 "Idempotency-Key": idempotency_key or str(uuid.uuid4()),
             },
-            body=[json.dumps({"layers": layers}).encode()],
+            body=[json.dumps({"layers": layers} | ({} if name is None else {"name": name})).encode()],
         )
         job = _parse_job(answer)
         if self._transport.options.on_job is not None:
             self._transport.options.on_job(job["id"], len(layers))
         return job
+
+    def list(self, *, state: JobState | None = None, limit: int = 20, cursor: str | None = None) -> JobList:
+        """Return a page of the jobs that were submitted with the same API key, the newest first.
+
+        Args:
+            state: lists only the jobs in this state.
+            limit: the largest number of jobs in the answer, from 1 to 100.
+            cursor: the cursor of an earlier answer, to continue after it.
+
+        Returns:
+            the jobs without their layers, and the cursor of the next page, which is None on the last page.
+        """
+        given = {"state": state, "limit": limit, "cursor": cursor}
+        query = {name: str(value) for name, value in given.items() if value is not None}
+        answer = self._transport.send("GET", "/v1/jobs", query=query)
+        return cast(JobList, parse_answer(answer, "/v1/jobs", "a list of jobs", JobList.__annotations__))
 
     def get(self, job_id: str) -> Job:
         """Return the current state of a job.

@@ -54,6 +54,28 @@ class Job(TypedDict):
     layers: list[LayerState]
 
 
+class JobSummary(TypedDict):
+    """A job without its layers."""
+
+    id: str
+    name: str | None
+    state: JobState
+    created: str
+    """The time of the submission, in ISO 8601."""
+    ended: str | None
+    """The time at which the job ended."""
+    layers: dict[JobState, int]
+    """The number of layers in each state."""
+
+
+class JobList(TypedDict):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobSummary]
+    cursor: str | None
+    """The cursor of the next page. None on the last page."""
+
+
 class EdgeHost(TypedDict):
     """A host that is registered at an edge and sends heartbeats."""
 

@@ -25,9 +25,9 @@ class LayerFailure(NamedTuple):
     detail: str
 
 
-# The error codes of a layer that may succeed in another job. They mean that no host was alive, that the host
-# failed or was busy, or that somebody cancelled the job.
-_TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "busy", "cancelled"})
+# The error codes of a layer that may succeed in another job. They mean that no host was alive, or that a
+# host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
+_TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "busy"})
 
 
 class JobFailedError(Exception):
@@ -57,6 +57,7 @@ def prune_by_job(
     layers: Sequence[LayerToUpload[Array]],
     *,
     idempotency_key: str | None = None,
+    name: str | None = None,
     poll_ms: float = DEFAULT_POLL_MS,
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
     """Prune `layers` at an edge and yield the name and the result of each, in the order in which they are
@@ -66,13 +67,16 @@ def prune_by_job(
         edge: how to reach the edge.
         layers: the layers.
         idempotency_key: as in `Jobs.submit`.
+        name: as in `Jobs.submit`.
         poll_ms: as in `Jobs.follow`.
 
     Raises:
         JobFailedError: when the job has ended, if any layer failed.
         PareError, ConnectionError: as `Uploads.upload_blob` and the methods of `Jobs`.
     """
-    yield from prune_with(Transport(edge), layers, idempotency_key=idempotency_key, poll_ms=poll_ms)
+    yield from prune_with(
+        Transport(edge), layers, idempotency_key=idempotency_key, name=name, poll_ms=poll_ms
+    )
 
 
 def prune_with(
@@ -80,19 +84,20 @@ def prune_with(
     layers: Sequence[LayerToUpload[Array]],
     *,
     idempotency_key: str | None = None,
+    name: str | None = None,
     poll_ms: float = DEFAULT_POLL_MS,
 ) -> Iterator[tuple[str, PrunedLayer[Array]]]:
     """Do as `prune_by_job`, over the connections of `transport`."""
     jobs = Jobs._over(transport)
     requests = upload_layers(Uploads._over(transport), layers)
-    job = jobs.submit(requests, idempotency_key=idempotency_key)
+    job = jobs.submit(requests, idempotency_key=idempotency_key, name=name)
     libraries = {layer.name: library_of(layer.weight) for layer in layers}
     failures: list[LayerFailure] = []
     for layer in jobs.follow(job["id"], poll_ms=poll_ms):
-        name, error = layer["name"], layer["error"]
+        layer_name, error = layer["name"], layer["error"]
         if error is not None:
-            failures.append(LayerFailure(name, error["code"], error["detail"]))
+            failures.append(LayerFailure(layer_name, error["code"], error["detail"]))
         else:
-            yield name, jobs._result_in(libraries[name], layer)
+            yield layer_name, jobs._result_in(libraries[layer_name], layer)
     if failures:
         raise JobFailedError(job["id"], failures)

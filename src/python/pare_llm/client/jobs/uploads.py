@@ -85,7 +85,11 @@ class Uploads(ServerClient):
         upload = uploads._find_upload(resume["upload"]) if resume else None
         received = resume["parts"] if resume and upload else []
         if upload is None:
-            upload = uploads._send_json("POST", "/v1/uploads", {"size": blob.size, "sha256": digest})
+            upload = uploads._send_json(
+                "POST", "/v1/uploads", {"size": blob.size, "sha256": digest}, member=None
+            )
+            if "blob" in upload:  # another client has stored the same bytes in the meantime
+                return str(upload["blob"])
         parts = _PartSender(uploads, blob, upload, received, on_part).send_all(concurrency)
         path = f"/v1/uploads/{upload['upload']}/complete"
         completed = uploads._send_json(
@@ -118,13 +122,16 @@ class Uploads(ServerClient):
         path: str,
         message: object = None,
         expected: str = "an upload",
-        member: str = "upload",
+        member: str | None = "upload",
     ) -> dict[str, Any]:
-        """Send `message` as JSON and return the answer, which must have `member`."""
+        """Send `message` as JSON and return the answer, which must have `member` unless it is None."""
         body = None if message is None else [json.dumps(message).encode()]
         headers = None if message is None else {"Content-Type": "application/json"}
         return parse_answer(
-            self._transport.send(method, path, body=body, headers=headers), path, expected, [member]
+            self._transport.send(method, path, body=body, headers=headers),
+            path,
+            expected,
+            [member] if member else [],
         )
 
 
