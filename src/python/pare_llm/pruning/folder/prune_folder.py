@@ -92,8 +92,8 @@ def prune_folder(
 
         def finish_output() -> None:
             if output:
-                output.finish()
                 report.save(out)
+                output.finish()  # writes the index at last, so a folder with an index is complete
 
         run.ranks.together(finish_output)
         return report
