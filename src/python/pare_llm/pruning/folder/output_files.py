@@ -49,14 +49,17 @@ class OutputFiles:
         """
         self._write(block, replaced)
 
-    def finish(self) -> None:
-        """Write the remaining files, and the index at last, so that a folder with an index is complete."""
+    def write_rest(self) -> None:
+        """Write the tensors outside of the blocks, and copy the other files of the checkpoint."""
         for file in range(len(self._files)):
             if file not in self._written:
                 self._write(file, {})
         for path in self._source.folder.iterdir():
             if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name not in _NOT_COPIED:
                 shutil.copyfile(path, self._out / path.name)
+
+    def write_index(self) -> None:
+        """Write the index. It must be the last file, because a folder with an index is complete."""
         index = {
             "metadata": {"total_size": sum(tensor.bytes for tensor in self._source.tensors.values())},
             "weight_map": {

@@ -92,8 +92,9 @@ def prune_folder(
 
         def finish_output() -> None:
             if output:
+                output.write_rest()
                 report.save(out)
-                output.finish()  # writes the index at last, so a folder with an index is complete
+                output.write_index()
 
         run.ranks.together(finish_output)
         return report
