@@ -83,7 +83,7 @@ def _zero_fragments(weights: list[tuple[nn.Parameter, PackedMask]]) -> None:
 def _zero_partitioned_gradients(weights: list[tuple[nn.Parameter, PackedMask]]) -> None:
     if not weights:
         return
-    from deepspeed.utils import (  # type: ignore[import-untyped,unused-ignore]
+    from deepspeed.utils import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
         safe_get_local_grad,
         safe_set_local_grad,
     )
