@@ -7,14 +7,18 @@ describe("denoFileSystem", () => {
   it("names the path and the reason if the operating system refuses an operation", () =>
     withTemporaryFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/file`, "");
-      const failing: readonly (readonly [Promise<unknown>, string, string])[] = [
-        [denoFileSystem.open(`${folder}/none`), "ENOENT", `${folder}/none: there is no such file or folder`],
+      const failing: readonly (readonly [() => Promise<unknown>, string, string])[] = [
         [
-          denoFileSystem.list(`${folder}/file`),
+          () => denoFileSystem.open(`${folder}/none`),
+          "ENOENT",
+          `${folder}/none: there is no such file or folder`,
+        ],
+        [
+          () => denoFileSystem.list(`${folder}/file`),
           "ENOTDIR",
           `${folder}/file: is not a folder, or lies in a file instead of a folder`,
         ],
-        [denoFileSystem.create(folder), "EISDIR", `${folder}: is a folder, not a file`],
+        [() => denoFileSystem.create(folder), "EISDIR", `${folder}: is a folder, not a file`],
       ];
       for (const [operation, code, message] of failing) {
         await assert.rejects(operation, { name: "FileError", code, message, isTransient: false });
