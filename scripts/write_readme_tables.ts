@@ -1,6 +1,6 @@
 /**
- * `deno task readme`: renders the tables of the results files into the README, the README of the benches and
- * that of the solvers. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
+ * `deno task readme`: renders the tables of the results files into the README of the benches and that of the
+ * solvers. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
  * these lines is replaced. A test compares the pages with the results files, so that no figure in them is
  * typed by hand.
  */
@@ -40,7 +40,7 @@ import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
-export const PAGES: readonly URL[] = ["../README.md", "./bench/README.md", "../src/solvers/README.md"].map((
+export const PAGES: readonly URL[] = ["./bench/README.md", "../src/solvers/README.md"].map((
   path,
 ) => new URL(path, import.meta.url));
 
