@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { digestSchema } from "../digest.ts";
-import { KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 import { BYTES_CONTENT } from "./safetensors_content.ts";
 
 const params = z.object({ digest: digestSchema.meta({ description: "The digest of the blob" }) });
@@ -38,7 +38,7 @@ export const READ_BLOB = {
       headers: { "Content-Range": { description: "The size of the blob", schema: { type: "string" } } },
     },
   },
-  problems: ["invalid_parameter", ...KEY_PROBLEMS, "not_found", "unsupported", "busy", "internal"],
+  problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
 /** Asks whether a blob is stored. */

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { aliveHostSchema } from "../edge/hosts.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 /** Lists the hosts that are alive. */
 export const LIST_HOSTS = {
@@ -19,5 +19,5 @@ export const LIST_HOSTS = {
       content: json(z.object({ hosts: z.array(aliveHostSchema) })),
     },
   },
-  problems: ["invalid_parameter", ...KEY_PROBLEMS, "unsupported", "busy", "internal"],
+  problems: EDGE_PROBLEMS,
 } satisfies Operation;

@@ -2,23 +2,13 @@
 
 import { z } from "zod";
 import { jobListQuerySchema, jobListSchema, jobRequestSchema, jobSchema } from "../edge/jobs.ts";
-import type { ProblemCode } from "../problem.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 const params = z.object({
   id: z.string().regex(/^[0-9a-f]{32}$/, { error: "must be 32 lowercase hexadecimal digits" }).meta({
     description: "The id of the job",
   }),
 });
-
-/** The problems of every operation of this file. */
-const JOB_PROBLEMS = [
-  "invalid_parameter",
-  ...KEY_PROBLEMS,
-  "unsupported",
-  "busy",
-  "internal",
-] as const satisfies ProblemCode[];
 
 const JOB_HEADERS = {
   ETag: { description: "Changes when the job changes", schema: { type: "string" as const } },
@@ -60,7 +50,7 @@ export const START_JOB = {
     },
   },
   problems: [
-    ...JOB_PROBLEMS,
+    ...EDGE_PROBLEMS,
     "not_found",
     "idempotency_conflict",
     "length_required",
@@ -80,7 +70,7 @@ export const LIST_JOBS = {
   security: WITH_KEY,
   request: { query: jobListQuerySchema },
   responses: { 200: { description: "A page of jobs", content: json(jobListSchema) } },
-  problems: JOB_PROBLEMS,
+  problems: EDGE_PROBLEMS,
 } satisfies Operation;
 
 /** Reads a job. */
@@ -112,7 +102,7 @@ export const READ_JOB = {
       headers: JOB_HEADERS,
     },
   },
-  problems: [...JOB_PROBLEMS, "not_found"],
+  problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
 /** Cancels a job. */
@@ -126,5 +116,5 @@ export const CANCEL_JOB = {
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The job is cancelled, or had ended before" } },
-  problems: [...JOB_PROBLEMS, "not_found"],
+  problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;

@@ -60,6 +60,15 @@ export const NO_QUERY = z.strictObject({});
 /** The problems of every operation that needs an API key. */
 export const KEY_PROBLEMS = ["unauthorized", "forbidden"] as const satisfies ProblemCode[];
 
+/** The problems of every operation of the resources that only an edge has. */
+export const EDGE_PROBLEMS = [
+  "invalid_parameter",
+  ...KEY_PROBLEMS,
+  "unsupported",
+  "busy",
+  "internal",
+] as const satisfies ProblemCode[];
+
 /** Returns the `content` of a JSON body. */
 export function json<T extends z.ZodType>(schema: T) {
   return { "application/json": { schema } };

@@ -7,19 +7,9 @@ import {
   uploadRequestSchema,
   uploadSchema,
 } from "../edge/uploads.ts";
-import type { ProblemCode } from "../problem.ts";
-import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
-
-/** The problems of every operation of this file. */
-const UPLOAD_PROBLEMS = [
-  "invalid_parameter",
-  ...KEY_PROBLEMS,
-  "unsupported",
-  "busy",
-  "internal",
-] as const satisfies ProblemCode[];
 
 /** Begins an upload. */
 export const BEGIN_UPLOAD = {
@@ -44,7 +34,7 @@ export const BEGIN_UPLOAD = {
       content: json(uploadSchema),
     },
   },
-  problems: [...UPLOAD_PROBLEMS, "unsupported_media_type"],
+  problems: [...EDGE_PROBLEMS, "unsupported_media_type"],
 } satisfies Operation;
 
 /** Renews the URLs of an upload. */
@@ -57,7 +47,7 @@ export const RENEW_UPLOAD = {
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 200: { description: "The upload with new URLs", content: json(uploadSchema) } },
-  problems: [...UPLOAD_PROBLEMS, "not_found"],
+  problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
 
 /** Completes an upload. */
@@ -72,7 +62,7 @@ export const COMPLETE_UPLOAD = {
   security: WITH_KEY,
   request: { params, query: NO_QUERY, body: { required: true, content: json(completeRequestSchema) } },
   responses: { 200: { description: "The blob", content: json(completedSchema) } },
-  problems: [...UPLOAD_PROBLEMS, "not_found", "digest_mismatch", "unsupported_media_type"],
+  problems: [...EDGE_PROBLEMS, "not_found", "digest_mismatch", "unsupported_media_type"],
 } satisfies Operation;
 
 /** Abandons an upload. */
@@ -85,5 +75,5 @@ export const ABANDON_UPLOAD = {
   security: WITH_KEY,
   request: { params, query: NO_QUERY },
   responses: { 204: { description: "The upload is deleted" } },
-  problems: [...UPLOAD_PROBLEMS, "not_found"],
+  problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
