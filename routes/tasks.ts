@@ -8,6 +8,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../src/protocol/edge/tasks.ts";
+import { json } from "../src/protocol/operations/operation.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
 import type { EdgeLink } from "../src/host/edge_link.ts";
@@ -19,7 +20,7 @@ import { requireTicket } from "./middleware.ts";
 /** The largest request in bytes. A task has three signed URLs of less than 2 KiB each. */
 const MAX_TASK_BYTES = 64 * 2 ** 10;
 
-const answer = { content: { "application/json": { schema: taskAnswerSchema } } };
+const answer = { content: json(taskAnswerSchema) };
 
 // The OpenAPI document leaves both routes out, because only edges can use them.
 const submit = createRoute({
@@ -28,7 +29,7 @@ const submit = createRoute({
   hide: true,
   request: {
     headers: z.object({ prefer: z.string().optional() }),
-    body: { required: true, content: { "application/json": { schema: taskRequestSchema } } },
+    body: { required: true, content: json(taskRequestSchema) },
   },
   responses: {
     200: { description: "The task is done", ...answer },

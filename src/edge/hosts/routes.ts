@@ -8,7 +8,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { heartbeatSchema, hostIdSchema } from "../../protocol/edge/hosts.ts";
 import { LIST_HOSTS } from "../../protocol/operations/hosts.ts";
-import { routeConfig } from "../../protocol/operations/operation.ts";
+import { json, routeConfig } from "../../protocol/operations/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
 import { limitBody } from "../body_length.ts";
@@ -27,7 +27,7 @@ const heartbeat = createRoute({
   method: "put",
   path: PATH,
   hide: true,
-  request: { params, body: { required: true, content: { "application/json": { schema: heartbeatSchema } } } },
+  request: { params, body: { required: true, content: json(heartbeatSchema) } },
   responses: { 204: { description: "The host is registered" } },
 });
 

@@ -4,7 +4,7 @@
  * the summaries of unfinished jobs have to be renewed (`list_jobs.ts`).
  */
 
-import { hasEnded, type JobList, type JobListQuery, type JobSummary } from "../../protocol/edge/jobs.ts";
+import type { JobList, JobListQuery, JobSummary } from "../../protocol/edge/jobs.ts";
 import type { SqlStorage } from "../runtime/durable_object.ts";
 
 /** The jobs of one client, stored in SQL. The Durable Objects of the binding `JOB_INDEXES` have the methods of this class. */
@@ -22,7 +22,7 @@ export class JobIndex {
     this.#now = now;
     this.#lifetime = lifetime;
     sql.exec(`CREATE TABLE IF NOT EXISTS jobs
-      (id TEXT PRIMARY KEY, created INTEGER NOT NULL, state TEXT NOT NULL, ended INTEGER NOT NULL, summary TEXT NOT NULL)`);
+      (id TEXT PRIMARY KEY, created INTEGER NOT NULL, state TEXT NOT NULL, summary TEXT NOT NULL)`);
     sql.exec("CREATE INDEX IF NOT EXISTS by_time ON jobs (created, id)");
   }
 
@@ -31,11 +31,10 @@ export class JobIndex {
     this.#sql.exec("DELETE FROM jobs WHERE created < ?", this.#now() - this.#lifetime());
     for (const summary of summaries) {
       this.#sql.exec(
-        "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)",
         summary.id,
         Date.parse(summary.created),
         summary.state,
-        hasEnded(summary.state) ? 1 : 0,
         JSON.stringify(summary),
       );
     }
@@ -48,7 +47,8 @@ export class JobIndex {
 
   /** Returns the ids of the jobs that had not ended according to their summaries. */
   unfinished(): string[] {
-    return this.#sql.exec("SELECT id FROM jobs WHERE ended = 0").toArray().map(({ id }) => String(id));
+    const rows = this.#sql.exec("SELECT id FROM jobs WHERE state IN ('queued', 'running')").toArray();
+    return rows.map(({ id }) => String(id));
   }
 
   /**

@@ -22,8 +22,7 @@ export function uploadRoutes(app: EdgeApp): void {
   app.use("/v1/uploads/*", requireEdgeKey("uploads"));
   app.openapi(createRoute(routeConfig(BEGIN_UPLOAD)), async (c) => {
     const { size, sha256 } = c.req.valid("json"), digest = `sha256:${sha256.replace("sha256:", "")}`;
-    const blob = await findFreshBlob(c.env, digest);
-    if (blob) return c.json({ blob: digest }, 200);
+    if (await findFreshBlob(c.env, digest)) return c.json({ blob: digest }, 200);
     const upload = await beginUpload(c.env, digest, size);
     return c.json(upload, 201, { Location: `/v1/uploads/${upload.upload}` });
   });

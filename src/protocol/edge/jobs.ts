@@ -99,7 +99,7 @@ export const jobSchema = jobHeadSchema.extend({ layers: z.array(layerStateSchema
 });
 
 /** One job in the answer of `GET /v1/jobs`. */
-export const jobSummarySchema = jobHeadSchema.extend({
+const jobSummarySchema = jobHeadSchema.extend({
   layers: z.object({
     queued: z.int().min(0),
     running: z.int().min(0),
@@ -110,7 +110,7 @@ export const jobSummarySchema = jobHeadSchema.extend({
 }).meta({ id: "JobSummary", description: "A job without its layers" });
 
 /** The largest number of jobs in one answer of `GET /v1/jobs`, and the number without the parameter `limit`. */
-export const MAX_JOBS_PER_PAGE = 100, DEFAULT_JOBS_PER_PAGE = 20;
+const MAX_JOBS_PER_PAGE = 100, DEFAULT_JOBS_PER_PAGE = 20;
 
 /** The query of `GET /v1/jobs`. */
 export const jobListQuerySchema = z.strictObject({
