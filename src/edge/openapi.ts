@@ -31,12 +31,12 @@ const FORWARDED: readonly (readonly [Operation, readonly ProblemCode[]])[] = [
   [METRICS, KEYED_PROBLEMS],
 ];
 
-/** The binding that the operations with each tag need. */
-const BINDING_OF_TAG: Readonly<Record<string, keyof EdgeBindings>> = {
-  blobs: "BLOBS",
-  uploads: "BLOBS",
-  jobs: "JOBS",
-  hosts: "HOSTS",
+/** The bindings that the operations with each tag need. */
+const BINDINGS_OF_TAG: Readonly<Record<string, readonly (keyof EdgeBindings)[]>> = {
+  blobs: ["BLOBS"],
+  uploads: ["BLOBS"],
+  jobs: ["JOBS", "JOB_RECORDS", "JOB_INDEXES"],
+  hosts: ["HOSTS"],
 };
 
 /** Mounts the resource. It describes everything that is mounted on `app` when it is requested. */
@@ -58,8 +58,8 @@ export function edgeDocument(app: EdgeApp) {
 
 /** Leaves out the operations for which the deployment lacks a binding, because it would refuse them. */
 function withoutUnbound(document: ReturnType<typeof edgeDocument>, env: EdgeBindings) {
-  const isOffered = ([, operation]: [string, { tags?: string[] }]) =>
-    (operation.tags ?? []).every((tag) => !(tag in BINDING_OF_TAG) || env[BINDING_OF_TAG[tag]] !== undefined);
+  const isBound = (tag: string) => (BINDINGS_OF_TAG[tag] ?? []).every((name) => env[name] !== undefined);
+  const isOffered = ([, { tags = [] }]: [string, { tags?: string[] }]) => tags.every(isBound);
   const paths = Object.entries(document.paths ?? {}).map(([path, item]) =>
     [path, Object.fromEntries(Object.entries(item).filter(isOffered))] as const
   );

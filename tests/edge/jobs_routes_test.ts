@@ -255,4 +255,17 @@ describe("/v1/jobs", () => {
     const hosts = await send("PUT", "/v1/hosts/h", "one", {});
     assert.deepEqual([hosts.status, hosts.answer.code], [422, "unsupported"]);
   });
+
+  it("is refused, and left out of the OpenAPI document, if the deployment lacks one of its bindings", async () => {
+    const bound = env;
+    const documentedPaths = async () => Object.keys((await send("GET", "/openapi.json", "one")).answer.paths);
+    assert.ok((await documentedPaths()).includes("/v1/jobs"));
+    for (const binding of ["JOBS", "JOB_RECORDS", "JOB_INDEXES"] as const) {
+      env = { ...bound, [binding]: undefined };
+      const { status, answer } = await send("POST", "/v1/jobs", "one", { layers: LAYERS });
+      assert.deepEqual([status, answer.code], [422, "unsupported"], binding);
+      assert.equal(answer.detail, `this edge runs no jobs, because ${binding} is not bound`);
+      assert.ok((await documentedPaths()).every((path) => !path.startsWith("/v1/jobs")), binding);
+    }
+  });
 });

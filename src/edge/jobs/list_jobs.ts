@@ -6,27 +6,14 @@
 
 import pMap from "p-map";
 import type { JobList, JobListQuery } from "../../protocol/edge/jobs.ts";
-import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import type { Remote } from "../runtime/durable_object.ts";
 import { findJob } from "./find_job.ts";
-import type { JobIndex } from "./job_index.ts";
+import { findJobIndex } from "./find_job_index.ts";
 
 /** The number of records that are asked for their summaries at once. */
 const MAX_CONCURRENT_RECORDS = 32;
 
-/**
- * Returns the Durable Object that has the index of a client's jobs.
- * @throws {Refusal} `unsupported` if the binding JOB_INDEXES is missing
- */
-export function findJobIndex(env: EdgeBindings, client: string): Remote<JobIndex> {
-  if (!env.JOB_INDEXES) {
-    throw new Refusal("unsupported", "this edge lists no jobs, because JOB_INDEXES is not bound");
-  }
-  return env.JOB_INDEXES.getByName(client);
-}
-
-/** Returns a page of a client's jobs, with their current states. */
+/** Returns a page of a client's jobs, with their current states. @throws {Refusal} `unsupported` if a binding is missing */
 export async function listJobs(env: EdgeBindings, client: string, query: JobListQuery): Promise<JobList> {
   const index = findJobIndex(env, client), ids = await index.unfinished();
   const summaries = await pMap(ids, (id) => findJob(env, id).summary(), {

@@ -19,8 +19,9 @@ import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { wholeNumber } from "../settings.ts";
 import { streamJobEvents } from "./events.ts";
 import { findJob } from "./find_job.ts";
+import { findJobIndex } from "./find_job_index.ts";
 import type { VersionedJob } from "./job_record.ts";
-import { findJobIndex, listJobs } from "./list_jobs.ts";
+import { listJobs } from "./list_jobs.ts";
 import { requireBlobs } from "./require_blobs.ts";
 import type { WorkflowInstance } from "../runtime/workflow.ts";
 
@@ -88,8 +89,8 @@ function requireClient(c: Context<EdgeEnv>): string {
  * Creates the record of the job and then the Workflow that runs it. If a request fails between these steps, a
  * repeated request creates the Workflow. If the Workflow makes no progress, a repeated request restarts it.
  * Layers that already have an outcome are not solved again.
- * @throws {Refusal} `unsupported`, `not_found` if a blob of a new job does not exist, or `idempotency_conflict` if the job
- * exists with another request
+ * @throws {Refusal} `unsupported` if a binding is missing, `not_found` if a blob of a new job does not exist,
+ * or `idempotency_conflict` if the job exists with another request
  */
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
