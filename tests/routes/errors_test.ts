@@ -1,19 +1,19 @@
 /**
- * Provokes every error of the HTTP contract. After each error the host must still prune a layer, and no device memory may have leaked. The
- * last test checks that no error code is missing.
+ * Provokes the errors of the HTTP contract that a request causes. After each error the host must still prune a layer, and no device memory
+ * may have leaked. The last test checks that every code is provoked here or in another file.
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
-import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
-import { type Problem, type ProblemCode, PROBLEMS, problemSchema } from "../../src/protocol/problem.ts";
+import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
 import { normals } from "../support/random.ts";
 import { bytes, file, floats } from "../layer/bodies.ts";
 import { toRefusal } from "../../routes/errors.ts";
-import { answerOf, problemOf, safetensorsHeaders, startHost, type TestHost } from "./host.ts";
+import { assertProblem } from "./assert_problem.ts";
+import { answerOf, safetensorsHeaders, startHost, type TestHost } from "./host.ts";
 
 const N = 48, ROWS = 8;
 const weight = floats("F32", [ROWS, N], normals(ROWS * N, 1));
@@ -27,26 +27,20 @@ function withElement(values: Float32Array, index: number, value: number) {
   return floats("F32", [N, N], values.with(index, value));
 }
 
-/**
- * The codes that the tests have provoked. `idempotency_conflict` counts as provoked, because only the edge in front of hosts answers with it.
- */
-const provoked = new Set<ProblemCode>(["idempotency_conflict"]);
+/** The codes that the tests of this file have provoked. */
+const provoked = new Set<ProblemCode>();
 
-async function assertProblem(response: Response, code: ProblemCode, members: object = {}): Promise<Problem> {
-  assert.equal(response.headers.get("Content-Type"), "application/problem+json");
-  const problem = problemSchema.parse(await problemOf(response));
-  assert.equal(problem.code, code);
-  assert.equal(response.status, PROBLEMS[code].status);
-  assert.deepEqual(
-    [problem.type, problem.title, problem.status],
-    [`urn:pare:problem:${code}`, PROBLEMS[code].title, response.status],
-  );
-  assert.ok(problem.detail);
-  assert.equal(problem.request_id, response.headers.get("X-Request-Id"));
-  for (const [name, value] of Object.entries(members)) assert.deepEqual(problem[name], value, name);
-  provoked.add(code);
-  return problem;
-}
+/** The codes that the tests of other files provoke. */
+const PROVOKED_ELSEWHERE: readonly ProblemCode[] = [
+  "unauthorized", // keys_test
+  "forbidden", // keys_test
+  "busy", // device_errors_test
+  "no_device", // device_errors_test
+  "device_lost", // device_errors_test
+  "internal", // app_test
+  "blob_unavailable", // tasks_test
+  "idempotency_conflict", // tests/edge/jobs_routes_test, because only an edge answers with it
+];
 
 describe("toRefusal", () => {
   it("maps an OutOfDeviceMemoryError to too_large, and a plain RangeError to internal", () => {
@@ -79,6 +73,7 @@ describe("a host", () => {
     it(`answers ${code} to ${description}`, async () => {
       const live = host.liveBytes();
       await assertProblem(await request(), code, members);
+      provoked.add(code);
       assert.equal(host.liveBytes(), live, "device bytes");
       await assertStillServing();
       assert.equal(host.liveBytes(), live, "device bytes after the next layer");
@@ -229,143 +224,10 @@ describe("a host", () => {
   }, { parameter: "method", value: "obc" });
 });
 
-describe("a host with keys", () => {
-  it("answers unauthorized to a missing or unknown key, and forbidden to a key without the scope", async () => {
-    const digest = await sha256(new TextEncoder().encode("sesame"));
-    const host = await startHost({ keys: [{ digest, scopes: new Set(["metrics"]) }] });
-    const post = (authorization?: string) =>
-      host.send("POST", LAYERS, GOOD, authorization ? { Authorization: authorization } : {});
-    for (const authorization of [undefined, "Bearer", "Bearer open", "Basic sesame", "Bearer sesame x"]) {
-      const response = await post(authorization);
-      assert.equal(response.headers.get("WWW-Authenticate"), "Bearer");
-      await assertProblem(response, "unauthorized");
-    }
-    await assertProblem(await post("Bearer sesame"), "forbidden");
-    await host.close();
+describe("the tests of the errors", () => {
+  it("provoke every code of the contract", () => {
+    const codes = Object.keys(PROBLEMS) as ProblemCode[];
+    const missing = codes.filter((code) => !provoked.has(code) && !PROVOKED_ELSEWHERE.includes(code));
+    assert.deepEqual(missing, []);
   });
 });
-
-describe("a host with a full, missing or lost device", () => {
-  it("answers busy when the queue is full", async () => {
-    const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
-    const live = host.liveBytes();
-    const gate = Promise.withResolvers<void>();
-    const slow = new ReadableStream({
-      async pull(controller) {
-        await gate.promise;
-        controller.enqueue(GOOD);
-        controller.close();
-      },
-    }, { highWaterMark: 0 });
-    const first = host.request(LAYERS, {
-      method: "POST",
-      body: slow,
-      headers: safetensorsHeaders(GOOD.length),
-    });
-    const second = host.send("POST", LAYERS, GOOD);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const refused = await host.send("POST", LAYERS, GOOD);
-    assert.match(refused.headers.get("Retry-After")!, /^[1-9]\d*$/);
-    await assertProblem(refused, "busy");
-    assert.equal((await host.request("/healthz")).status, 200);
-    gate.resolve();
-    await answerOf(await first);
-    await answerOf(await second);
-    assert.equal(host.liveBytes(), live);
-    await host.close();
-  });
-
-  it("answers truncated_body when a waiting client disconnects, and frees its place in the queue", async () => {
-    const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
-    const { residentQueue } = host.device.session();
-    const release = await residentQueue.acquire();
-    const clientAbort = new AbortController();
-    const init = {
-      method: "POST",
-      body: GOOD,
-      headers: safetensorsHeaders(GOOD.length),
-      signal: clientAbort.signal,
-    };
-    const waiting = host.request(LAYERS, init);
-    while (residentQueue.waiting === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-    clientAbort.abort();
-    await assertProblem(await waiting, "truncated_body");
-    assert.equal(residentQueue.waiting, 0);
-    release();
-    await answerOf(await host.send("POST", LAYERS, GOOD));
-    await host.close();
-  });
-
-  it("answers no_device when the backend cannot be opened", async () => {
-    const host = await startHost({ open: () => Promise.reject(new Error("no WebGPU adapter")) });
-    for (const response of [await host.send("POST", LAYERS, GOOD), await host.request("/readyz")]) {
-      assert.match((await assertProblem(response, "no_device")).detail, /no WebGPU adapter/);
-    }
-    assert.equal((await host.request("/healthz")).status, 200);
-    assert.match(await (await host.request("/")).text(), /Not ready/);
-    assert.equal((await host.request("/metrics")).status, 200);
-    await host.close();
-  });
-
-  it("answers device_lost whenever the device is lost during a request, and then opens a new device", async () => {
-    let countdown = 0, opened = 0;
-    const open = async () => {
-      opened++;
-      return withDeviceLoss(await createCpuBackend({ threads: 0 }), () => countdown-- === 0);
-    };
-    const host = await startHost({ open });
-    for (let wait = 0;; wait++) {
-      countdown = wait;
-      const response = await host.send("POST", LAYERS, GOOD);
-      if (response.status === 200) {
-        // The device was lost while the answer was streamed, or not at all.
-        const complete = await response.arrayBuffer().then(() => true, () => false);
-        if (complete) break;
-      } else {
-        assert.equal(response.headers.get("Retry-After"), "5");
-        await assertProblem(response, "device_lost");
-      }
-      assert.equal(host.device.current(), undefined);
-      await assertProblem(await host.request("/readyz"), "device_lost");
-      while (!host.device.current()) await new Promise((resolve) => setTimeout(resolve, 1));
-      assert.equal((await host.request("/readyz")).status, 200);
-    }
-    assert.ok(opened > 4, `${opened} devices`);
-    await host.close();
-  });
-});
-
-describe("the tests of this file", () => {
-  it("provoke every error code, except those of other test files", () => {
-    provoked.add("internal"); // provoked in app_test
-    provoked.add("blob_unavailable"); // provoked in tasks_test
-    assert.deepEqual(Object.keys(PROBLEMS).filter((code) => !provoked.has(code as ProblemCode)), []);
-  });
-});
-
-/** Wraps a backend so that each read or finish during which `isLost` returns true fails with a DeviceLostError. */
-function withDeviceLoss(backend: Backend, isLost: () => boolean): Backend {
-  const check = () => {
-    if (isLost()) throw new DeviceLostError("the test pulled the plug");
-  };
-  return {
-    kind: backend.kind,
-    adapter: backend.adapter,
-    maxBufferBytes: backend.maxBufferBytes,
-    counters: backend.counters,
-    createBuffer: (label, byteLength) => backend.createBuffer(label, byteLength),
-    write: (...args) => backend.write(...args),
-    copy: (...args) => backend.copy(...args),
-    clear: (target) => backend.clear(target),
-    dispatch: (...args) => backend.dispatch(...args),
-    dispose: () => backend.dispose(),
-    async read(...args) {
-      check();
-      return await backend.read(...args);
-    },
-    async finish() {
-      check();
-      await backend.finish();
-    },
-  };
-}

@@ -4,6 +4,7 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parseKeys, SCOPES } from "../../src/protocol/keys.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
+import { assertProblem } from "./assert_problem.ts";
 import { startHost } from "./host.ts";
 
 const HEX = "ab".repeat(32);
@@ -74,6 +75,18 @@ describe("a host with keys", () => {
     for (const path of ["/", "/healthz", "/readyz", "/openapi.json"]) {
       assert.equal((await host.request(path)).status, 200, path);
     }
+    await host.close();
+  });
+
+  it("answers unauthorized to a missing or malformed key, and forbidden to a key without the scope", async () => {
+    const host = await startHost({ keys: parseKeys(`${await digestOf("sesame")}:metrics`) });
+    const post = (headers: HeadersInit) => host.request("/v1/layers", { method: "POST", headers });
+    for (const authorization of [undefined, "Bearer", "Bearer open", "Basic sesame", "Bearer sesame x"]) {
+      const response = await post(authorization ? { Authorization: authorization } : {});
+      assert.equal(response.headers.get("WWW-Authenticate"), "Bearer");
+      await assertProblem(response, "unauthorized");
+    }
+    await assertProblem(await post({ Authorization: "Bearer sesame" }), "forbidden");
     await host.close();
   });
 });
