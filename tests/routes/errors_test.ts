@@ -38,7 +38,7 @@ const PROVOKED_ELSEWHERE: readonly ProblemCode[] = [
   "no_device", // device_errors_test
   "device_lost", // device_errors_test
   "internal", // app_test
-  "blob_unavailable", // tasks_test
+  "blob_unavailable", // task_transfers_test
   "idempotency_conflict", // tests/edge/jobs_routes_test, because only an edge answers with it
 ];
 
