@@ -1,14 +1,16 @@
 /**
- * Tests the registry of GPU hosts, in an SQLite database in memory, and the limits of `PUT /v1/hosts/:id`. A
- * host calls this route to register itself at the edge, which is Pare's Cloudflare Worker. The request carries
- * a signature with the secret that edge and hosts share.
+ * Tests the registry of GPU hosts, in an SQLite database in memory, and the resource `/v1/hosts/:id`. A
+ * host calls it to register itself at the edge, which is Pare's Cloudflare Worker, and to deregister. The
+ * requests carry a signature with the secret that edge and hosts share.
  */
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
+import type { Remote } from "../../src/edge/runtime/durable_object.ts";
 import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
+import { signTicket } from "../../src/protocol/edge/tickets.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digests of the statistics of two layers. The statistics of a layer are the Hessian of its inputs. */
@@ -81,8 +83,8 @@ describe("HostRegistry", () => {
   });
 });
 
-describe("PUT /v1/hosts/:id", () => {
-  it("refuses a body that is too large or has no Content-Length before it checks the host's signature", async () => {
+describe("/v1/hosts/:id", () => {
+  it("refuses a heartbeat that is too large or has no Content-Length before it checks the host's signature", async () => {
     const put = async (length: Record<string, string>) => {
       const headers = { "Content-Type": "application/json", ...length };
       const init = { method: "PUT", headers, body: "{}" };
@@ -91,5 +93,32 @@ describe("PUT /v1/hosts/:id", () => {
     };
     assert.deepEqual(await put({}), [411, "length_required"]);
     assert.deepEqual(await put({ "Content-Length": "65537" }), [413, "too_large"]);
+  });
+
+  it("registers a host only if the request has a valid signature that was not used before", async () => {
+    const secret = "a secret of thirty-two bytes: 123", path = "/v1/hosts/h";
+    const registry = new HostRegistry(memorySql(), Date.now) as unknown as Remote<HostRegistry>;
+    const env = { EDGE_HOST_SECRET: secret, HOSTS: { getByName: () => registry } };
+    const state = JSON.stringify(stateOf());
+    const subject = { audience: "edge", method: "PUT", path, body: new TextEncoder().encode(state) };
+    const send = async (method: string, ticket: string, body?: string) => {
+      const headers = {
+        "Content-Type": "application/json",
+        "Content-Length": String(body?.length ?? 0),
+        Authorization: ticket,
+      };
+      return (await createEdge().request(path, { method, headers, body }, env)).status;
+    };
+    const ticket = await signTicket(secret, subject, Date.now());
+    assert.equal(await send("PUT", "Bearer key", state), 401);
+    assert.equal(await send("PUT", await signTicket(secret.toUpperCase(), subject, Date.now()), state), 401);
+    assert.equal(await send("PUT", ticket, state.replace("cpu", "gpu")), 401);
+    assert.deepEqual(await registry.aliveHosts(), []);
+    assert.equal(await send("PUT", ticket, state), 204);
+    assert.equal(await send("PUT", ticket, state), 401);
+    assert.deepEqual((await registry.aliveHosts()).map(({ id }) => id), ["h"]);
+    const leave = { ...subject, method: "DELETE", body: new Uint8Array(0) };
+    assert.equal(await send("DELETE", await signTicket(secret, leave, Date.now())), 204);
+    assert.deepEqual(await registry.aliveHosts(), []);
   });
 });

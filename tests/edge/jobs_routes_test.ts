@@ -240,6 +240,22 @@ describe("/v1/jobs", () => {
     });
   });
 
+  it("refuses an invalid job", async () => {
+    const [layer] = LAYERS;
+    const bodies = [
+      {},
+      { layers: [] },
+      { layers: [layer, layer] },
+      { layers: [{ name: "a", weight: "abc" }] },
+      { layers: [{ ...layer, parameters: { sparsity: 1 } }] },
+      { layers: [{ ...layer, parameters: { hessian: layer.weight } }] },
+    ];
+    for (const body of bodies) {
+      const { status, answer } = await send("POST", "/v1/jobs", "one", body);
+      assert.deepEqual([status, answer.code], [400, "invalid_parameter"], JSON.stringify(body));
+    }
+  });
+
   it("refuses a job over the limits", async () => {
     const many = Array.from({ length: 4097 }, (_, index) => ({ ...LAYERS[0], name: String(index) }));
     assert.equal((await send("POST", "/v1/jobs", "one", { layers: many })).answer.code, "invalid_parameter");

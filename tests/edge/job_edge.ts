@@ -1,0 +1,120 @@
+/**
+ * An edge in the real Workers runtime, with hosts in processes of their own that solve its jobs. A job is a list of layers that the edge
+ * (Pare's Cloudflare Worker) solves at GPU hosts.
+ */
+
+import assert from "node:assert/strict";
+import { type ChildHost, startHost } from "../../scripts/processes/child_host.ts";
+import { Jobs } from "../../src/client/jobs/jobs.ts";
+import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
+import type { AliveHost } from "../../src/protocol/edge/hosts.ts";
+import type { LayerState } from "../../src/protocol/edge/jobs.ts";
+import { file, floats } from "../layer/bodies.ts";
+import { safetensorsHeaders } from "../routes/host.ts";
+import { normals } from "../support/random.ts";
+import { startEdge } from "./local_edge.ts";
+
+const SECRET = "a secret of thirty-two bytes: 123";
+
+/** The longest time to wait for a condition, in milliseconds. */
+export const WAIT_MILLISECONDS = 30_000;
+
+/** Returns the body of a random layer, whose calibration data are the inputs themselves instead of a Hessian. */
+export function layerBody(rows: number, cols: number, seed: number): Uint8Array<ArrayBuffer> {
+  return file({
+    weight: floats("F32", [rows, cols], normals(rows * cols, seed)),
+    inputs: floats("F32", [cols, cols], normals(cols * cols, seed + 1)),
+  });
+}
+
+/** Calls `ask` until it returns a value. @throws {Error} with the `condition` after `WAIT_MILLISECONDS` */
+export async function until<T>(condition: string, ask: () => Promise<T | undefined>): Promise<T> {
+  for (const end = Date.now() + WAIT_MILLISECONDS; Date.now() < end;) {
+    const found = await ask();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`after ${WAIT_MILLISECONDS / 1000} s this had not happened: ${condition}`);
+}
+
+/** A running edge with its hosts, which are stopped together with the edge. */
+export type JobEdge = Awaited<ReturnType<typeof startJobEdge>>;
+
+/** Starts an edge and `count` hosts, and waits until all hosts are registered. A layer waits one second for a host. */
+export async function startJobEdge(count: number) {
+  await using starting = new AsyncDisposableStack();
+  const edge = await startEdge({ EDGE_HOST_WAIT: "1" }, { EDGE_HOST_SECRET: SECRET });
+  starting.defer(edge.close);
+  const jobs = new Jobs({ baseUrl: edge.url });
+  const hosts: ChildHost[] = await Promise.all(
+    Array.from({ length: count }, () =>
+      startHost(["--backend", "cpu", "--edge", edge.url], {
+        EDGE_HOST_SECRET: SECRET,
+        PARE_BLOB_ORIGINS: edge.url,
+      })),
+  );
+  starting.defer(async () => {
+    await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+  });
+
+  /** Returns the hosts that are alive. */
+  async function aliveHosts(): Promise<AliveHost[]> {
+    return (await (await edge.request("/v1/hosts")).json()).hosts;
+  }
+
+  /** Uploads a body in one part, and returns its digest. */
+  async function store(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+    const digest = formatDigest(await sha256(bytes));
+    const begun = await edge.post("/v1/uploads", {
+      size: bytes.length,
+      sha256: digest.slice("sha256:".length),
+    });
+    const { upload, parts: [{ url }] } = await begun.json();
+    const put = await fetch(url, { method: "PUT", body: bytes });
+    await put.body?.cancel();
+    const parts = [{ number: 1, etag: put.headers.get("ETag")! }];
+    const done = await edge.post(`/v1/uploads/${upload}/complete`, { parts });
+    assert.deepEqual(await done.json(), { blob: digest });
+    return digest;
+  }
+
+  /** Waits until the job has ended. Returns its layers, ordered by name. */
+  async function settledLayers(id: string, timeoutMs = WAIT_MILLISECONDS): Promise<LayerState[]> {
+    const layers: LayerState[] = [];
+    const signal = AbortSignal.timeout(timeoutMs);
+    for await (const layer of jobs.follow(id, { pollMs: 50, signal })) layers.push(layer);
+    return layers.toSorted((a, b) => a.name.localeCompare(b.name));
+  }
+
+  /** Sends a layer to a host directly, and returns the answer. */
+  async function solveDirectly(
+    body: Uint8Array<ArrayBuffer>,
+    query: string,
+    hessian?: Uint8Array<ArrayBuffer>,
+  ) {
+    const { url } = hosts.at(-1)!, headers = safetensorsHeaders(body.length);
+    if (hessian) {
+      const digest = formatDigest(await sha256(hessian));
+      const put = { method: "PUT", body: hessian, headers: safetensorsHeaders(hessian.length) };
+      await (await fetch(`${url}/v1/hessians/${digest}`, put)).body?.cancel();
+      query += `&hessian=${digest}`;
+    }
+    const response = await fetch(`${url}/v1/layers?${query}`, { method: "POST", body, headers });
+    return decodeAnswer(await response.bytes());
+  }
+
+  await until("all hosts registered", async () => (await aliveHosts()).length === count || undefined);
+  const running = starting.move();
+  return {
+    ...edge,
+    jobs,
+    /** The hosts that run. A test that stops a host removes it. */
+    hosts,
+    aliveHosts,
+    store,
+    settledLayers,
+    solveDirectly,
+    close: () => running.disposeAsync(),
+  };
+}
