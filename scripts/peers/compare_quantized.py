@@ -23,37 +23,23 @@ Usage:
     python compare_quantized.py
 """
 
-import contextlib
 import json
 import pathlib
-import sys
-import traceback
 
 import compressed_tensors
 import torch
 import transformers
+from answer_requests import answer_requests
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.compressors.pack_quantized import unpack_from_int32
 from compressed_tensors.quantization import QuantizationScheme
 from safetensors.torch import load_file
 
 
-def main() -> None:
-    # The libraries print progress bars and remarks. These go to standard error, so that only answers are on standard output.
-    answers = sys.stdout
-    transformers.utils.logging.disable_progress_bar()
-    for line in sys.stdin:
-        request = json.loads(line)
-        with contextlib.redirect_stdout(sys.stderr), torch.inference_mode():
-            try:
-                answer = compare(request["quantized"], request["dense"], torch.tensor(request["tokens"]))
-            except Exception:
-                answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-def compare(quantized_folder: str, dense_folder: str, tokens: torch.Tensor) -> dict:
-    dense = load(dense_folder)
+@torch.inference_mode()
+def compare(request: dict) -> dict:
+    quantized_folder, tokens = request["quantized"], torch.tensor(request["tokens"])
+    dense = load(request["dense"])
     config = json.loads((pathlib.Path(quantized_folder) / "config.json").read_text())
     groups = config["quantization_config"]["config_groups"].values()
     schemes = [QuantizationScheme.model_validate(group) for group in groups]
@@ -126,4 +112,5 @@ def read_tensors(folder: str) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    main()
+    transformers.utils.logging.disable_progress_bar()
+    answer_requests(compare)

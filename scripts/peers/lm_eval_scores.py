@@ -17,25 +17,11 @@ whether greedy decoding would generate the choice. If the request fails, the ans
     {"error": the traceback of the exception}
 """
 
-import contextlib
 import json
 import os
 import pathlib
-import sys
-import traceback
 
-
-def main() -> None:
-    # The libraries print progress bars and remarks. These go to standard error, so that only answers are on
-    # standard output.
-    answers = sys.stdout
-    for line in sys.stdin:
-        with contextlib.redirect_stdout(sys.stderr):
-            try:
-                answer = evaluate(**json.loads(line))
-            except Exception:
-                answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
+from answer_requests import answer_requests
 
 
 def evaluate(folder: str, scratch: str, tasks: list[dict]) -> dict:
@@ -85,4 +71,4 @@ def scores(name: str, results: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests(lambda request: evaluate(**request))

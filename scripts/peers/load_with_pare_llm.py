@@ -15,27 +15,16 @@ request fails, the answer is instead:
     {"error": the traceback of the exception}
 """
 
-import json
 import pathlib
 import sys
-import traceback
 
 import torch
+from answer_requests import answer_requests
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "src/python"))
 
 import pare_llm
-
-
-def main() -> None:
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = compare(request["packed"], request["dense"])
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), flush=True)
 
 
 def compare(packed: str, dense: str) -> dict:
@@ -58,4 +47,4 @@ def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    answer_requests(lambda request: compare(**request))

@@ -28,16 +28,13 @@ the program has made, by changing one parameter at a time. If a request fails, t
     {"error": the traceback of the exception}
 """
 
-import contextlib
-import json
 import math
 import pathlib
-import sys
-import traceback
 import zlib
 
 import torch
 import transformers
+from answer_requests import answer_requests
 from layer_inputs import observe_inputs
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
@@ -46,20 +43,7 @@ from torch.nn.functional import cross_entropy
 SENSITIVITY = 1e-4
 
 
-def main() -> None:
-    # The libraries print progress bars and remarks. These go to standard error, so that only answers are on
-    # standard output.
-    answers = sys.stdout
-    transformers.utils.logging.disable_progress_bar()
-    for line in sys.stdin:
-        with contextlib.redirect_stdout(sys.stderr), torch.inference_mode():
-            try:
-                answer = handle(json.loads(line))
-            except Exception:
-                answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
+@torch.inference_mode()
 def handle(request: dict) -> dict:
     folder, windows = request["folder"], torch.tensor(request["windows"])
     if "config" in request:
@@ -136,4 +120,5 @@ def insensitive(model: torch.nn.Module, windows: torch.Tensor, logits: torch.Ten
 
 
 if __name__ == "__main__":
-    main()
+    transformers.utils.logging.disable_progress_bar()
+    answer_requests(handle)

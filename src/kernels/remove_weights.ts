@@ -25,7 +25,7 @@ const SIZE = 256;
 
 /**
  * The largest number of columns. A workgroup keeps one coefficient per earlier step in its memory. With 3072 columns
- * these take 12 KiB of the 16 KiB that every adapter has. The number must equal the constant of the same name in
+ * these take 12 KiB of the 16 KiB that every adapter has. The number must equal MAX_COLUMNS in
  * shaders/remove_weights.wgsl.
  */
 export const MAX_REMOVAL_COLUMNS = 3072;

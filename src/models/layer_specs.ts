@@ -45,6 +45,11 @@ export function linearSpec(name: string, inFeatures: number, outFeatures: number
   return { name, inFeatures, outFeatures, bias };
 }
 
+/** Returns the declaration of a LayerNorm. */
+export function layerNormSpec(name: string, size: number, eps: number, affine = true): NormSpec {
+  return { kind: "layer", name, size, eps, affine };
+}
+
 /** Returns the shape in which a checkpoint stores the weight of a layer. */
 export function storedShape({ inFeatures, outFeatures, isTransposed = false }: LinearSpec): [number, number] {
   return isTransposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];

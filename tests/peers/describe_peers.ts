@@ -4,17 +4,8 @@
  */
 
 import { after, before, describe, it } from "@std/testing/bdd";
-import { fileURLToPath } from "node:url";
-import { LineProcess } from "../../scripts/bench/torch/line_process.ts";
+import { PeerScript } from "../../scripts/peers/peer_script.ts";
 import { peersSkipReason, type Venv, VENVS } from "../../scripts/peers/venv.ts";
-
-/** The environment variables of every script. */
-const ENVIRONMENT = {
-  HF_HUB_OFFLINE: "1", // all files are in local folders, so the libraries must not ask the model hub
-  HF_DATASETS_OFFLINE: "1",
-  TOKENIZERS_PARALLELISM: "false",
-  OMP_NUM_THREADS: "1", // the models are so small that threads would only wait for each other
-};
 
 /** The scripts and a folder, while tests run. */
 export interface Peers {
@@ -45,28 +36,20 @@ export async function describePeers(
       return;
     }
     let folder: string;
-    const processes = new Map<string, LineProcess>();
+    const scripts = new Map<string, PeerScript>();
     before(async () => {
       folder = await Deno.makeTempDir({ prefix: "pare-peers-" });
     });
     after(async () => {
-      for (const process of processes.values()) await process.stop();
+      for (const script of scripts.values()) await script.stop();
       await Deno.remove(folder, { recursive: true });
     });
     body(() => ({
       folder,
-      async ask<Answer>(script: string, request: object): Promise<Answer> {
-        if (!processes.has(script)) processes.set(script, startScript(script, venv));
-        const line = await processes.get(script)!.ask(JSON.stringify(request));
-        const answer: Answer & { readonly error?: string } = JSON.parse(line);
-        if (answer.error) throw new Error(answer.error);
-        return answer;
+      ask(name, request) {
+        if (!scripts.has(name)) scripts.set(name, new PeerScript(name, venv));
+        return scripts.get(name)!.ask(request);
       },
     }));
   });
-}
-
-function startScript(name: string, { python }: Venv): LineProcess {
-  const path = fileURLToPath(new URL(`../../scripts/peers/${name}.py`, import.meta.url));
-  return new LineProcess(python, ["-B", path], ENVIRONMENT);
 }

@@ -8,7 +8,12 @@
 import { it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import type { FamilyModels, Settings } from "../../scripts/fixtures/family_models.ts";
+import {
+  type FamilyModels,
+  LLAMA,
+  sampleWindows,
+  type Settings,
+} from "../../scripts/fixtures/family_models.ts";
 import { writePruned } from "../../scripts/prune/write_pruned.ts";
 import type { Backend } from "../../src/backend/backend.ts";
 import { openLocalHost } from "../../src/cli/local_host.ts";
@@ -39,19 +44,12 @@ export interface Variant {
   readonly same?: string;
 }
 
-/** The settings of the smallest model of every family derived from LLaMA. Families add their `model_type`. */
+/** The settings of the families derived from LLaMA that have no fixture. Families add their `model_type`. */
 export const LLAMA_BASE: Settings = {
-  vocab_size: 29,
+  ...LLAMA,
   hidden_size: 24,
   intermediate_size: 37,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  max_position_embeddings: 64,
   tie_word_embeddings: false,
-  bos_token_id: 1,
-  eos_token_id: 2,
-  pad_token_id: 0,
 };
 
 /** The settings whose defaults do not fit the small models. */
@@ -66,10 +64,7 @@ export function withDefaults(config: Record<string, unknown>): Settings {
   return Object.fromEntries(Object.entries(config).filter(([key]) => SIZES.includes(key)));
 }
 
-const TOKENS = 20, VOCABULARY = 29;
-const WINDOWS = [5, 12].map((start) =>
-  Array.from({ length: TOKENS }, (_, t) => (t * t + 3 * t + start) % VOCABULARY)
-);
+const TOKENS = 20, WINDOWS = sampleWindows(TOKENS);
 
 /** The answer of `transformers_model.py`, which describes the fields in its header. */
 interface ModelAnswer {

@@ -4,7 +4,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { LineProcess } from "./line_process.ts";
+import { LineProcess } from "../../processes/line_process.ts";
 
 /**
  * The environment in which the PyTorch programs are fastest: all threads belong to OpenBLAS. If PyTorch's OpenMP pool has

@@ -13,7 +13,7 @@ import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
+import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
 /**
  * Each size has two names, because some configurations use BLOOM's own names and others use those of
@@ -51,11 +51,12 @@ export const bloom: Family = {
     const config = readConfig(schema, object);
     const hidden = required(config.n_embed ?? config.hidden_size, "hidden_size");
     const heads = required(config.n_head ?? config.num_attention_heads, "n_head");
+    const eps = config.layer_norm_epsilon;
     const settings: BlockSettings = {
       hidden,
       heads,
       headDim: headDimension(hidden, heads, "n_head"),
-      eps: config.layer_norm_epsilon,
+      eps,
       residualAfterNorm: config.apply_residual_connection_post_layernorm,
     };
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
@@ -70,10 +71,10 @@ export const bloom: Family = {
       maxTokens: Infinity,
       embedding: {
         tokens: `${embedding}.weight`,
-        norm: norm(settings, `${root}word_embeddings_layernorm`),
+        norm: layerNormSpec(`${root}word_embeddings_layernorm`, hidden, eps),
       },
       block: blockSpec(settings, root),
-      finalNorm: norm(settings, `${root}ln_f`),
+      finalNorm: layerNormSpec(`${root}ln_f`, hidden, eps),
       head: linearSpec(headName(config.tie_word_embeddings, embedding, has), hidden, config.vocab_size),
     };
   },
@@ -86,11 +87,11 @@ function required(size: number | undefined, name: string): number {
 }
 
 function blockSpec(settings: BlockSettings, root: string): BlockSpec {
-  const { hidden, heads, headDim, residualAfterNorm } = settings;
-  const attentionNorm = norm(settings, "input_layernorm");
+  const { hidden, heads, headDim, eps, residualAfterNorm } = settings;
+  const attentionNorm = layerNormSpec("input_layernorm", hidden, eps);
   const qkv: LinearGroup = [linearSpec("self_attention.query_key_value", hidden, 3 * hidden, true)];
   const dense: LinearGroup = [linearSpec("self_attention.dense", hidden, hidden, true)];
-  const feedForwardNorm = norm(settings, "post_attention_layernorm");
+  const feedForwardNorm = layerNormSpec("post_attention_layernorm", hidden, eps);
   const up: LinearGroup = [linearSpec("mlp.dense_h_to_4h", hidden, 4 * hidden, true)];
   const down: LinearGroup = [linearSpec("mlp.dense_4h_to_h", 4 * hidden, hidden, true)];
   return {
@@ -113,8 +114,4 @@ function blockSpec(settings: BlockSettings, root: string): BlockSpec {
       accumulateGroup(pass, down, inner, x);
     },
   };
-}
-
-function norm({ hidden, eps }: BlockSettings, name: string): NormSpec {
-  return { kind: "layer", name, size: hidden, eps, affine: true };
 }

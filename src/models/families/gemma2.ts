@@ -5,9 +5,9 @@
 
 import { z } from "zod";
 import { positive, readConfig } from "./config/config.ts";
-import { gemmaShape, gemmaTraits } from "./config/gemma_config.ts";
 import { readLayerTypes } from "./config/layer_types.ts";
 import type { Family } from "./family.ts";
+import { gemmaShape, gemmaTraits } from "./llama/gemma_traits.ts";
 import { llamaModel } from "./llama/llama_model.ts";
 
 /** The defaults are those of the class `Gemma2Config` in transformers. */

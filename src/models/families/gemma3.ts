@@ -6,10 +6,10 @@
 
 import { z } from "zod";
 import { positive, readConfig } from "./config/config.ts";
-import { gemmaShape, gemmaTraits } from "./config/gemma_config.ts";
 import { readLayerTypes } from "./config/layer_types.ts";
 import { readRotary, ropeObject } from "./config/rotary_config.ts";
 import type { Family } from "./family.ts";
+import { gemmaShape, gemmaTraits } from "./llama/gemma_traits.ts";
 import { llamaModel } from "./llama/llama_model.ts";
 import type { RotarySpec } from "../pieces/rotary.ts";
 

@@ -7,13 +7,12 @@
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import { attend } from "../pieces/attention.ts";
-import type { Activation } from "../pieces/block_pass.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
+import { layerNormSpec, type LinearGroup, type LinearSpec, linearSpec } from "../layer_specs.ts";
 
 const schema = z.object({
   n_embd: positive,
@@ -30,17 +29,7 @@ const schema = z.object({
   tie_word_embeddings: z.boolean().default(true),
 });
 
-/** The sizes and settings of a block. */
-interface BlockSettings {
-  readonly hidden: number;
-  readonly intermediate: number;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly eps: number;
-  readonly activation: Activation;
-  /** Returns the factor of the attention scores in block `index`. */
-  scale(index: number): number;
-}
+type Config = z.infer<typeof schema>;
 
 export const gpt2: Family = {
   modelType: "gpt2",
@@ -49,18 +38,7 @@ export const gpt2: Family = {
     if (config.add_cross_attention) {
       throw new ModelError("config.json: add_cross_attention is true, which is not supported");
     }
-    const { n_embd: hidden, n_head: heads } = config;
-    const headDim = headDimension(hidden, heads, "n_head");
-    const scale = config.scale_attn_weights ? 1 / Math.sqrt(headDim) : 1;
-    const settings: BlockSettings = {
-      hidden,
-      intermediate: config.n_inner ?? 4 * hidden,
-      heads,
-      headDim,
-      eps: config.layer_norm_epsilon,
-      activation: config.activation_function,
-      scale: (index) => config.scale_attn_by_inverse_layer_idx ? scale / (index + 1) : scale,
-    };
+    const { n_embd: hidden, layer_norm_epsilon: eps } = config;
     // The published checkpoints lack the prefix `transformer.`, because they were saved from the class
     // GPT2Model, which has no head.
     const root = has("wte.weight") ? "" : "transformer.";
@@ -70,16 +48,19 @@ export const gpt2: Family = {
       vocabSize: config.vocab_size,
       maxTokens: config.n_positions,
       embedding: { tokens: `${root}wte.weight`, positions: { name: `${root}wpe.weight`, offset: 0 } },
-      block: blockSpec(settings, root),
-      finalNorm: norm(settings, `${root}ln_f`),
+      block: blockSpec(config, root),
+      finalNorm: layerNormSpec(`${root}ln_f`, hidden, eps),
       head: linearSpec(headName(config.tie_word_embeddings, `${root}wte`, has), hidden, config.vocab_size),
     };
   },
 };
 
-function blockSpec(settings: BlockSettings, root: string): BlockSpec {
-  const { hidden, intermediate, heads, headDim } = settings;
-  const attentionNorm = norm(settings, "ln_1"), feedForwardNorm = norm(settings, "ln_2");
+function blockSpec(config: Config, root: string): BlockSpec {
+  const { n_embd: hidden, n_head: heads, layer_norm_epsilon: eps } = config;
+  const headDim = headDimension(hidden, heads, "n_head");
+  const intermediate = config.n_inner ?? 4 * hidden;
+  const attentionNorm = layerNormSpec("ln_1", hidden, eps);
+  const feedForwardNorm = layerNormSpec("ln_2", hidden, eps);
   const qkv: LinearGroup = [transposedSpec("attn.c_attn", hidden, 3 * hidden)];
   const out: LinearGroup = [transposedSpec("attn.c_proj", hidden, hidden)];
   const up: LinearGroup = [transposedSpec("mlp.c_fc", hidden, intermediate)];
@@ -92,19 +73,29 @@ function blockSpec(settings: BlockSettings, root: string): BlockSpec {
       const [buffer] = applyGroup(pass, qkv, normalize(pass, attentionNorm, x));
       // Each row of the buffer has the queries of all heads, then the keys, then the values.
       const [q, k, v] = [0, 1, 2].map((part) => ({ buffer, offset: part * hidden, ld: 3 * hidden }));
-      const attended = attend(pass, { q, k, v, heads, headDim, scale: settings.scale(index) });
+      const attended = attend(pass, {
+        q,
+        k,
+        v,
+        heads,
+        headDim,
+        scale: attentionScale(config, headDim, index),
+      });
       accumulateGroup(pass, out, attended, x);
-      const [inner] = applyGroup(pass, up, normalize(pass, feedForwardNorm, x), settings.activation);
+      const input = normalize(pass, feedForwardNorm, x);
+      const [inner] = applyGroup(pass, up, input, config.activation_function);
       accumulateGroup(pass, down, inner, x);
     },
   };
 }
 
+/** Returns the factor of the attention scores in block `index`. */
+function attentionScale(config: Config, headDim: number, index: number): number {
+  const scale = config.scale_attn_weights ? 1 / Math.sqrt(headDim) : 1;
+  return config.scale_attn_by_inverse_layer_idx ? scale / (index + 1) : scale;
+}
+
 /** Returns the declaration of a layer of the class `Conv1D`. */
 function transposedSpec(name: string, inFeatures: number, outFeatures: number): LinearSpec {
   return { ...linearSpec(name, inFeatures, outFeatures, true), isTransposed: true };
-}
-
-function norm({ hidden, eps }: BlockSettings, name: string): NormSpec {
-  return { kind: "layer", name, size: hidden, eps, affine: true };
 }

@@ -6,15 +6,14 @@
 
 import { z } from "zod";
 import { attend } from "../pieces/attention.ts";
-import type { Activation } from "../pieces/block_pass.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { type RotarySpec, rotate } from "../pieces/rotary.ts";
+import { rotate } from "../pieces/rotary.ts";
 import { activationName, headDimension, positive, readConfig } from "./config/config.ts";
 import { readRotary, rotaryShape } from "./config/rotary_config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
+import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
 
 const ROOT = "gpt_neox.";
 
@@ -31,6 +30,10 @@ const schema = z.object({
   hidden_act: activationName.default("gelu"),
   layer_norm_eps: z.number().positive().default(1e-5),
   attention_bias: z.boolean().default(true),
+  /**
+   * Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after
+   * attention.
+   */
   use_parallel_residual: z.boolean().default(true),
   tie_word_embeddings: z.boolean().default(false),
   /** The older names of `partial_rotary_factor` and `rope_theta`. */
@@ -38,46 +41,13 @@ const schema = z.object({
   rotary_emb_base: z.number().positive().nullish(),
 });
 
-/** The sizes and settings of a block. */
-interface BlockSettings {
-  readonly hidden: number;
-  readonly intermediate: number;
-  readonly heads: number;
-  readonly headDim: number;
-  readonly eps: number;
-  readonly attentionBias: boolean;
-  readonly activation: Activation;
-  readonly rotary: RotarySpec;
-  /** Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after attention. */
-  readonly isParallel: boolean;
-}
+type Config = z.infer<typeof schema>;
 
 export const gptNeoX: Family = {
   modelType: "gpt_neox",
   read(object, has): ModelSpec {
     const config = readConfig(schema, object);
-    const { hidden_size: hidden, num_attention_heads: heads } = config;
-    const headDim = headDimension(hidden, heads);
-    const rope = config.rope_scaling ?? config.rope_parameters;
-    const settings: BlockSettings = {
-      hidden,
-      intermediate: config.intermediate_size,
-      heads,
-      headDim,
-      eps: config.layer_norm_eps,
-      attentionBias: config.attention_bias,
-      activation: config.hidden_act,
-      rotary: readRotary(
-        {
-          ...config,
-          rope_theta: rope?.rope_theta ?? config.rotary_emb_base,
-          partial_rotary_factor: rope?.partial_rotary_factor ?? config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
-        },
-        headDim,
-        true,
-      ),
-      isParallel: config.use_parallel_residual,
-    };
+    const { hidden_size: hidden, layer_norm_eps: eps } = config;
     const embedding = `${ROOT}embed_in`;
     const head = has("lm_head.weight") ? "lm_head" : "embed_out";
     return {
@@ -86,17 +56,28 @@ export const gptNeoX: Family = {
       vocabSize: config.vocab_size,
       maxTokens: config.max_position_embeddings,
       embedding: { tokens: `${embedding}.weight` },
-      block: blockSpec(settings),
-      finalNorm: norm(settings, `${ROOT}final_layer_norm`),
+      block: blockSpec(config),
+      finalNorm: layerNormSpec(`${ROOT}final_layer_norm`, hidden, eps),
       head: linearSpec(config.tie_word_embeddings ? embedding : head, hidden, config.vocab_size),
     };
   },
 };
 
-function blockSpec(settings: BlockSettings): BlockSpec {
-  const { hidden, intermediate, heads, headDim, attentionBias, rotary, isParallel } = settings;
-  const attentionNorm = norm(settings, "input_layernorm");
-  const feedForwardNorm = norm(settings, "post_attention_layernorm");
+function blockSpec(config: Config): BlockSpec {
+  const { hidden_size: hidden, intermediate_size: intermediate, num_attention_heads: heads } = config;
+  const { layer_norm_eps: eps, attention_bias: attentionBias } = config;
+  const headDim = headDimension(hidden, heads);
+  const rotary = readRotary(
+    {
+      ...config,
+      rope_theta: config.rotary_emb_base,
+      partial_rotary_factor: config.rotary_pct ?? DEFAULT_ROTATED_SHARE,
+    },
+    headDim,
+    true,
+  );
+  const attentionNorm = layerNormSpec("input_layernorm", hidden, eps);
+  const feedForwardNorm = layerNormSpec("post_attention_layernorm", hidden, eps);
   const qkv: LinearGroup = [linearSpec("attention.query_key_value", hidden, 3 * hidden, attentionBias)];
   const out: LinearGroup = [linearSpec("attention.dense", hidden, hidden, attentionBias)];
   const up: LinearGroup = [linearSpec("mlp.dense_h_to_4h", hidden, intermediate, true)];
@@ -112,19 +93,11 @@ function blockSpec(settings: BlockSettings): BlockSpec {
       for (const part of [q, k]) rotate(pass, rotary, part, heads, 3 * headDim);
       const attended = attend(pass, { q, k, v, heads, headDim, headStride: 3 * headDim });
       // A parallel feed-forward network must read the hidden states before attention changes them.
-      const parallelInput = isParallel ? normalize(pass, feedForwardNorm, x) : undefined;
+      const parallelInput = config.use_parallel_residual ? normalize(pass, feedForwardNorm, x) : undefined;
       accumulateGroup(pass, out, attended, x);
-      const [inner] = applyGroup(
-        pass,
-        up,
-        parallelInput ?? normalize(pass, feedForwardNorm, x),
-        settings.activation,
-      );
+      const input = parallelInput ?? normalize(pass, feedForwardNorm, x);
+      const [inner] = applyGroup(pass, up, input, config.hidden_act);
       accumulateGroup(pass, down, inner, x);
     },
   };
-}
-
-function norm({ hidden, eps }: BlockSettings, name: string): NormSpec {
-  return { kind: "layer", name, size: hidden, eps, affine: true };
 }

@@ -6,9 +6,9 @@
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
 import { positive, readConfig } from "./config/config.ts";
-import { checkExperts, GATED_LAYERS } from "./config/experts_config.ts";
+import { checkExperts } from "./config/experts_config.ts";
 import type { Family } from "./family.ts";
-import { mixtureOfExperts } from "./llama/experts.ts";
+import { GATED_LAYERS, mixtureOfExperts } from "./llama/experts.ts";
 import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the class `OlmoeConfig` in transformers. */

@@ -11,7 +11,13 @@ import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
-import { type LinearGroup, type LinearSpec, linearSpec, type NormSpec } from "../layer_specs.ts";
+import {
+  layerNormSpec,
+  type LinearGroup,
+  type LinearSpec,
+  linearSpec,
+  type NormSpec,
+} from "../layer_specs.ts";
 
 /** The index of the first token's row in the table of positions. The rows before it were used for padding in training. */
 const POSITION_OFFSET = 2;
@@ -107,11 +113,5 @@ function blockSpec(config: Config, root: string): BlockSpec {
 }
 
 function norm(config: Config, name: string): NormSpec {
-  return {
-    kind: "layer",
-    name,
-    size: config.hidden_size,
-    eps: LAYER_NORM_EPS,
-    affine: config.layer_norm_elementwise_affine,
-  };
+  return layerNormSpec(name, config.hidden_size, LAYER_NORM_EPS, config.layer_norm_elementwise_affine);
 }

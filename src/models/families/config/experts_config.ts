@@ -5,9 +5,6 @@ import { ModelError } from "../../../files/model_error.ts";
 /** The largest number of experts, which routing stores in 16 bits. */
 const MAX_EXPERTS = 65_535;
 
-/** The layers of an expert, under the names that most families give them. */
-export const GATED_LAYERS = { gate: "gate_proj", up: "up_proj", down: "down_proj" } as const;
-
 /**
  * Checks the number of experts, and that each expert has tensors of its own.
  * @throws {ModelError} if a token would go to more experts than there are, or if the checkpoint has one tensor

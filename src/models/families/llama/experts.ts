@@ -15,6 +15,9 @@ import { type Routes, routeTokens, type RoutingRule } from "../../pieces/routing
 import { type LinearGroup, type LinearSpec, linearSpec, roleOf } from "../../layer_specs.ts";
 import type { FeedForward } from "./feed_forward.ts";
 
+/** The names that most families give to the layers of an expert. */
+export const GATED_LAYERS = { gate: "gate_proj", up: "up_proj", down: "down_proj" } as const;
+
 /** The sizes, the names and the rule of a mixture of experts. */
 export interface ExpertsSpec extends RoutingRule {
   readonly hidden: number;

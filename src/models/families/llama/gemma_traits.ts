@@ -2,10 +2,10 @@
 
 import { z } from "zod";
 import { ModelError } from "../../../files/model_error.ts";
-import { llamaShape } from "../llama/llama_model.ts";
-import type { LlamaTraits } from "../llama/llama_traits.ts";
-import { activationName, positive } from "./config.ts";
-import { layerTypesShape } from "./layer_types.ts";
+import { activationName, positive } from "../config/config.ts";
+import { layerTypesShape } from "../config/layer_types.ts";
+import { llamaShape } from "./llama_model.ts";
+import type { LlamaTraits } from "./llama_traits.ts";
 
 /** The common settings. The defaults are those of the configuration classes in transformers. */
 export const gemmaShape = {

@@ -1,0 +1,37 @@
+/** Runs the scripts of this folder in a virtual environment. */
+
+import { fileURLToPath } from "node:url";
+import { LineProcess } from "../processes/line_process.ts";
+import { type Venv, VENVS } from "./venv.ts";
+
+/** The environment variables of every script. */
+const ENVIRONMENT = {
+  HF_HUB_OFFLINE: "1", // all files are in local folders, so the libraries must not ask the model hub
+  HF_DATASETS_OFFLINE: "1",
+  TOKENIZERS_PARALLELISM: "false",
+  OMP_NUM_THREADS: "1", // the models are so small that threads would only wait for each other
+};
+
+/** A running script, which answers each request with one line of JSON. */
+export class PeerScript {
+  readonly #process: LineProcess;
+
+  /** Starts `scripts/peers/NAME.py`. Call {@link stop} to end it. */
+  constructor(name: string, { python }: Venv = VENVS.readers) {
+    const path = fileURLToPath(new URL(`${name}.py`, import.meta.url));
+    this.#process = new LineProcess(python, ["-B", path], ENVIRONMENT);
+  }
+
+  /** Sends a request and waits for the answer. @throws {Error} with the traceback of the script if the request fails */
+  async ask<Answer>(request: object): Promise<Answer> {
+    const line = await this.#process.ask(JSON.stringify(request));
+    const answer: Answer & { readonly error?: string } = JSON.parse(line);
+    if (answer.error) throw new Error(answer.error);
+    return answer;
+  }
+
+  /** Ends the script and waits until it has ended. */
+  stop(): Promise<void> {
+    return this.#process.stop();
+  }
+}
