@@ -5,14 +5,19 @@ import assert from "node:assert/strict";
 import { ModelError } from "../../src/files/model_error.ts";
 import { readTorchShard } from "../../src/checkpoint/torch/torch_shard.ts";
 import { memoryFile } from "../support/memory_file.ts";
-import { TORCH_ATTACKS } from "./torch_files.ts";
+import { HOSTILE_ARCHIVES } from "./torch/hostile_archives.ts";
+import { HOSTILE_CODE } from "./torch/hostile_code.ts";
+import { INVALID_TENSORS } from "./torch/invalid_tensors.ts";
+import { PICKLE_MACHINE } from "./torch/pickle_machine.ts";
 
 /** The slowest file takes about 300 ms. The limit is much longer, because a shared machine may pause. */
 const MAX_MILLISECONDS = 4000;
 const MAX_READ_BYTES = 32 << 20;
 
+const ATTACKS = [...HOSTILE_CODE, ...PICKLE_MACHINE, ...INVALID_TENSORS, ...HOSTILE_ARCHIVES];
+
 describe("the reader of PyTorch files, given a hostile file,", () => {
-  for (const { name, message, file } of TORCH_ATTACKS) {
+  for (const { name, message, file } of ATTACKS) {
     it(`refuses ${name}`, async () => {
       const source = memoryFile(file());
       const started = performance.now();
