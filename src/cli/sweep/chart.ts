@@ -36,7 +36,7 @@ export function sweepChart({ dense, points }: Sweep): string {
     marks: [
       Plot.ruleY([dense], { stroke: "#555", strokeDasharray: "4 3" }),
       Plot.text([dense], { y: (value: number) => value, frameAnchor: "right", text: () => "dense", dx: 40 }),
-      Plot.lineY(unstructured, { ...axes, stroke: "method" }),
+      Plot.lineY(unstructured, { ...axes, z: "method", stroke: "method" }),
       Plot.dot(unstructured, { ...axes, fill: "method" }),
       Plot.text(
         unstructured,

@@ -54,6 +54,13 @@ describe("sweepChart()", () => {
     assert.ok(!svg.includes("NaN") && !svg.includes("Infinity"));
   });
 
+  it("draws no warning sign on a sweep with one sparsity per method", () => {
+    const points = SWEEP.points.filter(({ sparsity }) => sparsity === 0.3).map((point) => (
+      { ...point, perplexity: 11 }
+    ));
+    assert.ok(!texts(sweepChart({ ...SWEEP, points })).some((text) => text.includes("⚠")));
+  });
+
   it("draws a sweep that has only patterns", () => {
     const svg = sweepChart({ ...SWEEP, points: SWEEP.points.slice(-1) });
     assert.ok(texts(svg).includes("2:4"));
