@@ -55,7 +55,7 @@ function size({ format, bytes: { dense, written } }: RunReport): KeyFigure {
     name: "Weight files",
     value: formatBytes(written),
     note: format === "dense"
-      ? "dense format: a zero takes as much space as any other weight. The command pare pack makes the files smaller."
+      ? "dense format: zeros take as much space as other weights"
       : `${format} format: ${formatShare(1 - written / dense)} less than the ${
         formatBytes(dense)
       } of the dense format`,
