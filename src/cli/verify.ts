@@ -9,6 +9,7 @@ import { scanCheckpoint } from "../checkpoint/inspect/scan_checkpoint.ts";
 import type { GroupPattern } from "../checkpoint/inspect/tensor_scan.ts";
 import { weightFormat } from "../checkpoint/packed/plan_dense.ts";
 import { parsePattern } from "../sparsity/pattern.ts";
+import { elementCount } from "../tensor/shape.ts";
 import { messageOf } from "../text/message_of.ts";
 import { CheckFailedError } from "./errors.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
@@ -83,7 +84,7 @@ async function verify(folder: string, options: VerifyOptions, signal: AbortSigna
 
 /** Returns the fields of a tensor under the names of the JSON result. */
 function jsonTensor({ name, dtype, shape, zeros, pattern, violations, nonFinite }: VerifiedTensor) {
-  const entries = shape.reduce((product, size) => product * size, 1);
+  const entries = elementCount(shape);
   return { name, dtype, shape, entries, zeros, pattern, violations, non_finite: nonFinite };
 }
 

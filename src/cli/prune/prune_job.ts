@@ -15,7 +15,7 @@ import { packStep } from "./pack_step.ts";
 import { type RunFacts, runReport } from "./run_report.ts";
 import type { PruneJob } from "./run_prune.ts";
 
-/** What building and running the job needs besides the facts about the run. */
+/** The device, the file system and the callbacks with which the job is built and run. */
 export interface JobServices {
   /** Runs the forward passes of the evaluation. */
   readonly backend: Backend;

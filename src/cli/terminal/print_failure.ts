@@ -16,12 +16,12 @@ export interface FailureOutput {
 export function printFailure(error: unknown, failure: Failure, { json, debug }: FailureOutput): void {
   const { kind, exitCode, message, answer } = failure;
   // Commander has printed its own errors, and a failed check has printed its result.
-  const isUnknown = !(error instanceof CommanderError), hasResult = error instanceof CheckFailedError;
-  if (isUnknown) console.error(`error: ${message}`);
+  const isUnprinted = !(error instanceof CommanderError), hasResult = error instanceof CheckFailedError;
+  if (isUnprinted) console.error(`error: ${message}`);
   if (kind === "defect" && !debug) {
     console.error("this is a defect of Pare; with --debug the command prints a stack trace to report");
   }
-  if (debug && isUnknown && error instanceof Error) console.error(error);
+  if (debug && isUnprinted && error instanceof Error) console.error(error);
   if (!json || hasResult) return;
   const fields = { kind, exit_code: exitCode, message, code: answer?.code, request_id: answer?.requestId };
   console.log(JSON.stringify({ error: fields }));

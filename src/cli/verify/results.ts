@@ -2,6 +2,7 @@
 
 import type { ScannedTensor } from "../../checkpoint/inspect/scan_checkpoint.ts";
 import { formatCount, formatShare } from "../../report/format.ts";
+import { elementCount } from "../../tensor/shape.ts";
 import { textTable } from "../terminal/text_table.ts";
 
 /** A tensor with what was expected of it. */
@@ -54,7 +55,7 @@ export function verifyTable(tensors: readonly VerifiedTensor[]): string {
   const rows = shown.map(({ name, dtype, shape, zeros, pattern, violations, nonFinite }) => [
     name,
     `${dtype} [${shape.join(", ")}]`,
-    formatShare(zeros / Math.max(countEntries(shape), 1)),
+    formatShare(zeros / Math.max(elementCount(shape), 1)),
     pattern ?? "–",
     violations === null ? "–" : formatCount(violations),
     String(nonFinite),
@@ -85,14 +86,10 @@ export function summaryLines(tensors: readonly VerifiedTensor[]): string[] {
 
 function zerosLine(what: string, tensors: readonly VerifiedTensor[]): string {
   const zeros = tensors.reduce((sum, tensor) => sum + tensor.zeros, 0);
-  const entries = tensors.reduce((sum, { shape }) => sum + countEntries(shape), 0);
+  const entries = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return `${what}: ${formatCount(zeros)} of ${formatCount(entries)} values are zero (${
     formatShare(zeros / Math.max(entries, 1))
   })`;
-}
-
-function countEntries(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** The position of the first non-finite value: `[3, 17]`. */
