@@ -7,7 +7,7 @@
  */
 
 import { DEFAULT_DAMPING, MAX_DAMPING } from "../protocol/limits.ts";
-import type { LayerQuery } from "../protocol/layer_query.ts";
+import { type LayerQuery, needsNoStatistics } from "../protocol/layer_query.ts";
 import type { Report } from "../protocol/report.ts";
 import type { QueryOf } from "./model_pruner.ts";
 import type { LayerGroup } from "./model_source.ts";
@@ -50,11 +50,6 @@ export class FewTokens {
     if (!shortage?.query || needsNoStatistics(shortage.query)) return report;
     return { ...report, notes: [...report.notes, noteOf(shortage.query, shortage, report)] };
   }
-}
-
-/** Whether the statistics change nothing in the pruned weights. */
-function needsNoStatistics({ method, refit = 0, bits }: LayerQuery): boolean {
-  return method === "magnitude" && refit === 0 && bits === undefined;
 }
 
 /** Describes the shortage, and the damping if the method used it. */

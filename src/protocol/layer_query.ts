@@ -37,6 +37,11 @@ export interface LayerQuery {
   readonly hessian?: string;
 }
 
+/** Whether the statistics of the inputs change nothing in the pruned weights. The refit and the rounding need statistics, whatever the method. */
+export function needsNoStatistics({ method, refit = 0, bits }: LayerQuery): boolean {
+  return method === "magnitude" && refit === 0 && bits === undefined;
+}
+
 /** Returns `query` as the query string of `POST /v1/layers`. Parameters that are undefined are left out. */
 export function layerSearchParams(query: LayerQuery): URLSearchParams {
   const defined = Object.entries(query).filter(([, value]) => value !== undefined);

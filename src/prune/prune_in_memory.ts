@@ -4,7 +4,7 @@ import type { Backend } from "../backend/backend.ts";
 import { withReplacements } from "../checkpoint/tensor_source.ts";
 import type { ModelPruner, QueryOf } from "../client/model_pruner.ts";
 import type { Model } from "../models/model.ts";
-import type { LayerQuery } from "../protocol/layer_query.ts";
+import { type LayerQuery, needsNoStatistics } from "../protocol/layer_query.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { layerQuerySchema, resolveParameters } from "../protocol/parameters.ts";
 import { allocate, withAllocation } from "./allocation/allocate.ts";
@@ -45,10 +45,7 @@ export async function pruneInMemory(
   const queryOf = await allocatedQuery(model, query, options);
   const replaced = new Map<string, HostTensor>();
   const onReplace = (name: string, weight: HostTensor) => Promise.resolve(void replaced.set(name, weight));
-  const { method, refitSteps, quantization } = resolveParameters(layerQuerySchema.parse(query));
-  // The refit and the rounding of the kept weights need statistics, whatever the method.
-  const needsNoStatistics = method === "magnitude" && refitSteps === 0 && quantization === undefined;
-  const source = needsNoStatistics
+  const source = needsNoStatistics(query)
     ? uncalibratedModel(model, onReplace)
     : calibratedModel(model, backend, { windows, onReplace, signal });
   for await (const event of pruner.pruneModel(source, queryOf, { signal })) {
