@@ -24,11 +24,11 @@ import { addRoundingOptions, layerQuery, type RoundingFlags } from "./options/la
 import { allocateOption, checkAllocation } from "./options/allocate_option.ts";
 import type { AllocationName } from "../prune/allocation/allocation.ts";
 import { addExample } from "./options/help.ts";
+import { checkObcSizes } from "./options/obc_sizes.ts";
 import { readEvaluationText } from "./files/evaluation_text.ts";
 import { requireFiles } from "./files/input_file.ts";
 import { nameFile } from "./files/name_file.ts";
 import { requireWritableFile } from "./files/output_path.ts";
-import { checkObcSizes } from "./prune/prune_options.ts";
 import { linearLayers } from "../prune/block_plan.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { openLocalHost } from "./local_host.ts";

@@ -1,8 +1,9 @@
-/** Tests the checks of `pare prune` that a format can store the layers, and that `obc` can solve them, before any is pruned. */
+/** Tests the check of `pare prune` that a format can store the layers. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { checkFormat, checkObcSizes, type PruneOptions } from "../../src/cli/prune/prune_options.ts";
+import type { WeightFormat } from "../../src/checkpoint/packed/plan_dense.ts";
+import { checkFormat } from "../../src/cli/prune/check_format.ts";
 import { linearSpec } from "../../src/models/layer_specs.ts";
 import type { SizedLayer } from "../../src/prune/block_plan.ts";
 import type { LayerQuery } from "../../src/protocol/layer_query.ts";
@@ -14,7 +15,7 @@ function sizedLayer(name: string, rows: number, cols: number, isTransposed = fal
 }
 
 /** Checks two layers with 48 columns. `queries` has the parameters of each. */
-function check(format: PruneOptions["format"], ...queries: readonly [LayerQuery, LayerQuery]): void {
+function check(format: WeightFormat, ...queries: readonly [LayerQuery, LayerQuery]): void {
   const layers = queries.map((_, i) => sizedLayer("ab"[i], 20, 48));
   checkFormat(format, layers, (name) => queries["ab".indexOf(name[0])]);
 }
@@ -84,21 +85,5 @@ describe("checkFormat()", () => {
     }
     checkFormat("dense", layers, queryOf);
     checkFormat("bitmask", layers, queryOf);
-  });
-});
-
-describe("checkObcSizes()", () => {
-  const layers = [sizedLayer("a", 1024, 1024), sizedLayer("b", 1024, 4096)];
-  const check = (queryOf: (name: string) => LayerQuery) => checkObcSizes(layers, queryOf);
-
-  it("accepts layers of other methods, whatever their size", () => {
-    check((name) => ({ method: name === "a.weight" ? "obc" : "alps" }));
-  });
-
-  it("rejects a layer that is too large for obc, and names the layer and the limit", () => {
-    assert.throws(() => check(() => ({ method: "obc" })), {
-      name: "UsageError",
-      message: /^option --method obc: b\.weight: .* has 4096 columns, but at most 3072 are possible/,
-    });
   });
 });

@@ -1,0 +1,106 @@
+/** Checks that the format of `--format` can store the layers as they will be pruned. */
+
+import type { WeightFormat } from "../../checkpoint/packed/plan_dense.ts";
+import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
+import { requireStorable } from "../../checkpoint/quantized/layout.ts";
+import type { LinearSpec } from "../../models/layer_specs.ts";
+import type { LayerQuery } from "../../protocol/layer_query.ts";
+import type { SizedLayer } from "../../prune/block_plan.ts";
+import { gridOfQuery } from "../../prune/quantized_model.ts";
+import type { GridOptions } from "../../quantization/quantization.ts";
+import { fitsTwoOfFour, parsePattern } from "../../sparsity/pattern.ts";
+import { UsageError } from "../errors.ts";
+
+/**
+ * Checks, before any work, that the output format can store the pruned layers.
+ * @throws {UsageError} if the format is sparse-24 and a layer may keep more than two of every four weights, or
+ * if the format is pack-quantized and a layer is not rounded to a grid that the format can store, or several
+ * layers have different kinds of asymmetric grids, or a layer belongs to an expert, or if the format is one of
+ * these two and the checkpoint stores a layer transposed; the message names the layer
+ */
+export function checkFormat(
+  format: WeightFormat,
+  layers: readonly SizedLayer[],
+  queryOf: (name: string) => LayerQuery,
+): void {
+  let first: GriddedLayer | undefined;
+  for (const { name, linear, cols } of layers) {
+    if (format !== "dense" && format !== "bitmask") requireNotTransposed(format, name, linear);
+    if (format === "sparse-24") checkTwoOfFour(name, queryOf(name));
+    if (format !== PACK_QUANTIZED) continue;
+    requireNoExpert(name, linear);
+    const grid = checkGrid(name, queryOf(name), cols);
+    first ??= { name, grid };
+    checkKinds(first, { name, grid });
+  }
+}
+
+/** Both formats store groups of neighbouring inputs, which are not neighbours in a transposed weight. */
+function requireNotTransposed(format: string, name: string, { isTransposed }: LinearSpec): void {
+  if (!isTransposed) return;
+  throw new UsageError(
+    `option --format ${format}: the checkpoint stores ${name} transposed (Conv1D), which the format does not ` +
+      "support; use --format dense or --format bitmask",
+  );
+}
+
+/** transformers 5 has one tensor for all experts of a block, and does not load experts in this layout (measured with version 5.24). */
+function requireNoExpert(name: string, { expertRole }: LinearSpec): void {
+  if (expertRole === undefined) return;
+  throw new UsageError(
+    `option --format ${PACK_QUANTIZED}: ${name} belongs to an expert, and transformers does not load experts in ` +
+      "this layout; use --format dense",
+  );
+}
+
+function checkTwoOfFour(name: string, { pattern = "unstructured" }: LayerQuery): void {
+  if (fitsTwoOfFour(parsePattern(pattern))) return;
+  throw new UsageError(
+    `option --format sparse-24: stores at most two of every four weights, but ${name} is pruned ${pattern}; ` +
+      "prune with --pattern 2:4, or use --format bitmask",
+  );
+}
+
+/** A layer and its grid. */
+interface GriddedLayer {
+  readonly name: string;
+  readonly grid: GridOptions;
+}
+
+/**
+ * Checks that two kinds of grids are symmetric. transformers loads asymmetric grids only with `dequantize=True`. It then
+ * computes all layers as if they had the first kind of grid, without an error (measured with version 5.24).
+ */
+function checkKinds(first: GriddedLayer, other: GriddedLayer): void {
+  const isSame = describeGrid(first.grid) === describeGrid(other.grid);
+  if (isSame || (first.grid.symmetric && other.grid.symmetric)) return;
+  throw new UsageError(
+    `option --format ${PACK_QUANTIZED}: several kinds of grids must be symmetric, because transformers loads ` +
+      `asymmetric ones wrongly, but ${first.name} has ${describeGrid(first.grid)} and ${other.name} has ` +
+      `${describeGrid(other.grid)}; add --symmetric, or give all layers the same kind`,
+  );
+}
+
+function describeGrid({ bits, groupSize, symmetric }: GridOptions): string {
+  return `${bits} bits ${groupSize === 0 ? "per row" : `in groups of ${groupSize}`}, ${
+    symmetric ? "symmetric" : "asymmetric"
+  }`;
+}
+
+/** Returns the grid of a layer. @throws {UsageError} if pack-quantized cannot store it */
+function checkGrid(name: string, query: LayerQuery, cols: number): GridOptions {
+  const grid = gridOfQuery(query);
+  if (!grid) {
+    throw new UsageError(
+      `option --format ${PACK_QUANTIZED}: stores codes of 4 or 8 bits, but ${name} is not quantised; ` +
+        "prune with --bits 4 or --bits 8, or use --format dense",
+    );
+  }
+  try {
+    requireStorable({ ...grid, cols });
+    return grid;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(`option --format ${PACK_QUANTIZED}: ${name}: ${error.message}`, { cause: error });
+  }
+}
