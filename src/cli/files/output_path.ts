@@ -19,7 +19,7 @@ export async function requireWritableFolder(option: string, folder: string): Pro
   await explain(option, folder, async () => {
     const created = await createFolders(folder);
     try {
-      await probe(`${folder}/${PROBE_FILE}`);
+      await createAndRemoveFile(folder);
     } finally {
       for (const path of created) await Deno.remove(path);
     }
@@ -34,7 +34,7 @@ export async function requireWritableFolder(option: string, folder: string): Pro
 export async function requireWritableFile(option: string, path: string): Promise<void> {
   await explain(option, path, async () => {
     if (await isFolder(path)) throw new UsageError(`option ${option} ${path}: is a folder, not a file`);
-    await probe(`${dirname(path)}/${PROBE_FILE}`);
+    await createAndRemoveFile(dirname(path));
   });
 }
 
@@ -58,9 +58,10 @@ export async function requireEmptyFolder(out: string, overwrite = false): Promis
   }
 }
 
-/** Creates a file and removes it. */
-async function probe(path: string): Promise<void> {
-  await nameFile(path, async () => {
+/** Creates a file in `folder` and removes it. Errors name the folder, because the user does not know the file. */
+async function createAndRemoveFile(folder: string): Promise<void> {
+  const path = `${folder}/${PROBE_FILE}`;
+  await nameFile(folder, async () => {
     (await Deno.create(path)).close();
     await Deno.remove(path);
   });
