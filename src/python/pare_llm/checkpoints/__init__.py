@@ -8,7 +8,7 @@ the order in which a tensor passes through them:
 - `folder` finds the weight files of a checkpoint and reads config.json.
 - `layout` reads from config.json how the weights are stored.
 - `sparse` and `quantized` decode the weights of the packed layouts, and `parts` checks the tensors that they
-consist of.
+  consist of.
 - `tensors` and `model` have the public functions.
 
 A checkpoint may come from a stranger, so every file is treated as hostile input: nothing in it is executed,

@@ -61,9 +61,8 @@ class QuantizedWeight:
             scales = self._read_scales(folder, first, end)
             grouped = codes.reshape(end - first, self.groups, self.cols // self.groups).float()
             values = grouped.sub_(zeros[first:end, :, None]).mul_(scales[:, :, None])
-            dense[first:end] = values.view(
-                end - first, self.cols
-            )  # rounds to the nearest value, ties to even
+            # The assignment rounds to the nearest value, ties to even.
+            dense[first:end] = values.view(end - first, self.cols)
         return dense
 
     def _read_scales(self, folder: CheckpointFolder, first: int, end: int) -> torch.Tensor:

@@ -38,8 +38,7 @@ class MaskedProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, A and B.
 
-        With G = mask ⊙ (gᵀ·x)·scaling for the gradient g of the result, the gradients are dA = Bᵀ·G and dB
-        = G·Aᵀ.
+        For the gradient g of the result, let G = mask ⊙ (gᵀ·x)·scaling. Then dA = Bᵀ·G and dB = G·Aᵀ.
         """
         x, weight, down, up = ctx.saved_tensors
         (gradient,) = gradients

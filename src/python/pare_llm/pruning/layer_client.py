@@ -51,7 +51,8 @@ def combine_clients(client: LayerClient | Sequence[Pare]) -> LayerClient:
 
 
 def host_count(client: LayerClient) -> int:
-    """Return the number of layers that `client` can solve at the same time. A client of several hosts has it
-    as its length.
+    """Return the number of layers that `client` can solve at the same time.
+
+    This is the length of a client of several hosts. Every other client solves one layer at a time.
     """
     return len(client) if isinstance(client, Sized) else 1
