@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from pare_llm.client.pare import Pare
 from pare_llm.finetuning.keep_zeros import keep_zeros
 from pare_llm.finetuning.kept_zeros import KeptZeros
 from pare_llm.finetuning.masking_client import MaskingClient
+from pare_llm.pruning.layer_client import LayerClient
 from pare_llm.pruning.prune import prune_
 
 if TYPE_CHECKING:
@@ -22,15 +24,20 @@ class GradualSchedule:
     eq. 1), so most weights are pruned first, while many others can still take over. A pruned weight stays
     zero in all later prunes. Typical use, once per step of the optimizer or once per epoch:
 
-        schedule = GradualSchedule(client, model, optimizer, batches, initial=0.5, final=0.8, times=6,
-        every=100) for batch in loader: ... optimizer.step() schedule.step()
+        schedule = GradualSchedule(
+            client, model, optimizer, batches, initial=0.5, final=0.8, times=6, every=100
+        )
+        for batch in loader:
+            ...
+            optimizer.step()
+            schedule.step()
 
     All ranks of a distributed run must call `step` equally often, because `prune_` communicates.
     """
 
     def __init__(
         self,
-        client: Any,
+        client: LayerClient | Sequence[Pare],
         model: nn.Module,
         optimizer: Any,
         batches: Iterable[Any] | Callable[[], Iterable[Any]],
@@ -46,7 +53,7 @@ class GradualSchedule:
         """Plan the prunes. If `initial` is not 0, the zeros of the model are kept from now on.
 
         Args:
-            client: A client for `prune_`.
+            client: A `Pare` or `PareHosts`, or a list of `Pare`, as for `prune_`.
             model: A model for `prune_` and `keep_zeros`.
             optimizer: The optimizer of the model.
             batches: Calibration batches for `prune_`, or a function that returns new ones for each prune.
