@@ -121,8 +121,8 @@ def test_several_hosts_give_the_bits_of_one_host(host: HostProcess) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-class CountingPare(Pare):
-    """A client that calls `on_call` before it sends layer number `call`, counted from 1."""
+class Counting:
+    """Makes a client call `on_call` before it sends layer number `call`, counted from 1."""
 
     call = 0
     on_call: Callable[[], None]
@@ -135,18 +135,12 @@ class CountingPare(Pare):
         return super().prune_layer(*args, **options)
 
 
-class CountingHosts(PareHosts):
-    """The same for several hosts."""
+class CountingPare(Counting, Pare):
+    """A client of one host."""
 
-    call = 0
-    on_call: Callable[[], None]
-    calls = 0
 
-    def prune_layer(self, *args: Any, **options: Any) -> Any:
-        self.calls += 1
-        if self.calls == self.call:
-            self.on_call()
-        return super().prune_layer(*args, **options)
+class CountingHosts(Counting, PareHosts):
+    """A client of several hosts."""
 
 
 def test_if_one_of_two_hosts_is_killed_the_other_solves_its_layers(host: HostProcess) -> None:
@@ -173,7 +167,7 @@ def test_a_host_that_is_killed_and_restarted_finishes_the_run(host: HostProcess)
     def kill_and_restart() -> None:
         first.kill()
         port = int(first.url.rsplit(":", 1)[1])
-        # The run goes on while the host starts, so its requests fail until the host listens again.
+        # A thread starts the host, so that the run continues and its requests fail until the host is ready.
         threading.Thread(target=lambda: restarted.append(HostProcess(port=port))).start()
 
     retries: list[Exception] = []
