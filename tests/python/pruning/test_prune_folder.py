@@ -106,6 +106,31 @@ def test_a_checkpoint_that_lacks_a_parameter_is_refused_by_name(tmp_path: Path) 
         run(dense, tmp_path / "pruned")
 
 
+def test_one_weight_file_is_read_rather_than_shards_beside_it(tmp_path: Path) -> None:
+    dense = saved("opt", tmp_path / "dense")
+    tensors = tensors_of(dense)
+    save_file({name: values + 1 for name, values in tensors.items()}, dense / "stale.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "stale.safetensors")}
+    (dense / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = transformers.AutoModelForCausalLM.from_pretrained(dense)  # which shows the file that must be read
+    run(dense, tmp_path / "pruned")
+    name = "model.decoder.embed_tokens.weight"
+    assert torch.equal(tensors_of(tmp_path / "pruned")[name], model.state_dict()[name])
+
+
+def test_a_malformed_checkpoint_is_refused_by_file_and_tensor(tmp_path: Path) -> None:
+    dense = saved("opt", tmp_path / "dense")
+    file = dense / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"model\.safetensors: the file has \d+ bytes, but its tensors"):
+        run(dense, tmp_path / "pruned")
+    file.rename(tmp_path / "outside.safetensors")
+    index = {"weight_map": {"lm_head.weight": "../outside.safetensors"}}
+    (dense / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"outside\.safetensors\", which is not in the folder"):
+        run(dense, tmp_path / "pruned")
+
+
 def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     dense = saved("opt", tmp_path / "dense")
     for out in (dense, tmp_path / "pruned"):

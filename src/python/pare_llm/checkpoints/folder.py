@@ -57,6 +57,10 @@ class CheckpointFolder:
             return self._tensors[name][1]
         raise ValueError(f"{self.path}: has no tensor {name}{nearest(name, self._tensors)}")
 
+    def files(self) -> list[Path]:
+        """Return the paths of the weight files that have tensors."""
+        return list(dict.fromkeys(shard.path for shard, _ in self._tensors.values()))
+
     def read(self, name: str, first: int = 0, count: int | None = None) -> torch.Tensor:
         """Read elements of a tensor as `Shard.read` does."""
         info = self.info(name)

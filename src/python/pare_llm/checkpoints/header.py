@@ -37,6 +37,11 @@ class TensorInfo:
     begin: int
     end: int
 
+    @property
+    def bytes(self) -> int:
+        """The size of the values."""
+        return self.end - self.begin
+
 
 def read_header(file: BinaryIO, path: Path) -> list[TensorInfo]:
     """Return the tensors of a file in the order of their data.

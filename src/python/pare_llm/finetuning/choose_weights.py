@@ -8,9 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from pare_llm.finetuning.model_weights import ModelWeight, model_weights
+from pare_llm.pruning.report.prune_report import REPORT_FILE
 from pare_llm.statistics.choose_layers import choose_layers
-
-RUN_REPORT_FILE = "pare.json"
 
 
 def choose_weights(
@@ -34,7 +33,7 @@ def choose_weights(
     if layers is not None and folder is not None:
         raise ValueError("layers and folder: only one of the two can name the weights")
     if folder is not None:
-        return _find_all(weights, pruned_layers(folder), Path(folder) / RUN_REPORT_FILE)
+        return _find_all(weights, pruned_layers(folder), Path(folder) / REPORT_FILE)
     if layers is None:
         return [weight for weight in weights if weight.is_linear and weight.refusal is None]
     patterns = [layers] if isinstance(layers, str) else layers
@@ -49,7 +48,7 @@ def pruned_layers(folder: str | PathLike[str]) -> list[str]:
         FileNotFoundError: If there is no pare.json.
         ValueError: If the file does not name such weights.
     """
-    path = Path(folder) / RUN_REPORT_FILE
+    path = Path(folder) / REPORT_FILE
     try:
         layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
         names = [str(layer["name"]) for layer in layers if layer["zeros"] > 0]

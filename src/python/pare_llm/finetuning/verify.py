@@ -7,12 +7,12 @@ from os import PathLike
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from pare_llm.finetuning.choose_weights import choose_weights
 from pare_llm.finetuning.local_shard import full_shape
 from pare_llm.finetuning.model_weights import ModelWeight, unwrap
 from pare_llm.finetuning.verification import Verification, ZeroCount
+from pare_llm.pruning.model.sharding import full_tensor
 
 
 @torch.no_grad()
@@ -91,8 +91,7 @@ def _gather(weight: ModelWeight) -> Tensor:
             f"{weight.name}: is partitioned by DeepSpeed ZeRO-3; call verify inside "
             "deepspeed.zero.GatheredParameters, or verify the saved model"
         )
-    values = weight.parameter.detach()
-    whole = values.full_tensor() if isinstance(values, DTensor) else values
+    whole = full_tensor(weight.parameter)
     return whole.t() if weight.input_dim == 0 else whole
 
 

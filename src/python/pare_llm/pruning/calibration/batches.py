@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pare_llm.pruning.calibration.tensor_mover import TensorMover
+from pare_llm.pruning.tensor_bytes import tensor_bytes
 
 BatchInput = Tensor | Mapping[str, Any]
 """The `input_ids` (batch, tokens) of a model, or its keyword arguments."""
@@ -65,9 +66,3 @@ def batches_digest(batches: Iterable[Batch]) -> str:
             digest.update(tensor_bytes(value))
         digest.update(b"\n")
     return f"sha256:{digest.hexdigest()}"
-
-
-def tensor_bytes(values: Tensor) -> memoryview:
-    """Return the bytes of a tensor in row-major order, without a copy if it is contiguous and on the CPU."""
-    flat = values.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]  # arrays are buffers

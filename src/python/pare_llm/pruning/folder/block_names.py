@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pare_llm.pruning.folder.checkpoint_files import CheckpointFiles
+from pare_llm.checkpoints.folder import CheckpointFolder
 from pare_llm.pruning.model.blocks import Block
 
 BlockNames = dict[str, str]
@@ -13,7 +13,7 @@ BlockNames = dict[str, str]
 
 
 def stored_block_names(
-    model: PreTrainedModel, blocks: Sequence[Block], source: CheckpointFiles
+    model: PreTrainedModel, blocks: Sequence[Block], source: CheckpointFolder
 ) -> list[BlockNames]:
     """Return the names of the stored tensors of each block.
 
@@ -28,24 +28,34 @@ def stored_block_names(
         for name, values in block.module.state_dict(keep_vars=True).items():
             full_name = f"{block.name}.{name}"
             is_required = isinstance(values, nn.Parameter)
-            if is_required or source.name_of(full_name, model.base_model_prefix):
+            if is_required or _stored_name(source, full_name, model.base_model_prefix):
                 names[-1][name] = require_stored_name(model, source, full_name, values)
     return names
 
 
-def require_stored_name(model: PreTrainedModel, source: CheckpointFiles, name: str, values: Tensor) -> str:
+def require_stored_name(model: PreTrainedModel, source: CheckpointFolder, name: str, values: Tensor) -> str:
     """Return the stored name of a parameter.
 
     Raises:
         ValueError: if the checkpoint lacks the parameter, or has it in another shape.
     """
-    stored = source.name_of(name, model.base_model_prefix)
+    stored = _stored_name(source, name, model.base_model_prefix)
     if stored is None:
         raise ValueError(
-            f"{source.folder}: lacks the parameter {name}; "
+            f"{source.path}: lacks the parameter {name}; "
             "prune_folder reads only checkpoints that store each parameter of the model as it is"
         )
-    shape = source.tensors[stored].shape
+    shape = source.info(stored).shape
     if shape != tuple(values.shape):
-        raise ValueError(f"{source.folder}: {stored} must have the shape {tuple(values.shape)}, not {shape}")
+        raise ValueError(f"{source.path}: {stored} must have the shape {tuple(values.shape)}, not {shape}")
     return stored
+
+
+def _stored_name(source: CheckpointFolder, parameter: str, base_prefix: str) -> str | None:
+    """Return the stored name of a parameter, or None if it is not stored.
+
+    Some checkpoints have the prefix of the base model, such as `transformer.`, and some have not.
+    """
+    prefix = f"{base_prefix}."
+    candidates = (parameter, parameter.removeprefix(prefix), prefix + parameter)
+    return next((name for name in candidates if name in source), None)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from pare_llm.checkpoints.folder import CheckpointFolder
+from pare_llm.checkpoints.shard import torch_dtype
 from pare_llm.pruning.folder.block_names import BlockNames, require_stored_name
-from pare_llm.pruning.folder.checkpoint_files import CheckpointFiles
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.model.blocks import Block
 from pare_llm.pruning.model.layers import Layer
@@ -21,7 +22,7 @@ class FolderStore:
     def __init__(
         self,
         model: PreTrainedModel,
-        source: CheckpointFiles,
+        source: CheckpointFolder,
         names: Sequence[BlockNames],
         layers: Sequence[Layer],
         *,
@@ -61,7 +62,7 @@ class FolderStore:
         if self._output:
             state = block.module.state_dict()
             replaced = {
-                stored: state[name].to("cpu", self._source.tensors[stored].torch_dtype)
+                stored: state[name].to("cpu", torch_dtype(self._source.info(stored).dtype))
                 for name, stored in self._names[block.index].items()
                 if (block.index, name) in self._pruned
             }
@@ -99,5 +100,5 @@ class FolderStore:
 
     def _read(self, stored: str, dtype: torch.dtype) -> Tensor:
         """Read a tensor, and convert numbers to the dtype of the model."""
-        values = self._source.read(stored)
+        values = self._source.read(stored).view(self._source.info(stored).shape)
         return values.to(self._device, dtype if values.is_floating_point() else values.dtype)

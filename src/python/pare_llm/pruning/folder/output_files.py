@@ -8,19 +8,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pare_llm.pruning.folder.checkpoint_files import INDEX_FILE, WEIGHTS_FILE, CheckpointFiles
+from pare_llm.checkpoints.folder import INDEX_FILE, WEIGHTS_FILE, CheckpointFolder
+from pare_llm.pruning.atomic_file import write_atomically
 from pare_llm.pruning.folder.safetensors_writer import TensorToWrite, write_safetensors
-from pare_llm.pruning.journal.atomic_file import write_atomically
+from pare_llm.pruning.report.prune_report import REPORT_FILE
 
 # Weights and reports are not copied from the dense checkpoint.
-_NOT_COPIED = {INDEX_FILE, "pare.json", "report.html"}
+_NOT_COPIED = {INDEX_FILE, REPORT_FILE, "report.html"}
 _WEIGHT_SUFFIXES = {".safetensors", ".bin"}
 
 
 class OutputFiles:
     """The files of a new checkpoint. Every file is written completely or not at all."""
 
-    def __init__(self, source: CheckpointFiles, out: Path, blocks: Sequence[Sequence[str]]) -> None:
+    def __init__(self, source: CheckpointFolder, out: Path, blocks: Sequence[Sequence[str]]) -> None:
         """Plan the files: one for each block, and others of at most that size for the other tensors.
 
         Args:
@@ -54,14 +55,14 @@ class OutputFiles:
         for file in range(len(self._files)):
             if file not in self._written:
                 self._write(file, {})
-        for path in self._source.folder.iterdir():
+        for path in self._source.path.iterdir():
             if path.is_file() and path.suffix not in _WEIGHT_SUFFIXES and path.name not in _NOT_COPIED:
                 shutil.copyfile(path, self._out / path.name)
 
     def write_index(self) -> None:
         """Write the index. It must be the last file, because a folder with an index is complete."""
         index = {
-            "metadata": {"total_size": sum(tensor.bytes for tensor in self._source.tensors.values())},
+            "metadata": {"total_size": sum(self._source.info(name).bytes for name in self._source.names())},
             "weight_map": {
                 name: self._name(file) for file, names in enumerate(self._files) for name in names
             },
@@ -74,25 +75,26 @@ class OutputFiles:
     def _write(self, file: int, replaced: Mapping[str, Tensor]) -> None:
         tensors: dict[str, TensorToWrite] = {}
         for name in self._files[file]:
-            stored = self._source.tensors[name]
+            stored = self._source.info(name)
             read = partial(replaced.__getitem__ if name in replaced else self._source.read, name)
             tensors[name] = TensorToWrite(stored.dtype, stored.shape, stored.bytes, read)
         write_safetensors(self._out / self._name(file), tensors)
         self._written.add(file)
 
 
-def _other_files(source: CheckpointFiles, blocks: Sequence[Sequence[str]]) -> list[list[str]]:
+def _other_files(source: CheckpointFolder, blocks: Sequence[Sequence[str]]) -> list[list[str]]:
     """Divide the tensors outside of the blocks into files that are not larger than the largest block."""
     in_blocks = {name for names in blocks for name in names}
-    limit = max(sum(source.tensors[name].bytes for name in names) for names in blocks)
+    limit = max(sum(source.info(name).bytes for name in names) for names in blocks)
     files: list[list[str]] = []
     filled = limit
-    for name, tensor in source.tensors.items():
+    for name in source.names():
         if name in in_blocks:
             continue
-        if filled + tensor.bytes > limit:
+        size = source.info(name).bytes
+        if filled + size > limit:
             files.append([])
             filled = 0
         files[-1].append(name)
-        filled += tensor.bytes
+        filled += size
     return files

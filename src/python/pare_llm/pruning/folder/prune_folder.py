@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pare_llm.checkpoints.folder import CheckpointFolder
 from pare_llm.pruning.calibration.batches import BatchInput
 from pare_llm.pruning.folder.block_names import stored_block_names
-from pare_llm.pruning.folder.checkpoint_files import CheckpointFiles
+from pare_llm.pruning.folder.checkpoint_digest import checkpoint_digest
 from pare_llm.pruning.folder.folder_store import FolderStore
 from pare_llm.pruning.folder.output_files import OutputFiles
 from pare_llm.pruning.folder.skeleton import make_skeleton
@@ -66,15 +67,16 @@ def prune_folder(
         **query: as for `prune_`.
 
     Raises:
-        FileNotFoundError: if the folder has no safetensors files.
+        FileNotFoundError: if the folder has no `config.json` or no safetensors files.
         FileExistsError: if there is a checkpoint in `out`.
-        ValueError: as `prune_`, and if the checkpoint lacks a parameter.
+        ValueError: as `prune_`, and if the checkpoint is malformed or lacks a parameter.
         PareError, ConnectionError, RuntimeError: as `prune_`.
     """
     folder, out, device = Path(folder), Path(out), torch.device(device)
-    source = CheckpointFiles(folder)
-    model = make_skeleton(folder, model_dtype, device)
     with ExitStack() as stack:
+        source = CheckpointFolder(folder)
+        stack.callback(source.close)
+        model = make_skeleton(folder, model_dtype, device)
         run = PruneRun(model, batches, client, layers=layers, blocks=None, group=group, query={**query})
         names = stored_block_names(model, run.blocks, source)
 
@@ -83,7 +85,9 @@ def prune_folder(
             return OutputFiles(source, out, stored) if run.ranks.index == 0 else None
 
         output = run.ranks.together(plan_output)
-        run.open_journal(journal, lambda: f"{source.fingerprint()} {model.dtype} on {device.type}", stack)
+        run.open_journal(
+            journal, lambda: f"{checkpoint_digest(source)} {model.dtype} on {device.type}", stack
+        )
         store = FolderStore(model, source, names, run.layers, output=output, device=device)
         with store.rest_loaded(run.blocks):
             store.load(run.blocks[0])

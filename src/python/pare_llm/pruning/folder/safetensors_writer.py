@@ -1,15 +1,14 @@
 """Writes a safetensors file tensor by tensor. The library `safetensors` would first copy all tensors."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from pare_llm.pruning.calibration.batches import tensor_bytes
-from pare_llm.pruning.journal.atomic_file import TEMPORARY_SUFFIX, publish
+from pare_llm.pruning.atomic_file import atomic_file
+from pare_llm.pruning.tensor_bytes import tensor_bytes
 
 _ALIGNMENT = 8
 
@@ -39,14 +38,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, TensorToWrite]) -> None:
         header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (begin, end)}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    with temporary.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, tensor in tensors.items():
             content = tensor_bytes(tensor.read())
             if len(content) != tensor.bytes:
                 raise ValueError(f"{path}: {name} has {len(content)} bytes, not {tensor.bytes}")
             file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(temporary, path)

@@ -1,8 +1,8 @@
 """The journal of a run: the finished layers on the disk, with which a run that was stopped continues.
 
-    FOLDER/journal.json   the fingerprint of the run and, for each layer, its report and the digest of its
-    file FOLDER/layers/        one safetensors file per finished layer, with its `weight` (out, in)
-    FOLDER/lock           locked while a process works on the run
+    FOLDER/journal.json  the fingerprint of the run; for each layer, its report and the digest of its file
+    FOLDER/layers/       one safetensors file per finished layer, with its `weight` (out, in)
+    FOLDER/lock          locked while a process works on the run
 
 The weight of a layer is written before `journal.json` names it. A file whose digest is wrong is ignored, so
 that its layer is pruned again. A `journal.json` that is damaged or belongs to another run is refused.
@@ -21,7 +21,7 @@ import safetensors.torch
 from torch import Tensor
 
 import safetensors
-from pare_llm.pruning.journal.atomic_file import write_atomically
+from pare_llm.pruning.atomic_file import write_atomically
 from pare_llm.pruning.journal.fingerprint import Fingerprint, differences
 from pare_llm.pruning.journal.folder_lock import FolderLock
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pare_llm import __version__
-from pare_llm.pruning.journal.atomic_file import write_atomically
+from pare_llm.pruning.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from pare_llm.client.report import Report
