@@ -207,7 +207,7 @@ def test_the_layer_of_a_lost_node_is_solved_on_another_node(
 
 def run_recipe(cluster: Cluster, home: Path, name: str, *arguments: object) -> str:
     """Run a recipe on the cluster, and return what it prints. Ray Train writes results to the home folder."""
-    script = ROOT / "scripts/deploy/cluster" / name
+    script = ROOT / "scripts/deploy/runs/python_package" / name
     done = subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
         env={**os.environ, "RAY_ADDRESS": cluster.address, "HOME": str(home), "HF_HUB_OFFLINE": "1"},

@@ -1,4 +1,4 @@
-"""Starts the recipes of `scripts/deploy/cluster` in processes of their own."""
+"""Starts the recipes of `scripts/deploy/runs` in processes of their own."""
 
 import functools
 import json
@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 from conftest import MODELS, ROOT
 
-RECIPES = ROOT / "scripts/deploy/cluster"
+RECIPES = ROOT / "scripts/deploy/runs"
+PACKAGE = RECIPES / "python_package"
 MODEL = MODELS / "opt-sotu"
 LAYERS = 24
 TEXT = ROOT / "CONTRIBUTING.md"
@@ -76,7 +77,7 @@ def weights(out: Path) -> dict[str, bytes]:
 def pruned_on_two_ranks(url: str) -> Path:
     """Return the folder of a run on two ranks of torchrun that was not interrupted."""
     out = Path(tempfile.mkdtemp(prefix="pare-test-"))
-    script = [str(RECIPES / "prune.py"), str(MODEL), str(TEXT), str(out), "--host", url]
+    script = [str(PACKAGE / "prune.py"), str(MODEL), str(TEXT), str(out), "--host", url]
     torchrun = ["torchrun", "--standalone", "--nproc-per-node", "2"]
     subprocess.run([*torchrun, *script, *CALIBRATION], env=environment(), check=True)
     return out

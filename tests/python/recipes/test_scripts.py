@@ -20,8 +20,9 @@ def lint(*command: str, text: str | None = None) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_batch_script_passes_shellcheck() -> None:
-    lint("shellcheck", str(RECIPES / "prune.sbatch"))
+@pytest.mark.parametrize("script", sorted(RECIPES.rglob("*.sbatch")), ids=lambda path: path.parent.name)
+def test_the_slurm_scripts_pass_shellcheck(script: Path) -> None:
+    lint("shellcheck", str(script))
 
 
 def test_the_commands_in_the_page_pass_shellcheck() -> None:

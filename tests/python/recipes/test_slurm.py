@@ -1,4 +1,4 @@
-"""The batch script for Slurm, with programs that stand for `srun`, `scontrol` and `deno`."""
+"""The Slurm script of the Python package, with programs that stand for `srun`, `scontrol` and `deno`."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from conftest import ROOT, HostProcess
 from recipes_support import (
     CALIBRATION,
     MODEL,
-    RECIPES,
+    PACKAGE,
     TEXT,
     environment,
     finished_layers,
@@ -21,7 +21,7 @@ from recipes_support import (
     weights,
 )
 
-SCRIPT = RECIPES / "prune.sbatch"
+SCRIPT = PACKAGE / "prune.sbatch"
 
 # Runs the command as the tasks of a step, and ends with the highest exit code, as srun does.
 SRUN = """#!/bin/bash
@@ -68,7 +68,7 @@ def slurm_environment(programs: Path, restarts: int = 0) -> dict[str, str]:
     """Return the environment of a job of two tasks on two nodes, which run on this machine."""
     return {
         **environment(programs),
-        "PARE": str(ROOT),
+        "PARE_CLONE": str(ROOT),
         "SLURM_JOB_ID": "42",
         "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_NTASKS": "2",
@@ -132,7 +132,7 @@ def test_the_ranks_get_the_addresses_of_torch_and_the_arguments_of_the_job(progr
     write_program(programs / "python", f'#!/bin/bash\necho {variables} > "$CALLS.$RANK"\n')
     command = ["bash", str(SCRIPT), "a model", "TEXT", "OUT", "--pattern", "2:4"]
     subprocess.run(command, env=slurm_environment(programs), check=True)
-    arguments = f"{ROOT}/scripts/deploy/cluster/prune.py a model TEXT OUT --pattern 2:4"
+    arguments = f"{PACKAGE}/prune.py a model TEXT OUT --pattern 2:4"
     for rank in range(2):
         printed = (programs / f"calls.{rank}").read_text()
         assert printed == f"{rank} of 2, 0, 127.0.0.1:29500, {arguments}\n"

@@ -16,7 +16,7 @@ from recipes_support import (
     CALIBRATION,
     LAYERS,
     MODEL,
-    RECIPES,
+    PACKAGE,
     TEXT,
     environment,
     finished_layers,
@@ -31,7 +31,7 @@ TORCHRUN = ["torchrun", "--standalone", "--nproc-per-node", "2", "--max-restarts
 
 
 def script(out: Path, host: HostProcess) -> list[str]:
-    return [str(RECIPES / "prune.py"), str(MODEL), str(TEXT), str(out), "--host", host.url]
+    return [str(PACKAGE / "prune.py"), str(MODEL), str(TEXT), str(out), "--host", host.url]
 
 
 def ranks_of(torchrun: int) -> list[psutil.Process]:
@@ -72,7 +72,7 @@ def test_the_exit_code_of_a_refused_run_is_3(host: HostProcess, tmp_path: Path) 
 
 @functools.cache
 def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prune", RECIPES / "prune.py")
+    spec = importlib.util.spec_from_file_location("prune", PACKAGE / "prune.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

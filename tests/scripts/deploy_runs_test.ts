@@ -1,11 +1,11 @@
-/** Tests that the files of `scripts/deploy/batch` act on the exit codes of `pare` as the page of the command line says. */
+/** Tests that `scripts/deploy/runs/command_line` acts on the exit codes of `pare` as the page of the command line says. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
-const BATCH = new URL("../../scripts/deploy/batch/", import.meta.url);
+const RECIPES = new URL("../../scripts/deploy/runs/command_line/", import.meta.url);
 
 /** The exit codes with which the same command is worth another start, and those with which it is not. */
 const AGAIN = [4, 143], NEVER = [1, 2, 3];
@@ -21,7 +21,7 @@ function runSlurm(code: number, env: Record<string, string> = {}): Promise<{ cod
     await writeProgram(`${folder}/srun`, 'exec "$@"');
     await writeProgram(`${folder}/pare`, `echo "pare $*" >> ${folder}/calls; exit ${code}`);
     await writeProgram(`${folder}/scontrol`, `echo "scontrol $*" >> ${folder}/calls`);
-    const script = new URL("prune.sbatch", BATCH).pathname;
+    const script = new URL("prune.sbatch", RECIPES).pathname;
     const { code: exit } = await new Deno.Command("bash", {
       args: [script, "model", "--out", "my folder"],
       env: { PATH: `${folder}:${Deno.env.get("PATH")}`, SLURM_JOB_ID: "7", ...env },
@@ -53,7 +53,7 @@ describe("the Slurm script", { skip: Deno.build.os === "windows" && "Slurm does 
 
 describe("the Kubernetes Job", () => {
   it("acts on the exit codes of its container, and starts the command of the image", async () => {
-    const { spec } = parse(await Deno.readTextFile(new URL("prune_job.yaml", BATCH)));
+    const { spec } = parse(await Deno.readTextFile(new URL("prune_job.yaml", RECIPES)));
     const [container] = spec.template.spec.containers;
     const actionOf = (code: number): string => {
       for (const { action, onExitCodes } of spec.podFailurePolicy.rules) {
@@ -65,8 +65,17 @@ describe("the Kubernetes Job", () => {
     };
     assert.deepEqual(NEVER.map(actionOf), NEVER.map(() => "FailJob"));
     assert.deepEqual(AGAIN.map(actionOf), ["Count", "Ignore"]);
+    const disrupted = spec.podFailurePolicy.rules.filter((rule: { onPodConditions?: unknown }) =>
+      rule.onPodConditions
+    );
+    const onPodConditions = [{ type: "DisruptionTarget", status: "True" }];
+    assert.deepEqual(
+      disrupted,
+      [{ action: "Ignore", onPodConditions }],
+      "pods of drained nodes do not count as failures",
+    );
     assert.equal(spec.template.spec.restartPolicy, "Never", "Kubernetes requires it for a podFailurePolicy");
-    const dockerfile = await Deno.readTextFile(new URL("../Dockerfile", BATCH));
+    const dockerfile = await Deno.readTextFile(new URL("../../Dockerfile", RECIPES));
     const [, entry] = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)!;
     assert.deepEqual(container.command, [...JSON.parse(entry).slice(0, -1), "prune"]);
   });
