@@ -37,6 +37,14 @@ class PrunedNetwork(nn.Module):
         return nn.functional.cross_entropy(self(tokens[0]), tokens[1])
 
 
+def train(model: PrunedNetwork, optimizer: torch.optim.Optimizer, steps: int, first_seed: int = 0) -> None:
+    """Train the model on the batches of `steps` seeds, from `first_seed` on."""
+    for seed in range(first_seed, first_seed + steps):
+        optimizer.zero_grad()
+        model.loss(seed).backward()
+        optimizer.step()
+
+
 def pruned_entries(model: PrunedNetwork) -> dict[str, Tensor]:
     """Return which entries of the two pruned weights are zero, as booleans."""
     return {name: getattr(model, name).weight.detach() == 0 for name in ("up", "down")}
