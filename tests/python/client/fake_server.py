@@ -130,3 +130,7 @@ class FakeServer:
             if self._keeps_bodies:
                 chunks.append(chunk)
         return b"".join(chunks)
+
+
+Start = Callable[..., FakeServer]
+"""The type of the fixture `start`, which is called with the answers of a new server."""
