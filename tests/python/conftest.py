@@ -20,7 +20,7 @@ class DenoProcess:
     """A program of this repository, in a process group of its own."""
 
     def __init__(self, script: list[str], env: dict[str, str] | None = None, lines: int = 1) -> None:
-        """Start the program and wait until it has printed so many lines."""
+        """Start the program and wait until it has printed `lines` lines."""
         self._process = subprocess.Popen(
             [*DENO, "run", "-A", "--no-check", *script],
             cwd=ROOT,

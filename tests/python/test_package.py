@@ -1,5 +1,6 @@
 """The wheel: what it contains, that it can be installed, and that it is imported quickly."""
 
+import json
 import subprocess
 import sys
 import venv
@@ -7,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pare_llm
 import pytest
 from conftest import ROOT
 
@@ -53,9 +55,13 @@ def test_the_wheel_contains_the_modules_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert "pare_llm/client/pare.py" in modules
-    info = "pare_llm-0.1.0.dist-info"
+    info = f"pare_llm-{pare_llm.__version__}.dist-info"
     metadata = {f"{info}/METADATA", f"{info}/RECORD", f"{info}/WHEEL"}
     assert names == modules | metadata | {"pare_llm/py.typed"}
+
+
+def test_the_version_is_that_of_the_repository() -> None:
+    assert pare_llm.__version__ == json.loads((ROOT / "deno.json").read_text())["version"]
 
 
 def test_the_wheel_can_be_installed_and_imported_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
@@ -83,8 +89,6 @@ def test_the_import_is_quick_and_imports_no_large_library_where_they_are_install
 
 
 def test_every_public_name_can_be_imported() -> None:
-    import pare_llm
-
     assert "Pare" in dir(pare_llm)
     for name in pare_llm.__all__:
         assert getattr(pare_llm, name) is not None

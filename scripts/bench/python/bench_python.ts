@@ -7,6 +7,7 @@
 
 import { Pare } from "../../../src/client/pare.ts";
 import type { LayerTensors } from "../../../src/client/layer_file.ts";
+import { layerSearchParams } from "../../../src/protocol/layer_query.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
 import { encode } from "../../../src/safetensors/encode.ts";
 import { edgeLayer } from "../edge/edge_layer.ts";
@@ -47,8 +48,8 @@ export interface PythonResult {
 /** The rounds that are not counted. */
 const WARM_UP_ROUNDS = 5;
 
+/** The parameters of the layer. `python_client.py` has the same. */
 const QUERY = { sparsity: 0.5, error: false } as const;
-const QUERY_STRING = "sparsity=0.5&error=false";
 
 /**
  * Measures one layer of F16 weights in `rounds` rounds, for both ways to give the statistics.
@@ -73,12 +74,11 @@ export async function benchPython(
       const tensors = isSent ? { weight, hessian_upper } : { weight };
       const query = isSent ? QUERY : { ...QUERY, hessian: digest };
       const bare = isSent ? body : encode({ weight });
-      const bareQuery = isSent ? QUERY_STRING : `${QUERY_STRING}&hessian=${digest}`;
       const clients = await measureClients({
         "Python, NumPy": () => python.prune("numpy", statistics),
         "Python, torch": () => python.prune("torch", statistics),
         "TypeScript SDK": () => pruneWithSdk(pare, tensors, query),
-        "bare request": () => postLayer(host, bare, bareQuery),
+        "bare request": () => postLayer(host, bare, String(layerSearchParams(query))),
       }, rounds);
       results.push({ rows, cols, statistics, bodyBytes: bare.length, rounds, clients });
     }

@@ -2,9 +2,9 @@
 
     python_client.py URL LAYER
 
-LAYER is a safetensors file with the tensors `weight` and `hessian_upper`. Each line of standard input is a request:
-the library, `numpy` or `torch`, and whether the statistics are `stored` at the host or `sent` with the layer. For each
-line, one line of JSON is printed.
+LAYER is a safetensors file with the tensors `weight` and `hessian_upper`. Each line of standard input is a
+request: the library, `numpy` or `torch`, and whether the statistics are `stored` at the host or `sent` with
+the layer. For each line, one line of JSON is printed.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A small HTTP server that answers with what a test has prepared, and records the requests."""
+"""A small HTTP server that gives the answers that a test has prepared, and records the requests."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
-    # The address of the client, which is another one for each connection.
+    # The address of the client, whose port differs between connections.
     client: tuple[str, int]
 
 
@@ -30,7 +30,7 @@ class Reply:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    # The connection is cut after so many bytes of the body.
+    # The number of bytes of the body after which the connection is cut.
     cut_after: int | None = None
     # Whether the connection is closed after the answer, although the answer does not announce it.
     closes: bool = False
@@ -130,3 +130,7 @@ class FakeServer:
             if self._keeps_bodies:
                 chunks.append(chunk)
         return b"".join(chunks)
+
+
+Start = Callable[..., FakeServer]
+"""The type of the fixture `start`, which is called with the answers of a new server."""

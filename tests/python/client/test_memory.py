@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pare_llm import Pare
+from pare_llm.client.layer_file import encode_parts
 
 from client.fake_server import FakeServer, Received, Reply, solved
 
@@ -16,7 +17,7 @@ WEIGHT_BYTES = 4 * ROWS * COLS
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_a_layer_is_sent_without_a_copy_and_received_into_one_buffer(library: str) -> None:
     weight = np.ones((ROWS, COLS), np.float32)
-    solution = solved(Received("", "", {}, b"".join(_file(weight)), ("", 0)))
+    solution = solved(Received("", "", {}, b"".join(encode_parts({"weight": weight})), ("", 0)))
     server = FakeServer(Reply(503), solution, keeps_bodies=False)
     pare = Pare(server.url, retries=0)
     tensor = torch.from_numpy(weight) if library == "torch" else weight
@@ -38,9 +39,3 @@ def test_a_layer_is_sent_without_a_copy_and_received_into_one_buffer(library: st
     assert receiving_peak < answer_bytes + mask_bytes + 0.05 * WEIGHT_BYTES
     assert held > answer_bytes
     assert np.asarray(pruned.weight).all()
-
-
-def _file(weight: np.ndarray) -> list[bytes | memoryview]:
-    from pare_llm.client.layer_file import encode_parts
-
-    return list(encode_parts({"weight": weight}))

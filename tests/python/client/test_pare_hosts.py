@@ -1,7 +1,6 @@
 """Several hosts: statistics that layers share, and hosts that are lost."""
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,27 +8,11 @@ import pytest
 from conftest import HostProcess
 from pare_llm import HessianNotFoundError, Pare, PareHosts, TransportOptions
 
-from client.fake_server import Answer, FakeServer, Received, Reply, problem, solved
+from client.fake_server import FakeServer, Received, Reply, Start, problem, solved
 from client.layers import bits_of, hessian_of, random_layer, upper_of
 
 WEIGHT = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 UPPER = np.array([1, 0, 0, 1, 0, 1], np.float32)
-
-Start = Callable[..., FakeServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Return a function that starts a fake host. All hosts are stopped after the test."""
-    servers: list[FakeServer] = []
-
-    def start_server(*answers: Answer) -> FakeServer:
-        servers.append(FakeServer(*answers))
-        return servers[-1]
-
-    yield start_server
-    for server in servers:
-        server.close()
 
 
 def working(received: Received) -> Reply:

@@ -1,4 +1,4 @@
-"""What a host refuses, and the errors that the client raises for it."""
+"""The refusals of a host, and the errors that the client raises for them."""
 
 import pickle
 from http.client import HTTPMessage

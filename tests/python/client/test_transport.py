@@ -1,31 +1,14 @@
 """How the client sends requests: repetitions and their pauses, connections, and the timeout."""
 
 import time
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from pare_llm import BusyError, Pare, PareError
 
-from client.fake_server import Answer, FakeServer, Received, Reply, problem, solved
+from client.fake_server import Received, Reply, Start, problem, solved
 
 WEIGHT = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
-
-Start = Callable[..., FakeServer]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Return a function that starts a fake server. All servers are stopped after the test."""
-    servers: list[FakeServer] = []
-
-    def start_server(*answers: Answer) -> FakeServer:
-        servers.append(FakeServer(*answers))
-        return servers[-1]
-
-    yield start_server
-    for server in servers:
-        server.close()
 
 
 def prune(pare: Pare) -> None:

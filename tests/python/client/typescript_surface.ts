@@ -4,6 +4,7 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import { heartbeatSchema } from "../../../src/protocol/edge/hosts.ts";
 import { jobSchema } from "../../../src/protocol/edge/jobs.ts";
 import { layerQuerySchema } from "../../../src/protocol/parameters.ts";
@@ -52,6 +53,11 @@ console.log(JSON.stringify({
     (properties) => Object.fromEntries(properties.map((property) => [property.name, defaultOf(property)])),
   ),
   layerQuery: Object.keys(layerQuerySchema.shape),
+  /** The allowed values of each parameter that has a list of them. */
+  layerQueryChoices: Object.fromEntries(
+    Object.entries(z.toJSONSchema(layerQuerySchema, { io: "input" }).properties ?? {})
+      .flatMap(([name, schema]) => typeof schema === "object" && schema.enum ? [[name, schema.enum]] : []),
+  ),
   report: Object.keys(reportSchema.shape),
   reportSeconds: Object.keys(reportSchema.shape.seconds.shape),
   job: Object.keys(jobSchema.shape),

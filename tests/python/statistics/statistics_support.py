@@ -1,4 +1,4 @@
-"""What several tests of the statistics use: float64 references that share no code with the package."""
+"""Float64 references that share no code with the package, and a counter of the bytes that are allocated."""
 
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pare_llm.client.errors import PareError
 from pare_llm.client.layer_file import PrunedLayer
 from pare_llm.client.pare import HostDescription, Pare
-from pare_llm.client.transport import TransportOptions
+from pare_llm.client.server_client import ServerClient
 from pare_llm.client.wire_tensor import Array, Tensor
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pare_llm.client.layer_query import LayerQuery
 
 
-class AsyncPare:
+class AsyncPare(ServerClient):
     """A client of one Pare host or edge, with the methods of `Pare` as coroutines.
 
     Each call runs in a thread (`asyncio.to_thread`), so the number of requests at the same time is bounded by
@@ -29,20 +28,9 @@ class AsyncPare:
         ValueError: if `base_url` is not an http or https URL.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str | None = None,
-        *,
-        retries: int = 5,
-        backoff_ms: float = 500,
-        timeout: float | None = None,
-        on_retry: Callable[[PareError | ConnectionError, float], None] | None = None,
-        on_job: Callable[[str, int], None] | None = None,
-    ) -> None:
-        self._pare = Pare.from_options(
-            TransportOptions(base_url, api_key, retries, backoff_ms, timeout, on_retry, on_job)
-        )
+    @cached_property
+    def _pare(self) -> Pare:
+        return Pare._over(self._transport)
 
     async def prune_layer(
         self,
@@ -55,8 +43,9 @@ class AsyncPare:
         **query: Unpack[LayerQuery],
     ) -> PrunedLayer[Array]:
         """Prune one layer, as `Pare.prune_layer`. The tensors must not change before the call has ended."""
+        pare = self._pare
         return await asyncio.to_thread(
-            lambda: self._pare.prune_layer(
+            lambda: pare.prune_layer(
                 weight, hessian=hessian, hessian_upper=hessian_upper, inputs=inputs, mask=mask, **query
             )
         )
@@ -72,10 +61,6 @@ class AsyncPare:
     async def describe_host(self) -> HostDescription:
         """Ask the host for the device on which it solves layers, as `Pare.describe_host`."""
         return await asyncio.to_thread(self._pare.describe_host)
-
-    def close(self) -> None:
-        """Close the connections that no request uses. The client opens new ones when it is used again."""
-        self._pare.close()
 
     async def __aenter__(self) -> AsyncPare:
         return self

@@ -109,16 +109,9 @@ _CLASSES: Mapping[str, type[PareError]] = {
 }
 
 
-def make_error(
-    code: str,
-    status: int,
-    detail: str,
-    request_id: str | None = None,
-    retry_after: float | None = None,
-    uploads: str | None = None,
-) -> PareError:
-    """Return the error for `code`, in the subclass of `PareError` that belongs to this code."""
-    return _CLASSES.get(code, PareError)(code, status, detail, request_id, retry_after, uploads)
+def error_class(code: str) -> type[PareError]:
+    """Return the subclass of `PareError` that belongs to `code`, or `PareError` if it has none."""
+    return _CLASSES.get(code, PareError)
 
 
 def error_from_answer(status: int, reason: str, headers: HTTPMessage, body: bytes | bytearray) -> PareError:
@@ -134,8 +127,9 @@ def error_from_answer(status: int, reason: str, headers: HTTPMessage, body: byte
     problem = _parse_problem(headers.get("Content-Type"), text)
     if problem is None:
         problem = {"detail": text.strip()[:_MAX_QUOTED_LENGTH] or reason}
-    return make_error(
-        problem.get("code") or "unknown",
+    code = problem.get("code") or "unknown"
+    return error_class(code)(
+        code,
         status,
         problem.get("detail") or problem.get("title") or "no detail given",
         problem.get("request_id") or headers.get("X-Request-Id"),

@@ -37,7 +37,7 @@ _RECHECK_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _Host:
-    """One host, and what the client knows about it."""
+    """One host and its state."""
 
     options: TransportOptions
     pare: Pare

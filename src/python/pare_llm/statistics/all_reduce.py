@@ -15,7 +15,7 @@ from pare_llm.statistics.shared_hessians import SharedHessians
 
 @dataclass(frozen=True)
 class _RankState:
-    """What one rank has recorded, without the matrices. The ranks exchange these states before they sum."""
+    """The records of one rank without the matrices. The ranks exchange these states before they sum."""
 
     in_features: dict[str, int]
     """The number of inputs of each layer, by the name of the layer."""

@@ -6,7 +6,7 @@ The tensors of the layer are uploaded, and a job with this one layer prunes it.
 
 from __future__ import annotations
 
-from pare_llm.client.errors import STATUSES, PareError, make_error
+from pare_llm.client.errors import STATUSES, PareError, error_class
 from pare_llm.client.jobs.prune_by_job import JobFailedError, prune_with
 from pare_llm.client.jobs.upload_layers import LayerToUpload
 from pare_llm.client.layer_file import PrunedLayer
@@ -38,5 +38,6 @@ def prune_large_layer(transport: Transport, layer: LayerToUpload[Array]) -> Prun
     except JobFailedError as error:
         failure = error.failures[0]
         # A job also has codes that are not problems of the HTTP contract, such as `cancelled`.
-        raise make_error(failure.code, STATUSES.get(failure.code, 500), failure.detail) from error
+        status = STATUSES.get(failure.code, 500)
+        raise error_class(failure.code)(failure.code, status, failure.detail) from error
     raise ValueError("job: ended without a result of its layer")
