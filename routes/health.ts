@@ -24,6 +24,7 @@ export function healthRoutes(app: HostApp, { device, limits, version }: HostServ
         max_blocksize: MAX_BLOCKSIZE,
         max_buffer_bytes: backend.maxBufferBytes,
       },
+      self_check: backend.selfCheck ? { passed: true as const, seconds: backend.selfCheck.seconds } : null,
       queue: { waiting: residentQueue.waiting, resident: residentQueue.running },
     }, 200);
   });

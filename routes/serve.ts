@@ -66,7 +66,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostId: crypto.randomUUID(),
     tasks: new TaskRegistry(),
   };
-  const services = await startHostServices(options.open ?? (() => selectBackend(backend)), {
+  const services = await startHostServices(options.open ?? (() => selectBackend(backend, { log })), {
     keys,
     corsOrigins: options.corsOrigins,
     log,

@@ -24,7 +24,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/calibration": ["src/backend"],
   "src/protocol": ["src/sparsity", "src/quantization"],
   "src/layer": ["src/solvers", "src/calibration", "src/protocol", "src/safetensors"],
-  "src/host": ["src/layer"],
+  "src/self_check": ["src/layer"],
+  "src/host": ["src/self_check"],
   "src/files": [],
   "src/checkpoint": ["src/files", "src/safetensors", "src/sparsity", "src/quantization"],
   "src/hub": ["src/checkpoint"],
@@ -52,7 +53,7 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/cpu", "src/webgpu"],
   "src/edge/small_layers.ts": ["src/cpu"],
   "src/edge/worker.ts": ["build/kernels_single.wasm"],
-  "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts"],
+  "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts", "tests/reference"],
   "tests": ["src/cpu", "src/webgpu", "deno.json", "build"],
 };
 

@@ -48,6 +48,8 @@ export interface Backend {
   /** All memory that buffers can take together, in bytes. Undefined if the backend cannot tell. */
   readonly memoryBytes?: number;
   readonly counters: Readonly<BackendCounters>;
+  /** The self-check that the device passed after it was opened (`self_check/`). Undefined if there was none. */
+  selfCheck?: { readonly seconds: number };
 
   /**
    * Allocates `byteLength` bytes (rounded up to a multiple of 4).

@@ -7,6 +7,7 @@
 import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import type { LogEntry } from "../host/log_entry.ts";
 import { startHostServices } from "../host/host_services.ts";
 import { messageOf } from "../text/message_of.ts";
 import { createApp } from "../../routes/app.ts";
@@ -29,15 +30,20 @@ export interface LocalHost extends AsyncDisposable {
 /** Opens a backend for forward passes. @throws {RefusedError} if this machine does not have it */
 export async function openBackend(choice: BackendChoice): Promise<Backend> {
   try {
-    return await selectBackend(choice);
+    return await selectBackend(choice, { log: printRefusal });
   } catch (error) {
     throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
   }
 }
 
+/** Says on standard error why another backend than the GPU is used. */
+function printRefusal({ reason, instead }: LogEntry): void {
+  console.error(`${reason}. The backend ${instead} is used instead.`);
+}
+
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
 export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
-  const services = await startHostServices(() => selectBackend(choice), {
+  const services = await startHostServices(() => selectBackend(choice, { log: printRefusal }), {
     limits: { idleMilliseconds: NEVER_IDLE },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },

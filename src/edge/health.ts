@@ -37,6 +37,7 @@ export function edgeHealthRoutes(app: EdgeApp): void {
         max_blocksize: MAX_BLOCKSIZE,
         max_buffer_bytes: MAX_SMALL_BYTES,
       },
+      self_check: null,
       queue: { waiting: 0, resident: 0 },
     }, 200));
 }

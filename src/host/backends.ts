@@ -1,10 +1,16 @@
-/** Chooses and opens the backend of a host. Other files use the open `Backend` without knowing its kind. */
+/**
+ * Chooses, opens and checks the backend of a host. Other files use the open `Backend` without knowing its kind. Every
+ * backend that a host, `pare eval` or `pare prune` uses comes from here, so a device that computes wrong results is
+ * refused everywhere.
+ */
 
 import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
 import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
+import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
+import type { LogEntry } from "./log_entry.ts";
 
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
@@ -12,12 +18,66 @@ export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 /** The requested backend. `auto` is WebGPU if the machine has a hardware GPU, else the CPU, because an emulated GPU is slower than the CPU. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
+/** The ways to open a backend. Tests replace them. */
+export interface BackendOpeners {
+  readonly hasHardwareAdapter: () => Promise<boolean>;
+  readonly webgpu: () => Promise<Backend>;
+  readonly cpu: () => Promise<Backend>;
+}
+
+const OPENERS: BackendOpeners = {
+  hasHardwareAdapter,
+  webgpu: openWebGpu,
+  cpu: () => createCpuBackend(),
+};
+
+/** Options of {@link selectBackend}. */
+interface SelectOptions {
+  /**
+   * Called if `auto` refuses the GPU and takes the CPU.
+   * @default a function that does nothing
+   */
+  readonly log?: (entry: LogEntry) => void;
+  readonly openers?: BackendOpeners;
+}
+
 /**
- * Opens a backend that never blocks the event loop of the caller.
+ * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results. With
+ * `auto`, a GPU that fails the check is replaced by the CPU.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
+ * @throws {SelfCheckError} if the requested backend computes wrong results
  */
-export async function selectBackend(choice: BackendChoice): Promise<Backend> {
-  if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) return await createCpuBackend();
+export async function selectBackend(
+  choice: BackendChoice,
+  { log = () => {}, openers = OPENERS }: SelectOptions = {},
+): Promise<Backend> {
+  if (choice === "cpu") return await openChecked(openers.cpu);
+  if (choice === "webgpu") return await openChecked(openers.webgpu);
+  if (await openers.hasHardwareAdapter()) {
+    try {
+      return await openChecked(openers.webgpu);
+    } catch (error) {
+      if (!(error instanceof SelfCheckError)) throw error;
+      log({ event: "device refused", reason: error.message, instead: "cpu" });
+    }
+  }
+  return await openChecked(openers.cpu);
+}
+
+/** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */
+async function openChecked(open: () => Promise<Backend>): Promise<Backend> {
+  const backend = await open(), start = performance.now();
+  try {
+    await selfCheck(backend);
+  } catch (error) {
+    await backend.dispose();
+    throw error;
+  }
+  backend.selfCheck = { seconds: (performance.now() - start) / 1000 };
+  return backend;
+}
+
+async function openWebGpu(): Promise<Backend> {
   // The adapter is requested in this thread too, because a NoAdapterError from the worker would arrive without its class.
   await requestAdapter();
   return await connectBackend(

@@ -4,6 +4,7 @@
  */
 
 import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { SelfCheckError } from "../self_check/self_check.ts";
 import { DEVICE_REOPEN_SECONDS } from "../protocol/limits.ts";
 import { messageOf } from "../text/message_of.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
@@ -158,8 +159,11 @@ export class Device {
         const backend = await this.#open();
         if (this.#isClosed) await backend.dispose();
         else this.#openSession(backend);
-      } catch {
-        // `#state` still has the reason of the loss, and the next attempt may succeed.
+      } catch (error) {
+        // The next attempt may succeed. Until then, `#state` has the reason of the loss, or that the device is refused.
+        if (error instanceof SelfCheckError) {
+          this.#state = { kind: "unusable", error: new NoDeviceError(error.message, { cause: error }) };
+        }
         if (!this.#isClosed) this.#reopenAfter(DEVICE_REOPEN_SECONDS);
       }
     }, seconds * 1000);

@@ -14,6 +14,11 @@ export const readySchema = z.object({
     max_blocksize: z.int(),
     max_buffer_bytes: z.int(),
   }),
+  self_check: z.object({ passed: z.literal(true), seconds: z.number() }).nullable().meta({
+    description:
+      "The check of every kernel before the device was first used. A device that fails it is not used. " +
+      "Null if the program that opened the device did not check it",
+  }),
   queue: z.object({ waiting: z.int(), resident: z.int() }),
 }).meta({ id: "Ready" });
 

@@ -1,0 +1,99 @@
+/** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
+
+import type { KernelCase } from "../../src/self_check/kernel_case.ts";
+import { KERNEL_CASES } from "../../src/self_check/cases/kernel_cases.ts";
+import { type Fingerprint, hashBits, sumElements } from "../../src/self_check/fingerprint.ts";
+import { generator, type Values } from "../../src/self_check/values.ts";
+import { BLOCK_REFERENCES } from "./references/block.ts";
+import { FORWARD_REFERENCES } from "./references/forward.ts";
+import { MATRIX_REFERENCES } from "./references/matrix.ts";
+import type { Contents, Reference } from "./references/reference.ts";
+import { SELECTION_REFERENCES } from "./references/selection.ts";
+import { TRANSFER_REFERENCES } from "./references/transfer.ts";
+
+const REFERENCES: Readonly<Record<string, Reference>> = {
+  ...TRANSFER_REFERENCES,
+  ...MATRIX_REFERENCES,
+  ...SELECTION_REFERENCES,
+  ...BLOCK_REFERENCES,
+  ...FORWARD_REFERENCES,
+};
+
+/** Kernels whose exact outputs depend on comparisons of rounded numbers. */
+const DECIDING = ["prune_block_n_m", "quantize_block", "remove_weights", "fit_grids", "encode_codes"];
+/** The relative change of the operands under which the decisions must stay the same. It is far larger than rounding errors. */
+const DISTURBANCE = 2 ** -18;
+
+/** Returns the committed fingerprints, by the names of the cases and their outputs. */
+export function expectedFingerprints(): Record<string, Record<string, Fingerprint>> {
+  return Object.fromEntries(KERNEL_CASES.map((kernelCase) => [kernelCase.name, expectedOutputs(kernelCase)]));
+}
+
+/**
+ * Computes the fingerprints of one case.
+ * @throws {Error} if a decision of the kernel is so close that rounding errors could change it
+ */
+function expectedOutputs(kernelCase: KernelCase): Record<string, Fingerprint> {
+  const before = kernelCase.buffers(), { name, kernel } = kernelCase;
+  const outputs = fingerprints(kernelCase, before, compute(kernelCase, before));
+  if (DECIDING.includes(kernel.name)) {
+    for (const seed of [1, 2, 3]) {
+      const disturbed = fingerprints(kernelCase, before, compute(kernelCase, disturb(before, seed)));
+      for (const [output, hash] of Object.entries(outputs)) {
+        if (typeof hash === "string" && hash !== disturbed[output]) {
+          throw new Error(`${name}: rounding errors could change ${output}. Choose other operands.`);
+        }
+      }
+    }
+  }
+  return outputs;
+}
+
+/** Runs the reference on float64 copies of the buffers. */
+function compute({ kernel, params }: KernelCase, before: Readonly<Record<string, Values>>): Contents {
+  const buffers = Object.fromEntries(
+    Object.entries(before).map(([name, values]): [string, Float64Array | Uint32Array] => [
+      name,
+      values instanceof Float32Array ? Float64Array.from(values) : values.slice(),
+    ]),
+  );
+  REFERENCES[kernel.name](buffers, params);
+  return buffers;
+}
+
+/** Changes every float a little, except those that a kernel compares exactly (zero points and codes are whole numbers). */
+function disturb(before: Readonly<Record<string, Values>>, seed: number): Record<string, Values> {
+  const next = generator(seed);
+  const change = (value: number) =>
+    Number.isInteger(value) ? value : value * (1 + DISTURBANCE * (next() / 2 ** 31 - 1));
+  return Object.fromEntries(
+    Object.entries(before).map((
+      [name, values],
+    ) => [name, values instanceof Float32Array ? values.map(change) : values]),
+  );
+}
+
+function fingerprints(
+  { outputs }: KernelCase,
+  before: Readonly<Record<string, Values>>,
+  after: Contents,
+): Record<string, Fingerprint> {
+  return Object.fromEntries(
+    Object.entries(outputs).map(([output, { binding, roundings, includes }]): [string, Fingerprint] => {
+      const values = after[binding];
+      const rounded = before[binding] instanceof Float32Array
+        ? Float32Array.from(values)
+        : Uint32Array.from(values);
+      if (roundings === undefined) return [output, hashBits(rounded, includes)];
+      const floats = before[binding] instanceof Float32Array ? values : new Float32Array(rounded.buffer);
+      const included = Array.from(floats, (value, i) => !includes || includes(i) ? value : 0);
+      const largest = included.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      return [output, { largest: shorten(largest), sums: sumElements(included).map(shorten) }];
+    }),
+  );
+}
+
+/** Rounds to ten significant digits, which are far more than f32 has. */
+function shorten(value: number): number {
+  return Number(value.toPrecision(10));
+}

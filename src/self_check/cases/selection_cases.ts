@@ -1,0 +1,140 @@
+/** The cases of the kernels that choose which entries are pruned. */
+
+import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../kernels/choose.ts";
+import { chooseInRows } from "../../kernels/choose_in_rows.ts";
+import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../kernels/select.ts";
+import { defineCase, type KernelCase } from "../kernel_case.ts";
+import { below, positive, signed, words } from "../values.ts";
+
+/** The u32 key of a score (`scoreKeys`). */
+export function keyOf(score: number): number {
+  return new Uint32Array(Float32Array.of(score).buffer)[0] + 1;
+}
+
+/** Returns multiples of 1/8, so that many scores are equal. */
+function coarse(count: number, seed: number): Float32Array<ArrayBuffer> {
+  return signed(count, seed).map((value) => Math.round(value * 8) / 8);
+}
+
+const forcedFeature = (has_forced: number) => has_forced ? "forced entries" : "no forced entries";
+
+/** Keys of which each byte is from 0 to 3, and a threshold with such bytes. */
+const COARSE_BYTES = 0x03030303, THRESHOLD = 0x01020100;
+const coarseKeys = (count: number, seed: number) => words(count, seed).map((word) => word & COARSE_BYTES);
+const PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
+
+/** A tile of 2101 columns at row 3 and column 40 of a matrix. It has more than one chunk of `choose_entries`. */
+const TILE = { rows: 5, cols: 2101, ld: 2105, row0: 3, first: 40, words: 68 };
+const tile = () => ({
+  x: coarse(TILE.rows * TILE.ld, 201),
+  scale: Float32Array.from(below(3, 2141, 202), (value) => [0.5, 1, 2][value]),
+  forced: words(8 * 68, 203).map((word) => word & 0x10010101),
+});
+
+/** How many ties `choose_entries` prunes in each row. */
+const tiesToChoose = () => Uint32Array.of(keyOf(0.5), 9, 7, 7, 7, 0, 1, 40, 150, 5000);
+
+export const SELECTION_CASES: readonly KernelCase[] = [
+  ...[0, 1].map((has_forced) =>
+    defineCase(scoreKeys, {
+      feature: forcedFeature(has_forced),
+      params: { rows: 19, cols: 70, ld: 75, first: 40, words: 4, has_forced },
+      buffers: () => ({
+        work: signed(19 * 75, 204),
+        scale: positive(120, 205),
+        forced: words(19 * 4, 206),
+        keys: words(19 * 70 + 5, 207),
+      }),
+    })
+  ),
+  ...[0, 1, 2, 3].map((level) =>
+    defineCase(keyHistogram, {
+      feature: `byte ${level}`,
+      params: { count: 9001, level },
+      buffers: () => ({
+        keys: coarseKeys(9010, 208),
+        selection: Uint32Array.of(THRESHOLD & PREFIXES[level], 9, 9),
+        histogram: below(20, 256, 209),
+      }),
+    })
+  ),
+  ...[[0, 500], [0, 0], [1, 7], [2, 7], [3, 7]].map(([level, k]) =>
+    defineCase(selectDigit, {
+      feature: `byte ${level}, k = ${k}`,
+      params: { level, k },
+      buffers: () => ({
+        histogram: below(20, 256, 210 + level),
+        selection: Uint32Array.of(THRESHOLD & PREFIXES[level], 300 * level + 411, 9),
+      }),
+    })
+  ),
+  ...[0, 1].map((accumulate) =>
+    defineCase(countTies, {
+      feature: accumulate ? "added" : "stored",
+      params: { rows: 150, cols: 33, accumulate },
+      buffers: () => ({
+        keys: below(4, 150 * 33 + 9, 215),
+        selection: below(9, 156, 216).map((value, i) => i === 0 ? 2 : value),
+      }),
+    })
+  ),
+  ...[0, 500, 4000].map((wanted) =>
+    defineCase(rankTies, {
+      feature: `${wanted} ties`,
+      params: { rows: 600 },
+      buffers: () => ({ selection: below(7, 606, 217).map((value, i) => i === 1 ? wanted : value) }),
+    })
+  ),
+  ...[[0, 0], [1, 0], [0, 1], [0, 2], [0, 3], [1, 3]].map(([has_forced, level]) =>
+    defineCase(scoreHistogram, {
+      feature: `byte ${level}, ${forcedFeature(has_forced)}`,
+      params: { ...TILE, has_forced, level },
+      buffers: () => ({
+        ...tile(),
+        // With the prefix 0, the keys of forced entries and of zeros count.
+        selection: Uint32Array.of(has_forced ? 0 : keyOf(0.5) & PREFIXES[level], 9, 9),
+        histogram: below(20, 256, 218),
+      }),
+    })
+  ),
+  ...[0, 1].flatMap((has_forced) => [
+    defineCase(countScoreTies, {
+      feature: forcedFeature(has_forced),
+      params: { ...TILE, has_forced },
+      buffers: () => ({ ...tile(), selection: tiesToChoose() }),
+    }),
+    defineCase(countScoreTies, {
+      feature: `${forcedFeature(has_forced)}, threshold 0`,
+      params: { ...TILE, has_forced },
+      buffers: () => ({ ...tile(), selection: tiesToChoose().map((value, i) => i === 0 ? 0 : value) }),
+    }),
+    defineCase(chooseEntries, {
+      feature: forcedFeature(has_forced),
+      params: { ...TILE, has_forced },
+      buffers: () => ({ ...tile(), selection: tiesToChoose(), mask: new Uint32Array(8 * 68) }),
+    }),
+  ]),
+  ...[[2, 4, 0], [3, 5, 1], [40, 100, 1]].map(([keep, group, has_forced]) =>
+    defineCase(chooseInGroups, {
+      feature: `${keep}:${group}, ${forcedFeature(has_forced)}`,
+      params: { ...TILE, cols: 271, ld: 280, words: 10, keep, group, has_forced },
+      buffers: () => {
+        const { scale } = tile();
+        return { x: coarse(5 * 280, 219), scale, forced: words(80, 220), mask: new Uint32Array(80) };
+      },
+    })
+  ),
+  ...[0, 1].map((has_forced) =>
+    defineCase(chooseInRows, {
+      feature: forcedFeature(has_forced),
+      params: { rows: 7, cols: 9001, ld: 9005, row0: 2, words: 282, has_forced },
+      buffers: () => ({
+        x: signed(7 * 9005, 221).map((value, i) => i % 3 ? value : Math.round(value * 8) / 8),
+        scale: Float32Array.from(below(3, 9001, 222), (value) => [0.5, 1, 2][value]),
+        forced: words(9 * 282, 223).map((word) => word & 0x10010101),
+        counts: Uint32Array.of(5, 5, 0, 9001, 4500, 2000, 100, 8000, 6001),
+        mask: words(9 * 282, 224),
+      }),
+    })
+  ),
+];

@@ -1,0 +1,64 @@
+/** The type of a case of the self-check: one dispatch of a kernel with fixed buffers and parameters. */
+
+import type { Kernel } from "../kernels/kernel.ts";
+import type { Values } from "./values.ts";
+
+/** A part of the results of a dispatch that is compared with the committed numbers. */
+export interface Output {
+  readonly binding: string;
+  /**
+   * The number of consecutive f32 roundings on the way to an element. Each of them changes the element by at most 2⁻²⁴ of
+   * the output's largest element, so this number times 2⁻²⁴ is the tolerance. Undefined if the bits must be equal.
+   */
+  readonly roundings?: number;
+  /** Returns whether element i is compared. Without this function, all elements are compared. */
+  readonly includes?: (index: number) => boolean;
+}
+
+/** One dispatch with fixed operands. */
+export interface KernelCase {
+  /** The kernel's name and the feature of this case, for messages and as the key of the committed numbers. Unique. */
+  readonly name: string;
+  readonly kernel: Kernel;
+  readonly params: Readonly<Record<string, number>>;
+  /** Returns the contents of all buffers before the dispatch. */
+  readonly buffers: () => Readonly<Record<string, Values>>;
+  /** The compared results, by a name that is unique in the case. */
+  readonly outputs: Readonly<Record<string, Output>>;
+}
+
+/** The description of a case whose outputs are whole buffers. */
+interface CaseOptions<B extends string, P extends string> {
+  /** The feature that distinguishes this case from the other cases of the kernel. */
+  readonly feature?: string;
+  readonly params: Readonly<Record<P, number>>;
+  readonly buffers: () => Readonly<Record<B, Values>>;
+  /** `Output.roundings` of the buffers that hold rounded floats. The bits of the others must be equal. */
+  readonly roundings?: Partial<Record<B, number>>;
+  /** `Output.includes` of buffers in which some elements are unspecified. */
+  readonly includes?: Partial<Record<B, (index: number) => boolean>>;
+  /** Further outputs, or replacements of the outputs above. */
+  readonly outputs?: Readonly<Record<string, Output>>;
+}
+
+/** Declares a case. Every buffer that the kernel writes is an output. */
+export function defineCase<B extends string, P extends string>(
+  kernel: Kernel<B, P>,
+  { feature, params, buffers, roundings = {}, includes = {}, outputs = {} }: CaseOptions<B, P>,
+): KernelCase {
+  const written = (Object.keys(kernel.bindings) as B[]).filter((name) =>
+    kernel.bindings[name] === "read_write"
+  );
+  const whole = written.map((name): [string, Output] => [name, {
+    binding: name,
+    roundings: (roundings as Partial<Record<B, number>>)[name],
+    includes: (includes as Partial<Record<B, (index: number) => boolean>>)[name],
+  }]);
+  return {
+    name: feature ? `${kernel.name}, ${feature}` : kernel.name,
+    kernel: kernel as unknown as Kernel,
+    params,
+    buffers,
+    outputs: { ...Object.fromEntries(whole), ...outputs },
+  };
+}

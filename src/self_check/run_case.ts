@@ -1,0 +1,65 @@
+/** Runs one case of the self-check on a device. */
+
+import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
+import { ResourceSet } from "../backend/owned.ts";
+import { messageOf } from "../text/message_of.ts";
+import { describeDifference, type Fingerprint } from "./fingerprint.ts";
+import type { KernelCase } from "./kernel_case.ts";
+import type { Values } from "./values.ts";
+
+/** A kernel, or a solve, whose results are wrong. */
+export interface Fault {
+  readonly kernel: string;
+  /** A phrase with the name of the case, the output and the difference. */
+  readonly message: string;
+}
+
+/**
+ * Runs a case and compares its outputs. All work is queued before the first `await`, so several cases can share a wait for
+ * the device.
+ * @returns the first wrong output, or undefined if all are right
+ * @throws {DeviceLostError} {OutOfDeviceMemoryError}
+ */
+export async function runCase(
+  backend: Backend,
+  { name, kernel, params, buffers, outputs }: KernelCase,
+  expected: Readonly<Record<string, Fingerprint>>,
+): Promise<Fault | undefined> {
+  const owned = new ResourceSet(), contents = buffers();
+  try {
+    const onDevice = Object.fromEntries(
+      Object.entries(contents).map(([binding, values]) => {
+        const buffer = owned.add(
+          backend.createBuffer(`self-check of ${kernel.name}: ${binding}`, values.byteLength),
+        );
+        backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        return [binding, buffer];
+      }),
+    );
+    backend.dispatch(kernel, onDevice, params);
+    const results = await Promise.all(
+      Object.entries(outputs).map(async ([output, { binding, ...comparison }]) => {
+        const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
+        const values = typedLike(contents[binding], bytes);
+        const difference = describeDifference(values, expected[output], comparison);
+        return difference && `${output}: ${difference}`;
+      }),
+    );
+    const difference = results.find((result) => result !== undefined);
+    return difference === undefined
+      ? undefined
+      : { kernel: kernel.name, message: `kernel ${name}, output ${difference}` };
+  } catch (error) {
+    if (error instanceof DeviceLostError || error instanceof OutOfDeviceMemoryError) throw error;
+    return { kernel: kernel.name, message: `kernel ${name}: ${messageOf(error)}` };
+  } finally {
+    owned.destroy();
+  }
+}
+
+/** Returns a view of `bytes` with the type and length of `values`. */
+function typedLike(values: Values, bytes: Uint8Array<ArrayBuffer>): Values {
+  return values instanceof Float32Array
+    ? new Float32Array(bytes.buffer, bytes.byteOffset, values.length)
+    : new Uint32Array(bytes.buffer, bytes.byteOffset, values.length);
+}

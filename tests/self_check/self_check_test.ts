@@ -1,0 +1,41 @@
+/**
+ * Tests of the self-check of a device: that right devices pass, that every kernel is checked, and that the committed
+ * numbers are those of the float64 code.
+ */
+
+import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { DeviceLostError } from "../../src/backend/backend.ts";
+import { KERNELS } from "../../src/kernels/kernels.ts";
+import { KERNEL_CASES } from "../../src/self_check/cases/kernel_cases.ts";
+import { EXPECTED_FILE, renderExpected } from "../../scripts/self_check/main.ts";
+import { selfCheck } from "../../src/self_check/self_check.ts";
+import { eachTiling } from "../support/backends.ts";
+import { recordingBackend } from "./faulty_backend.ts";
+
+eachTiling("selfCheck()", (backend) => {
+  it("accepts the device, and runs every kernel on it", async () => {
+    const live = backend().counters.bytesLive, dispatched = new Set<string>();
+    await selfCheck(recordingBackend(backend(), ({ name }) => dispatched.add(name)));
+    deepStrictEqual([...dispatched].sort(), KERNELS.map(({ name }) => name).sort());
+    strictEqual(backend().counters.bytesLive, live);
+  });
+
+  it("passes on the loss of the device, which says nothing about its results", async () => {
+    const lost = recordingBackend(backend(), () => {
+      throw new DeviceLostError("unplugged");
+    });
+    await rejects(selfCheck(lost), { name: "DeviceLostError", message: "unplugged" });
+  });
+});
+
+describe("the cases of the self-check", () => {
+  it("have different names", () => {
+    const names = KERNEL_CASES.map(({ name }) => name);
+    strictEqual(new Set(names).size, names.length);
+  });
+
+  it("expect the numbers that the float64 code computes", async () => {
+    ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task self-check:expected");
+  });
+});
