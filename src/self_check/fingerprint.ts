@@ -32,9 +32,6 @@ const FACTORS: readonly number[] = (() => {
   });
 })();
 
-/** The sum of the magnitudes of all factors. An error of ε in every element changes a sum by at most ε times this number. */
-export const SUM_OF_FACTORS = FACTORS.reduce((sum, factor) => sum + Math.abs(factor), 0);
-
 /** Returns the sums of `values`. Elements that `includes` rejects count as 0. */
 export function sumElements(values: ArrayLike<number>, includes?: (index: number) => boolean): number[] {
   const sums = new Array<number>(Math.ceil(values.length / ELEMENTS_PER_SUM)).fill(0);
@@ -43,6 +40,15 @@ export function sumElements(values: ArrayLike<number>, includes?: (index: number
     sums[Math.floor(i / ELEMENTS_PER_SUM)] += FACTORS[i % ELEMENTS_PER_SUM] * values[i];
   }
   return sums;
+}
+
+/** The magnitudes of the factors of sum `index`. An error of ε in every element changes the sum by at most ε times this number. */
+function factorsOf(index: number, length: number, includes?: (index: number) => boolean): number {
+  const first = index * ELEMENTS_PER_SUM;
+  return FACTORS.slice(0, length - first).reduce(
+    (sum, factor, i) => includes && !includes(first + i) ? sum : sum + Math.abs(factor),
+    0,
+  );
 }
 
 /**
@@ -59,13 +65,14 @@ export function describeDifference(
     const hash = hashBits(values, includes);
     return hash === expected ? undefined : `its bits have the hash ${hash} instead of ${expected}`;
   }
-  const allowed = roundings * 2 ** -24 * expected.largest * SUM_OF_FACTORS;
-  const sums = sumElements(new Float32Array(values.buffer), includes);
-  const wrong = sums.findIndex((sum, i) => !(Math.abs(sum - expected.sums[i]) <= allowed));
+  const floats = new Float32Array(values.buffer, values.byteOffset, values.length);
+  const sums = sumElements(floats, includes), tolerance = roundings * 2 ** -24 * expected.largest;
+  const allowed = sums.map((_, i) => tolerance * factorsOf(i, values.length, includes));
+  const wrong = sums.findIndex((sum, i) => !(Math.abs(sum - expected.sums[i]) <= allowed[i]));
   if (wrong < 0 && sums.length === expected.sums.length) return undefined;
   const first = wrong * ELEMENTS_PER_SUM, last = Math.min(first + ELEMENTS_PER_SUM, values.length) - 1;
   return `the weighted sum of its elements ${first} to ${last} is ${sums[wrong]} instead of ${
     expected.sums[wrong]
   }, ` +
-    `but rounding explains at most ${allowed.toPrecision(2)}`;
+    `but rounding explains at most ${allowed[wrong].toPrecision(2)}`;
 }

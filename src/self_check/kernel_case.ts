@@ -15,6 +15,15 @@ export interface Output {
   readonly includes?: (index: number) => boolean;
 }
 
+/**
+ * Returns the roundings of a sum of `terms` terms. The errors of single roundings cancel in part, so the error of the sum
+ * grows with the square root of the number of terms. It stays below 8·√terms units except with a probability of 10⁻¹³
+ * (Higham and Mary, SIAM Journal on Scientific Computing 41(5), 2019, theorem 2.4).
+ */
+export function sumRoundings(terms: number): number {
+  return Math.ceil(8 * Math.sqrt(terms));
+}
+
 /** One dispatch with fixed operands. */
 export interface KernelCase {
   /** The kernel's name and the feature of this case, for messages and as the key of the committed numbers. Unique. */

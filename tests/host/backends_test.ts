@@ -8,7 +8,7 @@ import { type BackendOpeners, selectBackend } from "../../src/host/backends.ts";
 import { Device } from "../../src/host/device.ts";
 import { DeviceLostError } from "../../src/backend/backend.ts";
 import type { LogEntry } from "../../src/host/log_entry.ts";
-import { withDispatch } from "../self_check/faulty_backend.ts";
+import { withDispatch } from "../../scripts/self_check/faults/with_dispatch.ts";
 
 const KERNEL = "reverse_cholesky";
 

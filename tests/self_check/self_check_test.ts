@@ -11,7 +11,7 @@ import { KERNEL_CASES } from "../../src/self_check/cases/kernel_cases.ts";
 import { EXPECTED_FILE, renderExpected } from "../../scripts/self_check/main.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
 import { eachTiling } from "../support/backends.ts";
-import { recordingBackend } from "./faulty_backend.ts";
+import { recordingBackend } from "../../scripts/self_check/faults/with_dispatch.ts";
 
 eachTiling("selfCheck()", (backend) => {
   it("accepts the device, and runs every kernel on it", async () => {

@@ -4,7 +4,7 @@ import { pruneBlock, pruneBlockNM } from "../../kernels/prune_block.ts";
 import { encodeCodes, fitGrids, rowExtremes } from "../../kernels/quantization.ts";
 import { quantizeBlock } from "../../kernels/quantize_block.ts";
 import { removeWeights, WeightState } from "../../kernels/remove_weights.ts";
-import { defineCase, type KernelCase } from "../kernel_case.ts";
+import { defineCase, type KernelCase, sumRoundings } from "../kernel_case.ts";
 import { below, filled, positive, signed, UNTOUCHED, words } from "../values.ts";
 
 /** The rows of a block. They need three workgroups, and the last workgroup is not full. */
@@ -48,8 +48,11 @@ function blockBuffers(
   };
 }
 
-/** The roundings of the loop: each column is updated by all columns before it. */
-const blockRoundings = (size: number) => ({ w: 4 * size, q: 4 * size, sums: 4 * size });
+/** The roundings of the loop: the errors of all columns before a column are subtracted from it, and depend on each other. */
+const blockRoundings = (size: number) => {
+  const roundings = 4 * sumRoundings(size);
+  return { w: roundings, q: roundings, sums: roundings };
+};
 
 /** Keys with four values, so that most rows have ties, and a selection that prunes some of the ties of each row. */
 function tiedKeys(size: number) {
@@ -167,7 +170,7 @@ export const BLOCK_CASES: readonly KernelCase[] = [
         scales: positive((ROW0 + ROWS) * grids, 308).map((value) => 3 * value / (options.max_code + 1)),
         zeros: Float32Array.from(below(options.max_code + 1, (ROW0 + ROWS) * grids, 309)),
       }),
-      roundings: { ...blockRoundings(size), scales: 4 * size },
+      roundings: { ...blockRoundings(size), scales: 4 * sumRoundings(size) },
     });
   }),
   defineCase(rowExtremes, {

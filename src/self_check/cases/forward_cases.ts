@@ -6,7 +6,7 @@ import { crossEntropy } from "../../kernels/forward/cross_entropy.ts";
 import { layerNorm, rmsNorm } from "../../kernels/forward/normalize.ts";
 import { rotary } from "../../kernels/forward/rotary.ts";
 import { addRows, gatherRows } from "../../kernels/forward/rows.ts";
-import { defineCase, type KernelCase } from "../kernel_case.ts";
+import { defineCase, type KernelCase, sumRoundings } from "../kernel_case.ts";
 import { below, filled, permutation, positive, signed, words } from "../values.ts";
 
 /**
@@ -110,7 +110,7 @@ function attentionCase({ feature, hasSlopes, ...size }: AttentionSize): KernelCa
       slopes: filled(heads, 0).map((_, head) => hasSlopes ? 2 ** -(2 + 3 * head) : 0),
       out: filled(rows * ldo),
     }),
-    roundings: { out: EXPONENTIAL + tokens + head_dim },
+    roundings: { out: EXPONENTIAL + sumRoundings(tokens) + sumRoundings(head_dim) },
   });
 }
 
@@ -123,12 +123,12 @@ export const FORWARD_CASES: readonly KernelCase[] = [
       bias: signed(777, 412),
       y: filled(7 * 777 + 5),
     }),
-    roundings: { y: 777 },
+    roundings: { y: sumRoundings(777) },
   }),
   defineCase(rmsNorm, {
     params: { rows: 7, cols: 777, eps: 0.25 },
     buffers: () => ({ x: signed(7 * 777 + 5, 413), weight: positive(777, 414), y: filled(7 * 777 + 5) }),
-    roundings: { y: 777 },
+    roundings: { y: sumRoundings(777) },
   }),
   ...ACTIVATIONS.map(([name, activation], i) =>
     defineCase(biasActivate, {
@@ -185,6 +185,6 @@ export const FORWARD_CASES: readonly KernelCase[] = [
       targets: below(3001, 7, 439),
       loss: filled(9),
     }),
-    roundings: { loss: 3001 },
+    roundings: { loss: sumRoundings(3001) },
   }),
 ];

@@ -8,7 +8,7 @@ import { gemmNN, gemmNT, gemmTN } from "../../kernels/gemm.ts";
 import { reverseCholesky } from "../../kernels/reverse_cholesky.ts";
 import { rowDot } from "../../kernels/row_dot.ts";
 import { zeroColumns } from "../../kernels/zero_columns.ts";
-import { defineCase, type KernelCase } from "../kernel_case.ts";
+import { defineCase, type KernelCase, sumRoundings } from "../kernel_case.ts";
 import { below, filled, positive, signed, UNTOUCHED, words } from "../values.ts";
 
 /** A product of (m, k) by (k, n) that covers several workgroups and slices and divides none of them evenly. */
@@ -41,26 +41,26 @@ const products = ([[gemmNN, 1], [gemmNT, 2], [gemmTN, 3]] as const).flatMap(([ke
     feature: "aligned rows",
     params: { ...PRODUCT, b_offset: 0, beta: 0.5 },
     buffers: () => productOperands(10 * seed),
-    roundings: { c: K },
+    roundings: { c: sumRoundings(K) },
   }),
   defineCase(kernel, {
     feature: "unaligned rows, β = 0",
     params: { ...PRODUCT, m: 37, k: 131, b_offset: 1, beta: 0 },
     buffers: () => ({ ...productOperands(10 * seed + 3), c: filled(40 * LD, NaN) }),
-    roundings: { c: 131 },
+    roundings: { c: sumRoundings(131) },
     includes: { c: (i) => i > 0 && Math.floor((i - 1) / LD) < 37 && (i - 1) % LD < N },
   }),
   defineCase(kernel, {
     feature: "mostly zeros",
     params: { ...PRODUCT, b_offset: 0, beta: 1 },
     buffers: () => productOperands(10 * seed + 6, true),
-    roundings: { c: K },
+    roundings: { c: sumRoundings(K) },
   }),
   defineCase(kernel, {
     feature: "upper triangle",
     params: { ...PRODUCT, m: 131, b_offset: 0, beta: 0.5, upper: 1 },
     buffers: () => productOperands(10 * seed + 8),
-    roundings: { c: K },
+    roundings: { c: sumRoundings(K) },
     includes: { c: (i) => i > 0 && Math.floor((i - 1) / LD) <= (i - 1) % LD },
   }),
 ]);
@@ -92,8 +92,8 @@ const factorisations = [
       feature: `${size} columns`,
       params: block(size, size + 5),
       buffers: () => cholesky(size, size + 5, size),
-      // Every element of R and U depends on a chain of up to `size` products, and U also on the chain of R.
-      roundings: { h: 2 * size, u: 2 * size, diagonal: 2 * size },
+      // Every element of R and U is a sum of up to `size` products, and U also depends on the sums of R.
+      roundings: { h: sumRoundings(size), u: 2 * sumRoundings(size), diagonal: sumRoundings(size) },
     })
   ),
   ...[128, 256].map((size) =>
@@ -163,12 +163,12 @@ export const MATRIX_CASES: readonly KernelCase[] = [
       scale: -0.75,
     },
     buffers: () => ({ x: positive(3 + 19 * 305, 99), y: positive(2 + 19 * 304, 100), sums: signed(64, 101) }),
-    roundings: { sums: 301 },
+    roundings: { sums: sumRoundings(301) },
   }),
   defineCase(columnSquares, {
     params: { rows: 133, cols: 70, x_offset: 3, ldx: 75 },
     buffers: () => ({ x: signed(3 + 133 * 75, 102), sums: positive(75, 103) }),
-    roundings: { sums: 133 },
+    roundings: { sums: sumRoundings(133) },
   }),
   defineCase(maskedCombine, {
     params: { ...TILE, ...MASK, kept_x: 0.5, kept_y: -1.5, pruned_x: 2, pruned_y: 0.25 },

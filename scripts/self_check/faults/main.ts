@@ -1,0 +1,81 @@
+/**
+ * Plants faults in every kernel and counts how many of them the self-check refuses. On the `cpu` backend the results of the
+ * kernels are falsified, and on WebGPU their shaders are changed:
+ *
+ *     deno task self-check:faults [cpu] [software] [discrete]
+ */
+
+import { createCpuBackend } from "../../../src/cpu/backend.ts";
+import { KERNELS } from "../../../src/kernels/kernels.ts";
+import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
+import { chooseShader, type Tiling } from "../../../src/webgpu/tuning.ts";
+import { judge, type Verdict, withKernel } from "./plant.ts";
+import { allResultFaults, withResultFault } from "./result_faults.ts";
+import { shaderFaults } from "./wgsl_faults.ts";
+
+/** The verdicts on many faults, and the descriptions of the faults that were accepted. */
+interface Tally {
+  readonly counts: Record<Verdict, number>;
+  readonly accepted: string[];
+}
+
+const emptyTally = (): Tally => ({
+  counts: { refused: 0, accepted: 0, uncompiled: 0, ineffective: 0 },
+  accepted: [],
+});
+
+function add(tally: Tally, verdict: Verdict, description: string): void {
+  tally.counts[verdict]++;
+  if (verdict === "accepted") tally.accepted.push(description);
+}
+
+/** Falsifies every output of every kernel of the `cpu` backend in every way. */
+export async function tallyResultFaults(): Promise<Tally> {
+  const backend = await createCpuBackend(), tally = emptyTally();
+  for (const planted of allResultFaults()) {
+    let hasEffect = false;
+    const faulty = withResultFault(backend, planted, () => hasEffect = true);
+    const verdict = await judge(faulty, planted.kernel);
+    add(
+      tally,
+      hasEffect ? verdict : "ineffective",
+      `${planted.kernel.name}, ${planted.binding}: ${planted.fault}`,
+    );
+  }
+  await backend.dispose();
+  return tally;
+}
+
+/** Plants every fault in the shader of every kernel for this kind of adapter. */
+export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
+  const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
+  for (const kernel of KERNELS) {
+    for (const fault of shaderFaults(kernel, chooseShader(kernel, tiling))) {
+      add(
+        tally,
+        await judge(withKernel(backend, fault.kernel), kernel),
+        `${fault.description} (${fault.kind})`,
+      );
+    }
+  }
+  await backend.dispose();
+  return tally;
+}
+
+if (import.meta.main) {
+  const chosen = Deno.args.length ? Deno.args : ["cpu", "software", "discrete"];
+  for (const name of chosen) {
+    const start = performance.now();
+    const { counts, accepted } = name === "cpu"
+      ? await tallyResultFaults()
+      : await tallyShaderFaults(name as Tiling);
+    const seconds = ((performance.now() - start) / 1000).toFixed(0);
+    console.log(
+      `${name}: ${
+        counts.refused + counts.accepted
+      } faults tried, ${counts.refused} refused, ${counts.accepted} accepted ` +
+        `(${counts.uncompiled} more did not compile, and ${counts.ineffective} had no effect), ${seconds} s`,
+    );
+    for (const description of accepted) console.log(`  accepted: ${description}`);
+  }
+}

@@ -1,0 +1,35 @@
+/** Plants faults in a backend, one after the other, and asks the self-check for its verdict on each. */
+
+import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
+import type { Kernel } from "../../../src/kernels/kernel.ts";
+import { KERNEL_CASES } from "../../../src/self_check/cases/kernel_cases.ts";
+import { selfCheck, SelfCheckError } from "../../../src/self_check/self_check.ts";
+import { withDispatch } from "./with_dispatch.ts";
+
+/**
+ * How the self-check judged a device with a fault. `uncompiled` means that the compiler rejected the faulty shader, and
+ * `ineffective` that the fault changes no result.
+ */
+export type Verdict = "refused" | "accepted" | "uncompiled" | "ineffective";
+
+/**
+ * Runs the cases of one kernel on a backend with a fault in this kernel. The cases of other kernels are left out, because
+ * the fault cannot change them.
+ */
+export async function judge(backend: Backend, { name }: Kernel): Promise<Verdict> {
+  try {
+    await selfCheck(backend, KERNEL_CASES.filter(({ kernel }) => kernel.name === name));
+    return "accepted";
+  } catch (error) {
+    if (error instanceof DeviceLostError) return "refused";
+    if (!(error instanceof SelfCheckError)) throw error;
+    return /does not compile/.test(error.message) ? "uncompiled" : "refused";
+  }
+}
+
+/** Returns `backend`, which dispatches `faulty` in place of the kernel of the same name. */
+export function withKernel(backend: Backend, faulty: Kernel): Backend {
+  return withDispatch(backend, (kernel, buffers, params) => {
+    backend.dispatch(kernel.name === faulty.name ? faulty : kernel, buffers, params);
+  });
+}

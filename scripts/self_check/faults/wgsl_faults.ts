@@ -1,0 +1,111 @@
+/**
+ * Faults in the WGSL source of a kernel: constants that are wrong, loops that end one iteration early, and barriers that are
+ * missing. Only the entry point and the functions that it reaches are changed, so that every fault is in code that runs.
+ */
+
+import type { Kernel, ShaderVariant } from "../../../src/kernels/kernel.ts";
+
+/** A kernel whose shader has one fault. */
+export interface ShaderFault {
+  readonly kernel: Kernel;
+  readonly kind: "wrong constant" | "loop cut short" | "missing barrier";
+  /** The line of the source with the fault, and what was changed. */
+  readonly description: string;
+}
+
+/** A change of the source: the characters from `start` to `end` become `text`. */
+interface Edit {
+  readonly kind: ShaderFault["kind"];
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+}
+
+/** Returns all faults of one shader of a kernel. Dispatch `ShaderFault.kernel` in place of the kernel. */
+export function shaderFaults(kernel: Kernel, shader: ShaderVariant): ShaderFault[] {
+  // Comments become spaces, so that positions stay the same.
+  const code = shader.code.replace(/\/\/.*$/gm, (comment) => " ".repeat(comment.length));
+  const edits = reachableRanges(code, shader.entryPoint).flatMap((range) => editsIn(code, range));
+  return edits.map(({ kind, start, end, text }) => {
+    const faulty: ShaderVariant = { ...shader, code: code.slice(0, start) + text + code.slice(end) };
+    const line = code.slice(0, start).split("\n").length;
+    return {
+      kernel: { ...kernel, shader: faulty, softwareShader: undefined, variants: undefined },
+      kind,
+      description: `${kernel.name}, line ${line}: ${code.slice(start, end).trim()} → ${
+        text.trim() || "nothing"
+      }`,
+    };
+  });
+}
+
+/** Returns the bodies of the entry point and of the functions that it reaches, and the constants that they use. */
+function reachableRanges(code: string, entryPoint: string): [start: number, end: number][] {
+  const functions = new Map(
+    [...code.matchAll(/\bfn (\w+)\s*\(/g)].map((match) => {
+      const open = code.indexOf("{", code.indexOf(")", match.index));
+      return [match[1], [open, blockEnd(code, open)] as [number, number]];
+    }),
+  );
+  const names = new Set([entryPoint]);
+  for (const name of names) {
+    const [start, end] = functions.get(name)!;
+    for (const [word] of code.slice(start, end).matchAll(/\w+/g)) if (functions.has(word)) names.add(word);
+  }
+  const bodies = [...names].map((name) => functions.get(name)!);
+  const text = bodies.map(([start, end]) => code.slice(start, end)).join("\n");
+  const constants = [...code.matchAll(/^const (\w+): f32 = (.*);/gm)].filter(([, name]) =>
+    new RegExp(`\\b${name}\\b`).test(text)
+  ).map((match): [number, number] => [match.index, match.index + match[0].length]);
+  return [...bodies, ...constants];
+}
+
+function blockEnd(code: string, open: number): number {
+  for (let at = open, depth = 0;; at++) {
+    if (code[at] === "{") depth++;
+    else if (code[at] === "}" && --depth === 0) return at;
+  }
+}
+
+function editsIn(code: string, [start, end]: [number, number]): Edit[] {
+  const text = code.slice(start, end);
+  const edit = (kind: Edit["kind"], at: number, length: number, replacement: string): Edit => ({
+    kind,
+    start: start + at,
+    end: start + at + length,
+    text: replacement,
+  });
+  const barriers = [...text.matchAll(/\b(?:workgroup|storage)Barrier\(\);/g)].map((match) =>
+    edit("missing barrier", match.index, match[0].length, "")
+  );
+  const constants = [...text.matchAll(/(?<![\w.])(\d+\.\d*(?:e-?\d+)?f?|0x[0-9a-f]+u?)(?![\w.])/g)].map((
+    match,
+  ) => edit("wrong constant", match.index, match[0].length, wrongNumber(match[0])));
+  const loops = [...text.matchAll(/\bfor \(([^;{]*);([^;{]+);|\bwhile ([^{]+)\{/g)].flatMap((match) => {
+    const condition = match[2] ?? match[3], shorter = shortened(condition);
+    return shorter === undefined
+      ? []
+      : [edit("loop cut short", match.index + match[0].lastIndexOf(condition), condition.length, shorter)];
+  });
+  return [...barriers, ...constants, ...loops];
+}
+
+/** Changes a float by 1 %, and the lowest set bit of a bit pattern. */
+function wrongNumber(literal: string): string {
+  if (literal.startsWith("0x")) {
+    const value = Number(literal.replace("u", "")), lowest = (value & -value) >>> 0;
+    return `0x${((value ^ lowest) >>> 0).toString(16)}`;
+  }
+  const value = Number(literal.replace("f", ""));
+  return value === 0 ? "0.01" : (value * 1.01).toPrecision(8);
+}
+
+/** Returns a loop condition that ends the loop one iteration earlier, or undefined if its form is not known. */
+function shortened(condition: string): string | undefined {
+  const match = condition.match(/^(.*?)(<=|>=|<|>)(.*)$/s);
+  if (!match) return undefined;
+  const [, left, comparison, right] = match;
+  return comparison.startsWith("<")
+    ? `${left} + 1 ${comparison}${right}`
+    : `${left} ${comparison} 1 + ${right}`;
+}
