@@ -1,4 +1,4 @@
-// Checks input data. `check_finite` looks for NaN and infinity. `check_symmetry` looks for elements below the
+// Checks data. `check_finite` looks for NaN, and for numbers of too large a magnitude, such as infinity. `check_symmetry` looks for elements below the
 // diagonal of a symmetric matrix that differ from their mirror images above it. Each check stores the lowest
 // index of a defect by an atomic minimum. An invocation executes the atomic only if it has found a defect, so
 // good input causes no contention.
@@ -6,6 +6,9 @@
 struct FiniteParams {
   count: u32,
   offset: u32,
+  cols: u32,
+  ld: u32,
+  limit: u32,
   slot: u32,
 }
 
@@ -36,8 +39,8 @@ struct SymmetryParams {
 
 // Elements per invocation of check_finite. The grid in src/kernels/transfer/check.ts depends on this constant.
 const PER_INVOCATION: u32 = 8;
-// The exponent bits of an f32, which are all set in NaN and infinity.
-const EXPONENT: u32 = 0x7f800000;
+// All bits of an f32 but the sign. Magnitudes have the same order as these bits, and NaN comes after infinity.
+const MAGNITUDE: u32 = 0x7fffffff;
 
 @compute @workgroup_size(256)
 fn check_finite(
@@ -48,7 +51,11 @@ fn check_finite(
   let start = linear_index(workgroup, grid, 0, 256 * PER_INVOCATION) + local;
   for (var k = 0u; k < PER_INVOCATION; k++) {
     let i = start + k * 256;
-    if i < finite_params.count && (x[finite_params.offset + i] & EXPONENT) == EXPONENT {
+    var at = i;
+    if finite_params.ld != finite_params.cols {
+      at = i / finite_params.cols * finite_params.ld + i % finite_params.cols;
+    }
+    if i < finite_params.count && (x[finite_params.offset + at] & MAGNITUDE) >= finite_params.limit {
       atomicMin(&first_non_finite[finite_params.slot], i);
       return;
     }

@@ -6,6 +6,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
+import { readDiagonal } from "../linalg/diagonal.ts";
 import { type Factor, factor as factorStatistics } from "../linalg/factor.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
@@ -19,6 +20,7 @@ import {
   usesHessian,
 } from "./operands.ts";
 import { runMethod } from "./run_method.ts";
+import { largestWeight, scaleByPowerOfTwo, scaleExponent, underflows } from "./weight_scale.ts";
 
 /** The report of the solve. The caller knows and adds the phases `read` and `total`. */
 export interface LayerReport extends Readonly<Omit<Report, "seconds">> {
@@ -34,8 +36,11 @@ export interface CompressedLayer {
   readonly report: LayerReport;
 }
 
-/** The note of a report whose loss or relative error is null because it overflowed. */
+/** The notes of a report in which the loss or the relative error is null. */
 const OVERFLOW_NOTE = "The error of the layer is too large for f32, so it is not reported.";
+const UNDERFLOW_NOTE = "The error of the layer is too small for f32, so it is not reported.";
+const ZERO_NOTE =
+  "The relative error is not reported, because its denominator tr(W·H·Wᵀ) is 0 in f32 and the loss is not.";
 
 /**
  * Solves one layer. If it throws, nothing that it allocated stays allocated.
@@ -56,9 +61,21 @@ export async function compressLayer(
     : undefined;
   const factoredAt = clock();
   try {
-    const factor = newFactor ?? operands.factor;
-    const result = await runMethod(backend, { ...operands, factor }, parameters, clock);
-    const { solution } = result, { rows, cols } = operands.layer.weight;
+    const factor = newFactor ?? operands.factor, { weight } = operands.layer;
+    const size = await measureSize(backend, { ...operands, factor });
+    // The grids of rounded weights are not homogeneous: they have a smallest scale.
+    const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
+    if (exponent !== 0) scaleByPowerOfTwo(backend, weight, -exponent);
+    const lossUnit = 4 ** exponent;
+    const result = await runMethod(backend, { ...operands, factor, lossUnit }, parameters, clock);
+    const { solution } = result, { rows, cols } = weight;
+    if (exponent !== 0) scaleByPowerOfTwo(backend, solution.q, exponent);
+    const figures = reportError(
+      solution,
+      parameters,
+      lossUnit,
+      underflows(size.weight, size.statistic, exponent),
+    );
     const solvedSeconds = (clock() - factoredAt) / 1e3;
     const report: LayerReport = {
       method: parameters.method,
@@ -67,12 +84,12 @@ export async function compressLayer(
       pattern: formatPattern(parameters.pattern),
       sparsity: solution.zeros / (rows * cols),
       zeros: solution.zeros,
-      loss: finiteOrNull(solution.loss),
-      relative_error: finiteOrNull(solution.relativeError),
+      loss: figures.loss,
+      relative_error: figures.relativeError,
       damping: result.damping,
       iterations: result.iterations,
       refit_steps: result.refitSteps,
-      notes: [...result.notes, ...isOverflow(solution) ? [OVERFLOW_NOTE] : []],
+      notes: [...result.notes, ...figures.note ? [figures.note] : []],
       backend: backend.kind,
       adapter: backend.adapter.name,
       seconds: {
@@ -100,11 +117,32 @@ async function factorOperands(
   return await factorStatistics(backend, operand, { blocksize, damping, order: quantization?.order });
 }
 
-/** Whether the loss or the relative error of a solution overflowed. */
-function isOverflow({ loss, relativeError }: Solution): boolean {
-  return finiteOrNull(loss) !== loss || finiteOrNull(relativeError) !== relativeError;
+/**
+ * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is 0 if
+ * there are none. Waits for the device.
+ */
+async function measureSize(
+  backend: Backend,
+  { layer, hessian, factor }: LayerOperands,
+): Promise<{ readonly weight: number; readonly statistic: number }> {
+  const statistic = factor?.largestDiagonal ??
+    (hessian ? (await readDiagonal(backend, hessian)).reduce((a, b) => Math.max(a, b), 0) : 0);
+  return { weight: statistic > 0 ? await largestWeight(backend, layer.weight) : 0, statistic };
 }
 
-function finiteOrNull(value: number | null): number | null {
-  return value === null || Number.isFinite(value) ? value : null;
+/** Returns the loss and the relative error for the report, or null with a note where f32 cannot hold them. */
+function reportError(
+  { loss, relativeError }: Solution,
+  options: LayerParameters,
+  lossUnit: number,
+  isUnderflow: boolean,
+): { readonly loss: number | null; readonly relativeError: number | null; readonly note?: string } {
+  if (loss === null) return { loss, relativeError };
+  if (isUnderflow) return { loss: null, relativeError: null, note: UNDERFLOW_NOTE };
+  const inUnits = loss * lossUnit, isWanted = options.relativeError;
+  if (!Number.isFinite(inUnits)) return { loss: null, relativeError: null, note: OVERFLOW_NOTE };
+  if (!isWanted || (relativeError !== null && Number.isFinite(relativeError))) {
+    return { loss: inUnits, relativeError };
+  }
+  return { loss: inUnits, relativeError: null, note: relativeError === null ? ZERO_NOTE : OVERFLOW_NOTE };
 }

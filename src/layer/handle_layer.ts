@@ -15,6 +15,7 @@ import type { ResolvedParameters } from "../protocol/parameters.ts";
 import type { Report } from "../protocol/report.ts";
 import { checkObcSize } from "../solvers/obc/obc_limit.ts";
 import type { Solution } from "../solvers/solver.ts";
+import { checkAnswer } from "./check_answer.ts";
 import { compressLayer, type LayerReport } from "./compress_layer.ts";
 import { checkDeviceBytes } from "./device_bytes.ts";
 import { TensorMismatchError } from "./errors.ts";
@@ -69,7 +70,7 @@ export interface HandledLayer extends Answer {
 
 /**
  * Handles one request. If it throws, nothing that it allocated stays allocated.
- * @throws the errors of `readLayer`, `checkLoanFits` and `solveReceivedLayer`
+ * @throws the errors of `readLayer`, `checkLoanFits`, `solveReceivedLayer` and `checkAnswer`
  */
 export async function handleLayer(request: LayerRequest, options: LayerOptions): Promise<HandledLayer> {
   const { parameters, loan } = request;
@@ -91,16 +92,23 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   if (loan) checkLoanFits(received, loan);
   const read = (clock() - readStart) / 1000;
 
-  const { solution, report: layerReport } = await runSolve(() =>
-    solveReceivedLayer(backend, received, loan, parameters, clock)
-  );
+  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
+  const { solution, report: layerReport } = await runSolve(async () => {
+    const solved = await solveReceivedLayer(backend, received, loan, parameters, clock);
+    try {
+      await checkAnswer(backend, solved.solution.q, dtype);
+      return solved;
+    } catch (error) {
+      solved.solution.destroy();
+      throw error;
+    }
+  });
   using unsent = new DisposableStack();
   unsent.defer(solution.destroy);
   const report: Report = {
     ...layerReport,
     seconds: { read, ...layerReport.seconds, total: (clock() - start) / 1000 },
   };
-  const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
   const answer = encodeAnswer(backend, solution, dtype, report);
   const resources = unsent.move();
   return { ...answer, report, destroy: () => resources.dispose() };

@@ -22,6 +22,11 @@ export interface LayerOperands {
    * (`usesFactor`).
    */
   readonly factor?: Factor;
+  /**
+   * The factor by which the losses of the solve are multiplied before they are shown. It is not 1 if the weights are scaled.
+   * @default 1
+   */
+  readonly lossUnit?: number;
 }
 
 /** The parameters of the solve. The caller has validated them. */

@@ -146,7 +146,7 @@ async function chooseMask(
 /** Refits the solution, and replaces its loss and its relative error. */
 async function refitResult(
   backend: Backend,
-  { layer, factor }: LayerOperands,
+  { layer, factor, lossUnit = 1 }: LayerOperands,
   parameters: LayerParameters,
   statistics: LazyStatistics,
   result: MethodResult,
@@ -157,8 +157,8 @@ async function refitResult(
   const report = await refit(backend, weights, await statistics.scaled(), parameters.refitSteps!);
   const { loss, lossBefore, steps } = report;
   const note = steps > 0
-    ? `The refit lowered the loss from ${lossBefore} to ${loss}.`
-    : `The refit was discarded, because it did not lower the loss of ${lossBefore}.`;
+    ? `The refit lowered the loss from ${lossBefore * lossUnit} to ${loss * lossUnit}.`
+    : `The refit was discarded, because it did not lower the loss of ${lossBefore * lossUnit}.`;
   return {
     ...result,
     solution: { ...solution, loss, relativeError: rescaleRelativeError(solution, loss) },

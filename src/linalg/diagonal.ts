@@ -58,9 +58,20 @@ export function prepareDiagonal(diagonal: Float32Array): PreparedDiagonal {
   return { values, dead: anyDead ? flags : undefined, mean: sum / diagonal.length };
 }
 
-/** Returns a copy of the diagonal with `added` added to every entry, rounded to f32. */
+/**
+ * Returns a copy of the diagonal with `added` added to every entry, rounded to f32.
+ * @throws {InvalidStatisticsError} naming the first entry that is then too large for f32
+ */
 export function addDamping(values: Float32Array, added: number): Float32Array {
-  return values.map((value) => value + added);
+  const damped = values.map((value) => value + added);
+  const overflow = damped.findIndex((value) => !Number.isFinite(value));
+  if (overflow >= 0) {
+    const message =
+      `statistics: diagonal entry ${overflow} is ${values[overflow]}, which is too large for f32 after the ` +
+      `damping of ${added} is added`;
+    throw new InvalidStatisticsError(overflow, damped[overflow], message);
+  }
+  return damped;
 }
 
 /** Queues writing `values`, (n) f32, to the diagonal of `matrix`. */

@@ -28,7 +28,11 @@ export class InvalidStatisticsError extends Error {
    * @param index the index of the entry on the diagonal
    * @param value the entry
    */
-  constructor(readonly index: number, readonly value: number) {
-    super(`statistics: diagonal entry ${index} is ${value}, but it must be finite and not negative`);
+  constructor(
+    readonly index: number,
+    readonly value: number,
+    message = `statistics: diagonal entry ${index} is ${value}, but it must be finite and not negative`,
+  ) {
+    super(message);
   }
 }

@@ -46,6 +46,8 @@ export interface Factor {
   readonly damping: number;
   /** λ·mean(diag H), the value that was added to every diagonal entry of H. */
   readonly dampingAdded: number;
+  /** The largest diagonal entry of H, without damping. */
+  readonly largestDiagonal: number;
   /**
    * The order of the columns. Column c of the factor belongs to column `order.columns[c]` of H. Undefined if the
    * columns have their natural order.
@@ -122,6 +124,7 @@ export async function factor(
       blocksize,
       damping,
       dampingAdded: damping * prepared.mean,
+      largestDiagonal: inputs.reduce((a, b) => Math.max(a, b), 0),
       order,
       byteLength: [r, u, diagonal, dead, order].reduce((sum, part) => sum + (part?.byteLength ?? 0), 0),
       destroy: () => owned.destroy(),

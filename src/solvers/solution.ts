@@ -60,15 +60,19 @@ export async function countZeros(
  * @param dampedForm tr(M·(H + dampingAdded·I)·Mᵀ)
  * @param dampingAdded the value that was added to every diagonal entry of H
  * @param squaredNorm ‖M‖²
- * @returns the trace, or 0 if the difference is negative. The exact trace is never negative, but the
+ * @returns the trace, or 0 if the difference is negative, or NaN if the sums overflowed. The exact trace is never negative, but the
  *   difference can be, because both sums were computed in f32.
  */
 export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number {
   return Math.max(0, dampedForm - dampingAdded * squaredNorm);
 }
 
-/** Computes loss / total. If `total` is 0, the result is 0 for a loss of 0, and null for any other loss. */
+/**
+ * Computes loss / total. If `total` is 0, the result is 0 for a loss of 0, and null for any other loss. If a number is not
+ * finite, the result is NaN, because a finite loss divided by infinity would look like a perfect layer.
+ */
 export function relativeError(loss: number, total: number): number | null {
+  if (!Number.isFinite(loss) || !Number.isFinite(total)) return NaN;
   if (total > 0) return loss / total;
   return loss === 0 ? 0 : null;
 }

@@ -30,6 +30,7 @@ function factor(backend: Backend): Factor {
     blocksize: 128,
     damping: 0.1,
     dampingAdded: 1,
+    largestDiagonal: 1,
     byteLength: r.byteLength,
     destroy: () => r.destroy(),
   };

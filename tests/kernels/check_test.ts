@@ -6,7 +6,13 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { checkFinite, checkSymmetry, NOTHING_FOUND } from "../../src/kernels/transfer/check.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import {
+  checkFinite,
+  checkSymmetry,
+  NOTHING_FOUND,
+  OVERFLOW_BITS,
+} from "../../src/kernels/transfer/check.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
 import { normals, uniform } from "../support/random.ts";
@@ -16,9 +22,13 @@ async function firstNonFinite(
   values: Float32Array<ArrayBuffer>,
   offset = 0,
   before = NOTHING_FOUND,
+  layout: { readonly cols?: number; readonly ld?: number; readonly dtype?: FloatDtype } = {},
 ): Promise<number> {
   const x = upload(backend, values), first = upload(backend, Uint32Array.of(17, before, 18));
-  backend.dispatch(checkFinite, { x, first }, { count: values.length - offset, offset, slot: 1 });
+  const count = values.length - offset, { cols = count, ld = count, dtype = "F32" } = layout;
+  const rows = Math.ceil(count / ld);
+  const params = { count: rows * cols, offset, cols, ld, limit: OVERFLOW_BITS[dtype], slot: 1 };
+  backend.dispatch(checkFinite, { x, first }, params);
   const [left, found, right] = await downloadU32(backend, first);
   deepStrictEqual([left, right], [17, 18]);
   x.destroy();
@@ -56,6 +66,29 @@ eachBackend("check_finite", (backend) => {
     const values = new Float32Array(Uint32Array.of(0x7f7fffff, 0xff7fffff, 1, 0x80000001, 0x80000000).buffer);
     deepStrictEqual(await firstNonFinite(backend(), values), NOTHING_FOUND);
   });
+
+  it("skips the padding between rows, and counts elements without it", async () => {
+    const cols = 37, ld = 40, rows = 11, values = normals(3 + rows * ld, 8);
+    for (let i = 0; i < values.length; i++) if (i < 3 || (i - 3) % ld >= cols) values[i] = NaN;
+    deepStrictEqual(await firstNonFinite(backend(), values, 3, NOTHING_FOUND, { cols, ld }), NOTHING_FOUND);
+    values[3 + 7 * ld + 36] = Infinity;
+    values[3 + 9 * ld] = NaN;
+    deepStrictEqual(await firstNonFinite(backend(), values, 3, NOTHING_FOUND, { cols, ld }), 7 * cols + 36);
+  });
+
+  for (
+    const [dtype, largest, overflowing] of [["F16", 65519.99, 65520], ["BF16", 3.3961e38, 3.3962e38]] as const
+  ) {
+    it(`finds exactly the numbers that overflow in ${dtype}`, async () => {
+      const check = (value: number) =>
+        firstNonFinite(backend(), Float32Array.of(0, value), 0, NOTHING_FOUND, { dtype });
+      for (const sign of [1, -1]) {
+        deepStrictEqual(await check(sign * largest), NOTHING_FOUND);
+        deepStrictEqual(await check(sign * overflowing), 1);
+      }
+      deepStrictEqual(await check(NaN), 1);
+    });
+  }
 
   it("does not overwrite a lower index that its slot already contains", async () => {
     const values = Float32Array.of(0, 0, NaN, NaN);

@@ -199,7 +199,7 @@ export const SAMPLES: readonly Sample[] = [
     kernel: unpackUpper,
     params: { n: 20, rows: 9, cols: 12, first_row: 0, first_col: 0, target_offset: 0, ld: 12 },
   },
-  { kernel: checkFinite, params: { count: 5000, offset: 0, slot: 0 } },
+  { kernel: checkFinite, params: { count: 5000, offset: 0, cols: 50, ld: 52, limit: 0x7f800000, slot: 0 } },
   {
     kernel: checkSymmetry,
     params: {

@@ -9,7 +9,8 @@ import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { KERNELS } from "../../../src/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
 import { chooseShader, type Tiling } from "../../../src/webgpu/tuning.ts";
-import { judge, type Verdict, withKernel } from "./plant.ts";
+import { reasonWhyEquivalent } from "./equivalent_faults.ts";
+import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";
 import { shaderFaults } from "./wgsl_faults.ts";
 
@@ -51,11 +52,13 @@ export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
   const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
   for (const kernel of KERNELS) {
     for (const fault of shaderFaults(kernel, chooseShader(kernel, tiling))) {
-      add(
-        tally,
-        await judge(withKernel(backend, fault.kernel), kernel),
-        `${fault.description} (${fault.kind})`,
-      );
+      let verdict = await judge(withKernel(backend, fault.kernel), kernel);
+      const isHarmless = async () =>
+        reasonWhyEquivalent(fault) !== undefined ||
+        // A device that runs the invocations of a workgroup one after the other may not need a barrier.
+        (fault.kind === "missing barrier" && !await hasEffect(backend, kernel, fault.kernel));
+      if (verdict === "accepted" && await isHarmless()) verdict = "ineffective";
+      add(tally, verdict, `${fault.description} (${fault.kind})`);
     }
   }
   await backend.dispose();

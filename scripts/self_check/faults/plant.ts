@@ -3,6 +3,7 @@
 import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
 import { KERNEL_CASES } from "../../../src/self_check/cases/kernel_cases.ts";
+import type { KernelCase } from "../../../src/self_check/kernel_case.ts";
 import { selfCheck, SelfCheckError } from "../../../src/self_check/self_check.ts";
 import { withDispatch } from "./with_dispatch.ts";
 
@@ -25,6 +26,37 @@ export async function judge(backend: Backend, { name }: Kernel): Promise<Verdict
     if (!(error instanceof SelfCheckError)) throw error;
     return /does not compile/.test(error.message) ? "uncompiled" : "refused";
   }
+}
+
+/** Whether a faulty kernel computes any other bits than the right one on the cases of the self-check. */
+export async function hasEffect(backend: Backend, kernel: Kernel, faulty: Kernel): Promise<boolean> {
+  for (const kernelCase of KERNEL_CASES.filter(({ kernel: { name } }) => name === kernel.name)) {
+    const [right, wrong] = [
+      await outputBits(backend, kernelCase),
+      await outputBits(withKernel(backend, faulty), kernelCase),
+    ];
+    if (right.some((word, i) => word !== wrong[i])) return true;
+  }
+  return false;
+}
+
+async function outputBits(backend: Backend, { kernel, params, buffers }: KernelCase): Promise<Uint32Array> {
+  const onDevice = Object.fromEntries(
+    Object.entries(buffers()).map(([name, values]) => {
+      const buffer = backend.createBuffer(name, values.byteLength);
+      backend.write(buffer, 0, new Uint8Array(values.buffer));
+      return [name, buffer];
+    }),
+  );
+  backend.dispatch(kernel, onDevice, params);
+  const written = Object.keys(kernel.bindings).filter((name) => kernel.bindings[name] === "read_write");
+  const words: number[] = [];
+  for (const name of written) {
+    const bytes = await backend.read(onDevice[name], 0, onDevice[name].byteLength);
+    for (const word of new Uint32Array(bytes.buffer)) words.push(word);
+  }
+  for (const buffer of Object.values(onDevice)) buffer.destroy();
+  return Uint32Array.from(words);
 }
 
 /** Returns `backend`, which dispatches `faulty` in place of the kernel of the same name. */

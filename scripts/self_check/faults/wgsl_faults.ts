@@ -81,31 +81,31 @@ function editsIn(code: string, [start, end]: [number, number]): Edit[] {
   const constants = [...text.matchAll(/(?<![\w.])(\d+\.\d*(?:e-?\d+)?f?|0x[0-9a-f]+u?)(?![\w.])/g)].map((
     match,
   ) => edit("wrong constant", match.index, match[0].length, wrongNumber(match[0])));
-  const loops = [...text.matchAll(/\bfor \(([^;{]*);([^;{]+);|\bwhile ([^{]+)\{/g)].flatMap((match) => {
-    const condition = match[2] ?? match[3], shorter = shortened(condition);
-    return shorter === undefined
-      ? []
-      : [edit("loop cut short", match.index + match[0].lastIndexOf(condition), condition.length, shorter)];
-  });
+  const loops = [...text.matchAll(/\bfor \(([^;{]*);([^;{]+);([^{]*)\) \{|\bwhile ([^{]+)\{/g)].flatMap(
+    (match) => {
+      const condition = match[2] ?? match[4], shorter = shortened(condition, match[3]?.trim() ?? "");
+      return shorter === undefined
+        ? []
+        : [edit("loop cut short", match.index + match[0].indexOf(condition, 4), condition.length, shorter)];
+    },
+  );
   return [...barriers, ...constants, ...loops];
 }
 
-/** Changes a float by 1 %, and the lowest set bit of a bit pattern. */
+/** Makes a float larger by a quarter, and shifts a bit pattern to the right. */
 function wrongNumber(literal: string): string {
-  if (literal.startsWith("0x")) {
-    const value = Number(literal.replace("u", "")), lowest = (value & -value) >>> 0;
-    return `0x${((value ^ lowest) >>> 0).toString(16)}`;
-  }
+  if (literal.startsWith("0x")) return `0x${(Number(literal.replace("u", "")) >>> 1).toString(16)}`;
   const value = Number(literal.replace("f", ""));
-  return value === 0 ? "0.01" : (value * 1.01).toPrecision(8);
+  return value === 0 ? "0.01" : (value * 1.25).toPrecision(8);
 }
 
-/** Returns a loop condition that ends the loop one iteration earlier, or undefined if its form is not known. */
-function shortened(condition: string): string | undefined {
-  const match = condition.match(/^(.*?)(<=|>=|<|>)(.*)$/s);
+/** Returns a loop condition without the last iteration, or undefined if the form of the loop is not known. */
+function shortened(condition: string, step: string): string | undefined {
+  const match = condition.match(/^\s*(\w+)(.*?)(<=|>=|<|>)(.*)$/s);
   if (!match) return undefined;
-  const [, left, comparison, right] = match;
-  return comparison.startsWith("<")
-    ? `${left} + 1 ${comparison}${right}`
-    : `${left} ${comparison} 1 + ${right}`;
+  const [, counter, rest, comparison, bound] = match;
+  if (comparison.startsWith(">")) return ` ${counter}${rest} ${comparison} 1 + ${bound.trim()}`;
+  const growth = step.match(/^\w+ ([+*])= (.+)$/);
+  const next = growth ? `(${counter} ${growth[1]} ${growth[2]})` : `(${counter} + 1)`;
+  return ` ${next}${rest}${comparison}${bound}`;
 }

@@ -1,5 +1,5 @@
 // The CPU twins of the kernels in shaders/check.wgsl: they compute the same. check_finite finds NaN and
-// infinity. check_symmetry compares a strip, which is some consecutive rows of a symmetric matrix, with the
+// numbers of too large a magnitude, such as infinity. check_symmetry compares a strip, which is some consecutive rows of a symmetric matrix, with the
 // mirror images of its elements. Both kernels check whole vectors first, and search for the exact index only
 // if a vector fails the check. A work item, which one thread runs, is a run of elements in check_finite, and
 // some whole rows of the strip in check_symmetry.
@@ -9,7 +9,7 @@ import { ceil_divide } from "./rounding";
 import { scratch } from "./scratch";
 import { transpose_4x4 } from "./transpose";
 
-const EXPONENT: i32 = 0x7f800000;
+const MAGNITUDE: i32 = 0x7fffffff;
 const NOTHING_FOUND: u32 = 0xffffffff;
 const ELEMENTS_PER_ITEM: u32 = 1 << 17;
 // The number of f32 in a cache line. A work item has at least this many rows of the strip. The mirror images
@@ -25,6 +25,9 @@ const BLOCK_ROWS: u32 = 8;
   first: usize;
   count: u32;
   offset: u32;
+  cols: u32;
+  ld: u32;
+  limit: i32;
   slot: u32;
 }
 
@@ -54,10 +57,24 @@ function atomic_min(address: usize, value: u32): void {
   }
 }
 
-// Sets all bits of each lane that is NaN or infinite.
+// Sets all bits of each lane that is NaN or has a magnitude of at least the limit.
 // @ts-ignore: decorator
-@inline function non_finite4(words: v128): v128 {
-  return i32x4.eq(v128.and(words, i32x4.splat(EXPONENT)), i32x4.splat(EXPONENT));
+@inline function beyond4(words: v128, limit: v128): v128 {
+  return i32x4.ge_s(v128.and(words, i32x4.splat(MAGNITUDE)), limit);
+}
+
+// Returns the index of the first of `count` elements at `run` that is beyond the limit, or `count` if there is none.
+function find_beyond(run: usize, count: u32, limit: i32): u32 {
+  const limits = i32x4.splat(limit);
+  let i: u32 = 0;
+  for (; i + 16 <= count; i += 16) {
+    const at = run + (<usize>i << 2);
+    const a = v128.or(beyond4(v128.load(at), limits), beyond4(v128.load(at, 16), limits));
+    const b = v128.or(beyond4(v128.load(at, 32), limits), beyond4(v128.load(at, 48), limits));
+    if (v128.any_true(v128.or(a, b))) break;
+  }
+  while (i < count && (load<i32>(run + (<usize>i << 2)) & MAGNITUDE) < limit) i++;
+  return i;
 }
 
 export function check_finite_items(args: CheckFiniteArgs): u32 {
@@ -68,18 +85,16 @@ export function check_finite(args: CheckFiniteArgs, item: u32): void {
   const first = item * ELEMENTS_PER_ITEM;
   const end = first + min<u32>(ELEMENTS_PER_ITEM, args.count - first);
   const x = args.x + (<usize>args.offset << 2);
-  let i = first;
-  for (; i + 16 <= end; i += 16) {
-    const run = x + (<usize>i << 2);
-    const a = v128.or(non_finite4(v128.load(run)), non_finite4(v128.load(run, 16)));
-    const b = v128.or(non_finite4(v128.load(run, 32)), non_finite4(v128.load(run, 48)));
-    if (v128.any_true(v128.or(a, b))) break;
-  }
-  for (; i < end; i++) {
-    if ((load<i32>(x + (<usize>i << 2)) & EXPONENT) == EXPONENT) {
-      atomic_min(args.first + (<usize>args.slot << 2), i);
+  // Rows without gaps between them are one long row.
+  const cols = args.cols == args.ld ? args.count : args.cols, ld = args.ld;
+  for (let i = first; i < end; ) {
+    const row = i / cols, column = i % cols, count = min<u32>(cols - column, end - i);
+    const found = find_beyond(x + ((<usize>row * ld + column) << 2), count, args.limit);
+    if (found < count) {
+      atomic_min(args.first + (<usize>args.slot << 2), i + found);
       return;
     }
+    i += count;
   }
 }
 

@@ -5,6 +5,7 @@
 
 import { defineKernel, linearGrid } from "../kernel.ts";
 import { loop } from "../loop_count.ts";
+import type { FloatDtype } from "../../tensor/dtype.ts";
 import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
 import code from "../../../shaders/check.wgsl" with { type: "text" };
 
@@ -15,15 +16,29 @@ import code from "../../../shaders/check.wgsl" with { type: "text" };
 export const NOTHING_FOUND = 0xffffffff;
 
 /**
+ * The bits of the smallest positive f32 that becomes infinite when it is rounded to a dtype. It is halfway between the
+ * largest number of the dtype and the next power of two.
+ */
+export const OVERFLOW_BITS: Readonly<Record<FloatDtype, number>> = {
+  F32: 0x7f800000,
+  F16: 0x477ff000,
+  BF16: 0x7f7f8000,
+};
+
+/**
  * Elements per invocation of `check_finite`. It must equal the constant of the same name in shaders/check.wgsl.
  */
 const PER_INVOCATION = 8;
 
-/** For every i < count such that x[offset + i] is NaN or infinite: first[slot] ← min(first[slot], i). */
+/**
+ * For every i < count such that element i is NaN, or its magnitude has bits of at least `limit`: first[slot] ← min(first[slot], i).
+ * The elements are rows of `cols`, which are `ld` elements apart: element i is x[offset + ⌊i/cols⌋·ld + i mod cols].
+ * `limit` is one of `OVERFLOW_BITS`.
+ */
 export const checkFinite = defineKernel({
   name: "check_finite",
   bindings: { x: "read", first: "read_write" },
-  params: { count: "u32", offset: "u32", slot: "u32" },
+  params: { count: "u32", offset: "u32", cols: "u32", ld: "u32", limit: "u32", slot: "u32" },
   shader: {
     code: shared + code,
     entryPoint: "check_finite",

@@ -6,7 +6,7 @@
  */
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
-import { checkFinite, NOTHING_FOUND } from "../../kernels/transfer/check.ts";
+import { checkFinite, NOTHING_FOUND, OVERFLOW_BITS } from "../../kernels/transfer/check.ts";
 import { DTYPE_CODE, toFloat32 } from "../../kernels/transfer/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../../tensor/dtype.ts";
 import { NonFiniteError } from "../errors.ts";
@@ -111,7 +111,8 @@ export class Uploader {
       });
     }
     const slot = this.#checks.add((index) => new NonFiniteError(name, locate(index)));
-    this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, { count, offset, slot });
+    const params = { count, offset, cols: count, ld: count, limit: OVERFLOW_BITS.F32, slot };
+    this.#backend.dispatch(checkFinite, { x: target, first: this.#checks.buffer }, params);
   }
 
   /**

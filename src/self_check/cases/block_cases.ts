@@ -69,13 +69,21 @@ const rounding = (bits: number, symmetric: number, grid_size: number, keep: numb
   symmetric,
 });
 
-/** Each row of the arrays is a case of `quantize_block`: the block, and the rounding. */
-const ROUNDED = [
+/** The cases of `quantize_block`: the block, the rounding, and what is added to the weights. */
+const ROUNDED: readonly (ReturnType<typeof rounding> & {
+  readonly size: number;
+  readonly isAligned: boolean;
+  readonly shift?: number;
+})[] = [
   { size: 128, isAligned: false, ...rounding(4, 0, 0, 0, 0) },
-  { size: 128, isAligned: true, ...rounding(3, 1, 32, 2, 4) },
+  // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
+  { size: 128, isAligned: true, ...rounding(3, 1, 32, 2, 4), shift: 0.25 },
   { size: 256, isAligned: true, ...rounding(4, 0, 64, 0, 0) },
   { size: 77, isAligned: true, ...rounding(2, 0, 0, 5, 16) },
-] as const;
+  // All weights of a grid have the same sign, so that the grid must still begin or end at 0.
+  { size: 44, isAligned: true, ...rounding(4, 0, 4, 0, 0), shift: 1 },
+  { size: 40, isAligned: true, ...rounding(4, 0, 4, 0, 0), shift: -1 },
+];
 
 /** The dimensions of the removals, and the states of the weights: candidates, some forced and some removed already. */
 const REMOVAL = { rows: 5, cols: 130, ld: 132, depth: 44 };
@@ -156,7 +164,7 @@ export const BLOCK_CASES: readonly KernelCase[] = [
       roundings: blockRoundings(size),
     })
   ),
-  ...ROUNDED.map(({ size, isAligned, ...options }) => {
+  ...ROUNDED.map(({ size, isAligned, shift, ...options }) => {
     const block = place(size, isAligned),
       grids = options.grid_size ? Math.ceil(size / options.grid_size) + 1 : 1;
     return defineCase(quantizeBlock, {
@@ -165,8 +173,7 @@ export const BLOCK_CASES: readonly KernelCase[] = [
       } columns per grid`,
       params: { ...block, ...options, grids },
       buffers: () => ({
-        // The largest magnitude of every symmetric grid is positive, because f32 decides how a negative one is rounded.
-        ...blockBuffers(block, options.symmetric ? 0.25 : 0),
+        ...blockBuffers(block, shift),
         scales: positive((ROW0 + ROWS) * grids, 308).map((value) => 3 * value / (options.max_code + 1)),
         zeros: Float32Array.from(below(options.max_code + 1, (ROW0 + ROWS) * grids, 309)),
       }),
@@ -186,9 +193,12 @@ export const BLOCK_CASES: readonly KernelCase[] = [
       feature: symmetric ? "symmetric" : "asymmetric",
       params: { count: 75, max_code: 15, symmetric },
       buffers: () => ({
-        ranges: positive(80, 311),
-        scales: signed(80, 312).map((value, i) => i % 9 === 0 ? 0 : -Math.abs(value)),
-        zeros: signed(80, 313).map((value, i) => i % 6 === 0 ? 0 : Math.abs(value)),
+        ranges: positive(80, 311).map((value, i) => i % 7 === 5 ? 1 : value),
+        // Some scales are just above the smallest normal number.
+        scales: signed(80, 312).map((value, i) =>
+          i % 7 === 5 ? -1.25 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)
+        ),
+        zeros: signed(80, 313).map((value, i) => i % 7 === 5 || i % 6 === 0 ? 0 : Math.abs(value)),
       }),
       roundings: { scales: 8 },
       includes: { zeros: (i) => i < 75 },

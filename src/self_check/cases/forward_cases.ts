@@ -10,16 +10,24 @@ import { defineCase, type KernelCase, sumRoundings } from "../kernel_case.ts";
 import { below, filled, permutation, positive, signed, words } from "../values.ts";
 
 /**
- * The roundings of an expression with exp or tanh. WGSL allows exp an error of 3 + 2·|x| units in the last place, and the
- * arguments here are at most 12.
+ * The roundings of an expression with exp or tanh. WGSL allows exp an error of 3 + 2·|x| units in the last place. Where the
+ * arguments are large, the results are small compared with the largest element.
  */
-const EXPONENTIAL = 64;
+const EXPONENTIAL = 16;
 
-const ACTIVATIONS = Object.entries(ACTIVATION_CODE);
+/** The ranges of the activation functions' arguments: where they are curved, and where they are flat or straight. */
+const RANGES = [3, 30];
 
-/** Returns floats in [−6, 6), and some of larger magnitude at which the activation functions are flat. */
-function activationInputs(count: number, seed: number): Float32Array<ArrayBuffer> {
-  return signed(count, seed).map((value, i) => value * (i % 17 === 0 ? 12 : 6));
+/** Makes a case for each activation function and each range of its arguments. */
+function onBothRanges(make: (name: string, activation: number, range: number) => KernelCase): KernelCase[] {
+  return RANGES.flatMap((range) =>
+    Object.entries(ACTIVATION_CODE).map(([name, code]) => make(name, code, range))
+  );
+}
+
+/** Returns `count` random floats between −range and range. */
+function spread(count: number, seed: number, range: number): Float32Array<ArrayBuffer> {
+  return signed(count, seed).map((value) => range * value);
 }
 
 interface AttentionSize {
@@ -130,31 +138,42 @@ export const FORWARD_CASES: readonly KernelCase[] = [
     buffers: () => ({ x: signed(7 * 777 + 5, 413), weight: positive(777, 414), y: filled(7 * 777 + 5) }),
     roundings: { y: sumRoundings(777) },
   }),
-  ...ACTIVATIONS.map(([name, activation], i) =>
+  ...[1, 0].map((has_bias) =>
     defineCase(biasActivate, {
-      feature: name,
-      params: { rows: 29, cols: 71, has_bias: 1 - i % 2, activation },
-      buffers: () => ({ bias: signed(71, 415), x: activationInputs(29 * 71 + 5, 416 + activation) }),
+      feature: has_bias ? "bias alone" : "nothing",
+      params: { rows: 29, cols: 71, has_bias, activation: ACTIVATION_CODE.none },
+      buffers: () => ({ bias: signed(71, 415), x: signed(29 * 71 + 5, 416) }),
+      roundings: { x: 1 },
+    })
+  ),
+  ...onBothRanges((name, activation, range) =>
+    defineCase(biasActivate, {
+      feature: `${name}, range ${range}`,
+      params: { rows: 29, cols: 71, has_bias: 1, activation },
+      buffers: () => ({ bias: signed(71, 417), x: spread(29 * 71 + 5, 418 + activation, range) }),
       roundings: { x: EXPONENTIAL },
     })
   ),
-  ...ACTIVATIONS.map(([name, activation]) =>
+  ...onBothRanges((name, activation, range) =>
     defineCase(gatedMultiply, {
-      feature: name,
+      feature: `${name}, range ${range}`,
       params: { rows: 29, cols: 71, gate_offset: 3, ld_gate: 77, up_offset: 2, ld_up: 79, activation },
       buffers: () => ({
-        gate: activationInputs(3 + 29 * 77, 421 + activation),
+        gate: spread(3 + 29 * 77, 421 + activation, range),
         up: signed(2 + 29 * 79, 427),
         y: filled(29 * 71 + 5),
       }),
       roundings: { y: EXPONENTIAL },
     })
   ),
-  defineCase(softCap, {
-    params: { count: 601, cap: 2.5 },
-    buffers: () => ({ x: activationInputs(607, 428) }),
-    roundings: { x: EXPONENTIAL },
-  }),
+  ...[1.5, 10].map((range) =>
+    defineCase(softCap, {
+      feature: `range ${range}`,
+      params: { count: 601, cap: 2.5 },
+      buffers: () => ({ x: spread(607, 428, range) }),
+      roundings: { x: EXPONENTIAL },
+    })
+  ),
   defineCase(rotary, {
     params: { rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 },
     buffers: () => ({ table: signed(13 * 20, 429), x: signed(5 + 26 * 80, 430) }),
@@ -178,6 +197,19 @@ export const FORWARD_CASES: readonly KernelCase[] = [
     })
   ),
   ...ATTENTION.map(attentionCase),
+  defineCase(crossEntropy, {
+    feature: "one large logit",
+    params: { rows: 3, cols: 1001, ld: 1010 },
+    buffers: () => ({
+      // Without subtracting the largest logit, wherever it is, exp would overflow.
+      logits: signed(3 * 1010, 440).map((value, i) =>
+        i % 1010 === [255, 767, 1000][Math.floor(i / 1010)] ? 200 : value
+      ),
+      targets: below(1001, 3, 441),
+      loss: filled(3),
+    }),
+    roundings: { loss: EXPONENTIAL },
+  }),
   defineCase(crossEntropy, {
     params: { rows: 7, cols: 3001, ld: 3010 },
     buffers: () => ({

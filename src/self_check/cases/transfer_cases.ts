@@ -1,6 +1,6 @@
 /** The cases of the kernels that move, convert and check data. */
 
-import { checkFinite, checkSymmetry, NOTHING_FOUND } from "../../kernels/transfer/check.ts";
+import { checkFinite, checkSymmetry, NOTHING_FOUND, OVERFLOW_BITS } from "../../kernels/transfer/check.ts";
 import { DTYPE_CODE, fromFloat32, toFloat32 } from "../../kernels/transfer/convert.ts";
 import { copy2d, copyTransposed } from "../../kernels/transfer/copy2d.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../../kernels/transfer/gather.ts";
@@ -14,6 +14,9 @@ function finiteHalves(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const finite = (half: number) => exponents.some((bits) => (half & bits) === bits) ? half & ~0x0480 : half;
   return words(count, seed).map((word) => finite(word & 0xffff) | finite(word >>> 16) << 16);
 }
+
+/** The exponent bits of two 16-bit floats in a word. */
+const NON_FINITE = { F16: 0x7c007c00, BF16: 0x7f807f80 };
 
 /** Returns floats whose magnitudes go from the subnormal f16 numbers to beyond the largest f16 number, and some ties. */
 function wideFloats(count: number, seed: number): Float32Array<ArrayBuffer> {
@@ -83,6 +86,21 @@ export const TRANSFER_CASES: readonly KernelCase[] = [
       buffers: () => ({ source: finiteHalves(length, 5), target: filled(5 + 601 + 3) }),
     })
   ),
+  ...(["F16", "BF16"] as const).flatMap((dtype) => [
+    defineCase(toFloat32, {
+      feature: `NaN and infinity in ${dtype}`,
+      params: { count: 101, dtype: DTYPE_CODE[dtype], source_offset: 3, target_offset: 5 },
+      buffers: () => ({
+        source: words(64, 21).map((word) => word | NON_FINITE[dtype]),
+        target: words(110, 22),
+      }),
+    }),
+    defineCase(fromFloat32, {
+      feature: `NaN to ${dtype}`,
+      params: { count: 101, dtype: DTYPE_CODE[dtype], source_offset: 3 },
+      buffers: () => ({ source: words(110, 23).map((word) => word | 0x7f800000), target: words(60, 24) }),
+    }),
+  ]),
   ...(["F32", "F16", "BF16"] as const).map((dtype) =>
     defineCase(fromFloat32, {
       feature: dtype,
@@ -107,8 +125,21 @@ export const TRANSFER_CASES: readonly KernelCase[] = [
   }).map(([feature, places]) =>
     defineCase(checkFinite, {
       feature,
-      params: { count: 5000, offset: 3, slot: 1 },
+      params: { count: 5000, offset: 3, cols: 5000, ld: 5000, limit: OVERFLOW_BITS.F32, slot: 1 },
       buffers: () => ({ x: withDefects(places), first: Uint32Array.of(5, NOTHING_FOUND, 6) }),
+    })
+  ),
+  ...(["F16", "BF16"] as const).map((dtype) =>
+    defineCase(checkFinite, {
+      feature: `rows with padding, overflow in ${dtype}`,
+      params: { count: 37 * 121, offset: 3, cols: 121, ld: 125, limit: OVERFLOW_BITS[dtype], slot: 1 },
+      buffers: () => {
+        const x = signed(3 + 37 * 125, 44), bits = new Uint32Array(x.buffer);
+        for (let i = 3; i < x.length; i++) if ((i - 3) % 125 >= 121) x[i] = NaN;
+        bits[3 + 20 * 125 + 7] = OVERFLOW_BITS[dtype] - 1;
+        bits[3 + 30 * 125 + 120] = OVERFLOW_BITS[dtype] | 2 ** 31;
+        return { x, first: Uint32Array.of(5, NOTHING_FOUND, 6) };
+      },
     })
   ),
   defineCase(checkSymmetry, {
