@@ -130,7 +130,10 @@ async function measureSize(
   return { weight: statistic > 0 ? await largestWeight(backend, layer.weight) : 0, statistic };
 }
 
-/** Returns the loss and the relative error for the report, or null with a note where f32 cannot hold them. */
+/**
+ * Returns the loss and the relative error for the report, or null with a note where f32 cannot hold them.
+ * @param lossUnit the factor by which the losses of the solve are multiplied
+ */
 function reportError(
   { loss, relativeError }: Solution,
   options: LayerParameters,
@@ -139,10 +142,17 @@ function reportError(
 ): { readonly loss: number | null; readonly relativeError: number | null; readonly note?: string } {
   if (loss === null) return { loss, relativeError };
   if (isUnderflow) return { loss: null, relativeError: null, note: UNDERFLOW_NOTE };
-  const inUnits = loss * lossUnit, isWanted = options.relativeError;
-  if (!Number.isFinite(inUnits)) return { loss: null, relativeError: null, note: OVERFLOW_NOTE };
-  if (!isWanted || (relativeError !== null && Number.isFinite(relativeError))) {
-    return { loss: inUnits, relativeError };
-  }
-  return { loss: inUnits, relativeError: null, note: relativeError === null ? ZERO_NOTE : OVERFLOW_NOTE };
+  if (!Number.isFinite(loss)) return { loss: null, relativeError: null, note: OVERFLOW_NOTE };
+  const inUnits = loss * lossUnit, rounded = Math.fround(inUnits);
+  const isHeld = Number.isFinite(rounded) && (rounded !== 0 || loss === 0);
+  const lossNote = isHeld
+    ? []
+    : [`The loss is not reported, because f32 cannot hold ${inUnits.toPrecision(7)}.`];
+  const isReported = !options.relativeError || (relativeError !== null && Number.isFinite(relativeError));
+  const errorNote = isReported ? [] : [relativeError === null ? ZERO_NOTE : OVERFLOW_NOTE];
+  return {
+    loss: isHeld ? inUnits : null,
+    relativeError: isReported ? relativeError : null,
+    note: [...lossNote, ...errorNote].join(" "),
+  };
 }

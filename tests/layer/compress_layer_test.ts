@@ -10,6 +10,7 @@ import { compressLayer } from "../../src/layer/compress_layer.ts";
 import { type LayerParameters } from "../../src/layer/operands.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { eachBackend } from "../support/backends.ts";
+import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { makeLayer, uploadHessian, uploadLayer } from "../support/layers.ts";
 
 const ROWS = 24, COLS = 70;
@@ -117,18 +118,69 @@ eachBackend("compressLayer", (backend) => {
     for (const resource of [first.solution, first.factor!, layer]) resource.destroy();
   });
 
-  it("reports no error, and says why, if the error is too large for f32", async () => {
-    const huge = { ...host, weight: host.weight.map((value) => value * 1e25) };
-    const layer = uploadLayer(backend(), huge), hessian = uploadHessian(backend(), host.hessian, COLS);
-    const { solution, factor, report } = await compressLayer(
+  /** Solves the layer with its weights times `factor` and its statistics times `power`. */
+  async function solveScaled(factor: number, power: number, changes: Partial<LayerParameters> = {}) {
+    const scaled = { ...host, weight: host.weight.map((value) => value * factor) };
+    const statistics = host.hessian.map((value) => value * power);
+    const layer = uploadLayer(backend(), scaled), hessian = uploadHessian(backend(), statistics, COLS);
+    const parameters = { ...PARAMETERS, ...changes };
+    const { solution, factor: made, report } = await compressLayer(
       backend(),
       { layer, hessian },
-      PARAMETERS,
+      parameters,
       tickingClock(),
     );
-    assert.deepEqual([report.loss, report.relative_error], [null, null]);
-    assert.match(report.notes.join(), /too large for f32/);
-    for (const resource of [solution, factor!, layer]) resource.destroy();
+    const q = await readMatrix(backend(), solution.q);
+    for (const resource of [solution, layer]) resource.destroy();
+    if (made) made.destroy();
+    else hessian.destroy();
+    return { q, report };
+  }
+
+  const METHODS = [
+    { method: "sparsegpt" },
+    { method: "wanda" },
+    { method: "magnitude" },
+    { method: "obc" },
+    { method: "adaprune", refitSteps: 8 },
+    { method: "alps", effort: "default" },
+  ] as const;
+
+  for (const changes of METHODS) {
+    it(`prunes and measures very small and very large layers like ordinary ones, with ${changes.method}`, async () => {
+      const ordinary = await solveScaled(1, 1, changes);
+      // Powers of two, so that the scaled layers have the same digits.
+      for (
+        const [factor, power] of [[2 ** -90, 1], [2 ** 90, 1], [1, 2 ** -90], [1, 2 ** 90], [
+          2 ** 60,
+          2 ** 60,
+        ]]
+      ) {
+        const { q, report } = await solveScaled(factor, power, changes);
+        assertClose([report.relative_error!], [ordinary.report.relative_error!], 1e-5);
+        assertClose(q.map((value) => value / factor), ordinary.q, 1e-5);
+        const loss = ordinary.report.loss! * factor ** 2 * power;
+        if (loss < 2 ** 127 && loss > 2 ** -126) assertClose([report.loss!], [loss], 1e-5);
+        else {assert.ok(
+            report.loss === null && /f32 cannot hold/.test(report.notes.join()),
+            report.notes.join(),
+          );}
+      }
+    });
+  }
+
+  it("reports 0 for weights that are all 0", async () => {
+    const { report } = await solveScaled(0, 1);
+    assert.deepEqual([report.loss, report.relative_error, report.notes], [0, 0, []]);
+  });
+
+  it("reports no error, and says why, if the error of rounded weights is too large or too small for f32", async () => {
+    const quantization = { bits: 4, groupSize: 0, symmetric: false, order: "natural" } as const;
+    for (const [factor, reason] of [[1e18, /too large for f32/], [1e-18, /too small for f32/]] as const) {
+      const { report } = await solveScaled(factor, factor, { quantization });
+      assert.deepEqual([report.loss, report.relative_error], [null, null]);
+      assert.match(report.notes.join(), reason);
+    }
   });
 
   it("frees its buffers when the factorisation or the solve fails", async () => {
