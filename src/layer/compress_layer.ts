@@ -56,13 +56,25 @@ export async function compressLayer(
 ): Promise<CompressedLayer> {
   checkOperands(operands, parameters);
   const startedAt = clock();
-  const newFactor = usesFactor(parameters) && !operands.factor
-    ? await factorOperands(backend, operands.hessian!, parameters)
-    : undefined;
+  const needsFactor = usesFactor(parameters) && !operands.factor;
+  // The weights are measured while the device factors the statistics.
+  const [made, measured] = await Promise.allSettled([
+    needsFactor ? factorOperands(backend, operands.hessian!, parameters) : undefined,
+    measureSize(backend, operands, needsFactor),
+  ]);
+  if (made.status === "rejected") throw made.reason;
+  const newFactor = made.value;
+  if (measured.status === "rejected") {
+    newFactor?.destroy();
+    throw measured.reason;
+  }
   const factoredAt = clock();
   try {
     const factor = newFactor ?? operands.factor, { weight } = operands.layer;
-    const size = await measureSize(backend, { ...operands, factor });
+    const size = {
+      weight: measured.value.weight,
+      statistic: factor?.largestDiagonal ?? measured.value.statistic,
+    };
     // The grids of rounded weights are not homogeneous: they have a smallest scale.
     const exponent = parameters.quantization ? 0 : scaleExponent(size.weight, size.statistic);
     if (exponent !== 0) scaleByPowerOfTwo(backend, weight, -exponent);
@@ -120,14 +132,20 @@ async function factorOperands(
 /**
  * Measures the operands: the largest magnitude of a weight, and the largest diagonal entry of the statistics, which is 0 if
  * there are none. Waits for the device.
+ * @param isFactored whether a factor of the statistics has the diagonal entry, which is then not measured
  */
 async function measureSize(
   backend: Backend,
   { layer, hessian, factor }: LayerOperands,
+  isFactored: boolean,
 ): Promise<{ readonly weight: number; readonly statistic: number }> {
-  const statistic = factor?.largestDiagonal ??
-    (hessian ? (await readDiagonal(backend, hessian)).reduce((a, b) => Math.max(a, b), 0) : 0);
-  return { weight: statistic > 0 ? await largestWeight(backend, layer.weight) : 0, statistic };
+  if (!hessian && !factor) return { weight: 0, statistic: 0 };
+  const readsDiagonal = hessian && !factor && !isFactored;
+  const [weight, diagonal] = await Promise.all([
+    largestWeight(backend, layer.weight),
+    readsDiagonal ? readDiagonal(backend, hessian) : undefined,
+  ]);
+  return { weight, statistic: diagonal?.reduce((a, b) => Math.max(a, b), 0) ?? 0 };
 }
 
 /**

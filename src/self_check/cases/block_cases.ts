@@ -103,7 +103,7 @@ function removalOperands({ rows, cols, ld, depth }: typeof REMOVAL) {
     inverse,
     bounds: positive(ld, 322).map((value) => value / 4),
     limits: Uint32Array.from({ length: rows }, (_, r) => depth - 3 * r),
-    weights: signed(rows * ld, 323),
+    weights: signed(rows * ld, 323).map((value) => 8 * value),
     diagonal: filled(rows * ld, 4),
     states: Uint32Array.from(kinds, (kind, i) => i % ld < cols ? state(kind) : WeightState.removed),
     vectors: signed(rows * depth * ld, 324).map((value) => value / 8),
@@ -156,8 +156,10 @@ export const BLOCK_CASES: readonly KernelCase[] = [
       params: { ...place(size, isAligned), keep, group, has_forced },
       buffers: () => {
         const block = place(size, isAligned);
+        const buffers = blockBuffers(block);
         return {
-          ...blockBuffers(block),
+          ...buffers,
+          work: buffers.work.map((value) => 4 * value),
           forced: words((ROW0 + ROWS) * block.words, 307).map((word) => word & 0x10010101),
         };
       },
@@ -196,7 +198,7 @@ export const BLOCK_CASES: readonly KernelCase[] = [
         ranges: positive(80, 311).map((value, i) => i % 7 === 5 ? 1 : value),
         // Some scales are just above the smallest normal number.
         scales: signed(80, 312).map((value, i) =>
-          i % 7 === 5 ? -1.25 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)
+          i % 7 === 5 ? -1.125 * 15 * 2 ** -126 : i % 9 === 0 ? 0 : -Math.abs(value)
         ),
         zeros: signed(80, 313).map((value, i) => i % 7 === 5 || i % 6 === 0 ? 0 : Math.abs(value)),
       }),

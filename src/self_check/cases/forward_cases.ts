@@ -133,6 +133,17 @@ export const FORWARD_CASES: readonly KernelCase[] = [
     }),
     roundings: { y: sumRoundings(777) },
   }),
+  defineCase(layerNorm, {
+    feature: "large mean",
+    params: { rows: 2, cols: 777, eps: 0.25 },
+    buffers: () => ({
+      x: positive(2 * 777, 442).map((value) => 1000 + value),
+      weight: positive(777, 411),
+      bias: signed(777, 412),
+      y: filled(2 * 777),
+    }),
+    roundings: { y: sumRoundings(777) },
+  }),
   defineCase(rmsNorm, {
     params: { rows: 7, cols: 777, eps: 0.25 },
     buffers: () => ({ x: signed(7 * 777 + 5, 413), weight: positive(777, 414), y: filled(7 * 777 + 5) }),
@@ -174,6 +185,12 @@ export const FORWARD_CASES: readonly KernelCase[] = [
       roundings: { x: EXPONENTIAL },
     })
   ),
+  defineCase(softCap, {
+    feature: "where tanh is cubic",
+    params: { count: 601, cap: 2.5 },
+    buffers: () => ({ x: positive(607, 443).map((value) => 2.5 * (0.57 + 0.05 * value)) }),
+    roundings: { x: EXPONENTIAL / 2 },
+  }),
   defineCase(rotary, {
     params: { rows: 26, tokens: 13, heads: 3, head_stride: 24, pairs: 10, offset: 5, ld: 80 },
     buffers: () => ({ table: signed(13 * 20, 429), x: signed(5 + 26 * 80, 430) }),

@@ -4,7 +4,7 @@ import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from ".
 import { chooseInRows } from "../../kernels/choose_in_rows.ts";
 import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../kernels/select.ts";
 import { defineCase, type KernelCase } from "../kernel_case.ts";
-import { below, positive, signed, words } from "../values.ts";
+import { below, filled, positive, signed, words } from "../values.ts";
 
 /** The u32 key of a score (`scoreKeys`). */
 export function keyOf(score: number): number {
@@ -18,9 +18,10 @@ function coarse(count: number, seed: number): Float32Array<ArrayBuffer> {
 
 const forcedFeature = (has_forced: number) => has_forced ? "forced entries" : "no forced entries";
 
-/** Keys of which each byte is from 0 to 3, and a threshold with such bytes. */
-const COARSE_BYTES = 0x03030303, THRESHOLD = 0x01020100;
-const coarseKeys = (count: number, seed: number) => words(count, seed).map((word) => word & COARSE_BYTES);
+/** Keys of which each byte has one of eight values, and a threshold with such bytes. */
+const COARSE_BYTES = 0x83838383, THRESHOLD = 0x81028100;
+const coarseKeys = (count: number, seed: number) =>
+  words(count, seed).map((word) => (word & COARSE_BYTES) >>> 0);
 const PREFIXES = [0, 0xff000000, 0xffff0000, 0xffffff00];
 
 /** A tile of 2101 columns at row 3 and column 40 of a matrix. It has more than one chunk of `choose_entries`. */
@@ -41,7 +42,7 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       params: { rows: 19, cols: 70, ld: 75, first: 40, words: 4, has_forced },
       buffers: () => ({
         work: signed(19 * 75, 204),
-        scale: positive(120, 205),
+        scale: positive(120, 205).map((value) => 4 * value),
         forced: words(19 * 4, 206),
         keys: words(19 * 70 + 5, 207),
       }),
@@ -53,7 +54,7 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       params: { count: 9001, level },
       buffers: () => ({
         keys: coarseKeys(9010, 208),
-        selection: Uint32Array.of(THRESHOLD & PREFIXES[level], 9, 9),
+        selection: Uint32Array.of((THRESHOLD & PREFIXES[level]) >>> 0, 9, 9),
         histogram: below(20, 256, 209),
       }),
     })
@@ -78,7 +79,7 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       }),
     })
   ),
-  ...[0, 500, 4000].map((wanted) =>
+  ...[0, 500, 1500, 4000].map((wanted) =>
     defineCase(rankTies, {
       feature: `${wanted} ties`,
       params: { rows: 600 },
@@ -104,9 +105,13 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       buffers: () => ({ ...tile(), selection: tiesToChoose() }),
     }),
     defineCase(countScoreTies, {
-      feature: `${forcedFeature(has_forced)}, threshold 0`,
+      feature: `${forcedFeature(has_forced)}, the lowest key`,
       params: { ...TILE, has_forced },
-      buffers: () => ({ ...tile(), selection: tiesToChoose().map((value, i) => i === 0 ? 0 : value) }),
+      // The key of a forced entry, or of the score 0.
+      buffers: () => ({
+        ...tile(),
+        selection: tiesToChoose().map((value, i) => i === 0 ? 1 - has_forced : value),
+      }),
     }),
     defineCase(chooseEntries, {
       feature: forcedFeature(has_forced),
@@ -114,6 +119,17 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       buffers: () => ({ ...tile(), selection: tiesToChoose(), mask: new Uint32Array(8 * 68) }),
     }),
   ]),
+  defineCase(chooseEntries, {
+    feature: "all scores equal",
+    params: { ...TILE, cols: 300, ld: 300, words: 11, has_forced: 0 },
+    buffers: () => ({
+      ...tile(),
+      x: filled(5 * 300, 0.5),
+      scale: filled(340, 1),
+      selection: tiesToChoose(),
+      mask: new Uint32Array(8 * 11),
+    }),
+  }),
   ...[[2, 4, 0], [3, 5, 1], [40, 100, 1]].map(([keep, group, has_forced]) =>
     defineCase(chooseInGroups, {
       feature: `${keep}:${group}, ${forcedFeature(has_forced)}`,
