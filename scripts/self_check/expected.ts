@@ -1,7 +1,7 @@
 /** Computes the numbers that the self-check expects from a device, with the float64 code of `tests/reference`. */
 
-import type { KernelCase } from "../../src/self_check/kernel_case.ts";
-import { KERNEL_CASES } from "../../src/self_check/cases/kernel_cases.ts";
+import type { CheckCase } from "../../src/self_check/kernel_case.ts";
+import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
 import { type Fingerprint, hashBits, sumElements } from "../../src/self_check/fingerprint.ts";
 import { generator, type Values } from "../../src/self_check/values.ts";
 import { BLOCK_REFERENCES } from "./references/block.ts";
@@ -26,19 +26,19 @@ const DISTURBANCE = 2 ** -18;
 
 /** Returns the committed fingerprints, by the names of the cases and their outputs. */
 export function expectedFingerprints(): Record<string, Record<string, Fingerprint>> {
-  return Object.fromEntries(KERNEL_CASES.map((kernelCase) => [kernelCase.name, expectedOutputs(kernelCase)]));
+  return Object.fromEntries(ALL_CASES.map((checkCase) => [checkCase.name, expectedOutputs(checkCase)]));
 }
 
 /**
  * Computes the fingerprints of one case.
  * @throws {Error} if a decision of the kernel is so close that rounding errors could change it
  */
-function expectedOutputs(kernelCase: KernelCase): Record<string, Fingerprint> {
-  const before = kernelCase.buffers(), { name, kernel } = kernelCase;
-  const outputs = fingerprints(kernelCase, before, compute(kernelCase, before));
-  if (DECIDING.includes(kernel.name)) {
+function expectedOutputs(checkCase: CheckCase): Record<string, Fingerprint> {
+  const before = checkCase.buffers(), { name, subject } = checkCase;
+  const outputs = fingerprints(checkCase, before, compute(checkCase, before));
+  if (DECIDING.includes(subject)) {
     for (const seed of [1, 2, 3]) {
-      const disturbed = fingerprints(kernelCase, before, compute(kernelCase, disturb(before, seed)));
+      const disturbed = fingerprints(checkCase, before, compute(checkCase, disturb(before, seed)));
       for (const [output, hash] of Object.entries(outputs)) {
         if (typeof hash === "string" && hash !== disturbed[output]) {
           throw new Error(`${name}: rounding errors could change ${output}. Choose other operands.`);
@@ -50,14 +50,17 @@ function expectedOutputs(kernelCase: KernelCase): Record<string, Fingerprint> {
 }
 
 /** Runs the reference on float64 copies of the buffers. */
-function compute({ kernel, params }: KernelCase, before: Readonly<Record<string, Values>>): Contents {
+function compute({ steps }: CheckCase, before: Readonly<Record<string, Values>>): Contents {
   const buffers = Object.fromEntries(
     Object.entries(before).map(([name, values]): [string, Float64Array | Uint32Array] => [
       name,
       values instanceof Float32Array ? Float64Array.from(values) : values.slice(),
     ]),
   );
-  REFERENCES[kernel.name](buffers, params);
+  for (const { kernel, params, buffers: bound } of steps) {
+    const operands = Object.entries(bound).map(([binding, buffer]) => [binding, buffers[buffer]]);
+    REFERENCES[kernel.name](Object.fromEntries(operands), params);
+  }
   return buffers;
 }
 
@@ -74,7 +77,7 @@ function disturb(before: Readonly<Record<string, Values>>, seed: number): Record
 }
 
 function fingerprints(
-  { outputs }: KernelCase,
+  { outputs }: CheckCase,
   before: Readonly<Record<string, Values>>,
   after: Contents,
 ): Record<string, Fingerprint> {

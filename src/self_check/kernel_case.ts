@@ -1,4 +1,4 @@
-/** The type of a case of the self-check: one dispatch of a kernel with fixed buffers and parameters. */
+/** The types of the cases of the self-check: dispatches of kernels with fixed buffers and parameters. */
 
 import type { Kernel } from "../kernels/kernel.ts";
 import type { Values } from "./values.ts";
@@ -24,16 +24,31 @@ export function sumRoundings(terms: number): number {
   return Math.ceil(8 * Math.sqrt(terms));
 }
 
-/** One dispatch with fixed operands. */
-export interface KernelCase {
-  /** The kernel's name and the feature of this case, for messages and as the key of the committed numbers. Unique. */
-  readonly name: string;
+/** One dispatch of a case. */
+export interface Step {
   readonly kernel: Kernel;
   readonly params: Readonly<Record<string, number>>;
-  /** Returns the contents of all buffers before the dispatch. */
+  /** The names of the buffers that are bound, by the names of the kernel's bindings. */
+  readonly buffers: Readonly<Record<string, string>>;
+}
+
+/** Dispatches with fixed operands, one after the other. */
+export interface CheckCase {
+  /** A name for messages, and the key of the committed numbers. Unique. */
+  readonly name: string;
+  /** The kernel that the case checks, or a description of several kernels. */
+  readonly subject: string;
+  readonly steps: readonly Step[];
+  /** Returns the contents of all buffers before the first dispatch. */
   readonly buffers: () => Readonly<Record<string, Values>>;
-  /** The compared results, by a name that is unique in the case. */
+  /** The compared results, by a name that is unique in the case. `Output.binding` is the name of a buffer. */
   readonly outputs: Readonly<Record<string, Output>>;
+}
+
+/** One dispatch of one kernel, whose buffers have the names of the kernel's bindings. */
+export interface KernelCase extends CheckCase {
+  readonly kernel: Kernel;
+  readonly params: Readonly<Record<string, number>>;
 }
 
 /** The description of a case whose outputs are whole buffers. */
@@ -63,10 +78,13 @@ export function defineCase<B extends string, P extends string>(
     roundings: (roundings as Partial<Record<B, number>>)[name],
     includes: (includes as Partial<Record<B, (index: number) => boolean>>)[name],
   }]);
+  const plain = kernel as unknown as Kernel, names = Object.keys(kernel.bindings);
   return {
     name: feature ? `${kernel.name}, ${feature}` : kernel.name,
-    kernel: kernel as unknown as Kernel,
+    subject: kernel.name,
+    kernel: plain,
     params,
+    steps: [{ kernel: plain, params, buffers: Object.fromEntries(names.map((name) => [name, name])) }],
     buffers,
     outputs: { ...Object.fromEntries(whole), ...outputs },
   };

@@ -4,12 +4,13 @@ import { type Backend, DeviceLostError, OutOfDeviceMemoryError } from "../backen
 import { ResourceSet } from "../backend/owned.ts";
 import { messageOf } from "../text/message_of.ts";
 import { describeDifference, type Fingerprint } from "./fingerprint.ts";
-import type { KernelCase } from "./kernel_case.ts";
+import type { CheckCase } from "./kernel_case.ts";
 import type { Values } from "./values.ts";
 
-/** A kernel, or a solve, whose results are wrong. */
+/** A result that is wrong. */
 export interface Fault {
-  readonly kernel: string;
+  /** The name of the kernel, or the description of several kernels. */
+  readonly subject: string;
   /** A phrase with the name of the case, the output and the difference. */
   readonly message: string;
 }
@@ -22,7 +23,7 @@ export interface Fault {
  */
 export async function runCase(
   backend: Backend,
-  { name, kernel, params, buffers, outputs }: KernelCase,
+  { name, subject, steps, buffers, outputs }: CheckCase,
   expected: Readonly<Record<string, Fingerprint>>,
 ): Promise<Fault | undefined> {
   const owned = new ResourceSet(), contents = buffers();
@@ -30,13 +31,16 @@ export async function runCase(
     const onDevice = Object.fromEntries(
       Object.entries(contents).map(([binding, values]) => {
         const buffer = owned.add(
-          backend.createBuffer(`self-check of ${kernel.name}: ${binding}`, values.byteLength),
+          backend.createBuffer(`self-check of ${subject}: ${binding}`, values.byteLength),
         );
         backend.write(buffer, 0, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
         return [binding, buffer];
       }),
     );
-    backend.dispatch(kernel, onDevice, params);
+    for (const { kernel, params, buffers: bound } of steps) {
+      const operands = Object.entries(bound).map(([binding, buffer]) => [binding, onDevice[buffer]]);
+      backend.dispatch(kernel, Object.fromEntries(operands), params);
+    }
     const results = await Promise.all(
       Object.entries(outputs).map(async ([output, { binding, ...comparison }]) => {
         const buffer = onDevice[binding], bytes = await backend.read(buffer, 0, buffer.byteLength);
@@ -46,12 +50,10 @@ export async function runCase(
       }),
     );
     const difference = results.find((result) => result !== undefined);
-    return difference === undefined
-      ? undefined
-      : { kernel: kernel.name, message: `kernel ${name}, output ${difference}` };
+    return difference === undefined ? undefined : { subject, message: `${name}, output ${difference}` };
   } catch (error) {
     if (error instanceof DeviceLostError || error instanceof OutOfDeviceMemoryError) throw error;
-    return { kernel: kernel.name, message: `kernel ${name}: ${messageOf(error)}` };
+    return { subject, message: `${name}: ${messageOf(error)}` };
   } finally {
     owned.destroy();
   }

@@ -5,10 +5,10 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import { KERNEL_CASES } from "./cases/kernel_cases.ts";
+import { ALL_CASES } from "./cases/all_cases.ts";
 import expectedJson from "./expected.json" with { type: "json" };
 import type { Fingerprint } from "./fingerprint.ts";
-import type { KernelCase } from "./kernel_case.ts";
+import type { CheckCase } from "./kernel_case.ts";
 import { type Fault, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
@@ -32,7 +32,7 @@ export class SelfCheckError extends Error {
  */
 export async function selfCheck(
   backend: Backend,
-  cases: readonly KernelCase[] = KERNEL_CASES,
+  cases: readonly CheckCase[] = ALL_CASES,
 ): Promise<void> {
   const results = await Promise.all(
     cases.map((kernelCase) => runCase(backend, kernelCase, EXPECTED[kernelCase.name])),
@@ -42,10 +42,10 @@ export async function selfCheck(
 }
 
 function describeFaults({ kind, adapter }: Backend, faults: readonly Fault[]): SelfCheckError {
-  const [first, ...others] = new Set(faults.map(({ kernel }) => kernel));
+  const [first, ...others] = new Set(faults.map(({ subject }) => subject));
   const more = others.length === 0 ? "" : `. Other kernels with wrong results: ${others.join(", ")}`;
   return new SelfCheckError(
-    `the device ${adapter.name} (backend ${kind}) computes wrong results: ${faults[0].message}${more}`,
+    `the device ${adapter.name} (backend ${kind}) computes wrong results: kernel ${faults[0].message}${more}`,
     [first, ...others],
   );
 }

@@ -7,7 +7,7 @@ import { deepStrictEqual, ok, rejects, strictEqual } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { DeviceLostError } from "../../src/backend/backend.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
-import { KERNEL_CASES } from "../../src/self_check/cases/kernel_cases.ts";
+import { ALL_CASES } from "../../src/self_check/cases/all_cases.ts";
 import { EXPECTED_FILE, renderExpected } from "../../scripts/self_check/main.ts";
 import { selfCheck } from "../../src/self_check/self_check.ts";
 import { eachTiling } from "../support/backends.ts";
@@ -31,7 +31,7 @@ eachTiling("selfCheck()", (backend) => {
 
 describe("the cases of the self-check", () => {
   it("have different names", () => {
-    const names = KERNEL_CASES.map(({ name }) => name);
+    const names = ALL_CASES.map(({ name }) => name);
     strictEqual(new Set(names).size, names.length);
   });
 

@@ -2,7 +2,7 @@
 
 import { type Backend, DeviceLostError } from "../../../src/backend/backend.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
-import { KERNEL_CASES } from "../../../src/self_check/cases/kernel_cases.ts";
+import { KERNEL_CASES } from "../../../src/self_check/cases/all_cases.ts";
 import type { KernelCase } from "../../../src/self_check/kernel_case.ts";
 import { selfCheck, SelfCheckError } from "../../../src/self_check/self_check.ts";
 import { withDispatch } from "./with_dispatch.ts";

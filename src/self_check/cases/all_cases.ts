@@ -1,6 +1,7 @@
 /** The list of all cases. Every kernel has at least one. */
 
-import type { KernelCase } from "../kernel_case.ts";
+import type { CheckCase, KernelCase } from "../kernel_case.ts";
+import { MODEL_CASES } from "./model_cases.ts";
 import { BLOCK_CASES } from "./block_cases.ts";
 import { FORWARD_CASES } from "./forward_cases.ts";
 import { MATRIX_CASES } from "./matrix_cases.ts";
@@ -15,3 +16,6 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...BLOCK_CASES,
   ...FORWARD_CASES,
 ];
+
+/** All cases: the kernels one by one, and then several kernels one after the other. */
+export const ALL_CASES: readonly CheckCase[] = [...KERNEL_CASES, ...MODEL_CASES];
