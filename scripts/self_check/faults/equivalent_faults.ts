@@ -1,5 +1,6 @@
 /** Lists the changes of shaders that are no faults, because the changed shader computes the same results. */
 
+import type { Tiling } from "../../../src/webgpu/tuning.ts";
 import type { ShaderFault } from "./wgsl_faults.ts";
 
 /** A change that is no fault. */
@@ -7,8 +8,12 @@ interface Equivalent {
   readonly kernels: readonly string[];
   /** The changed text and its replacement, as in `ShaderFault.description`. */
   readonly change: string;
+  /** The kind of adapter for which the shader is compiled. Undefined if the change is no fault on both kinds. */
+  readonly tiling?: Tiling;
   readonly reason: string;
 }
+
+const COLUMN_LOOPS = ["prune_block", "prune_block_n_m", "quantize_block"];
 
 const EQUIVALENT: readonly Equivalent[] = [
   {
@@ -17,7 +22,7 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the loop over whole quads of B does not run if B is transposed",
   },
   {
-    kernels: ["prune_block", "prune_block_n_m", "quantize_block"],
+    kernels: COLUMN_LOOPS,
     change: "i < WORDS → (i + LANES) < WORDS",
     reason: "the loop clears workgroup memory, which WebGPU has cleared before",
   },
@@ -66,11 +71,42 @@ const EQUIVALENT: readonly Equivalent[] = [
     change: "2.06390887954e-2 → 0.025798861",
     reason: "the effect is below the rounding of a softmax, and the function is checked by soft_cap",
   },
+  {
+    kernels: ["gemm_nn", "gemm_nt", "gemm_tn"],
+    change: "0.0 → 0.01",
+    tiling: "discrete",
+    reason: "beyond the edge, the element of the other operand is 0 or the product is outside of C",
+  },
+  ...[
+    "c < end → (c + 1) < end",
+    "c < end → (c + 16) < end",
+    "s < start → (s + 1) < start",
+    "t < 4 → (t + 1) < 4",
+  ].map((
+    change,
+  ): Equivalent => ({
+    kernels: COLUMN_LOOPS,
+    change,
+    tiling: "discrete",
+    reason: "on a GPU, the whole block is one span, so update_span has nothing to do",
+  })),
+  {
+    kernels: COLUMN_LOOPS,
+    change: "other < LANES → (other + 1) < LANES",
+    tiling: "discrete",
+    reason: "only the first four lanes have a share of the sum",
+  },
 ];
 
-/** Returns why a change is no fault, or undefined if it is one. */
-export function reasonWhyEquivalent({ kernel, kind, description }: ShaderFault): string | undefined {
+/** Returns why a change is no fault on this kind of adapter, or undefined if it is one. */
+export function reasonWhyEquivalent(
+  { kernel, kind, description }: ShaderFault,
+  tiling: Tiling,
+): string | undefined {
   const text = `${description} (${kind})`;
-  return EQUIVALENT.find(({ kernels, change }) => kernels.includes(kernel.name) && text.includes(change))
-    ?.reason;
+  const entry = EQUIVALENT.find((equivalent) =>
+    equivalent.kernels.includes(kernel.name) && text.includes(equivalent.change) &&
+    (equivalent.tiling ?? tiling) === tiling
+  );
+  return entry?.reason;
 }

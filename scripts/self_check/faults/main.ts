@@ -54,7 +54,7 @@ export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
     for (const fault of shaderFaults(kernel, chooseShader(kernel, tiling))) {
       let verdict = await judge(withKernel(backend, fault.kernel), kernel);
       const isHarmless = async () =>
-        reasonWhyEquivalent(fault) !== undefined ||
+        reasonWhyEquivalent(fault, tiling) !== undefined ||
         // A device that runs the invocations of a workgroup one after the other may not need a barrier.
         (fault.kind === "missing barrier" && !await hasEffect(backend, kernel, fault.kernel));
       if (verdict === "accepted" && await isHarmless()) verdict = "ineffective";
