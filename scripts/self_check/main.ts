@@ -6,13 +6,14 @@
  */
 
 import { expectedFingerprints } from "./expected.ts";
+import { expectedLayers } from "./expected_layers.ts";
 
 /** The file with the expected numbers. */
 export const EXPECTED_FILE = new URL("../../src/self_check/expected.json", import.meta.url);
 
 /** Returns the contents of the file, with one line per case. */
 export function renderExpected(): string {
-  const lines = Object.entries(expectedFingerprints()).map(([name, outputs]) =>
+  const lines = Object.entries({ ...expectedFingerprints(), ...expectedLayers() }).map(([name, outputs]) =>
     `  ${JSON.stringify(name)}: ${JSON.stringify(outputs)}`
   );
   return `{\n${lines.join(",\n")}\n}\n`;

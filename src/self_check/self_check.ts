@@ -9,6 +9,8 @@ import { ALL_CASES } from "./cases/all_cases.ts";
 import expectedJson from "./expected.json" with { type: "json" };
 import type { Fingerprint } from "./fingerprint.ts";
 import type { CheckCase } from "./kernel_case.ts";
+import { LAYER_CASES, type LayerCase } from "./layers/layer_cases.ts";
+import { runLayer } from "./layers/run_layer.ts";
 import { type Fault, runCase } from "./run_case.ts";
 
 /** The committed fingerprints, by the names of the cases and their outputs. */
@@ -25,7 +27,7 @@ export class SelfCheckError extends Error {
 }
 
 /**
- * Checks every kernel on a device. The memory that the check needs is free afterwards.
+ * Checks every kernel on a device, and then whole layers. The memory that the check needs is free afterwards.
  * @throws {SelfCheckError} naming the adapter and the kernels with wrong results
  * @throws {DeviceLostError} if the device is lost
  * @throws {OutOfDeviceMemoryError} if the device has too little free memory
@@ -33,12 +35,18 @@ export class SelfCheckError extends Error {
 export async function selfCheck(
   backend: Backend,
   cases: readonly CheckCase[] = ALL_CASES,
+  layers: readonly LayerCase[] = LAYER_CASES,
 ): Promise<void> {
   const results = await Promise.all(
-    cases.map((kernelCase) => runCase(backend, kernelCase, EXPECTED[kernelCase.name])),
+    cases.map((checkCase) => runCase(backend, checkCase, EXPECTED[checkCase.name])),
   );
   const faults = results.filter((fault) => fault !== undefined);
   if (faults.length > 0) throw describeFaults(backend, faults);
+  // If a kernel is wrong, its name says more than the layers that it spoils. So the layers are solved last.
+  for (const layerCase of layers) {
+    const fault = await runLayer(backend, layerCase, EXPECTED[layerCase.name]);
+    if (fault) throw describeFaults(backend, [fault]);
+  }
 }
 
 function describeFaults({ kind, adapter }: Backend, faults: readonly Fault[]): SelfCheckError {

@@ -23,14 +23,17 @@ export function generator(seed: number): () => number {
 
 /** Returns `count` random u32 numbers. */
 export function words(count: number, seed: number): Uint32Array<ArrayBuffer> {
-  const next = generator(seed);
-  return Uint32Array.from({ length: count }, next);
+  const next = generator(seed), values = new Uint32Array(count);
+  // A loop is several times faster than `Uint32Array.from` with a function, and the check delays the start of a host.
+  for (let i = 0; i < count; i++) values[i] = next();
+  return values;
 }
 
 /** Returns `count` random floats in [−1, 1), which are multiples of 2⁻²³. */
 export function signed(count: number, seed: number): Float32Array<ArrayBuffer> {
-  const next = generator(seed);
-  return Float32Array.from({ length: count }, () => (next() >>> 8) / 2 ** 23 - 1);
+  const next = generator(seed), values = new Float32Array(count);
+  for (let i = 0; i < count; i++) values[i] = (next() >>> 8) / 2 ** 23 - 1;
+  return values;
 }
 
 /** Returns `count` random floats in [0.5, 1.5). */
@@ -40,8 +43,7 @@ export function positive(count: number, seed: number): Float32Array<ArrayBuffer>
 
 /** Returns `count` random integers from 0 to `limit` − 1. */
 export function below(limit: number, count: number, seed: number): Uint32Array<ArrayBuffer> {
-  const next = generator(seed);
-  return Uint32Array.from({ length: count }, () => Math.floor(next() / 2 ** 32 * limit));
+  return words(count, seed).map((word) => Math.floor(word / 2 ** 32 * limit));
 }
 
 /** Returns `count` floats that are all `value`. */

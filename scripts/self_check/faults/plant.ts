@@ -19,7 +19,7 @@ export type Verdict = "refused" | "accepted" | "uncompiled" | "ineffective";
  */
 export async function judge(backend: Backend, { name }: Kernel): Promise<Verdict> {
   try {
-    await selfCheck(backend, KERNEL_CASES.filter(({ kernel }) => kernel.name === name));
+    await selfCheck(backend, KERNEL_CASES.filter(({ kernel }) => kernel.name === name), []);
     return "accepted";
   } catch (error) {
     if (error instanceof DeviceLostError) return "refused";
