@@ -23,7 +23,8 @@ export const PROBLEM_CAUSES: Readonly<Record<ProblemCode, string>> = {
   unsupported_media_type: "the Content-Type is not one that the resource accepts",
   shape_mismatch:
     "a tensor is missing or unknown, or its shape or dtype does not fit. `tensor`, `expected` and `got` have details",
-  non_finite: "a tensor has a NaN or an infinity. `tensor` names it, and `index` has the first position",
+  non_finite:
+    "a tensor has a NaN or an infinity, or a pruned weight is too large for the dtype of the answer. `tensor` names the tensor, and `index` has the first position",
   not_symmetric: "the two triangles of `hessian` differ. `index` has the first position",
   not_positive_definite:
     "the Hessian could not be factored, even with more damping. `order` is the order of the first leading minor that is not positive, `damping` the last λ. For a negative entry on the diagonal, `index` has its position",

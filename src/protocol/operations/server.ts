@@ -26,7 +26,7 @@ export const READYZ = {
   operationId: "getReadiness",
   summary: "Ask whether the device can be used",
   description:
-    "While the device can be used, the answer has the backend, the adapter, the limits and the queue.",
+    "While the device can be used, the answer has the backend, the adapter, its self-check, the limits and the queue.",
   tags: ["server"],
   security: WITHOUT_KEY,
   request: { query: NO_QUERY },
