@@ -5,6 +5,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
+import type { BlasChoice } from "../cpu/blas/find_blas.ts";
 import { Pare } from "../client/pare.ts";
 import { type BackendChoice, selectBackend } from "../host/backends.ts";
 import { startHostServices } from "../host/host_services.ts";
@@ -27,17 +28,17 @@ export interface LocalHost extends AsyncDisposable {
 }
 
 /** Opens a backend for forward passes. @throws {RefusedError} if this machine does not have it */
-export async function openBackend(choice: BackendChoice): Promise<Backend> {
+export async function openBackend(choice: BackendChoice, blas?: BlasChoice): Promise<Backend> {
   try {
-    return await selectBackend(choice);
+    return await selectBackend(choice, blas);
   } catch (error) {
     throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
   }
 }
 
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
-export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
-  const services = await startHostServices(() => selectBackend(choice), {
+export async function openLocalHost(choice: BackendChoice, blas?: BlasChoice): Promise<LocalHost> {
+  const services = await startHostServices(() => selectBackend(choice, blas), {
     limits: { idleMilliseconds: NEVER_IDLE },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },

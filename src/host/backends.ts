@@ -4,6 +4,7 @@ import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
 import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
+import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
@@ -14,10 +15,17 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 /**
  * Opens a backend that never blocks the event loop of the caller.
+ * @param blas the library that multiplies matrices if the backend is `cpu`
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
+ * @throws {Error} if `blas` is a path and the library cannot be loaded
  */
-export async function selectBackend(choice: BackendChoice): Promise<Backend> {
-  if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) return await createCpuBackend();
+export async function selectBackend(
+  choice: BackendChoice,
+  blas: BlasChoice = DEFAULT_BLAS,
+): Promise<Backend> {
+  if (choice === "cpu" || (choice === "auto" && !await hasHardwareAdapter())) {
+    return await createCpuBackend({ blas: findBlas(blas) });
+  }
   // The adapter is requested in this thread too, because a NoAdapterError from the worker would arrive without its class.
   await requestAdapter();
   return await connectBackend(

@@ -5,6 +5,9 @@ import { type BlasLibrary, loadBlas } from "./blas_library.ts";
 /** `auto` uses the first library that is found, `off` uses none, and anything else is the path of a library. */
 export type BlasChoice = "auto" | "off" | (string & {});
 
+/** The choice of a user who makes none. */
+export const DEFAULT_BLAS: BlasChoice = "off";
+
 /**
  * The usual places of BLAS libraries, by `Deno.build.os`. The first library that exists and may be loaded is
  * used. OpenBLAS comes first, because it was the fastest one where several were measured.
