@@ -3,7 +3,7 @@
  * URL and a function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
- *     PARE_BLAS              auto, off, or the path of a BLAS library (`src/cpu/blas/find_blas.ts`)
+ *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
@@ -13,8 +13,7 @@
  */
 
 import type { Backend } from "../src/backend/backend.ts";
-import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "../src/host/backends.ts";
-import type { BlasChoice } from "../src/cpu/blas/find_blas.ts";
+import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";

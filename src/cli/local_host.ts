@@ -5,9 +5,8 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import type { BlasChoice } from "../cpu/blas/find_blas.ts";
 import { Pare } from "../client/pare.ts";
-import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import { type BackendChoice, type BlasChoice, selectBackend } from "../host/backends.ts";
 import { startHostServices } from "../host/host_services.ts";
 import { messageOf } from "../text/message_of.ts";
 import { createApp } from "../../routes/app.ts";

@@ -7,6 +7,8 @@ import { createCpuBackend } from "../cpu/backend.ts";
 import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 
+export { type BlasChoice, DEFAULT_BLAS };
+
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
 

@@ -4,8 +4,7 @@
  */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type BlasChoice, DEFAULT_BLAS } from "../../cpu/blas/find_blas.ts";
-import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
+import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, DEFAULT_BLAS } from "../../host/backends.ts";
 import type { Model } from "../../models/model.ts";
 import { UsageError } from "../errors.ts";
 
