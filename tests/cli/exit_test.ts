@@ -8,7 +8,7 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
-import { MalformedAnswerError } from "../../src/client/parse_answer.ts";
+import { MalformedAnswerError } from "../../src/client/answers/parse_answer.ts";
 import { FileError } from "../../src/files/file_error.ts";
 import { InUseError } from "../../src/files/in_use_error.ts";
 import { ModelError } from "../../src/files/model_error.ts";
