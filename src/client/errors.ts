@@ -66,6 +66,11 @@ export class ConnectionError extends Error {
   override readonly name = "ConnectionError";
 }
 
+/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
+export class MalformedAnswerError extends TypeError {
+  override readonly name = "MalformedAnswerError";
+}
+
 /** Maximal number of characters that are quoted from a body that is not problem+json. */
 const MAX_QUOTED_LENGTH = 200;
 

@@ -3,7 +3,7 @@
  *
  * @example
  * ```ts
- * import { Pare, tensorFromFloats } from "./src/client/mod.ts";
+ * import { Pare, tensorFromFloats } from "pare-llm-client";
  *
  * const pare = new Pare({ baseUrl: "http://127.0.0.1:8000" });
  * const weight = tensorFromFloats(Float32Array.from({ length: 64 * 96 }, Math.random), [64, 96]);
@@ -37,10 +37,9 @@ export {
 export type { LayerToUpload } from "./jobs/upload_layers.ts";
 export { type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
 export type { BlobSource } from "./jobs/blob_source.ts";
-export { type EdgeHost, listEdgeHosts } from "./jobs/list_edge_hosts.ts";
+export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
-export { ConnectionError, PareError, type ProblemFields } from "./errors.ts";
-export { MalformedAnswerError } from "./answers/parse_answer.ts";
+export { ConnectionError, MalformedAnswerError, PareError, type ProblemFields } from "./errors.ts";
 export type { CallOptions } from "./call_options.ts";
 export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
@@ -50,6 +49,7 @@ export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
+export type { EdgeHost } from "../protocol/answers/hosts.ts";
 export type { Job, JobError, JobList, JobState, JobSummary, LayerState } from "../protocol/answers/jobs.ts";
 export type { UploadedPart } from "../protocol/answers/uploads.ts";
 export type { Report, ReportSeconds } from "../protocol/answers/report.ts";

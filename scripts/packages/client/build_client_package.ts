@@ -1,10 +1,38 @@
-/** Builds the npm package `pare-llm-client`, which is the SDK. */
+/** Builds the npm package `pare-llm-client`, which is the SDK. It depends on no other package, because its files contain the libraries. */
 
+import { VERSION } from "../../../src/protocol/version.ts";
 import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
+import { licencesOfBundle } from "./licences_of_bundle.ts";
 
-/** Writes the package into `folder`. */
+const ROOT = new URL("../../../", import.meta.url);
+
+/** The `package.json` of the package. */
+const PACKAGE = {
+  name: "pare-llm-client",
+  version: VERSION,
+  description: "Client of Pare, an HTTP API that prunes large language models layer by layer",
+  license: "MIT",
+  keywords: ["pruning", "sparsity", "quantization", "llm", "sparsegpt", "safetensors"],
+  type: "module",
+  sideEffects: false,
+  engines: { node: ">=20" },
+  exports: {
+    ".": { types: "./dist/mod.d.ts", default: "./dist/mod.js" },
+    "./browser": { types: "./dist/mod.d.ts", default: "./dist/pare-client.min.js" },
+    "./package.json": "./package.json",
+  },
+  types: "./dist/mod.d.ts",
+  files: ["dist", "THIRD_PARTY_LICENSES"],
+};
+
+/** Writes the package into `folder`. @throws {Error} if the bundler fails, or if a library in the bundle has no licence */
 export async function buildClientPackage(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/dist`);
   await bundleClient(`${folder}/dist/mod.js`, { minify: false, declaration: true });
   await buildBrowserBundle(`${folder}/dist/pare-client.min.js`);
+  const licences = await licencesOfBundle(await Deno.readTextFile(`${folder}/dist/mod.js`), ROOT);
+  await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licences);
+  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(PACKAGE, null, 2) + "\n");
+  await Deno.copyFile(new URL("LICENSE", ROOT), `${folder}/LICENSE`);
+  await Deno.copyFile(new URL("package_readme.md", import.meta.url), `${folder}/README.md`);
 }

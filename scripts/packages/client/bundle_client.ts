@@ -1,6 +1,12 @@
 /** Bundles the SDK, `src/client/mod.ts`, and the libraries that it uses into one file. */
 
+import { VERSION } from "../../../src/protocol/version.ts";
+
 const ROOT = new URL("../../../", import.meta.url).pathname;
+
+/** The first line of every bundle. */
+const BANNER =
+  `/*! pare-llm-client ${VERSION}, MIT licence. Contains zod, @noble/hashes, p-retry and is-network-error, MIT licence. */\n`;
 
 /** Options of {@link bundleClient}. */
 interface BundleOptions {
@@ -27,6 +33,7 @@ export async function bundleClient(outFile: string, { minify, declaration }: Bun
   }).output();
   const text = new TextDecoder(), output = text.decode(stdout) + text.decode(stderr);
   if (!success) throw new Error(`bundle of src/client/mod.ts: ${output.trim()}`);
+  await Deno.writeTextFile(outFile, BANNER + await Deno.readTextFile(outFile));
 }
 
 /** Writes the SDK as one minified ES module, which a page can load without a build step. @throws {Error} as `bundleClient` */

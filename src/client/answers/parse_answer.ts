@@ -4,11 +4,7 @@
  */
 
 import type * as z from "zod/mini";
-
-/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
-export class MalformedAnswerError extends TypeError {
-  override readonly name = "MalformedAnswerError";
-}
+import { MalformedAnswerError } from "../errors.ts";
 
 /**
  * Parses `body` as JSON and checks it against `schema`.

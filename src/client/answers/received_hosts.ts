@@ -1,7 +1,7 @@
 /** The schemas of the answers that describe hosts, as the client reads them. Members that the client does not use are dropped. */
 
 import * as z from "zod/mini";
-import type { EdgeHost } from "../jobs/list_edge_hosts.ts";
+import type { EdgeHost } from "../../protocol/answers/hosts.ts";
 
 /** The schema of the answer of `/readyz`. */
 export const receivedReadiness: z.ZodMiniType<{ backend: string; adapter: { name: string } }> = z.object({

@@ -3,21 +3,12 @@
  * of its jobs.
  */
 
+import type { EdgeHost } from "../../protocol/answers/hosts.ts";
 import { parseAnswer } from "../answers/parse_answer.ts";
 import { receivedHosts } from "../answers/received_hosts.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
-
-/** A host that is registered at an edge and sends heartbeats. */
-export interface EdgeHost {
-  /** The URL at which the edge reaches the host. */
-  readonly url: string;
-  /** `webgpu` or `cpu`. */
-  readonly backend: string;
-  /** The name of the device on which the host solves layers. */
-  readonly adapter: string;
-}
 
 /**
  * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a

@@ -3,7 +3,7 @@
  * of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
  */
 
-import { type PrunedLayer } from "../layer_file.ts";
+import type { PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";
 import { type LayerToUpload, uploadLayers } from "./upload_layers.ts";
