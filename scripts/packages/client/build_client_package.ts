@@ -3,8 +3,12 @@
 import { VERSION } from "../../../src/protocol/version.ts";
 import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
 import { licencesOfBundle } from "./licences_of_bundle.ts";
+import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
+
+/** The types of the package, for the main file and for the file for browsers. */
+const TYPES = `./dist/types/${MAIN_DECLARATION}`;
 
 /** The `package.json` of the package. */
 const PACKAGE = {
@@ -17,19 +21,20 @@ const PACKAGE = {
   sideEffects: false,
   engines: { node: ">=20" },
   exports: {
-    ".": { types: "./dist/mod.d.ts", default: "./dist/mod.js" },
-    "./browser": { types: "./dist/mod.d.ts", default: "./dist/pare-client.min.js" },
+    ".": { types: TYPES, default: "./dist/mod.js" },
+    "./browser": { types: TYPES, default: "./dist/pare-client.min.js" },
     "./package.json": "./package.json",
   },
-  types: "./dist/mod.d.ts",
+  types: TYPES,
   files: ["dist", "THIRD_PARTY_LICENSES"],
 };
 
-/** Writes the package into `folder`. @throws {Error} if the bundler fails, or if a library in the bundle has no licence */
+/** Writes the package into `folder`. @throws {Error} if the bundler or the compiler fails, or if a library in the bundle has no licence */
 export async function buildClientPackage(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/dist`);
-  await bundleClient(`${folder}/dist/mod.js`, { minify: false, declaration: true });
+  await bundleClient(`${folder}/dist/mod.js`, { minify: false });
   await buildBrowserBundle(`${folder}/dist/pare-client.min.js`);
+  await writeDeclarations(`${folder}/dist/types`);
   const licences = await licencesOfBundle(await Deno.readTextFile(`${folder}/dist/mod.js`), ROOT);
   await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licences);
   await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(PACKAGE, null, 2) + "\n");

@@ -12,20 +12,17 @@ const BANNER =
 interface BundleOptions {
   /** Whether names and white space are shortened. */
   readonly minify: boolean;
-  /** Whether the declarations of the types are written too, into a file with the ending `.d.ts`. */
-  readonly declaration: boolean;
 }
 
 /**
  * Writes the SDK as one ES module that imports nothing, for browsers and for every other JavaScript runtime.
  * @throws {Error} with the output of the bundler if it fails
  */
-export async function bundleClient(outFile: string, { minify, declaration }: BundleOptions): Promise<void> {
+export async function bundleClient(outFile: string, { minify }: BundleOptions): Promise<void> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["bundle", "--quiet", "--platform", "browser", "--output", outFile],
       ...minify ? ["--minify"] : [],
-      ...declaration ? ["--declaration"] : [],
       "src/client/mod.ts",
     ],
     cwd: ROOT,
@@ -38,5 +35,5 @@ export async function bundleClient(outFile: string, { minify, declaration }: Bun
 
 /** Writes the SDK as one minified ES module, which a page can load without a build step. @throws {Error} as `bundleClient` */
 export function buildBrowserBundle(outFile: string): Promise<void> {
-  return bundleClient(outFile, { minify: true, declaration: false });
+  return bundleClient(outFile, { minify: true });
 }

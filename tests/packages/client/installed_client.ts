@@ -14,6 +14,8 @@ export interface ClientProject extends AsyncDisposable {
   readonly tarballBytes: number;
   /** Writes a file. */
   write(name: string, text: string): Promise<void>;
+  /** Lists the files of the installed package, relative to its folder. */
+  packageFiles(): Promise<string[]>;
   /** Reads a file of the installed package. */
   readPackage(name: string): Promise<string>;
   /** Runs a command in the folder and returns what it prints. @throws {AssertionError} with its output if it fails */
@@ -36,10 +38,19 @@ export async function installClient(type: "module" | "commonjs" = "module"): Pro
     folder,
     tarballBytes,
     write: (name, text) => Deno.writeTextFile(`${folder}/${name}`, text),
+    packageFiles: () => listFiles(`${folder}/node_modules/pare-llm-client`),
     readPackage: (name) => Deno.readTextFile(`${folder}/node_modules/pare-llm-client/${name}`),
     run,
     [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }),
   };
+}
+
+async function listFiles(folder: string, prefix = ""): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(`${folder}/${prefix}`)) {
+    files.push(...isDirectory ? await listFiles(folder, `${prefix}${name}/`) : [prefix + name]);
+  }
+  return files;
 }
 
 /** Runs a command in a folder. @throws {AssertionError} with its output if it fails */

@@ -64,13 +64,23 @@ describe("the installed SDK", () => {
   it("brings no other package, and names no file outside of itself", async () => {
     const { dependencies } = JSON.parse(await project.readPackage("package.json"));
     assert.equal(dependencies, undefined);
-    for (const name of ["dist/mod.js", "dist/mod.d.ts", "dist/pare-client.min.js"]) {
+    const names = await project.packageFiles();
+    assert.ok(names.includes("dist/mod.js") && names.includes("dist/types/client/mod.d.ts"), names.join());
+    for (const name of names.filter((name) => /\.(js|d\.ts)$/.test(name))) {
       const code = await project.readPackage(name);
       assert.doesNotMatch(
         code.replaceAll(/^ \*.*$/gm, ""),
-        /\bfrom\s*"[^"]+"|import\("|\/work\/|file:\/\//,
+        /\bfrom\s*"[^.][^"]*"|import\("[^.]|file:\/\//,
         name,
       );
+    }
+  });
+
+  it("exports the same values as the source, from both files", async () => {
+    const expected = Object.keys(await import("../../../src/client/mod.ts"));
+    for (const name of ["mod.js", "pare-client.min.js"]) {
+      const path = `${project.folder}/node_modules/pare-llm-client/dist/${name}`;
+      assert.deepEqual(Object.keys(await import(`file://${path}`)), expected, name);
     }
   });
 
