@@ -21,7 +21,7 @@ const pageScript = (hostUrl: string) =>
 const waves = (length) => Float32Array.from({ length }, (_, i) => Math.sin(i * i));
 const pare = new Pare({ baseUrl: "${hostUrl}" });
 const weight = tensorFromFloats(waves(8 * 16), [8, 16]), inputs = tensorFromFloats(waves(64 * 16), [64, 16]);
-const results = {};
+const results = { isSecure: isSecureContext };
 try {
   results.backend = (await pare.describeHost()).backend;
   const pruned = await pare.pruneLayer({ weight, hessian_upper: hessianUpper([inputs]) }, { pattern: "2:4" });
@@ -73,38 +73,46 @@ describe("the browser bundle", () => {
     }
   });
 
-  it("prunes layers from a page of another origin", { skip: browserSkipReason() ?? false }, async () => {
-    let hostUrl = "";
-    await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
-      const script = { headers: { "Content-Type": "text/javascript" } };
-      switch (new URL(request.url).pathname) {
-        case "/pare-client.min.js":
-          return new Response(code, script);
-        case "/page.js":
-          return new Response(pageScript(hostUrl), script);
-        default:
-          return new Response('<!doctype html><script type="module" src="/page.js"></script>', {
-            headers: {
-              "Content-Type": "text/html",
-              "Content-Security-Policy": `default-src 'none'; script-src 'self'; connect-src ${hostUrl}`,
-            },
-          });
-      }
+  for (
+    const [kind, name, isSecure] of [["a secure", "127.0.0.1", true], ["an insecure", "sdk.test", false]]
+  ) {
+    it(`prunes layers from a page of another origin in ${kind} context`, {
+      skip: browserSkipReason() ?? false,
+    }, async () => {
+      let hostUrl = "";
+      await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+        const script = { headers: { "Content-Type": "text/javascript" } };
+        switch (new URL(request.url).pathname) {
+          case "/pare-client.min.js":
+            return new Response(code, script);
+          case "/page.js":
+            return new Response(pageScript(hostUrl), script);
+          default:
+            return new Response('<!doctype html><script type="module" src="/page.js"></script>', {
+              headers: {
+                "Content-Type": "text/html",
+                "Content-Security-Policy": `default-src 'none'; script-src 'self'; connect-src ${hostUrl}`,
+              },
+            });
+        }
+      });
+      const origin = `http://${name}:${pages.addr.port}`;
+      await using host = await serveDisposable(origin);
+      hostUrl = host.url;
+      // The browser finds the server of the page under a name that it does not trust as it trusts the loopback address.
+      await using browser = await Browser.start(["--host-resolver-rules=MAP sdk.test 127.0.0.1"]);
+      await browser.send("Page.addScriptToEvaluateOnNewDocument", { source: RECORD_VIOLATIONS });
+      await browser.open(origin);
+      const results = await resultsOf(browser);
+      assert.equal(results.isSecure, isSecure);
+      assert.equal(results.isPareError, true, String(results.message));
+      assert.deepEqual(
+        [results.backend, results.zeros, results.counted, results.stored, results.code],
+        ["cpu", 64, 64, 64, "invalid_parameter"],
+      );
+      assert.deepEqual(await browser.evaluate("violations"), []);
     });
-    const origin = `http://127.0.0.1:${pages.addr.port}`;
-    await using host = await serveDisposable(origin);
-    hostUrl = host.url;
-    await using browser = await Browser.start();
-    await browser.send("Page.addScriptToEvaluateOnNewDocument", { source: RECORD_VIOLATIONS });
-    await browser.open(origin);
-    const results = await resultsOf(browser);
-    assert.equal(results.isPareError, true, String(results.message));
-    assert.deepEqual(
-      [results.backend, results.zeros, results.counted, results.stored, results.code],
-      ["cpu", 64, 64, 64, "invalid_parameter"],
-    );
-    assert.deepEqual(await browser.evaluate("violations"), []);
-  });
+  }
 
   it("shows the host in the example of its page", { skip: browserSkipReason() ?? false }, async () => {
     let page = "";
