@@ -18,6 +18,7 @@ export interface ProblemFields {
 
 /** The server answered a request with an error status. */
 export class PareError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "PareError";
   /** The HTTP status. */
   readonly status: number;
@@ -39,6 +40,7 @@ export class PareError extends Error {
   readonly uploads: string | undefined;
 
   /**
+   * Makes the error of an answer.
    * @param status the HTTP status
    * @param problem the members of the problem document
    * @param retryAfter seconds until the server wants the next attempt
@@ -63,11 +65,13 @@ export class PareError extends Error {
 
 /** The server could not be reached, or the connection broke before the whole answer arrived. `cause` is the original error. */
 export class ConnectionError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "ConnectionError";
 }
 
 /** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
 export class MalformedAnswerError extends TypeError {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "MalformedAnswerError";
 }
 

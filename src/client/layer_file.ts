@@ -36,6 +36,7 @@ export interface PrunedLayer {
   readonly mask: HostTensor;
   /** The codes and the grid of the new weights, if the query has `bits`. */
   readonly quantized?: QuantizedWeight;
+  /** The report of the solve. */
   readonly report: Report;
 }
 

@@ -50,16 +50,23 @@ export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
 export type { EdgeHost } from "../protocol/answers/hosts.ts";
-export type { Job, JobError, JobList, JobState, JobSummary, LayerState } from "../protocol/answers/jobs.ts";
+export type {
+  Job,
+  JobError,
+  JobHead,
+  JobList,
+  JobState,
+  JobSummary,
+  LayerState,
+} from "../protocol/answers/jobs.ts";
 export type { UploadedPart } from "../protocol/answers/uploads.ts";
 export type { Report, ReportSeconds } from "../protocol/answers/report.ts";
 export type { Digest } from "../protocol/digest.ts";
-export type { ProblemCode } from "../protocol/problem_codes.ts";
 export type { PatternText } from "../sparsity/pattern.ts";
 
 export { floatsFromTensor, tensorFromFloats } from "./tensors/floats.ts";
 export { hessianUpper } from "./tensors/hessian_upper.ts";
-export { decode, type DecodedFile } from "../safetensors/decode.ts";
+export { decode, type DecodedFile, type DecodeOptions } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";
 export { SafetensorsError, type SafetensorsErrorKind, type SafetensorsFault } from "../safetensors/error.ts";
 export type { SafetensorsHeader } from "../safetensors/header.ts";

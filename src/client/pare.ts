@@ -36,7 +36,10 @@ export class Pare implements ModelPruner {
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
   #smallestRejectedBytes = Infinity;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);

@@ -29,6 +29,7 @@ export interface JobLayerRequest {
    * one factorisation.
    */
   readonly hessian?: string;
+  /** The parameters of the layer. The server fills in defaults for those that are absent. */
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
 
@@ -65,7 +66,10 @@ export class Jobs {
   readonly #transport: Transport;
   readonly #onJob: TransportOptions["onJob"];
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#transport = new Transport(options);
     this.#onJob = options.onJob;

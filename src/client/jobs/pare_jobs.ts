@@ -40,7 +40,10 @@ export class PareJobs implements ModelPruner {
   /** Whether a request failed to reach the edge since {@link PareJobs.#takeUnreachable} was called last. */
   #wasUnreachable = false;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(edge: TransportOptions, options: PareJobsOptions = {}) {
     this.#uploads = new Uploads(edge);
     this.#jobs = new Jobs({

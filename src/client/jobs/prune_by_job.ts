@@ -14,6 +14,7 @@ export interface PruneByJobOptions extends SubmitOptions, FollowOptions {}
 
 /** A layer that a job has pruned. */
 export interface SolvedJobLayer extends PrunedLayer {
+  /** The name of the layer in the job. */
   readonly name: string;
 }
 
@@ -35,6 +36,7 @@ export interface LayerFailure {
 
 /** Some layers of a job failed. The results of its other layers are not affected. */
 export class JobFailedError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "JobFailedError";
   /** The id of the job. */
   readonly job: string;
@@ -42,6 +44,7 @@ export class JobFailedError extends Error {
   readonly failures: readonly LayerFailure[];
 
   /**
+   * Makes the error of a job.
    * @param job the id of the job
    * @param failures the failed layers with the code and the detail of each error
    */

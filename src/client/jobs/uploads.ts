@@ -35,6 +35,7 @@ export interface UploadOptions {
   readonly resume?: UploadProgress;
   /** Called after each part has arrived. */
   readonly onPart?: (progress: UploadProgress) => void;
+  /** Ends the upload when it is aborted. The call then throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -45,7 +46,10 @@ export class Uploads {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);

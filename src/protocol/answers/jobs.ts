@@ -50,7 +50,7 @@ export interface LayerState {
 }
 
 /** The members that a job and its entry in the list of jobs have in common. */
-interface JobHead {
+export interface JobHead {
   /** The id of the job. */
   readonly id: string;
   /** The name that the client gave, for people. It need not be unique. */

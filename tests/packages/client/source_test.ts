@@ -56,6 +56,10 @@ describe("the sources of the SDK", () => {
     assert.deepEqual(published, [...await importedFiles(), "LICENSE", "deno.json"].sort());
   });
 
+  it("document every exported name and member, and export every type that these name", async () => {
+    await runIn(ROOT, Deno.execPath(), ["doc", "--quiet", "--lint", "src/client/mod.ts"]);
+  });
+
   it("use neither node: modules nor the global Deno", async () => {
     for (const path of published.filter((path) => path.endsWith(".ts"))) {
       const code = (await Deno.readTextFile(ROOT + path)).replaceAll(/^\s*(\/?\*|\/\/).*$/gm, "");
