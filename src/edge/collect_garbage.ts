@@ -7,7 +7,7 @@
 
 import type { EdgeBindings } from "./bindings.ts";
 import type { R2Bucket, R2Object } from "./runtime/r2_bucket.ts";
-import { readRecord } from "./uploads/upload_record.ts";
+import { findRecord } from "./uploads/upload_record.ts";
 import {
   BLOB_PREFIX,
   blobLifetime,
@@ -84,9 +84,11 @@ async function deleteOlder(
 /** Deletes the parts and the records of uploads. */
 async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Promise<void> {
   for (const { key: name } of expired) {
-    const { key, multipart } = await readRecord(bucket, name.slice(UPLOAD_PREFIX.length));
+    const record = await findRecord(bucket, name.slice(UPLOAD_PREFIX.length));
+    // A record that cannot be read has no upload to abort. It must not keep later records from being deleted.
+    if (!record) continue;
     // The call fails if the upload was completed and has no parts. After any other failure, R2 itself deletes the parts within a week.
-    await bucket.resumeMultipartUpload(key, multipart).abort().catch(() => {});
+    await bucket.resumeMultipartUpload(record.key, record.multipart).abort().catch(() => {});
   }
   await bucket.delete(expired.map(({ key }) => key));
 }

@@ -11,7 +11,7 @@ import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { parseRange } from "./range.ts";
-import { findBlob, findFreshBlob, requireBucket } from "./store.ts";
+import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
 /** Mounts the resource. */
 export function blobRoutes(app: EdgeApp): void {
@@ -34,7 +34,7 @@ export function blobRoutes(app: EdgeApp): void {
     const range = parseRange(c.req.header("Range"), blob.size);
     if (range === "unsatisfiable") return c.body(null, 416, { "Content-Range": `bytes */${blob.size}` });
     const object = await requireBucket(c.env).get(blob.key, { range });
-    if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
+    if (!object) throw deletedBytes(digest);
     if (!range) return c.body(object.body, 200, headers);
     const { offset, length } = range;
     headers["Content-Length"] = String(length);

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { jobListQuerySchema, jobListSchema, jobRequestSchema, jobSchema } from "../edge/jobs.ts";
-import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 const params = z.object({
   id: z.string().regex(/^[0-9a-f]{32}$/, { error: "must be 32 lowercase hexadecimal digits" }).meta({
@@ -49,14 +49,7 @@ export const START_JOB = {
       content: json(jobSchema),
     },
   },
-  problems: [
-    ...EDGE_PROBLEMS,
-    "not_found",
-    "idempotency_conflict",
-    "length_required",
-    "too_large",
-    "unsupported_media_type",
-  ],
+  problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "idempotency_conflict"],
 } satisfies Operation;
 
 /** Lists jobs. */
