@@ -34,6 +34,8 @@ export interface Attempt {
   readonly layer: JobLayer;
   /** The number of the attempt, counted from 1. */
   readonly number: number;
+  /** The id of the host of the attempt before, if there was one. That attempt failed or was interrupted. */
+  readonly lastHost?: string;
 }
 
 /** How a new request compares with the job that exists under its id, if any. */
@@ -123,7 +125,7 @@ export class JobRecord {
   beginAttempt(position: number): Attempt | undefined {
     if (!this.isWanted(position)) return undefined;
     const [row] = this.#sql.exec(
-      "SELECT spec, attempts FROM layers WHERE position = ?",
+      "SELECT spec, attempts, host FROM layers WHERE position = ?",
       position,
     ).toArray();
     const number = Number(row.attempts) + 1, version = this.#nextVersion();
@@ -134,7 +136,8 @@ export class JobRecord {
       version,
       position,
     );
-    return { layer: JSON.parse(String(row.spec)), number };
+    const lastHost = row.host === null ? undefined : String(row.host);
+    return { layer: JSON.parse(String(row.spec)), number, lastHost };
   }
 
   /** Records the host to which the current attempt at a layer is given. */
