@@ -48,9 +48,9 @@ describe("attemptLayer()", () => {
     ["an answer without an end", () => new Response(endlessBody())],
     [
       "a problem of 3 MB",
-      () => Response.json({ code: "internal", detail: "x".repeat(3e6) }, { status: 500 }),
+      () => Response.json({ code: "non_finite", detail: "x".repeat(3e6) }, { status: 422 }),
     ],
-    ["a problem whose code is no text", () => Response.json({ code: 42, detail: [] }, { status: 500 })],
+    ["a problem whose code is no text", () => Response.json({ code: 42, detail: [] }, { status: 400 })],
     ["a problem that is null", () => Response.json(null, { status: 400 })],
     [
       "a result that is no digest",
