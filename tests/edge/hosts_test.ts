@@ -9,7 +9,7 @@ import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { Remote } from "../../src/edge/runtime/durable_object.ts";
-import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
+import { type Heartbeat, heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
 import { signTicket } from "../../src/protocol/edge/tickets.ts";
 import { memorySql } from "./memory_sql.ts";
 
@@ -80,6 +80,36 @@ describe("HostRegistry", () => {
     hosts.recordHeartbeat("a", stateOf({ capacity: 1 }));
     hosts.recordHeartbeat("b", stateOf({ capacity: 1, queue: { waiting: 0, resident: 1 } }));
     assert.equal(hosts.choose("3", undefined)!.id, "a");
+  });
+});
+
+describe("heartbeatSchema", () => {
+  const accepts = (url: string) => heartbeatSchema.safeParse(stateOf({ url })).success;
+
+  it("accepts the URL of a host", () => {
+    const urls = ["http://127.0.0.1:8000", "https://gpu.example/path", "http://10.0.0.1", "http://[::1]:80"];
+    for (const url of urls) assert.ok(accepts(url), url);
+  });
+
+  it("refuses URLs with credentials, and wildcard and link-local addresses in every notation", () => {
+    for (
+      const url of [
+        "http://user@gpu.example",
+        "http://user:key@gpu.example",
+        "http://169.254.169.254",
+        "http://2852039166/latest",
+        "http://0xa9fea9fe",
+        "http://[fe80::1]",
+        "http://[FEBF::1]:80",
+        "http://[::ffff:169.254.169.254]",
+        "http://0.0.0.0:8000",
+        "http://[::]",
+        "ftp://gpu.example",
+        "http://gpu.example/" + "x".repeat(3000),
+      ]
+    ) {
+      assert.ok(!accepts(url), url);
+    }
   });
 });
 

@@ -42,8 +42,9 @@ export class ObservedJob {
    * record.
    */
   async create(id: string, digest: string, request: JobRequest): Promise<JobMatch> {
-    const match = this.#record.create(id, digest, request);
-    if (match === "absent") await this.#storage.setAlarm(Date.now() + this.#lifetime());
+    // A lifetime that is not valid throws before the job is recorded, because the job would never be deleted.
+    const lifetime = this.#lifetime(), match = this.#record.create(id, digest, request);
+    if (match === "absent") await this.#storage.setAlarm(Date.now() + lifetime);
     return match;
   }
 

@@ -18,11 +18,19 @@ export const MAX_JOB_LAYERS = 4096;
 /** The parameters of a job's layer, with all defaults if the layer has none. */
 export const layerParametersSchema = jobParametersSchema.default(() => jobParametersSchema.parse({}));
 
-const layerNameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).meta({
+/**
+ * A name. Half of a surrogate pair is refused, because UTF-8 cannot store it: two names that differ only there
+ * would become the same.
+ */
+const nameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).refine((name) => name.isWellFormed(), {
+  error: "must not have half of a surrogate pair",
+});
+
+const layerNameSchema = nameSchema.meta({
   description: "The name of the layer, unique in the job",
 });
 
-const jobNameSchema = z.string().min(1).max(MAX_NAME_CHARACTERS).meta({
+const jobNameSchema = nameSchema.meta({
   description: "A name for people. It need not be unique",
 });
 

@@ -81,7 +81,8 @@ export const READ_JOB = {
     params,
     query: NO_QUERY,
     headers: z.object({
-      "if-none-match": z.string().optional().meta({ description: "The ETag of an earlier answer" }),
+      "if-match": z.string().optional().meta({ description: "ETags, one of which the job must have" }),
+      "if-none-match": z.string().optional().meta({ description: "The ETags of earlier answers" }),
     }),
   },
   responses: {
@@ -94,6 +95,7 @@ export const READ_JOB = {
       description: "The job has not changed, because its ETag is still that of If-None-Match",
       headers: JOB_HEADERS,
     },
+    412: { description: "The job has changed, because its ETag is not one of If-Match" },
   },
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;
