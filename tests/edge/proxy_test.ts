@@ -75,15 +75,6 @@ describe("the edge", () => {
       ["sparsity", "wings"],
     ]);
   });
-
-  it("answers no_device with the origin of a host that cannot be reached", async () => {
-    const response = await post({ EDGE_HOST: "http://127.0.0.1:1" }, length());
-    assert.equal(response.status, 503);
-    assert.ok(response.headers.has("Retry-After"));
-    const { code, detail } = await response.json();
-    assert.equal(code, "no_device");
-    assert.match(detail, /127\.0\.0\.1:1/);
-  });
 });
 
 describe("the key that the edge has for its host (EDGE_HOST_KEY)", () => {

@@ -65,6 +65,7 @@ export function hostRoutes(app: EdgeApp): void {
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
   limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
+  // The request caches the body, because the handler parses it later.
   const body = new Uint8Array(await c.req.arrayBuffer());
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
