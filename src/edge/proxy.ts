@@ -67,7 +67,9 @@ export async function proxyToHost(
     response = await fetchInTime(c, target, body);
   } catch (cause) {
     if (hasClientLeft(c)) throw clientLeft(cause);
-    throw unreachable(c, `${target.origin}: ${messageOf(cause)}`, cause);
+    // The runtime does not say whose connection broke in the middle of a forwarded body.
+    const subject = c.req.raw.body ? `${target.origin}, or the client` : target.origin;
+    throw unreachable(c, `${subject}: ${messageOf(cause)}`, cause);
   }
   const { status } = response;
   if (status >= 300 && status <= 399 && status !== 304) {
