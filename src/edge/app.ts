@@ -22,7 +22,7 @@ import { edgeLayerRoutes } from "./layers.ts";
 import { edgeOpenApiRoutes } from "./openapi.ts";
 import { edgeProblemResponse } from "./problems.ts";
 import { proxyToHost } from "./proxy.ts";
-import { requireMethod } from "./require_method.ts";
+import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 

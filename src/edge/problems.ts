@@ -12,7 +12,7 @@ import { PROBLEMS } from "../protocol/problem.ts";
 import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { logFailure } from "./log_failure.ts";
-import { clientLeft, hasClientLeft } from "./read_body.ts";
+import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
 
 /** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
 const DEFAULT_RETRY_SECONDS = 5;

@@ -8,10 +8,10 @@ import { proxy } from "hono/proxy";
 import type { ProblemCode } from "../protocol/problem.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { messageOf } from "../text/message_of.ts";
-import { requireBodyLength } from "./body_length.ts";
+import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { logFailure } from "./log_failure.ts";
-import { clientLeft, hasClientLeft } from "./read_body.ts";
+import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
 import { wholeNumber } from "./settings.ts";
 
 /** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */

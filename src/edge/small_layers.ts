@@ -20,11 +20,11 @@ import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../prot
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
-import { requireBodyLength } from "./body_length.ts";
+import { requireBodyLength } from "./requests/body_length.ts";
 import { ByteBudget } from "./byte_budget.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { proxyToHost } from "./proxy.ts";
-import { readBody } from "./read_body.ts";
+import { readBody } from "./requests/read_body.ts";
 import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
 
 /** The Retry-After, in seconds, of the refusal of a layer for which there is no memory. */

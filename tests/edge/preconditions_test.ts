@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
 import { Hono } from "hono";
-import { earlyStatus, honouredRange } from "../../src/edge/preconditions.ts";
+import { earlyStatus, honouredRange } from "../../src/edge/requests/preconditions.ts";
 import { hexOf, memoryEdge } from "./memory_edge.ts";
 
 const ETAG = '"a"';

@@ -10,7 +10,7 @@ import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
-import { earlyStatus, honouredRange } from "../preconditions.ts";
+import { earlyStatus, honouredRange } from "../requests/preconditions.ts";
 import { parseRange } from "./range.ts";
 import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 

@@ -11,7 +11,7 @@ import { LIST_HOSTS } from "../../protocol/operations/hosts.ts";
 import { json, routeConfig } from "../../protocol/operations/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
-import { limitBody } from "../body_length.ts";
+import { limitBody } from "../requests/body_length.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { findRegistry } from "./find_registry.ts";
 import { requireHostSecret } from "./secret.ts";

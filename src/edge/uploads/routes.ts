@@ -14,7 +14,7 @@ import {
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireClient, requireEdgeKey } from "../auth.ts";
 import { findFreshBlob } from "../blobs/store.ts";
-import { MAX_JSON_BYTES, requireSmallBody } from "../body_length.ts";
+import { MAX_JSON_BYTES, requireSmallBody } from "../requests/body_length.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 

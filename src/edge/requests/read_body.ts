@@ -4,8 +4,8 @@
  */
 
 import type { Context } from "hono";
-import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_env.ts";
+import { Refusal } from "../../protocol/refusal.ts";
+import type { EdgeEnv } from "../edge_env.ts";
 
 /**
  * The longest time for a whole body, in milliseconds. The Worker reads no body of more than 16 MiB, which

@@ -5,9 +5,9 @@
 
 import type { Context, MiddlewareHandler } from "hono";
 import { TrieRouter } from "hono/router/trie-router";
-import { Refusal } from "../protocol/refusal.ts";
-import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
-import { edgeProblemResponse } from "./problems.ts";
+import { Refusal } from "../../protocol/refusal.ts";
+import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
+import { edgeProblemResponse } from "../problems.ts";
 
 /** Returns middleware that answers 405 with the header Allow. It knows every resource that is mounted on or described by `app`. */
 export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {

@@ -5,10 +5,10 @@
  */
 
 import type { Context, MiddlewareHandler } from "hono";
-import { DEFAULT_EDGE_BODY_BYTES } from "../protocol/limits.ts";
-import { Refusal, tooLarge } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_env.ts";
-import { wholeNumber } from "./settings.ts";
+import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
+import { Refusal, tooLarge } from "../../protocol/refusal.ts";
+import type { EdgeEnv } from "../edge_env.ts";
+import { wholeNumber } from "../settings.ts";
 
 /**
  * The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes
