@@ -5,6 +5,7 @@
  * from the start of each listing.
  */
 
+import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
 import type { R2Bucket, R2Object } from "./runtime/r2_bucket.ts";
 import { findRecord } from "./uploads/upload_record.ts";
@@ -24,6 +25,9 @@ import {
  */
 const MAX_LIST_PAGES = 100;
 
+/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
+const MAX_CONCURRENT_LOOKUPS = 6;
+
 /** The numbers of objects that a run deleted. */
 export interface Collected {
   readonly blobs: number;
@@ -40,11 +44,12 @@ export async function collectGarbage(env: EdgeBindings, now: number): Promise<Co
     now - GRACE_MILLISECONDS,
     (expired) => deleteUploads(bucket, expired),
   );
-  const blobs = await deleteOlder(bucket, BLOB_PREFIX, now - lifetime, async (expired) => {
-    // The pointers are deleted before the bytes, so that no reader finds a blob without bytes.
-    await bucket.delete(expired.map(({ key }) => key));
-    await bucket.delete(expired.map((pointer) => readPointer(pointer).key));
-  });
+  const blobs = await deleteOlder(
+    bucket,
+    BLOB_PREFIX,
+    now - lifetime,
+    (expired) => deleteBlobs(bucket, expired, now - lifetime),
+  );
   // A pointer is written at most a day after its bytes, because uploads and signed URLs live no longer. Once
   // all expired pointers are deleted, no pointer refers to bytes that are older than the lifetime of blobs
   // plus two days.
@@ -79,6 +84,20 @@ async function deleteOlder(
     cursor = listed.cursor;
   }
   return { removed, isComplete: false };
+}
+
+/**
+ * Deletes blobs. Their pointers are looked up again, because a client may have uploaded a blob again after the
+ * listing, and its new pointer has the same key.
+ */
+async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
+  const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });
+  const expired = pointers.filter((pointer) => pointer !== null)
+    .filter(({ uploaded }) => uploaded.getTime() < before);
+  if (expired.length === 0) return;
+  // The pointers are deleted before the bytes, so that no reader finds a blob without bytes.
+  await bucket.delete(expired.map(({ key }) => key));
+  await bucket.delete(expired.flatMap((pointer) => readPointer(pointer)?.key ?? []));
 }
 
 /** Deletes the parts and the records of uploads. */

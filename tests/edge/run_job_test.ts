@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
 import type { WorkflowStep } from "../../src/edge/runtime/workflow.ts";
 import { loggedErrors } from "./memory_edge.ts";
@@ -84,5 +85,18 @@ describe("runJob()", () => {
     never.resolve(DONE());
     await interrupted;
     assert.equal(record.read()!.job.state, "done");
+  });
+
+  it("asks no host about settled layers when it is restarted from the beginning", async () => {
+    const { context, record, calls } = simulateJob([DONE, problem(422, "non_finite"), DONE], 3);
+    await Promise.all([0, 1].map((position) => attemptLayer(position, context)));
+    assert.deepEqual(record.read()!.job.layers.map(({ state }) => state), ["done", "failed", "queued"]);
+    await runJob(simulateSteps().step, context);
+    assert.equal(calls.length, 3);
+    assert.deepEqual(record.read()!.job.layers.map(({ state, attempts }) => [state, attempts]), [
+      ["done", 1],
+      ["failed", 1],
+      ["done", 1],
+    ]);
   });
 });

@@ -131,12 +131,13 @@ function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** Returns the blob that a pointer names in its metadata. @throws {Error} if the metadata is incomplete */
-export function readPointer(pointer: R2Object): StoredBlob {
+/**
+ * Returns the blob that a pointer names in its metadata. Returns undefined if the metadata is incomplete, so
+ * that the blob counts as missing and the next upload replaces the pointer.
+ */
+export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};
-  if (key === undefined || size === undefined) {
-    throw new Error(`object ${pointer.key}: its metadata must have a key and a size`);
-  }
+  if (key === undefined || size === undefined) return undefined;
   return {
     digest: `sha256:${pointer.key.slice(BLOB_PREFIX.length)}`,
     key,
