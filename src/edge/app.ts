@@ -11,7 +11,7 @@ import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
-import { cutText } from "../text/cut_text.ts";
+import { shortened } from "../text/quotes.ts";
 import { requireEdgeKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
@@ -62,7 +62,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   edgeOpenApiRoutes(app);
   // A host does not have these resources, so requests for them are never forwarded.
   app.all("/v1/:own{uploads|blobs|jobs|hosts}/*", (c) => {
-    throw new Refusal("not_found", `${cutText(c.req.path)}: there is no such resource`);
+    throw new Refusal("not_found", `${shortened(c.req.path)}: there is no such resource`);
   });
 
   edgeLayerRoutes(app, smallLayers);

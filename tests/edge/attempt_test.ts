@@ -111,7 +111,7 @@ describe("attemptLayer()", () => {
     const long = () => Response.json({ code: "non_finite", detail: "x".repeat(5000) }, { status: 422 });
     const { context, layer } = simulateJob([long]);
     await attemptLayer(0, context);
-    assert.deepEqual([layer().error?.code, layer().error?.detail.length], ["non_finite", 200]);
+    assert.deepEqual([layer().error?.code, layer().error?.detail.length], ["non_finite", 201]);
   });
 
   it("does not show a client the internal address of a blob", async () => {

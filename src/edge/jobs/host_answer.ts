@@ -7,7 +7,7 @@
 import { z } from "zod";
 import type { ProblemCode } from "../../protocol/problem.ts";
 import { type TaskAnswer, taskAnswerSchema } from "../../protocol/edge/tasks.ts";
-import { cutText } from "../../text/cut_text.ts";
+import { shortened } from "../../text/quotes.ts";
 import { messageOf } from "../../text/message_of.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 
@@ -72,13 +72,13 @@ export async function readTaskAnswer(response: Response, name: string): Promise<
   if (response.ok) {
     const { data } = taskAnswerSchema.safeParse(json);
     if (data) return data;
-    throw new HostFailedError(`${name}: its answer is not a task: ${cutText(text)}`, { isGone: true });
+    throw new HostFailedError(`${name}: its answer is not a task: ${shortened(text)}`, { isGone: true });
   }
   const { data: problem } = hostProblemSchema.safeParse(json);
   if (!problem) {
-    throw new HostFailedError(`${name}: ${status} without a problem: ${cutText(text)}`, { isGone: true });
+    throw new HostFailedError(`${name}: ${status} without a problem: ${shortened(text)}`, { isGone: true });
   }
-  const code = cutText(problem.code), detail = cutText(problem.detail);
+  const code = shortened(problem.code), detail = shortened(problem.detail);
   if (code === "busy") throw new HostBusyError(`${name}: ${detail}`);
   if (LAYER_CODES.includes(code)) throw new TaskRefusedError(code as ProblemCode, detail);
   if (code === "digest_mismatch") {
