@@ -56,19 +56,13 @@ export class JobRecord {
   }
 
   /**
-   * Compares a request with the job.
+   * Creates the job if it does not exist yet.
    * @param digest the digest of the request. It distinguishes a repeated request from another request with
    * the same id
+   * @returns how the request compared with the job before the call
    */
-  compare(digest: string): JobMatch {
-    if (!this.#exists()) return "absent";
-    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
-    return existing.digest === digest ? "same" : "conflict";
-  }
-
-  /** Creates the job if it does not exist yet. @returns what `compare` returned before the call */
   create(id: string, digest: string, { name, layers }: JobRequest): JobMatch {
-    const match = this.compare(digest);
+    const match = this.#compare(digest);
     if (match !== "absent") return match;
     this.#sql.exec(
       "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER)",
@@ -186,6 +180,12 @@ export class JobRecord {
     if (this.#count("queued") + this.#count("running") > 0) return;
     const final = this.#count("cancelled") > 0 ? "cancelled" : this.#count("failed") > 0 ? "failed" : "done";
     this.#sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
+  }
+
+  #compare(digest: string): JobMatch {
+    if (!this.#exists()) return "absent";
+    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
+    return existing.digest === digest ? "same" : "conflict";
   }
 
   /** Counts the layers in a state. */

@@ -32,11 +32,6 @@ export class ObservedJob {
     this.#lifetime = lifetime;
   }
 
-  /** Compares a request with the job, as `JobRecord.compare` does. */
-  compare(digest: string): JobMatch {
-    return this.#record.compare(digest);
-  }
-
   /**
    * Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new
    * record.
