@@ -11,6 +11,7 @@ import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_regi
 import type { Remote } from "../../src/edge/runtime/durable_object.ts";
 import { type Heartbeat, heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
 import { signTicket } from "../../src/protocol/edge/tickets.ts";
+import { loggedErrors } from "./memory_edge.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digests of the statistics of two layers. The statistics of a layer are the Hessian of its inputs. */
@@ -123,6 +124,20 @@ describe("/v1/hosts/:id", () => {
     };
     assert.deepEqual(await put({}), [411, "length_required"]);
     assert.deepEqual(await put({ "Content-Length": "65537" }), [413, "too_large"]);
+  });
+
+  it("does not log a connection that breaks in the middle of a heartbeat as a fault of the edge", async () => {
+    const broken = new ReadableStream({
+      start: (body) => body.error(new TypeError("Network connection lost.")),
+    });
+    const headers = { "Content-Type": "application/json", "Content-Length": "100" };
+    const logged = await loggedErrors(async () => {
+      const answer = await createEdge().request("/v1/hosts/h", { method: "PUT", headers, body: broken }, {
+        EDGE_HOST_SECRET: "x".repeat(32),
+      });
+      assert.deepEqual([answer.status, (await answer.json()).code], [400, "truncated_body"]);
+    });
+    assert.deepEqual(logged, []);
   });
 
   it("registers a host only if the request has a valid signature that was not used before", async () => {
