@@ -74,6 +74,8 @@ describe("the edge", () => {
       "invalid_parameter",
       ["sparsity", "wings"],
     ]);
+    const nameless = await edge.request("/v1/layers?=1", init, { EDGE_HOST: "http://127.0.0.1:1" });
+    assert.deepEqual([nameless.status, (await nameless.json()).code], [400, "invalid_parameter"]);
   });
 });
 
