@@ -3,6 +3,7 @@
  * URL and a function that shuts the host down. If this file is run as a program, it reads its options from environment variables:
  *
  *     PARE_BACKEND           auto, webgpu or cpu
+ *     PARE_BLAS              auto, off, or the path of a BLAS library (`--blas` of `pare serve`)
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
@@ -12,7 +13,7 @@
  */
 
 import type { Backend } from "../src/backend/backend.ts";
-import { BACKEND_CHOICES, type BackendChoice, selectBackend } from "../src/host/backends.ts";
+import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
@@ -26,6 +27,11 @@ import { createApp } from "./app.ts";
 export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> {
   /** @default "auto" */
   readonly backend?: BackendChoice;
+  /**
+   * The library that multiplies matrices if the backend is `cpu`.
+   * @default DEFAULT_BLAS
+   */
+  readonly blas?: BlasChoice;
   /** Opens the backend. Overrides `backend`. */
   readonly open?: () => Promise<Backend>;
   /**
@@ -60,13 +66,13 @@ const DEFAULT_PORT = 8000;
 
 /** Starts a host. @throws the system's error if the port is not available */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
-  const { keys = [], log = printJsonLine, port = DEFAULT_PORT, backend = "auto" } = options;
+  const { keys = [], log = printJsonLine, port = DEFAULT_PORT, backend = "auto", blas } = options;
   const edge = options.edge && {
     ...options.edge,
     hostId: crypto.randomUUID(),
     tasks: new TaskRegistry(),
   };
-  const services = await startHostServices(options.open ?? (() => selectBackend(backend, { log })), {
+  const services = await startHostServices(options.open ?? (() => selectBackend(backend, { blas, log })), {
     keys,
     corsOrigins: options.corsOrigins,
     log,
@@ -140,6 +146,7 @@ function parsePort(text: string): number {
 if (import.meta.main) {
   const host = await serve({
     backend: parseBackendChoice(Deno.env.get("PARE_BACKEND") ?? "auto"),
+    blas: Deno.env.get("PARE_BLAS"),
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),

@@ -1,11 +1,13 @@
 /**
  * Starts an edge (Pare's Cloudflare Worker) and one GPU host on this machine and connects them as in a
  * deployment. The edge passes requests on to the host, and the host solves the layers of the edge's jobs.
- * Both serve without API keys and listen on the loopback interface only.
+ * Both listen on the loopback interface only. The host serves without API keys, and the edge too, unless
+ * `vars` has `PARE_KEYS`.
  */
 
 import type { BackendChoice } from "../../src/host/backends.ts";
 import { sleep } from "../../src/async/abort.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
 import { type ChildEdge, type ChildEdgeOptions, freePort, startEdge } from "./child_edge.ts";
 import { type ChildHost, startHost } from "./child_host.ts";
 
@@ -33,7 +35,16 @@ export async function startEdgeWithHost(
 ): Promise<EdgeWithHost> {
   await using starting = new AsyncDisposableStack();
   const secret = crypto.getRandomValues(new Uint8Array(32)).toHex(), hostPort = freePort();
-  const vars = { EDGE_HOST: `http://127.0.0.1:${hostPort}`, EDGE_HOST_SECRET: secret, ...options.vars };
+  const vars: Record<string, string> = {
+    EDGE_HOST: `http://127.0.0.1:${hostPort}`,
+    EDGE_HOST_SECRET: secret,
+    ...options.vars,
+  };
+  // An edge with keys lists its hosts only for a key, so it accepts one more key, which may do nothing else.
+  const key = vars.PARE_KEYS ? crypto.getRandomValues(new Uint8Array(32)).toHex() : undefined;
+  if (key !== undefined) {
+    vars.PARE_KEYS += `,${(await sha256(new TextEncoder().encode(key))).toHex()}:metrics`;
+  }
   const edge = starting.use(await startEdge({ ...options, vars }));
   // The edge starts first, because a host that cannot reach its edge waits ten seconds before it registers again.
   const host = starting.use(
@@ -43,7 +54,7 @@ export async function startEdgeWithHost(
       PARE_KEYS: "",
     }),
   );
-  await waitForRegistration(edge, host);
+  await waitForRegistration(edge, host, key);
   const running = starting.move();
   return { edge, host, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
@@ -51,9 +62,18 @@ export async function startEdgeWithHost(
 /**
  * Waits until the registry lists the URL of this host. The registry may still list hosts of an earlier start.
  */
-async function waitForRegistration(edge: ChildEdge, host: ChildHost): Promise<void> {
+async function waitForRegistration(
+  edge: ChildEdge,
+  host: ChildHost,
+  key: string | undefined,
+): Promise<void> {
+  const headers: Record<string, string> = key === undefined ? {} : { Authorization: `Bearer ${key}` };
   for (const end = Date.now() + REGISTRATION_MILLISECONDS; Date.now() < end; await sleep(50)) {
-    const { hosts } = await (await fetch(`${edge.url}/v1/hosts`)).json();
+    const answer = await fetch(`${edge.url}/v1/hosts`, { headers });
+    if (!answer.ok) {
+      throw new Error(`edge ${edge.url}: GET /v1/hosts was answered with ${await answer.text()}`);
+    }
+    const { hosts } = await answer.json();
     if (hosts.some(({ url }: { url: string }) => url === host.url)) return;
   }
   const seconds = REGISTRATION_MILLISECONDS / 1000;

@@ -17,6 +17,7 @@ const SHARED_ASSEMBLY = [
   "micro_kernel_4x16",
   "micro_kernel_4x8",
   "pairing",
+  "blas",
   "prune_bundle",
   "quantization_grid",
   "rounding",

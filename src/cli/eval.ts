@@ -7,12 +7,12 @@ import { Command, InvalidArgumentError } from "commander";
 import { readExamples } from "../evaluation/read_examples.ts";
 import { findTask, TASKS } from "../evaluation/tasks/tasks.ts";
 import type { Task } from "../evaluation/task.ts";
-import type { BackendChoice } from "../host/backends.ts";
 import {
   addBackendOption,
   addCommonOptions,
   addSeqlenOption,
   appendValue,
+  type BackendFlags,
   type CommonOptions,
   integer,
 } from "./options/common_options.ts";
@@ -34,14 +34,13 @@ interface TaskFile {
 }
 
 /** The options as commander parses them. */
-interface EvalOptions extends CommonOptions {
+interface EvalOptions extends CommonOptions, BackendFlags {
   readonly text: readonly string[];
   readonly task: readonly TaskFile[];
   readonly compare: readonly string[];
   readonly seqlen?: number;
   readonly windows?: number;
   readonly limit?: number;
-  readonly backend: BackendChoice;
 }
 
 /** Returns the command `pare eval`. `signal` stops it. */
@@ -105,7 +104,10 @@ async function evaluate(model: string, options: EvalOptions, signal: AbortSignal
     seqlen: options.seqlen,
   };
   await using cleanup = new AsyncDisposableStack();
-  const backend = cleanup.adopt(await openBackend(options.backend), (opened) => opened.dispose());
+  const backend = cleanup.adopt(
+    await openBackend(options.backend, options.blas),
+    (opened) => opened.dispose(),
+  );
   const results: ModelEvaluation[] = [];
   for (const name of [model, ...compare]) {
     // Perplexities are comparable only if the texts are cut into the same windows. All models therefore use

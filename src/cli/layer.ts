@@ -53,7 +53,8 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   const output = new Output(options.json ?? false);
   const tensors = await readLayer(file);
   await using cleanup = new AsyncDisposableStack();
-  const pare = remoteClient(options, output) ?? cleanup.use(await openLocalHost(options.backend)).pare;
+  const pare = remoteClient(options, output) ??
+    cleanup.use(await openLocalHost(options.backend, options.blas)).pare;
   const pruned = await pare.pruneLayer(tensors, query, { signal });
   await writeAtomically(denoFileSystem, options.out, encodeResult(pruned));
   const { report } = pruned;

@@ -6,7 +6,7 @@
 
 import type { Backend } from "../backend/backend.ts";
 import { Pare } from "../client/pare.ts";
-import { type BackendChoice, selectBackend } from "../host/backends.ts";
+import { type BackendChoice, type BlasChoice, selectBackend } from "../host/backends.ts";
 import type { LogEntry } from "../host/log_entry.ts";
 import { startHostServices } from "../host/host_services.ts";
 import { messageOf } from "../text/message_of.ts";
@@ -28,9 +28,9 @@ export interface LocalHost extends AsyncDisposable {
 }
 
 /** Opens a backend for forward passes. @throws {RefusedError} if this machine does not have it */
-export async function openBackend(choice: BackendChoice): Promise<Backend> {
+export async function openBackend(choice: BackendChoice, blas?: BlasChoice): Promise<Backend> {
   try {
-    return await selectBackend(choice, { log: printRefusal });
+    return await selectBackend(choice, { blas, log: printRefusal });
   } catch (error) {
     throw new RefusedError(`option --backend ${choice}: ${messageOf(error)}`, { cause: error });
   }
@@ -42,8 +42,8 @@ function printRefusal({ reason, instead }: LogEntry): void {
 }
 
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
-export async function openLocalHost(choice: BackendChoice): Promise<LocalHost> {
-  const services = await startHostServices(() => selectBackend(choice, { log: printRefusal }), {
+export async function openLocalHost(choice: BackendChoice, blas?: BlasChoice): Promise<LocalHost> {
+  const services = await startHostServices(() => selectBackend(choice, { blas, log: printRefusal }), {
     limits: { idleMilliseconds: NEVER_IDLE },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },

@@ -59,7 +59,7 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     return printRunResult(finished, out, output, true);
   }
-  const local = cleanup.use(await openLocalHost(options.backend)), { backend } = local;
+  const local = cleanup.use(await openLocalHost(options.backend, options.blas)), { backend } = local;
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());

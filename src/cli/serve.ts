@@ -4,7 +4,6 @@
  */
 
 import { Command, Option } from "commander";
-import { type BackendChoice } from "../host/backends.ts";
 import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseOrigins } from "../protocol/cors.ts";
 import { parseKeys } from "../protocol/keys.ts";
@@ -13,7 +12,13 @@ import { serve, type ServeOptions } from "../../routes/serve.ts";
 import { messageOf } from "../text/message_of.ts";
 import { InUseError } from "../files/in_use_error.ts";
 import { UsageError } from "./errors.ts";
-import { addBackendOption, addCommonOptions, type CommonOptions, integer } from "./options/common_options.ts";
+import {
+  addBackendOption,
+  addCommonOptions,
+  type BackendFlags,
+  type CommonOptions,
+  integer,
+} from "./options/common_options.ts";
 import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
@@ -32,13 +37,12 @@ Environment:
                      it may write the answers; needed for tasks`;
 
 /** The options as commander parses them. */
-interface ServeCommandOptions extends CommonOptions {
+interface ServeCommandOptions extends CommonOptions, BackendFlags {
   readonly host: string;
   readonly port: number;
   readonly queue: number;
   readonly edge?: string;
   readonly publicUrl?: string;
-  readonly backend: BackendChoice;
 }
 
 /** Returns the command `pare serve`. `signal` shuts the host down. */
@@ -84,6 +88,7 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
     serve({
       ...settings,
       backend: options.backend,
+      blas: options.blas,
       hostname: options.host,
       port: options.port,
       device: { queueDepth: options.queue },

@@ -9,13 +9,13 @@ import { Command } from "commander";
 import { type Model, openModelFolder } from "../models/model.ts";
 import { readCalibration } from "../prune/read_calibration.ts";
 import { computePerplexity } from "../evaluation/perplexity.ts";
-import type { BackendChoice } from "../host/backends.ts";
 import {
   addBackendOption,
   addCalibrationOption,
   addCommonOptions,
   addSamplesOption,
   addSeqlenOption,
+  type BackendFlags,
   type CommonOptions,
   integer,
   windowTokens,
@@ -40,7 +40,7 @@ import { csvHead, csvLine, type Sweep, type SweepResult, sweepTable } from "./sw
 import { writeAtomically } from "../files/whole_file.ts";
 
 /** The options as commander parses them. */
-interface SweepOptions extends CommonOptions, PointLists, RoundingFlags {
+interface SweepOptions extends CommonOptions, BackendFlags, PointLists, RoundingFlags {
   readonly calibration: string;
   readonly text: string;
   readonly samples: number;
@@ -49,7 +49,6 @@ interface SweepOptions extends CommonOptions, PointLists, RoundingFlags {
   readonly csv?: string;
   readonly svg?: string;
   readonly allocate: AllocationName;
-  readonly backend: BackendChoice;
 }
 
 /** Returns the command `pare sweep`. `signal` stops it. */
@@ -108,7 +107,7 @@ async function sweep(name: string, options: SweepOptions, signal: AbortSignal): 
   const tokenizer = await opened.loadTokenizer();
   const calibration = await readCalibration(tokenizer, { ...options, seqlen }, denoFileSystem);
   const tokens = await readEvaluationText(tokenizer, text, { seqlen, windows }, denoFileSystem);
-  const local = cleanup.use(await openLocalHost(options.backend));
+  const local = cleanup.use(await openLocalHost(options.backend, options.blas));
   const measure = (pruned: Model) =>
     computePerplexity(pruned, local.backend, tokens, { seqlen, windows, signal });
   const { perplexity: dense, windows: measuredWindows } = await measure(model);

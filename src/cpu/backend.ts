@@ -13,6 +13,7 @@ import {
 } from "../backend/backend.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { adapterName } from "./adapter_name.ts";
+import type { BlasLibrary } from "./blas/blas_library.ts";
 import { checkBoundOnce, checkRange, CpuBuffer } from "./buffer.ts";
 import { MAX_ARGS, RING_CELLS } from "./command_ring.ts";
 import type { Executor } from "./executor.ts";
@@ -41,6 +42,8 @@ export interface CpuBackendOptions {
    * @default the module in `build/`
    */
   readonly module?: WebAssembly.Module;
+  /** The library that multiplies matrices. Without one, WebAssembly multiplies them. */
+  readonly blas?: BlasLibrary;
 }
 
 /**
@@ -58,7 +61,7 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
   }
   const module = options.module ?? await loadModule(threads > 0);
   const memory = new WebAssembly.Memory({ initial: 1, maximum: DECLARED_PAGES, shared: threads > 0 });
-  const kernels = instantiate(module, memory);
+  const kernels = instantiate(module, memory, options.blas);
   const names = kernelNames(module);
   const heap = new Heap(memory, kernels.heapBase);
   const allocate = (bytes: number) => {
@@ -81,8 +84,9 @@ export async function createCpuBackend(options: CpuBackendOptions = {}): Promise
       ...parts,
       ring: allocate(4 * RING_CELLS),
       scratches: Array.from({ length: threads }, () => allocate(kernels.scratchBytes)),
+      blasPath: options.blas?.path,
     });
-  return new CpuBackend(executor, heap, new KernelTable(names));
+  return new CpuBackend(executor, heap, new KernelTable(names), options.blas?.name);
 }
 
 class CpuBackend implements Backend {
@@ -103,8 +107,8 @@ class CpuBackend implements Backend {
   readonly #copyBytes: number;
   readonly #zeroBytes: number;
 
-  constructor(executor: Executor, heap: Heap, table: KernelTable) {
-    this.adapter = { name: adapterName(executor.threads), software: false };
+  constructor(executor: Executor, heap: Heap, table: KernelTable, blas?: string) {
+    this.adapter = { name: adapterName(executor.threads, blas), software: false };
     this.#executor = executor;
     this.#heap = heap;
     this.#table = table;

@@ -3,6 +3,7 @@
  * is identified by its index in the sorted list of kernel names, so that all threads number the kernels alike.
  */
 
+import type { BlasLibrary } from "./blas/blas_library.ts";
 import { pairsInstructions } from "./instruction_pairing.ts";
 
 /** Runs one work item of a kernel. `args` is the address of the kernel's arguments. */
@@ -35,12 +36,21 @@ export function kernelNames(module: WebAssembly.Module): string[] {
   return [...exported].filter((name) => exported.has(name + ITEMS_SUFFIX)).sort();
 }
 
-/** Instantiates the module with `memory`. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelInstance {
-  const instance = new WebAssembly.Instance(module, { env: { memory } });
+/**
+ * Instantiates the module with `memory`.
+ * @param blas the library that multiplies matrices; without one, the module multiplies them itself
+ */
+export function instantiate(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  blas?: BlasLibrary,
+): KernelInstance {
+  const sgemm = blas?.sgemm(memory) ?? (() => {});
+  const instance = new WebAssembly.Instance(module, { env: { memory, sgemm } });
   const names = kernelNames(module);
   const find = <F>(name: string): F => instance.exports[name] as F;
   find<(on: boolean) => void>("set_paired")(pairsInstructions());
+  find<(on: boolean) => void>("set_blas")(blas !== undefined);
   return {
     run: names.map((name) => find<RunItem>(name)),
     // WebAssembly returns a u32 as a signed number.

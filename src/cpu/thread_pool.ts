@@ -22,6 +22,8 @@ export interface PoolLayout {
   readonly ring: number;
   /** The addresses of the threads' scratch memories, one per thread. */
   readonly scratches: readonly number[];
+  /** The path of the BLAS library, if one is used. */
+  readonly blasPath?: string;
 }
 
 /**
@@ -68,10 +70,12 @@ class ThreadPool implements Executor {
   #publishScheduled = false;
 
   constructor(layout: PoolLayout) {
-    const { module, memory, kernels, ring, scratches } = layout;
+    const { module, memory, kernels, ring, scratches, blasPath } = layout;
     this.#queue = new CommandQueue(memory, ring, kernels);
     this.#names = layout.names;
-    this.#threads = scratches.map((scratch, i) => this.#start(i, { module, memory, ring, scratch }));
+    this.#threads = scratches.map((scratch, i) =>
+      this.#start(i, { module, memory, ring, scratch, blasPath })
+    );
   }
 
   #start(index: number, start: WorkerStart): Thread {

@@ -19,6 +19,7 @@ import {
   slotOf,
   STOP,
 } from "./command_ring.ts";
+import { loadBlas } from "./blas/blas_library.ts";
 import { instantiate, type KernelInstance } from "./module.ts";
 import { messageOf } from "../text/message_of.ts";
 import type { WorkerMessage, WorkerStart } from "./worker_messages.ts";
@@ -45,7 +46,8 @@ class RingReader {
   #fences = 0;
 
   constructor(start: WorkerStart) {
-    this.#kernels = instantiate(start.module, start.memory);
+    const blas = start.blasPath === undefined ? undefined : loadBlas(start.blasPath);
+    this.#kernels = instantiate(start.module, start.memory, blas);
     this.#kernels.setScratch(start.scratch);
     this.#cells = new Int32Array(start.memory.buffer, start.ring, RING_CELLS);
     this.#ring = start.ring;

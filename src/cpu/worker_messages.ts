@@ -8,6 +8,8 @@ export interface WorkerStart {
   readonly ring: number;
   /** The address of the worker's scratch memory. */
   readonly scratch: number;
+  /** The path of the BLAS library, if one is used. */
+  readonly blasPath?: string;
 }
 
 /** A message from a worker. */

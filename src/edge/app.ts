@@ -11,6 +11,7 @@ import { corsOptions, parseOrigins } from "../protocol/cors.ts";
 import { invalidParameters } from "../protocol/invalid_parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../protocol/headers.ts";
+import { shortened } from "../text/quotes.ts";
 import { requireEdgeKey } from "./auth.ts";
 import { blobRoutes } from "./blobs/routes.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
@@ -21,6 +22,7 @@ import { edgeLayerRoutes } from "./layers.ts";
 import { edgeOpenApiRoutes } from "./openapi.ts";
 import { edgeProblemResponse } from "./problems.ts";
 import { proxyToHost } from "./proxy.ts";
+import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
 import { uploadRoutes } from "./uploads/routes.ts";
 
@@ -51,6 +53,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
     const origins = parseOrigins(c.env.PARE_CORS_ORIGINS ?? "");
     return await (origins.length > 0 ? cors(corsOptions(origins))(c, next) : next());
   });
+  app.use(requireMethod(app));
 
   uploadRoutes(app);
   blobRoutes(app);
@@ -59,7 +62,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
   edgeOpenApiRoutes(app);
   // A host does not have these resources, so requests for them are never forwarded.
   app.all("/v1/:own{uploads|blobs|jobs|hosts}/*", (c) => {
-    throw new Refusal("not_found", `${c.req.method} ${c.req.path}: there is no such resource`);
+    throw new Refusal("not_found", `${shortened(c.req.path)}: there is no such resource`);
   });
 
   edgeLayerRoutes(app, smallLayers);

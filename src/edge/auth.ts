@@ -48,6 +48,13 @@ async function checkKey(c: Context<EdgeEnv>, scope: Scope, keyless: KeylessPolic
   await limitRate(c, undefined);
 }
 
+/** Returns the client that {@link requireEdgeKey} has authorised. Jobs and uploads belong to the client that began them. */
+export function requireClient(c: Context<EdgeEnv>): string {
+  const client = c.get("client");
+  if (client === undefined) throw new TypeError("the request was not authorised before its handler ran");
+  return client;
+}
+
 function authorize(c: Context<EdgeEnv>, client: string): void {
   c.set("isAuthorized", true);
   c.set("client", client);

@@ -19,6 +19,8 @@ export interface EdgeBindings {
    * only jobs and `EDGE_SOLVE` can solve layers.
    */
   readonly EDGE_HOST?: string;
+  /** The number of seconds in which `EDGE_HOST` must begin to answer a request without a body. Default: 10. */
+  readonly EDGE_HOST_TIMEOUT?: string;
   /** Secret: the key that the edge sends to `EDGE_HOST` in place of a client's key, once the edge itself has authorised the client. */
   readonly EDGE_HOST_KEY?: string;
   /** Secret: signs the requests that the edge and its hosts send to each other (`protocol/edge/tickets.ts`). */

@@ -5,9 +5,10 @@
  * from the start of each listing.
  */
 
+import pMap from "p-map";
 import type { EdgeBindings } from "./bindings.ts";
 import type { R2Bucket, R2Object } from "./runtime/r2_bucket.ts";
-import { readRecord } from "./uploads/upload_record.ts";
+import { findRecord } from "./uploads/upload_record.ts";
 import {
   BLOB_PREFIX,
   blobLifetime,
@@ -23,6 +24,9 @@ import {
  * the number of R2 calls of a run.
  */
 const MAX_LIST_PAGES = 100;
+
+/** The number of objects that are looked up at once. A Worker can wait for six answers of R2 at a time. */
+const MAX_CONCURRENT_LOOKUPS = 6;
 
 /** The numbers of objects that a run deleted. */
 export interface Collected {
@@ -40,11 +44,12 @@ export async function collectGarbage(env: EdgeBindings, now: number): Promise<Co
     now - GRACE_MILLISECONDS,
     (expired) => deleteUploads(bucket, expired),
   );
-  const blobs = await deleteOlder(bucket, BLOB_PREFIX, now - lifetime, async (expired) => {
-    // The pointers are deleted before the bytes, so that no reader finds a blob without bytes.
-    await bucket.delete(expired.map(({ key }) => key));
-    await bucket.delete(expired.map((pointer) => readPointer(pointer).key));
-  });
+  const blobs = await deleteOlder(
+    bucket,
+    BLOB_PREFIX,
+    now - lifetime,
+    (expired) => deleteBlobs(bucket, expired, now - lifetime),
+  );
   // A pointer is written at most a day after its bytes, because uploads and signed URLs live no longer. Once
   // all expired pointers are deleted, no pointer refers to bytes that are older than the lifetime of blobs
   // plus two days.
@@ -81,12 +86,28 @@ async function deleteOlder(
   return { removed, isComplete: false };
 }
 
+/**
+ * Deletes blobs. Their pointers are looked up again, because a client may have uploaded a blob again after the
+ * listing, and its new pointer has the same key.
+ */
+async function deleteBlobs(bucket: R2Bucket, listed: readonly R2Object[], before: number): Promise<void> {
+  const pointers = await pMap(listed, ({ key }) => bucket.head(key), { concurrency: MAX_CONCURRENT_LOOKUPS });
+  const expired = pointers.filter((pointer) => pointer !== null)
+    .filter(({ uploaded }) => uploaded.getTime() < before);
+  if (expired.length === 0) return;
+  // The pointers are deleted before the bytes, so that no reader finds a blob without bytes.
+  await bucket.delete(expired.map(({ key }) => key));
+  await bucket.delete(expired.flatMap((pointer) => readPointer(pointer)?.key ?? []));
+}
+
 /** Deletes the parts and the records of uploads. */
 async function deleteUploads(bucket: R2Bucket, expired: readonly R2Object[]): Promise<void> {
   for (const { key: name } of expired) {
-    const { key, multipart } = await readRecord(bucket, name.slice(UPLOAD_PREFIX.length));
+    const record = await findRecord(bucket, name.slice(UPLOAD_PREFIX.length));
+    // A record that cannot be read has no upload to abort. It must not keep later records from being deleted.
+    if (!record) continue;
     // The call fails if the upload was completed and has no parts. After any other failure, R2 itself deletes the parts within a week.
-    await bucket.resumeMultipartUpload(key, multipart).abort().catch(() => {});
+    await bucket.resumeMultipartUpload(record.key, record.multipart).abort().catch(() => {});
   }
   await bucket.delete(expired.map(({ key }) => key));
 }

@@ -3,7 +3,7 @@
  * GPU hosts. Both requests are forwarded to the host, except that the Worker may solve small layers itself.
  */
 
-import { invalidParameters } from "../protocol/invalid_parameters.ts";
+import { invalidParameters, requireNamedParameters } from "../protocol/invalid_parameters.ts";
 import { layerQuerySchema } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { requireEdgeKey } from "./auth.ts";
@@ -20,6 +20,7 @@ export function edgeLayerRoutes(app: EdgeApp, smallLayers: LayerHandler | undefi
   });
   app.post("/v1/layers", async (c) => {
     // The query is checked here, so that no large body is sent to a host that will refuse it.
+    requireNamedParameters(new URL(c.req.url).searchParams);
     const query = layerQuerySchema.safeParse(c.req.query());
     if (!query.success) throw invalidParameters(query.error);
     return await (smallLayers && c.env.EDGE_SOLVE === "true" ? smallLayers(c, query.data) : proxyToHost(c));

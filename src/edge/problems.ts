@@ -8,14 +8,22 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import { problemAnswer } from "../protocol/problem_answer.ts";
 import { Refusal } from "../protocol/refusal.ts";
+import { PROBLEMS } from "../protocol/problem.ts";
 import { stackOf } from "../text/message_of.ts";
 import type { EdgeEnv } from "./edge_env.ts";
+import { logFailure } from "./log_failure.ts";
+import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+
+/** The Retry-After in seconds of an answer with status 503 whose refusal has none. */
+const DEFAULT_RETRY_SECONDS = 5;
 
 /** Returns the response for `error`. */
 export function edgeProblemResponse(c: Context<EdgeEnv>, error: unknown): Response {
   const requestId = c.get("requestId");
-  const refusal = refusalOf(error) ?? logInternalError(error, requestId);
+  const refusal = refusalOf(error) ??
+    (hasClientLeft(c) ? clientLeft(error) : logInternalError(error, requestId));
   const { body, status, headers } = problemAnswer(refusal, requestId);
+  if (status === PROBLEMS.no_device.status) headers["Retry-After"] ??= String(DEFAULT_RETRY_SECONDS);
   return c.body(body, status, headers);
 }
 
@@ -35,7 +43,7 @@ function refusalOf(error: unknown): Refusal | undefined {
 
 /** Logs a fault of the edge as one line of JSON. Returns the refusal for the client. */
 function logInternalError(error: unknown, requestId: string): Refusal {
-  console.error(JSON.stringify({ request_id: requestId, error: stackOf(error) }));
+  logFailure({ request_id: requestId, error: stackOf(error) });
   return new Refusal("internal", "the edge failed; its log has the error under this request id", {
     cause: error,
   });

@@ -8,8 +8,11 @@ import { proxy } from "hono/proxy";
 import type { ProblemCode } from "../protocol/problem.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { messageOf } from "../text/message_of.ts";
-import { requireBodyLength } from "./body_length.ts";
+import { requireBodyLength } from "./requests/body_length.ts";
 import type { EdgeEnv } from "./edge_env.ts";
+import { logFailure } from "./log_failure.ts";
+import { clientLeft, hasClientLeft } from "./requests/read_body.ts";
+import { wholeNumber } from "./settings.ts";
 
 /** The Retry-After, in seconds, of the error that is sent if the host cannot be reached. */
 const HOST_RETRY_SECONDS = 5;
@@ -18,32 +21,119 @@ const HOST_RETRY_SECONDS = 5;
 export const PROXY_PROBLEMS = ["internal", "no_device"] as const satisfies ProblemCode[];
 
 /**
+ * The headers that the host receives. All others describe the client or the connection to the edge, such as
+ * cookies, `Forwarded` and `Proxy-Authorization`. `Origin` is left out too: the edge answers for the origins
+ * that it allows, and with the header the host would add those of its own list.
+ */
+const FORWARDED_HEADERS: readonly string[] = [
+  "accept",
+  "authorization",
+  "content-encoding",
+  "content-length",
+  "content-type",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "prefer",
+  "range",
+  "traceparent",
+  "tracestate",
+  "user-agent",
+];
+
+/** The paths whose whole answer must arrive in time. Other answers may be long, so only their start is limited. */
+const PROBES: readonly string[] = ["/healthz", "/readyz", "/metrics"];
+
+const DEFAULT_TIMEOUT_SECONDS = 10;
+
+/**
  * Forwards the request and returns the host's answer.
  * @param body the body of the request, if the caller has read it already
- * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set or cannot be reached
+ * @throws {Refusal} `length_required`, `too_large`, or `no_device` if `EDGE_HOST` is not set, cannot be
+ * reached, does not answer in time or redirects the request
  */
 export async function proxyToHost(
   c: Context<EdgeEnv>,
   body?: Uint8Array<ArrayBuffer>,
 ): Promise<Response> {
   if (!body) requireBodyLength(c);
-  const { EDGE_HOST: host, EDGE_HOST_KEY: key } = c.env;
-  if (!host) throw new Refusal("no_device", "this edge has no GPU host, because EDGE_HOST is not set");
-  const url = new URL(c.req.url);
-  // The path is assigned to the URL of the host. If it were resolved against that URL, a path that begins
-  // with two slashes could name another host.
-  const target = new URL(host);
-  target.pathname = url.pathname;
-  target.search = url.search;
-  const headers: Record<string, string> = { ...c.req.header(), "X-Request-Id": c.get("requestId") };
-  // The edge answers for the origins that it allows. With the header, the host would add those of its own list.
-  delete headers.origin;
+  if (!c.env.EDGE_HOST) {
+    throw new Refusal("no_device", "this edge has no GPU host, because EDGE_HOST is not set");
+  }
+  const target = targetOf(c, c.env.EDGE_HOST);
+  let response: Response;
+  try {
+    response = await fetchInTime(c, target, body);
+  } catch (cause) {
+    if (hasClientLeft(c)) throw clientLeft(cause);
+    // The runtime does not say whose connection broke in the middle of a forwarded body.
+    const subject = c.req.raw.body ? `${target.origin}, or the client` : target.origin;
+    throw unreachable(c, `${subject}: ${messageOf(cause)}`, cause);
+  }
+  const { status } = response;
+  if (status >= 300 && status <= 399 && status !== 304) {
+    await response.body?.cancel();
+    throw unreachable(c, `${target.origin}: redirects with status ${status}`);
+  }
+  // A host has no sessions, so a cookie would come from another server at its address.
+  response.headers.delete("Set-Cookie");
+  return response;
+}
+
+/**
+ * Returns the URL of the request at the host. The path is assigned to the URL of the host. If it were resolved
+ * against that URL, a path that begins with two slashes could name another host.
+ */
+function targetOf(c: Context<EdgeEnv>, host: string): URL {
+  const { pathname, search } = new URL(c.req.url);
+  return Object.assign(new URL(host), { pathname, search });
+}
+
+/** Sends the request to the host. A request without a body is aborted if the host does not answer in time. */
+async function fetchInTime(
+  c: Context<EdgeEnv>,
+  target: URL,
+  body: Uint8Array<ArrayBuffer> | undefined,
+): Promise<Response> {
+  const { raw } = c.req, seconds = wholeNumber(c.env, "EDGE_HOST_TIMEOUT", DEFAULT_TIMEOUT_SECONDS, 1);
+  const late = new AbortController();
+  // A solve takes as long as it takes, so requests with a body have no limit.
+  const timer = raw.body ? undefined : setTimeout(() => {
+    late.abort(new Error(`the host did not answer within ${seconds} s`));
+  }, seconds * 1000);
+  try {
+    const response = await proxy(target, {
+      raw,
+      headers: forwardedHeaders(c),
+      redirect: "manual",
+      signal: AbortSignal.any([raw.signal, late.signal]),
+      ...body && { body },
+    });
+    if (!PROBES.includes(target.pathname)) clearTimeout(timer);
+    return response;
+  } catch (error) {
+    clearTimeout(timer);
+    throw error;
+  }
+}
+
+function forwardedHeaders(c: Context<EdgeEnv>): Record<string, string> {
+  const headers: Record<string, string> = { "x-request-id": c.get("requestId") };
+  for (const name of FORWARDED_HEADERS) {
+    const value = c.req.header(name);
+    if (value !== undefined) headers[name] = value;
+  }
+  const { EDGE_HOST_KEY: key } = c.env;
   // The host's key is only for requests that the edge itself has authorised. Other requests are forwarded with the client's own header.
   if (key && c.get("isAuthorized")) headers.authorization = `Bearer ${key}`;
-  try {
-    return await proxy(target, { raw: c.req.raw, headers, ...body && { body } });
-  } catch (cause) {
-    const detail = `the GPU host ${target.origin} cannot be reached: ${messageOf(cause)}`;
-    throw new Refusal("no_device", detail, { retryAfter: HOST_RETRY_SECONDS, cause });
-  }
+  return headers;
+}
+
+/** Logs why the host cannot be used, and returns the refusal for the client, which does not show the address of the host. */
+function unreachable(c: Context<EdgeEnv>, error: string, cause?: unknown): Refusal {
+  logFailure({ request_id: c.get("requestId"), host: error });
+  const detail =
+    "the GPU host of this edge cannot be reached. The log of the edge has the cause under this request id";
+  return new Refusal("no_device", detail, { retryAfter: HOST_RETRY_SECONDS, cause });
 }

@@ -14,6 +14,7 @@ type NumericVariable =
   | "EDGE_BLOB_DAYS"
   | "EDGE_JOB_DAYS"
   | "EDGE_JOB_SILENCE"
+  | "EDGE_HOST_TIMEOUT"
   | "EDGE_HOST_WAIT";
 
 /**

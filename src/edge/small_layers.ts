@@ -4,6 +4,7 @@
  * tensors.
  *
  * The whole body is read into memory before the solve begins, and the answer is complete before it is sent.
+ * The bytes of all bodies in memory are bounded. If a body does not fit, the answer is 429 `busy`.
  * In between, the solve waits for no I/O, so it ends before the Worker handles another event. Solves
  * therefore do not compete for the Worker's 128 MB, and a connection that breaks cannot leave memory in use.
  *
@@ -19,10 +20,15 @@ import { reportHeaders, requireSafetensorsType, SAFETENSORS_TYPE } from "../prot
 import { type ParsedLayerQuery, type ResolvedParameters, resolveParameters } from "../protocol/parameters.ts";
 import { Refusal } from "../protocol/refusal.ts";
 import { openSafetensors } from "../safetensors/decode.ts";
-import { requireBodyLength } from "./body_length.ts";
+import { requireBodyLength } from "./requests/body_length.ts";
+import { ByteBudget } from "./byte_budget.ts";
 import type { EdgeEnv } from "./edge_env.ts";
 import { proxyToHost } from "./proxy.ts";
-import { MAX_SMALL_BYTES, MAX_SMALL_FEATURES } from "./small_limits.ts";
+import { readBody } from "./requests/read_body.ts";
+import { MAX_SMALL_BYTES, MAX_SMALL_BYTES_IN_FLIGHT, MAX_SMALL_FEATURES } from "./small_limits.ts";
+
+/** The Retry-After, in seconds, of the refusal of a layer for which there is no memory. */
+const BUSY_RETRY_SECONDS = 1;
 
 const LIMITS_TEXT =
   `the edge itself solves layers of up to ${MAX_SMALL_FEATURES} rows and columns in bodies of up to ${MAX_SMALL_BYTES} bytes`;
@@ -36,6 +42,7 @@ export type LayerHandler = (c: Context<EdgeEnv>, query: ParsedLayerQuery) => Pro
  */
 export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
   let backend: Promise<Backend> | undefined;
+  const budget = new ByteBudget(MAX_SMALL_BYTES_IN_FLIGHT);
   return async (c, query) => {
     const length = requireBodyLength(c);
     if (length > MAX_SMALL_BYTES) return await proxyOrRefuse(c, `the body has ${length} bytes`);
@@ -45,7 +52,13 @@ export function smallLayers(kernels: WebAssembly.Module): LayerHandler {
       if (c.env.EDGE_HOST) return await proxyToHost(c);
       throw new Refusal("hessian_not_found", "this edge stores no statistics, so send them with the layer");
     }
-    const body = new Uint8Array(await c.req.arrayBuffer());
+    using reserved = budget.reserve(length);
+    if (!reserved) {
+      throw new Refusal("busy", "this edge has no memory for another layer at the moment", {
+        retryAfter: BUSY_RETRY_SECONDS,
+      });
+    }
+    const body = await readBody(c, length);
     try {
       const dimension = await oversizedDimension(body);
       if (dimension !== undefined) {

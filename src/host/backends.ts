@@ -8,9 +8,12 @@ import type { Backend } from "../backend/backend.ts";
 import { connectBackend } from "../backend/remote_backend.ts";
 import { roundingName } from "../cpu/adapter_name.ts";
 import { createCpuBackend } from "../cpu/backend.ts";
+import { type BlasChoice, DEFAULT_BLAS, findBlas } from "../cpu/blas/find_blas.ts";
 import { selfCheck, SelfCheckError } from "../self_check/self_check.ts";
 import { hasHardwareAdapter, requestAdapter } from "../webgpu/device.ts";
 import type { LogEntry } from "./log_entry.ts";
+
+export { type BlasChoice, DEFAULT_BLAS };
 
 /** The values of the command-line option `--backend` and of the variable `PARE_BACKEND`. */
 export const BACKEND_CHOICES = ["auto", "webgpu", "cpu"] as const;
@@ -22,17 +25,22 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 export interface BackendOpeners {
   readonly hasHardwareAdapter: () => Promise<boolean>;
   readonly webgpu: () => Promise<Backend>;
-  readonly cpu: () => Promise<Backend>;
+  readonly cpu: (blas: BlasChoice) => Promise<Backend>;
 }
 
 const OPENERS: BackendOpeners = {
   hasHardwareAdapter,
   webgpu: openWebGpu,
-  cpu: () => createCpuBackend(),
+  cpu: (blas) => createCpuBackend({ blas: findBlas(blas) }),
 };
 
 /** Options of {@link selectBackend}. */
 interface SelectOptions {
+  /**
+   * The library that multiplies matrices if the backend is `cpu`.
+   * @default DEFAULT_BLAS
+   */
+  readonly blas?: BlasChoice;
   /**
    * Called if `auto` refuses the GPU and takes the CPU.
    * @default a function that does nothing
@@ -45,13 +53,14 @@ interface SelectOptions {
  * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results. With
  * `auto`, a GPU that fails the check is replaced by the CPU.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
+ * @throws {Error} if `blas` is a path and the library cannot be loaded
  * @throws {SelfCheckError} if the requested backend computes wrong results
  */
 export async function selectBackend(
   choice: BackendChoice,
-  { log = () => {}, openers = OPENERS }: SelectOptions = {},
+  { blas = DEFAULT_BLAS, log = () => {}, openers = OPENERS }: SelectOptions = {},
 ): Promise<Backend> {
-  if (choice === "cpu") return await openChecked(openers.cpu);
+  if (choice === "cpu") return await openChecked(() => openers.cpu(blas));
   if (choice === "webgpu") return await openChecked(openers.webgpu);
   if (await openers.hasHardwareAdapter()) {
     try {
@@ -61,7 +70,7 @@ export async function selectBackend(
       log({ event: "device refused", reason: error.message, instead: "cpu" });
     }
   }
-  return await openChecked(openers.cpu);
+  return await openChecked(() => openers.cpu(blas));
 }
 
 /** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */

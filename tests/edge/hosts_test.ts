@@ -9,8 +9,9 @@ import { describe, it } from "@std/testing/bdd";
 import { createEdge } from "../../src/edge/app.ts";
 import { ALIVE_MILLISECONDS, HostRegistry } from "../../src/edge/hosts/host_registry.ts";
 import type { Remote } from "../../src/edge/runtime/durable_object.ts";
-import type { Heartbeat } from "../../src/protocol/edge/hosts.ts";
+import { type Heartbeat, heartbeatSchema } from "../../src/protocol/edge/hosts.ts";
 import { signTicket } from "../../src/protocol/edge/tickets.ts";
+import { loggedErrors } from "./memory_edge.ts";
 import { memorySql } from "./memory_sql.ts";
 
 /** The digests of the statistics of two layers. The statistics of a layer are the Hessian of its inputs. */
@@ -83,6 +84,36 @@ describe("HostRegistry", () => {
   });
 });
 
+describe("heartbeatSchema", () => {
+  const accepts = (url: string) => heartbeatSchema.safeParse(stateOf({ url })).success;
+
+  it("accepts the URL of a host", () => {
+    const urls = ["http://127.0.0.1:8000", "https://gpu.example/path", "http://10.0.0.1", "http://[::1]:80"];
+    for (const url of urls) assert.ok(accepts(url), url);
+  });
+
+  it("refuses URLs with credentials, and wildcard and link-local addresses in every notation", () => {
+    for (
+      const url of [
+        "http://user@gpu.example",
+        "http://user:key@gpu.example",
+        "http://169.254.169.254",
+        "http://2852039166/latest",
+        "http://0xa9fea9fe",
+        "http://[fe80::1]",
+        "http://[FEBF::1]:80",
+        "http://[::ffff:169.254.169.254]",
+        "http://0.0.0.0:8000",
+        "http://[::]",
+        "ftp://gpu.example",
+        "http://gpu.example/" + "x".repeat(3000),
+      ]
+    ) {
+      assert.ok(!accepts(url), url);
+    }
+  });
+});
+
 describe("/v1/hosts/:id", () => {
   it("refuses a heartbeat that is too large or has no Content-Length before it checks the host's signature", async () => {
     const put = async (length: Record<string, string>) => {
@@ -93,6 +124,20 @@ describe("/v1/hosts/:id", () => {
     };
     assert.deepEqual(await put({}), [411, "length_required"]);
     assert.deepEqual(await put({ "Content-Length": "65537" }), [413, "too_large"]);
+  });
+
+  it("does not log a connection that breaks in the middle of a heartbeat as a fault of the edge", async () => {
+    const broken = new ReadableStream({
+      start: (body) => body.error(new TypeError("Network connection lost.")),
+    });
+    const headers = { "Content-Type": "application/json", "Content-Length": "100" };
+    const logged = await loggedErrors(async () => {
+      const answer = await createEdge().request("/v1/hosts/h", { method: "PUT", headers, body: broken }, {
+        EDGE_HOST_SECRET: "x".repeat(32),
+      });
+      assert.deepEqual([answer.status, (await answer.json()).code], [400, "truncated_body"]);
+    });
+    assert.deepEqual(logged, []);
   });
 
   it("registers a host only if the request has a valid signature that was not used before", async () => {

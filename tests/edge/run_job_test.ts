@@ -5,8 +5,10 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { attemptLayer } from "../../src/edge/jobs/attempt.ts";
 import { runJob } from "../../src/edge/jobs/run_job.ts";
 import type { WorkflowStep } from "../../src/edge/runtime/workflow.ts";
+import { loggedErrors } from "./memory_edge.ts";
 import { DONE, problem, simulateJob } from "./simulate_job.ts";
 
 /**
@@ -45,17 +47,29 @@ describe("runJob()", () => {
     assert.deepEqual([seen.runs, seen.max], [40, 32]);
   });
 
-  it("attempts a failing layer five times, and then records the last error", async () => {
+  it("attempts a failing layer five times, and then records an error without addresses, whose cause is in the log", async () => {
     const answers = [...Array(4).fill(problem(503, "device_lost")), problem(502, "blob_unavailable"), DONE];
     const { context, record, sendHeartbeat } = simulateJob(answers), { step } = simulateSteps();
     // The host sends a heartbeat whenever the job waits.
-    await runJob(step, {
-      ...context,
-      sleep: (milliseconds) => (sendHeartbeat(), context.sleep(milliseconds)),
-    });
+    const logged = await loggedErrors(() =>
+      runJob(step, {
+        ...context,
+        sleep: (milliseconds) => (sendHeartbeat(), context.sleep(milliseconds)),
+      })
+    );
     const { state, layers: [{ attempts, error }] } = record.read()!.job;
     assert.deepEqual([state, attempts, error?.code], ["failed", 5, "no_device"]);
-    assert.equal(error?.detail, "host http://h/base: 502 blob_unavailable blob_unavailable it is");
+    assert.equal(
+      error?.detail,
+      "no GPU host could solve the layer. The log of the edge has the causes under the id of the job",
+    );
+    assert.equal(logged.length, 6);
+    assert.deepEqual(JSON.parse(logged[4]), {
+      job: "job",
+      layer: 0,
+      attempt: 5,
+      error: "host http://h/base: 502 blob_unavailable blob_unavailable it is",
+    });
   });
 
   it("continues an interrupted run with the layers that are not settled", async () => {
@@ -71,5 +85,18 @@ describe("runJob()", () => {
     never.resolve(DONE());
     await interrupted;
     assert.equal(record.read()!.job.state, "done");
+  });
+
+  it("asks no host about settled layers when it is restarted from the beginning", async () => {
+    const { context, record, calls } = simulateJob([DONE, problem(422, "non_finite"), DONE], 3);
+    await Promise.all([0, 1].map((position) => attemptLayer(position, context)));
+    assert.deepEqual(record.read()!.job.layers.map(({ state }) => state), ["done", "failed", "queued"]);
+    await runJob(simulateSteps().step, context);
+    assert.equal(calls.length, 3);
+    assert.deepEqual(record.read()!.job.layers.map(({ state, attempts }) => [state, attempts]), [
+      ["done", 1],
+      ["failed", 1],
+      ["done", 1],
+    ]);
   });
 });

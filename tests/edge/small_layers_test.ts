@@ -78,7 +78,7 @@ describe("an edge that solves small layers itself", () => {
     assert.deepEqual([backend, limits.max_features], ["cpu", 1024]);
     const { paths } = await (await edge.request("/openapi.json")).json();
     assert.ok("/v1/layers" in paths && "/v1/uploads" in paths);
-    assert.deepEqual(await codeOf(await edge.request("/v1/uploads")), [404, "not_found"]);
+    assert.deepEqual(await codeOf(await edge.request("/v1/uploads")), [405, "method_not_allowed"]);
     assert.deepEqual(await codeOf(await edge.request("/metrics")), [503, "no_device"]);
   });
 

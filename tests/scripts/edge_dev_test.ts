@@ -6,9 +6,11 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { describe, it } from "@std/testing/bdd";
+import { startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
 import { descendants, memoryBytes } from "../../scripts/processes/process_tree.ts";
 import { sleep } from "../../src/async/abort.ts";
 import { decodeAnswer } from "../../src/client/layer_file.ts";
+import { sha256 } from "../../src/protocol/digest.ts";
 import { safetensorsHeaders } from "../routes/host.ts";
 import { withTemporaryFolder } from "../support/temporary_folder.ts";
 
@@ -72,4 +74,16 @@ describe("deno task edge:dev", () => {
       });
     });
   }
+
+  it("serves with the API keys of PARE_KEYS", async () => {
+    const key = "mine", hex = (await sha256(new TextEncoder().encode(key))).toHex();
+    await withTemporaryFolder(async (folder) => {
+      await using pair = await startEdgeWithHost({ backend: "cpu", folder, vars: { PARE_KEYS: hex } });
+      const hosts = `${pair.edge.url}/v1/hosts`;
+      const refused = await fetch(hosts);
+      assert.deepEqual([refused.status, (await refused.json()).code], [401, "unauthorized"]);
+      const allowed = await fetch(hosts, { headers: { Authorization: `Bearer ${key}` } });
+      assert.deepEqual([allowed.status, (await allowed.json()).hosts.length], [200, 1]);
+    });
+  });
 });

@@ -4,7 +4,7 @@
  */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { BACKEND_CHOICES, type BackendChoice } from "../../host/backends.ts";
+import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, DEFAULT_BLAS } from "../../host/backends.ts";
 import type { Model } from "../../models/model.ts";
 import { UsageError } from "../errors.ts";
 
@@ -14,9 +14,10 @@ export interface CommonOptions {
   readonly debug?: boolean;
 }
 
-/** The option `--backend`. */
+/** The options `--backend` and `--blas`. */
 export interface BackendFlags {
   readonly backend: BackendChoice;
+  readonly blas: BlasChoice;
 }
 
 /** Declares `--json` and `--debug`. */
@@ -26,13 +27,23 @@ export function addCommonOptions(command: Command): Command {
     .option("--debug", "print the stack trace of a failure");
 }
 
-/** Declares `--backend`. */
+/** Declares `--backend` and `--blas`. */
 export function addBackendOption(command: Command): Command {
-  return command.addOption(
-    new Option("--backend <kind>", "where to compute; auto uses the GPU if there is one, else the CPU")
-      .choices(BACKEND_CHOICES)
-      .default("auto"),
-  );
+  return command
+    .addOption(
+      new Option("--backend <kind>", "where to compute; auto uses the GPU if there is one, else the CPU")
+        .choices(BACKEND_CHOICES)
+        .default("auto"),
+    )
+    .addOption(
+      new Option(
+        "--blas <library>",
+        "the library that multiplies matrices on the CPU: off for Pare's own WebAssembly, auto for the first " +
+          "BLAS library that is installed, or the path of a library",
+      )
+        .env("PARE_BLAS")
+        .default(DEFAULT_BLAS),
+    );
 }
 
 /** The default of `--samples`. It is the number of calibration windows in the code of SparseGPT's authors. */

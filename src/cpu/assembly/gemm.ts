@@ -9,9 +9,12 @@
 // in registers. Each thread packs for itself, so threads never wait for each other. Several threads may pack
 // the same part of an operand, but this costs little because work items are large.
 //
+// If the backend has loaded a BLAS library (blas.ts), the library multiplies the block of an item instead.
+//
 // If an item's rows of op(A) are largely zeros, the item computes its block with gemm_sparse.ts instead. In
 // gemm_nt without `upper`, it also does so if its columns of op(B) are largely zeros.
 
+import { multiply_by_blas, uses_blas } from "./blas";
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { looks_sparse, sparse_product, sums_panel_cols } from "./gemm_sparse";
 import { multiply_4x16, NR_PAIRED } from "./micro_kernel_4x16";
@@ -160,6 +163,14 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   if (transB && !upper && looks_sparse(bBlock, ldb, 1, cols, k)) {
     const sums = sparse_product(bBlock, ldb, 1, cols, aBlock, lda, !transA, rows, k, false, 0);
     store_sums(sums, cols, rows, cBlock, 4, ldc, alpha, beta);
+    return;
+  }
+
+  // A library does nothing if it finds an argument invalid, so the arguments that it does not accept are left to
+  // the code below.
+  if (uses_blas() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n) {
+    const bStep: usize = transB ? ldb : 1;
+    multiply_by_blas(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, <i32>row0 - <i32>col0, rowStep, bStep);
     return;
   }
 

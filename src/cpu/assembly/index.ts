@@ -22,6 +22,7 @@
 
 export * from "./scratch";
 export * from "./pairing";
+export { set_blas } from "./blas";
 export * from "./transfer";
 export * from "./gemm";
 export * from "./activate";

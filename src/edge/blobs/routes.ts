@@ -10,8 +10,9 @@ import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { requireEdgeKey } from "../auth.ts";
 import type { EdgeApp } from "../edge_env.ts";
+import { earlyStatus, honouredRange } from "../requests/preconditions.ts";
 import { parseRange } from "./range.ts";
-import { findBlob, findFreshBlob, requireBucket } from "./store.ts";
+import { deletedBytes, findBlob, findFreshBlob, requireBucket } from "./store.ts";
 
 /** Mounts the resource. */
 export function blobRoutes(app: EdgeApp): void {
@@ -23,18 +24,21 @@ export function blobRoutes(app: EdgeApp): void {
     const isHead = c.req.method === "HEAD";
     const blob = await (isHead ? findFreshBlob : findBlob)(c.env, digest);
     if (!blob) throw new Refusal("not_found", `no blob has digest ${digest}`);
+    const etag = `"${digest}"`;
     const headers: Record<string, string> = {
       "Accept-Ranges": "bytes",
       "Cache-Control": "private, max-age=86400, immutable",
-      "Content-Length": String(blob.size),
-      "Content-Type": OCTET_STREAM_TYPE,
-      "ETag": `"${digest}"`,
+      "ETag": etag,
     };
+    const early = earlyStatus(c.req, etag);
+    if (early !== undefined) return c.body(null, early, headers);
+    headers["Content-Type"] = OCTET_STREAM_TYPE;
+    headers["Content-Length"] = String(blob.size);
     if (isHead) return c.body(null, 200, headers);
-    const range = parseRange(c.req.header("Range"), blob.size);
+    const range = parseRange(honouredRange(c.req, etag), blob.size);
     if (range === "unsatisfiable") return c.body(null, 416, { "Content-Range": `bytes */${blob.size}` });
     const object = await requireBucket(c.env).get(blob.key, { range });
-    if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
+    if (!object) throw deletedBytes(digest);
     if (!range) return c.body(object.body, 200, headers);
     const { offset, length } = range;
     headers["Content-Length"] = String(length);

@@ -52,18 +52,27 @@ export function newObjectKey(): string {
   return OBJECT_PREFIX + crypto.randomUUID();
 }
 
-/** Returns the blob with this digest, or undefined if it does not exist. */
+/**
+ * Returns the blob with this digest, or undefined if it does not exist. The bytes of the blob are not looked
+ * up, so a caller that reads them must expect that they are missing.
+ */
 export async function findBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const pointer = await requireBucket(env).head(pointerKey(digest));
   return pointer ? readPointer(pointer) : undefined;
 }
 
-/** Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}), else undefined. */
+/**
+ * Returns the blob with this digest if it will exist for at least another day ({@link GRACE_MILLISECONDS}),
+ * else undefined. If its bytes are missing, the blob does not exist, so that a client uploads it again.
+ */
 export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<StoredBlob | undefined> {
   const blob = await findBlob(env, digest);
-  return blob && Date.now() - blob.stored.getTime() < blobLifetime(env) - GRACE_MILLISECONDS
-    ? blob
-    : undefined;
+  return blob && isFresh(env, blob) && await requireBucket(env).head(blob.key) ? blob : undefined;
+}
+
+/** Whether a blob will exist for at least another day ({@link GRACE_MILLISECONDS}). */
+export function isFresh(env: EdgeBindings, { stored }: StoredBlob): boolean {
+  return Date.now() - stored.getTime() < blobLifetime(env) - GRACE_MILLISECONDS;
 }
 
 /**
@@ -71,6 +80,7 @@ export async function findFreshBlob(env: EdgeBindings, digest: Digest): Promise<
  * digest. If the blob exists and is not on its last day, the existing blob is returned and the new bytes are
  * deleted. A blob on its last day is replaced.
  * @param size the size of the bytes
+ * @throws {Refusal} `not_found` if the bytes were deleted before they became a blob
  */
 export async function publishBlob(
   env: EdgeBindings,
@@ -85,9 +95,12 @@ export async function publishBlob(
     return fresh;
   }
   const expiring = await findBlob(env, digest);
-  const pointer = await bucket.put(pointerKey(digest), "", { customMetadata: { key, size: String(size) } });
+  await bucket.put(pointerKey(digest), "", { customMetadata: { key, size: String(size) } });
   if (expiring && expiring.key !== key) await bucket.delete(expiring.key);
-  return { digest, key, size, stored: pointer?.uploaded ?? new Date() };
+  // The blob is looked up again, because another request may have deleted the bytes or replaced the pointer.
+  const published = await findFreshBlob(env, digest);
+  if (!published) throw deletedBytes(digest);
+  return published;
 }
 
 /**
@@ -98,7 +111,7 @@ export async function publishBlob(
 export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string): Promise<StoredBlob> {
   const bucket = requireBucket(env);
   const object = await bucket.get(key);
-  if (!object) throw new Refusal("not_found", `the bytes of ${digest} were deleted`);
+  if (!object) throw deletedBytes(digest);
   const got = await sha256OfStream(object.body);
   if (got !== digest) {
     await bucket.delete(key);
@@ -109,16 +122,22 @@ export async function verifyBlob(env: EdgeBindings, digest: Digest, key: string)
   return await publishBlob(env, digest, key, object.size);
 }
 
+/** Returns the refusal for a blob whose bytes are missing. */
+export function deletedBytes(digest: Digest): Refusal {
+  return new Refusal("not_found", `the bytes of ${digest} were deleted`);
+}
+
 function pointerKey(digest: Digest): string {
   return BLOB_PREFIX + digest.replace(/^sha256:/, "");
 }
 
-/** Returns the blob that a pointer names in its metadata. @throws {Error} if the metadata is incomplete */
-export function readPointer(pointer: R2Object): StoredBlob {
+/**
+ * Returns the blob that a pointer names in its metadata. Returns undefined if the metadata is incomplete, so
+ * that the blob counts as missing and the next upload replaces the pointer.
+ */
+export function readPointer(pointer: R2Object): StoredBlob | undefined {
   const { key, size } = pointer.customMetadata ?? {};
-  if (key === undefined || size === undefined) {
-    throw new Error(`object ${pointer.key}: its metadata must have a key and a size`);
-  }
+  if (key === undefined || size === undefined) return undefined;
   return {
     digest: `sha256:${pointer.key.slice(BLOB_PREFIX.length)}`,
     key,

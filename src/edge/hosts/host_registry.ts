@@ -88,13 +88,15 @@ export class HostRegistry implements Nonces {
   /**
    * Chooses a host for a task and reserves a place there. An earlier reservation of the same task is released.
    * @param hessian the digest of the layer's shared statistics, if it has any
+   * @param avoided the id of a host that failed at the layer. It is chosen only if no other host is alive
    * @returns the host, or undefined if none is alive
    */
-  choose(task: string, hessian: Digest | undefined): ChosenHost | undefined {
+  choose(task: string, hessian: Digest | undefined, avoided?: string): ChosenHost | undefined {
     this.release(task);
     const now = this.#now();
     this.#sql.exec("DELETE FROM reservations WHERE since < ?", now - RESERVATION_MILLISECONDS);
-    const candidates = this.aliveHosts().map((host) => this.#toCandidate(host, hessian));
+    const alive = this.aliveHosts(), others = alive.filter(({ id }) => id !== avoided);
+    const candidates = (others.length > 0 ? others : alive).map((host) => this.#toCandidate(host, hessian));
     // At a full host the layer would wait longer than another host takes to fetch and factor the statistics.
     const preferred = candidates.filter(({ hasStatistics, load }) => hasStatistics && load < 1);
     const [best] = (preferred.length > 0 ? preferred : candidates).toSorted((a, b) => a.load - b.load);

@@ -11,7 +11,8 @@ import { LIST_HOSTS } from "../../protocol/operations/hosts.ts";
 import { json, routeConfig } from "../../protocol/operations/operation.ts";
 import { EDGE_AUDIENCE, verifyTicket } from "../../protocol/edge/tickets.ts";
 import { requireEdgeKey } from "../auth.ts";
-import { limitBody } from "../body_length.ts";
+import { limitBody } from "../requests/body_length.ts";
+import { clientLeft } from "../requests/read_body.ts";
 import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
 import { findRegistry } from "./find_registry.ts";
 import { requireHostSecret } from "./secret.ts";
@@ -65,7 +66,12 @@ export function hostRoutes(app: EdgeApp): void {
 async function checkTicket(c: Context<EdgeEnv>): Promise<void> {
   const secret = requireHostSecret(c.env);
   limitBody(c, MAX_HEARTBEAT_BYTES, "the state of a host");
-  const body = new Uint8Array(await c.req.arrayBuffer());
+  // The request caches the body, because the handler parses it later.
+  const body = new Uint8Array(
+    await c.req.arrayBuffer().catch((cause) => {
+      throw clientLeft(cause);
+    }),
+  );
   const subject = { audience: EDGE_AUDIENCE, method: c.req.method, path: c.req.path, body };
   await verifyTicket(secret, c.req.header("Authorization"), subject, Date.now(), findRegistry(c.env));
 }

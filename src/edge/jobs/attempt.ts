@@ -10,9 +10,13 @@ import { growingDelays } from "../../async/growing_delays.ts";
 import type { Digest } from "../../protocol/digest.ts";
 import type { JobLayer } from "../../protocol/edge/jobs.ts";
 import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
+import { messageOf } from "../../text/message_of.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
-import { askHost, cancelTask, HostBusyError, HostFailedError, TaskRefusedError } from "./host_client.ts";
+import { logFailure } from "../log_failure.ts";
+import { HostBusyError, HostFailedError, TaskRefusedError } from "./host_answer.ts";
+import { askHost, cancelTask } from "./host_client.ts";
 import type { JobBlobs, JobContext } from "./job_context.ts";
+import type { Attempt } from "./job_record.ts";
 
 /**
  * The longest time of one task, including the transfer of its tensors. After that, the layer is tried at
@@ -26,7 +30,16 @@ const ATTEMPT_MILLISECONDS = 30 * 60_000;
  */
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000;
 
-/** Attempts the layer at `position` in the job. @throws {HostFailedError} if another attempt may succeed */
+/**
+ * The largest number of attempts at a layer. Each lost host costs one attempt. If five hosts fail on a layer,
+ * the layer itself is the likely cause.
+ */
+export const MAX_ATTEMPTS = 5;
+
+/**
+ * Attempts the layer at `position` in the job.
+ * @throws {HostFailedError} {HostBusyError} if another attempt may succeed. The cause is in the log
+ */
 export async function attemptLayer(position: number, context: JobContext): Promise<void> {
   const { record, hosts } = context;
   const attempt = await record.beginAttempt(position);
@@ -35,13 +48,14 @@ export async function attemptLayer(position: number, context: JobContext): Promi
   const deadline = context.now() + context.hostWaitMilliseconds;
   try {
     for (const pause of growingDelays(FIRST_PAUSE, LONGEST_PAUSE)) {
-      const host = await hosts.choose(taskId, attempt.layer.hessian);
+      const host = await hosts.choose(taskId, attempt.layer.hessian, attempt.lastHost);
       if (host) {
         await record.assignHost(position, host.id);
         try {
           return await solveAt(host, taskId, position, attempt.layer, context);
         } catch (error) {
-          if (!(error instanceof HostBusyError) || context.now() > deadline) throw error;
+          if (!(error instanceof HostBusyError)) throw error;
+          if (context.now() > deadline) return await endBusyAttempt(error, position, attempt, context);
         }
       } else if (context.now() > deadline) {
         const detail = `no GPU host was alive for ${context.hostWaitMilliseconds / 1000} s`;
@@ -54,10 +68,26 @@ export async function attemptLayer(position: number, context: JobContext): Promi
     if (error instanceof TaskRefusedError) {
       return await record.settleLayer(position, { error: { code: error.code, detail: error.message } });
     }
+    logFailure({ job: context.job, layer: position, attempt: attempt.number, error: messageOf(error) });
     throw error;
   } finally {
     await hosts.release(taskId);
   }
+}
+
+/**
+ * Ends an attempt that found only busy hosts. The last attempt records that as the layer's error.
+ * @throws {HostBusyError} if another attempt may follow
+ */
+async function endBusyAttempt(
+  error: HostBusyError,
+  position: number,
+  { number }: Attempt,
+  { record, hostWaitMilliseconds }: JobContext,
+): Promise<void> {
+  if (number < MAX_ATTEMPTS) throw error;
+  const detail = `all GPU hosts were busy in ${number} attempts of ${hostWaitMilliseconds / 1000} s`;
+  await record.settleLayer(position, { error: { code: "busy", detail } });
 }
 
 /**
@@ -106,7 +136,7 @@ async function awaitTask(
       answer = await askHost(transport, host, task);
     } catch (error) {
       // The host registers again with its next heartbeat. Until then it gets no layers.
-      if (error instanceof HostFailedError) await hosts.deregister(host.id);
+      if (error instanceof HostFailedError && error.isGone) await hosts.deregister(host.id);
       throw error;
     }
     if (answer.state === "done") return answer;

@@ -3,11 +3,11 @@
  * host to solve. The requests start a task, ask for its state, and cancel it.
  */
 
-import { type TaskAnswer, taskAnswerSchema, type TaskRequest } from "../../protocol/edge/tasks.ts";
+import type { TaskAnswer, TaskRequest } from "../../protocol/edge/tasks.ts";
 import { ticketedRequest } from "../../protocol/edge/tickets.ts";
 import { messageOf } from "../../text/message_of.ts";
-import { tryParseJson } from "../../text/try_parse_json.ts";
 import type { ChosenHost } from "../hosts/host_registry.ts";
+import { HostFailedError, readTaskAnswer } from "./host_answer.ts";
 
 /** The secret and the function with which hosts are called. */
 export interface HostTransport {
@@ -17,25 +17,6 @@ export interface HostTransport {
    */
   readonly secret: string;
   readonly fetch: (url: URL, init: RequestInit) => Promise<Response>;
-}
-
-/** A host refused the task. The failure is permanent, because another host would refuse it too. */
-export class TaskRefusedError extends Error {
-  override name = "TaskRefusedError";
-
-  constructor(readonly code: string, detail: string) {
-    super(detail);
-  }
-}
-
-/** A host has no free place for the task at the moment. */
-export class HostBusyError extends Error {
-  override name = "HostBusyError";
-}
-
-/** A host could not be reached, or cannot work. The failure is transient, because another host may succeed. */
-export class HostFailedError extends Error {
-  override name = "HostFailedError";
 }
 
 /**
@@ -49,12 +30,6 @@ const WAIT_SECONDS = 2;
 const ANSWER_MILLISECONDS = 30_000;
 
 /**
- * Codes that are transient for a task although their status is 4xx. The host reads the tensors over a
- * connection of its own, which may break.
- */
-const TRANSIENT_TASK_CODES: readonly unknown[] = ["truncated_body"];
-
-/**
  * Starts a task at a host and returns its state. If the host has the task already, only returns its state.
  * @throws {TaskRefusedError} {HostBusyError} {HostFailedError}
  */
@@ -63,24 +38,7 @@ export async function askHost(
   host: ChosenHost,
   task: TaskRequest,
 ): Promise<TaskAnswer> {
-  const response = await callHost(transport, host, "POST", "/v1/tasks", task);
-  const text = await response.text().catch((cause) => {
-    throw new HostFailedError(`host ${host.url}: its answer was cut short: ${cause}`, { cause });
-  });
-  const answer = tryParseJson(text);
-  if (response.ok) {
-    const { data } = taskAnswerSchema.safeParse(answer);
-    if (!data) throw new HostFailedError(`host ${host.url}: its answer is not a task: ${text.slice(0, 200)}`);
-    return data;
-  }
-  const { code, detail = text.slice(0, 200) } = (answer ?? {}) as { code?: string; detail?: string };
-  if (code === "busy") throw new HostBusyError(`host ${host.url}: ${detail}`);
-  const isTransient = code === undefined || response.status >= 500 || TRANSIENT_TASK_CODES.includes(code) ||
-    // Status 401 means that the host has restarted. The ticket names the id of the earlier process, and the
-    // new process has another id.
-    response.status === 401;
-  if (isTransient) throw new HostFailedError(`host ${host.url}: ${response.status} ${code ?? ""} ${detail}`);
-  throw new TaskRefusedError(code, detail);
+  return await readTaskAnswer(await callHost(transport, host, "POST", "/v1/tasks", task), `host ${host.url}`);
 }
 
 /** Cancels a task. Does nothing if the host cannot be reached. */
@@ -93,7 +51,7 @@ export async function cancelTask(transport: HostTransport, host: ChosenHost, id:
   }
 }
 
-/** Sends one request with a ticket. @throws {HostFailedError} if the host does not answer */
+/** Sends one request with a ticket. @throws {HostFailedError} if the host does not answer, or redirects the request */
 async function callHost(
   { secret, fetch }: HostTransport,
   { id, url: baseUrl }: ChosenHost,
@@ -104,9 +62,12 @@ async function callHost(
   const headers: Record<string, string> = json ? { Prefer: `wait=${WAIT_SECONDS}` } : {};
   const call = { audience: id, baseUrl, method, path, json, headers };
   const { url, init } = await ticketedRequest(secret, call, Date.now());
-  try {
-    return await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_MILLISECONDS) });
-  } catch (cause) {
-    throw new HostFailedError(`host ${baseUrl}: ${messageOf(cause)}`, { cause });
-  }
+  const signal = AbortSignal.timeout(ANSWER_MILLISECONDS);
+  // A task has signed URLs, so it must not reach another server by a redirect.
+  const response = await fetch(url, { ...init, redirect: "manual", signal }).catch((cause) => {
+    throw new HostFailedError(`host ${baseUrl}: ${messageOf(cause)}`, { isGone: true, cause });
+  });
+  if (response.status < 300 || response.status > 399) return response;
+  await response.body?.cancel();
+  throw new HostFailedError(`host ${baseUrl}: redirects with status ${response.status}`, { isGone: true });
 }

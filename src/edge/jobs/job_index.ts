@@ -40,6 +40,13 @@ export class JobIndex {
     }
   }
 
+  /** Whether the client has a job with this id whose lifetime is not over. */
+  has(id: string): boolean {
+    const oldest = this.#now() - this.#lifetime();
+    return this.#sql.exec("SELECT id FROM jobs WHERE id = ? AND created >= ?", id, oldest).toArray().length >
+      0;
+  }
+
   /** Removes jobs, whose records no longer exist. */
   remove(ids: readonly string[]): void {
     for (const id of ids) this.#sql.exec("DELETE FROM jobs WHERE id = ?", id);

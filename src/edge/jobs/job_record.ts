@@ -34,6 +34,8 @@ export interface Attempt {
   readonly layer: JobLayer;
   /** The number of the attempt, counted from 1. */
   readonly number: number;
+  /** The id of the host of the attempt before, if there was one. That attempt failed or was interrupted. */
+  readonly lastHost?: string;
 }
 
 /** How a new request compares with the job that exists under its id, if any. */
@@ -54,19 +56,13 @@ export class JobRecord {
   }
 
   /**
-   * Compares a request with the job.
+   * Creates the job if it does not exist yet.
    * @param digest the digest of the request. It distinguishes a repeated request from another request with
    * the same id
+   * @returns how the request compared with the job before the call
    */
-  compare(digest: string): JobMatch {
-    if (!this.#exists()) return "absent";
-    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
-    return existing.digest === digest ? "same" : "conflict";
-  }
-
-  /** Creates the job if it does not exist yet. @returns what `compare` returned before the call */
   create(id: string, digest: string, { name, layers }: JobRequest): JobMatch {
-    const match = this.compare(digest);
+    const match = this.#compare(digest);
     if (match !== "absent") return match;
     this.#sql.exec(
       "CREATE TABLE job (id TEXT, digest TEXT, name TEXT, state TEXT, created INTEGER, ended INTEGER, version INTEGER)",
@@ -123,7 +119,7 @@ export class JobRecord {
   beginAttempt(position: number): Attempt | undefined {
     if (!this.isWanted(position)) return undefined;
     const [row] = this.#sql.exec(
-      "SELECT spec, attempts FROM layers WHERE position = ?",
+      "SELECT spec, attempts, host FROM layers WHERE position = ?",
       position,
     ).toArray();
     const number = Number(row.attempts) + 1, version = this.#nextVersion();
@@ -134,7 +130,8 @@ export class JobRecord {
       version,
       position,
     );
-    return { layer: JSON.parse(String(row.spec)), number };
+    const lastHost = row.host === null ? undefined : String(row.host);
+    return { layer: JSON.parse(String(row.spec)), number, lastHost };
   }
 
   /** Records the host to which the current attempt at a layer is given. */
@@ -183,6 +180,12 @@ export class JobRecord {
     if (this.#count("queued") + this.#count("running") > 0) return;
     const final = this.#count("cancelled") > 0 ? "cancelled" : this.#count("failed") > 0 ? "failed" : "done";
     this.#sql.exec("UPDATE job SET state = ?, ended = ?", final, this.#now());
+  }
+
+  #compare(digest: string): JobMatch {
+    if (!this.#exists()) return "absent";
+    const [existing] = this.#sql.exec("SELECT digest FROM job").toArray();
+    return existing.digest === digest ? "same" : "conflict";
   }
 
   /** Counts the layers in a state. */

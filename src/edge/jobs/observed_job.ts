@@ -32,18 +32,14 @@ export class ObservedJob {
     this.#lifetime = lifetime;
   }
 
-  /** Compares a request with the job, as `JobRecord.compare` does. */
-  compare(digest: string): JobMatch {
-    return this.#record.compare(digest);
-  }
-
   /**
    * Creates the job if it does not exist yet, as `JobRecord.create` does. Schedules the deletion of a new
    * record.
    */
   async create(id: string, digest: string, request: JobRequest): Promise<JobMatch> {
-    const match = this.#record.create(id, digest, request);
-    if (match === "absent") await this.#storage.setAlarm(Date.now() + this.#lifetime());
+    // A lifetime that is not valid throws before the job is recorded, because the job would never be deleted.
+    const lifetime = this.#lifetime(), match = this.#record.create(id, digest, request);
+    if (match === "absent") await this.#storage.setAlarm(Date.now() + lifetime);
     return match;
   }
 

@@ -5,25 +5,27 @@
  */
 
 import { createRoute } from "@hono/zod-openapi";
-import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 import { formatDigest, sha256 } from "../../protocol/digest.ts";
 import { hasEnded, type JobRequest } from "../../protocol/edge/jobs.ts";
 import { CANCEL_JOB, LIST_JOBS, READ_JOB, START_JOB } from "../../protocol/operations/jobs.ts";
 import { routeConfig } from "../../protocol/operations/operation.ts";
 import { Refusal } from "../../protocol/refusal.ts";
-import { requireEdgeKey } from "../auth.ts";
+import { requireClient, requireEdgeKey } from "../auth.ts";
 import type { EdgeBindings } from "../bindings.ts";
-import { limitBody } from "../body_length.ts";
-import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
+import { requireSmallBody } from "../requests/body_length.ts";
+import type { EdgeApp } from "../edge_env.ts";
+import { earlyStatus } from "../requests/preconditions.ts";
+import type { Remote } from "../runtime/durable_object.ts";
+import type { WorkflowInstance } from "../runtime/workflow.ts";
 import { wholeNumber } from "../settings.ts";
 import { streamJobEvents } from "./events.ts";
 import { findJob } from "./find_job.ts";
 import { findJobIndex } from "./find_job_index.ts";
 import type { VersionedJob } from "./job_record.ts";
+import type { ObservedJob } from "./observed_job.ts";
 import { listJobs } from "./list_jobs.ts";
 import { requireBlobs } from "./require_blobs.ts";
-import type { WorkflowInstance } from "../runtime/workflow.ts";
 
 /** The Retry-After of a job that has not ended, in seconds. */
 const POLL_SECONDS = 2;
@@ -34,16 +36,13 @@ const POLL_SECONDS = 2;
  */
 const DEFAULT_SILENCE_SECONDS = 60;
 
-/** The largest request in bytes. It has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
+/** The largest request in bytes. It is larger than that of other resources, because it has room for 4096 layers (`MAX_JOB_LAYERS`) of 2 KiB each. */
 const MAX_JOB_BYTES = 8 * 2 ** 20;
 
 /** Mounts the resources. */
 export function jobRoutes(app: EdgeApp): void {
-  app.use("/v1/jobs/*", requireEdgeKey("jobs"));
-  app.use("/v1/jobs", async (c, next) => {
-    limitBody(c, MAX_JOB_BYTES, "the job");
-    await next();
-  });
+  // The pattern also matches /v1/jobs itself.
+  app.use("/v1/jobs/*", requireEdgeKey("jobs"), requireSmallBody(MAX_JOB_BYTES, "the job"));
 
   app.openapi(createRoute(routeConfig(START_JOB)), async (c) => {
     const request = c.req.valid("json"), key = c.req.valid("header")["idempotency-key"];
@@ -51,7 +50,7 @@ export function jobRoutes(app: EdgeApp): void {
     // The digest includes the client, so that clients cannot find each other's jobs.
     const id = key === undefined ? crypto.randomUUID().replaceAll("-", "") : await hexDigest([client, key]);
     await startJob(c.env, client, id, request);
-    const job = await requireJob(c.env, id);
+    const job = await requireJob(c.env, client, id);
     return c.json(job.job, 202, { Location: `/v1/jobs/${id}`, ...jobHeaders(job) });
   });
 
@@ -61,28 +60,22 @@ export function jobRoutes(app: EdgeApp): void {
   );
 
   app.openapi(createRoute(routeConfig(READ_JOB)), async (c) => {
-    const { id } = c.req.valid("param"), job = await requireJob(c.env, id);
+    const { id } = c.req.valid("param"), job = await requireJob(c.env, requireClient(c), id);
     if (c.req.header("Accept")?.includes("text/event-stream")) {
       return streamSSE(c, (stream) => streamJobEvents(stream, findJob(c.env, id), job));
     }
     const headers = jobHeaders(job);
-    if (c.req.header("If-None-Match") === headers.ETag) return c.body(null, 304, headers);
+    const early = earlyStatus(c.req, headers.ETag);
+    if (early !== undefined) return c.body(null, early, headers);
     return c.json(job.job, 200, headers);
   });
 
   app.openapi(createRoute(routeConfig(CANCEL_JOB)), async (c) => {
     const { id } = c.req.valid("param");
-    await requireJob(c.env, id);
+    await requireJob(c.env, requireClient(c), id);
     await findJob(c.env, id).cancel();
     return c.body(null, 204);
   });
-}
-
-/** Returns the client that `requireEdgeKey` has authorised. */
-function requireClient(c: Context<EdgeEnv>): string {
-  const client = c.get("client");
-  if (client === undefined) throw new TypeError("the request was not authorised before its handler ran");
-  return client;
 }
 
 /**
@@ -95,8 +88,11 @@ function requireClient(c: Context<EdgeEnv>): string {
 async function startJob(env: EdgeBindings, client: string, id: string, request: JobRequest): Promise<void> {
   const { JOBS } = env;
   if (!JOBS) throw new Refusal("unsupported", "this edge runs no jobs, because JOBS is not bound");
-  const record = findJob(env, id), index = findJobIndex(env, client), digest = await hexDigest(request);
-  if (await record.compare(digest) === "absent") await requireBlobs(env, request);
+  const index = findJobIndex(env, client), digest = await hexDigest(request);
+  // The list of the client's jobs is asked first, because a call to a record that does not exist makes the
+  // runtime load an empty object.
+  if (!await index.has(id)) await requireBlobs(env, request);
+  const record = findJob(env, id);
   const match = await record.create(id, digest, request);
   if (match === "conflict") {
     throw new Refusal("idempotency_conflict", "the idempotency key was used for another job");
@@ -105,7 +101,7 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
   if (summary) await index.put([summary]);
   const instance = match === "same" ? await JOBS.get(id).catch(() => undefined) : undefined;
   if (instance) {
-    if (await isAbandoned(env, id, instance)) await instance.restart();
+    if (await isAbandoned(env, record, instance)) await instance.restart();
     return;
   }
   await JOBS.create({ id, params: { job: id } });
@@ -115,16 +111,25 @@ async function startJob(env: EdgeBindings, client: string, id: string, request: 
  * Whether the Workflow of a job has stopped before the job has ended. A Workflow that is queued has not
  * started yet, so it has not stopped.
  */
-async function isAbandoned(env: EdgeBindings, id: string, instance: WorkflowInstance): Promise<boolean> {
-  if (hasEnded((await requireJob(env, id)).job.state)) return false;
+async function isAbandoned(
+  env: EdgeBindings,
+  record: Remote<ObservedJob>,
+  instance: WorkflowInstance,
+): Promise<boolean> {
+  const summary = await record.summary();
+  if (!summary || hasEnded(summary.state)) return false;
   const limit = 1000 * wholeNumber(env, "EDGE_JOB_SILENCE", DEFAULT_SILENCE_SECONDS, 0);
-  return await findJob(env, id).millisecondsSinceProgress() > limit &&
+  return await record.millisecondsSinceProgress() > limit &&
     (await instance.status()).status !== "queued";
 }
 
-/** Returns the job. @throws {Refusal} `not_found` if it does not exist */
-async function requireJob(env: EdgeBindings, id: string): Promise<VersionedJob> {
-  const job = await findJob(env, id).read();
+/**
+ * Returns the job. Another client's job gives the same error as a job that does not exist, so that clients
+ * cannot find out which jobs exist. The record is called only for a job in the client's own list.
+ * @throws {Refusal} `not_found` if `client` has no such job
+ */
+async function requireJob(env: EdgeBindings, client: string, id: string): Promise<VersionedJob> {
+  const job = await findJobIndex(env, client).has(id) ? await findJob(env, id).read() : undefined;
   if (!job) {
     throw new Refusal("not_found", `there is no job ${id}, or its record was deleted after its lifetime`);
   }

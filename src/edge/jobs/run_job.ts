@@ -5,8 +5,9 @@
  */
 
 import { messageOf } from "../../text/message_of.ts";
+import { logFailure } from "../log_failure.ts";
 import type { StepConfig, WorkflowStep } from "../runtime/workflow.ts";
-import { attemptLayer } from "./attempt.ts";
+import { attemptLayer, MAX_ATTEMPTS } from "./attempt.ts";
 import type { JobContext } from "./job_context.ts";
 
 /**
@@ -15,14 +16,15 @@ import type { JobContext } from "./job_context.ts";
  */
 const MAX_CONCURRENT_LAYERS = 32;
 
-/**
- * The retries of a layer. Each lost host costs one retry. If five hosts fail on a layer, the layer itself is
- * the likely cause.
- */
+/** The retries of a layer. */
 const LAYER_STEP: StepConfig = {
-  retries: { limit: 4, delay: "2 seconds", backoff: "exponential" },
+  retries: { limit: MAX_ATTEMPTS - 1, delay: "2 seconds", backoff: "exponential" },
   timeout: "60 minutes",
 };
+
+/** The detail of the error of a layer that failed at every attempt. */
+const NO_HOST =
+  "no GPU host could solve the layer. The log of the edge has the causes under the id of the job";
 
 /** Runs the job to its end. The errors of layers are recorded, not thrown. */
 export async function runJob(step: WorkflowStep, context: JobContext): Promise<void> {
@@ -38,7 +40,8 @@ async function runLayer(position: number, step: WorkflowStep, context: JobContex
   try {
     await step.do(`layer ${position}`, LAYER_STEP, () => attemptLayer(position, context));
   } catch (error) {
-    const detail = messageOf(error);
-    await context.record.settleLayer(position, { error: { code: "no_device", detail } });
+    // The message has the addresses of hosts, and may quote their answers, which clients must not see.
+    logFailure({ job: context.job, layer: position, error: messageOf(error) });
+    await context.record.settleLayer(position, { error: { code: "no_device", detail: NO_HOST } });
   }
 }

@@ -9,7 +9,7 @@ import type { Upload, UploadedPart } from "../../protocol/edge/uploads.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
 import { findFreshBlob, newObjectKey, requireBucket, type StoredBlob, verifyBlob } from "../blobs/store.ts";
-import type { R2Bucket } from "../runtime/r2_bucket.ts";
+import type { R2Bucket, R2Object } from "../runtime/r2_bucket.ts";
 import { wholeNumber } from "../settings.ts";
 import { deleteRecord, readRecord, type UploadRecord, writeRecord } from "./upload_record.ts";
 
@@ -32,35 +32,41 @@ const URL_SECONDS = 6 * 3600;
 const CLIENT_ERROR_CODES = /\((10024|10025|10011|10048)\)\s*$/;
 
 /**
- * Begins an upload of `size` bytes with the digest `digest`.
+ * Begins an upload of `size` bytes with the digest `digest` for `client`.
  * @throws {Refusal} `unsupported` if the deployment lacks the bucket, its URL or its access key
  */
-export async function beginUpload(env: EdgeBindings, digest: string, size: number): Promise<Upload> {
+export async function beginUpload(
+  env: EdgeBindings,
+  client: string,
+  digest: string,
+  size: number,
+): Promise<Upload> {
   const bucket = requireBucket(env), key = newObjectKey(), id = crypto.randomUUID();
   const partBytes = wholeNumber(env, "EDGE_PART_BYTES", DEFAULT_PART_BYTES, MIN_PART_BYTES);
   const { uploadId } = await bucket.createMultipartUpload(key);
-  const record: UploadRecord = { digest, size, partBytes, key, multipart: uploadId };
+  const record: UploadRecord = { client, digest, size, partBytes, key, multipart: uploadId };
   await writeRecord(bucket, id, record);
   return await signParts(env, id, record);
 }
 
-/** Returns an upload in progress with new URLs. @throws {Refusal} `not_found` */
-export async function describeUpload(env: EdgeBindings, id: string): Promise<Upload> {
-  return await signParts(env, id, await readRecord(requireBucket(env), id));
+/** Returns an upload in progress with new URLs. @throws {Refusal} `not_found` if `client` has no such upload */
+export async function describeUpload(env: EdgeBindings, client: string, id: string): Promise<Upload> {
+  return await signParts(env, id, await readRecord(requireBucket(env), client, id));
 }
 
 /**
- * Joins the parts, verifies the digest of the result, and makes the result a blob, which can be read by its
- * digest. If the digest is wrong, the upload is deleted.
- * @throws {Refusal} `not_found`, `digest_mismatch`, or `invalid_parameter` if `parts` are not the parts of
- * the upload
+ * Joins the parts, verifies size and digest of the result, and makes the result a blob, which can be read by
+ * its digest. If the size or the digest is wrong, the upload is deleted.
+ * @throws {Refusal} `not_found` if `client` has no such upload, `digest_mismatch`, or `invalid_parameter` if
+ * `parts` are not the parts of the upload
  */
 export async function completeUpload(
   env: EdgeBindings,
+  client: string,
   id: string,
   parts: readonly UploadedPart[],
 ): Promise<StoredBlob> {
-  const bucket = requireBucket(env), record = await readRecord(bucket, id);
+  const bucket = requireBucket(env), record = await readRecord(bucket, client, id);
   const { digest, key } = record;
   checkPartNumbers(record, parts);
   const existing = await findFreshBlob(env, digest);
@@ -69,8 +75,9 @@ export async function completeUpload(
     if (existing.key !== key) await deleteBytes(bucket, record);
     return existing;
   }
-  if (!await bucket.head(key)) await joinParts(bucket, record, parts);
+  const joined = await bucket.head(key) ?? await joinParts(bucket, record, parts);
   try {
+    await requireDeclaredSize(bucket, record, joined.size);
     return await verifyBlob(env, digest, key);
   } catch (error) {
     if (error instanceof Refusal) await deleteRecord(bucket, id);
@@ -78,23 +85,45 @@ export async function completeUpload(
   }
 }
 
-/** Deletes an upload and its bytes. If the upload has become a blob, the blob stays. @throws {Refusal} `not_found` */
-export async function abortUpload(env: EdgeBindings, id: string): Promise<void> {
-  const bucket = requireBucket(env), record = await readRecord(bucket, id);
-  const existing = await findFreshBlob(env, record.digest);
-  if (existing?.key !== record.key) await deleteBytes(bucket, record);
+/**
+ * Deletes an upload and its parts. Parts that have been joined stay, because a request that completes the
+ * upload may be about to make them a blob. If no request does, garbage collection deletes them.
+ * @throws {Refusal} `not_found` if `client` has no such upload
+ */
+export async function abortUpload(env: EdgeBindings, client: string, id: string): Promise<void> {
+  const bucket = requireBucket(env), record = await readRecord(bucket, client, id);
+  await deleteParts(bucket, record);
   await deleteRecord(bucket, id);
 }
 
 /** Deletes the bytes of an upload, whether they are still parts or have been joined. */
-async function deleteBytes(bucket: R2Bucket, { key, multipart }: UploadRecord): Promise<void> {
+async function deleteBytes(bucket: R2Bucket, record: UploadRecord): Promise<void> {
+  await deleteParts(bucket, record);
+  await bucket.delete(record.key);
+}
+
+/** Deletes the parts of an upload, unless they have been joined. */
+async function deleteParts(bucket: R2Bucket, { key, multipart }: UploadRecord): Promise<void> {
   try {
     await bucket.resumeMultipartUpload(key, multipart).abort();
   } catch (error) {
     // R2 reports that the upload does not exist, because it was joined or aborted before. There are no parts to delete.
     if (!isClientError(error)) throw error;
   }
+}
+
+/** Deletes joined bytes that have another size than declared. @throws {Refusal} `invalid_parameter` for such bytes */
+async function requireDeclaredSize(
+  bucket: R2Bucket,
+  { key, size }: UploadRecord,
+  joined: number,
+): Promise<void> {
+  if (joined === size) return;
   await bucket.delete(key);
+  throw new Refusal(
+    "invalid_parameter",
+    `parts: have ${joined} bytes together, but the upload declared ${size}`,
+  );
 }
 
 /** Joins the parts into one object. @throws {Refusal} `invalid_parameter` if R2 refuses the parts */
@@ -102,15 +131,16 @@ async function joinParts(
   bucket: R2Bucket,
   { key, multipart }: UploadRecord,
   parts: readonly UploadedPart[],
-): Promise<void> {
+): Promise<R2Object> {
   const r2Parts = parts.map(({ number, etag }) => ({ partNumber: number, etag: etag.replaceAll('"', "") }));
   r2Parts.sort((a, b) => a.partNumber - b.partNumber);
   try {
-    await bucket.resumeMultipartUpload(key, multipart).complete(r2Parts);
+    return await bucket.resumeMultipartUpload(key, multipart).complete(r2Parts);
   } catch (error) {
     if (!isClientError(error)) throw error;
     // An earlier request, whose answer the client may not have received, has joined the parts.
-    if (await bucket.head(key)) return;
+    const joined = await bucket.head(key);
+    if (joined) return joined;
     throw new Refusal("invalid_parameter", `parts: do not match the upload (${error.message})`, {
       cause: error,
     });

@@ -11,31 +11,47 @@ import {
   COMPLETE_UPLOAD,
   RENEW_UPLOAD,
 } from "../../protocol/operations/uploads.ts";
-import { requireEdgeKey } from "../auth.ts";
+import { Refusal } from "../../protocol/refusal.ts";
+import { requireClient, requireEdgeKey } from "../auth.ts";
 import { findFreshBlob } from "../blobs/store.ts";
+import { MAX_JSON_BYTES, requireSmallBody } from "../requests/body_length.ts";
 import type { EdgeApp } from "../edge_env.ts";
 import { abortUpload, beginUpload, completeUpload, describeUpload } from "./multipart.ts";
 
 /** Mounts the resources. */
 export function uploadRoutes(app: EdgeApp): void {
-  app.use("/v1/uploads", requireEdgeKey("uploads"));
-  app.use("/v1/uploads/*", requireEdgeKey("uploads"));
+  // The pattern also matches /v1/uploads itself.
+  app.use("/v1/uploads/*", requireEdgeKey("uploads"), requireSmallBody(MAX_JSON_BYTES, "the body"));
   app.openapi(createRoute(routeConfig(BEGIN_UPLOAD)), async (c) => {
     const { size, sha256 } = c.req.valid("json"), digest = `sha256:${sha256.replace("sha256:", "")}`;
-    if (await findFreshBlob(c.env, digest)) return c.json({ blob: digest }, 200);
-    const upload = await beginUpload(c.env, digest, size);
+    const existing = await findFreshBlob(c.env, digest);
+    if (existing) {
+      requireSize(existing.size, size);
+      return c.json({ blob: digest }, 200);
+    }
+    const upload = await beginUpload(c.env, requireClient(c), digest, size);
     return c.json(upload, 201, { Location: `/v1/uploads/${upload.upload}` });
   });
   app.openapi(
     createRoute(routeConfig(RENEW_UPLOAD)),
-    async (c) => c.json(await describeUpload(c.env, c.req.valid("param").id), 200),
+    async (c) => c.json(await describeUpload(c.env, requireClient(c), c.req.valid("param").id), 200),
   );
   app.openapi(createRoute(routeConfig(COMPLETE_UPLOAD)), async (c) => {
-    const { digest } = await completeUpload(c.env, c.req.valid("param").id, c.req.valid("json").parts);
+    const { id } = c.req.valid("param"), { parts } = c.req.valid("json");
+    const { digest } = await completeUpload(c.env, requireClient(c), id, parts);
     return c.json({ blob: digest }, 200);
   });
   app.openapi(createRoute(routeConfig(ABANDON_UPLOAD)), async (c) => {
-    await abortUpload(c.env, c.req.valid("param").id);
+    await abortUpload(c.env, requireClient(c), c.req.valid("param").id);
     return c.body(null, 204);
+  });
+}
+
+/** Checks the declared size of a blob that is stored already. @throws {Refusal} `invalid_parameter` if the size is wrong */
+function requireSize(stored: number, declared: number): void {
+  if (stored === declared) return;
+  const detail = `must be ${stored}, because the blob with this digest has ${stored} bytes`;
+  throw new Refusal("invalid_parameter", `size: ${detail}`, {
+    members: { errors: [{ parameter: "size", detail }] },
   });
 }

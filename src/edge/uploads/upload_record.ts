@@ -1,12 +1,15 @@
 /** The record of an upload in progress. It is stored in the bucket, because the instances of the Worker share no memory. */
 
 import { z } from "zod";
-import { digestSchema } from "../../protocol/digest.ts";
+import { digestSchema } from "../../protocol/digest_schema.ts";
 import { Refusal } from "../../protocol/refusal.ts";
+import { tryParseJson } from "../../text/try_parse_json.ts";
 import { UPLOAD_PREFIX } from "../blobs/store.ts";
 import type { R2Bucket } from "../runtime/r2_bucket.ts";
 
 const recordSchema = z.object({
+  /** The client that began the upload. No other client may use the upload. */
+  client: z.string(),
   /** The digest that the whole upload must have. */
   digest: digestSchema,
   /** The size of the whole upload in bytes. */
@@ -27,11 +30,21 @@ export async function writeRecord(bucket: R2Bucket, id: string, record: UploadRe
   await bucket.put(UPLOAD_PREFIX + id, JSON.stringify(record));
 }
 
-/** Returns the record of upload `id`. @throws {Refusal} `not_found` if there is none */
-export async function readRecord(bucket: R2Bucket, id: string): Promise<UploadRecord> {
+/** Returns the record of upload `id`, or undefined if it does not exist or is not valid. */
+export async function findRecord(bucket: R2Bucket, id: string): Promise<UploadRecord | undefined> {
   const object = await bucket.get(UPLOAD_PREFIX + id);
-  if (!object) throw new Refusal("not_found", `there is no upload ${id}`);
-  return recordSchema.parse(JSON.parse(await object.text()));
+  return object ? recordSchema.safeParse(tryParseJson(await object.text())).data : undefined;
+}
+
+/**
+ * Returns the record of upload `id`. Another client's upload gives the same error as an upload that does not
+ * exist, so that clients cannot find out which uploads exist.
+ * @throws {Refusal} `not_found` if `client` has no such upload
+ */
+export async function readRecord(bucket: R2Bucket, client: string, id: string): Promise<UploadRecord> {
+  const record = await findRecord(bucket, id);
+  if (record?.client !== client) throw new Refusal("not_found", `there is no upload ${id}`);
+  return record;
 }
 
 /** Deletes the record of an upload. */

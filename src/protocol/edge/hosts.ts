@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { idSchema } from "./id.ts";
 
 /** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */
@@ -16,9 +16,26 @@ export const HEARTBEAT_MILLISECONDS = 10_000;
 /** The id of a host. A host has a new id after every start, so that messages for an earlier process do not reach the new one. */
 export const hostIdSchema = idSchema;
 
+/**
+ * Addresses that name no host: the wildcard address, and link-local addresses, where a cloud serves the
+ * credentials of its machines.
+ */
+const FORBIDDEN_ADDRESS =
+  /^(0\.0\.0\.0|169\.254\.\d+\.\d+|\[::\]|\[fe[89ab][0-9a-f]:.*\]|\[::ffff:(a9fe:.*|0:0)\])$/;
+
+/** Whether an edge may send tasks to the URL. The parser of URLs has normalised every notation of an address. */
+function isHostUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && url.username === "" && url.password === "" && !FORBIDDEN_ADDRESS.test(url.hostname);
+}
+
+const hostUrlSchema = z.url({ protocol: /^https?$/ }).max(2048).refine(isHostUrl, {
+  error: "must not have credentials, nor a wildcard or link-local address",
+});
+
 /** The body of `PUT /v1/hosts/:id`: the state of a host. */
 export const heartbeatSchema = z.strictObject({
-  url: z.url({ protocol: /^https?$/ }).meta({ description: "The URL at which the edge reaches the host" }),
+  url: hostUrlSchema.meta({ description: "The URL at which the edge reaches the host" }),
   backend: z.string().max(32),
   adapter: z.string().max(256),
   capacity: z.int().min(1).max(1024).meta({

@@ -1,17 +1,33 @@
 /** The operations of `/v1/blobs/{digest}` at an edge. A blob is a stored body that is named by its digest. */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { EDGE_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 import { BYTES_CONTENT } from "./safetensors_content.ts";
 
 const params = z.object({ digest: digestSchema.meta({ description: "The digest of the blob" }) });
 
+const preconditions = {
+  "if-match": z.string().optional().meta({ description: "ETags, one of which the blob must have" }),
+  "if-none-match": z.string().optional().meta({ description: "ETags that the client has already" }),
+};
+
 const headers = z.object({
+  ...preconditions,
   range: z.string().optional().meta({ description: "One range of bytes, `bytes=FROM-TO`" }),
+  "if-range": z.string().optional().meta({
+    description:
+      "The ETag of the bytes that the client has. The range is ignored if the blob has another one",
+  }),
 });
 
 const etag = { description: "The digest in quotation marks", schema: { type: "string" as const } };
+
+/** The answers to a conditional request. */
+const CONDITIONAL_RESPONSES = {
+  304: { description: "If-None-Match has the ETag of the blob", headers: { ETag: etag } },
+  412: { description: "If-Match does not have the ETag of the blob" },
+};
 
 /** Reads a blob. */
 export const READ_BLOB = {
@@ -19,7 +35,9 @@ export const READ_BLOB = {
   path: "/v1/blobs/{digest}",
   operationId: "readBlob",
   summary: "Read a blob",
-  description: "Answers with the bytes. The edge has verified that they have this digest.",
+  description:
+    "Answers with the bytes. The digest of an upload was verified by the edge, and the digest of the result of a job was computed by " +
+    "the host that wrote the result.",
   tags: ["blobs"],
   security: WITH_KEY,
   request: { params, query: NO_QUERY, headers },
@@ -33,6 +51,7 @@ export const READ_BLOB = {
       },
       content: BYTES_CONTENT,
     },
+    ...CONDITIONAL_RESPONSES,
     416: {
       description: "The range is outside of the blob",
       headers: { "Content-Range": { description: "The size of the blob", schema: { type: "string" } } },
@@ -49,8 +68,9 @@ export const HAS_BLOB = {
   summary: "Ask whether a blob is stored",
   description:
     "Answers 200 if the blob exists and will exist for at least a day. A client can then name it in a job.",
-  request: { params, query: NO_QUERY },
+  request: { params, query: NO_QUERY, headers: z.object(preconditions) },
   responses: {
+    ...CONDITIONAL_RESPONSES,
     200: {
       description: "The blob exists",
       headers: {

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { jobListQuerySchema, jobListSchema, jobRequestSchema, jobSchema } from "../edge/jobs.ts";
-import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 const params = z.object({
   id: z.string().regex(/^[0-9a-f]{32}$/, { error: "must be 32 lowercase hexadecimal digits" }).meta({
@@ -49,14 +49,7 @@ export const START_JOB = {
       content: json(jobSchema),
     },
   },
-  problems: [
-    ...EDGE_PROBLEMS,
-    "not_found",
-    "idempotency_conflict",
-    "length_required",
-    "too_large",
-    "unsupported_media_type",
-  ],
+  problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "idempotency_conflict"],
 } satisfies Operation;
 
 /** Lists jobs. */
@@ -88,7 +81,8 @@ export const READ_JOB = {
     params,
     query: NO_QUERY,
     headers: z.object({
-      "if-none-match": z.string().optional().meta({ description: "The ETag of an earlier answer" }),
+      "if-match": z.string().optional().meta({ description: "ETags, one of which the job must have" }),
+      "if-none-match": z.string().optional().meta({ description: "The ETags of earlier answers" }),
     }),
   },
   responses: {
@@ -101,6 +95,7 @@ export const READ_JOB = {
       description: "The job has not changed, because its ETag is still that of If-None-Match",
       headers: JOB_HEADERS,
     },
+    412: { description: "The job has changed, because its ETag is not one of If-Match" },
   },
   problems: [...EDGE_PROBLEMS, "not_found"],
 } satisfies Operation;

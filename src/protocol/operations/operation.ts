@@ -69,6 +69,13 @@ export const EDGE_PROBLEMS = [
   "internal",
 ] as const satisfies ProblemCode[];
 
+/** The problems of an operation with a JSON body, besides those of its content. */
+export const JSON_PROBLEMS = [
+  "length_required",
+  "too_large",
+  "unsupported_media_type",
+] as const satisfies ProblemCode[];
+
 /** Returns the `content` of a JSON body. */
 export function json<T extends z.ZodType>(schema: T) {
   return { "application/json": { schema } };

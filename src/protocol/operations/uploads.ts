@@ -7,7 +7,7 @@ import {
   uploadRequestSchema,
   uploadSchema,
 } from "../edge/uploads.ts";
-import { EDGE_PROBLEMS, json, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
+import { EDGE_PROBLEMS, json, JSON_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";
 
 const params = z.object({ id: z.uuid().meta({ description: "The id of the upload" }) });
 
@@ -34,7 +34,7 @@ export const BEGIN_UPLOAD = {
       content: json(uploadSchema),
     },
   },
-  problems: [...EDGE_PROBLEMS, "unsupported_media_type"],
+  problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS],
 } satisfies Operation;
 
 /** Renews the URLs of an upload. */
@@ -62,7 +62,7 @@ export const COMPLETE_UPLOAD = {
   security: WITH_KEY,
   request: { params, query: NO_QUERY, body: { required: true, content: json(completeRequestSchema) } },
   responses: { 200: { description: "The blob", content: json(completedSchema) } },
-  problems: [...EDGE_PROBLEMS, "not_found", "digest_mismatch", "unsupported_media_type"],
+  problems: [...EDGE_PROBLEMS, ...JSON_PROBLEMS, "not_found", "digest_mismatch"],
 } satisfies Operation;
 
 /** Abandons an upload. */

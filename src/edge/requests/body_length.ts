@@ -4,11 +4,25 @@
  * first, so that its error can name the URL where tensors can be uploaded instead.
  */
 
-import type { Context } from "hono";
-import { DEFAULT_EDGE_BODY_BYTES } from "../protocol/limits.ts";
-import { Refusal, tooLarge } from "../protocol/refusal.ts";
-import type { EdgeEnv } from "./edge_env.ts";
-import { wholeNumber } from "./settings.ts";
+import type { Context, MiddlewareHandler } from "hono";
+import { DEFAULT_EDGE_BODY_BYTES } from "../../protocol/limits.ts";
+import { Refusal, tooLarge } from "../../protocol/refusal.ts";
+import type { EdgeEnv } from "../edge_env.ts";
+import { wholeNumber } from "../settings.ts";
+
+/**
+ * The largest JSON body in bytes. The largest regular one completes an upload of 10,000 parts, which takes
+ * about 600 kB.
+ */
+export const MAX_JSON_BYTES = 2 ** 20;
+
+/** Returns middleware that checks the size of a body with {@link limitBody}, before the body is read and parsed. */
+export function requireSmallBody(limit: number, subject: string): MiddlewareHandler<EdgeEnv> {
+  return async (c, next) => {
+    limitBody(c, limit, subject);
+    await next();
+  };
+}
 
 /**
  * Returns the Content-Length of the request in bytes, or 0 if it has no body.

@@ -1,0 +1,75 @@
+/**
+ * The BLAS libraries that Pare knows. A library is recognised by the functions that only its vendor has. They
+ * restrict the library to the thread that calls it, and return the name that reports contain.
+ */
+
+/** Functions outside the BLAS standard. A library has those of its own vendor. */
+export const VENDOR_SYMBOLS = {
+  openblas_set_num_threads: { parameters: ["i32"], result: "void", optional: true },
+  openblas_get_config: { parameters: [], result: "pointer", optional: true },
+  MKL_Set_Num_Threads: { parameters: ["i32"], result: "void", optional: true },
+  MKL_CBWR_Set: { parameters: ["i32"], result: "i32", optional: true },
+  MKL_Get_Version_String: { parameters: ["buffer", "i32"], result: "void", optional: true },
+  bli_thread_set_num_threads: { parameters: ["i64"], result: "void", optional: true },
+  bli_info_get_version_str: { parameters: [], result: "pointer", optional: true },
+  bli_arch_query_id: { parameters: [], result: "i32", optional: true },
+  bli_arch_string: { parameters: ["i32"], result: "pointer", optional: true },
+  BLASSetThreading: { parameters: ["i32"], result: "i32", optional: true },
+  /** Of the C library, to which every BLAS library links. Copies a string of C into a buffer. */
+  strncpy: { parameters: ["buffer", "pointer", "usize"], result: "pointer" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+type VendorSymbols = Deno.StaticForeignLibraryInterface<typeof VENDOR_SYMBOLS>;
+
+/** The longest name that is read, in bytes. */
+const MAX_NAME_BYTES = 256;
+/** MKL_CBWR_AUTO: the same bits in every run on this processor, whatever the alignment of the matrices. */
+const MKL_REPRODUCIBLE = 2;
+/** BLAS_THREADING_SINGLE_THREADED of Accelerate. */
+const ACCELERATE_SINGLE_THREADED = 1;
+
+/**
+ * Restricts the library to the thread that calls it, and returns its name: vendor, version, and the processor
+ * for which the library chose its code, without commas. Returns undefined if the library is of no known
+ * vendor.
+ */
+export function restrictAndName(library: VendorSymbols): string | undefined {
+  if (library.openblas_set_num_threads && library.openblas_get_config) {
+    library.openblas_set_num_threads(1);
+    // The configuration is the name, the version, the options of the build, and the processor.
+    const words = copyString(library, library.openblas_get_config()).split(" ");
+    const processor = words.findLast((word) => !/^[A-Z0-9_]+(=|$)/.test(word));
+    return [...words.slice(0, 2), processor].join(" ");
+  }
+  if (library.MKL_Set_Num_Threads && library.MKL_Get_Version_String) {
+    library.MKL_Set_Num_Threads(1);
+    library.MKL_CBWR_Set?.(MKL_REPRODUCIBLE);
+    const text = new Uint8Array(MAX_NAME_BYTES);
+    library.MKL_Get_Version_String(text, MAX_NAME_BYTES);
+    const [version] = /\d+\.\d+[\w.]*/.exec(decodeString(text)) ?? ["of unknown version"];
+    return `MKL ${version}`;
+  }
+  if (library.bli_thread_set_num_threads && library.bli_info_get_version_str) {
+    library.bli_thread_set_num_threads(1n);
+    const version = copyString(library, library.bli_info_get_version_str());
+    const processor = library.bli_arch_query_id && library.bli_arch_string
+      ? ` ${copyString(library, library.bli_arch_string(library.bli_arch_query_id()))}`
+      : "";
+    return `BLIS ${version}${processor}`;
+  }
+  if (library.BLASSetThreading) {
+    library.BLASSetThreading(ACCELERATE_SINGLE_THREADED);
+    return `Accelerate of macOS ${Deno.osRelease()}`;
+  }
+}
+
+function copyString(library: VendorSymbols, text: Deno.PointerValue): string {
+  const copy = new Uint8Array(MAX_NAME_BYTES);
+  if (text) library.strncpy(copy, text, BigInt(MAX_NAME_BYTES - 1));
+  return decodeString(copy);
+}
+
+/** Decodes a string that ends at its first zero byte. Commas separate the parts of an adapter's name, so they are removed. */
+function decodeString(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0))).replaceAll(",", "");
+}

@@ -1,0 +1,43 @@
+/**
+ * Evaluates the conditional headers of a request against the ETag of a resource (RFC 9110, section 13). The
+ * resources of the edge (Pare's Cloudflare Worker) have no times of modification, so conditions on dates never
+ * hold.
+ */
+
+import type { HonoRequest } from "hono";
+
+/** One entity tag of a list: an optional `W/`, and a quoted text without quotation marks and control characters. */
+const ENTITY_TAG = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/;
+
+/** A list of entity tags. Empty items are allowed. */
+const ENTITY_TAG_LIST = new RegExp(
+  `^[ \\t,]*${ENTITY_TAG.source}(?:[ \\t]*,[ \\t,]*${ENTITY_TAG.source})*[ \\t,]*$`,
+);
+
+/**
+ * Returns the status with which a request for an existing resource ends early: 412 if `If-Match` does not
+ * match, or 304 if `If-None-Match` does. Returns undefined if the request is to be served.
+ * @param etag the strong ETag of the resource, with its quotation marks
+ */
+export function earlyStatus(request: HonoRequest, etag: string): 304 | 412 | undefined {
+  const ifMatch = request.header("If-Match"), ifNoneMatch = request.header("If-None-Match");
+  if (ifMatch !== undefined && ifMatch.trim() !== "*" && !entityTags(ifMatch).includes(etag)) return 412;
+  if (ifNoneMatch === undefined) return undefined;
+  // A weak tag matches too, because this comparison ignores the difference.
+  const tags = entityTags(ifNoneMatch).map((tag) => tag.replace(/^W\//, ""));
+  return ifNoneMatch.trim() === "*" || tags.includes(etag) ? 304 : undefined;
+}
+
+/**
+ * Returns the header `Range` if it is to be honoured. It is ignored if `If-Range` has anything but the ETag of
+ * the resource, because the client then has a part of other bytes.
+ */
+export function honouredRange(request: HonoRequest, etag: string): string | undefined {
+  const condition = request.header("If-Range");
+  return condition === undefined || condition.trim() === etag ? request.header("Range") : undefined;
+}
+
+/** Returns the entity tags of a list. A malformed list has none. */
+function entityTags(list: string): string[] {
+  return ENTITY_TAG_LIST.test(list) ? list.match(new RegExp(ENTITY_TAG, "g")) ?? [] : [];
+}

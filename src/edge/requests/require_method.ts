@@ -1,0 +1,41 @@
+/**
+ * Refuses methods that a known path does not have, before anything else happens to the request. Otherwise the
+ * edge (Pare's Cloudflare Worker) would forward such a request to a host, or answer that the path is unknown.
+ */
+
+import type { Context, MiddlewareHandler } from "hono";
+import { TrieRouter } from "hono/router/trie-router";
+import { Refusal } from "../../protocol/refusal.ts";
+import type { EdgeApp, EdgeEnv } from "../edge_env.ts";
+import { edgeProblemResponse } from "../problems.ts";
+
+/** Returns middleware that answers 405 with the header Allow. It knows every resource that is mounted on or described by `app`. */
+export function requireMethod(app: EdgeApp): MiddlewareHandler<EdgeEnv> {
+  let router: TrieRouter<string> | undefined;
+  return async (c, next) => {
+    router ??= routerOf(app);
+    const known = new Set(router.match("ALL", c.req.path)[0].map(([method]) => method));
+    if (known.has("GET")) known.add("HEAD");
+    if (known.size === 0 || known.has(c.req.method)) return await next();
+    return notAllowed(c, [...known].toSorted().join(", "));
+  };
+}
+
+/** Returns a router that finds the methods of a path. */
+function routerOf(app: EdgeApp): TrieRouter<string> {
+  const router = new TrieRouter<string>();
+  for (const { method, path } of app.routes) if (method !== "ALL") router.add("ALL", path, method);
+  // The resources that the edge forwards to a host are only described.
+  for (const definition of app.openAPIRegistry.definitions) {
+    if (definition.type !== "route") continue;
+    const { method, path } = definition.route;
+    router.add("ALL", path.replaceAll(/\{(\w+)\}/g, ":$1"), method.toUpperCase());
+  }
+  return router;
+}
+
+function notAllowed(c: Context<EdgeEnv>, allowed: string): Response {
+  const response = edgeProblemResponse(c, new Refusal("method_not_allowed", `this path accepts ${allowed}`));
+  response.headers.set("Allow", allowed);
+  return response;
+}

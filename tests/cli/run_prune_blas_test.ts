@@ -1,0 +1,79 @@
+/** Tests that a run whose products a BLAS library computes can be repeated and resumed, but not with another library. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { makeRandomOpt } from "../../scripts/fixtures/make_random_opt.ts";
+import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
+import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { runFingerprint } from "../../src/cli/prune/run_fingerprint.ts";
+import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
+import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { findBlas } from "../../src/cpu/blas/find_blas.ts";
+import { openModel } from "../../src/models/model.ts";
+
+const SHAPE = { layers: 2, hidden: 64, heads: 2, ffn: 128, vocabulary: 2048, positions: 8 };
+const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
+const NAMES = ["0.self_attn.q_proj", "0.fc1", "1.fc2"].map((name) => `model.decoder.layers.${name}.weight`);
+
+const library = findBlas("auto");
+const skip = library ? false : "no BLAS library is installed in a usual place";
+if (skip) console.log(`run_prune_blas_test.ts is skipped: ${skip}`);
+
+describe("runPrune() with a BLAS library", { skip }, () => {
+  let folder: string, checkpoint: Checkpoint, withBlas: LocalHost, without: LocalHost;
+  before(async () => {
+    folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+    await makeRandomOpt(`${folder}/model`, SHAPE);
+    checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
+    withBlas = await openLocalHost("cpu", library!.path);
+    without = await openLocalHost("cpu", "off");
+  });
+  after(async () => {
+    await withBlas[Symbol.asyncDispose]();
+    await without[Symbol.asyncDispose]();
+    await checkpoint.close();
+    await Deno.remove(folder, { recursive: true });
+  });
+
+  /** Prunes three layers into `out`. If `stopAt` is given, the run fails before it prunes the layer with this index. */
+  function prune(host: LocalHost, out: string, stopAt?: number): Promise<unknown> {
+    let layers = 0;
+    const job: PruneJob = {
+      checkpoint,
+      model: openModel(checkpoint),
+      windows: WINDOWS,
+      layers: new Set(NAMES),
+      queryOf: () => {
+        if (layers++ === stopAt) throw new Error("stopped");
+        return { sparsity: 0.5 };
+      },
+      activations: "disk",
+      out: `${folder}/${out}`,
+      fingerprint: runFingerprint({ "--sparsity": "0.5" }, host.backend),
+      reportFileNames: [],
+      reportFiles: () => Promise.resolve(new Map()),
+    };
+    return runPrune(job, { fs: denoFileSystem, backend: host.backend, pare: host.pare });
+  }
+
+  const weights = (out: string) => Deno.readFile(`${folder}/${out}/model.safetensors`);
+
+  it("gives the same bytes when it is repeated, and when it was stopped and resumed", async () => {
+    await prune(withBlas, "once");
+    await prune(withBlas, "twice");
+    assert.deepEqual(await weights("twice"), await weights("once"));
+    await assert.rejects(prune(withBlas, "resumed", 1), /stopped/);
+    await prune(withBlas, "resumed");
+    assert.deepEqual(await weights("resumed"), await weights("once"));
+  });
+
+  it("refuses to continue a run that began with another library, and names both", async () => {
+    await assert.rejects(prune(without, "changed", 1), /stopped/);
+    await assert.rejects(prune(withBlas, "changed"), (error: Error) => {
+      assert.match(error.message, /the forward's backend/);
+      assert.ok(error.message.includes(`with ${library!.name}`), error.message);
+      assert.ok(error.message.includes("cpu (WebAssembly SIMD)"), error.message);
+      return true;
+    });
+  });
+});
