@@ -34,6 +34,11 @@ export interface CompressedLayer {
   /** The factor, if this call made one. Other layers with the same inputs can use it. The caller frees it. */
   readonly factor?: Factor;
   readonly report: LayerReport;
+  /**
+   * Whether the pruned weights may not be finite in f32. A weight that is not finite makes the loss infinite or NaN, so a
+   * solve with a finite loss and without a scale has finite weights.
+   */
+  readonly mayOverflow: boolean;
 }
 
 /** The notes of a report in which the loss or the relative error is null. */
@@ -111,7 +116,8 @@ export async function compressLayer(
       },
       factor_reused: operands.factor !== undefined,
     };
-    return { solution, factor: newFactor, report };
+    const mayOverflow = exponent !== 0 || solution.loss === null || !Number.isFinite(solution.loss);
+    return { solution, factor: newFactor, report, mayOverflow };
   } catch (error) {
     newFactor?.destroy();
     throw error;

@@ -33,7 +33,9 @@ export async function largestWeight(backend: Backend, weight: TiledMatrix): Prom
     }
     const extremes = await Promise.all([lows, highs].map((buffer) => backend.read(buffer, 0, bytes)));
     const values = extremes.map(({ buffer }) => new Float32Array(buffer));
-    return values.flatMap((row) => [...row]).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    let largest = 0;
+    for (const row of values) for (const value of row) largest = Math.max(largest, Math.abs(value));
+    return largest;
   } finally {
     owned.destroy();
   }

@@ -64,6 +64,8 @@ export async function countZeros(
  *   difference can be, because both sums were computed in f32.
  */
 export function undampedForm(dampedForm: number, dampingAdded: number, squaredNorm: number): number {
+  // Without this line, a damped form minus infinity would become 0.
+  if (!Number.isFinite(dampedForm) || !Number.isFinite(squaredNorm)) return NaN;
   return Math.max(0, dampedForm - dampingAdded * squaredNorm);
 }
 

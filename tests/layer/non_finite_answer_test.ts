@@ -1,12 +1,14 @@
 /** Tests that a layer whose pruned weights are not finite in the dtype of the answer is refused. */
 
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { bytesToFloats } from "../../src/tensor/convert.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
 import { createWebGpuBackend } from "../../src/webgpu/backend.ts";
 import { correlatedHessian } from "../reference/hessian.ts";
-import { startHost } from "../routes/host.ts";
+import { answerOf, startHost } from "../routes/host.ts";
 import { eachBackend } from "../support/backends.ts";
 import { normals } from "../support/random.ts";
 import { file, floats } from "./bodies.ts";
@@ -29,9 +31,10 @@ eachBackend("the answer of a layer", (backend) => {
       });
       const response = await host.send("POST", `/v1/layers?blocksize=16&${query}`, body);
       const problem = response.status === 200 ? undefined : await response.json();
-      if (!problem) await response.arrayBuffer();
+      const answer = problem ? undefined : await answerOf(response);
+      const weights = answer && bytesToFloats(answer.weight.data, answer.weight.dtype as FloatDtype);
       strictEqual(host.liveBytes(), 0, "device bytes");
-      return { status: response.status, problem };
+      return { status: response.status, problem, weights };
     } finally {
       await host.close();
     }
@@ -52,11 +55,24 @@ eachBackend("the answer of a layer", (backend) => {
     }
   });
 
-  it("is refused if the updates of the solve overflow", async () => {
+  it("is refused if the updates of the solve overflow, and otherwise has finite weights", async () => {
     const weight = normals(ROWS * COLS, 5).map((value) => Math.sign(value) * 3.4e38);
-    const { status, problem } = await prune(weight, "method=sparsegpt&sparsity=0.7");
-    deepStrictEqual([status, problem.code, problem.tensor], [422, "non_finite", "weight"]);
-    match(problem.detail, /updates of the solve overflowed/);
+    const refused: string[] = [];
+    for (
+      const query of ["method=sparsegpt", "method=obc", "method=adaprune&refit=8", "method=sparsegpt&bits=8"]
+    ) {
+      const { status, problem, weights } = await prune(weight, `${query}&sparsity=0.7`);
+      if (status === 200) ok(weights!.every(Number.isFinite), `${query}: a weight is not finite`);
+      else {
+        deepStrictEqual([status, problem.code, problem.tensor], [422, "non_finite", "weight"]);
+        match(problem.detail, /updates of the solve overflowed/);
+        refused.push(query);
+      }
+    }
+    ok(
+      refused.includes("method=sparsegpt") && refused.includes("method=sparsegpt&bits=8"),
+      refused.join(", "),
+    );
   });
 
   it("is refused if the damping makes the diagonal of the statistics overflow", async () => {
