@@ -1,0 +1,81 @@
+/**
+ * The table of permissions: for each command the roles of its arguments and options, and its environment variables. Options that are not
+ * listed name no file and no server.
+ */
+
+import type { Role } from "./access.ts";
+
+/** What the arguments and options of a command name. */
+export interface CommandRoles {
+  /** The roles of the arguments, in order. */
+  readonly arguments?: readonly Role[];
+  /** The roles of the options, by name. */
+  readonly options?: Readonly<Record<string, Role>>;
+  /** The environment variables that are the defaults of options, by option. */
+  readonly defaults?: Readonly<Record<string, string>>;
+  /** The other environment variables that the command reads. */
+  readonly env?: readonly string[];
+  /** Whether the command listens on the address of its options `--host` and `--port`. */
+  readonly listens?: boolean;
+}
+
+const AT_SERVER = { defaults: { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" } } as const;
+
+const JOBS: CommandRoles = { options: { server: "server" }, ...AT_SERVER };
+
+/** The commands, by name. A subcommand has the name of its command in front. */
+export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
+  "prune": {
+    arguments: ["model"],
+    options: {
+      out: "output folder",
+      calibration: "input",
+      text: "input",
+      profile: "input",
+      server: "server",
+    },
+    ...AT_SERVER,
+  },
+  "verify": { arguments: ["model"] },
+  "eval": { arguments: ["model"], options: { compare: "model", text: "input", task: "labelled input" } },
+  "sweep": {
+    arguments: ["model"],
+    options: { calibration: "input", text: "input", csv: "output file", svg: "output file" },
+  },
+  "layer": { arguments: ["input"], options: { out: "output file", server: "server" }, ...AT_SERVER },
+  "pack": { arguments: ["model"], options: { out: "output folder" } },
+  "unpack": { arguments: ["model"], options: { out: "output folder" } },
+  "report": { arguments: ["report folder"], options: { out: "output file" } },
+  "jobs list": JOBS,
+  "jobs show": JOBS,
+  "jobs cancel": JOBS,
+  "serve": {
+    options: { edge: "server" },
+    defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL" },
+    env: ["PARE_KEYS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
+    listens: true,
+  },
+};
+
+/** The options of all commands that are followed by no value. Every other option takes the next word as its value. */
+export const SWITCHES: ReadonlySet<string> = new Set([
+  "help",
+  "version",
+  "json",
+  "debug",
+  "overwrite",
+  "restart",
+  "symmetric",
+  "true-sequential",
+  "jobs",
+  "no-jobs",
+]);
+
+/** The environment variables that all commands read: those of terminals, and the V8 flags, on which the speed of the `cpu` backend depends. */
+export const COMMON_VARIABLES = [
+  "DENO_V8_FLAGS",
+  "NO_COLOR",
+  "FORCE_COLOR",
+  "CLICOLOR_FORCE",
+  "TERM",
+];
