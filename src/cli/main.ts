@@ -54,7 +54,13 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
 }
 
 /**
- * Returns a signal that aborts at the first Ctrl-C or other stop signal. The listener is then removed, so a second
+ * The time in which further stop signals count as the same one, in milliseconds. A terminal sends Ctrl-C to the process and to its launcher,
+ * which passes it on.
+ */
+const SAME_SIGNAL_MS = 300;
+
+/**
+ * Returns a signal that aborts at the first Ctrl-C or other stop signal. The listener is then removed, so another
  * Ctrl-C ends the process at once.
  */
 function listenForStopSignals(): AbortSignal {
@@ -62,8 +68,9 @@ function listenForStopSignals(): AbortSignal {
   const names = Object.keys(STOP_SIGNALS) as StopSignal[];
   for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : names) { // Windows has only SIGINT
     Deno.addSignalListener(name, function stop() {
-      Deno.removeSignalListener(name, stop);
       controller.abort(new Interrupted(name));
+      const timer = setTimeout(() => Deno.removeSignalListener(name, stop), SAME_SIGNAL_MS);
+      Deno.unrefTimer(timer);
     });
   }
   return controller.signal;

@@ -94,7 +94,7 @@ export class Transport {
       return await abortable(this.#fetchBody(this.#toRequest(request)), request.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (error instanceof PareError) throw error;
+      if (error instanceof PareError || isNotPermitted(error)) throw error;
       throw new ConnectionError(`${this.#baseUrl.origin}: ${connectionReason(error)}`, { cause: error });
     }
   }
@@ -127,6 +127,11 @@ function parseBaseUrl(text: string): URL {
     throw new TypeError(`server URL "${text}": must be an http or https URL, such as http://127.0.0.1:8000`);
   }
   return url;
+}
+
+/** Whether the runtime, which is Deno, does not permit this process to connect to the server. */
+function isNotPermitted(error: unknown): boolean {
+  return error instanceof Error && error.name === "NotCapable";
 }
 
 /** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */

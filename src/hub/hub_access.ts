@@ -127,6 +127,7 @@ export class HubAccess {
       return await Promise.race([send(), stalled.promise]);
     } catch (cause) {
       this.#signal?.throwIfAborted();
+      if (cause instanceof Deno.errors.NotCapable) throw cause; // the process may not connect to this server
       throw this.#classify(cause);
     } finally {
       clearTimeout(timer);

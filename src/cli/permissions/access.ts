@@ -8,6 +8,7 @@ import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
 import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
+import { HUB_VARIABLES } from "../files/hub_variables.ts";
 import { PROBE_FILE } from "../files/probe_file.ts";
 
 /** The files, hosts and environment variables that a process may use. */
@@ -39,19 +40,6 @@ export type Role =
   | "output file"
   | "report folder"
   | "server";
-
-/** The variables that determine how models of the hub are downloaded, and to which folder. */
-const HUB_VARIABLES = [
-  "HF_ENDPOINT",
-  "HF_HOME",
-  "HF_HUB_CACHE",
-  "HF_HUB_OFFLINE",
-  "HF_TOKEN",
-  "HOME",
-  "HUGGINGFACE_HUB_CACHE",
-  "USERPROFILE",
-  "XDG_CACHE_HOME",
-];
 
 /** The public hub, and the servers of the Hugging Face company to which it redirects downloads. */
 const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
