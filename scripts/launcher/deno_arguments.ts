@@ -1,12 +1,8 @@
-/** Builds the command line and the environment of the Deno process in which a command of `pare` runs. */
+/** Builds the command line of the Deno process in which a command of `pare` runs. */
 
 import { existsSync } from "node:fs";
 import process from "node:process";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
-import { PAIRING_FLAGS } from "../../src/cpu/instruction_pairing.ts";
-
-/** The version of Deno whose V8 has the flags of `PAIRING_FLAGS`. */
-const TESTED_VERSION = "2.9.6";
 
 /** A copy of the program. */
 export interface Program {
@@ -30,15 +26,4 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
     main,
     ...words,
   ];
-}
-
-/**
- * Returns the environment of Deno, with the V8 flags that make the `cpu` backend fast on x86-64. A process that is started with a flag that
- * V8 does not know ends with an error, so the flags are set only for the version of Deno with which they were tested. If DENO_V8_FLAGS is
- * set already, it is unchanged.
- */
-export function denoEnvironment(denoVersion: string): NodeJS.ProcessEnv {
-  const hasFlags = process.arch === "x64" && denoVersion === TESTED_VERSION;
-  const flags = hasFlags ? { DENO_V8_FLAGS: PAIRING_FLAGS.join(",") } : {};
-  return { DENO_NO_UPDATE_CHECK: "1", ...flags, ...process.env };
 }

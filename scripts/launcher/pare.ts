@@ -6,7 +6,8 @@
 
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { denoArguments, denoEnvironment, type Program } from "./deno_arguments.ts";
+import { denoArguments, type Program } from "./deno_arguments.ts";
+import { denoEnvironment } from "./deno_environment.ts";
 import { launch } from "./launch.ts";
 
 const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -17,4 +18,5 @@ const PROGRAM: Program = {
   flags: ["--no-check", "--config", path("deno.json")],
 };
 
-launch(Deno.execPath(), denoArguments(PROGRAM, process.argv.slice(2)), denoEnvironment(Deno.version.deno));
+const deno = Deno.execPath();
+launch(deno, denoArguments(PROGRAM, process.argv.slice(2)), denoEnvironment(deno, Deno.version.deno));

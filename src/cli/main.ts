@@ -15,6 +15,7 @@ import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
 import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
+import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { sweepCommand } from "./sweep.ts";
 import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
@@ -73,6 +74,7 @@ function listenForStopSignals(): AbortSignal {
       Deno.unrefTimer(timer);
     });
   }
+  stopWithLauncher(() => controller.abort(new Interrupted("SIGTERM")));
   return controller.signal;
 }
 

@@ -6,7 +6,8 @@
 import { createRequire } from "node:module";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { denoArguments, denoEnvironment, type Program } from "../../launcher/deno_arguments.ts";
+import { denoArguments, type Program } from "../../launcher/deno_arguments.ts";
+import { denoEnvironment } from "../../launcher/deno_environment.ts";
 import { launch } from "../../launcher/launch.ts";
 
 const DIST = fileURLToPath(new URL("../dist", import.meta.url));
@@ -30,7 +31,7 @@ function findDeno(): { path: string; version: string } {
 
 try {
   const { path, version } = findDeno();
-  launch(path, denoArguments(PROGRAM, process.argv.slice(2)), denoEnvironment(version));
+  launch(path, denoArguments(PROGRAM, process.argv.slice(2)), denoEnvironment(path, version));
 } catch (error) {
   console.error(
     `error: Deno, which runs pare, was not found: ${error instanceof Error ? error.message : error}`,

@@ -3,6 +3,7 @@
  * listed name no file and no server.
  */
 
+import { LAUNCHER_VARIABLE } from "../launcher_variable.ts";
 import type { Role } from "./access.ts";
 
 /** What the arguments and options of a command name. */
@@ -71,9 +72,13 @@ export const SWITCHES: ReadonlySet<string> = new Set([
   "no-jobs",
 ]);
 
-/** The environment variables that all commands read: those of terminals, and the V8 flags, on which the speed of the `cpu` backend depends. */
+/**
+ * The environment variables that all commands read: those of terminals, of the launcher, and the V8 flags, on which the speed of the `cpu`
+ * backend depends.
+ */
 export const COMMON_VARIABLES = [
   "DENO_V8_FLAGS",
+  LAUNCHER_VARIABLE,
   "NO_COLOR",
   "FORCE_COLOR",
   "CLICOLOR_FORCE",
