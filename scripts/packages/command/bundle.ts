@@ -2,7 +2,7 @@
 
 import { build, type Plugin } from "esbuild";
 import { relative } from "node:path";
-import { ENTRIES, PACKAGE, ROOT } from "./places.ts";
+import { ENTRIES, ROOT } from "./places.ts";
 import { rewriteImportMeta } from "./source_urls.ts";
 
 /** Some packages from npm are CommonJS modules, which call `require` for modules of Node. */
@@ -21,12 +21,12 @@ const sourceUrls: Plugin = {
   },
 };
 
-/** Bundles the launcher, which Node runs, to `bin/pare.mjs`. */
-export async function bundleLauncher(): Promise<void> {
+/** Bundles the launcher, which Node runs, into one file. */
+export async function bundleLauncher(outfile: string): Promise<void> {
   await build({
     absWorkingDir: ROOT,
     entryPoints: ["scripts/packages/command/pare.ts"],
-    outfile: `${PACKAGE}/bin/pare.mjs`,
+    outfile,
     bundle: true,
     format: "esm",
     platform: "node",
@@ -36,15 +36,15 @@ export async function bundleLauncher(): Promise<void> {
   });
 }
 
-/** Writes the bundles to `dist/`. @returns the paths of the npm modules in the bundles, relative to the root */
-export async function bundleProgram(): Promise<string[]> {
+/** Bundles the program into the folder `outdir`. Returns the paths of the modules in the bundles, relative to the root of the repository. */
+export async function bundleProgram(outdir: string): Promise<string[]> {
   const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: Object.entries(ENTRIES).map(([path, name]) => ({
       in: path,
       out: name.replace(/\.js$/, ""),
     })),
-    outdir: `${PACKAGE}/dist`,
+    outdir,
     bundle: true,
     splitting: true, // modules that are imported dynamically are loaded only when they are needed
     chunkNames: "[name]-[hash]",
@@ -61,5 +61,5 @@ export async function bundleProgram(): Promise<string[]> {
     metafile: true,
     logLevel: "warning",
   });
-  return Object.keys(metafile.inputs).filter((path) => path.includes("node_modules/"));
+  return Object.keys(metafile.inputs);
 }

@@ -1,12 +1,9 @@
-/** Where the files of the package `pare-llm` come from, and where they go. */
+/** Where the files of the package `pare-llm` come from, and what they are called in it. */
 
 import { fileURLToPath } from "node:url";
 
 /** The root of the repository, without a slash at the end. */
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
-
-/** The package that is built. */
-export const PACKAGE = `${ROOT}/build/npm/pare-llm`;
 
 /**
  * The modules that the program loads by URL or that start a process, and the name of the bundle of each of them in `dist/`. The
