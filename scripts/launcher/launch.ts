@@ -30,6 +30,10 @@ export function launch(deno: string, args: readonly string[], env: NodeJS.Proces
   });
   child.on("exit", (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code ?? 1));
   if (process.platform === "win32") return; // the console sends Ctrl-C to both processes
-  for (const [received, sent] of SIGNALS) process.on(received, () => child.kill(sent));
-  if (env.npm_command === "exec") afterNpm(() => child.kill("SIGTERM"));
+  // In Deno, `child.kill` would hide the exit code of a child that ends in an orderly way.
+  const send = (signal: NodeJS.Signals) => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(child.pid, signal);
+  };
+  for (const [received, sent] of SIGNALS) process.on(received, () => send(sent));
+  if (env.npm_command === "exec") afterNpm(() => send("SIGTERM"));
 }
