@@ -16,7 +16,7 @@ export interface Program {
 
 /** Returns the arguments of Deno for the command line `pare WORD…`. */
 export function denoArguments({ main, reads, flags }: Program, words: readonly string[]): string[] {
-  const around = { cwd: process.cwd(), env: process.env, exists: existsSync };
+  const around = { cwd: process.cwd(), env: process.env, platform: process.platform, exists: existsSync };
   return [
     "run",
     "--quiet",

@@ -21,8 +21,8 @@ import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
 import { verifyCommand } from "./verify.ts";
 
-/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
-async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+/** Returns the program with all commands. `signal` stops them. */
+export function createProgram(signal: AbortSignal): Command {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
@@ -43,6 +43,12 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
     program.addCommand(createCommand(signal));
   }
   finishHelp(program);
+  return program;
+}
+
+/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
+async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const program = createProgram(signal);
   try {
     await program.parseAsync(args, { from: "user" });
     return 0;

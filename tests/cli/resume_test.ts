@@ -37,7 +37,7 @@ async function stopAfter(
   let stderr = "", sent = false;
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
     stderr += next.value;
-    if (sent || stderr.split("\n").length - 2 < layers) continue;
+    if (sent || stderr.split("\n").length - 3 < layers) continue;
     sent = true;
     await new Promise((resolve) => setTimeout(resolve, delay));
     try {

@@ -4,6 +4,7 @@
  */
 
 import { dirname, join, resolve } from "node:path";
+import { USUAL_PLACES } from "../../cpu/blas/find_blas.ts";
 import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
@@ -20,6 +21,8 @@ export interface Access {
   readonly net?: readonly string[];
   /** Names of environment variables. */
   readonly env?: readonly string[];
+  /** Absolute paths of libraries of machine code. */
+  readonly ffi?: readonly string[];
 }
 
 /** The surroundings of a command, from which relative paths and defaults are resolved. */
@@ -27,6 +30,8 @@ export interface Surroundings {
   /** The current folder. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** The operating system, by the name that Node and Deno give it. */
+  readonly platform: string;
   /** Whether a file or folder exists. */
   exists(path: string): boolean;
 }
@@ -39,7 +44,8 @@ export type Role =
   | "output folder"
   | "output file"
   | "report folder"
-  | "server";
+  | "server"
+  | "library";
 
 /** The public hub, and the servers of the Hugging Face company to which it redirects downloads. */
 const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
@@ -65,6 +71,10 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
     return { ...page, read: [resolve(cwd, folder)] };
   },
   "server": (url) => ({ net: hostOf(url) }),
+  "library": (choice, { cwd, platform }) => {
+    if (choice === "off") return {};
+    return { ffi: choice === "auto" ? usualPlaces(platform) : [resolve(cwd, choice)] };
+  },
 };
 
 /** Returns the access that `value` grants in `role`. */
@@ -75,7 +85,7 @@ export function accessOf(role: Role, value: string, around: Surroundings): Acces
 /** Joins several accesses. Values that occur twice are removed. */
 export function union(accesses: readonly Access[]): Required<Access> {
   const all = (part: keyof Access) => [...new Set(accesses.flatMap((access) => access[part] ?? []))];
-  return { read: all("read"), write: all("write"), net: all("net"), env: all("env") };
+  return { read: all("read"), write: all("write"), net: all("net"), env: all("env"), ffi: all("ffi") };
 }
 
 /** Returns `HOST` or `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
@@ -84,6 +94,11 @@ export function hostOf(urls: string): string[] {
     if (!/^https?:$/.test(url.protocol)) return [];
     return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`];
   });
+}
+
+/** The places at which a BLAS library is looked for. */
+function usualPlaces(platform: string): readonly string[] {
+  return USUAL_PLACES[platform as keyof typeof USUAL_PLACES] ?? [];
 }
 
 /** The access to a file that is written under a temporary name, after a probe of its folder. */

@@ -20,9 +20,11 @@ export interface CommandRoles {
   readonly listens?: boolean;
 }
 
-const AT_SERVER = { defaults: { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" } } as const;
+/** The variables of options that several commands have. */
+const SERVER_DEFAULTS = { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" },
+  BLAS_DEFAULT = { "blas": "PARE_BLAS" };
 
-const JOBS: CommandRoles = { options: { server: "server" }, ...AT_SERVER };
+const JOBS: CommandRoles = { options: { server: "server" }, defaults: SERVER_DEFAULTS };
 
 /** The commands, by name. A subcommand has the name of its command in front. */
 export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
@@ -34,16 +36,26 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
       text: "input",
       profile: "input",
       server: "server",
+      blas: "library",
     },
-    ...AT_SERVER,
+    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
   },
   "verify": { arguments: ["model"] },
-  "eval": { arguments: ["model"], options: { compare: "model", text: "input", task: "labelled input" } },
+  "eval": {
+    arguments: ["model"],
+    options: { compare: "model", text: "input", task: "labelled input", blas: "library" },
+    defaults: BLAS_DEFAULT,
+  },
   "sweep": {
     arguments: ["model"],
-    options: { calibration: "input", text: "input", csv: "output file", svg: "output file" },
+    options: { calibration: "input", text: "input", csv: "output file", svg: "output file", blas: "library" },
+    defaults: BLAS_DEFAULT,
   },
-  "layer": { arguments: ["input"], options: { out: "output file", server: "server" }, ...AT_SERVER },
+  "layer": {
+    arguments: ["input"],
+    options: { out: "output file", server: "server", blas: "library" },
+    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
+  },
   "pack": { arguments: ["model"], options: { out: "output folder" } },
   "unpack": { arguments: ["model"], options: { out: "output folder" } },
   "report": { arguments: ["report folder"], options: { out: "output file" } },
@@ -51,8 +63,8 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { edge: "server" },
-    defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL" },
+    options: { edge: "server", blas: "library" },
+    defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL", ...BLAS_DEFAULT },
     env: ["PARE_KEYS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
     listens: true,
   },

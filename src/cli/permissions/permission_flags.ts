@@ -1,7 +1,7 @@
 /**
  * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so that a command can use
- * the files, servers and environment variables that its command line names, and nothing else. No command may start programs or load
- * libraries.
+ * the files, servers and environment variables that its command line names, and nothing else. No command may start programs, and only the
+ * library that `--blas` names may be loaded.
  */
 
 import { resolve } from "node:path";
@@ -21,12 +21,13 @@ export function permissionFlags(
   program: readonly string[],
   around: Surroundings,
 ): string[] {
-  const { read, write, net, env } = commandAccess(words, around);
+  const { read, write, net, env, ffi } = commandAccess(words, around);
   return [
     ...flag("read", [...program, ...read]),
     ...flag("write", write),
     ...flag("net", net),
     ...flag("env", env),
+    ...flag("ffi", ffi),
   ];
 }
 
