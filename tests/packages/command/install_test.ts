@@ -138,7 +138,11 @@ describe("the npm package pare-llm", () => {
     assert.equal(await codeOf("--version"), 0);
     assert.equal(await codeOf("layer", "--nonsense"), 2);
     assert.equal(await codeOf("verify", "sub"), 3);
-    assert.equal(await codeOf(...LAYER, "--out", "o", "--server", "http://127.0.0.1:9"), 4);
+    await using other = Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+      () => new Response(),
+    );
+    assert.equal(await codeOf("serve", "--port", String(other.addr.port), "--backend", "cpu"), 4);
   });
 
   for (const args of [["--help"], [...PRUNE, "--out", "first"]]) {
