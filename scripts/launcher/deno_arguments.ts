@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import process from "node:process";
+import { USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
 import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
 
 /** A copy of the program. */
@@ -16,7 +17,12 @@ export interface Program {
 
 /** Returns the arguments of Deno for the command line `pare WORD…`. */
 export function denoArguments({ main, reads, flags }: Program, words: readonly string[]): string[] {
-  const around = { cwd: process.cwd(), env: process.env, platform: process.platform, exists: existsSync };
+  const around = {
+    cwd: process.cwd(),
+    env: process.env,
+    libraries: USUAL_PLACES[process.platform as keyof typeof USUAL_PLACES] ?? [],
+    exists: existsSync,
+  };
   return [
     "run",
     "--quiet",

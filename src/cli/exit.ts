@@ -14,6 +14,7 @@ import { ModelError } from "../files/model_error.ts";
 import { HubUnreachable } from "../hub/hub_access.ts";
 import { OtherRunError } from "../prune/run/other_run_error.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { Interrupted, RefusedError, UsageError } from "./errors.ts";
 import { explainNotPermitted } from "./not_permitted.ts";
 
@@ -70,7 +71,7 @@ export function failureOf(thrown: unknown): Failure {
 
 /** Replaces an error of Deno's permissions by one that names the option which permits the operation. */
 function withExplanation(error: unknown): unknown {
-  const explanation = error instanceof Deno.errors.NotCapable ? explainNotPermitted(error) : undefined;
+  const explanation = isNotPermitted(error) ? explainNotPermitted(error) : undefined;
   return explanation === undefined ? error : new UsageError(explanation, { cause: error });
 }
 

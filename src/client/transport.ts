@@ -6,6 +6,7 @@
 
 import { abortable, sleep } from "../async/abort.ts";
 import { connectionReason } from "../text/connection_reason.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
@@ -127,11 +128,6 @@ function parseBaseUrl(text: string): URL {
     throw new TypeError(`server URL "${text}": must be an http or https URL, such as http://127.0.0.1:8000`);
   }
   return url;
-}
-
-/** Whether the runtime, which is Deno, does not permit this process to connect to the server. */
-function isNotPermitted(error: unknown): boolean {
-  return error instanceof Error && error.name === "NotCapable";
 }
 
 /** Whether the same request may succeed later, within a pause that the SDK is willing to wait for. */

@@ -4,7 +4,6 @@
  */
 
 import { dirname, join, resolve } from "node:path";
-import { USUAL_PLACES } from "../../cpu/blas/find_blas.ts";
 import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference, parseReference } from "../../hub/reference.ts";
 import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
@@ -23,6 +22,8 @@ export interface Access {
   readonly env?: readonly string[];
   /** Absolute paths of libraries of machine code. */
   readonly ffi?: readonly string[];
+  /** Names of functions of Deno that describe the system. */
+  readonly sys?: readonly string[];
 }
 
 /** The surroundings of a command, from which relative paths and defaults are resolved. */
@@ -30,8 +31,8 @@ export interface Surroundings {
   /** The current folder. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The operating system, by the name that Node and Deno give it. */
-  readonly platform: string;
+  /** The places at which `--blas auto` looks for a library. */
+  readonly libraries: readonly string[];
   /** Whether a file or folder exists. */
   exists(path: string): boolean;
 }
@@ -71,9 +72,10 @@ const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Acc
     return { ...page, read: [resolve(cwd, folder)] };
   },
   "server": (url) => ({ net: hostOf(url) }),
-  "library": (choice, { cwd, platform }) => {
+  "library": (choice, { cwd, libraries }) => {
     if (choice === "off") return {};
-    return { ffi: choice === "auto" ? usualPlaces(platform) : [resolve(cwd, choice)] };
+    const ffi = choice === "auto" ? libraries : [resolve(cwd, choice)];
+    return { ffi, sys: ffi.some((path) => path.endsWith("Accelerate")) ? ["osRelease"] : [] }; // Accelerate has the version of macOS
   },
 };
 
@@ -85,7 +87,14 @@ export function accessOf(role: Role, value: string, around: Surroundings): Acces
 /** Joins several accesses. Values that occur twice are removed. */
 export function union(accesses: readonly Access[]): Required<Access> {
   const all = (part: keyof Access) => [...new Set(accesses.flatMap((access) => access[part] ?? []))];
-  return { read: all("read"), write: all("write"), net: all("net"), env: all("env"), ffi: all("ffi") };
+  return {
+    read: all("read"),
+    write: all("write"),
+    net: all("net"),
+    env: all("env"),
+    ffi: all("ffi"),
+    sys: all("sys"),
+  };
 }
 
 /** Returns `HOST` or `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
@@ -94,11 +103,6 @@ export function hostOf(urls: string): string[] {
     if (!/^https?:$/.test(url.protocol)) return [];
     return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`];
   });
-}
-
-/** The places at which a BLAS library is looked for. */
-function usualPlaces(platform: string): readonly string[] {
-  return USUAL_PLACES[platform as keyof typeof USUAL_PLACES] ?? [];
 }
 
 /** The access to a file that is written under a temporary name, after a probe of its folder. */

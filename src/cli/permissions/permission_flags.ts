@@ -21,13 +21,14 @@ export function permissionFlags(
   program: readonly string[],
   around: Surroundings,
 ): string[] {
-  const { read, write, net, env, ffi } = commandAccess(words, around);
+  const { read, write, net, env, ffi, sys } = commandAccess(words, around);
   return [
     ...flag("read", [...program, ...read]),
     ...flag("write", write),
     ...flag("net", net),
     ...flag("env", env),
     ...flag("ffi", ffi),
+    ...flag("sys", sys),
   ];
 }
 

@@ -176,7 +176,7 @@ describe("with least permissions", () => {
     await using elsewhere = serveRecorder(() => new Response());
     await Deno.writeTextFile(`${folder}/planted.ts`, PLANTED);
     const words = ["prune", "model", "--out", "planted-out", "--calibration", "calibration.txt"];
-    const around = { cwd: folder, env: {}, exists: existsSync };
+    const around = { cwd: folder, env: {}, libraries: [], exists: existsSync };
     const flags = ["--no-prompt", "--quiet", "--no-config", ...permissionFlags(words, [], around)];
     const command = [Deno.execPath(), "run", ...flags, "planted.ts", elsewhere.url];
     const { stdout, stderr } = await runIn(folder, command, { HF_TOKEN: "hf_secret" });
