@@ -55,7 +55,7 @@ describe("the README", () => {
     const [code] = await examples("ts", host.url);
     const path = await Deno.makeTempFile({ dir: repository.pathname, prefix: ".readme-", suffix: ".ts" });
     try {
-      await Deno.writeTextFile(path, code);
+      await Deno.writeTextFile(path, code.replace('"pare-llm-client"', '"./src/client/mod.ts"'));
       const printed = await run(Deno.execPath(), ["run", "-A", "--no-check", "--quiet", path], repository);
       assert.match(printed, /^\[ 64, 96 \] 3072 0\.\d+/);
     } finally {

@@ -5,8 +5,7 @@
 
 import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
-import { ConnectionError, PareError } from "../client/errors.ts";
-import { MalformedAnswerError } from "../client/parse_answer.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../client/errors.ts";
 import { JobFailedError } from "../client/jobs/prune_by_job.ts";
 import { FileError } from "../files/file_error.ts";
 import { InUseError } from "../files/in_use_error.ts";

@@ -1,10 +1,24 @@
 /** The errors that the SDK throws when a request fails, and the conversion of an HTTP response to such an error. */
 
-import type { Problem } from "../protocol/problem.ts";
 import { tryParseJson } from "../text/try_parse_json.ts";
+
+/** The members of a problem document (RFC 9457) that the SDK reads. */
+export interface ProblemFields {
+  /** The error code. */
+  readonly code?: string;
+  /** The description of the code. */
+  readonly title?: string;
+  /** The description of this problem. */
+  readonly detail?: string;
+  /** Identifies the request in the server's log. */
+  readonly request_id?: string;
+  /** The URL where an edge accepts larger bodies. */
+  readonly uploads?: string;
+}
 
 /** The server answered a request with an error status. */
 export class PareError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "PareError";
   /** The HTTP status. */
   readonly status: number;
@@ -25,7 +39,13 @@ export class PareError extends Error {
    */
   readonly uploads: string | undefined;
 
-  constructor(status: number, problem: Partial<Problem>, retryAfter?: number) {
+  /**
+   * Makes the error of an answer.
+   * @param status the HTTP status
+   * @param problem the members of the problem document
+   * @param retryAfter seconds until the server wants the next attempt
+   */
+  constructor(status: number, problem: ProblemFields, retryAfter?: number) {
     const code = problem.code ?? "unknown";
     const detail = problem.detail ?? problem.title ?? "no detail given";
     super(`${code} (${status}): ${detail}`);
@@ -34,7 +54,7 @@ export class PareError extends Error {
     this.detail = detail;
     this.requestId = problem.request_id;
     this.retryAfter = retryAfter;
-    this.uploads = typeof problem.uploads === "string" ? problem.uploads : undefined;
+    this.uploads = problem.uploads;
   }
 
   /** Whether the same request may succeed later. True for the statuses 429, 502, 503 and 504. */
@@ -45,7 +65,14 @@ export class PareError extends Error {
 
 /** The server could not be reached, or the connection broke before the whole answer arrived. `cause` is the original error. */
 export class ConnectionError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "ConnectionError";
+}
+
+/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
+export class MalformedAnswerError extends TypeError {
+  /** The name of the class. It is the same after a program is minified. */
+  override readonly name = "MalformedAnswerError";
 }
 
 /** Maximal number of characters that are quoted from a body that is not problem+json. */
@@ -69,7 +96,7 @@ export async function errorFromResponse(response: Response): Promise<PareError> 
  * JSON. Also returns undefined if the body is not a JSON object, because proxies send error pages with a
  * wrong type.
  */
-function parseProblem(contentType: string | null, text: string): Partial<Problem> | undefined {
+function parseProblem(contentType: string | null, text: string): ProblemFields | undefined {
   if (!contentType?.includes("json")) return undefined;
   const body = tryParseJson(text);
   if (typeof body !== "object" || body === null || Array.isArray(body)) return undefined;
@@ -78,7 +105,7 @@ function parseProblem(contentType: string | null, text: string): Partial<Problem
     return typeof value === "string" ? value : undefined;
   };
   return {
-    code: field("code") as Problem["code"] | undefined,
+    code: field("code"),
     title: field("title"),
     detail: field("detail"),
     request_id: field("request_id"),

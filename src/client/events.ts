@@ -1,9 +1,10 @@
 /** The events that report the progress of pruning a model. `ModelPruner.pruneModel` yields them. */
 
-import type { Report } from "../protocol/report.ts";
+import type { Report } from "../protocol/answers/report.ts";
 
 /** The first event. */
 export interface StartEvent {
+  /** The kind of the event. */
   readonly type: "start";
   /** Number of layers that will be pruned. */
   readonly layers: number;
@@ -11,6 +12,7 @@ export interface StartEvent {
 
 /** A layer was solved, and its weight was replaced in the model. */
 export interface LayerEvent {
+  /** The kind of the event. */
   readonly type: "layer";
   /** Name of the weight in the checkpoint. */
   readonly name: string;
@@ -20,11 +22,13 @@ export interface LayerEvent {
   readonly done: number;
   /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
   readonly tokens?: number;
+  /** The report of the solve. */
   readonly report: Report;
 }
 
 /** The last event: all layers are pruned. */
 export interface DoneEvent {
+  /** The kind of the event. */
   readonly type: "done";
   /** Number of layers that were pruned. */
   readonly layers: number;

@@ -1,10 +1,11 @@
 /** The safetensors files that carry one layer: the body of a request to prune it, and the body of the answer. */
 
-import { type Report, reportSchema } from "../protocol/report.ts";
+import type { Report } from "../protocol/answers/report.ts";
 import { decode } from "../safetensors/decode.ts";
 import { encodeHeader } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import type { QuantizedWeight } from "../tensor/quantized_weight.ts";
+import { receivedReport } from "./answers/received_report.ts";
 
 /**
  * The tensors of one layer, named as in the HTTP contract. Exactly one of `hessian`, `hessian_upper` and
@@ -35,6 +36,7 @@ export interface PrunedLayer {
   readonly mask: HostTensor;
   /** The codes and the grid of the new weights, if the query has `bits`. */
   readonly quantized?: QuantizedWeight;
+  /** The report of the solve. */
   readonly report: Report;
 }
 
@@ -85,7 +87,7 @@ function requireTensor(tensors: ReadonlyMap<string, HostTensor>, name: string): 
 
 function parseReport(json: string | undefined): Report {
   try {
-    return reportSchema.parse(JSON.parse(json ?? ""));
+    return receivedReport.parse(JSON.parse(json ?? ""));
   } catch (cause) {
     throw new TypeError("answer of /v1/layers: __metadata__.report is missing or not a report", { cause });
   }

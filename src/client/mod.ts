@@ -3,15 +3,16 @@
  *
  * @example
  * ```ts
- * import { decode, Pare } from "./src/client/mod.ts";
+ * import { Pare, tensorFromFloats } from "pare-llm-client";
  *
  * const pare = new Pare({ baseUrl: "http://127.0.0.1:8000" });
- * const { tensors } = decode(await Deno.readFile("tests/fixtures/layers/layer.safetensors"));
- * const { weight, report } = await pare.pruneLayer(
- *   { weight: tensors.get("weight")!, inputs: tensors.get("inputs")! },
- *   { sparsity: 0.5 },
- * );
+ * const weight = tensorFromFloats(Float32Array.from({ length: 64 * 96 }, Math.random), [64, 96]);
+ * const inputs = tensorFromFloats(Float32Array.from({ length: 256 * 96 }, Math.random), [256, 96]);
+ * const { report } = await pare.pruneLayer({ weight, inputs }, { pattern: "2:4" });
+ * console.log(report.zeros);
  * ```
+ *
+ * @module
  */
 
 export { type HostDescription, Pare } from "./pare.ts";
@@ -28,6 +29,7 @@ export {
 } from "./jobs/jobs.ts";
 export {
   JobFailedError,
+  type LayerFailure,
   pruneByJob,
   type PruneByJobOptions,
   type SolvedJobLayer,
@@ -35,23 +37,40 @@ export {
 export type { LayerToUpload } from "./jobs/upload_layers.ts";
 export { type UploadOptions, type UploadProgress, Uploads } from "./jobs/uploads.ts";
 export type { BlobSource } from "./jobs/blob_source.ts";
-export { type EdgeHost, listEdgeHosts } from "./jobs/list_edge_hosts.ts";
+export { listEdgeHosts } from "./jobs/list_edge_hosts.ts";
 
-export { ConnectionError, PareError } from "./errors.ts";
+export { ConnectionError, MalformedAnswerError, PareError, type ProblemFields } from "./errors.ts";
 export type { CallOptions } from "./call_options.ts";
 export type { TransportOptions } from "./transport.ts";
 export type { TransientError } from "./retry.ts";
 export type { LayerTensors, PrunedLayer } from "./layer_file.ts";
-export type { LayerQuery } from "../protocol/layer_query.ts";
+export type { LayerQuery, MethodName } from "../protocol/layer_query.ts";
 export type { ModelPruner, ModelQuery, QueryOf } from "./model_pruner.ts";
 export type { LayerGroup, ModelSource, SourceLayer } from "./model_source.ts";
 export type { DoneEvent, LayerEvent, PruneEvent, StartEvent } from "./events.ts";
 
+export type { EdgeHost } from "../protocol/answers/hosts.ts";
+export type {
+  Job,
+  JobError,
+  JobHead,
+  JobList,
+  JobState,
+  JobSummary,
+  LayerState,
+} from "../protocol/answers/jobs.ts";
+export type { UploadedPart } from "../protocol/answers/uploads.ts";
+export type { Report, ReportSeconds } from "../protocol/answers/report.ts";
 export type { Digest } from "../protocol/digest.ts";
-export type { Job, JobList, JobState, JobSummary, LayerState } from "../protocol/edge/jobs.ts";
-export type { Report } from "../protocol/report.ts";
-export { decode } from "../safetensors/decode.ts";
+export type { PatternText } from "../sparsity/pattern.ts";
+
+export { floatsFromTensor, tensorFromFloats } from "./tensors/floats.ts";
+export { hessianUpper } from "./tensors/hessian_upper.ts";
+export { decode, type DecodedFile, type DecodeOptions } from "../safetensors/decode.ts";
 export { encode } from "../safetensors/encode.ts";
-export { SafetensorsError } from "../safetensors/error.ts";
+export { SafetensorsError, type SafetensorsErrorKind, type SafetensorsFault } from "../safetensors/error.ts";
+export type { SafetensorsHeader } from "../safetensors/header.ts";
+export type { TensorInfo } from "../safetensors/tensor_info.ts";
+export type { Dtype, FloatDtype } from "../tensor/dtype.ts";
 export type { HostTensor } from "../tensor/host_tensor.ts";
 export type { QuantizedWeight } from "../tensor/quantized_weight.ts";

@@ -37,6 +37,7 @@ export interface LayerGroup {
    * sum would be 0.
    */
   readonly tokens?: number;
+  /** The layers. */
   readonly layers: readonly SourceLayer[];
   /**
    * Whether the next group belongs to the same calibration round, which is a sequence of groups whose

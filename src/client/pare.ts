@@ -4,13 +4,13 @@
  * sends and receives tensors but computes nothing on them, so it runs wherever `fetch` exists.
  */
 
-import { z } from "zod";
-import { formatDigest, sha256 } from "../protocol/digest.ts";
 import { type LayerQuery, layerSearchParams } from "../protocol/layer_query.ts";
-import { readySchema } from "../protocol/ready.ts";
 import { encode } from "../safetensors/encode.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
+import { parseAnswer } from "./answers/parse_answer.ts";
+import { receivedReadiness } from "./answers/received_hosts.ts";
 import type { CallOptions } from "./call_options.ts";
+import { digestOfBytes } from "./digests.ts";
 import { PareError } from "./errors.ts";
 import type { PruneEvent } from "./events.ts";
 import { HostPool } from "./host_pool.ts";
@@ -18,7 +18,6 @@ import { isOverEdgeBodyLimit, pruneLargeLayer } from "./jobs/prune_large_layer.t
 import { decodeAnswer, encodeParts, type LayerTensors, type PrunedLayer } from "./layer_file.ts";
 import type { ModelPruner, ModelQuery } from "./model_pruner.ts";
 import type { ModelSource } from "./model_source.ts";
-import { parseAnswer } from "./parse_answer.ts";
 import { pruneRounds } from "./prune_rounds.ts";
 import { Transport, type TransportOptions } from "./transport.ts";
 
@@ -37,7 +36,10 @@ export class Pare implements ModelPruner {
   /** Length in bytes of the shortest body that exceeded the body limit of an edge. */
   #smallestRejectedBytes = Infinity;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
@@ -88,7 +90,7 @@ export class Pare implements ModelPruner {
    */
   async putHessian(hessianUpper: HostTensor, options: CallOptions = {}): Promise<string> {
     const body = encode({ hessian_upper: hessianUpper });
-    const digest = formatDigest(await sha256(body));
+    const digest = await digestOfBytes(body);
     await this.#transport.send({
       method: "PUT",
       path: `/v1/hessians/${digest}`,
@@ -134,15 +136,7 @@ export class Pare implements ModelPruner {
   async describeHost(options: CallOptions = {}): Promise<HostDescription> {
     const path = "/readyz";
     const answer = await this.#transport.send({ method: "GET", path, signal: options.signal });
-    const { backend, adapter } = parseAnswer(descriptionSchema, answer, path, "the description of a host");
+    const { backend, adapter } = parseAnswer(receivedReadiness, answer, path, "the description of a host");
     return { backend, adapter: adapter.name };
   }
 }
-
-const { backend, adapter } = readySchema.shape;
-
-/**
- * The part of the answer of `/readyz` that the client uses. Other members may be absent, or may be added
- * later.
- */
-const descriptionSchema = z.object({ backend, adapter: adapter.pick({ name: true }) });

@@ -35,6 +35,8 @@ export class PareHosts implements ModelPruner {
   readonly #options: PareHostsOptions;
 
   /**
+   * Makes a client. No request is sent yet.
+   * @param hosts how to reach each host
    * @throws {RangeError} if `hosts` is empty
    * @throws {TypeError} if a `baseUrl` is not an http or https URL
    */

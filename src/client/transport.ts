@@ -123,8 +123,9 @@ export class Transport {
 }
 
 function parseBaseUrl(text: string): URL {
-  const url = URL.parse(text.endsWith("/") ? text : `${text}/`);
-  if (url === null || !/^https?:$/.test(url.protocol)) {
+  // Node 20 has no URL.parse.
+  const url = URL.canParse(text) ? new URL(text.endsWith("/") ? text : `${text}/`) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) {
     throw new TypeError(`server URL "${text}": must be an http or https URL, such as http://127.0.0.1:8000`);
   }
   return url;
@@ -150,8 +151,12 @@ async function readResponseBody(response: Response): Promise<Uint8Array<ArrayBuf
   if (!response.body || length === undefined) return new Uint8Array(await response.arrayBuffer());
   const bytes = new Uint8Array(length);
   let filled = 0;
-  for await (const chunk of response.body) {
+  // A reader is used because the streams of some browsers cannot be iterated.
+  const reader = response.body.getReader();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    const chunk = next.value;
     if (filled + chunk.length > length) {
+      await reader.cancel();
       throw new RangeError(`response body: is longer than its Content-Length of ${length} bytes`);
     }
     bytes.set(chunk, filled);

@@ -6,7 +6,7 @@
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
-import { TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { gatherBits, gatherColumns, gatherSymmetric } from "../kernels/transfer/gather.ts";
 import { allocateLike } from "./tile_arithmetic.ts";
 

@@ -3,14 +3,7 @@
  * caller of `hashedStream` supplies a hash object, and writes the result as a digest with `formatDigest`.
  */
 
-import { z } from "zod";
-
 const PREFIX = "sha256:";
-
-/** The schema of a digest as text. */
-export const digestSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, {
-  error: 'must be "sha256:" and 64 lowercase hexadecimal digits',
-}).meta({ description: "sha-256 of a body", example: PREFIX + "0".repeat(64) });
 
 /** A digest `sha256:HEX`, where HEX is in lowercase. */
 export type Digest = string;

@@ -3,37 +3,56 @@
  * A test fails if the type and the schema have different names or types.
  */
 
+import type { PatternText } from "../sparsity/pattern.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
+
+/** A pruning method. `sparsegpt` is the default of the contract. */
+export type MethodName = "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
 
 /** The parameters of `POST /v1/layers`, by their names in the contract. The server fills in defaults for those that are absent. */
 export interface LayerQuery {
-  /** The solver. */
-  readonly method?: "sparsegpt" | "magnitude" | "wanda" | "adaprune" | "obc" | "alps";
-  /** The fraction s of weights to prune, 0 ≤ s < 1. */
+  /**
+   * The method that chooses and updates the weights.
+   *
+   * - `sparsegpt` prunes, updates and rounds in one pass.
+   * - `alps` searches longer for a better mask, and refits the kept weights.
+   * - `obc` removes one weight at a time, for layers of at most 3072 columns.
+   * - `adaprune` refits the weights that `magnitude` keeps.
+   * - `wanda` and `magnitude` do not update weights. `magnitude` needs no statistics.
+   *
+   * The default is `sparsegpt`.
+   */
+  readonly method?: MethodName;
+  /** The fraction s of weights to prune, 0 ≤ s < 1. The default is 0.5. May be omitted if `pattern` is n:m, which implies it. */
   readonly sparsity?: number;
-  /** `unstructured`, or `n:m`, which keeps at most n of every m consecutive inputs. */
-  readonly pattern?: string;
-  /** The number of columns per block of the solve, a multiple of m if the pattern is n:m. */
+  /** `unstructured`, which is the default, or `n:m`, which keeps at most n of every m consecutive inputs, 1 ≤ n < m ≤ 128. */
+  readonly pattern?: PatternText;
+  /**
+   * The number of columns per block of the solve, from 1 to 256, a multiple of m if the pattern is n:m. The default is the largest multiple up
+   * to 128.
+   */
   readonly blocksize?: number;
-  /** 0 ≤ λ ≤ 1. λ times the mean of the Hessian's diagonal is added to the diagonal. */
+  /** 0 ≤ λ ≤ 1. λ times the mean of the Hessian's diagonal is added to the diagonal. The default is 0.01. */
   readonly damping?: number;
-  /** Rounds the kept weights to a grid of 2^bits values, from 2 to 8. */
+  /** Rounds the kept weights to a grid of 2^bits values, from 2 to 8. Without it, weights are not rounded. */
   readonly bits?: number;
-  /** The number of columns that share a grid. 0, the default, means a whole row. */
+  /** The number of columns that share a grid, from 0 to 256. 0, the default, means a whole row. Needs `bits`. */
   readonly group_size?: number;
-  /** Whether the grid is symmetric about 0. */
+  /** Whether the grid is symmetric about 0. The default is false. Needs `bits`. */
   readonly symmetric?: boolean;
-  /** The order in which columns are rounded. `activation` starts with the largest inputs. */
+  /** The order in which columns are rounded. `activation` starts with the largest inputs. The default is `natural`. Needs `bits`. */
   readonly order?: "natural" | "activation";
-  /** Conjugate-gradient steps on the chosen mask. The default is 10 for `adaprune` and `alps`, and 0 for the other methods. */
+  /**
+   * Conjugate-gradient steps on the chosen mask, from 0 to 1000. The default is 10 for `adaprune` and `alps`, and 0 for the other methods.
+   */
   readonly refit?: number;
-  /** How much work `alps` spends on the mask. */
+  /** How much work `alps` spends on the mask. The default is `default`. Other methods do not have this parameter. */
   readonly effort?: "fast" | "default" | "best";
-  /** Whether to compute `relative_error`, which costs one more matrix product. */
+  /** Whether to compute `relative_error`, which costs one more matrix product. The default is true. */
   readonly error?: boolean;
-  /** The dtype of the weights in the answer. `same` is that of the request. */
+  /** The dtype of the weights in the answer. `same`, the default, is that of the request. */
   readonly dtype?: "same" | FloatDtype;
-  /** `sha256:HEX` of stored statistics, sent instead of a statistics tensor. */
+  /** `sha256:HEX` of statistics that the host stores, as `Pare.putHessian` returns it. Sent instead of a statistics tensor. */
   readonly hessian?: string;
 }
 

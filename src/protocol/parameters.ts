@@ -5,10 +5,10 @@
  */
 
 import { z } from "zod";
-import { MAX_GROUP, parsePattern, type Pattern } from "../sparsity/pattern.ts";
+import { MAX_GROUP, parsePattern, type Pattern, type PatternText } from "../sparsity/pattern.ts";
 import { MAX_BITS, MIN_BITS, type QuantizationOptions } from "../quantization/quantization.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
-import { digestSchema } from "./digest.ts";
+import { digestSchema } from "./digest_schema.ts";
 import {
   DEFAULT_BLOCKSIZE,
   DEFAULT_DAMPING,
@@ -41,6 +41,7 @@ const flag = z.preprocess(
   z.boolean(),
 );
 
+/** Accepts the text of a pattern. `superRefine` does not narrow the type, so the type is asserted. */
 const patternText = z.string().superRefine((text, context) => {
   try {
     parsePattern(text);
@@ -48,7 +49,7 @@ const patternText = z.string().superRefine((text, context) => {
     if (!(error instanceof RangeError)) throw error;
     context.addIssue({ code: "custom", message: error.message });
   }
-});
+}) as z.ZodType<PatternText, string>;
 
 /** The parameters that a layer has in a request of its own and in a job. Numbers and booleans may be given as text. */
 const sharedFields = {

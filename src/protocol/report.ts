@@ -7,7 +7,7 @@ const seconds = z.number().min(0);
 /** The description of the report in the OpenAPI documents. */
 export const REPORT_DESCRIPTION = "The report of a solved layer";
 
-/** The report of one solved layer. */
+/** The schema of the report of one solved layer. */
 export const reportSchema = z.object({
   method: z.string().meta({ description: "The requested method", example: "sparsegpt" }),
   rows: z.int().min(1).meta({ description: "out_features" }),
@@ -46,5 +46,4 @@ export const reportSchema = z.object({
   factor_reused: z.boolean().meta({ description: "Whether a stored factor was used" }),
 }).meta({ id: "Report", description: REPORT_DESCRIPTION });
 
-/** The report of one solved layer. */
-export type Report = z.infer<typeof reportSchema>;
+export type { Report } from "./answers/report.ts";

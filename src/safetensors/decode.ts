@@ -114,6 +114,14 @@ async function* readChunks(
   }
 }
 
+/** A safetensors file in memory. */
+export interface DecodedFile {
+  /** The metadata of the file, and the position of each tensor in it. */
+  readonly header: SafetensorsHeader;
+  /** The tensors by their names. Their data are views of the file. */
+  readonly tensors: Map<string, HostTensor>;
+}
+
 /**
  * Reads a whole file from memory. The tensors are views of `file`, in the order of their data.
  *
@@ -123,7 +131,7 @@ async function* readChunks(
 export function decode(
   file: Uint8Array<ArrayBuffer>,
   options: Pick<DecodeOptions, "maxHeaderBytes"> = {},
-): { header: SafetensorsHeader; tensors: Map<string, HostTensor> } {
+): DecodedFile {
   requireBytes("length", file.byteLength, LENGTH_BYTES);
   const headerBytes = LENGTH_BYTES + parseHeaderLength(file, options.maxHeaderBytes);
   requireBytes("header", file.byteLength, headerBytes);

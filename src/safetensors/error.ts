@@ -21,11 +21,16 @@ export interface SafetensorsFault {
 
 /** Thrown when a safetensors file is malformed or truncated. */
 export class SafetensorsError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "SafetensorsError";
+  /** Whether the file breaks a rule of the format, or ends too early. */
   readonly kind: SafetensorsErrorKind;
+  /** The full name of the tensor at fault, if it is one tensor. */
   readonly tensor?: string;
+  /** The offset of the fault from the start of the file in bytes, if it is at one place. */
   readonly byte?: number;
 
+  /** Makes an error. The message names the fault. */
   constructor(
     kind: SafetensorsErrorKind,
     message: string,

@@ -35,6 +35,7 @@ export interface SafetensorsHeader {
    * previous one ends.
    */
   readonly tensors: readonly TensorInfo[];
+  /** The strings of `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
   /** The size in bytes of everything before the data section: the length field, the JSON and its padding. */
   readonly headerBytes: number;

@@ -10,7 +10,9 @@ import { isObject } from "./header_json.ts";
 
 /** The entry of one tensor in a header. */
 export interface TensorInfo {
+  /** The name of the tensor, unique in the file. */
   readonly name: string;
+  /** The type of its elements. */
   readonly dtype: Dtype;
   /** The extents, outermost first. `[]` is the shape of a scalar. */
   readonly shape: readonly number[];

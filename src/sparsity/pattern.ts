@@ -11,6 +11,9 @@ export type Pattern =
   | { readonly kind: "unstructured" }
   | { readonly kind: "n:m"; readonly keep: number; readonly group: number };
 
+/** The text form of a pattern, such as `2:4`. The type does not say that n is less than m. */
+export type PatternText = "unstructured" | `${number}:${number}`;
+
 /**
  * The largest group of an n:m pattern. A solver prunes blocks of columns, and a group must fit into one
  * block.
@@ -34,7 +37,7 @@ export function parsePattern(text: string): Pattern {
 }
 
 /** Formats a pattern as the text that {@link parsePattern} parses. */
-export function formatPattern(pattern: Pattern): string {
+export function formatPattern(pattern: Pattern): PatternText {
   return pattern.kind === "unstructured" ? pattern.kind : `${pattern.keep}:${pattern.group}`;
 }
 

@@ -6,6 +6,7 @@ import type { Dtype } from "./dtype.ts";
 
 /** A dense row-major tensor in host memory. */
 export interface HostTensor {
+  /** The type of the elements. */
   readonly dtype: Dtype;
   /** The extents, outermost first. `[]` is the shape of a scalar. */
   readonly shape: readonly number[];

@@ -75,7 +75,7 @@ describe("checkFormat()", () => {
 
   it("rejects a layer that the checkpoint stores transposed for the formats that store groups of inputs", () => {
     const layers = [sizedLayer("c", 16, 48, true)];
-    const queryOf = () => ({ pattern: "2:4", bits: 4 });
+    const queryOf = () => ({ pattern: "2:4", bits: 4 }) as const;
     for (const format of ["sparse-24", "pack-quantized"] as const) {
       assert.throws(() => checkFormat(format, layers, queryOf), {
         name: "UsageError",

@@ -18,7 +18,7 @@ import { sotuTokens } from "../support/opt_sotu.ts";
 const calibration = calibrationWindows(await sotuTokens("calibration"), { windows: 8, seqlen: 256 });
 const evaluation = await sotuTokens("evaluation");
 
-const PARAMETERS = { pattern: "2:4", blocksize: 128, damping: 0.01, error: false };
+const PARAMETERS = { pattern: "2:4", blocksize: 128, damping: 0.01, error: false } as const;
 
 /** Asserts that every four neighbouring weights of every linear layer contain at least two zeros. */
 async function assertTwoOfFour({ spec, weights }: Model): Promise<void> {

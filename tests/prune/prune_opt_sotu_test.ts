@@ -14,7 +14,7 @@ import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
 import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { computePerplexity } from "../../src/evaluation/perplexity.ts";
 import { compressLayer } from "../../src/layer/compress_layer.ts";
-import { type LayerParameters } from "../../src/layer/operands.ts";
+import type { LayerParameters } from "../../src/layer/operands.ts";
 import { openModel } from "../../src/models/model.ts";
 import { calibratedModel } from "../../src/prune/calibrated_model.ts";
 import { parsePattern } from "../../src/sparsity/pattern.ts";

@@ -5,7 +5,7 @@
  * the task formats of the files in `tests/fixtures/tasks`.
  */
 
-import { Tokenizer } from "@huggingface/tokenizers";
+import type { Tokenizer } from "@huggingface/tokenizers";
 import { forwardOpt, type OptReference } from "./opt_forward.ts";
 
 /** A prompt and its possible continuations, each with its leading space. */

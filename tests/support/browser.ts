@@ -42,12 +42,13 @@ export class Browser implements AsyncDisposable {
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
   }
 
-  /** Starts a browser with an empty page. */
-  static async start(): Promise<Browser> {
+  /** Starts a browser with an empty page. @param switches further switches of its command line */
+  static async start(switches: readonly string[] = []): Promise<Browser> {
     const profile = await Deno.makeTempDir({ prefix: "pare-test-" });
     const process = new Deno.Command(CHROMIUM, {
       args: [
         ...["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"],
+        ...switches,
         ...[`--user-data-dir=${profile}`, "about:blank"],
       ],
       stdin: "null",

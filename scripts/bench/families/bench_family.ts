@@ -88,6 +88,8 @@ export async function benchFamily(
  * defaults otherwise.
  */
 function queryOf(method: PrunedRun["method"], target: PrunedRun["target"]): LayerQuery {
-  const percent = /^(\d+) %$/.exec(target)?.[1];
-  return { method, ...percent ? { sparsity: Number(percent) / 100 } : { pattern: target }, error: false };
+  const goal = target === "2:4" || target === "4:8"
+    ? { pattern: target }
+    : { sparsity: Number.parseInt(target) / 100 };
+  return { method, ...goal, error: false };
 }

@@ -6,7 +6,7 @@
  */
 
 import type { Report } from "../../../src/protocol/report.ts";
-import { type ChildHost } from "../../processes/child_host.ts";
+import type { ChildHost } from "../../processes/child_host.ts";
 import { memoryBytes } from "../../processes/process_tree.ts";
 import { factorFlops, solveFlops } from "../measure/flops.ts";
 import { writeLayerFile } from "../measure/layer_file.ts";

@@ -5,6 +5,7 @@
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
 import { layerQuerySchema, resolveParameters } from "../../protocol/parameters.ts";
+import type { PatternText } from "../../sparsity/pattern.ts";
 import { UsageError } from "../errors.ts";
 import { optionName } from "../options/layer_options.ts";
 
@@ -12,7 +13,7 @@ import { optionName } from "../options/layer_options.ts";
 export interface SweepPoint {
   readonly method: NonNullable<LayerQuery["method"]>;
   /** `unstructured` or `n:m`. */
-  readonly pattern: string;
+  readonly pattern: PatternText;
   /** The fraction of pruned weights. An n:m pattern implies it. */
   readonly sparsity: number;
 }

@@ -4,7 +4,7 @@
  */
 
 import { sleep } from "../../async/abort.ts";
-import { hasEnded, type Job, type LayerState } from "../../protocol/edge/jobs.ts";
+import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
 
 /** The default of the longest pause between two requests for a job, in milliseconds. */
 export const DEFAULT_POLL_MS = 2000;

@@ -6,18 +6,12 @@
  */
 
 import { growingDelays } from "../../async/growing_delays.ts";
-import {
-  type Job,
-  type JobList,
-  jobListSchema,
-  jobSchema,
-  type JobState,
-  type LayerState,
-} from "../../protocol/edge/jobs.ts";
+import type { Job, JobList, JobState, LayerState } from "../../protocol/answers/jobs.ts";
 import type { LayerQuery } from "../../protocol/layer_query.ts";
+import { parseAnswer } from "../answers/parse_answer.ts";
+import { receivedJob, receivedJobList } from "../answers/received_jobs.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
-import { parseAnswer } from "../parse_answer.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
 import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
 
@@ -35,6 +29,7 @@ export interface JobLayerRequest {
    * one factorisation.
    */
   readonly hessian?: string;
+  /** The parameters of the layer. The server fills in defaults for those that are absent. */
   readonly parameters?: Omit<LayerQuery, "hessian">;
 }
 
@@ -71,7 +66,10 @@ export class Jobs {
   readonly #transport: Transport;
   readonly #onJob: TransportOptions["onJob"];
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#transport = new Transport(options);
     this.#onJob = options.onJob;
@@ -83,7 +81,7 @@ export class Jobs {
    * a job with other layers
    */
   async submit(layers: readonly JobLayerRequest[], options: SubmitOptions = {}): Promise<Job> {
-    const { idempotencyKey = crypto.randomUUID(), name, signal } = options;
+    const { idempotencyKey = randomKey(), name, signal } = options;
     const answer = await this.#transport.send({
       method: "POST",
       path: "/v1/jobs",
@@ -104,7 +102,7 @@ export class Jobs {
     const given = Object.entries({ state, limit, cursor }).filter(([, value]) => value !== undefined);
     const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
     const answer = await this.#transport.send({ method: "GET", path: "/v1/jobs", query, signal });
-    return parseAnswer(jobListSchema, answer, "/v1/jobs", "a list of jobs");
+    return parseAnswer(receivedJobList, answer, "/v1/jobs", "a list of jobs");
   }
 
   /** Returns the current state of a job. @throws {PareError} `not_found` if there is no such job */
@@ -142,6 +140,12 @@ export class Jobs {
   }
 }
 
+/** Returns 32 random hexadecimal digits. A page that was loaded over plain HTTP from another machine has no `crypto.randomUUID`. */
+function randomKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 function parseJob(body: Uint8Array<ArrayBuffer>): Job {
-  return parseAnswer(jobSchema, body, "/v1/jobs", "a job");
+  return parseAnswer(receivedJob, body, "/v1/jobs", "a job");
 }

@@ -3,18 +3,12 @@
  * of its jobs.
  */
 
-import { z } from "zod";
-import { aliveHostSchema } from "../../protocol/edge/hosts.ts";
+import type { EdgeHost } from "../../protocol/answers/hosts.ts";
+import { parseAnswer } from "../answers/parse_answer.ts";
+import { receivedHosts } from "../answers/received_hosts.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
-import { parseAnswer } from "../parse_answer.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
-
-const edgeHostSchema = aliveHostSchema.pick({ url: true, backend: true, adapter: true }).strip();
-const hostListSchema = z.object({ hosts: z.array(edgeHostSchema) });
-
-/** A host that is registered at an edge and sends heartbeats. */
-export type EdgeHost = z.infer<typeof edgeHostSchema>;
 
 /**
  * Lists the hosts that are alive. Returns undefined if the server refuses to list hosts. Such a server is a
@@ -35,5 +29,5 @@ export async function listEdgeHosts(
     if (error instanceof PareError && !error.isTransient && error.status < 500) return undefined;
     throw error;
   }
-  return parseAnswer(hostListSchema, answer, path, "a list of hosts").hosts;
+  return parseAnswer(receivedHosts, answer, path, "a list of hosts").hosts;
 }

@@ -5,9 +5,9 @@
  * was killed and started again therefore finds the job that it had submitted before.
  */
 
-import { formatDigest, sha256 } from "../../protocol/digest.ts";
-import { hasEnded, type Job, type LayerState } from "../../protocol/edge/jobs.ts";
+import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
 import type { CallOptions } from "../call_options.ts";
+import { digestOfBytes } from "../digests.ts";
 import { ConnectionError, PareError } from "../errors.ts";
 import type { PruneEvent } from "../events.ts";
 import type { PrunedLayer } from "../layer_file.ts";
@@ -17,7 +17,7 @@ import { pruneRounds, type SolvedLayer } from "../prune_rounds.ts";
 import type { TransportOptions } from "../transport.ts";
 import { followOrResubmit, type JobSubmission, type PollOptions } from "./follow_or_resubmit.ts";
 import { type JobLayerRequest, Jobs } from "./jobs.ts";
-import { JobFailedError, type SolvedJobLayer } from "./prune_by_job.ts";
+import { JobFailedError, type LayerFailure, type SolvedJobLayer } from "./prune_by_job.ts";
 import { uploadLayers } from "./upload_layers.ts";
 import { Uploads } from "./uploads.ts";
 
@@ -40,7 +40,10 @@ export class PareJobs implements ModelPruner {
   /** Whether a request failed to reach the edge since {@link PareJobs.#takeUnreachable} was called last. */
   #wasUnreachable = false;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(edge: TransportOptions, options: PareJobsOptions = {}) {
     this.#uploads = new Uploads(edge);
     this.#jobs = new Jobs({
@@ -104,7 +107,7 @@ export class PareJobs implements ModelPruner {
       // If the job has ended already, an earlier process submitted it. The cause of its failures may be gone
       // now.
       const wasAlreadyEnded = hasEnded(job.state);
-      const failures: JobFailedError["failures"][number][] = [];
+      const failures: LayerFailure[] = [];
       for await (const layer of this.#follow(job, submission, signal)) {
         if (layer.error) {
           failures.push({ name: layer.name, ...layer.error });
@@ -161,6 +164,6 @@ async function idempotencyKeyOf(
   job: { readonly name?: string; readonly layers: readonly JobLayerRequest[] },
   submissionIndex: number,
 ): Promise<string> {
-  const digest = await sha256(new TextEncoder().encode(JSON.stringify(job)));
-  return `${formatDigest(digest)}/${submissionIndex}`;
+  const digest = await digestOfBytes(new TextEncoder().encode(JSON.stringify(job)));
+  return `${digest}/${submissionIndex}`;
 }

@@ -3,7 +3,7 @@
  * of the layers are uploaded, the job is submitted, and each result is downloaded when it is done.
  */
 
-import { type PrunedLayer } from "../layer_file.ts";
+import type { PrunedLayer } from "../layer_file.ts";
 import type { TransportOptions } from "../transport.ts";
 import { type FollowOptions, Jobs, type SubmitOptions } from "./jobs.ts";
 import { type LayerToUpload, uploadLayers } from "./upload_layers.ts";
@@ -14,6 +14,7 @@ export interface PruneByJobOptions extends SubmitOptions, FollowOptions {}
 
 /** A layer that a job has pruned. */
 export interface SolvedJobLayer extends PrunedLayer {
+  /** The name of the layer in the job. */
   readonly name: string;
 }
 
@@ -23,21 +24,36 @@ export interface SolvedJobLayer extends PrunedLayer {
  */
 const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy"]);
 
+/** A layer of a job that failed. */
+export interface LayerFailure {
+  /** The name of the layer. */
+  readonly name: string;
+  /** An error code of the HTTP API, or `cancelled`. */
+  readonly code: string;
+  /** A description for people. */
+  readonly detail: string;
+}
+
 /** Some layers of a job failed. The results of its other layers are not affected. */
 export class JobFailedError extends Error {
+  /** The name of the class. It is the same after a program is minified. */
   override readonly name = "JobFailedError";
+  /** The id of the job. */
+  readonly job: string;
+  /** The failed layers, each with the code and the detail of its error. */
+  readonly failures: readonly LayerFailure[];
 
   /**
+   * Makes the error of a job.
    * @param job the id of the job
    * @param failures the failed layers with the code and the detail of each error
    */
-  constructor(
-    readonly job: string,
-    readonly failures: readonly { name: string; code: string; detail: string }[],
-  ) {
+  constructor(job: string, failures: readonly LayerFailure[]) {
     super(
       `job ${job}: ${failures.map(({ name, code, detail }) => `${name}: ${code}: ${detail}`).join("; ")}`,
     );
+    this.job = job;
+    this.failures = failures;
   }
 
   /** Whether all failed layers may succeed in another job. */
@@ -58,7 +74,7 @@ export async function* pruneByJob(
 ): AsyncGenerator<SolvedJobLayer, void, void> {
   const jobs = new Jobs(edge), { signal } = options;
   const { id } = await jobs.submit(await uploadLayers(new Uploads(edge), layers, signal), options);
-  const failures: JobFailedError["failures"][number][] = [];
+  const failures: LayerFailure[] = [];
   for await (const layer of jobs.follow(id, options)) {
     if (layer.error) failures.push({ name: layer.name, ...layer.error });
     else yield { name: layer.name, ...await jobs.result(layer, { signal }) };

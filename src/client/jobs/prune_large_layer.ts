@@ -4,7 +4,7 @@
  */
 
 import type { LayerQuery } from "../../protocol/layer_query.ts";
-import { PROBLEMS } from "../../protocol/problem.ts";
+import { PROBLEMS } from "../../protocol/problem_codes.ts";
 import type { CallOptions } from "../call_options.ts";
 import { PareError } from "../errors.ts";
 import type { LayerTensors, PrunedLayer } from "../layer_file.ts";
@@ -46,7 +46,7 @@ export async function pruneLargeLayer(
   } catch (error) {
     if (!(error instanceof JobFailedError)) throw error;
     const [{ code, detail }] = error.failures;
-    throw new PareError(statusOf(code), { code: code as keyof typeof PROBLEMS, detail });
+    throw new PareError(statusOf(code), { code, detail });
   }
   throw new TypeError("job: ended without a result of its layer");
 }

@@ -13,6 +13,7 @@ import type { Uploads } from "./uploads.ts";
  * once and factored once.
  */
 export interface LayerToUpload extends Pick<JobLayerRequest, "name" | "parameters"> {
+  /** The tensors of the layer. */
   readonly tensors: LayerTensors;
 }
 

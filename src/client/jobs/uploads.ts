@@ -5,21 +5,17 @@
  * alone, and an upload that was interrupted can be resumed.
  */
 
-import { z } from "zod";
+import * as z from "zod/mini";
+import type { CompletedUpload, Upload, UploadedPart } from "../../protocol/answers/uploads.ts";
 import type { Digest } from "../../protocol/digest.ts";
-import {
-  completedSchema,
-  type CompletedUpload,
-  type Upload,
-  type UploadedPart,
-  uploadSchema,
-} from "../../protocol/edge/uploads.ts";
 import { connectionReason } from "../../text/connection_reason.ts";
+import { parseAnswer } from "../answers/parse_answer.ts";
+import { receivedCompletion, receivedUpload } from "../answers/received_uploads.ts";
+import { digestOfBlob } from "../digests.ts";
 import { ConnectionError, errorFromResponse, PareError } from "../errors.ts";
-import { parseAnswer } from "../parse_answer.ts";
 import { type TransientError, withRetries } from "../retry.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
-import { type BlobSource, digestOfBlob } from "./blob_source.ts";
+import type { BlobSource } from "./blob_source.ts";
 
 /** The state of an unfinished upload. With it, another process can resume the upload within a day. */
 export interface UploadProgress {
@@ -31,7 +27,7 @@ export interface UploadProgress {
 
 /** Options of an upload. */
 export interface UploadOptions {
-  /** The digest of the bytes, if it is known. Otherwise the bytes are read once more to compute it, with `node:crypto`. */
+  /** The digest of the bytes, if it is known. Otherwise the bytes are read once more to compute it. */
   readonly digest?: Digest;
   /** Number of parts that are sent at the same time. @default 3 */
   readonly concurrency?: number;
@@ -39,6 +35,7 @@ export interface UploadOptions {
   readonly resume?: UploadProgress;
   /** Called after each part has arrived. */
   readonly onPart?: (progress: UploadProgress) => void;
+  /** Ends the upload when it is aborted. The call then throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -49,7 +46,10 @@ export class Uploads {
   readonly #options: TransportOptions;
   readonly #transport: Transport;
 
-  /** @throws {TypeError} if `baseUrl` is not an http or https URL */
+  /**
+   * Makes a client. No request is sent yet.
+   * @throws {TypeError} if `baseUrl` is not an http or https URL
+   */
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#transport = new Transport(options);
@@ -79,7 +79,7 @@ export class Uploads {
     const uploadedParts = resumedUpload ? resume?.parts ?? [] : [];
     const parts = await this.#putParts(blob, upload, uploadedParts, options);
     const path = `/v1/uploads/${upload.upload}/complete`;
-    return (await this.#send(completedSchema, "a completed upload", "POST", path, signal, { parts })).blob;
+    return (await this.#send(receivedCompletion, "a completed upload", "POST", path, signal, { parts })).blob;
   }
 
   /** Whether the edge stores the blob with this digest and will store it for at least one more day. */
@@ -95,14 +95,14 @@ export class Uploads {
 
   /** Begins an upload. Returns the blob instead if the edge has it already. */
   #begin(size: number, digest: Digest, signal?: AbortSignal): Promise<Upload | CompletedUpload> {
-    const answerSchema = z.union([uploadSchema, completedSchema]);
+    const answerSchema = z.union([receivedUpload, receivedCompletion]);
     return this.#send(answerSchema, "an upload", "POST", "/v1/uploads", signal, { size, sha256: digest });
   }
 
   /** Requests an unfinished upload with new signed URLs. Returns undefined if the edge does not have it. */
   async #findUpload(id: string, signal?: AbortSignal): Promise<Upload | undefined> {
     try {
-      return await this.#send(uploadSchema, "an upload", "GET", `/v1/uploads/${id}`, signal);
+      return await this.#send(receivedUpload, "an upload", "GET", `/v1/uploads/${id}`, signal);
     } catch (error) {
       if (error instanceof PareError && error.status === 404) return undefined;
       throw error;
@@ -188,7 +188,7 @@ export class Uploads {
 
   /** Sends `message` as JSON and returns the answer, checked against `schema`. */
   async #send<T>(
-    schema: z.ZodType<T>,
+    schema: z.ZodMiniType<T>,
     expected: string,
     method: "GET" | "POST",
     path: string,

@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { idSchema } from "./id.ts";
 
 /** The largest number of stored statistics that a heartbeat lists. A host's store has room for a few dozen. */

@@ -4,7 +4,8 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { JOB_STATES } from "../answers/jobs.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { jobParametersSchema } from "../parameters.ts";
 import { reportSchema } from "../report.ts";
 
@@ -53,9 +54,6 @@ export const jobRequestSchema = z.strictObject({
     seen.add(name);
   }
 }).meta({ id: "JobRequest" });
-
-/** The states of a job and of its layers. The last three are final. */
-export const JOB_STATES = ["queued", "running", "done", "failed", "cancelled"] as const;
 
 const jobStateSchema = z.enum(JOB_STATES);
 
@@ -135,28 +133,8 @@ export type JobRequest = z.output<typeof jobRequestSchema>;
 /** One layer of a requested job. */
 export type JobLayer = z.output<typeof jobLayerSchema>;
 
-/** The state of a job or of one of its layers. */
-export type JobState = z.infer<typeof jobStateSchema>;
-
-/** The reason why a layer failed. */
-export type JobError = z.infer<typeof jobErrorSchema>;
-
-/** The state of one layer of a job. */
-export type LayerState = z.infer<typeof layerStateSchema>;
-
-/** A job and the states of its layers. */
-export type Job = z.infer<typeof jobSchema>;
-
-/** A job without its layers. */
-export type JobSummary = z.infer<typeof jobSummarySchema>;
-
 /** The query of `GET /v1/jobs`, with its defaults. */
 export type JobListQuery = z.output<typeof jobListQuerySchema>;
 
-/** A page of jobs. */
-export type JobList = z.infer<typeof jobListSchema>;
-
-/** Whether `state` is final. */
-export function hasEnded(state: JobState): boolean {
-  return state === "done" || state === "failed" || state === "cancelled";
-}
+export { hasEnded, JOB_STATES } from "../answers/jobs.ts";
+export type { Job, JobError, JobList, JobState, JobSummary, LayerState } from "../answers/jobs.ts";

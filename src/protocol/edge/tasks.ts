@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { idSchema } from "./id.ts";
 import { layerParametersSchema } from "./jobs.ts";
 import { reportSchema } from "../report.ts";

@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import { MAX_BODY_BYTES } from "../limits.ts";
 
 /** The largest number of parts of an upload in S3. */
@@ -26,17 +26,11 @@ export const uploadSchema = z.object({
   expires: z.iso.datetime().meta({ description: "When the URLs expire. GET the upload for new ones" }),
 }).meta({ id: "Upload" });
 
-/** An upload in progress. */
-export type Upload = z.infer<typeof uploadSchema>;
-
 /** An uploaded part. `etag` is the header ETag of the answer to the part's PUT. */
 const uploadedPartSchema = z.strictObject({
   number: z.int().min(1).max(MAX_PARTS),
   etag: z.string().min(1).max(256),
 });
-
-/** An uploaded part. */
-export type UploadedPart = z.infer<typeof uploadedPartSchema>;
 
 /** The body of `POST /v1/uploads/:id/complete`. */
 export const completeRequestSchema = z.strictObject({
@@ -46,5 +40,4 @@ export const completeRequestSchema = z.strictObject({
 /** The answer to a completed upload. */
 export const completedSchema = z.object({ blob: digestSchema }).meta({ id: "CompletedUpload" });
 
-/** The answer to a completed upload, and to `POST /v1/uploads` for a blob that exists already. */
-export type CompletedUpload = z.infer<typeof completedSchema>;
+export type { CompletedUpload, Upload, UploadedPart } from "../answers/uploads.ts";

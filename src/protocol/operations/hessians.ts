@@ -1,7 +1,7 @@
 /** The operations of `/v1/hessians/{digest}`, which stores statistics that several layers share. */
 
 import { z } from "zod";
-import { digestSchema } from "../digest.ts";
+import { digestSchema } from "../digest_schema.ts";
 import type { ProblemCode } from "../problem.ts";
 import { TENSOR_PROBLEMS } from "./layers.ts";
 import { json, KEY_PROBLEMS, NO_QUERY, type Operation, WITH_KEY } from "./operation.ts";

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { Checkpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { type LocalHost, openLocalHost } from "../../../src/cli/local_host.ts";
+import type { QueryOf } from "../../../src/client/model_pruner.ts";
 import { type Model, openModel } from "../../../src/models/model.ts";
 import { allocate, withAllocation } from "../../../src/prune/allocation/allocate.ts";
 import type { AllocationTask } from "../../../src/prune/allocation/allocation.ts";
@@ -87,7 +88,7 @@ describe("allocations for the test model opt-sotu", () => {
   });
 
   it("reject an n:m pattern, and name the layer", async () => {
-    const queryOf = (name: string) => name.endsWith("2.fc1.weight") ? { pattern: "2:4" } : {};
+    const queryOf: QueryOf = (name) => name.endsWith("2.fc1.weight") ? { pattern: "2:4" } : {};
     await assert.rejects(
       allocate("owl", task({ queryOf })),
       /^RangeError: allocation owl: .*2\.fc1\.weight is pruned 2:4, and this pattern fixes its sparsity/,

@@ -18,10 +18,14 @@ from pare_llm.client.report import Report, Seconds
 # The names that the Python client does not have.
 ABSENT = {
     "ConnectionError": "Python has the built-in ConnectionError",
+    "MalformedAnswerError": "Python has the built-in ValueError",
     "PareJobs": "a layer over the limit of an edge is pruned by a job, and prune_ has a journal",
     "SafetensorsError": "the library safetensors reads and writes files",
     "decode": "the library safetensors reads and writes files",
     "encode": "the library safetensors reads and writes files",
+    "floatsFromTensor": "NumPy and torch have arrays",
+    "hessianUpper": "HessianRecorder records statistics",
+    "tensorFromFloats": "NumPy and torch have arrays",
     "fetch": "a test can run a server in the same process",
     "signal": "the client has a timeout, and Ctrl-C ends a call",
 }

@@ -1,11 +1,10 @@
-/** Parses the JSON answers of servers. */
+/**
+ * Parses the JSON answers of servers. The schemas in this folder are those of a reader: they accept members that a later version of the contract
+ * may add. They use `zod/mini`, which is small and evaluates no text as code, so a page with a strict Content-Security-Policy can run them.
+ */
 
-import type { z } from "zod";
-
-/** The server's answer is not one of the contract. Something other than Pare may serve the URL. */
-export class MalformedAnswerError extends TypeError {
-  override readonly name = "MalformedAnswerError";
-}
+import type * as z from "zod/mini";
+import { MalformedAnswerError } from "../errors.ts";
 
 /**
  * Parses `body` as JSON and checks it against `schema`.
@@ -14,7 +13,7 @@ export class MalformedAnswerError extends TypeError {
  * @throws {MalformedAnswerError} if `body` is not JSON or does not match the schema
  */
 export function parseAnswer<T>(
-  schema: z.ZodType<T>,
+  schema: z.ZodMiniType<T>,
   body: Uint8Array<ArrayBuffer>,
   path: string,
   expected: string,

@@ -1,0 +1,43 @@
+/** Builds the npm package `pare-llm-client`, which is the SDK. It depends on no other package, because its files contain the libraries. */
+
+import { VERSION } from "../../../src/protocol/version.ts";
+import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
+import { licencesOfBundle } from "./licences_of_bundle.ts";
+import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
+
+const ROOT = new URL("../../../", import.meta.url);
+
+/** The types of the package, for the main file and for the file for browsers. */
+const TYPES = `./dist/types/${MAIN_DECLARATION}`;
+
+/** The `package.json` of the package. */
+const PACKAGE = {
+  name: "pare-llm-client",
+  version: VERSION,
+  description: "Client of Pare, an HTTP API that prunes large language models layer by layer",
+  license: "MIT",
+  keywords: ["pruning", "sparsity", "quantization", "llm", "sparsegpt", "safetensors"],
+  type: "module",
+  sideEffects: false,
+  engines: { node: ">=20" },
+  exports: {
+    ".": { types: TYPES, default: "./dist/mod.js" },
+    "./browser": { types: TYPES, default: "./dist/pare-client.min.js" },
+    "./package.json": "./package.json",
+  },
+  types: TYPES,
+  files: ["dist", "THIRD_PARTY_LICENSES"],
+};
+
+/** Writes the package into `folder`. @throws {Error} if the bundler or the compiler fails, or if a library in the bundle has no licence */
+export async function buildClientPackage(folder: string): Promise<void> {
+  await Deno.mkdir(`${folder}/dist`);
+  await bundleClient(`${folder}/dist/mod.js`, { minify: false });
+  await buildBrowserBundle(`${folder}/dist/pare-client.min.js`);
+  await writeDeclarations(`${folder}/dist/types`);
+  const licences = await licencesOfBundle(await Deno.readTextFile(`${folder}/dist/mod.js`), ROOT);
+  await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licences);
+  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(PACKAGE, null, 2) + "\n");
+  await Deno.copyFile(new URL("LICENSE", ROOT), `${folder}/LICENSE`);
+  await Deno.copyFile(new URL("package_readme.md", import.meta.url), `${folder}/README.md`);
+}

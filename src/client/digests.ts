@@ -1,0 +1,46 @@
+/**
+ * Computes the digests by which servers store bodies. Web Crypto is the fastest way, but it needs all bytes in memory, and a page that was
+ * loaded over plain HTTP from another machine does not have it. The library `@noble/hashes` covers both cases on every runtime.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { type Digest, formatDigest } from "../protocol/digest.ts";
+import type { BlobSource } from "./jobs/blob_source.ts";
+
+/** Number of bytes that are read and hashed at a time. */
+const CHUNK_BYTES = 8 * 2 ** 20;
+
+/**
+ * The largest source that is read as a whole, so that Web Crypto can hash it, in bytes. The statistics of most layers of a model with 8 billion
+ * parameters are smaller. On a larger source `@noble/hashes` is about five times slower, but needs the memory of one chunk only.
+ */
+const MAX_WHOLE_BYTES = 512 * 2 ** 20;
+
+/** Computes the digest of bytes in memory. */
+export async function digestOfBytes(bytes: Uint8Array<ArrayBuffer>): Promise<Digest> {
+  // The type says that Web Crypto always exists. A page that is not a secure context lacks it.
+  const webCrypto: SubtleCrypto | undefined = crypto.subtle;
+  return formatDigest(webCrypto ? new Uint8Array(await webCrypto.digest("SHA-256", bytes)) : sha256(bytes));
+}
+
+/** Computes the digest of `source`. A large source is read chunk by chunk. */
+export async function digestOfBlob(
+  source: BlobSource,
+  signal?: AbortSignal,
+  maxWholeBytes: number = MAX_WHOLE_BYTES,
+): Promise<Digest> {
+  signal?.throwIfAborted();
+  if (source.size <= maxWholeBytes) {
+    return await digestOfBytes(await bytesOf(source, 0, source.size));
+  }
+  const hash = sha256.create();
+  for (let start = 0; start < source.size; start += CHUNK_BYTES) {
+    signal?.throwIfAborted();
+    hash.update(await bytesOf(source, start, Math.min(start + CHUNK_BYTES, source.size)));
+  }
+  return formatDigest(hash.digest());
+}
+
+async function bytesOf(source: BlobSource, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await (await source.slice(start, end)).arrayBuffer());
+}

@@ -1,0 +1,51 @@
+/** Computes the calibration statistics of a layer from its inputs, in plain TypeScript, for programs that have no faster library. */
+
+import type { HostTensor } from "../../tensor/host_tensor.ts";
+import { floatsFromTensor, tensorFromFloats } from "./floats.ts";
+
+/**
+ * Computes the tensor `hessian_upper` of a request: the upper triangle of Σ x·xᵀ over all tokens, packed row by row. The sums are accumulated
+ * in float64 and rounded once. The time grows with tokens·in², about one second per 10⁹ products. For a wide layer with many tokens, send the
+ * tokens as the tensor `inputs` instead, so that the host computes the statistics.
+ *
+ * @example
+ * ```ts
+ * const hessian_upper = hessianUpper([tensorFromFloats(activations, [tokens, 96])]);
+ * ```
+ *
+ * @param batches the inputs x of the layer, in any number of parts: (tokens, in), F32, F16 or BF16. `in` is the same in all parts
+ * @returns F32 (in·(in+1)/2). Entry (i, j) of the Hessian, i ≤ j, has the index i·in − i·(i−1)/2 + j − i
+ * @throws {RangeError} if a part is not a matrix, if two parts differ in `in`, or if there are no tokens
+ * @throws {TypeError} if a part has another dtype
+ */
+export function hessianUpper(batches: Iterable<HostTensor>): HostTensor {
+  let cols: number | undefined, tokens = 0, sums = new Float64Array();
+  for (const batch of batches) {
+    const [rows, width] = shapeOf(batch);
+    if (cols === undefined) sums = new Float64Array(width * (width + 1) / 2);
+    else if (width !== cols) {
+      throw new RangeError(`inputs: a part has ${width} columns, but another has ${cols}`);
+    }
+    cols = width;
+    tokens += rows;
+    const values = floatsFromTensor(batch);
+    for (let row = 0; row < rows; row++) addProducts(sums, values.subarray(row * cols, (row + 1) * cols));
+  }
+  if (tokens === 0) throw new RangeError("inputs: must have at least one token, got 0");
+  return tensorFromFloats(Float32Array.from(sums), [sums.length]);
+}
+
+/** Adds the upper triangle of x·xᵀ. */
+function addProducts(sums: Float64Array, x: Float32Array): void {
+  for (let i = 0, at = 0; i < x.length; i++) {
+    const xi = x[i];
+    for (let j = i; j < x.length; j++, at++) sums[at] += xi * x[j];
+  }
+}
+
+function shapeOf({ shape }: HostTensor): readonly [rows: number, cols: number] {
+  if (shape.length !== 2) {
+    throw new RangeError(`inputs: a part has the shape [${shape.join(", ")}], but must be [tokens, in]`);
+  }
+  return [shape[0], shape[1]];
+}

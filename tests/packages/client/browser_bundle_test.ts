@@ -1,0 +1,157 @@
+/** Tests the browser bundle of the SDK: its size, and its use in a page of another origin with a strict Content-Security-Policy. */
+
+import assert from "node:assert/strict";
+import { gzipSync } from "node:zlib";
+import { after, before, describe, it } from "@std/testing/bdd";
+import { type Host, serve } from "../../../routes/serve.ts";
+import { buildBrowserBundle } from "../../../scripts/packages/client/bundle_client.ts";
+import { Browser, browserSkipReason } from "../../support/browser.ts";
+import { examplesOf, PACKAGE_PAGE } from "./installed_client.ts";
+
+/** The largest size of the bundle after gzip, in bytes. A page loads it on a slow connection in about a second. */
+const MAX_GZIP_BYTES = 50_000;
+
+/** The longest time until the page has a result, in milliseconds. */
+const WAIT_MILLISECONDS = 30_000;
+
+/** The program of the page. It prunes one layer, asks for an impossible one, and stores what happened. */
+const pageScript = (hostUrl: string) =>
+  `import { floatsFromTensor, hessianUpper, Pare, PareError, tensorFromFloats } from "./pare-client.min.js";
+
+const waves = (length) => Float32Array.from({ length }, (_, i) => Math.sin(i * i));
+const pare = new Pare({ baseUrl: "${hostUrl}" });
+const weight = tensorFromFloats(waves(8 * 16), [8, 16]), inputs = tensorFromFloats(waves(64 * 16), [64, 16]);
+const results = { isSecure: isSecureContext };
+try {
+  results.backend = (await pare.describeHost()).backend;
+  const pruned = await pare.pruneLayer({ weight, hessian_upper: hessianUpper([inputs]) }, { pattern: "2:4" });
+  results.zeros = pruned.report.zeros;
+  results.counted = floatsFromTensor(pruned.weight).filter((value) => value === 0).length;
+  const digest = await pare.putHessian(hessianUpper([inputs]));
+  results.stored = (await pare.pruneLayer({ weight }, { hessian: digest })).report.zeros;
+  await pare.pruneLayer({ weight, inputs: weight }, { blocksize: 7, pattern: "2:4" });
+} catch (error) {
+  results.isPareError = error instanceof PareError;
+  results.code = error.code;
+  results.message = String(error);
+}
+globalThis.results = results;
+`;
+
+/** Records what the policy of the page has blocked. */
+const RECORD_VIOLATIONS = `globalThis.violations = [];
+document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  violations.push(violatedDirective + " " + blockedURI));`;
+
+describe("the browser bundle", () => {
+  let folder: string, code: string;
+  before(async () => {
+    folder = await Deno.makeTempDir({ prefix: "pare-bundle-" });
+    await buildBrowserBundle(`${folder}/pare-client.min.js`);
+    code = await Deno.readTextFile(`${folder}/pare-client.min.js`);
+  });
+  after(() => Deno.remove(folder, { recursive: true }));
+
+  it(`has at most ${MAX_GZIP_BYTES} bytes after gzip`, () => {
+    const size = gzipSync(code, { level: 9 }).length;
+    assert.ok(size <= MAX_GZIP_BYTES, `${size} bytes`);
+    assert.ok(size > 5000, `${size} bytes are too few for the SDK`);
+  });
+
+  it("imports nothing, and evaluates no text as code", () => {
+    assert.doesNotMatch(code, /\bimport\s*[("{*]|\bfrom\s*"|\bnode:|\bDeno\b|\bFunction\(|\beval\(/);
+  });
+
+  it("names the libraries that it contains in its first line", async () => {
+    const { imports } = JSON.parse(
+      await Deno.readTextFile(new URL("../../../deno.json", import.meta.url)),
+    );
+    const [banner] = code.split("\n");
+    for (const name of ["zod", "p-retry", "@noble/hashes"]) {
+      assert.ok(Object.keys(imports).some((key) => key.replace(/\/$/, "") === name), name);
+      assert.ok(banner.includes(name), banner);
+    }
+  });
+
+  for (
+    const [kind, name, isSecure] of [["a secure", "127.0.0.1", true], ["an insecure", "sdk.test", false]]
+  ) {
+    it(`prunes layers from a page of another origin in ${kind} context`, {
+      skip: browserSkipReason() ?? false,
+    }, async () => {
+      let hostUrl = "";
+      await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+        const script = { headers: { "Content-Type": "text/javascript" } };
+        switch (new URL(request.url).pathname) {
+          case "/pare-client.min.js":
+            return new Response(code, script);
+          case "/page.js":
+            return new Response(pageScript(hostUrl), script);
+          default:
+            return new Response('<!doctype html><script type="module" src="/page.js"></script>', {
+              headers: {
+                "Content-Type": "text/html",
+                "Content-Security-Policy": `default-src 'none'; script-src 'self'; connect-src ${hostUrl}`,
+              },
+            });
+        }
+      });
+      const origin = `http://${name}:${pages.addr.port}`;
+      await using host = await serveDisposable(origin);
+      hostUrl = host.url;
+      // The browser finds the server of the page under a name that it does not trust as it trusts the loopback address.
+      await using browser = await Browser.start(["--host-resolver-rules=MAP sdk.test 127.0.0.1"]);
+      await browser.send("Page.addScriptToEvaluateOnNewDocument", { source: RECORD_VIOLATIONS });
+      await browser.open(origin);
+      const results = await resultsOf(browser);
+      assert.equal(results.isSecure, isSecure);
+      assert.equal(results.isPareError, true, String(results.message));
+      assert.deepEqual(
+        [results.backend, results.zeros, results.counted, results.stored, results.code],
+        ["cpu", 64, 64, 64, "invalid_parameter"],
+      );
+      assert.deepEqual(await browser.evaluate("violations"), []);
+    });
+  }
+
+  it("shows the host in the example of its page", { skip: browserSkipReason() ?? false }, async () => {
+    let page = "";
+    await using pages = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+      const isScript = request.url.endsWith(".js");
+      const type = isScript ? "text/javascript" : "text/html; charset=utf-8";
+      return new Response(isScript ? code : page, { headers: { "Content-Type": type } });
+    });
+    const origin = `http://127.0.0.1:${pages.addr.port}`;
+    await using host = await serveDisposable(origin);
+    page = `<!doctype html><body>${(await examplesOf(PACKAGE_PAGE, "html", host.url))[0]}`;
+    await using browser = await Browser.start();
+    await browser.open(origin);
+    await waitFor(async () => /^cpu on \S/.test(await browser.evaluate<string>("document.body.textContent")));
+  });
+});
+
+/** Starts a host that pages of `origin` may use. */
+async function serveDisposable(origin: string): Promise<Host & AsyncDisposable> {
+  const host = await serve({
+    backend: "cpu",
+    port: 0,
+    hostname: "127.0.0.1",
+    corsOrigins: [origin],
+    log: () => {},
+  });
+  return { ...host, [Symbol.asyncDispose]: () => host.shutdown() };
+}
+
+/** Waits until the program of the page has ended, and returns what it stored. */
+async function resultsOf(browser: Browser): Promise<Record<string, unknown>> {
+  await waitFor(() => browser.evaluate<boolean>("globalThis.results !== undefined"));
+  return await browser.evaluate("globalThis.results");
+}
+
+/** Waits until `isDone` returns true. @throws {AssertionError} if it takes too long */
+async function waitFor(isDone: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + WAIT_MILLISECONDS; !(await isDone());) {
+    assert.ok(Date.now() < deadline, `the page has not finished after ${WAIT_MILLISECONDS / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
