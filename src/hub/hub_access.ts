@@ -9,6 +9,7 @@ import { HubApiError } from "@huggingface/hub";
 import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
 import { connectionReason } from "../text/connection_reason.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 
 /** The number of attempts after the first one. */
 const RETRIES = 4;
@@ -127,6 +128,7 @@ export class HubAccess {
       return await Promise.race([send(), stalled.promise]);
     } catch (cause) {
       this.#signal?.throwIfAborted();
+      if (isNotPermitted(cause)) throw cause;
       throw this.#classify(cause);
     } finally {
       clearTimeout(timer);

@@ -4,9 +4,7 @@ import { dirname } from "node:path";
 import { FileError } from "../../files/file_error.ts";
 import { UsageError } from "../errors.ts";
 import { nameFile } from "./name_file.ts";
-
-/** The name of the file by which a folder is tested. */
-const PROBE_FILE = ".pare-probe";
+import { PROBE_FILE } from "./probe_file.ts";
 
 /**
  * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and
@@ -62,22 +60,31 @@ export async function requireEmptyFolder(out: string, overwrite = false): Promis
 async function createAndRemoveFile(folder: string): Promise<void> {
   const path = `${folder}/${PROBE_FILE}`;
   await nameFile(folder, async () => {
-    (await Deno.create(path)).close();
+    (await Deno.open(path, { write: true, create: true })).close();
     await Deno.remove(path);
   });
 }
 
-/** Creates `folder` and its missing parents. Returns the new folders, the innermost first. */
+/**
+ * Creates `folder` and its missing parents. Returns the new folders, the innermost first. Folders above the outermost missing one are not
+ * looked at, because the command may have no permission to read them.
+ */
 async function createFolders(folder: string): Promise<string[]> {
   if (await isFolder(folder)) return [];
-  const parent = dirname(folder);
-  const created = parent === folder ? [] : await createFolders(parent);
-  await nameFile(folder, async () => {
+  try {
+    await Deno.mkdir(folder);
+    return [folder];
+  } catch (error) {
+    const parent = dirname(folder);
     // `mkdir` reports a file of this name as something that exists, which would not explain the failure.
     if (await exists(folder)) throw new FileError(folder, "ENOTDIR", "is not a folder");
-    await Deno.mkdir(folder);
-  });
-  return [folder, ...created];
+    if (!(error instanceof Deno.errors.NotFound) || parent === folder) {
+      return await nameFile(folder, () => Promise.reject(error));
+    }
+    const created = await createFolders(parent);
+    await nameFile(folder, () => Deno.mkdir(folder));
+    return [folder, ...created];
+  }
 }
 
 async function isFolder(path: string): Promise<boolean> {
