@@ -18,7 +18,9 @@ interface Mirror {
 /** Reads the addresses of the mirror from apt. @throws {Error} if apt knows none */
 async function configuredMirror(): Promise<Mirror> {
   const format = "$(LABEL)\t$(REPO_URI)";
-  const lines = (await run(["apt-get", "indextargets", "--format", format, "Created-By: Packages"])).split("\n");
+  const lines = (await run(["apt-get", "indextargets", "--format", format, "Created-By: Packages"])).split(
+    "\n",
+  );
   const addressOf = (label: string): string => {
     const address = lines.map((line) => line.split("\t")).find(([name]) => name === label)?.[1];
     if (address === undefined) throw new Error(`apt has no source with the label ${label}`);
@@ -38,8 +40,15 @@ export function suiteOf(image: string): string {
 export async function makeBaseRoot(suite: string, root: string): Promise<void> {
   const { main, security } = await configuredMirror();
   await run(["debootstrap", "--variant=minbase", suite, root, main]);
-  const sources = [`${main} ${suite} main`, `${main} ${suite}-updates main`, `${security} ${suite}-security main`];
-  await Deno.writeTextFile(`${root}/etc/apt/sources.list`, sources.map((source) => `deb ${source}\n`).join(""));
+  const sources = [
+    `${main} ${suite} main`,
+    `${main} ${suite}-updates main`,
+    `${security} ${suite}-security main`,
+  ];
+  await Deno.writeTextFile(
+    `${root}/etc/apt/sources.list`,
+    sources.map((source) => `deb ${source}\n`).join(""),
+  );
   const excluded = DOCUMENTATION.map((folder) => `path-exclude /usr/share/${folder}/*\n`);
   await Deno.writeTextFile(`${root}/etc/dpkg/dpkg.cfg.d/slim`, excluded.join(""));
   await run(["rm", "-rf", ...DOCUMENTATION.map((folder) => `${root}/usr/share/${folder}`)]);

@@ -40,8 +40,28 @@ export async function startContainer(
   const spawn = (command: readonly string[], output: "piped" | "null") =>
     new Deno.Command("ip", {
       args: [
-        ...["netns", "exec", network, "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"],
-        ...["sh", "-c", ENTER, "sh", image.root, image.user, quote(image.workdir), command.map(quote).join(" ")],
+        ...[
+          "netns",
+          "exec",
+          network,
+          "unshare",
+          "--mount",
+          "--pid",
+          "--ipc",
+          "--uts",
+          "--fork",
+          "--kill-child",
+        ],
+        ...[
+          "sh",
+          "-c",
+          ENTER,
+          "sh",
+          image.root,
+          image.user,
+          quote(image.workdir),
+          command.map(quote).join(" "),
+        ],
       ],
       env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...image.env, ...env },
       clearEnv: true,

@@ -58,7 +58,7 @@ export function parseDockerfile(text: string): Stage[] {
 function instructionsOf(text: string): Instruction[] {
   const lines = text.split("\n").filter((line) => !/^\s*(#|$)/.test(line));
   const joined = lines.join("\n").replace(/\\\n\s*/g, "");
-  return joined.split("\n").map((line) => {
+  return joined.split("\n").filter((line) => line !== "").map((line) => {
     const [, word, rest] = /^(\w+)\s+(.*)$/.exec(line.trim()) ?? [];
     const keyword = KEYWORDS.find((keyword) => keyword === word?.toUpperCase());
     if (!keyword) throw new SyntaxError(`instruction ${line}: must begin with ${KEYWORDS.join(", ")}`);

@@ -39,8 +39,10 @@ export interface DriverLibraries {
   readonly hasEgl: boolean;
   /** Libraries that the driver opens by name for windows only, and that the image leaves out. */
   readonly leftOut: readonly string[];
-  /** What is missing if libXext is taken away. The list shows that the check can fail. */
-  readonly missingWithoutXext: readonly string[];
+  /** What the Vulkan loader reports about libraries that it cannot open when Deno asks for an adapter. */
+  readonly loaderErrors: readonly string[];
+  /** The same if libXext is taken away. The list shows that the check can fail. */
+  readonly loaderErrorsWithoutXext: readonly string[];
 }
 
 /** Unpacks the driver into a copy of the image in the new folder `root`, and resolves its libraries. */
@@ -57,7 +59,13 @@ export async function checkDriverLibraries(image: ReplayedImage, root: string): 
   }
   const libraries = `${root}/usr/lib/x86_64-linux-gnu`;
   // Debian has the entry library in a folder of its own, from which its system of alternatives links it.
-  await run(["sh", "-c", 'find "$1" -path "*/nvidia/*" -name "lib*.so*" -exec cp -a {} "$1" ";"', "sh", libraries]);
+  await run([
+    "sh",
+    "-c",
+    'find "$1" -path "*/nvidia/*" -name "lib*.so*" -exec cp -a {} "$1" ";"',
+    "sh",
+    libraries,
+  ]);
   const names = (await Array.fromAsync(Deno.readDir(libraries))).map(({ name }) => name);
   const driver = names.filter((name) => /nvidia.*\.so\.\d+\.\d+/i.test(name)).toSorted();
   const needed = new Set<string>(), missing = new Set<string>();
@@ -69,8 +77,8 @@ export async function checkDriverLibraries(image: ReplayedImage, root: string): 
   }
   const opened = await openedByName(`${libraries}/${ENTRY}`);
   const leftOut = opened.filter((name) => FOR_WINDOWS.test(name) && !names.includes(name));
+  const loaderErrors = await loadDriver(root);
   await run(["sh", "-c", 'rm "$1"/libXext.so.6*', "sh", libraries]);
-  const without = [...await resolveLibraries(root, ENTRY)].filter(([, found]) => !found).map(([name]) => name);
   return {
     version: /\d+(\.\d+)+/.exec(packages[0].name)![0],
     driver,
@@ -78,7 +86,8 @@ export async function checkDriverLibraries(image: ReplayedImage, root: string): 
     missing: [...missing].toSorted(),
     hasEgl: names.includes("libEGL.so.1"),
     leftOut,
-    missingWithoutXext: without,
+    loaderErrors,
+    loaderErrorsWithoutXext: await loadDriver(root),
   };
 }
 
@@ -87,6 +96,25 @@ async function resolveLibraries(root: string, library: string): Promise<Map<stri
   const output = await run(["chroot", root, "ldd", `/usr/lib/x86_64-linux-gnu/${library}`]);
   const lines = output.matchAll(/^\s*(\S+) => (not found|\S+)/gm);
   return new Map([...lines].map(([, name, path]) => [name, path !== "not found"]));
+}
+
+/**
+ * Lets Deno ask for a WebGPU adapter with NVIDIA's driver alone, and returns the errors of the Vulkan loader about libraries. The
+ * driver is loaded even on a machine without a GPU. It then offers no device.
+ */
+async function loadDriver(root: string): Promise<string[]> {
+  const manifest = { file_format_version: "1.0.1", ICD: { library_path: ENTRY, api_version: "1.3.277" } };
+  await Deno.writeTextFile(`${root}/driver.json`, JSON.stringify(manifest));
+  const request = "console.log(await navigator.gpu.requestAdapter())";
+  const output = await run(["chroot", root, "sh", "-c", `deno eval "${request}" 2>&1`], {
+    env: {
+      PATH: "/usr/local/bin:/usr/bin:/bin",
+      VK_DRIVER_FILES: "/driver.json",
+      VK_LOADER_DEBUG: "error,driver",
+    },
+  });
+  if (!output.includes(ENTRY)) throw new Error(`the Vulkan loader did not try to load ${ENTRY}:\n${output}`);
+  return [...new Set(output.match(/lib\S+: cannot open shared object file/g))];
 }
 
 /** Returns the names of libraries among the texts in a library. It opens these by name while it runs. */

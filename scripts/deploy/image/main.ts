@@ -24,15 +24,22 @@ interface Options {
 }
 
 async function replayImage({ keep }: Options): Promise<void> {
-  if (Deno.uid() !== 0) throw new Error("the replay needs root, because it mounts file systems and changes the root folder");
+  if (Deno.uid() !== 0) {
+    throw new Error("the replay needs root, because it mounts file systems and changes the root folder");
+  }
   const work = keep ?? await Deno.makeTempDir({ prefix: "pare-image-", dir: "/var/tmp" });
   try {
     const started = performance.now();
-    const log = (line: string) => console.error(`${Math.round((performance.now() - started) / 1000)} s: ${line}`);
+    const log = (line: string) =>
+      console.error(`${Math.round((performance.now() - started) / 1000)} s: ${line}`);
     const stages = parseDockerfile(await Deno.readTextFile(new URL("../Dockerfile", import.meta.url)));
     await Deno.mkdir(work, { recursive: true });
     const image = await replay(stages, { context: CONTEXT, work, log });
-    await report(image, work, { bases: stages.map(({ base }) => base), buildSeconds: (performance.now() - started) / 1000, log });
+    await report(image, work, {
+      bases: stages.map(({ base }) => base),
+      buildSeconds: (performance.now() - started) / 1000,
+      log,
+    });
   } finally {
     if (keep === undefined) await Deno.remove(work, { recursive: true });
   }
@@ -42,7 +49,11 @@ async function replayImage({ keep }: Options): Promise<void> {
 async function report(
   image: ReplayedImage,
   work: string,
-  { bases, buildSeconds, log }: { bases: readonly string[]; buildSeconds: number; log: (line: string) => void },
+  { bases, buildSeconds, log }: {
+    bases: readonly string[];
+    buildSeconds: number;
+    log: (line: string) => void;
+  },
 ): Promise<void> {
   log("measuring the size");
   const size = await measureSize(image.root), base = await measureSize(`${work}/base-0`);
@@ -50,14 +61,25 @@ async function report(
   const start = await tryImage(image);
   log("resolving the libraries of NVIDIA's driver");
   const driver = await checkDriverLibraries(image, `${work}/with-driver`);
-  const results = { bases, standIn: "debootstrap --variant=minbase", buildSeconds, size, base, start, driver };
+  const results = {
+    bases,
+    standIn: "debootstrap --variant=minbase",
+    buildSeconds,
+    size,
+    base,
+    start,
+    driver,
+  };
   await writeResults(resultsUrl("image", "json"), { backend: "cpu", adapter: start.adapter }, results);
   console.log(JSON.stringify(results, null, 2));
   if (size.compressedBytes > MAX_COMPRESSED_BYTES) {
-    throw new Error(`the image has ${size.compressedBytes} bytes compressed; at most ${MAX_COMPRESSED_BYTES} are allowed`);
+    throw new Error(
+      `the image has ${size.compressedBytes} bytes compressed; at most ${MAX_COMPRESSED_BYTES} are allowed`,
+    );
   }
-  if (driver.missing.length > 0 || !driver.hasEgl) {
-    throw new Error(`the image lacks libraries of the driver: ${[...driver.missing, driver.hasEgl ? "" : "libEGL.so.1"]}`);
+  const lacking = [...driver.missing, ...driver.loaderErrors, ...driver.hasEgl ? [] : ["libEGL.so.1"]];
+  if (lacking.length > 0) {
+    throw new Error(`the image lacks libraries of NVIDIA's driver: ${lacking.join(", ")}`);
   }
 }
 

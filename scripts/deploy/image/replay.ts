@@ -47,7 +47,20 @@ export function runInside(
   });
   const certificates = CERTIFICATE_VARIABLES.map((name) => [name, CERTIFICATES_INSIDE]);
   return run(
-    ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", STEP, "sh", root, quote(workdir), command],
+    [
+      "unshare",
+      "--mount",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      "sh",
+      "-c",
+      STEP,
+      "sh",
+      root,
+      quote(workdir),
+      command,
+    ],
     {
       env: {
         PATH: DEFAULT_PATH,

@@ -34,7 +34,16 @@ export async function tryImage(image: ReplayedImage): Promise<ContainerTrial> {
   const key = crypto.randomUUID();
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))).toHex();
   await using container = await startContainer(image, { args: image.cmd, env: { PARE_KEYS: digest } });
-  const tryHost = [Deno.execPath(), "run", "-A", "--quiet", TRY_HOST, URL_INSIDE, key, String(container.startedAt)];
+  const tryHost = [
+    Deno.execPath(),
+    "run",
+    "-A",
+    "--quiet",
+    TRY_HOST,
+    URL_INSIDE,
+    key,
+    String(container.startedAt),
+  ];
   const tried = await Promise.race([container.runInNetwork(tryHost), container.failed]);
   const running = await container.exec(image.healthcheck);
   const links: { ifname: string }[] = JSON.parse(await container.runInNetwork(["ip", "-json", "link"]));
