@@ -17,7 +17,10 @@ const RECIPES = [
 ];
 
 const stages = parseDockerfile(await Deno.readTextFile(new URL("Dockerfile", DEPLOY)));
-const [build, image] = stages, { user, entrypoint, cmd, healthcheck } = configOf(image);
+const [build, image] = stages, { env, user, entrypoint, cmd, healthcheck } = configOf(image);
+
+/** The library of the package libopenblas0. */
+const OPENBLAS = "/usr/lib/x86_64-linux-gnu/libopenblas.so.0";
 
 /** A parsed manifest. It has no type, because the tests check its shape. */
 type Manifest = ReturnType<typeof JSON.parse>;
@@ -100,10 +103,11 @@ describe("the image", () => {
     }
   });
 
-  it("starts the launcher, which grants a host its own address and nothing to write", () => {
+  it("starts the launcher, which grants a host its own address, OpenBLAS and nothing to write", () => {
     assert.equal(entrypoint.at(-1), "/pare/bin/pare.mjs");
-    const { net, write } = commandAccess(cmd, { cwd: "/", env: {}, exists: () => false });
+    const { net, write, ffi } = commandAccess(cmd, { cwd: "/", platform: "linux", env, exists: () => false });
     assert.deepEqual([net, write], [["127.0.0.1:8000", "0.0.0.0:8000"], []]);
+    assert.ok(ffi.includes(OPENBLAS));
     assert.ok(healthcheck.includes("--allow-net=127.0.0.1:8000"));
   });
 });

@@ -1,5 +1,8 @@
 /** Runs the commands of the replay. */
 
+/** The search path of a container, unless the image sets another one. */
+export const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /** Options of {@link run}. */
 export interface RunOptions {
   /** The whole environment of the command. The default is the environment of this process. */

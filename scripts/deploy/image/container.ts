@@ -3,7 +3,7 @@
  * capabilities, on a read-only file system, and in namespaces of its own. The network has nothing but the loopback interface.
  */
 
-import { quote, run } from "./commands.ts";
+import { DEFAULT_PATH, quote, run } from "./commands.ts";
 import type { ReplayedImage } from "./replay.ts";
 
 /** A running container. */
@@ -63,7 +63,7 @@ export async function startContainer(
           command.map(quote).join(" "),
         ],
       ],
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...image.env, ...env },
+      env: { PATH: DEFAULT_PATH, ...image.env, ...env },
       clearEnv: true,
       stdin: "null",
       stdout: output,

@@ -3,7 +3,7 @@
  * non-free and is unpacked into a copy of the image, at the place where the NVIDIA container runtime mounts the driver.
  */
 
-import { run } from "./commands.ts";
+import { DEFAULT_PATH, run } from "./commands.ts";
 import { type ReplayedImage, runInside } from "./replay.ts";
 
 /** Debian's packages of the driver's libraries that Vulkan loads. */
@@ -31,7 +31,7 @@ export interface DriverLibraries {
   readonly version: string;
   /** The libraries of the driver. */
   readonly driver: readonly string[];
-  /** The libraries of the image that they name as needed. */
+  /** The libraries of the image that they need, directly or through other libraries. */
   readonly needed: readonly string[];
   /** The needed libraries that the image lacks. */
   readonly missing: readonly string[];
@@ -108,7 +108,7 @@ async function loadDriver(root: string): Promise<string[]> {
   const request = "console.log(await navigator.gpu.requestAdapter())";
   const output = await run(["chroot", root, "sh", "-c", `deno eval "${request}" 2>&1`], {
     env: {
-      PATH: "/usr/local/bin:/usr/bin:/bin",
+      PATH: DEFAULT_PATH,
       VK_DRIVER_FILES: "/driver.json",
       VK_LOADER_DEBUG: "error,driver",
     },

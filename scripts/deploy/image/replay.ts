@@ -4,7 +4,7 @@
  * certificates, but no files.
  */
 
-import { quote, run } from "./commands.ts";
+import { DEFAULT_PATH, quote, run } from "./commands.ts";
 import { makeBaseRoot, suiteOf } from "./base_root.ts";
 import { configOf, type ImageConfig, type Instruction, parseEnv, type Stage } from "./dockerfile.ts";
 
@@ -15,8 +15,6 @@ export interface ReplayedImage extends ImageConfig {
   /** The folder with the files of the first stage, which is not part of the image. */
   readonly buildRoot: string;
 }
-
-const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Variables that tell programs about the proxies of this machine. */
 const PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
