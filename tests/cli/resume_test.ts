@@ -39,7 +39,7 @@ async function stopAfter(
   for (let next = await reader.read(); !next.done; next = await reader.read()) {
     stderr += next.value;
     // The first report says how many layers earlier runs have finished.
-    if (sent || [...stderr.matchAll(/^pruning \d+\/24\n/gm)].length - 1 < layers) continue;
+    if (sent || [...stderr.matchAll(/^pruning \d+\/24.*\n/gm)].length - 1 < layers) continue;
     sent = true;
     await new Promise((resolve) => setTimeout(resolve, delay));
     try {
