@@ -36,6 +36,13 @@ export const MAX_REFIT_STEPS = 1000;
 export const MAX_FEATURES = 262_144;
 
 /**
+ * The largest number of tokens in `inputs`, the rows of calibration inputs that a request sends. It is 64 times the 128 sequences of 2048
+ * tokens with which SparseGPT was published. More tokens would not change the statistics, because a sum in f32 stops growing after 2^24
+ * addends of equal size.
+ */
+export const MAX_TOKENS = 2 ** 24;
+
+/**
  * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB), but
  * not for most whole checkpoints, which a client might send by mistake.
  */
