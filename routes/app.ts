@@ -3,7 +3,14 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import { logRequests, requestId, requireKey } from "./middleware.ts";
+import {
+  hostName,
+  logRequests,
+  namedParameters,
+  requestId,
+  requireKey,
+  securityHeaders,
+} from "./middleware.ts";
 import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
@@ -21,7 +28,7 @@ import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
 /** Returns the application, with all middleware and resources. */
 export function createApp(services: HostServices): HostApp {
-  const { keys, corsOrigins, metrics } = services;
+  const { keys, hostNames, corsOrigins, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
     defaultHook: (result) => {
       if (!result.success) throw invalidParameters(result.error);
@@ -32,6 +39,8 @@ export function createApp(services: HostServices): HostApp {
 
   app.use(requestId);
   app.use(logRequests(services));
+  app.use(hostName(hostNames));
+  app.use(securityHeaders);
   if (corsOrigins.length > 0) app.use(cors(corsOptions(corsOrigins)));
   app.use(methodNotAllowed({
     app,
@@ -45,6 +54,9 @@ export function createApp(services: HostServices): HostApp {
       return response;
     },
   }));
+  for (const path of ["/v1/*", "/healthz", "/readyz", "/metrics", "/openapi.json"]) {
+    app.use(path, namedParameters);
+  }
   app.use("/v1/layers", requireKey(keys, "solve"));
   app.use("/v1/hessians/*", requireKey(keys, "hessians"));
   app.use("/metrics", requireKey(keys, "metrics"));

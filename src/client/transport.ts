@@ -1,6 +1,6 @@
 /**
  * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure,
- * which is one of the statuses 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
+ * which is one of the statuses 408, 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
  * whole body of the answer has arrived.
  */
 
