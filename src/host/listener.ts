@@ -12,9 +12,9 @@ import type { LogEntry } from "./log_entry.ts";
 export interface ConnectionLimits {
   /** The largest number of open connections. */
   readonly maxConnections: number;
-  /** The time within which a new connection must send the header of a request. */
+  /** The time within which a new connection, or one whose request was refused, must send the header of a request. */
   readonly headerMilliseconds: number;
-  /** The time after which a connection without a request is closed. */
+  /** The time within which a connection must send the header of a request after one that succeeded. */
   readonly keepAliveMilliseconds: number;
 }
 
@@ -50,7 +50,8 @@ interface Connection {
   requests: number;
   /** The time since which the connection has had no request. */
   idleSince: number;
-  hasSentRequest: boolean;
+  /** Whether the latest request succeeded. A client whose request was refused may still be sending the body of this request. */
+  hasSucceeded: boolean;
 }
 
 /** The internal function of Deno that serves HTTP on one connection. */
@@ -146,14 +147,15 @@ export class Listener {
     const { clock, handler } = this.#options;
     const abort = new AbortController();
     const onRequest = async (request: Request, { completed }: Deno.ServeHandlerInfo) => {
-      connection.hasSentRequest = true;
       connection.requests++;
       const onEnd = () => {
         connection.requests--;
         connection.idleSince = clock();
       };
       completed.then(onEnd, onEnd);
-      return await handler(request);
+      const response = await handler(request);
+      connection.hasSucceeded = response.ok;
+      return response;
     };
     const server = serveHttp(
       tcp,
@@ -162,7 +164,7 @@ export class Listener {
       () => new Response(null, { status: 500 }),
       () => {},
     );
-    const connection: Connection = { server, abort, requests: 0, idleSince: clock(), hasSentRequest: false };
+    const connection: Connection = { server, abort, requests: 0, idleSince: clock(), hasSucceeded: false };
     this.#connections.add(connection);
     const remove = () => void this.#connections.delete(connection);
     server.finished.then(remove, remove);
@@ -171,8 +173,8 @@ export class Listener {
   /** Closes connections that have been without a request for too long. */
   #closeExpired(): void {
     const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.#options;
-    for (const { abort, requests, idleSince, hasSentRequest } of this.#connections) {
-      const limit = hasSentRequest ? keepAliveMilliseconds : headerMilliseconds;
+    for (const { abort, requests, idleSince, hasSucceeded } of this.#connections) {
+      const limit = hasSucceeded ? keepAliveMilliseconds : headerMilliseconds;
       if (requests === 0 && clock() - idleSince >= limit) abort.abort();
     }
   }

@@ -54,8 +54,8 @@ export class TransferRate {
   }
 }
 
-/** The number of checks in one window. A transfer that becomes too slow is noticed within a quarter of the window. */
-const CHECKS_PER_WINDOW = 4;
+/** The number of checks in one window. A transfer that becomes too slow is noticed soon after the window. */
+const CHECKS_PER_WINDOW = 16;
 
 /** Calls `check` several times in every window. There is one timer per transfer, because a timer per chunk would take a tenth of its time. */
 export function watchTransfer(windowMilliseconds: number, check: () => void): Disposable {

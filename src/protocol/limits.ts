@@ -64,7 +64,7 @@ export const DEVICE_REOPEN_SECONDS = 5;
 export const LEAST_BYTES_PER_SECOND = 500;
 
 /** The seconds over which a host measures the rate of a body. A connection that loses packets is seldom silent for longer. */
-export const BODY_WINDOW_SECONDS = 20;
+export const BODY_WINDOW_SECONDS = 15;
 
 /**
  * The seconds over which a host measures the rate of an answer while another request waits for its place. It is longer than for a body,
