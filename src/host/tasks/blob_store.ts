@@ -45,6 +45,11 @@ export class BlobStore {
     this.#origins = new Set(origins);
   }
 
+  /** Checks that blobs may be read from and written to `url`. @throws {Refusal} `forbidden` */
+  requireAllowed(url: string): void {
+    this.#requireAllowedUrl(url);
+  }
+
   /**
    * Opens a blob.
    * @throws {Refusal} `forbidden` if the origin is not allowed, `blob_unavailable` if the blob cannot be read
