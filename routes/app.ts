@@ -23,6 +23,7 @@ import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
+import { shortened } from "../src/text/quotes.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
@@ -35,7 +36,9 @@ export function createApp(services: HostServices): HostApp {
     },
   });
   app.onError((error, c) => problemResponse(c, error));
-  app.notFound((c) => problemResponse(c, new Refusal("not_found", `there is no resource ${c.req.path}`)));
+  app.notFound((c) =>
+    problemResponse(c, new Refusal("not_found", `there is no resource ${shortened(c.req.path)}`))
+  );
 
   app.use(requestId);
   app.use(logRequests(services));
@@ -48,7 +51,7 @@ export function createApp(services: HostServices): HostApp {
       const allowed = methods.join(", ");
       const response = problemResponse(
         c,
-        new Refusal("method_not_allowed", `${c.req.path} accepts ${allowed}`),
+        new Refusal("method_not_allowed", `${shortened(c.req.path)} accepts ${allowed}`),
       );
       response.headers.set("Allow", allowed);
       return response;

@@ -10,6 +10,7 @@ import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import { maskRowBytes } from "../sparsity/mask_bits.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
+import { joinedItems } from "../text/quotes.ts";
 import { TensorMismatchError } from "./errors.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
@@ -164,5 +165,5 @@ function mismatch(info: TensorInfo, expected: string): TensorMismatchError {
 }
 
 function describe({ dtype, shape }: TensorInfo): string {
-  return `${dtype} [${shape.join(", ")}]`;
+  return `${dtype} [${joinedItems(shape)}]`;
 }
