@@ -70,7 +70,7 @@ export function createApp(services: HostServices): HostApp {
     // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
     // host then solves the layer by requests to this inner application, which need no key.
     const inner = createApp({ ...services, keys: [], corsOrigins: [], edge: undefined });
-    taskRoutes(app, services.edge, (request) => inner.fetch(request));
+    taskRoutes(app, services.edge, services.limits, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);
   metricsRoutes(app, metrics);

@@ -12,6 +12,8 @@ import { requireNamedParameters } from "../src/protocol/invalid_parameters.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
 import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
+import { settlesWithin } from "../src/async/settles_within.ts";
 import { stackOf } from "../src/text/message_of.ts";
 import type { HostEnv } from "./host_app.ts";
 
@@ -99,16 +101,22 @@ export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandle
  * for one body only.
  * @param secret the secret that host and edge share
  * @param audience the id of this host
+ * @param bodyMilliseconds the time within which the body must arrive, which is at most 64 KiB
  * @param now returns milliseconds since 1970
  */
 export function requireTicket(
   secret: string,
   audience: string,
+  bodyMilliseconds: number,
   now: () => number,
 ): MiddlewareHandler<HostEnv> {
   const nonces = new NonceMemory();
   return async (c, next) => {
-    const body = new Uint8Array(await c.req.arrayBuffer());
+    const arriving = c.req.arrayBuffer();
+    if (!await settlesWithin(arriving, bodyMilliseconds)) {
+      throw new Refusal("too_slow", `the body did not arrive within ${bodyMilliseconds / 1000} s`);
+    }
+    const body = new Uint8Array(await arriving);
     const subject = { audience, method: c.req.method, path: c.req.path, body };
     await verifyTicket(secret, c.req.header("Authorization"), subject, now(), nonces);
     await next();

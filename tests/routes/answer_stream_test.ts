@@ -6,9 +6,9 @@ import { answerStream } from "../../routes/answer_stream.ts";
 
 const LIMITS = { leastBytesPerSecond: 500, answerWindowMilliseconds: 40, answerPatienceMilliseconds: 400 };
 
-/** An answer of `count` chunks of 100,000 bytes. It records what happens to it. */
+/** An answer of `count` chunks of 100,000 bytes. It records what happens to it, and has a clock that a test moves. */
 function start(count: number) {
-  const state = { isPlaceWanted: false, released: 0, errors: [] as unknown[] };
+  const state = { now: 0, isPlaceWanted: false, released: 0, errors: [] as unknown[] };
   async function* chunks() {
     for (let index = 0; index < count; index++) {
       yield await Promise.resolve(new Uint8Array(100_000).fill(index));
@@ -22,12 +22,13 @@ function start(count: number) {
       onError: (error) => void state.errors.push(error),
     },
     LIMITS,
-    () => performance.now(),
+    () => state.now,
   );
   return { state, stream };
 }
 
-const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+/** Lets the stream fill its queue, and check its client several times. */
+const checks = () => new Promise((resolve) => setTimeout(resolve, 20));
 
 describe("answerStream", () => {
   it("sends all bytes in pieces, in order, and frees the memory once", async () => {
@@ -44,7 +45,9 @@ describe("answerStream", () => {
   it("waits for a slow client while no other request waits", async () => {
     const { state, stream } = start(1), reader = stream.getReader();
     await reader.read();
-    await pause(120);
+    await checks();
+    state.now += 399;
+    await checks();
     let bytes = 2 ** 16;
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       bytes += next.value.byteLength;
@@ -55,8 +58,13 @@ describe("answerStream", () => {
   it("ends the answer of a slow client while another request waits", async () => {
     const { state, stream } = start(50), reader = stream.getReader();
     await reader.read();
+    await checks();
+    state.now += 39;
     state.isPlaceWanted = true;
-    await pause(120);
+    await checks();
+    assert.equal(state.released, 0);
+    state.now += 1;
+    await checks();
     await assert.rejects(reader.closed, /fewer than 500 bytes per second/);
     assert.deepEqual([state.released, state.errors], [1, []]);
   });
@@ -67,7 +75,8 @@ describe("answerStream", () => {
     let bytes = 0;
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       bytes += next.value.byteLength;
-      await pause(15);
+      state.now += 30;
+      await checks();
     }
     assert.deepEqual([bytes, state.released], [500_000, 1]);
   });
@@ -75,8 +84,10 @@ describe("answerStream", () => {
   it("ends every answer that stands still for the whole patience", async () => {
     const { state, stream } = start(50), reader = stream.getReader();
     await reader.read();
+    await checks();
+    state.now += 400;
+    await checks();
     await assert.rejects(reader.closed, /fewer than 500 bytes per second/);
-    await pause(0);
     assert.equal(state.released, 1);
   });
 });

@@ -135,6 +135,20 @@ describe("tasks", () => {
     }
   });
 
+  it("are refused if their body does not arrive", async () => {
+    const limits = { bodyWindowMilliseconds: 50 };
+    const host = await startHost({ edge: { secret: SECRET, hostId: HOST_ID, blobOrigins: [] }, limits });
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(10)) });
+    const headers = {
+      Authorization: "Pare-Ticket 1.2.3",
+      "Content-Type": "application/json",
+      "Content-Length": "100",
+    };
+    const response = await host.request("/v1/tasks", { method: "POST", headers, body });
+    assert.deepEqual(await codeOf(response), [408, "too_slow"]);
+    await host.close();
+  });
+
   it("report why the solve failed, and can be sent again", async () => {
     const negative = correlatedHessian(COLS, { seed: 3 });
     for (let j = 0; j < COLS; j++) negative[j * COLS + j] = -1;
