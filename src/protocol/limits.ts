@@ -85,8 +85,11 @@ export const ANSWER_PATIENCE_SECONDS = 3600;
  */
 export const QUEUE_SECONDS = 120;
 
-/** The seconds for which a host that shuts down lets requests finish. Process managers often end a process after 90 seconds. */
-export const DRAIN_SECONDS = 60;
+/**
+ * The seconds for which a host that shuts down lets requests finish. The largest layers take minutes, and the recipes for deployment end a process after
+ * 600 seconds.
+ */
+export const DRAIN_SECONDS = 540;
 
 /** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
 export const RESTART_SECONDS = 30;
