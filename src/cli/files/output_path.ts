@@ -32,8 +32,16 @@ export async function requireWritableFolder(option: string, folder: string): Pro
 export async function requireWritableFile(option: string, path: string): Promise<void> {
   await explain(option, path, async () => {
     if (await isFolder(path)) throw new UsageError(`option ${option} ${path}: is a folder, not a file`);
+    await requireReplaceable(option, path);
     await createAndRemoveFile(dirname(path));
   });
+}
+
+/** Checks that `path` is a regular file, if it exists. A device or a pipe would be replaced by a file. @throws {UsageError} */
+async function requireReplaceable(option: string, path: string): Promise<void> {
+  const existing = await findFile(path);
+  if (!existing || existing.isFile) return;
+  throw new UsageError(`option ${option} ${path}: exists and is no regular file, such as a device or a pipe`);
 }
 
 /**

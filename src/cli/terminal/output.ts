@@ -1,12 +1,29 @@
 /**
  * Prints the output of a command: its result, remarks and progress. Only the result is written to standard
  * output, as lines for people, or as one JSON object with `--json`. Progress and remarks are written to
- * standard error. Progress is shown as a bar on a terminal, and as one line per step in logs and pipes.
+ * standard error. Progress is shown as a bar on a terminal that can move its cursor, and as one line per step elsewhere.
  */
 
 import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
+import { FileError } from "../../files/file_error.ts";
+import { messageOf } from "../../text/message_of.ts";
+import { printable } from "../../text/printable.ts";
+
+/**
+ * Prints a line on standard output.
+ * @throws {FileError} if the line cannot be written
+ */
+export function printLine(text: string): void {
+  const bytes = new TextEncoder().encode(`${printable(text)}\n`);
+  try {
+    for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+    throw new FileError("standard output", code, messageOf(cause), { cause });
+  }
+}
 
 /** The output of one command. */
 export class Output {
@@ -14,17 +31,17 @@ export class Output {
 
   /** Prints the result: `value` as one line of JSON with `--json`, else `lines`. */
   result(value: unknown, lines: readonly string[]): void {
-    console.log(this.json ? JSON.stringify(value) : lines.join("\n"));
+    printLine(this.json ? JSON.stringify(value) : lines.join("\n"));
   }
 
   /** Prints a line about the progress of the work. */
   remark(line: string): void {
-    console.error(line);
+    console.error(printable(line));
   }
 
   /** Starts a progress display: a bar on a terminal, lines elsewhere. */
   progress(title: string): Progress {
-    return Deno.stderr.isTerminal()
+    return Deno.stderr.isTerminal() && process.env.TERM !== "dumb"
       ? new BarProgress(process.stderr, title)
       : new LineProgress((line) => this.remark(line), title);
   }
@@ -59,13 +76,14 @@ class BarProgress implements Progress {
     });
   }
 
-  step(done: number, total: number, detail = ""): void {
+  step(done: number, total: number, text = ""): void {
+    const detail = printable(text);
     if (!this.#bar.isActive) this.#bar.start(total, done, { detail });
     this.#bar.update(done, { detail });
   }
 
-  note(detail: string): void {
-    this.#bar.update({ detail });
+  note(text: string): void {
+    this.#bar.update({ detail: printable(text) });
   }
 
   stop(): void {
