@@ -22,6 +22,7 @@ import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS, Listener } from "../s
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
+import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
 import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
 import { settlesWithin } from "../src/async/settles_within.ts";
@@ -116,6 +117,8 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
       inFlight.add(response);
       return response.finally(() => inFlight.delete(response));
     },
+    // The answer to a layer ends by itself if its client is too slow (`answer_stream.ts`).
+    isPaced: ({ headers }) => headers.get("Content-Type") === SAFETENSORS_TYPE,
     log,
     clock: services.clock,
   });

@@ -16,6 +16,8 @@ export interface ConnectionLimits {
   readonly headerMilliseconds: number;
   /** The time within which a connection must send the header of a request after one that succeeded. */
   readonly keepAliveMilliseconds: number;
+  /** The time within which a client must take an answer that has no least rate of its own. Such answers have a few megabytes at most. */
+  readonly answerMilliseconds: number;
 }
 
 /**
@@ -26,6 +28,7 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   maxConnections: 512,
   headerMilliseconds: 10_000,
   keepAliveMilliseconds: 60_000,
+  answerMilliseconds: 60_000,
 };
 
 /** Options of a listener. */
@@ -36,6 +39,8 @@ export interface ListenOptions {
   readonly limits: ConnectionLimits;
   /** Answers one request. It must not throw. */
   readonly handler: (request: Request) => Promise<Response>;
+  /** Whether the body of a response ends by itself if the client takes it too slowly. */
+  readonly isPaced: (response: Response) => boolean;
   /** Called if connections cannot be accepted, or must be refused. */
   readonly log: (entry: LogEntry) => void;
   /** Returns milliseconds, from any origin. */
@@ -144,17 +149,20 @@ export class Listener {
   }
 
   #serve(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
-    const { clock, handler } = this.#options;
+    const { clock, handler, isPaced, limits: { answerMilliseconds } } = this.#options;
     const abort = new AbortController();
     const onRequest = async (request: Request, { completed }: Deno.ServeHandlerInfo) => {
       connection.requests++;
+      let answerTimer: ReturnType<typeof setTimeout> | undefined;
       const onEnd = () => {
+        clearTimeout(answerTimer);
         connection.requests--;
         connection.idleSince = clock();
       };
       completed.then(onEnd, onEnd);
       const response = await handler(request);
       connection.hasSucceeded = response.ok;
+      if (!isPaced(response)) answerTimer = setTimeout(() => abort.abort(), answerMilliseconds);
       return response;
     };
     const server = serveHttp(

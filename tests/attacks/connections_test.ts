@@ -45,7 +45,12 @@ describe("a host with few connections", () => {
       open: () => Promise.resolve(memoryBackend()),
       port: 0,
       log: (entry) => void entries.push(entry),
-      connections: { maxConnections: 8, headerMilliseconds: 700, keepAliveMilliseconds: 1500 },
+      connections: {
+        maxConnections: 8,
+        headerMilliseconds: 700,
+        keepAliveMilliseconds: 1500,
+        answerMilliseconds: 800,
+      },
     });
   });
   after(() => host.shutdown());
@@ -65,6 +70,23 @@ describe("a host with few connections", () => {
     assert.match(await readToEnd(connection), /^HTTP\/1\.1 200/);
     const milliseconds = performance.now() - started;
     assert.ok(milliseconds > 1400 && milliseconds < 2500, `${milliseconds} ms`);
+  });
+
+  it("closes a connection whose client requests again and again but takes no answer", async () => {
+    const connection = await connect(host.url);
+    const requests = new TextEncoder().encode(
+      "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000),
+    );
+    const writer = connection.writable.getWriter();
+    writer.closed.catch(() => {});
+    const started = performance.now();
+    // The system takes a few megabytes of answers. When it takes no more, the host reads no more requests.
+    const error = await (async () => {
+      for (let count = 0; count < 1000; count++) await writer.write(requests);
+    })().catch((error) => error);
+    assert.ok(error instanceof Error, "the host has read a million requests");
+    const milliseconds = performance.now() - started;
+    assert.ok(milliseconds < 5000, `${milliseconds} ms`);
   });
 
   it("closes the connection that was idle longest when there are too many", async () => {
