@@ -80,7 +80,7 @@ describe("a host with few connections", () => {
     const writer = connection.writable.getWriter();
     writer.closed.catch(() => {});
     const started = performance.now();
-    // The system takes a few megabytes of answers. When it takes no more, the host reads no more requests.
+    // The system takes a few megabytes of answers. Then the host reads no more requests, and the connection is idle.
     const error = await (async () => {
       for (let count = 0; count < 1000; count++) await writer.write(requests);
     })().catch((error) => error);
