@@ -27,6 +27,8 @@ export function denoArguments({ main, reads, flags }: Program, words: readonly s
     "run",
     "--quiet",
     "--no-prompt",
+    // Without this flag, Deno writes a warning between the log entries of a host. deno.json sets it for the tasks.
+    "--unstable-no-legacy-abort",
     ...flags,
     ...permissionFlags(words, reads, around),
     main,

@@ -65,7 +65,7 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "serve": {
     options: { edge: "server", blas: "library" },
     defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL", ...BLAS_DEFAULT },
-    env: ["PARE_KEYS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
+    env: ["PARE_KEYS", "PARE_HOSTS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
     listens: true,
   },
 };
