@@ -80,8 +80,12 @@ export async function digestCopy(
     const found = [name + TEMPORARY_SUFFIX, name].find((candidate) => existing.has(candidate));
     if (found === undefined) throw new DamagedFileError(`${folder}/${name}: is missing`);
     const path = `${folder}/${found}`, shard = checkpoint.shards.find((shard) => shard.name === name);
-    const digest = await withFile(fs, path, async (file) =>
-      shard ? await digestShard(path, file, shard, tensors) : await digestRange(file, 0, file.byteLength));
+    const digest = await withFile(
+      fs,
+      path,
+      async (file) =>
+        shard ? await digestShard(path, file, shard, tensors) : await digestRange(file, 0, file.byteLength),
+    );
     digests.set(name, digest!); // the range ends with the file
   }
   return digests;

@@ -17,7 +17,7 @@ import { copyBytes } from "../files/copy_bytes.ts";
 import type { EditableFile, WorkFileSystem, WritableFile } from "../files/file_system.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { CompleteCopy, namesOfCopy, namesToCopy } from "./complete_copy.ts";
-import { type Digests, digestCopy } from "./copy_digests.ts";
+import { digestCopy, type Digests } from "./copy_digests.ts";
 import { convertReplacement } from "./convert_replacement.ts";
 import { PartialFolder, prepareFolder } from "./partial_folder.ts";
 import type { Shard } from "./shard.ts";

@@ -113,12 +113,15 @@ describe("runPrune()", () => {
       for (const name of ["states-1.f32", "states-2.f32"]) {
         await Deno.remove(`${out}/.pare/${name}`).catch(() => {}); // the layers before these states are solved again
       }
-      await editJournal(`${out}/.pare/journal.jsonl`, (entries) =>
-        entries.slice(0, 2).map((entry) =>
-          entry.type === "allocation"
-            ? { ...entry, sparsities: { [ALLOCATION.layers[0].name]: 0.25 } }
-            : entry
-        ));
+      await editJournal(
+        `${out}/.pare/journal.jsonl`,
+        (entries) =>
+          entries.slice(0, 2).map((entry) =>
+            entry.type === "allocation"
+              ? { ...entry, sparsities: { [ALLOCATION.layers[0].name]: 0.25 } }
+              : entry
+          ),
+      );
       const layers = await run(job(out, { allocation }));
       assert.deepEqual(layers.map(({ report }) => report.zeros), [16, 64, 64]);
     });
@@ -239,10 +242,13 @@ describe("runPrune()", () => {
     let layers = 0;
     const stopped = job(out, { queryOf: () => (layers++ === 1 ? fail(Error("stopped")) : {}) });
     await assert.rejects(run(stopped), /stopped/);
-    await editJournal(`${out}/.pare/journal.jsonl`, (entries) =>
-      entries.map((entry) =>
-        entry.type === "layer" ? { ...entry, report: { ...entry.report, adapter: "another" } } : entry
-      ));
+    await editJournal(
+      `${out}/.pare/journal.jsonl`,
+      (entries) =>
+        entries.map((entry) =>
+          entry.type === "layer" ? { ...entry, report: { ...entry.report, adapter: "another" } } : entry
+        ),
+    );
     await assert.rejects(
       run(job(out)),
       /fc1\.weight: was solved on cpu \(Web.*but the first layer of the run was solved on cpu \(another\)/,

@@ -114,9 +114,7 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
     if (!complete) {
       open = await openCopy(job.checkpoint, copyFolder, fs, {
         overwrite: job.overwrite,
-        replaced: run.isResumed
-          ? new Map(run.layers.map(({ name, digest }) => [name, digest]))
-          : undefined,
+        replaced: run.isResumed ? new Map(run.layers.map(({ name, digest }) => [name, digest])) : undefined,
         extraFiles: job.reportFileNames,
       });
       complete = await pruneAndComplete(job, services, run, open);

@@ -23,7 +23,13 @@ import { tryParseJson } from "../../text/try_parse_json.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { OtherRunError } from "./other_run_error.ts";
 import { QuantizedStore } from "./quantized_store.ts";
-import { type AllocationEntry, Journal, type JournalEntry, type LayerEntry, type StatesEntry } from "./journal.ts";
+import {
+  type AllocationEntry,
+  Journal,
+  type JournalEntry,
+  type LayerEntry,
+  type StatesEntry,
+} from "./journal.ts";
 
 const RUN_FOLDER = ".pare";
 const RUN_FILE = "run.json";

@@ -35,7 +35,9 @@ export async function repairRun(run: PruneRun, files: RunFiles): Promise<Repaire
   const { checkpoint, copyFolder } = files, damage: string[] = [];
   const { damagedLine } = run.journal;
   if (damagedLine !== undefined) {
-    damage.push(`${run.folder}: line ${damagedLine} of the journal is damaged; it and all later lines are ignored`);
+    damage.push(
+      `${run.folder}: line ${damagedLine} of the journal is damaged; it and all later lines are ignored`,
+    );
   }
   const badCodes = await layersWithBadCodes(run);
   const complete = badCodes.length > 0 ? undefined : await findUndamagedCopy(run, files, damage);
@@ -97,5 +99,7 @@ function isPrunedBefore(block: number, run: PruneRun, { layers }: RunFiles): boo
 function describeLayers(names: readonly string[]): string {
   if (names.length === 0) return "its files are damaged";
   const [first, ...others] = names;
-  return others.length === 0 ? `${first} is damaged` : `${first} and ${others.length} other layers are damaged`;
+  return others.length === 0
+    ? `${first} is damaged`
+    : `${first} and ${others.length} other layers are damaged`;
 }

@@ -86,7 +86,11 @@ describe("Journal", () => {
         await journal.close();
         assert.deepEqual(journal.entries, [START, ALLOCATION].slice(0, intact), what);
         assert.equal(journal.damagedLine, intact + 1, what);
-        assert.deepEqual(await open(path, COMPLETE), [...[START, ALLOCATION].slice(0, intact), COMPLETE], what);
+        assert.deepEqual(
+          await open(path, COMPLETE),
+          [...[START, ALLOCATION].slice(0, intact), COMPLETE],
+          what,
+        );
       }
     }));
 });
