@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
-import { Interrupted, STOP_SIGNALS, type StopSignal } from "./errors.ts";
+import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { evalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
 import { jobsCommand } from "./jobs.ts";
@@ -17,6 +17,7 @@ import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { sweepCommand } from "./sweep.ts";
+import { isOutputClosed } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
 import { verifyCommand } from "./verify.ts";
@@ -50,6 +51,9 @@ export function createProgram(signal: AbortSignal): Command {
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = createProgram(signal);
   try {
+    if (args.includes("--json") && isOutputClosed()) {
+      throw new UsageError("option --json: standard output is closed, so the result cannot be printed");
+    }
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
