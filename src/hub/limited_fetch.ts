@@ -14,10 +14,10 @@ const MAX_ANSWER_BYTES = 16 << 20;
 /** Returns `fetch` without the access token in requests to other servers than the hub. The server of a download needs no token. */
 export function withoutForeignToken(
   send: typeof fetch,
-  hubUrl = PUBLIC_HUB,
+  hubUrl: string | undefined,
   accessToken: string | undefined,
 ): typeof fetch {
-  const { origin } = new URL(hubUrl);
+  const { origin } = new URL(hubUrl ?? PUBLIC_HUB);
   return (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const headers = new Headers(init?.headers);

@@ -55,6 +55,15 @@ describe("pare layer", () => {
     assert.deepEqual(JSON.parse(header.metadata.report), reproducible);
   });
 
+  it("names the file if the layer cannot be pruned", async () => {
+    const bad = `${folder}/bad.safetensors`,
+      weight = f32([ROWS, COLS], new Float32Array(ROWS * COLS).fill(NaN));
+    await Deno.writeFile(bad, encode({ weight, hessian: HESSIAN }));
+    const { code, stderr } = await runPare("layer", bad, "--out", `${folder}/none`, "--backend", "cpu");
+    assert.equal(code, 3);
+    assert.match(stderr, /^error: .*\/bad\.safetensors: non_finite \(422\): tensor weight: /m);
+  });
+
   it("prints the report as lines of text without --json", async () => {
     const { code, stdout, stderr } = await runPare(...layerArgs("lines", "--sparsity", "0.25"));
     assert.deepEqual([code, stderr], [0, ""]);
