@@ -8,7 +8,6 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
-import { MalformedAnswerError } from "../../src/client/parse_answer.ts";
 import { DamagedFileError } from "../../src/files/damaged_file_error.ts";
 import { FileError } from "../../src/files/file_error.ts";
 import { InUseError } from "../../src/files/in_use_error.ts";
