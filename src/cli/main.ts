@@ -17,7 +17,7 @@ import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { sweepCommand } from "./sweep.ts";
-import { isOutputClosed } from "./terminal/closed_output.ts";
+import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
 import { verifyCommand } from "./verify.ts";
@@ -51,9 +51,8 @@ export function createProgram(signal: AbortSignal): Command {
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = createProgram(signal);
   try {
-    if (args.includes("--json") && isOutputClosed()) {
-      throw new UsageError("option --json: standard output is closed, so the result cannot be printed");
-    }
+    const problem = closedOutputProblem(args);
+    if (problem !== undefined) throw new UsageError(problem);
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {

@@ -29,7 +29,10 @@ after(() => Deno.remove(folder, { recursive: true }));
 /** Runs a command line of the shell, in which `pare` starts the program. */
 async function shell(line: string): Promise<{ code: number; stdout: string; stderr: string }> {
   const pare = `${Deno.execPath()} run -A --quiet ${MAIN}`, decoder = new TextDecoder();
-  const command = new Deno.Command("bash", { args: ["-c", line.replaceAll("pare", pare)], cwd: folder });
+  const command = new Deno.Command("bash", {
+    args: ["-c", line.replaceAll(/\bpare (?=verify)/g, `${pare} `)],
+    cwd: folder,
+  });
   const { code, stdout, stderr } = await command.output();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
@@ -60,6 +63,15 @@ describe("a name from a checkpoint", () => {
 describe("--json with a standard output that does not work", { skip: NOT_LINUX }, () => {
   it("is refused before any work if the output is closed", async () => {
     const { code, stderr } = await shell("pare verify . --json >&-");
+    assert.deepEqual([code, stderr], [
+      2,
+      "error: option --json: standard output is closed, so the result cannot be printed\n",
+    ]);
+  });
+
+  it("is refused by the launcher, because a command with few permissions does not see it", async () => {
+    const launcher = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
+    const { code, stderr } = await shell(`${Deno.execPath()} run -A --quiet ${launcher} verify . --json >&-`);
     assert.deepEqual([code, stderr], [
       2,
       "error: option --json: standard output is closed, so the result cannot be printed\n",

@@ -44,14 +44,9 @@ export function printToOutput(line: string): void {
   }
 }
 
-/** Whether the terminal understands the codes that move its cursor. Without the permission to read TERM, it is assumed to. */
+/** Whether the terminal understands the codes that move its cursor. */
 function movesCursor(): boolean {
-  try {
-    return Deno.env.get("TERM") !== "dumb";
-  } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) return true;
-    throw error;
-  }
+  return Deno.env.get("TERM") !== "dumb";
 }
 
 /** A progress display. */
