@@ -3,8 +3,12 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import process from "node:process";
+import { closedOutputProblem } from "../../src/cli/terminal/closed_output.ts";
 import { LAUNCHER_VARIABLE } from "../../src/cli/launcher_variable.ts";
 import { afterNpm } from "./after_npm.ts";
+
+/** The exit code of a wrong command line. */
+const USAGE_EXIT_CODE = 2;
 
 /** The signals that are passed on, and what the child receives. Node keeps SIGUSR1 for its debugger, so only Deno passes it on. */
 const SIGNALS: readonly (readonly [received: NodeJS.Signals, sent: NodeJS.Signals])[] = [
@@ -20,6 +24,11 @@ const SIGNALS: readonly (readonly [received: NodeJS.Signals, sent: NodeJS.Signal
  * @param env the environment of the child
  */
 export function launch(deno: string, args: readonly string[], env: NodeJS.ProcessEnv): void {
+  const problem = closedOutputProblem(args);
+  if (problem !== undefined) {
+    console.error(`error: ${problem}`);
+    process.exit(USAGE_EXIT_CODE);
+  }
   const child = spawn(deno, args, {
     stdio: "inherit",
     env: { ...env, [LAUNCHER_VARIABLE]: String(process.pid) },

@@ -7,6 +7,7 @@ import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../client/errors.ts";
 import { JobFailedError } from "../client/jobs/prune_by_job.ts";
+import { DamagedFileError } from "../files/damaged_file_error.ts";
 import { FileError } from "../files/file_error.ts";
 import { InUseError } from "../files/in_use_error.ts";
 import { ModelError } from "../files/model_error.ts";
@@ -43,6 +44,7 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
   [SafetensorsError, "refused"],
   [OutOfDeviceMemoryError, "refused"],
   [MalformedAnswerError, "refused"],
+  [DamagedFileError, "try_again"],
   [InUseError, "try_again"],
   [ConnectionError, "try_again"],
   [HubUnreachable, "try_again"],

@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
-import { Interrupted, STOP_SIGNALS, type StopSignal } from "./errors.ts";
+import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { evalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
 import { jobsCommand } from "./jobs.ts";
@@ -17,6 +17,7 @@ import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
 import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { sweepCommand } from "./sweep.ts";
+import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
 import { verifyCommand } from "./verify.ts";
@@ -50,6 +51,8 @@ export function createProgram(signal: AbortSignal): Command {
 async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
   const program = createProgram(signal);
   try {
+    const problem = closedOutputProblem(args);
+    if (problem !== undefined) throw new UsageError(problem);
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {

@@ -96,6 +96,7 @@ function progressCallbacks(progress: Progress, output: Output): Partial<Paramete
     },
     onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
     onCalibrationStep: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    onDamage: (description) => output.remark(`damaged: ${description}`),
     onUnfinished: (folder) =>
       output.remark(
         `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,

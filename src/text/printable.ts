@@ -1,15 +1,26 @@
-/** Makes texts from files and servers safe to print on a terminal. */
-
-/** Control characters other than tabs and line feeds, and the characters that change the direction of the text after them. */
-const UNPRINTABLE = /(?![\t\n])\p{Cc}|[\u202a-\u202e\u2066-\u2069]/gu;
+/**
+ * Makes texts safe to print. A checkpoint, a server or a job may contain names with control characters, with which it could move the
+ * cursor, change colours or hide what a terminal shows.
+ */
 
 /**
- * Replaces control characters by escapes such as `\u001b`, because a terminal would obey them. The name of a tensor could otherwise move the
- * cursor or hide a message. A JSON text keeps its value.
+ * Matches the characters that are escaped: control characters, line separators, the characters that reverse the direction of text, and
+ * halves of surrogate pairs.
  */
-export function printable(text: string): string {
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/**
+ * Returns `text` in one line in which every control character has the form of an escape of JSON, such as `\u001b`. A line of JSON
+ * therefore stays valid JSON.
+ */
+export function printableLine(text: string): string {
   return text.replace(
     UNPRINTABLE,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
+}
+
+/** Returns `text` with its lines, and with all other control characters escaped as by {@link printableLine}. */
+export function printableText(text: string): string {
+  return text.split("\n").map(printableLine).join("\n");
 }

@@ -93,7 +93,7 @@ describe("pare layer", () => {
     assert.deepEqual(await Deno.readFile(`${folder}/local`), await Deno.readFile(`${folder}/remote`));
   });
 
-  it("prints the error with which the host refuses the layer", async () => {
+  it("prints the error with which the host refuses the layer, and names the file", async () => {
     const bad = `${folder}/bad.safetensors`;
     await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
     const { code, stdout, stderr } = await runPare(
@@ -105,7 +105,7 @@ describe("pare layer", () => {
       "cpu",
     );
     assert.deepEqual([code, stdout], [3, ""]);
-    assert.match(stderr, /^error: shape_mismatch \(422\): [^\n]+\n$/);
+    assert.match(stderr, /^error: .*\/bad\.safetensors: shape_mismatch \(422\): [^\n]+\n$/);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 

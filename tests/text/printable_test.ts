@@ -1,22 +1,22 @@
-/** Tests printable(), which escapes the characters that a terminal would obey. */
+/** Tests that texts are printed without control characters. */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { printable } from "../../src/text/printable.ts";
+import { printableLine, printableText } from "../../src/text/printable.ts";
 
-describe("printable", () => {
-  it("escapes control characters and changes of direction, and keeps all other text", () => {
-    assert.equal(
-      printable("a\u001b[2J\r\u0000\u007f\u009b\u202eb"),
-      "a\\u001b[2J\\u000d\\u0000\\u007f\\u009b\\u202eb",
-    );
-    for (const text of ["", "layer.0.q_proj\t→ 50 %\nΣ x·xᵀ 🦕", "│ a │"]) {
-      assert.equal(printable(text), text);
-    }
+describe("printableLine()", () => {
+  it("escapes control characters, line ends, directions and halves of surrogate pairs", () => {
+    assert.equal(printableLine("a\x1b[2Jb\r\n\t\x7f\x9b"), "a\\u001b[2Jb\\u000d\\u000a\\u0009\\u007f\\u009b");
+    assert.equal(printableLine("\u202egnp.exe\u2028\ud83d"), "\\u202egnp.exe\\u2028\\ud83d");
   });
 
-  it("does not change the value of a JSON text", () => {
-    const value = { name: '\u001b\u007f\u009b\u202e"\\' };
-    assert.deepEqual(JSON.parse(printable(JSON.stringify(value))), value);
+  it("does not change other texts, and keeps JSON valid and equal", () => {
+    assert.equal(printableLine("Größe ≤ 2⁶⁴ 😀 \\u001b"), "Größe ≤ 2⁶⁴ 😀 \\u001b");
+    const value = { name: "\x1b[31m\x9b\u202e\n" };
+    assert.deepEqual(JSON.parse(printableLine(JSON.stringify(value))), value);
   });
+});
+
+describe("printableText()", () => {
+  it("keeps line ends", () => assert.equal(printableText("a\x07\nb"), "a\\u0007\nb"));
 });
