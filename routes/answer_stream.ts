@@ -1,59 +1,100 @@
-/** Streams the answer to a layer at the client's pace. However the stream ends, the layer's memory is freed exactly once. */
+/**
+ * Streams the answer to a layer at the client's pace. However the stream ends, the layer's memory is freed exactly once. An answer occupies a
+ * place on the device until it ends, so a client that takes too little of it loses it: soon if another request waits for the place, and late
+ * otherwise.
+ */
 
+import type { HostLimits } from "../src/host/host_services.ts";
+import { TransferRate, watchTransfer } from "../src/host/transfer_rate.ts";
 import { longPause, TransferPauses } from "./yield_to_event_loop.ts";
 
-/** Functions that `answerStream` calls when the answer ends. */
-export interface AnswerCallbacks {
+/** The chunks of an answer, and functions that `answerStream` calls. */
+export interface AnswerSource {
+  /** The bytes of the answer. */
+  readonly chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
+  /** Whether another request waits for the place of this one. */
+  isPlaceWanted(): boolean;
   /** Frees the memory that the chunks are read from. Called exactly once. */
   release(): void;
   /** Called if reading `chunks` fails, for example because the device was lost. */
   onError(error: unknown): void;
 }
 
+/** The limits of an answer. */
+export type AnswerLimits = Pick<
+  HostLimits,
+  "leastBytesPerSecond" | "answerWindowMilliseconds" | "answerPatienceMilliseconds"
+>;
+
 /**
- * Returns a stream of `chunks`. If the client reads nothing for `idleMilliseconds`, the stream fails, because the layer would otherwise stay
- * in device memory.
+ * The largest number of bytes that are given to the connection at once. Bytes count as taken when the connection asks for more, so this number
+ * must be small. With larger pieces, a transfer over a fast connection takes longer.
+ */
+const PIECE_BYTES = 64 * 2 ** 10;
+
+/**
+ * Returns a stream of the answer. It fails if the client takes fewer than `leastBytesPerSecond` over a window while another request waits, or
+ * over the much longer patience.
+ * @param clock returns milliseconds, from any origin
  */
 export function answerStream(
-  chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,
-  idleMilliseconds: number,
-  callbacks: AnswerCallbacks,
+  source: AnswerSource,
+  limits: AnswerLimits,
+  clock: () => number,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const pauses = new TransferPauses(longPause);
-  let hasEnded = false;
-  let idleTimer: ReturnType<typeof setTimeout> | undefined;
+  const { leastBytesPerSecond, answerWindowMilliseconds, answerPatienceMilliseconds } = limits;
+  const rateOver = (windowMilliseconds: number) =>
+    new TransferRate({ leastBytesPerSecond, windowMilliseconds, clock });
+  const wantedRate = rateOver(answerWindowMilliseconds), rate = rateOver(answerPatienceMilliseconds);
+  const pieces = splitChunks(source.chunks), pauses = new TransferPauses(longPause);
+  let watch: Disposable | undefined, pieceBytes = 0, hasEnded = false;
   const finish = async () => {
-    clearTimeout(idleTimer);
+    watch?.[Symbol.dispose]();
     if (hasEnded) return;
     hasEnded = true;
-    await chunks.return();
-    callbacks.release();
-  };
-  const armIdleTimer = (controller: ReadableStreamDefaultController) => {
-    idleTimer = setTimeout(() => {
-      controller.error(new Error(`the client read nothing for ${idleMilliseconds / 1000} s`));
-      void finish();
-    }, idleMilliseconds);
+    await pieces.return();
+    source.release();
   };
   return new ReadableStream({
+    start(controller) {
+      watch = watchTransfer(Math.min(answerWindowMilliseconds, answerPatienceMilliseconds), () => {
+        if (!rate.isTooSlow() && !(wantedRate.isTooSlow() && source.isPlaceWanted())) return;
+        controller.error(new Error(`the client took fewer than ${leastBytesPerSecond} bytes per second`));
+        void finish();
+      });
+    },
     async pull(controller) {
-      clearTimeout(idleTimer);
+      wantedRate.addBytes(pieceBytes);
+      rate.addBytes(pieceBytes);
       try {
-        const { done, value } = await chunks.next();
+        const { done, value } = await pieces.next();
         if (done) {
           await finish();
           controller.close();
         } else if (!hasEnded) {
           controller.enqueue(value);
-          armIdleTimer(controller);
-          await pauses.afterBytes(value.byteLength);
+          pieceBytes = value.byteLength;
+          await pauses.afterBytes(pieceBytes);
+          wantedRate.startWaiting();
+          rate.startWaiting();
         }
       } catch (error) {
         await finish();
-        callbacks.onError(error);
+        source.onError(error);
         throw error;
       }
     },
     cancel: finish,
   });
+}
+
+/** Yields the bytes of `chunks` in pieces of at most `PIECE_BYTES`. */
+async function* splitChunks(
+  chunks: AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  for await (const chunk of chunks) {
+    for (let start = 0; start < chunk.byteLength; start += PIECE_BYTES) {
+      yield chunk.subarray(start, start + PIECE_BYTES);
+    }
+  }
 }

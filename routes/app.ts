@@ -3,7 +3,14 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import { cors } from "hono/cors";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import { logRequests, requestId, requireKey } from "./middleware.ts";
+import {
+  hostName,
+  logRequests,
+  namedParameters,
+  requestId,
+  requireKey,
+  securityHeaders,
+} from "./middleware.ts";
 import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
@@ -16,22 +23,27 @@ import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
+import { shortened } from "../src/text/quotes.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
 /** Returns the application, with all middleware and resources. */
 export function createApp(services: HostServices): HostApp {
-  const { keys, corsOrigins, metrics } = services;
+  const { keys, hostNames, corsOrigins, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
     defaultHook: (result) => {
       if (!result.success) throw invalidParameters(result.error);
     },
   });
   app.onError((error, c) => problemResponse(c, error));
-  app.notFound((c) => problemResponse(c, new Refusal("not_found", `there is no resource ${c.req.path}`)));
+  app.notFound((c) =>
+    problemResponse(c, new Refusal("not_found", `there is no resource ${shortened(c.req.path)}`))
+  );
 
   app.use(requestId);
   app.use(logRequests(services));
+  app.use(hostName(hostNames));
+  app.use(securityHeaders);
   if (corsOrigins.length > 0) app.use(cors(corsOptions(corsOrigins)));
   app.use(methodNotAllowed({
     app,
@@ -39,12 +51,15 @@ export function createApp(services: HostServices): HostApp {
       const allowed = methods.join(", ");
       const response = problemResponse(
         c,
-        new Refusal("method_not_allowed", `${c.req.path} accepts ${allowed}`),
+        new Refusal("method_not_allowed", `${shortened(c.req.path)} accepts ${allowed}`),
       );
       response.headers.set("Allow", allowed);
       return response;
     },
   }));
+  for (const path of ["/v1/*", "/healthz", "/readyz", "/metrics", "/openapi.json"]) {
+    app.use(path, namedParameters);
+  }
   app.use("/v1/layers", requireKey(keys, "solve"));
   app.use("/v1/hessians/*", requireKey(keys, "hessians"));
   app.use("/metrics", requireKey(keys, "metrics"));
@@ -55,7 +70,7 @@ export function createApp(services: HostServices): HostApp {
     // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
     // host then solves the layer by requests to this inner application, which need no key.
     const inner = createApp({ ...services, keys: [], corsOrigins: [], edge: undefined });
-    taskRoutes(app, services.edge, (request) => inner.fetch(request));
+    taskRoutes(app, services.edge, services.limits, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);
   metricsRoutes(app, metrics);

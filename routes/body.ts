@@ -1,11 +1,12 @@
 /**
- * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and the time without data.
+ * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and its least rate.
  * `openBodyReader` below it reads the bytes of a stream. It reuses one buffer for all reads if the stream supports that.
  */
 
 import type { Context } from "hono";
-import type { HostLimits } from "../src/host/host_services.ts";
-import { requireSafetensorsType } from "../src/protocol/headers.ts";
+import type { HostServices } from "../src/host/host_services.ts";
+import { TransferRate, watchTransfer } from "../src/host/transfer_rate.ts";
+import { requireNoEncoding, requireSafetensorsType } from "../src/protocol/headers.ts";
 import { Refusal, tooLarge } from "../src/protocol/refusal.ts";
 import type { HostEnv } from "./host_app.ts";
 import { shortPause, TransferPauses } from "./yield_to_event_loop.ts";
@@ -16,54 +17,62 @@ export interface RequestBody {
   readonly totalBytes: number;
   /**
    * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if the
-   * body is incomplete, and `too_large` if it has too many bytes.
+   * body is incomplete, `too_slow` if it arrives below the least rate, and `too_large` if it has too many bytes.
    */
   readonly source: AsyncIterable<Uint8Array>;
 }
 
+/** The parts of a host that a body needs. */
+type BodyServices = Pick<HostServices, "limits" | "clock">;
+
 /** Checks the headers and returns the body. @throws {Refusal} `unsupported_media_type`, `length_required`, `too_large` */
-export function requestBody(c: Context<HostEnv>, limits: HostLimits): RequestBody {
+export function requestBody(c: Context<HostEnv>, services: BodyServices): RequestBody {
   requireSafetensorsType(c.req.header("Content-Type"));
-  const length = c.req.header("Content-Length");
-  if (length === undefined || !/^\d{1,15}$/.test(length)) {
-    throw new Refusal(
-      "length_required",
-      "Content-Length is missing or malformed: the host must know the size before it reads the body",
-    );
-  }
-  const totalBytes = Number(length);
-  if (totalBytes > limits.maxBodyBytes) throw tooLarge("the body", totalBytes, limits.maxBodyBytes);
+  requireNoEncoding(c.req.header("Content-Encoding"));
+  const totalBytes = contentLength(c.req.header("Content-Length"));
+  const { maxBodyBytes } = services.limits;
+  if (totalBytes > maxBodyBytes) throw tooLarge("the body", totalBytes, maxBodyBytes);
   const { body } = c.req.raw;
-  return { totalBytes, source: body ? limitedBody(c, body, limits) : emptyBody() };
+  return { totalBytes, source: body ? limitedBody(c, body, services) : emptyBody() };
 }
 
-/** Yields the bytes of `body`. Fails if there are too many of them, or if the client sends none for too long. */
+/** Returns the number in a Content-Length header. @throws {Refusal} `length_required` */
+function contentLength(header: string | undefined): number {
+  if (header !== undefined && /^\d+$/.test(header)) return Number(header);
+  throw new Refusal(
+    "length_required",
+    "Content-Length is missing or malformed: the host must know the size before it reads the body",
+  );
+}
+
+/** Yields the bytes of `body`. Fails if there are too many of them, or if they arrive too slowly. */
 async function* limitedBody(
   c: Context<HostEnv>,
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
-  { maxBodyBytes, idleMilliseconds }: HostLimits,
+  { limits, clock }: BodyServices,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { maxBodyBytes, leastBytesPerSecond, bodyWindowMilliseconds: windowMilliseconds } = limits;
   const reader = openBodyReader(body), pauses = new TransferPauses(shortPause);
-  let total = 0, totalAtLastCheck = -1, isReadPending = false, isStalled = false;
-  // There is one timer per body, because a timer per chunk would take a tenth of the transfer time.
-  const watchdog = setInterval(() => {
-    // A transfer may also stand still because the device is slow. The client is at fault only if a read is pending.
-    isStalled = isReadPending && total === totalAtLastCheck;
-    totalAtLastCheck = total;
-    if (isStalled) reader.cancel().catch(() => {});
-  }, idleMilliseconds);
+  const rate = new TransferRate({ leastBytesPerSecond, windowMilliseconds, clock });
+  let total = 0, isTooSlow = false;
+  using _watch = watchTransfer(windowMilliseconds, () => {
+    isTooSlow = rate.isTooSlow();
+    if (isTooSlow) reader.cancel().catch(() => {});
+  });
   try {
     while (true) {
-      isReadPending = true;
+      rate.startWaiting();
       const bytes = await reader.read();
-      isReadPending = false;
-      if (isStalled) {
+      if (isTooSlow) {
         throw new Refusal(
-          "truncated_body",
-          `no data arrived for ${idleMilliseconds / 1000} s after byte ${total}`,
+          "too_slow",
+          `fewer than ${leastBytesPerSecond} bytes per second arrived during ${
+            windowMilliseconds / 1000
+          } s, up to byte ${total}`,
         );
       }
       if (!bytes) return;
+      rate.addBytes(bytes.byteLength);
       total += bytes.byteLength;
       c.set("bytesIn", total);
       if (total > maxBodyBytes) throw tooLarge("the body", total, maxBodyBytes);
@@ -74,7 +83,6 @@ async function* limitedBody(
     if (cause instanceof Refusal) throw cause;
     throw new Refusal("truncated_body", `the connection ended after byte ${total}`, { cause });
   } finally {
-    clearInterval(watchdog);
     // Makes the runtime stop reading. This fails if the connection is closed, which does not matter.
     await reader.cancel().catch(() => {});
   }

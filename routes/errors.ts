@@ -4,11 +4,13 @@
  */
 
 import type { Context } from "hono";
-import { NoDeviceError } from "../src/host/device.ts";
+import { HTTPException } from "hono/http-exception";
+import { NoDeviceError, ShuttingDownError } from "../src/host/device.ts";
 import { HessianNotFoundError, StoreBudgetError } from "../src/host/factor_store.ts";
 import { BusyError } from "../src/host/bounded_queue.ts";
 import { DigestMismatchError } from "../src/host/store_hessian.ts";
 import { layerRefusal } from "../src/layer/layer_refusal.ts";
+import { RESTART_SECONDS } from "../src/protocol/limits.ts";
 import { problemAnswer } from "../src/protocol/problem_answer.ts";
 import type { HostEnv } from "./host_app.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
@@ -31,7 +33,18 @@ export function toRefusal(error: unknown): Refusal {
   if (error instanceof BusyError) {
     return new Refusal("busy", error.message, { retryAfter: error.retryAfterSeconds });
   }
-  if (error instanceof NoDeviceError) return new Refusal("no_device", error.message);
+  if (error instanceof NoDeviceError) {
+    return new Refusal("no_device", error.message, { retryAfter: RESTART_SECONDS });
+  }
+  if (error instanceof ShuttingDownError) {
+    return new Refusal("shutting_down", error.message, { retryAfter: RESTART_SECONDS });
+  }
+  // Hono throws this error if a JSON body cannot be parsed.
+  if (error instanceof HTTPException && error.status === 400) {
+    return new Refusal("invalid_parameter", "the body is not valid JSON", {
+      members: { errors: [{ parameter: "body", detail: "is not valid JSON" }] },
+    });
+  }
   // The client disconnected, so nobody reads this answer. The code makes the log show that the host is not at fault.
   if (error instanceof DOMException && error.name === "AbortError") {
     return new Refusal("truncated_body", "the client disconnected while its request was waiting");

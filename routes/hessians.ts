@@ -34,7 +34,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
 
   app.openapi(createRoute(routeConfig(STORE_HESSIAN)), async (c) => {
     const { digest } = c.req.valid("param");
-    const body = requestBody(c, limits);
+    const body = requestBody(c, services);
     const session = device.session();
     try {
       const edge = tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge);

@@ -9,7 +9,7 @@ import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { PRUNE_LAYER } from "../src/protocol/operations/layers.ts";
 import { routeConfig } from "../src/protocol/operations/operation.ts";
 import { type ResolvedParameters, resolveParameters } from "../src/protocol/parameters.ts";
-import { answerStream } from "./answer_stream.ts";
+import { type AnswerSource, answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
@@ -18,11 +18,11 @@ const route = createRoute(routeConfig(PRUNE_LAYER));
 
 /** Adds the resource to the application. */
 export function layerRoutes(app: HostApp, services: HostServices): void {
-  const { device, limits } = services;
+  const { device } = services;
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
     const parameters = resolveParameters(query);
-    const body = requestBody(c, limits);
+    const body = requestBody(c, services);
     const session = device.session();
     try {
       return await pruneLayer(c, services, session, body, parameters);
@@ -65,10 +65,13 @@ async function pruneLayer(
   const { report } = answer;
   metrics.countLayer(report, loan !== undefined);
   const resources = cleanup.move();
-  const stream = answerStream(answer.chunks(), limits.idleMilliseconds, {
+  const source: AnswerSource = {
+    chunks: answer.chunks(),
+    isPlaceWanted: () => residentQueue.waiting > 0,
     release: () => resources.dispose(),
     onError: (error) => void device.handleFailure(error, session),
-  });
+  };
+  const stream = answerStream(source, limits, clock);
   return c.body(stream, 200, {
     "Content-Type": SAFETENSORS_TYPE,
     "Content-Length": String(answer.byteLength),

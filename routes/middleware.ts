@@ -8,10 +8,21 @@ import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import type { HostServices } from "../src/host/host_services.ts";
 import { NonceMemory, verifyTicket } from "../src/protocol/edge/tickets.ts";
+import { requireNamedParameters } from "../src/protocol/invalid_parameters.ts";
+import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
 import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
+import { settlesWithin } from "../src/async/settles_within.ts";
 import { stackOf } from "../src/text/message_of.ts";
 import type { HostEnv } from "./host_app.ts";
+
+/** Headers that restrict what a browser may do with an answer. */
+const SECURITY_HEADERS: readonly (readonly [name: string, value: string])[] = [
+  ["X-Content-Type-Options", "nosniff"],
+  ["X-Frame-Options", "DENY"],
+  ["Referrer-Policy", "no-referrer"],
+];
 
 /**
  * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. The id is the one that the client has sent, if
@@ -22,6 +33,32 @@ export const requestId: MiddlewareHandler<HostEnv> = async (c, next) => {
   c.set("requestId", id);
   await next();
   c.res.headers.set(REQUEST_ID_HEADER, id);
+};
+
+/**
+ * Returns middleware that answers 400 unless the header `Host` has one of `names`. Requests of this process have no such header.
+ */
+export function hostName(names: readonly string[] | undefined): MiddlewareHandler<HostEnv> {
+  return async (c, next) => {
+    const header = c.req.header("Host");
+    if (header !== undefined) requireHostName(header, names);
+    await next();
+  };
+}
+
+/**
+ * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address of a page of
+ * the host to others. The headers do nothing for other clients. A page may set stricter ones itself.
+ */
+export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
+  await next();
+  for (const [name, value] of SECURITY_HEADERS) if (!c.res.headers.has(name)) c.res.headers.set(name, value);
+};
+
+/** Answers 400 if a parameter in the query has no name. */
+export const namedParameters: MiddlewareHandler<HostEnv> = async (c, next) => {
+  requireNamedParameters(new URL(c.req.url).searchParams);
+  await next();
 };
 
 /** Returns middleware that writes one log entry per request and updates the metrics, as soon as the headers of the answer are ready. */
@@ -64,16 +101,22 @@ export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandle
  * for one body only.
  * @param secret the secret that host and edge share
  * @param audience the id of this host
+ * @param bodyMilliseconds the time within which the body must arrive, which is at most 64 KiB
  * @param now returns milliseconds since 1970
  */
 export function requireTicket(
   secret: string,
   audience: string,
+  bodyMilliseconds: number,
   now: () => number,
 ): MiddlewareHandler<HostEnv> {
   const nonces = new NonceMemory();
   return async (c, next) => {
-    const body = new Uint8Array(await c.req.arrayBuffer());
+    const arriving = c.req.arrayBuffer();
+    if (!await settlesWithin(arriving, bodyMilliseconds)) {
+      throw new Refusal("too_slow", `the body did not arrive within ${bodyMilliseconds / 1000} s`);
+    }
+    const body = new Uint8Array(await arriving);
     const subject = { audience, method: c.req.method, path: c.req.path, body };
     await verifyTicket(secret, c.req.header("Authorization"), subject, now(), nonces);
     await next();

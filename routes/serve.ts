@@ -7,6 +7,8 @@
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
+ *     PARE_HOSTS             the names by which clients may address the host (`src/protocol/host_names.ts`). Default: on loopback the names
+ *                            of loopback, and beyond loopback every name
  *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
  *     PARE_EDGE, PARE_PUBLIC_URL, EDGE_HOST_SECRET, PARE_BLOB_ORIGINS
  *                            the connection to an edge, the public server in front of GPU hosts (`src/host/edge_options.ts`)
@@ -16,9 +18,14 @@ import type { Backend } from "../src/backend/backend.ts";
 import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
+import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS, Listener } from "../src/host/listener.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
+import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
+import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
+import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
+import { settlesWithin } from "../src/async/settles_within.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { parseKeys } from "../src/protocol/keys.ts";
 import { createApp } from "./app.ts";
@@ -49,6 +56,16 @@ export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> 
    * @default a function that prints each entry as a line of JSON
    */
   readonly log?: (entry: LogEntry) => void;
+  /**
+   * The limits of the connections.
+   * @default DEFAULT_CONNECTION_LIMITS
+   */
+  readonly connections?: Partial<ConnectionLimits>;
+  /**
+   * The time for which a host that shuts down lets requests finish. After that, it closes their connections.
+   * @default DRAIN_SECONDS
+   */
+  readonly drainMilliseconds?: number;
   /** The edge at which the host registers. It gives tasks, which are layers, to the host. */
   readonly edge?: EdgeOptions;
 }
@@ -57,24 +74,31 @@ export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> 
 export interface Host {
   /** `http://HOST:PORT`, without a slash at the end. */
   readonly url: string;
-  /** Refuses new layers, finishes the current ones, stops listening and frees the device. Idempotent. */
+  /** Refuses new layers, finishes the current ones within the drain time, stops listening and frees the device. Idempotent. */
   shutdown(): Promise<void>;
 }
 
 const LOOPBACK = "127.0.0.1";
+
+/** The time for which aborted requests may free their memory before the device is closed, in milliseconds. */
+const ABORT_MILLISECONDS = 1000;
+
 const DEFAULT_PORT = 8000;
 
 /** Starts a host. @throws the system's error if the port is not available */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
   const { keys = [], log = printJsonLine, port = DEFAULT_PORT, backend = "auto", blas } = options;
+  const { drainMilliseconds = DRAIN_SECONDS * 1000 } = options;
   const edge = options.edge && {
     ...options.edge,
     hostId: crypto.randomUUID(),
     tasks: new TaskRegistry(),
   };
+  const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
   const services = await startHostServices(options.open ?? (() => selectBackend(backend, { blas, log })), {
     keys,
     corsOrigins: options.corsOrigins,
+    hostNames: acceptedHostNames(hostname, options),
     log,
     limits: options.limits,
     device: options.device,
@@ -83,14 +107,22 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   });
   const { device } = services;
   const app = createApp(services);
-  const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
   const inFlight = new Set<Promise<Response>>();
-  const server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => {
-    const response = Promise.resolve(app.fetch(request));
-    inFlight.add(response);
-    return response.finally(() => inFlight.delete(response));
+  const listener = new Listener({
+    hostname,
+    port,
+    limits: { ...DEFAULT_CONNECTION_LIMITS, ...options.connections },
+    handler: (request) => {
+      const response = Promise.resolve(app.fetch(request));
+      inFlight.add(response);
+      return response.finally(() => inFlight.delete(response));
+    },
+    // The answer to a layer ends by itself if its client is too slow (`answer_stream.ts`).
+    isPaced: ({ headers }) => headers.get("Content-Type") === SAFETENSORS_TYPE,
+    log,
+    clock: services.clock,
   });
-  const url = `http://${hostname === "0.0.0.0" ? LOOPBACK : hostname}:${server.addr.port}`;
+  const url = `http://${hostname === "0.0.0.0" ? LOOPBACK : hostname}:${listener.port}`;
   const openBackend = device.current()?.backend;
   log({
     event: "listening",
@@ -103,18 +135,40 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const registration = edge?.url === undefined
     ? undefined
     : register({ ...edge, edge: edge.url, publicUrl: edge.publicUrl ?? url, device, log });
+  const drain = async () => {
+    await edge?.tasks.close();
+    device.stopAccepting();
+    // The listener lets answers finish, but aborts requests whose body is still arriving. So all requests are awaited first.
+    await Promise.allSettled(inFlight);
+    await listener.close();
+  };
   let shutdownPromise: Promise<void> | undefined;
   const shutdown = async () => {
     await registration?.stop();
-    await edge?.tasks.close();
-    device.stopAccepting();
-    // Deno's shutdown lets answers finish, but aborts requests whose body is still arriving. So all requests are awaited first.
-    await Promise.allSettled(inFlight);
-    await server.shutdown();
+    if (!await settlesWithin(drain(), drainMilliseconds)) {
+      log({ event: "aborted", requests: inFlight.size, connections: listener.connections });
+      device.stopAccepting();
+      edge?.tasks.abort();
+      listener.abort();
+      await settlesWithin(Promise.allSettled(inFlight), ABORT_MILLISECONDS);
+    }
     await device.close();
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
+}
+
+/**
+ * Returns the names that the host accepts besides those of loopback, or undefined if it accepts every name. A host beyond loopback has keys,
+ * which no page of the internet can make a browser send.
+ */
+function acceptedHostNames(
+  hostname: string,
+  { hostNames, edge }: ServeOptions,
+): readonly string[] | undefined {
+  if (hostNames === undefined && !isLoopbackName(hostname)) return undefined;
+  const publicUrl = edge?.publicUrl;
+  return [...hostNames ?? [], ...publicUrl === undefined ? [] : [new URL(publicUrl).hostname]];
 }
 
 /** Reads the script that `deno task build:docs` has written. Returns undefined if there is none. */
@@ -129,6 +183,11 @@ async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
 
 function printJsonLine(entry: LogEntry): void {
   console.log(JSON.stringify({ time: new Date().toISOString(), ...entry }));
+}
+
+/** Parses `PARE_HOSTS`. Returns undefined if it is not set. */
+function parseHostList(text: string | undefined): string[] | undefined {
+  return text === undefined ? undefined : parseHostNames(text);
 }
 
 function parseBackendChoice(text: string): BackendChoice {
@@ -150,6 +209,7 @@ if (import.meta.main) {
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
     keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    hostNames: parseHostList(Deno.env.get("PARE_HOSTS")),
     corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
     edge: parseEdgeOptions({
       secret: Deno.env.get("EDGE_HOST_SECRET"),

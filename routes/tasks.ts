@@ -11,6 +11,7 @@ import { MAX_TASK_WAIT_SECONDS, taskAnswerSchema, taskRequestSchema } from "../s
 import { json } from "../src/protocol/operations/operation.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import type { HostApp } from "./host_app.ts";
+import type { HostLimits } from "../src/host/host_services.ts";
 import type { EdgeLink } from "../src/host/edge_link.ts";
 import { BlobStore } from "../src/host/tasks/blob_store.ts";
 import { runTask, type TaskContext } from "../src/host/tasks/run_task.ts";
@@ -46,7 +47,12 @@ const cancel = createRoute({
 });
 
 /** Adds the resource to the application. @param host the application that solves the layers. It must accept requests without an API key */
-export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host"]): void {
+export function taskRoutes(
+  app: HostApp,
+  link: EdgeLink,
+  { bodyWindowMilliseconds }: HostLimits,
+  host: TaskContext["host"],
+): void {
   const tasks = link.tasks ?? new TaskRegistry();
   const context: TaskContext = { blobs: new BlobStore(link.blobOrigins), host };
   app.use(
@@ -60,7 +66,7 @@ export function taskRoutes(app: HostApp, link: EdgeLink, host: TaskContext["host
       },
     }),
   );
-  app.use("/v1/tasks/*", requireTicket(link.secret, link.hostId, Date.now));
+  app.use("/v1/tasks/*", requireTicket(link.secret, link.hostId, bodyWindowMilliseconds, Date.now));
 
   app.openapi(submit, async (c) => {
     const task = c.req.valid("json");

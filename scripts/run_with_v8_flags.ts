@@ -9,21 +9,11 @@
  * already set, it is used unchanged.
  */
 
-import { PAIRING_FLAGS } from "../src/cpu/instruction_pairing.ts";
+import { denoEnvironment } from "./launcher/deno_environment.ts";
 
-/** Returns the environment that sets the flags, or an empty one if they are set already or V8 does not know them. */
-async function flagEnvironment(): Promise<Record<string, string>> {
-  if (Deno.build.arch !== "x86_64" || Deno.env.has("DENO_V8_FLAGS")) return {};
-  const env = { DENO_V8_FLAGS: PAIRING_FLAGS.join(",") };
-  // A process that is started with an unknown flag ends with an error, so the flags are tried on an empty program first.
-  const probe = await new Deno.Command(Deno.execPath(), { args: ["eval", ""], env, stderr: "null" }).output();
-  return probe.success ? env : {};
-}
-
-const child = new Deno.Command(Deno.execPath(), {
-  args: [...Deno.args],
-  env: await flagEnvironment(),
-}).spawn();
+const deno = Deno.execPath();
+const env = denoEnvironment(deno, Deno.version.deno) as Record<string, string>;
+const child = new Deno.Command(deno, { args: [...Deno.args], env }).spawn();
 // Signals are passed on to the child. A terminal itself sends an interrupt (Ctrl-C) to both processes.
 for (const signal of Deno.build.os === "windows" ? [] : ["SIGTERM", "SIGUSR1", "SIGUSR2"] as const) {
   Deno.addSignalListener(signal, () => child.kill(signal));

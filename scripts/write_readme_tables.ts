@@ -1,6 +1,6 @@
 /**
- * `deno task readme`: renders the tables of the results files into the README of the benches and that of the
- * solvers. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
+ * `deno task readme`: renders the tables of the results files into the README of the benches, that of the
+ * solvers and RELIABILITY.md. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
  * these lines is replaced. A test compares the pages with the results files, so that no figure in them is
  * typed by hand.
  */
@@ -36,13 +36,16 @@ import type { FinetuningResults } from "./bench/python_finetuning/bench_finetuni
 import { finetuningTable } from "./bench/python_finetuning/table.ts";
 import { pythonMemoryTable, type PythonPruneResults, pythonPruneTable } from "./bench/python_prune/tables.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
+import { damagesTable } from "./faults/runs/table.ts";
+import type { DamageResults } from "./faults/runs/try_damages.ts";
 import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
-export const PAGES: readonly URL[] = ["./bench/README.md", "../src/solvers/README.md"].map((
-  path,
-) => new URL(path, import.meta.url));
+export const PAGES: readonly URL[] = ["./bench/README.md", "../src/solvers/README.md", "../RELIABILITY.md"]
+  .map((
+    path,
+  ) => new URL(path, import.meta.url));
 
 /** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
 const TABLES: Tables = {
@@ -52,6 +55,7 @@ const TABLES: Tables = {
   bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
   webgpu: () => render<LayersResults>("webgpu", speedTable),
   allocation: () => render<AllocationResults>("allocation", allocationTable),
+  faults_runs: () => render<DamageResults>("faults_runs", damagesTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
   large: () => render<LargeResults>("large", largeTable),

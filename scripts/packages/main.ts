@@ -4,9 +4,11 @@
  */
 
 import { buildClientPackage } from "./client/build_client_package.ts";
+import { buildCommandPackage } from "./command/build_command_package.ts";
 
 /** The function that builds each package. It gets the folder of the package, which exists and is empty. */
 const PACKAGES: Readonly<Record<string, (folder: string) => Promise<void>>> = {
+  "pare-llm": buildCommandPackage,
   "pare-llm-client": buildClientPackage,
 };
 

@@ -54,6 +54,7 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/edge/small_layers.ts": ["src/cpu"],
   "src/edge/worker.ts": ["build/kernels_single.wasm"],
   "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts", "tests/reference"],
+  "scripts/faults": ["tests/support/failing_file_system.ts"],
   "tests": ["src/cpu", "src/webgpu", "deno.json", "build"],
 };
 

@@ -16,7 +16,14 @@ const PLACES: readonly Place[] = [
   },
   {
     name: "the Deno global",
-    folders: ["routes/serve.ts", "src/host/backends.ts", "src/cli", "src/cpu", "src/webgpu"],
+    folders: [
+      "routes/serve.ts",
+      "src/host/backends.ts",
+      "src/host/listener.ts",
+      "src/cli",
+      "src/cpu",
+      "src/webgpu",
+    ],
     isUsed: ({ code }) => /\bDeno\./.test(code),
   },
 ];

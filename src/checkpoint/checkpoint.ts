@@ -13,6 +13,7 @@ import type { FileSystem } from "../files/file_system.ts";
 import { readJson } from "../files/whole_file.ts";
 import { nearestName } from "./nearest_name.ts";
 import { openWeights, type Weights } from "./open_weights.ts";
+import { requireOwnFiles } from "./require_own_files.ts";
 import type { Shard } from "./shard.ts";
 import { readTensor, type TensorSource } from "./tensor_source.ts";
 
@@ -109,12 +110,13 @@ export class Checkpoint implements TensorSource {
 /**
  * Opens the checkpoint in `folder`.
  *
- * @throws {ModelError} if a file is missing, malformed or in an unsupported format
+ * @throws {ModelError} if a file is missing, malformed or in an unsupported format, or if a link leads out of the folder
  */
 export async function openCheckpoint(folder: string, fs: FileSystem): Promise<Checkpoint> {
   const files = await fs.list(folder);
   if (!files) throw new ModelError(`${folder}: there is no such folder`);
   if (!files.includes(CONFIG_FILE)) throw new ModelError(`${folder}: has no ${CONFIG_FILE}`);
+  await requireOwnFiles(fs, folder, files);
   const config = await readJson(fs, `${folder}/${CONFIG_FILE}`);
   if (!isObject(config)) throw new ModelError(`${folder}/${CONFIG_FILE}: is not a JSON object`);
   const weights = await openWeights(fs, folder, files);

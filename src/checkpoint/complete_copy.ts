@@ -3,8 +3,10 @@
  * (`partial_folder.ts`). The only remaining step is to publish it, which gives the files their final names.
  */
 
+import { DamagedFileError } from "../files/damaged_file_error.ts";
 import type { WorkFileSystem } from "../files/file_system.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { digestCopy, type Digests } from "./copy_digests.ts";
 import { isCopiedFile, PartialFolder } from "./partial_folder.ts";
 import { INDEX_FILE } from "./weight_files.ts";
 
@@ -14,7 +16,12 @@ export class CompleteCopy {
   readonly #names: ReadonlySet<string>;
 
   /** @param names the final names of all files of the copy */
-  constructor(folder: PartialFolder, names: ReadonlySet<string>) {
+  constructor(
+    folder: PartialFolder,
+    names: ReadonlySet<string>,
+    /** The digests of the files by final name, as `digestCopy` computes them. */
+    readonly digests: Digests,
+  ) {
     this.#folder = folder;
     this.#names = names;
   }
@@ -29,18 +36,27 @@ export class CompleteCopy {
 }
 
 /**
- * Returns the copy of `checkpoint` that an earlier process completed in `folder`. This function does not
- * check the files. The caller must know that the copy is complete, for example from a journal.
+ * Returns the copy of `checkpoint` that an earlier process completed in `folder`. The caller must know that the copy is complete,
+ * for example from a journal.
  *
+ * @param expected the digests of the files of the complete copy
  * @param extraFiles the names of the files that the earlier process added to the copy
+ * @throws {DamagedFileError} if a file is missing or does not have its digest
  */
 export async function findCompleteCopy(
   checkpoint: Checkpoint,
   folder: string,
   fs: WorkFileSystem,
+  expected: Digests,
   extraFiles: readonly string[] = [],
 ): Promise<CompleteCopy> {
-  return new CompleteCopy(new PartialFolder(fs, folder), await namesOfCopy(checkpoint, extraFiles));
+  const names = await namesOfCopy(checkpoint, extraFiles);
+  const digests = await digestCopy(checkpoint, folder, fs, names);
+  const damaged = [...names].find((name) => digests.get(name) !== expected.get(name));
+  if (damaged !== undefined) {
+    throw new DamagedFileError(`${folder}/${damaged}: does not have the bytes that were written`);
+  }
+  return new CompleteCopy(new PartialFolder(fs, folder), names, digests);
 }
 
 /** Lists the final names of all files of a copy: weights, index, copied files and `extraFiles`. */

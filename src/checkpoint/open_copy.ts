@@ -9,12 +9,15 @@
  * weights in them instead of the pruned ones.
  */
 
+import { createHash } from "node:crypto";
+import { digestBytes } from "../files/digest.ts";
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import type { HostTensor } from "../tensor/host_tensor.ts";
 import { copyBytes } from "../files/copy_bytes.ts";
 import type { EditableFile, WorkFileSystem, WritableFile } from "../files/file_system.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { CompleteCopy, namesOfCopy, namesToCopy } from "./complete_copy.ts";
+import { digestCopy, type Digests } from "./copy_digests.ts";
 import { convertReplacement } from "./convert_replacement.ts";
 import { PartialFolder, prepareFolder } from "./partial_folder.ts";
 import type { Shard } from "./shard.ts";
@@ -29,11 +32,11 @@ export interface CopyOptions {
    */
   readonly overwrite?: boolean;
   /**
-   * The tensors that an earlier process replaced and synced in the same copy. If this option is given, even
-   * as an empty list, the copy continues from the temporary files of that process, and the folder may contain
+   * The tensors that an earlier process replaced and synced in the same copy, with the digests that `replace` returned. If this
+   * option is given, even as an empty map, the copy continues from the temporary files of that process, and the folder may contain
    * files.
    */
-  readonly replaced?: Iterable<string>;
+  readonly replaced?: Digests;
   /**
    * The names of the files that the caller will pass to `complete`. Files of the checkpoint with these names are not copied.
    * @default []
@@ -84,6 +87,8 @@ export class OpenCopy {
   readonly #folder: PartialFolder;
   readonly #extraFiles: readonly string[];
   readonly #isResumed: boolean;
+  /** The digests of all tensors that were replaced or copied, by name. */
+  readonly #digests: Map<string, string>;
   readonly #replaced: Set<string>;
   /**
    * The open weight files by final name. The values are promises, so that two concurrent replacements open a
@@ -104,22 +109,27 @@ export class OpenCopy {
     this.#folder = new PartialFolder(fs, folder);
     this.#extraFiles = extraFiles;
     this.#isResumed = replaced !== undefined;
-    this.#replaced = new Set(replaced);
+    this.#digests = new Map(replaced);
+    this.#replaced = new Set(replaced?.keys());
   }
 
   /**
    * Writes `tensor` in place of the tensor `name`, converted to the dtype of the original. If a tensor is replaced twice, the
    * second value is used.
    *
+   * @returns the digest of the converted bytes
    * @throws {ModelError} if the checkpoint has no such tensor
    * @throws {RangeError} if the shapes differ or the dtype cannot be converted
    */
-  async replace(name: string, tensor: HostTensor): Promise<void> {
+  async replace(name: string, tensor: HostTensor): Promise<string> {
     const { data } = convertReplacement(this.#checkpoint, name, tensor);
     const { shard, byteOffset } = this.#checkpoint.locate(name);
     const file = await this.#shardFile(shard.name);
     await file.write(byteOffset, data);
     this.#replaced.add(name);
+    const digest = digestBytes(data);
+    this.#digests.set(name, digest);
+    return digest;
   }
 
   /** Flushes the replacement of `name` to the disk. After that, `name` may be listed in `replaced` of a later process. */
@@ -154,8 +164,10 @@ export class OpenCopy {
 
   /**
    * Copies the tensors that were not replaced and all other files, adds the extra files, flushes everything to the disk and
-   * closes the files. Afterwards only `abort` and `close` may be called. If the process is killed in between, a later process
-   * continues the copy and calls `complete` again.
+   * closes the files. Then reads everything back and compares the tensors with what was written. Afterwards only `abort` and `close`
+   * may be called. If the process is killed in between, a later process continues the copy and calls `complete` again.
+   *
+   * @throws {DamagedFileError} if a weight file does not have the bytes that were written
    */
   async complete({ makeExtras, signal }: CompleteOptions = {}): Promise<CompleteCopy> {
     for (const shard of this.#checkpoint.shards) await this.#completeShard(shard, signal);
@@ -171,7 +183,13 @@ export class OpenCopy {
     await this.#syncFiles();
     await this.close();
     await this.#folder.sync();
-    return new CompleteCopy(this.#folder, await namesOfCopy(this.#checkpoint, this.#extraFiles));
+    const names = await namesOfCopy(this.#checkpoint, this.#extraFiles);
+    const { fs, folder } = this.#folder;
+    return new CompleteCopy(
+      this.#folder,
+      names,
+      await digestCopy(this.#checkpoint, folder, fs, names, this.#digests),
+    );
   }
 
   /** Closes and removes the files of the copy. The folder remains. */
@@ -217,12 +235,17 @@ export class OpenCopy {
     headerBytes: number,
     signal?: AbortSignal,
   ): Promise<void> {
+    const hash = createHash("sha256");
     await copyBytes(
       (offset, length) => this.#checkpoint.read(name, offset, length),
-      (offset, bytes) => target.write(headerBytes + begin + offset, bytes),
+      (offset, bytes) => {
+        hash.update(bytes);
+        return target.write(headerBytes + begin + offset, bytes);
+      },
       end - begin,
       signal,
     );
+    this.#digests.set(name, hash.digest("hex"));
   }
 
   /** Opens the weight file with the final name `name`, once per copy. */

@@ -7,13 +7,16 @@ import { CommanderError } from "commander";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../backend/backend.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../client/errors.ts";
 import { JobFailedError } from "../client/jobs/prune_by_job.ts";
+import { DamagedFileError } from "../files/damaged_file_error.ts";
 import { FileError } from "../files/file_error.ts";
 import { InUseError } from "../files/in_use_error.ts";
 import { ModelError } from "../files/model_error.ts";
 import { HubUnreachable } from "../hub/hub_access.ts";
 import { OtherRunError } from "../prune/run/other_run_error.ts";
 import { SafetensorsError } from "../safetensors/error.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { Interrupted, RefusedError, UsageError } from "./errors.ts";
+import { explainNotPermitted } from "./not_permitted.ts";
 
 /** The kinds of failures with their exit codes. Interrupted commands have codes of their own. */
 const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;
@@ -41,6 +44,7 @@ const KINDS: readonly (readonly [type: abstract new (...args: never[]) => Error,
   [SafetensorsError, "refused"],
   [OutOfDeviceMemoryError, "refused"],
   [MalformedAnswerError, "refused"],
+  [DamagedFileError, "try_again"],
   [InUseError, "try_again"],
   [ConnectionError, "try_again"],
   [HubUnreachable, "try_again"],
@@ -56,7 +60,7 @@ const CANCELLED = "cancelled";
 
 /** Describes the error that a command threw. */
 export function failureOf(thrown: unknown): Failure {
-  const error = firstError(thrown), kind = kindOf(error);
+  const error = withExplanation(firstError(thrown)), kind = kindOf(error);
   const message = error instanceof Error ? error.message || error.name : String(error);
   return {
     kind,
@@ -64,6 +68,12 @@ export function failureOf(thrown: unknown): Failure {
     message: message.trim().replace(/^error: /, "").replace(/\s*\n\s*/g, "; "),
     answer: error instanceof PareError ? error : undefined,
   };
+}
+
+/** Replaces an error of Deno's permissions by one that names the option which permits the operation. */
+function withExplanation(error: unknown): unknown {
+  const explanation = isNotPermitted(error) ? explainNotPermitted(error) : undefined;
+  return explanation === undefined ? error : new UsageError(explanation, { cause: error });
 }
 
 function kindOf(error: unknown): FailureKind {

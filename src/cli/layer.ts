@@ -5,6 +5,7 @@
  */
 
 import { Command } from "commander";
+import { PareError } from "../client/errors.ts";
 import type { LayerTensors, PrunedLayer } from "../client/layer_file.ts";
 import { decode } from "../safetensors/decode.ts";
 import { encode } from "../safetensors/encode.ts";
@@ -46,6 +47,9 @@ export function layerCommand(signal: AbortSignal): Command {
   return command.action((file: string, options: LayerCommandOptions) => pruneOne(file, options, signal));
 }
 
+/** The statuses that say that the layer itself is at fault. */
+const LAYER_STATUSES: readonly number[] = [400, 413, 422];
+
 async function pruneOne(file: string, options: LayerCommandOptions, signal: AbortSignal): Promise<void> {
   const query = layerQuery(options);
   await requireFile("argument", file);
@@ -55,7 +59,12 @@ async function pruneOne(file: string, options: LayerCommandOptions, signal: Abor
   await using cleanup = new AsyncDisposableStack();
   const pare = remoteClient(options, output) ??
     cleanup.use(await openLocalHost(options.backend, options.blas)).pare;
-  const pruned = await pare.pruneLayer(tensors, query, { signal });
+  const pruned = await pare.pruneLayer(tensors, query, { signal }).catch((error) => {
+    if (error instanceof PareError && LAYER_STATUSES.includes(error.status)) {
+      error.message = `${file}: ${error.message}`;
+    }
+    throw error;
+  });
   await writeAtomically(denoFileSystem, options.out, encodeResult(pruned));
   const { report } = pruned;
   output.result({ report, out: options.out }, [

@@ -13,12 +13,6 @@ import { messageOf } from "../text/message_of.ts";
 import { createApp } from "../../routes/app.ts";
 import { RefusedError } from "./errors.ts";
 
-/**
- * The longest possible timeout, in milliseconds. A request body from this process never stalls, so it needs
- * no timeout.
- */
-const NEVER_IDLE = 2 ** 31 - 1;
-
 /** A host inside this process. */
 export interface LocalHost extends AsyncDisposable {
   /** The backend of the host. Forward passes may use it while no layer is being solved. */
@@ -44,7 +38,8 @@ function printRefusal({ reason, instead }: LogEntry): void {
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
 export async function openLocalHost(choice: BackendChoice, blas?: BlasChoice): Promise<LocalHost> {
   const services = await startHostServices(() => selectBackend(choice, { blas, log: printRefusal }), {
-    limits: { idleMilliseconds: NEVER_IDLE },
+    // This process sends the bodies and takes the answers itself, so they need no least rate.
+    limits: { leastBytesPerSecond: 0 },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },
   });

@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../protocol/version.ts";
-import { Interrupted, STOP_SIGNALS, type StopSignal } from "./errors.ts";
+import { Interrupted, STOP_SIGNALS, type StopSignal, UsageError } from "./errors.ts";
 import { evalCommand } from "./eval.ts";
 import { failureOf } from "./exit.ts";
 import { jobsCommand } from "./jobs.ts";
@@ -15,13 +15,15 @@ import { packCommand } from "./pack.ts";
 import { pruneCommand } from "./prune.ts";
 import { reportCommand } from "./report.ts";
 import { serveCommand } from "./serve.ts";
+import { stopWithLauncher } from "./stop_with_launcher.ts";
 import { sweepCommand } from "./sweep.ts";
+import { closedOutputProblem } from "./terminal/closed_output.ts";
 import { printFailure } from "./terminal/print_failure.ts";
 import { unpackCommand } from "./unpack.ts";
 import { verifyCommand } from "./verify.ts";
 
-/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
-async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+/** Returns the program with all commands. `signal` stops them. */
+export function createProgram(signal: AbortSignal): Command {
   const program = new Command("pare")
     .description("one-shot pruning of large language models")
     .version(VERSION);
@@ -42,7 +44,15 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
     program.addCommand(createCommand(signal));
   }
   finishHelp(program);
+  return program;
+}
+
+/** Runs the command line `args` and returns the exit code. Failures are reported on standard error. */
+async function run(args: readonly string[], signal: AbortSignal): Promise<number> {
+  const program = createProgram(signal);
   try {
+    const problem = closedOutputProblem(args);
+    if (problem !== undefined) throw new UsageError(problem);
     await program.parseAsync(args, { from: "user" });
     return 0;
   } catch (error) {
@@ -54,7 +64,13 @@ async function run(args: readonly string[], signal: AbortSignal): Promise<number
 }
 
 /**
- * Returns a signal that aborts at the first Ctrl-C or other stop signal. The listener is then removed, so a second
+ * The time in which further stop signals count as the same one, in milliseconds. A terminal sends Ctrl-C to the process and to its launcher,
+ * which passes it on.
+ */
+const SAME_SIGNAL_MS = 300;
+
+/**
+ * Returns a signal that aborts at the first Ctrl-C or other stop signal. The listener is then removed, so another
  * Ctrl-C ends the process at once.
  */
 function listenForStopSignals(): AbortSignal {
@@ -62,10 +78,12 @@ function listenForStopSignals(): AbortSignal {
   const names = Object.keys(STOP_SIGNALS) as StopSignal[];
   for (const name of Deno.build.os === "windows" ? ["SIGINT"] as const : names) { // Windows has only SIGINT
     Deno.addSignalListener(name, function stop() {
-      Deno.removeSignalListener(name, stop);
       controller.abort(new Interrupted(name));
+      const timer = setTimeout(() => Deno.removeSignalListener(name, stop), SAME_SIGNAL_MS);
+      Deno.unrefTimer(timer);
     });
   }
+  stopWithLauncher(() => controller.abort(new Interrupted("SIGTERM")));
   return controller.signal;
 }
 

@@ -59,8 +59,10 @@ async function prune(name: string, options: PruneOptions, signal: AbortSignal): 
     output.remark(`${out}: this run is finished already; add --overwrite to prune again`);
     return printRunResult(finished, out, output, true);
   }
-  const local = cleanup.use(await openLocalHost(options.backend, options.blas)), { backend } = local;
   const modelName = folder === name ? basename(await fs.realPath(folder)) : name;
+  // This line tells the user early that the command works, because a large model takes minutes until its first layer is pruned.
+  output.remark(`pruning ${chosen.length} layers of ${modelName}`);
+  const local = cleanup.use(await openLocalHost(options.backend, options.blas)), { backend } = local;
   const remote = await remotePruner({ ...options, server: servers }, modelName, output, signal);
   const progress = cleanup.adopt(output.progress("pruning"), (bar) => bar.stop());
   const facts = { name: modelName, opened, choice, query, options, seqlen, fingerprint };
@@ -94,6 +96,7 @@ function progressCallbacks(progress: Progress, output: Output): Partial<Paramete
     },
     onAllocationStep: (done, total) => progress.note(`allocating ${done}/${total}`),
     onCalibrationStep: (done, total) => progress.note(`calibrating ${done}/${total}`),
+    onDamage: (description) => output.remark(`damaged: ${description}`),
     onUnfinished: (folder) =>
       output.remark(
         `the finished layers are in ${folder}; repeat the command to continue, or add --restart to start over`,

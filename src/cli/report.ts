@@ -6,7 +6,7 @@
 import { Command } from "commander";
 import { writeAtomically } from "../files/whole_file.ts";
 import { ModelError } from "../files/model_error.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/run_report.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../report/file_names.ts";
 import { denoFileSystem } from "./files/deno_file_system.ts";
 import { requireWritableFile } from "./files/output_path.ts";
 import { readRunReport } from "./files/run_report_files.ts";

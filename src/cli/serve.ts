@@ -5,6 +5,7 @@
 
 import { Command, Option } from "commander";
 import { parseEdgeOptions } from "../host/edge_options.ts";
+import { parseHostNames } from "../protocol/host_names.ts";
 import { parseOrigins } from "../protocol/cors.ts";
 import { parseKeys } from "../protocol/keys.ts";
 import type { LogEntry } from "../host/log_entry.ts";
@@ -31,6 +32,8 @@ Environment:
   PARE_KEYS          comma-separated SHA-256 digests of the keys that the host accepts, in hexadecimal, each
                      optionally with scopes: HEX:SCOPE+SCOPE. Without keys every request is accepted
   PARE_CORS_ORIGINS  comma-separated origins of the pages that may use the API from a browser
+  PARE_HOSTS         comma-separated names by which clients may address the host, without ports. By default these
+                     are the names of loopback, or every name if the host listens beyond loopback
   EDGE_HOST_SECRET   the secret, 32 bytes or more, that the host shares with the edge; needed for tasks, which
                      are layers that the edge sends
   PARE_BLOB_ORIGINS  comma-separated origins from which the host may fetch the tensors of tasks and to which
@@ -107,10 +110,12 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
 /** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable that is malformed or missing */
 function readEnvironment(
   { edge, publicUrl }: ServeCommandOptions,
-): Pick<ServeOptions, "keys" | "corsOrigins" | "edge"> {
+): Pick<ServeOptions, "keys" | "hostNames" | "corsOrigins" | "edge"> {
+  const hostNames = Deno.env.get("PARE_HOSTS");
   try {
     return {
       keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+      hostNames: hostNames === undefined ? undefined : parseHostNames(hostNames),
       corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
       edge: parseEdgeOptions({
         secret: Deno.env.get("EDGE_HOST_SECRET"),

@@ -16,6 +16,9 @@ export interface ProblemFields {
   readonly uploads?: string;
 }
 
+/** The statuses after which the same request may succeed later. */
+const TRANSIENT_STATUSES: ReadonlySet<number> = new Set([408, 429, 502, 503, 504]);
+
 /** The server answered a request with an error status. */
 export class PareError extends Error {
   /** The name of the class. It is the same after a program is minified. */
@@ -57,9 +60,9 @@ export class PareError extends Error {
     this.uploads = problem.uploads;
   }
 
-  /** Whether the same request may succeed later. True for the statuses 429, 502, 503 and 504. */
+  /** Whether the same request may succeed later. True for the statuses 408, 429, 502, 503 and 504. */
   get isTransient(): boolean {
-    return this.status === 429 || this.status === 502 || this.status === 503 || this.status === 504;
+    return TRANSIENT_STATUSES.has(this.status);
   }
 }
 

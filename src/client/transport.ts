@@ -1,11 +1,12 @@
 /**
  * Sends HTTP requests to one server. It adds the API key and repeats a request after a transient failure,
- * which is one of the statuses 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
+ * which is one of the statuses 408, 429, 502, 503 and 504 or a broken connection. A request has succeeded when the
  * whole body of the answer has arrived.
  */
 
 import { abortable, sleep } from "../async/abort.ts";
 import { connectionReason } from "../text/connection_reason.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 import { ConnectionError, errorFromResponse, PareError } from "./errors.ts";
 import { type TransientError, withRetries } from "./retry.ts";
 
@@ -94,7 +95,7 @@ export class Transport {
       return await abortable(this.#fetchBody(this.#toRequest(request)), request.signal);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (error instanceof PareError) throw error;
+      if (error instanceof PareError || isNotPermitted(error)) throw error;
       throw new ConnectionError(`${this.#baseUrl.origin}: ${connectionReason(error)}`, { cause: error });
     }
   }

@@ -13,6 +13,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: "is not a folder, or lies in a file instead of a folder",
   EISDIR: "is a folder, not a file",
   EEXIST: "exists already",
+  EPIPE: "nobody reads it any more",
 };
 
 /** Codes of failures that may be over when the operation is tried again. */

@@ -1,7 +1,7 @@
 /**
  * A bounded FIFO queue for a scarce resource, such as the device or its memory. Only a fixed number of tasks run at once, and further tasks
- * wait in the order of their arrival. A task is refused if too many tasks are waiting already. A task that is aborted while it waits leaves
- * the queue.
+ * wait in the order of their arrival. A task is refused if too many tasks are waiting already, or if it has waited too long. A task that is
+ * aborted while it waits leaves the queue.
  */
 
 /** A task was refused because it would have to wait too long, or because there is no room for it at the moment. */
@@ -20,6 +20,11 @@ export interface BoundedQueueOptions {
   readonly concurrency: number;
   /** The largest number of tasks that wait. */
   readonly maxWaiting: number;
+  /**
+   * The longest time for which a task waits.
+   * @default no limit
+   */
+  readonly maxWaitMilliseconds?: number;
   /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
@@ -58,7 +63,7 @@ export class BoundedQueue {
   /**
    * Waits for a place.
    * @returns a function that releases the place. It is idempotent
-   * @throws {BusyError} if the queue is full
+   * @throws {BusyError} if the queue is full, or if no place was free in time
    * @throws the signal's reason if it aborts before a place is free
    */
   async acquire(signal?: AbortSignal): Promise<() => void> {
@@ -95,17 +100,30 @@ export class BoundedQueue {
 
   async #waitForPlace(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const abort = () => {
+    const leave = (reason: unknown) => {
       this.#waiting.delete(resolve);
-      reject(signal!.reason);
+      reject(reason);
     };
+    const abort = () => leave(signal!.reason);
     this.#waiting.add(resolve);
     signal?.addEventListener("abort", abort, { once: true });
+    const { maxWaitMilliseconds } = this.#options;
+    const timer = maxWaitMilliseconds === undefined
+      ? undefined
+      : setTimeout(() => leave(this.#waitedTooLong(maxWaitMilliseconds)), maxWaitMilliseconds);
     try {
       await promise;
     } finally {
+      clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
+  }
+
+  #waitedTooLong(milliseconds: number): BusyError {
+    return new BusyError(
+      `the request waited for ${milliseconds / 1000} s, and ${this.#running} others are still running`,
+      this.retryAfterSeconds,
+    );
   }
 
   /**

@@ -10,9 +10,18 @@ import { messageOf } from "../text/message_of.ts";
 import { BoundedQueue, BusyError } from "./bounded_queue.ts";
 import { FactorStore } from "./factor_store.ts";
 
-/** The device could not be opened, or the host is shutting down. The host does not try again, whereas it reopens a device that was lost. */
+/** The device could not be opened. The host does not try again, whereas it reopens a device that was lost. */
 export class NoDeviceError extends Error {
   override name = "NoDeviceError";
+}
+
+/** The host is shutting down, so it accepts no new work. */
+export class ShuttingDownError extends Error {
+  override name = "ShuttingDownError";
+
+  constructor() {
+    super("the host is shutting down");
+  }
 }
 
 /** The limits of a device. */
@@ -26,6 +35,8 @@ export interface DeviceOptions {
   readonly maxResidentLayers: number;
   /** The largest number of requests that wait for a place on the device. */
   readonly queueDepth: number;
+  /** The longest time for which a request waits for a place on the device. */
+  readonly queueMilliseconds: number;
   /** Returns milliseconds, from any origin. */
   readonly clock: () => number;
 }
@@ -51,7 +62,7 @@ const DEFAULT_STORE_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 
 
 type DeviceState =
   | { readonly kind: "ready"; readonly session: DeviceSession }
-  | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError };
+  | { readonly kind: "unusable"; readonly error: NoDeviceError | DeviceLostError | ShuttingDownError };
 
 /** The device of one host. */
 export class Device {
@@ -89,13 +100,13 @@ export class Device {
   }
 
   /** Returns the reason why there is no open device, or undefined while there is one. */
-  unavailableReason(): NoDeviceError | DeviceLostError | undefined {
+  unavailableReason(): NoDeviceError | DeviceLostError | ShuttingDownError | undefined {
     return this.#state.kind === "unusable" ? this.#state.error : undefined;
   }
 
-  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} if there is none */
+  /** Returns the open device. @throws {NoDeviceError} {DeviceLostError} {ShuttingDownError} if there is none */
   session(): DeviceSession {
-    if (!this.#isAccepting) throw new NoDeviceError("the host is shutting down");
+    if (!this.#isAccepting) throw new ShuttingDownError();
     if (this.#state.kind === "unusable") throw this.#state.error;
     return this.#state.session;
   }
@@ -126,19 +137,24 @@ export class Device {
     clearTimeout(this.#reopenTimer);
     if (this.#state.kind !== "ready") return;
     const { backend } = this.#state.session;
-    this.#state = { kind: "unusable", error: new NoDeviceError("the host is shutting down") };
+    this.#state = { kind: "unusable", error: new ShuttingDownError() };
     await backend.dispose();
   }
 
   #openSession(backend: Backend): void {
-    const { maxResidentLayers, queueDepth, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } =
-      this.#options;
+    const { maxResidentLayers, clock, storeBytes = DEFAULT_STORE_BYTES[backend.kind] } = this.#options;
+    const { queueDepth: maxWaiting, queueMilliseconds: maxWaitMilliseconds } = this.#options;
     this.#state = {
       kind: "ready",
       session: {
         backend,
         store: new FactorStore(storeBytes),
-        residentQueue: new BoundedQueue({ concurrency: maxResidentLayers, maxWaiting: queueDepth, clock }),
+        residentQueue: new BoundedQueue({
+          concurrency: maxResidentLayers,
+          maxWaiting,
+          maxWaitMilliseconds,
+          clock,
+        }),
         solveQueue: new BoundedQueue({ concurrency: 1, maxWaiting: maxResidentLayers, clock }),
       },
     };

@@ -5,7 +5,14 @@
 
 import type { Backend } from "../backend/backend.ts";
 import type { Key } from "../protocol/keys.ts";
-import { MAX_BODY_BYTES } from "../protocol/limits.ts";
+import {
+  ANSWER_PATIENCE_SECONDS,
+  ANSWER_WINDOW_SECONDS,
+  BODY_WINDOW_SECONDS,
+  LEAST_BYTES_PER_SECOND,
+  MAX_BODY_BYTES,
+  QUEUE_SECONDS,
+} from "../protocol/limits.ts";
 import { VERSION } from "../protocol/version.ts";
 import { Device, type DeviceOptions } from "./device.ts";
 import type { EdgeLink } from "./edge_link.ts";
@@ -15,8 +22,14 @@ import { HostMetrics } from "./metrics.ts";
 /** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** A request body or an answer is aborted if no bytes were transferred for this long. */
-  readonly idleMilliseconds: number;
+  /** The least rate at which a client must send a body or take an answer, in bytes per second. */
+  readonly leastBytesPerSecond: number;
+  /** The time over which the rate of a body is measured. */
+  readonly bodyWindowMilliseconds: number;
+  /** The time over which the rate of an answer is measured while another request waits for its place. */
+  readonly answerWindowMilliseconds: number;
+  /** The time over which the rate of an answer is measured while no other request waits. */
+  readonly answerPatienceMilliseconds: number;
   /**
    * The largest tile edge, in elements. Matrices on the device are stored in square tiles. Tests use small tiles.
    * @default DEFAULT_TILE_EDGE
@@ -30,6 +43,8 @@ export interface HostServices {
   readonly metrics: HostMetrics;
   /** The accepted API keys. If there are none, every request is accepted. */
   readonly keys: readonly Key[];
+  /** The accepted names in the header `Host`, besides those of loopback. If it is undefined, every name is accepted. */
+  readonly hostNames?: readonly string[];
   /** The origins of the pages that may use the API from a browser. */
   readonly corsOrigins: string[];
   /** Called once per request, and for events such as a registration. */
@@ -48,6 +63,8 @@ export interface HostServices {
 export interface HostSettings {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
+  /** @default every name is accepted */
+  readonly hostNames?: readonly string[];
   /** @default none, so that no page of another origin may use the API */
   readonly corsOrigins?: string[];
   /** @default no log */
@@ -64,8 +81,14 @@ const DEFAULT_MAX_RESIDENT_LAYERS = 3;
 
 const DEFAULT_QUEUE_DEPTH = 16;
 
-/** A client that has transferred nothing for a minute is most likely gone, but its layer still occupies device memory. */
-const DEFAULT_IDLE_MILLISECONDS = 60_000;
+/** The default limits of a request. */
+const DEFAULT_LIMITS: HostLimits = {
+  maxBodyBytes: MAX_BODY_BYTES,
+  leastBytesPerSecond: LEAST_BYTES_PER_SECOND,
+  bodyWindowMilliseconds: BODY_WINDOW_SECONDS * 1000,
+  answerWindowMilliseconds: ANSWER_WINDOW_SECONDS * 1000,
+  answerPatienceMilliseconds: ANSWER_PATIENCE_SECONDS * 1000,
+};
 
 /**
  * Opens the device and builds the services. The caller closes the device. If the device cannot be opened, the host starts anyway, and
@@ -73,13 +96,14 @@ const DEFAULT_IDLE_MILLISECONDS = 60_000;
  */
 export async function startHostServices(
   open: () => Promise<Backend>,
-  { keys = [], corsOrigins = [], log = () => {}, limits, device: deviceOptions, docsScript, edge }:
+  { keys = [], hostNames, corsOrigins = [], log = () => {}, limits, device: deviceOptions, docsScript, edge }:
     HostSettings = {},
 ): Promise<HostServices> {
   const clock = () => performance.now();
   const device = new Device(open, {
     maxResidentLayers: DEFAULT_MAX_RESIDENT_LAYERS,
     queueDepth: DEFAULT_QUEUE_DEPTH,
+    queueMilliseconds: QUEUE_SECONDS * 1000,
     ...deviceOptions,
     clock,
   });
@@ -88,10 +112,11 @@ export async function startHostServices(
     device,
     metrics: new HostMetrics(device),
     keys,
+    hostNames,
     corsOrigins,
     log,
     clock,
-    limits: { maxBodyBytes: MAX_BODY_BYTES, idleMilliseconds: DEFAULT_IDLE_MILLISECONDS, ...limits },
+    limits: { ...DEFAULT_LIMITS, ...limits },
     version: VERSION,
     docsScript,
     edge,

@@ -7,6 +7,7 @@
 import { type Heartbeat, HEARTBEAT_MILLISECONDS, MAX_FACTORS } from "../protocol/edge/hosts.ts";
 import { EDGE_AUDIENCE, ticketedRequest } from "../protocol/edge/tickets.ts";
 import { connectionReason } from "../text/connection_reason.ts";
+import { shortened } from "../text/quotes.ts";
 import type { Device } from "./device.ts";
 import type { EdgeLink } from "./edge_link.ts";
 import type { LogEntry } from "./log_entry.ts";
@@ -32,9 +33,6 @@ export interface Registration {
   stop(): Promise<void>;
 }
 
-/** The number of characters that are quoted from an error of the edge. */
-const MAX_QUOTED_LENGTH = 300;
-
 /** Starts the heartbeats. The first one is sent at once. */
 export function register(options: RegistrationOptions): Registration {
   const { edge, log, heartbeatMilliseconds = HEARTBEAT_MILLISECONDS } = options;
@@ -51,7 +49,7 @@ export function register(options: RegistrationOptions): Registration {
       signal: heartbeat ? AbortSignal.any([timeout, stopController.signal]) : timeout,
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${response.status} ${text.slice(0, MAX_QUOTED_LENGTH)}`);
+    if (!response.ok) throw new Error(`${response.status} ${shortened(text)}`);
   };
   const sendHeartbeat = async () => {
     const heartbeat = currentHeartbeat(options);

@@ -8,7 +8,9 @@
 import { HubApiError } from "@huggingface/hub";
 import pRetry from "p-retry";
 import { ModelError } from "../files/model_error.ts";
+import { withoutForeignToken } from "./limited_fetch.ts";
 import { connectionReason } from "../text/connection_reason.ts";
+import { isNotPermitted } from "../text/is_not_permitted.ts";
 
 /** The number of attempts after the first one. */
 const RETRIES = 4;
@@ -65,10 +67,11 @@ export class HubAccess {
    * @throws {ModelError} if the access token does not begin with `hf_`
    */
   constructor(reference: string, options: HubOptions) {
-    const { fetch, hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
+    const { hubUrl, accessToken, signal, backoffMs = BACKOFF_MS, stallMs = STALL_MS } = options;
     if (accessToken && !accessToken.startsWith("hf_")) {
       throw new ModelError(`${reference}: the access token does not begin with hf_`);
     }
+    const fetch = withoutForeignToken(options.fetch, hubUrl, accessToken);
     this.client = {
       hubUrl,
       accessToken: accessToken || undefined,
@@ -127,6 +130,7 @@ export class HubAccess {
       return await Promise.race([send(), stalled.promise]);
     } catch (cause) {
       this.#signal?.throwIfAborted();
+      if (isNotPermitted(cause)) throw cause;
       throw this.#classify(cause);
     } finally {
       clearTimeout(timer);
@@ -134,6 +138,7 @@ export class HubAccess {
   }
 
   #classify(cause: unknown): Error {
+    if (cause instanceof ModelError) return new ModelError(`${this.#reference}: ${cause.message}`, { cause });
     const reason = connectionReason(cause);
     const status = cause instanceof HubApiError ? cause.statusCode : undefined;
     const message = `${this.#reference}: the hub responded with status ${status}: ${reason}`;

@@ -12,6 +12,7 @@ import { findWeightFiles, readShardNames } from "../checkpoint/weight_files.ts";
 import { type CacheFileSystem, isCommit, ModelCache } from "./cache.ts";
 import { fetchFile } from "./download.ts";
 import { HubAccess, type HubOptions, HubUnreachable } from "./hub_access.ts";
+import { limitedToPages } from "./limited_fetch.ts";
 import { type HubReference, parseReference } from "./reference.ts";
 
 /** The files to download besides the weights, if the repository has them. */
@@ -122,7 +123,10 @@ async function currentCommit(
   shouldRetry: boolean,
 ): Promise<string> {
   const requestInfo = () =>
-    access.request(() => modelInfo({ ...access.client, name: repo, revision, additionalFields: ["sha"] }));
+    access.request(() => {
+      const client = { ...access.client, fetch: limitedToPages(access.client.fetch, 1) };
+      return modelInfo({ ...client, name: repo, revision, additionalFields: ["sha"] });
+    });
   const { sha } = shouldRetry ? await access.retry(requestInfo) : await requestInfo();
   if (!isCommit(sha)) throw new ModelError(`hf:${repo}: the hub names no valid commit for ${revision}`);
   return sha;
@@ -168,14 +172,18 @@ async function fetchSnapshot(
   }
 }
 
-/** Lists the files in the top folder of a repository, by name. */
+/** The most pages of a listing. A page of the public hub has up to 1000 files, and the largest models have a few hundred. */
+const MAX_PAGES = 20;
+
+/** Lists the files in the top folder of a repository, by name. @throws {ModelError} if the listing has too many pages */
 async function listTopFolder(
   access: HubAccess,
   repo: string,
   commit: string,
 ): Promise<Map<string, ListFileEntry>> {
   const entries = new Map<string, ListFileEntry>();
-  for await (const entry of listFiles({ ...access.client, repo, revision: commit })) {
+  const client = { ...access.client, fetch: limitedToPages(access.client.fetch, MAX_PAGES) };
+  for await (const entry of listFiles({ ...client, repo, revision: commit })) {
     if (entry.type === "file" && !/[\\/]/.test(entry.path)) entries.set(entry.path, entry);
   }
   return entries;

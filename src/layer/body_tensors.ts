@@ -5,11 +5,12 @@
  * choose the weights to prune.
  */
 
-import { MAX_FEATURES } from "../protocol/limits.ts";
+import { MAX_FEATURES, MAX_TOKENS } from "../protocol/limits.ts";
 import type { TensorInfo } from "../safetensors/tensor_info.ts";
 import { maskRowBytes } from "../sparsity/mask_bits.ts";
 import { type FloatDtype, isFloatDtype } from "../tensor/dtype.ts";
 import { sameShape } from "../tensor/shape.ts";
+import { joinedItems } from "../text/quotes.ts";
 import { TensorMismatchError } from "./errors.ts";
 
 /** The names of the tensors that contain statistics. A body has at most one of these tensors. */
@@ -113,7 +114,7 @@ function findStatistics(tensors: readonly TensorInfo[]): TensorInfo | undefined 
 function checkStatistics(info: TensorInfo, cols: number): Statistics {
   const { name } = info;
   if (name === "inputs") {
-    const tensor = floatMatrix(info, `[tokens, ${cols}]`, { anyRows: true });
+    const tensor = floatMatrix(info, `[tokens, ${cols}]`, MAX_TOKENS);
     if (tensor.cols !== cols) throw mismatch(info, `[tokens, ${cols}]`);
     return { name, order: cols, tensor };
   }
@@ -134,16 +135,15 @@ function checkMask(info: TensorInfo | undefined, rows: number, cols: number): Ch
   return { packed };
 }
 
-/**
- * Checks a floating-point matrix. With `anyRows` the number of rows is not limited, because the rows are
- * tokens, not features.
- */
-function floatMatrix(info: TensorInfo, shape: string, { anyRows = false } = {}): FloatTensor {
+/** Checks a floating-point matrix. The rows of inputs are tokens, of which there may be more than features. */
+function floatMatrix(info: TensorInfo, shape: string, maxRows = MAX_FEATURES): FloatTensor {
   const { name, dtype, shape: [rows, cols] } = info;
   if (!isFloatDtype(dtype) || info.shape.length !== 2 || rows === 0 || cols === 0) {
     throw mismatch(info, `F32, F16 or BF16 ${shape} with at least one row and column`);
   }
-  if (!anyRows) checkExtent(info, rows);
+  if (rows > maxRows) {
+    throw mismatch(info, `1 to ${maxRows} ${maxRows === MAX_TOKENS ? "tokens" : "features"}`);
+  }
   checkExtent(info, cols);
   return { name, dtype, rows, cols };
 }
@@ -165,5 +165,5 @@ function mismatch(info: TensorInfo, expected: string): TensorMismatchError {
 }
 
 function describe({ dtype, shape }: TensorInfo): string {
-  return `${dtype} [${shape.join(", ")}]`;
+  return `${dtype} [${joinedItems(shape)}]`;
 }

@@ -4,13 +4,14 @@
  */
 
 import type { FloatDtype } from "../tensor/dtype.ts";
+import { shortened } from "../text/quotes.ts";
 
 /** A tensor is missing or unexpected, or its shape or dtype does not fit. */
 export class TensorMismatchError extends Error {
   override name = "TensorMismatchError";
 
   constructor(readonly tensor: string, readonly expected: string, readonly got: string) {
-    super(`tensor ${tensor}: expected ${expected}, got ${got}`);
+    super(`tensor ${shortened(tensor)}: expected ${expected}, got ${got}`);
   }
 }
 

@@ -122,12 +122,12 @@ async function* matrixChunks(
   { name, width, encode }: Encoding,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
   const { rows, cols, edge } = q;
-  const strips = splitIntoStrips({
+  const strips = [...splitIntoStrips({
     rows,
     rowBytes: 4 * cols,
     boundary: edge,
     stripBytes: READ_BYTES[backend.kind],
-  });
+  })];
   const elements = cols * Math.max(...strips.map((strip) => strip.rows));
   using staging = new DisposableStack();
   const stage = (label: string, byteLength: number) =>

@@ -10,6 +10,7 @@ import { bytesToFloats } from "../tensor/convert.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
 import { normalizeStates, projectStates } from "./embedding_states.ts";
 import type { Model } from "./model.ts";
+import { ModelError } from "../files/model_error.ts";
 import { readElements, type TensorSource } from "../checkpoint/tensor_source.ts";
 import { checkTensor } from "./upload.ts";
 
@@ -60,7 +61,7 @@ export class Embedding {
    * Computes the hidden states of `windows`.
    * @param windows token ids. All windows have the same length
    * @returns (windows · tokens, hidden) f32
-   * @throws {RangeError} if an id is not in the vocabulary
+   * @throws {ModelError} if an id is not in the vocabulary
    * @throws {ModelError} if the projection or the norm is missing, or if its shape differs from the configuration
    */
   async gather(windows: readonly Uint32Array[]): Promise<Float32Array<ArrayBuffer>> {
@@ -107,7 +108,7 @@ class EmbeddingTable {
 
   /**
    * Returns the rows `indices`, in order, as f32, (indices.length, rowSize).
-   * @throws {RangeError} if an index is not in the table
+   * @throws {ModelError} if an index is not in the table
    */
   async rows(indices: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { rowSize } = this;
@@ -123,7 +124,7 @@ class EmbeddingTable {
 
   async #row(index: number): Promise<Float32Array> {
     if (index >= this.rowCount) {
-      throw new RangeError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
+      throw new ModelError(`${this.name}: has no row ${index}; the number of rows is ${this.rowCount}`);
     }
     const first = index * this.rowSize;
     const elementBytes = BYTES_PER_ELEMENT[this.dtype];

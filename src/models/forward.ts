@@ -58,9 +58,8 @@ export class Forward {
    * Embeds `windows`, or loads their hidden states if the folder of `storage` has them. `hiddenStates.nextBlock` is the block
    * to run next.
    * @param windows token ids. All windows have the same length
-   * @throws {RangeError} if there are no windows, if their lengths differ, if they are too long, or if an id is not in the
-   * vocabulary
-   * @throws {ModelError} if the weights do not fit the configuration
+   * @throws {RangeError} if there are no windows, if their lengths differ, or if they are too long
+   * @throws {ModelError} if the weights do not fit the configuration, or if an id is not in the vocabulary
    */
   static async begin(
     backend: Backend,

@@ -7,6 +7,7 @@ import { type Checkpoint, openCheckpoint } from "../checkpoint/checkpoint.ts";
 import { isPackQuantized } from "../checkpoint/quantized/config.ts";
 import { openDequantized } from "../checkpoint/quantized/dequantized_source.ts";
 import { ModelError } from "../files/model_error.ts";
+import { checkTensors } from "./families/check_tensors.ts";
 import { readModelSpec } from "./families/families.ts";
 import type { ModelSpec } from "./families/family.ts";
 import type { TensorSource } from "../checkpoint/tensor_source.ts";
@@ -23,7 +24,8 @@ export interface Model {
 /**
  * Returns the model of a checkpoint.
  * @param weights the dense weights of a checkpoint in the layout `pack-quantized`. Defaults to the checkpoint itself
- * @throws {ModelError} if the weights are packed or quantised, or if the family or a setting is not supported
+ * @throws {ModelError} if the weights are packed or quantised, if the family or a setting is not supported, or if the tensors are not
+ * those that the configuration describes
  */
 export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkpoint): Model {
   if (weights === checkpoint && checkpoint.config.quantization_config) {
@@ -33,7 +35,9 @@ export function openModel(checkpoint: Checkpoint, weights: TensorSource = checkp
     );
   }
   try {
-    return { spec: readModelSpec(checkpoint.config, (name) => weights.has(name)), weights };
+    const spec = readModelSpec(checkpoint.config, (name) => weights.has(name));
+    checkTensors(spec, weights, checkpoint.names());
+    return { spec, weights };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     throw new ModelError(`${checkpoint.folder}: ${error.message}`, { cause: error });

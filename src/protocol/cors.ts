@@ -3,6 +3,7 @@
  * from `PARE_CORS_ORIGINS`. Without origins, browsers let no page of another origin use the API.
  */
 
+import { shortened } from "../text/quotes.ts";
 import { REQUEST_ID_HEADER } from "./headers.ts";
 
 /** The number of seconds for which a browser may remember the answer to a preflight request. */
@@ -20,7 +21,7 @@ export function parseOrigins(text: string): string[] {
     throw new RangeError(
       `PARE_CORS_ORIGINS entry ${
         index + 1
-      }: must be an origin such as https://app.example.com, without a path, got "${entry.slice(0, 200)}"`,
+      }: must be an origin such as https://app.example.com, without a path, got "${shortened(entry)}"`,
     );
   }
   return entries;

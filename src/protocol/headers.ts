@@ -3,6 +3,7 @@
  * layer, `Pare-Report` and `Server-Timing`.
  */
 
+import { shortened } from "../text/quotes.ts";
 import { Refusal } from "./refusal.ts";
 import type { Report } from "./report.ts";
 
@@ -26,8 +27,14 @@ export function requireSafetensorsType(header: string | undefined): void {
   if (isSafetensorsType(header)) return;
   throw new Refusal(
     "unsupported_media_type",
-    `Content-Type ${header ?? "(none)"}: must be ${SAFETENSORS_TYPE} or ${OCTET_STREAM_TYPE}`,
+    `Content-Type ${shortened(header ?? "(none)")}: must be ${SAFETENSORS_TYPE} or ${OCTET_STREAM_TYPE}`,
   );
+}
+
+/** Checks the Content-Encoding header of a body, which must not be compressed. @throws {Refusal} `unsupported_media_type` */
+export function requireNoEncoding(header: string | undefined): void {
+  if (header === undefined || header.trim().toLowerCase() === "identity") return;
+  throw new Refusal("unsupported_media_type", `Content-Encoding ${shortened(header)}: must be identity`);
 }
 
 /** The header that carries the id of a request, in the request and in the answer. */

@@ -3,6 +3,7 @@
  * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. HEX is the sha-256 of a key, so that no server stores the keys themselves.
  */
 
+import { shortened } from "../text/quotes.ts";
 import { sha256 } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -47,7 +48,9 @@ export function parseKeys(text: string): Key[] {
     const scopes = match[2]?.split("+").map((name) => {
       const scope = SCOPE_ALIASES[name] ?? name;
       if (isScope(scope)) return scope;
-      throw new RangeError(`PARE_KEYS entry ${index + 1}: scope ${name} is none of ${SCOPES.join(", ")}`);
+      throw new RangeError(
+        `PARE_KEYS entry ${index + 1}: scope ${shortened(name)} is none of ${SCOPES.join(", ")}`,
+      );
     });
     return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
   });

@@ -36,6 +36,13 @@ export const MAX_REFIT_STEPS = 1000;
 export const MAX_FEATURES = 262_144;
 
 /**
+ * The largest number of tokens in `inputs`, the rows of calibration inputs that a request sends. It is 64 times the 128 sequences of 2048
+ * tokens with which SparseGPT was published. More tokens would not change the statistics, because a sum in f32 stops growing after 2^24
+ * addends of equal size.
+ */
+export const MAX_TOKENS = 2 ** 24;
+
+/**
  * The largest request body of a host, in bytes. It has room for the layer fc2 of OPT-175B with its full Hessian in f32 (2.42 + 9.66 GB), but
  * not for most whole checkpoints, which a client might send by mistake.
  */
@@ -49,3 +56,40 @@ export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 
 /** The seconds between two attempts to reopen a lost device. Clients receive the same number in Retry-After. */
 export const DEVICE_REOPEN_SECONDS = 5;
+
+/**
+ * The least rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so a
+ * client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
+ */
+export const LEAST_BYTES_PER_SECOND = 500;
+
+/** The seconds over which a host measures the rate of a body. A connection that loses packets is seldom silent for longer. */
+export const BODY_WINDOW_SECONDS = 15;
+
+/**
+ * The seconds over which a host measures the rate of an answer while another request waits for its place. It is longer than for a body,
+ * because the operating system takes an answer in bursts of several hundred kilobytes.
+ */
+export const ANSWER_WINDOW_SECONDS = 60;
+
+/**
+ * The seconds over which a host measures the rate of an answer while no other request waits. At the least rate, the operating system may ask
+ * for more bytes only every half hour.
+ */
+export const ANSWER_PATIENCE_SECONDS = 3600;
+
+/**
+ * The seconds for which a request waits for a place on the device. With the default queue of a host, clients that send nothing lose all
+ * their places within this time, because 3 of at most 16 leave the queue every `BODY_WINDOW_SECONDS`. Proxies often end requests after 100 to
+ * 120 seconds.
+ */
+export const QUEUE_SECONDS = 120;
+
+/**
+ * The seconds for which a host that shuts down lets requests finish. The largest layers take minutes, and the recipes for deployment end a process after
+ * 600 seconds.
+ */
+export const DRAIN_SECONDS = 540;
+
+/** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
+export const RESTART_SECONDS = 30;

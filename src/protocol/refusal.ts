@@ -3,6 +3,7 @@
  * own, which `layer/layer_refusal.ts` and `routes/errors.ts` convert to refusals.
  */
 
+import { firstItems, shortened } from "../text/quotes.ts";
 import type { ProblemCode, ProblemMembers } from "./problem.ts";
 
 /** Optional parts of a refusal. */
@@ -21,9 +22,18 @@ export class Refusal extends Error {
 
   constructor(readonly code: ProblemCode, detail: string, options: RefusalOptions = {}) {
     super(detail, options);
-    this.members = options.members ?? {};
+    const members = Object.entries(options.members ?? {}).map((
+      [name, value],
+    ) => [name, shortenedMember(value)]);
+    this.members = Object.fromEntries(members);
     this.retryAfter = options.retryAfter;
   }
+}
+
+/** Shortens a member that may come from the request: a text, or a list of texts or numbers. */
+function shortenedMember(value: unknown): unknown {
+  if (typeof value === "string") return shortened(value);
+  return Array.isArray(value) ? firstItems(value).map(shortenedMember) : value;
 }
 
 /** Returns the refusal `too_large`. @param subject names what is too large, such as "the body" */

@@ -14,7 +14,7 @@ import type { PendingGroup, PendingLayer } from "./block_plan.ts";
 import { readLayerWeight, toStoredShape } from "./layer_weight.ts";
 
 /** Receives each pruned weight, converted to the dtype of the checkpoint. */
-export type OnReplace = (name: string, weight: HostTensor) => Promise<void>;
+export type OnReplace = (name: string, weight: HostTensor) => Promise<unknown>;
 
 /** The statistics of a group's input. `LayerGroup` describes the fields. */
 export type GroupStatistics = Pick<LayerGroup, "hessian" | "tokens">;

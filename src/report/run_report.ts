@@ -7,11 +7,6 @@ import { z } from "zod";
 import { reportSchema } from "../protocol/report.ts";
 import { runSecondsSchema } from "./run_seconds.ts";
 
-/** The name of the report file in the pruned folder. */
-export const RUN_REPORT_FILE = "pare.json";
-/** The name of the page in the pruned folder. */
-export const REPORT_PAGE_FILE = "report.html";
-
 const perplexitySchema = z.object({
   /** The file name of the text. */
   text: z.string(),

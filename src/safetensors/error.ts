@@ -5,6 +5,8 @@
  * its errors are the caller's fault.
  */
 
+import { shortened } from "../text/quotes.ts";
+
 /**
  * `malformed` means that the bytes break a rule of the format. `truncated` means that the file ends too
  * early.
@@ -45,18 +47,11 @@ export class SafetensorsError extends Error {
 }
 
 /**
- * The maximum number of characters that an error message quotes of a value. Every real tensor name is
- * shorter.
- */
-const MAX_QUOTED = 120;
-
-/**
  * Formats a value from a file as JSON for an error message. Cuts long values, so that a hostile file cannot
  * make a message long.
  */
 export function quote(value: unknown): string {
-  const text = JSON.stringify(value) ?? "undefined";
-  return text.length <= MAX_QUOTED ? text : `${text.slice(0, MAX_QUOTED)}…`;
+  return shortened(JSON.stringify(value) ?? "undefined");
 }
 
 /**

@@ -3,6 +3,8 @@
  * formats the text form of a pattern and counts the entries that a pattern prunes.
  */
 
+import { shortened } from "../text/quotes.ts";
+
 /**
  * `unstructured` allows any positions. `n:m` allows at most `keep` nonzero entries in every `group`
  * consecutive columns (inputs) of a row; its text form is `keep:group`, for example `2:4`.
@@ -28,7 +30,9 @@ export const MAX_GROUP = 128;
 export function parsePattern(text: string): Pattern {
   if (text === "unstructured") return { kind: "unstructured" };
   const match = /^(\d{1,4}):(\d{1,4})$/.exec(text);
-  if (!match) throw new RangeError(`pattern "${text}": must be "unstructured" or "n:m", such as 2:4`);
+  if (!match) {
+    throw new RangeError(`pattern "${shortened(text)}": must be "unstructured" or "n:m", such as 2:4`);
+  }
   const keep = Number(match[1]), group = Number(match[2]);
   if (keep < 1 || keep >= group || group > MAX_GROUP) {
     throw new RangeError(`pattern "${text}": n:m needs 1 ≤ n < m ≤ ${MAX_GROUP}`);

@@ -129,14 +129,41 @@ describe("openCheckpoint", () => {
       await checkpoint.close();
     }));
 
-  it("follows symbolic links, because models in the Hugging Face cache consist of links", () =>
+  it("follows links within the folder, and the links of the Hugging Face cache to the blobs of the model", () =>
     withTemporaryFolder(async (folder) => {
-      for (const name of ["config.json", "model.safetensors"]) {
-        await Deno.symlink(`${OPT_SOTU}/${name}`, `${folder}/${name}`);
+      const model = `${folder}/models--some--opt`, snapshot = `${model}/snapshots/${"1".repeat(40)}`;
+      await Deno.mkdir(snapshot, { recursive: true });
+      await Deno.mkdir(`${model}/blobs`);
+      for (const [i, name] of ["config.json", "model.safetensors"].entries()) {
+        await Deno.copyFile(`${OPT_SOTU}/${name}`, `${model}/blobs/${i}`);
+        await Deno.symlink(`../../blobs/${i}`, `${snapshot}/${name}`);
       }
-      const checkpoint = await openCheckpoint(folder, denoFileSystem);
-      assert.ok(checkpoint.has("model.decoder.layers.3.fc2.weight"));
-      await checkpoint.close();
+      await Deno.symlink("config.json", `${snapshot}/alias.json`);
+      await Deno.symlink(snapshot, `${folder}/link`);
+      for (const path of [snapshot, `${folder}/link`]) {
+        const checkpoint = await openCheckpoint(path, denoFileSystem);
+        assert.ok(checkpoint.has("model.decoder.layers.3.fc2.weight"));
+        await checkpoint.close();
+      }
+    }));
+
+  it("refuses links to files outside of the folder, whose contents would be copied into the pruned model", () =>
+    withTemporaryFolder(async (folder) => {
+      const secret = `${folder}/secret`;
+      await Deno.writeTextFile(secret, "a private key");
+      for (
+        const model of ["model", "models--a--b/snapshots/1", "models--a--b/snapshots/2/more", "models--a--b"]
+      ) {
+        const path = `${folder}/${model}`;
+        await Deno.mkdir(path, { recursive: true });
+        await Deno.copyFile(`${OPT_SOTU}/config.json`, `${path}/config.json`);
+        await Deno.copyFile(`${OPT_SOTU}/model.safetensors`, `${path}/model.safetensors`);
+        await Deno.symlink(secret, `${path}/tokenizer.model`);
+        await assert.rejects(openCheckpoint(path, denoFileSystem), {
+          name: "ModelError",
+          message: /tokenizer\.model: is a link to .*\/secret, outside of the folder of the model/,
+        });
+      }
     }));
 
   it("names the most similar tensor in the error about a missing one", async () => {

@@ -137,14 +137,51 @@ describe("findCompleteCopy", () => {
   it("finds a copy that an earlier process completed, which can be published more than once", () =>
     withCopySetup(async ({ source, target, checkpoint, open }) => {
       const extraFiles = ["pare.json"];
-      await (await open({ extraFiles })).complete({
+      const { digests } = await (await open({ extraFiles })).complete({
         makeExtras: () => Promise.resolve(new Map([["pare.json", "1"]])),
       });
       assert.ok(listNames(target).every((name) => name.endsWith(".partial")));
       for (let times = 0; times < 2; times++) {
-        await (await findCompleteCopy(checkpoint, target, denoFileSystem, extraFiles)).publish();
+        await (await findCompleteCopy(checkpoint, target, denoFileSystem, digests, extraFiles)).publish();
         const expected = listNames(source).filter((name) => name !== "pytorch_model.bin");
         assert.deepEqual(listNames(target), [...expected, ...extraFiles].sort());
       }
+    }));
+
+  it("refuses a copy in which a file was changed, cut short, lengthened or removed, and names the file", () =>
+    withCopySetup(async ({ target, checkpoint, open }) => {
+      const { digests } = await (await open()).complete();
+      for (const name of listNames(target)) {
+        const path = `${target}/${name}`, bytes = await Deno.readFile(path);
+        const flipped = bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 1);
+        for (const damaged of [flipped, bytes.subarray(1), new Uint8Array([...bytes, 0]), undefined]) {
+          await (damaged ? Deno.writeFile(path, damaged) : Deno.remove(path));
+          await assert.rejects(findCompleteCopy(checkpoint, target, denoFileSystem, digests), {
+            name: "DamagedFileError",
+            message: new RegExp(name.replace(".partial", "")),
+          });
+        }
+        await Deno.writeFile(path, bytes);
+      }
+      await (await findCompleteCopy(checkpoint, target, denoFileSystem, digests)).publish();
+    }));
+});
+
+describe("OpenCopy.complete()", () => {
+  it("refuses to complete a copy if a replaced tensor was changed after it was written", () =>
+    withCopySetup(async ({ checkpoint, target, open }) => {
+      const copy = await open();
+      const digest = await copy.replace("a", patternTensor("F16", [3, 5], 70));
+      await copy.sync("a");
+      await copy.close();
+      const { byteOffset } = checkpoint.locate("a");
+      const path = `${target}/${FIRST}.partial`, bytes = await Deno.readFile(path);
+      bytes[byteOffset + 3] ^= 0x40;
+      await Deno.writeFile(path, bytes);
+      const resumed = await open({ replaced: new Map([["a", digest]]) });
+      await assert.rejects(resumed.complete(), {
+        name: "DamagedFileError",
+        message: /\.partial: a does not have the bytes that were written/,
+      });
     }));
 });

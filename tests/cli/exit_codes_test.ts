@@ -94,8 +94,8 @@ describe("the exit code", () => {
       ...pruneArgs(OPT_SOTU, `${folder}/unreachable`, "--server", url, "--server", url),
     );
     assert.equal(code, 4, stderr);
-    const [first] = stderr.split("\n");
-    assert.match(first, new RegExp(`^${url}: connection refused; trying again in [\\d.]+ m?s$`));
+    const [, second] = stderr.split("\n");
+    assert.match(second, new RegExp(`^${url}: connection refused; trying again in [\\d.]+ m?s$`));
     assert.match(stderr, new RegExp(`\nerror: ${url}: connection refused\n$`));
     await assert.rejects(Deno.stat(`${folder}/unreachable`), Deno.errors.NotFound);
   });

@@ -8,6 +8,7 @@ import { CheckFailedError, Interrupted, RefusedError, UsageError } from "../../s
 import { failureOf } from "../../src/cli/exit.ts";
 import { ConnectionError, MalformedAnswerError, PareError } from "../../src/client/errors.ts";
 import { JobFailedError } from "../../src/client/jobs/prune_by_job.ts";
+import { DamagedFileError } from "../../src/files/damaged_file_error.ts";
 import { FileError } from "../../src/files/file_error.ts";
 import { InUseError } from "../../src/files/in_use_error.ts";
 import { ModelError } from "../../src/files/model_error.ts";
@@ -42,6 +43,7 @@ const ERRORS: Readonly<Record<string, readonly unknown[]>> = {
   "4 try_again": [
     new ConnectionError("x"),
     new HubUnreachable("x"),
+    new DamagedFileError("x"),
     new InUseError("x"),
     new DeviceLostError("x"),
     new FileError("out", "ENOSPC", "x"),

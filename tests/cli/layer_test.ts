@@ -5,6 +5,7 @@
 
 import { after, before, describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { startHost } from "../../scripts/processes/child_host.ts";
 import type { Report } from "../../src/protocol/report.ts";
 import { decode } from "../../src/safetensors/decode.ts";
@@ -55,6 +56,27 @@ describe("pare layer", () => {
     assert.deepEqual(JSON.parse(header.metadata.report), reproducible);
   });
 
+  it("exits with 4 if its result cannot be printed, because the disk is full", async () => {
+    const [command, ...args] = layerArgs("full", "--json");
+    const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+    const script = '"$@" > /dev/full';
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", script, "sh", Deno.execPath(), "run", "-A", "--quiet", main, command, ...args],
+      env: { NO_COLOR: "1" },
+    }).output();
+    assert.equal(code, 4);
+    assert.match(new TextDecoder().decode(stderr), /^error: standard output: no space is left on the disk$/m);
+  });
+
+  it("prints no control characters of a file on the terminal", async () => {
+    const hostile = `${folder}/hostile`;
+    await Deno.writeFile(hostile, encode({ weight: WEIGHT, "\u001b[2J\u009b31m": WEIGHT }));
+    const { code, stderr } = await runPare("layer", hostile, "--out", `${folder}/never`, "--backend", "cpu");
+    assert.equal(code, 3);
+    assert.match(stderr, /tensor \\u001b\[2J\\u009b31m/);
+    assert.doesNotMatch(stderr, /(?![\t\n])\p{Cc}/u);
+  });
+
   it("prints the report as lines of text without --json", async () => {
     const { code, stdout, stderr } = await runPare(...layerArgs("lines", "--sparsity", "0.25"));
     assert.deepEqual([code, stderr], [0, ""]);
@@ -71,7 +93,7 @@ describe("pare layer", () => {
     assert.deepEqual(await Deno.readFile(`${folder}/local`), await Deno.readFile(`${folder}/remote`));
   });
 
-  it("prints the error with which the host refuses the layer", async () => {
+  it("prints the error with which the host refuses the layer, and names the file", async () => {
     const bad = `${folder}/bad.safetensors`;
     await Deno.writeFile(bad, encode({ weight: WEIGHT, hessian: f32([2, 2], new Float32Array(4)) }));
     const { code, stdout, stderr } = await runPare(
@@ -83,7 +105,7 @@ describe("pare layer", () => {
       "cpu",
     );
     assert.deepEqual([code, stdout], [3, ""]);
-    assert.match(stderr, /^error: shape_mismatch \(422\): [^\n]+\n$/);
+    assert.match(stderr, /^error: .*\/bad\.safetensors: shape_mismatch \(422\): [^\n]+\n$/);
     await assert.rejects(Deno.stat(`${folder}/none`), Deno.errors.NotFound);
   });
 

@@ -23,8 +23,17 @@ export function startPare(...args: readonly string[]): Deno.ChildProcess {
 
 /** Starts `pare ARGS` with additional environment variables. */
 export function startPareWith(env: Environment, ...args: readonly string[]): Deno.ChildProcess {
+  return startDeno(["-A"], env, args);
+}
+
+/** Runs `pare ARGS` with these permissions of Deno, and waits for its end. */
+export function runPareWithFlags(flags: readonly string[], ...args: readonly string[]): Promise<Finished> {
+  return finish(startDeno(flags, {}, args));
+}
+
+function startDeno(flags: readonly string[], env: Environment, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", MAIN, ...args],
+    args: ["run", ...flags, "--quiet", MAIN, ...args],
     env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",
@@ -38,8 +47,12 @@ export function runPare(...args: readonly string[]): Promise<Finished> {
 }
 
 /** Runs `pare ARGS` with additional environment variables and waits for its end. */
-export async function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
-  const { code, stdout, stderr } = await startPareWith(env, ...args).output();
+export function runPareWith(env: Environment, ...args: readonly string[]): Promise<Finished> {
+  return finish(startPareWith(env, ...args));
+}
+
+async function finish(child: Deno.ChildProcess): Promise<Finished> {
+  const { code, stdout, stderr } = await child.output();
   const decoder = new TextDecoder();
   const printed = withoutLines(decoder.decode(stderr), await driverMessages());
   return { code, stdout: decoder.decode(stdout), stderr: printed };

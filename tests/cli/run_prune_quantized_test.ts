@@ -96,7 +96,8 @@ function job(out: string, changes: Partial<PruneJob> = {}, fs: WorkFileSystem = 
 }
 
 function run(what: PruneJob, fs: WorkFileSystem = denoFileSystem, pare: ModelPruner = quantizingPruner) {
-  return runPrune(what, { fs, backend: host.backend, pare });
+  const onDamage = (description: string) => assert.fail(`a stopped run is called damaged: ${description}`);
+  return runPrune(what, { fs, backend: host.backend, pare, onDamage });
 }
 
 /** Reads every file below the folder `root`. The keys are the paths relative to `root`. */

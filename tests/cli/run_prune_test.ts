@@ -14,6 +14,7 @@ import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
+import { editJournal } from "../support/edit_journal.ts";
 import { fullAfter, Killed, killedAfter } from "../support/failing_file_system.ts";
 
 const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
@@ -69,7 +70,13 @@ function job(out: string, changes: Partial<PruneJob> = {}): PruneJob {
 }
 
 function run(what: PruneJob, fs?: WorkFileSystem, onUnfinished?: (folder: string) => void) {
-  return runPrune(what, { fs: fs ?? denoFileSystem, backend: host.backend, pare: host.pare, onUnfinished });
+  const { backend, pare } = host;
+  return runPrune(what, { fs: fs ?? denoFileSystem, backend, pare, onUnfinished, onDamage: refuseDamage });
+}
+
+/** A process that was stopped leaves no damage. */
+function refuseDamage(description: string): never {
+  throw new Error(`a run that was only stopped is called damaged: ${description}`);
 }
 
 /** Reads every file in a folder and its subfolders. The keys are the paths relative to the folder. */
@@ -106,10 +113,15 @@ describe("runPrune()", () => {
       for (const name of ["states-1.f32", "states-2.f32"]) {
         await Deno.remove(`${out}/.pare/${name}`).catch(() => {}); // the layers before these states are solved again
       }
-      const path = `${out}/.pare/journal.jsonl`, text = await Deno.readTextFile(path);
-      const [start, recorded] = text.split("\n");
-      const entry = { ...JSON.parse(recorded), sparsities: { [ALLOCATION.layers[0].name]: 0.25 } };
-      await Deno.writeTextFile(path, `${start}\n${JSON.stringify(entry)}\n`);
+      await editJournal(
+        `${out}/.pare/journal.jsonl`,
+        (entries) =>
+          entries.slice(0, 2).map((entry) =>
+            entry.type === "allocation"
+              ? { ...entry, sparsities: { [ALLOCATION.layers[0].name]: 0.25 } }
+              : entry
+          ),
+      );
       const layers = await run(job(out, { allocation }));
       assert.deepEqual(layers.map(({ report }) => report.zeros), [16, 64, 64]);
     });
@@ -230,9 +242,13 @@ describe("runPrune()", () => {
     let layers = 0;
     const stopped = job(out, { queryOf: () => (layers++ === 1 ? fail(Error("stopped")) : {}) });
     await assert.rejects(run(stopped), /stopped/);
-    const journal = `${out}/.pare/journal.jsonl`;
-    const moved = (await Deno.readTextFile(journal)).replace(/"adapter":"[^"]*"/, '"adapter":"another"');
-    await Deno.writeTextFile(journal, moved);
+    await editJournal(
+      `${out}/.pare/journal.jsonl`,
+      (entries) =>
+        entries.map((entry) =>
+          entry.type === "layer" ? { ...entry, report: { ...entry.report, adapter: "another" } } : entry
+        ),
+    );
     await assert.rejects(
       run(job(out)),
       /fc1\.weight: was solved on cpu \(Web.*but the first layer of the run was solved on cpu \(another\)/,

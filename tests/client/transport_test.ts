@@ -44,7 +44,7 @@ describe("Transport request", () => {
 });
 
 describe("Transport retries", () => {
-  for (const status of [429, 502, 503, 504]) {
+  for (const status of [408, 429, 502, 503, 504]) {
     it(`repeats a request after ${status}, with the whole body`, async () => {
       const host = new FakeHost(problem(status, "busy"), problem(status, "busy"), noContent);
       await transport(host).send(PUT);

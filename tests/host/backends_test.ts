@@ -93,6 +93,7 @@ describe("Device with a checked backend", () => {
     const device = new Device(() => choices.shift()!(), {
       maxResidentLayers: 1,
       queueDepth: 1,
+      queueMilliseconds: 1000,
       clock: () => 0,
     });
     await device.start();

@@ -7,7 +7,7 @@ import { Device, NoDeviceError } from "../../src/host/device.ts";
 import { BusyError } from "../../src/host/bounded_queue.ts";
 import { memoryBackend } from "./memory_backend.ts";
 
-const OPTIONS = { maxResidentLayers: 2, queueDepth: 2, clock: () => 0 };
+const OPTIONS = { maxResidentLayers: 2, queueDepth: 2, queueMilliseconds: 60_000, clock: () => 0 };
 const waitForReopening = () => new Promise((resolve) => setTimeout(resolve, 5));
 
 function opening(...outcomes: (Backend | Error)[]) {
@@ -78,7 +78,10 @@ describe("Device", () => {
     await device.start();
     const session = device.session();
     device.stopAccepting();
-    assert.throws(() => device.session(), { name: "NoDeviceError", message: "the host is shutting down" });
+    assert.throws(() => device.session(), {
+      name: "ShuttingDownError",
+      message: "the host is shutting down",
+    });
     assert.equal(session.backend, backend);
     await device.close();
   });
@@ -92,6 +95,6 @@ describe("Device", () => {
     await device.close();
     await device.close();
     assert.equal(disposed, 1);
-    assert.throws(() => device.session(), NoDeviceError);
+    assert.throws(() => device.session(), { name: "ShuttingDownError" });
   });
 });

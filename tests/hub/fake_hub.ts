@@ -31,6 +31,10 @@ export interface FakeHub extends AsyncDisposable {
   isStalling?: boolean;
   /** If set, the hub returns this listing of files instead of the true one. */
   listing?: object[];
+  /** If set, every page of the listing names this URL as the next page. */
+  nextPage?: string;
+  /** If set, requests for the contents of files are redirected to the same path of this origin. */
+  redirectTo?: string;
   /** Contents that the hub serves instead of the listed ones, by file name. */
   readonly forged: Record<string, Uint8Array<ArrayBuffer>>;
 }
@@ -86,9 +90,13 @@ function respond(model: FakeModel, hub: Omit<FakeHub, "url">, path: string, rang
   }
   if (kind === "tree") {
     const files = Object.entries(model.files).map(([file, content]) => entryOf(file, content));
-    if (hub.listing) return Response.json(hub.listing);
-    return Response.json([{ type: "directory", path: "onnx", size: 0, oid: "0" }, ...files]);
+    const headers: HeadersInit = hub.nextPage ? { Link: `<${hub.nextPage}>; rel="next"` } : {};
+    if (hub.listing) return Response.json(hub.listing, { headers });
+    return Response.json([{ type: "directory", path: "onnx", size: 0, oid: "0" }, ...files], {
+      headers,
+    });
   }
+  if (hub.redirectTo) return Response.redirect(hub.redirectTo + path, 302);
   const content = hub.forged[name] ?? model.files[name];
   if (content === undefined) {
     return Response.json({ error: "Entry not found" }, {

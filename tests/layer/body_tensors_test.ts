@@ -6,7 +6,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { checkHessianTensors, checkLayerTensors, type StatisticsRule } from "../../src/layer/body_tensors.ts";
-import { MAX_FEATURES } from "../../src/protocol/limits.ts";
+import { MAX_FEATURES, MAX_TOKENS } from "../../src/protocol/limits.ts";
 import type { Dtype } from "../../src/tensor/dtype.ts";
 import { encodeHeader } from "../../src/safetensors/encode.ts";
 
@@ -34,8 +34,8 @@ describe("checkLayerTensors", () => {
       order: 10,
     });
     assert.equal(check({ ...WEIGHT, inputs: ["BF16", 3, 10] }).statistics?.name, "inputs");
-    // The limit on features does not apply to tokens.
-    assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_FEATURES + 1, 10] }));
+    // The limit on features does not apply to tokens, which have a limit of their own.
+    assert.ok(check({ ...WEIGHT, inputs: ["BF16", MAX_TOKENS, 10] }));
     assert.equal(check(WEIGHT, "optional").statistics, undefined);
     assert.equal(check(WEIGHT, "stored").statistics, undefined);
     assert.deepEqual(check({ ...WEIGHT, mask: ["U8", 6, 2] }, "optional").mask, { packed: true });
@@ -67,6 +67,7 @@ describe("checkLayerTensors", () => {
     ["a hessian in half precision", { ...WEIGHT, hessian: ["F16", 10, 10] }, "required", "hessian"],
     ["a triangle of another order", { ...WEIGHT, hessian_upper: ["F32", 54] }, "required", "hessian_upper"],
     ["inputs of another width", { ...WEIGHT, inputs: ["F32", 2, 9] }, "required", "inputs"],
+    ["inputs with too many tokens", { ...WEIGHT, inputs: ["F32", MAX_TOKENS + 1, 10] }, "required", "inputs"],
     ["inputs without tokens", { ...WEIGHT, inputs: ["F32", 0, 10] }, "required", "inputs"],
     ["a mask of another shape", { ...WEIGHT, mask: ["U8", 6, 10] }, "optional", "mask"],
     ["a tensor with an unknown name", { ...WEIGHT, wieght: ["F32", 1] }, "optional", "wieght"],

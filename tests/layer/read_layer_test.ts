@@ -6,6 +6,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type Backend, OutOfDeviceMemoryError } from "../../src/backend/backend.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
 import { readMatrix } from "../../src/backend/tiled_matrix.ts";
 import { readHessian, readLayer, type ReceivedLayer } from "../../src/layer/read_layer.ts";
 import { bytesToFloats } from "../../src/tensor/convert.ts";
@@ -217,5 +218,27 @@ describe("readLayer on a device without enough memory", () => {
         assert.ok(bodySource.closed);
       }
     }
+  });
+});
+
+describe("readLayer, given more strips than it has slots for pending checks,", () => {
+  it("checks them all", async () => {
+    const backend = await createCpuBackend();
+    // Tiles of one row make strips of one row.
+    const rows = 5000, values = new Float32Array(rows).fill(1);
+    const read = async (weight: Float32Array) => {
+      const body = file({ weight: floats("F16", [rows, 1], weight) });
+      const options = { totalBytes: body.length, edge: 1, statistics: "optional" } as const;
+      return await readLayer(backend, source(body), options);
+    };
+    const received = await read(values);
+    assert.deepEqual(await readMatrix(backend, received.layer.weight), values);
+    received.destroy();
+    for (const row of [0, 4095, 4096, rows - 1]) {
+      const index = [row, 0];
+      await assert.rejects(read(values.with(row, Infinity)), { name: "NonFiniteError", index });
+    }
+    assert.equal(backend.counters.bytesLive, 0);
+    await backend.dispose();
   });
 });

@@ -53,6 +53,20 @@ describe("the application", () => {
     assert.equal(host.records.length, 3);
   });
 
+  it("restricts what a browser may do with every answer", async () => {
+    const answers = [
+      await host.request("/"),
+      await host.request("/healthz"),
+      await host.request("/no/such/place"),
+      await host.send("POST", "/v1/layers?method=magnitude", BODY),
+    ];
+    for (const { headers, body } of answers) {
+      await body?.cancel();
+      const names = ["X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy"];
+      assert.deepEqual(names.map((name) => headers.get(name)), ["nosniff", "DENY", "no-referrer"]);
+    }
+  });
+
   it("lists the allowed methods of a path when it answers 405", async () => {
     const response = await host.request("/v1/layers", { method: "DELETE" });
     assert.deepEqual([response.status, response.headers.get("Allow")], [405, "POST"]);

@@ -47,6 +47,19 @@ describe("a host with a full, missing or lost device", () => {
     await host.close();
   });
 
+  it("answers busy to a request that has waited too long, and frees its place in the queue", async () => {
+    const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1, queueMilliseconds: 30 } });
+    const { residentQueue } = host.device.session();
+    const release = await residentQueue.acquire();
+    const refused = await host.send("POST", LAYERS, LAYER);
+    assert.match(refused.headers.get("Retry-After")!, /^[1-9]\d*$/);
+    assert.match((await assertProblem(refused, "busy")).detail, /waited for 0.03 s/);
+    assert.equal(residentQueue.waiting, 0);
+    release();
+    await answerOf(await host.send("POST", LAYERS, LAYER));
+    await host.close();
+  });
+
   it("answers truncated_body when a waiting client disconnects, and frees its place in the queue", async () => {
     const host = await startHost({ device: { maxResidentLayers: 1, queueDepth: 1 } });
     const { residentQueue } = host.device.session();
@@ -72,6 +85,7 @@ describe("a host with a full, missing or lost device", () => {
     const host = await startHost({ open: () => Promise.reject(new Error("no WebGPU adapter")) });
     for (const response of [await host.send("POST", LAYERS, LAYER), await host.request("/readyz")]) {
       assert.match((await assertProblem(response, "no_device")).detail, /no WebGPU adapter/);
+      assert.match(response.headers.get("Retry-After")!, /^[1-9]\d*$/);
     }
     assert.equal((await host.request("/healthz")).status, 200);
     assert.match(await (await host.request("/")).text(), /Not ready/);

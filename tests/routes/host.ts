@@ -25,7 +25,7 @@ export async function startHost({ open = () => createCpuBackend(), ...settings }
   const services = await startHostServices(open, {
     ...settings,
     log: (record) => void records.push(record),
-    limits: { maxBodyBytes: 2 ** 30, idleMilliseconds: 10_000, ...settings.limits },
+    limits: { maxBodyBytes: 2 ** 30, ...settings.limits },
     device: { maxResidentLayers: 2, queueDepth: 2, ...settings.device },
   });
   const { device } = services;

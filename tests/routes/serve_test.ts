@@ -29,7 +29,7 @@ describe("serve", () => {
       open: () => Promise.resolve(backend),
       port: 0,
       log: () => {},
-      limits: { idleMilliseconds: 2000 },
+      limits: { bodyWindowMilliseconds: 2000, answerPatienceMilliseconds: 2000 },
     });
   });
   after(() => host.shutdown());
@@ -169,7 +169,8 @@ describe("the life cycle of a host", () => {
       body,
       headers: safetensorsHeaders(body.length),
     });
-    assert.deepEqual([refused.status, (await refused.json()).code], [503, "no_device"]);
+    assert.match(refused.headers.get("Retry-After")!, /^[1-9]\d*$/);
+    assert.deepEqual([refused.status, (await refused.json()).code], [503, "shutting_down"]);
     await writer.write(body.subarray(300_000));
     const answer = await new Response(connection.readable).bytes();
     const end = new TextDecoder("latin1").decode(answer).indexOf("\r\n\r\n");

@@ -24,6 +24,8 @@ describe("the transfers of tasks", () => {
     const elsewhere = { url: "http://169.254.169.254/latest", sha256: "sha256:" + "1".repeat(64) };
     assert.deepEqual(await refusalOf({ weight: elsewhere }), [403, "forbidden"]);
     assert.deepEqual(await refusalOf({ result: { url: elsewhere.url } }), [403, "forbidden"]);
+    assert.deepEqual(hosts.store.requests, []);
+    assert.equal(hosts.host.device.session().residentQueue.running, 0);
     hosts.store.faults.push(() => Response.redirect("http://169.254.169.254/latest", 302));
     assert.deepEqual(await refusalOf({ hessian: undefined }), [502, "blob_unavailable"]);
   });
@@ -75,7 +77,13 @@ describe("the transfers of tasks", () => {
     const other = await startHost({ edge: { secret: SECRET, hostId: HOST_ID, blobOrigins: [origin] } });
     try {
       const weight = { url: `${origin}/weight`, sha256: "sha256:" + "1".repeat(64) };
-      const task = await hosts.taskOf({ weight, hessian: undefined, parameters: { method: "magnitude" } });
+      const result = { url: `${origin}/result` };
+      const task = await hosts.taskOf({
+        weight,
+        hessian: undefined,
+        result,
+        parameters: { method: "magnitude" },
+      });
       assert.deepEqual(await codeOf(await hosts.send(task, { to: other })), [502, "blob_unavailable"]);
       await breaking;
       assert.equal(other.liveBytes(), 0);
@@ -99,5 +107,26 @@ describe("the transfers of tasks", () => {
       `${hosts.store.origin}/result: 503 SlowDown`,
     ]);
     assert.equal(hosts.host.liveBytes(), live);
+  });
+
+  it("give their place on the device back at once, whatever is wrong with the result", async () => {
+    const { port } = Deno.listen({ hostname: "127.0.0.1", port: 0 }).addr;
+    const origins = [hosts.store.origin, `http://127.0.0.1:${port}`, "http://127.0.0.1:1"];
+    const host = await startHost({ edge: { secret: SECRET, hostId: HOST_ID, blobOrigins: origins } });
+    const { residentQueue } = host.device.session();
+    hosts.store.faults.push(() => new Response(WEIGHT), () => new Response(HESSIAN));
+    const urls = [
+      "http://127.0.0.1:1/result",
+      "http://elsewhere.example/result",
+      "http://[/",
+      "ftp://127.0.0.1/x",
+    ];
+    for (const url of urls) {
+      const response = await hosts.send(await hosts.taskOf({ result: { url } }), { to: host });
+      assert.ok(response.status >= 400, url);
+      await response.body?.cancel();
+      assert.deepEqual([residentQueue.running, residentQueue.waiting], [0, 0], url);
+    }
+    await host.close();
   });
 });

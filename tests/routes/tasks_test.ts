@@ -118,6 +118,37 @@ describe("tasks", () => {
     assert.deepEqual(await codeOf(cancel), [401, "unauthorized"]);
   });
 
+  it("are refused with 400 if their body is no JSON, or no task", async () => {
+    for (const text of ["", "{", "null", "[1]", '{"id":1}', "\u0000", `{"id":"${"x".repeat(5000)}"}`]) {
+      const body = new TextEncoder().encode(text);
+      const subject = { audience: HOST_ID, method: "POST", path: "/v1/tasks", body };
+      const response = await hosts.host.request("/v1/tasks", {
+        method: "POST",
+        headers: {
+          Authorization: await signTicket(SECRET, subject, Date.now()),
+          "Content-Type": "application/json",
+          "Content-Length": String(body.length),
+        },
+        body,
+      });
+      assert.deepEqual(await codeOf(response), [400, "invalid_parameter"], text.slice(0, 20));
+    }
+  });
+
+  it("are refused if their body does not arrive", async () => {
+    const limits = { bodyWindowMilliseconds: 50 };
+    const host = await startHost({ edge: { secret: SECRET, hostId: HOST_ID, blobOrigins: [] }, limits });
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(new Uint8Array(10)) });
+    const headers = {
+      Authorization: "Pare-Ticket 1.2.3",
+      "Content-Type": "application/json",
+      "Content-Length": "100",
+    };
+    const response = await host.request("/v1/tasks", { method: "POST", headers, body });
+    assert.deepEqual(await codeOf(response), [408, "too_slow"]);
+    await host.close();
+  });
+
   it("report why the solve failed, and can be sent again", async () => {
     const negative = correlatedHessian(COLS, { seed: 3 });
     for (let j = 0; j < COLS; j++) negative[j * COLS + j] = -1;

@@ -9,6 +9,7 @@ import { parseAllDocuments } from "yaml";
 import { runPare } from "../cli/run_pare.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { file, floats } from "../layer/bodies.ts";
+import { configOf, parseDockerfile } from "../../scripts/deploy/image/dockerfile.ts";
 import { startHost, type TestHost } from "../routes/host.ts";
 
 const DEPLOY = new URL("../../scripts/deploy/", import.meta.url);
@@ -181,15 +182,13 @@ describe("the Kubernetes manifests", () => {
     const { stdout: help } = await runPare("serve", "--help");
     const unit = await Deno.readTextFile(new URL("systemd/pare@.service", DEPLOY));
     const image = await Deno.readTextFile(new URL("Dockerfile", DEPLOY));
+    const { cmd } = configOf(parseDockerfile(image).at(-1)!);
     const start = /^ExecStart=\S+ (.*)$/m.exec(unit)![1].split(" ");
-    const command: string[] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(image)![1]);
-    assert.deepEqual(start.slice(0, 5).filter((word) => word !== "--quiet"), command.slice(1));
-    const options = [...start.slice(5), ...container.args, ...JSON.parse(/^CMD (.*)$/m.exec(image)![1])];
-    for (const option of options.filter((word) => word.startsWith("--"))) {
-      assert.ok(help.includes(`${option} `), option);
-    }
-    for (const [, path] of image.matchAll(/^COPY (\S+) /gm)) {
-      assert.ok(await Deno.stat(new URL(`../../${path}`, DEPLOY)), path);
+    for (const words of [start.slice(start.indexOf("serve")), container.args, cmd]) {
+      assert.equal(words[0], "serve");
+      for (const option of words.filter((word: string) => word.startsWith("--"))) {
+        assert.ok(help.includes(`${option} `), option);
+      }
     }
     const sections = [...unit.matchAll(/^\[(\w+)\]$/gm)].map(([, name]) => name);
     assert.deepEqual(sections, ["Unit", "Service", "Install"]);

@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
-import { RUN_REPORT_FILE, runReportSchema } from "../../../src/report/run_report.ts";
+import { RUN_REPORT_FILE } from "../../../src/report/file_names.ts";
+import { runReportSchema } from "../../../src/report/run_report.ts";
 import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
 
 const MAIN = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url));

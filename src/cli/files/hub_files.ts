@@ -16,6 +16,19 @@ export const hubFiles: CacheFileSystem = {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
     if (Deno.build.os === "windows") await Deno.rename(target, path); // links need special rights on Windows
-    else await Deno.symlink(relative(dirname(path), target), path); // relative, so that the cache can be moved
+    else await createLink(target, path);
   },
 };
+
+/**
+ * Creates a symbolic link, which is relative, so that the cache can be moved. Deno creates symbolic links only if the process may read and
+ * write all files. Otherwise the file gets a second name (a hard link).
+ */
+async function createLink(target: string, path: string): Promise<void> {
+  try {
+    await Deno.symlink(relative(dirname(path), target), path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    await Deno.link(target, path);
+  }
+}

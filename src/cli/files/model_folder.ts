@@ -8,14 +8,18 @@ import { cacheFolder } from "../../hub/cache.ts";
 import { isHubReference } from "../../hub/reference.ts";
 import { retryLine } from "../remote_client.ts";
 import { hubFiles } from "./hub_files.ts";
+import { HUB_VARIABLES } from "./hub_variables.ts";
 import type { Output } from "../terminal/output.ts";
+
+/** The values of `HUB_VARIABLES`. */
+type HubVariables = Readonly<Partial<Record<typeof HUB_VARIABLES[number], string>>>;
 
 /** The description of MODEL in the help of commands. */
 export const MODEL_ARGUMENT = "a Hugging Face checkpoint folder, or hf:OWNER/NAME[@REVISION]";
 
 /**
  * Returns the folder of `model`. A model of the hub is downloaded unless the cache has it.
- * @param env the environment variables `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
+ * @param variables the environment variables; they are read from the process if they are not given
  * @throws {ModelError} if the hub has no such model or refuses access
  * @throws {HubUnreachable} if the hub cannot be reached and the model is not in the cache
  */
@@ -23,9 +27,10 @@ export async function modelFolder(
   model: string,
   output: Output,
   signal: AbortSignal,
-  env: Readonly<Record<string, string | undefined>> = Deno.env.toObject(),
+  variables?: HubVariables,
 ): Promise<string> {
   if (!isHubReference(model)) return model;
+  const env = variables ?? readHubVariables();
   const { resolveModel } = await import("../../hub/resolve_model.ts"); // only models of the hub need its client
   const bar = output.progress("fetching");
   let currentFile = "";
@@ -49,4 +54,9 @@ export async function modelFolder(
   } finally {
     bar.stop();
   }
+}
+
+/** Reads the environment variables. They are read one by one, because the command may have no permission for others. */
+function readHubVariables(): HubVariables {
+  return Object.fromEntries(HUB_VARIABLES.map((name) => [name, Deno.env.get(name)]));
 }

@@ -4,13 +4,12 @@ import { dirname } from "node:path";
 import { FileError } from "../../files/file_error.ts";
 import { UsageError } from "../errors.ts";
 import { nameFile } from "./name_file.ts";
-
-/** The name of the file by which a folder is tested. */
-const PROBE_FILE = ".pare-probe";
+import { PROBE_FILE } from "./probe_file.ts";
 
 /**
  * Checks that files can be written to a folder. The folder and its parents are created if they do not exist, and
- * are then removed again.
+ * are then removed again. A folder may have files and folders, but no devices, pipes or sockets, because they would be replaced or
+ * written to.
  * @param option the option that names the folder, such as `--out`
  * @throws {UsageError} naming the option, the path and the reason
  * @throws {FileError} if the disk is full
@@ -19,6 +18,7 @@ export async function requireWritableFolder(option: string, folder: string): Pro
   await explain(option, folder, async () => {
     const created = await createFolders(folder);
     try {
+      await requirePlainEntries(option, folder);
       await createAndRemoveFile(folder);
     } finally {
       for (const path of created) await Deno.remove(path);
@@ -27,13 +27,15 @@ export async function requireWritableFolder(option: string, folder: string): Pro
 }
 
 /**
- * Checks that a file can be written at `path`, whose folder must exist. An existing file is not changed.
+ * Checks that a file can be written at `path`, whose folder must exist. An existing file is not changed. Anything else that exists there
+ * is refused, because the new file would replace it: a device such as /dev/null, a pipe, a socket, or a link.
  * @throws {UsageError} naming the option, the path and the reason
  * @throws {FileError} if the disk is full
  */
 export async function requireWritableFile(option: string, path: string): Promise<void> {
   await explain(option, path, async () => {
-    if (await isFolder(path)) throw new UsageError(`option ${option} ${path}: is a folder, not a file`);
+    const kind = kindOf(await findFile(path, Deno.lstat));
+    if (kind !== undefined) throw new UsageError(`option ${option} ${path}: is ${kind}, not a file`);
     await createAndRemoveFile(dirname(path));
   });
 }
@@ -62,22 +64,31 @@ export async function requireEmptyFolder(out: string, overwrite = false): Promis
 async function createAndRemoveFile(folder: string): Promise<void> {
   const path = `${folder}/${PROBE_FILE}`;
   await nameFile(folder, async () => {
-    (await Deno.create(path)).close();
+    (await Deno.open(path, { write: true, create: true })).close();
     await Deno.remove(path);
   });
 }
 
-/** Creates `folder` and its missing parents. Returns the new folders, the innermost first. */
+/**
+ * Creates `folder` and its missing parents. Returns the new folders, the innermost first. Folders above the outermost missing one are not
+ * looked at, because the command may have no permission to read them.
+ */
 async function createFolders(folder: string): Promise<string[]> {
   if (await isFolder(folder)) return [];
-  const parent = dirname(folder);
-  const created = parent === folder ? [] : await createFolders(parent);
-  await nameFile(folder, async () => {
+  try {
+    await Deno.mkdir(folder);
+    return [folder];
+  } catch (error) {
+    const parent = dirname(folder);
     // `mkdir` reports a file of this name as something that exists, which would not explain the failure.
     if (await exists(folder)) throw new FileError(folder, "ENOTDIR", "is not a folder");
-    await Deno.mkdir(folder);
-  });
-  return [folder, ...created];
+    if (!(error instanceof Deno.errors.NotFound) || parent === folder) {
+      return await nameFile(folder, () => Promise.reject(error));
+    }
+    const created = await createFolders(parent);
+    await nameFile(folder, () => Deno.mkdir(folder));
+    return [folder, ...created];
+  }
 }
 
 async function isFolder(path: string): Promise<boolean> {
@@ -88,9 +99,32 @@ async function exists(path: string): Promise<boolean> {
   return await findFile(path) !== undefined;
 }
 
-async function findFile(path: string): Promise<Deno.FileInfo | undefined> {
+/** @throws {UsageError} if the folder has an entry that is neither a file nor a folder */
+async function requirePlainEntries(option: string, folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    const entry = await findFile(`${folder}/${name}`); // nothing for a link that leads nowhere, which is replaced
+    if (!entry || entry.isFile || entry.isDirectory) continue;
+    throw new UsageError(
+      `option ${option} ${folder}: has ${name}, which is ${kindOf(entry)}; choose another folder`,
+    );
+  }
+}
+
+/** Describes what a path is, as the end of a sentence. Returns undefined for a regular file, and if nothing exists there. */
+function kindOf(found: Deno.FileInfo | undefined): string | undefined {
+  if (!found || found.isFile) return undefined;
+  if (found.isDirectory) return "a folder";
+  if (found.isSymlink) return "a link";
+  if (found.isFifo) return "a pipe";
+  return found.isSocket ? "a socket" : "a device";
+}
+
+async function findFile(
+  path: string,
+  stat: (path: string) => Promise<Deno.FileInfo> = Deno.stat,
+): Promise<Deno.FileInfo | undefined> {
   try {
-    return await Deno.stat(path);
+    return await stat(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
     throw error;

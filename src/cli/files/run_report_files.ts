@@ -3,12 +3,8 @@
 import type { Checkpoint } from "../../checkpoint/checkpoint.ts";
 import { formatJson, readJson } from "../../files/whole_file.ts";
 import { ModelError } from "../../files/model_error.ts";
-import {
-  REPORT_PAGE_FILE,
-  RUN_REPORT_FILE,
-  type RunReport,
-  runReportSchema,
-} from "../../report/run_report.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
+import { type RunReport, runReportSchema } from "../../report/run_report.ts";
 import { z } from "zod";
 import { denoFileSystem } from "./deno_file_system.ts";
 

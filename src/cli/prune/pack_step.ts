@@ -67,11 +67,15 @@ async function writeQuantizedRun(
 ): Promise<void> {
   const { spec, gridOf, fs } = options;
   const weights = new Map<string, QuantizedWeightSource>();
-  const finished = new Set(run.layers.map(({ name }) => name));
+  const digests = new Map(run.layers.map(({ name, quantized }) => [name, quantized]));
   for (const { name } of linearLayers(spec)) {
-    const grid = finished.has(name) ? gridOf(name) : undefined;
-    if (!grid) continue;
-    weights.set(name, { grid, module: moduleName(stemOf(name)), read: () => run.quantized.read(name) });
+    const digest = digests.get(name), grid = digest === undefined ? undefined : gridOf(name);
+    if (digest === undefined || !grid) continue;
+    weights.set(name, {
+      grid,
+      module: moduleName(stemOf(name)),
+      read: () => run.quantized.read(name, digest),
+    });
   }
   const ignore = denseModules(spec, (name) => weights.has(name));
   await writeQuantized(dense, out, fs, { ...options, weights, ignore });

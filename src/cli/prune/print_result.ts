@@ -1,7 +1,8 @@
 /** Prints the result of `pare prune`. Every number comes from the report of the run, so the two always agree. */
 
 import { formatSeconds } from "../../report/format.ts";
-import { RUN_REPORT_FILE, type RunReport } from "../../report/run_report.ts";
+import { RUN_REPORT_FILE } from "../../report/file_names.ts";
+import type { RunReport } from "../../report/run_report.ts";
 import { formatPhases } from "../../report/run_seconds.ts";
 import { layersWithFewTokens, totals } from "../../report/summary.ts";
 import type { Output } from "../terminal/output.ts";

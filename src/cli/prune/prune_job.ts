@@ -6,7 +6,7 @@ import { PACK_QUANTIZED } from "../../checkpoint/quantized/config.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { gridOfQuery } from "../../prune/quantized_model.ts";
 import { readCalibration } from "../../prune/read_calibration.ts";
-import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/run_report.ts";
+import { REPORT_PAGE_FILE, RUN_REPORT_FILE } from "../../report/file_names.ts";
 import { readEvaluationText } from "../files/evaluation_text.ts";
 import { runReportFiles } from "../files/run_report_files.ts";
 import type { Progress } from "../terminal/output.ts";

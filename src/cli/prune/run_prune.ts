@@ -14,7 +14,7 @@ import type { WorkFileSystem } from "../../files/file_system.ts";
 import type { HiddenStatesLocation } from "../../models/hidden_states/hidden_states.ts";
 import type { Model } from "../../models/model.ts";
 import { prepareFolder } from "../../checkpoint/partial_folder.ts";
-import { type CompleteCopy, findCompleteCopy } from "../../checkpoint/complete_copy.ts";
+import type { CompleteCopy } from "../../checkpoint/complete_copy.ts";
 import { type OpenCopy, openCopy } from "../../checkpoint/open_copy.ts";
 import { describeRounding } from "../../host/backends.ts";
 import { removeIfEmpty } from "../../files/remove_if_empty.ts";
@@ -25,7 +25,8 @@ import type { Fingerprint } from "../../prune/run/fingerprint.ts";
 import { OtherRunError } from "../../prune/run/other_run_error.ts";
 import type { LayerEntry } from "../../prune/run/journal.ts";
 import { PruneRun } from "../../prune/run/prune_run.ts";
-import type { NameSet } from "../../prune/block_plan.ts";
+import { repairRun } from "../../prune/run/repair_run.ts";
+import { linearLayers, type NameSet } from "../../prune/block_plan.ts";
 import { PhaseClock } from "../../prune/phase_clock.ts";
 import { quantizedModel } from "../../prune/quantized_model.ts";
 import type { GridOptions } from "../../quantization/quantization.ts";
@@ -89,6 +90,8 @@ export interface PruneServices {
   onAllocationStep?(done: number, total: number): void;
   /** Called after each step of the calibration. `total` is the number of all steps. */
   onCalibrationStep?(done: number, total: number): void;
+  /** Called for each kind of damage that was found in the files of the unfinished run. The run repeats the lost work. */
+  onDamage?(description: string): void;
   /** Called after a failure if the run has made progress, with the folder of the unfinished run. */
   onUnfinished?(folder: string): void;
 }
@@ -107,13 +110,11 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
   let open: OpenCopy | undefined;
   try {
     await prepareFolder(job.checkpoint, job.out, fs, run.isResumed || (job.overwrite ?? false));
-    let complete: CompleteCopy;
-    if (run.isComplete) {
-      complete = await findCompleteCopy(job.checkpoint, copyFolder, fs, job.reportFileNames);
-    } else {
+    let complete = run.isResumed ? await repair(job, services, run, copyFolder) : undefined;
+    if (!complete) {
       open = await openCopy(job.checkpoint, copyFolder, fs, {
         overwrite: job.overwrite,
-        replaced: run.isResumed ? run.layers.map(({ name }) => name) : undefined,
+        replaced: run.isResumed ? new Map(run.layers.map(({ name, digest }) => [name, digest])) : undefined,
         extraFiles: job.reportFileNames,
       });
       complete = await pruneAndComplete(job, services, run, open);
@@ -130,6 +131,20 @@ export async function runPrune(job: PruneJob, services: PruneServices): Promise<
   }
   await run.remove();
   return run.layers;
+}
+
+/** Discards what is damaged in a run that continues. Returns the complete copy, if only its names have to be changed. */
+async function repair(
+  { checkpoint, model, layers, reportFileNames }: PruneJob,
+  { onDamage }: PruneServices,
+  run: PruneRun,
+  copyFolder: string,
+): Promise<CompleteCopy | undefined> {
+  const chosen = linearLayers(model.spec).filter(({ name }) => layers.has(name));
+  const files = { checkpoint, copyFolder, extraFiles: reportFileNames, layers: chosen };
+  const { complete, damage } = await repairRun(run, files);
+  for (const description of damage) onDamage?.(description);
+  return complete;
 }
 
 /**
@@ -171,7 +186,7 @@ async function pruneAndComplete(
     makeExtras: () => job.reportFiles(run, pruned, secondsSince(started)),
     signal: services.signal,
   });
-  await run.journal.append({ type: "complete" });
+  await run.journal.append({ type: "complete", files: Object.fromEntries(complete.digests) });
   return complete;
 }
 
@@ -208,6 +223,7 @@ async function pruneLayers(
 ): Promise<void> {
   const { signal } = services;
   const finished = new Set(run.layers.map(({ name }) => name));
+  const digests = new Map<string, string>();
   const calibrated = calibratedModel(job.model, services.backend, {
     windows: job.windows,
     layers: job.layers,
@@ -215,7 +231,7 @@ async function pruneLayers(
     finished: { has: (name) => finished.has(name), read: (name) => copy.replacement(name) },
     hiddenStates: { folder: run.states, location: job.activations },
     onReplace: async (name, weight) => {
-      await copy.replace(name, weight);
+      digests.set(name, await copy.replace(name, weight));
       await copy.sync(name);
     },
     progress: services.onCalibrationStep,
@@ -231,7 +247,16 @@ async function pruneLayers(
     if (event.type !== "layer") continue;
     refuseOtherAdapter(run, event);
     const { name, block, tokens, report } = event;
-    await run.journal.append({ type: "layer", name, block, seconds: clock.lap(), tokens, report });
+    await run.journal.append({
+      type: "layer",
+      name,
+      block,
+      seconds: clock.lap(),
+      tokens,
+      report,
+      digest: digests.get(name)!, // the layer was replaced before its event
+      quantized: run.quantized.digest(name),
+    });
     services.onLayerDone?.(finished.size + event.done, total, event);
   }
 }

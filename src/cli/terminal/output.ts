@@ -1,12 +1,16 @@
 /**
  * Prints the output of a command: its result, remarks and progress. Only the result is written to standard
  * output, as lines for people, or as one JSON object with `--json`. Progress and remarks are written to
- * standard error. Progress is shown as a bar on a terminal, and as one line per step in logs and pipes.
+ * standard error. Progress is shown as a bar on a terminal, and as one line per step in logs and pipes. Control characters in names are
+ * escaped, because they come from checkpoints and servers.
  */
 
 import process from "node:process";
 // @ts-types="@types/cli-progress"
 import { SingleBar } from "cli-progress";
+import { FileError } from "../../files/file_error.ts";
+import { messageOf } from "../../text/message_of.ts";
+import { printableLine, printableText } from "../../text/printable.ts";
 
 /** The output of one command. */
 export class Output {
@@ -14,20 +18,35 @@ export class Output {
 
   /** Prints the result: `value` as one line of JSON with `--json`, else `lines`. */
   result(value: unknown, lines: readonly string[]): void {
-    console.log(this.json ? JSON.stringify(value) : lines.join("\n"));
+    printToOutput(this.json ? printableLine(JSON.stringify(value)) : printableText(lines.join("\n")));
   }
 
   /** Prints a line about the progress of the work. */
   remark(line: string): void {
-    console.error(line);
+    console.error(printableLine(line));
   }
 
   /** Starts a progress display: a bar on a terminal, lines elsewhere. */
   progress(title: string): Progress {
-    return Deno.stderr.isTerminal()
+    return Deno.stderr.isTerminal() && movesCursor()
       ? new BarProgress(process.stderr, title)
       : new LineProgress((line) => this.remark(line), title);
   }
+}
+
+/** Writes a line to standard output. @throws {FileError} if the disk is full, or if nobody reads the output any more */
+export function printToOutput(line: string): void {
+  try {
+    console.log(line);
+  } catch (cause) {
+    const message = messageOf(cause), isFull = /No space left/.test(message);
+    throw new FileError("standard output", isFull ? "ENOSPC" : "EPIPE", message, { cause });
+  }
+}
+
+/** Whether the terminal understands the codes that move its cursor. */
+function movesCursor(): boolean {
+  return Deno.env.get("TERM") !== "dumb";
 }
 
 /** A progress display. */
@@ -60,12 +79,13 @@ class BarProgress implements Progress {
   }
 
   step(done: number, total: number, detail = ""): void {
-    if (!this.#bar.isActive) this.#bar.start(total, done, { detail });
-    this.#bar.update(done, { detail });
+    const printable = { detail: printableLine(detail) };
+    if (!this.#bar.isActive) this.#bar.start(total, done, printable);
+    this.#bar.update(done, printable);
   }
 
   note(detail: string): void {
-    this.#bar.update({ detail });
+    this.#bar.update({ detail: printableLine(detail) });
   }
 
   stop(): void {

@@ -1,6 +1,7 @@
 /** Formats results as a table for a terminal. */
 
 import Table from "cli-table3";
+import { printableLine } from "../../text/printable.ts";
 
 /** Returns a table. The first `labels` columns are aligned to the left, the others to the right. */
 export function textTable(
@@ -10,6 +11,6 @@ export function textTable(
 ): string {
   const colAligns = head.map((_, i) => i < labels ? "left" as const : "right" as const);
   const table = new Table({ head: [...head], colAligns, style: { head: [], border: [], compact: true } });
-  table.push(...rows.map((row) => [...row]));
+  table.push(...rows.map((row) => row.map(printableLine)));
   return table.toString();
 }

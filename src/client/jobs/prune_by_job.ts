@@ -22,7 +22,12 @@ export interface SolvedJobLayer extends PrunedLayer {
  * The error codes of a layer that may succeed in another job. They mean that no host was alive, or that the
  * host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
  */
-const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set(["no_device", "device_lost", "busy"]);
+const TRANSIENT_LAYER_CODES: ReadonlySet<string> = new Set([
+  "no_device",
+  "device_lost",
+  "shutting_down",
+  "busy",
+]);
 
 /** A layer of a job that failed. */
 export interface LayerFailure {

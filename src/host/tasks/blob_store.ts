@@ -13,6 +13,7 @@ import { type Digest, formatDigest, hashedStream } from "../../protocol/digest.t
 import { SAFETENSORS_TYPE } from "../../protocol/headers.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import { messageOf } from "../../text/message_of.ts";
+import { shortened } from "../../text/quotes.ts";
 
 /** A blob that is ready to be read. */
 export interface BlobBody {
@@ -33,8 +34,8 @@ export interface WrittenBlob {
 /** The longest time without any transfer. */
 const IDLE_MILLISECONDS = 60_000;
 
-/** The number of characters that are quoted from the error of a store. */
-const MAX_QUOTED_LENGTH = 300;
+/** The number of characters after which the rest of a store's error is dropped. An error quotes fewer. */
+const MAX_KEPT_CHARACTERS = 1000;
 
 /** Gives access to the blobs at the allowed origins. */
 export class BlobStore {
@@ -45,19 +46,24 @@ export class BlobStore {
     this.#origins = new Set(origins);
   }
 
+  /** Checks that blobs may be read from and written to `url`. @throws {Refusal} `forbidden` */
+  requireAllowed(url: string): void {
+    this.#requireAllowedUrl(url);
+  }
+
   /**
    * Opens a blob.
    * @throws {Refusal} `forbidden` if the origin is not allowed, `blob_unavailable` if the blob cannot be read
    * @throws the signal's reason when it is aborted
    */
   async open(source: { url: string; sha256: Digest }, signal: AbortSignal): Promise<BlobBody> {
-    const url = this.#requireAllowedUrl(source.url), name = url.origin + url.pathname;
+    const url = this.#requireAllowedUrl(source.url), name = shortened(url.origin + url.pathname);
     const response = await fetch(url, { redirect: "error", signal }).catch((cause) => {
       signal.throwIfAborted();
       throw unavailable(`${name}: ${messageOf(cause)}`, cause);
     });
     if (!response.ok) {
-      throw unavailable(`${name}: ${response.status} ${(await response.text()).slice(0, MAX_QUOTED_LENGTH)}`);
+      throw unavailable(`${name}: ${response.status} ${shortened(await response.text())}`);
     }
     const length = response.headers.get("Content-Length");
     if (length === null || response.body === null) {
@@ -79,7 +85,7 @@ export class BlobStore {
     byteLength: number,
     signal: AbortSignal,
   ): Promise<WrittenBlob> {
-    const url = this.#requireAllowedUrl(target), name = url.origin + url.pathname;
+    const url = this.#requireAllowedUrl(target), name = shortened(url.origin + url.pathname);
     // `fetch` would send a stream in chunked encoding, which S3 does not accept.
     const request = (url.protocol === "https:" ? httpsRequest : httpRequest)(url, {
       method: "PUT",
@@ -96,7 +102,7 @@ export class BlobStore {
       request.on("response", (response) => {
         let text = "";
         response.setEncoding("utf8");
-        response.on("data", (part: string) => text.length < MAX_QUOTED_LENGTH && (text += part));
+        response.on("data", (part: string) => text.length < MAX_KEPT_CHARACTERS && (text += part));
         response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
         response.on("error", reject);
       });
@@ -118,7 +124,7 @@ export class BlobStore {
       await pipeline(source, hashing, request);
       const { status, text } = await responsePromise;
       if (status < 200 || status > 299) {
-        throw unavailable(`${name}: ${status} ${text.slice(0, MAX_QUOTED_LENGTH)}`);
+        throw unavailable(`${name}: ${status} ${shortened(text)}`);
       }
     } catch (cause) {
       signal.throwIfAborted();
@@ -133,7 +139,7 @@ export class BlobStore {
     const url = new URL(text);
     if (!this.#origins.has(url.origin)) {
       const allowed = [...this.#origins].join(", ") || "none";
-      throw new Refusal("forbidden", `blob origin ${url.origin}: must be one of ${allowed}`);
+      throw new Refusal("forbidden", `blob origin ${shortened(url.origin)}: must be one of ${allowed}`);
     }
     return url;
   }

@@ -6,6 +6,7 @@
 import { Refusal } from "../../protocol/refusal.ts";
 import { openSafetensors, type SafetensorsStream } from "../../safetensors/decode.ts";
 import { encodeHeader } from "../../safetensors/encode.ts";
+import { shortened } from "../../text/quotes.ts";
 import type { BlobBody } from "./blob_store.ts";
 
 /**
@@ -20,7 +21,7 @@ export async function joinFiles(first: BlobBody, second: BlobBody): Promise<Blob
   const duplicate = b.header.tensors.find(({ name }) => names.has(name));
   if (duplicate) {
     await Promise.all([a.close(), b.close()]);
-    throw new Refusal("shape_mismatch", `tensor ${duplicate.name} is in both files`, {
+    throw new Refusal("shape_mismatch", `tensor ${shortened(duplicate.name)} is in both files`, {
       members: { tensor: duplicate.name },
     });
   }

@@ -38,6 +38,10 @@ export async function runTask(
   context: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
+  // A task takes a place on the device before it writes the result, so all URLs are checked at the beginning.
+  for (const source of [task.weight, task.hessian, task.result]) {
+    if (source) context.blobs.requireAllowed(source.url);
+  }
   const end = new AbortController();
   try {
     return await attemptTask(task, context, AbortSignal.any([signal, end.signal]));
@@ -97,17 +101,24 @@ async function solveLayer(
   return await host(bodyRequest("POST", `/v1/layers?${query}`, body, task, signal));
 }
 
-/** Writes the host's answer to the result URL of the task. */
+/** Writes the host's answer to the result URL of the task. If that fails, the answer gives its place on the device back. */
 async function uploadResult(
   response: Response,
   task: TaskRequest,
   { blobs }: TaskContext,
   signal: AbortSignal,
 ): Promise<FinishedTask> {
-  const report = reportSchema.parse(JSON.parse(response.headers.get("Pare-Report")!));
-  const length = Number(response.headers.get("Content-Length"));
-  const result = await blobs.put(task.result.url, response.body!, length, signal);
-  return { state: "done", report, result };
+  const body = response.body!;
+  try {
+    const report = reportSchema.parse(JSON.parse(response.headers.get("Pare-Report")!));
+    const length = Number(response.headers.get("Content-Length"));
+    const result = await blobs.put(task.result.url, body, length, signal);
+    return { state: "done", report, result };
+  } catch (error) {
+    // A stream that `put` has begun to read is locked, and was cancelled by it.
+    if (!body.locked) await body.cancel();
+    throw error;
+  }
 }
 
 /** Builds a request to the host. Its request id is the id of the task, so that the host's log shows the task. */

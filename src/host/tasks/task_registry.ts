@@ -6,6 +6,7 @@
  */
 
 import { Refusal } from "../../protocol/refusal.ts";
+import { ShuttingDownError } from "../device.ts";
 import type { FinishedTask } from "./run_task.ts";
 
 interface TaskEntry {
@@ -29,7 +30,8 @@ export class TaskRegistry {
    * Waits for the result of task `id`. If no task has this id, the method starts one.
    * @param run runs the task until the signal is aborted
    * @returns the result, or undefined if the task is still running after `waitMilliseconds`
-   * @throws {Refusal} `busy` if too many tasks are running, `no_device` if the registry is closed
+   * @throws {Refusal} `busy` if too many tasks are running
+   * @throws {ShuttingDownError} if the registry is closed
    * @throws what the task threw
    */
   async outcomeWithin(
@@ -58,13 +60,18 @@ export class TaskRegistry {
     await Promise.allSettled([...this.#entries.values()].map(({ outcome }) => outcome));
   }
 
+  /** Aborts all tasks. */
+  abort(): void {
+    for (const { abort } of this.#entries.values()) abort.abort(new ShuttingDownError());
+  }
+
   /** Aborts task `id`, if it exists. */
   cancel(id: string): void {
     this.#entries.get(id)?.abort.abort(new Refusal("not_found", `task ${id} was cancelled`));
   }
 
   #start(id: string, run: (signal: AbortSignal) => Promise<FinishedTask>): TaskEntry {
-    if (this.#closed) throw new Refusal("no_device", "the host is shutting down");
+    if (this.#closed) throw new ShuttingDownError();
     const all = [...this.#entries];
     if (all.filter(([, { hasEnded }]) => !hasEnded).length >= MAX_RUNNING_TASKS) {
       throw new Refusal("busy", `${MAX_RUNNING_TASKS} tasks are running already`, { retryAfter: 1 });

@@ -13,7 +13,7 @@ import { getDiagonal } from "../../kernels/diagonal.ts";
 import { unpackUpper } from "../../kernels/transfer/unpack_upper.ts";
 import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { NotSymmetricError } from "../errors.ts";
-import { splitIntoStrips, type Strip } from "./strips.ts";
+import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { DeferredChecks, Uploader } from "./upload.ts";
 
@@ -26,7 +26,7 @@ const SYMMETRY_TOLERANCE = 1e-3;
 
 /** Receives all rows of an (order, order) F32 matrix, and checks that the matrix is symmetric. */
 export class HessianSink implements TensorSink<TiledMatrix> {
-  readonly strips: readonly Strip[];
+  readonly stripRules: StripRules;
   readonly checksPerStrip: number;
   readonly #backend: Backend;
   readonly #order: number;
@@ -38,7 +38,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
-    this.strips = splitIntoStrips({ rows: order, rowBytes: 4 * order, boundary: edge });
+    this.stripRules = { rows: order, rowBytes: 4 * order, boundary: edge };
     this.#diagonal = backend.createBuffer("diagonal", 4 * order);
     try {
       this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
@@ -115,7 +115,7 @@ export class HessianSink implements TensorSink<TiledMatrix> {
 
 /** Receives the upper triangle of an (order, order) matrix, packed row by row: F32 [order·(order+1)/2]. */
 export class PackedHessianSink implements TensorSink<TiledMatrix> {
-  readonly strips: readonly Strip[];
+  readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #order: number;
@@ -125,7 +125,7 @@ export class PackedHessianSink implements TensorSink<TiledMatrix> {
   constructor(backend: Backend, order: number, edge: number) {
     this.#backend = backend;
     this.#order = order;
-    this.strips = splitIntoStrips({ rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge });
+    this.stripRules = { rows: order, rowBytes: (row) => 4 * (order - row), boundary: edge };
     this.#matrix = new Owned(createUpperMatrix(backend, order, edge));
   }
 

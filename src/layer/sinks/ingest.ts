@@ -17,6 +17,13 @@ import { DeferredChecks, Uploader } from "./upload.ts";
 const BACKPRESSURE_BYTES = 128 * 2 ** 20;
 
 /**
+ * The least number of checks whose results may be pending. When all slots are in use, reading waits for the
+ * results. With this number, the strips of a layer of 4 GiB need one wait, and the slots take only 16 KiB. The
+ * number must not follow from the sizes in the header, because a request can announce more than it sends.
+ */
+const MIN_CHECK_SLOTS = 4096;
+
+/**
  * Reads `stream` to its end into `sinks`, and checks the values.
  * @param sinks one sink for each tensor of the file, by the name of the tensor. The caller owns the sinks
  * @throws {SafetensorsError} if the body ends early, or continues after the last tensor
@@ -29,18 +36,21 @@ export async function ingest(
   sinks: ReadonlyMap<string, TensorSink<unknown>>,
 ): Promise<void> {
   const all = [...sinks.values()];
-  const maxChecks = all.reduce((sum, { strips, checksPerStrip }) => sum + strips.length * checksPerStrip, 0);
-  const buffer = new Uint8Array(Math.max(...all.map(({ strips }) => stripBufferBytes(strips))));
+  const buffer = new Uint8Array(Math.max(...all.map(({ stripRules }) => stripBufferBytes(stripRules))));
   const assemblers = new Map(
-    [...sinks].map(([name, { strips }]) => [name, new StripAssembler(strips, buffer)]),
+    [...sinks].map(([name, { stripRules }]) => [name, new StripAssembler(stripRules, buffer)]),
   );
-  const checks = new DeferredChecks(backend, maxChecks);
+  const checks = new DeferredChecks(
+    backend,
+    Math.max(MIN_CHECK_SLOTS, ...all.map(({ checksPerStrip }) => checksPerStrip)),
+  );
   const uploader = new Uploader(backend, checks);
   try {
     let queuedBytes = 0;
     for await (const { tensor, bytes: chunk } of stream.chunks()) {
       const sink = sinks.get(tensor.name)!;
       for (const { strip, bytes } of assemblers.get(tensor.name)!.push(chunk)) {
+        if (checks.freeSlots < sink.checksPerStrip) await checks.throwFirstFailure();
         sink.accept(strip, bytes, uploader, checks);
         queuedBytes += bytes.byteLength;
       }

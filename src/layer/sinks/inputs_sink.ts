@@ -9,29 +9,29 @@ import type { TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { HessianAccumulator } from "../../calibration/hessian.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import { splitIntoStrips, type Strip } from "./strips.ts";
+import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /**
- * The largest number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many
- * rows before the arithmetic takes longer than the memory traffic. 1024 rows are enough, and more rows gain
- * nothing.
+ * The number of tokens in a panel. Each addition reads and writes all of H, so a panel needs many rows before
+ * the arithmetic takes longer than the memory traffic. 1024 rows are enough, and more rows gain nothing.
  */
 const PANEL_TOKENS = 1024;
 
 /**
- * The largest panel in bytes. It is half of the smallest binding limit of any adapter. A panel with more
- * than 16384 columns therefore has fewer than 1024 rows.
+ * The smallest and the largest panel in bytes. Few columns make a panel of 1024 rows small, and thousands of
+ * small panels would occupy the calling thread, so their panels have more rows. The largest panel is half of the
+ * smallest binding limit of any adapter, so a panel with more than 16384 columns has fewer rows.
  */
-const PANEL_BYTES = 64 * 2 ** 20;
+const MIN_PANEL_BYTES = 2 ** 20, MAX_PANEL_BYTES = 64 * 2 ** 20;
 
 /**
  * Receives (tokens, cols) inputs. The result is H = Σ xᵀ·x over the rows x of the inputs, (cols, cols) f32,
  * upper storage.
  */
 export class InputsSink implements TensorSink<TiledMatrix> {
-  readonly strips: readonly Strip[];
+  readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
   readonly #tensor: FloatTensor;
   readonly #panelTokens: number;
@@ -42,12 +42,17 @@ export class InputsSink implements TensorSink<TiledMatrix> {
   constructor(backend: Backend, tensor: FloatTensor, edge: number) {
     const { rows: tokens, cols, dtype } = tensor;
     this.#tensor = tensor;
-    this.#panelTokens = Math.min(tokens, PANEL_TOKENS, Math.max(1, Math.floor(PANEL_BYTES / (4 * cols))));
-    this.strips = splitIntoStrips({
+    const rowsIn = (bytes: number) => Math.max(1, Math.floor(bytes / (4 * cols)));
+    this.#panelTokens = Math.min(
+      tokens,
+      Math.max(PANEL_TOKENS, rowsIn(MIN_PANEL_BYTES)),
+      rowsIn(MAX_PANEL_BYTES),
+    );
+    this.stripRules = {
       rows: tokens,
       rowBytes: cols * BYTES_PER_ELEMENT[dtype],
       boundary: this.#panelTokens,
-    });
+    };
     this.#panel = backend.createBuffer("panel of inputs", 4 * cols * this.#panelTokens);
     try {
       this.#hessian = new HessianAccumulator(backend, "hessian", cols, edge, { overwrite: true });

@@ -8,7 +8,7 @@ import { Owned } from "../../backend/owned.ts";
 import type { ForcedEntries } from "../../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../../sparsity/mask_bits.ts";
 import { ColumnCounts } from "./column_counts.ts";
-import { splitIntoStrips, type Strip } from "./strips.ts";
+import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 
 /**
@@ -19,7 +19,7 @@ const MASK_STRIP_BYTES = 2 ** 18;
 
 /** Receives the mask of a (rows, cols) layer. */
 export class MaskSink implements TensorSink<ForcedEntries> {
-  readonly strips: readonly Strip[];
+  readonly stripRules: StripRules;
   readonly checksPerStrip = 0;
   readonly #backend: Backend;
   readonly #cols: number;
@@ -37,7 +37,7 @@ export class MaskSink implements TensorSink<ForcedEntries> {
     this.#cols = cols;
     this.#packed = packed;
     const rowBytes = packed ? maskRowBytes(cols) : cols;
-    this.strips = splitIntoStrips({ rows, rowBytes, stripBytes: MASK_STRIP_BYTES });
+    this.stripRules = { rows, rowBytes, stripBytes: MASK_STRIP_BYTES };
     this.#bits = new Owned(backend.createBuffer("forced entries", 4 * rows * wordsPerRow(cols)));
     this.#counts = new ColumnCounts(cols);
   }

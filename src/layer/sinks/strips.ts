@@ -1,8 +1,8 @@
 /**
  * Strips are the pieces in which a tensor is moved between the CPU's memory and the device. A strip is a few
- * consecutive whole rows, usually a few megabytes. `splitIntoStrips` plans the strips of a tensor.
- * `StripAssembler` builds each strip from the chunks of a request body, which can have any size. All strips
- * of a body share one buffer, so a body of any size takes little of the CPU's memory.
+ * consecutive whole rows, usually a few megabytes. `splitIntoStrips` computes the strips of a tensor one after
+ * the other. `StripAssembler` builds each strip from the chunks of a request body, which can have any size. All
+ * strips of a body share one buffer, so a body of any size takes little of the CPU's memory.
  */
 
 /**
@@ -36,34 +36,48 @@ export interface StripRules {
   readonly stripBytes?: number;
 }
 
-/** Splits rows into strips, in order. A row longer than `stripBytes` is a strip of its own. */
-export function splitIntoStrips(rules: StripRules): Strip[] {
-  const { rows, boundary = Infinity, stripBytes = DEFAULT_STRIP_BYTES } = rules;
-  const rowBytes = typeof rules.rowBytes === "number" ? () => rules.rowBytes as number : rules.rowBytes;
-  const strips: Strip[] = [];
+/**
+ * Yields the strips of the rows, in order. A row longer than `stripBytes` is a strip of its own. A strip is
+ * computed when it is requested, because a request can announce far more rows than it sends.
+ */
+export function* splitIntoStrips(rules: StripRules): Generator<Strip, void, undefined> {
+  const { rows, boundary = Infinity } = rules;
   for (let row0 = 0; row0 < rows;) {
-    const last = Math.min(rows, boundary === Infinity ? rows : (Math.floor(row0 / boundary) + 1) * boundary);
-    let row = row0, byteLength = 0;
-    do byteLength += rowBytes(row++); while (row < last && byteLength + rowBytes(row) <= stripBytes);
-    strips.push({ row0, rows: row - row0, byteLength });
-    row0 = row;
+    const end = boundary === Infinity ? rows : Math.min(rows, (Math.floor(row0 / boundary) + 1) * boundary);
+    const strip = firstStrip(rules, row0, end);
+    yield strip;
+    row0 += strip.rows;
   }
-  return strips;
+}
+
+/** Returns the strip that begins at `row0` and contains no row from `end` on. */
+function firstStrip(
+  { rowBytes, stripBytes = DEFAULT_STRIP_BYTES }: StripRules,
+  row0: number,
+  end: number,
+): Strip {
+  if (typeof rowBytes === "number") {
+    const rows = Math.min(end - row0, Math.max(1, Math.floor(stripBytes / rowBytes)));
+    return { row0, rows, byteLength: rows * rowBytes };
+  }
+  let row = row0, byteLength = 0;
+  do byteLength += rowBytes(row++); while (row < end && byteLength + rowBytes(row) <= stripBytes);
+  return { row0, rows: row - row0, byteLength };
 }
 
 /** Assembles the strips of one tensor from the chunks of a body. */
 export class StripAssembler {
-  readonly #strips: readonly Strip[];
+  readonly #strips: Iterator<Strip>;
   readonly #buffer: Uint8Array<ArrayBuffer>;
-  #stripIndex = 0;
+  #strip: Strip | undefined;
   #filledBytes = 0;
 
   /**
-   * @param buffer the memory for one strip, at least `stripBufferBytes(strips)` bytes. Tensors that are read
+   * @param buffer the memory for one strip, at least `stripBufferBytes(rules)` bytes. Tensors that are read
    *   one after the other may share the buffer
    */
-  constructor(strips: readonly Strip[], buffer: Uint8Array<ArrayBuffer>) {
-    this.#strips = strips;
+  constructor(rules: StripRules, buffer: Uint8Array<ArrayBuffer>) {
+    this.#strips = splitIntoStrips(rules);
     this.#buffer = buffer;
   }
 
@@ -73,7 +87,7 @@ export class StripAssembler {
    */
   *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array<ArrayBuffer> }> {
     for (let copied = 0; copied < bytes.byteLength;) {
-      const strip = this.#strips[this.#stripIndex];
+      const strip = this.#strip ??= this.#nextStrip();
       const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
       this.#buffer.set(part, this.#filledBytes);
       this.#filledBytes += part.byteLength;
@@ -81,16 +95,33 @@ export class StripAssembler {
       if (this.#filledBytes < strip.byteLength) return;
       const padded = roundUp4(strip.byteLength);
       this.#buffer.fill(0, strip.byteLength, padded);
-      this.#stripIndex++;
+      this.#strip = undefined;
       this.#filledBytes = 0;
       yield { strip, bytes: this.#buffer.subarray(0, padded) };
     }
   }
+
+  #nextStrip(): Strip {
+    const { done, value } = this.#strips.next();
+    if (done) throw new TypeError("strips: the tensor has more bytes than its rows");
+    return value;
+  }
 }
 
-/** Returns the buffer size in bytes that the largest of `strips` needs, padding included. */
-export function stripBufferBytes(strips: readonly Strip[]): number {
-  return strips.reduce((maximum, { byteLength }) => Math.max(maximum, roundUp4(byteLength)), 0);
+/**
+ * Returns the buffer size in bytes that the largest strip needs, padding included. For rows of different lengths
+ * the result is an upper bound. The first row must then be the longest.
+ */
+export function stripBufferBytes(
+  { rows, rowBytes, boundary = Infinity, stripBytes = DEFAULT_STRIP_BYTES }: StripRules,
+): number {
+  if (rows === 0) return 0;
+  const longestRow = typeof rowBytes === "number" ? rowBytes : rowBytes(0);
+  const rowsPerStrip = Math.min(rows, boundary, Math.max(1, Math.floor(stripBytes / longestRow)));
+  const largest = typeof rowBytes === "number"
+    ? rowsPerStrip * rowBytes
+    : Math.min(Math.max(stripBytes, longestRow), longestRow * Math.min(rows, boundary));
+  return roundUp4(largest);
 }
 
 function roundUp4(bytes: number): number {

@@ -3,7 +3,7 @@
  * own.
  */
 
-import type { Strip } from "./strips.ts";
+import type { Strip, StripRules } from "./strips.ts";
 import type { DeferredChecks, Uploader } from "./upload.ts";
 
 /**
@@ -12,8 +12,8 @@ import type { DeferredChecks, Uploader } from "./upload.ts";
  * `take`.
  */
 export interface TensorSink<Result> {
-  /** The strips of the tensor, in the order in which `accept` expects them. */
-  readonly strips: readonly Strip[];
+  /** The rules by which the tensor is split into the strips that `accept` expects, in order. */
+  readonly stripRules: StripRules;
   /** The largest number of checks that one call of `accept` adds to its `DeferredChecks`. */
   readonly checksPerStrip: number;
   /**

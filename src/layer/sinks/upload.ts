@@ -1,7 +1,7 @@
 /**
  * Uploads strips of a tensor, which are ranges of whole rows, to the device. There the strips are converted
  * to f32 and checked for values that are not finite. The checks run on the device while the body arrives.
- * `DeferredChecks` collects their results, so that the CPU waits only once, at the end of the body.
+ * `DeferredChecks` collects their results, so that the CPU rarely waits for them.
  * `Uploader` does everything else.
  */
 
@@ -14,17 +14,17 @@ import { NonFiniteError } from "../errors.ts";
 /**
  * The checks of one body. Each check has a slot, which is one element of a device buffer. If the check fails,
  * its kernel stores the index of the first invalid element in the slot. A function turns this index into the
- * error to throw. All slots are read back once, at the end of the body.
+ * error to throw. All slots are read back at the end of the body, and before that whenever all are in use.
  */
 export class DeferredChecks {
   /** (capacity) u32, one slot per check. It is the `first` binding of the check kernels. */
   readonly buffer: DeviceBuffer;
   readonly #backend: Backend;
   readonly #capacity: number;
-  readonly #errors: ((index: number) => Error)[] = [];
+  #errors: ((index: number) => Error)[] = [];
 
   /**
-   * @param capacity the largest number of checks
+   * @param capacity the largest number of checks whose results may be pending
    * @throws {OutOfDeviceMemoryError}
    */
   constructor(backend: Backend, capacity: number) {
@@ -32,6 +32,11 @@ export class DeferredChecks {
     this.#capacity = capacity;
     this.buffer = backend.createBuffer("deferred checks", 4 * capacity);
     backend.write(this.buffer, 0, new Uint8Array(new Uint32Array(capacity).fill(NOTHING_FOUND).buffer));
+  }
+
+  /** The number of checks that can be added before `throwFirstFailure` must be called. */
+  get freeSlots(): number {
+    return this.#capacity - this.#errors.length;
   }
 
   /**
@@ -46,13 +51,18 @@ export class DeferredChecks {
     return this.#errors.push(toError) - 1;
   }
 
-  /** Waits for all checks. @throws the error of the first failed check, in the order of `add` */
+  /**
+   * Waits for all checks that were added, and frees their slots. The slots of passed checks need no other value,
+   * because a kernel writes to its slot only if its check fails.
+   * @throws the error of the first failed check, in the order of `add`
+   */
   async throwFirstFailure(): Promise<void> {
     if (this.#errors.length === 0) return;
     const bytes = await this.#backend.read(this.buffer, 0, 4 * this.#errors.length);
     const found = new Uint32Array(bytes.buffer);
     const slot = found.findIndex((index) => index !== NOTHING_FOUND);
     if (slot >= 0) throw this.#errors[slot](found[slot]);
+    this.#errors = [];
   }
 
   destroy(): void {

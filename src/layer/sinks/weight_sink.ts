@@ -9,13 +9,13 @@ import { hasPackedRows, TiledMatrix } from "../../backend/tiled_matrix.ts";
 import { copySubmatrix, submatrixOf } from "../../linalg/submatrix.ts";
 import { BYTES_PER_ELEMENT } from "../../tensor/dtype.ts";
 import type { FloatTensor } from "../body_tensors.ts";
-import { splitIntoStrips, type Strip } from "./strips.ts";
+import type { Strip, StripRules } from "./strips.ts";
 import type { TensorSink } from "./tensor_sink.ts";
 import type { Uploader } from "./upload.ts";
 
 /** Receives a (rows, cols) weight. The result is the weight as a (rows, cols) f32 matrix. */
 export class WeightSink implements TensorSink<TiledMatrix> {
-  readonly strips: readonly Strip[];
+  readonly stripRules: StripRules;
   readonly checksPerStrip = 1;
   readonly #backend: Backend;
   readonly #tensor: FloatTensor;
@@ -26,7 +26,7 @@ export class WeightSink implements TensorSink<TiledMatrix> {
     const { name: label, dtype, rows, cols } = tensor;
     this.#backend = backend;
     this.#tensor = tensor;
-    this.strips = splitIntoStrips({ rows, rowBytes: cols * BYTES_PER_ELEMENT[dtype], boundary: edge });
+    this.stripRules = { rows, rowBytes: cols * BYTES_PER_ELEMENT[dtype], boundary: edge };
     this.#matrix = new Owned(new TiledMatrix(backend, { label, rows, cols, edge }));
   }
 

@@ -11,7 +11,7 @@ import { attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize, normalizeInPlace } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { headDimension, headName, positive, readConfig } from "./config/config.ts";
+import { epsilon, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec, type NormSpec } from "../layer_specs.ts";
 
@@ -27,7 +27,7 @@ const schema = z.object({
   n_head: positive.optional(),
   num_attention_heads: positive.optional(),
   vocab_size: positive,
-  layer_norm_epsilon: z.number().positive().default(1e-5),
+  layer_norm_epsilon: epsilon.default(1e-5),
   apply_residual_connection_post_layernorm: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
 });

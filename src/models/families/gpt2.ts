@@ -10,7 +10,7 @@ import { attend } from "../pieces/attention.ts";
 import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
-import { activationName, headDimension, headName, positive, readConfig } from "./config/config.ts";
+import { activationName, epsilon, headDimension, headName, positive, readConfig } from "./config/config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, type LinearSpec, linearSpec } from "../layer_specs.ts";
 
@@ -22,7 +22,7 @@ const schema = z.object({
   n_positions: positive,
   vocab_size: positive,
   activation_function: activationName.default("gelu_tanh"),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
+  layer_norm_epsilon: epsilon.default(1e-5),
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   add_cross_attention: z.boolean().default(false),

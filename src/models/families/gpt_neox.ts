@@ -10,7 +10,7 @@ import { applyGroup } from "../pieces/linear.ts";
 import { normalize } from "../pieces/norm.ts";
 import { accumulateGroup } from "../pieces/residual.ts";
 import { rotate } from "../pieces/rotary.ts";
-import { activationName, headDimension, positive, readConfig } from "./config/config.ts";
+import { activationName, epsilon, headDimension, positive, readConfig } from "./config/config.ts";
 import { readRotary, rotaryShape } from "./config/rotary_config.ts";
 import type { BlockSpec, Family, ModelSpec } from "./family.ts";
 import { layerNormSpec, type LinearGroup, linearSpec } from "../layer_specs.ts";
@@ -28,7 +28,7 @@ const schema = z.object({
   intermediate_size: positive,
   vocab_size: positive,
   hidden_act: activationName.default("gelu"),
-  layer_norm_eps: z.number().positive().default(1e-5),
+  layer_norm_eps: epsilon.default(1e-5),
   attention_bias: z.boolean().default(true),
   /**
    * Whether the feed-forward network reads the hidden states before attention. Otherwise it reads those after

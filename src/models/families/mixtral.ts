@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { positive, readConfig } from "./config/config.ts";
+import { epsilon, positive, readConfig } from "./config/config.ts";
 import { checkExperts } from "./config/experts_config.ts";
 import type { Family } from "./family.ts";
 import { mixtureOfExperts } from "./llama/experts.ts";
@@ -14,7 +14,7 @@ import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 const schema = z.object({
   ...llamaShape,
   num_key_value_heads: positive.nullable().default(8),
-  rms_norm_eps: z.number().positive().default(1e-5),
+  rms_norm_eps: epsilon.default(1e-5),
   sliding_window: positive.nullish(),
   num_local_experts: positive.default(8),
   num_experts_per_tok: positive.default(2),

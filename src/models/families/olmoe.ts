@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { ModelError } from "../../files/model_error.ts";
-import { positive, readConfig } from "./config/config.ts";
+import { epsilon, positive, readConfig } from "./config/config.ts";
 import { checkExperts } from "./config/experts_config.ts";
 import type { Family } from "./family.ts";
 import { GATED_LAYERS, mixtureOfExperts } from "./llama/experts.ts";
@@ -14,7 +14,7 @@ import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 /** The defaults are those of the class `OlmoeConfig` in transformers. */
 const schema = z.object({
   ...llamaShape,
-  rms_norm_eps: z.number().positive().default(1e-5),
+  rms_norm_eps: epsilon.default(1e-5),
   attention_bias: z.boolean().default(false),
   clip_qkv: z.number().nullish(),
   num_experts: positive.default(64),

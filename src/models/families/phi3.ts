@@ -4,14 +4,14 @@
  */
 
 import { z } from "zod";
-import { positive, readConfig } from "./config/config.ts";
+import { epsilon, positive, readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { llamaModel, llamaShape } from "./llama/llama_model.ts";
 
 /** The defaults are those of the class `Phi3Config` in transformers. */
 const schema = z.object({
   ...llamaShape,
-  rms_norm_eps: z.number().positive().default(1e-5),
+  rms_norm_eps: epsilon.default(1e-5),
   original_max_position_embeddings: positive.default(4096),
   sliding_window: positive.nullish(),
 });

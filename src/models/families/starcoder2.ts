@@ -4,7 +4,7 @@
  */
 
 import { z } from "zod";
-import { activationName, positive, readConfig } from "./config/config.ts";
+import { activationName, epsilon, positive, readConfig } from "./config/config.ts";
 import type { Family } from "./family.ts";
 import { plainFeedForward } from "./llama/feed_forward.ts";
 import { llamaModel, llamaShape } from "./llama/llama_model.ts";
@@ -14,7 +14,7 @@ const schema = z.object({
   ...llamaShape,
   num_key_value_heads: positive.nullable().default(2),
   hidden_act: activationName.default("gelu_tanh"),
-  norm_epsilon: z.number().positive().default(1e-5),
+  norm_epsilon: epsilon.default(1e-5),
   sliding_window: positive.nullish(),
   use_bias: z.boolean().default(true),
   tie_word_embeddings: z.boolean().default(true),

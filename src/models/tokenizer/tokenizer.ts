@@ -8,6 +8,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
+import { checkDefinition } from "./check_definition.ts";
 import { readBpeFiles } from "./bpe_files.ts";
 import { parseJson, readJson, readText } from "../../files/whole_file.ts";
 import { messageOf } from "../../text/message_of.ts";
@@ -32,7 +33,7 @@ export async function loadTokenizer(folder: string, fs: FileSystem): Promise<Tok
     if (files.includes(name)) Object.assign(settings, await readObject(fs, `${folder}/${name}`));
   }
   const definition = files.includes(TOKENIZER_FILE)
-    ? await readObject(fs, `${folder}/${TOKENIZER_FILE}`)
+    ? await readDefinition(fs, `${folder}/${TOKENIZER_FILE}`)
     : await readBpeFiles(fs, folder, files, settings);
   if (!definition) throw missingTokenizer(folder, files);
   try {
@@ -77,11 +78,20 @@ export async function readTokens(tokenizer: Tokenizer, path: string, fs: FileSys
  * @throws {ModelError} if a line of a `jsonl` text is not `{"text": …}`. The message names the line
  */
 export function encodeText(tokenizer: Tokenizer, text: string, format: TextFormat): Uint32Array {
-  if (format === "txt") return Uint32Array.from(tokenizer.encode(text).ids);
+  if (format === "txt") return encode(tokenizer, text);
   const documents = text.split("\n").flatMap((line, i) =>
     line.trim() === "" ? [] : [readDocument(line, i + 1)]
   );
-  return Uint32Array.from(documents.flatMap((document) => tokenizer.encode(document).ids));
+  return Uint32Array.from(documents.flatMap((document) => [...encode(tokenizer, document)]));
+}
+
+/** @throws {ModelError} if a token of the text has no id, because the tokenizer lacks it and has no token for unknown texts */
+function encode(tokenizer: Tokenizer, text: string): Uint32Array {
+  const { ids, tokens } = tokenizer.encode(text);
+  const at = ids.findIndex((id) => !Number.isInteger(id));
+  if (at < 0) return Uint32Array.from(ids);
+  const token = JSON.stringify(tokens[at]).slice(0, 40);
+  throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
 }
 
 /** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */
@@ -91,6 +101,13 @@ function readDocument(line: string, number: number): string {
     throw new ModelError(`line ${number}: must be an object with a string "text"`);
   }
   return value.text;
+}
+
+/** Reads tokenizer.json. @throws {ModelError} if it is malformed, or if it has token ids or types that are not supported */
+async function readDefinition(fs: FileSystem, path: string): Promise<Record<string, unknown>> {
+  const definition = await readObject(fs, path);
+  checkDefinition(definition, path);
+  return definition;
 }
 
 /** Reads a JSON object. @throws {ModelError} if the file is malformed or holds another JSON value */

@@ -22,11 +22,13 @@ const storedSchema = z.object({
 /** The problems of a request about stored statistics. */
 const LOOKUP_PROBLEMS = [
   "invalid_parameter",
+  "invalid_host",
   ...KEY_PROBLEMS,
   "hessian_not_found",
   "internal",
   "no_device",
   "device_lost",
+  "shutting_down",
 ] as const satisfies ProblemCode[];
 
 /** Finds stored statistics. */

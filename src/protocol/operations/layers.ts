@@ -11,7 +11,9 @@ export const TENSOR_PROBLEMS = [
   "malformed_safetensors",
   "truncated_body",
   "invalid_parameter",
+  "invalid_host",
   ...KEY_PROBLEMS,
+  "too_slow",
   "length_required",
   "too_large",
   "unsupported_media_type",
@@ -22,6 +24,7 @@ export const TENSOR_PROBLEMS = [
   "internal",
   "no_device",
   "device_lost",
+  "shutting_down",
 ] as const satisfies ProblemCode[];
 
 /** Prunes one layer. */

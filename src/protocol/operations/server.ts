@@ -16,7 +16,7 @@ export const HEALTHZ = {
   responses: {
     200: { description: "The process is up", content: json(z.object({ status: z.literal("up") })) },
   },
-  problems: ["invalid_parameter"],
+  problems: ["invalid_parameter", "invalid_host"],
 } satisfies Operation;
 
 /** Describes the device while it can be used. */
@@ -31,7 +31,7 @@ export const READYZ = {
   security: WITHOUT_KEY,
   request: { query: NO_QUERY },
   responses: { 200: { description: "The device can be used", content: json(readySchema) } },
-  problems: ["invalid_parameter", "internal", "no_device", "device_lost"],
+  problems: ["invalid_parameter", "invalid_host", "internal", "no_device", "device_lost", "shutting_down"],
 } satisfies Operation;
 
 /** Publishes counters and gauges. */
@@ -49,7 +49,7 @@ export const METRICS = {
       content: { "text/plain": { schema: z.string() } },
     },
   },
-  problems: ["invalid_parameter", ...KEY_PROBLEMS, "internal"],
+  problems: ["invalid_parameter", "invalid_host", ...KEY_PROBLEMS, "internal"],
 } satisfies Operation;
 
 /** Publishes the contract. */
@@ -67,5 +67,5 @@ export const OPENAPI = {
       content: json(z.looseObject({ openapi: z.string() })),
     },
   },
-  problems: ["invalid_parameter", "internal"],
+  problems: ["invalid_parameter", "invalid_host", "internal"],
 } satisfies Operation;

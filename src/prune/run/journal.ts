@@ -3,11 +3,15 @@
  * continues, so the work that a complete line records is never lost. If the process is killed while it writes
  * a line, this last line is incomplete. It is ignored when the journal is opened again. Lines are only ever
  * appended.
+ *
+ * The last member of each object, `chain`, is the digest of the line and of the chain of the line before it. A line that was
+ * changed, repeated, moved, or that lacks its predecessor therefore does not have the right chain. Such a line and all later
+ * lines are ignored, and the run repeats their work.
  */
 
 import { z } from "zod";
+import { digestBytes } from "../../files/digest.ts";
 import type { WorkFileSystem, WritableFile } from "../../files/file_system.ts";
-import { ModelError } from "../../files/model_error.ts";
 import { reportSchema } from "../../protocol/report.ts";
 import { tryParseJson } from "../../text/try_parse_json.ts";
 
@@ -48,15 +52,33 @@ const layerSchema = z.object({
   /** The number of calibration tokens that reached the layer, if only some of the tokens do. */
   tokens: z.int().min(0).optional(),
   report: reportSchema,
+  /** The digest of the pruned weight in the weight file. */
+  digest: z.string(),
+  /** The digest of the file with the packed tensors, if the layer is quantised. */
+  quantized: z.string().optional(),
 });
 
-/** Records that all files of the pruned copy have been flushed to the disk under their temporary names. */
-const completeSchema = z.object({ type: z.literal("complete") });
+/** Records the checksum of the hidden states before a block. The line is written before their file gets its name. */
+const statesSchema = z.object({ type: z.literal("states"), block: z.int().min(0), checksum: z.int() });
+
+/**
+ * Records that a later process found damage. The lines of these layers no longer hold, and neither does a line that says that the
+ * copy is complete.
+ */
+const discardSchema = z.object({ type: z.literal("discard"), layers: z.array(z.string()) });
+
+/** Records that all files of the pruned copy have been flushed to the disk under their temporary names, with these digests. */
+const completeSchema = z.object({
+  type: z.literal("complete"),
+  files: z.record(z.string(), z.string()),
+});
 
 const entrySchema = z.discriminatedUnion("type", [
   startSchema,
   allocationSchema,
   layerSchema,
+  statesSchema,
+  discardSchema,
   completeSchema,
 ]);
 
@@ -64,6 +86,8 @@ const entrySchema = z.discriminatedUnion("type", [
 export type AllocationEntry = z.infer<typeof allocationSchema>;
 /** The line that records a pruned layer. */
 export type LayerEntry = z.infer<typeof layerSchema>;
+/** The line that records the checksum of stored hidden states. */
+export type StatesEntry = z.infer<typeof statesSchema>;
 /** A line of the journal. */
 export type JournalEntry = z.infer<typeof entrySchema>;
 
@@ -75,24 +99,30 @@ export class Journal {
   readonly #entries: JournalEntry[];
   /** The offset in the file where the next line begins. */
   #end: number;
+  #chain: string;
 
-  private constructor(file: WritableFile, entries: JournalEntry[], end: number) {
+  private constructor(
+    file: WritableFile,
+    { entries, end, chain, damagedLine }: ParsedJournal,
+  ) {
     this.#file = file;
     this.#entries = entries;
     this.#end = end;
+    this.#chain = chain;
+    this.damagedLine = damagedLine;
   }
 
-  /**
-   * Opens the journal at `path`, and creates it if it does not exist.
-   * @throws {ModelError} if a line before the last is damaged
-   */
+  /** The number of the first damaged line, from 1. Undefined if at most the last line is damaged, as after a kill. */
+  readonly damagedLine: number | undefined;
+
+  /** Opens the journal at `path`, and creates it if it does not exist. The lines from the first damaged one on are ignored. */
   static async open(path: string, fs: WorkFileSystem): Promise<Journal> {
     const file = await fs.edit(path);
     try {
-      const { entries, end } = parse(path, await file.read(0, file.byteLength));
-      // An incomplete last line is overwritten with spaces, because the next line may be too short to cover all of it.
+      const parsed = parse(await file.read(0, file.byteLength)), { end } = parsed;
+      // Ignored lines are overwritten with spaces, because the next line may be too short to cover all of them.
       if (end < file.byteLength) await file.write(end, new Uint8Array(file.byteLength - end).fill(0x20));
-      return new Journal(file, entries, end);
+      return new Journal(file, parsed);
     } catch (error) {
       await file.close();
       throw error;
@@ -105,10 +135,12 @@ export class Journal {
 
   /** Appends a line and resolves when it has been flushed to the disk. */
   async append(entry: JournalEntry): Promise<void> {
-    const line = new TextEncoder().encode(JSON.stringify(entry) + "\n");
+    const text = JSON.stringify(entry), chain = nextChain(this.#chain, text);
+    const line = new TextEncoder().encode(`${text.slice(0, -1)},"chain":"${chain}"}\n`);
     await this.#file.write(this.#end, line);
     await this.#file.sync();
     this.#end += line.byteLength;
+    this.#chain = chain;
     this.#entries.push(entry);
   }
 
@@ -117,22 +149,43 @@ export class Journal {
   }
 }
 
-/** Parses the file and returns its entries and the offset where the last complete line ends. */
-function parse(path: string, bytes: Uint8Array): { entries: JournalEntry[]; end: number } {
-  const entries: JournalEntry[] = [];
-  let end = 0;
-  for (let next = bytes.indexOf(NEWLINE); next >= 0; next = bytes.indexOf(NEWLINE, end)) {
-    const entry = parseLine(bytes.subarray(end, next));
-    if (!entry) {
-      if (bytes.indexOf(NEWLINE, next + 1) < 0) break;
-      throw new ModelError(`${path}: line ${entries.length + 1} is damaged; start the run over`);
-    }
-    entries.push(entry);
-    end = next + 1;
-  }
-  return { entries, end };
+/** The intact lines of a journal. */
+interface ParsedJournal {
+  readonly entries: JournalEntry[];
+  /** The offset where the last intact line ends. */
+  readonly end: number;
+  /** The chain of the last intact line. */
+  readonly chain: string;
+  readonly damagedLine: number | undefined;
 }
 
-function parseLine(line: Uint8Array): JournalEntry | undefined {
-  return entrySchema.safeParse(tryParseJson(new TextDecoder().decode(line))).data;
+function parse(bytes: Uint8Array): ParsedJournal {
+  const entries: JournalEntry[] = [];
+  let end = 0, chain = "";
+  for (let next = bytes.indexOf(NEWLINE); next >= 0; next = bytes.indexOf(NEWLINE, end)) {
+    const line = parseLine(bytes.subarray(end, next), chain);
+    if (!line) {
+      const isLast = bytes.indexOf(NEWLINE, next + 1) < 0;
+      return { entries, end, chain, damagedLine: isLast ? undefined : entries.length + 1 };
+    }
+    entries.push(line.entry);
+    chain = line.chain;
+    end = next + 1;
+  }
+  return { entries, end, chain, damagedLine: undefined };
+}
+
+/** Matches a line with its chain. */
+const LINE = /^(\{.*),"chain":"([0-9a-f]{64})"\}$/s;
+
+/** Returns undefined if the line is damaged, or does not follow the line with the chain `previous`. */
+function parseLine(bytes: Uint8Array, previous: string): { entry: JournalEntry; chain: string } | undefined {
+  const [, start, chain] = LINE.exec(new TextDecoder().decode(bytes)) ?? [];
+  if (start === undefined || nextChain(previous, `${start}}`) !== chain) return undefined;
+  const entry = entrySchema.safeParse(tryParseJson(`${start}}`)).data;
+  return entry && { entry, chain };
+}
+
+function nextChain(previous: string, text: string): string {
+  return digestBytes(`${previous}\n${text}`);
 }

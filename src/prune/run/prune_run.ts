@@ -14,14 +14,22 @@
  */
 
 import { z } from "zod";
+import type { Digests } from "../../checkpoint/copy_digests.ts";
 import type { WorkFileSystem } from "../../files/file_system.ts";
 import { InUseError } from "../../files/in_use_error.ts";
-import { readJson, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
+import { readBytes, TEMPORARY_SUFFIX, writeAtomically } from "../../files/whole_file.ts";
 import { HiddenStatesFolder } from "../../models/hidden_states/hidden_states_folder.ts";
+import { tryParseJson } from "../../text/try_parse_json.ts";
 import { differences, type Fingerprint } from "./fingerprint.ts";
 import { OtherRunError } from "./other_run_error.ts";
 import { QuantizedStore } from "./quantized_store.ts";
-import { type AllocationEntry, Journal, type LayerEntry } from "./journal.ts";
+import {
+  type AllocationEntry,
+  Journal,
+  type JournalEntry,
+  type LayerEntry,
+  type StatesEntry,
+} from "./journal.ts";
 
 const RUN_FOLDER = ".pare";
 const RUN_FILE = "run.json";
@@ -59,7 +67,10 @@ export class PruneRun implements AsyncDisposable {
     readonly journal: Journal,
     readonly lock: AsyncDisposable,
   ) {
-    this.states = new HiddenStatesFolder(fs, folder);
+    this.states = new HiddenStatesFolder(fs, folder, {
+      get: (block) => journal.entries.findLast((entry) => isStates(entry, block))?.checksum,
+      set: (block, checksum) => journal.append({ type: "states", block, checksum }),
+    });
     this.quantized = new QuantizedStore(fs, `${folder}/${QUANTIZED_FOLDER}`);
   }
 
@@ -110,12 +121,21 @@ export class PruneRun implements AsyncDisposable {
 
   /** The layers that are done, in the order in which they were recorded. */
   get layers(): LayerEntry[] {
-    return this.journal.entries.filter((entry) => entry.type === "layer");
+    const layers = new Map<string, LayerEntry>();
+    for (const entry of this.journal.entries) {
+      if (entry.type === "layer") layers.set(entry.name, entry);
+      if (entry.type === "discard") { for (const name of entry.layers) layers.delete(name); }
+    }
+    return [...layers.values()];
   }
 
-  /** Whether all files of the copy are on the disk, so that only their temporary names have to be changed. */
-  get isComplete(): boolean {
-    return this.journal.entries.some(({ type }) => type === "complete");
+  /**
+   * The digests of the files of the copy, by final name, if all of them are on the disk, so that only their temporary names have to
+   * be changed. Undefined if the copy is not complete.
+   */
+  get completeFiles(): Digests | undefined {
+    const last = this.journal.entries.at(-1);
+    return last?.type === "complete" ? new Map(Object.entries(last.files)) : undefined;
   }
 
   /** How many times the run was resumed. */
@@ -154,8 +174,13 @@ export class PruneRun implements AsyncDisposable {
   }
 }
 
+function isStates(entry: JournalEntry, block: number): entry is StatesEntry {
+  return entry.type === "states" && entry.block === block;
+}
+
 async function readFingerprint(fs: WorkFileSystem, folder: string): Promise<Fingerprint> {
-  const parsed = runSchema.safeParse(await readJson(fs, `${folder}/${RUN_FILE}`));
+  const text = new TextDecoder().decode(await readBytes(fs, `${folder}/${RUN_FILE}`));
+  const parsed = runSchema.safeParse(tryParseJson(text));
   if (parsed.success) return parsed.data.fingerprint;
   throw new OtherRunError(`${folder}/${RUN_FILE}: is not the file of a run; start over with --restart`);
 }

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { requireWritableFile } from "../../../src/cli/files/output_path.ts";
+import { requireWritableFile, requireWritableFolder } from "../../../src/cli/files/output_path.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 describe("requireWritableFile()", () => {
@@ -13,5 +13,68 @@ describe("requireWritableFile()", () => {
         name: "UsageError",
         message: `option --out ${path}: cannot be written: ${missing}: there is no such file or folder`,
       });
+    }));
+});
+
+const isWindows = Deno.build.os === "windows" && "Windows has no pipes, sockets and devices in folders";
+
+/** Special files in a folder: their names, and what they are. Disposing closes the socket. */
+interface SpecialFiles extends Disposable {
+  readonly kinds: Readonly<Record<string, string>>;
+}
+
+/** Creates a pipe, a socket, a link to a device and, with the rights of root, a device in `folder`. */
+async function makeSpecialFiles(folder: string): Promise<SpecialFiles> {
+  await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
+  const listener = Deno.listen({ transport: "unix", path: `${folder}/socket` });
+  await Deno.symlink("/dev/null", `${folder}/device-link`);
+  const { success } = await new Deno.Command("mknod", { args: [`${folder}/device`, "c", "1", "3"] }).output();
+  const kinds = {
+    pipe: "a pipe",
+    socket: "a socket",
+    "device-link": "a link",
+    ...success && { device: "a device" },
+  };
+  return { kinds, [Symbol.dispose]: () => listener.close() };
+}
+
+describe("an output that is no regular file", { skip: isWindows }, () => {
+  it("is refused, and is not changed", () =>
+    withTemporaryFolder(async (folder) => {
+      using special = await makeSpecialFiles(folder);
+      await Deno.writeTextFile(`${folder}/file`, "");
+      await Deno.symlink(`${folder}/file`, `${folder}/file-link`);
+      await Deno.symlink(`${folder}/absent`, `${folder}/dangling-link`);
+      for (
+        const [name, kind] of Object.entries({
+          ...special.kinds,
+          "file-link": "a link",
+          "dangling-link": "a link",
+        })
+      ) {
+        const path = `${folder}/${name}`, before = await Deno.lstat(path);
+        await assert.rejects(requireWritableFile("--out", path), {
+          name: "UsageError",
+          message: `option --out ${path}: is ${kind}, not a file`,
+        });
+        assert.equal((await Deno.lstat(path)).ino, before.ino);
+      }
+      await requireWritableFile("--out", `${folder}/file`);
+      await assert.rejects(requireWritableFile("--out", "/dev/null"), /is a device, not a file/);
+    }));
+
+  it("is refused as a folder, and inside of a folder", () =>
+    withTemporaryFolder(async (folder) => {
+      using special = await makeSpecialFiles(folder);
+      for (const name of Object.keys(special.kinds)) {
+        const path = `${folder}/${name}`, inside = `${folder}/out-${name}`;
+        await assert.rejects(requireWritableFolder("--out", path), /is not a folder/);
+        await Deno.mkdir(inside);
+        await Deno.rename(path, `${inside}/model.safetensors`);
+        await assert.rejects(requireWritableFolder("--out", inside), {
+          name: "UsageError",
+          message: /has model\.safetensors, which is a (pipe|socket|device); choose another folder$/,
+        });
+      }
     }));
 });

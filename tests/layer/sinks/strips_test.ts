@@ -26,9 +26,16 @@ describe("splitIntoStrips", () => {
     }
   });
 
+  it("computes no strip before it is requested", () => {
+    const started = performance.now();
+    const [first] = splitIntoStrips({ rows: 2 ** 50, rowBytes: 2, boundary: 1024 });
+    assert.deepEqual(first, { row0: 0, rows: 1024, byteLength: 2048 });
+    assert.ok(performance.now() - started < 100);
+  });
+
   it("splits rows of different lengths", () => {
     const strips = splitIntoStrips({ rows: 4, rowBytes: (row) => 4 * (4 - row), stripBytes: 28 });
-    assert.deepEqual(strips.map(({ row0, rows, byteLength }) => [row0, rows, byteLength]), [
+    assert.deepEqual([...strips].map(({ row0, rows, byteLength }) => [row0, rows, byteLength]), [
       [0, 2, 28],
       [2, 2, 12],
     ]);
@@ -37,8 +44,18 @@ describe("splitIntoStrips", () => {
 
 describe("stripBufferBytes", () => {
   it("returns the padded length of the longest strip", () => {
-    assert.equal(stripBufferBytes(splitIntoStrips({ rows: 5, rowBytes: 3, stripBytes: 7 })), 8);
-    assert.equal(stripBufferBytes([]), 0);
+    assert.equal(stripBufferBytes({ rows: 5, rowBytes: 3, stripBytes: 7 }), 8);
+    assert.equal(stripBufferBytes({ rows: 5, rowBytes: 3, stripBytes: 7, boundary: 1 }), 4);
+    assert.equal(stripBufferBytes({ rows: 1, rowBytes: 30, stripBytes: 7 }), 32);
+    assert.equal(stripBufferBytes({ rows: 0, rowBytes: 3 }), 0);
+  });
+
+  it("bounds the longest strip of rows of different lengths", () => {
+    for (const stripBytes of [4, 28, 100, 1000]) {
+      const rules = { rows: 20, rowBytes: (row: number) => 4 * (20 - row), boundary: 6, stripBytes };
+      const longest = Math.max(...[...splitIntoStrips(rules)].map(({ byteLength }) => byteLength));
+      assert.ok(stripBufferBytes(rules) >= longest, `${stripBytes}`);
+    }
   });
 });
 
@@ -46,9 +63,9 @@ describe("StripAssembler", () => {
   it("produces the same strips from chunks of any size", () => {
     const next = uniform(3);
     const data = Uint8Array.from({ length: 37 * 5 }, (_, i) => i + 1);
-    const strips = splitIntoStrips({ rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 });
+    const rules = { rows: 37, rowBytes: 5, stripBytes: 23, boundary: 10 };
     for (let round = 0; round < 50; round++) {
-      const assembler = new StripAssembler(strips, new Uint8Array(stripBufferBytes(strips)));
+      const assembler = new StripAssembler(rules, new Uint8Array(stripBufferBytes(rules)));
       const received: number[] = [];
       for (let at = 0; at < data.length;) {
         const end = at + 1 + Math.floor(next() * (round + 1));

@@ -129,3 +129,56 @@ describe("loadTokenizer", () => {
       await assert.rejects(loadTokenizer(folder, denoFileSystem), { name: "ModelError" });
     }));
 });
+
+describe("a tokenizer.json with unusable parts", () => {
+  const model = { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] };
+  const parts = { decoder: null, normalizer: null, post_processor: null, pre_tokenizer: null };
+  const added = (id: unknown) => ({ model, added_tokens: [{ id, content: "<s>", special: true }] });
+  const refusals: readonly (readonly [definition: Record<string, unknown>, reason: RegExp])[] = [
+    [
+      { model: { ...model, vocab: { a: 0.5 } } },
+      /the id of the token "a" must be a whole number .*, got 0\.5$/,
+    ],
+    [{ model: { ...model, vocab: { a: "1" } } }, /the id of the token "a" .*, got "1"$/],
+    [{ model: { ...model, vocab: { a: -1 } } }, /the id of the token "a" .*, got -1$/],
+    [{ model: { ...model, vocab: { a: 2 ** 32 } } }, /the id of the token "a" .*, got 4294967296$/],
+    [{ model: { ...model, vocab: "ab" } }, /model\.vocab must be an object or an array$/],
+    [
+      { model: { ...model, type: "Unigram", vocab: [["a", "x"]] } },
+      /must be a token and a number, got \["a","x"\]$/,
+    ],
+    [
+      { model: { ...model, type: "WordLevel" } },
+      /model\.type must be BPE, WordPiece, Unigram, got "WordLevel"$/,
+    ],
+    [{ model: { vocab: { a: 0 } } }, /model\.type must be .*, got nothing$/],
+    [{ model: [] }, /model must be an object$/],
+    [added(1.5), /the id of the token "<s>" .*, got 1\.5$/],
+    [added("2"), /the id of the token "<s>" .*, got "2"$/],
+    [{ ...added(0), added_tokens: ["<s>"] }, /each of added_tokens must have a content, got "<s>"$/],
+  ];
+  for (const [definition, reason] of refusals) {
+    it(`is refused: ${JSON.stringify(definition)}`, () =>
+      withTemporaryFolder(async (folder) => {
+        await writeFiles(folder, {
+          "tokenizer.json": { added_tokens: [], ...parts, ...definition },
+          "tokenizer_config.json": {},
+        });
+        await assert.rejects(loadTokenizer(folder, denoFileSystem), { name: "ModelError", message: reason });
+      }));
+  }
+
+  it("is refused when a text has a token without an id", () =>
+    withTemporaryFolder(async (folder) => {
+      await writeFiles(folder, {
+        "tokenizer.json": { added_tokens: [], ...parts, model: { ...model, unk_token: "<unk>" } },
+        "tokenizer_config.json": {},
+      });
+      const tokenizer = await loadTokenizer(folder, denoFileSystem);
+      assert.deepEqual([...encodeText(tokenizer, "ab", "txt")], [0, 1]);
+      assert.throws(() => encodeText(tokenizer, "abc", "txt"), {
+        name: "ModelError",
+        message: /needs the token "<unk>", for which the tokenizer has no id/,
+      });
+    }));
+});

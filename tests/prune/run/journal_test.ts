@@ -10,7 +10,7 @@ import { Journal, type JournalEntry } from "../../../src/prune/run/journal.ts";
 import { withTemporaryFolder } from "../../support/temporary_folder.ts";
 
 const START: JournalEntry = { type: "start", time: "2026-01-01T00:00:00.000Z", seconds: 0.5 };
-const COMPLETE: JournalEntry = { type: "complete" };
+const COMPLETE: JournalEntry = { type: "complete", files: { "config.json": "7f" } };
 const ALLOCATION: JournalEntry = {
   type: "allocation",
   name: "owl",
@@ -66,14 +66,31 @@ describe("Journal", () => {
       assert.deepEqual(await open(path, COMPLETE), [START, COMPLETE]);
     }));
 
-  it("rejects damage before the last line, and names the line", () =>
+  it("ignores the lines from the first damaged one on, and says which line is damaged", () =>
     withTemporaryFolder(async (folder) => {
       const path = `${folder}/journal`;
-      await open(path, START, COMPLETE, COMPLETE);
-      const text = await Deno.readTextFile(path);
-      for (const damaged of [text.replace('"complete"', '"complet"'), text.replace("}\n{", "\n{")]) {
-        await Deno.writeTextFile(path, damaged);
-        await assert.rejects(open(path), { name: "ModelError", message: /journal: line [12] is damaged/ });
+      await open(path, START, ALLOCATION, START, COMPLETE);
+      const text = await Deno.readTextFile(path), lines = text.split("\n").slice(0, 4);
+      const damages: readonly (readonly [what: string, damaged: readonly string[], intact: number])[] = [
+        ["a changed line", [lines[0], lines[1].replace("0.3", "0.4"), ...lines.slice(2)], 1],
+        ["a missing line", [lines[0], ...lines.slice(2)], 1],
+        ["a missing first line", lines.slice(1), 0],
+        ["a line without its digest", [lines[0], '{"type":"discard","layers":[]}', ...lines.slice(1)], 1],
+        ["a repeated line", [lines[0], lines[1], lines[1], ...lines.slice(2)], 2],
+        ["lines in another order", [lines[0], lines[2], lines[1], lines[3]], 1],
+        ["two lines in one", [lines[0], lines[1] + lines[2], lines[3]], 1],
+      ];
+      for (const [what, damaged, intact] of damages) {
+        await Deno.writeTextFile(path, damaged.map((line) => `${line}\n`).join(""));
+        const journal = await Journal.open(path, denoFileSystem);
+        await journal.close();
+        assert.deepEqual(journal.entries, [START, ALLOCATION].slice(0, intact), what);
+        assert.equal(journal.damagedLine, intact + 1, what);
+        assert.deepEqual(
+          await open(path, COMPLETE),
+          [...[START, ALLOCATION].slice(0, intact), COMPLETE],
+          what,
+        );
       }
     }));
 });

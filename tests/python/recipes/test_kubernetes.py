@@ -52,7 +52,8 @@ def test_the_job_reaches_the_host_by_the_name_of_the_service() -> None:
     assert DEPLOYMENT["spec"]["selector"]["matchLabels"] == SERVICE["spec"]["selector"] == labels
     (host,) = pod["spec"]["containers"]
     assert [named["name"] for named in host["ports"]] == [port["targetPort"]]
-    assert host["args"][:4] == ["--host", "0.0.0.0", "--port", str(host["ports"][0]["containerPort"])]
+    number = str(host["ports"][0]["containerPort"])
+    assert host["args"][:5] == ["serve", "--host", "0.0.0.0", "--port", number]
     assert host["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
@@ -67,10 +68,9 @@ def test_the_secret_of_both_is_the_one_that_the_comment_creates() -> None:
 
 
 def run_job(models: Path, host: HostProcess, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command of the Job with the volume at `models`, and with a short calibration."""
-    command, *arguments = CONTAINER["command"]
-    assert command == "deno"
-    replaced = [argument.replace("/models", str(models)) for argument in [*arguments, *CONTAINER["args"]]]
+    """Run the arguments of the Job with the volume at `models`, and with a short calibration."""
+    program = ["run", "-A", "scripts/launcher/pare.ts"]
+    replaced = [*program, *(argument.replace("/models", str(models)) for argument in CONTAINER["args"])]
     short = ["--samples=4", "--seqlen=64", "--backend=cpu", "--method=sparsegpt"]
     return subprocess.run(
         [*DENO, *replaced, *short, *more],

@@ -100,7 +100,7 @@ def test_usr1_requeues_the_job_and_the_next_attempt_continues(
         assert job.wait(timeout=300) == 0, (tmp_path / "output").read_text()
     assert calls(programs) == ["requeue 42"]
     assert weights(out) == weights(pruned_on_two_ranks(host.url))
-    serve = f"run -A {ROOT}/src/cli/main.ts serve --port 8000 --backend webgpu"
+    serve = f"run -A {ROOT}/scripts/launcher/pare.ts serve --port 8000 --backend webgpu"
     assert (programs / "hosts").read_text().splitlines() == [serve] * 4
 
 

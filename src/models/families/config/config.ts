@@ -18,6 +18,12 @@ export function readConfig<T>(schema: z.ZodType<T>, config: Readonly<Record<stri
 /** The schema of a size or a count. */
 export const positive = z.int().positive();
 
+/**
+ * The schema of the epsilon of a norm. Published models have values from 10⁻¹² to 10⁻⁵. A value that is 0 in f32 divides rows of zeros by
+ * 0, and a large one makes every normalised row nearly 0.
+ */
+export const epsilon = z.number().min(1e-20).max(0.1);
+
 /** The largest number of dimensions of a head that the attention kernel supports. */
 const MAX_HEAD_DIM = 256;
 

@@ -5,7 +5,14 @@
 
 import { z } from "zod";
 import { ModelError } from "../../../files/model_error.ts";
-import { activationName, checkHeadDimension, headDimension, headName, positive } from "../config/config.ts";
+import {
+  activationName,
+  checkHeadDimension,
+  epsilon,
+  headDimension,
+  headName,
+  positive,
+} from "../config/config.ts";
 import { readRotary, rotaryShape } from "../config/rotary_config.ts";
 import type { ModelSpec } from "../family.ts";
 import { linearSpec, type NormSpec } from "../../layer_specs.ts";
@@ -25,7 +32,7 @@ export const llamaShape = {
   num_key_value_heads: positive.nullish(),
   head_dim: positive.nullish(),
   hidden_act: activationName.default("silu"),
-  rms_norm_eps: z.number().positive().default(1e-6),
+  rms_norm_eps: epsilon.default(1e-6),
   vocab_size: positive,
   tie_word_embeddings: z.boolean().default(false),
   ...rotaryShape,

@@ -1,0 +1,102 @@
+/**
+ * The job whose unfinished runs are damaged: a random OPT model of three blocks in two weight files, of which a few layers are
+ * pruned. A run of it takes less than a second.
+ */
+
+import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
+import { type Checkpoint, openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
+import { formatWeightIndex, INDEX_FILE, WEIGHTS_FILE } from "../../../src/checkpoint/weight_files.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { type LocalHost, openLocalHost } from "../../../src/cli/local_host.ts";
+import { packStep } from "../../../src/cli/prune/pack_step.ts";
+import { type PruneJob, runPrune } from "../../../src/cli/prune/run_prune.ts";
+import type { WorkFileSystem } from "../../../src/files/file_system.ts";
+import { type Model, openModel } from "../../../src/models/model.ts";
+import { decode } from "../../../src/safetensors/decode.ts";
+import { encode } from "../../../src/safetensors/encode.ts";
+
+const SHAPE = { layers: 3, hidden: 8, heads: 2, ffn: 16, vocabulary: 2048, positions: 8 };
+const WINDOWS = [Uint32Array.of(7, 300, 2, 45, 1999, 8), Uint32Array.of(1, 2, 3, 5, 8, 13)];
+const LAYERS = ["0.self_attn.q_proj", "0.fc1", "1.fc2", "2.self_attn.out_proj", "2.fc2"].map((name) =>
+  `model.decoder.layers.${name}.weight`
+);
+const GRID = { bits: 4, groupSize: 0, symmetric: false } as const;
+
+/** The formats of the result, whose unfinished runs have different files. */
+export const FORMATS = ["dense", "pack-quantized"] as const;
+
+/** A format of the result. */
+export type RunFormat = typeof FORMATS[number];
+
+/** A model and a host in this process that prunes it. */
+export class TinyJob implements AsyncDisposable {
+  private constructor(
+    readonly checkpoint: Checkpoint,
+    readonly model: Model,
+    readonly host: LocalHost,
+  ) {}
+
+  /** Writes the model into `folder`, and opens it. */
+  static async open(folder: string): Promise<TinyJob> {
+    await makeRandomOpt(folder, SHAPE);
+    await splitWeights(folder);
+    const checkpoint = await openCheckpoint(folder, denoFileSystem);
+    return new TinyJob(checkpoint, openModel(checkpoint), await openLocalHost("cpu"));
+  }
+
+  /** Runs the job, or continues its run in `out`. @param onDamage receives a description of each kind of damage */
+  async run(
+    out: string,
+    format: RunFormat,
+    fs: WorkFileSystem = denoFileSystem,
+    onDamage: (description: string) => void = () => {},
+  ): Promise<void> {
+    const { backend, pare } = this.host;
+    await runPrune(this.#job(out, format, fs), { fs, backend, pare, onDamage });
+  }
+
+  #job(out: string, format: RunFormat, fs: WorkFileSystem): PruneJob {
+    const { checkpoint, model } = this, isQuantized = format === "pack-quantized";
+    const gridOf = () => GRID, signal = new AbortController().signal;
+    return {
+      checkpoint,
+      model,
+      windows: WINDOWS,
+      layers: new Set(LAYERS),
+      queryOf: () => isQuantized ? { sparsity: 0.5, bits: GRID.bits } : { sparsity: 0.5 },
+      activations: "disk",
+      out,
+      fingerprint: { "--sparsity": "0.5", "--format": format },
+      gridOf: isQuantized ? gridOf : undefined,
+      pack: packStep({ format, out, spec: model.spec, gridOf, fs, signal }),
+      reportFileNames: ["notes.json"],
+      reportFiles: ({ layers }) => {
+        const zeros = layers.map(({ name, report }) => [name, report.zeros] as const);
+        return Promise.resolve(new Map([["notes.json", JSON.stringify(zeros.sort())]]));
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.host[Symbol.asyncDispose]();
+    await this.checkpoint.close();
+  }
+}
+
+/** Divides the weight file of a checkpoint into two files with an index, so that there are two files to exchange. */
+async function splitWeights(folder: string): Promise<void> {
+  const { tensors } = decode(await Deno.readFile(`${folder}/${WEIGHTS_FILE}`));
+  const all = [...tensors], middle = all.length - 24; // the first file has the embedding and the first block
+  const files = new Map([
+    ["model-00001-of-00002.safetensors", all.slice(0, middle)],
+    ["model-00002-of-00002.safetensors", all.slice(middle)],
+  ]);
+  const places: [string, string][] = [];
+  for (const [file, part] of files) {
+    await Deno.writeFile(`${folder}/${file}`, encode(new Map(part), { format: "pt" }));
+    for (const [name] of part) places.push([name, file]);
+  }
+  const bytes = all.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
+  await Deno.writeTextFile(`${folder}/${INDEX_FILE}`, formatWeightIndex(places, bytes));
+  await Deno.remove(`${folder}/${WEIGHTS_FILE}`);
+}

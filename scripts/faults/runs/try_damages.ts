@@ -1,0 +1,154 @@
+/**
+ * Damages unfinished runs of `pare prune` in random ways, repeats the command after each damage, and compares the result with that
+ * of an undamaged run. A command may refuse a damaged run with a clear error. It must never end with other bytes.
+ */
+
+import { failureOf } from "../../../src/cli/exit.ts";
+import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
+import { killedAfter } from "../../../tests/support/failing_file_system.ts";
+import { countingChanges, withoutSync } from "./file_systems.ts";
+import { damageRun } from "./damage.ts";
+import { FORMATS, type RunFormat, TinyJob } from "./tiny_job.ts";
+
+/** The number of changes of files after which prepared runs are stopped, for each format, spread over the whole run. */
+const STOPS_PER_FORMAT = 12;
+
+/** Nothing is flushed to the disk, because no power failure is simulated. */
+const FAST = withoutSync(denoFileSystem);
+
+/** Counts what happened after the damages of one kind, or of all kinds. */
+export interface DamageCounts {
+  tried: number;
+  /** The command failed with a clear error, and published nothing. */
+  refused: number;
+  /** The command noticed the damage and ended in the right bytes. */
+  repaired: number;
+  /** The command ended in the right bytes without a remark, because the damaged bytes are not needed or are written again. */
+  unaffected: number;
+  /** The command ended in other bytes. */
+  wrong: number;
+  /** The command failed with an error that counts as a defect. */
+  defects: number;
+}
+
+/** The counts of a sequence of damages. */
+export interface DamageResults {
+  readonly firstSeed: number;
+  readonly total: DamageCounts;
+  /** The counts by the kind of damage. */
+  readonly kinds: Readonly<Record<string, DamageCounts>>;
+  /** Describes each damage that ended in wrong bytes or in a defect, with its seed. */
+  readonly failures: readonly string[];
+}
+
+/** An unfinished run, and the bytes in which it must end. */
+interface PreparedRun {
+  readonly folder: string;
+  readonly format: RunFormat;
+  readonly expected: Files;
+}
+
+type Files = ReadonlyMap<string, string>;
+
+/** Tries `count` damages, with the seeds from `firstSeed` on. @param progress is called after each */
+export async function tryDamages(
+  count: number,
+  firstSeed: number,
+  progress: (done: number) => void = () => {},
+): Promise<DamageResults> {
+  const folder = await Deno.makeTempDir({ prefix: "pare-damages-" });
+  try {
+    await using job = await TinyJob.open(`${folder}/model`);
+    const runs = await prepareRuns(job, folder), total = noCounts(), failures: string[] = [];
+    const kinds: Record<string, DamageCounts> = {};
+    for (let i = 0; i < count; i++) {
+      const seed = firstSeed + i, prepared = runs[i % runs.length];
+      const { kind, outcome, description } = await tryDamage(job, prepared, `${folder}/damaged`, seed);
+      for (const counts of [total, kinds[kind] ??= noCounts()]) {
+        counts.tried++;
+        counts[outcome]++;
+      }
+      if (outcome === "wrong" || outcome === "defects") failures.push(`seed ${seed}: ${description}`);
+      progress(i + 1);
+    }
+    return { firstSeed, total, kinds, failures };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function noCounts(): DamageCounts {
+  return { tried: 0, refused: 0, repaired: 0, unaffected: 0, wrong: 0, defects: 0 };
+}
+
+/** Stops runs of every format after different numbers of changes of files. */
+async function prepareRuns(job: TinyJob, folder: string): Promise<PreparedRun[]> {
+  const runs: PreparedRun[] = [];
+  for (const format of FORMATS) {
+    const whole = `${folder}/whole-${format}`;
+    const { fs, count } = countingChanges(FAST);
+    await job.run(whole, format, fs);
+    const expected = await readFiles(whole), changes = count();
+    for (let i = 1; i <= STOPS_PER_FORMAT; i++) {
+      const stop = Math.floor(changes * i / (STOPS_PER_FORMAT + 1)),
+        unfinished = `${folder}/${format}-${stop}`;
+      await job.run(unfinished, format, killedAfter(FAST, stop)).catch(() => {});
+      const isUnfinished = (await denoFileSystem.list(`${unfinished}/.pare`))?.includes("run.json");
+      if (isUnfinished) runs.push({ folder: unfinished, format, expected });
+    }
+  }
+  return runs;
+}
+
+async function tryDamage(
+  job: TinyJob,
+  { folder, format, expected }: PreparedRun,
+  out: string,
+  seed: number,
+): Promise<{ kind: string; outcome: Exclude<keyof DamageCounts, "tried">; description: string }> {
+  await copyFolder(folder, out);
+  try {
+    const { kind, description } = await damageRun(out, seed);
+    const remarks: string[] = [];
+    try {
+      await job.run(out, format, FAST, (remark) => remarks.push(remark));
+    } catch (error) {
+      const { kind: failure, message } = failureOf(error);
+      const isClear = failure !== "defect" && message.includes(out);
+      return { kind, outcome: isClear ? "refused" : "defects", description: `${description}: ${message}` };
+    }
+    const difference = findDifference(await readFiles(out), expected);
+    if (difference) return { kind, outcome: "wrong", description: `${description}: ${difference}` };
+    return { kind, outcome: remarks.length > 0 ? "repaired" : "unaffected", description };
+  } finally {
+    await Deno.remove(out, { recursive: true });
+  }
+}
+
+function findDifference(actual: Files, expected: Files): string | undefined {
+  for (const name of new Set([...actual.keys(), ...expected.keys()])) {
+    if (!actual.has(name)) return `${name} is missing`;
+    if (!expected.has(name)) return `${name} should not exist`;
+    if (actual.get(name) !== expected.get(name)) return `${name} has other bytes`;
+  }
+  return undefined;
+}
+
+/** Reads all files below a folder, as text with one character per byte. The keys are the paths relative to the folder. */
+async function readFiles(root: string, below = ""): Promise<Map<string, string>> {
+  const files = new Map<string, string>(), latin1 = new TextDecoder("latin1");
+  for await (const { name, isDirectory } of Deno.readDir(root + below)) {
+    const path = `${below}/${name}`;
+    if (!isDirectory) files.set(path, latin1.decode(await Deno.readFile(root + path)));
+    else for (const [inner, bytes] of await readFiles(root, path)) files.set(inner, bytes);
+  }
+  return files;
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  await Deno.mkdir(to);
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) await copyFolder(`${from}/${name}`, `${to}/${name}`);
+    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
+  }
+}

@@ -1,0 +1,37 @@
+/** Builds the command line of the Deno process in which a command of `pare` runs. */
+
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { USUAL_PLACES } from "../../src/cpu/blas/find_blas.ts";
+import { permissionFlags } from "../../src/cli/permissions/permission_flags.ts";
+
+/** A copy of the program. */
+export interface Program {
+  /** The module with the entry point. */
+  readonly main: string;
+  /** The files and folders that the program reads while it runs. */
+  readonly reads: readonly string[];
+  /** The flags that say how Deno finds the modules of the program. */
+  readonly flags: readonly string[];
+}
+
+/** Returns the arguments of Deno for the command line `pare WORD…`. */
+export function denoArguments({ main, reads, flags }: Program, words: readonly string[]): string[] {
+  const around = {
+    cwd: process.cwd(),
+    env: process.env,
+    libraries: USUAL_PLACES[process.platform as keyof typeof USUAL_PLACES] ?? [],
+    exists: existsSync,
+  };
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    // Without this flag, Deno writes a warning between the log entries of a host. deno.json sets it for the tasks.
+    "--unstable-no-legacy-abort",
+    ...flags,
+    ...permissionFlags(words, reads, around),
+    main,
+    ...words,
+  ];
+}

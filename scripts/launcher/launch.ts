@@ -1,0 +1,48 @@
+/** Runs Deno as a child process: passes signals on to it, and ends with its exit code. Works in Node and in Deno. */
+
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import process from "node:process";
+import { closedOutputProblem } from "../../src/cli/terminal/closed_output.ts";
+import { LAUNCHER_VARIABLE } from "../../src/cli/launcher_variable.ts";
+import { afterNpm } from "./after_npm.ts";
+
+/** The exit code of a wrong command line. */
+const USAGE_EXIT_CODE = 2;
+
+/** The signals that are passed on, and what the child receives. Node keeps SIGUSR1 for its debugger, so only Deno passes it on. */
+const SIGNALS: readonly (readonly [received: NodeJS.Signals, sent: NodeJS.Signals])[] = [
+  ["SIGINT", "SIGINT"],
+  ["SIGTERM", "SIGTERM"],
+  ["SIGHUP", "SIGTERM"], // the terminal was closed, so the command ends in an orderly way
+  ["SIGUSR2", "SIGUSR2"],
+  ...("Deno" in globalThis ? [["SIGUSR1", "SIGUSR1"] as const] : []),
+];
+
+/**
+ * Starts `deno ARG…` and ends this process with the exit code of the child, or with 128 plus the number of the signal that ended the child.
+ * @param env the environment of the child
+ */
+export function launch(deno: string, args: readonly string[], env: NodeJS.ProcessEnv): void {
+  const problem = closedOutputProblem(args);
+  if (problem !== undefined) {
+    console.error(`error: ${problem}`);
+    process.exit(USAGE_EXIT_CODE);
+  }
+  const child = spawn(deno, args, {
+    stdio: "inherit",
+    env: { ...env, [LAUNCHER_VARIABLE]: String(process.pid) },
+  });
+  child.on("error", (error) => {
+    console.error(`error: ${deno} cannot be started: ${error.message}`);
+    process.exit(1);
+  });
+  child.on("exit", (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code ?? 1));
+  if (process.platform === "win32") return; // the console sends Ctrl-C to both processes
+  // In Deno, `child.kill` would hide the exit code of a child that ends in an orderly way.
+  const send = (signal: NodeJS.Signals) => {
+    if (child.pid !== undefined && child.exitCode === null) process.kill(child.pid, signal);
+  };
+  for (const [received, sent] of SIGNALS) process.on(received, () => send(sent));
+  if (env.npm_command === "exec") afterNpm(() => send("SIGTERM"));
+}

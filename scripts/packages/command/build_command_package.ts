@@ -1,0 +1,40 @@
+/** Builds the npm package `pare-llm`, which has the command line `pare`. */
+
+import { stop } from "esbuild";
+import { VERSION } from "../../../src/protocol/version.ts";
+import { bundleLauncher, bundleProgram } from "./bundle.ts";
+import { ASSETS, ROOT } from "./places.ts";
+import { thirdPartyLicences } from "./third_party_licences.ts";
+
+/** The `package.json` of the package. The version of Deno is the one with which Pare is tested. */
+const MANIFEST = {
+  name: "pare-llm",
+  version: VERSION,
+  description: "One-shot pruning of large language models, as a command line and an HTTP server",
+  license: "MIT",
+  keywords: ["pruning", "sparsity", "quantization", "llm", "sparsegpt", "webgpu"],
+  type: "module",
+  bin: { pare: "bin/pare.mjs" },
+  files: ["bin", "dist", "THIRD_PARTY_LICENSES"],
+  engines: { node: ">=20" },
+  dependencies: { deno: "2.9.6" },
+};
+
+/**
+ * Writes the package into `folder`, which is empty. `dist/main.js` is the program, which Deno runs, and `bin/pare.mjs` starts it.
+ * @throws {Error} if the program cannot be bundled, or if an asset has not been built
+ */
+export async function buildCommandPackage(folder: string): Promise<void> {
+  try {
+    await bundleLauncher(`${folder}/bin/pare.mjs`);
+    const modules = await bundleProgram(`${folder}/dist`);
+    await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, await thirdPartyLicences(modules));
+  } finally {
+    await stop(); // esbuild runs in a process of its own
+  }
+  await Deno.chmod(`${folder}/bin/pare.mjs`, 0o755);
+  for (const name of ASSETS) await Deno.copyFile(`${ROOT}/build/${name}`, `${folder}/dist/${name}`);
+  await Deno.copyFile(`${ROOT}/LICENSE`, `${folder}/LICENSE`);
+  await Deno.copyFile(`${ROOT}/scripts/packages/command/package_readme.md`, `${folder}/README.md`);
+  await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(MANIFEST, null, 2) + "\n");
+}

@@ -1,0 +1,19 @@
+/** Where the files of the package `pare-llm` come from, and what they are called in it. */
+
+import { fileURLToPath } from "node:url";
+
+/** The root of the repository, without a slash at the end. */
+export const ROOT = fileURLToPath(new URL("../../../", import.meta.url)).replace(/\/$/, "");
+
+/**
+ * The modules that the program loads by URL or that start a process, and the name of the bundle of each of them in `dist/`. The
+ * bundles lie side by side, because a module of the program may end up in any of them.
+ */
+export const ENTRIES: Readonly<Record<string, string>> = {
+  "src/cli/main.ts": "main.js",
+  "src/cpu/worker.ts": "cpu_worker.js",
+  "src/webgpu/worker.ts": "webgpu_worker.js",
+};
+
+/** The files of `build/` that the program reads. They are copied to `dist/` under the same names. */
+export const ASSETS = ["kernels.wasm", "kernels_single.wasm", "scalar.js.gz"] as const;

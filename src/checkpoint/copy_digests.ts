@@ -1,0 +1,131 @@
+/**
+ * Compares the files of an unfinished copy with the digests of what was written to them. A disk, an interrupted `rsync` or a
+ * person may have changed the files between two processes, and such a change must not reach the finished checkpoint.
+ */
+
+import { DamagedFileError } from "../files/damaged_file_error.ts";
+import { digestBytes, digestRange } from "../files/digest.ts";
+import type { FileSystem, ReadableFile } from "../files/file_system.ts";
+import { TEMPORARY_SUFFIX } from "../files/whole_file.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { Shard } from "./shard.ts";
+
+/** Digests in hexadecimal, by the name of a tensor or by the final name of a file. */
+export type Digests = ReadonlyMap<string, string>;
+
+/**
+ * Returns the digests that tensors have in the temporary weight files of the copy in `folder`. A tensor is left out if its
+ * file is missing, or too short.
+ */
+export async function digestReplacements(
+  checkpoint: Checkpoint,
+  folder: string,
+  fs: FileSystem,
+  names: Iterable<string>,
+): Promise<Digests> {
+  const wanted = new Set(names), found = new Map<string, string>();
+  const existing = await fs.list(folder) ?? [];
+  for (const { name, header } of checkpoint.shards) {
+    const tensors = header.tensors.filter((tensor) => wanted.has(tensor.name));
+    if (tensors.length === 0 || !existing.includes(name + TEMPORARY_SUFFIX)) continue;
+    await withFile(fs, `${folder}/${name}${TEMPORARY_SUFFIX}`, async (file) => {
+      for (const { name, begin, end } of tensors) {
+        const digest = await digestRange(file, header.headerBytes + begin, end - begin);
+        if (digest !== undefined) found.set(name, digest);
+      }
+    });
+  }
+  return found;
+}
+
+/**
+ * Removes the temporary weight files that are longer than the files that they will become, because the surplus bytes would make
+ * the finished files invalid. Returns the paths of the removed files.
+ */
+export async function removeLongFiles(
+  checkpoint: Checkpoint,
+  folder: string,
+  fs: FileSystem,
+): Promise<string[]> {
+  const existing = await fs.list(folder) ?? [], removed: string[] = [];
+  for (const { name, header: { headerBytes, dataBytes } } of checkpoint.shards) {
+    const path = `${folder}/${name}${TEMPORARY_SUFFIX}`;
+    if (!existing.includes(name + TEMPORARY_SUFFIX)) continue;
+    const isLong = await withFile(fs, path, (file) => file.byteLength > headerBytes + dataBytes);
+    if (!isLong) continue;
+    await fs.remove(path);
+    removed.push(path);
+  }
+  return removed;
+}
+
+/**
+ * Computes the digest of every file of a complete copy. Each file is read under its temporary name, or under its final name if it
+ * was renamed already.
+ *
+ * @param names the final names of all files
+ * @param tensors the digests that tensors must have
+ * @throws {DamagedFileError} if a file is missing, if a weight file does not have its full length, or if a tensor has another
+ * digest
+ */
+export async function digestCopy(
+  checkpoint: Checkpoint,
+  folder: string,
+  fs: FileSystem,
+  names: Iterable<string>,
+  tensors: Digests = new Map(),
+): Promise<Digests> {
+  const existing = new Set(await fs.list(folder)), digests = new Map<string, string>();
+  for (const name of names) {
+    const found = [name + TEMPORARY_SUFFIX, name].find((candidate) => existing.has(candidate));
+    if (found === undefined) throw new DamagedFileError(`${folder}/${name}: is missing`);
+    const path = `${folder}/${found}`, shard = checkpoint.shards.find((shard) => shard.name === name);
+    const digest = await withFile(
+      fs,
+      path,
+      async (file) =>
+        shard ? await digestShard(path, file, shard, tensors) : await digestRange(file, 0, file.byteLength),
+    );
+    digests.set(name, digest!); // the range ends with the file
+  }
+  return digests;
+}
+
+/**
+ * Returns the digest of a weight file: the digest of the list of the digests of its header and of its tensors. The file is read
+ * only once, although the digests of tensors are needed too.
+ */
+async function digestShard(
+  path: string,
+  file: ReadableFile,
+  { header: { headerBytes, dataBytes, tensors } }: Shard,
+  expected: Digests,
+): Promise<string> {
+  if (file.byteLength !== headerBytes + dataBytes) {
+    throw new DamagedFileError(
+      `${path}: has ${file.byteLength} bytes, but must have ${headerBytes + dataBytes}`,
+    );
+  }
+  const digests = [await digestRange(file, 0, headerBytes)];
+  for (const { name, begin, end } of tensors) {
+    const digest = await digestRange(file, headerBytes + begin, end - begin);
+    if (digest !== (expected.get(name) ?? digest)) {
+      throw new DamagedFileError(`${path}: ${name} does not have the bytes that were written`);
+    }
+    digests.push(digest);
+  }
+  return digestBytes(digests.join("\n"));
+}
+
+async function withFile<T>(
+  fs: FileSystem,
+  path: string,
+  use: (file: ReadableFile) => T | Promise<T>,
+): Promise<T> {
+  const file = await fs.open(path);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * What a command may read, write and connect to, as plain data. Each value on the command line that names a file, a folder, a model or a
+ * server has a role, and the role decides what the value grants.
+ */
+
+import { dirname, join, resolve } from "node:path";
+import { cacheFolder } from "../../hub/cache.ts";
+import { isHubReference, parseReference } from "../../hub/reference.ts";
+import { TEMPORARY_SUFFIX } from "../../files/whole_file.ts";
+import { REPORT_PAGE_FILE } from "../../report/file_names.ts";
+import { HUB_VARIABLES } from "../files/hub_variables.ts";
+import { PROBE_FILE } from "../files/probe_file.ts";
+
+/** The files, hosts and environment variables that a process may use. */
+export interface Access {
+  /** Absolute paths of files and folders. */
+  readonly read?: readonly string[];
+  readonly write?: readonly string[];
+  /** Hosts, with or without a port: `127.0.0.1:8000`, `huggingface.co`, `*.hf.co`. */
+  readonly net?: readonly string[];
+  /** Names of environment variables. */
+  readonly env?: readonly string[];
+  /** Absolute paths of libraries of machine code. */
+  readonly ffi?: readonly string[];
+  /** Names of functions of Deno that describe the system. */
+  readonly sys?: readonly string[];
+}
+
+/** The surroundings of a command, from which relative paths and defaults are resolved. */
+export interface Surroundings {
+  /** The current folder. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The places at which `--blas auto` looks for a library. */
+  readonly libraries: readonly string[];
+  /** Whether a file or folder exists. */
+  exists(path: string): boolean;
+}
+
+/** What a value on the command line names. */
+export type Role =
+  | "input"
+  | "labelled input"
+  | "model"
+  | "output folder"
+  | "output file"
+  | "report folder"
+  | "server"
+  | "library";
+
+/** The public hub, and the servers of the Hugging Face company to which it redirects downloads. */
+const HUB_HOSTS = ["*.huggingface.co", "*.hf.co"]; // a pattern *.NAME includes NAME itself
+
+/** Matches the folder of a commit in the hub's cache, whose files are links to a folder beside it. */
+const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][^\\/]+[\\/]?$/;
+
+/** Returns the access that a value with each role grants. */
+const GRANTS: Readonly<Record<Role, (value: string, around: Surroundings) => Access>> = {
+  "input": (path, { cwd }) => ({ read: [resolve(cwd, path)] }),
+  "labelled input": (value, { cwd }) => {
+    const path = resolve(cwd, value.slice(value.indexOf("=") + 1));
+    return { read: [path, path.replace(/\.jsonl$/, "-labels.lst")] }; // the labels of piqa have a file of their own
+  },
+  "model": (model, around) => isHubReference(model) ? hubAccess(model, around) : folderAccess(model, around),
+  "output folder": (path, { cwd, exists }) => {
+    const folder = firstMissing(resolve(cwd, path), exists);
+    return { read: [folder], write: [folder] };
+  },
+  "output file": (path, { cwd }) => fileAccess(resolve(cwd, path)),
+  "report folder": (folder, { cwd }) => {
+    const page = fileAccess(join(resolve(cwd, folder), REPORT_PAGE_FILE));
+    return { ...page, read: [resolve(cwd, folder)] };
+  },
+  "server": (url) => ({ net: hostOf(url) }),
+  "library": (choice, { cwd, libraries }) => {
+    if (choice === "off") return {};
+    const ffi = choice === "auto" ? libraries : [resolve(cwd, choice)];
+    return { ffi, sys: ffi.some((path) => path.endsWith("Accelerate")) ? ["osRelease"] : [] }; // Accelerate has the version of macOS
+  },
+};
+
+/** Returns the access that `value` grants in `role`. */
+export function accessOf(role: Role, value: string, around: Surroundings): Access {
+  return GRANTS[role](value, around);
+}
+
+/** Joins several accesses. Values that occur twice are removed. */
+export function union(accesses: readonly Access[]): Required<Access> {
+  const all = (part: keyof Access) => [...new Set(accesses.flatMap((access) => access[part] ?? []))];
+  return {
+    read: all("read"),
+    write: all("write"),
+    net: all("net"),
+    env: all("env"),
+    ffi: all("ffi"),
+    sys: all("sys"),
+  };
+}
+
+/** Returns `HOST` or `HOST:PORT` of each http or https URL in a comma-separated list. Other texts grant nothing. */
+export function hostOf(urls: string): string[] {
+  return urls.split(",").filter((url) => URL.canParse(url)).map((url) => new URL(url)).flatMap((url) => {
+    if (!/^https?:$/.test(url.protocol)) return [];
+    return [`${url.hostname}:${url.port || (url.protocol === "https:" ? "443" : "80")}`];
+  });
+}
+
+/** The access to a file that is written under a temporary name, after a probe of its folder. */
+function fileAccess(path: string): Access {
+  const paths = [path, path + TEMPORARY_SUFFIX];
+  return { read: paths, write: [...paths, join(dirname(path), PROBE_FILE)] };
+}
+
+/** The access to a model in a folder. The files of a commit in the hub's cache are links to files outside of their folder. */
+function folderAccess(path: string, { cwd }: Surroundings): Access {
+  const folder = resolve(cwd, path);
+  return { read: [SNAPSHOT.exec(folder)?.[1] ?? folder] };
+}
+
+/** The access to a model of the hub, which is downloaded to the folder of this model in the cache. */
+function hubAccess(reference: string, { cwd, env, exists }: Surroundings): Access {
+  try {
+    const cache = resolve(cwd, cacheFolder(env));
+    const name = `models--${parseReference(reference).repo.replace("/", "--")}`;
+    const folders = [join(cache, name), join(cache, ".locks", name)];
+    const net = env.HF_ENDPOINT ? hostOf(env.HF_ENDPOINT) : HUB_HOSTS;
+    return {
+      read: folders,
+      write: folders.map((folder) => firstMissing(folder, exists)),
+      net,
+      env: HUB_VARIABLES,
+    };
+  } catch {
+    return { env: HUB_VARIABLES }; // the reference or the cache is invalid, which the command itself reports
+  }
+}
+
+/** Returns the outermost folder of `path` that does not exist, or `path` if it exists. The command may have to create this folder. */
+function firstMissing(path: string, exists: (path: string) => boolean): string {
+  const parent = dirname(path);
+  return parent === path || exists(parent) ? path : firstMissing(parent, exists);
+}

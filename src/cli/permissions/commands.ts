@@ -1,0 +1,98 @@
+/**
+ * The table of permissions: for each command the roles of its arguments and options, and its environment variables. Options that are not
+ * listed name no file and no server.
+ */
+
+import { LAUNCHER_VARIABLE } from "../launcher_variable.ts";
+import type { Role } from "./access.ts";
+
+/** What the arguments and options of a command name. */
+export interface CommandRoles {
+  /** The roles of the arguments, in order. */
+  readonly arguments?: readonly Role[];
+  /** The roles of the options, by name. */
+  readonly options?: Readonly<Record<string, Role>>;
+  /** The environment variables that are the defaults of options, by option. */
+  readonly defaults?: Readonly<Record<string, string>>;
+  /** The other environment variables that the command reads. */
+  readonly env?: readonly string[];
+  /** Whether the command listens on the address of its options `--host` and `--port`. */
+  readonly listens?: boolean;
+}
+
+/** The variables of options that several commands have. */
+const SERVER_DEFAULTS = { "server": "PARE_SERVER", "api-key": "PARE_API_KEY" },
+  BLAS_DEFAULT = { "blas": "PARE_BLAS" };
+
+const JOBS: CommandRoles = { options: { server: "server" }, defaults: SERVER_DEFAULTS };
+
+/** The commands, by name. A subcommand has the name of its command in front. */
+export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
+  "prune": {
+    arguments: ["model"],
+    options: {
+      out: "output folder",
+      calibration: "input",
+      text: "input",
+      profile: "input",
+      server: "server",
+      blas: "library",
+    },
+    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
+  },
+  "verify": { arguments: ["model"] },
+  "eval": {
+    arguments: ["model"],
+    options: { compare: "model", text: "input", task: "labelled input", blas: "library" },
+    defaults: BLAS_DEFAULT,
+  },
+  "sweep": {
+    arguments: ["model"],
+    options: { calibration: "input", text: "input", csv: "output file", svg: "output file", blas: "library" },
+    defaults: BLAS_DEFAULT,
+  },
+  "layer": {
+    arguments: ["input"],
+    options: { out: "output file", server: "server", blas: "library" },
+    defaults: { ...SERVER_DEFAULTS, ...BLAS_DEFAULT },
+  },
+  "pack": { arguments: ["model"], options: { out: "output folder" } },
+  "unpack": { arguments: ["model"], options: { out: "output folder" } },
+  "report": { arguments: ["report folder"], options: { out: "output file" } },
+  "jobs list": JOBS,
+  "jobs show": JOBS,
+  "jobs cancel": JOBS,
+  "serve": {
+    options: { edge: "server", blas: "library" },
+    defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL", ...BLAS_DEFAULT },
+    env: ["PARE_KEYS", "PARE_HOSTS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
+    listens: true,
+  },
+};
+
+/** The options of all commands that are followed by no value. Every other option takes the next word as its value. */
+export const SWITCHES: ReadonlySet<string> = new Set([
+  "help",
+  "version",
+  "json",
+  "debug",
+  "overwrite",
+  "restart",
+  "symmetric",
+  "true-sequential",
+  "jobs",
+  "no-jobs",
+]);
+
+/**
+ * The environment variables that all commands read: those of terminals, of the launcher, and the V8 flags, on which the speed of the `cpu`
+ * backend depends.
+ */
+export const COMMON_VARIABLES = [
+  "DENO_V8_FLAGS",
+  LAUNCHER_VARIABLE,
+  "NO_COLOR",
+  "FORCE_COLOR",
+  "CLICOLOR_FORCE",
+  "TERM",
+];

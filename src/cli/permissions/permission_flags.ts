@@ -1,0 +1,74 @@
+/**
+ * Computes the permissions with which Deno runs a command. The launchers of `scripts/launcher` pass them to Deno, so that a command can use
+ * the files, servers and environment variables that its command line names, and nothing else. No command may start programs, and only the
+ * library that `--blas` names may be loaded.
+ */
+
+import { resolve } from "node:path";
+import { type Access, accessOf, hostOf, type Surroundings, union } from "./access.ts";
+import { type CommandLine, parseCommandLine } from "./command_line.ts";
+import { COMMANDS, COMMON_VARIABLES } from "./commands.ts";
+
+/** The address and the port at which `pare serve` listens by default. */
+const DEFAULT_HOST = "127.0.0.1", DEFAULT_PORT = "8000";
+
+/**
+ * Returns the `--allow-…` flags for the command line `pare WORD…`.
+ * @param program the folders of the program itself, which it reads
+ */
+export function permissionFlags(
+  words: readonly string[],
+  program: readonly string[],
+  around: Surroundings,
+): string[] {
+  const { read, write, net, env, ffi, sys } = commandAccess(words, around);
+  return [
+    ...flag("read", [...program, ...read]),
+    ...flag("write", write),
+    ...flag("net", net),
+    ...flag("env", env),
+    ...flag("ffi", ffi),
+    ...flag("sys", sys),
+  ];
+}
+
+/** Returns what the command line `pare WORD…` may use. */
+export function commandAccess(words: readonly string[], around: Surroundings): Required<Access> {
+  const line = parseCommandLine(words), roles = COMMANDS[line.command ?? ""] ?? {};
+  const { arguments: argumentRoles = [], options = {}, defaults = {}, env = [] } = roles;
+  return union([
+    { env: [...COMMON_VARIABLES, ...Object.values(defaults), ...env] },
+    ...argumentRoles.flatMap((role, i) =>
+      i in line.positional ? [accessOf(role, line.positional[i], around)] : []
+    ),
+    ...Object.entries(options).flatMap(([option, role]) => {
+      const fallback = around.env[defaults[option]];
+      const values = line.options.get(option) ?? (fallback === undefined ? [] : [fallback]);
+      return values.map((value) => accessOf(role, value, around));
+    }),
+    roles.listens ? listeningAccess(line, around) : {},
+    extraAccess(line, around),
+  ]);
+}
+
+/** The access of a host to its own address, and to the blob store from which it fetches the tensors of tasks. */
+function listeningAccess({ options }: CommandLine, { env }: Surroundings): Access {
+  const port = options.get("port")?.at(-1) ?? DEFAULT_PORT,
+    host = options.get("host")?.at(-1) ?? DEFAULT_HOST;
+  const addresses = [DEFAULT_HOST, host].map((address) => address.includes(":") ? `[${address}]` : address);
+  return {
+    net: [...addresses.map((address) => `${address}:${port}`), ...hostOf(env.PARE_BLOB_ORIGINS ?? "")],
+  };
+}
+
+/** The access that the options `--allow-read`, `--allow-write` and `--allow-net` add. */
+function extraAccess({ options }: CommandLine, { cwd }: Surroundings): Access {
+  const paths = (option: string) => (options.get(option) ?? []).map((path) => resolve(cwd, path));
+  return { read: paths("allow-read"), write: paths("allow-write"), net: options.get("allow-net") };
+}
+
+/** Returns `--allow-NAME=VALUE,…`, or nothing if there are no values. A comma in a value is written twice. */
+function flag(name: string, values: readonly string[]): string[] {
+  const escaped = values.map((value) => value.replaceAll(",", ",,"));
+  return values.length === 0 ? [] : [`--allow-${name}=${escaped.join(",")}`];
+}

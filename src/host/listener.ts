@@ -1,0 +1,215 @@
+/**
+ * Accepts connections, and serves HTTP on each of them. The host accepts connections itself, because `Deno.serve` ends when the process runs
+ * out of file descriptors, and because it can neither count connections nor close one that never sends a request. The HTTP implementation is
+ * the one of `Deno.serve`. `node:http` has such limits, but a small request takes four times as long there.
+ */
+
+import { sleep } from "../async/abort.ts";
+import { messageOf } from "../text/message_of.ts";
+import type { LogEntry } from "./log_entry.ts";
+
+/** The limits of the connections. */
+export interface ConnectionLimits {
+  /** The largest number of open connections. */
+  readonly maxConnections: number;
+  /** The time within which a new connection, or one whose request was refused, must send the header of a request. */
+  readonly headerMilliseconds: number;
+  /** The time within which a connection must send the header of a request after one that succeeded. */
+  readonly keepAliveMilliseconds: number;
+  /** The time within which a client must take an answer that has no least rate of its own. Such answers have a few megabytes at most. */
+  readonly answerMilliseconds: number;
+}
+
+/**
+ * A host has places for 19 layers by default, so more connections are of no use. They fit into the 1024 file descriptors that many systems
+ * allow. A header takes one packet, and clients that reuse connections open a new one without a delay worth mentioning.
+ */
+export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
+  maxConnections: 512,
+  headerMilliseconds: 10_000,
+  keepAliveMilliseconds: 60_000,
+  answerMilliseconds: 60_000,
+};
+
+/** Options of a listener. */
+export interface ListenOptions {
+  readonly hostname: string;
+  /** The port to listen on. 0 chooses a free port. */
+  readonly port: number;
+  readonly limits: ConnectionLimits;
+  /** Answers one request. It must not throw. */
+  readonly handler: (request: Request) => Promise<Response>;
+  /** Whether the body of a response ends by itself if the client takes it too slowly. */
+  readonly isPaced: (response: Response) => boolean;
+  /** Called if connections cannot be accepted, or must be refused. */
+  readonly log: (entry: LogEntry) => void;
+  /** Returns milliseconds, from any origin. */
+  readonly clock: () => number;
+}
+
+/** An open connection. */
+interface Connection {
+  readonly server: Deno.HttpServer;
+  readonly abort: AbortController;
+  /** The number of requests whose answers are not complete yet. */
+  requests: number;
+  /** The time since which the connection has had no request. */
+  idleSince: number;
+  /** Whether the latest request succeeded. A client whose request was refused may still be sending the body of this request. */
+  hasSucceeded: boolean;
+}
+
+/** The internal function of Deno that serves HTTP on one connection. */
+type ServeHttpOnConnection = (
+  connection: Deno.Conn,
+  signal: AbortSignal,
+  handler: (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>,
+  onError: (error: unknown) => Response,
+  onListen: () => void,
+) => Deno.HttpServer;
+
+/** The pause after connections could not be accepted, in milliseconds. */
+const ACCEPT_PAUSE = 100;
+
+/** The number of idle connections that are closed when a connection could not be accepted. The process needs some descriptors for files too. */
+const CLOSED_AT_ONCE = 16;
+
+/** The time between two searches for connections that are idle for too long, in milliseconds. */
+const SEARCH_INTERVAL = 500;
+
+/** The time between two log entries about refused connections, in milliseconds. */
+const REFUSAL_LOG_INTERVAL = 60_000;
+
+/** Listens for connections and serves HTTP on them. @throws the system's error if the port is not available */
+export class Listener {
+  readonly #options: ListenOptions;
+  readonly #listener: Deno.TcpListener;
+  readonly #connections = new Set<Connection>();
+  readonly #searchTimer: ReturnType<typeof setInterval>;
+  readonly #accepting: Promise<void>;
+  #isClosed = false;
+  #lastRefusalLogged = -Infinity;
+
+  constructor(options: ListenOptions) {
+    this.#options = options;
+    const { hostname, port } = options, serveHttp = serveHttpOnConnection();
+    this.#listener = Deno.listen({ hostname, port });
+    this.#searchTimer = setInterval(() => this.#closeExpired(), SEARCH_INTERVAL);
+    this.#accepting = this.#acceptAll(serveHttp);
+  }
+
+  /** The port. */
+  get port(): number {
+    return this.#listener.addr.port;
+  }
+
+  /** The number of open connections. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Accepts no more connections, and waits until all answers were sent. Requests whose bodies are still arriving are aborted. */
+  async close(): Promise<void> {
+    this.#stopAccepting();
+    await this.#accepting;
+    await Promise.allSettled([...this.#connections].map(({ server }) => server.shutdown()));
+  }
+
+  /** Closes all connections at once. */
+  abort(): void {
+    this.#stopAccepting();
+    for (const { abort } of this.#connections) abort.abort();
+  }
+
+  #stopAccepting(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#searchTimer);
+    this.#listener.close();
+  }
+
+  async #acceptAll(serveHttp: ServeHttpOnConnection): Promise<void> {
+    while (!this.#isClosed) {
+      try {
+        const connection = await this.#listener.accept();
+        if (this.#connections.size < this.#options.limits.maxConnections || this.#closeIdle(1)) {
+          this.#serve(connection, serveHttp);
+        } else {
+          connection.close();
+          this.#logRefusal(`all ${this.#connections.size} connections have requests`);
+        }
+      } catch (error) {
+        if (this.#isClosed) return;
+        // The process has no file descriptor for another connection. The connection waits in the queue of the system meanwhile.
+        this.#closeIdle(CLOSED_AT_ONCE);
+        this.#logRefusal(messageOf(error));
+        await sleep(ACCEPT_PAUSE);
+      }
+    }
+  }
+
+  #serve(tcp: Deno.TcpConn, serveHttp: ServeHttpOnConnection): void {
+    const { clock, handler, isPaced, limits: { answerMilliseconds } } = this.#options;
+    const abort = new AbortController();
+    const onRequest = async (request: Request, { completed }: Deno.ServeHandlerInfo) => {
+      connection.requests++;
+      let answerTimer: ReturnType<typeof setTimeout> | undefined;
+      const onEnd = () => {
+        clearTimeout(answerTimer);
+        connection.requests--;
+        connection.idleSince = clock();
+      };
+      completed.then(onEnd, onEnd);
+      const response = await handler(request);
+      connection.hasSucceeded = response.ok;
+      if (!isPaced(response)) answerTimer = setTimeout(() => abort.abort(), answerMilliseconds);
+      return response;
+    };
+    const server = serveHttp(
+      tcp,
+      abort.signal,
+      onRequest,
+      () => new Response(null, { status: 500 }),
+      () => {},
+    );
+    const connection: Connection = { server, abort, requests: 0, idleSince: clock(), hasSucceeded: false };
+    this.#connections.add(connection);
+    const remove = () => void this.#connections.delete(connection);
+    server.finished.then(remove, remove);
+  }
+
+  /** Closes connections that have been without a request for too long. */
+  #closeExpired(): void {
+    const { clock, limits: { headerMilliseconds, keepAliveMilliseconds } } = this.#options;
+    for (const { abort, requests, idleSince, hasSucceeded } of this.#connections) {
+      const limit = hasSucceeded ? keepAliveMilliseconds : headerMilliseconds;
+      if (requests === 0 && clock() - idleSince >= limit) abort.abort();
+    }
+  }
+
+  /** Closes up to `count` of the connections without a request, those first that have been idle longest. Returns whether there were any. */
+  #closeIdle(count: number): boolean {
+    const idle = [...this.#connections].filter(({ requests, abort }) =>
+      requests === 0 && !abort.signal.aborted
+    );
+    idle.sort((a, b) => a.idleSince - b.idleSince);
+    for (const { abort } of idle.slice(0, count)) abort.abort();
+    return idle.length > 0;
+  }
+
+  #logRefusal(fault: string): void {
+    const now = this.#options.clock();
+    if (now - this.#lastRefusalLogged < REFUSAL_LOG_INTERVAL) return;
+    this.#lastRefusalLogged = now;
+    this.#options.log({ event: "connections refused", fault, open: this.connections });
+  }
+}
+
+/** Returns Deno's internal function. @throws {TypeError} if this version of Deno does not have it */
+function serveHttpOnConnection(): ServeHttpOnConnection {
+  const { internal } = Deno as unknown as { internal: symbol };
+  const internals =
+    (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeHttpOnConnection }>)[internal];
+  if (internals?.serveHttpOnConnection) return internals.serveHttpOnConnection;
+  throw new TypeError(`Deno ${Deno.version.deno} does not serve HTTP on single connections: use Deno 2.9`);
+}

@@ -1,0 +1,64 @@
+/**
+ * The least rate at which a client must send a body or take an answer. Only the time in which the host waits for the client counts, because a
+ * transfer may also stand still while the device is slow.
+ */
+
+/** The rule that a transfer must keep, and its clock. */
+export interface TransferRateOptions {
+  /** The least rate, in bytes per second. With 0, no transfer is too slow. */
+  readonly leastBytesPerSecond: number;
+  /** The time over which the rate is measured. A connection may stand still for this long. */
+  readonly windowMilliseconds: number;
+  /** Returns milliseconds, from any origin. */
+  readonly clock: () => number;
+}
+
+/** Measures the rate of one transfer. */
+export class TransferRate {
+  readonly #options: TransferRateOptions;
+  /** The bytes that a client must transfer in each window. */
+  readonly #windowBytes: number;
+  #bytes = 0;
+  #waitedMilliseconds = 0;
+  #waitsSince: number | undefined;
+
+  constructor(options: TransferRateOptions) {
+    this.#options = options;
+    this.#windowBytes = (options.leastBytesPerSecond * options.windowMilliseconds) / 1000;
+  }
+
+  /** Records that the host waits for the client from now on. */
+  startWaiting(): void {
+    this.#waitsSince = this.#options.clock();
+  }
+
+  /** Records that the client has transferred `bytes`, which ends the wait. */
+  addBytes(bytes: number): void {
+    this.#waitedMilliseconds = this.#waited();
+    this.#waitsSince = undefined;
+    this.#bytes += bytes;
+    if (this.#bytes < this.#windowBytes) return;
+    this.#bytes = 0;
+    this.#waitedMilliseconds = 0;
+  }
+
+  /** Whether the host waits for a client that has transferred too few bytes in the current window. */
+  isTooSlow(): boolean {
+    return this.#waitsSince !== undefined && this.#windowBytes > 0 &&
+      this.#waited() >= this.#options.windowMilliseconds;
+  }
+
+  #waited(): number {
+    const now = this.#options.clock();
+    return this.#waitedMilliseconds + now - (this.#waitsSince ?? now);
+  }
+}
+
+/** The number of checks in one window. A transfer that becomes too slow is noticed soon after the window. */
+const CHECKS_PER_WINDOW = 16;
+
+/** Calls `check` several times in every window. There is one timer per transfer, because a timer per chunk would take a tenth of its time. */
+export function watchTransfer(windowMilliseconds: number, check: () => void): Disposable {
+  const timer = setInterval(check, windowMilliseconds / CHECKS_PER_WINDOW);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}

@@ -1,0 +1,6 @@
+/** The names of the files in a pruned folder that describe the run. */
+
+/** The name of the report file. */
+export const RUN_REPORT_FILE = "pare.json";
+/** The name of the page, which shows the report as charts. */
+export const REPORT_PAGE_FILE = "report.html";

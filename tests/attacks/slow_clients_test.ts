@@ -1,0 +1,124 @@
+/**
+ * Slow clients cannot hold a host. The times of these hosts are a fiftieth of the defaults, so that the tests are short: bodies are measured
+ * over 0.3 s instead of 15 s, and a request may wait for 2.4 s instead of 120 s.
+ */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import type { Backend } from "../../src/backend/backend.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
+import {
+  ANSWER_WINDOW_SECONDS,
+  BODY_WINDOW_SECONDS,
+  LEAST_BYTES_PER_SECOND,
+  QUEUE_SECONDS,
+} from "../../src/protocol/limits.ts";
+import { type Host, serve, type ServeOptions } from "../../routes/serve.ts";
+import { file, floats } from "../layer/bodies.ts";
+import { answerOf, safetensorsHeaders } from "../routes/host.ts";
+
+/** Milliseconds of a test per second of the defaults. */
+const SCALE = 20;
+
+const LIMITS = {
+  leastBytesPerSecond: LEAST_BYTES_PER_SECOND * 1000 / SCALE,
+  bodyWindowMilliseconds: BODY_WINDOW_SECONDS * SCALE,
+  answerWindowMilliseconds: ANSWER_WINDOW_SECONDS * SCALE,
+};
+
+/** The time within which a host serves an honest client, however many slow ones there are. A full queue of them takes 7 times 15 s. */
+const DEADLINE = QUEUE_SECONDS * SCALE;
+
+const LAYER = file({ weight: floats("F32", [8, 16], new Float32Array(128).fill(1)) });
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function start(
+  options: ServeOptions = {},
+): Promise<{ host: Host; backend: Backend; entries: LogEntry[] }> {
+  const backend = await createCpuBackend({ threads: 0 }), entries: LogEntry[] = [];
+  const host = await serve({
+    open: () => Promise.resolve(backend),
+    port: 0,
+    log: (entry) => void entries.push(entry),
+    limits: LIMITS,
+    device: { queueMilliseconds: QUEUE_SECONDS * SCALE },
+    ...options,
+  });
+  return { host, backend, entries };
+}
+
+const prune = (host: Host) =>
+  fetch(`${host.url}/v1/layers?method=magnitude`, {
+    method: "POST",
+    body: LAYER,
+    headers: safetensorsHeaders(LAYER.length),
+  });
+
+/** Sends the beginning of a layer, and then one byte every 50 ms. Returns the answer. */
+async function trickle({ url }: Host): Promise<string> {
+  const { hostname, port } = new URL(url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  const head = "POST /v1/layers?method=magnitude HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" +
+    `Content-Type: application/octet-stream\r\nContent-Length: ${LAYER.length}\r\n\r\n`;
+  await connection.write(new TextEncoder().encode(head));
+  let sent = 0;
+  const timer = setInterval(() => {
+    connection.write(LAYER.subarray(sent, ++sent)).catch(() => clearInterval(timer));
+  }, 50);
+  const answer = new Uint8Array(4096);
+  const length = await connection.read(answer).catch(() => 0);
+  clearInterval(timer);
+  connection.close();
+  return new TextDecoder().decode(answer.subarray(0, length ?? 0));
+}
+
+describe("a host with slow clients", () => {
+  it("serves an honest client within the deadline, although 19 others fill its places and its queue", async () => {
+    const { host, backend } = await start();
+    const slow = Array.from({ length: 19 }, () => trickle(host));
+    await pause(50);
+    const started = performance.now();
+    let response = await prune(host), refusals = 0;
+    for (; response.status === 429; response = await prune(host)) {
+      assert.match(response.headers.get("Retry-After")!, /^[1-9]\d*$/);
+      await response.body?.cancel();
+      refusals++;
+      await pause(20);
+    }
+    assert.equal((await answerOf(response)).report.zeros, 64);
+    assert.ok(refusals > 0, "the queue was not full");
+    const milliseconds = performance.now() - started;
+    assert.ok(milliseconds < DEADLINE, `${milliseconds} ms`);
+    for (const answer of await Promise.all(slow)) {
+      assert.match(answer, /^HTTP\/1\.1 408[^]*"code":"too_slow"/);
+    }
+    assert.equal(backend.counters.bytesLive, 0);
+    await host.shutdown();
+  });
+
+  it("ends the answer of a client that reads nothing as soon as another needs its place, and not before", async () => {
+    const { host, backend } = await start({ device: { maxResidentLayers: 1, queueDepth: 1 } });
+    const large = file({ weight: floats("F32", [4096, 4096], new Float32Array(2 ** 24).fill(1)) });
+    const init = { method: "POST", body: large, headers: safetensorsHeaders(large.length) };
+    const stalled = await fetch(`${host.url}/v1/layers?method=magnitude`, init);
+    await pause(2 * LIMITS.answerWindowMilliseconds);
+    assert.ok(backend.counters.bytesLive > 0, "the answer has ended early");
+    assert.equal((await answerOf(await prune(host))).report.zeros, 64);
+    await assert.rejects(stalled.arrayBuffer());
+    await host.shutdown();
+  });
+
+  it("shuts down within the drain time, although a client is still sending its body", async () => {
+    const { host, entries } = await start({ drainMilliseconds: 300, limits: {} });
+    const slow = trickle(host);
+    await pause(100);
+    const started = performance.now();
+    await host.shutdown();
+    const milliseconds = performance.now() - started;
+    assert.ok(milliseconds >= 290 && milliseconds < 1300, `${milliseconds} ms`);
+    await slow;
+    assert.deepEqual(entries.map(({ event }) => event), ["listening", "aborted", "request", "stopped"]);
+  });
+});

@@ -1,0 +1,132 @@
+/** Tests which permissions a command line gets. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { commandAccess, permissionFlags } from "../../../src/cli/permissions/permission_flags.ts";
+
+/** The folders that exist. Everything else is missing. */
+const EXISTING = ["/", "/home", "/home/ann", "/data"];
+
+function around(env: Record<string, string> = {}) {
+  return {
+    cwd: "/home/ann",
+    env,
+    libraries: ["/lib/openblas.so", "/lib/mkl.so"],
+    exists: (path: string) => EXISTING.includes(path),
+  };
+}
+
+/** Returns the read, write and net permissions of a command line, whose words are separated by spaces. */
+function accessOf(line: string, env: Record<string, string> = {}) {
+  const { read, write, net } = commandAccess(line.split(" "), around(env));
+  return { read, write, net };
+}
+
+describe("commandAccess()", () => {
+  it("lets prune read the model and the texts, write the output, and connect to nothing", () => {
+    const line =
+      "prune model --out pruned --sparsity 0.5 --json --calibration c.txt --text=/data/a.txt --text b.txt";
+    assert.deepEqual(accessOf(line), {
+      read: ["/home/ann/model", "/home/ann/pruned", "/home/ann/c.txt", "/data/a.txt", "/home/ann/b.txt"],
+      write: ["/home/ann/pruned"],
+      net: [],
+    });
+  });
+
+  it("grants the outermost missing folder of an output, because the command creates it", () => {
+    assert.deepEqual(accessOf("pack m --out /data/new/runs/1").write, ["/data/new"]);
+  });
+
+  it("connects to the server that the option or the environment names, and not to the one that was overridden", () => {
+    const layer = "layer l.safetensors --out o.safetensors";
+    assert.deepEqual(accessOf(`${layer} --server http://gpu-1:8000`).net, ["gpu-1:8000"]);
+    assert.deepEqual(accessOf(layer, { PARE_SERVER: "https://edge.example" }).net, ["edge.example:443"]);
+    assert.deepEqual(accessOf(`${layer} --server local`, { PARE_SERVER: "https://edge.example" }).net, []);
+    assert.deepEqual(accessOf("jobs list", { PARE_SERVER: "http://[::1]:87" }).net, ["[::1]:87"]);
+  });
+
+  it("writes a file under its own name, its temporary name and the name of the probe only", () => {
+    assert.deepEqual(accessOf("layer l.safetensors --out o.st").write, [
+      "/home/ann/o.st",
+      "/home/ann/o.st.partial",
+      "/home/ann/.pare-probe",
+    ]);
+    assert.deepEqual(accessOf("report run").write, [
+      "/home/ann/run/report.html",
+      "/home/ann/run/report.html.partial",
+      "/home/ann/run/.pare-probe",
+    ]);
+  });
+
+  it("downloads a model of the hub to the folder of this model in the cache", () => {
+    const env = { HF_HOME: "/data/hf" };
+    assert.deepEqual(accessOf("eval hf:facebook/opt-125m --text t.txt", env), {
+      read: [
+        "/data/hf/hub/models--facebook--opt-125m",
+        "/data/hf/hub/.locks/models--facebook--opt-125m",
+        "/home/ann/t.txt",
+      ],
+      write: ["/data/hf"],
+      net: ["*.huggingface.co", "*.hf.co"],
+    });
+    const mirror = { ...env, HF_ENDPOINT: "http://mirror:99" };
+    assert.deepEqual(accessOf("eval hf:a/b", mirror).net, ["mirror:99"]);
+    assert.deepEqual(accessOf("eval hf:../b", env), { read: [], write: [], net: [] });
+  });
+
+  it("reads the folder to which the files of a cached commit are links", () => {
+    const cached = "/data/hub/models--a--b/snapshots/123";
+    assert.deepEqual(accessOf(`verify ${cached}`).read, ["/data/hub/models--a--b"]);
+  });
+
+  it("lets a host listen on its address, and connect to its edge and to the blob store of the edge", () => {
+    assert.deepEqual(accessOf("serve"), { read: [], write: [], net: ["127.0.0.1:8000"] });
+    const env = { PARE_EDGE: "https://edge.example", PARE_BLOB_ORIGINS: "https://b.example, http://c:9000" };
+    assert.deepEqual(accessOf("serve --host 0.0.0.0 --port 9", env).net, [
+      "edge.example:443",
+      "127.0.0.1:9",
+      "0.0.0.0:9",
+      "b.example:443",
+      "c:9000",
+    ]);
+  });
+
+  it("loads the library that --blas or its variable names, and no library by default", () => {
+    const libraries = (line: string, env?: Record<string, string>) =>
+      commandAccess(line.split(" "), around(env)).ffi;
+    assert.deepEqual(libraries("layer l --out o"), []);
+    assert.deepEqual(libraries("layer l --out o --blas off", { PARE_BLAS: "auto" }), []);
+    assert.deepEqual(libraries("serve --blas lib/libblis.so"), ["/home/ann/lib/libblis.so"]);
+    assert.deepEqual(libraries("serve", { PARE_BLAS: "auto" }), ["/lib/openblas.so", "/lib/mkl.so"]);
+  });
+
+  it("adds what --allow-read, --allow-write and --allow-net name", () => {
+    const line = "verify m --allow-read /data/blobs --allow-write x --allow-net cdn.example --allow-net b:1";
+    assert.deepEqual(accessOf(line), {
+      read: ["/home/ann/m", "/data/blobs"],
+      write: ["/home/ann/x"],
+      net: ["cdn.example", "b:1"],
+    });
+  });
+
+  it("grants nothing to an unknown command, and nothing for the help", () => {
+    for (const line of ["train /etc --out /", "--help", "prune --help", ""]) {
+      assert.deepEqual(accessOf(line), { read: [], write: [], net: [] }, line);
+    }
+  });
+
+  it("names single environment variables, and those of the hub only if a model of the hub is used", () => {
+    const { env } = commandAccess(["prune", "model"], around());
+    assert.ok(env.includes("PARE_API_KEY"));
+    assert.ok(!env.includes("HF_TOKEN") && !env.includes("PARE_KEYS"));
+    assert.ok(commandAccess(["prune", "hf:a/b"], around({ HOME: "/home/ann" })).env.includes("HF_TOKEN"));
+  });
+});
+
+describe("permissionFlags()", () => {
+  it("writes commas in paths twice, and leaves out what is empty", () => {
+    const flags = permissionFlags(["verify", "a,b"], ["/pare/dist"], around());
+    assert.equal(flags[0], "--allow-read=/pare/dist,/home/ann/a,,b");
+    assert.deepEqual(flags.map((flag) => flag.split("=")[0]), ["--allow-read", "--allow-env"]);
+  });
+});

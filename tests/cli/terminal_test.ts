@@ -1,0 +1,102 @@
+/** Tests what commands print: nothing raw from a checkpoint, no cursor codes for a dumb terminal, and no result into a closed output. */
+
+import { after, before, describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { encode } from "../../src/safetensors/encode.ts";
+import { OPT_SOTU } from "../support/opt_sotu.ts";
+import { runPare } from "./run_pare.ts";
+
+const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const NOT_LINUX = Deno.build.os !== "linux" &&
+  "closed outputs are found on Linux only, and `script` has other options elsewhere";
+const NAME = "evil\x1b[2J\x9b31m\x07\u202e\r.weight";
+// deno-lint-ignore no-control-regex
+const RAW = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/;
+
+let folder: string;
+before(async () => {
+  folder = await Deno.makeTempDir({ prefix: "pare-test-" });
+  const tensor = { dtype: "F32", shape: [1, 2], data: new Uint8Array(8).fill(0xff) } as const;
+  await Deno.writeFile(`${folder}/model.safetensors`, encode({ [NAME]: tensor }));
+  await Deno.writeTextFile(
+    `${folder}/config.json`,
+    JSON.stringify({ model_type: "\x1b]0;title\x07\n\u202e" }),
+  );
+});
+after(() => Deno.remove(folder, { recursive: true }));
+
+/** Runs a command line of the shell, in which `pare` starts the program. */
+async function shell(line: string): Promise<{ code: number; stdout: string; stderr: string }> {
+  const pare = `${Deno.execPath()} run -A --quiet ${MAIN}`, decoder = new TextDecoder();
+  const command = new Deno.Command("bash", {
+    args: ["-c", line.replaceAll(/\bpare (?=verify)/g, `${pare} `)],
+    cwd: folder,
+  });
+  const { code, stdout, stderr } = await command.output();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+describe("a name from a checkpoint", () => {
+  it("is printed without its control characters, in tables, progress and errors", async () => {
+    for (const json of [[], ["--json"]]) {
+      const { code, stdout, stderr } = await runPare("verify", folder, ...json);
+      assert.equal(code, 3, stderr);
+      assert.match(
+        stdout,
+        /evil\\u001b\[2J\\u009b31m\\u0007\\u202e\\u000d|evil\\u001b\[2J\\u009b31m\\u0007\\u202e\\r/,
+      );
+      assert.match(stderr, /error: .*evil\\u001b\[2J/);
+      assert.doesNotMatch(stdout + stderr, RAW);
+      if (json.length > 0) assert.equal(JSON.parse(stdout).tensors[0].name, NAME);
+    }
+  });
+
+  it("is printed without its control characters if it comes from config.json, and in a stack trace", async () => {
+    const { code, stderr } = await runPare("eval", folder, "--text", MAIN, "--backend", "cpu", "--debug");
+    assert.equal(code, 3);
+    assert.match(stderr, /model_type/);
+    assert.doesNotMatch(stderr, RAW);
+  });
+});
+
+describe("--json with a standard output that does not work", { skip: NOT_LINUX }, () => {
+  it("is refused before any work if the output is closed", async () => {
+    const { code, stderr } = await shell("pare verify . --json >&-");
+    assert.deepEqual([code, stderr], [
+      2,
+      "error: option --json: standard output is closed, so the result cannot be printed\n",
+    ]);
+  });
+
+  it("is refused by the launcher, because a command with few permissions does not see it", async () => {
+    const launcher = fileURLToPath(new URL("../../scripts/launcher/pare.ts", import.meta.url));
+    const { code, stderr } = await shell(`${Deno.execPath()} run -A --quiet ${launcher} verify . --json >&-`);
+    assert.deepEqual([code, stderr], [
+      2,
+      "error: option --json: standard output is closed, so the result cannot be printed\n",
+    ]);
+  });
+
+  it("is allowed with /dev/null", async () => {
+    const { code, stderr } = await shell("pare verify . --json >/dev/null");
+    assert.equal(code, 3, stderr); // the model has weights that are NaN
+    assert.match(stderr, /NaN or infinite/);
+  });
+
+  it("exits with 4 if the disk is full", async () => {
+    const { code, stderr } = await shell(`pare verify ${OPT_SOTU} --json >/dev/full`);
+    assert.equal(code, 4);
+    assert.match(stderr, /\nerror: standard output: no space is left on the disk\n$/);
+  });
+});
+
+describe("progress on a terminal", { skip: NOT_LINUX }, () => {
+  for (const [term, expected] of [["xterm", true], ["dumb", false]] as const) {
+    it(`${expected ? "is a bar that moves the cursor" : "is one line per step"} if TERM is ${term}`, async () => {
+      const { stdout } = await shell(`TERM=${term} script -qec "pare verify ${OPT_SOTU}" /dev/null`);
+      assert.ok(stdout.includes("model.decoder.embed_tokens.weight"), stdout);
+      assert.equal(stdout.includes("\x1b["), expected, JSON.stringify(stdout.slice(0, 200)));
+    });
+  }
+});

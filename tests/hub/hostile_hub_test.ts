@@ -1,0 +1,49 @@
+/** Tests a hub that lists files without end, or that sends the client to other servers. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { FILES, MAIN, names, withHub } from "./hub_scene.ts";
+import { serveHub } from "./fake_hub.ts";
+
+const TOKEN = "hf_secret";
+
+describe("resolveModel() with a hostile hub", () => {
+  it("ends with an error if the listing has no end", () =>
+    withHub(FILES, async ({ hub, resolve }) => {
+      hub.nextPage = `${hub.url}/api/models/some/model/tree/${MAIN}`;
+      await assert.rejects(resolve("hf:some/model"), {
+        name: "ModelError",
+        message: "hf:some/model: the hub lists more than 20 pages of files",
+      });
+      assert.equal(hub.requests.length, 21); // one for the commit, then the pages, without another attempt
+    }));
+
+  it("ends with an error if a page of the listing is very long", () =>
+    withHub(FILES, async ({ hub, resolve }) => {
+      hub.listing = Array.from({ length: 20 }, () => ({ type: "file", path: "x".repeat(1 << 20) }));
+      await assert.rejects(resolve("hf:some/model"), {
+        name: "ModelError",
+        message: "hf:some/model: an answer of the hub has more than 16777216 bytes",
+      });
+    }));
+
+  it("does not send the token to another server to which the listing continues", () =>
+    withHub(FILES, async ({ hub, model, resolve }) => {
+      await using other = serveHub(model);
+      hub.nextPage = `${other.url}/api/models/some/model/tree/${MAIN}`;
+      await resolve("hf:some/model", { accessToken: TOKEN });
+      assert.ok(other.requests.length > 0);
+      assert.equal(other.token, undefined);
+      assert.equal(hub.token, `Bearer ${TOKEN}`);
+    }));
+
+  it("does not send the token to another server to which downloads are redirected", () =>
+    withHub(FILES, async ({ hub, model, resolve }) => {
+      await using other = serveHub(model);
+      hub.redirectTo = other.url;
+      const folder = await resolve("hf:some/model", { accessToken: TOKEN });
+      assert.ok(names(folder).includes("model.safetensors"));
+      assert.ok(other.requests.length > 0);
+      assert.equal(other.token, undefined);
+    }));
+});

@@ -1,0 +1,135 @@
+/** Tests of the image of a GPU host that need no container engine: the Dockerfile, its parser, and the recipes that start the image. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "@std/testing/bdd";
+import { parseAllDocuments } from "yaml";
+import config from "../../deno.json" with { type: "json" };
+import { configOf, parseDockerfile } from "../../scripts/deploy/image/dockerfile.ts";
+import { commandAccess } from "../../src/cli/permissions/permission_flags.ts";
+
+const ROOT = new URL("../../", import.meta.url), DEPLOY = new URL("scripts/deploy/", ROOT);
+
+/** The recipes that start the image. */
+const RECIPES = [
+  "kubernetes/stateful_set.yaml",
+  "runs/command_line/host_deployment.yaml",
+  "runs/command_line/prune_job.yaml",
+];
+
+const stages = parseDockerfile(await Deno.readTextFile(new URL("Dockerfile", DEPLOY)));
+const [build, image] = stages, { env, user, entrypoint, cmd, healthcheck } = configOf(image);
+
+/** The library of the package libopenblas0. */
+const OPENBLAS = "/usr/lib/x86_64-linux-gnu/libopenblas.so.0";
+
+/** A parsed manifest. It has no type, because the tests check its shape. */
+type Manifest = ReturnType<typeof JSON.parse>;
+
+async function podsOf(recipe: string): Promise<Manifest[]> {
+  const documents = parseAllDocuments(await Deno.readTextFile(new URL(recipe, DEPLOY)));
+  return documents.flatMap((document) => document.toJS().spec.template?.spec ?? []);
+}
+
+describe("parseDockerfile()", () => {
+  it("splits a file into stages, and joins continued lines", () => {
+    const text =
+      "# a comment\nFROM debian:trixie-slim AS a\nRUN one && \\\n    # a comment inside\n    two\nFROM b\nCOPY --from=a /x /y\n";
+    assert.deepEqual(parseDockerfile(text), [
+      {
+        base: "debian:trixie-slim",
+        name: "a",
+        instructions: [{ keyword: "RUN", flags: {}, text: "one && two" }],
+      },
+      {
+        base: "b",
+        name: undefined,
+        instructions: [{ keyword: "COPY", flags: { from: "a" }, text: "/x /y" }],
+      },
+    ]);
+  });
+
+  for (
+    const [text, message] of [
+      ["FROM a\nADD x y", /^instruction ADD x y: must begin with FROM, RUN/],
+      ["RUN x", /^RUN: must come after FROM/],
+      ["# nothing", /^the Dockerfile has no FROM/],
+    ] as const
+  ) {
+    it(`refuses ${JSON.stringify(text)}`, () => {
+      assert.throws(
+        () => parseDockerfile(text),
+        (error) => error instanceof SyntaxError && message.test(error.message),
+      );
+    });
+  }
+
+  it("refuses variables whose values need a shell", () => {
+    assert.throws(() => configOf(parseDockerfile("FROM a\nENV A=$B")[0]), /ENV A=\$B: must be NAME=VALUE/);
+  });
+});
+
+describe("the image", () => {
+  it("copies only files that the repository has or that an earlier stage makes", async () => {
+    for (const { instructions } of stages) {
+      for (const { keyword, flags, text } of instructions) {
+        if (keyword !== "COPY") continue;
+        if (flags.from !== undefined) assert.equal(flags.from, build.name);
+        else for (const path of text.split(" ").slice(0, -1)) await Deno.stat(new URL(path, ROOT));
+      }
+    }
+  });
+
+  it("is built by a task of the repository, with the Deno that runs the tests", () => {
+    const steps = build.instructions.filter(({ keyword }) => keyword === "RUN").map(({ text }) => text);
+    const tasks = steps.flatMap((step) => /deno task (\S+)/.exec(step)?.[1] ?? []);
+    assert.deepEqual(tasks, ["build:npm"]);
+    assert.ok(tasks.every((task) => Object.hasOwn(config.tasks, task)));
+    assert.ok(steps.some((step) => step.includes(` deno@${Deno.version.deno} `)), "the version of Deno");
+  });
+
+  it("installs no tools in its last stage, and fetches nothing when it starts", () => {
+    const installed = image.instructions.filter(({ keyword }) => keyword === "RUN").map(({ text }) => text)
+      .join();
+    for (const tool of ["nodejs", "npm", "curl", "-dev", "gcc"]) assert.ok(!installed.includes(tool), tool);
+    for (const command of [entrypoint, healthcheck]) {
+      assert.ok(command.includes("--no-config"), String(command));
+    }
+  });
+
+  it("runs as a user that is not root, and gives all permissions to no process", () => {
+    assert.match(user, /^[1-9]\d*:[1-9]\d*$/);
+    for (const command of [entrypoint, healthcheck]) {
+      assert.ok(!command.includes("-A") && !command.includes("--allow-all"), String(command));
+    }
+  });
+
+  it("starts the launcher, which grants a host its own address, OpenBLAS and nothing to write", () => {
+    assert.equal(entrypoint.at(-1), "/pare/bin/pare.mjs");
+    const { net, write, ffi } = commandAccess(cmd, {
+      cwd: "/",
+      libraries: [OPENBLAS],
+      env,
+      exists: () => false,
+    });
+    assert.deepEqual([net, write, ffi], [["127.0.0.1:8000", "0.0.0.0:8000"], [], [OPENBLAS]]);
+    assert.ok(healthcheck.includes("--allow-net=127.0.0.1:8000"));
+  });
+});
+
+describe("the recipes that start the image", () => {
+  for (const recipe of RECIPES) {
+    it(`${recipe} runs it as its own user on a read-only file system without capabilities`, async () => {
+      const pods = await podsOf(recipe);
+      assert.equal(pods.length, 1);
+      const [{ securityContext, containers: [container] }] = pods;
+      assert.equal(`${securityContext.runAsUser}:${securityContext.runAsUser}`, user);
+      assert.equal(securityContext.runAsNonRoot, true);
+      assert.deepEqual(container.securityContext, {
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ["ALL"] },
+      });
+      assert.equal(container.command, undefined, "a command would replace the launcher of the image");
+    });
+  }
+});
