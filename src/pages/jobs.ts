@@ -9,7 +9,7 @@ KEY_FIELD
 <section aria-labelledby="hosts-title">
 <h2 id="hosts-title">Hosts</h2>
 <div id="hosts-problem" role="alert"></div>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="hosts-title">
+<div class="scroll" tabindex="0" role="region" aria-label="Table of hosts">
 <table>
 <thead><tr><th scope="col">Device</th><th scope="col">Host</th><th scope="col">Load</th><th scope="col">Last heartbeat</th></tr></thead>
 <tbody id="hosts"></tbody>
@@ -20,7 +20,7 @@ KEY_FIELD
 <section aria-labelledby="jobs-title">
 <div class="heading"><h2 id="jobs-title">Jobs, newest first</h2><label>State <select id="state"><option value="">all</option><option>queued</option><option>running</option><option>done</option><option>failed</option><option>cancelled</option></select></label></div>
 <div id="jobs-problem" role="alert"></div>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="jobs-title">
+<div class="scroll" tabindex="0" role="region" aria-label="Table of jobs">
 <table>
 <thead><tr><th scope="col">Job</th><th scope="col">State</th><th scope="col">Layers</th><th scope="col">Age</th><th scope="col">Action</th></tr></thead>
 <tbody id="jobs"></tbody>
@@ -32,9 +32,8 @@ KEY_FIELD
 <section id="job" aria-labelledby="job-title" tabindex="-1" hidden>
 <div class="heading"><h2 id="job-title">Job</h2><span id="job-link" class="note" role="status"></span></div>
 <div class="row"><span id="job-state" class="chip"></span><progress id="job-progress" max="1" value="0" aria-label="Layers that have ended"></progress><span id="job-count" class="number"></span><button type="button" id="cancel" class="quiet">Cancel the job</button><button type="button" id="again" hidden></button></div>
-<p id="job-note" class="note" role="status"></p>
 <div id="job-problem" role="alert"></div>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="job-title">
+<div class="scroll" tabindex="0" role="region" aria-label="Table of layers">
 <table>
 <thead><tr><th scope="col">Layer</th><th scope="col">State</th><th scope="col" class="number">Zeros</th><th scope="col" class="number">Relative error</th><th scope="col" class="number">Damping</th><th scope="col" class="number">Seconds</th><th scope="col">Host</th></tr></thead>
 <tbody id="layers"></tbody>

@@ -58,6 +58,18 @@ export async function openPage(
   };
 }
 
+/**
+ * Waits until an expression is true in the page. playwright's own `waitForFunction` evaluates text within the page, which the policy of the
+ * page forbids. @throws {Error} with the expression after `milliseconds`
+ */
+export async function waitFor(page: Page, expression: string, milliseconds = 30_000): Promise<void> {
+  for (const end = Date.now() + milliseconds; Date.now() < end;) {
+    if (await page.evaluate<boolean>(expression)) return;
+    await page.waitForTimeout(50);
+  }
+  throw new Error(`after ${milliseconds / 1000} s this was not true in the page: ${expression}`);
+}
+
 /** The layouts in which pages are checked. */
 export const LAYOUTS = [1280, 400].flatMap((width) =>
   (["light", "dark"] as const).map((colorScheme) => ({ viewport: { width, height: 900 }, colorScheme }))

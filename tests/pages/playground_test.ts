@@ -10,7 +10,7 @@ import { encode } from "../../src/safetensors/encode.ts";
 import { parseKeys } from "../../src/protocol/keys.ts";
 import { formatDigest, sha256 } from "../../src/protocol/digest.ts";
 import { browserSkipReason } from "../support/browser.ts";
-import { LAYOUTS, openPage, overflow, startBrowser } from "./open_page.ts";
+import { LAYOUTS, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
 
 const LAYER = new URL("../fixtures/layers/layer.safetensors", import.meta.url);
 
@@ -73,7 +73,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       new MutationObserver(() => steps.push(document.querySelector("#progress-text").textContent))
         .observe(document.querySelector("#progress"), { childList: true, subtree: true })`);
     await page.click("#sample");
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     assert.equal(
       await page.textContent("#layer"),
       "sample: weight 128 × 256 F32, hessian_upper 32896 F32 (257 KiB)",
@@ -105,7 +105,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     await using opened = await open();
     const { page } = opened;
     await page.setInputFiles("#file", LAYER.pathname);
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     await page.selectOption("#method", "alps");
     await page.selectOption("#bits", "4");
     await page.fill("#sparsity", "0.7");
@@ -130,7 +130,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       data.items.add(new File([Uint8Array.fromBase64("${base64}")], "dropped.safetensors"));
       document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
     })()`);
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     assert.match((await page.textContent("#layer"))!, /^dropped\.safetensors: weight 64 × 96 F16/);
   });
 
@@ -153,7 +153,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       problem,
     );
     await send("b.safetensors", { weight: four("F32", [2, 8]), hessian: four("F32", [4, 4]) });
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     await page.click("#prune");
     await page.waitForSelector("#problem .problem");
     assert.match((await page.textContent("#problem"))!, /^shape_mismatch: .*hessian.* \(request [\w-]+\)$/);
@@ -174,7 +174,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       assert.fail(`30 presses of Tab did not reach ${selector}`);
     };
     await press("#sample");
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     const { promise: held, resolve: release } = Promise.withResolvers<void>();
     await page.route("**/v1/layers*", async (route) => {
       await held;
@@ -183,7 +183,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     await press("#prune");
     await page.waitForSelector("#progress-bar");
     await press("#stop");
-    await page.waitForFunction("document.querySelector('#progress').hidden");
+    await waitFor(page, "document.querySelector('#progress').hidden");
     assert.equal(await page.textContent("#problem"), "");
     release();
   });
@@ -193,7 +193,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
       await using opened = await open(layout);
       const { page } = opened;
       await page.click("#sample");
-      await page.waitForFunction("!document.querySelector('#prune').disabled");
+      await waitFor(page, "!document.querySelector('#prune').disabled");
       await opened.assertNoBarriers();
       await prune(page);
       await page.click("details:last-of-type > summary");
@@ -217,7 +217,7 @@ describe("/playground of a host with keys", { skip: browserSkipReason() ?? false
     const { page, [Symbol.asyncDispose]: close } = await openPage(browser, `${host.url}/playground`);
     stack.defer(close);
     await page.click("#sample");
-    await page.waitForFunction("!document.querySelector('#prune').disabled");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
     await page.click("#prune");
     await page.waitForSelector("#problem .problem");
     assert.match((await page.textContent("#problem"))!, /^unauthorized: /);

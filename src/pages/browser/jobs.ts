@@ -89,7 +89,11 @@ more.addEventListener("click", () => {
   pages++;
   void refreshJobs();
 });
-addEventListener("hashchange", followJobOfAddress);
+addEventListener("hashchange", () => {
+  followJobOfAddress();
+  byId("job", HTMLElement).focus({ preventScroll: true });
+  byId("job", HTMLElement).scrollIntoView({ block: "nearest" });
+});
 connectKeyField(() => {
   void refreshHosts();
   void refreshJobs();

@@ -49,7 +49,9 @@ function readQuery(): LayerQuery {
   const bits = byId("bits", HTMLSelectElement).value;
   return {
     method: byId("method", HTMLSelectElement).value as LayerQuery["method"],
-    ...pattern.value === "unstructured" ? { sparsity: Number(sparsity.value) } : { pattern: pattern.value },
+    ...pattern.value === "unstructured"
+      ? { sparsity: Number(sparsity.value) }
+      : { pattern: pattern.value as LayerQuery["pattern"] },
     ...bits === "" ? {} : { bits: Number(bits) },
   };
 }

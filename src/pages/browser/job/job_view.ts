@@ -43,10 +43,11 @@ export class JobView {
     const body = byId("layers", HTMLElement);
     body.replaceChildren();
     this.#rows = layerTable(body);
-    setText(byId("job-note", HTMLElement), "");
     showProblem(this.#problem, undefined);
     if (id === undefined) return;
     setText(byId("job-title", HTMLElement), `Job ${id.slice(0, 8)}`);
+    this.#showHead();
+    this.#showConnection("connecting");
     const following = this.#following = new AbortController();
     try {
       for await (const event of jobEvents(id, following.signal)) {
@@ -87,7 +88,7 @@ export class JobView {
     showState(byId("job-state", HTMLElement), state);
     byId("job-progress", HTMLProgressElement).value = ended / Math.max(1, layers.length);
     setText(byId("job-count", HTMLElement), `${ended} of ${layers.length} layers`);
-    this.#cancel.hidden = !isRunning;
+    this.#cancel.hidden = !isRunning || layers.length === 0;
     this.#again.hidden = isRunning || unsolved.length === 0;
     setText(
       this.#again,

@@ -1,12 +1,12 @@
 /** Shows a pruned layer: key figures, the mask, the weights before and after, the whole report, and a download. */
 
-import { encode, type PrunedLayer, type Report } from "../../../client/mod.ts";
+import { encode, floatsFromTensor, type PrunedLayer, type Report } from "../../../client/mod.ts";
 import { make } from "../dom.ts";
 import { formatBytes, formatNumber, formatSeconds, formatShare } from "../format.ts";
 import { BINS, drawHistogram } from "./histogram.ts";
 import type { LayerInput } from "./layer_input.ts";
 import { drawMask } from "./mask_picture.ts";
-import { distributionOf, floatsOf, limitOf } from "./weights.ts";
+import { distributionOf, limitOf } from "./weights.ts";
 
 /** The part of the mask that the close-up shows. */
 const CLOSE_ROWS = 24, CLOSE_COLS = 48;
@@ -89,7 +89,9 @@ function figure(picture: Element, caption: string): HTMLElement {
 }
 
 function weightFigure(layer: LayerInput, { weight }: PrunedLayer): HTMLElement {
-  const before = floatsOf(layer.tensors.weight), after = floatsOf(weight), limit = limitOf(before);
+  const before = floatsFromTensor(layer.tensors.weight),
+    after = floatsFromTensor(weight),
+    limit = limitOf(before);
   const afterwards = distributionOf(after, limit, BINS);
   return make(
     "section",

@@ -1,13 +1,4 @@
-/** The weights of a layer as numbers, and their distribution. */
-
-import type { HostTensor } from "../../../client/mod.ts";
-import { bytesToFloats } from "../../../tensor/convert.ts";
-import type { FloatDtype } from "../../../tensor/dtype.ts";
-
-/** Returns the numbers of a tensor with the dtype F32, F16 or BF16. */
-export function floatsOf({ data, dtype }: HostTensor): Float32Array<ArrayBuffer> {
-  return bytesToFloats(data, dtype as FloatDtype);
-}
+/** The distribution of the weights of a layer. */
 
 /** The numbers of weights in bins of equal width. */
 export interface Distribution {
