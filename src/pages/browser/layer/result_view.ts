@@ -35,7 +35,7 @@ function keyFigures(report: Report): HTMLElement {
     ],
     ["Relative error", error === null ? "unknown" : formatNumber(error), "of the squared outputs"],
     ["Time", formatSeconds(seconds.total), `of which the solve took ${formatSeconds(seconds.solve)}`],
-    ["Damping", damping === null ? "none" : formatNumber(damping), `${report.method}, ${report.pattern}`],
+    ["Damping", damping === null ? "none" : formatNumber(damping), "of the mean of the Hessian’s diagonal"],
   ];
   return make(
     "div",
@@ -47,7 +47,7 @@ function keyFigures(report: Report): HTMLElement {
         make("div", {}, make("dt", {}, name), make("dd", {}, value), make("dd", { class: "note" }, note))
       ),
     ),
-    make("p", { class: "note" }, `Solved on ${adapter} (${backend}).`),
+    make("p", { class: "note" }, `${report.method}, ${report.pattern}, on ${adapter} (${backend}).`),
   );
 }
 
@@ -57,9 +57,9 @@ function downloadRow(layer: LayerInput, { weight, mask, quantized, report }: Pru
   const name = `${layer.name.replace(/\.safetensors$/, "")}.pruned.safetensors`;
   return make(
     "p",
-    {},
+    { class: "pair" },
     make("a", { class: "button", id: "download", href: url, download: name }, "Download the pruned layer"),
-    make("span", { class: "note" }, ` ${formatBytes(bytes.byteLength)}, safetensors`),
+    make("span", { class: "note" }, `${formatBytes(bytes.byteLength)}, safetensors`),
   );
 }
 
