@@ -14,7 +14,11 @@ import type { HostApp, HostEnv } from "./host_app.ts";
 
 /** Adds the pages to the application. Without `files` there is no playground, and the start page has no style. */
 export function pageRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {
-  const facts: ServerFacts = { kind: "host", version: services.version, needsKey: services.keys.length > 0 };
+  const facts: ServerFacts = {
+    kind: "host",
+    version: services.version,
+    keys: services.keys.length > 0 ? "needed" : "not needed",
+  };
   for (const path of ["/", "/playground", "/assets/*"]) app.use(path, compress());
 
   app.get("/", (c) => {

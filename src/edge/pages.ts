@@ -17,6 +17,9 @@ import { VERSION } from "../protocol/version.ts";
 import type { EdgeBindings } from "./bindings.ts";
 import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
 
+/** The longest time that the start page waits for the host, in milliseconds. */
+const READY_MILLISECONDS = 3000;
+
 /** Mounts the pages. Without `files` there is only the start page, without its style. */
 export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   app.get("/", async (c) => {
@@ -42,14 +45,19 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   });
 }
 
-/** If the edge has no keys, it either accepts every request, or refuses all that it would serve itself. */
+/** Returns what every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
 function factsOf({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): ServerFacts {
-  return { kind: "edge", version: VERSION, needsKey: Boolean(PARE_KEYS) || EDGE_OPEN !== "true" };
+  const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
+  return { kind: "edge", version: VERSION, keys };
 }
 
 /** Returns the answer of `/readyz`, or the reason why there is no device. */
 async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState["device"]> {
-  const response = await app.request("/readyz", {}, c.env);
+  const { promise: timeout, resolve: stopWaiting } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => stopWaiting(undefined), READY_MILLISECONDS);
+  const response = await Promise.race([app.request("/readyz", {}, c.env), timeout]);
+  clearTimeout(timer);
+  if (!response) return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
   const answer: unknown = await response.json().catch(() => undefined);
   const ready = readySchema.safeParse(answer);
   if (response.ok && ready.success) return ready.data;

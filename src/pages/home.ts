@@ -137,13 +137,16 @@ function deviceFacts({ device, memory, capacity }: HomeState): string[][] {
   ];
 }
 
-function keySentence({ kind, needsKey }: HomeState): string {
-  if (needsKey) return "Needed: send the header Authorization: Bearer KEY";
+function keySentence({ kind, keys }: HomeState): string {
+  if (keys === "needed") return "Needed: send the header Authorization: Bearer KEY";
+  if (keys === "unset") {
+    return "None is set, so requests for uploads, blobs, jobs and hosts are refused. Set PARE_KEYS";
+  }
   return kind === "host" ? "Not needed. The host listens on loopback only" : "Not needed";
 }
 
-function curlLine({ origin, needsKey }: HomeState): string {
-  const key = needsKey ? ' -H "Authorization: Bearer KEY"' : "";
+function curlLine({ origin, keys }: HomeState): string {
+  const key = keys === "needed" ? ' -H "Authorization: Bearer KEY"' : "";
   return `curl -s ${origin}${SAMPLE_PATH} | curl -sS --fail-with-body -D - -o pruned.safetensors${key} ` +
     `-H "Content-Type: application/vnd.safetensors" --data-binary @- "${origin}/v1/layers?pattern=2:4"`;
 }

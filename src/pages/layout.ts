@@ -11,8 +11,11 @@ export type ServerKind = "host" | "edge";
 export interface ServerFacts {
   readonly kind: ServerKind;
   readonly version: string;
-  /** Whether the server has API keys, so that most requests need one. */
-  readonly needsKey: boolean;
+  /**
+   * Whether requests need an API key. `unset`: the server accepts no key yet, because its operator has set none, and refuses the requests
+   * that would need one.
+   */
+  readonly keys: "needed" | "not needed" | "unset";
 }
 
 /** The parts of a page. */
@@ -75,10 +78,10 @@ ${main}
 }
 
 /** Renders the field for an API key. It is open if the server needs a key. */
-export function renderKeyField({ needsKey }: ServerFacts): string {
-  return `<details class="key"${needsKey ? " open" : ""}>
+export function renderKeyField({ keys }: ServerFacts): string {
+  return `<details class="key"${keys === "not needed" ? "" : " open"}>
 <summary>API key <span id="key-state" class="muted">${
-    needsKey ? "needed" : "not needed here"
+    keys === "unset" ? "the server has none yet" : keys
   }</span></summary>
 <form id="key-form" class="row" autocomplete="off">
 <label class="grow">Key <input id="key" type="password" autocomplete="off" spellcheck="false" aria-describedby="key-note"></label>

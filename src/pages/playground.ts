@@ -43,7 +43,7 @@ KEY_FIELD
 <label>Round kept weights <select id="bits"><option value="">no</option><option value="8">to 8 bits</option><option value="4">to 4 bits</option><option value="3">to 3 bits</option><option value="2">to 2 bits</option></select></label>
 </fieldset>
 <div class="row"><button type="submit" id="prune" disabled>Prune the layer</button><button type="button" id="stop" class="quiet" hidden>Stop</button></div>
-<div id="progress" hidden><progress id="progress-bar" max="1" aria-labelledby="progress-text"></progress><p id="progress-text" class="note" role="status"></p></div>
+<div id="progress" hidden><progress id="progress-bar" max="1" aria-labelledby="progress-text"></progress><p class="note"><span id="progress-text" role="status"></span> <span id="progress-amount" class="number"></span></p></div>
 <div id="problem" role="alert"></div>
 </form>
 <section id="result" class="result" aria-label="The result" tabindex="-1">

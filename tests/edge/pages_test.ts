@@ -23,12 +23,23 @@ describe("the pages of an edge", () => {
     assert.match(open, /<dt>API keys<\/dt><dd>Not needed<\/dd>/);
     const closed = await (await request("/", { PARE_KEYS: "0".repeat(64) })).text();
     assert.match(closed, /<dd>Needed: send the header Authorization: Bearer KEY<\/dd>/);
+    assert.match(
+      await (await request("/")).text(),
+      /<dd>None is set, so requests for uploads, .* are refused\. Set PARE_KEYS/,
+    );
   });
 
   it("/ shows the device of an edge that solves small layers itself", async () => {
     const page = await (await request("/", { EDGE_OPEN: "true", EDGE_SOLVE: "true" })).text();
     assert.match(page, /Ready<\/h2>/);
     assert.match(page, /<dd>WebAssembly SIMD, on the calling thread \(cpu\)<\/dd>/);
+  });
+
+  it("/ does not wait for a host that is silent", async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const EDGE_HOST = `http://127.0.0.1:${(listener.addr as Deno.NetAddr).port}`;
+    const page = await (await request("/", { EDGE_OPEN: "true", EDGE_HOST })).text();
+    assert.match(page, /Not ready<\/h2>\n<p class="problem">the host has not answered within 3 s/);
   });
 
   it("/jobs and /playground may send requests to the edge and to its bucket only", async () => {

@@ -88,17 +88,18 @@ function setRunning(isRunning: boolean): void {
 
 function reportProgress({ phase, loaded, total }: Progress): void {
   if (phase === "wait") return showProgress("The server prunes the layer.");
-  if (total === 0) return showProgress(phase === "send" ? "The layer is sent." : "The answer is received.");
-  const amount = `${formatBytes(loaded)} of ${formatBytes(total)}`;
-  showProgress(phase === "send" ? `Sent ${amount}.` : `Received ${amount}.`, loaded / total);
+  const text = phase === "send" ? "The layer is sent." : "The answer is received.";
+  showProgress(text, total === 0 ? undefined : { loaded, total });
 }
 
-/** @param value the fraction that is done, or undefined if it is not known */
-function showProgress(text: string, value?: number): void {
+/** Shows a step, and how many bytes of the body were transferred, if that is known. Only the step is announced by screen readers. */
+function showProgress(text: string, amount?: { loaded: number; total: number }): void {
   const bar = byId("progress-bar", HTMLProgressElement);
-  if (value === undefined) bar.removeAttribute("value");
-  else bar.value = value;
+  if (amount === undefined) bar.removeAttribute("value");
+  else bar.value = amount.loaded / amount.total;
   setText(byId("progress-text", HTMLElement), text);
+  const bytes = amount === undefined ? "" : `${formatBytes(amount.loaded)} of ${formatBytes(amount.total)}`;
+  setText(byId("progress-amount", HTMLElement), bytes);
 }
 
 function showSparsity(): void {

@@ -9,6 +9,11 @@ const LONGEST_EDGE = 512;
 /** The longer edge of a canvas in pixels, about. It is longer than that of the picture on the page. */
 const CANVAS_EDGE = 1400;
 
+/** Returns the number of rows and of columns of the block of weights that one point stands for. */
+export function blockOf({ rows, cols }: MaskPart): number {
+  return Math.max(1, Math.ceil(Math.max(rows, cols) / LONGEST_EDGE));
+}
+
 /** A part of a mask, from the first row and column. */
 export interface MaskPart {
   readonly rows: number;
@@ -17,7 +22,7 @@ export interface MaskPart {
 
 /** Draws the first `rows` and `cols` of a mask U8 [out, ⌈in/8⌉]. Kept weights are coloured, and pruned ones are transparent. */
 export function drawMask(mask: HostTensor, { rows, cols }: MaskPart, label: string): HTMLCanvasElement {
-  const block = Math.max(1, Math.ceil(Math.max(rows, cols) / LONGEST_EDGE));
+  const block = blockOf({ rows, cols });
   const width = Math.ceil(cols / block), height = Math.ceil(rows / block);
   const image = new ImageData(width, height), kept = countKept(mask, { rows, cols }, block, width, height);
   const colour = maskColour();

@@ -5,11 +5,14 @@ import { make } from "../dom.ts";
 import { formatBytes, formatNumber, formatSeconds, formatShare } from "../format.ts";
 import { BINS, drawHistogram } from "./histogram.ts";
 import type { LayerInput } from "./layer_input.ts";
-import { drawMask } from "./mask_picture.ts";
+import { blockOf, drawMask } from "./mask_picture.ts";
 import { distributionOf, limitOf } from "./weights.ts";
 
 /** The part of the mask that the close-up shows. */
 const CLOSE_ROWS = 24, CLOSE_COLS = 48;
+
+/** The URL of the latest download. It is revoked at the next one, because the browser keeps the bytes of the file for it. */
+let downloadUrl: string | undefined;
 
 /** Shows the result of `layer` in `place`. */
 export function showResult(place: HTMLElement, layer: LayerInput, result: PrunedLayer): void {
@@ -53,7 +56,8 @@ function keyFigures(report: Report): HTMLElement {
 
 function downloadRow(layer: LayerInput, { weight, mask, quantized, report }: PrunedLayer): HTMLElement {
   const bytes = encode({ weight, mask, ...quantized }, { report: JSON.stringify(report) });
-  const url = URL.createObjectURL(new Blob([bytes], { type: "application/vnd.safetensors" }));
+  if (downloadUrl !== undefined) URL.revokeObjectURL(downloadUrl);
+  const url = downloadUrl = URL.createObjectURL(new Blob([bytes], { type: "application/vnd.safetensors" }));
   const name = `${layer.name.replace(/\.safetensors$/, "")}.pruned.safetensors`;
   return make(
     "p",
@@ -68,11 +72,11 @@ function maskFigures({ mask, report: { rows, cols } }: PrunedLayer): HTMLElement
   const draw = () => [
     figure(
       drawMask(mask, whole, `The mask of all ${rows} × ${cols} weights`),
-      `All ${rows} × ${cols} weights. Each point is a weight: coloured points are kept, blank ones are zero.`,
+      `All ${rows} × ${cols} weights. ${explainPoints(blockOf(whole))}`,
     ),
     figure(
       drawMask(mask, part, `The mask of the first ${part.rows} × ${part.cols} weights`),
-      `The first ${part.rows} rows and ${part.cols} columns.`,
+      `The first ${part.rows} rows and ${part.cols} columns. ${explainPoints(1)}`,
     ),
   ];
   const figures = make("div", { class: "masks" }, ...draw());
@@ -82,6 +86,12 @@ function maskFigures({ mask, report: { rows, cols } }: PrunedLayer): HTMLElement
     figures.isConnected ? figures.replaceChildren(...draw()) : scheme.removeEventListener("change", redraw);
   scheme.addEventListener("change", redraw);
   return make("section", {}, make("h2", {}, "Mask"), figures);
+}
+
+function explainPoints(block: number): string {
+  return block === 1
+    ? "Each point is a weight: coloured points are kept, blank ones are zero."
+    : `Each point stands for ${block} × ${block} weights. The stronger its colour, the more of them are kept.`;
 }
 
 function figure(picture: Element, caption: string): HTMLElement {
