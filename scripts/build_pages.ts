@@ -20,7 +20,7 @@ const HASH_PLACE = "@HASH@";
 async function buildPages(): Promise<PageFiles> {
   const client = await bundleSdk(), [playground, jobs] = await bundleScripts(["playground", "jobs"]);
   const texts = {
-    "style.css": await Deno.readTextFile(`${ROOT}src/pages/style.css`),
+    "style.css": await bundleStyle(),
     "icon.svg": await Deno.readTextFile(`${ROOT}src/pages/icon.svg`),
     [CLIENT]: client,
     "playground.js": playground,
@@ -36,6 +36,17 @@ async function bundleSdk(): Promise<string> {
   await buildBrowserBundle(path);
   const text = await Deno.readTextFile(path);
   await Deno.remove(path);
+  return text;
+}
+
+/** Joins the files of the style. */
+async function bundleStyle(): Promise<string> {
+  const { outputFiles: [{ text }] } = await build({
+    entryPoints: [`${ROOT}src/pages/style/main.css`],
+    bundle: true,
+    minify: true,
+    write: false,
+  });
   return text;
 }
 

@@ -136,6 +136,26 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     assert.equal((await edge.jobs.get(id)).state, "cancelled");
   });
 
+  it("sends the key of the field with every request, that for the event stream too", async () => {
+    const { jobs: [{ id }] } = await edge.jobs.list();
+    await using other = await openPage(browser, `${edge.url}/jobs`);
+    const keyed = new Set<string>(), keyless = new Set<string>();
+    await other.page.click("details.key summary");
+    await other.page.fill("#key", "a-key");
+    await other.page.keyboard.press("Enter");
+    other.page.on("request", (request) => {
+      const hasKey = request.headers().authorization === "Bearer a-key";
+      (hasKey ? keyed : keyless).add(new URL(request.url()).pathname);
+    });
+    await other.page.click(`#jobs a[href="#${id}"]`);
+    await other.page.waitForSelector("#layers tr");
+    await until("both lists were refreshed", () => Promise.resolve(keyed.size === 3 || undefined));
+    assert.deepEqual([[...keyed].toSorted(), [...keyless]], [
+      ["/v1/hosts", "/v1/jobs", `/v1/jobs/${id}`],
+      [],
+    ]);
+  });
+
   it("shows the problem text of the API for a job that does not exist", async () => {
     await page.evaluate(`location.hash = '${"0".repeat(32)}'`);
     await page.waitForSelector("#job-problem .problem");

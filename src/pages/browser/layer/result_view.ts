@@ -76,7 +76,9 @@ function maskFigures({ mask, report: { rows, cols } }: PrunedLayer): HTMLElement
     ),
     figure(
       drawMask(mask, part, `The mask of the first ${part.rows} × ${part.cols} weights`),
-      `The first ${part.rows} rows and ${part.cols} columns. ${explainPoints(1)}`,
+      `The first ${part.rows} rows and ${part.cols} columns.${
+        blockOf(whole) === 1 ? "" : ` ${explainPoints(1)}`
+      }`,
     ),
   ];
   const figures = make("div", { class: "masks" }, ...draw());
