@@ -15,20 +15,24 @@ import { docsRoutes } from "./docs.ts";
 import { problemResponse } from "./errors.ts";
 import { healthRoutes } from "./health.ts";
 import { hessianRoutes } from "./hessians.ts";
-import { homeRoutes } from "./home.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 import { layerRoutes } from "./layers.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
+import type { PageFiles } from "../src/pages/page_files.ts";
+import { pageRoutes } from "./pages.ts";
 import { corsOptions } from "../src/protocol/cors.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import { shortened } from "../src/text/quotes.ts";
 import { taskRoutes } from "./tasks.ts";
 import { invalidParameters } from "../src/protocol/invalid_parameters.ts";
 
-/** Returns the application, with all middleware and resources. */
-export function createApp(services: HostServices): HostApp {
+/**
+ * Returns the application, with all middleware and resources.
+ * @param pageFiles the built files of the pages. Without them there is no playground
+ */
+export function createApp(services: HostServices, pageFiles?: PageFiles): HostApp {
   const { keys, hostNames, corsOrigins, metrics } = services;
   const app = new OpenAPIHono<HostEnv>({
     defaultHook: (result) => {
@@ -42,8 +46,8 @@ export function createApp(services: HostServices): HostApp {
 
   app.use(requestId);
   app.use(logRequests(services));
-  app.use(hostName(hostNames));
   app.use(securityHeaders);
+  app.use(hostName(hostNames));
   if (corsOrigins.length > 0) app.use(cors(corsOptions(corsOrigins)));
   app.use(methodNotAllowed({
     app,
@@ -76,6 +80,6 @@ export function createApp(services: HostServices): HostApp {
   metricsRoutes(app, metrics);
   openApiRoutes(app);
   docsRoutes(app, services);
-  homeRoutes(app, services);
+  pageRoutes(app, services, pageFiles);
   return app;
 }

@@ -1,5 +1,5 @@
 /**
- * The middleware of a host. `requestId` and `logRequests` run for every request. `requireKey` protects a resource with API keys.
+ * The middleware of a host. `requestId`, `securityHeaders` and `logRequests` run for every request. `requireKey` protects a resource with API keys.
  * `requireTicket` protects the resource that only an edge uses. An edge is the public server in front of GPU hosts, and it signs a ticket
  * for each request that it sends to a host.
  */
@@ -7,6 +7,7 @@
 import type { MiddlewareHandler } from "hono";
 import { routePath } from "hono/route";
 import type { HostServices } from "../src/host/host_services.ts";
+import { addSecurityHeaders } from "../src/pages/page_headers.ts";
 import { NonceMemory, verifyTicket } from "../src/protocol/edge/tickets.ts";
 import { requireNamedParameters } from "../src/protocol/invalid_parameters.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
@@ -16,13 +17,6 @@ import { Refusal } from "../src/protocol/refusal.ts";
 import { settlesWithin } from "../src/async/settles_within.ts";
 import { stackOf } from "../src/text/message_of.ts";
 import type { HostEnv } from "./host_app.ts";
-
-/** Headers that restrict what a browser may do with an answer. */
-const SECURITY_HEADERS: readonly (readonly [name: string, value: string])[] = [
-  ["X-Content-Type-Options", "nosniff"],
-  ["X-Frame-Options", "DENY"],
-  ["Referrer-Policy", "no-referrer"],
-];
 
 /**
  * Sets the variable `requestId` of the request, and the header `X-Request-Id` of the answer. The id is the one that the client has sent, if
@@ -48,11 +42,11 @@ export function hostName(names: readonly string[] | undefined): MiddlewareHandle
 
 /**
  * Forbids browsers to guess another media type than the declared one, to show an answer in a frame of another page, and to send the address of a page of
- * the host to others. The headers do nothing for other clients. A page may set stricter ones itself.
+ * the host to others. An answer that is no page may load nothing. A page has a policy of its own, which stays.
  */
 export const securityHeaders: MiddlewareHandler<HostEnv> = async (c, next) => {
   await next();
-  for (const [name, value] of SECURITY_HEADERS) if (!c.res.headers.has(name)) c.res.headers.set(name, value);
+  addSecurityHeaders(c.res.headers);
 };
 
 /** Answers 400 if a parameter in the query has no name. */

@@ -26,6 +26,7 @@ import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
 import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
 import { settlesWithin } from "../src/async/settles_within.ts";
+import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { parseKeys } from "../src/protocol/keys.ts";
 import { createApp } from "./app.ts";
@@ -106,7 +107,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     edge,
   });
   const { device } = services;
-  const app = createApp(services);
+  const app = createApp(services, await readPageFiles());
   const inFlight = new Set<Promise<Response>>();
   const listener = new Listener({
     hostname,
@@ -175,6 +176,16 @@ function acceptedHostNames(
 async function readDocsScript(): Promise<Uint8Array<ArrayBuffer> | undefined> {
   try {
     return await Deno.readFile(new URL("../build/scalar.js.gz", import.meta.url));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Reads the files of the pages that `deno task build:pages` has written. Returns undefined if there are none. */
+async function readPageFiles(): Promise<PageFiles | undefined> {
+  try {
+    return JSON.parse(await Deno.readTextFile(new URL("../build/pages/files.json", import.meta.url)));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;

@@ -52,7 +52,7 @@ const FOUNDATIONS = ["src/text", "src/async"];
 const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/host/backends.ts": ["src/cpu", "src/webgpu"],
   "src/edge/small_layers.ts": ["src/cpu"],
-  "src/edge/worker.ts": ["build/kernels_single.wasm"],
+  "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
   "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts", "tests/reference"],
   "scripts/faults": ["tests/support/failing_file_system.ts"],
   "tests": ["src/cpu", "src/webgpu", "deno.json", "build"],

@@ -21,6 +21,9 @@ import { jobRoutes } from "./jobs/routes.ts";
 import { edgeLayerRoutes } from "./layers.ts";
 import { edgeOpenApiRoutes } from "./openapi.ts";
 import { edgeProblemResponse } from "./problems.ts";
+import type { PageFiles } from "../pages/page_files.ts";
+import { addSecurityHeaders } from "../pages/page_headers.ts";
+import { edgePageRoutes } from "./pages.ts";
 import { proxyToHost } from "./proxy.ts";
 import { requireMethod } from "./requests/require_method.ts";
 import type { LayerHandler } from "./small_layers.ts";
@@ -33,10 +36,12 @@ export interface EdgeParts {
    * is forwarded to a GPU host.
    */
   readonly smallLayers?: LayerHandler;
+  /** The built files of the pages. Without them there are no pages but `/`. */
+  readonly pageFiles?: PageFiles;
 }
 
 /** Builds the application. */
-export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
+export function createEdge({ smallLayers, pageFiles }: EdgeParts = {}): EdgeApp {
   const app = new OpenAPIHono<EdgeEnv>({
     defaultHook: (result) => {
       if (!result.success) throw invalidParameters(result.error);
@@ -48,6 +53,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
     c.set("requestId", id);
     await next();
     c.res.headers.set(REQUEST_ID_HEADER, id);
+    addSecurityHeaders(c.res.headers);
   });
   app.use(async (c, next) => {
     const origins = parseOrigins(c.env.PARE_CORS_ORIGINS ?? "");
@@ -67,6 +73,7 @@ export function createEdge({ smallLayers }: EdgeParts = {}): EdgeApp {
 
   edgeLayerRoutes(app, smallLayers);
   edgeHealthRoutes(app);
+  edgePageRoutes(app, pageFiles);
   app.use("/metrics", requireEdgeKey("metrics", "leave to host"));
   app.all("*", (c) => proxyToHost(c));
   return app;

@@ -7,6 +7,7 @@ import { createEdge } from "./app.ts";
 import type { EdgeBindings } from "./bindings.ts";
 import { collectGarbage } from "./collect_garbage.ts";
 import type { ScheduledController } from "./runtime/scheduled_controller.ts";
+import type { PageFiles } from "../pages/page_files.ts";
 import { smallLayers } from "./small_layers.ts";
 
 export { HostsObject, JobIndexObject, JobObject, JobWorkflow } from "./classes.ts";
@@ -15,7 +16,11 @@ export { HostsObject, JobIndexObject, JobObject, JobWorkflow } from "./classes.t
 // otherwise try to load the module and everything that the module imports.
 const { default: kernels } = await import("../../build/kernels_single.wasm" as string);
 
-const app = createEdge({ smallLayers: smallLayers(kernels) });
+// The Worker also runs without the files of the pages, so wrangler must not fail if they are missing.
+const pageFiles: PageFiles | undefined = await import("../../build/pages/files.json" as string)
+  .then(({ default: files }) => files, () => undefined);
+
+const app = createEdge({ smallLayers: smallLayers(kernels), pageFiles });
 
 export default {
   fetch: app.fetch,

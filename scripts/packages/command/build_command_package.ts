@@ -33,6 +33,7 @@ export async function buildCommandPackage(folder: string): Promise<void> {
     await stop(); // esbuild runs in a process of its own
   }
   await Deno.chmod(`${folder}/bin/pare.mjs`, 0o755);
+  await Deno.mkdir(`${folder}/dist/pages`);
   for (const name of ASSETS) await Deno.copyFile(`${ROOT}/build/${name}`, `${folder}/dist/${name}`);
   await Deno.copyFile(`${ROOT}/LICENSE`, `${folder}/LICENSE`);
   await Deno.copyFile(`${ROOT}/scripts/packages/command/package_readme.md`, `${folder}/README.md`);

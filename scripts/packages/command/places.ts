@@ -16,4 +16,4 @@ export const ENTRIES: Readonly<Record<string, string>> = {
 };
 
 /** The files of `build/` that the program reads. They are copied to `dist/` under the same names. */
-export const ASSETS = ["kernels.wasm", "kernels_single.wasm", "scalar.js.gz"] as const;
+export const ASSETS = ["kernels.wasm", "kernels_single.wasm", "scalar.js.gz", "pages/files.json"] as const;

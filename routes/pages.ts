@@ -1,0 +1,52 @@
+/** `GET /` (as HTML for browsers and as plain text for curl), `GET /playground`, and the files that both pages load. */
+
+import type { Context } from "hono";
+import { compress } from "hono/compress";
+import type { HostServices } from "../src/host/host_services.ts";
+import { homeHtml, type HomeState, homeText } from "../src/pages/home.ts";
+import type { ServerFacts } from "../src/pages/layout.ts";
+import { answerFile, type PageFiles } from "../src/pages/page_files.ts";
+import { pageHeaders } from "../src/pages/page_headers.ts";
+import { playgroundHtml } from "../src/pages/playground.ts";
+import { Refusal } from "../src/protocol/refusal.ts";
+import { describeDevice } from "./health.ts";
+import type { HostApp, HostEnv } from "./host_app.ts";
+
+/** Adds the pages to the application. Without `files` there is no playground, and the start page has no style. */
+export function pageRoutes(app: HostApp, services: HostServices, files?: PageFiles): void {
+  const facts: ServerFacts = {
+    kind: "host",
+    version: services.version,
+    keys: services.keys.length > 0 ? "needed" : "not needed",
+  };
+  for (const path of ["/", "/playground", "/assets/*"]) app.use(path, compress());
+
+  app.get("/", (c) => {
+    const state: HomeState = { ...facts, origin: new URL(c.req.url).origin, ...deviceState(services) };
+    if (!c.req.header("Accept")?.includes("text/html")) return c.text(homeText(state));
+    return c.body(homeHtml(state, files), 200, pageHeaders());
+  });
+  app.get("/playground", (c) => {
+    if (files) return c.body(playgroundHtml(facts, files), 200, pageHeaders());
+    throw new Refusal(
+      "not_found",
+      "this host has no page /playground, because build/pages is missing: run deno task build:pages",
+    );
+  });
+  app.get("/assets/:name", (c: Context<HostEnv>) => {
+    const response = answerFile(c.req.raw, files);
+    if (response) return response;
+    throw new Refusal("not_found", `there is no resource ${c.req.path}`);
+  });
+}
+
+/** Returns the part of the state that changes: the device, its memory and its queue. */
+function deviceState(services: HostServices): Pick<HomeState, "device" | "memory" | "capacity"> {
+  const { device } = services, session = device.current();
+  if (!session) return { device: { reason: device.unavailableReason()?.message ?? "there is no device" } };
+  return {
+    device: describeDevice(services, session),
+    memory: { used: session.backend.counters.bytesLive, stored: session.store.byteLength },
+    capacity: device.maxResidentLayers,
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * `deno task build:pages`: writes build/pages/files.json, which has the style, the icon and the scripts of the pages in `src/pages`. The SDK
+ * is a script of its own, and the scripts of the pages import it.
+ */
+
+import { build, type Plugin, stop } from "esbuild";
+import { sha256 } from "../src/protocol/digest.ts";
+import type { PageFiles } from "../src/pages/page_files.ts";
+import { buildBrowserBundle } from "./packages/client/bundle_client.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname, FOLDER = `${ROOT}build/pages`;
+
+/** The name of the SDK among the files, and the source that it replaces. */
+const CLIENT = "pare-client.js", CLIENT_SOURCE = `${ROOT}src/client/mod.ts`;
+
+/** Stands in the scripts for the hash of the build, until the hash is known. */
+const HASH_PLACE = "@HASH@";
+
+/** Builds the files. */
+async function buildPages(): Promise<PageFiles> {
+  const client = await bundleSdk(), [playground, jobs] = await bundleScripts(["playground", "jobs"]);
+  const texts = {
+    "style.css": await bundleStyle(),
+    "icon.svg": await Deno.readTextFile(`${ROOT}src/pages/icon.svg`),
+    [CLIENT]: client,
+    "playground.js": playground,
+    "jobs.js": jobs,
+  };
+  const hash = await hashOf(JSON.stringify(texts));
+  const entries = Object.entries(texts).map(([name, text]) => [name, text.replaceAll(HASH_PLACE, hash)]);
+  return { hash, texts: Object.fromEntries(entries) };
+}
+
+async function bundleSdk(): Promise<string> {
+  const path = `${FOLDER}/${CLIENT}`;
+  await buildBrowserBundle(path);
+  const text = await Deno.readTextFile(path);
+  await Deno.remove(path);
+  return text;
+}
+
+/** Joins the files of the style. */
+async function bundleStyle(): Promise<string> {
+  const { outputFiles: [{ text }] } = await build({
+    entryPoints: [`${ROOT}src/pages/style/main.css`],
+    bundle: true,
+    minify: true,
+    write: false,
+  });
+  return text;
+}
+
+/** Bundles the scripts with these names. Where their sources import the SDK, the bundles import the file of the SDK. */
+async function bundleScripts(names: readonly string[]): Promise<string[]> {
+  const url = `./${CLIENT}?v=${HASH_PLACE}`;
+  const importClient: Plugin = {
+    name: "import the SDK as a file of its own",
+    setup: ({ onResolve }) =>
+      onResolve(
+        { filter: /\/client\/mod\.ts$/ },
+        ({ path, resolveDir }) =>
+          new URL(path, `file://${resolveDir}/`).pathname === CLIENT_SOURCE
+            ? { path: url, external: true }
+            : undefined,
+      ),
+  };
+  const { outputFiles } = await build({
+    entryPoints: names.map((name) => `${ROOT}src/pages/browser/${name}.ts`),
+    outdir: FOLDER,
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    minify: true,
+    write: false,
+    plugins: [importClient],
+    tsconfigRaw: {},
+  });
+  return outputFiles.map(({ text }) => text);
+}
+
+/** Returns the first 48 bits of the sha-256 of a text, in hexadecimal. */
+async function hashOf(text: string): Promise<string> {
+  return (await sha256(new TextEncoder().encode(text))).slice(0, 6).toHex();
+}
+
+await Deno.mkdir(FOLDER, { recursive: true });
+const files = await buildPages();
+await Deno.writeTextFile(`${FOLDER}/files.json`, JSON.stringify(files));
+const sizes = Object.entries(files.texts).map(([name, { length }]) => `${name} ${length}`);
+console.log(`build/pages/files.json: ${sizes.join(", ")} characters`);
+await stop();

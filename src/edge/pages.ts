@@ -1,0 +1,74 @@
+/**
+ * The pages of the edge, which is Pare's Cloudflare Worker in front of GPU hosts: `/`, `/playground`, `/jobs`,
+ * and the files that they load. The edge does not forward requests for them, because its pages differ from
+ * those of a host.
+ */
+
+import type { Context } from "hono";
+import { homeHtml, type HomeState, homeText } from "../pages/home.ts";
+import { jobsHtml } from "../pages/jobs.ts";
+import type { ServerFacts } from "../pages/layout.ts";
+import { answerFile, type PageFiles } from "../pages/page_files.ts";
+import { pageHeaders } from "../pages/page_headers.ts";
+import { playgroundHtml } from "../pages/playground.ts";
+import { readySchema } from "../protocol/ready.ts";
+import { Refusal } from "../protocol/refusal.ts";
+import { VERSION } from "../protocol/version.ts";
+import type { EdgeBindings } from "./bindings.ts";
+import type { EdgeApp, EdgeEnv } from "./edge_env.ts";
+
+/** The longest time that the start page waits for the host, in milliseconds. */
+const READY_MILLISECONDS = 3000;
+
+/** Mounts the pages. Without `files` there is only the start page, without its style. */
+export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
+  app.get("/", async (c) => {
+    const state: HomeState = {
+      ...factsOf(c.env),
+      origin: new URL(c.req.url).origin,
+      device: await readDevice(app, c),
+    };
+    if (!c.req.header("Accept")?.includes("text/html")) return c.text(homeText(state));
+    return c.body(homeHtml(state, files), 200, pageHeaders());
+  });
+  for (const [path, render] of [["/playground", playgroundHtml], ["/jobs", jobsHtml]] as const) {
+    app.get(path, (c) => {
+      if (files) return c.body(render(factsOf(c.env), files), 200, pageHeaders(uploadOrigins(c)));
+      const reason = "because build/pages was missing when it was deployed: run deno task build:pages";
+      throw new Refusal("not_found", `this edge has no page ${path}, ${reason}`);
+    });
+  }
+  app.get("/assets/:name", (c: Context<EdgeEnv>) => {
+    const response = answerFile(c.req.raw, files);
+    if (response) return response;
+    throw new Refusal("not_found", `there is no resource ${c.req.path}`);
+  });
+}
+
+/** Returns what every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
+function factsOf({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): ServerFacts {
+  const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
+  return { kind: "edge", version: VERSION, keys };
+}
+
+/** Returns the answer of `/readyz`, or the reason why there is no device. */
+async function readDevice(app: EdgeApp, c: Context<EdgeEnv>): Promise<HomeState["device"]> {
+  const { promise: timeout, resolve: stopWaiting } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => stopWaiting(undefined), READY_MILLISECONDS);
+  const response = await Promise.race([app.request("/readyz", {}, c.env), timeout]);
+  clearTimeout(timer);
+  if (!response) return { reason: `the host has not answered within ${READY_MILLISECONDS / 1000} s` };
+  const answer: unknown = await response.json().catch(() => undefined);
+  const ready = readySchema.safeParse(answer);
+  if (response.ok && ready.success) return ready.data;
+  const detail = typeof answer === "object" && answer !== null && "detail" in answer
+    ? answer.detail
+    : undefined;
+  return { reason: typeof detail === "string" ? detail : `the host answered with status ${response.status}` };
+}
+
+/** Returns the origin of the bucket, to which the scripts send the parts of large layers, unless it is that of the edge. */
+function uploadOrigins({ env, req }: Context<EdgeEnv>): string[] {
+  const bucket = env.BLOBS_S3_URL ? URL.parse(env.BLOBS_S3_URL)?.origin : undefined;
+  return bucket === undefined || bucket === new URL(req.url).origin ? [] : [bucket];
+}

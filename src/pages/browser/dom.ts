@@ -1,0 +1,49 @@
+/** Finds and makes elements. Texts become text nodes and attribute values, so no text of a server or of a file can become markup. */
+
+/** A child of an element. `undefined` is skipped. */
+export type Child = Node | string | undefined;
+
+/** Returns the element of the page with this id. @throws {TypeError} if it does not exist or has another class */
+export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
+  const found = document.getElementById(id);
+  if (!(found instanceof type)) throw new TypeError(`element #${id}: must be a ${type.name}`);
+  return found;
+}
+
+/** Creates an HTML element with attributes and children. */
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Readonly<Record<string, string>> = {},
+  ...children: readonly Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children.filter((child) => child !== undefined));
+  return element;
+}
+
+/** Creates an SVG element with attributes and children. */
+export function makeSvg(
+  tag: string,
+  attributes: Readonly<Record<string, string | number>> = {},
+  ...children: readonly (Node | string)[]
+): SVGElement {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+}
+
+/** Sets the text of an element, unless it has that text. An unchanged text is not announced again by screen readers. */
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Creates a cell of a table. On a phone, the label of the column stands before its content. */
+export function makeCell(
+  label: string,
+  attributes: Readonly<Record<string, string>> = {},
+  ...children: readonly Child[]
+) {
+  return make("td", { "data-label": label, ...attributes }, ...children);
+}

@@ -1,0 +1,55 @@
+/** The table of hosts. A host whose heartbeats have stopped stays in the table as lost. */
+
+import type { AliveHost } from "../../../protocol/edge/hosts.ts";
+import { make, makeCell, setText } from "../dom.ts";
+import { formatAge } from "../format.ts";
+import { KeyedRows, type Row } from "./keyed_rows.ts";
+
+interface HostState extends AliveHost {
+  readonly isLost: boolean;
+  /** Milliseconds since the last heartbeat, by the clock of the edge. */
+  readonly age: number;
+}
+
+/** The table, and what it knows about hosts. */
+export class HostTable {
+  readonly #rows: KeyedRows<HostState>;
+  readonly #seen = new Map<string, AliveHost>();
+
+  constructor(body: HTMLElement) {
+    this.#rows = new KeyedRows(body, ({ id }) => id, createRow);
+  }
+
+  /** Shows the hosts that are alive, and those that were. @param now the time of the edge in milliseconds since 1970 */
+  show(alive: readonly AliveHost[], now: number): void {
+    for (const host of alive) this.#seen.set(host.id, host);
+    const ids = new Set(alive.map(({ id }) => id));
+    const states = [...this.#seen.values()].map((host) => ({
+      ...host,
+      isLost: !ids.has(host.id),
+      age: now - host.seen,
+    }));
+    this.#rows.show(states.sort((a, b) => Number(a.isLost) - Number(b.isLost)));
+  }
+}
+
+function createRow(): Row<HostState> {
+  const device = make("th", { scope: "row" }), name = makeCell("Host", { class: "mono" });
+  const load = makeCell("Load"), seen = makeCell("Last heartbeat");
+  return {
+    element: make("tr", {}, device, name, load, seen),
+    update: ({ id, url, backend, adapter, queue, capacity, isLost, age }) => {
+      setText(device, `${adapter} (${backend})`);
+      setText(name, shortId(id));
+      name.title = url;
+      setText(load, isLost ? "–" : `${queue.resident} of ${capacity} layers, ${queue.waiting} waiting`);
+      setText(seen, isLost ? `lost, ${formatAge(age)}` : formatAge(age));
+      seen.parentElement?.classList.toggle("lost", isLost);
+    },
+  };
+}
+
+/** Returns the start of an id, which is enough to tell a few hosts apart. */
+export function shortId(id: string): string {
+  return id.slice(0, 8);
+}

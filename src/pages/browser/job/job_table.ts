@@ -1,0 +1,45 @@
+/** The table of jobs. */
+
+import type { JobSummary } from "../../../client/mod.ts";
+import { make, makeCell, setText } from "../dom.ts";
+import { formatAge } from "../format.ts";
+import { KeyedRows, type Row } from "./keyed_rows.ts";
+import { hasEnded, showState } from "./job_state.ts";
+
+/** Makes the table. @param cancel called with the id of a job to cancel */
+export function jobTable(body: HTMLElement, cancel: (id: string) => void): KeyedRows<JobSummary> {
+  return new KeyedRows(body, ({ id }) => id, (job) => createRow(job, cancel));
+}
+
+function createRow({ id, name, created }: JobSummary, cancel: (id: string) => void): Row<JobSummary> {
+  const title = name ?? id.slice(0, 8);
+  const chip = make("span"), progress = make("progress", { max: "1", "aria-label": `Progress of ${title}` });
+  const count = make("span", { class: "number" }), age = makeCell("Age");
+  const button = make(
+    "button",
+    { type: "button", class: "quiet small", "aria-label": `Cancel ${title}` },
+    "Cancel",
+  );
+  button.addEventListener("click", () => cancel(id));
+  const link = make("a", { href: `#${id}` }, title);
+  return {
+    element: make(
+      "tr",
+      {},
+      make("th", { scope: "row" }, link, make("span", { class: "mono sub" }, id.slice(0, 8))),
+      makeCell("State", {}, chip),
+      makeCell("Layers", {}, make("span", { class: "pair" }, progress, count)),
+      age,
+      makeCell("Action", {}, button),
+    ),
+    update: ({ state, layers }) => {
+      const ended = layers.done + layers.failed + layers.cancelled,
+        all = ended + layers.queued + layers.running;
+      showState(chip, state);
+      progress.value = ended / all;
+      setText(count, `${ended} of ${all}${layers.failed > 0 ? `, ${layers.failed} failed` : ""}`);
+      setText(age, formatAge(Date.now() - Date.parse(created)));
+      button.hidden = hasEnded(state);
+    },
+  };
+}

@@ -1,0 +1,146 @@
+/** Shows one job live: its state, and a row per layer. The job can be cancelled, and the layers without a result can be submitted again. */
+
+import type { Job, JobLayerRequest, Jobs, LayerState } from "../../../client/mod.ts";
+import { byId, setText } from "../dom.ts";
+import { type JobEvent, jobEvents } from "./job_events.ts";
+import type { KeyedRows } from "./keyed_rows.ts";
+import { layerTable } from "./layer_table.ts";
+import { showProblem } from "../problem.ts";
+import { hasEnded, showState } from "./job_state.ts";
+
+/** What the view needs. */
+export interface JobViewOptions {
+  /** Returns the client of the edge. */
+  readonly jobs: () => Jobs;
+  /** Called after the job was cancelled, and with the id of a job that was submitted. */
+  readonly onChange: (submitted?: string) => void;
+}
+
+/** The section of the page that shows one job. */
+export class JobView {
+  readonly #options: JobViewOptions;
+  readonly #section = byId("job", HTMLElement);
+  readonly #problem = byId("job-problem", HTMLElement);
+  readonly #again = byId("again", HTMLButtonElement);
+  readonly #cancel = byId("cancel", HTMLButtonElement);
+  #rows: KeyedRows<LayerState> | undefined;
+  #layers = new Map<string, LayerState>();
+  #job: Job | undefined;
+  #following: AbortController | undefined;
+
+  constructor(options: JobViewOptions) {
+    this.#options = options;
+    this.#cancel.addEventListener("click", () => void this.#act(() => this.#cancelJob()));
+    this.#again.addEventListener("click", () => void this.#act(() => this.#submitAgain()));
+  }
+
+  /** Follows the job with this id until it has ended, or until another call. Without an id the section is hidden. */
+  async follow(id: string | undefined): Promise<void> {
+    this.#following?.abort();
+    this.#section.hidden = id === undefined;
+    this.#layers.clear();
+    this.#job = undefined;
+    const body = byId("layers", HTMLElement);
+    body.replaceChildren();
+    this.#rows = layerTable(body);
+    showProblem(this.#problem, undefined);
+    if (id === undefined) return;
+    setText(byId("job-title", HTMLElement), `Job ${id.slice(0, 8)}`);
+    this.#showHead();
+    this.#showConnection("connecting");
+    const following = this.#following = new AbortController();
+    try {
+      for await (const event of jobEvents(id, following.signal)) {
+        if (following.signal.aborted) return;
+        this.#show(event);
+      }
+      this.#showConnection("ended");
+    } catch (error) {
+      if (following.signal.aborted) return;
+      this.#showConnection("not connected");
+      showProblem(this.#problem, error);
+    }
+  }
+
+  #show(event: JobEvent): void {
+    if (event.type === "connection") return this.#showConnection(event.isOpen ? "live" : "connecting again");
+    if (event.type === "job") {
+      this.#job = event.job;
+      const { id, name, layers } = event.job;
+      setText(byId("job-title", HTMLElement), name === null ? `Job ${id.slice(0, 8)}` : `Job ${name}`);
+      for (const layer of layers) this.#layers.set(layer.name, layer);
+      this.#rows?.show(layers);
+    } else {
+      this.#layers.set(event.layer.name, event.layer);
+      this.#rows?.update(event.layer);
+    }
+    this.#showHead();
+  }
+
+  #showHead(): void {
+    const layers = [...this.#layers.values()], ended = layers.filter(({ state }) => hasEnded(state)).length;
+    const isRunning = ended < layers.length, unsolved = this.#unsolved();
+    const state = !isRunning && this.#job
+      ? this.#job.state
+      : layers.some(({ state }) => state !== "queued")
+      ? "running"
+      : "queued";
+    showState(byId("job-state", HTMLElement), state);
+    byId("job-progress", HTMLProgressElement).value = ended / Math.max(1, layers.length);
+    setText(byId("job-count", HTMLElement), `${ended} of ${layers.length} layers`);
+    this.#cancel.hidden = !isRunning || layers.length === 0;
+    this.#again.hidden = isRunning || unsolved.length === 0;
+    setText(
+      this.#again,
+      `Submit ${unsolved.length} ${isCancelled(unsolved) ? "unfinished" : "failed"} ${
+        unsolved.length === 1 ? "layer" : "layers"
+      } again`,
+    );
+  }
+
+  #showConnection(text: string): void {
+    const element = byId("job-link", HTMLElement);
+    setText(element, text);
+    element.classList.toggle("live", text === "live");
+  }
+
+  #unsolved(): LayerState[] {
+    return [...this.#layers.values()].filter(({ state }) => state === "failed" || state === "cancelled");
+  }
+
+  async #cancelJob(): Promise<void> {
+    if (!this.#job) return;
+    await this.#options.jobs().cancel(this.#job.id);
+    this.#options.onChange();
+  }
+
+  async #submitAgain(): Promise<void> {
+    if (!this.#job) return;
+    const { name, id } = this.#job;
+    const job = await this.#options.jobs().submit(this.#unsolved().map(requestOf), {
+      name: `${name ?? id.slice(0, 8)}, again`,
+    });
+    this.#options.onChange(job.id);
+  }
+
+  async #act(action: () => Promise<void>): Promise<void> {
+    this.#again.disabled = this.#cancel.disabled = true;
+    try {
+      await action();
+      showProblem(this.#problem, undefined);
+    } catch (error) {
+      showProblem(this.#problem, error);
+    } finally {
+      this.#again.disabled = this.#cancel.disabled = false;
+    }
+  }
+}
+
+function isCancelled(layers: readonly LayerState[]): boolean {
+  return layers.some(({ state }) => state === "cancelled");
+}
+
+/** Returns the request that created a layer of a job. */
+function requestOf({ name, weight, hessian, parameters }: LayerState): JobLayerRequest {
+  return { name, weight, hessian: hessian ?? undefined, parameters };
+}

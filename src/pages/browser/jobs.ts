@@ -1,0 +1,103 @@
+/** The script of the page `/jobs`. It asks the edge for hosts and jobs every few seconds, and follows one job over its event stream. */
+
+import { type JobList, Jobs, type JobState } from "../../client/mod.ts";
+import type { AliveHost } from "../../protocol/edge/hosts.ts";
+import { connectKeyField, serverOptions } from "./api_key.ts";
+import { byId } from "./dom.ts";
+import { get } from "./job/get.ts";
+import { HostTable } from "./job/host_table.ts";
+import { jobTable } from "./job/job_table.ts";
+import { JobView } from "./job/job_view.ts";
+import { showProblem } from "./problem.ts";
+
+const REFRESH_MILLISECONDS = 3000;
+
+const state = byId("state", HTMLSelectElement), more = byId("more", HTMLButtonElement);
+const hostsProblem = byId("hosts-problem", HTMLElement), jobsProblem = byId("jobs-problem", HTMLElement);
+
+const hosts = new HostTable(byId("hosts", HTMLElement));
+const table = jobTable(byId("jobs", HTMLElement), (id) => void cancel(id));
+const view = new JobView({
+  jobs: client,
+  onChange: (submitted) => {
+    if (submitted !== undefined) location.hash = submitted;
+    void refreshJobs();
+  },
+});
+
+/** The number of pages of jobs that are shown. */
+let pages = 1;
+
+function client(): Jobs {
+  return new Jobs({ ...serverOptions(), retries: 0 });
+}
+
+async function refreshHosts(): Promise<void> {
+  try {
+    const response = await get("/v1/hosts", {});
+    const list: { hosts: AliveHost[] } = await response.json();
+    hosts.show(list.hosts, Date.parse(response.headers.get("Date") ?? "") || Date.now());
+    byId("hosts-empty", HTMLElement).hidden = list.hosts.length > 0;
+    showProblem(hostsProblem, undefined);
+  } catch (error) {
+    showProblem(hostsProblem, error);
+  }
+}
+
+async function refreshJobs(): Promise<void> {
+  try {
+    const shown: JobList["jobs"] = [], wanted = state.value === "" ? undefined : state.value as JobState;
+    let cursor: string | null | undefined;
+    for (let page = 0; page < pages && cursor !== null; page++) {
+      const list: JobList = await client().list({ state: wanted, cursor });
+      shown.push(...list.jobs);
+      cursor = list.cursor;
+    }
+    table.show(shown);
+    more.hidden = cursor === null;
+    byId("jobs-empty", HTMLElement).hidden = shown.length > 0;
+    showProblem(jobsProblem, undefined);
+  } catch (error) {
+    showProblem(jobsProblem, error);
+  }
+}
+
+async function cancel(id: string): Promise<void> {
+  try {
+    await client().cancel(id);
+    await refreshJobs();
+  } catch (error) {
+    showProblem(jobsProblem, error);
+  }
+}
+
+/** Refreshes both lists, and again after a pause. A page in the background waits until it is visible. */
+async function refresh(): Promise<void> {
+  if (!document.hidden) await Promise.all([refreshHosts(), refreshJobs()]);
+  setTimeout(() => void refresh(), REFRESH_MILLISECONDS);
+}
+
+function followJobOfAddress(): void {
+  void view.follow(location.hash.length > 1 ? location.hash.slice(1) : undefined);
+}
+
+state.addEventListener("change", () => {
+  pages = 1;
+  void refreshJobs();
+});
+more.addEventListener("click", () => {
+  pages++;
+  void refreshJobs();
+});
+addEventListener("hashchange", () => {
+  followJobOfAddress();
+  byId("job", HTMLElement).focus({ preventScroll: true });
+  byId("job", HTMLElement).scrollIntoView({ block: "nearest" });
+});
+connectKeyField(() => {
+  void refreshHosts();
+  void refreshJobs();
+  followJobOfAddress();
+});
+void refresh();
+followJobOfAddress();

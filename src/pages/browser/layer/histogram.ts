@@ -1,0 +1,52 @@
+/** Draws the distribution of the weights before and after pruning, as one SVG picture. */
+
+import { makeSvg } from "../dom.ts";
+import { formatNumber } from "../format.ts";
+import type { Distribution } from "./weights.ts";
+
+const WIDTH = 640, HEIGHT = 220, LEFT = 8, RIGHT = 8, TOP = 12, BOTTOM = 30;
+
+/** The number of bins. It is odd, so that weights near 0 share the bin in the middle. */
+export const BINS = 81;
+
+/** Draws the weights after pruning as bars, and those before as a line. */
+export function drawHistogram(before: Distribution, after: Distribution): SVGElement {
+  const highest = Math.max(1, ...before.counts, ...after.counts), bins = before.counts.length;
+  const width = (WIDTH - LEFT - RIGHT) / bins, bottom = HEIGHT - BOTTOM;
+  const x = (bin: number) => LEFT + bin * width,
+    y = (count: number) => bottom - count / highest * (bottom - TOP);
+  const bars = [...after.counts].map((count, bin) =>
+    makeSvg("rect", {
+      class: "after",
+      x: x(bin) + 0.5,
+      y: y(count),
+      width: width - 1,
+      height: bottom - y(count),
+    })
+  );
+  const line = [...before.counts].map((count, bin) =>
+    `${bin === 0 ? "M" : "L"}${x(bin)} ${y(count)}H${x(bin + 1)}`
+  );
+  const ticks = [-1, -0.5, 0, 0.5, 1].map((share) =>
+    makeSvg("text", {
+      x: LEFT + (share + 1) / 2 * (WIDTH - LEFT - RIGHT),
+      y: HEIGHT - 8,
+      "text-anchor": share === -1 ? "start" : share === 1 ? "end" : "middle",
+    }, formatNumber(share * before.limit, 2))
+  );
+  return makeSvg(
+    "svg",
+    {
+      class: "histogram",
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: "img",
+      "aria-label": `Histogram of the weights from ${formatNumber(-before.limit, 2)} to ${
+        formatNumber(before.limit, 2)
+      }`,
+    },
+    ...bars,
+    makeSvg("path", { class: "before", d: line.join("") }),
+    makeSvg("path", { class: "axis", d: `M${LEFT} ${bottom + 0.5}H${WIDTH - RIGHT}` }),
+    ...ticks,
+  );
+}

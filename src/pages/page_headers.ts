@@ -1,0 +1,40 @@
+/** The security headers of the pages, and of every other answer. */
+
+/** The headers of every answer. They matter if a browser shows an answer that is no page, such as a problem or a blob. */
+const EVERY_ANSWER: Readonly<Record<string, string>> = {
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "no-referrer",
+  "X-Frame-Options": "DENY",
+  "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+};
+
+/** Adds the security headers to an answer, except for those that it has already. */
+export function addSecurityHeaders(headers: Headers): void {
+  for (const [name, value] of Object.entries(EVERY_ANSWER)) {
+    if (!headers.has(name)) headers.set(name, value);
+  }
+}
+
+/**
+ * Returns the headers of a page. Its policy allows the files of its own server, and nothing within the page itself: no script, no style, and
+ * no text that is made into markup.
+ * @param connect further origins to which the scripts may send requests, such as that of a bucket for uploads
+ */
+export function pageHeaders(connect: readonly string[] = []): Record<string, string> {
+  return {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": [
+      "default-src 'none'",
+      "script-src 'self'",
+      "style-src 'self'",
+      "img-src 'self'",
+      ["connect-src 'self'", ...connect].join(" "),
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+      "require-trusted-types-for 'script'",
+      "trusted-types 'none'",
+    ].join("; "),
+  };
+}

@@ -1,0 +1,54 @@
+/**
+ * Clicks through `/playground` of an edge (Pare's Cloudflare Worker in front of GPU hosts) that runs in `wrangler dev --local`. The body limit
+ * of the edge is below the size of the sample layer, so the SDK in the page uploads the layer and runs a job.
+ */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import type { Browser } from "playwright-core";
+import { type EdgeWithHost, startEdgeWithHost } from "../../scripts/processes/edge_with_host.ts";
+import { browserSkipReason } from "../support/browser.ts";
+import { openPage, startBrowser, waitFor } from "./open_page.ts";
+
+describe("/playground of an edge in a browser", { skip: browserSkipReason() ?? false }, () => {
+  let pair: EdgeWithHost, browser: Browser, folder: string;
+  before(async () => {
+    folder = await Deno.makeTempDir();
+    const vars = { EDGE_BODY_LIMIT: "100000" };
+    pair = await startEdgeWithHost({ backend: "cpu", folder: `${folder}/edge`, vars });
+    browser = await startBrowser();
+  });
+  after(async () => {
+    await browser?.close();
+    await pair?.[Symbol.asyncDispose]();
+    await Deno.remove(folder, { recursive: true });
+  });
+
+  it("prunes a layer above the body limit by an upload and a job", async () => {
+    await using opened = await openPage(browser, `${pair.edge.url}/playground`);
+    const { page } = opened;
+    await page.click("#sample");
+    await waitFor(page, "!document.querySelector('#prune').disabled");
+    await page.click("#prune");
+    await page.waitForSelector("#download");
+    assert.equal(await page.locator(".figures dd:not(.note)").first().textContent(), "50 %");
+    const { jobs } = await (await fetch(`${pair.edge.url}/v1/jobs`)).json();
+    assert.deepEqual(jobs.map(({ state }: { state: string }) => state), ["done"]);
+    assert.deepEqual(opened.origins(), [pair.edge.url]);
+    assert.deepEqual(await opened.errors(), []);
+  });
+
+  it("is one of the pages of the edge, which shows the device of its host", async () => {
+    await using opened = await openPage(browser, pair.edge.url);
+    assert.match(
+      (await opened.page.textContent("main"))!,
+      /This server is an edge.*Ready.*WebAssembly SIMD/s,
+    );
+    assert.deepEqual(await opened.page.locator("nav a").allTextContents(), [
+      "Overview",
+      "Playground",
+      "Jobs",
+      "Contract",
+    ]);
+  });
+});

@@ -1,0 +1,182 @@
+/**
+ * Clicks through the page `/jobs` of an edge (Pare's Cloudflare Worker in front of GPU hosts) in a browser. The edge runs in the real Workers
+ * runtime, and its two hosts are processes of their own.
+ */
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "@std/testing/bdd";
+import type { Browser, Page } from "playwright-core";
+import type { JobLayerRequest } from "../../src/client/mod.ts";
+import { type JobEdge, layerBody, startJobEdge, until } from "../edge/job_edge.ts";
+import { browserSkipReason } from "../support/browser.ts";
+import { LAYOUTS, type OpenedPage, openPage, overflow, startBrowser, waitFor } from "./open_page.ts";
+
+/** A name that would run a script if the page inserted it as HTML. */
+const HOSTILE = '<img src=x onerror="document.title=1">';
+
+/** The longest time until the edge counts a killed host as lost, in milliseconds. */
+const LOSS_MILLISECONDS = 45_000;
+
+/** Returns the texts of the cells of each row of a table. */
+function cells(page: Page, body: string): Promise<string[][]> {
+  return page.evaluate(
+    `[...document.querySelectorAll("#${body} tr")].map((row) => [...row.cells].map((cell) => cell.textContent))`,
+  );
+}
+
+/** Waits until the job that the page shows has ended in `state`. */
+async function waitForEnd(page: Page, state: string): Promise<void> {
+  const condition = `document.querySelector("#job-state").textContent === "${state}" &&
+    document.querySelector("#job-link").textContent === "ended"`;
+  await waitFor(page, condition, 60_000);
+}
+
+describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
+  let edge: JobEdge, browser: Browser, opened: OpenedPage, page: Page;
+  before(async () => {
+    edge = await startJobEdge(2);
+    browser = await startBrowser();
+    opened = await openPage(browser, `${edge.url}/jobs`);
+    page = opened.page;
+  });
+  after(async () => {
+    await browser?.close();
+    await edge?.close();
+  });
+
+  /** Submits a job with `count` layers that take a while, and with the layers `others`. */
+  let seed = 1;
+  async function submit(name: string, count: number, others: JobLayerRequest[] = []): Promise<string> {
+    const slow = await Promise.all(
+      Array.from({ length: count }, async (_, index): Promise<JobLayerRequest> => ({
+        name: `layer ${index}`,
+        weight: await edge.store(layerBody(450, 450, seed += 2)),
+        parameters: { method: "alps", pattern: "2:4" },
+      })),
+    );
+    return (await edge.jobs.submit([...slow, ...others], { name })).id;
+  }
+
+  it("lists the hosts with their devices, load and heartbeats, and says that there are no jobs", async () => {
+    await waitFor(page, "document.querySelectorAll('#hosts tr').length === 2");
+    for (const [device, id, load, seen] of await cells(page, "hosts")) {
+      assert.match(device, /^WebAssembly SIMD, \d+ threads? \(cpu\)$/);
+      assert.match(id, /^[\w-]{8}$/);
+      assert.equal(load, "0 of 3 layers, 0 waiting");
+      assert.match(seen, /^(now|\d+ s ago|\d+ ms ago)$/);
+    }
+    await page.waitForSelector("#jobs-empty");
+  });
+
+  it("follows a job live while one of its hosts is lost, and submits the failed layer again", async () => {
+    const broken = await edge.store(new TextEncoder().encode("not a safetensors file"));
+    const id = await submit(HOSTILE, 6, [{ name: HOSTILE, weight: broken }]);
+    await page.click(`#jobs a[href="#${id}"]`);
+    await waitFor(page, "document.querySelector('#job-link').textContent === 'live'");
+    assert.equal(await page.textContent("#job-title"), `Job ${HOSTILE}`);
+    const victim = await until("a host has a layer", async () => {
+      for (const host of edge.hosts) {
+        const { queue } = await (await fetch(`${host.url}/readyz`)).json();
+        if (queue.resident > 0) return host;
+      }
+    });
+    Deno.kill(victim.pid, "SIGKILL");
+    edge.hosts.splice(edge.hosts.indexOf(victim), 1);
+    await waitForEnd(page, "failed");
+
+    const rows = await cells(page, "layers"), last = rows.pop()!;
+    assert.equal(rows.length, 6);
+    for (const [name, state, zeros, error, damping, seconds, host] of rows) {
+      assert.match(name, /^layer \d$/);
+      assert.match(state, /^done(attempt \d)?$/);
+      assert.deepEqual([zeros, damping], ["50 %", "0.01"]);
+      assert.match(error, /^0\.\d+$/);
+      assert.match(seconds, /^[\d.]+ m?s$/);
+      assert.match(host, /^[\w-]{8}$/);
+    }
+    assert.ok(rows.some(([, state]) => state === "doneattempt 2"), rows.join("; "));
+    assert.equal(last[0], HOSTILE);
+    assert.match(last[1], /^failedmalformed_safetensors: /);
+    assert.equal(await page.locator("main img").count(), 0);
+    await page.waitForSelector("#hosts .lost", { timeout: LOSS_MILLISECONDS });
+
+    await page.click("#again:has-text('Submit 1 failed layer again')");
+    await waitFor(page, `location.hash.length > 1 && location.hash !== "#${id}"`);
+    await waitForEnd(page, "failed");
+    assert.deepEqual((await cells(page, "layers")).map(([name]) => name), [HOSTILE]);
+    assert.equal(await page.textContent("#job-title"), `Job ${HOSTILE}, again`);
+  });
+
+  it("cancels a job, and submits its unfinished layers again with their parameters", async () => {
+    const id = await submit("second", 6);
+    await page.click(`#jobs a[href="#${id}"]`);
+    await page.click("#cancel");
+    await waitForEnd(page, "cancelled");
+    const states = (await edge.jobs.get(id)).layers,
+      unfinished = states.filter(({ state }) => state === "cancelled");
+    assert.ok(unfinished.length > 0);
+    await page.click("#again");
+    await waitFor(page, `location.hash.length > 1 && location.hash !== "#${id}"`);
+    await waitForEnd(page, "done");
+    const again = await edge.jobs.get(new URL(page.url()).hash.slice(1));
+    const asked = (layers: typeof states) =>
+      layers.map(({ name, weight, parameters }) => ({ name, weight, parameters }));
+    assert.deepEqual(asked(again.layers), asked(unfinished));
+  });
+
+  it("lists only the jobs in a state, and cancels a job from the list", async () => {
+    const id = await submit("third", 6);
+    await page.click("#jobs button[aria-label='Cancel third']");
+    await page.selectOption("#state", "cancelled");
+    await waitFor(page, "document.querySelectorAll('#jobs tr').length === 2");
+    assert.deepEqual((await cells(page, "jobs")).map(([name, state]) => [name.slice(0, -8), state]), [
+      ["third", "cancelled"],
+      ["second", "cancelled"],
+    ]);
+    assert.equal((await edge.jobs.get(id)).state, "cancelled");
+  });
+
+  it("sends the key of the field with every request, that for the event stream too", async () => {
+    const { jobs: [{ id }] } = await edge.jobs.list();
+    await using other = await openPage(browser, `${edge.url}/jobs`);
+    const keyed = new Set<string>(), keyless = new Set<string>();
+    await other.page.click("details.key summary");
+    await other.page.fill("#key", "a-key");
+    await other.page.keyboard.press("Enter");
+    other.page.on("request", (request) => {
+      const hasKey = request.headers().authorization === "Bearer a-key",
+        { pathname } = new URL(request.url());
+      if (pathname.startsWith("/v1/")) (hasKey ? keyed : keyless).add(pathname);
+    });
+    await other.page.click(`#jobs a[href="#${id}"]`);
+    await other.page.waitForSelector("#layers tr");
+    await until("both lists were refreshed", () => Promise.resolve(keyed.size === 3 || undefined));
+    assert.deepEqual([[...keyed].toSorted(), [...keyless]], [
+      ["/v1/hosts", "/v1/jobs", `/v1/jobs/${id}`],
+      [],
+    ]);
+  });
+
+  it("shows the problem text of the API for a job that does not exist", async () => {
+    await page.evaluate(`location.hash = '${"0".repeat(32)}'`);
+    await page.waitForSelector("#job-problem .problem");
+    assert.match((await page.textContent("#job-problem"))!, /^not_found: there is no job 0{32}/);
+  });
+
+  it("sends requests to the edge only, and breaks no rule of its policy", async () => {
+    assert.deepEqual(opened.origins(), [edge.url]);
+    assert.deepEqual(await opened.errors(), []);
+  });
+
+  it("has no barriers and fits the window, in light and dark, on a desktop and on a phone", async () => {
+    const { jobs: [{ id }] } = await edge.jobs.list({ state: "failed" });
+    for (const path of [`/jobs#${id}`, "/"]) {
+      for (const layout of LAYOUTS) {
+        await using other = await openPage(browser, edge.url + path, layout);
+        if (path !== "/") await other.page.waitForSelector("#layers tr");
+        await other.assertNoBarriers();
+        assert.equal(await overflow(other.page), 0, `${path} ${layout.viewport.width}`);
+      }
+    }
+  });
+});

@@ -1,0 +1,81 @@
+/**
+ * Opens pages in Debian's Chromium, driven by playwright-core. Every opened page records its requests and its errors, and can be checked
+ * for barriers with axe-core.
+ */
+
+import assert from "node:assert/strict";
+import axe from "axe-core";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+
+/** Records what the policy of the page has blocked. */
+const RECORD_VIOLATIONS = `globalThis.violations = [];
+document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  violations.push(violatedDirective + " " + blockedURI));`;
+
+/** A page, and what it has done. */
+export interface OpenedPage extends AsyncDisposable {
+  readonly page: Page;
+  /** The origins of all requests, each once. */
+  origins(): string[];
+  /** The errors of the scripts, and what the policy has blocked. */
+  errors(): Promise<string[]>;
+  /** Fails if axe-core finds a barrier in the page as it is now. */
+  assertNoBarriers(): Promise<void>;
+}
+
+/** Starts a browser. */
+export function startBrowser(): Promise<Browser> {
+  return chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+}
+
+/** Opens the page at `url` in a session of its own. */
+export async function openPage(
+  browser: Browser,
+  url: string,
+  options: BrowserContextOptions = {},
+): Promise<OpenedPage> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const origins = new Set<string>(), errors: string[] = [];
+  context.on("request", (request) => origins.add(new URL(request.url()).origin));
+  context.on("weberror", (error) => errors.push(error.error().message));
+  await context.addInitScript(RECORD_VIOLATIONS);
+  const page = await context.newPage();
+  page.setDefaultTimeout(30_000);
+  await page.goto(url);
+  return {
+    page,
+    origins: () => [...origins],
+    errors: async () => [...errors, ...await page.evaluate<string[]>("violations")],
+    assertNoBarriers: async () => {
+      await page.evaluate(axe.source);
+      const violations = await page.evaluate<{ id: string; nodes: { html: string }[] }[]>(
+        "axe.run().then(({ violations }) => violations)",
+      );
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+      assert.deepEqual(found, []);
+    },
+    [Symbol.asyncDispose]: () => context.close(),
+  };
+}
+
+/**
+ * Waits until an expression is true in the page. playwright's own `waitForFunction` evaluates text within the page, which the policy of the
+ * page forbids. @throws {Error} with the expression after `milliseconds`
+ */
+export async function waitFor(page: Page, expression: string, milliseconds = 30_000): Promise<void> {
+  for (const end = Date.now() + milliseconds; Date.now() < end;) {
+    if (await page.evaluate<boolean>(expression)) return;
+    await page.waitForTimeout(50);
+  }
+  throw new Error(`after ${milliseconds / 1000} s this was not true in the page: ${expression}`);
+}
+
+/** The layouts in which pages are checked. */
+export const LAYOUTS = [1280, 400].flatMap((width) =>
+  (["light", "dark"] as const).map((colorScheme) => ({ viewport: { width, height: 900 }, colorScheme }))
+);
+
+/** Returns by how many pixels the page is wider than the window. */
+export function overflow(page: Page): Promise<number> {
+  return page.evaluate<number>("Math.max(0, document.documentElement.scrollWidth - innerWidth)");
+}
