@@ -27,7 +27,7 @@ const BLOCK_ROWS: u32 = 8;
   offset: u32;
   cols: u32;
   ld: u32;
-  limit: i32;
+  limit: u32;
   slot: u32;
 }
 
@@ -89,7 +89,7 @@ export function check_finite(args: CheckFiniteArgs, item: u32): void {
   const cols = args.cols == args.ld ? args.count : args.cols, ld = args.ld;
   for (let i = first; i < end; ) {
     const row = i / cols, column = i % cols, count = min<u32>(cols - column, end - i);
-    const found = find_beyond(x + ((<usize>row * ld + column) << 2), count, args.limit);
+    const found = find_beyond(x + ((<usize>row * ld + column) << 2), count, <i32>args.limit);
     if (found < count) {
       atomic_min(args.first + (<usize>args.slot << 2), i + found);
       return;
