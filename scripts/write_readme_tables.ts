@@ -1,8 +1,6 @@
 /**
- * `deno task readme`: renders the tables of the results files into the README of the benches, that of the
- * solvers and RELIABILITY.md. A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->`. Everything between
- * these lines is replaced. A test compares the pages with the results files, so that no figure in them is
- * typed by hand.
+ * `deno task readme`: renders the tables of the results files into the pages of `PAGES`. A test compares the pages with the
+ * results files, so that no figure in a table is typed by hand.
  */
 
 import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
@@ -42,10 +40,12 @@ import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
-export const PAGES: readonly URL[] = ["./bench/README.md", "../src/solvers/README.md", "../RELIABILITY.md"]
-  .map((
-    path,
-  ) => new URL(path, import.meta.url));
+export const PAGES: readonly URL[] = [
+  "../README.md",
+  "./bench/README.md",
+  "../src/solvers/README.md",
+  "../RELIABILITY.md",
+].map((path) => new URL(path, import.meta.url));
 
 /** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
 const TABLES: Tables = {
