@@ -1,5 +1,5 @@
 /**
- * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and its least rate.
+ * Reads the safetensors body of a request. `requestBody` checks the headers, and then limits the size of the body and its minimum rate.
  * `openBodyReader` below it reads the bytes of a stream. It reuses one buffer for all reads if the stream supports that.
  */
 
@@ -17,7 +17,7 @@ export interface RequestBody {
   readonly totalBytes: number;
   /**
    * The bytes, which can be read once. A chunk is valid until the next one is read. The iteration throws the refusal `truncated_body` if the
-   * body is incomplete, `too_slow` if it arrives below the least rate, and `too_large` if it has too many bytes.
+   * body is incomplete, `too_slow` if it arrives below the minimum rate, and `too_large` if it has too many bytes.
    */
   readonly source: AsyncIterable<Uint8Array>;
 }

@@ -1,4 +1,4 @@
-/** `GET /` (as HTML for browsers and as plain text for curl), `GET /playground`, and the files that both pages load. */
+/** Serves `GET /` (HTML for browsers, plain text for curl), `GET /playground`, and the files that both pages load. */
 
 import type { Context } from "hono";
 import { compress } from "hono/compress";

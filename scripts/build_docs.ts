@@ -39,7 +39,7 @@ async function buildDocs(): Promise<void> {
     await Deno.mkdir(BUILD, { recursive: true });
     await Deno.writeFile(TARGET, await promisify(gzip)(script, { level: 9 }));
     await Deno.writeTextFile(STAMP, VERSION);
-    console.log(`build/scalar.js.gz: ${(await Deno.stat(TARGET)).size} bytes`);
+    console.error(`build/scalar.js.gz: ${(await Deno.stat(TARGET)).size} bytes`);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

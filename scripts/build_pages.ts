@@ -32,7 +32,8 @@ async function buildPages(): Promise<PageFiles> {
 }
 
 async function bundleSdk(): Promise<string> {
-  const path = `${FOLDER}/${CLIENT}`;
+  // Another task may build the pages at the same time.
+  const path = `${FOLDER}/${crypto.randomUUID()}.js`;
   await buildBrowserBundle(path);
   const text = await Deno.readTextFile(path);
   await Deno.remove(path);
@@ -78,6 +79,15 @@ async function bundleScripts(names: readonly string[]): Promise<string[]> {
   return outputFiles.map(({ text }) => text);
 }
 
+/** Writes a file, unless it has this text. Returns whether it was written. */
+async function writeChanged(path: string, text: string): Promise<boolean> {
+  if (await Deno.readTextFile(path).catch(() => undefined) === text) return false;
+  const temporary = `${path}.${crypto.randomUUID()}`;
+  await Deno.writeTextFile(temporary, text);
+  await Deno.rename(temporary, path);
+  return true;
+}
+
 /** Returns the first 48 bits of the sha-256 of a text, in hexadecimal. */
 async function hashOf(text: string): Promise<string> {
   return (await sha256(new TextEncoder().encode(text))).slice(0, 6).toHex();
@@ -85,7 +95,9 @@ async function hashOf(text: string): Promise<string> {
 
 await Deno.mkdir(FOLDER, { recursive: true });
 const files = await buildPages();
-await Deno.writeTextFile(`${FOLDER}/files.json`, JSON.stringify(files));
-const sizes = Object.entries(files.texts).map(([name, { length }]) => `${name} ${length}`);
-console.log(`build/pages/files.json: ${sizes.join(", ")} characters`);
+if (await writeChanged(`${FOLDER}/files.json`, JSON.stringify(files))) {
+  // Standard output belongs to the command that the task runs afterwards.
+  const sizes = Object.entries(files.texts).map(([name, { length }]) => `${name} ${length}`);
+  console.error(`build/pages/files.json: ${sizes.join(", ")} characters`);
+}
 await stop();

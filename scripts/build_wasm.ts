@@ -97,5 +97,6 @@ for (const { file, flags } of MODULES) {
     console.error(failure);
     Deno.exit(1);
   }
-  console.log(`build/${file}: ${(await Deno.stat(target)).size} bytes`);
+  // Standard output belongs to the command that the task runs afterwards.
+  console.error(`build/${file}: ${(await Deno.stat(target)).size} bytes`);
 }

@@ -1,5 +1,5 @@
 /**
- * Notices the end of `npx`. `npx` starts a command through a shell, and passes only some signals on, to the shell alone. If a signal ends
+ * Detects that `npx` has ended. `npx` starts a command through a shell, and passes only some signals on, to the shell alone. If a signal ends
  * `npx` or the shell, the command would run on although nobody can stop it any more.
  */
 

@@ -93,7 +93,7 @@ export async function digestCopy(
 
 /**
  * Returns the digest of a weight file: the digest of the list of the digests of its header and of its tensors. The file is read
- * only once, although the digests of tensors are needed too.
+ * only once, because the digests of the tensors give the digest of the file.
  */
 async function digestShard(
   path: string,

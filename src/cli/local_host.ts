@@ -38,7 +38,7 @@ function printRefusal({ reason, instead }: LogEntry): void {
 /** Opens the host. @throws {RefusedError} if this machine does not have the backend */
 export async function openLocalHost(choice: BackendChoice, blas?: BlasChoice): Promise<LocalHost> {
   const services = await startHostServices(() => selectBackend(choice, { blas, log: printRefusal }), {
-    // This process sends the bodies and takes the answers itself, so they need no least rate.
+    // This process sends the bodies and takes the answers itself, so they need no minimum rate.
     limits: { leastBytesPerSecond: 0 },
     // The only client sends one layer at a time, so the queue stays empty.
     device: { maxResidentLayers: 1, queueDepth: 0 },

@@ -1,4 +1,4 @@
-/** Stops the command if its launcher was killed. A killed launcher cannot pass on that it ends, and nobody could stop the command any more. */
+/** Stops the command if its launcher was killed. A killed launcher cannot signal the command, which would then run on with nobody to stop it. */
 
 import { LAUNCHER_VARIABLE } from "./launcher_variable.ts";
 

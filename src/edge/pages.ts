@@ -1,5 +1,5 @@
 /**
- * The pages of the edge, which is Pare's Cloudflare Worker in front of GPU hosts: `/`, `/playground`, `/jobs`,
+ * Serves the pages of the edge (Pare's Cloudflare Worker in front of GPU hosts): `/`, `/playground`, `/jobs`,
  * and the files that they load. The edge does not forward requests for them, because its pages differ from
  * those of a host.
  */
@@ -45,7 +45,7 @@ export function edgePageRoutes(app: EdgeApp, files?: PageFiles): void {
   });
 }
 
-/** Returns what every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
+/** Returns the facts about the server that every page shows. If the edge has no keys, it accepts every request only with `EDGE_OPEN`. */
 function factsOf({ PARE_KEYS, EDGE_OPEN }: EdgeBindings): ServerFacts {
   const keys = PARE_KEYS ? "needed" : EDGE_OPEN === "true" ? "not needed" : "unset";
   return { kind: "edge", version: VERSION, keys };

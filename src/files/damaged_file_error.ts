@@ -1,8 +1,7 @@
 /** The error for an unfinished file whose bytes are not those that were written to it. */
 
 /**
- * Reports that an unfinished file is damaged. The same command finds the damage when it starts again, and repeats the work that
- * the damage has destroyed.
+ * Reports that an unfinished file is damaged. When the same command starts again, it finds the damage and repeats the lost work.
  */
 export class DamagedFileError extends Error {
   override readonly name = "DamagedFileError";

@@ -22,7 +22,7 @@ import { HostMetrics } from "./metrics.ts";
 /** The limits of one request. */
 export interface HostLimits {
   readonly maxBodyBytes: number;
-  /** The least rate at which a client must send a body or take an answer, in bytes per second. */
+  /** The minimum rate at which a client must send a body or take an answer, in bytes per second. */
   readonly leastBytesPerSecond: number;
   /** The time over which the rate of a body is measured. */
   readonly bodyWindowMilliseconds: number;

@@ -16,7 +16,7 @@ export interface ConnectionLimits {
   readonly headerMilliseconds: number;
   /** The time within which a connection must send the header of a request after one that succeeded. */
   readonly keepAliveMilliseconds: number;
-  /** The time within which a client must take an answer that has no least rate of its own. Such answers have a few megabytes at most. */
+  /** The time within which a client must take an answer that has no minimum rate of its own. Such answers have a few megabytes at most. */
   readonly answerMilliseconds: number;
 }
 

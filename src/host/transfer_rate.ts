@@ -1,11 +1,11 @@
 /**
- * The least rate at which a client must send a body or take an answer. Only the time in which the host waits for the client counts, because a
- * transfer may also stand still while the device is slow.
+ * Enforces the minimum rate at which a client must send a body or take an answer. Only the time in which the host waits for the client counts,
+ * because a transfer may also stand still while the device is slow.
  */
 
 /** The rule that a transfer must keep, and its clock. */
 export interface TransferRateOptions {
-  /** The least rate, in bytes per second. With 0, no transfer is too slow. */
+  /** The minimum rate, in bytes per second. With 0, no transfer is too slow. */
   readonly leastBytesPerSecond: number;
   /** The time over which the rate is measured. A connection may stand still for this long. */
   readonly windowMilliseconds: number;

@@ -1,6 +1,6 @@
 /**
- * Wraps `fetch` for the hub's API. The hub is another's server: it may list files without end, and the URL of the next page, which it
- * chooses, may belong to a third server.
+ * Wraps `fetch` for the hub's API. The hub is not trusted: its listing may be endless, and it chooses the URL of the
+ * next page, which may belong to another server.
  */
 
 import { ModelError } from "../files/model_error.ts";

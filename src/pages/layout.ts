@@ -7,7 +7,7 @@ import { filePath } from "./page_files.ts";
 /** The kind of a server. A host prunes layers on one device. An edge is a public server in front of hosts. */
 export type ServerKind = "host" | "edge";
 
-/** What every page shows about its server. */
+/** The facts about a server that every page shows. */
 export interface ServerFacts {
   readonly kind: ServerKind;
   readonly version: string;

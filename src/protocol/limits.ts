@@ -58,7 +58,7 @@ export const DEFAULT_EDGE_BODY_BYTES = 100_000_000;
 export const DEVICE_REOPEN_SECONDS = 5;
 
 /**
- * The least rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so a
+ * The minimum rate at which a client must send a body or take an answer, in bytes per second. A transfer occupies a place on the device, so a
  * client may not keep it alive with single bytes. The slowest mobile connections are several times as fast.
  */
 export const LEAST_BYTES_PER_SECOND = 500;
@@ -73,7 +73,7 @@ export const BODY_WINDOW_SECONDS = 15;
 export const ANSWER_WINDOW_SECONDS = 60;
 
 /**
- * The seconds over which a host measures the rate of an answer while no other request waits. At the least rate, the operating system may ask
+ * The seconds over which a host measures the rate of an answer while no other request waits. At the minimum rate, the operating system may ask
  * for more bytes only every half hour.
  */
 export const ANSWER_PATIENCE_SECONDS = 3600;

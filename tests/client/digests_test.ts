@@ -1,4 +1,4 @@
-/** Tests the digests of bodies: every way to compute them gives the same. */
+/** Tests that every way to compute the digest of a body gives the same digest. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -8,7 +8,7 @@ import { hexOf, memoryEdge } from "./memory_edge.ts";
 
 const ETAG = '"a"';
 
-/** Returns what `evaluate` returns for a request with these headers. */
+/** Calls `evaluate` with a request that has these headers, and returns the result. */
 async function evaluated<T>(
   headers: Record<string, string>,
   evaluate: (request: Parameters<typeof earlyStatus>[0], etag: string) => T,

@@ -35,7 +35,7 @@ describe("a listener", () => {
     assert.equal(await isClosed(false), true);
   });
 
-  it("leaves an answer alone that has a least rate of its own", async () => {
+  it("leaves an answer alone that has a minimum rate of its own", async () => {
     assert.equal(await isClosed(true), false);
   });
 });

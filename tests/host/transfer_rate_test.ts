@@ -51,7 +51,7 @@ describe("TransferRate", () => {
     }
   });
 
-  it("stops nobody if the least rate is 0", () => {
+  it("stops nobody if the minimum rate is 0", () => {
     assert.equal(start(0).transfer(1e6, 0), false);
   });
 });

@@ -50,7 +50,7 @@ describe("/ of a host in a browser", { skip: browserSkipReason() ?? false }, () 
     assert.equal(await page.textContent("main .problem"), 'no adapter <b class="x">');
   });
 
-  it("has no barriers and fits the window, in light and dark, on a desktop and on a phone", async () => {
+  it("has no accessibility violations and fits the window, in light and dark, on a desktop and on a phone", async () => {
     for (const url of [host.url, without.url]) {
       for (const layout of LAYOUTS) {
         await using opened = await openPage(browser, url, layout);

@@ -168,7 +168,7 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     assert.deepEqual(await opened.errors(), []);
   });
 
-  it("has no barriers and fits the window, in light and dark, on a desktop and on a phone", async () => {
+  it("has no accessibility violations and fits the window, in light and dark, on a desktop and on a phone", async () => {
     const { jobs: [{ id }] } = await edge.jobs.list({ state: "failed" });
     for (const path of [`/jobs#${id}`, "/"]) {
       for (const layout of LAYOUTS) {

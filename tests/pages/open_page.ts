@@ -1,25 +1,25 @@
 /**
  * Opens pages in Debian's Chromium, driven by playwright-core. Every opened page records its requests and its errors, and can be checked
- * for barriers with axe-core.
+ * for accessibility violations with axe-core.
  */
 
 import assert from "node:assert/strict";
 import axe from "axe-core";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
-/** Records what the policy of the page has blocked. */
+/** Records every violation of the page's Content-Security-Policy. */
 const RECORD_VIOLATIONS = `globalThis.violations = [];
 document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   violations.push(violatedDirective + " " + blockedURI));`;
 
-/** A page, and what it has done. */
+/** A page, with the records of its requests and errors. */
 export interface OpenedPage extends AsyncDisposable {
   readonly page: Page;
   /** The origins of all requests, each once. */
   origins(): string[];
   /** The errors of the scripts, and what the policy has blocked. */
   errors(): Promise<string[]>;
-  /** Fails if axe-core finds a barrier in the page as it is now. */
+  /** Fails if axe-core finds an accessibility violation in the current state of the page. */
   assertNoBarriers(): Promise<void>;
 }
 

@@ -188,7 +188,7 @@ describe("/playground in a browser", { skip: browserSkipReason() ?? false }, () 
     release();
   });
 
-  it("has no barriers and fits the window, in light and dark, on a desktop and on a phone", async () => {
+  it("has no accessibility violations and fits the window, in light and dark, on a desktop and on a phone", async () => {
     for (const layout of LAYOUTS) {
       await using opened = await open(layout);
       const { page } = opened;

@@ -1,7 +1,7 @@
 /**
  * Makes the folder that stands for an image `debian:SUITE-slim`: Debian's minimal system without its documentation, from
- * `debootstrap`. The packages come from the mirror that this machine is configured with. Nothing else of the configuration of apt
- * is taken over, such as pinned versions.
+ * `debootstrap`. The packages come from the mirror that this machine uses. The rest of its
+ * configuration of apt, such as pinned versions, is ignored.
  */
 
 import { run } from "./commands.ts";

@@ -87,7 +87,7 @@ export function parseWords(text: string): string[] {
   return words;
 }
 
-/** What a container engine stores about an image besides its files. */
+/** The configuration that a container engine stores with the files of an image. */
 export interface ImageConfig {
   readonly env: Readonly<Record<string, string>>;
   readonly workdir: string;

@@ -25,7 +25,7 @@ const FOR_WINDOWS = /^lib(xcb|X11-xcb|drm|wayland|GL\.|GLX\.|dbus|fontconfig|fre
 /** The library that Vulkan loads first. */
 const ENTRY = "libGLX_nvidia.so.0";
 
-/** What the driver needs of an image. */
+/** The libraries that the driver needs, and those that an image lacks. */
 export interface DriverLibraries {
   /** The version of the driver. */
   readonly version: string;
@@ -39,9 +39,9 @@ export interface DriverLibraries {
   readonly hasEgl: boolean;
   /** Libraries that the driver opens by name for windows only, and that the image leaves out. */
   readonly leftOut: readonly string[];
-  /** What the Vulkan loader reports about libraries that it cannot open when Deno asks for an adapter. */
+  /** The errors of the Vulkan loader about libraries that it cannot open when Deno asks for an adapter. */
   readonly loaderErrors: readonly string[];
-  /** The same if libXext is taken away. The list shows that the check can fail. */
+  /** The same errors after libXext was removed. The list shows that the check can fail. */
   readonly loaderErrorsWithoutXext: readonly string[];
 }
 

@@ -1,7 +1,7 @@
 /**
  * Replays the stages of a Dockerfile in folders, with one folder per stage. An instruction RUN is run by `chroot` as root, in
- * its own mount and process namespaces. Of this machine it sees the network, the name servers, the proxies and the
- * certificates, but no files.
+ * its own mount and process namespaces. It uses the network, the name servers, the proxies and the certificates
+ * of this machine, but sees none of its files.
  */
 
 import { DEFAULT_PATH, quote, run } from "./commands.ts";

@@ -1,4 +1,4 @@
-/** Measures the size of an image. */
+/** Measures the size of an image by packing its files. */
 
 import { run } from "./commands.ts";
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { startContainer } from "./container.ts";
 import type { ReplayedImage } from "./replay.ts";
 
-/** What was seen of a container. Times are in ms since its start. */
+/** The observations of one container. Times are in ms since its start. */
 export interface ContainerTrial {
   /** The adapter that the host named when it started. */
   readonly adapter: string;

@@ -1,4 +1,4 @@
-/** Where the files of the package `pare-llm` come from, and what they are called in it. */
+/** Lists the files of the package `pare-llm`, with their sources in the repository and their names in the package. */
 
 import { fileURLToPath } from "node:url";
 

@@ -7,7 +7,7 @@ import type { Backend, DeviceBuffer } from "../../../src/backend/backend.ts";
 import { KERNELS } from "../../../src/kernels/kernels.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
 
-/** What a fault does to an output. */
+/** The effect of a fault on an output. */
 export const RESULT_FAULTS = {
   "not run": (before: Words) => before.slice(),
   "loop cut short": cutShort,

@@ -1,5 +1,5 @@
 /**
- * What a command may read, write and connect to, as plain data. Each value on the command line that names a file, a folder, a model or a
+ * Describes as plain data what a command may read, write and connect to. Each value on the command line that names a file, a folder, a model or a
  * server has a role, and the role decides what the value grants.
  */
 
@@ -37,7 +37,7 @@ export interface Surroundings {
   exists(path: string): boolean;
 }
 
-/** What a value on the command line names. */
+/** The role of a value on the command line, by the kind of thing that the value names. */
 export type Role =
   | "input"
   | "labelled input"

@@ -6,7 +6,7 @@
 import { LAUNCHER_VARIABLE } from "../launcher_variable.ts";
 import type { Role } from "./access.ts";
 
-/** What the arguments and options of a command name. */
+/** The roles of the arguments and options of a command, and its environment variables. */
 export interface CommandRoles {
   /** The roles of the arguments, in order. */
   readonly arguments?: readonly Role[];

@@ -1,6 +1,6 @@
 /**
  * Compares the tensors of a checkpoint with those that its configuration describes, before any work. Otherwise a configuration with too
- * few blocks would leave the last blocks dense without a word, and one with too many would fail only after hours.
+ * few blocks would leave the last blocks dense silently, and one with too many would fail only after hours.
  */
 
 import { ModelError } from "../../files/model_error.ts";

@@ -22,7 +22,7 @@ export interface RunFiles {
   readonly layers: readonly Pick<NamedLayer, "name" | "block">[];
 }
 
-/** What an earlier process left behind. */
+/** The usable state of a run that an earlier process left. */
 export interface RepairedRun {
   /** The complete copy, of which only the names have to be changed. Undefined if work remains. */
   readonly complete: CompleteCopy | undefined;

@@ -38,7 +38,7 @@ try {
 globalThis.results = results;
 `;
 
-/** Records what the policy of the page has blocked. */
+/** Records every violation of the page's Content-Security-Policy. */
 const RECORD_VIOLATIONS = `globalThis.violations = [];
 document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   violations.push(violatedDirective + " " + blockedURI));`;

@@ -1,4 +1,4 @@
-/** Tests the sources of the SDK: what is published of them, and whether Node runs them without a build step. */
+/** Tests which sources of the SDK are published, and that Node runs them without a build step. */
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "@std/testing/bdd";

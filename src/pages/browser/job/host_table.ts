@@ -11,7 +11,7 @@ interface HostState extends AliveHost {
   readonly age: number;
 }
 
-/** The table, and what it knows about hosts. */
+/** The table, with the last known state of each host. */
 export class HostTable {
   readonly #rows: KeyedRows<HostState>;
   readonly #seen = new Map<string, AliveHost>();
@@ -20,7 +20,7 @@ export class HostTable {
     this.#rows = new KeyedRows(body, ({ id }) => id, createRow);
   }
 
-  /** Shows the hosts that are alive, and those that were. @param now the time of the edge in milliseconds since 1970 */
+  /** Shows the hosts that are alive, and those that are lost. @param now the time of the edge in milliseconds since 1970 */
   show(alive: readonly AliveHost[], now: number): void {
     for (const host of alive) this.#seen.set(host.id, host);
     const ids = new Set(alive.map(({ id }) => id));

@@ -3,7 +3,7 @@
 import type { JobState } from "../../../client/mod.ts";
 import { setText } from "../dom.ts";
 
-/** Whether `state` is final. The function of the protocol would bring the schemas into the script. */
+/** Whether `state` is final. The protocol has the same function, but importing it would add its schemas to the script. */
 export function hasEnded(state: JobState): boolean {
   return state !== "queued" && state !== "running";
 }

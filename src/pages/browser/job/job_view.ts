@@ -8,7 +8,7 @@ import { layerTable } from "./layer_table.ts";
 import { showProblem } from "../problem.ts";
 import { hasEnded, showState } from "./job_state.ts";
 
-/** What the view needs. */
+/** The functions that the page gives to the view. */
 export interface JobViewOptions {
   /** Returns the client of the edge. */
   readonly jobs: () => Jobs;

@@ -1,5 +1,5 @@
 /**
- * Sends a request with XMLHttpRequest, because `fetch` does not tell how much of a body has been sent. The SDK accepts the function in place
+ * Sends a request with XMLHttpRequest, because `fetch` does not report how much of a body has been sent. The SDK accepts the function in place
  * of `fetch`.
  */
 
