@@ -39,7 +39,8 @@ host  ${host.url}, process ${host.pid}, on ${host.backend}: ${host.adapter}
     curl -sS -D - -o pruned.safetensors -H "Content-Type: application/vnd.safetensors" \\
       --data-binary @tests/fixtures/layers/layer.safetensors "${edge.url}/v1/layers?sparsity=0.5"
 
-The HTTP API is described at ${edge.url}/openapi.json. Ctrl-C stops both.`;
+A browser finds the playground and the jobs at ${edge.url}/. The HTTP API is described at
+${edge.url}/openapi.json. Ctrl-C stops both.`;
 }
 
 /** Resolves at the first Ctrl-C or SIGTERM, even if it comes while the processes are starting. */

@@ -24,7 +24,7 @@ const EXIT_CODES = { defect: 1, usage: 2, refused: 3, try_again: 4 } as const;
 /** The kind of a failure. The page of this folder says what each kind means. */
 export type FailureKind = keyof typeof EXIT_CODES | "interrupted";
 
-/** What the process reports about an error. */
+/** The report of an error: its kind, the exit code and the message. */
 export interface Failure {
   readonly kind: FailureKind;
   readonly exitCode: number;

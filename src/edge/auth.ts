@@ -13,7 +13,7 @@ import type { EdgeEnv } from "./edge_env.ts";
 /** The period of the rate limit in `wrangler.toml`, in seconds. */
 const RATE_PERIOD_SECONDS = 60;
 
-/** What the edge does with a request if no keys are configured: refuse it, or leave the check to the host. */
+/** The treatment of a request if no keys are configured: it is refused, or the host checks it. */
 type KeylessPolicy = "refuse" | "leave to host";
 
 /**

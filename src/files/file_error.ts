@@ -1,6 +1,6 @@
 /** The error for an operation on a file that the operating system refused. */
 
-/** What the codes of operating systems mean, as the end of a sentence about a path. */
+/** The meanings of the error codes of operating systems, each as the end of a sentence about a path. */
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file or folder",
   EACCES: "permission is denied",

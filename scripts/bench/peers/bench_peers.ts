@@ -36,7 +36,7 @@ export interface PeersOptions {
   readonly log: (text: string) => void;
 }
 
-/** What the programs reported about themselves during their runs. */
+/** The facts that the programs reported about themselves during their runs. */
 export interface Programs {
   readonly backend: string;
   readonly adapter: string;

@@ -23,13 +23,13 @@ const WAYS = {
 
 type Way = keyof typeof WAYS | "dense";
 
-/** What is pruned: the title of the target, and the options of `pare prune`. */
+/** A target of pruning: its title, and the options of `pare prune`. */
 const TARGETS = {
   "50 %": { method: "sparsegpt", sparsity: "0.5" },
   "2:4": { method: "sparsegpt", pattern: "2:4" },
 } as const;
 
-/** What `finetune.py` prints. */
+/** The JSON that `finetune.py` prints. */
 interface FinetuneReport {
   /** The steps after which the pruned weights were compared with +0.0. */
   readonly steps: number;

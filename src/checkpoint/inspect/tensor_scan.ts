@@ -16,7 +16,7 @@ export interface ScanPattern {
   readonly inputAxis: 0 | 1;
 }
 
-/** What a scan found. Positions are those of the first finding, and null if there is none. */
+/** The findings of a scan. A position is that of the first finding of its kind, and null if there is none. */
 export interface ScanResult {
   /** The number of entries that are +0 or −0. */
   readonly zeros: number;

@@ -10,7 +10,7 @@ import type { BlockPass } from "./block_pass.ts";
 import { applyLinear } from "./linear.ts";
 import { normalize } from "./norm.ts";
 
-/** What is done to outputs before they are added to the stream. By default, nothing. */
+/** Applied to outputs before they are added to the stream. By default, they are added unchanged. */
 export interface ResidualOptions {
   /** The norm that is applied to the outputs. */
   readonly norm?: NormSpec;

@@ -89,7 +89,7 @@ const layerStateSchema = z.object({
   error: jobErrorSchema.nullable(),
 }).meta({ id: "LayerState", description: "The state of one layer of a job" });
 
-/** What a job and its entry in the list of jobs have in common. */
+/** The members that a job and its entry in the list of jobs have in common. */
 const jobHeadSchema = z.object({
   id: z.string(),
   name: jobNameSchema.nullable(),
