@@ -73,7 +73,7 @@ export function createApp(services: HostServices, pageFiles?: PageFiles): HostAp
   if (services.edge) {
     // A task is a layer that the edge, the public server in front of GPU hosts, gives to this host. The edge authorises it by a ticket. The
     // host then solves the layer by requests to this inner application, which need no key.
-    const inner = createApp({ ...services, keys: [], corsOrigins: [], edge: undefined });
+    const inner = createApp({ ...services, keys: { current: [] }, corsOrigins: [], edge: undefined });
     taskRoutes(app, services.edge, services.limits, (request) => inner.fetch(request));
   }
   healthRoutes(app, services);

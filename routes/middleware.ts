@@ -12,7 +12,7 @@ import { NonceMemory, verifyTicket } from "../src/protocol/edge/tickets.ts";
 import { requireNamedParameters } from "../src/protocol/invalid_parameters.ts";
 import { requireHostName } from "../src/protocol/host_names.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../src/protocol/headers.ts";
-import { type Key, requireScope, type Scope } from "../src/protocol/keys.ts";
+import { type KeySource, requireScope, type Scope } from "../src/protocol/keys.ts";
 import { Refusal } from "../src/protocol/refusal.ts";
 import { settlesWithin } from "../src/async/settles_within.ts";
 import { stackOf } from "../src/text/message_of.ts";
@@ -81,11 +81,12 @@ export function logRequests({ log, clock, metrics }: HostServices): MiddlewareHa
 
 /**
  * Returns middleware that requires a key with `scope`. It answers 401 if the key is missing or not accepted, and 403 if it lacks the scope.
- * If `keys` is empty, every request passes. Such a host listens on loopback only.
+ * If there are no keys, every request passes. Such a host listens on loopback only.
  */
-export function requireKey(keys: readonly Key[], scope: Scope): MiddlewareHandler<HostEnv> {
+export function requireKey(keys: KeySource, scope: Scope): MiddlewareHandler<HostEnv> {
   return async (c, next) => {
-    if (keys.length > 0) await requireScope(keys, c.req.header("Authorization"), scope, "host");
+    const { current } = keys;
+    if (current.length > 0) await requireScope(current, c.req.header("Authorization"), scope, "host");
     await next();
   };
 }

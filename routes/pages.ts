@@ -17,7 +17,7 @@ export function pageRoutes(app: HostApp, services: HostServices, files?: PageFil
   const facts: ServerFacts = {
     kind: "host",
     version: services.version,
-    keys: services.keys.length > 0 ? "needed" : "not needed",
+    keys: services.keys.current.length > 0 ? "needed" : "not needed",
   };
   for (const path of ["/", "/playground", "/assets/*"]) app.use(path, compress());
 

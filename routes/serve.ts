@@ -7,6 +7,8 @@
  *     PARE_HOST, PARE_PORT   the address and the port to listen on. Port 0 chooses a free port
  *     PARE_KEYS              the accepted API keys, HEX[:SCOPE+SCOPE],… (`src/protocol/keys.ts`). Without keys the host listens on
  *                            loopback only
+ *     PARE_KEYS_FILE         a file of such keys, one per line, which is read again when it changes (`src/host/key_file.ts`). Replaces
+ *                            PARE_KEYS
  *     PARE_HOSTS             the names by which clients may address the host (`src/protocol/host_names.ts`). Default: on loopback the names
  *                            of loopback, and beyond loopback every name
  *     PARE_CORS_ORIGINS      the origins of the pages that may use the API from a browser (`src/protocol/cors.ts`). Default: none
@@ -19,6 +21,7 @@ import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } f
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
 import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS, Listener } from "../src/host/listener.ts";
+import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
@@ -28,11 +31,16 @@ import { DRAIN_SECONDS } from "../src/protocol/limits.ts";
 import { settlesWithin } from "../src/async/settles_within.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
-import { parseKeys } from "../src/protocol/keys.ts";
 import { createApp } from "./app.ts";
+import { readKeySettings } from "./key_settings.ts";
 
 /** Options of a host. All have defaults. */
-export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript"> {
+export interface ServeOptions extends Omit<HostSettings, "edge" | "docsScript" | "keyFile"> {
+  /**
+   * The file of the accepted keys, which the host reads again every few seconds. Takes the place of `keys`.
+   * @default none
+   */
+  readonly keyFile?: KeyFile;
   /** @default "auto" */
   readonly backend?: BackendChoice;
   /**
@@ -88,7 +96,14 @@ const DEFAULT_PORT = 8000;
 
 /** Starts a host. @throws the system's error if the port is not available */
 export async function serve(options: ServeOptions = {}): Promise<Host> {
-  const { keys = [], log = printJsonLine, port = DEFAULT_PORT, backend = "auto", blas } = options;
+  const {
+    keyFile,
+    keys = keyFile?.current ?? [],
+    log = printJsonLine,
+    port = DEFAULT_PORT,
+    backend = "auto",
+    blas,
+  } = options;
   const { drainMilliseconds = DRAIN_SECONDS * 1000 } = options;
   const edge = options.edge && {
     ...options.edge,
@@ -98,6 +113,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const hostname = keys.length > 0 ? options.hostname ?? "0.0.0.0" : LOOPBACK;
   const services = await startHostServices(options.open ?? (() => selectBackend(backend, { blas, log })), {
     keys,
+    keyFile,
     corsOrigins: options.corsOrigins,
     hostNames: acceptedHostNames(hostname, options),
     log,
@@ -133,6 +149,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     adapter: openBackend?.adapter.name ?? device.unavailableReason()?.message,
     auth: keys.length > 0 ? `${keys.length} keys` : "no keys are set: listening on loopback only",
   });
+  const stopKeyFile = keyFile?.watch(log);
   const registration = edge?.url === undefined
     ? undefined
     : register({ ...edge, edge: edge.url, publicUrl: edge.publicUrl ?? url, device, log });
@@ -145,6 +162,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   };
   let shutdownPromise: Promise<void> | undefined;
   const shutdown = async () => {
+    stopKeyFile?.();
     await registration?.stop();
     if (!await settlesWithin(drain(), drainMilliseconds)) {
       log({ event: "aborted", requests: inFlight.size, connections: listener.connections });
@@ -219,7 +237,7 @@ if (import.meta.main) {
     blas: Deno.env.get("PARE_BLAS"),
     hostname: Deno.env.get("PARE_HOST"),
     port: parsePort(Deno.env.get("PARE_PORT") ?? String(DEFAULT_PORT)),
-    keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+    ...await readKeySettings(Deno.env.get("PARE_KEYS"), Deno.env.get("PARE_KEYS_FILE")),
     hostNames: parseHostList(Deno.env.get("PARE_HOSTS")),
     corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
     edge: parseEdgeOptions({

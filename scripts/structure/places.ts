@@ -18,6 +18,7 @@ const PLACES: readonly Place[] = [
     name: "the Deno global",
     folders: [
       "routes/serve.ts",
+      "routes/key_settings.ts",
       "src/host/backends.ts",
       "src/host/listener.ts",
       "src/cli",

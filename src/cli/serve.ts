@@ -7,8 +7,8 @@ import { Command, Option } from "commander";
 import { parseEdgeOptions } from "../host/edge_options.ts";
 import { parseHostNames } from "../protocol/host_names.ts";
 import { parseOrigins } from "../protocol/cors.ts";
-import { parseKeys } from "../protocol/keys.ts";
 import type { LogEntry } from "../host/log_entry.ts";
+import { readKeySettings } from "../../routes/key_settings.ts";
 import { serve, type ServeOptions } from "../../routes/serve.ts";
 import { messageOf } from "../text/message_of.ts";
 import { InUseError } from "../files/in_use_error.ts";
@@ -24,8 +24,8 @@ import { addExample } from "./options/help.ts";
 import { Output } from "./terminal/output.ts";
 
 /**
- * The end of the help text, which lists the environment variables. Those of `--edge` and `--public-url` are
- * missing here because commander prints them with the options.
+ * The end of the help text, which lists the environment variables. Those of `--keys-file`, `--edge` and
+ * `--public-url` are missing here because commander prints them with the options.
  */
 const ENVIRONMENT = `
 Environment:
@@ -44,6 +44,7 @@ interface ServeCommandOptions extends CommonOptions, BackendFlags {
   readonly host: string;
   readonly port: number;
   readonly queue: number;
+  readonly keysFile?: string;
   readonly edge?: string;
   readonly publicUrl?: string;
 }
@@ -67,6 +68,13 @@ export function serveCommand(signal: AbortSignal): Command {
     )
     .addOption(
       new Option(
+        "--keys-file <path>",
+        "file of the accepted keys, one per line, in place of PARE_KEYS; the host reads it again when it changes",
+      )
+        .env("PARE_KEYS_FILE"),
+    )
+    .addOption(
+      new Option(
         "--edge <url>",
         "register at this edge, a server that sends layers to its hosts; needs EDGE_HOST_SECRET and PARE_BLOB_ORIGINS",
       )
@@ -86,7 +94,7 @@ export function serveCommand(signal: AbortSignal): Command {
 
 async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Promise<void> {
   const output = new Output(options.json ?? false);
-  const settings = readEnvironment(options);
+  const settings = await readEnvironment(options);
   const host = await namingPort(options, () =>
     serve({
       ...settings,
@@ -107,14 +115,14 @@ async function serveUntil(signal: AbortSignal, options: ServeCommandOptions): Pr
   await host.shutdown();
 }
 
-/** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable that is malformed or missing */
-function readEnvironment(
-  { edge, publicUrl }: ServeCommandOptions,
-): Pick<ServeOptions, "keys" | "hostNames" | "corsOrigins" | "edge"> {
+/** Reads the keys and the connection to an edge. @throws {UsageError} naming the variable or file that is malformed or missing */
+async function readEnvironment(
+  { edge, publicUrl, keysFile }: ServeCommandOptions,
+): Promise<Pick<ServeOptions, "keys" | "keyFile" | "hostNames" | "corsOrigins" | "edge">> {
   const hostNames = Deno.env.get("PARE_HOSTS");
   try {
     return {
-      keys: parseKeys(Deno.env.get("PARE_KEYS") ?? ""),
+      ...await readKeySettings(Deno.env.get("PARE_KEYS"), keysFile),
       hostNames: hostNames === undefined ? undefined : parseHostNames(hostNames),
       corsOrigins: parseOrigins(Deno.env.get("PARE_CORS_ORIGINS") ?? ""),
       edge: parseEdgeOptions({

@@ -4,7 +4,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
-import type { Key } from "../protocol/keys.ts";
+import type { Key, KeySource } from "../protocol/keys.ts";
 import {
   ANSWER_PATIENCE_SECONDS,
   ANSWER_WINDOW_SECONDS,
@@ -42,7 +42,7 @@ export interface HostServices {
   readonly device: Device;
   readonly metrics: HostMetrics;
   /** The accepted API keys. If there are none, every request is accepted. */
-  readonly keys: readonly Key[];
+  readonly keys: KeySource;
   /** The accepted names in the header `Host`, besides those of loopback. If it is undefined, every name is accepted. */
   readonly hostNames?: readonly string[];
   /** The origins of the pages that may use the API from a browser. */
@@ -63,6 +63,8 @@ export interface HostServices {
 export interface HostSettings {
   /** @default none, so that every request is accepted */
   readonly keys?: readonly Key[];
+  /** A file of keys, which is read again while the host runs. Takes the place of `keys`. */
+  readonly keyFile?: KeySource;
   /** @default every name is accepted */
   readonly hostNames?: readonly string[];
   /** @default none, so that no page of another origin may use the API */
@@ -96,8 +98,17 @@ const DEFAULT_LIMITS: HostLimits = {
  */
 export async function startHostServices(
   open: () => Promise<Backend>,
-  { keys = [], hostNames, corsOrigins = [], log = () => {}, limits, device: deviceOptions, docsScript, edge }:
-    HostSettings = {},
+  {
+    keys = [],
+    keyFile,
+    hostNames,
+    corsOrigins = [],
+    log = () => {},
+    limits,
+    device: deviceOptions,
+    docsScript,
+    edge,
+  }: HostSettings = {},
 ): Promise<HostServices> {
   const clock = () => performance.now();
   const device = new Device(open, {
@@ -111,7 +122,7 @@ export async function startHostServices(
   return {
     device,
     metrics: new HostMetrics(device),
-    keys,
+    keys: keyFile ?? { current: keys },
     hostNames,
     corsOrigins,
     log,

@@ -1,9 +1,9 @@
 /**
  * API keys of the two servers. Both the host, which prunes layers, and the edge in front of it read the accepted keys from `PARE_KEYS`, a
- * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. HEX is the sha-256 of a key, so that no server stores the keys themselves.
+ * comma-separated list of `HEX` or `HEX:SCOPE+SCOPE`. A host can read them from a file instead. HEX is the sha-256 of a key, so that no server
+ * stores the keys themselves.
  */
 
-import { shortened } from "../text/quotes.ts";
 import { sha256 } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -32,28 +32,45 @@ export interface Key {
   readonly scopes: ReadonlySet<Scope>;
 }
 
+/** The accepted keys of a server at this moment. If there are none, the server accepts every request. */
+export interface KeySource {
+  readonly current: readonly Key[];
+}
+
 /**
  * Parses `PARE_KEYS`. A key without scopes has all of them.
  * @throws {RangeError} naming the position of the invalid entry, never its digest
  */
 export function parseKeys(text: string): Key[] {
-  const entries = text.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
-  return entries.map((entry, index) => {
-    const match = /^([0-9a-f]{64})(?::([a-z+]+))?$/i.exec(entry);
-    if (!match) {
-      throw new RangeError(
-        `PARE_KEYS entry ${index + 1}: must be a sha-256 in hexadecimal, or HEX:SCOPE+SCOPE`,
-      );
-    }
-    const scopes = match[2]?.split("+").map((name) => {
-      const scope = SCOPE_ALIASES[name] ?? name;
-      if (isScope(scope)) return scope;
-      throw new RangeError(
-        `PARE_KEYS entry ${index + 1}: scope ${shortened(name)} is none of ${SCOPES.join(", ")}`,
-      );
-    });
-    return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
+  return entriesOf(text).map((entry, index) => parseKey(entry, `PARE_KEYS entry ${index + 1}`));
+}
+
+/**
+ * Parses a file of keys. Each line has entries like those of `PARE_KEYS`, usually one, and may end with a comment that starts with `#`.
+ * @throws {RangeError} naming the line of the invalid entry, never its digest, or if the file has no key
+ */
+export function parseKeyFile(text: string): Key[] {
+  const keys = text.split(/\r?\n/).flatMap((line, index) =>
+    entriesOf(line.replace(/#.*/, "")).map((entry) => parseKey(entry, `line ${index + 1}`))
+  );
+  if (keys.length === 0) throw new RangeError("has no key; a host without keys would accept every request");
+  return keys;
+}
+
+function entriesOf(list: string): string[] {
+  return list.split(",").map((entry) => entry.trim()).filter((entry) => entry !== "");
+}
+
+/** Parses `HEX` or `HEX:SCOPE+SCOPE`. `place` names the entry in errors. */
+function parseKey(entry: string, place: string): Key {
+  const match = /^([0-9a-f]{64})(?::([a-z+]+))?$/i.exec(entry);
+  if (!match) throw new RangeError(`${place}: must be a sha-256 in hexadecimal, or HEX:SCOPE+SCOPE`);
+  const scopes = match[2]?.split("+").map((name) => {
+    const scope = SCOPE_ALIASES[name] ?? name;
+    if (isScope(scope)) return scope;
+    throw new RangeError(`${place}: must have scopes out of ${SCOPES.join(", ")}`); // a key may stand here by mistake, so nothing is quoted
   });
+  return { digest: Uint8Array.fromHex(match[1]), scopes: new Set(scopes ?? SCOPES) };
 }
 
 /**

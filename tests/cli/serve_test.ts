@@ -61,6 +61,31 @@ describe("pare serve", () => {
     ]);
   });
 
+  it("exits with 2 if its file of keys is missing, malformed or without a key, or if PARE_KEYS is set too", async () => {
+    const folder = await Deno.makeTempDir(), path = `${folder}/keys`;
+    const serveWith = (env: Record<string, string> = {}) =>
+      runPareWith({ PARE_KEYS_FILE: path, ...env }, "serve", "--port", "0", "--backend", "cpu");
+    try {
+      assert.match(
+        (await serveWith()).stderr,
+        new RegExp(`^error: key file ${path} cannot be read: No such file or directory`),
+      );
+      await Deno.writeTextFile(path, "# none");
+      assert.deepEqual(await serveWith(), {
+        code: 2,
+        stdout: "",
+        stderr: `error: key file ${path}: has no key; a host without keys would accept every request\n`,
+      });
+      const { code, stderr } = await serveWith({ PARE_KEYS: "0".repeat(64) });
+      assert.deepEqual([code, stderr], [
+        2,
+        "error: PARE_KEYS and PARE_KEYS_FILE are both set: set one of them\n",
+      ]);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  });
+
   it("exits with 4 and names the port if another program uses it", async () => {
     const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     try {

@@ -2,7 +2,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { parseKeys, SCOPES } from "../../src/protocol/keys.ts";
+import { parseKeyFile, parseKeys, SCOPES } from "../../src/protocol/keys.ts";
 import { sha256 } from "../../src/protocol/digest.ts";
 import { assertProblem } from "./assert_problem.ts";
 import { startHost } from "./host.ts";
@@ -26,11 +26,35 @@ describe("parseKeys", () => {
   });
 
   it("refuses malformed keys without repeating them in the message", () => {
-    for (const text of ["sesame", HEX.slice(1), `${HEX}:`, `${HEX}:root`, `${HEX} ${HEX}`]) {
-      assert.throws(
-        () => parseKeys(text),
-        (error: Error) => error instanceof RangeError && !error.message.includes(HEX),
-      );
+    for (const text of ["sesame", HEX.slice(1), `${HEX}:`, `${HEX}:sesame`, `${HEX} ${HEX}`]) {
+      for (const parse of [parseKeys, parseKeyFile]) {
+        assert.throws(
+          () => parse(text),
+          ({ name, message }: Error) =>
+            name === "RangeError" && !message.includes(HEX) && !message.includes("sesame"),
+        );
+      }
+    }
+  });
+});
+
+describe("parseKeyFile", () => {
+  it("reads one key per line, and leaves out comments and empty lines", () => {
+    const text = `# the keys of a host\r\n${HEX}:metrics # the scraper\n\n  ${"cd".repeat(32)}\n`;
+    assert.deepEqual(parseKeyFile(text).map(({ digest }) => digest.toHex()), [HEX, "cd".repeat(32)]);
+    assert.deepEqual(parseKeyFile(text)[0].scopes, new Set(["metrics"]));
+  });
+
+  it("names the line of a malformed key", () => {
+    assert.throws(() => parseKeyFile(`${HEX}\nsesame\n`), {
+      name: "RangeError",
+      message: "line 2: must be a sha-256 in hexadecimal, or HEX:SCOPE+SCOPE",
+    });
+  });
+
+  it("refuses a file without a key, because a host without keys accepts every request", () => {
+    for (const text of ["", "\n", "# none\n", ","]) {
+      assert.throws(() => parseKeyFile(text), { name: "RangeError", message: /^has no key/ });
     }
   });
 });

@@ -79,15 +79,24 @@ describe("the Kubernetes manifests", () => {
 
   it("set only variables that the host reads, and take the secret ones from a secret", async () => {
     const read = await Deno.readTextFile(new URL("serve.ts", ROUTES));
-    for (const { name, valueFrom } of container.env) {
+    const mounts = container.volumeMounts.map(({ mountPath }: Manifest) => mountPath);
+    for (const { name, value, valueFrom } of container.env) {
       if (name === "POD_NAME") continue;
       assert.ok(read.includes(`Deno.env.get("${name}")`), name);
-      const secret = name === "PARE_KEYS" || name === "EDGE_HOST_SECRET";
-      assert.equal(valueFrom?.secretKeyRef?.key, secret ? name : undefined);
+      assert.equal(valueFrom?.secretKeyRef?.key, name === "EDGE_HOST_SECRET" ? name : undefined);
+      if (name === "PARE_KEYS_FILE") {
+        assert.ok(mounts.some((path: string) => value === `${path}/keys`), value);
+      }
     }
     const named = container.env.map(({ name }: Manifest) => name);
     for (
-      const name of ["PARE_KEYS", "EDGE_HOST_SECRET", "PARE_EDGE", "PARE_PUBLIC_URL", "PARE_BLOB_ORIGINS"]
+      const name of [
+        "PARE_KEYS_FILE",
+        "EDGE_HOST_SECRET",
+        "PARE_EDGE",
+        "PARE_PUBLIC_URL",
+        "PARE_BLOB_ORIGINS",
+      ]
     ) {
       assert.ok(named.includes(name), name);
     }

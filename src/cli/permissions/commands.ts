@@ -63,8 +63,13 @@ export const COMMANDS: Readonly<Record<string, CommandRoles>> = {
   "jobs show": JOBS,
   "jobs cancel": JOBS,
   "serve": {
-    options: { edge: "server", blas: "library" },
-    defaults: { "edge": "PARE_EDGE", "public-url": "PARE_PUBLIC_URL", ...BLAS_DEFAULT },
+    options: { "keys-file": "input", edge: "server", blas: "library" },
+    defaults: {
+      "keys-file": "PARE_KEYS_FILE",
+      "edge": "PARE_EDGE",
+      "public-url": "PARE_PUBLIC_URL",
+      ...BLAS_DEFAULT,
+    },
     env: ["PARE_KEYS", "PARE_HOSTS", "PARE_CORS_ORIGINS", "EDGE_HOST_SECRET", "PARE_BLOB_ORIGINS"],
     listens: true,
   },

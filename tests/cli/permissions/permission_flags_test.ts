@@ -91,6 +91,11 @@ describe("commandAccess()", () => {
     ]);
   });
 
+  it("lets a host read the file of its keys, which the option or the variable names", () => {
+    assert.deepEqual(accessOf("serve --keys-file keys").read, ["/home/ann/keys"]);
+    assert.deepEqual(accessOf("serve", { PARE_KEYS_FILE: "/etc/pare/keys" }).read, ["/etc/pare/keys"]);
+  });
+
   it("loads the library that --blas or its variable names, and no library by default", () => {
     const libraries = (line: string, env?: Record<string, string>) =>
       commandAccess(line.split(" "), around(env)).ffi;
