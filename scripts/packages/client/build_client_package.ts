@@ -1,11 +1,10 @@
 /** Builds the npm package `pare-llm-client`, which is the SDK. It depends on no other package, because its files contain the libraries. */
 
 import { VERSION } from "../../../src/protocol/version.ts";
+import { librariesOf, licencesText, modulesOfBundle } from "../../licences/libraries.ts";
+import { ROOT } from "../command/places.ts";
 import { buildBrowserBundle, bundleClient } from "./bundle_client.ts";
-import { licencesOfBundle } from "./licences_of_bundle.ts";
 import { MAIN_DECLARATION, writeDeclarations } from "./write_declarations.ts";
-
-const ROOT = new URL("../../../", import.meta.url);
 
 /** The types of the package, for the main file and for the file for browsers. */
 const TYPES = `./dist/types/${MAIN_DECLARATION}`;
@@ -35,9 +34,10 @@ export async function buildClientPackage(folder: string): Promise<void> {
   await bundleClient(`${folder}/dist/mod.js`, { minify: false });
   await buildBrowserBundle(`${folder}/dist/pare-client.min.js`);
   await writeDeclarations(`${folder}/dist/types`);
-  const licences = await licencesOfBundle(await Deno.readTextFile(`${folder}/dist/mod.js`), ROOT);
-  await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licences);
+  const modules = modulesOfBundle(await Deno.readTextFile(`${folder}/dist/mod.js`));
+  const libraries = await librariesOf(modules, ROOT);
+  await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licencesText(libraries));
   await Deno.writeTextFile(`${folder}/package.json`, JSON.stringify(PACKAGE, null, 2) + "\n");
-  await Deno.copyFile(new URL("LICENSE", ROOT), `${folder}/LICENSE`);
+  await Deno.copyFile(`${ROOT}/LICENSE`, `${folder}/LICENSE`);
   await Deno.copyFile(new URL("package_readme.md", import.meta.url), `${folder}/README.md`);
 }

@@ -2,9 +2,10 @@
 
 import { stop } from "esbuild";
 import { VERSION } from "../../../src/protocol/version.ts";
+import { librariesOf, licencesText } from "../../licences/libraries.ts";
+import { COMPILER } from "../../licences/shipped_modules.ts";
 import { bundleLauncher, bundleProgram } from "./bundle.ts";
 import { ASSETS, ROOT } from "./places.ts";
-import { thirdPartyLicences } from "./third_party_licences.ts";
 
 /** The `package.json` of the package. The version of Deno is the one with which Pare is tested. */
 const MANIFEST = {
@@ -28,7 +29,8 @@ export async function buildCommandPackage(folder: string): Promise<void> {
   try {
     await bundleLauncher(`${folder}/bin/pare.mjs`);
     const modules = await bundleProgram(`${folder}/dist`);
-    await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, await thirdPartyLicences(modules));
+    const libraries = await librariesOf([...modules, COMPILER], ROOT);
+    await Deno.writeTextFile(`${folder}/THIRD_PARTY_LICENSES`, licencesText(libraries));
   } finally {
     await stop(); // esbuild runs in a process of its own
   }
