@@ -93,3 +93,9 @@ export const DRAIN_SECONDS = 540;
 
 /** The seconds in Retry-After while a host shuts down, or while it has no device. Another host can usually be started in this time. */
 export const RESTART_SECONDS = 30;
+
+/**
+ * The longest time in which an edge waits for a whole body that it reads itself. Such a body has at most 16 MiB, which takes half a minute at
+ * 4 Mbit/s.
+ */
+export const EDGE_BODY_SECONDS = 60;

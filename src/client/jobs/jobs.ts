@@ -13,6 +13,7 @@ import { receivedJob, receivedJobList } from "../answers/received_jobs.ts";
 import type { CallOptions } from "../call_options.ts";
 import { decodeAnswer, type PrunedLayer } from "../layer_file.ts";
 import { Transport, type TransportOptions } from "../transport.ts";
+import { downloadBlob } from "./download_blob.ts";
 import { DEFAULT_POLL_MS, followJob } from "./follow_job.ts";
 
 /** One layer of a job to submit. */
@@ -128,15 +129,14 @@ export class Jobs {
   }
 
   /**
-   * Downloads the tensors and the report of a layer that is done.
+   * Downloads the tensors and the report of a layer that is done. Bytes that do not have the digest of the result are downloaded once more.
    * @throws {TypeError} if the layer is not done
+   * @throws {MalformedAnswerError} if the bytes do not have the digest of the result in the second attempt either
    * @throws {PareError} `not_found` if the edge no longer stores the result
    */
   async result({ name, state, result }: LayerState, options: CallOptions = {}): Promise<PrunedLayer> {
     if (result === null) throw new TypeError(`layer ${name}: has no result, because its state is ${state}`);
-    return decodeAnswer(
-      await this.#transport.send({ method: "GET", path: `/v1/blobs/${result}`, signal: options.signal }),
-    );
+    return decodeAnswer(await downloadBlob(this.#transport, result, options));
   }
 }
 

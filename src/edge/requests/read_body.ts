@@ -4,41 +4,42 @@
  */
 
 import type { Context } from "hono";
+import { EDGE_BODY_SECONDS } from "../../protocol/limits.ts";
 import { Refusal } from "../../protocol/refusal.ts";
 import type { EdgeEnv } from "../edge_env.ts";
 
 /**
- * The longest time for a whole body, in milliseconds. The Worker reads no body of more than 16 MiB, which
- * takes half a minute at 4 Mbit/s.
- */
-const BODY_MILLISECONDS = 60_000;
-
-/**
  * Returns the body of the request.
  * @param length the length of the body in bytes, from the header Content-Length
- * @throws {Refusal} `truncated_body` if the body ends early or takes too long
+ * @param milliseconds the longest time for the body
+ * @throws {Refusal} `truncated_body` if the body ends early, `too_slow` if it takes too long
  */
-export async function readBody(c: Context<EdgeEnv>, length: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBody(
+  c: Context<EdgeEnv>,
+  length: number,
+  milliseconds: number = EDGE_BODY_SECONDS * 1000,
+): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(length), reader = c.req.raw.body?.getReader();
   if (!reader) return bytes;
   let filled = 0, isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
     reader.cancel().catch(() => {});
-  }, BODY_MILLISECONDS);
+  }, milliseconds);
   try {
     for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       bytes.set(chunk.value, filled);
       filled += chunk.value.byteLength;
     }
   } catch (cause) {
-    throw clientLeft(cause);
+    if (!isLate) throw clientLeft(cause);
   } finally {
     clearTimeout(timer);
   }
   if (filled === length) return bytes;
-  const reason = isLate ? `after ${BODY_MILLISECONDS / 1000} s ` : "";
-  throw new Refusal("truncated_body", `${reason}${filled} of ${length} bytes have arrived`);
+  const arrived = `${filled} of ${length} bytes have arrived`;
+  if (isLate) throw new Refusal("too_slow", `after ${milliseconds / 1000} s ${arrived}`);
+  throw new Refusal("truncated_body", arrived);
 }
 
 /** Whether the client has closed the connection. */

@@ -1,6 +1,6 @@
 /** The causes of the problems, for the OpenAPI documents and the page of the contract. */
 
-import { BODY_WINDOW_SECONDS, LEAST_BYTES_PER_SECOND } from "../limits.ts";
+import { BODY_WINDOW_SECONDS, EDGE_BODY_SECONDS, LEAST_BYTES_PER_SECOND } from "../limits.ts";
 import { type ProblemCode, PROBLEMS } from "../problem.ts";
 
 /** When a server answers with each code, as a sentence without its first capital and its full stop. */
@@ -19,7 +19,7 @@ export const PROBLEM_CAUSES: Readonly<Record<ProblemCode, string>> = {
   method_not_allowed:
     "the resource does not support the method. The header `Allow` lists the methods that it supports",
   too_slow:
-    `fewer than ${LEAST_BYTES_PER_SECOND} bytes per second of the body arrived during ${BODY_WINDOW_SECONDS} seconds`,
+    `fewer than ${LEAST_BYTES_PER_SECOND} bytes per second of the body arrived during ${BODY_WINDOW_SECONDS} seconds, or an edge that solves a layer itself did not receive the whole body within ${EDGE_BODY_SECONDS} seconds`,
   digest_mismatch: "the bytes do not have the named digest. `expected` and `got` have both digests",
   idempotency_conflict: "the idempotency key was used with another body",
   length_required: "the Content-Length is missing or malformed",

@@ -6,6 +6,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { digestOfBytes } from "../../../src/client/digests.ts";
 import type { PruneEvent } from "../../../src/client/events.ts";
 import { PareJobs, type PareJobsOptions } from "../../../src/client/jobs/pare_jobs.ts";
 import type { LayerGroup, ModelSource } from "../../../src/client/model_source.ts";
@@ -15,7 +16,8 @@ import { f32, report } from "../fake_host.ts";
 
 const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
 const MASK = { dtype: "U8" as const, shape: [2, 1], data: Uint8Array.of(7, 7) };
-const RESULT = "sha256:" + "b".repeat(64);
+const RESULT_BYTES = encode({ weight: WEIGHT, mask: MASK }, { report: JSON.stringify(report(2, 3)) });
+const RESULT = await digestOfBytes(RESULT_BYTES);
 
 /** The state that a layer gets. A string other than `done` and `queued` is the error code of a failed layer. */
 type Fate = "done" | "queued" | string;
@@ -54,9 +56,7 @@ class FakeEdge {
     if (request.method === "HEAD") return new Response();
     if (pathname === `/v1/blobs/${RESULT}`) {
       if (this.lostResults-- > 0) return Response.json({ code: "not_found" }, { status: 404 });
-      return new Response(
-        encode({ weight: WEIGHT, mask: MASK }, { report: JSON.stringify(report(2, 3)) }),
-      );
+      return new Response(RESULT_BYTES);
     }
     if (request.method === "POST") {
       const key = request.headers.get("Idempotency-Key")!;

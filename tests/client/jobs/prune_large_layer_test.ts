@@ -5,6 +5,7 @@
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
+import { digestOfBytes } from "../../../src/client/digests.ts";
 import { PareError } from "../../../src/client/errors.ts";
 import { Pare } from "../../../src/client/pare.ts";
 import { decode } from "../../../src/safetensors/decode.ts";
@@ -53,13 +54,9 @@ function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) =
     if (path.endsWith("/complete")) return Response.json({ blob: uploads.get(path.split("/")[3]) });
     const [layer] = request.method === "POST" ? json().layers : [jobs.at(-1)];
     if (request.method === "POST") jobs.push(layer);
-    const outcome = jobLayer(blobs.get(layer.weight)!) as {
-      result: string | null;
-      bytes?: Uint8Array<ArrayBuffer>;
-    };
-    if (outcome.bytes) blobs.set(outcome.result!, outcome.bytes);
-    const state = outcome.result === null ? "failed" : "done";
-    const { bytes: _, ...rest } = outcome;
+    const { bytes, ...rest } = jobLayer(blobs.get(layer.weight)!) as { bytes?: Uint8Array<ArrayBuffer> };
+    const result = bytes ? await digestOfBytes(bytes) : null, state = bytes ? "done" : "failed";
+    if (bytes) blobs.set(result!, bytes);
     const asked = { name: layer.name, weight: layer.weight, hessian: layer.hessian ?? null, parameters: {} };
     return Response.json({
       id: "j1",
@@ -67,7 +64,7 @@ function fakeEdge(refusal: Answer, jobLayer: (weight: Uint8Array<ArrayBuffer>) =
       state,
       created: "2026-01-01T00:00:00.000Z",
       ended: "2026-01-01T00:00:00.000Z",
-      layers: [{ ...asked, state, attempts: 1, host: null, report: null, error: null, ...rest }],
+      layers: [{ ...asked, state, attempts: 1, host: null, report: null, result, error: null, ...rest }],
     });
   };
   return { log, jobs, answer };
@@ -84,7 +81,6 @@ function solvedFile(body: Uint8Array<ArrayBuffer>): object {
   const weight = decode(body).tensors.get("weight")!;
   const mask = { dtype: "U8", shape: [2, 1], data: new Uint8Array([3, 3]) } as const;
   return {
-    result: `sha256:${"a".repeat(64)}`,
     bytes: encode({ weight, mask }, { report: JSON.stringify(report(2, 2)) }),
   };
 }
@@ -114,7 +110,7 @@ describe("Pare.pruneLayer over the body limit of an edge", () => {
 
   it("throws a PareError with the error of the layer if the job fails", async () => {
     const error = { code: "not_positive_definite", detail: "order 2" };
-    const edge = fakeEdge(tooLarge, () => ({ result: null, error }));
+    const edge = fakeEdge(tooLarge, () => ({ error }));
     await assert.rejects(
       new Pare({ baseUrl: EDGE, fetch: edge.answer }).pruneLayer(TENSORS),
       (e: Error) =>

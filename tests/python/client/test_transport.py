@@ -44,7 +44,7 @@ def test_a_base_url_must_be_http_or_https(url: str) -> None:
         Pare(url)
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_a_request_is_repeated_after_a_transient_status_with_the_whole_body(
     start: Start, status: int
 ) -> None:

@@ -13,7 +13,7 @@ from http.client import HTTPMessage
 from typing import Any
 
 # The statuses after which the same request may succeed later.
-_TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
+_TRANSIENT_STATUSES = frozenset({408, 429, 502, 503, 504})
 
 # The HTTP status of every error code of the HTTP contract.
 STATUSES: Mapping[str, int] = {
@@ -86,7 +86,7 @@ class PareError(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may succeed later. True for the statuses 429, 502, 503 and 504."""
+        """Whether the same request may succeed later. True for the statuses 408, 429, 502, 503 and 504."""
         return self.status in _TRANSIENT_STATUSES
 
 

@@ -1,8 +1,8 @@
 """Sends HTTP requests to one server.
 
 The transport adds the API key and repeats a request after a transient failure, which is one of the statuses
-429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer has
-arrived.
+408, 429, 502, 503 and 504 or a broken connection. A request has succeeded when the whole body of the answer
+has arrived.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from pare_llm.client.jobs.download_blob import download_blob
 from pare_llm.client.jobs.messages import (
     Job,
     JobLayerRequest,
@@ -137,7 +138,8 @@ class Jobs(ServerClient):
             like: a tensor whose library and device the result takes. The default is NumPy.
 
         Raises:
-            ValueError: if the layer is not done.
+            ValueError: if the layer is not done, or if the bytes do not have the digest of the result. In
+                this case they are downloaded once more first.
             PareError: `not_found` if the edge no longer stores the result.
         """
         library: TensorLibrary[Any] = NumpyLibrary() if like is None else library_of(like)
@@ -146,7 +148,7 @@ class Jobs(ServerClient):
     def _result_in(self, library: TensorLibrary[Array], layer: LayerState) -> PrunedLayer[Array]:
         if layer["result"] is None:
             raise ValueError(f"layer {layer['name']}: has no result, because its state is {layer['state']}")
-        return decode_answer(self._transport.send("GET", f"/v1/blobs/{layer['result']}"), library)
+        return decode_answer(download_blob(self._transport, layer["result"]), library)
 
 
 def _parse_job(body: bytearray) -> Job:

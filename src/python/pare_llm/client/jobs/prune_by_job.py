@@ -27,7 +27,7 @@ class LayerFailure(NamedTuple):
 
 # The error codes of a layer that may succeed in another job. They mean that no host was alive, or that a
 # host failed or was busy. The code `cancelled` is not among them, because somebody wanted the job to end.
-_TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "busy"})
+_TRANSIENT_LAYER_CODES = frozenset({"no_device", "device_lost", "shutting_down", "busy"})
 
 
 class JobFailedError(Exception):

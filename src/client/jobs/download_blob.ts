@@ -1,0 +1,34 @@
+/**
+ * Downloads a blob, a body that an edge (Pare's Cloudflare Worker in front of GPU hosts) stores under its digest, and verifies the bytes. An
+ * edge does not read the results of its hosts, so it trusts a host's own statement of a digest. The client does not need to.
+ */
+
+import type { CallOptions } from "../call_options.ts";
+import { digestOfBytes } from "../digests.ts";
+import { MalformedAnswerError } from "../errors.ts";
+import type { Transport } from "../transport.ts";
+
+/** The number of downloads. Bytes that were damaged on their way are right in the second one. */
+const ATTEMPTS = 2;
+
+/**
+ * Returns the bytes of a blob.
+ * @param digest the name of the blob, `sha256:HEX`
+ * @throws {MalformedAnswerError} if the bytes have another digest in every attempt
+ * @throws {PareError} `not_found` if the edge does not store the blob
+ */
+export async function downloadBlob(
+  transport: Transport,
+  digest: string,
+  { signal }: CallOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
+  let got = "";
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const bytes = await transport.send({ method: "GET", path: `/v1/blobs/${digest}`, signal });
+    got = await digestOfBytes(bytes);
+    if (got === digest) return bytes;
+  }
+  throw new MalformedAnswerError(
+    `blob ${digest}: the server has sent bytes with the digest ${got}, in ${ATTEMPTS} attempts`,
+  );
+}
