@@ -20,7 +20,8 @@ import type { Backend } from "../src/backend/backend.ts";
 import { BACKEND_CHOICES, type BackendChoice, type BlasChoice, selectBackend } from "../src/host/backends.ts";
 import { type EdgeOptions, parseEdgeOptions } from "../src/host/edge_options.ts";
 import { type HostSettings, startHostServices } from "../src/host/host_services.ts";
-import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS, Listener } from "../src/host/listener.ts";
+import { type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from "../src/host/listener.ts";
+import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
@@ -125,7 +126,7 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
   const { device } = services;
   const app = createApp(services, await readPageFiles());
   const inFlight = new Set<Promise<Response>>();
-  const listener = new Listener({
+  const listener = listen({
     hostname,
     port,
     limits: { ...DEFAULT_CONNECTION_LIMITS, ...options.connections },

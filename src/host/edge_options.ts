@@ -30,6 +30,11 @@ export interface EdgeOptions extends Omit<EdgeLink, "hostId" | "tasks"> {
    * @default HEARTBEAT_MILLISECONDS
    */
   readonly heartbeatMilliseconds?: number;
+  /**
+   * The time within which the edge must answer a heartbeat.
+   * @default heartbeatMilliseconds
+   */
+  readonly answerMilliseconds?: number;
 }
 
 /** The values of the environment variables. A variable that is not set is undefined. */

@@ -60,7 +60,7 @@ interface Connection {
 }
 
 /** The internal function of Deno that serves HTTP on one connection. */
-type ServeHttpOnConnection = (
+export type ServeHttpOnConnection = (
   connection: Deno.Conn,
   signal: AbortSignal,
   handler: (request: Request, info: Deno.ServeHandlerInfo) => Promise<Response>,
@@ -80,8 +80,20 @@ const SEARCH_INTERVAL = 500;
 /** The time between two log entries about refused connections, in milliseconds. */
 const REFUSAL_LOG_INTERVAL = 60_000;
 
+/** A listener that serves HTTP. */
+export interface HttpListener {
+  /** The port. */
+  readonly port: number;
+  /** The number of open connections. */
+  readonly connections: number;
+  /** Accepts no more connections, and waits until all answers were sent. Requests whose bodies are still arriving are aborted. */
+  close(): Promise<void>;
+  /** Closes all connections at once. */
+  abort(): void;
+}
+
 /** Listens for connections and serves HTTP on them. @throws the system's error if the port is not available */
-export class Listener {
+export class Listener implements HttpListener {
   readonly #options: ListenOptions;
   readonly #listener: Deno.TcpListener;
   readonly #connections = new Set<Connection>();
@@ -90,32 +102,28 @@ export class Listener {
   #isClosed = false;
   #lastRefusalLogged = -Infinity;
 
-  constructor(options: ListenOptions) {
+  constructor(options: ListenOptions, serveHttp: ServeHttpOnConnection) {
     this.#options = options;
-    const { hostname, port } = options, serveHttp = serveHttpOnConnection();
+    const { hostname, port } = options;
     this.#listener = Deno.listen({ hostname, port });
     this.#searchTimer = setInterval(() => this.#closeExpired(), SEARCH_INTERVAL);
     this.#accepting = this.#acceptAll(serveHttp);
   }
 
-  /** The port. */
   get port(): number {
     return this.#listener.addr.port;
   }
 
-  /** The number of open connections. */
   get connections(): number {
     return this.#connections.size;
   }
 
-  /** Accepts no more connections, and waits until all answers were sent. Requests whose bodies are still arriving are aborted. */
   async close(): Promise<void> {
     this.#stopAccepting();
     await this.#accepting;
     await Promise.allSettled([...this.#connections].map(({ server }) => server.shutdown()));
   }
 
-  /** Closes all connections at once. */
   abort(): void {
     this.#stopAccepting();
     for (const { abort } of this.#connections) abort.abort();
@@ -203,13 +211,4 @@ export class Listener {
     this.#lastRefusalLogged = now;
     this.#options.log({ event: "connections refused", fault, open: this.connections });
   }
-}
-
-/** Returns Deno's internal function. @throws {TypeError} if this version of Deno does not have it */
-function serveHttpOnConnection(): ServeHttpOnConnection {
-  const { internal } = Deno as unknown as { internal: symbol };
-  const internals =
-    (Deno as unknown as Record<symbol, { serveHttpOnConnection?: ServeHttpOnConnection }>)[internal];
-  if (internals?.serveHttpOnConnection) return internals.serveHttpOnConnection;
-  throw new TypeError(`Deno ${Deno.version.deno} does not serve HTTP on single connections: use Deno 2.9`);
 }

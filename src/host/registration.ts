@@ -25,6 +25,11 @@ export interface RegistrationOptions extends Pick<EdgeLink, "secret" | "hostId">
    * @default HEARTBEAT_MILLISECONDS
    */
   readonly heartbeatMilliseconds?: number;
+  /**
+   * The time within which the edge must answer.
+   * @default heartbeatMilliseconds
+   */
+  readonly answerMilliseconds?: number;
 }
 
 /** An active registration. */
@@ -36,13 +41,14 @@ export interface Registration {
 /** Starts the heartbeats. The first one is sent at once. */
 export function register(options: RegistrationOptions): Registration {
   const { edge, log, heartbeatMilliseconds = HEARTBEAT_MILLISECONDS } = options;
+  const { answerMilliseconds = heartbeatMilliseconds } = options;
   const stopController = new AbortController();
   let isRegistered: boolean | undefined;
   const callEdge = async (method: "PUT" | "DELETE", heartbeat?: Heartbeat) => {
     const path = `/v1/hosts/${options.hostId}`;
     const call = { audience: EDGE_AUDIENCE, baseUrl: edge, method, path, json: heartbeat };
     const { url, init } = await ticketedRequest(options.secret, call, Date.now());
-    const timeout = AbortSignal.timeout(heartbeatMilliseconds);
+    const timeout = AbortSignal.timeout(answerMilliseconds);
     const response = await fetch(url, {
       ...init,
       // `stop` aborts a pending heartbeat. The request that deregisters the host is sent after that, so only its timeout can end it.

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { Hono } from "hono";
 import type { EdgeEnv } from "../../src/edge/edge_env.ts";
 import { readBody } from "../../src/edge/requests/read_body.ts";
-import { Refusal } from "../../src/protocol/refusal.ts";
+import type { Refusal } from "../../src/protocol/refusal.ts";
 
 const LENGTH = 5, LIMIT = 50;
 

@@ -1,14 +1,28 @@
-/** Tests what a Listener does with a client that does not take its answer. `tests/attacks/connections_test.ts` tests all other limits. */
+/**
+ * Tests what a listener does with a client that does not take its answer, and how the host listens with a Deno that cannot limit connections.
+ * `tests/attacks/connections_test.ts` tests all other limits.
+ */
 
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
-import { DEFAULT_CONNECTION_LIMITS, Listener } from "../../src/host/listener.ts";
+import type { LogEntry } from "../../src/host/log_entry.ts";
+import { listen } from "../../src/host/listen.ts";
+import { DEFAULT_CONNECTION_LIMITS, type ListenOptions } from "../../src/host/listener.ts";
+
+const OPTIONS: ListenOptions = {
+  hostname: "127.0.0.1",
+  port: 0,
+  limits: DEFAULT_CONNECTION_LIMITS,
+  handler: () => Promise.resolve(new Response("answer")),
+  isPaced: () => false,
+  log: () => {},
+  clock: () => performance.now(),
+};
 
 /** Requests an endless answer and reads none of it. Returns whether the connection is closed after three times the limit for answers. */
 async function isClosed(isPaced: boolean): Promise<boolean> {
-  const listener = new Listener({
-    hostname: "127.0.0.1",
-    port: 0,
+  const listener = listen({
+    ...OPTIONS,
     limits: { ...DEFAULT_CONNECTION_LIMITS, answerMilliseconds: 200 },
     handler: () =>
       Promise.resolve(
@@ -17,8 +31,6 @@ async function isClosed(isPaced: boolean): Promise<boolean> {
         ),
       ),
     isPaced: () => isPaced,
-    log: () => {},
-    clock: () => performance.now(),
   });
   const connection = await Deno.connect({ hostname: "127.0.0.1", port: listener.port });
   await connection.write(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
@@ -37,5 +49,47 @@ describe("a listener", () => {
 
   it("leaves an answer alone that has a minimum rate of its own", async () => {
     assert.equal(await isClosed(true), false);
+  });
+});
+
+describe("a listener with a Deno that does not serve HTTP on single connections", () => {
+  it("serves all the same, and a warning in its log says which protections are missing", async () => {
+    const log: LogEntry[] = [];
+    const listener = listen({ ...OPTIONS, log: (entry) => void log.push(entry) }, {});
+    const response = await fetch(`http://127.0.0.1:${listener.port}/`);
+    assert.deepEqual([response.status, await response.text()], [200, "answer"]);
+    const [{ event, deno, missing }, ...others] = log;
+    assert.deepEqual([event, deno, others], ["connections not limited", Deno.version.deno, []]);
+    assert.match(String(missing), /the number of connections is not limited.*idle.*file descriptor/);
+    await listener.close();
+    await assert.rejects(fetch(`http://127.0.0.1:${listener.port}/`));
+  });
+
+  it("lets a running request finish when it is closed, and ends it when it is aborted", async () => {
+    for (const ending of ["close", "abort"] as const) {
+      const started = Promise.withResolvers<void>(), answer = Promise.withResolvers<Response>();
+      const handler = () => (started.resolve(), answer.promise);
+      const listener = listen({ ...OPTIONS, handler }, {});
+      const outcome = fetch(`http://127.0.0.1:${listener.port}/`).then(
+        (response) => response.text(),
+        () => "connection lost",
+      );
+      await started.promise;
+      assert.equal(listener.connections, 1);
+      const closed = ending === "close" ? listener.close() : listener.abort();
+      if (ending === "close") answer.resolve(new Response("finished"));
+      assert.equal(await outcome, ending === "close" ? "finished" : "connection lost");
+      answer.resolve(new Response());
+      await closed;
+    }
+  });
+
+  it("throws the system's error if the port is in use", () => {
+    const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    try {
+      assert.throws(() => listen({ ...OPTIONS, port: taken.addr.port }, {}), Deno.errors.AddrInUse);
+    } finally {
+      taken.close();
+    }
   });
 });

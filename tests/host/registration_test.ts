@@ -14,6 +14,12 @@ import { file, floats } from "../layer/bodies.ts";
 import { startBlobServer } from "../support/blob_server.ts";
 import { normals } from "../support/random.ts";
 
+/**
+ * Heartbeats that come often and may be answered late. By default the edge must answer within the time between two heartbeats, and a busy
+ * machine does not answer within 30 milliseconds, so the host would count the edge as lost.
+ */
+const HEARTBEATS = { heartbeatMilliseconds: 30, answerMilliseconds: 30_000 };
+
 const SECRET = "a secret of thirty-two bytes: 123";
 
 describe("a registered host", () => {
@@ -41,7 +47,7 @@ describe("a registered host", () => {
       backend: "cpu",
       port: 0,
       log: (record) => void log.push(record),
-      edge: { secret: SECRET, url, publicUrl: "https://me.example", blobOrigins, heartbeatMilliseconds: 30 },
+      edge: { secret: SECRET, url, publicUrl: "https://me.example", blobOrigins, ...HEARTBEATS },
     });
 
   async function until(met: () => boolean): Promise<void> {
