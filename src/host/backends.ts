@@ -42,7 +42,7 @@ interface SelectOptions {
    */
   readonly blas?: BlasChoice;
   /**
-   * Called if `auto` refuses the GPU and takes the CPU.
+   * Called if the choice `auto` of the backend refuses the GPU, or the choice `auto` of the library refuses the library.
    * @default a function that does nothing
    */
   readonly log?: (entry: LogEntry) => void;
@@ -51,16 +51,18 @@ interface SelectOptions {
 
 /**
  * Opens a backend that never blocks the event loop of the caller, and checks that its kernels compute right results. With
- * `auto`, a GPU that fails the check is replaced by the CPU.
+ * the choice `auto`, a GPU that fails the check is replaced by the CPU. With the library `auto`, a library with which the CPU
+ * fails the check is not used.
  * @throws {NoAdapterError} if `webgpu` is requested and there is no adapter
  * @throws {Error} if `blas` is a path and the library cannot be loaded
- * @throws {SelfCheckError} if the requested backend computes wrong results
+ * @throws {SelfCheckError} if the requested backend computes wrong results. The message names `blas` if it is a path
  */
 export async function selectBackend(
   choice: BackendChoice,
   { blas = DEFAULT_BLAS, log = () => {}, openers = OPENERS }: SelectOptions = {},
 ): Promise<Backend> {
-  if (choice === "cpu") return await openChecked(() => openers.cpu(blas));
+  const openCpu = () => openCheckedCpu(openers.cpu, blas, log);
+  if (choice === "cpu") return await openCpu();
   if (choice === "webgpu") return await openChecked(openers.webgpu);
   if (await openers.hasHardwareAdapter()) {
     try {
@@ -70,7 +72,23 @@ export async function selectBackend(
       log({ event: "device refused", reason: error.message, instead: "cpu" });
     }
   }
-  return await openChecked(() => openers.cpu(blas));
+  return await openCpu();
+}
+
+/** Opens the backend `cpu` with a library, and runs the self-check. With the library `auto` it decides whether a library is used. */
+async function openCheckedCpu(
+  open: BackendOpeners["cpu"],
+  blas: BlasChoice,
+  log: (entry: LogEntry) => void,
+): Promise<Backend> {
+  try {
+    return await openChecked(() => open(blas));
+  } catch (error) {
+    if (!(error instanceof SelfCheckError) || blas === "off") throw error;
+    if (blas !== "auto") throw new SelfCheckError(`BLAS library ${blas}: ${error.message}`, error.kernels);
+    log({ event: "device refused", reason: error.message, instead: "cpu without a BLAS library" });
+    return await openChecked(() => open("off"));
+  }
 }
 
 /** Opens a backend and runs the self-check on it. A backend that fails the check is closed. */

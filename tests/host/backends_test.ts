@@ -84,6 +84,49 @@ describe("selectBackend()", () => {
   });
 });
 
+describe("selectBackend() with a BLAS library", () => {
+  /** Opens the CPU, which computes wrong results with every library. */
+  const withFaultyLibrary = (opened: string[], disposed: string[]): BackendOpeners => ({
+    ...openers(),
+    hasHardwareAdapter: () => Promise.resolve(false),
+    cpu: (blas) => {
+      opened.push(blas);
+      return blas === "off" ? createCpuBackend({ threads: 1 }) : openFaulty(disposed);
+    },
+  });
+
+  for (const choice of ["cpu", "auto"] as const) {
+    it(`takes the CPU without a library if the library was found by auto, for the backend ${choice}`, async () => {
+      const opened: string[] = [], disposed: string[] = [], entries: LogEntry[] = [];
+      const backend = await selectBackend(choice, {
+        blas: "auto",
+        openers: withFaultyLibrary(opened, disposed),
+        log: (entry) => entries.push(entry),
+      });
+      ok(backend.selfCheck);
+      await backend.dispose();
+      deepStrictEqual([opened, disposed], [["auto", "off"], ["Faulty GPU"]]);
+      const [{ reason, ...rest }] = entries;
+      deepStrictEqual([rest, entries.length], [
+        { event: "device refused", instead: "cpu without a BLAS library" },
+        1,
+      ]);
+      ok(REFUSAL.test(String(reason)), String(reason));
+    });
+  }
+
+  it("refuses a library that was given by its path, and names it", async () => {
+    const opened: string[] = [], disposed: string[] = [], path = "/opt/lib/libblas.so";
+    await rejects(selectBackend("cpu", { blas: path, openers: withFaultyLibrary(opened, disposed) }), {
+      name: "SelfCheckError",
+      message:
+        /^BLAS library \/opt\/lib\/libblas\.so: the device .* computes wrong results: kernel reverse_cholesky, /,
+      kernels: [KERNEL],
+    });
+    deepStrictEqual([opened, disposed], [[path], ["Faulty GPU"]]);
+  });
+});
+
 describe("Device with a checked backend", () => {
   it("checks a device again after it was lost, and reports why it is refused", async () => {
     const choices: (() => Promise<Backend>)[] = [
