@@ -10,6 +10,7 @@ import { deepStrictEqual, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import { factor } from "../../src/linalg/factor.ts";
 import { readLayer } from "../../src/layer/read_layer.ts";
+import { MIN_CHECK_SLOTS } from "../../src/layer/sinks/ingest.ts";
 import { encodeAnswer } from "../../src/layer/write_layer.ts";
 import type { Report } from "../../src/protocol/report.ts";
 import { solveSparseGpt } from "../../src/solvers/sparsegpt.ts";
@@ -181,7 +182,7 @@ webgpuSuite("the bytes that cross the bus on webgpu", (backend) => {
     });
     for (const resource of [solution, factored, received]) resource.destroy();
     strictEqual(answering.bytesWritten, 0);
-    const statistics = 4 * (cols * (cols + 1)) / 2, slots = reading.bytesRead;
+    const statistics = 4 * (cols * (cols + 1)) / 2, slots = 4 * MIN_CHECK_SLOTS;
     return { weightIn: reading.bytesWritten - statistics - slots, answerOut: answering.bytesRead };
   }
 

@@ -21,7 +21,7 @@ const BACKPRESSURE_BYTES = 128 * 2 ** 20;
  * results. With this number, the strips of a layer of 4 GiB need one wait, and the slots take only 16 KiB. The
  * number must not follow from the sizes in the header, because a request can announce more than it sends.
  */
-const MIN_CHECK_SLOTS = 4096;
+export const MIN_CHECK_SLOTS = 4096;
 
 /**
  * Reads `stream` to its end into `sinks`, and checks the values.
