@@ -1,0 +1,150 @@
+/**
+ * A backend that computes nothing. It records which kernels a GPU with given limits would run, with the
+ * number of their workgroups, and how many bytes would cross the bus. So the work of a layer can be counted
+ * on a machine that has no such GPU, in a few seconds and with little memory.
+ */
+
+import {
+  type Backend,
+  type BackendCounters,
+  type DeviceBuffer,
+  OutOfDeviceMemoryError,
+} from "../../../src/backend/backend.ts";
+import type { Kernel } from "../../../src/kernels/kernel.ts";
+import { chooseShader } from "../../../src/webgpu/tuning.ts";
+
+/** The limits of a GPU that decide how the work of a layer is divided. */
+export interface GpuLimits {
+  readonly name: string;
+  /** The number of processors (streaming multiprocessors), each of which runs one or more workgroups. */
+  readonly processors: number;
+  readonly invocationsPerWorkgroup: number;
+  readonly workgroupBytes: number;
+  /** The size of the largest storage binding, in bytes. */
+  readonly maxBufferBytes: number;
+}
+
+/** The limits that NVIDIA's driver reports to WebGPU on an H100, and its number of processors. */
+export const H100: GpuLimits = {
+  name: "NVIDIA H100 SXM (not measured, only its limits)",
+  processors: 132,
+  invocationsPerWorkgroup: 1024,
+  workgroupBytes: 48 * 2 ** 10,
+  maxBufferBytes: 2 ** 31 - 16, // 2 GiB − 4, rounded down to a multiple of 16 as in `WebGpuBackend`
+};
+
+/** One recorded dispatch. */
+export interface RecordedDispatch {
+  readonly kernel: string;
+  readonly params: Readonly<Record<string, number>>;
+  /** The number of workgroups that have something to compute. */
+  readonly workgroups: number;
+  /** The floating-point operations, if the kernel is a matrix product. Otherwise 0. */
+  readonly productFlops: number;
+}
+
+/** A {@link Backend} that records its dispatches. Reads of a diagonal return ones, and all others zeros. */
+export class RecordingBackend implements Backend {
+  readonly kind = "webgpu";
+  readonly adapter: { readonly name: string; readonly software: false };
+  readonly maxBufferBytes: number;
+  readonly counters: BackendCounters = {
+    dispatches: 0,
+    bytesWritten: 0,
+    bytesRead: 0,
+    bytesLive: 0,
+    bytesPeak: 0,
+  };
+  readonly dispatches: RecordedDispatch[] = [];
+  /** The number of calls that wait for the device. */
+  waits = 0;
+
+  constructor({ name, maxBufferBytes }: GpuLimits) {
+    this.adapter = { name, software: false };
+    this.maxBufferBytes = maxBufferBytes;
+  }
+
+  createBuffer(label: string, byteLength: number): DeviceBuffer {
+    if (byteLength > this.maxBufferBytes) {
+      throw new OutOfDeviceMemoryError(
+        `buffer ${label}: ${byteLength} bytes are over the limit of ${this.maxBufferBytes}`,
+      );
+    }
+    const { counters } = this;
+    let destroyed = false;
+    counters.bytesLive += byteLength;
+    counters.bytesPeak = Math.max(counters.bytesPeak, counters.bytesLive);
+    return {
+      label,
+      byteLength,
+      destroy() {
+        if (!destroyed) counters.bytesLive -= byteLength;
+        destroyed = true;
+      },
+    };
+  }
+
+  write(_target: DeviceBuffer, _byteOffset: number, bytes: Uint8Array): void {
+    this.counters.bytesWritten += bytes.byteLength;
+  }
+
+  copy(): void {}
+
+  clear(): void {}
+
+  dispatch<B extends string, P extends string>(
+    kernel: Kernel<B, P>,
+    _buffers: Readonly<Record<B, DeviceBuffer>>,
+    params: Readonly<Record<P, number>>,
+  ): void {
+    const shader = chooseShader(kernel, "discrete");
+    const grid = shader.grid(params);
+    if (grid.includes(0)) return;
+    this.counters.dispatches++;
+    const { ROWS, COLS } = shader.constants ?? {};
+    const isProduct = kernel.name.startsWith("gemm_");
+    this.dispatches.push({
+      kernel: kernel.name,
+      params,
+      workgroups: isProduct ? productWorkgroups(params, ROWS, COLS) : grid[0] * grid[1] * grid[2],
+      productFlops: isProduct ? productFlops(params) : 0,
+    });
+  }
+
+  read(source: DeviceBuffer, _byteOffset: number, byteLength: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.waits++;
+    this.counters.bytesRead += byteLength;
+    const values = new Float32Array(byteLength / 4).fill(source.label === "diagonal" ? 1 : 0);
+    return Promise.resolve(new Uint8Array(values.buffer));
+  }
+
+  finish(): Promise<void> {
+    this.waits++;
+    return Promise.resolve();
+  }
+
+  dispose(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/**
+ * Counts the workgroups of a product that compute something. A workgroup whose patch, (rows, cols), lies
+ * below the diagonal of an `upper` product returns at once.
+ */
+function productWorkgroups(params: Readonly<Record<string, number>>, rows: number, cols: number): number {
+  let count = 0;
+  for (let i = 0; i < params.m; i += rows) {
+    const first = params.upper === 0 ? 0 : Math.max(0, Math.floor(i / cols));
+    count += Math.ceil(params.n / cols) - first;
+  }
+  return count;
+}
+
+/** Counts the flops of a product. Of an `upper` product, only the needed elements count. */
+function productFlops({ m, n, k, upper }: Readonly<Record<string, number>>): number {
+  if (upper === 0) return 2 * m * n * k;
+  let elements = 0;
+  for (let i = 0; i < m; i++) elements += Math.max(0, n - i);
+  return 2 * elements * k;
+}
