@@ -3,6 +3,7 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { DEFAULT_BLOCKSIZE } from "../src/protocol/limits.ts";
+import { tileEdgeOn } from "../src/backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../src/linalg/blocking.ts";
 import type { DeviceSession } from "../src/host/device.ts";
 import { HessianNotFoundError } from "../src/host/factor_store.ts";
@@ -37,7 +38,7 @@ export function hessianRoutes(app: HostApp, services: HostServices): void {
     const body = requestBody(c, services);
     const session = device.session();
     try {
-      const edge = tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge);
+      const edge = tileEdgeFor(DEFAULT_BLOCKSIZE, limits.tileEdge ?? tileEdgeOn(session.backend));
       const { order, added } = await receiveStatistics(c, session, digest, body, edge);
       return added ? c.json({ digest, order }, 201) : c.json({ digest, order }, 200);
     } catch (error) {

@@ -127,7 +127,8 @@ fn store_slices(buffer: u32, local: u32, next_a: Fetched, next_b: Fetched, a_tra
 fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
   let i0 = workgroup.y * ROWS;
   let j0 = workgroup.x * COLS;
-  if params.upper != 0u && i0 >= j0 + COLS { return; } // the patch is entirely below the diagonal
+  // With upper = 1 + d, only the elements with i ≤ j + d are needed. This patch may have none of them.
+  if params.upper != 0u && i0 >= j0 + COLS + params.upper - 1u { return; }
 
   let across = COLS / EDGE;
   let row_quad = local / across;

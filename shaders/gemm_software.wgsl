@@ -87,7 +87,8 @@ fn store(i: u32, j: u32, product: vec4f) {
 fn gemm(workgroup: vec3u, lane: u32, a_transposed: bool, b_transposed: bool) {
   let i0 = workgroup.y * ROWS;
   let j0 = workgroup.x * COLS;
-  if params.upper != 0u && i0 >= j0 + COLS { return; } // the patch is entirely below the diagonal
+  // With upper = 1 + d, only the elements with i ≤ j + d are needed. This patch may have none of them.
+  if params.upper != 0u && i0 >= j0 + COLS + params.upper - 1u { return; }
 
   // Distances between elements in memory. `a_row` is from one row of op(A) to the next, and `b_col` from one
   // column of op(B) to the next. `a_next` and `b_next` are from one term p of the sum over k to the next.

@@ -13,6 +13,26 @@ import type { Backend, DeviceBuffer } from "./backend.ts";
  */
 export const DEFAULT_TILE_EDGE = 4096;
 
+/**
+ * The largest tile edge. A tile of 16384² f32 takes 1 GiB, so all of a layer of OPT-175B with 12288 inputs and
+ * outputs is one tile, and one dispatch handles all its rows.
+ */
+const MAX_TILE_EDGE = 16384;
+
+/**
+ * Returns the tile edge for matrices on a backend. It is the largest power of two from `DEFAULT_TILE_EDGE` to
+ * `MAX_TILE_EDGE` with which a tile fits in one buffer. The edge is `DEFAULT_TILE_EDGE` on a CPU, and on a
+ * software adapter, which emulates a GPU on the CPU. Larger tiles would not be faster there.
+ */
+export function tileEdgeOn(
+  { kind, adapter, maxBufferBytes }: Pick<Backend, "kind" | "adapter" | "maxBufferBytes">,
+): number {
+  let edge = DEFAULT_TILE_EDGE;
+  if (kind === "cpu" || adapter.software) return edge;
+  while (edge < MAX_TILE_EDGE && 4 * (2 * edge) ** 2 <= maxBufferBytes) edge *= 2;
+  return edge;
+}
+
 /** One tile: (rows, cols) f32, row-major with leading dimension `ld`. */
 export interface Tile {
   readonly buffer: DeviceBuffer;

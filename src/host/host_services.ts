@@ -32,7 +32,7 @@ export interface HostLimits {
   readonly answerPatienceMilliseconds: number;
   /**
    * The largest tile edge, in elements. Matrices on the device are stored in square tiles. Tests use small tiles.
-   * @default DEFAULT_TILE_EDGE
+   * @default the edge for the backend (`tileEdgeOn`)
    */
   readonly tileEdge?: number;
 }

@@ -13,8 +13,8 @@ import softwareCode from "../../shaders/gemm_software.wgsl" with { type: "text" 
  * C is (m, n), op(A) is (m, k) and op(B) is (k, n). Offsets are in elements. `lda`, `ldb` and `ldc` are the
  * distances between the rows of A, B and C in memory. C must not overlap A or B. With β = 0, C is not read.
  *
- * With `upper` = 1, the caller needs only the elements C[i, j] with i ≤ j. The kernel may skip the others, so
- * a symmetric product takes about half the time. An implementation may skip zeros of A or B, so 0·NaN and 0·∞
+ * With `upper` = 1 + d, the caller needs only the elements C[i, j] with i ≤ j + d. The kernel may skip the
+ * others, so a symmetric product (d = 0) takes about half the time. With `upper` = 0, all are needed. An implementation may skip zeros of A or B, so 0·NaN and 0·∞
  * may count as 0.
  *
  * On a software adapter k is at most {@link MAX_SOFTWARE_K}.
@@ -33,6 +33,8 @@ const params = {
   beta: "f32",
   upper: "u32",
 } as const satisfies Record<string, Scalar>;
+
+type GemmParams = Readonly<Record<keyof typeof params, number>>;
 
 type GemmKernel = Kernel<"a" | "b" | "c", keyof typeof params>;
 
@@ -60,6 +62,47 @@ function hardwareShader(entryPoint: string, rows: number, cols: number): ShaderV
   };
 }
 
+/** The variants for hardware, from the largest patch to the smallest. `discrete` is the kernel's `shader`. */
+const PATCHES: Readonly<Record<string, readonly [rows: number, cols: number]>> = {
+  discrete: [128, 128],
+  "64x128": [64, 128],
+  "128x64": [128, 64],
+  "64x64": [64, 64],
+};
+
+/**
+ * The workgroups that keep a whole GPU busy: two for each of the 132 processors of an NVIDIA H100. WebGPU does
+ * not say how many processors a GPU has. A smaller GPU is busy with fewer workgroups, and loses little by the
+ * smaller patches.
+ */
+export const ENOUGH_WORKGROUPS = 264;
+
+/**
+ * Returns the number of workgroups that compute something if each has a patch of (rows, cols) elements of C.
+ * A workgroup whose patch contains no element that the caller needs returns at once, and does not count.
+ */
+export function countPatches(
+  { m, n, upper }: Pick<GemmParams, "m" | "n" | "upper">,
+  rows: number,
+  cols: number,
+): number {
+  const across = Math.ceil(n / cols);
+  if (upper === 0) return across * Math.ceil(m / rows);
+  let count = 0;
+  for (let i = 0; i < m; i += rows) {
+    count += Math.max(0, across - Math.max(0, Math.floor((i - (upper - 1)) / cols)));
+  }
+  return count;
+}
+
+/** Returns the variant with the largest patches of which there are enough, or else the one with most patches. */
+function variantFor(product: GemmParams): string | undefined {
+  for (const [name, [rows, cols]] of Object.entries(PATCHES)) {
+    if (countPatches(product, rows, cols) >= ENOUGH_WORKGROUPS) return name === "discrete" ? undefined : name;
+  }
+  return "64x64";
+}
+
 function declareGemm(name: string): GemmKernel {
   return defineKernel({
     name,
@@ -71,6 +114,7 @@ function declareGemm(name: string): GemmKernel {
       "64x128": hardwareShader(name, 64, 128),
       "128x64": hardwareShader(name, 128, 64),
     },
+    variantFor,
     softwareShader: {
       code: softwareCode,
       entryPoint: name,

@@ -57,6 +57,12 @@ export interface Kernel<B extends string = string, P extends string = string> {
    * measured to be the fastest on the adapter.
    */
   readonly variants?: Readonly<Record<string, ShaderVariant<NoInfer<P>>>>;
+  /**
+   * Returns the name of the variant for a dispatch with these parameters on a hardware adapter, or undefined
+   * for `shader`. It is given only if no variant is the fastest for all sizes. A tuning that names a variant
+   * is used for all sizes.
+   */
+  readonly variantFor?: (params: Readonly<Record<NoInfer<P>, number>>) => string | undefined;
 }
 
 /** Returns the declaration unchanged. The names of its bindings and parameters become part of its type. */

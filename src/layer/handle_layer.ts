@@ -9,6 +9,7 @@
  */
 
 import type { Backend } from "../backend/backend.ts";
+import { tileEdgeOn } from "../backend/tiled_matrix.ts";
 import { tileEdgeFor } from "../linalg/blocking.ts";
 import { copyUpper } from "../linalg/submatrix.ts";
 import type { ResolvedParameters } from "../protocol/parameters.ts";
@@ -50,7 +51,7 @@ export interface LayerOptions {
   readonly start?: number;
   /**
    * The largest tile edge of the matrices.
-   * @default DEFAULT_TILE_EDGE
+   * @default the edge for the backend (`tileEdgeOn`)
    */
   readonly tileEdge?: number;
   /**
@@ -78,7 +79,7 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const readStart = clock();
   const { start = readStart } = options;
   using operands = new DisposableStack();
-  const edge = tileEdgeFor(parameters.blocksize, options.tileEdge);
+  const edge = tileEdgeFor(parameters.blocksize, options.tileEdge ?? tileEdgeOn(backend));
   const received = await readLayer(backend, request.source, {
     totalBytes: request.totalBytes,
     edge,

@@ -42,6 +42,12 @@ export function* splitIntoPanels(cols: number, edge: number, width: number): Gen
 const MAX_PANEL_WIDTH = 512;
 
 /**
+ * The largest width of a panel of a matrix with larger tiles than the default. Only GPUs with large bindings
+ * have such tiles. Their products then have twice as many workgroups.
+ */
+const MAX_WIDE_PANEL_WIDTH = 1024;
+
+/**
  * Returns a tile edge with which every tile consists of whole blocks. It is the largest multiple of
  * `blocksize` that is at most `edge`, or `blocksize` itself if `edge` is smaller.
  * @throws {RangeError} if `blocksize` is not an integer from 1 to MAX_BLOCK_SIZE
@@ -63,7 +69,8 @@ export function panelWidth(
   edge: number,
   maxBufferBytes: number,
 ): number {
-  const width = Math.min(MAX_PANEL_WIDTH, edge, Math.floor(maxBufferBytes / (4 * rows)));
+  const widest = edge > DEFAULT_TILE_EDGE ? MAX_WIDE_PANEL_WIDTH : MAX_PANEL_WIDTH;
+  const width = Math.min(widest, edge, Math.floor(maxBufferBytes / (4 * rows)));
   return Math.max(1, Math.floor(width / blocksize)) * blocksize;
 }
 

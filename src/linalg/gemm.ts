@@ -26,11 +26,16 @@ interface Product {
    */
   readonly beta?: number;
   /**
-   * Whether only the elements of C with row ≤ column are needed. The other elements may or may not be
-   * computed.
+   * Whether only the elements of C with row ≤ column + `rowsAbove` are needed. The other elements may or may
+   * not be computed.
    * @default false
    */
   readonly upper?: boolean;
+  /**
+   * The number of rows of C above the square whose upper triangle is needed.
+   * @default 0
+   */
+  readonly rowsAbove?: number;
 }
 
 /**
@@ -46,7 +51,7 @@ export function gemm(
   c: Submatrix,
   product: Product,
 ): void {
-  const { m, n, k, alpha = 1, beta = 0, upper = false } = product;
+  const { m, n, k, alpha = 1, beta = 0, upper = false, rowsAbove = 0 } = product;
   if (m === 0 || n === 0) return;
   backend.dispatch(kernel, { a: a.buffer, b: b.buffer, c: c.buffer }, {
     m,
@@ -60,6 +65,6 @@ export function gemm(
     ldc: c.ld,
     alpha,
     beta,
-    upper: upper ? 1 : 0,
+    upper: upper ? 1 + rowsAbove : 0,
   });
 }

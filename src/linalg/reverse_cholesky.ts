@@ -112,17 +112,13 @@ function loadPanel(backend: Backend, h: TiledMatrix, s: WorkingPanel): void {
     const { kernel, right } = rightOperand(backend, panelRows, s, q);
     const product = { n: end - start, k: q.end - q.start, alpha: -1, beta: 1 };
     for (let i = 0; i <= column; i++) {
-      const tile = h.tile(i, j), at = tile.row0, last = tile.row0 + tile.rows;
-      // The first product is for the rows above the diagonal square S(p, p). The second one is for the square
-      // itself, and computes only its upper triangle.
-      const m = Math.min(last, start) - at;
+      const tile = h.tile(i, j), at = tile.row0;
+      // Of the diagonal square S(p, p), only the upper triangle is needed.
+      const rows = i < column ? { m: tile.rows } : { m: end - at, upper: true, rowsAbove: start - at };
       gemm(backend, kernel, submatrixOf(tile, at, q.start), right, panelSubmatrix(s, at, start), {
         ...product,
-        m,
+        ...rows,
       });
-      if (i < column) continue;
-      const own = submatrixOf(tile, start, q.start), square = { ...product, m: end - start, upper: true };
-      gemm(backend, kernel, own, right, panelSubmatrix(s, start, start), square);
     }
   }
 }

@@ -194,7 +194,7 @@ export class WebGpuBackend implements Backend {
     this.#faults.assertAlive();
     const bound = resolveBindings(kernel, buffers);
     const encoded = this.#params.encode(kernel, params);
-    const { shader, layout, pipeline } = this.#pipelines.get(kernel);
+    const { shader, layout, pipeline } = this.#pipelines.get(kernel, params);
     const grid = shader.grid(params);
     this.#checkGrid(kernel, grid);
     if (this.adapter.software) assertUnderLoopLimit(kernel, shader, params);
@@ -246,7 +246,11 @@ export class WebGpuBackend implements Backend {
   async warm(kernels: readonly Kernel[]): Promise<void> {
     this.#faults.assertAlive();
     await this.#pipelines.warm(kernels);
-    warmUpPipelines(this.device, kernels.map((kernel) => this.#pipelines.get(kernel)), this.#queue.params);
+    warmUpPipelines(
+      this.device,
+      kernels.flatMap((kernel) => this.#pipelines.all(kernel)),
+      this.#queue.params,
+    );
     await this.finish();
   }
 

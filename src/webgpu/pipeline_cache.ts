@@ -6,7 +6,7 @@
 
 import type { Access, Kernel, ShaderVariant } from "../kernels/kernel.ts";
 import type { DeviceFaults } from "./device_faults.ts";
-import { chooseShader, type Tiling, type Tuning } from "./tuning.ts";
+import { chooseShader, possibleShaders, type Tiling, type Tuning } from "./tuning.ts";
 
 /**
  * The size of the parameters of one dispatch in the uniform buffer, in bytes. It is the alignment that WebGPU
@@ -39,14 +39,15 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #faults: DeviceFaults;
   readonly #tiling: Tiling;
-  readonly #tuning: Tuning | undefined;
-  readonly #compiled = new Map<Kernel, CompiledKernel>();
+  readonly #tuning: Tuning;
+  /** The compiled kernels by the shader of the kernel that was compiled. */
+  readonly #compiled = new Map<ShaderVariant, CompiledKernel>();
   /** The compilations that {@link warm} started. */
-  readonly #warmUps = new Map<Kernel, Promise<void>>();
+  readonly #warmUps = new Map<ShaderVariant, Promise<void>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, BindingLayout>();
 
-  constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling, tuning?: Tuning) {
+  constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling, tuning: Tuning = {}) {
     this.#device = device;
     this.#faults = faults;
     this.#tiling = tiling;
@@ -54,16 +55,25 @@ export class PipelineCache {
   }
 
   /**
-   * Returns the compiled kernel, and compiles it on its first use. WebGPU reports a compile error only later. The error
+   * Returns the compiled kernel for a dispatch with the parameters `params`, and compiles it on its first use. WebGPU reports a compile error only later. The error
    * then fails the next wait for the device, and every later call of `get`.
    * @throws {Error} if the compiler has rejected the kernel. The message contains the kernel's name and the compiler's
    *   message with the source line.
    */
-  get(kernel: Kernel): CompiledKernel {
-    let compiled = this.#compiled.get(kernel);
+  get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
+    return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params));
+  }
+
+  /** Returns the kernel compiled with each shader that its dispatches can use. @throws the same errors as {@link get} */
+  all(kernel: Kernel): CompiledKernel[] {
+    return possibleShaders(kernel, this.#tiling, this.#tuning).map((shader) => this.#get(kernel, shader));
+  }
+
+  #get(kernel: Kernel, shader: ShaderVariant): CompiledKernel {
+    let compiled = this.#compiled.get(shader);
     if (!compiled) {
-      compiled = this.#compile(kernel);
-      this.#compiled.set(kernel, compiled);
+      compiled = this.#compile(kernel, shader);
+      this.#compiled.set(shader, compiled);
     }
     if (compiled.compileError) throw compiled.compileError;
     return compiled;
@@ -74,17 +84,23 @@ export class PipelineCache {
    * @throws {Error} the error of the first kernel that does not compile, as in {@link get}
    */
   async warm(kernels: readonly Kernel[]): Promise<void> {
-    await Promise.all(kernels.map((kernel) => {
-      let warmUp = this.#warmUps.get(kernel);
-      if (!warmUp) this.#warmUps.set(kernel, warmUp = this.#compileAsync(kernel));
-      return warmUp;
-    }));
-    for (const kernel of kernels) await this.#faults.settle(this.get(kernel).compiled);
+    await Promise.all(
+      kernels.flatMap((kernel) =>
+        possibleShaders(kernel, this.#tiling, this.#tuning).map((shader) => {
+          let warmUp = this.#warmUps.get(shader);
+          if (!warmUp) this.#warmUps.set(shader, warmUp = this.#compileAsync(kernel, shader));
+          return warmUp;
+        })
+      ),
+    );
+    for (const kernel of kernels) {
+      for (const { compiled } of this.all(kernel)) await this.#faults.settle(compiled);
+    }
   }
 
-  #compile(kernel: Kernel): CompiledKernel {
+  #compile(kernel: Kernel, shader: ShaderVariant): CompiledKernel {
     this.#device.pushErrorScope("validation");
-    const { shader, layout, descriptor } = this.#describe(kernel);
+    const { layout, descriptor } = this.#describe(kernel, shader);
     const pipeline = this.#device.createComputePipeline(descriptor);
     const scope = this.#faults.closeScope(this.#device, (error) => describeCompileError(kernel, error));
     const compiled: CompiledKernel = {
@@ -102,15 +118,15 @@ export class PipelineCache {
    * Compiles a kernel without blocking. If the kernel does not compile, {@link get} compiles it again and
    * reports the error.
    */
-  async #compileAsync(kernel: Kernel): Promise<void> {
-    if (this.#compiled.has(kernel)) return;
+  async #compileAsync(kernel: Kernel, shader: ShaderVariant): Promise<void> {
+    if (this.#compiled.has(shader)) return;
     this.#device.pushErrorScope("validation");
-    const { shader, layout, descriptor } = this.#describe(kernel);
+    const { layout, descriptor } = this.#describe(kernel, shader);
     const module = this.#device.popErrorScope().catch(() => null);
     const pipeline = this.#device.createComputePipelineAsync(descriptor).catch(() => undefined);
     if (await module || !await pipeline) this.#modules.delete(shader.code);
-    else if (!this.#compiled.has(kernel)) {
-      this.#compiled.set(kernel, {
+    else if (!this.#compiled.has(shader)) {
+      this.#compiled.set(shader, {
         shader,
         layout,
         pipeline: (await pipeline)!,
@@ -119,8 +135,7 @@ export class PipelineCache {
     }
   }
 
-  #describe(kernel: Kernel) {
-    const shader = chooseShader(kernel, this.#tiling, this.#tuning);
+  #describe(kernel: Kernel, shader: ShaderVariant) {
     const layout = this.#layout(Object.values(kernel.bindings));
     const descriptor: GPUComputePipelineDescriptor = {
       label: kernel.name,
@@ -131,7 +146,7 @@ export class PipelineCache {
         constants: shader.constants,
       },
     };
-    return { shader, layout, descriptor };
+    return { layout, descriptor };
   }
 
   #markFailed(compiled: CompiledKernel, error: Error, shader: ShaderVariant): void {

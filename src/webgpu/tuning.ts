@@ -58,14 +58,34 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
 }
 
 /**
- * Returns the shader that `tuning` names for `kernel`, or the kernel's default shader for `tiling` if
- * `tuning` does not name the kernel.
+ * Returns the shader for a dispatch of `kernel` with the parameters `params`. It is the shader that `tuning`
+ * names. If `tuning` does not name the kernel, it is the kernel's default shader for `tiling`, which can
+ * depend on the parameters (`Kernel.variantFor`).
  * @throws {RangeError} if the kernel has no shader with that name
  */
-export function chooseShader(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant {
+export function chooseShader(
+  kernel: Kernel,
+  tiling: Tiling,
+  tuning: Tuning,
+  params: Readonly<Record<string, number>>,
+): ShaderVariant {
   const name = tuning[kernel.name];
-  if (name === undefined) return (tiling === "software" && kernel.softwareShader) || kernel.shader;
-  const shader = shadersOf(kernel).get(name);
+  if (name !== undefined) return shaderNamed(kernel, name);
+  if (tiling === "software" && kernel.softwareShader) return kernel.softwareShader;
+  const variant = kernel.variantFor?.(params);
+  return variant === undefined ? kernel.shader : shaderNamed(kernel, variant);
+}
+
+/** Returns all shaders that `chooseShader` can return for `kernel`. @throws the same errors */
+export function possibleShaders(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant[] {
+  const name = tuning[kernel.name];
+  if (name !== undefined) return [shaderNamed(kernel, name)];
+  if (tiling === "software" && kernel.softwareShader) return [kernel.softwareShader];
+  return [kernel.shader, ...(kernel.variantFor ? Object.values(kernel.variants ?? {}) : [])];
+}
+
+function shaderNamed(kernel: Kernel, name: string): ShaderVariant {
+  const shader = kernel.variants?.[name] ?? shadersOf(kernel).get(name);
   if (!shader) throw new RangeError(`tuning of ${kernel.name}: the kernel has no variant ${name}`);
   return shader;
 }

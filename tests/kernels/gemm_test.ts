@@ -28,7 +28,8 @@ interface Case {
   readonly offsets?: readonly [a: number, b: number, c: number];
   /** Elements between the end of a row and the start of the next, in A, B and C. */
   readonly padding?: readonly [a: number, b: number, c: number];
-  readonly upper?: boolean;
+  /** The parameter of the kernel. With 1 + d, only the elements (i, j) with i ≤ j + d are compared. */
+  readonly upper?: number;
   /** The contents of C before the product. */
   readonly before?: "normals" | "NaN";
 }
@@ -48,7 +49,7 @@ function stored(rows: number, cols: number, offset: number, padding: number, see
 async function check(backend: Backend, name: keyof typeof KERNELS, options: Case): Promise<void> {
   const { kernel, transA, transB } = KERNELS[name];
   const { size, alpha = 1, beta = 0, offsets = [0, 0, 0], padding = [0, 0, 0] } = options;
-  const { upper = false, before = "normals" } = options;
+  const { upper = 0, before = "normals" } = options;
   const [m, n, k] = size;
   const a = stored(transA ? k : m, transA ? m : k, offsets[0], padding[0], 1);
   const b = stored(transB ? n : k, transB ? k : n, offsets[1], padding[1], 2);
@@ -70,7 +71,7 @@ async function check(backend: Backend, name: keyof typeof KERNELS, options: Case
     c_offset: c.offset,
     ldc: c.ld,
   };
-  backend.dispatch(kernel, buffers, { ...params, alpha, beta, upper: upper ? 1 : 0 });
+  backend.dispatch(kernel, buffers, { ...params, alpha, beta, upper });
   const result = await downloadF32(backend, buffers.c);
   for (const buffer of Object.values(buffers)) buffer.destroy();
 
@@ -88,7 +89,9 @@ async function check(backend: Backend, name: keyof typeof KERNELS, options: Case
     for (let j = 0; j < n; j++) {
       const place = c.offset + i * c.ld + j;
       const error = Math.abs(result[place] - product[i * n + j]);
-      if (!upper || i <= j) errors[i * n + j] = error === 0 ? 0 : error / magnitude[i * n + j];
+      if (upper === 0 || i <= j + upper - 1) {
+        errors[i * n + j] = error === 0 ? 0 : error / magnitude[i * n + j];
+      }
       outside[place] = outsideBefore[place] = 0;
     }
   }
@@ -147,9 +150,11 @@ eachBackend("gemm", (backend) => {
       await check(backend(), name, { size: [9, 11, 0], beta: 0, before: "NaN" });
     });
 
-    it(`gemm_${name} computes at least the upper triangle if upper is 1`, async () => {
+    it(`gemm_${name} computes at least the elements that upper asks for`, async () => {
       for (const size of [[5, 5, 5], [130, 130, 70], [257, 257, 33], [70, 200, 20], [200, 70, 20]] as const) {
-        await check(backend(), name, { size, upper: true, alpha: -1, beta: 1 });
+        for (const upper of [1, 2, 61, 64, 131, 400]) {
+          await check(backend(), name, { size, upper, alpha: -1, beta: 1 });
+        }
       }
     });
   }

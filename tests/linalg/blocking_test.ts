@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { tileEdgeOn } from "../../src/backend/tiled_matrix.ts";
 import {
   checkBlocking,
   panelWidth,
@@ -19,6 +20,24 @@ describe("tileEdgeFor()", () => {
 
   it("rejects block sizes that no kernel supports", () => {
     for (const size of [0, -4, 1.5, 257, NaN]) assert.throws(() => tileEdgeFor(size), RangeError);
+  });
+});
+
+describe("tileEdgeOn()", () => {
+  it("returns the largest power of two with which a tile fits in a buffer of a hardware GPU", () => {
+    const hardware = { name: "a GPU", software: false };
+    const edge = (maxBufferBytes: number) =>
+      tileEdgeOn({ kind: "webgpu", adapter: hardware, maxBufferBytes });
+    assert.deepEqual([2 ** 27, 2 ** 28, 2 ** 30, 2 ** 31 - 16].map(edge), [4096, 8192, 16384, 16384]);
+  });
+
+  it("returns the default edge on a CPU and on a software adapter", () => {
+    const adapter = { name: "a CPU", software: true }, maxBufferBytes = 2 ** 31;
+    assert.equal(tileEdgeOn({ kind: "webgpu", adapter, maxBufferBytes }), 4096);
+    assert.equal(
+      tileEdgeOn({ kind: "cpu", adapter: { ...adapter, software: false }, maxBufferBytes }),
+      4096,
+    );
   });
 });
 
@@ -41,6 +60,12 @@ describe("panelWidth()", () => {
     assert.equal(panelWidth(49152, 128, 4096, 2 ** 27), 512);
     assert.equal(panelWidth(100_000, 128, 4096, 2 ** 27), 256);
     assert.equal(panelWidth(1_000_000, 128, 4096, 2 ** 27), 128);
+  });
+
+  it("returns twice the width for tiles that are larger than the default", () => {
+    assert.equal(panelWidth(12288, 128, 16384, 2 ** 31), 1024);
+    assert.equal(panelWidth(12288, 96, 16320, 2 ** 31), 960);
+    assert.equal(panelWidth(1_000_000, 128, 16384, 2 ** 31), 512);
   });
 });
 

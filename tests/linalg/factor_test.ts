@@ -30,6 +30,7 @@ const SIZES: [order: number, blocksize: number, edge?: number][] = [
   [300, 96],
   [384, 128, 256],
   [700, 128],
+  [1300, 128, 16384], // a panel of 1024 columns
 ];
 
 /** Reads R, and replaces the elements below the diagonal, which are undefined, by zeros. */

@@ -34,6 +34,7 @@ const CASES: readonly Case[] = [
   { rows: 150, cols: 300, blocksize: 32, edge: 64, dead: [0, 3, 77, 299] },
   { rows: 70, cols: 203, blocksize: 48, edge: 96 },
   { rows: 300, cols: 172, blocksize: 128, edge: 256 },
+  { rows: 40, cols: 1200, blocksize: 128, edge: 16384 }, // a panel of 1024 columns, as on a GPU
   { rows: 513, cols: 384, blocksize: 128 },
 ];
 

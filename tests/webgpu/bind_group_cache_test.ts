@@ -17,7 +17,7 @@ webgpuSuite("BindGroupCache", (backend) => {
     const { device } = backend();
     const params = device.createBuffer({ size: PARAMS_BYTES, usage: GPUBufferUsage.UNIFORM });
     const cache = new BindGroupCache(device, params);
-    const { layout } = new PipelineCache(device, new DeviceFaults(device), "software").get(doubleAndAdd);
+    const { layout } = new PipelineCache(device, new DeviceFaults(device), "software").get(doubleAndAdd, {});
     const [x, y, z] = ["x", "y", "z"].map((label) =>
       asWebGpuBuffer(backend().createBuffer(label, 16), label)
     );

@@ -37,15 +37,29 @@ describe("tunings", () => {
   });
 
   it("choose the shader of a kernel, or the default shader for the adapter's kind if they do not name the kernel", () => {
-    strictEqual(chooseShader(gemmNN, "software"), gemmNN.softwareShader);
-    strictEqual(chooseShader(gemmNN, "discrete"), gemmNN.shader);
-    strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }), gemmNN.shader);
-    strictEqual(chooseShader(gemmNN, "discrete", { gemm_nn: "64x64" }), gemmNN.variants!["64x64"]);
-    strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }), zeroColumns.shader);
-    throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }), {
+    const large = { m: 4096, n: 4096, upper: 0 };
+    strictEqual(chooseShader(gemmNN, "software", {}, large), gemmNN.softwareShader);
+    strictEqual(chooseShader(gemmNN, "discrete", {}, large), gemmNN.shader);
+    strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }, large), gemmNN.shader);
+    strictEqual(chooseShader(gemmNN, "discrete", { gemm_nn: "64x64" }, large), gemmNN.variants!["64x64"]);
+    strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }, {}), zeroColumns.shader);
+    throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }, large), {
       name: "RangeError",
       message: /gemm_nn: the kernel has no variant 7x9/,
     });
+  });
+
+  it("leave the patch of a product to its size, so that small products also use the whole GPU", () => {
+    const { variants = {} } = gemmNN;
+    const chosen = (m: number, n: number, upper = 0) => chooseShader(gemmNN, "discrete", {}, { m, n, upper });
+    strictEqual(chosen(12288, 1024), gemmNN.shader);
+    strictEqual(chosen(4096, 1024), variants["64x128"]); // 32·8 = 256 patches of 128×128 are too few
+    strictEqual(chosen(1024, 4224), gemmNN.shader); // 8·33 = 264 are just enough
+    strictEqual(chosen(12288, 128), variants["64x64"]);
+    strictEqual(chosen(9, 9), variants["64x64"]);
+    strictEqual(chosen(2048, 2048), variants["64x128"]); // 256 patches of 128×128
+    strictEqual(chosen(1536, 1536, 1), variants["64x64"]); // half of the patches are below the diagonal
+    strictEqual(chosen(4096, 4096, 1), gemmNN.shader);
   });
 
   it("in tunings.json name only existing kernels and variants, and name each adapter once", () => {

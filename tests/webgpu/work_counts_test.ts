@@ -81,7 +81,7 @@ const LAYERS = {
   "96×1100 (three panels and nine blocks, of which the last is partial)": {
     size: [96, 1100],
     counts: {
-      "factor": { dispatches: 42, buffers: 8 },
+      "factor": { dispatches: 41, buffers: 8 },
       "50 %": { dispatches: 133, buffers: 9 },
       "2:4": { dispatches: 34, buffers: 9 },
       "4:8": { dispatches: 34, buffers: 9 },

@@ -3,7 +3,7 @@
  * its solve by SparseGPT at 50 %, without the relative error. Nothing is computed (`recording_backend.ts`).
  */
 
-import { TiledMatrix } from "../../../src/backend/tiled_matrix.ts";
+import { TiledMatrix, tileEdgeOn } from "../../../src/backend/tiled_matrix.ts";
 import { factor } from "../../../src/linalg/factor.ts";
 import { tileEdgeFor } from "../../../src/linalg/blocking.ts";
 import { DEFAULT_BLOCKSIZE, DEFAULT_DAMPING } from "../../../src/protocol/limits.ts";
@@ -44,7 +44,7 @@ export interface LayerCounts {
 /** Counts the work of a (rows, cols) layer on a GPU with the given limits. */
 export async function countLayer(limits: GpuLimits, rows: number, cols: number): Promise<LayerCounts> {
   const backend = new RecordingBackend(limits);
-  const blocksize = DEFAULT_BLOCKSIZE, edge = tileEdgeFor(blocksize);
+  const blocksize = DEFAULT_BLOCKSIZE, edge = tileEdgeFor(blocksize, tileEdgeOn(backend));
   const hessian = new TiledMatrix(backend, { label: "hessian", rows: cols, cols, edge, storage: "upper" });
   const weight = new TiledMatrix(backend, { label: "weight", rows, cols, edge });
   const start = snapshot(backend);

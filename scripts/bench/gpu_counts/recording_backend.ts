@@ -10,6 +10,7 @@ import {
   type DeviceBuffer,
   OutOfDeviceMemoryError,
 } from "../../../src/backend/backend.ts";
+import { countPatches } from "../../../src/kernels/gemm.ts";
 import type { Kernel } from "../../../src/kernels/kernel.ts";
 import { chooseShader } from "../../../src/webgpu/tuning.ts";
 
@@ -97,7 +98,7 @@ export class RecordingBackend implements Backend {
     _buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const shader = chooseShader(kernel, "discrete");
+    const shader = chooseShader(kernel, "discrete", {}, params);
     const grid = shader.grid(params);
     if (grid.includes(0)) return;
     this.counters.dispatches++;
@@ -106,7 +107,7 @@ export class RecordingBackend implements Backend {
     this.dispatches.push({
       kernel: kernel.name,
       params,
-      workgroups: isProduct ? productWorkgroups(params, ROWS, COLS) : grid[0] * grid[1] * grid[2],
+      workgroups: isProduct ? countPatches(productOf(params), ROWS, COLS) : grid[0] * grid[1] * grid[2],
       productFlops: isProduct ? productFlops(params) : 0,
     });
   }
@@ -128,23 +129,14 @@ export class RecordingBackend implements Backend {
   }
 }
 
-/**
- * Counts the workgroups of a product that compute something. A workgroup whose patch, (rows, cols), lies
- * below the diagonal of an `upper` product returns at once.
- */
-function productWorkgroups(params: Readonly<Record<string, number>>, rows: number, cols: number): number {
-  let count = 0;
-  for (let i = 0; i < params.m; i += rows) {
-    const first = params.upper === 0 ? 0 : Math.max(0, Math.floor(i / cols));
-    count += Math.ceil(params.n / cols) - first;
-  }
-  return count;
+function productOf({ m, n, upper }: Readonly<Record<string, number>>) {
+  return { m, n, upper };
 }
 
 /** Counts the flops of a product. Of an `upper` product, only the needed elements count. */
 function productFlops({ m, n, k, upper }: Readonly<Record<string, number>>): number {
   if (upper === 0) return 2 * m * n * k;
   let elements = 0;
-  for (let i = 0; i < m; i++) elements += Math.max(0, n - i);
+  for (let i = 0; i < m; i++) elements += n - Math.min(n, Math.max(0, i - (upper - 1)));
   return 2 * elements * k;
 }

@@ -120,15 +120,16 @@ function multiply_edge(k: u32, a: usize, b: usize, c: usize, ldc: usize, rows: u
 }
 
 // Multiplies the packed rows of A, (rows, k), by the packed columns of B, (k, cols), into C at (row0, col0). With `upper`, micro-tiles
-// strictly below the diagonal are skipped.
+// whose elements all have i > j + below are skipped.
 function multiply_packed(
   k: u32, c: usize, ldc: usize, row0: u32, rows: u32, col0: u32, cols: u32, alpha: f32, beta: f32, upper: bool,
+  below: u32,
 ): void {
   const packedA = scratch(), packedB = packedA + PACKED_B, microCols = micro_cols();
   for (let j: u32 = 0; j < cols; j += microCols) {
     const width = min(microCols, cols - j), b = packedB + (<usize>j * k << 2);
     for (let i: u32 = 0; i < rows; i += MR) {
-      if (upper && row0 + i > col0 + j + width - 1) break;
+      if (upper && row0 + i > col0 + j + width - 1 + below) break;
       const height = min(MR, rows - i), a = packedA + (<usize>i * k << 2);
       const tile = c + (row0 + i) * ldc + ((<usize>col0 + j) << 2);
       if (height == MR && width == microCols) multiply(k, a, b, tile, ldc, alpha, beta);
@@ -143,11 +144,13 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const b = args.b + (<usize>args.b_offset << 2), ldb = args.ldb;
   const c = args.c + (<usize>args.c_offset << 2), ldc = <usize>args.ldc << 2;
   const alpha = args.alpha, beta = args.beta, upper = args.upper != 0;
+  // With `upper`, only the elements with i ≤ j + below are needed.
+  const below: u32 = upper ? args.upper - 1 : 0;
   choose_block(m, n);
   const blocksPerRow = ceil_divide(n, blockCols);
   const row0 = item / blocksPerRow * blockRows, col0 = item % blocksPerRow * blockCols;
   const rowEnd = min(m, row0 + blockRows), cols = min(blockCols, n - col0);
-  if (upper && row0 > col0 + cols - 1) return;
+  if (upper && row0 > col0 + cols - 1 + below) return;
 
   // If the item's rows of op(A) are largely zeros, the rows become lists of non-zeros. Otherwise, if B is
   // transposed, `upper` is not set and the item's columns of op(B) are largely zeros, the columns become lists,
@@ -156,7 +159,7 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (<usize>row0 * rowStep << 2), bBlock = b + (<usize>col0 * (transB ? ldb : 1) << 2);
   if (looks_sparse(aBlock, rowStep, kStep, rows, k)) {
-    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, <i32>row0 - <i32>col0);
+    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, <i32>row0 - <i32>(col0 + below));
     store_sums(sums, rows, cols, cBlock, ldc, 4, alpha, beta);
     return;
   }
@@ -170,7 +173,7 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   // the code below.
   if (uses_blas() && k > 0 && lda >= (transA ? m : k) && ldb >= (transB ? k : n) && args.ldc >= n) {
     const bStep: usize = transB ? ldb : 1;
-    multiply_by_blas(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, <i32>row0 - <i32>col0, rowStep, bStep);
+    multiply_by_blas(transA, transB, rows, cols, k, alpha, aBlock, lda, bBlock, ldb, beta, cBlock, args.ldc, upper, <i32>row0 - <i32>(col0 + below), rowStep, bStep);
     return;
   }
 
@@ -183,10 +186,10 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
     else pack_panels(b + ((<usize>k0 * ldb + col0) << 2), ldb, cols, depth, micro_cols(), packedB);
     for (let i = row0; i < rowEnd; i += MC) {
       const height = min(MC, rowEnd - i);
-      if (upper && i > col0 + cols - 1) break;
+      if (upper && i > col0 + cols - 1 + below) break;
       if (transA) pack_panels(a + ((<usize>k0 * lda + i) << 2), lda, height, depth, MR, packedA);
       else pack_panels_transposed(a + ((<usize>i * lda + k0) << 2), lda, height, depth, MR, packedA);
-      multiply_packed(depth, c, ldc, i, height, col0, cols, alpha, k0 == 0 ? beta : 1, upper);
+      multiply_packed(depth, c, ldc, i, height, col0, cols, alpha, k0 == 0 ? beta : 1, upper, below);
     }
     k0 += KC;
   } while (k0 < k);
