@@ -3,9 +3,13 @@
 //
 // The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of
 // op(B), and is staged in workgroup memory. There are two buffers for slices. While the current slice is
-// multiplied, the next one is fetched into registers, so one barrier per slice is enough. A quad is four
-// neighbouring rows of op(A) or columns of op(B). It is a single load if its elements are adjacent in memory.
-// Elements past m, n and k count as zero.
+// multiplied, the next one is fetched into registers, so one barrier per slice is enough. In workgroup memory
+// a quad is four neighbouring rows of op(A) or columns of op(B). In memory, four elements that lie next to
+// each other along the depth of the slice, or along its rows or columns, are a single load if their address is
+// a multiple of 16 bytes. Elements past m, n and k count as zero.
+//
+// Arrays in registers have constant indices only. With a variable as the index, a driver may move the whole
+// array to memory, which is far slower.
 
 struct Params {
   m: u32, n: u32, k: u32,
@@ -44,13 +48,6 @@ fn slice_index(depth: u32, quad: u32, quads: u32) -> u32 {
   return depth * quads + (quad ^ depth);
 }
 
-// Returns the depth and the quad number of item `item` of a slice. Neighbouring items are fetched by
-// neighbouring invocations, so they should be neighbours in memory. In memory, the elements of the operand
-// are contiguous along the depth if `depth_contiguous` is true, and along the quads otherwise.
-fn assignment(item: u32, quads: u32, depth_contiguous: bool) -> vec2u {
-  return select(vec2u(item / quads, item % quads), vec2u(item % DEPTH, item / DEPTH), depth_contiguous);
-}
-
 fn a_at(i: u32, p: u32, transposed: bool) -> f32 {
   if i >= params.m || p >= params.k { return 0.0; }
   let at = params.a_offset + select(i * params.lda + p, p * params.lda + i, transposed);
@@ -63,64 +60,160 @@ fn b_at(p: u32, j: u32, transposed: bool) -> f32 {
   return b[at / 4u][at % 4u];
 }
 
-// The quad op(A)[i … i+3, p].
+// The elements op(A)[i … i+3, p] if A is transposed, and op(A)[i, p … p+3] otherwise.
 fn fetch_a(i: u32, p: u32, transposed: bool) -> vec4f {
-  if transposed && (params.a_offset | params.lda) % 4u == 0u && i + 4u <= params.m && p < params.k {
-    return a[(params.a_offset + p * params.lda + i) / 4u];
+  let aligned = (params.a_offset | params.lda) % 4u == 0u;
+  if transposed {
+    if aligned && i + 4u <= params.m && p < params.k {
+      return a[(params.a_offset + p * params.lda + i) / 4u];
+    }
+    return vec4f(a_at(i, p, true), a_at(i + 1u, p, true), a_at(i + 2u, p, true), a_at(i + 3u, p, true));
   }
-  return vec4f(a_at(i, p, transposed), a_at(i + 1u, p, transposed), a_at(i + 2u, p, transposed), a_at(i + 3u, p, transposed));
+  if aligned && i < params.m && p + 4u <= params.k {
+    return a[(params.a_offset + i * params.lda + p) / 4u];
+  }
+  return vec4f(a_at(i, p, false), a_at(i, p + 1u, false), a_at(i, p + 2u, false), a_at(i, p + 3u, false));
 }
 
-// The quad op(B)[p, j … j+3].
+// The elements op(B)[p … p+3, j] if B is transposed, and op(B)[p, j … j+3] otherwise.
 fn fetch_b(p: u32, j: u32, transposed: bool) -> vec4f {
-  if !transposed && (params.b_offset | params.ldb) % 4u == 0u && j + 4u <= params.n && p < params.k {
+  let aligned = (params.b_offset | params.ldb) % 4u == 0u;
+  if transposed {
+    if aligned && j < params.n && p + 4u <= params.k {
+      return b[(params.b_offset + j * params.ldb + p) / 4u];
+    }
+    return vec4f(b_at(p, j, true), b_at(p + 1u, j, true), b_at(p + 2u, j, true), b_at(p + 3u, j, true));
+  }
+  if aligned && j + 4u <= params.n && p < params.k {
     return b[(params.b_offset + p * params.ldb + j) / 4u];
   }
-  return vec4f(b_at(p, j, transposed), b_at(p, j + 1u, transposed), b_at(p, j + 2u, transposed), b_at(p, j + 3u, transposed));
+  return vec4f(b_at(p, j, false), b_at(p, j + 1u, false), b_at(p, j + 2u, false), b_at(p, j + 3u, false));
 }
 
-// Computes the quad C[i, j … j+3] from α, β and `product`, and writes its elements that are inside of C.
-fn store(i: u32, j: u32, product: vec4f) {
+// Computes C[i, j] from α, β and `product`, and writes it if it is inside of C. `row` is the index of C[i, 0].
+fn store_element(row: u32, j: u32, product: f32) {
+  if j >= params.n { return; }
+  var value = params.alpha * product;
+  // C is not read if β = 0, because it may then contain anything, even NaN.
+  if params.beta != 0.0 { value += params.beta * c[row + j]; }
+  c[row + j] = value;
+}
+
+// Computes the quads C[i, j … j+3] and C[i, j + COLS/2 … j + COLS/2 + 3], and writes their elements that are
+// inside of C.
+fn store(i: u32, j: u32, low: vec4f, high: vec4f) {
   if i >= params.m { return; }
-  for (var e = 0u; e < 4u && j + e < params.n; e++) {
-    let at = params.c_offset + i * params.ldc + j + e;
-    var value = params.alpha * product[e];
-    // C is not read if β = 0, because it may then contain anything, even NaN.
-    if params.beta != 0.0 { value += params.beta * c[at]; }
-    c[at] = value;
-  }
+  let row = params.c_offset + i * params.ldc;
+  store_element(row, j, low.x);
+  store_element(row, j + 1u, low.y);
+  store_element(row, j + 2u, low.z);
+  store_element(row, j + 3u, low.w);
+  let right = j + COLS / 2u;
+  store_element(row, right, high.x);
+  store_element(row, right + 1u, high.y);
+  store_element(row, right + 2u, high.z);
+  store_element(row, right + 3u, high.w);
 }
 
-// The one or two quads of a slice that an invocation fetches from one operand.
-alias Fetched = array<vec4f, 2>;
+// What an invocation fetches of a slice of one operand.
+// - If the elements of the operand are contiguous along the rows of op(A) or the columns of op(B), `e0` is a
+//   quad, and `e1` is a second quad if the patch is 64 wide in the direction of the other operand.
+// - If they are contiguous along the depth, the four members are a square of 4 × 4 elements, one row of op(A)
+//   or column of op(B) each. The square is transposed into quads when it is stored, because invocations must
+//   not write different components of the same vector at the same time. Few invocations have a square.
+struct Fetched {
+  e0: vec4f,
+  e1: vec4f,
+  e2: vec4f,
+  e3: vec4f,
+}
+
+// The depth and the row or column of the first element of square `item`. The squares of the same rows or
+// columns are fetched by neighbouring invocations, because they are neighbours in memory.
+fn square_start(item: u32) -> vec2u {
+  return vec2u(4u * (item % (DEPTH / 4u)), 4u * (item / (DEPTH / 4u)));
+}
+
+// The squares of op(A) are fetched by the first ROWS / 2 invocations, and those of op(B) by the last COLS / 2.
+fn has_a_square(local: u32) -> bool {
+  return local < ROWS / 4u * (DEPTH / 4u);
+}
+
+fn b_square(local: u32) -> u32 {
+  return local - (INVOCATIONS - COLS / 4u * (DEPTH / 4u));
+}
+
+fn has_b_square(local: u32) -> bool {
+  return local >= INVOCATIONS - COLS / 4u * (DEPTH / 4u);
+}
 
 fn fetch_a_slice(i0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
   var fetched: Fetched;
-  for (var f = 0u; f < 128u / COLS; f++) {
-    let part = assignment(local + f * INVOCATIONS, ROWS / 4u, !transposed);
-    fetched[f] = fetch_a(i0 + 4u * part.y, p0 + part.x, transposed);
+  if transposed {
+    let quads = ROWS / 4u;
+    fetched.e0 = fetch_a(i0 + 4u * (local % quads), p0 + local / quads, true);
+    let second = local + INVOCATIONS;
+    if COLS < 128u { fetched.e1 = fetch_a(i0 + 4u * (second % quads), p0 + second / quads, true); }
+  } else if has_a_square(local) {
+    let start = square_start(local);
+    let i = i0 + start.y;
+    let p = p0 + start.x;
+    fetched = Fetched(
+      fetch_a(i, p, false), fetch_a(i + 1u, p, false), fetch_a(i + 2u, p, false), fetch_a(i + 3u, p, false),
+    );
   }
   return fetched;
 }
 
 fn fetch_b_slice(j0: u32, p0: u32, local: u32, transposed: bool) -> Fetched {
   var fetched: Fetched;
-  for (var f = 0u; f < 128u / ROWS; f++) {
-    let part = assignment(local + f * INVOCATIONS, COLS / 4u, transposed);
-    fetched[f] = fetch_b(p0 + part.x, j0 + 4u * part.y, transposed);
+  if !transposed {
+    let quads = COLS / 4u;
+    fetched.e0 = fetch_b(p0 + local / quads, j0 + 4u * (local % quads), false);
+    let second = local + INVOCATIONS;
+    if ROWS < 128u { fetched.e1 = fetch_b(p0 + second / quads, j0 + 4u * (second % quads), false); }
+  } else if has_b_square(local) {
+    let start = square_start(b_square(local));
+    let j = j0 + start.y;
+    let p = p0 + start.x;
+    fetched = Fetched(
+      fetch_b(p, j, true), fetch_b(p, j + 1u, true), fetch_b(p, j + 2u, true), fetch_b(p, j + 3u, true),
+    );
   }
   return fetched;
 }
 
-// Stores the fetched quads in slice buffer `buffer`, which is 0 or 1.
-fn store_slices(buffer: u32, local: u32, next_a: Fetched, next_b: Fetched, a_transposed: bool, b_transposed: bool) {
-  for (var f = 0u; f < 128u / COLS; f++) {
-    let part = assignment(local + f * INVOCATIONS, ROWS / 4u, !a_transposed);
-    a_slices[buffer * DEPTH * ROWS / 4u + slice_index(part.x, part.y, ROWS / 4u)] = next_a[f];
+fn store_a_slice(buffer: u32, local: u32, fetched: Fetched, transposed: bool) {
+  let quads = ROWS / 4u;
+  let base = buffer * DEPTH * quads;
+  if transposed {
+    a_slices[base + slice_index(local / quads, local % quads, quads)] = fetched.e0;
+    let second = local + INVOCATIONS;
+    if COLS < 128u { a_slices[base + slice_index(second / quads, second % quads, quads)] = fetched.e1; }
+  } else if has_a_square(local) {
+    let start = square_start(local);
+    let square = transpose(mat4x4f(fetched.e0, fetched.e1, fetched.e2, fetched.e3));
+    a_slices[base + slice_index(start.x, start.y / 4u, quads)] = square[0];
+    a_slices[base + slice_index(start.x + 1u, start.y / 4u, quads)] = square[1];
+    a_slices[base + slice_index(start.x + 2u, start.y / 4u, quads)] = square[2];
+    a_slices[base + slice_index(start.x + 3u, start.y / 4u, quads)] = square[3];
   }
-  for (var f = 0u; f < 128u / ROWS; f++) {
-    let part = assignment(local + f * INVOCATIONS, COLS / 4u, b_transposed);
-    b_slices[buffer * DEPTH * COLS / 4u + slice_index(part.x, part.y, COLS / 4u)] = next_b[f];
+}
+
+fn store_b_slice(buffer: u32, local: u32, fetched: Fetched, transposed: bool) {
+  let quads = COLS / 4u;
+  let base = buffer * DEPTH * quads;
+  if !transposed {
+    b_slices[base + slice_index(local / quads, local % quads, quads)] = fetched.e0;
+    let second = local + INVOCATIONS;
+    if ROWS < 128u { b_slices[base + slice_index(second / quads, second % quads, quads)] = fetched.e1; }
+  } else if has_b_square(local) {
+    let start = square_start(b_square(local));
+    let square = transpose(mat4x4f(fetched.e0, fetched.e1, fetched.e2, fetched.e3));
+    b_slices[base + slice_index(start.x, start.y / 4u, quads)] = square[0];
+    b_slices[base + slice_index(start.x + 1u, start.y / 4u, quads)] = square[1];
+    b_slices[base + slice_index(start.x + 2u, start.y / 4u, quads)] = square[2];
+    b_slices[base + slice_index(start.x + 3u, start.y / 4u, quads)] = square[3];
   }
 }
 
@@ -130,17 +223,18 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
   // With upper = 1 + d, only the elements with i ≤ j + d are needed. This patch may have none of them.
   if params.upper != 0u && i0 >= j0 + COLS + params.upper - 1u { return; }
 
+  // 32 invocations, which most GPUs run together, compute 4 × 8 parts of the patch, because a nearly square
+  // arrangement reads the fewest different quads of the slices.
   let across = COLS / EDGE;
-  let row_quad = local / across;
-  let col_quad = local % across;
+  let group = local / 32u;
+  let row_quad = group / (COLS / 64u) * 4u + local % 32u / 8u;
+  let col_quad = group % (COLS / 64u) * 8u + local % 8u;
   // sums[2·r + h] is quad h of row r, where r < 8 counts the rows of this invocation, and h < 2 the quads of
   // each row.
   var sums: array<vec4f, 16>;
 
-  store_slices(
-    0u, local, fetch_a_slice(i0, 0u, local, a_transposed), fetch_b_slice(j0, 0u, local, b_transposed),
-    a_transposed, b_transposed,
-  );
+  store_a_slice(0u, local, fetch_a_slice(i0, 0u, local, a_transposed), a_transposed);
+  store_b_slice(0u, local, fetch_b_slice(j0, 0u, local, b_transposed), b_transposed);
   workgroupBarrier();
 
   var current = 0u;
@@ -174,15 +268,21 @@ fn gemm(workgroup: vec3u, local: u32, a_transposed: bool, b_transposed: bool) {
       sums[15] = fma(vec4f(a1.w), b1, sums[15]);
     }
     current = 1u - current;
-    store_slices(current, local, next_a, next_b, a_transposed, b_transposed);
+    store_a_slice(current, local, next_a, a_transposed);
+    store_b_slice(current, local, next_b, b_transposed);
     workgroupBarrier();
   }
 
-  for (var r = 0u; r < 8u; r++) {
-    let i = i0 + 4u * row_quad + select(r, r - 4u + ROWS / 2u, r >= 4u);
-    store(i, j0 + 4u * col_quad, sums[2u * r]);
-    store(i, j0 + 4u * col_quad + COLS / 2u, sums[2u * r + 1u]);
-  }
+  let i = i0 + 4u * row_quad;
+  let j = j0 + 4u * col_quad;
+  store(i, j, sums[0], sums[1]);
+  store(i + 1u, j, sums[2], sums[3]);
+  store(i + 2u, j, sums[4], sums[5]);
+  store(i + 3u, j, sums[6], sums[7]);
+  store(i + ROWS / 2u, j, sums[8], sums[9]);
+  store(i + ROWS / 2u + 1u, j, sums[10], sums[11]);
+  store(i + ROWS / 2u + 2u, j, sums[12], sums[13]);
+  store(i + ROWS / 2u + 3u, j, sums[14], sums[15]);
 }
 
 @compute @workgroup_size(INVOCATIONS)

@@ -26,6 +26,9 @@ const SIZES = [[1, 1, 1], [9, 130, 7], [63, 65, 17], [127, 129, 8], [128, 128, 9
   64,
 ]] as const;
 
+/** Edges of products with m = n = k: those around the multiples of what a shader computes or loads together. */
+const EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 100, 127, 128, 129, 130];
+
 const PRODUCTS = [
   { kernel: gemmNN, transA: false, transB: false },
   { kernel: gemmNT, transA: false, transB: true },
@@ -47,7 +50,7 @@ for (const variant of VARIANTS) {
 
     for (const { kernel, transA, transB } of PRODUCTS) {
       it(`compute ${kernel.name} with odd sizes, offsets and leading dimensions`, async () => {
-        for (const [m, n, k] of SIZES) {
+        for (const [m, n, k] of [...SIZES, ...EDGES.map((edge) => [edge, edge, edge] as const)]) {
           for (const odd of [0, 1]) {
             for (const upper of [0, 1, 1 + Math.floor(m / 2)]) {
               const lda = 4 * Math.ceil((transA ? m : k) / 4) + odd, a_offset = 3 * odd;
