@@ -24,7 +24,16 @@ import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
 import { rowDot } from "./row_dot.ts";
-import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./select.ts";
+import {
+  countTies,
+  finishSelection,
+  keyHistogram,
+  rankTies,
+  refineHistogram,
+  scoreBlock,
+  scoreKeys,
+  selectDigit,
+} from "./select.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 
@@ -45,6 +54,9 @@ export const KERNELS: readonly Kernel[] = [
   selectDigit,
   countTies,
   rankTies,
+  scoreBlock,
+  refineHistogram,
+  finishSelection,
   pruneBlock,
   pruneBlockNM,
   removeWeights,

@@ -22,7 +22,16 @@ import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rotary } from "../../src/kernels/forward/rotary.ts";
 import { addRows, gatherRows } from "../../src/kernels/forward/rows.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
-import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../src/kernels/select.ts";
+import {
+  countTies,
+  finishSelection,
+  keyHistogram,
+  rankTies,
+  refineHistogram,
+  scoreBlock,
+  scoreKeys,
+  selectDigit,
+} from "../../src/kernels/select.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
 import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
@@ -178,6 +187,9 @@ export const SAMPLES: readonly Sample[] = [
   { kernel: countTies, params: { rows: 70, cols: 256, accumulate: 0 } },
   { kernel: countTies, params: { rows: 3, cols: 7, accumulate: 1 } },
   { kernel: rankTies, params: { rows: 5000 }, fill: { selection: 1 } },
+  { kernel: scoreBlock, params: { rows: 90, cols: 40, ld: 40, first: 0, words: 2, has_forced: 1 } },
+  { kernel: refineHistogram, params: { count: 5000, level: 1, k: 5 }, fill: { digits: 1 } },
+  { kernel: finishSelection, params: { rows: 5000, cols: 1 }, fill: { digits: 1 } },
   {
     kernel: rowDot,
     params: {

@@ -23,7 +23,7 @@ import { rowExtremes } from "../../src/kernels/quantization.ts";
 import { quantizeBlock } from "../../src/kernels/quantize_block.ts";
 import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
-import { countTies, rankTies } from "../../src/kernels/select.ts";
+import { countTies, finishSelection, rankTies } from "../../src/kernels/select.ts";
 import { chooseEntries, chooseInGroups, countScoreTies } from "../../src/kernels/choose.ts";
 import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
 import { MAX_FEATURES } from "../../src/protocol/limits.ts";
@@ -88,6 +88,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
+  [finishSelection, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
   [chooseInRows, [{ cols: MAX_FEATURES, words: MAX_FEATURES / 32 }]],
   [chooseEntries, [{ cols: DEFAULT_TILE_EDGE }]],

@@ -8,10 +8,14 @@ import { it } from "@std/testing/bdd";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 import {
   countTies,
+  DIGITS_LENGTH,
+  finishSelection,
   keyHistogram,
   RADIX_BINS,
   RADIX_LEVELS,
   rankTies,
+  refineHistogram,
+  scoreBlock,
   scoreKeys,
   selectDigit,
 } from "../../src/kernels/select.ts";
@@ -52,6 +56,26 @@ function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number
   backend.dispatch(countTies, { keys, selection }, { rows, cols, accumulate: 0 });
   backend.dispatch(rankTies, { selection }, { rows });
   histogram.destroy();
+  return selection;
+}
+
+/**
+ * Queues the same selection with the four dispatches for a single block. `digits` has the state of an earlier
+ * selection, or zeros.
+ */
+function selectInBlock(
+  backend: Backend,
+  operands: Readonly<Record<"work" | "scale" | "forced" | "keys" | "digits", DeviceBuffer>>,
+  params: Readonly<Record<"rows" | "cols" | "ld" | "first" | "words" | "has_forced", number>>,
+  k: number,
+): DeviceBuffer {
+  const { keys, digits } = operands, { rows, cols } = params;
+  const selection = upload(backend, new Uint32Array(2 + rows).fill(0xdeadbeef));
+  backend.dispatch(scoreBlock, operands, params);
+  for (const level of [1, 2]) {
+    backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k });
+  }
+  backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
   return selection;
 }
 
@@ -213,9 +237,11 @@ eachBackend("the selection", (backend) => {
           scale: upload(backend(), new Float32Array(cols).fill(1)),
           forced: upload(backend(), new Uint32Array(1)),
           keys: backend().createBuffer("keys", 4 * rows * cols),
+          digits: upload(backend(), new Uint32Array(DIGITS_LENGTH)),
         };
+        const { digits: _, ...keyOperands } = buffers;
         const params = { rows, cols, ld: cols, first: 0, words: 1, has_forced: 0 };
-        backend().dispatch(scoreKeys, buffers, params);
+        backend().dispatch(scoreKeys, keyOperands, params);
         const keys = await downloadU32(backend(), buffers.keys);
         const scores = weights.map(Math.abs), total = rows * cols;
         for (const k of new Set([0, 1, total >> 1, (total >> 1) + 1, total - 1, total])) {
@@ -223,7 +249,11 @@ eachBackend("the selection", (backend) => {
           const mask = chosen(keys, await downloadU32(backend(), selection), cols);
           strictEqual(mask.reduce((sum, bit) => sum + bit, 0), k, `k = ${k} of ${rows}×${cols}`);
           deepStrictEqual(mask, referenceSelection(scores, k), `k = ${k} of ${rows}×${cols}`);
+          const inBlock = selectInBlock(backend(), buffers, params, k);
+          const sameMask = chosen(keys, await downloadU32(backend(), inBlock), cols);
+          deepStrictEqual(sameMask, mask, `k = ${k} of ${rows}×${cols} in one block`);
           selection.destroy();
+          inBlock.destroy();
         }
         for (const buffer of Object.values(buffers)) buffer.destroy();
       }
@@ -240,7 +270,9 @@ eachBackend("the selection", (backend) => {
       forced: upload(backend(), bits(rows, words, isForced)),
       keys: backend().createBuffer("keys", 4 * rows * cols),
     };
-    backend().dispatch(scoreKeys, buffers, { rows, cols, ld: cols, first, words, has_forced: 1 });
+    const digits = upload(backend(), new Uint32Array(DIGITS_LENGTH));
+    const params = { rows, cols, ld: cols, first, words, has_forced: 1 };
+    backend().dispatch(scoreKeys, buffers, params);
     const keys = await downloadU32(backend(), buffers.keys);
     const forcedCount = keys.filter((key) => key === 0).length;
     for (const k of [forcedCount, forcedCount + 1, rows * cols - 1]) {
@@ -250,8 +282,12 @@ eachBackend("the selection", (backend) => {
         return isForced(Math.floor(i / cols), first + i % cols);
       });
       deepStrictEqual(mask, expected, `k = ${k}`);
+      const inBlock = selectInBlock(backend(), { ...buffers, digits }, params, k);
+      deepStrictEqual(chosen(keys, await downloadU32(backend(), inBlock), cols), expected, `k = ${k}`);
       selection.destroy();
+      inBlock.destroy();
     }
+    digits.destroy();
     for (const buffer of Object.values(buffers)) buffer.destroy();
   });
 });

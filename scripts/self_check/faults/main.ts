@@ -8,7 +8,7 @@
 import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { KERNELS } from "../../../src/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
-import { chooseShader, type Tiling } from "../../../src/webgpu/tuning.ts";
+import { possibleShaders, type Tiling } from "../../../src/webgpu/tuning.ts";
 import { reasonWhyEquivalent } from "./equivalent_faults.ts";
 import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";
@@ -51,7 +51,7 @@ export async function tallyResultFaults(): Promise<Tally> {
 export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
   const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
   for (const kernel of KERNELS) {
-    for (const fault of shaderFaults(kernel, chooseShader(kernel, tiling))) {
+    for (const fault of shaderFaults(kernel, possibleShaders(kernel, tiling)[0])) {
       let verdict = await judge(withKernel(backend, fault.kernel), kernel);
       const isHarmless = async () =>
         reasonWhyEquivalent(fault, tiling) !== undefined ||

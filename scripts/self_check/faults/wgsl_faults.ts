@@ -30,7 +30,13 @@ export function shaderFaults(kernel: Kernel, shader: ShaderVariant): ShaderFault
     const faulty: ShaderVariant = { ...shader, code: code.slice(0, start) + text + code.slice(end) };
     const line = code.slice(0, start).split("\n").length;
     return {
-      kernel: { ...kernel, shader: faulty, softwareShader: undefined, variants: undefined },
+      kernel: {
+        ...kernel,
+        shader: faulty,
+        softwareShader: undefined,
+        variants: undefined,
+        variantFor: undefined,
+      },
       kind,
       description: `${kernel.name}, line ${line}: ${code.slice(start, end).trim()} → ${
         text.trim() || "nothing"

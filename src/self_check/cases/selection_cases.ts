@@ -2,7 +2,17 @@
 
 import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../kernels/choose.ts";
 import { chooseInRows } from "../../kernels/choose_in_rows.ts";
-import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../kernels/select.ts";
+import {
+  countTies,
+  DIGITS_LENGTH,
+  finishSelection,
+  keyHistogram,
+  rankTies,
+  refineHistogram,
+  scoreBlock,
+  scoreKeys,
+  selectDigit,
+} from "../../kernels/select.ts";
 import { defineCase, type KernelCase } from "../kernel_case.ts";
 import { below, filled, positive, signed, words } from "../values.ts";
 
@@ -35,6 +45,17 @@ const tile = () => ({
 /** How many ties `choose_entries` prunes in each row. */
 const tiesToChoose = () => Uint32Array.of(keyOf(0.5), 9, 7, 7, 7, 0, 1, 40, 150, 5000);
 
+/** Keys with few different digits of 11, 11 and 10 bits, and the digits of one of them. */
+const COARSE_DIGITS = 0x00601803, DIGITS = [0x00400000, 0x00401000, 0x00401002];
+const coarseDigits = (count: number, seed: number) =>
+  words(count, seed).map((word) => (word & COARSE_DIGITS) >>> 0);
+
+/** Histograms of three levels, and the searches (digits, entries to choose) after the levels 0 and 1. */
+const searched = (seed: number, first: readonly number[], second: readonly number[]) =>
+  below(20, DIGITS_LENGTH, seed).map((value, i) =>
+    i < 3 * 2048 ? value : [...first, ...second][i - 3 * 2048]
+  );
+
 export const SELECTION_CASES: readonly KernelCase[] = [
   ...[0, 1].map((has_forced) =>
     defineCase(scoreKeys, {
@@ -46,6 +67,43 @@ export const SELECTION_CASES: readonly KernelCase[] = [
         forced: words(19 * 4, 206),
         keys: words(19 * 70 + 5, 207),
       }),
+    })
+  ),
+  ...[0, 1].map((has_forced) =>
+    defineCase(scoreBlock, {
+      feature: forcedFeature(has_forced),
+      params: { rows: 90, cols: 70, ld: 75, first: 40, words: 4, has_forced },
+      buffers: () => ({
+        work: signed(90 * 75, 231),
+        scale: positive(120, 232).map((value) => 4 * value),
+        forced: words(90 * 4, 233),
+        keys: words(90 * 70 + 5, 234),
+        digits: below(20, DIGITS_LENGTH, 235),
+      }),
+    })
+  ),
+  ...[[1, 0], [1, 15_000], [2, 0], [2, 11_000]].map(([level, k]) =>
+    defineCase(refineHistogram, {
+      feature: `digit ${level}, k = ${k}`,
+      params: { count: 9001, level, k: level === 1 ? k : 7 },
+      buffers: () => ({
+        keys: coarseDigits(9010, 236),
+        digits: searched(237 + level, [DIGITS[0], k], [5, 6]),
+      }),
+    })
+  ),
+  // The histogram of the last level has up to 19 keys in each bin. With 2_000 entries some of the ties are
+  // chosen, and with the sum of whole bins all ties.
+  ...["no entries", "some ties", "all ties"].map((feature, i) =>
+    defineCase(finishSelection, {
+      feature,
+      params: { rows: 600, cols: 33 },
+      buffers: () => {
+        const digits = searched(241, [5, 6], [DIGITS[1], 0]), last = 2 * 2048;
+        digits.set([9, 4, 700], last);
+        digits[3 * 2048 + 3] = [0, 313, 713][i];
+        return { keys: coarseDigits(600 * 33 + 7, 242), digits, selection: words(606, 243) };
+      },
     })
   ),
   ...[0, 1, 2, 3].map((level) =>
