@@ -3,6 +3,7 @@
  * variants in `src/webgpu/tunings.json`.
  */
 
+import { KERNELS } from "../../../src/kernels/kernels.ts";
 import { formatJson } from "../../../src/files/whole_file.ts";
 import {
   type AdapterKey,
@@ -15,14 +16,23 @@ import type { KernelRate } from "./kernel_rates.ts";
 
 const FILE = new URL("../../../src/webgpu/tunings.json", import.meta.url);
 
-/** Picks the fastest variant of each kernel in `rates`. */
+/** The kernels that choose among their shaders for hardware by the size of each dispatch. */
+const CHOSEN_BY_SIZE = KERNELS.filter(({ variantFor }) => variantFor).map(({ name }) => name);
+
+/**
+ * Picks the fastest variant of each kernel in `rates`. A kernel that chooses by size is left out if a shader for
+ * hardware is the fastest, because a tuning would fix the shader of all sizes.
+ */
 export function fastestVariants(rates: readonly KernelRate[]): Tuning {
   const best = new Map<string, KernelRate>();
   for (const rate of rates) {
     const fastest = best.get(rate.kernel);
     if (!fastest || rate.seconds < fastest.seconds) best.set(rate.kernel, rate);
   }
-  return Object.fromEntries([...best].map(([kernel, { variant }]) => [kernel, variant]));
+  return Object.fromEntries(
+    [...best].filter(([kernel, { variant }]) => variant === "software" || !CHOSEN_BY_SIZE.includes(kernel))
+      .map(([kernel, { variant }]) => [kernel, variant]),
+  );
 }
 
 /** Returns `entries` with `entry` added. An earlier entry for the same adapter is removed. */

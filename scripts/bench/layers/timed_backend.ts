@@ -14,6 +14,9 @@ import type { Kernel } from "../../../src/kernels/kernel.ts";
 /** The group of all calls that are not kernels: writes, copies, clears and the freeing of buffers. */
 export const TRANSFERS = "transfers";
 
+/** The most calls that run together. The device's clock can measure one batch of dispatches at a time. */
+const MAX_CALLS = 32;
+
 /** A recorded call. */
 interface RecordedCall {
   readonly group: string;
@@ -45,11 +48,21 @@ export class TimedBackend implements Backend {
   readonly counters: Backend["counters"];
   readonly #backend: Backend;
   readonly #groupOf: (kernel: string) => string;
+  readonly #timeKernels: ((run: () => void) => Promise<number>) | undefined;
   #calls: RecordedCall[] = [];
   #seconds = new Map<string, number>();
 
-  /** @param groupOf maps the name of a kernel to the group that its time is added to */
-  constructor(backend: Backend, groupOf: (kernel: string) => string) {
+  /**
+   * @param groupOf maps the name of a kernel to the group that its time is added to
+   * @param timeKernels runs kernels and returns their seconds by the device's clock, like
+   *   `WebGpuBackend.timePass`. Without it, the time until the device is done is measured
+   */
+  constructor(
+    backend: Backend,
+    groupOf: (kernel: string) => string,
+    timeKernels?: (run: () => void) => Promise<number>,
+  ) {
+    this.#timeKernels = timeKernels;
     this.#backend = backend;
     this.#groupOf = groupOf;
     this.kind = backend.kind;
@@ -112,11 +125,16 @@ export class TimedBackend implements Backend {
     const calls = this.#calls;
     this.#calls = [];
     for (let next = 0; next < calls.length;) {
-      const { group } = calls[next];
+      const { group } = calls[next], first = next, last = first + MAX_CALLS;
+      while (next < calls.length && next < last && calls[next].group === group) next++;
+      const run = () => calls.slice(first, next).forEach((call) => call.run());
       const started = performance.now();
-      for (; next < calls.length && calls[next].group === group; next++) calls[next].run();
-      await this.#backend.finish();
-      const seconds = (performance.now() - started) / 1000;
+      let seconds = group === TRANSFERS ? undefined : await this.#timeKernels?.(run);
+      if (seconds === undefined) {
+        run();
+        await this.#backend.finish();
+        seconds = (performance.now() - started) / 1000;
+      }
       this.#seconds.set(group, (this.#seconds.get(group) ?? 0) + seconds);
     }
   }
