@@ -8,6 +8,7 @@ import { type AllocationResults, allocationTable } from "./bench/allocation/tabl
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
+import { type GpuCounts, gpuCountsTable } from "./bench/gpu_counts/table.ts";
 import type { LargeResults } from "./bench/large/large_file.ts";
 import { largeTable } from "./bench/large/table.ts";
 import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
@@ -28,6 +29,7 @@ import {
 import { type ShareResults, shareTable } from "./bench/solvers/share/table.ts";
 import { kernelTable, type WideResults, wideTable } from "./bench/solvers/wide/tables.ts";
 import { MODELS } from "./bench/projection/model_shapes.ts";
+import { assumptionsTable, h100LayerTable, h100ModelTable } from "./bench/projection/h100_tables.ts";
 import { projectionTable } from "./bench/projection/table.ts";
 import { type PythonResults, pythonTable } from "./bench/python/table.ts";
 import type { FinetuningResults } from "./bench/python_finetuning/bench_finetuning.ts";
@@ -67,6 +69,10 @@ const TABLES: Tables = {
   python_finetuning: () => render<FinetuningResults>("python_finetuning", finetuningTable),
   python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
   python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),
+  gpu_counts: () => renderCounts(gpuCountsTable),
+  h100_assumptions: () => Promise.resolve(assumptionsTable()),
+  h100_layers: () => renderCounts(h100LayerTable),
+  h100_model: () => renderCounts(h100ModelTable),
   latency: () => render<LatencyResults>("latency", latencyTable),
   demo: () => render<DemoResults>("demo", perplexityMarkdown),
   solvers: () => render<SolverResults>("solvers", comparisonTable),
@@ -91,6 +97,13 @@ export async function renderPage(page: URL): Promise<string> {
 async function render<Results>(name: string, table: (results: Results) => string): Promise<string> {
   const results = await readResults<Results>(resultsUrl(name, "json"));
   return `${table(results)}\n\n${measurementLine(results)}`;
+}
+
+/** Renders a table of counted work, of which nothing was measured on a GPU. */
+async function renderCounts(table: (counts: GpuCounts) => string): Promise<string> {
+  const counts = await readResults<GpuCounts>(resultsUrl("gpu_counts", "json"));
+  return `${table(counts)}\n\nCounted on ${counts.date.slice(0, 10)} for the limits of an NVIDIA H100. ` +
+    "Nothing was measured on a GPU.";
 }
 
 function measurementLine({ date, machine, adapter }: Measurement): string {

@@ -21,6 +21,12 @@ export interface PhaseCounts {
    * products keep every processor of the GPU busy.
    */
   readonly filledShare: number;
+  /** The bytes of device memory that move if each operand of each dispatch moves once. */
+  readonly memoryBytes: number;
+  /** The part of `memoryBytes` that products move. */
+  readonly productBytes: number;
+  /** The columns that are factored one after another by one workgroup. */
+  readonly serialColumns: number;
   /** The bytes that cross the bus between the CPU's memory and the GPU, apart from the layer itself. */
   readonly bytesWritten: number;
   readonly bytesRead: number;
@@ -82,6 +88,12 @@ function between(backend: RecordingBackend, from: Snapshot, to: Snapshot, enough
     kernels: countKernels(dispatches),
     productTeraflops: flops / 1e12,
     filledShare: sumFlops(dispatches.filter(({ workgroups }) => workgroups >= enough)) / flops,
+    memoryBytes: dispatches.reduce((sum, dispatch) => sum + dispatch.memoryBytes, 0),
+    productBytes: dispatches.reduce(
+      (sum, { memoryBytes, productFlops }) => sum + (productFlops > 0 ? memoryBytes : 0),
+      0,
+    ),
+    serialColumns: dispatches.reduce((sum, dispatch) => sum + dispatch.serialColumns, 0),
     bytesWritten: to.bytesWritten - from.bytesWritten,
     bytesRead: to.bytesRead - from.bytesRead,
     waits: to.waits - from.waits,

@@ -42,6 +42,10 @@ export interface RecordedDispatch {
   readonly workgroups: number;
   /** The floating-point operations, if the kernel is a matrix product. Otherwise 0. */
   readonly productFlops: number;
+  /** The bytes of device memory that the dispatch reads and writes if each operand moves once. */
+  readonly memoryBytes: number;
+  /** The columns that are factored one after another. 0 for all kernels but `reverse_cholesky`. */
+  readonly serialColumns: number;
 }
 
 /** A {@link Backend} that records its dispatches. Reads of a diagonal return ones, and all others zeros. */
@@ -99,7 +103,7 @@ export class RecordingBackend implements Backend {
     params: Readonly<Record<P, number>>,
   ): void {
     const shader = chooseShader(kernel, "discrete", {}, params);
-    const grid = shader.grid(params);
+    const grid = shader.grid(params), values: Readonly<Record<string, number>> = params;
     if (grid.includes(0)) return;
     this.counters.dispatches++;
     const { ROWS, COLS } = shader.constants ?? {};
@@ -109,6 +113,8 @@ export class RecordingBackend implements Backend {
       params,
       workgroups: isProduct ? countPatches(productOf(params), ROWS, COLS) : grid[0] * grid[1] * grid[2],
       productFlops: isProduct ? productFlops(params) : 0,
+      memoryBytes: memoryBytes(kernel.name, params),
+      serialColumns: kernel.name === "reverse_cholesky" ? values.size : 0,
     });
   }
 
@@ -127,6 +133,23 @@ export class RecordingBackend implements Backend {
   dispose(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** The f32 or u32 operands of each element of a block or matrix that a kernel moves. */
+const WORDS_PER_ELEMENT: Readonly<Record<string, number>> = {
+  copy2d: 2,
+  score_keys: 2,
+  score_block: 2,
+  count_ties: 1,
+  prune_block: 5, // reads work, keys and W, and writes Q and Δ
+};
+
+function memoryBytes(kernel: string, params: Readonly<Record<string, number>>): number {
+  const { m, n, k, beta, rows, cols, size, count } = params;
+  if (kernel.startsWith("gemm_")) return 4 * (m * k + k * n + (beta === 0 ? 1 : 2) * m * n);
+  if (kernel === "key_histogram" || kernel === "refine_histogram") return 4 * count;
+  const words = WORDS_PER_ELEMENT[kernel];
+  return words === undefined ? 0 : 4 * words * rows * (size ?? cols);
 }
 
 function productOf({ m, n, upper }: Readonly<Record<string, number>>) {
