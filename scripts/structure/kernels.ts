@@ -26,7 +26,7 @@ const SHARED_ASSEMBLY = [
   "transpose",
 ];
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
-const VARIANT = /_software$/;
+const VARIANT = /_(software|packed)$/;
 /** Tests in tests/kernels that do not belong to one kernel. */
 const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 

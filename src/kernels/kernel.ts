@@ -24,6 +24,11 @@ export interface ShaderVariant<P extends string = string> {
   /** WGSL source. Its bindings are in `@group(0)`, in the order of the declaration, followed by the uniform struct of parameters. */
   readonly code: string;
   readonly entryPoint: string;
+  /**
+   * The bytes of workgroup memory that the shader needs, if an adapter may have less. The shader is used only
+   * on adapters that have as much.
+   */
+  readonly workgroupBytes?: number;
   /** The values of the source's `override` constants. */
   readonly constants?: Readonly<Record<string, number>>;
   /** The grid of a dispatch with these parameters. If one of its extents is 0, the dispatch does nothing. */

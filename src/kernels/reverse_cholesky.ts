@@ -7,6 +7,7 @@
 import { defineKernel, type ShaderVariant } from "./kernel.ts";
 import { loop, type LoopCount, loopOver, sequence } from "./loop_count.ts";
 import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
+import packedCode from "../../shaders/reverse_cholesky_packed.wgsl" with { type: "text" };
 
 /**
  * The columns per segment and the columns of coefficients per chunk. They must equal the constants of the
@@ -14,6 +15,14 @@ import code from "../../shaders/reverse_cholesky.wgsl" with { type: "text" };
  */
 const SEGMENT = 8;
 const CHUNK = 32;
+
+/** The invocations of `reverse_cholesky_packed.wgsl`, as in the shader. */
+const PACKED_LANES = 256;
+/**
+ * The columns of the largest block that is kept in workgroup memory. Its triangle takes 33 KiB. GPUs have 48
+ * KiB or more, and most software adapters 32 KiB.
+ */
+const LARGEST_PACKED = 128;
 
 /**
  * Factors a block H of (size, size), where `size` is at most 256. The block starts at column `first` of the
@@ -34,7 +43,28 @@ export const reverseCholesky = defineKernel({
   shader: shaderWithLanes(256),
   // With 8 lanes, each lane would need 330,000 loop iterations for 256 columns, which is over the limit.
   softwareShader: shaderWithLanes(64),
+  variants: { packed: packedShader(LARGEST_PACKED) },
+  variantFor: ({ size }) => size <= LARGEST_PACKED ? "packed" : undefined,
 });
+
+/**
+ * Declares `reverse_cholesky_packed.wgsl` for blocks of at most `largest` columns, where `largest` is at most
+ * 256. It keeps the block in workgroup memory.
+ */
+export function packedShader(largest: number): ShaderVariant<"size"> {
+  return {
+    code: packedCode,
+    entryPoint: "reverse_cholesky",
+    constants: { LARGEST: largest },
+    workgroupBytes: 4 * (largest * (largest + 1) / 2 + 2 * largest + 1),
+    grid: () => [1, 1, 1],
+    loops: ({ size }) => {
+      const elements = loop(Math.ceil(size ** 2 / PACKED_LANES));
+      const update = loop(Math.ceil(size / Math.max(1, Math.floor(PACKED_LANES / largest))));
+      return sequence(elements, loop(size, update), elements, loop(1), loop(size, loop(size)), elements);
+    },
+  };
+}
 
 function shaderWithLanes(lanes: number): ShaderVariant<"size"> {
   return {

@@ -40,6 +40,7 @@ export class PipelineCache {
   readonly #faults: DeviceFaults;
   readonly #tiling: Tiling;
   readonly #tuning: Tuning;
+  readonly #workgroupBytes: number;
   /** The compiled kernels by the shader of the kernel that was compiled. */
   readonly #compiled = new Map<ShaderVariant, CompiledKernel>();
   /** The compilations that {@link warm} started. */
@@ -49,6 +50,7 @@ export class PipelineCache {
 
   constructor(device: GPUDevice, faults: DeviceFaults, tiling: Tiling, tuning: Tuning = {}) {
     this.#device = device;
+    this.#workgroupBytes = device.limits.maxComputeWorkgroupStorageSize;
     this.#faults = faults;
     this.#tiling = tiling;
     this.#tuning = tuning;
@@ -61,12 +63,12 @@ export class PipelineCache {
    *   message with the source line.
    */
   get(kernel: Kernel, params: Readonly<Record<string, number>>): CompiledKernel {
-    return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params));
+    return this.#get(kernel, chooseShader(kernel, this.#tiling, this.#tuning, params, this.#workgroupBytes));
   }
 
   /** Returns the kernel compiled with each shader that its dispatches can use. @throws the same errors as {@link get} */
   all(kernel: Kernel): CompiledKernel[] {
-    return possibleShaders(kernel, this.#tiling, this.#tuning).map((shader) => this.#get(kernel, shader));
+    return possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) => this.#get(kernel, shader));
   }
 
   #get(kernel: Kernel, shader: ShaderVariant): CompiledKernel {
@@ -86,7 +88,7 @@ export class PipelineCache {
   async warm(kernels: readonly Kernel[]): Promise<void> {
     await Promise.all(
       kernels.flatMap((kernel) =>
-        possibleShaders(kernel, this.#tiling, this.#tuning).map((shader) => {
+        possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) => {
           let warmUp = this.#warmUps.get(shader);
           if (!warmUp) this.#warmUps.set(shader, warmUp = this.#compileAsync(kernel, shader));
           return warmUp;

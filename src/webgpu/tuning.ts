@@ -61,6 +61,7 @@ export function shadersOf(kernel: Kernel): ReadonlyMap<string, ShaderVariant> {
  * Returns the shader for a dispatch of `kernel` with the parameters `params`. It is the shader that `tuning`
  * names. If `tuning` does not name the kernel, it is the kernel's default shader for `tiling`, which can
  * depend on the parameters (`Kernel.variantFor`).
+ * @param workgroupBytes the workgroup memory of the adapter, in bytes
  * @throws {RangeError} if the kernel has no shader with that name
  */
 export function chooseShader(
@@ -68,20 +69,33 @@ export function chooseShader(
   tiling: Tiling,
   tuning: Tuning,
   params: Readonly<Record<string, number>>,
+  workgroupBytes: number,
 ): ShaderVariant {
   const name = tuning[kernel.name];
   if (name !== undefined) return shaderNamed(kernel, name);
   if (tiling === "software" && kernel.softwareShader) return kernel.softwareShader;
-  const variant = kernel.variantFor?.(params);
-  return variant === undefined ? kernel.shader : shaderNamed(kernel, variant);
+  const sized = kernel.variantFor?.(params);
+  const variant = sized === undefined ? kernel.shader : shaderNamed(kernel, sized);
+  return fitsIn(variant, workgroupBytes) ? variant : kernel.shader;
 }
 
 /** Returns all shaders that `chooseShader` can return for `kernel`. @throws the same errors */
-export function possibleShaders(kernel: Kernel, tiling: Tiling, tuning: Tuning = {}): ShaderVariant[] {
+export function possibleShaders(
+  kernel: Kernel,
+  tiling: Tiling,
+  tuning: Tuning,
+  workgroupBytes: number,
+): ShaderVariant[] {
   const name = tuning[kernel.name];
   if (name !== undefined) return [shaderNamed(kernel, name)];
   if (tiling === "software" && kernel.softwareShader) return [kernel.softwareShader];
-  return [kernel.shader, ...(kernel.variantFor ? Object.values(kernel.variants ?? {}) : [])];
+  const bySize = kernel.variantFor ? Object.values(kernel.variants ?? {}) : [];
+  return [kernel.shader, ...bySize.filter((variant) => fitsIn(variant, workgroupBytes))];
+}
+
+/** Returns whether an adapter with so much workgroup memory can run the shader. */
+export function fitsIn({ workgroupBytes: needed = 0 }: ShaderVariant, workgroupBytes: number): boolean {
+  return needed <= workgroupBytes;
 }
 
 function shaderNamed(kernel: Kernel, name: string): ShaderVariant {

@@ -6,7 +6,7 @@
 import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
+import { packedShader, reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { correlatedHessian, gram } from "../reference/hessian.ts";
 import { factorResidual, inverseResidual, referenceReverseCholesky } from "../reference/reverse_cholesky.ts";
 import { assertClose } from "../support/assert_close.ts";
@@ -14,7 +14,34 @@ import { eachTiling } from "../support/backends.ts";
 import { downloadF32, downloadU32, upload } from "../support/device.ts";
 import { normals } from "../support/random.ts";
 
-const SIZES = [1, 2, 7, 8, 9, 31, 32, 33, 127, 128, 129, 172, 255, 256];
+const SIZES = [
+  1,
+  2,
+  3,
+  4,
+  5,
+  7,
+  8,
+  9,
+  15,
+  16,
+  17,
+  31,
+  32,
+  33,
+  64,
+  65,
+  96,
+  100,
+  124,
+  125,
+  127,
+  128,
+  129,
+  172,
+  255,
+  256,
+];
 /**
  * The bound of the scaled residuals. A backward stable method has residuals of about the unit roundoff, 6e-8,
  * for matrices of any size.
@@ -47,7 +74,13 @@ interface Outcome {
  * Runs the kernel on `h`, (n, n), inside of a larger tile that is filled with SENTINEL. The elements below
  * the diagonal of the block are NaN, because the kernel must not read them.
  */
-async function factor(backend: Backend, h: Float32Array, n: number, status = 0): Promise<Outcome> {
+async function factor(
+  backend: Backend,
+  kernel: typeof reverseCholesky,
+  h: Float32Array,
+  n: number,
+  status = 0,
+): Promise<Outcome> {
   const ld = n + COL + MARGIN;
   const block = (from: Float32Array) =>
     Float32Array.from({ length: n * n }, (_, i) => from[(ROW + Math.floor(i / n)) * ld + COL + i % n]);
@@ -62,7 +95,7 @@ async function factor(backend: Backend, h: Float32Array, n: number, status = 0):
     status: upload(backend, Uint32Array.of(status)),
   };
   const offset = ROW * ld + COL;
-  backend.dispatch(reverseCholesky, buffers, {
+  backend.dispatch(kernel, buffers, {
     size: n,
     offset,
     ld,
@@ -89,70 +122,89 @@ function assertAround(tile: Float32Array, n: number): void {
   });
 }
 
-eachTiling("reverse_cholesky", (backend) => {
-  for (const n of SIZES) {
-    it(`factors and inverts a block of ${n}×${n}`, async () => {
-      const h = positiveDefinite(n);
-      const { tile, inverse, diagonal, status, r, u } = await factor(backend(), h, n);
+/** The sizes at which the kernel runs, and the shader. */
+const SHADERS: Readonly<Record<string, { kernel: typeof reverseCholesky; largest: number }>> = {
+  "reverse_cholesky": { kernel: reverseCholesky, largest: 256 },
+  // Adapters of tests have 32 KiB of workgroup memory, so the blocks are a little smaller than on a GPU.
+  "reverse_cholesky in workgroup memory": {
+    kernel: {
+      ...reverseCholesky,
+      shader: packedShader(125),
+      softwareShader: undefined,
+      variants: undefined,
+      variantFor: undefined,
+    },
+    largest: 125,
+  },
+};
+
+for (const [name, { kernel, largest }] of Object.entries(SHADERS)) {
+  eachTiling(name, (backend) => {
+    for (const n of SIZES.filter((size) => size <= largest)) {
+      it(`factors and inverts a block of ${n}×${n}`, async () => {
+        const h = positiveDefinite(n);
+        const { tile, inverse, diagonal, status, r, u } = await factor(backend(), kernel, h, n);
+        strictEqual(status, 0);
+        const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
+        ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
+        ok(identity < RESIDUAL, `‖U·R − I‖/(n‖U‖‖R‖) = ${identity}`);
+        assertClose(r, referenceReverseCholesky(h, n).r, 1e-5);
+        for (let i = 0; i < n; i++) {
+          strictEqual(diagonal[FIRST + i], r[i * n + i]);
+          for (let j = 0; j < i; j++) ok(r[i * n + j] === 0 && u[i * n + j] === 0, `(${i}, ${j}) is not 0`);
+        }
+        deepStrictEqual([...diagonal.slice(0, FIRST), diagonal[FIRST + n]], Array(FIRST + 1).fill(SENTINEL));
+        assertAround(tile, n);
+        assertAround(inverse, n);
+      });
+    }
+
+    it("has small residuals for a nearly singular block", async () => {
+      const n = Math.min(128, largest), h = correlatedHessian(n, { seed: 4 });
+      let mean = 0;
+      for (let j = 0; j < n; j++) mean += h[j * (n + 1)] / n;
+      for (let j = 0; j < n; j++) h[j * (n + 1)] += 0.001 * mean;
+      const { r, u, status } = await factor(backend(), kernel, h, n);
       strictEqual(status, 0);
       const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
       ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
       ok(identity < RESIDUAL, `‖U·R − I‖/(n‖U‖‖R‖) = ${identity}`);
-      assertClose(r, referenceReverseCholesky(h, n).r, 1e-5);
-      for (let i = 0; i < n; i++) {
-        strictEqual(diagonal[FIRST + i], r[i * n + i]);
-        for (let j = 0; j < i; j++) ok(r[i * n + j] === 0 && u[i * n + j] === 0, `(${i}, ${j}) is not 0`);
-      }
-      deepStrictEqual([...diagonal.slice(0, FIRST), diagonal[FIRST + n]], Array(FIRST + 1).fill(SENTINEL));
+    });
+
+    for (const [n, j] of [[1, 0], [7, 3], [33, 32], [128, 0], [128, 65], [129, 128], [256, 7]]) {
+      if (n > largest) continue;
+      it(`reports column ${j} of a ${n}×${n} block if its pivot is negative`, async () => {
+        const h = positiveDefinite(n);
+        // The pivot is R[j,j]². Subtracting 2·R[j,j]² from H[j,j] makes the pivot −R[j,j]².
+        h[j * (n + 1)] -= 2 * referenceReverseCholesky(h, n).r[j * (n + 1)] ** 2;
+        strictEqual(referenceReverseCholesky(h, n).failed, j);
+        strictEqual((await factor(backend(), kernel, h, n)).status, FIRST + j + 1);
+      });
+
+      it(`reports column ${j} of a ${n}×${n} block if its pivot is NaN`, async () => {
+        const h = positiveDefinite(n);
+        h[j * (n + 1)] = NaN;
+        strictEqual((await factor(backend(), kernel, h, n)).status, FIRST + j + 1);
+      });
+    }
+
+    it("reports the row of a NaN above the diagonal, because the pivot of this row is the first to become NaN", async () => {
+      const n = 64, h = positiveDefinite(n);
+      h[20 * n + 50] = NaN;
+      strictEqual((await factor(backend(), kernel, h, n)).status, FIRST + 20 + 1);
+    });
+
+    it("reports a zero pivot in the last column, which is factored first", async () => {
+      strictEqual((await factor(backend(), kernel, new Float32Array(40 * 40), 40)).status, FIRST + 40);
+    });
+
+    it("does nothing if a pivot has failed before", async () => {
+      const n = 33, h = positiveDefinite(n);
+      const { tile, inverse, diagonal, status, r } = await factor(backend(), kernel, h, n, 123);
+      strictEqual(status, 123);
       assertAround(tile, n);
-      assertAround(inverse, n);
+      for (let i = 0; i < n; i++) for (let j = i; j < n; j++) strictEqual(r[i * n + j], h[i * n + j]);
+      ok(inverse.every((value) => value === SENTINEL) && diagonal.every((value) => value === SENTINEL));
     });
-  }
-
-  it("has small residuals for a nearly singular block", async () => {
-    const n = 128, h = correlatedHessian(n, { seed: 4 });
-    let mean = 0;
-    for (let j = 0; j < n; j++) mean += h[j * (n + 1)] / n;
-    for (let j = 0; j < n; j++) h[j * (n + 1)] += 0.001 * mean;
-    const { r, u, status } = await factor(backend(), h, n);
-    strictEqual(status, 0);
-    const residual = factorResidual(h, r, n), identity = inverseResidual(u, r, n);
-    ok(residual < RESIDUAL, `‖H − R·Rᵀ‖/(n‖H‖) = ${residual}`);
-    ok(identity < RESIDUAL, `‖U·R − I‖/(n‖U‖‖R‖) = ${identity}`);
   });
-
-  for (const [n, j] of [[1, 0], [7, 3], [33, 32], [128, 0], [128, 65], [129, 128], [256, 7]]) {
-    it(`reports column ${j} of a ${n}×${n} block if its pivot is negative`, async () => {
-      const h = positiveDefinite(n);
-      // The pivot is R[j,j]². Subtracting 2·R[j,j]² from H[j,j] makes the pivot −R[j,j]².
-      h[j * (n + 1)] -= 2 * referenceReverseCholesky(h, n).r[j * (n + 1)] ** 2;
-      strictEqual(referenceReverseCholesky(h, n).failed, j);
-      strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
-    });
-
-    it(`reports column ${j} of a ${n}×${n} block if its pivot is NaN`, async () => {
-      const h = positiveDefinite(n);
-      h[j * (n + 1)] = NaN;
-      strictEqual((await factor(backend(), h, n)).status, FIRST + j + 1);
-    });
-  }
-
-  it("reports the row of a NaN above the diagonal, because the pivot of this row is the first to become NaN", async () => {
-    const n = 64, h = positiveDefinite(n);
-    h[20 * n + 50] = NaN;
-    strictEqual((await factor(backend(), h, n)).status, FIRST + 20 + 1);
-  });
-
-  it("reports a zero pivot in the last column, which is factored first", async () => {
-    strictEqual((await factor(backend(), new Float32Array(40 * 40), 40)).status, FIRST + 40);
-  });
-
-  it("does nothing if a pivot has failed before", async () => {
-    const n = 33, h = positiveDefinite(n);
-    const { tile, inverse, diagonal, status, r } = await factor(backend(), h, n, 123);
-    strictEqual(status, 123);
-    assertAround(tile, n);
-    for (let i = 0; i < n; i++) for (let j = i; j < n; j++) strictEqual(r[i * n + j], h[i * n + j]);
-    ok(inverse.every((value) => value === SENTINEL) && diagonal.every((value) => value === SENTINEL));
-  });
-});
+}

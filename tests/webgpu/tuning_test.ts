@@ -5,12 +5,14 @@
 
 import { ok, strictEqual, throws } from "node:assert/strict";
 import { describe, it } from "@std/testing/bdd";
+import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { gemmNN } from "../../src/kernels/gemm.ts";
 import { KERNELS } from "../../src/kernels/kernels.ts";
 import { zeroColumns } from "../../src/kernels/zero_columns.ts";
 import {
   adapterKey,
   chooseShader,
+  possibleShaders,
   shadersOf,
   type TunedAdapter,
   tuningFor,
@@ -38,12 +40,15 @@ describe("tunings", () => {
 
   it("choose the shader of a kernel, or the default shader for the adapter's kind if they do not name the kernel", () => {
     const large = { m: 4096, n: 4096, upper: 0 };
-    strictEqual(chooseShader(gemmNN, "software", {}, large), gemmNN.softwareShader);
-    strictEqual(chooseShader(gemmNN, "discrete", {}, large), gemmNN.shader);
-    strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }, large), gemmNN.shader);
-    strictEqual(chooseShader(gemmNN, "discrete", { gemm_nn: "64x64" }, large), gemmNN.variants!["64x64"]);
-    strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }, {}), zeroColumns.shader);
-    throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }, large), {
+    strictEqual(chooseShader(gemmNN, "software", {}, large, 16384), gemmNN.softwareShader);
+    strictEqual(chooseShader(gemmNN, "discrete", {}, large, 16384), gemmNN.shader);
+    strictEqual(chooseShader(gemmNN, "software", { gemm_nn: "discrete" }, large, 16384), gemmNN.shader);
+    strictEqual(
+      chooseShader(gemmNN, "discrete", { gemm_nn: "64x64" }, large, 16384),
+      gemmNN.variants!["64x64"],
+    );
+    strictEqual(chooseShader(zeroColumns, "software", { gemm_nn: "64x64" }, {}, 16384), zeroColumns.shader);
+    throws(() => chooseShader(gemmNN, "discrete", { gemm_nn: "7x9" }, large, 16384), {
       name: "RangeError",
       message: /gemm_nn: the kernel has no variant 7x9/,
     });
@@ -51,7 +56,8 @@ describe("tunings", () => {
 
   it("leave the patch of a product to its size, so that small products also use the whole GPU", () => {
     const { variants = {} } = gemmNN;
-    const chosen = (m: number, n: number, upper = 0) => chooseShader(gemmNN, "discrete", {}, { m, n, upper });
+    const chosen = (m: number, n: number, upper = 0) =>
+      chooseShader(gemmNN, "discrete", {}, { m, n, upper }, 16384);
     strictEqual(chosen(12288, 1024), gemmNN.shader);
     strictEqual(chosen(4096, 1024), variants["64x128"]); // 32·8 = 256 patches of 128×128 are too few
     strictEqual(chosen(1024, 4224), gemmNN.shader); // 8·33 = 264 are just enough
@@ -60,6 +66,18 @@ describe("tunings", () => {
     strictEqual(chosen(2048, 2048), variants["64x128"]); // 256 patches of 128×128
     strictEqual(chosen(1536, 1536, 1), variants["64x64"]); // half of the patches are below the diagonal
     strictEqual(chosen(4096, 4096, 1), gemmNN.shader);
+  });
+
+  it("keep a diagonal block in workgroup memory only if it is small and the adapter has enough of it", () => {
+    const { variants, shader } = reverseCholesky;
+    const chosen = (size: number, bytes: number) =>
+      chooseShader(reverseCholesky, "discrete", {}, { size }, bytes);
+    strictEqual(chosen(128, 48 * 1024), variants!.packed);
+    strictEqual(chosen(1, 48 * 1024), variants!.packed);
+    strictEqual(chosen(129, 48 * 1024), shader);
+    strictEqual(chosen(128, 32 * 1024), shader);
+    ok(possibleShaders(reverseCholesky, "discrete", {}, 48 * 1024).includes(variants!.packed));
+    ok(!possibleShaders(reverseCholesky, "discrete", {}, 32 * 1024).includes(variants!.packed));
   });
 
   it("in tunings.json name only existing kernels and variants, and name each adapter once", () => {

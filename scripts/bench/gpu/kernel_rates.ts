@@ -11,8 +11,9 @@ import { pruneBlock, pruneBlockNM } from "../../../src/kernels/prune_block.ts";
 import { reverseCholesky } from "../../../src/kernels/reverse_cholesky.ts";
 import { DEFAULT_BLOCKSIZE } from "../../../src/protocol/limits.ts";
 import { createWebGpuBackend, type WebGpuBackend } from "../../../src/webgpu/backend.ts";
-import { shadersOf } from "../../../src/webgpu/tuning.ts";
+import { fitsIn, shadersOf } from "../../../src/webgpu/tuning.ts";
 import { normals } from "../../../tests/support/random.ts";
+import { requestAdapter } from "../../../src/webgpu/device.ts";
 import { median } from "../measure/statistics.ts";
 
 /** The rate of one shader. A kernel may have several shaders, which are called variants. */
@@ -83,8 +84,11 @@ function timedDispatches(order: number): TimedDispatch[] {
  */
 export async function measureKernels(order: number, rounds: number): Promise<KernelRate[]> {
   const rates: KernelRate[] = [];
+  const { maxComputeWorkgroupStorageSize } = (await requestAdapter()).limits;
   for (const work of timedDispatches(order)) {
-    const variants = [...shadersOf(work.kernel).keys()];
+    const variants = [...shadersOf(work.kernel)].flatMap(([name, shader]) =>
+      fitsIn(shader, maxComputeWorkgroupStorageSize) ? [name] : []
+    );
     const backends: WebGpuBackend[] = [];
     try {
       for (const variant of variants) {

@@ -64,7 +64,10 @@ export class RecordingBackend implements Backend {
   /** The number of calls that wait for the device. */
   waits = 0;
 
-  constructor({ name, maxBufferBytes }: GpuLimits) {
+  readonly #workgroupBytes: number;
+
+  constructor({ name, maxBufferBytes, workgroupBytes }: GpuLimits) {
+    this.#workgroupBytes = workgroupBytes;
     this.adapter = { name, software: false };
     this.maxBufferBytes = maxBufferBytes;
   }
@@ -102,7 +105,7 @@ export class RecordingBackend implements Backend {
     _buffers: Readonly<Record<B, DeviceBuffer>>,
     params: Readonly<Record<P, number>>,
   ): void {
-    const shader = chooseShader(kernel, "discrete", {}, params);
+    const shader = chooseShader(kernel, "discrete", {}, params, this.#workgroupBytes);
     const grid = shader.grid(params), values: Readonly<Record<string, number>> = params;
     if (grid.includes(0)) return;
     this.counters.dispatches++;

@@ -51,7 +51,7 @@ export async function tallyResultFaults(): Promise<Tally> {
 export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
   const backend = await createWebGpuBackend({ tiling }), tally = emptyTally();
   for (const kernel of KERNELS) {
-    for (const fault of shaderFaults(kernel, possibleShaders(kernel, tiling)[0])) {
+    for (const fault of shaderFaults(kernel, possibleShaders(kernel, tiling, {}, 0)[0])) {
       let verdict = await judge(withKernel(backend, fault.kernel), kernel);
       const isHarmless = async () =>
         reasonWhyEquivalent(fault, tiling) !== undefined ||
