@@ -6,26 +6,17 @@
 import { formatJson } from "../../src/files/whole_file.ts";
 import { messageOf } from "../../src/text/message_of.ts";
 import { describeAdapter, requestAdapter } from "../../src/webgpu/device.ts";
-import { type KernelRate, measureKernels } from "../bench/gpu/kernel_rates.ts";
+import { measureKernels } from "../bench/gpu/kernel_rates.ts";
 import { fastestVariants } from "../bench/gpu/save_tuning.ts";
-import { describeMachine, type Machine } from "../bench/report/machine.ts";
-import { checkKernels, type CheckResult } from "./check_kernels.ts";
+import { describeMachine } from "../bench/report/machine.ts";
+import { checkKernels } from "./check_kernels.ts";
 import { renderPage } from "./page.ts";
-import { type Probe, probeAdapter } from "./probe.ts";
-import { type Limit, rankLimits } from "./ranking.ts";
-import { type LayerTimes, timeLayer } from "./time_layer.ts";
-import { type RequestTimes, timeRequest } from "./time_request.ts";
-import { measureTransfers, type Transfers } from "./transfers.ts";
-
-/** The sizes of a run. */
-export interface Sizes {
-  /** The order of the matrices with which each shader of each heavy kernel is timed. */
-  readonly product: number;
-  readonly rounds: number;
-  readonly transferBytes: number;
-  readonly layer: number;
-  readonly request: number;
-}
+import { probeAdapter } from "./probe.ts";
+import { rankLimits } from "./ranking.ts";
+import { timeLayer } from "./time_layer.ts";
+import { timeRequest } from "./time_request.ts";
+import type { FirstLight, Sizes } from "./results.ts";
+import { measureTransfers } from "./transfers.ts";
 
 /** The sizes for a hardware GPU. The layer is one of OPT-175B. */
 export const HARDWARE_SIZES: Sizes = {
@@ -44,28 +35,6 @@ export const SOFTWARE_SIZES: Sizes = {
   layer: 384,
   request: 128,
 };
-
-/** All figures of a run. A step that failed or was left out has no figures. */
-export interface FirstLight {
-  readonly date: string;
-  readonly adapter: string;
-  readonly software: boolean;
-  readonly machine: Machine;
-  readonly sizes: Sizes;
-  readonly probe?: Probe;
-  readonly checks?: readonly CheckResult[];
-  readonly kernels?: readonly KernelRate[];
-  readonly transfers?: Transfers;
-  readonly layer?: LayerTimes;
-  readonly request?: RequestTimes;
-  readonly limits?: readonly Limit[];
-  /** The fastest shader of each kernel that was timed, as in `src/webgpu/tunings.json`. */
-  readonly tuning?: Readonly<Record<string, string>>;
-  /** The seconds of each step. */
-  readonly seconds: Readonly<Record<string, number>>;
-  /** The messages of the steps that failed or were left out. */
-  readonly failures: Readonly<Record<string, string>>;
-}
 
 /** A run takes at most about ten minutes, because no step begins after this time. */
 const LAST_START_SECONDS = 420;

@@ -1,6 +1,6 @@
 /** The HTML page of a run. It has no scripts and loads nothing. */
 
-import type { FirstLight } from "./first_light.ts";
+import type { FirstLight } from "./results.ts";
 
 type Cell = string | number;
 

@@ -68,7 +68,9 @@ export class PipelineCache {
 
   /** Returns the kernel compiled with each shader that its dispatches can use. @throws the same errors as {@link get} */
   all(kernel: Kernel): CompiledKernel[] {
-    return possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) => this.#get(kernel, shader));
+    return possibleShaders(kernel, this.#tiling, this.#tuning, this.#workgroupBytes).map((shader) =>
+      this.#get(kernel, shader)
+    );
   }
 
   #get(kernel: Kernel, shader: ShaderVariant): CompiledKernel {
