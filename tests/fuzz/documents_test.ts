@@ -14,7 +14,7 @@ import { jobListQuerySchema, jobRequestSchema } from "../../src/protocol/edge/jo
 import { taskAnswerSchema, taskRequestSchema } from "../../src/protocol/edge/tasks.ts";
 import { completeRequestSchema, uploadRequestSchema } from "../../src/protocol/edge/uploads.ts";
 import { problemAnswer } from "../../src/protocol/problem_answer.ts";
-import { PROBLEMS, type ProblemCode } from "../../src/protocol/problem_codes.ts";
+import { type ProblemCode, PROBLEMS } from "../../src/protocol/problem_codes.ts";
 import { Refusal } from "../../src/protocol/refusal.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
@@ -59,26 +59,46 @@ describe("fuzzing documents of the contract", () => {
     queue: { waiting: 0, resident: 1 },
     factors: [TASK_REQUEST.weight.sha256],
   });
-  fuzzSchema("job list query", jobListQuerySchema, { state: "done", limit: "5", cursor: `1-${"a".repeat(32)}` });
+  fuzzSchema("job list query", jobListQuerySchema, {
+    state: "done",
+    limit: "5",
+    cursor: `1-${"a".repeat(32)}`,
+  });
 
   fuzzAnswer("job answer", receivedJob, JOB);
   fuzzAnswer("job list answer", receivedJobList, {
     jobs: [{ ...JOB, layers: { queued: 0, running: 0, done: 1, failed: 0, cancelled: 0 } }],
     cursor: null,
   });
-  fuzzAnswer("upload answer", receivedUpload, { upload: "u", part_size: 5, parts: [{ number: 1, url: "x" }], expires: "" });
+  fuzzAnswer("upload answer", receivedUpload, {
+    upload: "u",
+    part_size: 5,
+    parts: [{ number: 1, url: "x" }],
+    expires: "",
+  });
   fuzzAnswer("hosts answer", receivedHosts, { hosts: [{ url: "x", backend: "cpu", adapter: "y" }] });
 });
 
 describe("fuzzing problem documents", () => {
-  const problem = JSON.parse(problemAnswer(new Refusal("busy", "the queue is full", { retryAfter: 1 }), "id").body);
+  const problem = JSON.parse(
+    problemAnswer(new Refusal("busy", "the queue is full", { retryAfter: 1 }), "id").body,
+  );
   const body = fc.oneof(damagedJson([problem]).map((value) => JSON.stringify(value)), fc.string());
   const answer = fc.record({
     status: fc.integer({ min: 400, max: 599 }),
     type: fc.constantFrom("application/problem+json", "application/json", "text/html", ""),
     body: fc.oneof(body, damagedText(body)),
     retryAfter: fc.oneof(
-      fc.constantFrom("0", "5", "-1", "9".repeat(400), "1e9", "Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 99 Oct 9999", "x"),
+      fc.constantFrom(
+        "0",
+        "5",
+        "-1",
+        "9".repeat(400),
+        "1e9",
+        "Wed, 21 Oct 2026 07:28:00 GMT",
+        "Wed, 99 Oct 9999",
+        "x",
+      ),
       fc.nat().map(String),
     ),
   });
@@ -100,7 +120,10 @@ describe("fuzzing problem documents", () => {
     members: fc.dictionary(fc.constantFrom("limit", "tensor", "index", "x"), fc.jsonValue({ maxDepth: 1 })),
   });
   fuzz("problem of a server", refusal, async ({ code, detail, retryAfter, members }) => {
-    const { status, headers, body } = problemAnswer(new Refusal(code, detail, { retryAfter, members }), "an-id");
+    const { status, headers, body } = problemAnswer(
+      new Refusal(code, detail, { retryAfter, members }),
+      "an-id",
+    );
     const error = await errorFromResponse(new Response(body, { status, headers }));
     assert.deepEqual(
       [error.status, error.code, error.detail, error.requestId, error.retryAfter],

@@ -5,14 +5,30 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { invalidParameters } from "../../src/protocol/invalid_parameters.ts";
 import { layerSearchParams } from "../../src/protocol/layer_query.ts";
-import { type ParsedLayerQuery, layerQuerySchema, resolveParameters } from "../../src/protocol/parameters.ts";
+import { layerQuerySchema, type ParsedLayerQuery, resolveParameters } from "../../src/protocol/parameters.ts";
 import { fuzz, type Outcome } from "./property.ts";
 
 /** Generates texts of numbers, valid and invalid. */
 const numberText = fc.oneof(
   fc.integer({ min: -1, max: 300 }).map(String),
   fc.double({ min: -0.1, max: 1.1, noNaN: true }).map(String),
-  fc.constantFrom("", " 1", "1 ", "+1", "1.", ".5", "0x10", "1e-3", "1e400", "-0", "NaN", "Infinity", "٣", "1_0", "1,0"),
+  fc.constantFrom(
+    "",
+    " 1",
+    "1 ",
+    "+1",
+    "1.",
+    ".5",
+    "0x10",
+    "1e-3",
+    "1e400",
+    "-0",
+    "NaN",
+    "Infinity",
+    "٣",
+    "1_0",
+    "1,0",
+  ),
 );
 
 /** Generates queries in which most values have the right type, so that some queries are valid. */
@@ -36,10 +52,24 @@ const query = fc.record({
 /** Generates a few parameters, so that not every query has an invalid one, and sometimes an unknown one. */
 const fewParameters = fc.tuple(
   query,
-  fc.subarray(["method", "sparsity", "pattern", "bits", "group_size", "damping", "blocksize", "refit", "dtype", "order"], {
+  fc.subarray([
+    "method",
+    "sparsity",
+    "pattern",
+    "bits",
+    "group_size",
+    "damping",
+    "blocksize",
+    "refit",
+    "dtype",
+    "order",
+  ], {
     maxLength: 3,
   }),
-  fc.option(fc.tuple(fc.oneof(fc.constantFrom("__proto__", "Sparsity", "toString", ""), fc.string()), fc.string()), { freq: 9 }),
+  fc.option(
+    fc.tuple(fc.oneof(fc.constantFrom("__proto__", "Sparsity", "toString", ""), fc.string()), fc.string()),
+    { freq: 9 },
+  ),
 ).map(([all, names, unknown]): Record<string, string> => {
   const entries = Object.entries(all).filter(([name]) => names.includes(name));
   return Object.fromEntries(unknown ? [...entries, unknown] : entries);
@@ -76,5 +106,9 @@ function parseQuery(text: Record<string, string>): Outcome {
 }
 
 describe("fuzzing the query", () => {
-  fuzz("query parameters", fc.oneof(query as fc.Arbitrary<Record<string, string>>, fewParameters), parseQuery);
+  fuzz(
+    "query parameters",
+    fc.oneof(query as fc.Arbitrary<Record<string, string>>, fewParameters),
+    parseQuery,
+  );
 });

@@ -19,7 +19,10 @@ const dtypes = Object.keys(BYTES_PER_ELEMENT) as Dtype[];
 /** Generates valid files with up to four small tensors. */
 const validFile: fc.Arbitrary<Uint8Array> = fc.uniqueArray(
   fc.record({
-    name: fc.oneof(fc.constantFrom("weight", "hessian", "a.b", "é"), fc.string({ maxLength: 8 }).filter((s) => s !== "__metadata__")),
+    name: fc.oneof(
+      fc.constantFrom("weight", "hessian", "a.b", "é"),
+      fc.string({ maxLength: 8 }).filter((s) => s !== "__metadata__"),
+    ),
     dtype: fc.constantFrom(...dtypes),
     shape: fc.array(fc.nat(3), { maxLength: 3 }),
   }),
@@ -36,7 +39,10 @@ const validFile: fc.Arbitrary<Uint8Array> = fc.uniqueArray(
 
 /** Generates files of valid JSON, in which members of the header are wrong. */
 const damagedHeader = damagedJson([
-  { t: { dtype: "F32", shape: [2], data_offsets: [0, 8] }, u: { dtype: "U8", shape: [], data_offsets: [8, 9] } },
+  {
+    t: { dtype: "F32", shape: [2], data_offsets: [0, 8] },
+    u: { dtype: "U8", shape: [], data_offsets: [8, 9] },
+  },
   { __metadata__: { a: "1" }, t: { dtype: "F16", shape: [0, 4], data_offsets: [0, 0] } },
 ]).chain((header) => fc.nat(12).map((dataBytes) => rawFile(JSON.stringify(header), dataBytes)));
 
@@ -47,12 +53,16 @@ async function readStream(file: Uint8Array, chunkBytes: number): Promise<Map<str
     (_, i) => file.subarray(i * chunkBytes, (i + 1) * chunkBytes),
   );
   const stream = await openSafetensors(ReadableStream.from(chunks), { totalBytes: file.length });
-  const data = new Map(stream.header.tensors.map(({ name, begin, end }) => [name, new Uint8Array(end - begin)]));
+  const data = new Map(
+    stream.header.tensors.map(({ name, begin, end }) => [name, new Uint8Array(end - begin)]),
+  );
   for await (const { tensor, offset, bytes } of stream.chunks()) data.get(tensor.name)!.set(bytes, offset);
   return data;
 }
 
-async function readBoth({ file, chunkBytes }: { file: Uint8Array<ArrayBuffer>; chunkBytes: number }): Promise<Outcome> {
+async function readBoth(
+  { file, chunkBytes }: { file: Uint8Array<ArrayBuffer>; chunkBytes: number },
+): Promise<Outcome> {
   const decoded = await unlessRefused(() => decode(file), isDocumented);
   const streamed = await unlessRefused(() => readStream(file, chunkBytes), isDocumented);
   assert.equal(streamed === undefined, decoded === undefined, "the stream and the file in memory must agree");

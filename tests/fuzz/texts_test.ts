@@ -21,7 +21,8 @@ const isRangeError = (error: unknown) => error instanceof RangeError;
 const isModelError = (error: unknown) => error instanceof ModelError;
 
 /** Generates damaged copies of the texts, and other texts. */
-const near = (...texts: string[]) => fc.oneof({ arbitrary: damagedText(fc.constantFrom(...texts)), weight: 4 }, fc.string());
+const near = (...texts: string[]) =>
+  fc.oneof({ arbitrary: damagedText(fc.constantFrom(...texts)), weight: 4 }, fc.string());
 
 const HEX = "0123456789abcdef".repeat(4);
 
@@ -30,7 +31,9 @@ describe("fuzzing short texts", () => {
     const pattern = await unlessRefused(() => parsePattern(text), isRangeError);
     if (!pattern) return "refused";
     assert.deepEqual(parsePattern(formatPattern(pattern)), pattern);
-    if (pattern.kind === "n:m") assert.ok(1 <= pattern.keep && pattern.keep < pattern.group && pattern.group <= MAX_GROUP);
+    if (pattern.kind === "n:m") {
+      assert.ok(1 <= pattern.keep && pattern.keep < pattern.group && pattern.group <= MAX_GROUP);
+    }
     return "accepted";
   });
 
@@ -41,13 +44,17 @@ describe("fuzzing short texts", () => {
   });
 
   const range = near("bytes=0-9", "bytes=5-", "bytes=-5", "bytes=0-0,2-3", "bytes=999999999999999-");
-  fuzz("range header", fc.tuple(range, fc.oneof(fc.nat(20), fc.constantFrom(0, 1, 2 ** 40))), ([header, size]) => {
-    const range = parseRange(header, size);
-    if (typeof range !== "object") return "refused";
-    const { offset, length } = range;
-    assert.ok(Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= size);
-    return "accepted";
-  });
+  fuzz(
+    "range header",
+    fc.tuple(range, fc.oneof(fc.nat(20), fc.constantFrom(0, 1, 2 ** 40))),
+    ([header, size]) => {
+      const range = parseRange(header, size);
+      if (typeof range !== "object") return "refused";
+      const { offset, length } = range;
+      assert.ok(Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= size);
+      return "accepted";
+    },
+  );
 
   fuzz("keys", near(HEX, `${HEX}:solve+read`, `${HEX}:layers, ${HEX}`, ""), async (text) => {
     const keys = await unlessRefused(() => parseKeys(text), (error) => {
@@ -62,12 +69,16 @@ describe("fuzzing short texts", () => {
     return "accepted";
   });
 
-  fuzz("origins", near("https://app.example.com", "http://localhost:8000,https://a.b", "null"), async (text) => {
-    const origins = await unlessRefused(() => parseOrigins(text), isRangeError);
-    if (!origins) return "refused";
-    for (const origin of origins) assert.equal(new URL(origin).origin, origin);
-    return "accepted";
-  });
+  fuzz(
+    "origins",
+    near("https://app.example.com", "http://localhost:8000,https://a.b", "null"),
+    async (text) => {
+      const origins = await unlessRefused(() => parseOrigins(text), isRangeError);
+      if (!origins) return "refused";
+      for (const origin of origins) assert.equal(new URL(origin).origin, origin);
+      return "accepted";
+    },
+  );
 
   fuzz("id", near("host-1", "A.b_c-9", "x".repeat(64)), (text) => {
     if (!idSchema.safeParse(text).success) return "refused";

@@ -6,7 +6,15 @@ import fc from "fast-check";
 export const hostileValue: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom(null, true, false, 0, -0, 1, -1, 0.5, 255, 2 ** 31, 2 ** 53, -(2 ** 53), 1e308, 1e-320),
   fc.constantFrom("", " ", "0", "1", "-1", "1e400", "NaN", "null", "__proto__", "constructor", "toString"),
-  fc.constantFrom("../x", "\0", "\ud800", "\u001b[2J", "é".normalize("NFD"), "x".repeat(5000), "sha256:" + "0".repeat(64)),
+  fc.constantFrom(
+    "../x",
+    "\0",
+    "\ud800",
+    "\u001b[2J",
+    "é".normalize("NFD"),
+    "x".repeat(5000),
+    "sha256:" + "0".repeat(64),
+  ),
   fc.constantFrom<unknown>([], {}, [[]], [null], [1, 2, 3], { a: 1 }, Array(300).fill(0)),
   fc.integer(),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
@@ -35,7 +43,9 @@ type Container = Record<string, unknown>;
 function members(value: unknown): [container: Container, key: string][] {
   if (typeof value !== "object" || value === null) return [];
   const container = value as Container;
-  return Object.keys(container).flatMap((key) => [[container, key] as [Container, string], ...members(container[key])]);
+  return Object.keys(container).flatMap((
+    key,
+  ) => [[container, key] as [Container, string], ...members(container[key])]);
 }
 
 function applyEdit(document: unknown, { kind, at, key, value }: Edit): void {
@@ -56,9 +66,11 @@ function applyEdit(document: unknown, { kind, at, key, value }: Edit): void {
  * undamaged.
  */
 export function damagedJson<T>(documents: readonly T[], maxEdits = 3): fc.Arbitrary<Record<string, unknown>> {
-  return fc.tuple(fc.constantFrom(...documents), fc.array(edit, { maxLength: maxEdits })).map(([document, edits]) => {
-    const copy = structuredClone(document);
-    for (const change of edits) applyEdit(copy, change);
-    return JSON.parse(JSON.stringify(copy));
-  });
+  return fc.tuple(fc.constantFrom(...documents), fc.array(edit, { maxLength: maxEdits })).map(
+    ([document, edits]) => {
+      const copy = structuredClone(document);
+      for (const change of edits) applyEdit(copy, change);
+      return JSON.parse(JSON.stringify(copy));
+    },
+  );
 }
