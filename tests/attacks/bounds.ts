@@ -44,5 +44,6 @@ async function measure(attack: () => unknown): Promise<Cost> {
 }
 
 function isWithinBounds({ cpuMilliseconds, milliseconds, addedBytes }: Cost): boolean {
-  return cpuMilliseconds <= MAX_CPU_MILLISECONDS && milliseconds <= MAX_MILLISECONDS && addedBytes <= MAX_ADDED_BYTES;
+  return cpuMilliseconds <= MAX_CPU_MILLISECONDS && milliseconds <= MAX_MILLISECONDS &&
+    addedBytes <= MAX_ADDED_BYTES;
 }

@@ -22,5 +22,7 @@ export function bytesOf(parts: BytePart | readonly BytePart[]): Uint8Array<Array
 
 function runOf(part: BytePart): Uint8Array {
   if (typeof part === "string") return new TextEncoder().encode(part);
-  return "hex" in part ? Uint8Array.fromHex(part.hex) : new TextEncoder().encode(part.repeat.repeat(part.times));
+  return "hex" in part
+    ? Uint8Array.fromHex(part.hex)
+    : new TextEncoder().encode(part.repeat.repeat(part.times));
 }

@@ -57,7 +57,9 @@ describe("a host, given malformed HTTP,", () => {
   for (const { name, send, answers } of readCorpus<FramingCase>("framing")) {
     it(`answers ${name} as documented`, async () => {
       entries.length = 0;
-      await withinBounds(async () => assert.deepEqual(statuses(await exchange(host, bytesOf(send))), answers));
+      await withinBounds(async () =>
+        assert.deepEqual(statuses(await exchange(host, bytesOf(send))), answers)
+      );
       assert.ok(!JSON.stringify(entries).includes("smuggled"), "a part of the body became a request");
       const health = await fetch(`${host.url}/healthz`);
       await health.body?.cancel();

@@ -42,7 +42,7 @@ function makeTensor({ dtype, shape, values, patch = {} }: TensorCase): HostTenso
     return { dtype, shape, data: new Uint8Array(length * BYTES_PER_ELEMENT[dtype]).fill(Number(values)) };
   }
   const floats = values === "random" ? normals(length, 1) : new Float32Array(length);
-  if (values === "identity") for (let i = 0; i < shape[0]; i++) floats[i * shape[0] + i] = 1;
+  if (values === "identity") { for (let i = 0; i < shape[0]; i++) floats[i * shape[0] + i] = 1; }
   else if (values !== "random") floats.fill(values);
   for (const [index, value] of Object.entries(patch)) floats[Number(index)] = Number(value);
   return { dtype, shape, data: floatsToBytes(floats, dtype) };

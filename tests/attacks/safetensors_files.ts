@@ -38,9 +38,10 @@ function makeFile({ file, header = "", data = 0, length }: SafetensorsCase): Uin
 }
 
 /** All attacks. */
-export const SAFETENSORS_ATTACKS: readonly SafetensorsAttack[] = readCorpus<SafetensorsCase>("safetensors").map((attack) => ({
-  name: attack.name,
-  kind: attack.kind,
-  message: new RegExp(attack.message),
-  file: () => makeFile(attack),
-}));
+export const SAFETENSORS_ATTACKS: readonly SafetensorsAttack[] = readCorpus<SafetensorsCase>("safetensors")
+  .map((attack) => ({
+    name: attack.name,
+    kind: attack.kind,
+    message: new RegExp(attack.message),
+    file: () => makeFile(attack),
+  }));

@@ -23,7 +23,10 @@ describe("the reader of PyTorch files, given a hostile file,", () => {
         await assert.rejects(readTorchShard("pytorch_model.bin", source), (error: unknown) => {
           assert.ok(error instanceof ModelError, String(error));
           assert.match(error.message, message);
-          assert.ok(error.message.length <= 500, "the error message must stay short even if the file is large");
+          assert.ok(
+            error.message.length <= 500,
+            "the error message must stay short even if the file is large",
+          );
           return true;
         });
         assert.ok(

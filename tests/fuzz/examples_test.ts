@@ -10,7 +10,7 @@ import { TASKS } from "../../src/evaluation/tasks/tasks.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
-import { FOLDER, memoryFolder } from "./memory_folder.ts";
+import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
 import { fuzz, type Outcome, unlessRefused } from "./property.ts";
 
 const FIXTURES = new URL("../fixtures/tasks/", import.meta.url);

@@ -9,31 +9,13 @@ import { readModelSpec } from "../../src/models/families/families.ts";
 import { encodeText, loadTokenizer } from "../../src/models/tokenizer/tokenizer.ts";
 import { decode } from "../../src/safetensors/decode.ts";
 import { FAMILY_FIXTURES, familyNames } from "../support/family_fixtures.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
 import { damagedText } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
-import { FOLDER, memoryFolder } from "./memory_folder.ts";
+import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
 import { fuzz, type Outcome, unlessRefused } from "./property.ts";
 
 const isModelError = (error: unknown) => error instanceof ModelError;
-
-const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-const SPECIAL = { special: true, normalized: false, lstrip: false, rstrip: false, single_word: false };
-
-/** A small tokenizer of byte-level BPE. */
-const TOKENIZER = {
-  version: "1.0",
-  added_tokens: [{ id: 0, content: "</s>", ...SPECIAL }],
-  normalizer: { type: "NFC" },
-  pre_tokenizer: byteLevel,
-  post_processor: {
-    type: "TemplateProcessing",
-    single: [{ SpecialToken: { id: "</s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
-    pair: [],
-    special_tokens: { "</s>": { id: "</s>", ids: [0], tokens: ["</s>"] } },
-  },
-  decoder: byteLevel,
-  model: { type: "BPE", vocab: { "</s>": 0, a: 1, b: 2, ab: 3, "Ġ": 4 }, merges: ["a b"], unk_token: null },
-};
 
 const TEXT = "ab b</s>a c";
 
@@ -60,7 +42,7 @@ async function familyConfigs(): Promise<Record<string, unknown>[]> {
 }
 
 describe("fuzzing the files of a model", () => {
-  const json = damagedJson([TOKENIZER]).map((value) => JSON.stringify(value));
+  const json = damagedJson([TINY_TOKENIZER]).map((value) => JSON.stringify(value));
   fuzz(
     "tokenizer.json",
     fc.oneof(json, damagedText(json)),
@@ -73,7 +55,7 @@ describe("fuzzing the files of a model", () => {
     add_prefix_space: false,
   }]);
   const bpe = fc.record({
-    "vocab.json": damagedJson([TOKENIZER.model.vocab]),
+    "vocab.json": damagedJson([TINY_TOKENIZER.model.vocab]),
     "merges.txt": damagedText(fc.constant("#version: 0.2\na b\n")),
     "tokenizer_config.json": settings,
     "special_tokens_map.json": damagedJson([{ eos_token: "</s>", pad_token: null }]),

@@ -15,7 +15,7 @@ import { sparseWeight, twoFourWeight } from "../checkpoint/packed/packed_checkpo
 import { damagedBytes } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { REPORT } from "./documents.ts";
-import { FOLDER, memoryFolder } from "./memory_folder.ts";
+import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
 import { fuzz, unlessRefused } from "./property.ts";
 
 const isModelError = (error: unknown) => error instanceof ModelError;

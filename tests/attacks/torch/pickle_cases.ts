@@ -37,7 +37,9 @@ function assemble(instruction: Instruction): number[] {
 
 /** Converts an argument. Those of `call` and `tuple`, the values of `dict` and the storage of `tensor` are instructions. */
 function argument(name: string, arg: unknown, index: number): unknown {
-  if (name === "call" || name === "tuple" || (name === "tensor" && index === 3)) return assemble(arg as Instruction);
+  if (name === "call" || name === "tuple" || (name === "tensor" && index === 3)) {
+    return assemble(arg as Instruction);
+  }
   if (name === "dict") {
     const [key, value] = arg as [string, Instruction];
     return [key, assemble(value)];
@@ -47,7 +49,9 @@ function argument(name: string, arg: unknown, index: number): unknown {
 
 /** Converts `{ integer: DIGITS }` to a bigint, because JSON has no integers above 2^53. */
 function integer(value: unknown): unknown {
-  return typeof value === "object" && value !== null && "integer" in value ? BigInt(String(value.integer)) : value;
+  return typeof value === "object" && value !== null && "integer" in value
+    ? BigInt(String(value.integer))
+    : value;
 }
 
 /** Pickles that run code, break the rules of the pickle machine, exceed its limits, or describe invalid tensors. */

@@ -1,6 +1,6 @@
 /** A folder that exists only in memory, for parsers that read files. */
 
-import { SparseFileSystem } from "../support/sparse_file_system.ts";
+import { SparseFileSystem } from "./sparse_file_system.ts";
 
 /** The path of the folder. */
 export const FOLDER = "/model";
