@@ -12,9 +12,3 @@ const FOLDER = new URL("./corpus/", import.meta.url);
 export function readCorpus<Case extends AttackCase>(subject: string): readonly Case[] {
   return JSON.parse(Deno.readTextFileSync(new URL(`${subject}.json`, FOLDER)));
 }
-
-/** Returns the number of cases about each subject. */
-export function countCases(): ReadonlyMap<string, number> {
-  const subjects = [...Deno.readDirSync(FOLDER)].map(({ name }) => name.replace(/\.json$/, "")).toSorted();
-  return new Map(subjects.map((subject) => [subject, readCorpus(subject).length]));
-}

@@ -94,7 +94,8 @@ function encode(tokenizer: Tokenizer, text: string): Uint32Array {
   const { ids, tokens } = runTokenizer(tokenizer, text);
   const at = ids.findIndex((id) => !isTokenId(id));
   if (at < 0) return Uint32Array.from(ids);
-  const token = JSON.stringify(tokens[at]).slice(0, 40);
+  // A malformed post-processor may add a token without a name.
+  const token = JSON.stringify(tokens[at] ?? null).slice(0, 40);
   throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
 }
 
