@@ -19,7 +19,7 @@ const RUNS = Number(process.env.PARE_FUZZ_RUNS ?? 2000);
 const SEED = Number(process.env.PARE_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** The longest time in milliseconds that a parser may need for one input. Typical inputs need less than one millisecond. */
-const MAX_MILLISECONDS = 5000;
+const MAX_MILLISECONDS = 20_000;
 
 /** Whether a parser accepted an input, or refused it with a documented error. */
 export type Outcome = "accepted" | "refused";
