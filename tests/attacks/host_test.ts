@@ -18,7 +18,7 @@ import { SAFETENSORS_ATTACKS } from "./safetensors_files.ts";
 /** A request of the corpus. The default is a good layer with an accepted key. */
 interface RequestCase extends AttackCase {
   readonly method?: string;
-  /** The path with its query. `OWN` stands for the digest of the body. */
+  /** The path with its query. `OWN` stands for the digest of the body, and `DIGITS` for 50,000 digits. */
   readonly path: string;
   /** Headers that replace those of a good request. Null removes a header. */
   readonly headers?: Readonly<Record<string, string | null>>;
@@ -84,7 +84,7 @@ describe("a host, given a hostile request,", () => {
       else sent.set(name, value);
     }
     const own = formatDigest(await sha256(bytes));
-    return await host.request(path.replace("OWN", own), {
+    return await host.request(path.replace("OWN", own).replace("DIGITS", "1".repeat(50_000)), {
       method,
       headers: sent,
       body: method === "GET" ? undefined : bytes,
