@@ -6,12 +6,18 @@ import fc from "fast-check";
 import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import { packCheckpoint } from "../../src/checkpoint/packed/pack_checkpoint.ts";
 import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
+import { isPackQuantized, makeQuantizedConfig } from "../../src/checkpoint/quantized/config.ts";
+import { openDequantized } from "../../src/checkpoint/quantized/dequantized_source.ts";
 import { readBytes } from "../../src/files/whole_file.ts";
 import { ModelError } from "../../src/files/model_error.ts";
 import { Journal, type JournalEntry } from "../../src/prune/run/journal.ts";
 import { reportSchema } from "../../src/protocol/report.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
 import { encode } from "../../src/safetensors/encode.ts";
+import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
 import { sparseWeight, twoFourWeight } from "../checkpoint/packed/packed_checkpoints.ts";
+import { packNamed } from "../support/quantized_checkpoints.ts";
+import { randomQuantized } from "../support/quantized_weights.ts";
 import { damagedBytes } from "./arbitraries/damaged_bytes.ts";
 import { damagedJson } from "./arbitraries/damaged_json.ts";
 import { REPORT } from "./documents.ts";
@@ -113,4 +119,38 @@ describe("fuzzing packed checkpoints", () => {
       },
     );
   }
+});
+
+/** The files of a checkpoint in the layout `pack-quantized`, with one weight of 4 bits and one of 8 bits. */
+function quantizedFiles(): { config: Record<string, unknown>; weights: Uint8Array } {
+  const grids: Record<string, GridOptions> = {
+    "a.weight": { bits: 4, groupSize: 4, symmetric: false },
+    "b.weight": { bits: 8, groupSize: 0, symmetric: true },
+  };
+  const tensors = Object.entries(grids).flatMap(([name, grid]) => [
+    ...packNamed(name, { quantized: randomQuantized([3, 8], grid, 1), grid, dtype: "F16" }).tensors,
+  ]);
+  const layers = Object.entries(grids).map(([name, grid]) => ({ module: name.replace(".weight", ""), grid }));
+  return { config: makeQuantizedConfig({}, layers, []), weights: encode(new Map(tensors), { format: "pt" }) };
+}
+
+describe("fuzzing quantised checkpoints", () => {
+  const { config, weights } = quantizedFiles();
+  const files = fc.tuple(damagedBytes(fc.constant(weights), 2), damagedJson([config], 1));
+  fuzz("checkpoint in the layout pack-quantized", files, async ([weights, config]) => {
+    const fs = memoryFolder({ "config.json": config, "model.safetensors": weights });
+    const opened = await unlessRefused(async () => {
+      const checkpoint = await openCheckpoint(FOLDER, fs);
+      if (!isPackQuantized(checkpoint.config)) throw new ModelError("is not quantised");
+      return await openDequantized(checkpoint);
+    }, isModelError);
+    if (!opened) return "refused";
+    for (const name of ["a.weight", "b.weight"].filter((name) => opened.weights.has(name))) {
+      const { dtype, shape: [rows, cols] } = opened.info(name),
+        byteLength = rows * cols * BYTES_PER_ELEMENT[dtype];
+      const read = await unlessRefused(() => opened.read(name, 0, byteLength), isModelError);
+      assert.ok(read === undefined || read.byteLength === byteLength);
+    }
+    return "accepted";
+  });
 });
