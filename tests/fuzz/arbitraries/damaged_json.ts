@@ -52,8 +52,14 @@ function applyEdit(document: unknown, { kind, at, key, value }: Edit): void {
   const all = members(document);
   if (all.length === 0) return;
   const [container, name] = all[Math.floor(at * all.length)];
+  // The value is copied, because a later change must not reach the constants, nor close a circle.
   const set = (key: string, value: unknown) =>
-    Object.defineProperty(container, key, { value, enumerable: true, configurable: true, writable: true });
+    Object.defineProperty(container, key, {
+      value: structuredClone(value),
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
   if (kind === "replace") set(name, value);
   else if (kind === "add") set(Array.isArray(container) ? String(container.length) : key, value);
   else if (kind === "move" && !Array.isArray(container)) set(key, container[name]);
