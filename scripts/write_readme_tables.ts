@@ -4,6 +4,8 @@
  */
 
 import { type DeviceBytesResults, deviceBytesTable } from "./bench/device_bytes/table.ts";
+import type { AttackResults } from "./attacks/attack_results.ts";
+import { attacksTable } from "./attacks/table.ts";
 import { type AllocationResults, allocationTable } from "./bench/allocation/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
@@ -57,6 +59,7 @@ const TABLES: Tables = {
   bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
   webgpu: () => render<LayersResults>("webgpu", speedTable),
   allocation: () => render<AllocationResults>("allocation", allocationTable),
+  attacks: () => render<AttackResults>("attacks", attacksTable),
   faults_runs: () => render<DamageResults>("faults_runs", damagesTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),

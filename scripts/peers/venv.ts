@@ -20,8 +20,9 @@ export interface Venv {
 
 /**
  * The environments by name. `readers` has the libraries that read the checkpoints that Pare writes.
- * `llm-compressor` has the program with that name, which a bench compares with Pare. The environments are
- * separate because llm-compressor needs older versions of the libraries.
+ * `llm-compressor` has the program with that name, which a bench compares with Pare. It needs older versions
+ * of the libraries. `schemathesis` has the program with that name, which attacks the servers with requests that
+ * it generates from their OpenAPI documents.
  */
 export const VENVS = {
   "readers": declareVenv("peers", {
@@ -33,6 +34,11 @@ export const VENVS = {
     requirements: "requirements_llm_compressor.txt",
     modules: ["llmcompressor"],
     command: "deno task peers:venv llm-compressor",
+  }),
+  "schemathesis": declareVenv("schemathesis", {
+    requirements: "requirements_schemathesis.txt",
+    modules: ["schemathesis"],
+    command: "deno task peers:venv schemathesis",
   }),
 } satisfies Record<string, Venv>;
 

@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { decode, openSafetensors } from "../../src/safetensors/decode.ts";
 import { encode } from "../../src/safetensors/encode.ts";
 import { SafetensorsError } from "../../src/safetensors/error.ts";
-import { rawFile } from "../attacks/safetensors_files.ts";
+import { rawFile } from "../attacks/safetensors/raw_file.ts";
 import { uniform } from "../support/random.ts";
 
 const ROUNDS = 4000;

@@ -11,9 +11,9 @@ const WORKFLOWS = new URL("../../.github/workflows/", import.meta.url);
 type Workflow = ReturnType<typeof JSON.parse>;
 
 const texts = await Promise.all(
-  ["ci.yml", "release.yml"].map((name) => Deno.readTextFile(new URL(name, WORKFLOWS))),
+  ["ci.yml", "release.yml", "nightly.yml"].map((name) => Deno.readTextFile(new URL(name, WORKFLOWS))),
 );
-const [ci, release]: Workflow[] = texts.map((text) => parse(text));
+const [ci, release, nightly]: Workflow[] = texts.map((text) => parse(text));
 
 /** The commands of all steps of a workflow. */
 function commandsOf({ jobs }: Workflow): string[] {
@@ -31,7 +31,7 @@ describe("the workflows", () => {
   });
 
   it("have no rights except for those that a job lists", () => {
-    for (const workflow of [ci, release]) {
+    for (const workflow of [ci, release, nightly]) {
       assert.deepEqual(workflow.permissions, {});
       for (const [name, job] of Object.entries<Workflow>(workflow.jobs)) assert.ok(job.permissions, name);
     }
@@ -42,7 +42,7 @@ describe("the workflows", () => {
   });
 
   it("use only tasks that exist", () => {
-    const tasks = [ci, release].flatMap(commandsOf).flatMap((command) =>
+    const tasks = [ci, release, nightly].flatMap(commandsOf).flatMap((command) =>
       [...command.matchAll(/ task (\S+)/g)].map(([, task]) => task)
     );
     assert.ok(tasks.length > 0);

@@ -42,7 +42,7 @@ export class SparseFileSystem implements WorkFileSystem {
       read: (offset, byteLength) => Promise.resolve(read(path, file, offset, byteLength)),
       write: (offset, bytes) => {
         file.byteLength = Math.max(file.byteLength, offset + bytes.byteLength);
-        if (bytes.byteLength < LARGE) file.pieces.set(offset, bytes.slice());
+        if (bytes.byteLength < LARGE) store(file, offset, bytes);
         return Promise.resolve();
       },
       sync: () => Promise.resolve(),
@@ -75,6 +75,16 @@ export class SparseFileSystem implements WorkFileSystem {
   syncFolder = () => Promise.resolve();
   removeFolder = () => Promise.resolve();
   lock = () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() });
+}
+
+/** Stores a write. The rest of a longer write at the same offset stays. Later writes are last in the map, because they are read last. */
+function store({ pieces }: SparseFile, offset: number, bytes: Uint8Array): void {
+  const earlier = pieces.get(offset) ?? new Uint8Array();
+  const piece = new Uint8Array(Math.max(earlier.byteLength, bytes.byteLength));
+  piece.set(earlier);
+  piece.set(bytes);
+  pieces.delete(offset);
+  pieces.set(offset, piece);
 }
 
 function read(path: string, file: SparseFile, offset: number, byteLength: number): Uint8Array<ArrayBuffer> {

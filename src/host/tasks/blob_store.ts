@@ -137,7 +137,8 @@ export class BlobStore {
 
   #requireAllowedUrl(text: string): URL {
     const url = new URL(text);
-    if (!this.#origins.has(url.origin)) {
+    // The origin of a `blob:` URL is that of the URL inside it.
+    if (!/^https?:$/.test(url.protocol) || !this.#origins.has(url.origin)) {
       const allowed = [...this.#origins].join(", ") || "none";
       throw new Refusal("forbidden", `blob origin ${shortened(url.origin)}: must be one of ${allowed}`);
     }

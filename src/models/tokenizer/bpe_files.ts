@@ -77,11 +77,10 @@ function buildDefinition(
       .filter((token) => typeof token === "string"),
   );
   const idOf = (token: string): number => {
-    const id = vocabulary[token] ?? added[token];
-    if (id === undefined) {
-      throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
-    }
-    return id;
+    // A token may have the name of an inherited property, such as "constructor".
+    if (Object.hasOwn(vocabulary, token)) return vocabulary[token];
+    if (Object.hasOwn(added, token)) return added[token];
+    throw new ModelError(`${folder}/${VOCABULARY_FILE}: lacks the special token ${token}`);
   };
   const byteLevel = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: true };
   return {

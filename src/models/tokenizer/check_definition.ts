@@ -52,8 +52,13 @@ function checkScores(vocab: readonly unknown[], path: string): void {
   throw new ModelError(`${path}: each entry of model.vocab must be a token and a number, got ${quoted(bad)}`);
 }
 
+/** Whether a value is a whole number that fits into 32 bits. */
+export function isTokenId(id: unknown): boolean {
+  return Number.isInteger(id) && Number(id) >= 0 && Number(id) <= MAX_ID;
+}
+
 function checkId(id: unknown, token: string, path: string): void {
-  if (Number.isInteger(id) && Number(id) >= 0 && Number(id) <= MAX_ID) return;
+  if (isTokenId(id)) return;
   throw new ModelError(
     `${path}: the id of the token ${quoted(token)} must be a whole number from 0 to ${MAX_ID}, got ${
       quoted(id)

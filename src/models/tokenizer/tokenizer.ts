@@ -8,7 +8,7 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { isObject } from "../../safetensors/header_json.ts";
 import { ModelError } from "../../files/model_error.ts";
 import type { FileSystem } from "../../files/file_system.ts";
-import { checkDefinition } from "./check_definition.ts";
+import { checkDefinition, isTokenId } from "./check_definition.ts";
 import { readBpeFiles } from "./bpe_files.ts";
 import { parseJson, readJson, readText } from "../../files/whole_file.ts";
 import { messageOf } from "../../text/message_of.ts";
@@ -85,13 +85,27 @@ export function encodeText(tokenizer: Tokenizer, text: string, format: TextForma
   return Uint32Array.from(documents.flatMap((document) => [...encode(tokenizer, document)]));
 }
 
-/** @throws {ModelError} if a token of the text has no id, because the tokenizer lacks it and has no token for unknown texts */
+/**
+ * Returns the token ids of a text.
+ * @throws {ModelError} if a token of the text has no id, because the tokenizer lacks it and has no token for unknown texts
+ * @throws {ModelError} if the tokenizer fails, because a part of its definition is malformed
+ */
 function encode(tokenizer: Tokenizer, text: string): Uint32Array {
-  const { ids, tokens } = tokenizer.encode(text);
-  const at = ids.findIndex((id) => !Number.isInteger(id));
+  const { ids, tokens } = runTokenizer(tokenizer, text);
+  const at = ids.findIndex((id) => !isTokenId(id));
   if (at < 0) return Uint32Array.from(ids);
-  const token = JSON.stringify(tokens[at]).slice(0, 40);
+  // A malformed post-processor may add a token without a name.
+  const token = JSON.stringify(tokens[at] ?? null).slice(0, 40);
   throw new ModelError(`the text needs the token ${token}, for which the tokenizer has no id`);
+}
+
+/** The library checks most parts of a definition only when it uses them. */
+function runTokenizer(tokenizer: Tokenizer, text: string): { ids: number[]; tokens: string[] } {
+  try {
+    return tokenizer.encode(text);
+  } catch (cause) {
+    throw new ModelError(`the tokenizer cannot encode the text: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** Returns the text of a line `{"text": …}`. @throws {ModelError} naming the line number */

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { ModelError } from "../../../files/model_error.ts";
 import type { RotarySpec } from "../../pieces/rotary.ts";
-import { positive } from "./config.ts";
+import { checkHeadDimension, positive } from "./config.ts";
 
 const number = z.number().positive();
 
@@ -49,9 +49,11 @@ const ROPE_TYPES = { default: unscaled, linear, llama3, longrope, su: longrope }
 /**
  * Returns the rotation of heads of `headDim` dimensions.
  * @param canBePartial whether the family can rotate a part of each head only
- * @throws {ModelError} if the `rope_type` or a partial rotation is not supported, or if a setting is missing
+ * @throws {ModelError} if heads of that size, the `rope_type` or a partial rotation is not supported, or if a setting is missing
  */
 export function readRotary(config: RotaryConfig, headDim: number, canBePartial: boolean): RotarySpec {
+  // Checked first, because there is one frequency for every two dimensions.
+  checkHeadDimension(headDim);
   const rope = config.rope_scaling ?? config.rope_parameters ?? {};
   const ropeType = rope.rope_type ?? rope.type ?? "default";
   if (!Object.hasOwn(ROPE_TYPES, ropeType)) {

@@ -1,0 +1,65 @@
+/** A model whose configuration, weight index or tokenizer is hostile is refused soon, with an error that names the file or the setting. */
+
+import { describe, it } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import { ModelError } from "../../src/files/model_error.ts";
+import { openModelFolder } from "../../src/models/model.ts";
+import { encodeText } from "../../src/models/tokenizer/tokenizer.ts";
+import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
+import { TINY_TOKENIZER } from "../support/tiny_tokenizer.ts";
+import { withinBounds } from "./bounds.ts";
+import { type BytePart, bytesOf } from "./bytes.ts";
+import { type AttackCase, readCorpus } from "./corpus.ts";
+
+/** The changes of a valid model, and the error that they cause. */
+interface ModelCase extends AttackCase {
+  readonly message: string;
+  /** Contents of files. Null removes a file. */
+  readonly files?: Readonly<Record<string, BytePart | readonly BytePart[] | null>>;
+  /** Members that replace those of config.json. */
+  readonly config?: object;
+  /** Members that replace those of tokenizer.json. */
+  readonly tokenizer?: object;
+}
+
+const FIXTURE = new URL("../fixtures/torch/opt/", import.meta.url);
+const CONFIG = JSON.parse(Deno.readTextFileSync(new URL("config.json", FIXTURE)));
+const WEIGHTS = Deno.readFileSync(new URL("pytorch_model.bin", FIXTURE));
+
+/** The longest message. A message may list all supported types and name a long path. */
+const MAX_MESSAGE_CHARACTERS = 1000;
+
+/** Opens the model and encodes a text. */
+async function useModel(
+  { files = {}, config, tokenizer }: Omit<ModelCase, "name" | "message">,
+): Promise<void> {
+  const changed = Object.entries(files).map((
+    [name, parts],
+  ) => [name, parts === null ? null : bytesOf(parts)]);
+  const all: Record<string, unknown> = {
+    "config.json": { ...CONFIG, ...config },
+    "pytorch_model.bin": WEIGHTS,
+    "tokenizer.json": { ...TINY_TOKENIZER, ...tokenizer },
+    ...Object.fromEntries(changed),
+  };
+  const fs = memoryFolder(Object.fromEntries(Object.entries(all).filter(([, content]) => content !== null)));
+  await using model = await openModelFolder(FOLDER, fs);
+  encodeText(await model.loadTokenizer(), "ab b", "txt");
+}
+
+describe("a model with a hostile file", () => {
+  it("is accepted without the hostile file", () => useModel({}));
+
+  for (const { name, message, ...changes } of readCorpus<ModelCase>("model_files")) {
+    it(`is refused for ${name}`, async () => {
+      await withinBounds(() =>
+        assert.rejects(useModel(changes), (error: unknown) => {
+          assert.ok(error instanceof ModelError, String(error));
+          assert.match(error.message, new RegExp(message));
+          assert.ok(error.message.length <= MAX_MESSAGE_CHARACTERS, `${error.message.length} characters`);
+          return true;
+        })
+      );
+    });
+  }
+});

@@ -1,0 +1,156 @@
+/** Fuzzes the files that Pare itself writes: the journal of a run, and packed checkpoints. */
+
+import { describe } from "@std/testing/bdd";
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
+import { packCheckpoint } from "../../src/checkpoint/packed/pack_checkpoint.ts";
+import { unpackCheckpoint } from "../../src/checkpoint/packed/unpack_checkpoint.ts";
+import { isPackQuantized, makeQuantizedConfig } from "../../src/checkpoint/quantized/config.ts";
+import { openDequantized } from "../../src/checkpoint/quantized/dequantized_source.ts";
+import { readBytes } from "../../src/files/whole_file.ts";
+import { ModelError } from "../../src/files/model_error.ts";
+import { Journal, type JournalEntry } from "../../src/prune/run/journal.ts";
+import { reportSchema } from "../../src/protocol/report.ts";
+import type { GridOptions } from "../../src/quantization/quantization.ts";
+import { encode } from "../../src/safetensors/encode.ts";
+import { BYTES_PER_ELEMENT } from "../../src/tensor/dtype.ts";
+import { sparseWeight, twoFourWeight } from "../checkpoint/packed/packed_checkpoints.ts";
+import { packNamed } from "../support/quantized_checkpoints.ts";
+import { randomQuantized } from "../support/quantized_weights.ts";
+import { damagedBytes } from "./arbitraries/damaged_bytes.ts";
+import { damagedJson } from "./arbitraries/damaged_json.ts";
+import { REPORT } from "./documents.ts";
+import { FOLDER, memoryFolder } from "../support/memory_folder.ts";
+import { fuzz, unlessRefused } from "./property.ts";
+
+const isModelError = (error: unknown) => error instanceof ModelError;
+
+/** The entries of a short run. */
+const ENTRIES: readonly JournalEntry[] = [
+  { type: "start", time: "2026-01-01T00:00:00Z", seconds: 1 },
+  { type: "allocation", name: "owl", sparsities: { a: 0.5 }, notes: [], seconds: 2 },
+  { type: "states", block: 0, checksum: 7 },
+  {
+    type: "layer",
+    name: "a",
+    block: 0,
+    seconds: { calibration: 1, layers: 2 },
+    report: reportSchema.parse(REPORT),
+    digest: "0".repeat(64),
+  },
+  { type: "discard", layers: ["a"] },
+  { type: "complete", files: { "model.safetensors": "0".repeat(64) } },
+];
+
+/** Packs a small weight in memory. @returns the files of the packed checkpoint */
+async function packedFiles(format: "bitmask" | "sparse-24"): Promise<Record<string, Uint8Array>> {
+  const weight = format === "bitmask" ? sparseWeight("F16", [5, 12], 0.7) : twoFourWeight("F16", [5, 12]);
+  const fs = memoryFolder({
+    "config.json": {},
+    "model.safetensors": encode({ "x.weight": weight }, { format: "pt" }),
+  });
+  await packCheckpoint(await openCheckpoint(FOLDER, fs), "/packed", fs, { format });
+  const names = await fs.list("/packed");
+  return Object.fromEntries(
+    await Promise.all(names.map(async (name) => [name, await readBytes(fs, `/packed/${name}`)])),
+  );
+}
+
+/** Writes a journal in memory. @returns its bytes */
+async function journalBytes(): Promise<Uint8Array> {
+  const path = `${FOLDER}/journal.jsonl`, fs = memoryFolder({});
+  const journal = await Journal.open(path, fs);
+  for (const entry of ENTRIES) await journal.append(entry);
+  return await readBytes(fs, path);
+}
+
+const written = await journalBytes();
+
+describe("fuzzing the journal of a run", () => {
+  fuzz("journal", damagedBytes(fc.constant(written)), async (bytes) => {
+    const path = `${FOLDER}/journal.jsonl`, fs = memoryFolder({ "journal.jsonl": bytes });
+    const journal = await Journal.open(path, fs), intact = [...journal.entries];
+    assert.deepEqual(
+      intact,
+      ENTRIES.slice(0, intact.length),
+      "every line that is read must be one that was written",
+    );
+    await journal.append(ENTRIES[0]);
+    await journal.close();
+    const reopened = await Journal.open(path, fs);
+    assert.deepEqual(reopened.entries, [...intact, ENTRIES[0]], "an appended line must be read back");
+    assert.equal(reopened.damagedLine, undefined);
+    return intact.length === ENTRIES.length ? "accepted" : "refused";
+  });
+});
+
+const packed = [["bitmask", await packedFiles("bitmask")], [
+  "sparse-24",
+  await packedFiles("sparse-24"),
+]] as const;
+
+describe("fuzzing packed checkpoints", () => {
+  for (const [format, files] of packed) {
+    const config = damagedJson([JSON.parse(new TextDecoder().decode(files["config.json"]))], 1);
+    const weights = damagedBytes(fc.constant(files["model.safetensors"]), 2);
+    fuzz(
+      `checkpoint packed as ${format}`,
+      fc.tuple(weights, fc.option(config, { freq: 3 })),
+      async ([weights, config]) => {
+        const fs = memoryFolder({
+          ...files,
+          "model.safetensors": weights,
+          ...(config ? { "config.json": config } : {}),
+        });
+        const unpacked = await unlessRefused(async () => {
+          await unpackCheckpoint(await openCheckpoint(FOLDER, fs), "/unpacked", fs);
+          return await openCheckpoint("/unpacked", fs);
+        }, isModelError);
+        if (!unpacked) {
+          assert.deepEqual(await fs.list("/unpacked"), [], "a refused checkpoint must leave no files");
+          return "refused";
+        }
+        for (const name of unpacked.names()) {
+          const { shape, data } = await unpacked.tensor(name);
+          assert.ok(data.length >= shape.reduce((product, extent) => product * extent, 1), name);
+        }
+        return "accepted";
+      },
+    );
+  }
+});
+
+/** The files of a checkpoint in the layout `pack-quantized`, with one weight of 4 bits and one of 8 bits. */
+function quantizedFiles(): { config: Record<string, unknown>; weights: Uint8Array } {
+  const grids: Record<string, GridOptions> = {
+    "a.weight": { bits: 4, groupSize: 4, symmetric: false },
+    "b.weight": { bits: 8, groupSize: 0, symmetric: true },
+  };
+  const tensors = Object.entries(grids).flatMap(([name, grid]) => [
+    ...packNamed(name, { quantized: randomQuantized([3, 8], grid, 1), grid, dtype: "F16" }).tensors,
+  ]);
+  const layers = Object.entries(grids).map(([name, grid]) => ({ module: name.replace(".weight", ""), grid }));
+  return { config: makeQuantizedConfig({}, layers, []), weights: encode(new Map(tensors), { format: "pt" }) };
+}
+
+describe("fuzzing quantised checkpoints", () => {
+  const { config, weights } = quantizedFiles();
+  const files = fc.tuple(damagedBytes(fc.constant(weights), 2), damagedJson([config], 1));
+  fuzz("checkpoint in the layout pack-quantized", files, async ([weights, config]) => {
+    const fs = memoryFolder({ "config.json": config, "model.safetensors": weights });
+    const opened = await unlessRefused(async () => {
+      const checkpoint = await openCheckpoint(FOLDER, fs);
+      if (!isPackQuantized(checkpoint.config)) throw new ModelError("is not quantised");
+      return await openDequantized(checkpoint);
+    }, isModelError);
+    if (!opened) return "refused";
+    for (const name of ["a.weight", "b.weight"].filter((name) => opened.weights.has(name))) {
+      const { dtype, shape: [rows, cols] } = opened.info(name),
+        byteLength = rows * cols * BYTES_PER_ELEMENT[dtype];
+      const read = await unlessRefused(() => opened.read(name, 0, byteLength), isModelError);
+      assert.ok(read === undefined || read.byteLength === byteLength);
+    }
+    return "accepted";
+  });
+});
