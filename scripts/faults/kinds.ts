@@ -6,6 +6,7 @@ import { clockJumps } from "./kinds/clock_jumps.ts";
 import { deviceLost } from "./kinds/device_lost.ts";
 import { diskFull } from "./kinds/disk_full.ts";
 import { edgeRestart } from "./kinds/edge_restart.ts";
+import { lyingHost } from "./kinds/lying_host.ts";
 import { sigkillPrune } from "./kinds/sigkill_prune.ts";
 import { sigtermPrune } from "./kinds/sigterm_prune.ts";
 import { sigtermServe } from "./kinds/sigterm_serve.ts";
@@ -20,5 +21,6 @@ export const KINDS: readonly FaultKind[] = [
   sigtermServe,
   clockJumps,
   blobFaults,
+  lyingHost,
   edgeRestart,
 ];

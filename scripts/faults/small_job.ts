@@ -1,9 +1,13 @@
 /** A run of `runPrune` in this process, on a random model of 18 layers, and its undisturbed result. */
 
+import type { Backend } from "../../src/backend/backend.ts";
 import { type Checkpoint, openCheckpoint } from "../../src/checkpoint/checkpoint.ts";
 import type { ModelPruner } from "../../src/client/model_pruner.ts";
 import { denoFileSystem } from "../../src/cli/files/deno_file_system.ts";
-import { type LocalHost, openLocalHost } from "../../src/cli/local_host.ts";
+import { createCpuBackend } from "../../src/cpu/backend.ts";
+import { Pare } from "../../src/client/pare.ts";
+import { startHostServices } from "../../src/host/host_services.ts";
+import { createApp } from "../../routes/app.ts";
 import { type PruneJob, runPrune } from "../../src/cli/prune/run_prune.ts";
 import type { WorkFileSystem } from "../../src/files/file_system.ts";
 import { type Model, openModel } from "../../src/models/model.ts";
@@ -30,7 +34,9 @@ export class SmallJob implements AsyncDisposable {
     readonly folder: string,
     readonly checkpoint: Checkpoint,
     readonly model: Model,
-    readonly host: LocalHost,
+    readonly backend: Backend,
+    /** Calls the host of the job without a socket. */
+    readonly request: (request: Request) => Promise<Response>,
   ) {
     this.expected = `${folder}/expected`;
   }
@@ -40,15 +46,23 @@ export class SmallJob implements AsyncDisposable {
     const folder = await Deno.makeTempDir({ prefix: "pare-faults-" });
     await makeRandomOpt(`${folder}/model`, SHAPE);
     const checkpoint = await openCheckpoint(`${folder}/model`, denoFileSystem);
-    const job = new SmallJob(folder, checkpoint, openModel(checkpoint), await openLocalHost("cpu"));
+    const services = await startHostServices(() => createCpuBackend()), app = createApp(services);
+    const { backend } = services.device.session();
+    const request = async (request: Request) => await app.fetch(request);
+    const job = new SmallJob(folder, checkpoint, openModel(checkpoint), backend, request);
     await job.run(job.expected);
     return job;
+  }
+
+  /** A client that sends its requests by `fetch`, and never repeats one. */
+  clientOf(fetch: (request: Request) => Promise<Response>): Pare {
+    return new Pare({ baseUrl: "http://127.0.0.1", fetch, retries: 0 });
   }
 
   /** Runs the job, or continues it, with its result in `out`. */
   async run(
     out: string,
-    { fs = denoFileSystem, pare = this.host.pare }: SmallRunServices = {},
+    { fs = denoFileSystem, pare = this.clientOf(this.request) }: SmallRunServices = {},
   ): Promise<void> {
     const { checkpoint, model } = this;
     const job: PruneJob = {
@@ -64,11 +78,11 @@ export class SmallJob implements AsyncDisposable {
       reportFiles: ({ layers }) =>
         Promise.resolve(new Map([["pare.json", JSON.stringify(layers.map(({ name }) => name))]])),
     };
-    await runPrune(job, { fs, backend: this.host.backend, pare });
+    await runPrune(job, { fs, backend: this.backend, pare });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.host[Symbol.asyncDispose]();
+    await this.backend.dispose();
     await this.checkpoint.close();
     await Deno.remove(this.folder, { recursive: true });
   }
