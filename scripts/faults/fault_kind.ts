@@ -8,6 +8,8 @@ export interface FaultKind {
   readonly fault: string;
   /** What must be true afterwards. */
   readonly survival: string;
+  /** Whether the kind starts other processes, which takes seconds per fault. */
+  readonly processes: boolean;
   /** How often the fault happens in a full run of the task, and in the tests. Some kinds have a fixed number of moments instead. */
   readonly tries: { readonly full: number; readonly test: number };
   /** Causes the fault about `tries` times and counts the outcomes in `tally`. @param seed of all random choices */

@@ -9,7 +9,7 @@ export interface FaultResults {
   readonly faults: Readonly<Record<string, FaultCount & { readonly seconds: number }>>;
 }
 
-/** Renders one line per kind that was tried. */
+/** Renders one line per kind that was tried, with its counts. */
 export function faultTable({ faults }: FaultResults): string {
   const rows = KINDS.filter(({ name }) => Object.hasOwn(faults, name));
   return markdownTable([
@@ -18,4 +18,13 @@ export function faultTable({ faults }: FaultResults): string {
     ["survived", ({ name }) => String(faults[name].survived)],
     ["lost", ({ name }) => String(faults[name].lost)],
   ], rows);
+}
+
+/** Renders one line per kind, with what survival means. */
+export function survivalTable(): string {
+  return markdownTable(
+    [["fault", ({ fault }) => fault], ["survived means", ({ survival }) => survival]],
+    KINDS,
+  )
+    .replace("| --: |", "| --- |");
 }

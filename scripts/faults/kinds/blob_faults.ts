@@ -19,6 +19,7 @@ export const blobFaults: FaultKind = {
   name: "blob_faults",
   fault: "errors of R2 at each operation of an upload, with slow parts",
   survival: "The repeated upload succeeds, and the blob has the same bytes.",
+  processes: false,
   tries: { full: 120, test: 12 },
   async run(tries, tally, seed) {
     const random = uniform(seed), { error } = console;

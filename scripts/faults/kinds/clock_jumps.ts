@@ -21,6 +21,7 @@ export const clockJumps: FaultKind = {
   name: "clock_jumps",
   fault: "jumps of the clock by up to a day, at an edge and at a host",
   survival: "The layer is done, at an edge after at most five attempts, with the same bytes.",
+  processes: false,
   tries: { full: 200, test: 20 },
   async run(tries, tally, seed) {
     const random = uniform(seed), jump = () => (random() - 0.5) * 48 * HOUR;
@@ -38,6 +39,7 @@ export const clockJumps: FaultKind = {
     const device = new Device(() => createCpuBackend({ threads: 1 }), {
       maxResidentLayers: 2,
       queueDepth: 16,
+      queueMilliseconds: 2 * 24 * HOUR,
       clock,
     });
     await device.start();

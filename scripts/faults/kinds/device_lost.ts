@@ -11,6 +11,7 @@ export const deviceLost: FaultKind = {
   name: "device_lost",
   fault: "device lost in the middle of a request",
   survival: "503 `device_lost` with Retry-After. The next request gets the same bytes.",
+  processes: false,
   tries: { full: 100, test: 8 },
   async run(tries, tally) {
     const body = layerBody(48, 256);

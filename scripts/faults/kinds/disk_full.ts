@@ -11,6 +11,7 @@ export const diskFull: FaultKind = {
   name: "disk_full",
   fault: "full disk at each write of a run in turn",
   survival: "The run fails with the reason, and continues to the same bytes when there is space.",
+  processes: false,
   tries: { full: Infinity, test: 12 },
   async run(tries, tally) {
     await using job = await SmallJob.make();

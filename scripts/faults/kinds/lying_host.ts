@@ -34,6 +34,7 @@ export const lyingHost: FaultKind = {
   name: "lying_host",
   fault: "host that lies about digest, size, shape, dtype or zeros of a result",
   survival: "The result is refused and never stored, and an honest host's bytes take its place.",
+  processes: false,
   tries: { full: 72, test: 8 },
   async run(tries, tally) {
     for (let i = 0; i < tries >> 1; i++) {

@@ -19,6 +19,7 @@ export const sigkillPrune: FaultKind = {
   name: "sigkill_prune",
   fault: "SIGKILL of `pare prune` at a random moment",
   survival: "The same command continues and ends in the same bytes.",
+  processes: true,
   tries: { full: 100, test: 4 },
   async run(tries, tally, seed) {
     await using tiny = await makeTinyRun();

@@ -14,6 +14,7 @@ export const sigtermPrune: FaultKind = {
   name: "sigterm_prune",
   fault: "SIGTERM of `pare prune` in every phase",
   survival: "The process ends with code 143, and the same command continues and ends in the same bytes.",
+  processes: true,
   tries: { full: 26, test: 3 },
   async run(tries, tally, seed) {
     await using tiny = await makeTinyRun();

@@ -34,6 +34,7 @@ export const sigtermServe: FaultKind = {
   name: "sigterm_serve",
   fault: "SIGTERM of `pare serve` in every phase of a request",
   survival: "Layers in progress are answered, others are refused, and a new host gives the same bytes.",
+  processes: true,
   tries: { full: 25, test: 2 },
   async run(tries, tally, seed) {
     const random = uniform(seed), body = layerBody(384, 384);

@@ -15,6 +15,7 @@ export const workerDeath: FaultKind = {
   name: "worker_death",
   fault: "death of a worker thread in the middle of a solve",
   survival: "503 `device_lost` with Retry-After. The next request gets the same bytes.",
+  processes: false,
   tries: { full: 50, test: 4 },
   async run(tries, tally, seed) {
     const body = layerBody(96, 256), random = uniform(seed);
