@@ -3,6 +3,9 @@
  * number is in the query of the URL, and starts to count with the first item.
  */
 
+// The runtime prints the exception. Without a stack it is one line.
+Error.stackTraceLimit = 0;
+
 let remaining = Number(new URL(import.meta.url).searchParams.get("items"));
 const { add, load } = Atomics;
 
