@@ -11,7 +11,7 @@ import { type ChildHost, startHost } from "../processes/child_host.ts";
 import { memoryBytes } from "../processes/process_tree.ts";
 import { type Counts, KINDS, noObservations, requestCount, runClient } from "./clients.ts";
 import { makeRequests } from "./layer_requests.ts";
-import { linearFit } from "./linear_fit.ts";
+import { blockMeans, linearFit } from "./linear_fit.ts";
 
 /** Options of {@link soak}. */
 export interface SoakOptions {
@@ -41,6 +41,8 @@ export interface SoakFigures {
     readonly slope: number;
     readonly standardError: number;
     readonly samples: number;
+    /** The mean resident memory of successive blocks of samples, in MiB. The line of the slope is fitted to them. */
+    readonly blockMeans: readonly number[];
   };
   /** Bytes in buffers of the device after the last request. Statistics are not stored in a soak, so it should be 0. */
   readonly deviceBytesAtEnd: number;
@@ -49,7 +51,12 @@ export interface SoakFigures {
 }
 
 /** The part of the soak that counts as the warm-up. */
-const WARM_UP = 0.25;
+const WARM_UP = 0.4;
+/**
+ * The samples after the warm-up are averaged in this number of blocks, through which the line is fitted. Successive samples depend on each
+ * other, because memory grows until a garbage collection and then falls. The means of blocks depend on each other much less.
+ */
+const BLOCKS = 12;
 const SAMPLE_MILLISECONDS = 500, REPORT_MILLISECONDS = 10_000, SETTLE_MILLISECONDS = 30_000;
 /** The number of unexpected outcomes that are kept as texts. */
 const KEPT_TEXTS = 20;
@@ -88,7 +95,7 @@ export async function soak(options: SoakOptions): Promise<{ figures: SoakFigures
   await running;
   const deviceBytesAtEnd = await settledDeviceBytes(host);
   const measured = samples.slice(Math.max(0, warm));
-  const { slope, standardError } = linearFit(measured);
+  const blocks = blockMeans(measured, BLOCKS), { slope, standardError } = linearFit(blocks);
   await host[Symbol.asyncDispose]();
   const status = await host.ended as Deno.CommandStatus;
   const figures: SoakFigures = {
@@ -104,6 +111,7 @@ export async function soak(options: SoakOptions): Promise<{ figures: SoakFigures
       slope,
       standardError,
       samples: measured.length,
+      blockMeans: blocks.map(([, mebibytes]) => mebibytes),
     },
     deviceBytesAtEnd,
     endedCleanly: status.code === 0,

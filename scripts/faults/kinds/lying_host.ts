@@ -142,7 +142,7 @@ async function lied(response: Response, lie: LayerLie): Promise<Response> {
   const { header, tensors } = decode(await response.bytes());
   const { dtype, shape, data } = tensors.get("weight")!, changed = data.slice();
   const weight = { dtype, shape, data: changed };
-  if (lie === "wrong shape") weight.shape = [shape[1] * 2, shape[0] / 2];
+  if (lie === "wrong shape") weight.shape = [shape[0] * 2, shape[1] / 2];
   if (lie === "wrong dtype") weight.dtype = dtype === "F16" ? "BF16" : "F16";
   if (lie === "no zeros") changed.fill(0x3c);
   if (lie === "too few zeros") changed.fill(0x3c, 0, changed.byteLength >> 1);
