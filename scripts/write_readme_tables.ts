@@ -38,9 +38,11 @@ import type { FinetuningResults } from "./bench/python_finetuning/bench_finetuni
 import { finetuningTable } from "./bench/python_finetuning/table.ts";
 import { pythonMemoryTable, type PythonPruneResults, pythonPruneTable } from "./bench/python_prune/tables.ts";
 import { type Measurement, readResults, resultsUrl } from "./bench/report/results_file.ts";
+import { type FaultResults, faultTable, survivalTable } from "./faults/table.ts";
 import { damagesTable } from "./faults/runs/table.ts";
 import type { DamageResults } from "./faults/runs/try_damages.ts";
 import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
+import { type SoakResults, soakTable } from "./soak/table.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
 /** The pages that contain tables. */
@@ -60,6 +62,9 @@ const TABLES: Tables = {
   webgpu: () => render<LayersResults>("webgpu", speedTable),
   allocation: () => render<AllocationResults>("allocation", allocationTable),
   attacks: () => render<AttackResults>("attacks", attacksTable),
+  faults: () => render<FaultResults>("faults", faultTable),
+  fault_survival: survivalTable,
+  soak: () => render<SoakResults>("soak", soakTable),
   faults_runs: () => render<DamageResults>("faults_runs", damagesTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),

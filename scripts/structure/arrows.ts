@@ -54,7 +54,8 @@ const EXTRA_ARROWS: Readonly<Record<string, readonly string[]>> = {
   "src/edge/small_layers.ts": ["src/cpu"],
   "src/edge/worker.ts": ["build/kernels_single.wasm", "build/pages/files.json"],
   "scripts": ["src/cpu", "src/webgpu", "deno.json", "build", "tests/support/random.ts", "tests/reference"],
-  "scripts/faults": ["tests/support/failing_file_system.ts"],
+  // The simulated faults of the tests, such as a file system that is full.
+  "scripts/faults": ["tests/support", "tests/edge"],
   "tests": ["src/cpu", "src/webgpu", "deno.json", "build"],
 };
 

@@ -5,8 +5,9 @@
  * another host.
  */
 
+import { checkPruned } from "./answers/check_pruned.ts";
 import type { CallOptions } from "./call_options.ts";
-import { ConnectionError, PareError } from "./errors.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "./errors.ts";
 import type { PrunedLayer } from "./layer_file.ts";
 import { type LayerTask, LayerTaskQueue } from "./layer_task_queue.ts";
 import type { QueryOf } from "./model_pruner.ts";
@@ -49,6 +50,7 @@ export class HostPool<Host extends LayerHost> {
   /**
    * Solves the groups of one round and yields each layer once, in any order.
    * @throws {PareError} if a host refuses a layer permanently
+   * @throws {MalformedAnswerError} if an answer is not the layer that was asked for
    * @throws {PareError} {ConnectionError} the error of the host that was lost last, if all hosts are lost
    */
   async *solveRound(
@@ -153,7 +155,9 @@ export class HostPool<Host extends LayerHost> {
 
 /** Adds the name of the layer to the message of an error of its request. */
 function nameLayer(error: unknown, layer: string): unknown {
-  if (error instanceof PareError || error instanceof ConnectionError) {
+  if (
+    error instanceof PareError || error instanceof ConnectionError || error instanceof MalformedAnswerError
+  ) {
     error.message = `${layer}: ${error.message}`;
   }
   return error;
@@ -173,7 +177,9 @@ async function solveTask<Host extends LayerHost>(
   try {
     const shared = statistics.get(host) ?? new SharedStatistics(host, group);
     statistics.set(host, shared);
-    return { host, task, pruned: await shared.prune(layer.weight, queryOf(layer.name), options) };
+    const query = queryOf(layer.name), pruned = await shared.prune(layer.weight, query, options);
+    checkPruned(pruned, layer.weight, query);
+    return { host, task, pruned };
   } catch (error) {
     return { host, task, error };
   }

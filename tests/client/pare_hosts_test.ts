@@ -8,7 +8,7 @@ import { PareHosts } from "../../src/client/pare_hosts.ts";
 import type { HostTensor } from "../../src/tensor/host_tensor.ts";
 import { type Answer, f32, FakeHost, noContent, problem, solved } from "./fake_host.ts";
 
-const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
+const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]), HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
 const READY = { backend: "cpu", adapter: { name: "fake" } };
 
 /** Answers like a host that stores statistics and solves layers. */

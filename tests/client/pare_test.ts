@@ -24,7 +24,7 @@ import {
   solved,
 } from "./fake_host.ts";
 
-const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]);
+const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]);
 const HESSIAN = f32([6], [1, 0, 0, 1, 0, 1]);
 
 function pare(host: FakeHost): Pare {

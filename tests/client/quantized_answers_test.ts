@@ -12,7 +12,7 @@ import { randomQuantized } from "../support/quantized_weights.ts";
 import { f32, FakeHost, report } from "./fake_host.ts";
 
 const QUANTIZED = randomQuantized([2, 3], { bits: 4, groupSize: 0, symmetric: false });
-const WEIGHT = f32([2, 3], [1, 2, 3, 4, 5, 6]);
+const WEIGHT = f32([2, 3], [0, 0, 0, 4, 5, 6]);
 const MASK: HostTensor = { dtype: "U8", shape: [2, 1], data: Uint8Array.of(7, 7) };
 
 function answer(quantized: Partial<QuantizedWeight>): Uint8Array<ArrayBuffer> {

@@ -57,3 +57,28 @@ export function fullAfter(fs: WorkFileSystem, bytes: number): WorkFileSystem {
     edit: async (path) => watch(await fs.edit(path)),
   };
 }
+
+/**
+ * Wraps `fs` as a disk that is full from its write number `writes` on, where the first write has the number 0.
+ * That write stores half of its bytes before it throws, as a file system does whose last blocks it takes. All
+ * operations but writes succeed. `count()` returns the number of writes so far.
+ */
+export function fullFromWrite(fs: WorkFileSystem, writes: number): WorkFileSystem & { count(): number } {
+  let count = 0;
+  const watch = <F extends WritableFile>(file: F): F => {
+    const write = file.write.bind(file);
+    file.write = async (offset, bytes) => {
+      const number = count++;
+      if (number < writes) return await write(offset, bytes);
+      if (number === writes) await write(offset, bytes.subarray(0, bytes.byteLength >> 1));
+      throw new Error("no space left on device");
+    };
+    return file;
+  };
+  return {
+    ...fs,
+    count: () => count,
+    create: async (path) => watch(await fs.create(path)),
+    edit: async (path) => watch(await fs.edit(path)),
+  };
+}

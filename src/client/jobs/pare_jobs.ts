@@ -6,9 +6,10 @@
  */
 
 import { hasEnded, type Job, type LayerState } from "../../protocol/answers/jobs.ts";
+import { checkPruned } from "../answers/check_pruned.ts";
 import type { CallOptions } from "../call_options.ts";
 import { digestOfBytes } from "../digests.ts";
-import { ConnectionError, PareError } from "../errors.ts";
+import { ConnectionError, MalformedAnswerError, PareError } from "../errors.ts";
 import type { PruneEvent } from "../events.ts";
 import type { PrunedLayer } from "../layer_file.ts";
 import type { ModelPruner, ModelQuery, QueryOf } from "../model_pruner.ts";
@@ -23,6 +24,9 @@ import { Uploads } from "./uploads.ts";
 
 /** Number of jobs over the same layers that may fail transiently before the failure is thrown. */
 const MAX_FAILED_JOBS = 2;
+
+/** Returns an error if `pruned` is not the layer `name` as it was asked for. */
+type CheckAnswer = (name: string, pruned: PrunedLayer) => MalformedAnswerError | undefined;
 
 /** Options of {@link PareJobs}. */
 export interface PareJobsOptions extends PollOptions {
@@ -60,6 +64,7 @@ export class PareJobs implements ModelPruner {
    * Prunes a model and replaces each weight in `source` as soon as it is solved. The statistics of all layers
    * of a round are in memory at the same time.
    * @throws {JobFailedError} if a layer is refused, or if it fails transiently in several jobs
+   * @throws {MalformedAnswerError} if the results of several jobs are not the layers that were asked for
    * @throws {PareError} {ConnectionError} if the edge refuses a request or cannot be reached
    */
   pruneModel(
@@ -77,6 +82,16 @@ export class PareJobs implements ModelPruner {
     { signal }: CallOptions,
   ): AsyncGenerator<SolvedLayer, void, void> {
     const requests: JobLayerRequest[] = [], groupOf = new Map<string, LayerGroup>();
+    const check: CheckAnswer = (name, pruned) => {
+      const { weight } = groupOf.get(name)!.layers.find((layer) => layer.name === name)!;
+      try {
+        checkPruned(pruned, weight, queryOf(name));
+      } catch (error) {
+        if (!(error instanceof MalformedAnswerError)) throw error;
+        error.message = `${name}: ${error.message}`;
+        return error;
+      }
+    };
     for await (const group of groups) {
       const layers = group.layers.map(({ name, weight }) => {
         const { hessian: _, ...parameters } = queryOf(name);
@@ -87,15 +102,18 @@ export class PareJobs implements ModelPruner {
     }
     const [firstGroup] = groupOf.values();
     const name = this.#options.name && `${this.#options.name}, block ${firstGroup?.block}`;
-    for await (const { name: layer, weight, quantized, report } of this.#solve(requests, name, signal)) {
+    for await (
+      const { name: layer, weight, quantized, report } of this.#solve(requests, name, check, signal)
+    ) {
       yield { group: groupOf.get(layer)!, name: layer, weight, quantized, report };
     }
   }
 
-  /** Yields each layer once, as soon as it is done. Layers that failed transiently are submitted again in another job. */
+  /** Yields each layer once, as soon as it is done. Layers that failed transiently, or whose result is wrong, are submitted again in another job. */
   async *#solve(
     requests: readonly JobLayerRequest[],
     name: string | undefined,
+    check: CheckAnswer,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<SolvedJobLayer, void, void> {
     const remaining = new Map(requests.map((request) => [request.name, request]));
@@ -108,6 +126,7 @@ export class PareJobs implements ModelPruner {
       // now.
       const wasAlreadyEnded = hasEnded(job.state);
       const failures: LayerFailure[] = [];
+      let wrongAnswer: MalformedAnswerError | undefined;
       for await (const layer of this.#follow(job, submission, signal)) {
         if (layer.error) {
           failures.push({ name: layer.name, ...layer.error });
@@ -115,10 +134,16 @@ export class PareJobs implements ModelPruner {
         }
         const pruned = await this.#resultOf(layer, wasAlreadyEnded, signal);
         if (!pruned) continue;
+        const wrong = check(layer.name, pruned);
+        if (wrong) {
+          wrongAnswer = wrong;
+          continue;
+        }
         if (layer.attempts > 1) this.#options.onLayerRetried?.(layer.name, layer.attempts);
         remaining.delete(layer.name);
         yield { name: layer.name, ...pruned };
       }
+      if (wrongAnswer && ++failedJobs > MAX_FAILED_JOBS) throw wrongAnswer;
       if (wasAlreadyEnded || failures.length === 0) continue;
       const error = new JobFailedError(job.id, failures);
       if (!error.isTransient || ++failedJobs > MAX_FAILED_JOBS) throw error;

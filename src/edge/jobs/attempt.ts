@@ -114,7 +114,9 @@ async function solveAt(
   if (!answer) return await cancelTask(transport, host, taskId);
   const { report, result } = answer;
   if (!await blobs.publish(target.key, result.sha256, result.bytes)) {
-    throw new HostFailedError(`host ${host.url}: did not write the ${result.bytes} bytes of its answer`);
+    throw new HostFailedError(
+      `host ${host.url}: did not write the ${result.bytes} bytes of its answer, or they are not ${result.sha256}`,
+    );
   }
   await record.settleLayer(position, { report, result: result.sha256 });
 }

@@ -7,10 +7,11 @@ import type { Digest } from "../../protocol/digest.ts";
 import { sleep } from "../../async/abort.ts";
 import type { EdgeBindings } from "../bindings.ts";
 import { signedUrl } from "../blobs/signed_urls.ts";
-import { findBlob, newObjectKey, publishBlob, requireBucket } from "../blobs/store.ts";
+import { findBlob, newObjectKey, requireBucket, verifyBlob } from "../blobs/store.ts";
 import { findRegistry } from "../hosts/find_registry.ts";
 import type { HostRegistry } from "../hosts/host_registry.ts";
 import { requireHostSecret } from "../hosts/secret.ts";
+import { Refusal } from "../../protocol/refusal.ts";
 import type { Remote } from "../runtime/durable_object.ts";
 import { wholeNumber } from "../settings.ts";
 import { findJob } from "./find_job.ts";
@@ -43,8 +44,8 @@ export interface JobBlobs {
   writeUrl(): Promise<{ key: string; url: string }>;
   /**
    * Makes the object at `key` the blob with this digest. A host has written the object and computed the
-   * digest.
-   * @returns false if the object does not exist or has another size than `bytes`
+   * digest, which is verified, so that a host cannot store other bytes under the digest of a blob.
+   * @returns false if the object does not exist, has another size than `bytes`, or has another digest
    */
   publish(key: string, digest: Digest, bytes: number): Promise<boolean>;
 }
@@ -81,7 +82,12 @@ function jobBlobs(env: EdgeBindings): JobBlobs {
     async publish(key, digest, bytes) {
       const object = await requireBucket(env).head(key);
       if (object?.size !== bytes) return false;
-      await publishBlob(env, digest, key, bytes);
+      try {
+        await verifyBlob(env, digest, key);
+      } catch (error) {
+        if (error instanceof Refusal && error.code === "digest_mismatch") return false;
+        throw error;
+      }
       return true;
     },
   };
