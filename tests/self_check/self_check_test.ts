@@ -35,6 +35,16 @@ describe("the cases of the self-check", () => {
     strictEqual(new Set(names).size, names.length);
   });
 
+  it("make a GPU use every variant of the product", () => {
+    const variants = ALL_CASES.flatMap(({ steps }) => steps)
+      .filter(({ kernel }) => kernel.name.startsWith("gemm"))
+      .map(({ kernel, params }) => `${kernel.name} ${kernel.variantFor?.(params) ?? "128x128"}`);
+    const expected = ["gemm_nn", "gemm_nt", "gemm_tn"].flatMap((kernel) =>
+      ["128x128", "128x64", "64x128", "64x64"].map((patch) => `${kernel} ${patch}`)
+    );
+    deepStrictEqual([...new Set(variants)].sort(), expected);
+  });
+
   it("expect the numbers that the float64 code computes", async () => {
     ok(renderExpected() === await Deno.readTextFile(EXPECTED_FILE), "run deno task self-check:expected");
   });

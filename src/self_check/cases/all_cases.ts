@@ -2,6 +2,7 @@
 
 import type { CheckCase, KernelCase } from "../kernel_case.ts";
 import { MODEL_CASES } from "./model_cases.ts";
+import { PATCH_CASES } from "./patch_cases.ts";
 import { BLOCK_CASES } from "./block_cases.ts";
 import { FORWARD_CASES } from "./forward_cases.ts";
 import { MATRIX_CASES } from "./matrix_cases.ts";
@@ -17,5 +18,5 @@ export const KERNEL_CASES: readonly KernelCase[] = [
   ...FORWARD_CASES,
 ];
 
-/** All cases: the kernels one by one, and then several kernels one after the other. */
-export const ALL_CASES: readonly CheckCase[] = [...KERNEL_CASES, ...MODEL_CASES];
+/** All cases: the kernels one by one, then large products, and then several kernels one after the other. */
+export const ALL_CASES: readonly CheckCase[] = [...KERNEL_CASES, ...PATCH_CASES, ...MODEL_CASES];
