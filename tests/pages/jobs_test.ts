@@ -44,13 +44,27 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
     await edge?.close();
   });
 
+  /**
+   * Stops the processes of the hosts while `work` runs, so that no layer is solved meanwhile. The edge waits longer for a host than
+   * `work` takes.
+   */
+  async function whileHostsPause(work: () => Promise<void>): Promise<void> {
+    const pids = edge.hosts.map(({ pid }) => pid);
+    for (const pid of pids) Deno.kill(pid, "SIGSTOP");
+    try {
+      await work();
+    } finally {
+      for (const pid of pids) Deno.kill(pid, "SIGCONT");
+    }
+  }
+
   /** Submits a job with `count` layers that take a while, and with the layers `others`. */
   let seed = 1;
   async function submit(name: string, count: number, others: JobLayerRequest[] = []): Promise<string> {
     const slow = await Promise.all(
       Array.from({ length: count }, async (_, index): Promise<JobLayerRequest> => ({
         name: `layer ${index}`,
-        weight: await edge.store(layerBody(450, 450, seed += 2)),
+        weight: await edge.store(layerBody(600, 600, seed += 2)),
         parameters: { method: "alps", pattern: "2:4" },
       })),
     );
@@ -70,9 +84,12 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
 
   it("follows a job live while one of its hosts is lost, and submits the failed layer again", async () => {
     const broken = await edge.store(new TextEncoder().encode("not a safetensors file"));
-    const id = await submit(HOSTILE, 6, [{ name: HOSTILE, weight: broken }]);
-    await page.click(`#jobs a[href="#${id}"]`);
-    await waitFor(page, "document.querySelector('#job-link').textContent === 'live'");
+    let id = "";
+    await whileHostsPause(async () => {
+      id = await submit(HOSTILE, 6, [{ name: HOSTILE, weight: broken }]);
+      await page.click(`#jobs a[href="#${id}"]`);
+      await waitFor(page, "document.querySelector('#job-link').textContent === 'live'");
+    });
     assert.equal(await page.textContent("#job-title"), `Job ${HOSTILE}`);
     const victim = await until("a host has a layer", async () => {
       for (const host of edge.hosts) {
@@ -108,10 +125,13 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
   });
 
   it("cancels a job, and submits its unfinished layers again with their parameters", async () => {
-    const id = await submit("second", 6);
-    await page.click(`#jobs a[href="#${id}"]`);
-    await page.click("#cancel");
-    await waitForEnd(page, "cancelled");
+    let id = "";
+    await whileHostsPause(async () => {
+      id = await submit("second", 6);
+      await page.click(`#jobs a[href="#${id}"]`);
+      await page.click("#cancel");
+      await waitForEnd(page, "cancelled");
+    });
     const states = (await edge.jobs.get(id)).layers,
       unfinished = states.filter(({ state }) => state === "cancelled");
     assert.ok(unfinished.length > 0);
@@ -125,8 +145,11 @@ describe("/jobs in a browser", { skip: browserSkipReason() ?? false }, () => {
   });
 
   it("lists only the jobs in a state, and cancels a job from the list", async () => {
-    const id = await submit("third", 6);
-    await page.click("#jobs button[aria-label='Cancel third']");
+    let id = "";
+    await whileHostsPause(async () => {
+      id = await submit("third", 6);
+      await page.click("#jobs button[aria-label='Cancel third']");
+    });
     await page.selectOption("#state", "cancelled");
     await waitFor(page, "document.querySelectorAll('#jobs tr').length === 2");
     assert.deepEqual((await cells(page, "jobs")).map(([name, state]) => [name.slice(0, -8), state]), [
