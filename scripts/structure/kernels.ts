@@ -22,6 +22,7 @@ const SHARED_ASSEMBLY = [
   "quantization_grid",
   "rounding",
   "scratch",
+  "select_keys",
   "transfer",
   "transpose",
 ];

@@ -4,8 +4,8 @@ import { biasActivate, gatedMultiply, softCap } from "./forward/activate.ts";
 import { attention } from "./forward/attention.ts";
 import { checkFinite, checkSymmetry } from "./transfer/check.ts";
 import { fromFloat32, toFloat32 } from "./transfer/convert.ts";
-import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./choose.ts";
-import { chooseInRows } from "./choose_in_rows.ts";
+import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "./selection/choose.ts";
+import { chooseInRows } from "./selection/choose_in_rows.ts";
 import { columnSquares } from "./column_squares.ts";
 import { maskedCombine, scaleTile } from "./combine.ts";
 import { cgDirection, cgStep } from "./conjugate_gradient.ts";
@@ -24,16 +24,8 @@ import { reverseCholesky } from "./reverse_cholesky.ts";
 import { rotary } from "./forward/rotary.ts";
 import { addRows, gatherRows } from "./forward/rows.ts";
 import { rowDot } from "./row_dot.ts";
-import {
-  countTies,
-  finishSelection,
-  keyHistogram,
-  rankTies,
-  refineHistogram,
-  scoreBlock,
-  scoreKeys,
-  selectDigit,
-} from "./select.ts";
+import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "./selection/select.ts";
+import { finishSelection, refineHistogram, scoreBlock } from "./selection/select_block.ts";
 import { unpackUpper } from "./transfer/unpack_upper.ts";
 import { zeroColumns } from "./zero_columns.ts";
 

@@ -1,14 +1,19 @@
 /**
  * Chooses which entries of a matrix to keep. It keeps the entries with the largest magnitudes. Their
  * number follows exactly from the sparsity or the n:m pattern. The choice covers the whole layer at once, and
- * the CPU reads nothing back from the device. `kernels/choose.ts` describes the kernels.
+ * the CPU reads nothing back from the device. `kernels/selection/choose.ts` describes the kernels.
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import type { Tile, TiledMatrix } from "../backend/tiled_matrix.ts";
 import { ResourceSet } from "../backend/owned.ts";
-import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../kernels/choose.ts";
-import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../kernels/select.ts";
+import {
+  chooseEntries,
+  chooseInGroups,
+  countScoreTies,
+  scoreHistogram,
+} from "../kernels/selection/choose.ts";
+import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../kernels/selection/select.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { ForcedBinding } from "./forced_binding.ts";
 import type { Layer, SolveOptions } from "./solver.ts";

@@ -10,7 +10,7 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { MAX_BLOCK_SIZE } from "../kernels/column_loop.ts";
-import { RADIX_LEVELS } from "../kernels/select.ts";
+import { RADIX_LEVELS } from "../kernels/selection/select.ts";
 import { type IndexRange, splitIntoPanels } from "../linalg/blocking.ts";
 import { addQuadraticForm, mirrorDiagonalTiles, RowSums } from "../linalg/quadratic_form.ts";
 import type { Submatrix } from "../linalg/submatrix.ts";

@@ -1,6 +1,6 @@
 /**
  * Selects the entries with the smallest scores on the device, without reading anything back. It runs the
- * radix select of `kernels/select.ts` pass by pass. All rows are processed at once, and the columns one block
+ * radix select of `kernels/selection/select.ts` pass by pass. All rows are processed at once, and the columns one block
  * at a time.
  *
  * Each entry has a key, which is an unsigned integer with the same order as the score. The largest key to
@@ -13,17 +13,19 @@ import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import {
   countTies,
-  DIGITS_LENGTH,
-  finishSelection,
   keyHistogram,
   RADIX_BINS,
   RADIX_LEVELS,
   rankTies,
-  refineHistogram,
-  scoreBlock,
   scoreKeys,
   selectDigit,
-} from "../kernels/select.ts";
+} from "../kernels/selection/select.ts";
+import {
+  DIGITS_LENGTH,
+  finishSelection,
+  refineHistogram,
+  scoreBlock,
+} from "../kernels/selection/select_block.ts";
 import type { IndexRange } from "../linalg/blocking.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import type { ForcedBinding } from "./forced_binding.ts";

@@ -8,8 +8,8 @@
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
 import { ResourceSet } from "../backend/owned.ts";
 import { TiledMatrix } from "../backend/tiled_matrix.ts";
-import { chooseInGroups } from "../kernels/choose.ts";
-import { chooseInRows } from "../kernels/choose_in_rows.ts";
+import { chooseInGroups } from "../kernels/selection/choose.ts";
+import { chooseInRows } from "../kernels/selection/choose_in_rows.ts";
 import { splitRange } from "../linalg/blocking.ts";
 import { prepareDiagonal, readDiagonal } from "../linalg/diagonal.ts";
 import { gatherRows } from "../linalg/submatrix.ts";

@@ -5,7 +5,7 @@
 
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
-import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
+import { chooseInRows } from "../../src/kernels/selection/choose_in_rows.ts";
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";

@@ -6,8 +6,13 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { it } from "@std/testing/bdd";
 import type { Backend } from "../../src/backend/backend.ts";
-import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
-import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../../src/kernels/select.ts";
+import {
+  chooseEntries,
+  chooseInGroups,
+  countScoreTies,
+  scoreHistogram,
+} from "../../src/kernels/selection/choose.ts";
+import { RADIX_BINS, RADIX_LEVELS, rankTies, selectDigit } from "../../src/kernels/selection/select.ts";
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";

@@ -24,17 +24,20 @@ import { addRows, gatherRows } from "../../src/kernels/forward/rows.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import {
   countTies,
-  finishSelection,
   keyHistogram,
   rankTies,
-  refineHistogram,
-  scoreBlock,
   scoreKeys,
   selectDigit,
-} from "../../src/kernels/select.ts";
+} from "../../src/kernels/selection/select.ts";
+import { finishSelection, refineHistogram, scoreBlock } from "../../src/kernels/selection/select_block.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
-import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../src/kernels/choose.ts";
-import { chooseInRows } from "../../src/kernels/choose_in_rows.ts";
+import {
+  chooseEntries,
+  chooseInGroups,
+  countScoreTies,
+  scoreHistogram,
+} from "../../src/kernels/selection/choose.ts";
+import { chooseInRows } from "../../src/kernels/selection/choose_in_rows.ts";
 import { zeroColumns } from "../../src/kernels/zero_columns.ts";
 import { DEFAULT_TILE_EDGE } from "../../src/backend/tiled_matrix.ts";
 import { cgDirection, cgStep } from "../../src/kernels/conjugate_gradient.ts";

@@ -8,39 +8,23 @@ import { it } from "@std/testing/bdd";
 import type { Backend, DeviceBuffer } from "../../src/backend/backend.ts";
 import {
   countTies,
-  DIGITS_LENGTH,
-  finishSelection,
   keyHistogram,
   RADIX_BINS,
   RADIX_LEVELS,
   rankTies,
-  refineHistogram,
-  scoreBlock,
   scoreKeys,
   selectDigit,
-} from "../../src/kernels/select.ts";
+} from "../../src/kernels/selection/select.ts";
 import { referenceSelection } from "../reference/selection.ts";
 import { eachBackend } from "../support/backends.ts";
 import { downloadU32, upload } from "../support/device.ts";
+import { chosenEntries, packBits, SCORE_DISTRIBUTIONS } from "../support/selection.ts";
 import { normals, uniform } from "../support/random.ts";
 
 /** Random keys, uniform over all u32. */
 function randomKeys(count: number, seed: number): Uint32Array<ArrayBuffer> {
   const next = uniform(seed);
   return Uint32Array.from({ length: count }, () => next() * 2 ** 32);
-}
-
-/** Packs bits into `words` u32 words per row. The function `at` returns whether a bit is 1. */
-function bits(
-  rows: number,
-  words: number,
-  at: (row: number, column: number) => boolean,
-): Uint32Array<ArrayBuffer> {
-  const packed = new Uint32Array(rows * words);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < words * 32; c++) if (at(r, c)) packed[r * words + (c >> 5)] |= 1 << (c & 31);
-  }
-  return packed;
 }
 
 /** Queues the selection of the `k` smallest of `keys`, (rows, cols), and returns the buffer `selection`. */
@@ -59,38 +43,6 @@ function select(backend: Backend, keys: DeviceBuffer, rows: number, cols: number
   return selection;
 }
 
-/**
- * Queues the same selection with the four dispatches for a single block. `digits` has the state of an earlier
- * selection, or zeros.
- */
-function selectInBlock(
-  backend: Backend,
-  operands: Readonly<Record<"work" | "scale" | "forced" | "keys" | "digits", DeviceBuffer>>,
-  params: Readonly<Record<"rows" | "cols" | "ld" | "first" | "words" | "has_forced", number>>,
-  k: number,
-): DeviceBuffer {
-  const { keys, digits } = operands, { rows, cols } = params;
-  const selection = upload(backend, new Uint32Array(2 + rows).fill(0xdeadbeef));
-  backend.dispatch(scoreBlock, operands, params);
-  for (const level of [1, 2]) {
-    backend.dispatch(refineHistogram, { keys, digits }, { count: rows * cols, level, k });
-  }
-  backend.dispatch(finishSelection, { keys, digits, selection }, { rows, cols });
-  return selection;
-}
-
-/**
- * Returns 1 for each entry that a selection chooses, and 0 for the others. The rule is that of the kernel
- * `prune_block`: all keys below the threshold, and the first ties of each row.
- */
-function chosen(keys: Uint32Array, [threshold, , ...remaining]: Uint32Array, cols: number): Uint8Array {
-  return Uint8Array.from(keys, (key, i) => {
-    if (key < threshold) return 1;
-    const row = Math.floor(i / cols);
-    return key === threshold && remaining[row] > 0 ? (remaining[row]--, 1) : 0;
-  });
-}
-
 eachBackend("score_keys", (backend) => {
   for (const [rows, cols, first] of [[1, 1, 0], [7, 31, 5], [33, 128, 128], [65, 129, 31], [3, 40001, 0]]) {
     for (const hasForced of [0, 1]) {
@@ -102,7 +54,7 @@ eachBackend("score_keys", (backend) => {
         const buffers = {
           work: upload(backend(), weights),
           scale: upload(backend(), scales),
-          forced: upload(backend(), bits(rows, words, isForced)),
+          forced: upload(backend(), packBits(rows, words, isForced)),
           keys: upload(backend(), new Uint32Array(rows * cols)),
         };
         const params = { rows, cols, ld, first, words, has_forced: hasForced };
@@ -217,18 +169,8 @@ eachBackend("count_ties and rank_ties", (backend) => {
   }
 });
 
-/** Distributions of scores that are difficult to select from. f32 represents all of the scores exactly. */
-const DISTRIBUTIONS: Readonly<Record<string, (random: number, index: number) => number>> = {
-  "normal scores": (random) => random,
-  "three distinct scores": (random) => Math.round(Math.min(2, Math.abs(random))),
-  "scores that are all zero": () => 0,
-  "scores that are all equal": () => -1.5,
-  "ascending scores": (_, index) => index,
-  "scores in one binade": (_, index) => 1 + (index * 7919 % 65536) * 2 ** -23,
-};
-
 eachBackend("the selection", (backend) => {
-  for (const [name, distribution] of Object.entries(DISTRIBUTIONS)) {
+  for (const [name, distribution] of Object.entries(SCORE_DISTRIBUTIONS)) {
     it(`chooses exactly the k smallest of ${name}`, async () => {
       for (const [rows, cols] of [[1, 1], [7, 31], [129, 33], [64, 128], [300, 300]]) {
         const weights = normals(rows * cols, cols).map(distribution);
@@ -237,23 +179,17 @@ eachBackend("the selection", (backend) => {
           scale: upload(backend(), new Float32Array(cols).fill(1)),
           forced: upload(backend(), new Uint32Array(1)),
           keys: backend().createBuffer("keys", 4 * rows * cols),
-          digits: upload(backend(), new Uint32Array(DIGITS_LENGTH)),
         };
-        const { digits: _, ...keyOperands } = buffers;
         const params = { rows, cols, ld: cols, first: 0, words: 1, has_forced: 0 };
-        backend().dispatch(scoreKeys, keyOperands, params);
+        backend().dispatch(scoreKeys, buffers, params);
         const keys = await downloadU32(backend(), buffers.keys);
         const scores = weights.map(Math.abs), total = rows * cols;
         for (const k of new Set([0, 1, total >> 1, (total >> 1) + 1, total - 1, total])) {
           const selection = select(backend(), buffers.keys, rows, cols, k);
-          const mask = chosen(keys, await downloadU32(backend(), selection), cols);
+          const mask = chosenEntries(keys, await downloadU32(backend(), selection), cols);
           strictEqual(mask.reduce((sum, bit) => sum + bit, 0), k, `k = ${k} of ${rows}×${cols}`);
           deepStrictEqual(mask, referenceSelection(scores, k), `k = ${k} of ${rows}×${cols}`);
-          const inBlock = selectInBlock(backend(), buffers, params, k);
-          const sameMask = chosen(keys, await downloadU32(backend(), inBlock), cols);
-          deepStrictEqual(sameMask, mask, `k = ${k} of ${rows}×${cols} in one block`);
           selection.destroy();
-          inBlock.destroy();
         }
         for (const buffer of Object.values(buffers)) buffer.destroy();
       }
@@ -267,27 +203,22 @@ eachBackend("the selection", (backend) => {
     const buffers = {
       work: upload(backend(), weights),
       scale: upload(backend(), new Float32Array(first + cols).fill(1)),
-      forced: upload(backend(), bits(rows, words, isForced)),
+      forced: upload(backend(), packBits(rows, words, isForced)),
       keys: backend().createBuffer("keys", 4 * rows * cols),
     };
-    const digits = upload(backend(), new Uint32Array(DIGITS_LENGTH));
     const params = { rows, cols, ld: cols, first, words, has_forced: 1 };
     backend().dispatch(scoreKeys, buffers, params);
     const keys = await downloadU32(backend(), buffers.keys);
     const forcedCount = keys.filter((key) => key === 0).length;
     for (const k of [forcedCount, forcedCount + 1, rows * cols - 1]) {
       const selection = select(backend(), buffers.keys, rows, cols, k);
-      const mask = chosen(keys, await downloadU32(backend(), selection), cols);
+      const mask = chosenEntries(keys, await downloadU32(backend(), selection), cols);
       const expected = referenceSelection(weights.map(Math.abs), k, (i) => {
         return isForced(Math.floor(i / cols), first + i % cols);
       });
       deepStrictEqual(mask, expected, `k = ${k}`);
-      const inBlock = selectInBlock(backend(), { ...buffers, digits }, params, k);
-      deepStrictEqual(chosen(keys, await downloadU32(backend(), inBlock), cols), expected, `k = ${k}`);
       selection.destroy();
-      inBlock.destroy();
     }
-    digits.destroy();
     for (const buffer of Object.values(buffers)) buffer.destroy();
   });
 });

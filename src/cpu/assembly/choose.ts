@@ -1,4 +1,4 @@
-// The CPU versions of the kernels in shaders/choose.wgsl. src/kernels/choose.ts describes the method and the
+// The CPU versions of the kernels in shaders/choose.wgsl. src/kernels/selection/choose.ts describes the method and the
 // buffers. A work item, which one thread runs, is some whole rows of the tile. Each row is handled in pieces
 // of at most PIECE columns. The keys of a piece are first written to the scratch memory of the thread, and
 // then counted or compared. A key is a u32 with the same order as the scores. The threshold is the key of the

@@ -49,4 +49,5 @@ export * from "./rotary";
 export * from "./row_dot";
 export * from "./rows";
 export * from "./select";
+export * from "./select_block";
 export * from "./zero_columns";

@@ -1,12 +1,12 @@
 // The CPU twins of the kernels in shaders/select.wgsl: they compute the same. They select the entries with
-// the smallest scores; src/kernels/select.ts describes the method and the buffers. score_keys, key_histogram
-// and count_ties are split into many work items, which threads run in parallel, and so are score_block and
-// refine_histogram. select_digit, rank_ties and finish_selection are short scans, so each of them is one work
-// item.
+// the smallest scores; src/kernels/selection/select.ts describes the method and the buffers. score_keys, key_histogram
+// and count_ties are split into many work items, which threads run in parallel. select_digit and rank_ties are
+// short scans, so each of them is one work item.
 
 import { row_items, rows_per_item } from "./items";
 import { ceil_divide } from "./rounding";
 import { scratch } from "./scratch";
+import { count_equal, force_row, score_row } from "./select_keys";
 
 const ELEMENTS_PER_ITEM: u32 = 1 << 16;
 const BINS: u32 = 256;
@@ -40,36 +40,6 @@ const HISTOGRAM_BYTES: usize = 1024;
   k: u32;
 }
 
-@unmanaged class ScoreBlockArgs {
-  work: usize;
-  scale: usize;
-  forced: usize;
-  keys: usize;
-  digits: usize;
-  rows: u32;
-  cols: u32;
-  ld: u32;
-  first: u32;
-  words: u32;
-  has_forced: u32;
-}
-
-@unmanaged class RefineHistogramArgs {
-  keys: usize;
-  digits: usize;
-  count: u32;
-  level: u32;
-  k: u32;
-}
-
-@unmanaged class FinishSelectionArgs {
-  keys: usize;
-  digits: usize;
-  selection: usize;
-  rows: u32;
-  cols: u32;
-}
-
 @unmanaged class CountTiesArgs {
   keys: usize;
   selection: usize;
@@ -97,39 +67,6 @@ export function score_keys(args: ScoreKeysArgs, item: u32): void {
     const keys = args.keys + (<usize>(r * cols) << 2);
     score_row(args.work + (<usize>(r * ld) << 2), scale, keys, cols);
     if (hasForced) force_row(args.forced + (<usize>(r * words) << 2), firstColumn, keys, cols);
-  }
-}
-
-function score_row(work: usize, scale: usize, keys: usize, cols: u32): void {
-  const magnitude = i32x4.splat(0x7fffffff), one = i32x4.splat(1);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) {
-    const score = f32x4.mul(v128.load(work), v128.load(scale));
-    v128.store(keys, i32x4.add(v128.and(score, magnitude), one));
-    work += 16;
-    scale += 16;
-    keys += 16;
-  }
-  for (; c < cols; c++) {
-    store<u32>(keys, (reinterpret<u32>(load<f32>(work) * load<f32>(scale)) & 0x7fffffff) + 1);
-    work += 4;
-    scale += 4;
-    keys += 4;
-  }
-}
-
-// Sets the keys of the forced entries, which must be pruned, to 0. `forced` points to the first mask word of
-// the matrix row.
-function force_row(forced: usize, first: u32, keys: usize, cols: u32): void {
-  let c: u32 = 0;
-  while (c < cols) {
-    const column = first + c;
-    const bit = column & 31;
-    const end = min<u32>(cols, c + 32 - bit);
-    let bits = load<u32>(forced + (<usize>(column >> 5) << 2)) >> bit;
-    if (end - c < 32) bits &= ((<u32>1) << (end - c)) - 1;
-    for (; bits != 0; bits &= bits - 1) store<u32>(keys + (<usize>(c + ctz(bits)) << 2), 0);
-    c = end;
   }
 }
 
@@ -250,23 +187,6 @@ export function count_ties(args: CountTiesArgs, item: u32): void {
   }
 }
 
-function count_equal(keys: usize, cols: u32, threshold: u32): u32 {
-  const thresholds = i32x4.splat(threshold);
-  let counts = i32x4.splat(0);
-  let c: u32 = 0;
-  for (; c + 4 <= cols; c += 4) {
-    counts = i32x4.sub(counts, i32x4.eq(v128.load(keys), thresholds));
-    keys += 16;
-  }
-  let found: u32 = i32x4.extract_lane(counts, 0) + i32x4.extract_lane(counts, 1) +
-    i32x4.extract_lane(counts, 2) + i32x4.extract_lane(counts, 3);
-  for (; c < cols; c++) {
-    found += u32(load<u32>(keys) == threshold);
-    keys += 4;
-  }
-  return found;
-}
-
 export function rank_ties_items(args: RankTiesArgs): u32 {
   return args.rows > 0 ? 1 : 0;
 }
@@ -279,147 +199,5 @@ export function rank_ties(args: RankTiesArgs, _item: u32): void {
     const chosen = min<u32>(remaining, load<u32>(ties));
     store<u32>(ties, chosen);
     remaining -= chosen;
-  }
-}
-
-const DIGIT_BINS: u32 = 2048;
-const DIGIT_BYTES: usize = 8192;
-// The position of the searches in `digits`, in bytes, after the histograms of the three levels.
-const SEARCHES: usize = 3 * DIGIT_BYTES;
-// Neighbouring keys are counted in four separate histograms, for the reason given in key_histogram.
-const COPIES: usize = 4;
-
-// The search after a level, as in shaders/select.wgsl. Each thread has its own globals.
-let knownDigits: u32 = 0;
-let wantedEntries: u32 = 0;
-let tiesFound: u32 = 0;
-
-// @ts-ignore: decorator
-@inline function digit_shift(level: u32): u32 {
-  return level == 0 ? 21 : level == 1 ? 10 : 0;
-}
-
-// @ts-ignore: decorator
-@inline function count_digit(copy: usize, digit: u32): void {
-  const bin = scratch() + copy * DIGIT_BYTES + (<usize>digit << 2);
-  store<u32>(bin, load<u32>(bin) + 1);
-}
-
-// Adds the counts in the scratch to a histogram.
-function add_digits(histogram: usize): void {
-  for (let bin: usize = 0; bin < DIGIT_BYTES; bin += 4) {
-    let total: u32 = 0;
-    for (let copy: usize = 0; copy < COPIES; copy++) total += load<u32>(scratch() + copy * DIGIT_BYTES + bin);
-    if (total) atomic.add<u32>(histogram + bin, total);
-  }
-}
-
-export function score_block_items(args: ScoreBlockArgs): u32 {
-  return row_items(args.rows, args.cols, ELEMENTS_PER_ITEM);
-}
-
-export function score_block(args: ScoreBlockArgs, item: u32): void {
-  const rows = args.rows, cols = args.cols, ld = args.ld, firstColumn = args.first;
-  const scale = args.scale + (<usize>firstColumn << 2);
-  const words = args.words, hasForced = args.has_forced == 1;
-  const step = rows_per_item(cols, ELEMENTS_PER_ITEM);
-  const first = item * step, end = min<u32>(rows, first + step);
-  memory.fill(scratch(), 0, COPIES * DIGIT_BYTES);
-  for (let r = first; r < end; r++) {
-    const keys = args.keys + (<usize>(r * cols) << 2);
-    score_row(args.work + (<usize>(r * ld) << 2), scale, keys, cols);
-    if (hasForced) force_row(args.forced + (<usize>(r * words) << 2), firstColumn, keys, cols);
-    let c: u32 = 0;
-    for (; c + 4 <= cols; c += 4) {
-      const at = keys + (<usize>c << 2);
-      count_digit(0, load<u32>(at) >> 21);
-      count_digit(1, load<u32>(at, 4) >> 21);
-      count_digit(2, load<u32>(at, 8) >> 21);
-      count_digit(3, load<u32>(at, 12) >> 21);
-    }
-    for (; c < cols; c++) count_digit(0, load<u32>(keys + (<usize>c << 2)) >> 21);
-  }
-  add_digits(args.digits);
-}
-
-// Finds the digit of the threshold at `level`. If `wanted` is 0, no digit is found.
-function search_level(digits: usize, level: u32, threshold: u32, wanted: u32): void {
-  knownDigits = threshold;
-  wantedEntries = 0;
-  tiesFound = 0;
-  if (wanted == 0) return;
-  const histogram = digits + level * DIGIT_BYTES;
-  let below: u32 = 0;
-  for (let digit: u32 = 0; digit < DIGIT_BINS; digit++) {
-    const count = load<u32>(histogram + (<usize>digit << 2));
-    if (wanted <= below + count) {
-      knownDigits = threshold | (digit << digit_shift(level));
-      wantedEntries = wanted - below;
-      tiesFound = count;
-      return;
-    }
-    below += count;
-  }
-}
-
-export function refine_histogram_items(args: RefineHistogramArgs): u32 {
-  return ceil_divide(args.count, ELEMENTS_PER_ITEM);
-}
-
-export function refine_histogram(args: RefineHistogramArgs, item: u32): void {
-  const level = args.level, digits = args.digits;
-  let threshold: u32 = 0, wanted = args.k;
-  if (level == 2) {
-    threshold = load<u32>(digits + SEARCHES);
-    wanted = load<u32>(digits + SEARCHES, 4);
-  }
-  search_level(digits, level - 1, threshold, wanted);
-  threshold = knownDigits;
-  if (item == 0) {
-    store<u32>(digits + SEARCHES + 8 * (level - 1), knownDigits);
-    store<u32>(digits + SEARCHES + 8 * (level - 1), wantedEntries, 4);
-  }
-  const first = item * ELEMENTS_PER_ITEM, length = min<u32>(ELEMENTS_PER_ITEM, args.count - first);
-  const keys = args.keys + (<usize>first << 2);
-  const shift = digit_shift(level), prefixShift = digit_shift(level - 1), prefix = threshold >> prefixShift;
-  const mask: u32 = level == 2 ? DIGIT_BINS / 2 - 1 : DIGIT_BINS - 1;
-  const prefixes = i32x4.splat(prefix);
-  memory.fill(scratch(), 0, COPIES * DIGIT_BYTES);
-  let i: u32 = 0;
-  for (; i + 4 <= length; i += 4) {
-    const at = keys + (<usize>i << 2);
-    const agree = i32x4.bitmask(i32x4.eq(i32x4.shr_u(v128.load(at), prefixShift), prefixes));
-    if (agree == 0) continue;
-    if (agree & 1) count_digit(0, (load<u32>(at) >> shift) & mask);
-    if (agree & 2) count_digit(1, (load<u32>(at, 4) >> shift) & mask);
-    if (agree & 4) count_digit(2, (load<u32>(at, 8) >> shift) & mask);
-    if (agree & 8) count_digit(3, (load<u32>(at, 12) >> shift) & mask);
-  }
-  for (; i < length; i++) {
-    const key = load<u32>(keys + (<usize>i << 2));
-    if (key >> prefixShift == prefix) count_digit(0, (key >> shift) & mask);
-  }
-  add_digits(digits + level * DIGIT_BYTES);
-}
-
-export function finish_selection_items(args: FinishSelectionArgs): u32 {
-  return args.rows > 0 ? 1 : 0;
-}
-
-export function finish_selection(args: FinishSelectionArgs, _item: u32): void {
-  const digits = args.digits, selection = args.selection, rows = args.rows, cols = args.cols;
-  search_level(digits, 2, load<u32>(digits + SEARCHES, 8), load<u32>(digits + SEARCHES, 12));
-  memory.fill(digits, 0, SEARCHES);
-  let remaining = wantedEntries;
-  const ranked = remaining != tiesFound;
-  store<u32>(selection, knownDigits + u32(!ranked && tiesFound > 0));
-  store<u32>(selection, ranked ? remaining : 0, 4);
-  for (let r: u32 = 0; r < rows; r++) {
-    let chosen: u32 = 0;
-    if (ranked && remaining > 0) {
-      chosen = min<u32>(remaining, count_equal(args.keys + (<usize>(r * cols) << 2), cols, knownDigits));
-      remaining -= chosen;
-    }
-    store<u32>(selection + (<usize>(2 + r) << 2), chosen);
   }
 }

@@ -1,18 +1,19 @@
 /** The cases of the kernels that choose which entries are pruned. */
 
-import { chooseEntries, chooseInGroups, countScoreTies, scoreHistogram } from "../../kernels/choose.ts";
-import { chooseInRows } from "../../kernels/choose_in_rows.ts";
 import {
-  countTies,
+  chooseEntries,
+  chooseInGroups,
+  countScoreTies,
+  scoreHistogram,
+} from "../../kernels/selection/choose.ts";
+import { chooseInRows } from "../../kernels/selection/choose_in_rows.ts";
+import { countTies, keyHistogram, rankTies, scoreKeys, selectDigit } from "../../kernels/selection/select.ts";
+import {
   DIGITS_LENGTH,
   finishSelection,
-  keyHistogram,
-  rankTies,
   refineHistogram,
   scoreBlock,
-  scoreKeys,
-  selectDigit,
-} from "../../kernels/select.ts";
+} from "../../kernels/selection/select_block.ts";
 import { defineCase, type KernelCase } from "../kernel_case.ts";
 import { below, filled, positive, signed, words } from "../values.ts";
 

@@ -8,7 +8,7 @@
 
 import type { Backend, DeviceBuffer } from "../../backend/backend.ts";
 import { ResourceSet } from "../../backend/owned.ts";
-import { chooseEntries } from "../../kernels/choose.ts";
+import { chooseEntries } from "../../kernels/selection/choose.ts";
 import { fitGrids, rowExtremes } from "../../kernels/quantization.ts";
 import type { IndexRange } from "../../linalg/blocking.ts";
 import type { Submatrix } from "../../linalg/submatrix.ts";

@@ -4,11 +4,11 @@
  * method is the radix select that `select.ts` describes, with a threshold for each row.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import { loop, sequence } from "./loop_count.ts";
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { loop, sequence } from "../loop_count.ts";
 import { RADIX_BINS, RADIX_LEVELS } from "./select.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/choose_in_rows.wgsl" with { type: "text" };
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/choose_in_rows.wgsl" with { type: "text" };
 
 /**
  * The number of invocations per workgroup. It must equal the constant of the same name in

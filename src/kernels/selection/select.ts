@@ -10,10 +10,7 @@
  *    row-major order until k entries are chosen in all. `countTies` counts the ties of each row, and
  *    `rankTies` computes how many ties of each row are chosen.
  *
- * If all scores of a selection are in one block, three other kernels do the same in four dispatches. Their
- * digits have 11, 11 and 10 bits. `scoreBlock` computes the keys and counts their first digits.
- * `refineHistogram`, which runs twice, finds one digit of the threshold and counts the next digits.
- * `finishSelection` finds the last digit, and counts and ranks the ties if not all of them are chosen.
+ * `select_block.ts` has other kernels for a selection whose scores are all in one block.
  *
  * The buffer `selection` is u32 with 2 + rows elements:
  *
@@ -23,10 +20,11 @@
  * - selection[2 + r] is first the number of ties in row r, and finally the number of them to choose.
  */
 
-import { defineKernel, linearGrid } from "./kernel.ts";
-import { loop, sequence } from "./loop_count.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/select.wgsl" with { type: "text" };
+import { defineKernel, linearGrid } from "../kernel.ts";
+import { loop, sequence } from "../loop_count.ts";
+import linear from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import shared from "../../../shaders/shared/select.wgsl" with { type: "text" };
+import own from "../../../shaders/select.wgsl" with { type: "text" };
 
 /** The bins of a histogram, one for each value of a byte. */
 export const RADIX_BINS = 256;
@@ -34,13 +32,16 @@ export const RADIX_BINS = 256;
 export const RADIX_LEVELS = 4;
 
 /**
- * Keys per invocation of `key_histogram`. It must equal the constant of the same name in shaders/select.wgsl.
+ * Keys per invocation of the kernels that count digits. It must equal the constant of the same name in
+ * shaders/shared/select.wgsl.
  */
-const KEYS_PER_INVOCATION = 16;
+export const KEYS_PER_INVOCATION = 16;
 /** Rows per workgroup of `count_ties`. It must equal the constant of the same name in shaders/select.wgsl. */
 const COUNT_ROWS = 64;
-/** The count of the loop of `inclusive_scan` in shaders/select.wgsl. */
-const SCAN = loop(Math.log2(RADIX_BINS));
+/** The count of the loop of `inclusive_scan` in shaders/shared/select.wgsl. */
+export const SCAN = loop(Math.log2(RADIX_BINS));
+
+const code = linear + shared + own;
 
 /**
  * For r < rows and c < cols: keys[r·cols + c] ← 0 if the entry is forced, and otherwise bits(|work[r·ld + c]·scale[first + c]|) + 1.
@@ -56,7 +57,7 @@ export const scoreKeys = defineKernel({
   name: "score_keys",
   bindings: { work: "read", scale: "read", forced: "read", keys: "read_write" },
   params: { rows: "u32", cols: "u32", ld: "u32", first: "u32", words: "u32", has_forced: "u32" },
-  shader: { code: shared + code, entryPoint: "score_keys", grid: (p) => linearGrid(p.rows * p.cols, 256) },
+  shader: { code, entryPoint: "score_keys", grid: (p) => linearGrid(p.rows * p.cols, 256) },
 });
 
 /**
@@ -69,7 +70,7 @@ export const keyHistogram = defineKernel({
   bindings: { keys: "read", selection: "read", histogram: "read_write" },
   params: { count: "u32", level: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "key_histogram",
     grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
     loops: () => loop(KEYS_PER_INVOCATION),
@@ -87,7 +88,7 @@ export const selectDigit = defineKernel({
   name: "select_digit",
   bindings: { histogram: "read_write", selection: "read_write" },
   params: { level: "u32", k: "u32" },
-  shader: { code: shared + code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
+  shader: { code, entryPoint: "select_digit", grid: () => [1, 1, 1], loops: () => SCAN },
 });
 
 /**
@@ -99,7 +100,7 @@ export const countTies = defineKernel({
   bindings: { keys: "read", selection: "read_write" },
   params: { rows: "u32", cols: "u32", accumulate: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "count_ties",
     grid: (p) => linearGrid(p.rows, COUNT_ROWS),
     loops: (p) => loop(Math.ceil(Math.min(p.rows, COUNT_ROWS) * p.cols / COUNT_ROWS)),
@@ -115,80 +116,12 @@ export const rankTies = defineKernel({
   bindings: { selection: "read_write" },
   params: { rows: "u32" },
   shader: {
-    code: shared + code,
+    code,
     entryPoint: "rank_ties",
     grid: () => [1, 1, 1],
     loops: (p) => {
       const rows = loop(Math.ceil(p.rows / RADIX_BINS));
       return sequence(rows, SCAN, rows);
-    },
-  },
-});
-
-/**
- * The elements of the buffer `digits` of the kernels below, u32. It has one histogram of 2048 bins for each of
- * three levels, and then four elements for the searches after levels 0 and 1: for each the digits of the
- * threshold that are known, and the number of entries to choose among the keys that begin with these digits.
- * All elements are 0 before the first selection. `finishSelection` sets the histograms to 0 again.
- */
-export const DIGITS_LENGTH = 3 * 2048 + 4;
-
-/** The bins per invocation, and the keys per invocation and step, as in shaders/select.wgsl. */
-const BINS_PER_LANE = 8;
-const KEYS_PER_STEP = 8;
-const LANE_BINS = loop(BINS_PER_LANE);
-/** The count of the loops of `search_level` in shaders/select.wgsl. */
-const SEARCH = sequence(LANE_BINS, SCAN, LANE_BINS);
-
-/**
- * Computes the keys like `scoreKeys`, and adds to digits[d] how many keys have d in their upper 11 bits.
- */
-export const scoreBlock = defineKernel({
-  name: "score_block",
-  bindings: { work: "read", scale: "read", forced: "read", keys: "read_write", digits: "read_write" },
-  params: scoreKeys.params,
-  shader: {
-    code: shared + code,
-    entryPoint: "score_block",
-    grid: (p) => linearGrid(p.rows * p.cols, RADIX_BINS * KEYS_PER_INVOCATION),
-    loops: () => sequence(LANE_BINS, loop(KEYS_PER_INVOCATION), LANE_BINS),
-  },
-});
-
-/**
- * Finds the digit of the threshold at level − 1 from its histogram in `digits`, where `level` is 1 or 2, and
- * stores the state of the search in `digits`. At level 1, the selection is of `k` entries. Then adds to the
- * histogram of `level` the digits of the keys that begin with the digits that are known.
- */
-export const refineHistogram = defineKernel({
-  name: "refine_histogram",
-  bindings: { keys: "read", digits: "read_write" },
-  params: { count: "u32", level: "u32", k: "u32" },
-  shader: {
-    code: shared + code,
-    entryPoint: "refine_histogram",
-    grid: (p) => linearGrid(p.count, RADIX_BINS * KEYS_PER_INVOCATION),
-    loops: () => sequence(LANE_BINS, SEARCH, loop(KEYS_PER_INVOCATION), LANE_BINS),
-  },
-});
-
-/**
- * Finds the threshold from the histogram of level 2, and writes `selection` for the keys, (rows, cols). If all
- * ties are chosen, selection[0] is 1 more than the threshold, and the other elements are 0. Otherwise they are
- * as after `rankTies`. The histograms in `digits` become 0.
- */
-export const finishSelection = defineKernel({
-  name: "finish_selection",
-  bindings: { keys: "read", digits: "read_write", selection: "read_write" },
-  params: { rows: "u32", cols: "u32" },
-  shader: {
-    code: shared + code,
-    entryPoint: "finish_selection",
-    grid: () => [1, 1, 1],
-    loops: (p) => {
-      const rows = loop(Math.ceil(p.rows / RADIX_BINS));
-      const keys = loop(Math.ceil(p.rows * p.cols / (RADIX_BINS * KEYS_PER_STEP)));
-      return sequence(SEARCH, rows, loop(3 * BINS_PER_LANE), keys, rows, SCAN, rows);
     },
   },
 });

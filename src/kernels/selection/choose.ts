@@ -19,11 +19,11 @@
  * before the first tile.
  */
 
-import { defineKernel, linearGrid, type Scalar } from "./kernel.ts";
-import { loop } from "./loop_count.ts";
+import { defineKernel, linearGrid, type Scalar } from "../kernel.ts";
+import { loop } from "../loop_count.ts";
 import { RADIX_BINS } from "./select.ts";
-import shared from "../../shaders/shared/linear.wgsl" with { type: "text" };
-import code from "../../shaders/choose.wgsl" with { type: "text" };
+import shared from "../../../shaders/shared/linear.wgsl" with { type: "text" };
+import code from "../../../shaders/choose.wgsl" with { type: "text" };
 
 /** The constants of the same names in shaders/choose.wgsl. */
 const KEYS_PER_INVOCATION = 16, LANES = 64;
