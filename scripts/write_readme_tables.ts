@@ -42,6 +42,7 @@ import { type FaultResults, faultTable, survivalTable } from "./faults/table.ts"
 import { damagesTable } from "./faults/runs/table.ts";
 import type { DamageResults } from "./faults/runs/try_damages.ts";
 import { renderTables, type Tables, writePage } from "./markdown_tables.ts";
+import { type PlantedFaults, plantedFaultsTable } from "./self_check/faults/table.ts";
 import { type SoakResults, soakTable } from "./soak/table.ts";
 import { type DemoResults, perplexityMarkdown } from "./demo/tables.ts";
 
@@ -65,6 +66,7 @@ const TABLES: Tables = {
   faults: () => render<FaultResults>("faults", faultTable),
   fault_survival: survivalTable,
   soak: () => render<SoakResults>("soak", soakTable),
+  self_check_faults: () => render<PlantedFaults>("self_check_faults", plantedFaultsTable),
   faults_runs: () => render<DamageResults>("faults_runs", damagesTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),

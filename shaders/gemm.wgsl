@@ -1,12 +1,12 @@
 // C ← α·op(A)·op(B) + β·C for discrete GPUs, where op(X) is X or its transpose. Each workgroup computes a patch of ROWS × COLS elements of
 // C, and each invocation computes 8×8 of them in registers.
 //
-// The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of
-// op(B), and is staged in workgroup memory. There are two buffers for slices. While the current slice is
-// multiplied, the next one is fetched into registers, so one barrier per slice is enough. In workgroup memory
-// a quad is four neighbouring rows of op(A) or columns of op(B). In memory, four elements that lie next to
-// each other along the depth of the slice, or along its rows or columns, are a single load if their address is
-// a multiple of 16 bytes. Elements past m, n and k count as zero.
+// The workgroup multiplies one slice at a time. A slice is 8 columns of op(A) and the matching 8 rows of op(B), and is
+// staged in workgroup memory. There are two buffers for slices. While the current slice is multiplied, the next one is
+// fetched into registers, so one barrier per slice is enough. In workgroup memory a quad is four neighbouring rows of
+// op(A) or columns of op(B). In memory, four elements that lie next to each other along the depth of the slice, or
+// along its rows or columns, are a single load if their address is a multiple of 16 bytes. Elements past m, n and k
+// count as zero.
 //
 // Arrays in registers have constant indices only. With a variable as the index, a driver may move the whole
 // array to memory, which is far slower.

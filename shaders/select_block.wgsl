@@ -50,8 +50,8 @@ fn digit_of(key: u32, level: u32) -> u32 {
 }
 
 fn clear_digit_counts(local: u32) {
-  for (var b = 0u; b < BINS_PER_LANE; b++) {
-    atomicStore(&digit_counts[local + b * BINS], 0);
+  for (var bin = local; bin < DIGIT_BINS; bin += BINS) {
+    atomicStore(&digit_counts[bin], 0);
   }
 }
 

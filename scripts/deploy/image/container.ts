@@ -79,7 +79,7 @@ export async function startContainer(
     if (!stopping) throw new Error(`the container ended with exit code ${code}:\n${output}`);
     return new Promise<never>(() => {});
   });
-  failed.catch(() => {}); // it is reported by whoever waits for it
+  failed.catch(() => {}); // the caller that awaits `failed` reports the error
   const signal = async (name: Deno.Signal) => {
     // The first process of the container is the only child of `unshare`.
     const children = await Deno.readTextFile(`/proc/${child.pid}/task/${child.pid}/children`).catch(() => "");

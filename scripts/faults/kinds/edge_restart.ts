@@ -20,7 +20,7 @@ const RUN_MILLISECONDS = 180_000;
 export const edgeRestart: FaultKind = {
   name: "edge_restart",
   fault: "restart of the edge in the middle of a job",
-  survival: "The run goes on by itself and ends in the same bytes.",
+  survival: "The run continues without help and ends in the same bytes.",
   processes: true,
   tries: { full: 5, test: 1 },
   async run(tries, tally, seed) {

@@ -9,9 +9,12 @@ import { createCpuBackend } from "../../../src/cpu/backend.ts";
 import { KERNELS } from "../../../src/kernels/kernels.ts";
 import { createWebGpuBackend } from "../../../src/webgpu/backend.ts";
 import { possibleShaders, type Tiling } from "../../../src/webgpu/tuning.ts";
+import { requestAdapter } from "../../../src/webgpu/device.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../../bench/report/results_file.ts";
 import { reasonWhyEquivalent } from "./equivalent_faults.ts";
 import { hasEffect, judge, type Verdict, withKernel } from "./plant.ts";
 import { allResultFaults, withResultFault } from "./result_faults.ts";
+import type { PlantedFaults } from "./table.ts";
 import { shaderFaults } from "./wgsl_faults.ts";
 
 /** The verdicts on many faults, and the descriptions of the faults that were accepted. */
@@ -66,19 +69,20 @@ export async function tallyShaderFaults(tiling: Tiling): Promise<Tally> {
 }
 
 if (import.meta.main) {
+  const file = resultsUrl("self_check_faults", "json");
+  const earlier = await readResultsIfPresent<PlantedFaults>(file);
+  const places: Record<string, PlantedFaults["places"][string]> = { ...earlier?.places };
   const chosen = Deno.args.length ? Deno.args : ["cpu", "software", "discrete"];
   for (const name of chosen) {
     const start = performance.now();
     const { counts, accepted } = name === "cpu"
       ? await tallyResultFaults()
       : await tallyShaderFaults(name as Tiling);
-    const seconds = ((performance.now() - start) / 1000).toFixed(0);
-    console.log(
-      `${name}: ${
-        counts.refused + counts.accepted
-      } faults tried, ${counts.refused} refused, ${counts.accepted} accepted ` +
-        `(${counts.uncompiled} more did not compile, and ${counts.ineffective} had no effect), ${seconds} s`,
-    );
+    places[name] = { ...counts, seconds: Math.round((performance.now() - start) / 1000) };
+    console.log(`${name}: ${JSON.stringify(places[name])}`);
     for (const description of accepted) console.log(`  accepted: ${description}`);
+    if (accepted.length > 0) Deno.exitCode = 1;
   }
+  const adapter = (await requestAdapter()).info.description;
+  await writeResults<PlantedFaults>(file, { backend: "cpu and webgpu", adapter }, { places });
 }

@@ -93,6 +93,27 @@ export const SELECTION_CASES: readonly KernelCase[] = [
       }),
     })
   ),
+  // The digit of the threshold is in the last bin of an invocation, and the keys have all digits at level 1.
+  defineCase(refineHistogram, {
+    feature: "digit 1, last bin",
+    params: { count: 9001, level: 1, k: 2 },
+    buffers: () => {
+      const digits = new Uint32Array(DIGITS_LENGTH);
+      digits[7] = 3;
+      return { keys: words(9010, 244).map((word) => (7 << 21 | word >>> 11) >>> 0), digits };
+    },
+  }),
+  defineCase(finishSelection, {
+    feature: "last bin",
+    params: { rows: 600, cols: 33 },
+    buffers: () => {
+      const digits = new Uint32Array(DIGITS_LENGTH), threshold = DIGITS[1] | 47;
+      digits[2 * 2048 + 47] = 3;
+      digits.set([DIGITS[0], 9, DIGITS[1], 2], 3 * 2048);
+      const keys = coarseDigits(600 * 33 + 7, 245).map((key, i) => i % 999 === 5 ? threshold : key);
+      return { keys, digits, selection: words(606, 246) };
+    },
+  }),
   // The histogram of the last level has up to 19 keys in each bin. With 2_000 entries some of the ties are
   // chosen, and with the sum of whole bins all ties.
   ...["no entries", "some ties", "all ties"].map((feature, i) =>
