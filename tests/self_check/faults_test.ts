@@ -1,6 +1,6 @@
 /**
  * Tests that the self-check refuses a device with a fault in any kernel. On the cpu backend the results of the kernels are
- * falsified. On WebGPU their shaders are changed, which takes minutes, so these tests run with PARE_SLOW=1 only.
+ * falsified, and on WebGPU their shaders are changed.
  */
 
 import { deepStrictEqual, ok } from "node:assert/strict";
@@ -10,10 +10,6 @@ import { tallyResultFaults, tallyShaderFaults } from "../../scripts/self_check/f
 import { shaderFaults } from "../../scripts/self_check/faults/wgsl_faults.ts";
 import { webgpuSkipReason } from "../support/backends.ts";
 
-const SLOW_SKIP_REASON = Deno.env.get("PARE_SLOW") === "1"
-  ? webgpuSkipReason
-  : "it takes minutes; set PARE_SLOW=1";
-
 describe("a fault in a kernel", () => {
   it("is refused in every output of every kernel of the cpu backend", async () => {
     const { counts, accepted } = await tallyResultFaults();
@@ -22,10 +18,10 @@ describe("a fault in a kernel", () => {
   });
 
   for (const tiling of ["software", "discrete"] as const) {
-    const skip = SLOW_SKIP_REASON;
+    const skip = webgpuSkipReason;
     it(
       `is refused in every shader for ${tiling} adapters${skip ? `: skipped, ${skip}` : ""}`,
-      { skip },
+      { skip: skip ?? false },
       async () => {
         const { counts, accepted } = await tallyShaderFaults(tiling);
         deepStrictEqual(accepted, []);
