@@ -31,6 +31,17 @@ parser.add_argument("--sparsity", type=float)
 parser.add_argument("--pattern")
 
 
+def join_ranks() -> None:
+    """Initialise the process group of the ranks that torchrun started.
+
+    After a rank has failed, torchrun restarts all ranks but keeps its store, in which Gloo may then find the
+    addresses of processes that have ended. Each attempt therefore writes its keys under a prefix of its own.
+    """
+    store, rank, ranks = next(dist.rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=ranks)
+
+
 def main() -> None:
     """Prune the model. Every rank reads its share of the windows."""
     args = parser.parse_args()
@@ -44,7 +55,7 @@ def main() -> None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     if ranks > 1:
-        dist.init_process_group()
+        join_ranks()
     tokens = torch.tensor(AutoTokenizer.from_pretrained(args.model).encode(Path(args.text).read_text()))
     windows = tokens[: len(tokens) // args.samples * args.samples].view(args.samples, -1)[:, : args.seqlen]
     # Ten retries take at least two minutes, which a host may need to start.
