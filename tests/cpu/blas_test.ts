@@ -14,7 +14,7 @@ import { gemmNN, gemmNT, gemmTN } from "../../src/kernels/gemm.ts";
 import { referenceGemm } from "../reference/gemm.ts";
 import { assertClose } from "../support/assert_close.ts";
 import { downloadF32, upload } from "../support/device.ts";
-import { normals } from "../support/random.ts";
+import { normals, uniform } from "../support/random.ts";
 
 const KERNELS = { gemm_nn: gemmNN, gemm_nt: gemmNT, gemm_tn: gemmTN };
 
@@ -24,6 +24,8 @@ interface Product {
   readonly alpha?: number;
   readonly beta?: number;
   readonly upper?: boolean;
+  /** The fraction of zeros in A. If it is large, WebAssembly multiplies lists of non-zeros instead. @default 0 */
+  readonly zeros?: number;
   /** The elements by which the rows in memory are longer than the matrices. */
   readonly padding?: number;
 }
@@ -38,13 +40,18 @@ const PRODUCTS: readonly Product[] = [
   { kernel: "gemm_tn", size: [129, 131, 401] },
   { kernel: "gemm_tn", size: [401, 401, 130], beta: 1, upper: true },
   { kernel: "gemm_tn", size: [700, 700, 40], upper: true, padding: 5 },
+  { kernel: "gemm_tn", size: [150, 150, 260], beta: 1, upper: true, zeros: 0.5 },
+  { kernel: "gemm_tn", size: [150, 150, 260], alpha: 2, beta: 1, upper: true, zeros: 0.95 },
+  { kernel: "gemm_nt", size: [70, 90, 260], zeros: 0.95 },
 ];
 
-function operands({ kernel, size: [m, n, k], padding = 0 }: Product) {
+function operands({ kernel, size: [m, n, k], padding = 0, zeros = 0 }: Product) {
   const transA = kernel === "gemm_tn", transB = kernel === "gemm_nt";
   const lda = (transA ? m : k) + padding, ldb = (transB ? k : n) + padding, ldc = n + padding;
+  const next = uniform(4);
+  const values = normals((transA ? k : m) * lda + 1, 1).map((value) => next() < zeros ? 0 : value);
   return {
-    a: { values: normals((transA ? k : m) * lda + 1, 1), offset: 0, ld: lda, transposed: transA },
+    a: { values, offset: 0, ld: lda, transposed: transA },
     b: { values: normals((transB ? n : k) * ldb + 1, 2), offset: 0, ld: ldb, transposed: transB },
     c: { values: normals(m * ldc, 3), offset: 0, ld: ldc },
   };
@@ -125,8 +132,9 @@ describe("BLAS libraries", () => {
       });
 
       for (const product of PRODUCTS) {
-        const { kernel, size: [m, n, k], alpha = 1, beta = 0, upper = false } = product;
-        it(`agrees with float64 and gives the same bits with 1 and 3 threads: ${kernel} ${m}×${n}×${k}`, async () => {
+        const { kernel, size: [m, n, k], alpha = 1, beta = 0, upper = false, zeros = 0 } = product;
+        const name = `${kernel} ${m}×${n}×${k}, ${100 * zeros} % zeros`;
+        it(`agrees with float64 and gives the same bits with 1 and 3 threads: ${name}`, async () => {
           const { a, b, c } = operands(product);
           const expected = referenceGemm([m, n, k], a, b, c, alpha, beta);
           const result = await multiply(one, product);

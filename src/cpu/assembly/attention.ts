@@ -7,15 +7,19 @@
 //   3. It computes the matrix product of p and the values v, and adds the product to the rows' sums.
 //
 // attention_block.ts implements the steps. Keys and values are packed into panels of 8 or 16 columns, so that
-// both products use the same micro-kernel (a small product whose results stay in registers).
+// both products use the same micro-kernel (a small product whose results stay in registers). If the backend has
+// loaded a BLAS library (blas.ts), the library computes both products.
 
 import { cap_scores, KEYS, micro_cols, MICRO_ROWS, multiply, pack_keys, pack_queries, pack_values, scale_into, update_softmax } from "./attention_block";
+import { sgemm, uses_blas } from "./blas";
 import { prepare_exp } from "./exp";
 import { ceil_divide, round_up } from "./rounding";
 import { scratch } from "./scratch";
 
 // The query rows of a work item.
 const QUERIES: u32 = 64;
+// The keys of a block if a BLAS library multiplies. The scores of a block have 128 KiB.
+const BLAS_KEYS: u32 = 512;
 
 @unmanaged class AttentionArgs {
   q: usize;
@@ -81,6 +85,14 @@ export function attention(args: AttentionArgs, item: u32): void {
     store<f32>(denominators + (r << 2), 0);
   }
   const q = args.q + (<usize>(args.q_offset + (firstRow + t0) * ldq + head * headStride) << 2);
+  const out = args.out + (<usize>((firstRow + t0) * ldo + head * dim) << 2);
+  if (uses_blas()) {
+    const k = args.k + (<usize>(args.k_offset + firstRow * ldk + kvColumn) << 2);
+    const v = args.v + (<usize>(args.v_offset + firstRow * ldv + kvColumn) << 2);
+    add_values_by_blas(q, ldq, k, ldk, v, ldv, t0, queries, dim, args.scale, window, softCap, slope, sums, paddedDim, maxima, denominators);
+    divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
+    return;
+  }
   pack_queries(q, ldq, queries, dim, args.scale, query);
 
   const end = t0 + queries;
@@ -113,10 +125,38 @@ export function attention(args: AttentionArgs, item: u32): void {
     }
   }
 
-  let out = args.out + (<usize>((firstRow + t0) * ldo + head * dim) << 2);
-  for (let r: u32 = 0; r < queries; r++) {
+  divide_rows(sums, paddedDim, denominators, queries, dim, out, ldo);
+}
+
+// out ← sums/denominator for each row.
+function divide_rows(sums: usize, ldSums: u32, denominators: usize, rows: u32, dim: u32, out: usize, ldo: u32): void {
+  for (let r: u32 = 0; r < rows; r++) {
     const inverse: f32 = 1 / load<f32>(denominators + (r << 2));
-    scale_into(sums + (r * paddedDim << 2), dim, inverse, out);
+    scale_into(sums + (r * ldSums << 2), dim, inverse, out);
     out += <usize>ldo << 2;
+  }
+}
+
+// Does the three steps for the query rows of an item with products of the BLAS library. The library reads keys and
+// values where they are, so the blocks of keys are larger. `q` is the address of the first row of the item, and `k`
+// and `v` are those of the first token of the window.
+function add_values_by_blas(
+  q: usize, ldq: u32, k: usize, ldk: u32, v: usize, ldv: u32, t0: u32, queries: u32, dim: u32, scale: f32, window: u32,
+  softCap: f32, slope: f32, sums: usize, ldSums: u32, maxima: usize, denominators: usize,
+): void {
+  const scores = denominators + (QUERIES << 2); // (QUERIES, BLAS_KEYS); overwritten by the numerators p of the softmax
+  for (let s0 = first_key(t0, window), end = t0 + queries; s0 < end; s0 += BLAS_KEYS) {
+    const count = min<u32>(BLAS_KEYS, end - s0), width = round_up(count, 4);
+    sgemm(false, true, queries, count, dim, scale, q, ldq, k + (<usize>(s0 * ldk) << 2), ldk, 0, scores, BLAS_KEYS);
+    for (let i: u32 = 0; i < queries; i++) {
+      const t = t0 + i, low = first_key(t, window), row = scores + (i * BLAS_KEYS << 2);
+      const from = low > s0 ? low - s0 : 0, to = t < s0 ? 0 : min<u32>(count, t + 1 - s0);
+      if (softCap > 0) cap_scores(row, to, softCap);
+      update_softmax(row, to, from, to, slope, <f32>(<i32>s0 - <i32>t),
+        maxima + (i << 2), denominators + (i << 2), sums + (i * ldSums << 2), ldSums);
+      const visible = round_up(to, 4);
+      memory.fill(row + (visible << 2), 0, width - visible << 2);
+    }
+    sgemm(false, false, queries, dim, count, 1, scores, BLAS_KEYS, v + (<usize>(s0 * ldv) << 2), ldv, 1, sums, ldSums);
   }
 }

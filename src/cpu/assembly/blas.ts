@@ -5,12 +5,13 @@
 // (m, k). `a`, `b` and `c` are addresses, and `lda`, `ldb` and `ldc` are counted in elements.
 // @ts-ignore: decorator
 @external("env", "sgemm")
-declare function sgemm(
+export declare function sgemm(
   transA: bool, transB: bool, m: u32, n: u32, k: u32,
   alpha: f32, a: usize, lda: u32, b: usize, ldb: u32, beta: f32, c: usize, ldc: u32,
 ): void;
 
-// With `upper`, the rows of C are multiplied in strips of this height. Each strip starts at the diagonal.
+// With `upper`, the rows of C that cross the diagonal are multiplied in strips of this height. Each strip starts
+// at the diagonal.
 const STRIP: u32 = 128;
 
 let blas: bool = false;
@@ -33,11 +34,10 @@ export function multiply_by_blas(
   transA: bool, transB: bool, rows: u32, cols: u32, k: u32, alpha: f32, a: usize, lda: u32, b: usize, ldb: u32,
   beta: f32, c: usize, ldc: u32, upper: bool, shift: i32, rowStep: usize, colStep: usize,
 ): void {
-  if (!upper) {
-    sgemm(transA, transB, rows, cols, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    return;
-  }
-  for (let i: u32 = 0; i < rows; i += STRIP) {
+  // The first `whole` rows do not cross the diagonal, so one call multiplies them.
+  const whole = upper ? <u32>min<i32>(<i32>rows, max<i32>(0, 1 - shift)) : rows;
+  if (whole > 0) sgemm(transA, transB, whole, cols, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  for (let i = whole; i < rows; i += STRIP) {
     const first = <u32>max(0, <i32>i + shift);
     if (first >= cols) return;
     const height = min(STRIP, rows - i);

@@ -159,13 +159,14 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   const rowStep: usize = transA ? 1 : lda, kStep: usize = transA ? lda : 1;
   const aBlock = a + (<usize>row0 * rowStep << 2), bBlock = b + (<usize>col0 * (transB ? ldb : 1) << 2);
   if (looks_sparse(aBlock, rowStep, kStep, rows, k)) {
-    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, <i32>row0 - <i32>(col0 + below));
-    store_sums(sums, rows, cols, cBlock, ldc, 4, alpha, beta);
+    const first = <i32>row0 - <i32>(col0 + below);
+    const sums = sparse_product(aBlock, rowStep, kStep, rows, bBlock, ldb, transB, cols, k, upper, first);
+    store_sums(sums, rows, cols, cBlock, ldc, alpha, beta, upper, first);
     return;
   }
   if (transB && !upper && looks_sparse(bBlock, ldb, 1, cols, k)) {
     const sums = sparse_product(bBlock, ldb, 1, cols, aBlock, lda, !transA, rows, k, false, 0);
-    store_sums(sums, cols, rows, cBlock, 4, ldc, alpha, beta);
+    store_sums_transposed(sums, cols, rows, cBlock, ldc, alpha, beta);
     return;
   }
 
@@ -195,18 +196,42 @@ function gemm(args: GemmArgs, item: u32, transA: bool, transB: bool): void {
   } while (k0 < k);
 }
 
-// C ← alpha·Z + beta·C, where Z is the result of `sparse_product`, (rows, cols) in panels. Element (i, j) of C is at
-// c + i·rowStep + j·colStep, in bytes.
-function store_sums(z: usize, rows: u32, cols: u32, c: usize, rowStep: usize, colStep: usize, alpha: f32, beta: f32): void {
-  const width = sums_panel_cols();
-  for (let j: u32 = 0; j < cols; j++) {
-    let from = z + ((<usize>(j / width * rows) * width + j % width) << 2), to = c + <usize>j * colStep;
-    for (let i: u32 = 0; i < rows; i++, from += <usize>width << 2, to += rowStep) {
-      let value = alpha * load<f32>(from);
-      if (beta != 0) value += beta * load<f32>(to);
-      store<f32>(to, value);
+// C ← alpha·Z + beta·C, where Z is the result of `sparse_product`, (rows, cols) in panels, and C is (rows, cols).
+// With `upper`, elements of C with first + i > j may be left as they are.
+function store_sums(z: usize, rows: u32, cols: u32, c: usize, ldc: usize, alpha: f32, beta: f32, upper: bool, first: i32): void {
+  const width = sums_panel_cols(), alphas = f32x4.splat(alpha), betas = f32x4.splat(beta);
+  for (let i: u32 = 0; i < rows; i++, c += ldc) {
+    let j: u32 = upper ? <u32>max<i32>(0, first + <i32>i) & ~3 : 0;
+    for (; j + 4 <= cols; j += 4) {
+      const to = c + (<usize>j << 2);
+      let four = f32x4.mul(alphas, v128.load(sum_address(z, rows, width, i, j)));
+      if (beta != 0) four = f32x4.add(four, f32x4.mul(betas, v128.load(to)));
+      v128.store(to, four);
     }
+    for (; j < cols; j++) store_sum(sum_address(z, rows, width, i, j), c + (<usize>j << 2), alpha, beta);
   }
+}
+
+// C ← alpha·Zᵀ + beta·C, where Z is as above and C is (cols, rows).
+function store_sums_transposed(z: usize, rows: u32, cols: u32, c: usize, ldc: usize, alpha: f32, beta: f32): void {
+  const width = sums_panel_cols();
+  for (let j: u32 = 0; j < cols; j++, c += ldc) {
+    let from = sum_address(z, rows, width, 0, j);
+    for (let i: u32 = 0; i < rows; i++, from += <usize>width << 2) store_sum(from, c + (<usize>i << 2), alpha, beta);
+  }
+}
+
+// The address of element (i, j) of Z, which is laid out as (panels, rows, width).
+// @ts-ignore: decorator
+@inline function sum_address(z: usize, rows: u32, width: u32, i: u32, j: u32): usize {
+  return z + ((<usize>(j & ~(width - 1)) * rows + <usize>i * width + (j & (width - 1))) << 2);
+}
+
+// @ts-ignore: decorator
+@inline function store_sum(sum: usize, element: usize, alpha: f32, beta: f32): void {
+  let value = alpha * load<f32>(sum);
+  if (beta != 0) value += beta * load<f32>(element);
+  store<f32>(element, value);
 }
 
 export function gemm_nn_items(args: GemmArgs): u32 {

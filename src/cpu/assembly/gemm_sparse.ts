@@ -8,6 +8,7 @@
 // each list. For the largest block of C, 512 × 1024 or 1024 × 512, these need at most 2 MiB, 512 KiB, 1 MiB
 // and 4 KiB, which is less than SCRATCH_BYTES.
 
+import { uses_blas } from "./blas";
 import { pack_panels, pack_panels_transposed } from "./gemm_pack";
 import { is_paired } from "./pairing";
 import { scratch } from "./scratch";
@@ -21,11 +22,13 @@ const KC: u32 = 128;
 const PAIRED_COLS: u32 = 64;
 const UNPAIRED_COLS: u32 = 32;
 // The sample is SAMPLES elements from each of SAMPLES rows. The lists are worthwhile if ENOUGH_ZEROS of these
-// elements are zero.
+// elements are zero. A BLAS library can be twice as fast as the micro-kernels, so beside a library the lists must
+// skip more zeros.
 const SAMPLES: u32 = 16;
 const ENOUGH_ZEROS: u32 = 96;
+const ENOUGH_ZEROS_FOR_BLAS: u32 = 208;
 
-// Whether at least three eighths of a sample of the operand are zeros. Element (i, p) of the operand is at
+// Whether so many elements of a sample of the operand are zeros that the lists are faster. Element (i, p) of the operand is at
 // source + i·rowStep + p·kStep, in elements, for i < count and p < k. Returns false for a small operand.
 export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count: u32, k: u32): bool {
   if (count < SAMPLES || k <= KC) return false;
@@ -38,7 +41,7 @@ export function looks_sparse(source: usize, rowStep: usize, kStep: usize, count:
       if (load<f32>(row + (<usize>p * kStep << 2)) == 0) zeros++;
     }
   }
-  return zeros >= ENOUGH_ZEROS;
+  return zeros >= (uses_blas() ? ENOUGH_ZEROS_FOR_BLAS : ENOUGH_ZEROS);
 }
 
 // Computes Z(i, j) = Σ_p S(i, p)·D(p, j). S is (rows, k) and sparse, and its element (i, p) is at s +
