@@ -37,8 +37,7 @@ interface RoundStatus {
 }
 
 /**
- * Yields the groups of one round in order. While the consumer solves the layers of a group, the weights and the
- * statistics of the next group are read, so that the device need not wait for them.
+ * Yields the groups of one round in order.
  * @param statisticsOf returns the statistics of a group's input; absent for methods that need none
  * @throws {Error} if a layer of the round has not been replaced when the next round is requested
  */
@@ -48,23 +47,16 @@ export async function* openRound(
   statisticsOf?: (group: LinearGroup) => Promise<GroupStatistics>,
 ): AsyncGenerator<LayerGroup, void, undefined> {
   const status: RoundStatus = { acceptsReplacements: true };
-  const read = async ({ group, layers: pending }: PendingGroup) => {
-    const layers = await readLayers(openBlock.weights, pending);
-    return { ...await statisticsOf?.(group), layers };
-  };
-  let upcoming = round.length > 0 ? read(round[0]) : undefined;
   try {
     for (const [index, pending] of round.entries()) {
-      const contents = await upcoming!, hasMoreInRound = index < round.length - 1;
-      upcoming = hasMoreInRound ? read(round[index + 1]) : undefined;
-      upcoming?.catch(() => {}); // A failure is thrown when the group is requested.
-      yield new OpenGroup(openBlock, status, pending, { ...contents, hasMoreInRound });
+      const layers = await readLayers(openBlock.weights, pending.layers);
+      const statistics = await statisticsOf?.(pending.group) ?? {};
+      const hasMoreInRound = index < round.length - 1;
+      yield new OpenGroup(openBlock, status, pending, { ...statistics, layers, hasMoreInRound });
     }
     requireReplaced(round.flatMap(({ layers }) => layers), openBlock);
   } finally {
     status.acceptsReplacements = false;
-    // The caller frees the statistics on the device next, so they must not be read any more.
-    await upcoming?.catch(() => {});
   }
 }
 
