@@ -12,20 +12,21 @@ import { type ResolvedParameters, resolveParameters } from "../src/protocol/para
 import { type AnswerSource, answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
+import { readWhole, UnsentAnswers } from "./whole_answer.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 
 const route = createRoute(routeConfig(PRUNE_LAYER));
 
 /** Adds the resource to the application. */
 export function layerRoutes(app: HostApp, services: HostServices): void {
-  const { device } = services;
+  const { device } = services, unsent = new UnsentAnswers();
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
     const parameters = resolveParameters(query);
     const body = requestBody(c, services);
     const session = device.session();
     try {
-      return await pruneLayer(c, services, session, body, parameters);
+      return await pruneLayer(c, services, session, unsent, body, parameters);
     } catch (error) {
       throw device.handleFailure(error, session);
     }
@@ -36,6 +37,7 @@ async function pruneLayer(
   c: Context<HostEnv>,
   services: HostServices,
   session: DeviceSession,
+  unsent: UnsentAnswers,
   body: RequestBody,
   parameters: ResolvedParameters,
 ): Promise<Response> {
@@ -63,6 +65,16 @@ async function pruneLayer(
   // The loan of the statistics ends before the answer is sent, because a slow client may take long to fetch it.
   loan?.return();
   const { report } = answer;
+  const headers = {
+    "Content-Type": SAFETENSORS_TYPE,
+    "Content-Length": String(answer.byteLength),
+    ...reportHeaders(report),
+  };
+  if (unsent.tryAdd(answer.byteLength, c.env?.sent)) {
+    const bytes = await readWhole(answer);
+    metrics.countLayer(report, loan !== undefined);
+    return c.body(bytes, 200, headers);
+  }
   metrics.countLayer(report, loan !== undefined);
   const resources = cleanup.move();
   const source: AnswerSource = {
@@ -72,9 +84,5 @@ async function pruneLayer(
     onError: (error) => void device.handleFailure(error, session),
   };
   const stream = answerStream(source, limits, clock);
-  return c.body(stream, 200, {
-    "Content-Type": SAFETENSORS_TYPE,
-    "Content-Length": String(answer.byteLength),
-    ...reportHeaders(report),
-  });
+  return c.body(stream, 200, headers);
 }

@@ -33,6 +33,7 @@ import { settlesWithin } from "../src/async/settles_within.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";
+import { MAX_WHOLE_BYTES } from "./whole_answer.ts";
 import { readKeySettings } from "./key_settings.ts";
 
 /** Options of a host. All have defaults. */
@@ -130,13 +131,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostname,
     port,
     limits: { ...DEFAULT_CONNECTION_LIMITS, ...options.connections },
-    handler: (request) => {
-      const response = Promise.resolve(app.fetch(request));
+    handler: (request, sent) => {
+      const response = Promise.resolve(app.fetch(request, { sent }));
       inFlight.add(response);
       return response.finally(() => inFlight.delete(response));
     },
-    // The answer to a layer ends by itself if its client is too slow (`answer_stream.ts`).
-    isPaced: ({ headers }) => headers.get("Content-Type") === SAFETENSORS_TYPE,
+    isPaced,
     log,
     clock: services.clock,
   });
@@ -176,6 +176,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
+}
+
+/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Small answers may be no streams. */
+export function isPaced({ headers }: Response): boolean {
+  return headers.get("Content-Type") === SAFETENSORS_TYPE &&
+    Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;
 }
 
 /**
