@@ -3,8 +3,10 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { DeviceSession } from "../src/host/device.ts";
+import { UnsentAnswers } from "../src/host/unsent_answers.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
+import { readWholeAnswer } from "../src/layer/write_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { PRUNE_LAYER } from "../src/protocol/operations/layers.ts";
 import { routeConfig } from "../src/protocol/operations/operation.ts";
@@ -12,7 +14,6 @@ import { type ResolvedParameters, resolveParameters } from "../src/protocol/para
 import { type AnswerSource, answerStream } from "./answer_stream.ts";
 import { type RequestBody, requestBody } from "./body.ts";
 import type { HostApp, HostEnv } from "./host_app.ts";
-import { readWhole, UnsentAnswers } from "./whole_answer.ts";
 import type { HostServices } from "../src/host/host_services.ts";
 
 const route = createRoute(routeConfig(PRUNE_LAYER));
@@ -71,7 +72,8 @@ async function pruneLayer(
     ...reportHeaders(report),
   };
   if (unsent.tryAdd(answer.byteLength, c.env?.sent)) {
-    const bytes = await readWhole(answer);
+    // The statement `using` frees the place on the device at the end of this block.
+    const bytes = await readWholeAnswer(answer);
     metrics.countLayer(report, loan !== undefined);
     return c.body(bytes, 200, headers);
   }

@@ -25,6 +25,7 @@ import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
+import { MAX_WHOLE_BYTES } from "../src/host/unsent_answers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
@@ -33,7 +34,6 @@ import { settlesWithin } from "../src/async/settles_within.ts";
 import type { PageFiles } from "../src/pages/page_files.ts";
 import { parseOrigins } from "../src/protocol/cors.ts";
 import { createApp } from "./app.ts";
-import { MAX_WHOLE_BYTES } from "./whole_answer.ts";
 import { readKeySettings } from "./key_settings.ts";
 
 /** Options of a host. All have defaults. */

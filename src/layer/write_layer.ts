@@ -71,6 +71,17 @@ export function encodeAnswer(
   };
 }
 
+/** Reads a whole answer from the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+export async function readWholeAnswer(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(answer.byteLength);
+  let filled = 0;
+  for await (const chunk of answer.chunks()) {
+    bytes.set(chunk, filled);
+    filled += chunk.byteLength;
+  }
+  return bytes;
+}
+
 /** Returns a reader of the weights in `dtype`. */
 export function weightReader(backend: Backend, q: TiledMatrix, dtype: FloatDtype): MatrixReader {
   return new MatrixReader(backend, q, weightEncoding(backend, dtype));

@@ -1,10 +1,8 @@
 /**
- * Sends small answers as one array. Such an answer gives up its place on the device before it is sent, and the
- * connection takes it without the pauses of a stream. Its bytes are in memory until the client has taken them, so
- * their sum has a limit.
+ * Limits the small answers that are sent as one array. Such an answer gives up its place on the device before it is
+ * sent, and the connection takes it without the pauses of a stream. Its bytes are in memory until the client has taken
+ * them, so their sum has a limit.
  */
-
-import type { Answer } from "../src/layer/write_layer.ts";
 
 /** The largest answer that is sent as one array. It is an answer that a stream would send in a few milliseconds. */
 export const MAX_WHOLE_BYTES = 4 * 2 ** 20;
@@ -35,15 +33,4 @@ export class UnsentAnswers {
     sent.then(remove, remove);
     return true;
   }
-}
-
-/** Reads a whole answer from the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
-export async function readWhole(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(answer.byteLength);
-  let filled = 0;
-  for await (const chunk of answer.chunks()) {
-    bytes.set(chunk, filled);
-    filled += chunk.byteLength;
-  }
-  return bytes;
 }
