@@ -111,36 +111,15 @@ export class Transport {
     if (query) url.search = query.toString();
     const headers = new Headers();
     if (this.#options.apiKey) headers.set("Authorization", `Bearer ${this.#options.apiKey}`);
-    if (body) {
+    // The body is a Blob, because a stream would be sent in chunks without a Content-Length.
+    const blob = body && new Blob([...body]);
+    if (blob) {
       headers.set("Content-Type", "application/vnd.safetensors");
-      headers.set("Content-Length", String(byteLengthOf(body)));
+      headers.set("Content-Length", String(blob.size));
     }
     for (const [name, value] of Object.entries(extraHeaders)) headers.set(name, value);
-    return new Request(url, { method, headers, body: body && wholeBody(body), signal });
+    return new Request(url, { method, headers, body: blob, signal });
   }
-}
-
-/**
- * The largest body that is sent as one array. An array is sent without the stream that a Blob needs, but with a copy
- * more, which takes long for large bodies.
- */
-const MAX_ARRAY_BYTES = 4 * 2 ** 20;
-
-/** Joins the parts of a body. A stream of the parts would be sent in chunks without a Content-Length. */
-function wholeBody(parts: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> | Blob {
-  const length = byteLengthOf(parts);
-  if (length > MAX_ARRAY_BYTES) return new Blob([...parts]);
-  const whole = new Uint8Array(length);
-  let filled = 0;
-  for (const part of parts) {
-    whole.set(part, filled);
-    filled += part.length;
-  }
-  return whole;
-}
-
-function byteLengthOf(parts: readonly Uint8Array[]): number {
-  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function parseBaseUrl(text: string): URL {
