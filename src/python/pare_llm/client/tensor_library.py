@@ -85,7 +85,7 @@ class TorchLibrary:
         """Unpack a mask on the device, as `TensorLibrary.unpack_mask` describes."""
         import torch
 
-        # Row b of the table has the eight entries of the byte b. A row is looked up as one integer of 64 bits.
+        # Row b of the table has the eight entries of the byte b. A row is looked up as one 64-bit integer.
         shifts = torch.arange(8, dtype=torch.uint8, device=self._device)
         codes = torch.arange(256, dtype=torch.int16, device=self._device).to(torch.uint8)
         table = ((codes.unsqueeze(-1) >> shifts) & 1).to(torch.bool).view(torch.int64).flatten()
