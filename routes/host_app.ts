@@ -3,8 +3,13 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { ProblemCode } from "../src/protocol/problem.ts";
 
-/** The variables that middleware attaches to a request, in the form that Hono expects. */
+/** The values that the listener and middleware attach to a request, in the form that Hono expects. */
 export interface HostEnv {
+  /** Undefined if the request comes from this process. */
+  Bindings: {
+    /** Settles when the client has taken the whole answer, or its connection is closed. */
+    sent: Promise<unknown>;
+  } | undefined;
   Variables: {
     requestId: string;
     /** The code of the problem that was sent as the answer, if any. */

@@ -3,8 +3,10 @@
 import { createRoute } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { DeviceSession } from "../src/host/device.ts";
+import { UnsentAnswers } from "../src/host/unsent_answers.ts";
 import type { Loan } from "../src/layer/loan.ts";
 import { handleLayer } from "../src/layer/handle_layer.ts";
+import { readWholeAnswer } from "../src/layer/write_layer.ts";
 import { reportHeaders, SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { PRUNE_LAYER } from "../src/protocol/operations/layers.ts";
 import { routeConfig } from "../src/protocol/operations/operation.ts";
@@ -18,14 +20,14 @@ const route = createRoute(routeConfig(PRUNE_LAYER));
 
 /** Adds the resource to the application. */
 export function layerRoutes(app: HostApp, services: HostServices): void {
-  const { device } = services;
+  const { device } = services, unsent = new UnsentAnswers();
   app.openapi(route, async (c) => {
     const query = c.req.valid("query");
     const parameters = resolveParameters(query);
     const body = requestBody(c, services);
     const session = device.session();
     try {
-      return await pruneLayer(c, services, session, body, parameters);
+      return await pruneLayer(c, services, session, unsent, body, parameters);
     } catch (error) {
       throw device.handleFailure(error, session);
     }
@@ -36,6 +38,7 @@ async function pruneLayer(
   c: Context<HostEnv>,
   services: HostServices,
   session: DeviceSession,
+  unsent: UnsentAnswers,
   body: RequestBody,
   parameters: ResolvedParameters,
 ): Promise<Response> {
@@ -63,6 +66,17 @@ async function pruneLayer(
   // The loan of the statistics ends before the answer is sent, because a slow client may take long to fetch it.
   loan?.return();
   const { report } = answer;
+  const headers = {
+    "Content-Type": SAFETENSORS_TYPE,
+    "Content-Length": String(answer.byteLength),
+    ...reportHeaders(report),
+  };
+  if (unsent.tryAdd(answer.byteLength, c.env?.sent)) {
+    // The statement `using` frees the place on the device at the end of this block.
+    const bytes = await readWholeAnswer(answer);
+    metrics.countLayer(report, loan !== undefined);
+    return c.body(bytes, 200, headers);
+  }
   metrics.countLayer(report, loan !== undefined);
   const resources = cleanup.move();
   const source: AnswerSource = {
@@ -72,9 +86,5 @@ async function pruneLayer(
     onError: (error) => void device.handleFailure(error, session),
   };
   const stream = answerStream(source, limits, clock);
-  return c.body(stream, 200, {
-    "Content-Type": SAFETENSORS_TYPE,
-    "Content-Length": String(answer.byteLength),
-    ...reportHeaders(report),
-  });
+  return c.body(stream, 200, headers);
 }

@@ -25,6 +25,7 @@ import { listen } from "../src/host/listen.ts";
 import type { KeyFile } from "../src/host/key_file.ts";
 import type { LogEntry } from "../src/host/log_entry.ts";
 import { register } from "../src/host/registration.ts";
+import { MAX_WHOLE_BYTES } from "../src/host/unsent_answers.ts";
 import { TaskRegistry } from "../src/host/tasks/task_registry.ts";
 import { SAFETENSORS_TYPE } from "../src/protocol/headers.ts";
 import { isLoopbackName, parseHostNames } from "../src/protocol/host_names.ts";
@@ -130,13 +131,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     hostname,
     port,
     limits: { ...DEFAULT_CONNECTION_LIMITS, ...options.connections },
-    handler: (request) => {
-      const response = Promise.resolve(app.fetch(request));
+    handler: (request, sent) => {
+      const response = Promise.resolve(app.fetch(request, { sent }));
       inFlight.add(response);
       return response.finally(() => inFlight.delete(response));
     },
-    // The answer to a layer ends by itself if its client is too slow (`answer_stream.ts`).
-    isPaced: ({ headers }) => headers.get("Content-Type") === SAFETENSORS_TYPE,
+    isPaced,
     log,
     clock: services.clock,
   });
@@ -176,6 +176,12 @@ export async function serve(options: ServeOptions = {}): Promise<Host> {
     log({ event: "stopped" });
   };
   return { url, shutdown: () => shutdownPromise ??= shutdown() };
+}
+
+/** Whether an answer is a stream that ends by itself if its client is too slow (`answer_stream.ts`). Small answers may be no streams. */
+export function isPaced({ headers }: Response): boolean {
+  return headers.get("Content-Type") === SAFETENSORS_TYPE &&
+    Number(headers.get("Content-Length")) > MAX_WHOLE_BYTES;
 }
 
 /**

@@ -8,6 +8,7 @@ import type { AttackResults } from "./attacks/attack_results.ts";
 import { attacksTable } from "./attacks/table.ts";
 import { type AllocationResults, allocationTable } from "./bench/allocation/table.ts";
 import { type EdgeResults, edgeTable } from "./bench/edge/table.ts";
+import { type RequestResults, requestTable } from "./bench/request/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
 import { type GpuCounts, gpuCountsTable } from "./bench/gpu_counts/table.ts";
@@ -76,6 +77,7 @@ const TABLES: Tables = {
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),
   python: () => render<PythonResults>("python_client", pythonTable),
+  request: () => render<RequestResults>("request", requestTable),
   python_finetuning: () => render<FinetuningResults>("python_finetuning", finetuningTable),
   python_prune: () => render<PythonPruneResults>("python_prune", pythonPruneTable),
   python_memory: () => render<PythonPruneResults>("python_prune", pythonMemoryTable),

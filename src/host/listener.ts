@@ -37,8 +37,8 @@ export interface ListenOptions {
   /** The port to listen on. 0 chooses a free port. */
   readonly port: number;
   readonly limits: ConnectionLimits;
-  /** Answers one request. It must not throw. */
-  readonly handler: (request: Request) => Promise<Response>;
+  /** Answers one request. It must not throw. `sent` settles when the client has taken the answer, or the connection is closed. */
+  readonly handler: (request: Request, sent: Promise<void>) => Promise<Response>;
   /** Whether the body of a response ends by itself if the client takes it too slowly. */
   readonly isPaced: (response: Response) => boolean;
   /** Called if connections cannot be accepted, or must be refused. */
@@ -168,7 +168,7 @@ export class Listener implements HttpListener {
         connection.idleSince = clock();
       };
       completed.then(onEnd, onEnd);
-      const response = await handler(request);
+      const response = await handler(request, completed);
       connection.hasSucceeded = response.ok;
       if (!isPaced(response)) answerTimer = setTimeout(() => abort.abort(), answerMilliseconds);
       return response;

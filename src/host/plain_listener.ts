@@ -22,7 +22,7 @@ export class PlainListener implements HttpListener {
       this.#requests++;
       const onEnd = () => void this.#requests--;
       completed.then(onEnd, onEnd);
-      return handler(request);
+      return handler(request, completed);
     };
     this.#server = Deno.serve({
       hostname,

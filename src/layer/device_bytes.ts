@@ -13,7 +13,7 @@ import { MAX_OBC_BATCH_BYTES } from "../solvers/obc/obc_limit.ts";
 import { MAX_CHOICE_BYTES } from "../solvers/wanda.ts";
 import { wordsPerRow } from "../sparsity/mask_bits.ts";
 import { isOnePass, type LayerParameters, usesFactor, usesHessian } from "./operands.ts";
-import { READ_BYTES } from "./write_layer.ts";
+import { READ_BYTES, STRIPS_AT_ONCE } from "./matrix_reader.ts";
 
 /** The shape of a layer, and the size of the square tiles in which its matrices are stored. */
 export interface LayerShape {
@@ -25,7 +25,8 @@ export interface LayerShape {
 
 /**
  * The size of the largest strip, in bytes. A strip is a few whole rows of a tensor. The tensors of a request or a
- * response are copied through the device one strip at a time. A strip exists in up to three forms at once.
+ * response are copied through the device strip by strip. A strip of a request exists in up to three forms at once, and one of an
+ * answer in two.
  */
 const STAGED_STRIP_BYTES = Math.max(...Object.values(READ_BYTES));
 
@@ -53,7 +54,8 @@ export function peakDeviceBytes(
   // W, the mask of the request, the Hessian and its factor exist during the whole solve.
   const factor = usesFactor(parameters) ? statistics + 4 * cols * blocksize + 8 * cols : 0;
   const hessian = usesHessian(parameters) || factor === 0 ? statistics : 0;
-  const staging = 3 * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) + SMALL_BYTES;
+  const staging = 2 * STRIPS_AT_ONCE * Math.min(STAGED_STRIP_BYTES, 4 * Math.max(rows, cols) * cols) +
+    SMALL_BYTES;
   const resident = weights + mask + hessian + factor + staging + sums;
   const reordered = quantization?.order === "activation" ? weights + 2 * mask : 0;
   const solution = weights + mask +

@@ -23,7 +23,7 @@ import { TensorMismatchError } from "./errors.ts";
 import type { Loan } from "./loan.ts";
 import { type LayerParameters, needsNoStatistics, usesHessian, usesStorableFactor } from "./operands.ts";
 import { readLayer, type ReceivedLayer } from "./read_layer.ts";
-import { type Answer, encodeAnswer } from "./write_layer.ts";
+import { type Answer, encodeAnswer, weightReader } from "./write_layer.ts";
 
 /** The request for one layer. */
 export interface LayerRequest {
@@ -94,24 +94,29 @@ export async function handleLayer(request: LayerRequest, options: LayerOptions):
   const read = (clock() - readStart) / 1000;
 
   const dtype = parameters.dtype === "same" ? received.dtype : parameters.dtype;
-  const { solution, report: layerReport } = await runSolve(async () => {
+  const { solution, report: layerReport, weights } = await runSolve(async () => {
     const solved = await solveReceivedLayer(backend, received, loan, parameters, clock);
+    const weights = weightReader(backend, solved.solution.q, dtype);
     try {
+      // The check below waits for the device, which encodes the first weights of the answer meanwhile.
+      weights.prepare();
       // The dtypes of 16 bits can overflow where f32 does not.
       if (solved.mayOverflow || dtype !== "F32") await checkAnswer(backend, solved.solution.q, dtype);
-      return solved;
+      return { ...solved, weights };
     } catch (error) {
+      weights[Symbol.dispose]();
       solved.solution.destroy();
       throw error;
     }
   });
   using unsent = new DisposableStack();
   unsent.defer(solution.destroy);
+  unsent.use(weights);
   const report: Report = {
     ...layerReport,
     seconds: { read, ...layerReport.seconds, total: (clock() - start) / 1000 },
   };
-  const answer = encodeAnswer(backend, solution, dtype, report);
+  const answer = encodeAnswer(backend, solution, dtype, report, weights);
   const resources = unsent.move();
   return { ...answer, report, destroy: () => resources.dispose() };
 }

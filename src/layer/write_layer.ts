@@ -5,24 +5,16 @@
  */
 
 import type { Backend, DeviceBuffer } from "../backend/backend.ts";
-import { hasPackedRows, type TiledMatrix } from "../backend/tiled_matrix.ts";
+import type { TiledMatrix } from "../backend/tiled_matrix.ts";
 import { DTYPE_CODE, fromFloat32 } from "../kernels/transfer/convert.ts";
 import { encodeCodes } from "../kernels/quantization.ts";
-import { copySubmatrix, type Submatrix, submatrixOf } from "../linalg/submatrix.ts";
 import type { Report } from "../protocol/report.ts";
 import { encodeHeader, type TensorSpec } from "../safetensors/encode.ts";
 import type { QuantizationGrids, Solution } from "../solvers/solver.ts";
 import { maskRowBytes, wordsPerRow } from "../sparsity/mask_bits.ts";
 import { BYTES_PER_ELEMENT, type FloatDtype } from "../tensor/dtype.ts";
-import { splitIntoStrips, type Strip } from "./sinks/strips.ts";
-
-/**
- * The largest strip in bytes, counted in f32 before the conversion. On a GPU each read waits for the GPU's
- * queue, so large strips are better. The `cpu` backend copies from its own memory. There small strips are
- * better, because the allocator reuses their memory, and because copying a strip does not delay other
- * requests.
- */
-export const READ_BYTES: Readonly<Record<Backend["kind"], number>> = { cpu: 2 ** 20, webgpu: 16 * 2 ** 20 };
+import { type Encoding, MatrixReader, READ_BYTES } from "./matrix_reader.ts";
+import { splitIntoStrips } from "./sinks/strips.ts";
 
 /** An answer that is ready to be sent. */
 export interface Answer {
@@ -39,12 +31,15 @@ export interface Answer {
 /**
  * Encodes `solution` as a safetensors file with the weights in `dtype` and `report` in its metadata. If the
  * weights are rounded, the file also has their codes and the scales and zeros of their grids.
+ * @param weights reads the weights. A caller that makes the reader itself can queue the first strip before the
+ *   report is known
  */
 export function encodeAnswer(
   backend: Backend,
   solution: Solution,
   dtype: FloatDtype,
   report: Report,
+  weights: MatrixReader = weightReader(backend, solution.q, dtype),
 ): Answer {
   const { rows, cols } = solution.q, { quantized } = solution;
   // The elements of 4 bytes come first, so that they are aligned for every dtype of the weights.
@@ -66,26 +61,30 @@ export function encodeAnswer(
         yield* bufferChunks(backend, quantized.scales);
         yield* bufferChunks(backend, quantized.zeros);
       }
-      yield* matrixChunks(backend, solution.q, weightEncoding(backend, dtype));
+      yield* weights.chunks();
       yield* maskChunks(backend, solution);
       if (quantized) {
-        yield* matrixChunks(backend, solution.q, codeEncoding(backend, solution.q.cols, quantized));
+        yield* new MatrixReader(backend, solution.q, codeEncoding(backend, solution.q.cols, quantized))
+          .chunks();
       }
     },
   };
 }
 
-/** How the elements of a matrix are written to the file. */
-interface Encoding {
-  /** The name of the encoding, for the labels of buffers. */
-  readonly name: string;
-  /** The bytes of an element in the file. */
-  readonly width: number;
-  /**
-   * Queues encoding `count` elements of whole rows, from row `row0` on. The elements begin at `floats`,
-   * without gaps. Undefined if the file has the f32 elements as they are.
-   */
-  readonly encode?: (floats: Submatrix, target: DeviceBuffer, row0: number, count: number) => void;
+/** Reads a whole answer from the device. @throws {OutOfDeviceMemoryError} {DeviceLostError} */
+export async function readWholeAnswer(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(answer.byteLength);
+  let filled = 0;
+  for await (const chunk of answer.chunks()) {
+    bytes.set(chunk, filled);
+    filled += chunk.byteLength;
+  }
+  return bytes;
+}
+
+/** Returns a reader of the weights in `dtype`. */
+export function weightReader(backend: Backend, q: TiledMatrix, dtype: FloatDtype): MatrixReader {
+  return new MatrixReader(backend, q, weightEncoding(backend, dtype));
 }
 
 /** The encoding of the weights in `dtype`. */
@@ -115,35 +114,6 @@ function codeEncoding(backend: Backend, cols: number, grids: QuantizationGrids):
   };
 }
 
-/** Yields the elements of `q` row by row. */
-async function* matrixChunks(
-  backend: Backend,
-  q: TiledMatrix,
-  { name, width, encode }: Encoding,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
-  const { rows, cols, edge } = q;
-  const strips = [...splitIntoStrips({
-    rows,
-    rowBytes: 4 * cols,
-    boundary: edge,
-    stripBytes: READ_BYTES[backend.kind],
-  })];
-  const elements = cols * Math.max(...strips.map((strip) => strip.rows));
-  using staging = new DisposableStack();
-  const stage = (label: string, byteLength: number) =>
-    staging.adopt(backend.createBuffer(label, byteLength), (buffer) => buffer.destroy());
-  const contiguous = hasPackedRows(q) ? undefined : stage("strip of the answer in f32", 4 * elements);
-  const encoded = encode && stage(`strip of the answer in ${name}`, width * elements);
-  for (const strip of strips) {
-    const floats = contiguous ? gatherRows(backend, q, strip, contiguous) : firstRowOf(q, strip);
-    const count = strip.rows * cols;
-    if (encoded) encode(floats, encoded, strip.row0, count);
-    const source = encoded ? { buffer: encoded, offset: 0 } : floats;
-    const bytes = await backend.read(source.buffer, 4 * source.offset, Math.ceil((width * count) / 4) * 4);
-    yield bytes.subarray(0, width * count);
-  }
-}
-
 /** Yields the contents of a buffer. */
 async function* bufferChunks(
   backend: Backend,
@@ -153,30 +123,6 @@ async function* bufferChunks(
   for (let start = 0; start < buffer.byteLength; start += step) {
     yield await backend.read(buffer, start, Math.min(step, buffer.byteLength - start));
   }
-}
-
-/** Returns the position of a strip's first row, in a matrix that is one tile wide. */
-function firstRowOf(q: TiledMatrix, { row0 }: Strip): Submatrix {
-  return submatrixOf(q.tile(Math.floor(row0 / q.edge), 0), row0, 0);
-}
-
-/**
- * Queues copying a strip's rows to `target`, without gaps. Each row is put together from all tiles of its
- * tile row.
- */
-function gatherRows(
-  backend: Backend,
-  q: TiledMatrix,
-  { row0, rows }: Strip,
-  target: DeviceBuffer,
-): Submatrix {
-  const i = Math.floor(row0 / q.edge);
-  for (let j = 0; j < q.tileCols; j++) {
-    const tile = q.tile(i, j);
-    const into = { buffer: target, offset: tile.col0, ld: q.cols };
-    copySubmatrix(backend, submatrixOf(tile, row0, tile.col0), into, rows, tile.cols);
-  }
-  return { buffer: target, offset: 0, ld: q.cols };
 }
 
 /**

@@ -110,6 +110,23 @@ describe("a host with slow clients", () => {
     await host.shutdown();
   });
 
+  it("frees the place of a small layer before its client has read anything", async () => {
+    const { host, backend } = await start({ device: { maxResidentLayers: 1, queueDepth: 1 } });
+    const small = file({ weight: floats("F32", [1000, 1000], new Float32Array(10 ** 6).fill(1)) });
+    const { hostname, port } = new URL(host.url);
+    const connection = await Deno.connect({ hostname, port: Number(port) });
+    const writer = connection.writable.getWriter();
+    const head = "POST /v1/layers?method=magnitude HTTP/1.1\r\nHost: localhost\r\n" +
+      `Content-Type: application/octet-stream\r\nContent-Length: ${small.length}\r\n\r\n`;
+    await writer.write(new TextEncoder().encode(head));
+    await writer.write(small);
+    // The answer to another client shows that the first layer has left the only place.
+    assert.equal((await answerOf(await prune(host))).report.zeros, 64);
+    assert.equal(backend.counters.bytesLive, 0);
+    connection.close();
+    await host.shutdown();
+  });
+
   it("shuts down within the drain time, although a client is still sending its body", async () => {
     const { host, entries } = await start({ drainMilliseconds: 300, limits: {} });
     const slow = trickle(host);

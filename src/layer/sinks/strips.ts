@@ -83,12 +83,19 @@ export class StripAssembler {
 
   /**
    * Adds the next bytes of the tensor and yields each strip that they complete. The bytes of a strip are
-   * padded with zeros to a multiple of 4, and are valid until the next strip.
+   * padded with zeros to a multiple of 4, and are valid until the next strip and as long as `bytes`. A strip that lies in
+   * `bytes` as a whole is not copied, unless it needs padding.
    */
-  *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array<ArrayBuffer> }> {
+  *push(bytes: Uint8Array): Generator<{ strip: Strip; bytes: Uint8Array }> {
     for (let copied = 0; copied < bytes.byteLength;) {
       const strip = this.#strip ??= this.#nextStrip();
       const part = bytes.subarray(copied, copied + strip.byteLength - this.#filledBytes);
+      if (part.byteLength === strip.byteLength && strip.byteLength % 4 === 0) {
+        copied += part.byteLength;
+        this.#strip = undefined;
+        yield { strip, bytes: part };
+        continue;
+      }
       this.#buffer.set(part, this.#filledBytes);
       this.#filledBytes += part.byteLength;
       copied += part.byteLength;

@@ -21,7 +21,7 @@ export interface TensorSink<Result> {
    * @param bytes the data of the strip, padded with zeros to a multiple of 4. The caller may overwrite the
    *   data after the call
    */
-  accept(strip: Strip, bytes: Uint8Array<ArrayBuffer>, uploader: Uploader, checks: DeferredChecks): void;
+  accept(strip: Strip, bytes: Uint8Array, uploader: Uploader, checks: DeferredChecks): void;
   /** Returns the result after the last strip. The caller now owns it. */
   take(): Result;
   /** Frees all device memory of the sink, except a result that was taken. */

@@ -82,4 +82,14 @@ describe("StripAssembler", () => {
       assert.deepEqual(received, [...data]);
     }
   });
+
+  it("copies no strip that lies in a chunk as a whole", () => {
+    const rules = { rows: 4, rowBytes: 8, stripBytes: 16 }, data = new Uint8Array(32).fill(1);
+    const assembler = new StripAssembler(rules, new Uint8Array(stripBufferBytes(rules)));
+    const [whole] = [...assembler.push(data.subarray(0, 20))];
+    assert.equal(whole.bytes.buffer, data.buffer);
+    const [joined] = [...assembler.push(data.subarray(20))];
+    assert.notEqual(joined.bytes.buffer, data.buffer);
+    assert.deepEqual([joined.strip.row0, ...joined.bytes], [2, ...data.subarray(16)]);
+  });
 });

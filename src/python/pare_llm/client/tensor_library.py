@@ -85,7 +85,10 @@ class TorchLibrary:
         """Unpack a mask on the device, as `TensorLibrary.unpack_mask` describes."""
         import torch
 
-        packed = self.make(bits)
+        # Row b of the table has the eight entries of the byte b. A row is looked up as one 64-bit integer.
         shifts = torch.arange(8, dtype=torch.uint8, device=self._device)
-        unpacked = (packed.unsqueeze(-1) >> shifts) & 1
-        return unpacked.flatten(1)[:, :cols].to(torch.bool)
+        codes = torch.arange(256, dtype=torch.int16, device=self._device).to(torch.uint8)
+        table = ((codes.unsqueeze(-1) >> shifts) & 1).to(torch.bool).view(torch.int64).flatten()
+        packed = self.make(bits).to(torch.int32)
+        unpacked = table.index_select(0, packed.flatten()).view(torch.bool)
+        return unpacked.view(packed.shape[0], -1)[:, :cols].contiguous()
