@@ -2,7 +2,7 @@
 
     python describe_torch.py
 
-The object has the members "python", "torch", "folder" (of the package torch), "blas" (name and version of the library), "kernel" (the
+The object has the members "torch", "folder" (of the package torch), "blas" (name and version of the library), "kernel" (the
 processor for which the library chose its code, or null) and "config" (the text of `torch.__config__.show()`). The program fails if
 torch or safetensors is not installed. With the variable MKL_VERBOSE=1, MKL also prints a line that describes itself.
 """
@@ -10,7 +10,6 @@ torch or safetensors is not installed. With the variable MKL_VERBOSE=1, MKL also
 import ctypes
 import json
 import pathlib
-import platform
 import re
 
 import safetensors  # noqa: F401  the programs of the benches need it
@@ -55,7 +54,7 @@ def main() -> None:
     config = torch.__config__.show()
     blas, kernel = blas_and_kernel(config)
     folder = str(pathlib.Path(torch.__file__).parent.resolve())
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "folder": folder}
+    versions = {"torch": torch.__version__, "folder": folder}
     # The line break ends a line that MKL may have begun.
     print("\n" + json.dumps({**versions, "blas": blas, "kernel": kernel, "config": config}))
 
