@@ -12,12 +12,20 @@ import type { GrowthResults } from "./growth_results.ts";
 const STYLE = { background: "white", color: "black", fontFamily: "system-ui, sans-serif" };
 const COLOURS = ["#4269d0", "#ff725c", "#3ca951", "#a463f2"];
 
+/** A size in the chart. */
+interface Dot {
+  readonly title: string;
+  readonly gflop: number;
+  readonly seconds: number;
+  readonly marked: boolean;
+}
+
 /**
  * Draws one dot per size. Sizes far above their line are rings.
  * @returns the text of an SVG file
  */
 export function growthChart({ series }: Pick<GrowthResults, "series">): string {
-  const dots = series.flatMap(({ title, points }) =>
+  const dots = series.flatMap(({ title, points }): Dot[] =>
     compareWithLine(points).map(({ flops, seconds, marked }) => ({
       title,
       gflop: flops / 1e9,
@@ -33,6 +41,7 @@ export function growthChart({ series }: Pick<GrowthResults, "series">): string {
       seconds: end / rate,
     }));
   });
+  const at = { x: "gflop", y: "seconds" };
   const document = new DOMParser().parseFromString("<html></html>", "text/html");
   // Without a `figure`, the chart has no legend, so each series is named at its largest size.
   const names = series.flatMap(({ title }) => dots.filter((dot) => dot.title === title).slice(-1));
@@ -49,13 +58,8 @@ export function growthChart({ series }: Pick<GrowthResults, "series">): string {
     color: { domain: series.map(({ title }) => title), range: COLOURS },
     marks: [
       Plot.line(ends, { x: "gflop", y: "seconds", stroke: "title", strokeDasharray: "4 3" }),
-      Plot.dot(dots, {
-        x: "gflop",
-        y: "seconds",
-        stroke: "title",
-        fill: (dot: { marked: boolean; title: string }) => dot.marked ? "none" : dot.title,
-        r: 4,
-      }),
+      Plot.dot(dots, { ...at, filter: (dot: Dot) => !dot.marked, fill: "title", stroke: "title", r: 4 }),
+      Plot.dot(dots, { ...at, filter: (dot: Dot) => dot.marked, fill: "white", stroke: "title", r: 4 }),
       Plot.text(names, {
         x: "gflop",
         y: "seconds",

@@ -134,9 +134,8 @@ async function chooseSetting(
   return await chooseFastest(threadSettings(), ({ title }) => title, async (setting) => {
     const { compressSeconds } = await runLlmCompressor(TRIAL, calibration, out, setting);
     await Deno.remove(out, { recursive: true });
-    log(`trial of llm-compressor, ${setting.title}: ${compressSeconds.toFixed(2)} s`);
     return compressSeconds;
-  });
+  }, ({ title, seconds }) => log(`trial of llm-compressor, ${title}: ${seconds.toFixed(2)} s`));
 }
 
 /**

@@ -76,6 +76,7 @@ export function parseDescription(
 
 /** Describes builds in one sentence, for the line below a table. */
 export function describeBuilds(builds: readonly TorchBuild[]): string {
+  if (builds.length === 0) return "No build of PyTorch is recorded.";
   const parts = builds.map(({ torch, blas, kernel }) =>
     `torch ${torch} with ${blas}${kernel ? ` (kernels for ${kernel})` : ""}`
   );

@@ -10,8 +10,12 @@ export interface TrialCase {
   readonly trials: readonly Trial[];
 }
 
-/** Renders one row per setting and one column per case. The fewest seconds of each case are in bold type. */
+/**
+ * Renders one row per setting and one column per case. The fewest seconds of each case are in bold type. If nothing was tried, a
+ * sentence says so.
+ */
 export function trialsTable(cases: readonly TrialCase[]): string {
+  if (cases.every(({ trials }) => trials.length === 0)) return "No settings were tried in this measurement.";
   const titles = [...new Set(cases.flatMap(({ trials }) => trials.map(({ title }) => title)))];
   return markdownTable<string>([
     ["setting", (title) => title],
