@@ -12,14 +12,16 @@ import { type RequestResults, requestTable } from "./bench/request/table.ts";
 import { type FamiliesResults, familiesTable } from "./bench/families/table.ts";
 import { type GpuResults, matmulTable } from "./bench/gpu/tables.ts";
 import { type GpuCounts, gpuCountsTable } from "./bench/gpu_counts/table.ts";
+import type { GrowthResults } from "./bench/growth/growth_results.ts";
+import { growthTable } from "./bench/growth/table.ts";
 import type { LargeResults } from "./bench/large/large_file.ts";
 import { largeTable } from "./bench/large/table.ts";
 import { type LatencyResults, latencyTable } from "./bench/latency/table.ts";
 import type { LayersResults } from "./bench/layers/layers_results.ts";
-import { phaseTable, speedTable } from "./bench/layers/tables.ts";
-import { modelTable, type ModelTimings } from "./bench/model/table.ts";
+import { phaseTable, settingsTable, speedTable } from "./bench/layers/tables.ts";
+import { modelSettingsTable, modelTable, type ModelTimings } from "./bench/model/table.ts";
 import type { PeersResults } from "./bench/peers/peers_result.ts";
-import { peersTable } from "./bench/peers/table.ts";
+import { peersSettingsTable, peersTable } from "./bench/peers/table.ts";
 import { comparisonTable } from "./bench/solvers/models/comparison.ts";
 import { evaluateGates, gateTable } from "./bench/solvers/models/gates.ts";
 import {
@@ -58,6 +60,7 @@ export const PAGES: readonly URL[] = [
 /** The tables by the names that the pages use. Each function renders a table and the line that says how it was measured. */
 const TABLES: Tables = {
   cpu: () => render<LayersResults>("cpu", speedTable),
+  cpu_settings: () => render<LayersResults>("cpu", settingsTable),
   phases: () => render<LayersResults>("cpu", phaseTable),
   opt_175b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["opt-175b"], results)),
   bloom_176b: () => render<LayersResults>("cpu", (results) => projectionTable(MODELS["bloom-176b"], results)),
@@ -71,8 +74,11 @@ const TABLES: Tables = {
   faults_runs: () => render<DamageResults>("faults_runs", damagesTable),
   families: () => render<FamiliesResults>("families", familiesTable),
   gemm: () => render<GpuResults>("gemm_webgpu", matmulTable),
+  growth: () => render<GrowthResults>("growth", growthTable),
   large: () => render<LargeResults>("large", largeTable),
   model: () => render<ModelTimings>("model", modelTable),
+  model_settings: () => render<ModelTimings>("model", modelSettingsTable),
+  peers_settings: () => render<PeersResults>("peers", peersSettingsTable),
   peers: () => render<PeersResults>("peers", peersTable),
   device_bytes: () => render<DeviceBytesResults>("device_bytes", deviceBytesTable),
   edge: () => render<EdgeResults>("edge", edgeTable),

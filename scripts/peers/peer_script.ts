@@ -19,7 +19,7 @@ export class PeerScript {
   /** Starts `scripts/peers/NAME.py`. Call {@link stop} to end it. */
   constructor(name: string, { python }: Venv = VENVS.readers) {
     const path = fileURLToPath(new URL(`${name}.py`, import.meta.url));
-    this.#process = new LineProcess(python, ["-B", path], ENVIRONMENT);
+    this.#process = new LineProcess(python, ["-B", path], { env: ENVIRONMENT });
   }
 
   /** Sends a request and waits for the answer. @throws {Error} with the traceback of the script if the request fails */

@@ -6,11 +6,16 @@ export class LineProcess {
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: AsyncIterator<string>;
 
-  /** Starts `command` with `env` added to the environment. Call {@link stop} to end it. */
-  constructor(command: string, args: string[], env: Record<string, string> = {}) {
+  /** Starts `command` with `env` added to the environment, or with no other variables if `clearEnv` is set. Call {@link stop} to end it. */
+  constructor(
+    command: string,
+    args: string[],
+    { env = {}, clearEnv = false }: Pick<Deno.CommandOptions, "env" | "clearEnv"> = {},
+  ) {
     this.#child = new Deno.Command(command, {
       args,
       env,
+      clearEnv,
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",

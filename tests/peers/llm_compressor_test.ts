@@ -10,6 +10,7 @@ import { fixtureModel } from "../../scripts/bench/families/models.ts";
 import { parePerplexities, runLlmCompressor, runPare } from "../../scripts/bench/peers/programs.ts";
 import { RUNS } from "../../scripts/bench/peers/runs.ts";
 import { countZeros } from "../../scripts/bench/peers/count_zeros.ts";
+import { threadSettings } from "../../scripts/bench/torch/thread_settings.ts";
 import { VENVS } from "../../scripts/peers/venv.ts";
 import { calibrationWindows } from "../../src/calibration/windows.ts";
 import { describePeers } from "./describe_peers.ts";
@@ -17,6 +18,7 @@ import { describePeers } from "./describe_peers.ts";
 /** The largest accepted difference of the perplexities, relative to that of llm-compressor. */
 const TOLERANCE = 0.005;
 
+const ONE_THREAD = threadSettings(1)[0];
 const ours = RUNS.find((run) => run.program === "Pare" && run.title === "SparseGPT");
 const theirs = RUNS.find((run) => run.program === "llm-compressor" && run.recipe === "sparsegpt");
 
@@ -31,7 +33,7 @@ await describePeers("SparseGPT, compared with llm-compressor", (peers) => {
     await Deno.writeTextFile(windowsFile, JSON.stringify(chosen.map((window) => [...window])));
     const data = { folder, text: texts.calibration, samples, seqlen, windowsFile };
     await runPare(ours, data, `${scratch}/pare`, "cpu");
-    await runLlmCompressor(theirs, data, `${scratch}/llm-compressor`, 1);
+    await runLlmCompressor(theirs, data, `${scratch}/llm-compressor`, ONE_THREAD);
 
     const pruned = [`${scratch}/pare`, `${scratch}/llm-compressor`];
     const options = { seqlen, windows, backend: "cpu" } as const;

@@ -1,7 +1,7 @@
 /**
- * Times layers of one size. The same layer is solved in turn by a Pare host in its own process and by
+ * Times layers of one size. The same layer is solved in turn by Pare hosts, each in its own process, and by
  * PyTorch, which runs the published SparseGPT algorithm and is called the reference. Before anything is
- * timed, both programs solve the layer once and their losses are compared. This proves that they solve the
+ * timed, all programs solve the layer once and their losses are compared. This proves that they solve the
  * same problem.
  */
 
@@ -12,6 +12,7 @@ import { factorFlops, solveFlops } from "../measure/flops.ts";
 import { writeLayerFile } from "../measure/layer_file.ts";
 import { postLayer, type TimedAnswer } from "../measure/post_layer.ts";
 import { median } from "../measure/statistics.ts";
+import { candidateTitle, type TorchCandidate } from "../torch/thread_settings.ts";
 import { TorchProcess } from "../torch/torch_process.ts";
 import type { StepShares } from "./solve_breakdown.ts";
 
@@ -19,6 +20,8 @@ import type { StepShares } from "./solve_breakdown.ts";
 export interface LayerResult {
   readonly rows: number;
   readonly cols: number;
+  /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did. */
+  readonly library?: string;
   /** How many runs were timed. */
   readonly runs: number;
   /**
@@ -47,22 +50,31 @@ export interface LayerResult {
   readonly reference?: {
     readonly seconds: number;
     readonly loss: number;
+    /** The build and the setting of PyTorch. It was the fastest one in the trials. */
+    readonly setting?: string;
     /** The median, over the pairs of runs, of PyTorch's time divided by Pare's. */
     readonly speedup: number;
   };
 }
 
-/** Options of {@link benchLayer}. */
-export interface LayerBenchOptions {
-  /** The Python that runs the reference. Without it, Pare is timed alone. */
-  readonly python?: string;
-  /** How many pairs of runs to time, after one pair that is not timed. */
-  readonly repeat: number;
+/** A Pare host that solves the layer. */
+export interface LayerHost {
+  readonly host: ChildHost;
+  /** The library that multiplies matrices. Absent for Pare's own kernels. */
+  readonly library?: string;
   /**
    * Measures how the time of solving a request body divides among the steps of the solve. It is called after
    * the timed runs.
    */
   readonly breakDown?: (body: Uint8Array<ArrayBuffer>) => Promise<StepShares>;
+}
+
+/** Options of {@link benchLayer}. */
+export interface LayerBenchOptions {
+  /** The build of PyTorch that runs the reference, and its setting. Without it, Pare is timed alone. */
+  readonly candidate?: TorchCandidate;
+  /** How many rounds to time, after one round that is not timed. */
+  readonly repeat: number;
 }
 
 /** One answer of `reference_layer.py`. */
@@ -72,63 +84,91 @@ interface ReferenceRun {
   readonly zeros: number;
 }
 
+/** The timed answers of one host. */
+interface HostRuns {
+  readonly warm: Report;
+  readonly plain: TimedAnswer[];
+  readonly withError: TimedAnswer[];
+}
+
 /**
- * Times one layer of (rows, cols) on `host`.
- * @throws {Error} if the host and the reference disagree on the loss, or if the host refuses the layer
+ * Times one layer of (rows, cols). In each round, every host and the reference solve the layer one after the other.
+ * @returns one result for each host
+ * @throws {Error} if a host and the reference disagree on the loss, or if a host refuses the layer
  */
 export async function benchLayer(
-  host: ChildHost,
+  hosts: readonly LayerHost[],
   rows: number,
   cols: number,
-  { python, repeat, breakDown }: LayerBenchOptions,
-): Promise<LayerResult> {
+  { candidate, repeat }: LayerBenchOptions,
+): Promise<LayerResult[]> {
   const path = await Deno.makeTempFile({ suffix: ".safetensors" });
   let reference: TorchProcess | undefined;
   const solveReference = () => reference?.run<ReferenceRun>("solve");
   try {
     await writeLayerFile(path, rows, cols);
     const body = await Deno.readFile(path);
-    reference = python ? new TorchProcess(python, "reference_layer.py", [path, "--on-demand"]) : undefined;
+    if (candidate) reference = new TorchProcess(candidate, "reference_layer.py", [path, "--on-demand"]);
 
-    const warm = await postLayer(host, body, "sparsity=0.5");
+    const runs: HostRuns[] = [];
+    for (const { host } of hosts) {
+      const { report } = await postLayer(host, body, "sparsity=0.5");
+      runs.push({ warm: report, plain: [], withError: [] });
+    }
     const expected = await solveReference();
-    if (expected) requireSameLoss(warm.report, expected.loss);
-    const plain: TimedAnswer[] = [], withError: TimedAnswer[] = [], referenceSeconds: number[] = [];
-    for (let i = 0; i < repeat; i++) {
-      plain.push(await postLayer(host, body, "sparsity=0.5&error=false"));
+    if (expected) { for (const { warm } of runs) requireSameLoss(warm, expected.loss); }
+    const referenceSeconds: number[] = [];
+    for (let round = 0; round < repeat; round++) {
+      for (const [i, { host }] of hosts.entries()) {
+        runs[i].plain.push(await postLayer(host, body, "sparsity=0.5&error=false"));
+      }
       const run = await solveReference();
       if (run) referenceSeconds.push(run.seconds.total);
-      withError.push(await postLayer(host, body, "sparsity=0.5"));
+      for (const [i, { host }] of hosts.entries()) {
+        runs[i].withError.push(await postLayer(host, body, "sparsity=0.5"));
+      }
     }
-    const medianSolveSeconds = median(plain.map(solveSeconds));
-    return {
-      rows,
-      cols,
-      runs: repeat,
-      solve: medianSeconds(plain.map(({ report }) => report.seconds)),
-      solveSeconds: medianSolveSeconds,
-      wallSeconds: median(plain.map((answer) => answer.wallSeconds)),
-      withError: {
-        solveSeconds: median(withError.map(solveSeconds)),
-        wallSeconds: median(withError.map((answer) => answer.wallSeconds)),
-      },
-      gflops: (factorFlops(cols) + solveFlops(rows, cols)) / medianSolveSeconds / 1e9,
-      peakMemoryBytes: memoryBytes(host.pid, "VmHWM"),
-      loss: warm.report.loss,
-      relativeError: warm.report.relative_error,
-      ...(breakDown && { shares: await breakDown(body) }),
-      ...(expected && {
-        reference: {
-          seconds: median(referenceSeconds),
-          loss: expected.loss,
-          speedup: median(referenceSeconds.map((seconds, i) => seconds / solveSeconds(plain[i]))),
-        },
-      }),
-    };
+    const results: LayerResult[] = [];
+    for (const [i, { host, library, breakDown }] of hosts.entries()) {
+      const { plain } = runs[i];
+      results.push({
+        rows,
+        cols,
+        ...(library !== undefined && { library }),
+        runs: repeat,
+        ...summarize(runs[i]),
+        gflops: (factorFlops(cols) + solveFlops(rows, cols)) / median(plain.map(solveSeconds)) / 1e9,
+        peakMemoryBytes: memoryBytes(host.pid, "VmHWM"),
+        ...(breakDown && { shares: await breakDown(body) }),
+        ...(expected && candidate && {
+          reference: {
+            seconds: median(referenceSeconds),
+            loss: expected.loss,
+            setting: candidateTitle(candidate),
+            speedup: median(referenceSeconds.map((seconds, run) => seconds / solveSeconds(plain[run]))),
+          },
+        }),
+      });
+    }
+    return results;
   } finally {
     await reference?.stop();
     await Deno.remove(path);
   }
+}
+
+function summarize({ warm, plain, withError }: HostRuns) {
+  return {
+    solve: medianSeconds(plain.map(({ report }) => report.seconds)),
+    solveSeconds: median(plain.map(solveSeconds)),
+    wallSeconds: median(plain.map((answer) => answer.wallSeconds)),
+    withError: {
+      solveSeconds: median(withError.map(solveSeconds)),
+      wallSeconds: median(withError.map((answer) => answer.wallSeconds)),
+    },
+    loss: warm.loss,
+    relativeError: warm.relative_error,
+  };
 }
 
 function solveSeconds({ report }: TimedAnswer): number {

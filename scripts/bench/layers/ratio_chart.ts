@@ -12,23 +12,28 @@ import type { LayerResult } from "./bench_layer.ts";
 const STYLE = { background: "white", color: "black", fontFamily: "system-ui, sans-serif" };
 
 /**
- * Draws one bar per layer that PyTorch (the reference) has solved as well, and a dashed line at 1.
+ * Draws one bar per layer and library that PyTorch (the reference) has solved as well, and a dashed line at 1.
  * @returns the text of an SVG file
  * @throws {Error} if no layer has a reference
  */
 export function ratioChart(layers: readonly LayerResult[]): string {
-  const bars = layers.flatMap(({ rows, cols, reference }) =>
-    reference ? [{ size: formatSize({ rows, cols }), speedup: reference.speedup }] : []
-  );
+  const bars = layers.flatMap(({ rows, cols, library, reference }) => {
+    const name = library?.split(" ")[0]; // the library without its version
+    const size = formatSize({ rows, cols }) + (name ? `, ${name}` : "");
+    return reference ? [{ size, speedup: reference.speedup }] : [];
+  });
   if (bars.length === 0) throw new Error("the chart needs layers that were timed together with PyTorch");
   const document = new DOMParser().parseFromString("<html></html>", "text/html");
   const chart = Plot.plot({
     document,
     style: STYLE,
     width: 640,
-    marginLeft: 100,
+    marginLeft: 180,
     marginRight: 48,
-    x: { label: "times as fast as PyTorch →", domain: [0, Math.max(1, ...bars.map((bar) => bar.speedup))] },
+    x: {
+      label: "times as fast as PyTorch in its fastest setting →",
+      domain: [0, Math.max(1, ...bars.map((bar) => bar.speedup))],
+    },
     y: { label: null, domain: bars.map((bar) => bar.size) },
     marks: [
       Plot.barX(bars, { x: "speedup", y: "size", fill: "#4269d0" }),

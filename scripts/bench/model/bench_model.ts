@@ -1,7 +1,9 @@
 /**
  * Times the pruning of one whole model by Pare and by a PyTorch program in two forms, which are called the
- * references. In each round, Pare and then each reference prunes the model once. Before anything is timed,
- * one run of each is made and their losses are compared. This proves that all of them solve the same problem.
+ * references. In each round, Pare prunes the model once for each way to multiply matrices, and then each
+ * reference once. Before anything is timed, one run of each is made and their losses are compared. This proves
+ * that all of them solve the same problem. Each reference runs in the build and the setting of PyTorch that
+ * were fastest in short trials.
  *
  * Besides the medians, the fastest run of each program is reported. Other load on the machine only adds time.
  * The same load adds several times as much to PyTorch's time, because OpenBLAS's threads wait for each other.
@@ -9,8 +11,11 @@
  */
 
 import type { BackendChoice } from "../../../src/host/backends.ts";
+import type { MatrixProducts } from "../measure/matrix_products.ts";
 import { median } from "../measure/statistics.ts";
-import { TorchProcess } from "../torch/torch_process.ts";
+import { type Choice, chooseFastest, type Trial } from "../torch/choose_fastest.ts";
+import { candidateTitle, type TorchCandidate } from "../torch/thread_settings.ts";
+import { TorchProcess, trialSeconds } from "../torch/torch_process.ts";
 import { type ModelRun, requireSameProblem } from "./model_run.ts";
 import { runPare } from "./run_pare.ts";
 
@@ -27,11 +32,18 @@ export interface ModelCase {
   readonly folder: string;
   /** The token ids of each window. All windows have the same length. */
   readonly windows: readonly Uint32Array[];
+  /** The checkpoint and the windows on which the settings of PyTorch are tried. */
+  readonly trial: Pick<ModelCase, "folder" | "windows">;
 }
 
-/** The medians of one checkpoint. Times are in seconds. */
+/** The trials of each form of the reference. */
+export type ModelTrials = Readonly<Partial<Record<ReferenceForm, readonly Trial[]>>>;
+
+/** The medians of one checkpoint and one way to multiply matrices. Times are in seconds. */
 export interface ModelTiming {
   readonly title: string;
+  /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did. */
+  readonly library?: string;
   /** How many layers were pruned. */
   readonly layers: number;
   /** How many calibration windows were used. */
@@ -50,6 +62,8 @@ export interface ModelTiming {
 /** The medians of one form of the reference, and its ratios to Pare. */
 export interface ReferenceResult {
   readonly seconds: ModelRun["seconds"];
+  /** The build and the setting of PyTorch. It was the fastest one in the trials. */
+  readonly setting?: string;
   /** The median, over the rounds, of the reference's time divided by Pare's. */
   readonly speedup: number;
   readonly fastestSeconds: number;
@@ -59,53 +73,118 @@ export interface ReferenceResult {
 
 const FORMS: readonly ReferenceForm[] = ["published", "shared"];
 
+/** What Pare and PyTorch run with. */
+export interface ModelBenchOptions {
+  /** The builds of PyTorch and the settings to try. If there are none, Pare is timed alone. */
+  readonly candidates: readonly TorchCandidate[];
+  readonly backend: BackendChoice;
+  /** The ways in which Pare multiplies matrices. */
+  readonly products: readonly MatrixProducts[];
+  /** How many rounds to time, after one round that is checked but not timed. */
+  readonly repeat: number;
+}
+
+/** A form of the reference in its fastest setting, and its timed runs. */
+interface Reference {
+  readonly form: ReferenceForm;
+  readonly choice: Choice<TorchCandidate>;
+  readonly prune: () => Promise<ModelRun>;
+  readonly runs: ModelRun[];
+}
+
+/** The results of one checkpoint. */
+export interface ModelBenchResult {
+  /** One entry for each way to multiply matrices. */
+  readonly timings: readonly ModelTiming[];
+  readonly trials: ModelTrials;
+}
+
 /**
- * Times `repeat` rounds, after one round that is checked but not timed. Without `python`, Pare is timed alone.
+ * Chooses the setting of PyTorch, and times `repeat` rounds.
  * @throws {Error} if Pare and a reference solve different problems
  */
 export async function benchModel(
-  { title, folder, windows }: ModelCase,
-  python: string | undefined,
-  choice: BackendChoice,
-  repeat: number,
-): Promise<ModelTiming> {
+  modelCase: ModelCase,
+  { candidates, backend, products, repeat }: ModelBenchOptions,
+): Promise<ModelBenchResult> {
+  const { title, folder, windows } = modelCase;
   const scratch = await Deno.makeTempDir();
   await using processes = new AsyncDisposableStack();
   try {
-    const windowsFile = `${scratch}/windows.json`;
-    await Deno.writeTextFile(windowsFile, JSON.stringify(windows.map((window) => [...window])));
-    const references = (python ? FORMS : []).map((form) => {
-      const args = ["--form", form, folder, windowsFile];
-      const program = new TorchProcess(python!, "reference_model.py", args);
+    const references: Reference[] = [];
+    for (const form of candidates.length > 0 ? FORMS : []) {
+      const choice = await chooseSetting(form, modelCase.trial, candidates, scratch);
+      const args = await referenceArguments(form, folder, windows, scratch);
+      const program = new TorchProcess(choice.best, "reference_model.py", args);
       processes.defer(() => program.stop());
-      return { form, prune: () => program.run<ModelRun>(`${scratch}/torch`), runs: [] as ModelRun[] };
-    });
-    const prune = () => runPare(folder, `${scratch}/pare`, windows, choice);
-
-    const warm = await prune();
-    for (const reference of references) requireSameProblem(warm, await reference.prune());
-    const ours: ModelRun[] = [];
-    for (let i = 0; i < repeat; i++) {
-      ours.push(await prune());
-      for (const reference of references) reference.runs.push(await reference.prune());
+      references.push({ form, choice, prune: () => program.run(`${scratch}/torch`), runs: [] });
     }
-    return {
+    const ours = products.map(({ blas, library }) => ({
+      library,
+      prune: () => runPare(folder, `${scratch}/pare`, windows, backend, blas),
+      runs: [] as ModelRun[],
+    }));
+
+    const warm: ModelRun[] = [];
+    for (const { prune } of ours) warm.push(await prune());
+    for (const { prune } of references) {
+      const run = await prune();
+      for (const own of warm) requireSameProblem(own, run);
+    }
+    for (let round = 0; round < repeat; round++) {
+      for (const { prune, runs } of [...ours, ...references]) runs.push(await prune());
+    }
+    const timings = ours.map(({ library, runs }): ModelTiming => ({
       title,
-      layers: warm.layers.length,
+      ...(library !== undefined && { library }),
+      layers: warm[0].layers.length,
       windows: windows.length,
       seqlen: windows[0].length,
       runs: repeat,
-      seconds: medianSeconds(ours),
-      fastestSeconds: fastestTotal(ours),
-      references: Object.fromEntries(references.map(({ form, runs }) => [form, compare(ours, runs)])),
+      seconds: medianSeconds(runs),
+      fastestSeconds: fastestTotal(runs),
+      references: Object.fromEntries(
+        references.map((reference) => [reference.form, compare(runs, reference)]),
+      ),
+    }));
+    return {
+      timings,
+      trials: Object.fromEntries(references.map(({ form, choice }) => [form, choice.trials])),
     };
   } finally {
     await Deno.remove(scratch, { recursive: true });
   }
 }
 
-function compare(ours: readonly ModelRun[], theirs: readonly ModelRun[]): ReferenceResult {
+async function chooseSetting(
+  form: ReferenceForm,
+  { folder, windows }: ModelCase["trial"],
+  candidates: readonly TorchCandidate[],
+  scratch: string,
+): Promise<Choice<TorchCandidate>> {
+  const args = await referenceArguments(form, folder, windows, scratch);
+  return await chooseFastest(
+    candidates,
+    candidateTitle,
+    (candidate) => trialSeconds(candidate, "reference_model.py", args, `${scratch}/trial`),
+  );
+}
+
+/** Writes the windows to a file of their own in `scratch`, and returns the arguments of `reference_model.py`. */
+async function referenceArguments(
+  form: ReferenceForm,
+  folder: string,
+  windows: readonly Uint32Array[],
+  scratch: string,
+): Promise<string[]> {
+  const file = await Deno.makeTempFile({ dir: scratch, suffix: ".json" });
+  await Deno.writeTextFile(file, JSON.stringify(windows.map((window) => [...window])));
+  return ["--form", form, folder, file];
+}
+
+function compare(ours: readonly ModelRun[], { choice, runs: theirs }: Reference): ReferenceResult {
   return {
+    setting: candidateTitle(choice.best),
     seconds: medianSeconds(theirs),
     speedup: median(theirs.map(({ seconds }, i) => seconds.total / ours[i].seconds.total)),
     fastestSeconds: fastestTotal(theirs),

@@ -1,10 +1,11 @@
 /**
  * The model bench: times how long `pare prune` and two forms of a PyTorch program
  * (`torch/reference_model.py`) take to prune whole models. One model is opt-sotu, a small OPT model of this
- * repository that was trained on State of the Union addresses. The other has the sizes of opt-125m and random
- * weights, and is created for the run. The bench writes results/NAME.json and prints the table.
+ * repository that was trained on State of the Union addresses. The others have the sizes of opt-125m and of
+ * llama-160m and random weights, and are written for the run. The bench writes results/NAME.json after each
+ * model, and prints the tables.
  *
- *     deno run -A scripts/bench/model/main.ts
+ *     deno task bench:model
  *
  * All programs get the same windows of token ids. Tokenizing the text and starting Deno and Python are not
  * timed.
@@ -17,25 +18,30 @@ import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import { addBackendOption, integer } from "../../../src/cli/options/common_options.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { encodeText, loadTokenizer } from "../../../src/models/tokenizer/tokenizer.ts";
-import { makeRandomOpt } from "../../fixtures/make_random_opt.ts";
 import { sotuText } from "../../fixtures/sotu_text.ts";
-import { withBackend } from "../measure/with_backend.ts";
-import { type BenchDevice, resultsUrl, writeResults } from "../report/results_file.ts";
-import { findPython } from "../torch/torch_process.ts";
-import { benchModel, type ModelCase, type ModelTiming } from "./bench_model.ts";
-import { modelTable } from "./table.ts";
+import { matrixProducts } from "../measure/matrix_products.ts";
+import { RANDOM_MODELS, randomTitle } from "../measure/random_models.ts";
+import { resultsUrl, writeResults } from "../report/results_file.ts";
+import { removeKernelOverrides } from "../torch/peer_environment.ts";
+import { torchCandidates } from "../torch/thread_settings.ts";
+import { findTorchBuilds } from "../torch/torch_builds.ts";
+import { benchModel, type ModelCase } from "./bench_model.ts";
+import { modelSettingsTable, modelTable, type ModelTimings } from "./table.ts";
 
 const OPT_SOTU = fileURLToPath(new URL("../../../tests/fixtures/models/opt-sotu", import.meta.url));
 
 /**
- * The calibration windows of each model. opt-sotu uses the same windows as the demo. opt-125m has so few
- * windows that a run of PyTorch takes less than two minutes.
+ * The calibration windows of each model. opt-sotu uses the same windows as the demo. The larger models have so
+ * few windows that a run of PyTorch takes less than two minutes.
  */
-const WINDOWS = {
+const WINDOWS: Readonly<Record<string, { readonly windows: number; readonly seqlen: number }>> = {
   "opt-sotu": { windows: 64, seqlen: 256 },
   "opt-125m": { windows: 16, seqlen: 512 },
-} as const;
-type ModelName = keyof typeof WINDOWS;
+  "llama-160m": { windows: 16, seqlen: 512 },
+};
+
+/** The size of the trials on a model with random weights: one of its blocks, and so many windows. */
+const TRIAL_WINDOWS = 4;
 
 interface Options {
   readonly models: string;
@@ -48,47 +54,53 @@ const command = new Command("bench model")
   .description("Times the pruning of whole models by Pare and by PyTorch, and writes results/NAME.json.")
   .option(
     "--models <list>",
-    "comma-separated: opt-sotu, opt-125m (its sizes, with random weights)",
-    "opt-sotu,opt-125m",
+    "comma-separated: opt-sotu; opt-125m and llama-160m (their sizes, with random weights)",
+    Object.keys(WINDOWS).join(","),
   )
   .option("--repeat <n>", "timed rounds for each model, after one round that is not timed", integer(1), 3)
   .option("--name <name>", "name of the results file", "model");
-const options = addBackendOption(command).parse(Deno.args, { from: "user" }).opts<Options>();
+const { models, backend, repeat, name: file } = addBackendOption(command)
+  .parse(Deno.args, { from: "user" }).opts<Options>();
 
-const python = await findPython();
-if (!python) console.error("No Python with torch and safetensors was found, so Pare is timed alone.");
+removeKernelOverrides();
+const builds = await findTorchBuilds();
+if (builds.length === 0) {
+  console.error("No Python with torch and safetensors was found, so Pare is timed alone.");
+}
+const candidates = torchCandidates(builds), products = await matrixProducts(backend);
 
 const scratch = await Deno.makeTempDir();
-const models: ModelTiming[] = [];
+let results: ModelTimings = { models: [], builds, trials: [] };
 try {
   const tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
   const tokens = encodeText(tokenizer, await sotuText("calibration"), "txt");
-  for (const name of options.models.split(",")) {
+  for (const name of models.split(",")) {
     const modelCase = await prepareModel(name, tokens);
-    const result = await benchModel(modelCase, python, options.backend, options.repeat);
-    models.push(result);
-    console.error(modelTable({ models: [result] }));
+    const { timings, trials } = await benchModel(modelCase, { candidates, backend, products, repeat });
+    console.error(modelTable({ models: timings }));
+    results = {
+      ...results,
+      models: [...results.models, ...timings],
+      trials: [...results.trials!, { title: modelCase.title, forms: trials }],
+    };
+    await writeResults(resultsUrl(file, "json"), products[0].device, results);
   }
 } finally {
   await Deno.remove(scratch, { recursive: true });
 }
-
-const device = await withBackend(
-  options.backend,
-  (backend): Promise<BenchDevice> =>
-    Promise.resolve({ backend: backend.kind, adapter: backend.adapter.name }),
-);
-await writeResults(resultsUrl(options.name, "json"), device, { models });
-console.log(modelTable({ models }));
+console.log([modelTable(results), modelSettingsTable(results)].join("\n\n"));
 
 /** @throws {RangeError} if no model has this name */
 async function prepareModel(name: string, tokens: Uint32Array): Promise<ModelCase> {
   if (!Object.hasOwn(WINDOWS, name)) {
-    throw new RangeError(`model ${name} is unknown. The models are ${Object.keys(WINDOWS).join(" and ")}`);
+    throw new RangeError(`model ${name} is unknown. The models are ${Object.keys(WINDOWS).join(", ")}`);
   }
-  const windows = calibrationWindows(tokens, WINDOWS[name as ModelName]);
-  if (name === "opt-sotu") return { title: name, folder: OPT_SOTU, windows };
-  const folder = `${scratch}/${name}`;
-  await makeRandomOpt(folder);
-  return { title: `${name}, random weights`, folder, windows };
+  const windows = calibrationWindows(tokens, WINDOWS[name]);
+  const random = RANDOM_MODELS[name];
+  if (!random) return { title: name, folder: OPT_SOTU, windows, trial: { folder: OPT_SOTU, windows } };
+  const folder = `${scratch}/${name}`, trialFolder = `${scratch}/${name}-trial`;
+  await random.write(folder);
+  await random.write(trialFolder, 1);
+  const trial = { folder: trialFolder, windows: windows.slice(0, TRIAL_WINDOWS) };
+  return { title: randomTitle(name), folder, windows, trial };
 }

@@ -4,7 +4,7 @@
  * and tokenizing the text are not timed.
  */
 
-import type { BackendChoice } from "../../../src/host/backends.ts";
+import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
 import { denoFileSystem } from "../../../src/cli/files/deno_file_system.ts";
 import { openLocalHost } from "../../../src/cli/local_host.ts";
 import { PhaseClock } from "../../../src/prune/phase_clock.ts";
@@ -20,13 +20,14 @@ export async function runPare(
   out: string,
   windows: readonly Uint32Array[],
   choice: BackendChoice,
+  blas: BlasChoice,
 ): Promise<ModelRun> {
   const clock = new PhaseClock();
   const started = performance.now();
   const elapsed = () => (performance.now() - started) / 1000;
   await using cleanup = new AsyncDisposableStack();
   const checkpoint = cleanup.adopt(await openCheckpoint(folder, denoFileSystem), (opened) => opened.close());
-  const { backend, pare } = cleanup.use(await openLocalHost(choice));
+  const { backend, pare } = cleanup.use(await openLocalHost(choice, blas));
   const start = elapsed();
   const layers: LayerLoss[] = [];
   let solved = 0;

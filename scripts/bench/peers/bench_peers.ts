@@ -1,14 +1,17 @@
 /**
- * Compresses one model by Pare and by llm-compressor, once for every run in `runs.ts`, and measures the
- * results. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
+ * Compresses one model by Pare and by llm-compressor, once for every run, and measures the results. Pare makes
+ * each of its runs once for each way to multiply matrices. llm-compressor runs in the setting of threads that was
+ * fastest in a trial. Every run writes a dense checkpoint, and `pare eval` measures the perplexity of each checkpoint.
  * The library transformers also measures the original model and the first checkpoint of each program. The
  * bench fails if the two perplexities of a checkpoint differ by more than 0.1 percent.
  */
 
 import { calibrationWindows } from "../../../src/calibration/windows.ts";
 import type { BackendChoice } from "../../../src/host/backends.ts";
-import type { BenchedModel } from "../families/models.ts";
+import type { MatrixProducts } from "../measure/matrix_products.ts";
 import { median } from "../measure/statistics.ts";
+import { type Choice, chooseFastest } from "../torch/choose_fastest.ts";
+import { type ThreadSetting, threadSettings } from "../torch/thread_settings.ts";
 import { countZeros } from "./count_zeros.ts";
 import {
   type PeersResult,
@@ -24,28 +27,30 @@ import {
   runPare,
   transformersPerplexities,
 } from "./programs.ts";
-import { type PeerRun, RUNS } from "./runs.ts";
+import type { PeersModel } from "./models.ts";
+import type { PeerRun } from "./runs.ts";
 
 /** The settings of the bench. */
 export interface PeersOptions {
   readonly backend: BackendChoice;
   /** The number of repetitions. Each repetition makes all runs, one after the other. */
   readonly repeat: number;
-  /** The number of OpenMP threads in each Python process. */
-  readonly threads: number;
+  /** The ways in which Pare multiplies matrices. */
+  readonly products: readonly MatrixProducts[];
   readonly log: (text: string) => void;
 }
 
-/** The facts that the programs reported about themselves during their runs. */
-export interface Programs {
-  readonly backend: string;
-  readonly adapter: string;
-  readonly versions: Readonly<Record<string, string>>;
-}
+/** The versions that llm-compressor reported about itself and its libraries. */
+export type Versions = Readonly<Record<string, string>>;
+
+/** The recipe with which the settings of llm-compressor are tried. */
+const TRIAL = { recipe: "sparsegpt" };
 
 /** A run, the folder of its checkpoint, and the time and memory of each repetition so far. */
 interface TimedRun {
   readonly run: PeerRun;
+  /** How Pare multiplies matrices. Absent for llm-compressor. */
+  readonly products?: MatrixProducts;
   readonly out: string;
   readonly costs: RunCost[];
   /** The number of weights outside the linear layers that llm-compressor changed and its script restored. */
@@ -66,22 +71,28 @@ interface MeasuredCheckpoint {
  * @throws {Error} if a program fails, or if `pare eval` and transformers disagree
  */
 export async function benchPeers(
-  model: BenchedModel,
+  { model, runs: wanted, trialFolder }: PeersModel,
   scratch: string,
   options: PeersOptions,
-): Promise<PeersResult & { readonly programs: Programs }> {
+): Promise<PeersResult & { readonly versions: Versions }> {
   const { name, folder, seqlen, calibrationWindows: samples, evaluationWindows } = model;
   const texts = await model.textFiles(scratch), tokens = await model.tokens();
   const windowsFile = `${scratch}/calibration.json`, evaluationFile = `${scratch}/evaluation.json`;
   await writeWindows(windowsFile, calibrationWindows(tokens.calibration, { windows: samples, seqlen }));
   await writeWindows(evaluationFile, firstWindows(tokens.evaluation, evaluationWindows, seqlen));
 
-  const timed = RUNS.map((run, i): TimedRun => ({ run, out: `${scratch}/run${i}`, costs: [] }));
-  const programs = await timeRuns(
-    timed,
-    { folder, text: texts.calibration, samples, seqlen, windowsFile },
-    options,
+  const calibration = { folder, text: texts.calibration, samples, seqlen, windowsFile };
+  const { best: setting, trials } = await chooseSetting(
+    { ...calibration, folder: trialFolder },
+    `${scratch}/trial`,
+    options.log,
   );
+
+  const each = wanted.flatMap((run): Pick<TimedRun, "run" | "products">[] =>
+    run.program === "Pare" ? options.products.map((products) => ({ run, products })) : [{ run }]
+  );
+  const timed = each.map((entry, i): TimedRun => ({ ...entry, out: `${scratch}/run${i}`, costs: [] }));
+  const versions = await timeRuns(timed, calibration, setting, options);
 
   const [dense, ...perplexities] = await parePerplexities(
     [folder, ...timed.map(({ out }) => out)],
@@ -97,13 +108,34 @@ export async function benchPeers(
   const checks = await checkPerplexities(
     [{ title: `${name}, dense`, folder, perplexity: dense }, ...firsts],
     evaluationFile,
-    options.threads,
+    setting,
   );
   const runs: RunResult[] = [];
-  for (const [i, { run, out, costs, restored }] of timed.entries()) {
-    runs.push({ run, perplexity: perplexities[i], ...summarize(costs), ...await countZeros(out), restored });
+  for (const [i, { run, products, out, costs, restored }] of timed.entries()) {
+    runs.push({
+      run,
+      ...(products?.library !== undefined && { library: products.library }),
+      perplexity: perplexities[i],
+      ...summarize(costs),
+      ...await countZeros(out),
+      restored,
+    });
   }
-  return { name, seqlen, calibrationWindows: samples, evaluationWindows, dense, checks, runs, programs };
+  const windows = { seqlen, calibrationWindows: samples, evaluationWindows };
+  return { name, ...windows, dense, checks, runs, setting: setting.title, trials, versions };
+}
+
+/** Runs llm-compressor once in each setting of threads, and returns the fastest setting. */
+async function chooseSetting(
+  calibration: Calibration,
+  out: string,
+  log: PeersOptions["log"],
+): Promise<Choice<ThreadSetting>> {
+  return await chooseFastest(threadSettings(), ({ title }) => title, async (setting) => {
+    const { compressSeconds } = await runLlmCompressor(TRIAL, calibration, out, setting);
+    await Deno.remove(out, { recursive: true });
+    return compressSeconds;
+  }, ({ title, seconds }) => log(`trial of llm-compressor, ${title}: ${seconds.toFixed(2)} s`));
 }
 
 /**
@@ -113,10 +145,10 @@ export async function benchPeers(
 async function checkPerplexities(
   checkpoints: readonly MeasuredCheckpoint[],
   windowsFile: string,
-  threads: number,
+  setting: ThreadSetting,
 ): Promise<PerplexityCheck[]> {
   const folders = checkpoints.map(({ folder }) => folder);
-  const theirs = await transformersPerplexities(folders, windowsFile, threads);
+  const theirs = await transformersPerplexities(folders, windowsFile, setting);
   return checkpoints.map(({ title, perplexity }, i) => {
     const check = { checkpoint: title, pare: perplexity, transformers: theirs[i] };
     requireSamePerplexity(check);
@@ -131,29 +163,29 @@ async function checkPerplexities(
 async function timeRuns(
   timed: readonly TimedRun[],
   calibration: Calibration,
-  { repeat, backend: choice, threads, log }: PeersOptions,
-): Promise<Programs> {
-  let programs: Programs = { backend: "", adapter: "", versions: {} };
+  setting: ThreadSetting,
+  { repeat, backend: choice, log }: Omit<PeersOptions, "products">,
+): Promise<Versions> {
+  let versions: Versions = {};
   for (let round = 0; round < repeat; round++) {
     for (const entry of timed) {
-      const { run, out, costs } = entry;
+      const { run, products, out, costs } = entry;
       if (round > 0) await Deno.remove(out, { recursive: true });
       if (run.program === "Pare") {
-        const { backend, adapter, ...cost } = await runPare(run, calibration, out, choice);
-        programs = { ...programs, backend, adapter };
-        costs.push(cost);
+        costs.push(await runPare(run, calibration, out, choice, products?.blas));
       } else {
-        const { versions, changed, ...cost } = await runLlmCompressor(run, calibration, out, threads);
-        programs = { ...programs, versions };
+        const { changed, ...output } = await runLlmCompressor(run, calibration, out, setting);
+        versions = output.versions;
         entry.restored = changed;
-        costs.push(cost);
+        costs.push(output);
       }
       const { compressSeconds, processSeconds } = costs[round];
       const seconds = `${compressSeconds.toFixed(2)} of ${processSeconds.toFixed(2)} s`;
-      log(`${round + 1}/${repeat} ${run.program}, ${run.target}, ${run.title}: ${seconds}`);
+      const title = [run.program, products?.library, run.target, run.title].filter(Boolean).join(", ");
+      log(`${round + 1}/${repeat} ${title}: ${seconds}`);
     }
   }
-  return programs;
+  return versions;
 }
 
 function summarize(costs: readonly RunCost[]): RunCost {

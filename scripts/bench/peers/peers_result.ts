@@ -5,6 +5,9 @@
 
 import type { ZeroCount } from "./count_zeros.ts";
 import type { RunCost } from "./programs.ts";
+import type { Trial } from "../torch/choose_fastest.ts";
+import type { TorchBuild } from "../torch/torch_builds.ts";
+import type { UnusableBuild } from "./peer_builds.ts";
 import type { PeerRun } from "./runs.ts";
 
 /**
@@ -13,6 +16,8 @@ import type { PeerRun } from "./runs.ts";
  */
 export interface RunResult extends RunCost, ZeroCount {
   readonly run: PeerRun;
+  /** The library that multiplied matrices for Pare. Absent if Pare's own kernels did, and for llm-compressor. */
+  readonly library?: string;
   readonly perplexity: number;
   /**
    * The number of weight tensors outside the linear layers that llm-compressor changed. They were restored
@@ -39,13 +44,19 @@ export interface PeersResult {
   readonly checks: readonly PerplexityCheck[];
   /** One entry for each run, in the order of the table. */
   readonly runs: readonly RunResult[];
+  /** The setting of threads of llm-compressor. It was the fastest one in the trials. */
+  readonly setting?: string;
+  /** The short runs that chose the setting. Their times are those of calibrating and solving. */
+  readonly trials?: readonly Trial[];
 }
 
 /** The measurements of all models, and the settings that they share. */
 export interface PeersResults {
   readonly repeat: number;
-  /** The number of OpenMP threads in each Python process. */
-  readonly threads: number;
+  /** The build of PyTorch that llm-compressor ran with. */
+  readonly build?: TorchBuild;
+  /** The other builds on the machine, which llm-compressor cannot use. */
+  readonly unusable?: readonly UnusableBuild[];
   /**
    * The largest one-minute load average of the machine. It was read after every run. With two threads it is
    * about 2 if no other programs run.

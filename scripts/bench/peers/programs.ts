@@ -1,9 +1,11 @@
 /** Runs Pare, llm-compressor and transformers, each in a process of its own, and reads their reports. */
 
 import { fileURLToPath } from "node:url";
-import type { BackendChoice } from "../../../src/host/backends.ts";
+import type { BackendChoice, BlasChoice } from "../../../src/host/backends.ts";
 import { VENVS } from "../../peers/venv.ts";
 import { type MeasuredProcess, measureProcess } from "../../processes/measure_process.ts";
+import { peerEnvironment } from "../torch/peer_environment.ts";
+import type { ThreadSetting } from "../torch/thread_settings.ts";
 import { RUN_REPORT_FILE } from "../../../src/report/file_names.ts";
 import { runReportSchema } from "../../../src/report/run_report.ts";
 import { type LlmCompressorRun, type PareRun, pruneArguments } from "./runs.ts";
@@ -50,9 +52,10 @@ export async function runPare(
   { folder, text, samples, seqlen }: Calibration,
   out: string,
   choice: BackendChoice,
+  blas: BlasChoice = "off",
 ): Promise<RunCost & { readonly backend: string; readonly adapter: string }> {
   const windows = ["--calibration", text, "--samples", String(samples), "--seqlen", String(seqlen)];
-  const places = ["--out", out, "--backend", choice];
+  const places = ["--out", out, "--backend", choice, "--blas", blas];
   const measured = await pareProcess(["prune", folder, ...places, ...windows, ...pruneArguments(run)]);
   const report = JSON.parse(await Deno.readTextFile(`${out}/${RUN_REPORT_FILE}`));
   const { seconds, backend, adapter } = runReportSchema.parse(report);
@@ -64,12 +67,12 @@ export async function runPare(
  * linear layers.
  */
 export async function runLlmCompressor(
-  { recipe }: LlmCompressorRun,
+  { recipe }: Pick<LlmCompressorRun, "recipe">,
   { folder, windowsFile }: Calibration,
   out: string,
-  threads: number,
+  setting: ThreadSetting,
 ): Promise<RunCost & { readonly versions: LlmCompressorOutput["versions"]; readonly changed: number }> {
-  const measured = await pythonProcess([LLM_COMPRESSOR, folder, windowsFile, out, recipe], threads);
+  const measured = await pythonProcess([LLM_COMPRESSOR, folder, windowsFile, out, recipe], setting);
   const output = lastLine<LlmCompressorOutput>(measured);
   return {
     ...cost(measured, output.seconds.compress),
@@ -97,35 +100,26 @@ export async function parePerplexities(
 export async function transformersPerplexities(
   folders: readonly string[],
   windowsFile: string,
-  threads: number,
+  setting: ThreadSetting,
 ): Promise<number[]> {
-  return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], threads));
+  return lastLine(await pythonProcess([TRANSFORMERS_PERPLEXITY, windowsFile, ...folders], setting));
 }
 
 function pareProcess(args: readonly string[]): Promise<MeasuredProcess> {
   return measureProcess({
     command: Deno.execPath(),
     args: ["run", "-A", "--quiet", "--no-check", MAIN, ...args],
-    env: environment({ NO_COLOR: "1" }),
+    env: peerEnvironment({ NO_COLOR: "1" }),
   });
 }
 
-function pythonProcess(args: readonly string[], threads: number): Promise<MeasuredProcess> {
+function pythonProcess(args: readonly string[], { variables }: ThreadSetting): Promise<MeasuredProcess> {
   return measureProcess({
     command: VENVS["llm-compressor"].python,
     args: ["-B", ...args],
     // All files are in local folders, so the libraries must not ask the model hub.
-    env: environment({ OMP_NUM_THREADS: String(threads), HF_HUB_OFFLINE: "1" }),
+    env: peerEnvironment({ ...variables, HF_HUB_OFFLINE: "1" }),
   });
-}
-
-/**
- * Returns the environment variables of this process and those of `added`. The variables that make OpenBLAS
- * use the kernels of another processor are left out, because those kernels are slower.
- */
-function environment(added: Readonly<Record<string, string>>): Record<string, string> {
-  const { OPENBLAS_CORETYPE: _core, OPENBLAS_L2_SIZE: _size, ...inherited } = Deno.env.toObject();
-  return { ...inherited, ...added };
 }
 
 function cost({ seconds, peakBytes }: MeasuredProcess, compressSeconds: number): RunCost {

@@ -17,6 +17,8 @@ export interface PareRun {
   readonly title: string;
   /** The values of the options of `pare prune`. The keys are the names of the options without dashes. */
   readonly parameters: Readonly<Record<string, string>>;
+  /** The recipe of llm-compressor that does the same work, if there is one. The times of the two are compared. */
+  readonly counterpart?: string;
 }
 
 /** A run of llm-compressor. */
@@ -35,29 +37,44 @@ const HALF = { sparsity: "0.5" }, FOUR_BITS = { bits: "4" };
 
 /** All runs, in the order of the table. */
 export const RUNS: readonly PeerRun[] = [
-  pare("50 %", "SparseGPT", { method: "sparsegpt", ...HALF }),
+  pare("50 %", "SparseGPT", { method: "sparsegpt", ...HALF }, "sparsegpt"),
   peer("50 %", "SparseGPTModifier", "sparsegpt"),
   pare("50 %", "ALPS", { method: "alps", ...HALF }),
-  pare("50 %", "Wanda", { method: "wanda", ...HALF }),
+  pare("50 %", "Wanda", { method: "wanda", ...HALF }, "wanda"),
   peer("50 %", "WandaPruningModifier", "wanda"),
-  pare("4 bit", "GPTQ, searched ranges", { sparsity: "0", ...FOUR_BITS }),
+  pare("4 bit", "GPTQ, searched ranges", { sparsity: "0", ...FOUR_BITS }, "gptq"),
   peer("4 bit", "GPTQModifier, actorder=None", "gptq"),
   pare("4 bit", "GPTQ, searched ranges, order=activation", {
     sparsity: "0",
     ...FOUR_BITS,
     order: "activation",
-  }),
+  }, "gptq-static"),
   peer("4 bit", "GPTQModifier, actorder=static", "gptq-static"),
-  pare("50 % + 4 bit", "SparseGPT and GPTQ in one pass", { method: "sparsegpt", ...HALF, ...FOUR_BITS }),
+  pare(
+    "50 % + 4 bit",
+    "SparseGPT and GPTQ in one pass",
+    { method: "sparsegpt", ...HALF, ...FOUR_BITS },
+    "sparsegpt,gptq",
+  ),
   pare("50 % + 4 bit", "ALPS, then GPTQ on its mask", { method: "alps", ...HALF, ...FOUR_BITS }),
-  pare("50 % + 4 bit", "Wanda, then GPTQ on its mask", { method: "wanda", ...HALF, ...FOUR_BITS }),
+  pare(
+    "50 % + 4 bit",
+    "Wanda, then GPTQ on its mask",
+    { method: "wanda", ...HALF, ...FOUR_BITS },
+    "gptq,wanda",
+  ),
   peer("50 % + 4 bit", "SparseGPTModifier, then GPTQModifier", "sparsegpt,gptq"),
   peer("50 % + 4 bit", "GPTQModifier, then SparseGPTModifier", "gptq,sparsegpt"),
   peer("50 % + 4 bit", "GPTQModifier, then WandaPruningModifier", "gptq,wanda"),
 ];
 
-function pare(target: Target, title: string, parameters: PareRun["parameters"]): PareRun {
-  return { program: "Pare", target, title, parameters };
+function pare(
+  target: Target,
+  title: string,
+  parameters: PareRun["parameters"],
+  counterpart?: string,
+): PareRun {
+  return { program: "Pare", target, title, parameters, ...(counterpart && { counterpart }) };
 }
 
 function peer(target: Target, title: string, recipe: string): LlmCompressorRun {

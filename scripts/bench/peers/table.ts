@@ -1,6 +1,9 @@
 /** The table of the bench that compares Pare with llm-compressor. */
 
-import { type Column, formatPerplexity, markdownTable } from "../report/markdown_table.ts";
+import { formatProducts } from "../measure/matrix_products.ts";
+import { describeBuilds } from "../torch/torch_builds.ts";
+import { trialsTable } from "../torch/trials_table.ts";
+import { type Column, formatPerplexity, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 import type { PeersResult, PeersResults, RunResult } from "./peers_result.ts";
 
 /** One row of the table: a run on a model. */
@@ -23,15 +26,34 @@ const COLUMNS: readonly Column<PeersRow>[] = [
   ["target", ({ entry, isFirstOfTarget }) => isFirstOfTarget ? entry.run.target : ""],
   ["program", ({ entry }) => entry.run.program],
   ["method", ({ entry }) => entry.run.title],
+  ["products", ({ entry }) => entry.run.program === "Pare" ? formatProducts(entry) : NOT_MEASURED],
   ["perplexity", ({ entry: { perplexity } }) => formatPerplexity(perplexity)],
   ["zeros", ({ entry: { zeros, weights } }) => `${(100 * zeros / weights).toFixed(2)} %`],
   ["compress s", ({ entry: { compressSeconds } }) => compressSeconds.toFixed(2)],
+  ["× llm-compressor", ({ model, entry }) => speedup(model, entry)?.toFixed(2) ?? NOT_MEASURED],
   ["process s", ({ entry: { processSeconds } }) => processSeconds.toFixed(2)],
   ["memory MiB", ({ entry: { peakBytes } }) => (peakBytes / MIB).toFixed(0)],
 ];
 
-/** Renders one row per model and run. A line below the table shows the versions and the settings. */
-export function peersTable({ models, versions, threads, repeat, loadAverage }: PeersResults): string {
+/** Returns the time of llm-compressor's run with the same work divided by the time of Pare's run, if there is such a run. */
+export function speedup(
+  { runs }: Pick<PeersResult, "runs">,
+  { run, compressSeconds }: RunResult,
+): number | undefined {
+  if (run.program !== "Pare" || run.counterpart === undefined) return undefined;
+  const peer = runs.find(({ run: other }) =>
+    other.program === "llm-compressor" && other.recipe === run.counterpart
+  );
+  return peer && peer.compressSeconds / compressSeconds;
+}
+
+/**
+ * Renders one row per model, run and way to multiply matrices. The lines below the table show the versions, the
+ * settings of llm-compressor, and the builds of PyTorch that it cannot use.
+ */
+export function peersTable(
+  { models, versions, build, unusable = [], repeat, loadAverage }: PeersResults,
+): string {
   const rows = models.flatMap((model) =>
     model.runs.map((entry, i): PeersRow => ({
       model,
@@ -41,7 +63,17 @@ export function peersTable({ models, versions, threads, repeat, loadAverage }: P
     }))
   );
   const libraries = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
-  return `${markdownTable(COLUMNS, rows)}\n\n` +
-    `Peers: ${libraries}; threads of OpenMP: ${threads}. Repetitions: ${repeat}. Largest load average: ` +
-    `${loadAverage.toFixed(1)}.`;
+  const settings = models.flatMap(({ name, setting }) => setting ? [`${name}: ${setting}`] : []).join("; ");
+  return [
+    markdownTable(COLUMNS, rows),
+    "",
+    `Peers: ${libraries}. Repetitions: ${repeat}. Largest load average: ${loadAverage.toFixed(1)}.`,
+    ...(build ? [`${describeBuilds([build])} Threads of llm-compressor: ${settings}.`] : []),
+    ...unusable.map(({ build, reason }) => `Not tried: ${build}, because ${reason}.`),
+  ].join("\n");
+}
+
+/** Renders one row per setting of threads of llm-compressor and one column per model: the seconds of the trials. */
+export function peersSettingsTable({ models }: PeersResults): string {
+  return trialsTable(models.map(({ name: title, trials = [] }) => ({ title, trials })));
 }

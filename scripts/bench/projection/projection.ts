@@ -90,12 +90,13 @@ function triangleBytes(n: number): number {
 }
 
 /**
- * The rates of the largest layer in `results`, in flops per second, or in bytes per second for `read` and `write`. The phases
+ * The rates of the largest layer in `results` that was solved without a BLAS library, in flops per second, or in bytes per second for `read` and `write`. The phases
  * `forward` and `statistics` consist of matrix products, so their rate is the GEMM rate.
  * @throws {Error} if the results have no layer or no GEMM rate
  */
 export function ratesOf({ layers, peak: gemmRate }: LayersResults): ByPhase {
-  const largest = layers.toSorted((a, b) => solveFlops(b.rows, b.cols) - solveFlops(a.rows, a.cols)).at(0);
+  const own = layers.filter(({ library }) => library === undefined);
+  const largest = own.toSorted((a, b) => solveFlops(b.rows, b.cols) - solveFlops(a.rows, a.cols)).at(0);
   if (!largest || !gemmRate) {
     throw new Error("a projection needs a results file with a layer and the GEMM rate");
   }

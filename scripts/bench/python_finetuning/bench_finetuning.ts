@@ -11,6 +11,7 @@ import { VENVS } from "../../peers/venv.ts";
 import { measureProcess } from "../../processes/measure_process.ts";
 import type { BenchedModel } from "../families/models.ts";
 import { countZeros, type ZeroCount } from "../peers/count_zeros.ts";
+import { peerEnvironment } from "../torch/peer_environment.ts";
 import { parePerplexities, runPare } from "../peers/programs.ts";
 
 /** A way of `finetune.py` to train, and its title in the table. */
@@ -109,7 +110,7 @@ export async function benchFinetuning(
     const measured = await measureProcess({
       command: VENVS.readers.python,
       args: [...launcher(way), FINETUNE, way, from, windowsFile, out],
-      env: { ...Deno.env.toObject(), PYTHONPATH: PACKAGE, HF_HUB_OFFLINE: "1", OMP_NUM_THREADS: "1" },
+      env: peerEnvironment({ PYTHONPATH: PACKAGE, HF_HUB_OFFLINE: "1", OMP_NUM_THREADS: "1" }),
     });
     const report: FinetuneReport = JSON.parse(measured.stdout.trim().split("\n").at(-1)!);
     log(`${way}: ${report.steps} steps, ${measured.seconds.toFixed(0)} s`);

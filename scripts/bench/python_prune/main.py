@@ -3,9 +3,10 @@
     PYTHONPATH=src/python .cache/peers/bin/python scripts/bench/python_prune/main.py
 
 Both programs prune to 50 % with their default method ALPS, on the same calibration windows, through a host
-with the backend `cpu`. transformers measures all perplexities in float32, on the first windows of the
-evaluation text. The results are written to `scripts/bench/results/python_prune.json`. `deno task peers:venv`
-installs the libraries.
+with the backend `cpu`. `prune_` runs the model in PyTorch. It is tried in several settings of threads, and
+the fastest one is reported with the times of all. transformers measures all perplexities in float32, on the
+first windows of the evaluation text. The results are written to `scripts/bench/results/python_prune.json`.
+`deno task peers:venv` installs the libraries.
 """
 
 import json
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 import transformers
-from pare_llm import Pare, prune_
+from thread_settings import environment, thread_settings
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +41,7 @@ def perplexities(folders: list[Path], windows: torch.Tensor, work: Path) -> list
     file.write_text(json.dumps(windows.tolist()))
     script = ROOT / "scripts/bench/peers/transformers_perplexity.py"
     command = [sys.executable, "-W", "ignore", str(script), str(file), *map(str, folders)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    finished = subprocess.run(command, env=environment({}), capture_output=True, text=True, check=True)
     values: list[float] = json.loads(finished.stdout.splitlines()[-1])
     return values
 
@@ -53,7 +54,7 @@ def tokens_of(model: Path, text: Path) -> torch.Tensor:
 def compare(name: str, url: str, texts: dict[str, Path], folder: Path) -> dict[str, Any]:
     """Prune a model with both programs, and return the perplexities and the seconds."""
     dense = ROOT / "tests/fixtures/models" / name
-    by_command, in_place = folder / f"{name}-command", folder / f"{name}-python"
+    by_command = folder / f"{name}-command"
     started = time.perf_counter()
     arguments = [
         "--calibration",
@@ -71,22 +72,40 @@ def compare(name: str, url: str, texts: dict[str, Path], folder: Path) -> dict[s
     tokens = tokens_of(dense, texts["calibration"])
     step = len(tokens) // SAMPLES
     windows = torch.stack([tokens[i * step : i * step + SEQLEN] for i in range(SAMPLES)])
-    model = transformers.AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32)
-    started = time.perf_counter()
-    report = prune_(model, windows.split(4), Pare(url), progress=False)
-    python_seconds = time.perf_counter() - started
-    model.to(transformers.AutoConfig.from_pretrained(dense).dtype).save_pretrained(in_place)
+    windows_file = folder / f"{name}-calibration.json"
+    windows_file.write_text(json.dumps(windows.tolist()))
+    runs = {
+        title: prune_in_place(dense, windows_file, url, folder / f"{name}, {title}", variables)
+        for title, variables in thread_settings(os.cpu_count() or 1).items()
+    }
+    setting = min(runs, key=lambda title: runs[title]["seconds"])
+    fastest = runs[setting]
 
     evaluation = tokens_of(dense, texts["evaluation"])[: EVALUATION_WINDOWS * SEQLEN].view(-1, SEQLEN)
-    values = perplexities([dense, by_command, in_place], evaluation, folder)
+    values = perplexities([dense, by_command, folder / f"{name}, {setting}"], evaluation, folder)
     return {
         "model": name,
-        "adapter": report.layers[0].report["adapter"],
-        "method": report.facts.parameters["method"],
-        "sparsity": report.sparsity,
+        "adapter": fastest["adapter"],
+        "method": fastest["method"],
+        "sparsity": fastest["sparsity"],
         "perplexity": dict(zip(("dense", "command", "python"), values, strict=True)),
-        "seconds": {"command": command_seconds, "python": python_seconds},
+        "seconds": {"command": command_seconds, "python": fastest["seconds"]},
+        "setting": setting,
+        "trials": [{"title": title, "seconds": run["seconds"]} for title, run in runs.items()],
     }
+
+
+def prune_in_place(
+    dense: Path, windows: Path, url: str, out: Path, variables: dict[str, str]
+) -> dict[str, Any]:
+    """Run `in_place.py` in a setting of threads, and return its result."""
+    script = Path(__file__).with_name("in_place.py")
+    command = [sys.executable, "-B", "-W", "ignore", str(script), str(dense), str(windows), url, str(out)]
+    finished = subprocess.run(
+        command, env=environment(variables), stdout=subprocess.PIPE, text=True, check=True
+    )
+    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return result
 
 
 def measure_memory(url: str) -> dict[str, Any]:
@@ -98,7 +117,7 @@ def measure_memory(url: str) -> dict[str, Any]:
     shape = ["--hidden", "1024", "--intermediate", "2816", "--blocks", "8", "--method", "magnitude"]
     finished = subprocess.run(
         [sys.executable, "-W", "ignore", str(script), url, *shape],
-        env={**os.environ, **allocator},
+        env=environment(allocator),
         capture_output=True,
         text=True,
         check=True,
@@ -121,6 +140,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "blas": torch.__config__.show(),
     }
 
 
@@ -129,6 +149,7 @@ def main() -> None:
     host = subprocess.Popen(
         [*PARE, "serve", "--backend", "cpu", "--json", "--port", "0"],
         cwd=ROOT,
+        env=environment({}),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -140,7 +161,10 @@ def main() -> None:
             command = [*DENO, "run", "-A", "scripts/fixtures/sotu_text.ts", folder]
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
             texts = {part: Path(folder) / f"{part}.txt" for part in ("calibration", "evaluation")}
-            models = [compare(name, url, texts, Path(folder)) for name in MODELS]
+            models = []
+            for name in MODELS:
+                models.append(compare(name, url, texts, Path(folder)))
+                print(json.dumps(models[-1]), file=sys.stderr)
         memory = measure_memory(url)
     finally:
         os.killpg(host.pid, 15)

@@ -1,6 +1,6 @@
 /** The tables of the bench of `prune_` and `prune_folder`, two functions of the Python package. */
 
-import { type Column, markdownTable } from "../report/markdown_table.ts";
+import { type Column, markdownTable, NOT_MEASURED } from "../report/markdown_table.ts";
 
 /** The results of one run, as they are stored in `results/python_prune.json`. */
 export interface PythonPruneResults {
@@ -14,6 +14,10 @@ interface ModelResult {
   readonly method: string;
   readonly sparsity: number;
   readonly perplexity: { readonly dense: number; readonly command: number; readonly python: number };
+  /** The seconds of the process of `pare prune`, and of the call of `prune_` in its fastest setting of threads. */
+  readonly seconds: { readonly command: number; readonly python: number };
+  /** The setting of threads in which `prune_` was fastest. Absent in results from before settings were tried. */
+  readonly setting?: string;
 }
 
 /** Numbers of bytes, which `block_memory.py` describes. */
@@ -28,6 +32,9 @@ const MODEL_COLUMNS: readonly Column<ModelResult>[] = [
   ["`pare prune`", ({ perplexity }) => perplexity.command.toFixed(3)],
   ["`prune_`", ({ perplexity }) => perplexity.python.toFixed(3)],
   ["difference", ({ perplexity: { command, python } }) => `${(100 * (python / command - 1)).toFixed(2)} %`],
+  ["`pare prune` s", ({ seconds }) => seconds.command.toFixed(1)],
+  ["`prune_` s", ({ seconds }) => seconds.python.toFixed(1)],
+  ["setting of `prune_`", ({ setting }) => setting ?? NOT_MEASURED],
 ];
 
 /** Renders one row per model. */

@@ -1,14 +1,14 @@
-"""Prunes a whole OPT checkpoint in PyTorch as `pare prune` does, so that the model bench can compare Pare with it.
+"""Prunes a whole OPT or LLaMA checkpoint in PyTorch as `pare prune` does, so that the model bench can compare Pare with it.
 
 The code was written anew. It prunes one transformer block after another. A forward pass of all windows through the dense block sums
 the Hessian of each linear layer's input. Then each layer is pruned (`reference_layer.py`). A forward pass through the pruned block
-computes the inputs of the next block. There are two forms:
+computes the inputs of the next block (`reference_blocks.py`). There are two forms:
 
 - published: does what opt.py and sparsegpt.py of github.com/IST-DASLab/sparsegpt do (opt_sequential, SparseGPT.add_batch,
   fasterprune). Windows are processed one at a time. Every linear layer has its own Hessian and factor, even q, k and v, which share
   an input. Each Hessian is a full product of the input with itself, and is rescaled by the number of windows so far. Both forward
   passes compute the whole block.
-- shared: omits the work that the result does not need. q, k and v share one Hessian and one factor, several windows are processed at
+- shared: omits the work that the result does not need. Layers with the same input, such as q, k and v, share one Hessian and one factor, several windows are processed at
   a time, and products that no later step reads are not computed.
 
 Both forms are faster than the published code in one respect: they use PyTorch's fused attention. Activations are f32. Weights are
@@ -28,26 +28,18 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
 
+from reference_blocks import FAMILIES, Config, Family, Weights
 from reference_layer import DAMPING, inverse_factor, solve
 
 BLOCKSIZE = 128
-POSITION_OFFSET = 2
-QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-GROUPS = (QKV, ("self_attn.out_proj",), ("fc1",), ("fc2",))
 # How many windows are processed at a time.
 BATCH = {"published": 1, "shared": 4}
-
-Weights = dict[str, torch.Tensor]
-# A function that is called with the input of each group, which consists of the layers that share this input.
-# The group is named by its first layer.
-Tap = Callable[[str, torch.Tensor], None]
 
 
 class Phases:
@@ -61,39 +53,6 @@ class Phases:
         start = time.perf_counter()
         yield
         self.seconds[phase] += time.perf_counter() - start
-
-
-def forward_block(
-    weights: Weights, heads: int, x: torch.Tensor, tap: Tap | None = None, stop: bool = False
-) -> torch.Tensor | None:
-    """Runs one transformer block on x (windows, tokens, hidden) f32, and calls `tap` with the input of each group of layers.
-
-    With `stop`, the function returns None after the last of these calls.
-    """
-    windows, tokens, hidden = x.shape
-
-    def norm(name: str, y: torch.Tensor) -> torch.Tensor:
-        return functional.layer_norm(y, (hidden,), weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    def linear(name: str, y: torch.Tensor) -> torch.Tensor:
-        return functional.linear(y, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    def show(name: str, y: torch.Tensor) -> None:
-        if tap:
-            tap(name, y)
-
-    normed = norm("self_attn_layer_norm", x)
-    show(QKV[0], normed)
-    q, k, v = (linear(name, normed).view(windows, tokens, heads, -1).transpose(1, 2) for name in QKV)
-    attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    attended = attended.transpose(1, 2).reshape(windows, tokens, hidden)
-    show("self_attn.out_proj", attended)
-    x = x + linear("self_attn.out_proj", attended)
-    normed = norm("final_layer_norm", x)
-    show("fc1", normed)
-    inner = functional.relu_(linear("fc1", normed))
-    show("fc2", inner)
-    return None if stop else x + linear("fc2", inner)
 
 
 class Hessian:
@@ -122,19 +81,20 @@ class Hessian:
         return 2 / self.windows if self.published else 1
 
 
-def calibrate(weights: Weights, heads: int, states: list[torch.Tensor], published: bool) -> dict[str, Hessian]:
+def calibrate(family: Family, weights: Weights, config: Config, states: list[torch.Tensor], published: bool) -> dict[str, Hessian]:
     """Computes the Hessians of a block.
 
     The published form has one per layer. The shared form has one per group, stored under the name of the group's first layer.
     """
     hessians: dict[str, Hessian] = {}
+    group_of = {group[0]: group for group in family.groups}
 
     def add_input(name: str, x: torch.Tensor) -> None:
-        for owner in QKV if published and name == QKV[0] else (name,):
+        for owner in group_of[name] if published else (name,):
             hessians.setdefault(owner, Hessian(published)).add(x)
 
     for x in states:
-        forward_block(weights, heads, x, add_input, stop=not published)
+        family.forward(weights, x, config, add_input, stop=not published)
     return hessians
 
 
@@ -161,30 +121,23 @@ def prune_group(weights: Weights, group: tuple[str, ...], statistics: Hessian, s
         yield {"name": name, "loss": loss / statistics.scale, "zeros": zeros}
 
 
-def embed(tensors: Weights, windows: torch.Tensor, batch: int) -> list[torch.Tensor]:
-    positions = torch.arange(windows.shape[1]) + POSITION_OFFSET
-    offset = tensors["model.decoder.embed_positions.weight"][positions].float()
-    tokens = tensors["model.decoder.embed_tokens.weight"]
-    return [tokens[part].float() + offset for part in windows.split(batch)]
-
-
 @torch.inference_mode()
 def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsity: float, form: str) -> object:
     phases, layers, published = Phases(), [], form == "published"
     start = time.perf_counter()
     config = json.loads((model / "config.json").read_text())
-    heads, blocks = config["num_attention_heads"], config["num_hidden_layers"]
+    family, blocks = FAMILIES[config["model_type"]], config["num_hidden_layers"]
     with phases.time("read"):
         tensors = load_file(model / "model.safetensors")
-        states = embed(tensors, windows, BATCH[form])
+        states = [family.embed(tensors, part) for part in windows.split(BATCH[form])]
     for block in range(blocks):
-        prefix = f"model.decoder.layers.{block}."
+        prefix = f"{family.prefix}{block}."
         with phases.time("read"):
             own = [name for name in tensors if name.startswith(prefix)]
             weights = {name.removeprefix(prefix): tensors[name].float() for name in own}
         with phases.time("calibrate"):
-            hessians = calibrate(weights, heads, states, published)
-        groups = tuple((name,) for group in GROUPS for name in group) if published else GROUPS
+            hessians = calibrate(family, weights, config, states, published)
+        groups = tuple((name,) for group in family.groups for name in group) if published else family.groups
         for group in groups:
             for layer in prune_group(weights, group, hessians.pop(group[0]), sparsity, phases):
                 name = f"{prefix}{layer['name']}.weight"
@@ -192,7 +145,7 @@ def prune(model: pathlib.Path, windows: torch.Tensor, out: pathlib.Path, sparsit
                 tensors[name] = weights[f"{layer['name']}.weight"].half()
         if published or block < blocks - 1:
             with phases.time("forward"):
-                states = [forward_block(weights, heads, x) for x in states]
+                states = [family.forward(weights, x, config) for x in states]
     with phases.time("write"):
         out.mkdir(parents=True, exist_ok=True)
         save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})

@@ -1,19 +1,10 @@
-/**
- * Starts the PyTorch programs that the benches compare Pare with. They implement the published SparseGPT
- * algorithm and run with the fastest thread settings.
- */
+/** Starts the PyTorch programs that the benches compare Pare with. They implement the published SparseGPT algorithm. */
 
 import { fileURLToPath } from "node:url";
 import { LineProcess } from "../../processes/line_process.ts";
-
-/**
- * The environment in which the PyTorch programs are fastest: all threads belong to OpenBLAS. If PyTorch's OpenMP pool has
- * threads as well, the two pools compete for the cores and a solve takes 2 to 4 times as long.
- */
-const BEST_THREADING = {
-  OMP_NUM_THREADS: "1",
-  OPENBLAS_NUM_THREADS: String(navigator.hardwareConcurrency),
-};
+import { median } from "../measure/statistics.ts";
+import { peerEnvironment } from "./peer_environment.ts";
+import type { TorchCandidate } from "./thread_settings.ts";
 
 /**
  * The pause after each run. OpenBLAS's helper threads keep spinning for about 90 ms after the last matrix product, and each
@@ -21,35 +12,26 @@ const BEST_THREADING = {
  */
 const SPIN_DOWN_MILLISECONDS = 150;
 
-/**
- * Finds a Python that can import torch and safetensors: the one that PARE_PYTHON names, `/usr/bin/python3`, or `python3` on
- * the path. Returns undefined if none of them can.
- */
-export async function findPython(): Promise<string | undefined> {
-  for (const python of [Deno.env.get("PARE_PYTHON"), "/usr/bin/python3", "python3"]) {
-    if (!python) continue;
-    const probe = new Deno.Command(python, {
-      args: ["-c", "import torch, safetensors"],
-      stdout: "null",
-      stderr: "null",
-    });
-    if (await probe.output().then((output) => output.success, () => false)) return python;
-  }
-}
+/** A trial that takes less time than this is repeated, because its first run also starts threads. */
+const SHORT_TRIAL_SECONDS = 1;
+/** The runs after the first one of a short trial. */
+const SHORT_TRIAL_REPEATS = 3;
+
+/** The name of a program in this folder. */
+export type TorchScript = "reference_layer.py" | "reference_model.py";
 
 /** A PyTorch program of this folder. It makes one run per line of input, so that a bench can alternate it with Pare. */
 export class TorchProcess {
   readonly #process: LineProcess;
 
   /** Starts `script` with `args`. PyTorch is loaded before the first run. Call {@link stop} when done. */
-  constructor(
-    python: string,
-    script: "reference_layer.py" | "reference_model.py",
-    args: readonly string[],
-  ) {
+  constructor({ build, setting }: TorchCandidate, script: TorchScript, args: readonly string[]) {
     const path = fileURLToPath(new URL(script, import.meta.url));
     // With -B, importing reference_layer.py writes no compiled copy into the source tree.
-    this.#process = new LineProcess(python, ["-B", path, ...args], BEST_THREADING);
+    this.#process = new LineProcess(build.python, ["-B", path, ...args], {
+      env: peerEnvironment(setting.variables),
+      clearEnv: true,
+    });
   }
 
   /** Makes one run and parses the JSON line that it prints. Returns after the helper threads have stopped spinning. */
@@ -62,5 +44,29 @@ export class TorchProcess {
   /** Ends the program. */
   stop(): Promise<void> {
     return this.#process.stop();
+  }
+}
+
+/**
+ * Times a program for the choice of its setting. A run of a second or more is made once. Of a shorter one, the first run is
+ * discarded, and the median of three more is returned.
+ */
+export async function trialSeconds(
+  candidate: TorchCandidate,
+  script: TorchScript,
+  args: readonly string[],
+  line: string,
+): Promise<number> {
+  const program = new TorchProcess(candidate, script, args);
+  const seconds = async () =>
+    (await program.run<{ readonly seconds: { readonly total: number } }>(line)).seconds.total;
+  try {
+    const first = await seconds();
+    if (first >= SHORT_TRIAL_SECONDS) return first;
+    const repeated: number[] = [];
+    for (let i = 0; i < SHORT_TRIAL_REPEATS; i++) repeated.push(await seconds());
+    return median(repeated);
+  } finally {
+    await program.stop();
   }
 }

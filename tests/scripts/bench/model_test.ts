@@ -3,7 +3,7 @@
 import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { type ModelRun, requireSameProblem } from "../../../scripts/bench/model/model_run.ts";
-import { modelTable } from "../../../scripts/bench/model/table.ts";
+import { modelSettingsTable, modelTable } from "../../../scripts/bench/model/table.ts";
 
 const run = (...losses: number[]): ModelRun => ({
   seconds: { total: 1 },
@@ -60,14 +60,33 @@ describe("modelTable", () => {
       fastestSeconds: 1.9,
       seconds: { calibrate: 1, factor: 0.25, solve: 0.5, total: 2 },
     };
-    const reference = { seconds: { total: 8 }, speedup: 4.03, fastestSeconds: 7.6, fastestSpeedup: 4 };
+    const setting = "torch 2.6.0, OpenBLAS, OMP 2";
+    const reference = {
+      seconds: { total: 8 },
+      setting,
+      speedup: 4.03,
+      fastestSeconds: 7.6,
+      fastestSpeedup: 4,
+    };
     assert.match(
       modelTable({ models: [{ ...result, references: {} }] }),
-      /\| 0\.25 \| *2\.00 \| *– \| *– \| *– \| *– \|/,
+      /\| own .*\| 0\.25 \| *2\.00 \| *– \| *– \| *– \| *– \| *– \| *– \|/,
     );
     assert.match(
       modelTable({ models: [{ ...result, references: { published: reference } }] }),
-      /\| *2\.00 \| *8\.00 \| *4\.03 \| *– \| *– \|/,
+      /\| *2\.00 \| *8\.00 \| torch 2\.6\.0, OpenBLAS, OMP 2 \| *4\.03 \| *– \| *– \| *– \|/,
     );
   });
+});
+
+it("modelSettingsTable() has one column for each model and each form of PyTorch that was tried", () => {
+  const published = [{ title: "OMP 2", seconds: 4 }, { title: "OMP 1", seconds: 3 }];
+  const shared = [{ title: "OMP 2", seconds: 1 }, { title: "OMP 1", seconds: 2 }];
+  const [head, , first, second] = modelSettingsTable({
+    models: [],
+    builds: [],
+    trials: [{ title: "opt", forms: { published, shared } }],
+  }).split("\n");
+  assert.equal(head, "| setting | opt, published, s | opt, shared, s |");
+  assert.deepEqual([first, second], ["| OMP 2 | 4.00 | **1.00** |", "| OMP 1 | **3.00** | 2.00 |"]);
 });

@@ -7,11 +7,22 @@ import { describe, it } from "@std/testing/bdd";
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { countZeros } from "../../../scripts/bench/peers/count_zeros.ts";
+import { describeUnusable } from "../../../scripts/bench/peers/peer_builds.ts";
 import { requireSamePerplexity, type RunResult } from "../../../scripts/bench/peers/peers_result.ts";
 import { pruneArguments, RUNS } from "../../../scripts/bench/peers/runs.ts";
-import { peersTable } from "../../../scripts/bench/peers/table.ts";
+import { peersSettingsTable, peersTable, speedup } from "../../../scripts/bench/peers/table.ts";
 import { declarePrune } from "../../../src/cli/prune/prune_options.ts";
 import { type LayerFlags, layerQuery } from "../../../src/cli/options/layer_options.ts";
+
+const REQUIREMENT = { peer: "llmcompressor 0.14", requirement: "torch>=2.10", accepted: [] };
+const BUILD = {
+  title: "torch 2.13.0, MKL",
+  python: "python3",
+  torch: "2.13.0+cpu",
+  blas: "MKL 2024.2",
+  kernel: null,
+  config: "",
+};
 
 const OPT_SOTU = fileURLToPath(new URL("../../fixtures/models/opt-sotu", import.meta.url));
 
@@ -34,6 +45,44 @@ describe("RUNS", () => {
       const programs = new Set(RUNS.filter((run) => run.target === target).map(({ program }) => program));
       assert.deepEqual([...programs], ["Pare", "llm-compressor"], target);
     }
+  });
+});
+
+describe("speedup", () => {
+  const result = (run: RunResult["run"], compressSeconds: number) => ({
+    run,
+    compressSeconds,
+    processSeconds: 0,
+    peakBytes: 0,
+    perplexity: 0,
+    zeros: 0,
+    weights: 0,
+  });
+
+  it("compares every run of Pare that names a counterpart with a run of llm-compressor for the same target", () => {
+    const runs = RUNS.map((run) => result(run, run.program === "Pare" ? 2 : 7));
+    for (const { run } of runs) {
+      if (run.program !== "Pare" || run.counterpart === undefined) continue;
+      const peer = RUNS.find((other) => other.program !== "Pare" && other.recipe === run.counterpart);
+      assert.equal(peer?.target, run.target, run.title);
+      assert.equal(speedup({ runs }, result(run, 2)), 3.5);
+    }
+  });
+
+  it("has no value for llm-compressor itself, nor for a method that llm-compressor does not have", () => {
+    const runs = RUNS.map((run) => result(run, 1));
+    const without = runs.filter((entry) => speedup({ runs }, entry) === undefined).map(({ run }) => run);
+    assert.ok(without.some(({ title }) => title === "ALPS"));
+    assert.ok(RUNS.every((run) => run.program === "Pare" || without.includes(run)));
+  });
+});
+
+describe("describeUnusable", () => {
+  it("names the requirement that a build does not meet, or says that llm-compressor is not installed beside it", () => {
+    const build = { torch: "2.12.0", blas: "MKL 2024.2" };
+    assert.equal(describeUnusable(build, REQUIREMENT).reason, "llmcompressor 0.14 requires torch>=2.10");
+    const accepted = { ...REQUIREMENT, accepted: ["2.12.0"] };
+    assert.equal(describeUnusable(build, accepted).reason, "llmcompressor 0.14 is not installed beside it");
   });
 });
 
@@ -76,19 +125,26 @@ it("peersTable() shows the name of a model, or a target, only in its first row",
     dense: 46.712,
     checks: [],
   };
+  const trials = [{ title: "OMP 2", seconds: 4 }, { title: "OMP 1, BLAS 1", seconds: 3 }];
   const results = {
     repeat: 3,
-    threads: 2,
+    build: BUILD,
+    unusable: [describeUnusable({ torch: "2.6.0+debian", blas: "OpenBLAS 0.3.29" }, REQUIREMENT)],
     loadAverage: 2.04,
     versions: { torch: "2.13" },
-    models: [{ ...model, runs }],
+    models: [{ ...model, runs, setting: "OMP 1, BLAS 1", trials }],
   };
   const [, , first, second, ...others] = peersTable(results).split("\n");
-  assert.equal(first, "| tiny (46.71) | 50 % | Pare | SparseGPT | 48.98 | 33.33 % | 1.23 | 5.00 | 500 |");
-  assert.ok(second.startsWith("|  |  | llm-compressor | SparseGPTModifier |"), second);
-  assert.equal(others.filter((line) => line.includes("| 4 bit |")).length, 1);
   assert.equal(
-    others.at(-1),
-    "Peers: torch 2.13; threads of OpenMP: 2. Repetitions: 3. Largest load average: 2.0.",
+    first,
+    "| tiny (46.71) | 50 % | Pare | SparseGPT | own | 48.98 | 33.33 % | 1.23 | 1.00 | 5.00 | 500 |",
   );
+  assert.ok(second.startsWith("|  |  | llm-compressor | SparseGPTModifier | – |"), second);
+  assert.equal(others.filter((line) => line.includes("| 4 bit |")).length, 1);
+  assert.deepEqual(others.slice(-3), [
+    "Peers: torch 2.13. Repetitions: 3. Largest load average: 2.0.",
+    "Builds of PyTorch: torch 2.13.0+cpu with MKL 2024.2. Threads of llm-compressor: tiny: OMP 1, BLAS 1.",
+    "Not tried: torch 2.6.0+debian with OpenBLAS 0.3.29, because llmcompressor 0.14 requires torch>=2.10.",
+  ]);
+  assert.match(peersSettingsTable(results), /\| OMP 1, BLAS 1 \| \*\*3\.00\*\* \|/);
 });

@@ -19,6 +19,12 @@ describe("ratioChart", () => {
     assert.ok(Math.abs(bars[1] / bars[0] - 2) < 1e-9, `widths ${bars}`);
   });
 
+  it("draws a bar of its own for a library, which it names without its version", () => {
+    const svg = ratioChart([LAYER, { ...LAYER, library: "OpenBLAS 0.3.29 SkylakeX" }]);
+    assert.ok(svg.includes(">1000 × 800<") && svg.includes(">1000 × 800, OpenBLAS<"));
+    assert.equal([...svg.matchAll(/<rect /g)].length, 2);
+  });
+
   it("returns the same text for the same results", () =>
     assert.equal(ratioChart(LAYERS), ratioChart(LAYERS)));
 

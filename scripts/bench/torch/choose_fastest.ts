@@ -1,0 +1,52 @@
+/**
+ * Chooses the setting in which a peer is fastest. Every candidate makes a short run before the comparison, and
+ * only the fastest one is compared with Pare. The seconds of all candidates are saved with the results.
+ */
+
+/** The short run of one candidate. */
+export interface Trial {
+  /** The name of the candidate. */
+  readonly title: string;
+  readonly seconds: number;
+}
+
+/** The fastest candidate, and the trials of all. */
+export interface Choice<Candidate> {
+  readonly best: Candidate;
+  readonly trials: readonly Trial[];
+}
+
+/**
+ * Times the candidates one after the other, and returns the one with the fewest seconds.
+ * @param time returns the seconds of one candidate
+ * @param log is called after each trial
+ * @throws {RangeError} if there are no candidates, or if no candidate has a time
+ */
+export async function chooseFastest<Candidate>(
+  candidates: readonly Candidate[],
+  titleOf: (candidate: Candidate) => string,
+  time: (candidate: Candidate) => Promise<number>,
+  log: (trial: Trial) => void = printTrial,
+): Promise<Choice<Candidate>> {
+  const trials: Trial[] = [];
+  for (const candidate of candidates) {
+    const trial = { title: titleOf(candidate), seconds: await time(candidate) };
+    trials.push(trial);
+    log(trial);
+  }
+  const best = fastestTrial(trials);
+  if (!best) throw new RangeError(`the fastest of ${candidates.length} settings: none has a time`);
+  return { best: candidates[trials.indexOf(best)], trials };
+}
+
+/** Prints one trial on standard error. */
+function printTrial({ title, seconds }: Trial): void {
+  console.error(`trial of ${title}: ${seconds.toPrecision(3)} s`);
+}
+
+/** Returns the trial with the fewest seconds. Trials whose seconds are not a number are left out. */
+export function fastestTrial(trials: readonly Trial[]): Trial | undefined {
+  return trials.filter(({ seconds }) => Number.isFinite(seconds)).toSorted((a, b) =>
+    a.seconds - b.seconds
+  )[0];
+}
