@@ -21,7 +21,7 @@ import { encodeText, loadTokenizer } from "../../../src/models/tokenizer/tokeniz
 import { sotuText } from "../../fixtures/sotu_text.ts";
 import { matrixProducts } from "../measure/matrix_products.ts";
 import { RANDOM_MODELS, randomTitle } from "../measure/random_models.ts";
-import { resultsUrl, writeResults } from "../report/results_file.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../report/results_file.ts";
 import { removeKernelOverrides } from "../torch/peer_environment.ts";
 import { torchCandidates } from "../torch/thread_settings.ts";
 import { findTorchBuilds } from "../torch/torch_builds.ts";
@@ -47,6 +47,7 @@ interface Options {
   readonly models: string;
   readonly backend: BackendChoice;
   readonly repeat: number;
+  readonly add?: boolean;
   readonly name: string;
 }
 
@@ -58,8 +59,9 @@ const command = new Command("bench model")
     Object.keys(WINDOWS).join(","),
   )
   .option("--repeat <n>", "timed rounds for each model, after one round that is not timed", integer(1), 3)
+  .option("--add", "keep the other models of the results file, so that several commands measure the models")
   .option("--name <name>", "name of the results file", "model");
-const { models, backend, repeat, name: file } = addBackendOption(command)
+const { models, backend, repeat, add, name: file } = addBackendOption(command)
   .parse(Deno.args, { from: "user" }).opts<Options>();
 
 removeKernelOverrides();
@@ -70,7 +72,13 @@ if (builds.length === 0) {
 const candidates = torchCandidates(builds), products = await matrixProducts(backend);
 
 const scratch = await Deno.makeTempDir();
-let results: ModelTimings = { models: [], builds, trials: [] };
+const before = add ? await readResultsIfPresent<ModelTimings>(resultsUrl(file, "json")) : undefined;
+const isOther = ({ title }: { readonly title: string }) => !models.split(",").map(titleOf).includes(title);
+let results: ModelTimings = {
+  models: before?.models.filter(isOther) ?? [],
+  builds,
+  trials: before?.trials?.filter(isOther) ?? [],
+};
 try {
   const tokenizer = await loadTokenizer(OPT_SOTU, denoFileSystem);
   const tokens = encodeText(tokenizer, await sotuText("calibration"), "txt");
@@ -97,10 +105,17 @@ async function prepareModel(name: string, tokens: Uint32Array): Promise<ModelCas
   }
   const windows = calibrationWindows(tokens, WINDOWS[name]);
   const random = RANDOM_MODELS[name];
-  if (!random) return { title: name, folder: OPT_SOTU, windows, trial: { folder: OPT_SOTU, windows } };
+  if (!random) {
+    return { title: titleOf(name), folder: OPT_SOTU, windows, trial: { folder: OPT_SOTU, windows } };
+  }
   const folder = `${scratch}/${name}`, trialFolder = `${scratch}/${name}-trial`;
   await random.write(folder);
   await random.write(trialFolder, 1);
   const trial = { folder: trialFolder, windows: windows.slice(0, TRIAL_WINDOWS) };
-  return { title: randomTitle(name), folder, windows, trial };
+  return { title: titleOf(name), folder, windows, trial };
+}
+
+/** The title of a model in the tables. */
+function titleOf(name: string): string {
+  return RANDOM_MODELS[name] ? randomTitle(name) : name;
 }

@@ -12,7 +12,7 @@ import { addBackendOption, integer } from "../../../src/cli/options/common_optio
 import type { BackendChoice } from "../../../src/host/backends.ts";
 import { peersSkipReason, VENVS } from "../../peers/venv.ts";
 import { matrixProducts } from "../measure/matrix_products.ts";
-import { resultsUrl, writeResults } from "../report/results_file.ts";
+import { readResultsIfPresent, resultsUrl, writeResults } from "../report/results_file.ts";
 import { removeKernelOverrides } from "../torch/peer_environment.ts";
 import { benchPeers } from "./bench_peers.ts";
 import { listPeersModels } from "./models.ts";
@@ -24,6 +24,7 @@ interface Options {
   readonly models: string;
   readonly backend: BackendChoice;
   readonly repeat: number;
+  readonly add?: boolean;
   readonly name: string;
 }
 
@@ -36,8 +37,9 @@ const command = new Command("bench peers")
     "opt-sotu,llama-sotu,stories260K,opt-125m,llama-160m",
   )
   .option("--repeat <n>", "repetitions of each run", integer(1), 3)
+  .option("--add", "keep the other models of the results file, so that several commands measure the models")
   .option("--name <name>", "name of the results file", "peers");
-const { models: names, backend, repeat, name } = addBackendOption(command)
+const { models: names, backend, repeat, add, name } = addBackendOption(command)
   .parse(Deno.args, { from: "user" }).opts<Options>();
 
 const reason = await peersSkipReason(VENVS["llm-compressor"]);
@@ -56,7 +58,10 @@ removeKernelOverrides();
 const products = await matrixProducts(backend);
 const { usable: build, unusable } = await findPeerBuilds();
 const wanted = new Set(names.split(","));
-let results: PeersResults = { repeat, build, unusable, loadAverage, versions: {}, models: [] };
+const file = resultsUrl(name, "json");
+const before = add ? await readResultsIfPresent<PeersResults>(file) : undefined;
+const others = before?.models.filter((model) => !wanted.has(model.name)) ?? [];
+let results: PeersResults = { repeat, build, unusable, loadAverage, versions: {}, models: others };
 for (const lazy of (await listPeersModels(log)).filter(({ name }) => wanted.has(name))) {
   const scratch = await Deno.makeTempDir({ prefix: "pare-peers-" });
   try {
@@ -64,7 +69,7 @@ for (const lazy of (await listPeersModels(log)).filter(({ name }) => wanted.has(
     const model = await lazy.prepare(scratch);
     const { versions, ...result } = await benchPeers(model, scratch, { backend, products, repeat, log });
     results = { ...results, loadAverage, versions, models: [...results.models, result] };
-    await writeResults(resultsUrl(name, "json"), products[0].device, results);
+    await writeResults(file, products[0].device, results);
   } finally {
     await Deno.remove(scratch, { recursive: true });
   }
