@@ -90,7 +90,10 @@ export const SAMPLES: readonly Sample[] = [
     LAYOUTS.map((layout) => ({ kernel, params: { m: 19, n: 131, k: 301, ...layout } }))
   ),
   ...[1, 8, 33, 172, 255, 256].map((size) => (
-    { kernel: reverseCholesky, params: { size, offset: 0, ld: 256, u_offset: 0, ldu: 256, first: 0 } }
+    {
+      kernel: reverseCholesky,
+      params: { size, offset: 0, ld: 256, r_offset: 0, ldr: 256, u_offset: 0, ldu: 256, first: 0 },
+    }
   )),
   ...[1, 17, 31, 129, 172, 254, 256].flatMap(blocks).map((params) => ({
     kernel: pruneBlock,
