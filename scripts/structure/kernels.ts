@@ -6,6 +6,7 @@ const NOT_DECLARATIONS = ["column_loop", "kernel", "kernels", "loop_count"];
 const SHARED_ASSEMBLY = [
   "attention_block",
   "column_loop",
+  "digits",
   "exp",
   "float16",
   "gemm_pack",

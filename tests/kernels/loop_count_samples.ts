@@ -29,7 +29,8 @@ import {
   scoreKeys,
   selectDigit,
 } from "../../src/kernels/selection/select.ts";
-import { finishSelection, refineHistogram, scoreBlock } from "../../src/kernels/selection/select_block.ts";
+import { finishSelection, refineHistogram } from "../../src/kernels/selection/select_block.ts";
+import { updateBlock } from "../../src/kernels/selection/update_block.ts";
 import { unpackUpper } from "../../src/kernels/transfer/unpack_upper.ts";
 import {
   chooseEntries,
@@ -193,7 +194,22 @@ export const SAMPLES: readonly Sample[] = [
   { kernel: countTies, params: { rows: 70, cols: 256, accumulate: 0 } },
   { kernel: countTies, params: { rows: 3, cols: 7, accumulate: 1 } },
   { kernel: rankTies, params: { rows: 5000 }, fill: { selection: 1 } },
-  { kernel: scoreBlock, params: { rows: 90, cols: 40, ld: 40, first: 0, words: 2, has_forced: 1 } },
+  ...[0, 40, 256].map((cols) => ({
+    kernel: updateBlock,
+    params: {
+      ...{
+        rows: 90,
+        cols: Math.max(cols, 1),
+        depth: cols,
+        row0: 0,
+        a_offset: 0,
+        lda: 256,
+        u_offset: 0,
+        ldu: 256,
+      },
+      ...{ w_offset: 0, ldw: 256, ldwork: 256, first: 0, words: 8, has_forced: 1 },
+    },
+  })),
   { kernel: refineHistogram, params: { count: 5000, level: 1, k: 5 }, fill: { digits: 1 } },
   { kernel: finishSelection, params: { rows: 5000, cols: 1 }, fill: { digits: 1 } },
   {

@@ -25,6 +25,7 @@ import { reverseCholesky } from "../../src/kernels/reverse_cholesky.ts";
 import { rowDot } from "../../src/kernels/row_dot.ts";
 import { countTies, rankTies } from "../../src/kernels/selection/select.ts";
 import { finishSelection } from "../../src/kernels/selection/select_block.ts";
+import { updateBlock } from "../../src/kernels/selection/update_block.ts";
 import { chooseEntries, chooseInGroups, countScoreTies } from "../../src/kernels/selection/choose.ts";
 import { chooseInRows } from "../../src/kernels/selection/choose_in_rows.ts";
 import { MAX_FEATURES } from "../../src/protocol/limits.ts";
@@ -89,6 +90,7 @@ const LARGEST: readonly (readonly [Kernel, readonly Readonly<Record<string, numb
   [rowExtremes, [{ cols: DEFAULT_TILE_EDGE }]],
   [countTies, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [rankTies, [{ rows: MAX_FEATURES }]],
+  [updateBlock, [{ depth: MAX_BLOCK_SIZE }]],
   [finishSelection, [{ rows: MAX_FEATURES, cols: MAX_BLOCK_SIZE }]],
   [countScoreTies, [{ cols: DEFAULT_TILE_EDGE }]],
   [chooseInRows, [{ cols: MAX_FEATURES, words: MAX_FEATURES / 32 }]],

@@ -27,12 +27,12 @@ const EQUIVALENT: readonly Equivalent[] = [
     reason: "the loop clears workgroup memory, which WebGPU has cleared before",
   },
   {
-    kernels: ["score_block", "refine_histogram"],
+    kernels: ["update_block", "refine_histogram"],
     change: "bin < DIGIT_BINS → (bin + BINS) < DIGIT_BINS",
     reason: "the loop clears workgroup memory, which WebGPU has cleared before",
   },
   {
-    kernels: ["score_block"],
+    kernels: ["update_block"],
     change: "b < BINS_PER_LANE → (b + 1) < BINS_PER_LANE",
     reason: "the first digit of a key is below 1024, because a score has no sign",
   },
