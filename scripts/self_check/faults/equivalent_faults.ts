@@ -100,11 +100,19 @@ const EQUIVALENT: readonly Equivalent[] = [
     tiling: "discrete",
     reason: "on a GPU, the whole block is one span, so update_span has nothing to do",
   })),
+  ...["i * 32 < p.size → (i + 1) * 32 < p.size", "(j + 1) < min(i * 32 + 32, p.size)"].map((
+    change,
+  ): Equivalent => ({
+    kernels: ["prune_block"],
+    change,
+    tiling: "discrete",
+    reason: "on a GPU, rows have several lanes, which compare the keys in another loop",
+  })),
   {
     kernels: COLUMN_LOOPS,
-    change: "other < LANES → (other + 1) < LANES",
-    tiling: "discrete",
-    reason: "only the first four lanes have a share of the sum",
+    change: "j < p.size → (j + LANES) < p.size",
+    tiling: "software",
+    reason: "on a software adapter, rows have one lane, and these loops are for several lanes",
   },
 ];
 
