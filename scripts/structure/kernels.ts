@@ -28,7 +28,7 @@ const SHARED_ASSEMBLY = [
   "transpose",
 ];
 /** A kernel may have a second shader with another tiling. The name of that file ends in this suffix. */
-const VARIANT = /_(software|packed)$/;
+const VARIANT = /_(software|packed|tiled)$/;
 /** Tests in tests/kernels that do not belong to one kernel. */
 const NOT_KERNEL_TESTS: readonly string[] = ["loop_count"];
 

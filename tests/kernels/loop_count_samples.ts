@@ -259,7 +259,7 @@ export const SAMPLES: readonly Sample[] = [
   { kernel: addRows, params: { rows: 9, cols: 40, offset: 0, has_index: 1, scale: 1 } },
   { kernel: softCap, params: { count: 999, cap: 2 } },
   { kernel: rotary, params: { rows: 9, tokens: 9, heads: 2, head_stride: 8, pairs: 4, offset: 0, ld: 16 } },
-  ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [300, 255, 100], [300, 256, 0]].map(
+  ...[[1, 1, 0], [150, 64, 0], [150, 31, 17], [200, 100, 0], [300, 255, 100], [300, 256, 0]].map(
     ([tokens, head_dim, window]) => ({
       kernel: attention,
       params: {
